@@ -1,0 +1,96 @@
+"""Durable execution for Python on the Kafka that you already run.
+
+Everything that workflow, activity and client code needs stands here. ``Client`` and ``Worker``
+are imported when they are first used, so that workflow modules stay light.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from processor import activity, workflow
+from processor.config import Settings
+from processor.errors import (
+    ActivityCancelled,
+    ActivityError,
+    ActivityFailed,
+    ActivityTimedOut,
+    ApplicationError,
+    CommandRejected,
+    LogTruncated,
+    NonDeterminismError,
+    PayloadTooLarge,
+    ProcessorError,
+    RequestError,
+    SchemaMismatch,
+    ShardUnavailable,
+    StateDirectoryInUse,
+    StoreCorrupt,
+    TopicsNotReady,
+    WorkflowAlreadyStarted,
+    WorkflowCancelled,
+    WorkflowError,
+    WorkflowFailed,
+    WorkflowNotFound,
+    WorkflowNotRegistered,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+)
+from processor.policy import RetryPolicy, Status
+
+if TYPE_CHECKING:
+    from processor.client import Client, Handle, HistoryEvent, RunDescription
+    from processor.worker import Worker
+
+__all__ = (
+    "ActivityCancelled",
+    "ActivityError",
+    "ActivityFailed",
+    "ActivityTimedOut",
+    "ApplicationError",
+    "Client",
+    "CommandRejected",
+    "Handle",
+    "HistoryEvent",
+    "LogTruncated",
+    "NonDeterminismError",
+    "PayloadTooLarge",
+    "ProcessorError",
+    "RequestError",
+    "RetryPolicy",
+    "RunDescription",
+    "SchemaMismatch",
+    "Settings",
+    "ShardUnavailable",
+    "StateDirectoryInUse",
+    "Status",
+    "StoreCorrupt",
+    "TopicsNotReady",
+    "Worker",
+    "WorkflowAlreadyStarted",
+    "WorkflowCancelled",
+    "WorkflowError",
+    "WorkflowFailed",
+    "WorkflowNotFound",
+    "WorkflowNotRegistered",
+    "WorkflowTerminated",
+    "WorkflowTimedOut",
+    "activity",
+    "workflow",
+)
+
+_LAZY = {
+    "Client": "processor.client",
+    "Handle": "processor.client",
+    "HistoryEvent": "processor.client",
+    "RunDescription": "processor.client",
+    "Worker": "processor.worker",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'processor' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Running activities: in slots, on the loop or in threads, with time-outs and heartbeats."""

@@ -1,0 +1,278 @@
+"""The activities of one process: eager ones for its shards, queued ones for its queues.
+
+Both share the slots. Whatever an activity does, exactly one report of each attempt comes out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any
+
+from processor.activities.attempt import Attempt
+from processor.activity import ActivityDefinition, current
+from processor.config import Settings
+from processor.core.effects import ActivityTask
+from processor.core.failure import Failure
+from processor.core.inputs import ActivityReport, ReplyTo
+from processor.core.options import ActivityOptions
+from processor.core.payloads import Payloads
+from processor.failures import failure_of
+from processor.registry import Registry
+
+__all__ = ("Executor", "Report")
+
+_log = logging.getLogger("processor.activities")
+
+Report = Callable[[ActivityReport], None]
+
+
+class Executor:
+    """Implements the shard's ``Activities`` port, and runs queued tasks. Lives on one loop."""
+
+    def __init__(
+        self, registry: Registry, payloads: Payloads, settings: Settings, identity: str
+    ) -> None:
+        self._registry = registry
+        self._payloads = payloads
+        self._settings = settings
+        self._identity = identity
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(
+            settings.activity_threads_max, thread_name_prefix="activity"
+        )
+        self._reserved = 0
+        self._attempts: dict[tuple[str, int], Attempt] = {}
+        self._backlog: deque[tuple[ActivityTask, Report]] = deque()
+        self._stopping = False
+        self.reply_to: ReplyTo | None = None
+
+    # --- slots --------------------------------------------------------------------------------
+
+    @property
+    def free(self) -> int:
+        return self._settings.max_activities - self._reserved - len(self._attempts)
+
+    @property
+    def running(self) -> int:
+        return len(self._attempts)
+
+    def place(self, name: str, options: ActivityOptions) -> bool:
+        if options.eager is False or self._stopping or self._registry.activity_named(name) is None:
+            return False
+        if options.eager is None and self.free <= 0:
+            return False
+        self._reserved += 1
+        return True
+
+    def release(self, count: int) -> None:
+        self._reserved -= count
+
+    # --- attempts -----------------------------------------------------------------------------
+
+    def start(self, task: ActivityTask, report: Report) -> None:
+        self._reserved -= 1
+        self._run(task, report)
+
+    def enqueue(self, task: ActivityTask, report: Report) -> None:
+        """Run a queued task as soon as a slot is free; say so when it starts."""
+        self._backlog.append((task, report))
+        self._next()
+
+    def cancel(self, run_id: str, id: int) -> None:
+        attempt = self._attempts.get((run_id, id))
+        if attempt is not None:
+            attempt.cancelled = True
+            definition = self._registry.activity_named(attempt.task.name)
+            if attempt.running is not None and definition is not None and definition.is_async:
+                attempt.running.cancel("the activity was cancelled")
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no new work; wait for what runs, then cancel it."""
+        self._stopping = True
+        self._backlog.clear()
+        running = [a.running for a in self._attempts.values() if a.running is not None]
+        if running:
+            _, late = await asyncio.wait(running, timeout=timeout_s)
+            for task in late:
+                task.cancel("the worker stops")
+            if late:
+                await asyncio.wait(late, timeout=1.0)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _next(self) -> None:
+        while self._backlog and self.free > 0 and not self._stopping:
+            task, report = self._backlog.popleft()
+            started = _report_of(task, "started", worker=self._identity)
+            report(started)
+            self._run(task, report)
+
+    def _run(self, task: ActivityTask, report: Report) -> None:
+        def beat(details: bytes | None) -> None:
+            reply_to = None if task.eager else self.reply_to
+            report(_report_of(task, "heartbeat", payload=details, reply_to=reply_to))
+
+        throttle_s = self._settings.heartbeat_throttle_s
+        attempt = Attempt(task, self._payloads, throttle_s, beat, self._loop)
+        self._attempts[task.run_id, task.id] = attempt
+        attempt.running = self._loop.create_task(self._attempt(attempt, report))
+
+    async def _attempt(self, attempt: Attempt, report: Report) -> None:
+        task = attempt.task
+        try:
+            outcome = await self._outcome(attempt)
+        except asyncio.CancelledError:
+            if self._stopping and not attempt.cancelled:
+                outcome = _report_of(task, "failed", failure=_timed_out(task, "lost"))
+            else:
+                return
+        finally:
+            self._attempts.pop((task.run_id, task.id), None)
+            self._next()
+        report(outcome)
+
+    async def _outcome(self, attempt: Attempt) -> ActivityReport:
+        task = attempt.task
+        definition = self._registry.activity_named(task.name)
+        if definition is None:
+            return _report_of(task, "failed", failure=_unknown(task, self._identity))
+        kind, timeout_s = _time_left(task)
+        timed_out = asyncio.timeout(timeout_s)
+        try:
+            async with timed_out:
+                watchdog = self._watch(attempt)
+                try:
+                    arguments = self._registry.arguments_of(definition, task.arguments)
+                    payload = self._payloads.encode(
+                        await self._call(definition, arguments, attempt)
+                    )
+                finally:
+                    if watchdog is not None:
+                        watchdog.cancel()
+        except asyncio.CancelledError:
+            if attempt.cancelled or self._stopping:
+                raise
+            if task.heartbeat_ms is not None and _silent_s(attempt) * 1000 >= task.heartbeat_ms:
+                failure = _timed_out(task, "heartbeat", attempt.details)
+                return _report_of(task, "failed", failure=failure)
+            raise
+        except Exception as error:  # whatever user code raises is the attempt's failure
+            if isinstance(error, TimeoutError) and timed_out.expired():
+                failure = _timed_out(task, kind, attempt.details)
+            else:
+                failure = failure_of(error, self._payloads)
+            return _report_of(task, "failed", failure=failure)
+        if len(payload) > self._settings.payload_bytes_max:
+            failure = _too_large(task, len(payload), self._settings.payload_bytes_max)
+            return _report_of(task, "failed", failure=failure)
+        return _report_of(task, "completed", payload=payload)
+
+    async def _call(
+        self, definition: ActivityDefinition, arguments: tuple[Any, ...], attempt: Attempt
+    ) -> Any:
+        current.set(attempt)
+        if definition.is_async:
+            return await definition.function(*arguments)
+        context = contextvars.copy_context()
+        return await self._loop.run_in_executor(
+            self._threads, context.run, definition.function, *arguments
+        )
+
+    def _watch(self, attempt: Attempt) -> asyncio.Task[None] | None:
+        """End an attempt that promised heartbeats and is silent for too long."""
+        heartbeat_ms = attempt.task.heartbeat_ms
+        if heartbeat_ms is None:
+            return None
+
+        async def watch() -> None:
+            while (left_s := heartbeat_ms / 1000 - _silent_s(attempt)) > 0:
+                await asyncio.sleep(left_s)
+            if attempt.running is not None:
+                attempt.running.cancel("no heartbeat")
+
+        return self._loop.create_task(watch())
+
+
+def _silent_s(attempt: Attempt) -> float:
+    return monotonic() - attempt.beat_at
+
+
+def _time_left(task: ActivityTask) -> tuple[str, float | None]:
+    """Return which time-out ends this attempt first, and in how many seconds."""
+    limits: list[tuple[float, str]] = []
+    if task.start_to_close_ms is not None:
+        limits.append((task.start_to_close_ms / 1000, "start_to_close"))
+    if task.deadline_ms is not None:
+        limits.append((task.deadline_ms / 1000 - time.time(), "schedule_to_close"))
+    if not limits:
+        return "", None
+    left_s, kind = min(limits)
+    return kind, max(left_s, 0.0)
+
+
+def _report_of(
+    task: ActivityTask,
+    kind: Any,
+    *,
+    payload: bytes | None = None,
+    failure: Failure | None = None,
+    worker: str = "",
+    reply_to: ReplyTo | None = None,
+) -> ActivityReport:
+    return ActivityReport(
+        task.workflow_id,
+        task.run_id,
+        task.id,
+        task.attempt,
+        kind,
+        payload,
+        failure,
+        worker,
+        reply_to,
+    )
+
+
+def _timed_out(task: ActivityTask, kind: str, details: bytes | None = None) -> Failure:
+    if kind == "lost":
+        what = "was stopped with its worker"
+    else:
+        what = f"passed its {kind.replace('_', '-')} time-out"
+    return Failure(
+        "activity_timed_out",
+        "ActivityTimedOut",
+        f"activity {task.name!r}: attempt {task.attempt} {what}",
+        details=details,
+        retryable=kind != "schedule_to_close",
+        timeout_kind=kind,
+        activity=task.name,
+        attempts=task.attempt,
+    )
+
+
+def _unknown(task: ActivityTask, identity: str) -> Failure:
+    return Failure(
+        "application",
+        "ActivityNotRegistered",
+        f"worker {identity} serves queue {task.queue!r} but does not know activity "
+        f"{task.name!r}: register it there, or send it to another queue",
+        activity=task.name,
+        attempts=task.attempt,
+    )
+
+
+def _too_large(task: ActivityTask, size: int, limit: int) -> Failure:
+    return Failure(
+        "payload_too_large",
+        "PayloadTooLarge",
+        f"the result of activity {task.name!r} has {size:,} bytes; the limit is {limit:,}. "
+        "Keep the value elsewhere and return where it is",
+        retryable=False,
+        activity=task.name,
+        attempts=task.attempt,
+    )

@@ -1,0 +1,283 @@
+"""Activities: functions that may do anything, run at least once, and are recorded once.
+
+``@activity.define`` keeps a function's types. Inside a workflow a call schedules the activity;
+outside it is the plain function. The verbs (``info``, ``heartbeat`` ...) speak with the attempt
+that runs, which the executor puts into ``current``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from asyncio import _get_running_loop
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import update_wrapper
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
+
+from processor.core.options import ActivityOptions
+from processor.workflow._context import plain
+from processor.workflow._frames import line_of, user_frame
+from processor.workflow._loop import WorkflowLoop
+from processor.workflow._options import Options, options_with
+from processor.workflow._signature import Signature, names_at
+
+__all__ = (
+    "Activity",
+    "ActivityContext",
+    "ActivityDefinition",
+    "ActivityInfo",
+    "Options",
+    "current",
+    "define",
+    "heartbeat",
+    "heartbeat_details",
+    "info",
+    "is_cancelled",
+)
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class ActivityDefinition:
+    """What an executor needs: the function, its parameters, and whether to await it."""
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    signature: Signature
+
+    @property
+    def parameter_types(self) -> tuple[Any, ...]:
+        return self.signature.types
+
+    @property
+    def result_type(self) -> Any:
+        return self.signature.result
+
+    @property
+    def place(self) -> str:
+        """Where it is defined, as ``file:line``."""
+        code = inspect.unwrap(self.function).__code__
+        return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+class Activity(Generic[P, R]):
+    """A defined activity. ``options`` in its constructor are those of the wire.
+
+    Typed as what it is in workflow code: a call that can be awaited. Use ``function`` for a typed
+    direct call of a plain (not async) function.
+    """
+
+    def __init__(self, definition: ActivityDefinition, options: ActivityOptions) -> None:
+        self.definition = definition
+        self.name = definition.name
+        self.function: Callable[P, Awaitable[R] | R] = definition.function
+        self.wire_options = options
+        self._is_method = False
+        update_wrapper(self, definition.function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        loop = _get_running_loop()
+        if type(loop) is WorkflowLoop:
+            definition = self.definition
+            signature = definition.signature
+            frame = user_frame(1)
+            coroutine: Coroutine[Any, Any, R] = loop.runtime.call_activity(
+                definition.name,
+                signature.positions(args, kwargs),
+                self.wire_options,
+                signature.result,
+                "" if frame is None else line_of(frame),
+            )
+            return coroutine
+        if not self.definition.is_async and plain.get():
+            return self._awaitable(*args, **kwargs)
+        return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
+
+    async def _awaitable(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a plain function where a workflow is unit-tested: there it is awaited too."""
+        token = plain.set(False)
+        try:
+            return cast("R", self.function(*args, **kwargs))
+        finally:
+            plain.reset(token)
+
+    def options(self, **changes: Unpack[Options]) -> Activity[P, R]:
+        """Return the same activity with other options; those not named stay as they are."""
+        wire = options_with(self.wire_options, changes, f"{self.name}.options")
+        other: Activity[P, R] = Activity(self.definition, wire)
+        other._is_method = self._is_method
+        return other
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Hear that this is a method: its ``self`` is no argument of the activity."""
+        definition = self.definition
+        if definition.function.__qualname__ != f"{owner.__qualname__}.{name}":
+            return
+        self._is_method = True
+        signature = Signature(definition.signature.what, definition.function, 1)
+        self.definition = replace(definition, signature=signature)
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Activity[P, R]: ...
+
+    @overload
+    def __get__(
+        self: Activity[Concatenate[Any, Q], T], instance: object, owner: type, /
+    ) -> Activity[Q, T]: ...
+
+    def __get__(self, instance: object | None, owner: type, /) -> Any:
+        """Bind a method to its instance, as Python does with functions."""
+        if instance is None or not self._is_method:
+            return self
+        bound = self.definition.function.__get__(instance, owner)
+        return Activity(replace(self.definition, function=bound), self.wire_options)
+
+    def __repr__(self) -> str:
+        return f"<activity {self.name!r} at {self.definition.place}>"
+
+
+class _Define(Protocol):
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Activity[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Activity[P, R]: ...
+
+
+@overload
+def define(function: Callable[P, Awaitable[R]], /) -> Activity[P, R]: ...
+
+
+@overload
+def define(function: Callable[P, R], /) -> Activity[P, R]: ...
+
+
+@overload
+def define(*, name: str | None = None, **options: Unpack[Options]) -> _Define: ...
+
+
+def define(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    **options: Unpack[Options],
+) -> Any:
+    """Make a function an activity, under its own name or ``name``."""
+    if name is not None and not name:
+        raise ValueError("@activity.define: name must not be empty")
+    wire = options_with(ActivityOptions(), options, "@activity.define")
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        if not callable(function):
+            raise TypeError(f"@activity.define: {function!r} has to be a function")
+        known = name or function.__name__
+        names = names_at(2, function)
+        signature = Signature(f"activity {known!r}", function, 0, names)
+        is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
+        return Activity(ActivityDefinition(known, function, is_async, signature), wire)
+
+    if function is not None:
+        return decorate(function)
+    return lambda function: decorate(function)
+
+
+# --- inside of a running activity -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ActivityInfo:
+    """The attempt that runs. ``deadline`` is when its first time-out ends it, None if none does.
+
+    ``heartbeat_details`` is the payload of the last heartbeat of an earlier attempt.
+    """
+
+    workflow_id: str
+    run_id: str
+    id: int
+    attempt: int
+    name: str
+    heartbeat_details: bytes | None = None
+    deadline: datetime | None = None
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this activity, and for no other one."""
+        return f"{self.run_id}/{self.id}"
+
+
+class ActivityContext(Protocol):
+    """The attempt that runs, as the executor offers it. Called from the activity's own thread."""
+
+    @property
+    def info(self) -> ActivityInfo: ...
+
+    def heartbeat(self, details: Any) -> None:
+        """Say that the attempt is alive; the executor encodes the details and may drop some."""
+
+    def is_cancelled(self) -> bool: ...
+
+    def decode(self, payload: bytes, type: Any) -> Any:
+        """Decode a payload through the worker's codec."""
+
+
+current: ContextVar[ActivityContext | None] = ContextVar("current", default=None)
+"""The attempt that runs in this context; the executor sets it."""
+
+
+def _context(verb: str) -> ActivityContext:
+    context = current.get()
+    if context is None:
+        raise RuntimeError(
+            f"activity.{verb}() was called outside of a running activity. It works in a function "
+            "under @activity.define while a worker runs it; in a thread of your own, start that "
+            "thread's function through contextvars.copy_context().run"
+        )
+    return context
+
+
+def info() -> ActivityInfo:
+    """Return which attempt of which activity this is."""
+    return _context("info").info
+
+
+def heartbeat(details: Any = None) -> None:
+    """Say that the activity is alive, with details that the next attempt can read."""
+    _context("heartbeat").heartbeat(details)
+
+
+def is_cancelled() -> bool:
+    """Return whether the workflow gave this activity up, or its worker is about to stop."""
+    return _context("is_cancelled").is_cancelled()
+
+
+@overload
+def heartbeat_details(type: type[T]) -> T | None: ...
+
+
+@overload
+def heartbeat_details(type: Any = Any) -> Any: ...
+
+
+def heartbeat_details(type: Any = Any) -> Any:
+    """Return the details of the last heartbeat of an earlier attempt, None if there is none."""
+    context = _context("heartbeat_details")
+    payload = context.info.heartbeat_details
+    return None if payload is None else context.decode(payload, type)

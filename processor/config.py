@@ -1,0 +1,54 @@
+"""Every limit and time-out, in one frozen value with its defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ("Settings",)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Limits and time-outs of a worker. Sizes are in bytes, times in the unit of their name."""
+
+    payload_bytes_max: int = 1_000_000
+    """One value: arguments of an activity, a result, an event, a status."""
+
+    turn_bytes_max: int = 15_000_000
+    """All that one turn asks for together; ``events`` allows 16 MiB a record."""
+
+    turns_in_flight_max: int = 2_000
+    """Turns that were appended and are not acknowledged yet, per shard; then intake waits."""
+
+    bytes_in_flight_max: int = 64_000_000
+    """The same in bytes."""
+
+    inbox_records_max: int = 10_000
+    """Records read ahead per shard; then the consumer pauses the partition."""
+
+    cached_runs_max: int = 10_000
+    """Runs whose code stays in memory, per shard; 0 replays at every step."""
+
+    cached_bytes_max: int = 512_000_000
+    """The same in (estimated) bytes."""
+
+    waiters_max: int = 100_000
+    """Clients that wait for a result, per shard."""
+
+    max_activities: int = 100
+    """Activities that run at once in one process."""
+
+    activity_threads_max: int = 32
+    """Threads for plain (not async) activities, per process."""
+
+    heartbeat_throttle_s: float = 30.0
+    """The longest time between two heartbeats that are sent (less where a time-out is shorter)."""
+
+    session_timeout_s: float = 6.0
+    """How long a dead process keeps its shards."""
+
+    shutdown_s: float = 30.0
+    """How long running activities may take to end when a worker is asked to stop."""
+
+    request_timeout_s: float = 10.0
+    """How long a client waits for a shard's answer before it asks again."""

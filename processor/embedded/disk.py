@@ -1,0 +1,150 @@
+"""What the embedded runtime keeps on disk: the log, messages under way, outputs, dead letters.
+
+Everything that one pass of the loop wrote is committed together, with one fsync.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Lock
+
+import msgspec
+
+from processor.codec.records import decode_as, encode
+from processor.core.effects import DeadLetter, RunResult
+from processor.core.inputs import ClientCommand
+from processor.shard.ports import LogRecord, OutputRecord
+from processor.store.keyvalue import KeyValue, Mutation
+from processor.store.rocks import Rocks
+
+__all__ = ("FAMILIES", "Disk", "DiskLog", "open_disk")
+
+FAMILIES = ("log", "inbox", "outputs", "dead-letters", "meta")
+
+
+def open_disk(path: Path, *, sync: bool) -> Disk:
+    """Open (or make) the store; raises ``StateDirectoryInUse`` where another process has it."""
+    return Disk(Rocks(path, FAMILIES, sync=sync))
+
+
+class Disk:
+    """A store and the mutations that wait for the next commit.
+
+    ``on_dirty`` is called, from any thread, when there is something to commit.
+    """
+
+    def __init__(self, store: KeyValue) -> None:
+        self._store = store
+        self._lock = Lock()
+        self._pending: list[Mutation] = []
+        self._committed: list[Callable[[], None]] = []
+        self.on_dirty: Callable[[], None] = lambda: None
+
+    def put(self, family: str, key: bytes, value: bytes | None) -> None:
+        with self._lock:
+            self._pending.append(Mutation(family, key, value))
+        self.on_dirty()
+
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call back once everything that was put before now is durable."""
+        with self._lock:
+            self._committed.append(callback)
+        self.on_dirty()
+
+    def commit(self) -> None:
+        with self._lock:
+            pending, self._pending = self._pending, []
+            committed, self._committed = self._committed, []
+        if pending:
+            self._store.write(pending)
+        for callback in committed:
+            callback()
+
+    def scan(self, family: str, first: int = 0) -> Iterator[tuple[int, bytes]]:
+        for key, value in self._store.scan(family, number_key(first)):
+            yield int.from_bytes(key[:8], "big"), value
+
+    def messages(self, first: int) -> Iterator[tuple[int, ClientCommand]]:
+        """Yield messages between instances that no turn may have answered yet."""
+        for offset, value in self.scan("inbox", first):
+            yield offset, decode_as(ClientCommand, value)
+
+    def put_message(self, offset: int, command: ClientCommand) -> None:
+        self.put("inbox", number_key(offset), encode(command))
+
+    def drop_message(self, offset: int) -> None:
+        self.put("inbox", number_key(offset), None)
+
+    def put_output(self, offset: int, index: int, record: OutputRecord) -> None:
+        """Keep an output under its place in the log: written twice, it is there once."""
+        output: tuple[str, bytes | None, bytes]
+        if isinstance(record, RunResult):
+            output = ("results", record.workflow_id.encode(), encode(record))
+        else:
+            output = (record.topic, record.key, record.value)
+        key = number_key(offset) + index.to_bytes(4, "big")
+        self.put("outputs", key, msgspec.msgpack.encode(output))
+
+    def outputs(self) -> Iterator[tuple[str, bytes | None, bytes]]:
+        """Yield what was published, in log order: topic, key and value."""
+        for _, value in self.scan("outputs"):
+            yield msgspec.msgpack.decode(value, type=tuple[str, bytes | None, bytes])
+
+    def put_dead_letter(self, number: int, letter: DeadLetter) -> None:
+        self.put("dead-letters", number_key(number), encode(letter))
+
+    def identity(self) -> str:
+        """Return the name that this log was given when it was made."""
+        held = self._store.get("meta", b"identity")
+        if held is None:
+            held = uuid.uuid4().hex.encode()
+            self._store.write([Mutation("meta", b"identity", held)])
+        return held.decode()
+
+    def end_of(self, family: str) -> int:
+        """Return the number after the last one in a family."""
+        last = self._store.last(family)
+        return 0 if last is None else int.from_bytes(last[:8], "big") + 1
+
+    def close(self) -> None:
+        self.commit()
+        self._store.close()
+
+
+class DiskLog:
+    """The ``Log`` port over a ``Disk``."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._next = disk.end_of("log")
+        self._acknowledged: deque[int] = deque()
+
+    def append(self, key: bytes, value: bytes | None) -> None:
+        offset = self._next
+        self._next += 1
+        body = len(key).to_bytes(2, "big") + key + (b"\0" if value is None else b"\1" + value)
+        self._disk.put("log", number_key(offset), body)
+        self._disk.then(lambda: self._acknowledged.append(offset))
+
+    def acknowledged(self) -> list[int]:
+        drained = list(self._acknowledged)
+        self._acknowledged.clear()
+        return drained
+
+    def read(self, first: int, end: int) -> Iterator[LogRecord]:
+        for offset, body in self._disk.scan("log", first):
+            if offset >= end:
+                return
+            size = int.from_bytes(body[:2], "big")
+            key, rest = body[2 : 2 + size], body[2 + size :]
+            yield LogRecord(offset, key, rest[1:] if rest[0] else None)
+
+    def bounds(self) -> tuple[int, int]:
+        return 0, self._next
+
+
+def number_key(number: int) -> bytes:
+    return number.to_bytes(8, "big")

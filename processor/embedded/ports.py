@@ -1,0 +1,149 @@
+"""The ports of the embedded runtime, around one ``Disk``.
+
+Inputs are numbered in one process-wide order; the numbers go on after a restart from the
+positions in the log. Commands of clients, reports and due timers live in memory until a turn
+answers them: whoever sent them is told only then, or they are derived again from the state.
+Messages between instances are on disk before they count as delivered.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
+from processor.core.inputs import (
+    ActivityReport,
+    CancelRun,
+    ClientCommand,
+    Origin,
+    RaiseEvent,
+    TimerDue,
+)
+from processor.core.turn import Positions, Source
+from processor.embedded.disk import Disk
+from processor.shard.ports import InboxRecord, OutputRecord, Sendable
+
+__all__ = ("MemoryInbox", "MemoryOutbox", "QueuedTasks", "message_command")
+
+
+class QueuedTasks(Protocol):
+    """Runs tasks of queues in this process, as their slots allow."""
+
+    def enqueue(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None: ...
+
+
+class MemoryInbox:
+    def __init__(self, disk: Disk, wake: Callable[[], None]) -> None:
+        self._disk = disk
+        self._wake = wake
+        self._records: deque[InboxRecord] = deque()
+        self._early: list[ClientCommand] = []
+        self._next: dict[Source, int] = {}
+
+    def open(self, positions: Positions) -> None:
+        self._next = {
+            "commands": max(positions.commands, self._disk.end_of("inbox")),
+            "activity-results": positions.results,
+            "timers": positions.timers,
+        }
+        for offset, command in list(self._disk.messages(0)):
+            if offset < positions.commands:
+                self._disk.drop_message(offset)
+            else:
+                self._records.append(InboxRecord("commands", offset, command))
+        early, self._early = self._early, []
+        for command in early:
+            self.submit(command)
+        self._wake()
+
+    def submit(self, command: ClientCommand, *, durable: bool = False) -> None:
+        """Take a command of a client, or (durable) a message of another instance."""
+        if not self._next:
+            self._early.append(command)
+            return
+        offset = self._number("commands")
+        if durable:
+            self._disk.put_message(offset, command)
+        self._records.append(InboxRecord("commands", offset, command))
+        self._wake()
+
+    def report(self, report: ActivityReport) -> None:
+        offset = self._number("activity-results")
+        self._records.append(InboxRecord("activity-results", offset, report))
+        self._wake()
+
+    def due(self, timer: TimerDue) -> None:
+        self._records.append(InboxRecord("timers", self._number("timers"), timer))
+        self._wake()
+
+    def take(self, count: int) -> Sequence[InboxRecord]:
+        records = self._records
+        return [records.popleft() for _ in range(min(count, len(records)))]
+
+    def close(self) -> None:
+        self._records.clear()
+
+    def _number(self, source: Source) -> int:
+        offset = self._next[source]
+        self._next[source] = offset + 1
+        return offset
+
+
+class MemoryOutbox:
+    def __init__(
+        self,
+        disk: Disk,
+        inbox: MemoryInbox,
+        tasks: QueuedTasks,
+        replied: Callable[[Reply], None],
+    ) -> None:
+        self._disk = disk
+        self._inbox = inbox
+        self._tasks = tasks
+        self._replied = replied
+        self._delivered: deque[int] = deque()
+        self._letters = disk.end_of("dead-letters")
+
+    def send(self, effect: Sendable, token: int | None, origin: Origin | None = None) -> None:
+        match effect:
+            case TimerDue():
+                self._inbox.due(effect)
+            case Message():
+                self._inbox.submit(message_command(effect, origin), durable=True)
+            case ActivityTask():
+                self._tasks.enqueue(effect, self._inbox.report)
+            case DeadLetter():
+                self._disk.put_dead_letter(self._letters, effect)
+                self._letters += 1
+        if token is not None:
+            self._disk.then(lambda: self._delivered.append(token))
+
+    def delivered(self) -> Sequence[int]:
+        drained = list(self._delivered)
+        self._delivered.clear()
+        return drained
+
+    def reply(self, reply: Reply) -> None:
+        self._replied(reply)
+
+    def publish(self, offset: int, records: Sequence[OutputRecord]) -> None:
+        for index, record in enumerate(records):
+            self._disk.put_output(offset, index, record)
+
+    def published(self) -> int:
+        return max(self._disk.end_of("outputs") - 1, 0)
+
+    def close(self) -> None:
+        self._delivered.clear()
+
+
+def message_command(message: Message, origin: Origin | None) -> ClientCommand:
+    """Return the command that carries a message to its instance."""
+    body: RaiseEvent | CancelRun
+    if message.kind == "event":
+        body = RaiseEvent(message.name, message.payload)
+    else:
+        body = CancelRun(message.name)
+    return ClientCommand(message.workflow_id, body, origin=origin)

@@ -1,0 +1,220 @@
+"""The embedded runtime of one path: its node, its disk, and the gateway to them.
+
+One process holds a path; in it, clients and workers of that path share the runtime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from processor.config import Settings
+from processor.core.effects import Reply, ReplyBody
+from processor.core.inputs import ClientCommand, ReplyTo
+from processor.core.runner import Runners
+from processor.embedded.disk import Disk, DiskLog, open_disk
+from processor.embedded.ports import MemoryInbox, MemoryOutbox, QueuedTasks
+from processor.errors import ShardUnavailable
+from processor.node import Node, ShardStatus
+from processor.shard.loop import ShardPorts
+from processor.shard.ports import Activities, Clock
+from processor.store import open_tables
+from processor.store.rocks import destroy
+
+__all__ = ("EmbeddedGateway", "EmbeddedRuntime", "LocalActivities", "SystemClock", "running")
+
+_RUNNING: dict[Path, EmbeddedRuntime] = {}
+
+
+class LocalActivities(Activities, QueuedTasks, Protocol):
+    """Runs eager and queued activities alike."""
+
+
+class SystemClock:
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+def running(path: Path) -> EmbeddedRuntime | None:
+    """Return the runtime that holds this path in this process, if one does."""
+    return _RUNNING.get(path.resolve())
+
+
+class EmbeddedRuntime:
+    """Use ``start`` and ``close``. Implements the node's ``PortsFactory`` for its one shard."""
+
+    def __init__(
+        self,
+        path: Path,
+        runners: Runners,
+        activities: LocalActivities,
+        settings: Settings,
+        clock: Clock,
+        *,
+        sync: bool = True,
+    ) -> None:
+        self.path = path.resolve()
+        self._runners = runners
+        self._activities = activities
+        self._settings = settings
+        self._clock = clock
+        self._sync = sync
+        self._loop = asyncio.get_running_loop()
+        self._commit_scheduled = False
+        self._gateways: dict[str, EmbeddedGateway] = {}
+        self._disk: Disk | None = None
+        self._inbox: MemoryInbox | None = None
+        self.node: Node | None = None
+
+    async def start(self) -> None:
+        """Open the path and take its shard over; returns once it runs."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._disk = await asyncio.to_thread(open_disk, self.path / "log", sync=self._sync)
+        self._disk.on_dirty = self._dirty
+        _RUNNING[self.path] = self
+        self.node = Node(self, self._runners, self._settings, f"embedded:{self.path.name}")
+        self.node.assign(0)
+        await asyncio.sleep(0)
+        await self.node.wait_running()
+
+    async def close(self) -> None:
+        if self.node is not None:
+            await self.node.close()
+        if self._disk is not None:
+            self._disk.on_dirty = lambda: None
+            await asyncio.to_thread(self._disk.close)
+            self._disk = None
+        _RUNNING.pop(self.path, None)
+
+    async def drain(self) -> None:
+        """Let what is decided be committed."""
+        if self.node is not None:
+            await self.node.drain(self._settings.shutdown_s)
+
+    def shards(self) -> Mapping[int, ShardStatus]:
+        return {} if self.node is None else self.node.shards
+
+    async def failed(self) -> None:
+        """Raise when the shard is stopped for good."""
+        assert self.node is not None, "the runtime is started"
+        await self.node.wait_stopped()
+
+    # --- PortsFactory -------------------------------------------------------------------------
+
+    def open(self, partition: int, wake: Callable[[], None]) -> ShardPorts:
+        assert self._disk is not None, "the runtime is started"
+        identity = f"embedded/{partition}@{self._disk.identity()}"
+        tables = open_tables(self._tables_path(partition), identity)
+        inbox = self._inbox = MemoryInbox(self._disk, wake)
+        outbox = MemoryOutbox(self._disk, inbox, self._activities, self._replied)
+        log = DiskLog(self._disk)
+        return ShardPorts(log, inbox, outbox, tables, self._activities, self._clock)
+
+    def wipe(self, partition: int) -> None:
+        destroy(self._tables_path(partition))
+
+    def may_own(self, partition: int) -> bool:
+        return True
+
+    def _tables_path(self, partition: int) -> Path:
+        return self.path / f"tables-{partition}"
+
+    # --- commits and replies ------------------------------------------------------------------
+
+    def _dirty(self) -> None:
+        if not self._commit_scheduled:
+            self._commit_scheduled = True
+            self._loop.call_soon_threadsafe(self._commit)
+
+    def _commit(self) -> None:
+        self._commit_scheduled = False
+        if self._disk is not None:
+            self._disk.commit()
+            assert self.node is not None, "what commits has a node"
+            self.node.wake()
+
+    def submit(self, command: ClientCommand) -> None:
+        if self._inbox is not None:
+            self._inbox.submit(command)
+
+    def _replied(self, reply: Reply) -> None:
+        gateway = self._gateways.get(reply.to.client)
+        if gateway is not None:
+            gateway.resolve(reply)
+
+    def add_gateway(self, client: str, gateway: EmbeddedGateway) -> None:
+        self._gateways[client] = gateway
+
+    def remove_gateway(self, client: str) -> None:
+        self._gateways.pop(client, None)
+
+
+class EmbeddedGateway:
+    """A client's way to the runtime in its own process."""
+
+    partitions = 1
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self._path = path.resolve()
+        self._settings = settings
+        self._client = uuid.uuid4().hex
+        self._numbers = itertools.count()
+        self._waiting: dict[str, asyncio.Future[ReplyBody]] = {}
+        self._runtime: EmbeddedRuntime | None = None
+
+    async def start(self) -> None:
+        """Nothing to connect: the runtime is looked up at each request."""
+
+    async def request(
+        self, command: ClientCommand, *, timeout_s: float, partition: int | None = None
+    ) -> ReplyBody:
+        """Return the shard's answer; asks again until ``timeout_s`` is over."""
+        deadline = time.monotonic() + timeout_s
+        request_id = command.request_id or f"{self._client}-{next(self._numbers)}"
+        command = replace(command, request_id=request_id, reply_to=ReplyTo(0, self._client))
+        future = self._waiting[request_id] = asyncio.get_running_loop().create_future()
+        try:
+            while True:
+                runtime = self._attached()
+                if runtime is not None:
+                    runtime.submit(command)
+                left = deadline - time.monotonic()
+                patience = self._settings.request_timeout_s if runtime is not None else 0.05
+                try:
+                    async with asyncio.timeout(min(max(left, 0), patience)):
+                        return await asyncio.shield(future)
+                except TimeoutError:
+                    if left <= patience:
+                        raise ShardUnavailable(self._unavailable(timeout_s)) from None
+        finally:
+            del self._waiting[request_id]
+
+    def resolve(self, reply: Reply) -> None:
+        future = self._waiting.get(reply.request_id)
+        if future is not None and not future.done():
+            future.set_result(reply.body)
+
+    async def close(self) -> None:
+        if self._runtime is not None:
+            self._runtime.remove_gateway(self._client)
+
+    def _attached(self) -> EmbeddedRuntime | None:
+        runtime = running(self._path)
+        if runtime is not None and runtime is not self._runtime:
+            runtime.add_gateway(self._client, self)
+            self._runtime = runtime
+        return runtime
+
+    def _unavailable(self, timeout_s: float) -> str:
+        if self._attached() is None:
+            return (
+                f"no worker runs for embedded:{self._path} in this process. Start a "
+                f"Worker('embedded:{self._path}', ...) first"
+            )
+        return f"embedded:{self._path} did not answer within {timeout_s:.1f} s"

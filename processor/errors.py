@@ -1,0 +1,214 @@
+"""Every error that the library raises, in one tree.
+
+    ProcessorError
+    ├── ApplicationError          raised by workflow and activity code to fail on purpose
+    ├── ActivityError             in workflow code, from an awaited activity
+    │   ├── ActivityFailed            its code raised something that is not an ApplicationError
+    │   ├── ActivityTimedOut          one of its time-outs passed, or its last attempt was lost
+    │   └── ActivityCancelled         it ended because it was asked to
+    ├── WorkflowError             from ``Handle.result()``; ``__cause__`` is the original error
+    │   ├── WorkflowFailed
+    │   ├── WorkflowCancelled
+    │   ├── WorkflowTerminated
+    │   └── WorkflowTimedOut
+    ├── RequestError              a client's request was refused; nothing changed
+    │   ├── WorkflowAlreadyStarted
+    │   ├── WorkflowNotFound
+    │   ├── WorkflowNotRegistered
+    │   └── CommandRejected
+    ├── PayloadTooLarge           a value does not fit into a record
+    ├── SchemaMismatch            a value does not fit the type that was asked for
+    ├── NonDeterminismError       workflow code did what replay cannot repeat
+    ├── ShardUnavailable          no shard answered in time
+    ├── TopicsNotReady            topics are missing or wrong
+    ├── LogTruncated              the log or an input no longer holds what the shard still needs
+    ├── StoreCorrupt              a state directory cannot be read: wipe it and rebuild
+    └── StateDirectoryInUse       another process holds the state directory
+
+An error is classed by the reaction that it demands. What workflow code may catch and act on is a
+``ProcessorError``; every other exception that escapes workflow code is a bug: the run is parked
+with its traceback and goes on when fixed code is deployed.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Literal
+
+__all__ = (
+    "ActivityCancelled",
+    "ActivityError",
+    "ActivityFailed",
+    "ActivityTimedOut",
+    "ApplicationError",
+    "CommandRejected",
+    "LogTruncated",
+    "NonDeterminismError",
+    "PayloadTooLarge",
+    "ProcessorError",
+    "RequestError",
+    "SchemaMismatch",
+    "ShardUnavailable",
+    "StateDirectoryInUse",
+    "StoreCorrupt",
+    "TimeoutKind",
+    "TopicsNotReady",
+    "WorkflowAlreadyStarted",
+    "WorkflowCancelled",
+    "WorkflowError",
+    "WorkflowFailed",
+    "WorkflowNotFound",
+    "WorkflowNotRegistered",
+    "WorkflowTerminated",
+    "WorkflowTimedOut",
+)
+
+TimeoutKind = Literal[
+    "schedule_to_start", "start_to_close", "schedule_to_close", "heartbeat", "lost"
+]
+
+
+class ProcessorError(Exception):
+    """The root of the tree."""
+
+
+class ApplicationError(ProcessorError):
+    """Raised by user code to fail an activity or a workflow on purpose.
+
+    ``type`` names the kind of error for retry policies and for callers (default: the class name).
+    ``details`` is any value that can be encoded. ``retryable=False`` ends an activity's retries.
+    ``next_delay`` replaces the retry policy's delay before the next attempt.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        type: str | None = None,
+        details: Any = None,
+        retryable: bool = True,
+        next_delay: timedelta | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.type = type or self.__class__.__name__
+        self.details = details
+        self.retryable = retryable
+        self.next_delay = next_delay
+
+
+class ActivityError(ProcessorError):
+    """An awaited activity did not complete. ``activity`` is its name, ``attempts`` how many ran."""
+
+    def __init__(self, message: str, *, activity: str = "", attempts: int = 0) -> None:
+        super().__init__(message)
+        self.activity = activity
+        self.attempts = attempts
+
+
+class ActivityFailed(ActivityError):
+    """The activity raised an error of its own; ``type`` is that error's class name."""
+
+    def __init__(
+        self, message: str, *, activity: str = "", attempts: int = 0, type: str = "Exception"
+    ) -> None:
+        super().__init__(message, activity=activity, attempts=attempts)
+        self.type = type
+
+
+class ActivityTimedOut(ActivityError):
+    """A time-out of the activity passed; ``details`` are those of its last heartbeat."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        activity: str = "",
+        attempts: int = 0,
+        kind: TimeoutKind = "start_to_close",
+        details: Any = None,
+    ) -> None:
+        super().__init__(message, activity=activity, attempts=attempts)
+        self.kind = kind
+        self.details = details
+
+
+class ActivityCancelled(ActivityError):
+    """The activity ended because it was asked to."""
+
+
+class WorkflowError(ProcessorError):
+    """A run ended without a result. ``workflow_id`` and ``run_id`` say which."""
+
+    def __init__(self, message: str, *, workflow_id: str = "", run_id: str = "") -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+
+
+class WorkflowFailed(WorkflowError):
+    """The workflow raised a ``ProcessorError``, which is the ``__cause__``."""
+
+
+class WorkflowCancelled(WorkflowError):
+    """The workflow was cancelled and let the cancellation through."""
+
+
+class WorkflowTerminated(WorkflowError):
+    """The workflow was ended from outside, without running its code again."""
+
+
+class WorkflowTimedOut(WorkflowError):
+    """The execution time-out passed before the workflow ended."""
+
+
+class RequestError(ProcessorError):
+    """A request was refused and changed nothing."""
+
+
+class WorkflowAlreadyStarted(RequestError):
+    """The workflow id is taken, by an open run or under the id reuse policy."""
+
+
+class WorkflowNotFound(RequestError):
+    """No run has this workflow id (and run id, where one was given)."""
+
+
+class WorkflowNotRegistered(RequestError):
+    """The worker that owns the shard does not know the workflow."""
+
+
+class CommandRejected(RequestError):
+    """The command could not be understood, or does not fit the run that it is for."""
+
+
+class PayloadTooLarge(ProcessorError):
+    """A value, or the sum of what one turn asks for, is larger than a record may be."""
+
+
+class SchemaMismatch(ProcessorError):
+    """A value does not fit the type that was asked for."""
+
+
+class NonDeterminismError(ProcessorError):
+    """Workflow code did something that cannot be repeated at replay, or replay went another way."""
+
+
+class ShardUnavailable(ProcessorError):
+    """No shard answered in time: no worker runs, or it is still taking over."""
+
+
+class TopicsNotReady(ProcessorError):
+    """The namespace's topics are missing or wrong; the message has the command that helps."""
+
+
+class LogTruncated(ProcessorError):
+    """The log or an input lost records that the shard still needs (retention, deletion)."""
+
+
+class StoreCorrupt(ProcessorError):
+    """A state directory cannot be read. It is a cache: it is wiped and rebuilt from the log."""
+
+
+class StateDirectoryInUse(ProcessorError):
+    """Another process holds the state directory."""

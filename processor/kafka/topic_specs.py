@@ -1,0 +1,126 @@
+"""What each topic of a namespace must be, read from the YAML files in ``topics/``.
+
+The files are data so that people who run Kafka by other means (Terraform, an operator, a ticket
+to another team) have the same facts as ``processor topics``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import yaml
+
+__all__ = ("TopicSpec", "expand", "load_specs", "specs_directory", "topic_name")
+
+CleanupPolicy = Literal["compact", "delete"]
+FIELDS = frozenset(
+    (
+        "adjustable",
+        "cleanup_policy",
+        "co_partitioned",
+        "configs",
+        "key",
+        "name",
+        "partitions",
+        "schema",
+        "template",
+        "why",
+    )
+)
+NAME_BYTES_MAX = 249
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """One topic of a namespace, or with ``template`` one topic of each activity queue.
+
+    ``partitions`` is None where the namespace's count applies. ``co_partitioned`` topics must all
+    have that count: a shard reads the same partition of each. ``configs`` includes the clean-up
+    policy. ``adjustable`` configs are set when the topic is made and belong to the user then.
+    """
+
+    name: str
+    partitions: int | None
+    co_partitioned: bool
+    template: bool
+    key: str
+    schemas: tuple[str, ...]
+    cleanup_policy: CleanupPolicy
+    configs: Mapping[str, str]
+    adjustable: frozenset[str]
+    why: str
+
+
+def specs_directory() -> Path:
+    """Return where the YAML files are: inside the installed package, or at the checkout's top."""
+    package = Path(__file__).resolve().parent.parent
+    for candidate in (package / "_data" / "topics", package.parent / "topics"):
+        if candidate.is_dir():
+            return candidate
+    raise FileNotFoundError(
+        f"No topic specifications beside the package {package}: neither _data/topics in it nor"
+        " topics/ next to it. The installation is incomplete; run: pip install --force-reinstall"
+        " processor[kafka]"
+    )
+
+
+def load_specs() -> tuple[TopicSpec, ...]:
+    """Return the specification of every topic, in the order of their names."""
+    return tuple(parse_spec(path) for path in sorted(specs_directory().glob("*.yaml")))
+
+
+def parse_spec(path: Path) -> TopicSpec:
+    """Return the specification in one file; an unknown or missing field is an error."""
+    fields: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if unknown := fields.keys() - FIELDS:
+        raise ValueError(f"{path} has unknown fields {sorted(unknown)}; known: {sorted(FIELDS)}")
+    try:
+        partitions = fields["partitions"]
+        policy: CleanupPolicy = fields["cleanup_policy"]
+        return TopicSpec(
+            name=fields["name"],
+            partitions=None if partitions == "namespace" else int(partitions),
+            co_partitioned=bool(fields["co_partitioned"]),
+            template=bool(fields.get("template", False)),
+            key=fields["key"],
+            schemas=tuple(fields["schema"]),
+            cleanup_policy=policy,
+            configs=MappingProxyType({**fields["configs"], "cleanup.policy": policy}),
+            adjustable=frozenset(fields.get("adjustable", ())),
+            why=fields["why"],
+        )
+    except KeyError as error:
+        raise ValueError(f"{path} lacks the field {error}; add it as in its neighbours") from error
+
+
+def topic_name(namespace: str, topic: str) -> str:
+    """Return the full name of a namespace's topic; refuse what Kafka would not take as a name."""
+    name = f"{namespace}.{topic}"
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", name) or not namespace or not topic:
+        raise ValueError(
+            f"{name!r} cannot name a topic: use letters, digits, '.', '_' and '-' only in the"
+            " namespace and in queue names"
+        )
+    if len(name) > NAME_BYTES_MAX:
+        raise ValueError(
+            f"The topic name {name!r} has {len(name)} characters, Kafka allows {NAME_BYTES_MAX}:"
+            " choose a shorter namespace or queue name"
+        )
+    return name
+
+
+def expand(namespace: str, queues: Iterable[str]) -> dict[str, TopicSpec]:
+    """Return the full name and the specification of every topic that the namespace needs."""
+    named: dict[str, TopicSpec] = {}
+    for spec in load_specs():
+        if not spec.template:
+            named[topic_name(namespace, spec.name)] = spec
+            continue
+        for queue in queues:
+            named[topic_name(namespace, f"{spec.name}.{queue}")] = spec
+    return named

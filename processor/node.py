@@ -1,0 +1,254 @@
+"""The shards of one process: takes them over, runs their loops on one asyncio loop, gives them up.
+
+Errors are classed by what they demand, in ``_own``: give up the shard and claim it again, wipe
+its tables and rebuild, wait and try again, or stop and say why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Protocol, TypeVar
+
+from processor.config import Settings
+from processor.core.runner import Runners
+from processor.errors import LogTruncated, ProcessorError, StoreCorrupt, TopicsNotReady
+from processor.shard.loop import Shard, ShardLost, ShardPorts
+from processor.shard.takeover import Taken, Takeover
+
+__all__ = ("Node", "PortsFactory", "ShardStatus")
+
+_log = logging.getLogger("processor.node")
+
+_RETRY_FIRST_S = 0.1
+_RETRY_MAX_S = 5.0
+_TAKEOVER_THREADS = 4
+
+_R = TypeVar("_R")
+
+
+class PortsFactory(Protocol):
+    """Connects shards; one for each kind of runtime."""
+
+    def open(self, partition: int, wake: Callable[[], None]) -> ShardPorts:
+        """Return fresh ports. Blocks. Raises ``StoreCorrupt`` where the tables cannot be read.
+
+        ``wake`` may be called from any thread when something has arrived.
+        """
+
+    def wipe(self, partition: int) -> None:
+        """Delete the state directory of a shard that is not open. Blocks."""
+
+    def may_own(self, partition: int) -> bool:
+        """Return whether this process is (still) the one that should own the shard. Blocks."""
+
+
+@dataclass(slots=True)
+class ShardStatus:
+    """What can be seen of a shard from outside. ``state``: "taking over", "running", "stopped"."""
+
+    partition: int
+    state: str = "taking over"
+    epoch: int = -1
+    takeover_s: float = 0.0
+    turns_folded: int = 0
+    error: str | None = None
+    since: float = field(default_factory=monotonic)
+
+
+class Node:
+    def __init__(
+        self, ports: PortsFactory, runners: Runners, settings: Settings, owner: str
+    ) -> None:
+        self._ports = ports
+        self._runners = runners
+        self._settings = settings
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(_TAKEOVER_THREADS, thread_name_prefix="takeover")
+        self._owners: dict[int, asyncio.Task[None]] = {}
+        self._running: dict[int, tuple[Shard, asyncio.Future[None]]] = {}
+        self._takeovers: dict[int, asyncio.Event] = {}
+        self._pass_scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped: asyncio.Future[ProcessorError] = self._loop.create_future()
+        self.shards: dict[int, ShardStatus] = {}
+
+    # --- called by whoever decides which shards are ours ---------------------------------------
+
+    def assign(self, partition: int) -> None:
+        """Begin to take over a shard."""
+        if partition not in self._owners:
+            self._owners[partition] = self._loop.create_task(
+                self._own(partition), name=f"shard {partition}"
+            )
+
+    async def revoke(self, partition: int) -> None:
+        """Give a shard up at once; what is not confirmed is dropped."""
+        task = self._owners.pop(partition, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until everything decided is confirmed and delivered; False when time is up."""
+        deadline = monotonic() + timeout_s
+        while not all(shard.idle for shard, _ in self._running.values()):
+            if monotonic() > deadline:
+                return False
+            await asyncio.sleep(0.005)
+        return True
+
+    async def close(self) -> None:
+        for partition in list(self._owners):
+            await self.revoke(partition)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._threads.shutdown(wait=False)
+
+    async def wait_running(self) -> None:
+        """Return when every assigned shard runs."""
+        while any(status.state == "taking over" for status in self.shards.values()):
+            await asyncio.sleep(0.01)
+
+    async def wait_stopped(self) -> None:
+        """Raise the error of the first shard that is stopped for good."""
+        raise await self._stopped
+
+    def wake(self) -> None:
+        """Run a pass soon. From the loop's own thread."""
+        if not self._pass_scheduled:
+            self._pass_scheduled = True
+            self._loop.call_soon(self._pass)
+
+    def wake_threadsafe(self) -> None:
+        """Run a pass soon. From any thread."""
+        if not self._pass_scheduled:
+            try:
+                self._loop.call_soon_threadsafe(self._woken)
+            except RuntimeError:  # the loop is closed: nobody is left to wake
+                return
+
+    # --- one shard's life ---------------------------------------------------------------------
+
+    async def _own(self, partition: int) -> None:
+        """Own the shard until cancelled, whatever happens to it. The one ladder of errors."""
+        delay_s = _RETRY_FIRST_S
+        while True:
+            status = self.shards[partition] = ShardStatus(partition)
+            try:
+                await self._run(partition, status)
+            except asyncio.CancelledError:
+                self.shards.pop(partition, None)
+                raise
+            except ShardLost as error:
+                _log.warning("%s; dropped what was not confirmed", error)
+            except StoreCorrupt as error:
+                _log.warning("shard %d: %s; rebuilding it from the log", partition, error)
+                await self._blocking(self._ports.wipe, partition)
+            except (LogTruncated, TopicsNotReady) as error:
+                status.state, status.error = "stopped", str(error)
+                _log.error("shard %d is stopped: %s", partition, error)
+                if not self._stopped.done():
+                    self._stopped.set_result(error)
+                return
+            except Exception as error:  # the disk, the broker, or a bug: say so and try again
+                status.error = f"{type(error).__name__}: {error}"
+                _log.exception("shard %d failed; trying again in %.1f s", partition, delay_s)
+            if monotonic() - status.since > 60:
+                delay_s = _RETRY_FIRST_S
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, _RETRY_MAX_S)
+            while not await self._blocking(self._ports.may_own, partition):
+                await asyncio.sleep(delay_s)
+
+    async def _run(self, partition: int, status: ShardStatus) -> None:
+        ports = await self._blocking(self._ports.open, partition, self.wake_threadsafe)
+        shard: Shard | None = None
+        try:
+            taken = await self._take_over(partition, ports)
+            shard = await self._blocking(self._begin, partition, ports, taken)
+            status.takeover_s = monotonic() - status.since
+            status.state, status.epoch = "running", taken.epoch
+            status.turns_folded = taken.turns
+            _log.info(
+                "shard %d is ours: epoch %d, %d turns folded in %.2f s",
+                partition,
+                taken.epoch,
+                taken.turns,
+                status.takeover_s,
+            )
+            lost = self._loop.create_future()
+            self._running[partition] = (shard, lost)
+            self.wake()
+            await lost
+        finally:
+            self._running.pop(partition, None)
+            if shard is not None:
+                shard.close()
+            else:
+                _close_ports(ports)
+
+    async def _take_over(self, partition: int, ports: ShardPorts) -> Taken:
+        takeover = Takeover(partition, ports.log, ports.tables, self._owner)
+        nonce = uuid.uuid4().hex
+        takeover.begin(nonce, ports.clock.now_ms())
+        arrived = self._takeovers[partition] = asyncio.Event()
+        try:
+            while (epoch := takeover.claimed(nonce, ports.clock.now_ms())) is None:
+                arrived.clear()
+                await arrived.wait()
+        finally:
+            del self._takeovers[partition]
+        published = await self._blocking(ports.outbox.published)
+        return await self._blocking(takeover.fold, epoch, published)
+
+    def _begin(self, partition: int, ports: ShardPorts, taken: Taken) -> Shard:
+        return Shard(partition, ports, self._runners, self._settings, taken, self.wake_threadsafe)
+
+    async def _blocking(self, function: Callable[..., _R], *args: Any) -> _R:
+        return await self._loop.run_in_executor(self._threads, function, *args)
+
+    # --- the passes -----------------------------------------------------------------------------
+
+    def _woken(self) -> None:
+        self.wake()
+
+    def _pass(self) -> None:
+        """Step every shard once. A plain callback, so that no task of the host is current."""
+        self._pass_scheduled = False
+        more = False
+        next_ms: int | None = None
+        for shard, lost in list(self._running.values()):
+            if lost.done():
+                continue
+            try:
+                more |= shard.step()
+                due_ms = shard.next_timer_ms()
+                next_ms = due_ms if next_ms is None else min(next_ms, due_ms)
+            except Exception as error:  # handed to the ladder in _own
+                lost.set_exception(error)
+        for arrived in self._takeovers.values():
+            arrived.set()
+        if more:
+            self.wake()
+        elif next_ms is not None:
+            self._wake_at(next_ms)
+
+    def _wake_at(self, due_ms: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        now_ms = next(iter(self._running.values()))[0].now_ms() if self._running else due_ms
+        delay_s = max(due_ms - now_ms, 0) / 1000
+        self._timer = self._loop.call_later(delay_s, self.wake)
+
+
+def _close_ports(ports: ShardPorts) -> None:
+    ports.inbox.close()
+    ports.outbox.close()
+    ports.tables.close()

@@ -1,0 +1,75 @@
+"""The workflow and activity code that a worker has, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeVar
+
+from processor.activity import Activity, ActivityDefinition
+from processor.core.payloads import Payloads
+from processor.workflow._definition import Workflow
+
+__all__ = ("Registry",)
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def place(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
+
+
+class Registry:
+    """Workflows and activities by name. A name that is used twice is refused at once.
+
+    Annotations are resolved here too, so that a wrong one stops the worker at its start and not
+    a run in its middle.
+    """
+
+    def __init__(
+        self,
+        workflows: Iterable[Workflow[..., Any]],
+        activities: Iterable[Activity[..., Any]],
+        payloads: Payloads,
+    ) -> None:
+        self.payloads = payloads
+        self.workflows = _by_name("workflow", [_workflow(each) for each in workflows])
+        self.activities = _by_name("activity", [_activity(each) for each in activities])
+        for each in (*self.workflows.values(), *self.activities.values()):
+            each.signature.hints  # noqa: B018  resolves the annotations
+
+    def activity_named(self, name: str) -> ActivityDefinition | None:
+        """Return the definition of an activity, None where this worker does not have it."""
+        return self.activities.get(name)
+
+    def arguments_of(self, definition: ActivityDefinition, arguments: bytes) -> tuple[Any, ...]:
+        """Return an activity's arguments, typed. Raises ``SchemaMismatch`` where they do not fit."""
+        return definition.signature.decode(arguments, self.payloads)
+
+
+def _workflow(given: object) -> Workflow[..., Any]:
+    if not isinstance(given, Workflow):
+        raise TypeError(f"{given!r} is no workflow: put @workflow.define on the function")
+    return given
+
+
+def _activity(given: object) -> ActivityDefinition:
+    if not isinstance(given, Activity):
+        raise TypeError(f"{given!r} is no activity: put @activity.define on the function")
+    return given.definition
+
+
+def _by_name(kind: str, definitions: Iterable[N]) -> dict[str, N]:
+    found: dict[str, N] = {}
+    for each in definitions:
+        other = found.setdefault(each.name, each)
+        if other is not each:
+            raise ValueError(
+                f"two {kind} definitions have the name {each.name!r}: one at {other.place}, one "
+                f"at {each.place}. Give one of them another name: @{kind}.define(name=...)"
+            )
+    return found

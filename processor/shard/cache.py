@@ -1,0 +1,90 @@
+"""The live runs of a shard: code in memory, bounded by count and bytes, oldest evicted first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from processor.core.replay import Instance
+from processor.core.runner import CodeError
+from processor.core.state import Summary
+
+__all__ = ("Cache", "Entry")
+
+_RUN_BYTES = 6_000
+"""What a coroutine with its tasks, loop and state takes, beside its history (measured)."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One workflow id: its open run, or the summary of its closed one.
+
+    ``in_flight`` counts its turns that are not acknowledged: until then the tables are behind
+    and the entry must stay.
+    """
+
+    workflow_id: str
+    instance: Instance | None = None
+    closed: Summary | None = None
+    in_flight: int = 0
+    bytes: int = _RUN_BYTES
+
+    def latest(self) -> Summary | None:
+        return self.closed if self.instance is None else self.instance.state.summary()
+
+
+class Cache:
+    def __init__(self, runs_max: int, bytes_max: int) -> None:
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._runs_max = runs_max
+        self._bytes_max = bytes_max
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def bytes(self) -> int:
+        return self._bytes
+
+    def get(self, workflow_id: str) -> Entry | None:
+        entry = self._entries.get(workflow_id)
+        if entry is not None:
+            self._entries.move_to_end(workflow_id)
+        return entry
+
+    def add(self, entry: Entry) -> None:
+        self._entries[entry.workflow_id] = entry
+        self._bytes += entry.bytes
+
+    def grew(self, entry: Entry, bytes: int) -> None:
+        entry.bytes += bytes
+        self._bytes += bytes
+
+    def settled(self, entry: Entry) -> None:
+        """Drop an entry that memory need not keep: closed, with nothing in flight."""
+        if entry.in_flight == 0 and entry.instance is None:
+            self._drop(entry)
+
+    def evict(self) -> None:
+        """Drop the least recently used entries while the bounds are exceeded."""
+        over = len(self._entries) - self._runs_max
+        if over <= 0 and self._bytes <= self._bytes_max:
+            return
+        for entry in list(self._entries.values()):
+            if len(self._entries) <= self._runs_max and self._bytes <= self._bytes_max:
+                return
+            if entry.in_flight == 0:
+                self._drop(entry)
+
+    def close(self) -> None:
+        for entry in list(self._entries.values()):
+            self._drop(entry)
+
+    def _drop(self, entry: Entry) -> None:
+        if self._entries.get(entry.workflow_id) is not entry:
+            return
+        del self._entries[entry.workflow_id]
+        self._bytes -= entry.bytes
+        if entry.instance is not None and not isinstance(entry.instance.runner, CodeError):
+            entry.instance.runner.close()

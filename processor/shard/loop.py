@@ -1,0 +1,490 @@
+"""The loop of a shard that is ours. One ``step`` does, in this order:
+
+    1. acknowledge   match acknowledged appends with the turns in flight; a gap in their offsets
+                     means that somebody else wrote: a claim in it ends our ownership
+    2. store         the acknowledged turns go into the tables, in one batch
+    3. release       their effects leave, in log order
+    4. intake        for each input: prefetch its run, decide, append the turn; go on at once
+    5. timers        what is due becomes a record on ``timers``, and so an input
+
+Nothing of a turn leaves before step 3, and nothing waits for it in step 4.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from processor.codec.records import decode, decode_as, encode
+from processor.config import Settings
+from processor.core.decide import Context, Draft, Outcome, decide, unpark
+from processor.core.effects import (
+    ActivityTask,
+    CancelAttempt,
+    ClearTimer,
+    DeadLetter,
+    Effect,
+    Message,
+    Publish,
+    Refused,
+    Reply,
+    RunResult,
+    SetTimer,
+)
+from processor.core.inputs import (
+    ActivityReport,
+    AwaitResult,
+    CancelRun,
+    ClientCommand,
+    DescribeRun,
+    Input,
+    ListRuns,
+    Origin,
+    RaiseEvent,
+    ReadHistory,
+    StartRun,
+    TerminateRun,
+)
+from processor.core.options import ActivityOptions
+from processor.core.replay import Instance, replay
+from processor.core.runner import CodeError, Runners
+from processor.core.state import Summary
+from processor.core.turn import Claim, Positions, Source, Turn, turn_key
+from processor.shard.cache import Cache, Entry
+from processor.shard.outbox import Deliveries
+from processor.shard.ports import (
+    Activities,
+    Checkpoint,
+    Clock,
+    Confirmed,
+    Inbox,
+    Log,
+    Outbox,
+    OutputRecord,
+    Tables,
+)
+from processor.shard.reads import Reads
+from processor.shard.takeover import Taken
+from processor.shard.timers import Timers
+
+__all__ = ("Shard", "ShardLost", "ShardPorts")
+
+_INTAKE_MAX = 256
+"""Inputs per step, so that acknowledgements and activities get their turn."""
+
+_POSITION = {"commands": "commands", "activity-results": "results", "timers": "timers"}
+
+
+class ShardLost(Exception):
+    """Somebody else owns the shard now: drop everything that is not confirmed."""
+
+
+@dataclass(slots=True)
+class ShardPorts:
+    """All that one shard is connected to."""
+
+    log: Log
+    inbox: Inbox
+    outbox: Outbox
+    tables: Tables
+    activities: Activities
+    clock: Clock
+
+
+@dataclass(slots=True)
+class _Appended:
+    """A record on its way into the log; ``turn`` is None for the tombstone of a ghost."""
+
+    key: bytes
+    value: bytes | None
+    turn: Turn | None = None
+    entry: Entry | None = None
+    summary: Summary | None = None
+    effects: Sequence[Effect] = ()
+    after: list[Callable[[], None]] = field(default_factory=list)
+
+
+class Shard:
+    def __init__(
+        self,
+        partition: int,
+        ports: ShardPorts,
+        runners: Runners,
+        settings: Settings,
+        taken: Taken,
+        wake: Callable[[], None],
+    ) -> None:
+        self.partition = partition
+        self._log, self._inbox, self._outbox = ports.log, ports.inbox, ports.outbox
+        self._tables, self._activities, self._clock = ports.tables, ports.activities, ports.clock
+        self._runners = runners
+        self._settings = settings
+        self._wake = wake
+        self._epoch = taken.epoch
+        self._expected = taken.epoch + 1
+        self._positions = taken.checkpoint.positions
+        self._confirmed = taken.checkpoint
+        self._seen = dict(taken.checkpoint.seen)
+        self._deliveries = Deliveries(self._expected)
+        self._in_flight: deque[_Appended] = deque()
+        self._bytes_in_flight = 0
+        self._reserved = 0
+        self._dead_letters = 0
+        self._reports: deque[ActivityReport] = deque(taken.lost)
+        self._cache = Cache(settings.cached_runs_max, settings.cached_bytes_max)
+        self._reads = Reads(partition, self._tables, self._outbox, self._clock, settings)
+        self._timers = Timers(self._tables, self._clock.now_ms())
+        self._context = Context(0, runners, self._place)
+        self._deliver_owed(taken)
+        self._inbox.open(self._positions)
+        self._retry_parked()
+
+    # --- the step ---------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Do what can be done now; return whether more can be done at once."""
+        confirmed = self._acknowledge()
+        if confirmed:
+            self._store(confirmed)
+            self._release(confirmed)
+        for token in self._outbox.delivered():
+            if token < 0:
+                self._dead_letters -= 1
+            else:
+                self._deliveries.delivered(token)
+        more = self._intake()
+        for due in self._timers.due(self._clock.now_ms()):
+            self._outbox.send(due, None)
+        self._cache.evict()
+        return more
+
+    def next_timer_ms(self) -> int:
+        """Return when ``step`` wants to be called even if nothing arrives."""
+        return self._timers.next_ms()
+
+    def now_ms(self) -> int:
+        return self._clock.now_ms()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was decided is confirmed and delivered."""
+        return not (self._in_flight or self._reports or self._deliveries.outstanding)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """How far the tables are."""
+        return self._confirmed
+
+    def close(self) -> None:
+        """Drop everything in memory; what is confirmed is in the log, the rest never happened."""
+        self._inbox.close()
+        self._outbox.close()
+        self._activities.release(self._reserved)
+        self._cache.close()
+        self._tables.close()
+
+    # --- 1. acknowledge -----------------------------------------------------------------------
+
+    def _acknowledge(self) -> list[tuple[int, _Appended]]:
+        confirmed: list[tuple[int, _Appended]] = []
+        in_flight = self._in_flight
+        for offset in self._log.acknowledged():
+            if offset != self._expected:
+                offset = self._check_gap(offset, in_flight[0])
+            confirmed.append((offset, in_flight.popleft()))
+            self._expected = offset + 1
+        return confirmed
+
+    def _check_gap(self, offset: int, appended: _Appended) -> int:
+        """Find out who else wrote; return the offset of our record, or raise ``ShardLost``."""
+        end = offset + 1 if offset >= 0 else self._log.bounds()[1]
+        for record in self._log.read(self._expected, end):
+            if record.key == appended.key and record.value == appended.value:
+                return record.offset
+            if record.value is None:
+                continue
+            written = decode(record.value)
+            if isinstance(written, Claim):
+                raise ShardLost(
+                    f"shard {self.partition}: {written.owner} claimed it at log offset "
+                    f"{record.offset}, after our claim at {self._epoch}"
+                )
+            self._append(_Appended(record.key, None))
+        raise ShardLost(f"shard {self.partition}: our record is not in the log below {end}")
+
+    # --- 2. store -----------------------------------------------------------------------------
+
+    def _store(self, confirmed: Sequence[tuple[int, _Appended]]) -> None:
+        group: list[Confirmed] = []
+        last: Turn | None = None
+        for offset, appended in confirmed:
+            turn = appended.turn
+            if turn is None:
+                continue
+            assert appended.value is not None and appended.summary is not None
+            group.append(
+                Confirmed(offset, turn, appended.value, appended.summary, appended.effects)
+            )
+            if turn.origin is not None:
+                self._confirmed.seen[turn.origin.shard] = turn.origin
+            last = turn
+        self._confirmed = Checkpoint(
+            confirmed[-1][0] + 1,
+            self._epoch,
+            last.positions if last is not None else self._confirmed.positions,
+            last.delivered if last is not None else self._confirmed.delivered,
+            self._confirmed.seen,
+        )
+        self._tables.write(group, self._confirmed)
+
+    # --- 3. release ---------------------------------------------------------------------------
+
+    def _release(self, confirmed: Sequence[tuple[int, _Appended]]) -> None:
+        for offset, appended in confirmed:
+            if appended.turn is not None:
+                self._bytes_in_flight -= len(appended.value or b"")
+                self._deliveries.released(offset, self._release_effects(offset, appended))
+                entry = appended.entry
+                assert entry is not None
+                entry.in_flight -= 1
+                self._cache.settled(entry)
+            for callback in appended.after:
+                callback()
+
+    def _release_effects(self, offset: int, appended: _Appended) -> int:
+        """Release the effects of one turn; return how many of them are sends to wait for."""
+        sends = 0
+        outputs: list[OutputRecord] = []
+        for index, effect in enumerate(appended.effects):
+            match effect:
+                case ActivityTask():
+                    if effect.eager:
+                        self._reserved -= 1
+                        self._activities.start(effect, self._reported)
+                    else:
+                        self._outbox.send(effect, offset)
+                        sends += 1
+                case SetTimer():
+                    self._timers.set(effect)
+                case ClearTimer():
+                    self._timers.clear(effect)
+                case RunResult():
+                    outputs.append(effect)
+                    self._reads.closed(effect)
+                case Publish():
+                    outputs.append(effect)
+                case CancelAttempt():
+                    self._activities.cancel(effect.run_id, effect.id)
+                case Message():
+                    origin = Origin(self.partition, offset, index)
+                    self._outbox.send(effect, offset, origin)
+                    sends += 1
+                case DeadLetter():
+                    self._outbox.send(effect, offset)
+                    sends += 1
+                case Reply():
+                    self._outbox.reply(effect)
+        if outputs:
+            self._outbox.publish(offset, outputs)
+        return sends
+
+    def _deliver_owed(self, taken: Taken) -> None:
+        """Send again what the owner before us may not have delivered."""
+        sends: dict[int, int] = {}
+        outputs: dict[int, list[OutputRecord]] = {}
+        for owed in taken.owed:
+            if isinstance(owed.effect, RunResult | Publish):
+                outputs.setdefault(owed.offset, []).append(owed.effect)
+                continue
+            origin = None
+            if isinstance(owed.effect, Message):
+                origin = Origin(self.partition, owed.offset, owed.index)
+            self._outbox.send(owed.effect, owed.offset, origin)
+            sends[owed.offset] = sends.get(owed.offset, 0) + 1
+        for offset, count in sends.items():
+            self._deliveries.released(offset, count)
+        for offset, records in outputs.items():
+            self._outbox.publish(offset, records)
+
+    # --- 4. intake ----------------------------------------------------------------------------
+
+    def _intake(self) -> bool:
+        budget = min(_INTAKE_MAX, self._room())
+        while self._reports and budget > 0:
+            self._decide("eager", self._reports.popleft())
+            budget -= 1
+        if budget > 0 and not self._dead_letters:
+            for source, offset, input in self._inbox.take(budget):
+                self._read(source, offset, input)
+                budget -= 1
+        return budget <= 0 and self._room() > 0
+
+    def _room(self) -> int:
+        settings = self._settings
+        if self._bytes_in_flight >= settings.bytes_in_flight_max:
+            return 0
+        if self._deliveries.outstanding >= settings.turns_in_flight_max:
+            return 0
+        return settings.turns_in_flight_max - len(self._in_flight)
+
+    def _read(self, source: Source, offset: int, input: Input | DeadLetter) -> None:
+        positions = self._positions._replace(**{_POSITION[source]: offset + 1})
+        if isinstance(input, DeadLetter):
+            self._bury(input)
+        elif isinstance(input, ClientCommand):
+            self._command(input, offset, positions)
+        else:
+            self._decide(source, input, positions=positions)
+        self._positions = positions
+
+    def _command(self, command: ClientCommand, offset: int, positions: Positions) -> None:
+        body = command.body
+        if isinstance(body, StartRun | RaiseEvent | CancelRun | TerminateRun):
+            if self._is_new(command.origin):
+                run_id = f"{self.partition}-{offset}"
+                refused = self._decide("commands", command, run_id, positions, command.origin)
+                if refused is not None and command.reply_to is None:
+                    key, value = command.workflow_id.encode(), encode(command)
+                    reason = f"{refused.error}: {refused.message}"
+                    self._bury(DeadLetter("commands", self.partition, offset, key, value, reason))
+            return
+        if command.reply_to is None:
+            return
+        match body:
+            case AwaitResult():
+                self._then(lambda: self._reads.await_result(command, body))
+            case DescribeRun():
+                entry = self._entry(command.workflow_id)
+                answer = self._reads.describe(command, body, entry)
+                self._then(lambda: self._outbox.reply(answer))
+            case ReadHistory():
+                self._then(lambda: self._reads.history(command, body))
+            case ListRuns():
+                self._then(lambda: self._reads.list_runs(command, body))
+
+    def _is_new(self, origin: Origin | None) -> bool:
+        if origin is None:
+            return True
+        seen = self._seen.get(origin.shard)
+        return seen is None or (origin.offset, origin.index) > (seen.offset, seen.index)
+
+    def _bury(self, letter: DeadLetter) -> None:
+        """Send to ``dead-letters``; intake waits until it is there, so that none is lost."""
+        self._dead_letters += 1
+        self._outbox.send(letter, -1)
+
+    def _decide(
+        self,
+        source: Source,
+        input: Input,
+        run_id: str = "",
+        positions: Positions | None = None,
+        origin: Origin | None = None,
+    ) -> Refused | None:
+        entry = self._entry(input.workflow_id)
+        self._context.now_ms = self._clock.now_ms()
+        latest = entry.latest() if isinstance(input, ClientCommand) else None
+        outcome = decide(input, entry.instance, latest, run_id, self._context)
+        for draft in outcome.turns[:-1]:
+            self._write(draft, entry, source, self._positions, None)
+        for draft in outcome.turns[-1:]:
+            self._write(draft, entry, source, positions or self._positions, origin)
+        return self._answer(outcome)
+
+    def _answer(self, outcome: Outcome) -> Refused | None:
+        for reply in outcome.replies:
+            self._then(lambda reply=reply: self._outbox.reply(reply))  # type: ignore[misc]
+        return outcome.refused
+
+    def _entry(self, workflow_id: str) -> Entry:
+        """Return the workflow id's live entry, replayed from the tables if it was evicted."""
+        entry = self._cache.get(workflow_id)
+        if entry is not None:
+            return entry
+        entry = Entry(workflow_id)
+        latest = self._tables.latest(workflow_id)
+        if latest is not None and latest.status.is_open:
+            entry.instance = self._replayed(latest.run_id, entry)
+            self._cache.add(entry)
+        else:
+            entry.closed = latest
+        return entry
+
+    def _replayed(self, run_id: str, entry: Entry) -> Instance:
+        turns = []
+        for _, value in self._tables.history(run_id):
+            entry.bytes += len(value)
+            turns.append(decode_as(Turn, value))
+        return replay(self._runners, turns)
+
+    def _retry_parked(self) -> None:
+        """Try the code of parked runs again: this process may have newer code."""
+        for workflow_id in list(self._tables.parked()):
+            entry = self._entry(workflow_id)
+            if entry.instance is None:
+                continue
+            self._context.now_ms = self._clock.now_ms()
+            draft = unpark(entry.instance, self._context)
+            if draft is not None:
+                self._write(draft, entry, "takeover", self._positions, None)
+
+    def _write(
+        self,
+        draft: Draft,
+        entry: Entry,
+        source: Source,
+        positions: Positions,
+        origin: Origin | None,
+    ) -> None:
+        """Append a turn and note what follows once it is acknowledged."""
+        state = draft.instance.state
+        turn = Turn(
+            state.workflow_id,
+            state.run_id,
+            self._epoch,
+            draft.first,
+            draft.now_ms,
+            source,
+            positions,
+            self._deliveries.floor,
+            origin,
+            tuple(draft.events),
+        )
+        value = encode(turn)
+        summary = state.summary()
+        if origin is not None:
+            self._seen[origin.shard] = origin
+        if self._cache.get(entry.workflow_id) is None:
+            self._cache.add(entry)
+        entry.in_flight += 1
+        if summary.status.is_open:
+            entry.instance, entry.closed = draft.instance, None
+            self._cache.grew(entry, len(value))
+        else:
+            entry.instance, entry.closed = None, summary
+            if not isinstance(draft.instance.runner, CodeError):
+                draft.instance.runner.close()
+        self._bytes_in_flight += len(value)
+        key = turn_key(turn.run_id, turn.first, turn.epoch)
+        self._append(_Appended(key, value, turn, entry, summary, draft.effects))
+
+    def _append(self, appended: _Appended) -> None:
+        self._log.append(appended.key, appended.value)
+        self._in_flight.append(appended)
+
+    def _then(self, callback: Callable[[], None]) -> None:
+        """Call back once every turn before now is acknowledged."""
+        if self._in_flight:
+            self._in_flight[-1].after.append(callback)
+        else:
+            callback()
+
+    def _place(self, name: str, options: ActivityOptions) -> bool:
+        placed = self._activities.place(name, options)
+        self._reserved += placed
+        return placed
+
+    def _reported(self, report: ActivityReport) -> None:
+        self._reports.append(report)
+        self._wake()

@@ -1,0 +1,208 @@
+"""What a shard needs from outside: six narrow protocols, each with several adapters.
+
+Methods that may block say so and are called only while a shard is being taken over (or, for
+``Log.read``, when somebody else wrote to the log, which is rare); all others return at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from processor.core.effects import (
+    ActivityTask,
+    DeadLetter,
+    Effect,
+    Message,
+    Publish,
+    Reply,
+    RunResult,
+    SetTimer,
+)
+from processor.core.inputs import ActivityReport, Input, Origin, TimerDue
+from processor.core.options import ActivityOptions
+from processor.core.state import Summary
+from processor.core.turn import Positions, Source, Turn
+
+__all__ = (
+    "Activities",
+    "Checkpoint",
+    "Clock",
+    "Confirmed",
+    "Inbox",
+    "InboxRecord",
+    "Log",
+    "LogRecord",
+    "OpenAttempt",
+    "Outbox",
+    "OutputRecord",
+    "Sendable",
+    "Tables",
+)
+
+
+class LogRecord(NamedTuple):
+    offset: int
+    key: bytes
+    value: bytes | None
+
+
+class Log(Protocol):
+    """One partition of ``events``."""
+
+    def append(self, key: bytes, value: bytes | None) -> None:
+        """Queue one record; records are appended in the order of the calls, however long it takes.
+
+        Raises ``PayloadTooLarge`` for what the log can never take.
+        """
+
+    def acknowledged(self) -> Sequence[int]:
+        """Drain the offsets of acknowledged appends, in their order; -1 where it is unknown."""
+
+    def read(self, first: int, end: int) -> Iterator[LogRecord]:
+        """Yield what is kept of [first, end). Blocks."""
+
+    def bounds(self) -> tuple[int, int]:
+        """Return the first offset that is kept and the end. Blocks."""
+
+
+class InboxRecord(NamedTuple):
+    """One input with its place; a ``DeadLetter`` where the record could not be decoded."""
+
+    source: Source
+    offset: int
+    input: Input | DeadLetter
+
+
+class Inbox(Protocol):
+    """The three input partitions of one shard."""
+
+    def open(self, positions: Positions) -> None:
+        """Begin to read there. Blocks. Raises ``LogTruncated`` where an input lost records."""
+
+    def take(self, count: int) -> Sequence[InboxRecord]:
+        """Return up to ``count`` records that have arrived, in order within each input."""
+
+    def close(self) -> None:
+        """Stop reading."""
+
+
+Sendable = ActivityTask | Message | TimerDue | DeadLetter
+OutputRecord = RunResult | Publish
+
+
+class Outbox(Protocol):
+    """Where effects go."""
+
+    def send(self, effect: Sendable, token: int | None, origin: Origin | None = None) -> None:
+        """Send until it is acknowledged; ``token`` then appears in ``delivered``.
+
+        ``origin`` goes with a ``Message``, so that its target can drop a second copy.
+        """
+
+    def delivered(self) -> Sequence[int]:
+        """Drain the tokens of acknowledged sends."""
+
+    def reply(self, reply: Reply) -> None:
+        """Send without waiting; a client that misses it asks again."""
+
+    def publish(self, offset: int, records: Sequence[OutputRecord]) -> None:
+        """Publish the records of the turn at ``offset`` exactly once, in the order of the calls."""
+
+    def published(self) -> int:
+        """Return the log offset below which everything is published. Blocks."""
+
+    def close(self) -> None:
+        """Give up what is not sent yet; the next owner sends it."""
+
+
+class Clock(Protocol):
+    def now_ms(self) -> int:
+        """Return milliseconds since the epoch."""
+
+
+class Activities(Protocol):
+    """The eager activities of this process."""
+
+    def place(self, name: str, options: ActivityOptions) -> bool:
+        """Reserve a slot and return True if this activity is to run here."""
+
+    def release(self, count: int) -> None:
+        """Give back slots that were reserved and will not be used."""
+
+    def start(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None:
+        """Run the attempt in its reserved slot and report its outcome, once."""
+
+    def cancel(self, run_id: str, id: int) -> None:
+        """Ask a running attempt to stop; nothing happens where there is none."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How far the tables are: they are the fold of the log below ``next_offset``.
+
+    ``epoch`` is the last claim below it (-1: none). ``delivered``: see ``Turn``. ``seen`` holds,
+    for each source shard, the origin of the last message from it.
+    """
+
+    next_offset: int = 0
+    epoch: int = -1
+    positions: Positions = field(default_factory=Positions)
+    delivered: int = 0
+    seen: dict[int, Origin] = field(default_factory=dict)
+
+
+class Confirmed(NamedTuple):
+    """An acknowledged turn on its way into the tables, with the run's summary just after it."""
+
+    offset: int
+    turn: Turn
+    value: bytes
+    summary: Summary
+    effects: Sequence[Effect]
+
+
+class OpenAttempt(NamedTuple):
+    """A row of the ``activities`` table."""
+
+    workflow_id: str
+    run_id: str
+    id: int
+    attempt: int
+    name: str
+    eager: bool
+
+
+class Tables(Protocol):
+    """The state tables of one shard: a cache of the fold of its log, on local disk."""
+
+    def checkpoint(self) -> Checkpoint: ...
+
+    def write(self, group: Sequence[Confirmed], checkpoint: Checkpoint) -> None:
+        """Apply turns and move the checkpoint, atomically."""
+
+    def latest(self, workflow_id: str) -> Summary | None:
+        """Return the latest run of a workflow id."""
+
+    def run(self, run_id: str) -> Summary | None: ...
+
+    def runs(self, after: str) -> Iterator[Summary]:
+        """Yield the latest runs in the order of workflow ids, from the one after ``after``."""
+
+    def history(self, run_id: str, first: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield a run's encoded turns in order, each with its first event's number."""
+
+    def parked(self) -> Iterable[str]:
+        """Yield the workflow ids of parked runs."""
+
+    def open_attempts(self, run_id: str | None = None) -> Iterator[OpenAttempt]:
+        """Yield the attempts that run now, of one run or of all."""
+
+    def timers(self, after_ms: int, limit: int) -> list[SetTimer]:
+        """Return timers due after ``after_ms``, earliest first.
+
+        At most about ``limit``, but always all of those that share a due time.
+        """
+
+    def close(self) -> None: ...

@@ -1,0 +1,256 @@
+"""Taking over a shard: claim it, fold the log up to the claim, find out what is still owed.
+
+    1. append a claim; the offset of its acknowledgement is the epoch
+    2. fold the log from where the tables end up to the claim: a turn counts if and only if it
+       names the last claim before it
+    3. collect what a dead owner may not have delivered: queued tasks, messages, results
+    4. collect the eager attempts that died with it
+
+Only then does the shard read its inputs, from the positions in the last turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from processor.codec.records import decode, decode_as, encode
+from processor.core.derive import effects_of
+from processor.core.effects import (
+    ActivityTask,
+    DeadLetter,
+    Effect,
+    Message,
+    Publish,
+    RunResult,
+)
+from processor.core.evolve import evolve
+from processor.core.failure import Failure
+from processor.core.inputs import ActivityReport
+from processor.core.state import RunState
+from processor.core.turn import Claim, Turn, claim_key
+from processor.errors import LogTruncated
+from processor.shard.ports import (
+    Checkpoint,
+    Confirmed,
+    Log,
+    LogRecord,
+    OpenAttempt,
+    OutputRecord,
+    Sendable,
+    Tables,
+)
+
+__all__ = ("Owed", "Taken", "Takeover", "is_current")
+
+_GROUP_TURNS = 1_000
+_STATES_MAX = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """An effect that may not have been delivered: ``index`` is its place in the turn."""
+
+    offset: int
+    index: int
+    effect: Sendable | OutputRecord
+
+
+@dataclass(slots=True)
+class Taken:
+    """A shard that is ours: what the loop begins with."""
+
+    epoch: int
+    checkpoint: Checkpoint
+    owed: list[Owed]
+    lost: list[ActivityReport]
+    turns: int
+    ghosts: int
+
+
+def is_current(turn: Turn, epoch: int) -> bool:
+    """Return whether a turn counts: it names the last claim before it in the log."""
+    return turn.epoch == epoch
+
+
+class Takeover:
+    """``begin``, then ``claimed`` until it returns the epoch, then ``fold`` (which blocks)."""
+
+    def __init__(self, partition: int, log: Log, tables: Tables, owner: str) -> None:
+        self._partition = partition
+        self._log = log
+        self._tables = tables
+        self._owner = owner
+        self._claims = 0
+
+    def begin(self, nonce: str, now_ms: int) -> None:
+        self._claims += 1
+        nonce = f"{nonce}-{self._claims}"
+        self._log.append(claim_key(nonce), encode(Claim(self._owner, nonce, now_ms)))
+
+    def claimed(self, nonce: str, now_ms: int) -> int | None:
+        """Return the epoch once the claim is acknowledged."""
+        for offset in self._log.acknowledged():
+            if offset >= 0:
+                return offset
+            self.begin(nonce, now_ms)
+        return None
+
+    def fold(self, epoch: int, published: int) -> Taken:
+        """Bring the tables up to the claim and return what the loop needs to begin."""
+        before = self._tables.checkpoint()
+        first_kept, _ = self._log.bounds()
+        if before.next_offset > epoch or first_kept > before.next_offset:
+            raise LogTruncated(
+                f"shard {self._partition}: the state directory is at log offset "
+                f"{before.next_offset}, but the log was [{first_kept}, {epoch}) when it was "
+                "claimed: records were deleted, or the topic was made again. Nothing was changed. "
+                "If the loss is intended, delete the state directory and use a new namespace"
+            )
+        fold = _Fold(self._tables, before, published)
+        begin = max(min(before.next_offset, before.delivered, published), first_kept)
+        for record in self._log.read(begin, epoch):
+            fold.take(record)
+        fold.finish(epoch)
+        lost = [_lost(attempt) for attempt in self._tables.open_attempts() if attempt.eager]
+        return Taken(epoch, fold.checkpoint, list(fold.owed()), lost, fold.turns, fold.ghosts)
+
+
+class _Fold:
+    """The fold of the log into the tables, a group of turns at a time."""
+
+    def __init__(self, tables: Tables, before: Checkpoint, published: int) -> None:
+        self.checkpoint = before
+        self.turns = 0
+        self.ghosts = 0
+        self._tables = tables
+        self._begin = before.next_offset
+        self._published = published
+        self._states: dict[str, RunState] = {}
+        self._group: list[Confirmed] = []
+        self._owed: list[Owed] = []
+
+    def take(self, record: LogRecord) -> None:
+        if record.value is None:
+            return
+        entry = decode(record.value)
+        known = record.offset < self._begin
+        if isinstance(entry, Claim):
+            if not known:
+                self.checkpoint = replace(self.checkpoint, epoch=record.offset)
+            return
+        assert isinstance(entry, Turn), f"events offset {record.offset} holds {entry}"
+        if known:
+            self._collect_known(record.offset, record.value, entry)
+        elif is_current(entry, self.checkpoint.epoch):
+            self._apply(record.offset, record.value, entry)
+        else:
+            self.ghosts += 1
+
+    def finish(self, epoch: int) -> None:
+        self.checkpoint = replace(self.checkpoint, next_offset=epoch + 1, epoch=epoch)
+        self._flush()
+
+    def owed(self) -> Iterator[Owed]:
+        """Yield what is not known to be delivered and still matters."""
+        for owed in self._owed:
+            if self._still_matters(owed):
+                yield owed
+
+    def _apply(self, offset: int, value: bytes, turn: Turn) -> None:
+        self.turns += 1
+        state = self._state(turn)
+        effects = _folded(state, turn)
+        self._group.append(Confirmed(offset, turn, value, state.summary(), effects))
+        seen = self.checkpoint.seen
+        if turn.origin is not None:
+            seen = {**seen, turn.origin.shard: turn.origin}
+        self.checkpoint = Checkpoint(
+            offset + 1, self.checkpoint.epoch, turn.positions, turn.delivered, seen
+        )
+        self._collect(offset, effects)
+        if state.closed_ms is not None:
+            self._states.pop(turn.run_id, None)
+        if len(self._group) >= _GROUP_TURNS:
+            self._flush()
+
+    def _state(self, turn: Turn) -> RunState:
+        state = self._states.get(turn.run_id)
+        if state is None:
+            if turn.first:
+                self._flush()
+            state = _state_before(self._tables, turn)
+            self._states[turn.run_id] = state
+        return state
+
+    def _flush(self) -> None:
+        self._tables.write(self._group, self.checkpoint)
+        self._group = []
+        self._owed = [o for o in self._owed if self._undelivered(o)]
+        if len(self._states) > _STATES_MAX:
+            self._states.clear()
+
+    def _collect_known(self, offset: int, value: bytes, turn: Turn) -> None:
+        """Collect the effects of a turn that is in the tables already (or was a ghost)."""
+        for first, stored in self._tables.history(turn.run_id, turn.first):
+            if first == turn.first and stored == value:
+                self._collect(offset, _folded(_state_before(self._tables, turn), turn))
+            return
+
+    def _collect(self, offset: int, effects: Iterable[Effect]) -> None:
+        for index, effect in enumerate(effects):
+            if isinstance(effect, ActivityTask | Message | DeadLetter | RunResult | Publish):
+                owed = Owed(offset, index, effect)
+                if self._undelivered(owed):
+                    self._owed.append(owed)
+
+    def _undelivered(self, owed: Owed) -> bool:
+        if isinstance(owed.effect, RunResult | Publish):
+            return owed.offset >= self._published
+        return owed.offset >= self.checkpoint.delivered
+
+    def _still_matters(self, owed: Owed) -> bool:
+        task = owed.effect
+        if not self._undelivered(owed):
+            return False
+        if not isinstance(task, ActivityTask):
+            return True
+        if task.eager:
+            return False
+        return any(
+            row.id == task.id and row.attempt == task.attempt and not row.eager
+            for row in self._tables.open_attempts(task.run_id)
+        )
+
+
+def _state_before(tables: Tables, turn: Turn) -> RunState:
+    state = RunState(turn.workflow_id, turn.run_id)
+    for first, value in tables.history(turn.run_id):
+        if first >= turn.first:
+            break
+        _folded(state, decode_as(Turn, value))
+    assert state.events == turn.first, f"{turn.run_id}: turn {turn.first} at {state.events}"
+    return state
+
+
+def _folded(state: RunState, turn: Turn) -> list[Effect]:
+    effects: list[Effect] = []
+    for event in turn.events:
+        effects += effects_of(state, event, turn.time_ms)
+        evolve(state, event, turn.time_ms)
+    return effects
+
+
+def _lost(attempt: OpenAttempt) -> ActivityReport:
+    failure = Failure(
+        "activity_timed_out",
+        "ActivityTimedOut",
+        f"activity {attempt.name!r}: attempt {attempt.attempt} was lost with the process that "
+        "ran it",
+        timeout_kind="lost",
+        activity=attempt.name,
+        attempts=attempt.attempt,
+    )
+    return ActivityReport(
+        attempt.workflow_id, attempt.run_id, attempt.id, attempt.attempt, "failed", failure=failure
+    )

@@ -1,0 +1,75 @@
+"""The timers of a shard: what is due soon in memory, the rest as rows in the table.
+
+A sleeping run costs a row. Memory holds the timers up to a horizon, which moves on in steps.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+
+from processor.core.effects import ClearTimer, SetTimer
+from processor.core.inputs import TimerDue
+from processor.shard.ports import Tables
+
+__all__ = ("Timers",)
+
+_LOOKAHEAD_MS = 30_000
+_ROWS_MAX = 10_000
+
+_Key = tuple[str, str, int, int]
+
+
+class Timers:
+    """Timers that are due up to ``_horizon_ms`` are in ``_heap``; later ones only in the table."""
+
+    def __init__(self, tables: Tables, now_ms: int) -> None:
+        self._tables = tables
+        self._heap: list[tuple[int, _Key]] = []
+        self._live: dict[_Key, SetTimer] = {}
+        self._horizon_ms = -1
+        self._look_ahead(now_ms)
+
+    def set(self, timer: SetTimer) -> None:
+        """Note a timer whose row has just been written."""
+        if timer.due_ms <= self._horizon_ms:
+            key = (timer.run_id, timer.kind, timer.id, timer.attempt)
+            self._live[key] = timer
+            heapq.heappush(self._heap, (timer.due_ms, key))
+
+    def clear(self, timer: ClearTimer) -> None:
+        self._live.pop((timer.run_id, timer.kind, timer.id, timer.attempt), None)
+
+    def next_ms(self) -> int:
+        """Return when ``due`` wants to be called again (ms since the epoch)."""
+        return min(self._heap[0][0], self._horizon_ms) if self._heap else self._horizon_ms
+
+    def due(self, now_ms: int) -> Iterator[TimerDue]:
+        """Yield what has come due, each once."""
+        while True:
+            while self._heap and self._heap[0][0] <= now_ms:
+                due_ms, key = heapq.heappop(self._heap)
+                timer = self._live.get(key)
+                if timer is not None and timer.due_ms == due_ms:
+                    del self._live[key]
+                    yield TimerDue(
+                        timer.workflow_id,
+                        timer.run_id,
+                        timer.kind,
+                        timer.id,
+                        timer.attempt,
+                        timer.due_ms,
+                    )
+            if now_ms < self._horizon_ms:
+                return
+            self._look_ahead(now_ms)
+
+    def _look_ahead(self, now_ms: int) -> None:
+        rows = self._tables.timers(self._horizon_ms, _ROWS_MAX)
+        full = len(rows) >= _ROWS_MAX
+        horizon_ms = now_ms + _LOOKAHEAD_MS
+        if full and rows[-1].due_ms < horizon_ms:
+            horizon_ms = rows[-1].due_ms
+        self._horizon_ms = max(horizon_ms, self._horizon_ms)
+        for timer in rows:
+            self.set(timer)

@@ -1,0 +1,92 @@
+"""The activities of one simulated host: the executor of every worker, on a loop in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from processor.activities.executor import Executor
+from processor.config import Settings
+from processor.core.effects import ActivityTask
+from processor.core.inputs import ActivityReport
+from processor.core.options import ActivityOptions
+from processor.registry import Registry
+from processor.simulation.scheduler import Scheduler
+from processor.simulation.virtual_loop import VirtualLoop
+
+__all__ = ("EagerStarts", "HostActivities", "ShardActivities", "Started")
+
+
+class HostActivities:
+    """One process's executor with its loop; both end when the process does."""
+
+    def __init__(
+        self, scheduler: Scheduler, registry: Registry, settings: Settings, name: str
+    ) -> None:
+        self.loop = VirtualLoop(scheduler, f"{name} loop")
+        with self.loop.entered():
+            self._executor = _Abandonable(registry, registry.payloads, settings, name)
+
+    @property
+    def executor(self) -> Executor:
+        return self._executor
+
+    def enqueue(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None:
+        with self.loop.entered():
+            self._executor.enqueue(task, report)
+
+    def kill(self) -> None:
+        self._executor.abandon()
+        self.loop.kill()
+
+
+class _Abandonable(Executor):
+    def abandon(self) -> None:
+        """Begin nothing any more: the process is dead."""
+        self._stopping = True
+        self._backlog.clear()
+
+
+class Started(NamedTuple):
+    """An eager attempt that began; its turn has to be in the log below ``confirmed_end``."""
+
+    partition: int
+    run_id: str
+    id: int
+    attempt: int
+    confirmed_end: int
+
+
+EagerStarts = list[Started]
+
+
+class ShardActivities:
+    """Implements the ``Activities`` port of one shard and notes what it starts."""
+
+    def __init__(
+        self,
+        host: HostActivities,
+        partition: int,
+        confirmed_end: Callable[[], int],
+        starts: EagerStarts,
+    ) -> None:
+        self._host = host
+        self._partition = partition
+        self._confirmed_end = confirmed_end
+        self._starts = starts
+
+    def place(self, name: str, options: ActivityOptions) -> bool:
+        return self._host.executor.place(name, options)
+
+    def release(self, count: int) -> None:
+        self._host.executor.release(count)
+
+    def start(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None:
+        end = self._confirmed_end()
+        self._starts.append(Started(self._partition, task.run_id, task.id, task.attempt, end))
+        with self._host.loop.entered():
+            self._host.executor.start(task, report)
+
+    def cancel(self, run_id: str, id: int) -> None:
+        with self._host.loop.entered():
+            self._host.executor.cancel(run_id, id)

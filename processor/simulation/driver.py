@@ -1,0 +1,136 @@
+"""A simulated world inside a real asyncio loop: for tests that are coroutines themselves.
+
+Steps run in plain callbacks, between whatever the test's own tasks do. Virtual time moves only
+when nothing is left to do at this moment, the test's tasks had their turn, and somebody waits
+for a result or sleeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from processor.simulation.host import Host
+from processor.simulation.world import World
+
+__all__ = ("Driver",)
+
+_BURST_STEPS: Final = 200
+_POLITE_TURNS: Final = 3
+"""How often the test's own tasks get the loop before time is skipped."""
+
+_POLL_S: Final = 0.002
+
+
+class Driver:
+    def __init__(self, world: World, host: Host) -> None:
+        self._world = world
+        self._host = host
+        self._loop = asyncio.get_running_loop()
+        self._callback: asyncio.Handle | None = None
+        self._polite = 0
+        self._waiters = 0
+        self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
+        self._failed: list[asyncio.Future[None]] = []
+        self._error: BaseException | None = None
+
+    def wake(self) -> None:
+        """Let the world go on: something was sent to it."""
+        self._polite = 0
+        self._again(0)
+
+    @contextmanager
+    def watched(self) -> Iterator[asyncio.Future[None]]:
+        """Yield a future that gets the error which stops the world, should there be one."""
+        failed: asyncio.Future[None] = self._loop.create_future()
+        self._failed.append(failed)
+        if self._error is not None:
+            failed.set_exception(self._error)
+        try:
+            yield failed
+        finally:
+            self._failed.remove(failed)
+            failed.cancel()
+
+    @contextmanager
+    def skipping(self) -> Iterator[None]:
+        """Let virtual time run as far as it takes, as long as this lasts."""
+        self._waiters += 1
+        self.wake()
+        try:
+            yield
+        finally:
+            self._waiters -= 1
+
+    async def sleep_until(self, due_ms: int) -> None:
+        """Return at a virtual time, after all that is due by then."""
+        slept: asyncio.Future[None] = self._loop.create_future()
+        self._sleepers.append((due_ms, slept))
+        self._world.scheduler.at(due_ms, "a sleep is over", lambda: None)
+        self.wake()
+        with self.watched() as failed:
+            await asyncio.wait((slept, failed), return_when=asyncio.FIRST_COMPLETED)
+            if not slept.done():
+                failed.result()
+
+    def close(self) -> None:
+        if self._callback is not None:
+            self._callback.cancel()
+        self._error = RuntimeError("the environment is closed")
+
+    def _again(self, delay_s: float) -> None:
+        if self._error is not None:
+            return
+        if self._callback is not None:
+            self._callback.cancel()
+        if delay_s:
+            self._callback = self._loop.call_later(delay_s, self._run)
+        else:
+            self._callback = self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        self._callback = None
+        try:
+            self._burst()
+        except BaseException as error:  # a bug, of ours or of a fake clock: whoever waits gets it
+            self._error = error
+            for failed in self._failed:
+                if not failed.done():
+                    failed.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _burst(self) -> None:
+        scheduler = self._world.scheduler
+        for _ in range(_BURST_STEPS):
+            if not scheduler.step(scheduler.now_ms):
+                break
+        else:
+            self._again(0)
+            return
+        self._end_sleeps(scheduler.now_ms)
+        if self._host.activities.loop.waits_for_io:
+            self._host.activities.loop.turn()
+            self._again(_POLL_S)
+        elif self._may_skip() and scheduler.next_ms is not None:
+            self._polite += 1
+            if self._polite > _POLITE_TURNS:
+                self._polite = 0
+                scheduler.step(self._limit_ms())
+            self._again(0)
+
+    def _may_skip(self) -> bool:
+        return bool(self._waiters or self._sleepers)
+
+    def _limit_ms(self) -> int | None:
+        if self._sleepers and not self._waiters:
+            return max(due_ms for due_ms, _ in self._sleepers)
+        return None
+
+    def _end_sleeps(self, now_ms: int) -> None:
+        for due_ms, slept in self._sleepers:
+            if due_ms <= now_ms and not slept.done():
+                slept.set_result(None)
+        self._sleepers = [each for each in self._sleepers if not each[1].done()]

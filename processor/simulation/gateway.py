@@ -1,0 +1,56 @@
+"""A client's way into a simulated world, for the real ``Client`` and ``Handle``."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Final
+
+from processor.core.effects import ReplyBody
+from processor.core.inputs import AwaitResult, ClientCommand
+from processor.errors import ShardUnavailable
+from processor.simulation.driver import Driver
+from processor.simulation.world import World
+
+__all__ = ("SimulatedGateway",)
+
+_FOR_EVER_MS: Final = 1 << 50
+
+
+class SimulatedGateway:
+    """Time-outs of requests are real ones: a test that hangs is to end in real time."""
+
+    def __init__(self, world: World, driver: Driver) -> None:
+        self._driver = driver
+        self._client = world.client("client", ask_again_ms=None)
+        self.partitions = world.broker.partitions
+
+    async def start(self) -> None:
+        """Nothing to connect."""
+
+    async def request(
+        self, command: ClientCommand, *, timeout_s: float, partition: int | None = None
+    ) -> ReplyBody:
+        """Return the answer of the command's shard; who waits for a result lets time skip."""
+        answered: asyncio.Future[ReplyBody] = asyncio.get_running_loop().create_future()
+        body = command.body
+        with ExitStack() as stack:
+            if isinstance(body, AwaitResult):
+                command = replace(command, body=replace(body, timeout_ms=_FOR_EVER_MS))
+                stack.enter_context(self._driver.skipping())
+            failed = stack.enter_context(self._driver.watched())
+            request_id = self._client.request(command, answered.set_result, partition)
+            stack.callback(self._client.forget, request_id)
+            self._driver.wake()
+            await asyncio.wait(
+                (answered, failed), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if failed.done():
+                failed.result()
+            if answered.done():
+                return answered.result()
+        raise ShardUnavailable(f"the simulated shard did not answer within {timeout_s:.1f} s")
+
+    async def close(self) -> None:
+        """Nothing to disconnect."""

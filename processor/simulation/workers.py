@@ -1,0 +1,72 @@
+"""A simulated host's share in the activity queues: takes tasks, runs them, reports outcomes."""
+
+from __future__ import annotations
+
+from processor.core.effects import ActivityTask, HeartbeatSeen, Reply
+from processor.core.inputs import ActivityReport, ReplyTo
+from processor.simulation.activities import HostActivities
+from processor.simulation.broker import Broker
+from processor.simulation.faults import Faults
+from processor.simulation.scheduler import Channel, Scheduler
+
+__all__ = ("QueueWorker",)
+
+
+class QueueWorker:
+    """Hands tasks over one at a time; the executor keeps what it has no slot for."""
+
+    def __init__(
+        self,
+        name: str,
+        broker: Broker,
+        scheduler: Scheduler,
+        faults: Faults,
+        activities: HostActivities,
+        uplink: Channel,
+        queues: tuple[str, ...],
+    ) -> None:
+        self.queues = queues
+        self._name = name
+        self._broker = broker
+        self._scheduler = scheduler
+        self._faults = faults
+        self._activities = activities
+        self._uplink = uplink
+        self._dead = False
+        broker.clients[name] = self._replied
+        activities.executor.reply_to = ReplyTo(0, name)
+
+    def poll(self, queue: str) -> bool:
+        """Take one task, if there is one."""
+        task = None if self._dead else self._broker.queue(queue).take(self._name)
+        if task is None:
+            return False
+        taken = task
+        self._scheduler.trace(f"{self._name} takes {task.run_id}/{task.id}#{task.attempt}")
+        self._activities.enqueue(task, lambda report: self._report(taken, report))
+        return True
+
+    def kill(self) -> None:
+        """End without committing: what was taken is given to another worker."""
+        self._dead = True
+        self._uplink.cut()
+        self._broker.clients.pop(self._name, None)
+        for queue in self.queues:
+            self._broker.queue(queue).lost(self._name)
+            self._broker.on_task(queue)
+
+    def _report(self, task: ActivityTask, report: ActivityReport) -> None:
+        if self._dead:
+            return
+        self._uplink.send(lambda: self._arrive(task, report))
+        if self._scheduler.chance(self._faults.duplicated):
+            self._uplink.send(lambda: self._broker.report(report))
+
+    def _arrive(self, task: ActivityTask, report: ActivityReport) -> None:
+        self._broker.report(report)
+        if report.kind in ("completed", "failed"):
+            self._broker.queue(task.queue).done(self._name, task)
+
+    def _replied(self, reply: Reply) -> None:
+        if isinstance(reply.body, HeartbeatSeen) and reply.body.cancelled and not self._dead:
+            self._activities.executor.cancel(reply.body.run_id, reply.body.id)

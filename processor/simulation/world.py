@@ -1,0 +1,115 @@
+"""A simulated world: a broker, hosts that come and go, clients, and a seed that decides it all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from processor.config import Settings
+from processor.simulation.activities import EagerStarts
+from processor.simulation.broker import Broker
+from processor.simulation.clients import SimulatedClient
+from processor.simulation.faults import CALM, Faults
+from processor.simulation.host import Code, Host, Setting
+from processor.simulation.scheduler import START_MS, Scheduler
+
+__all__ = ("Stuck", "World")
+
+_STEPS_MAX: Final = 1_000_000
+
+
+class Stuck(AssertionError):
+    """Nothing can happen any more, or too much did, and what was waited for did not come."""
+
+
+class World:
+    """``owners`` is the consumer group: which host a shard is given to."""
+
+    def __init__(
+        self,
+        seed: int,
+        partitions: int = 1,
+        faults: Faults = CALM,
+        settings: Settings | None = None,
+        now_ms: int = START_MS,
+    ) -> None:
+        self.scheduler = Scheduler(seed, now_ms)
+        self.broker = Broker(partitions)
+        self.faults = faults
+        self.hosts: dict[str, Host] = {}
+        self.owners: dict[int, str] = {}
+        self._setting = Setting(
+            self.scheduler, self.broker, faults, settings or Settings(), self._may_own
+        )
+        self.broker.on_task = self._task_waits
+
+    @property
+    def starts(self) -> EagerStarts:
+        """Every eager attempt that was started, for the invariants."""
+        return self._setting.starts
+
+    @property
+    def trace_hash(self) -> str:
+        return self.scheduler.trace_hash
+
+    def host(self, name: str, code: Code) -> Host:
+        """Make a host and start it. It gets no shard yet."""
+        host = self.hosts[name] = Host(self._setting, name, code)
+        host.start()
+        return host
+
+    def client(self, name: str, ask_again_ms: int | None = 10_000) -> SimulatedClient:
+        return SimulatedClient(name, self.broker, self.scheduler, self.faults, ask_again_ms)
+
+    def assign(self, partition: int, name: str) -> None:
+        """Give a shard to a host; an earlier owner may or may not hear of it."""
+        self.scheduler.trace(f"shard {partition} goes to {name}")
+        self.owners[partition] = name
+        self.hosts[name].assign(partition)
+
+    def restart(self, name: str) -> None:
+        """Start a crashed host again, and give it back what the group has for it."""
+        host = self.hosts[name]
+        host.start()
+        for partition, owner in self.owners.items():
+            if owner == name:
+                host.assign(partition)
+        for queue in host.worker.queues:
+            self._task_waits(queue)
+
+    def run(self, done: Callable[[], bool], steps_max: int = _STEPS_MAX) -> None:
+        """Let things happen until ``done``. Raises ``Stuck`` where that does not come."""
+        end = self.scheduler.steps + steps_max
+        while not done():
+            if not self.scheduler.step():
+                raise Stuck("nothing is left that could happen")
+            if self.scheduler.steps > end:
+                raise Stuck(f"it is not done after {steps_max:,} steps")
+
+    def settle(self) -> None:
+        """Let everything happen that does not wait for a later time."""
+        while self.scheduler.step(self.scheduler.now_ms):
+            pass
+
+    def close(self) -> None:
+        for host in self.hosts.values():
+            if host.alive:
+                host.crash()
+
+    def _may_own(self, name: str, partition: int) -> bool:
+        return self.owners.get(partition) == name
+
+    def _task_waits(self, queue: str) -> None:
+        self.scheduler.soon(f"queue {queue}", lambda: self._hand_out(queue))
+
+    def _hand_out(self, queue: str) -> None:
+        """Give a waiting task to one of the hosts that serve the queue."""
+        able = [
+            host
+            for host in self.hosts.values()
+            if host.alive and not host.paused and queue in host.worker.queues
+        ]
+        if able:
+            worker = able[int(self.scheduler.random.random() * len(able))].worker
+            if worker.poll(queue) and len(self.broker.queue(queue)):
+                self._task_waits(queue)

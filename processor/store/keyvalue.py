@@ -1,0 +1,68 @@
+"""The little that the tables need of a store: ordered families of bytes, and atomic batches."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple, Protocol
+
+__all__ = ("FAMILIES", "KeyValue", "Memory", "Mutation")
+
+FAMILIES: Final = ("meta", "runs", "latest", "history", "activities", "timers", "parked")
+
+
+class Mutation(NamedTuple):
+    """A put, or a delete where ``value`` is None."""
+
+    family: str
+    key: bytes
+    value: bytes | None
+
+
+class KeyValue(Protocol):
+    def get(self, family: str, key: bytes) -> bytes | None: ...
+
+    def write(self, mutations: Sequence[Mutation]) -> None:
+        """Apply all of them or none, in order."""
+
+    def scan(self, family: str, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield keys and values in key order, from ``first`` on."""
+
+    def last(self, family: str) -> bytes | None:
+        """Return the last key of a family."""
+
+    def close(self) -> None: ...
+
+
+class Memory:
+    """The store of the simulated runtime."""
+
+    def __init__(self, families: Sequence[str] = FAMILIES) -> None:
+        self._values: dict[str, dict[bytes, bytes]] = {family: {} for family in families}
+        self._order: dict[str, list[bytes]] = {family: [] for family in families}
+
+    def get(self, family: str, key: bytes) -> bytes | None:
+        return self._values[family].get(key)
+
+    def write(self, mutations: Sequence[Mutation]) -> None:
+        for family, key, value in mutations:
+            values, order = self._values[family], self._order[family]
+            if value is not None:
+                if key not in values:
+                    insort(order, key)
+                values[key] = value
+            elif key in values:
+                del values[key]
+                del order[bisect_left(order, key)]
+
+    def scan(self, family: str, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+        order = self._order[family]
+        for key in order[bisect_left(order, first) :]:
+            yield key, self._values[family][key]
+
+    def last(self, family: str) -> bytes | None:
+        order = self._order[family]
+        return order[-1] if order else None
+
+    def close(self) -> None:
+        pass

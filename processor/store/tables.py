@@ -1,0 +1,216 @@
+"""The state tables of one shard, each row derived from the turns that the log acknowledged.
+
+    family      key                              value
+    meta        name                             the checkpoint; the identity of the log
+    latest      workflow id                      run id of its latest run
+    runs        run id                           Summary
+    history     run id, first event number       the turn as it is in the log
+    activities  run id, activity id              OpenAttempt: attempts that run now
+    timers      due time, run id, kind, id, n    SetTimer: timers that are set
+    parked      workflow id                      (empty): runs that wait for fixed code
+
+Rows are MessagePack, but for history. One batch holds a group of turns and the checkpoint, so
+that the tables are always the exact fold of the log below ``next_offset``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from processor.core.effects import ActivityTask, CancelAttempt, ClearTimer, Effect, SetTimer
+from processor.core.events import (
+    ActivityCompleted,
+    ActivityFailed,
+    Event,
+    RunParked,
+    RunUnparked,
+    WorkflowStarted,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+)
+from processor.core.inputs import Origin
+from processor.core.state import Summary
+from processor.core.turn import Positions
+from processor.errors import StoreCorrupt
+from processor.shard.ports import Checkpoint, Confirmed, OpenAttempt
+from processor.store.keyvalue import KeyValue, Mutation
+
+__all__ = ("StateTables", "read_row")
+
+_CHECKPOINT = b"checkpoint"
+_IDENTITY = b"identity"
+
+_pack = msgspec.msgpack.Encoder().encode
+_summary = msgspec.msgpack.Decoder(Summary).decode
+_timer = msgspec.msgpack.Decoder(SetTimer).decode
+_attempt = msgspec.msgpack.Decoder(OpenAttempt).decode
+_stored_checkpoint = msgspec.msgpack.Decoder(tuple[int, int, Positions, int, list[Origin]]).decode
+
+
+class StateTables:
+    """Tables over a store. ``identity`` names the log: tables of another log are corrupt."""
+
+    def __init__(self, store: KeyValue, identity: str) -> None:
+        self._store = store
+        held = store.get("meta", _IDENTITY)
+        if held is None:
+            store.write([Mutation("meta", _IDENTITY, identity.encode())])
+        elif held != identity.encode():
+            raise StoreCorrupt(
+                f"the state directory belongs to {held.decode(errors='replace')}, not to {identity}"
+            )
+
+    def checkpoint(self) -> Checkpoint:
+        value = self._store.get("meta", _CHECKPOINT)
+        if value is None:
+            return Checkpoint()
+        next_offset, epoch, positions, delivered, seen = _decoded(_stored_checkpoint, value)
+        return Checkpoint(
+            next_offset, epoch, positions, delivered, {origin.shard: origin for origin in seen}
+        )
+
+    def write(self, group: Sequence[Confirmed], checkpoint: Checkpoint) -> None:
+        rows: dict[tuple[str, bytes], bytes | None] = {}
+        summaries: dict[str, Summary] = {}
+        for confirmed in group:
+            turn = confirmed.turn
+            rows["history", _history_key(turn.run_id, turn.first)] = confirmed.value
+            summaries[turn.run_id] = confirmed.summary
+            for event in turn.events:
+                _event_row(rows, event, turn.workflow_id, turn.run_id)
+            for effect in confirmed.effects:
+                _effect_row(rows, effect)
+        mutations = [Mutation(family, key, value) for (family, key), value in rows.items()]
+        for run_id, summary in summaries.items():
+            mutations.append(Mutation("runs", run_id.encode(), _pack(summary)))
+        stored = (
+            checkpoint.next_offset,
+            checkpoint.epoch,
+            checkpoint.positions,
+            checkpoint.delivered,
+            list(checkpoint.seen.values()),
+        )
+        mutations.append(Mutation("meta", _CHECKPOINT, _pack(stored)))
+        self._store.write(mutations)
+
+    def latest(self, workflow_id: str) -> Summary | None:
+        run_id = self._store.get("latest", workflow_id.encode())
+        return None if run_id is None else self.run(run_id.decode())
+
+    def run(self, run_id: str) -> Summary | None:
+        value = self._store.get("runs", run_id.encode())
+        return None if value is None else _decoded(_summary, value)
+
+    def runs(self, after: str) -> Iterator[Summary]:
+        first = after.encode() + b"\0" if after else b""
+        for _, run_id in self._store.scan("latest", first):
+            summary = self.run(run_id.decode())
+            if summary is not None:
+                yield summary
+
+    def history(self, run_id: str, first: int = 0) -> Iterator[tuple[int, bytes]]:
+        prefix = run_id.encode() + b"\0"
+        for key, value in self._store.scan("history", _history_key(run_id, first)):
+            if not key.startswith(prefix):
+                return
+            yield int.from_bytes(key[-8:], "big"), value
+
+    def parked(self) -> Iterator[str]:
+        for key, _ in self._store.scan("parked", b""):
+            yield key.decode()
+
+    def open_attempts(self, run_id: str | None = None) -> Iterator[OpenAttempt]:
+        prefix = b"" if run_id is None else run_id.encode() + b"\0"
+        for key, value in self._store.scan("activities", prefix):
+            if not key.startswith(prefix):
+                return
+            yield _decoded(_attempt, value)
+
+    def timers(self, after_ms: int, limit: int) -> list[SetTimer]:
+        rows: list[SetTimer] = []
+        for _, value in self._store.scan("timers", _due_key(after_ms + 1)):
+            timer = _decoded(_timer, value)
+            if len(rows) >= limit and timer.due_ms != rows[-1].due_ms:
+                break
+            rows.append(timer)
+        return rows
+
+    def close(self) -> None:
+        self._store.close()
+
+
+def read_row(family: str, value: bytes) -> Any:
+    """Return a row as plain values, for people (``processor tables``)."""
+    if family in ("runs", "timers", "activities"):
+        return msgspec.msgpack.decode(value)
+    if family == "meta":
+        try:
+            return msgspec.msgpack.decode(value)
+        except msgspec.DecodeError:
+            return value.decode(errors="replace")
+    return value.decode(errors="replace")
+
+
+def _event_row(
+    rows: dict[tuple[str, bytes], bytes | None], event: Event, workflow_id: str, run_id: str
+) -> None:
+    match event:
+        case ActivityCompleted() | ActivityFailed():
+            rows["activities", _activity_key(run_id, event.id)] = None
+        case WorkflowStarted():
+            rows["latest", workflow_id.encode()] = run_id.encode()
+        case RunParked():
+            rows["parked", workflow_id.encode()] = b""
+        case RunUnparked() | WorkflowTerminated() | WorkflowTimedOut():
+            rows["parked", workflow_id.encode()] = None
+        case _:
+            pass
+
+
+def _effect_row(rows: dict[tuple[str, bytes], bytes | None], effect: Effect) -> None:
+    match effect:
+        case ActivityTask():
+            attempt = OpenAttempt(
+                effect.workflow_id,
+                effect.run_id,
+                effect.id,
+                effect.attempt,
+                effect.name,
+                effect.eager,
+            )
+            rows["activities", _activity_key(effect.run_id, effect.id)] = _pack(attempt)
+        case CancelAttempt():
+            rows["activities", _activity_key(effect.run_id, effect.id)] = None
+        case SetTimer():
+            rows["timers", _timer_key(effect)] = _pack(effect)
+        case ClearTimer():
+            rows["timers", _timer_key(effect)] = None
+        case _:
+            pass
+
+
+def _history_key(run_id: str, first: int) -> bytes:
+    return run_id.encode() + b"\0" + first.to_bytes(8, "big")
+
+
+def _activity_key(run_id: str, id: int) -> bytes:
+    return run_id.encode() + b"\0" + id.to_bytes(8, "big")
+
+
+def _due_key(due_ms: int) -> bytes:
+    return max(due_ms, 0).to_bytes(8, "big")
+
+
+def _timer_key(timer: SetTimer | ClearTimer) -> bytes:
+    name = f"{timer.run_id}\0{timer.kind}\0{timer.id}\0{timer.attempt}"
+    return _due_key(timer.due_ms) + name.encode()
+
+
+def _decoded(decode: Any, value: bytes) -> Any:
+    try:
+        return decode(value)
+    except msgspec.DecodeError as error:
+        raise StoreCorrupt(f"a row of the state tables cannot be read: {error}") from error

@@ -1,0 +1,133 @@
+"""``Environment``: runs workflows in virtual time, inside of a test.
+
+It is the real shard, engine and client over simulated ports. Two hours pass as soon as everything
+waits for them and somebody awaits a result, or sleeps.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any
+
+from processor.activity import Activity
+from processor.client import Client
+from processor.codec.payloads import JsonPayloads
+from processor.config import Settings
+from processor.core.effects import DeadLetter, Publish
+from processor.policy import milliseconds
+from processor.registry import Registry
+from processor.simulation.driver import Driver
+from processor.simulation.gateway import SimulatedGateway
+from processor.simulation.host import Code
+from processor.simulation.scheduler import START_MS
+from processor.simulation.world import World
+from processor.workflow import Workflow, _guard
+from processor.workflow._runner import WorkflowRunners
+
+__all__ = ("Environment",)
+
+_HOST = "host"
+
+
+class Environment(Client):
+    """A client with a runtime of its own: ``async with Environment(workflows=[...]) as env``.
+
+    ``mocks`` are functions that stand in for activities; they get the same arguments, and may be
+    async or not. ``seed`` decides everything that is left to chance, such as which of two results
+    arrives first. ``start`` is the first moment of virtual time. ``max_cached_runs=0`` replays at
+    every step, which finds code that is not deterministic.
+    """
+
+    def __init__(
+        self,
+        workflows: Iterable[Workflow[..., Any]] = (),
+        activities: Iterable[Activity[..., Any]] = (),
+        *,
+        mocks: Mapping[Activity[..., Any], Callable[..., Any]] | None = None,
+        seed: int = 0,
+        start: datetime | None = None,
+        max_cached_runs: int | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        settings = settings or Settings()
+        if max_cached_runs is not None:
+            settings = replace(settings, cached_runs_max=max_cached_runs)
+        self._settings = settings
+        self._payloads = JsonPayloads()
+        replaced = _mocked({each.name: each for each in activities}, mocks or {})
+        registry = Registry(list(workflows), replaced, self._payloads)
+        self._code = Code(registry, WorkflowRunners(registry, settings), _queues(replaced))
+        start_ms = START_MS if start is None else int(start.timestamp() * 1000)
+        self._world = World(seed, settings=settings, now_ms=start_ms)
+        self._driver: Driver | None = None
+
+    async def __aenter__(self) -> Environment:
+        _guard.install()
+        host = self._world.host(_HOST, self._code)
+        self._world.assign(0, _HOST)
+        self._driver = Driver(self._world, host)
+        self._gateway = SimulatedGateway(self._world, self._driver)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._driver is not None, "entered before"
+        self._driver.close()
+        self._world.close()
+
+    def now(self) -> datetime:
+        """Return the virtual time."""
+        return datetime.fromtimestamp(self._world.scheduler.now_ms / 1000, UTC)
+
+    async def sleep(self, delay: timedelta | float) -> None:
+        """Let virtual time pass (a ``timedelta``, or seconds), and all that is due by then."""
+        assert self._driver is not None, "use 'async with Environment(...) as env'"
+        await self._driver.sleep_until(self._world.scheduler.now_ms + milliseconds(delay))
+
+    @property
+    def published(self) -> list[Publish]:
+        """What workflows have published, in order."""
+        return self._world.broker.published()
+
+    @property
+    def dead_letters(self) -> list[DeadLetter]:
+        """What could not be used, with the reasons."""
+        return list(self._world.broker.dead_letters)
+
+    @property
+    def trace_hash(self) -> str:
+        """A hash over all that happened: the same for the same seed and the same test."""
+        return self._world.trace_hash
+
+
+def _mocked(
+    activities: dict[str, Activity[..., Any]],
+    mocks: Mapping[Activity[..., Any], Callable[..., Any]],
+) -> list[Activity[..., Any]]:
+    for activity, function in mocks.items():
+        if not isinstance(activity, Activity):
+            raise TypeError(f"mocks: {activity!r} is no activity: the keys are what is replaced")
+        activities[activity.name] = _with_function(activity, function)
+    return list(activities.values())
+
+
+def _with_function(activity: Activity[..., Any], function: Callable[..., Any]) -> Any:
+    async def mock(*args: Any) -> Any:
+        value = function(*args)
+        return await value if inspect.isawaitable(value) else value
+
+    definition = replace(activity.definition, function=mock, is_async=True)
+    return Activity(definition, activity.wire_options)
+
+
+def _queues(activities: Iterable[Activity[..., Any]]) -> tuple[str, ...]:
+    """Return the queues that the activities name, so that each has a worker."""
+    return tuple(sorted({"default", *(each.wire_options.queue for each in activities)}))

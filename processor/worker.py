@@ -1,0 +1,184 @@
+"""The worker: shards, eager activities and activity queues of one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from processor.activities.executor import Executor
+from processor.assembly import embedded_path
+from processor.codec.payloads import JsonPayloads
+from processor.config import Settings
+from processor.embedded.runtime import EmbeddedRuntime, SystemClock
+from processor.node import ShardStatus
+from processor.registry import Registry
+from processor.workflow import _guard
+from processor.workflow._runner import WorkflowRunners
+
+__all__ = ("Worker", "WorkerRuntime", "worker_identity")
+
+
+class WorkerRuntime(Protocol):
+    """What runs a worker's shards and queues: embedded or on Kafka."""
+
+    async def start(self) -> None:
+        """Connect and begin to take shards over."""
+
+    async def drain(self) -> None:
+        """Hand over gracefully: take nothing new, let what is decided be acknowledged."""
+
+    async def close(self) -> None: ...
+
+    def shards(self) -> Mapping[int, ShardStatus]: ...
+
+    async def failed(self) -> None:
+        """Wait for an error that this worker cannot go on with, and raise it."""
+
+
+class Worker:
+    """Runs until cancelled or stopped: ``await Worker("localhost:9092", ...).run()``.
+
+    ``shards=False`` serves only activity queues. ``queues`` are those whose activities run here.
+    ``max_cached_runs=0`` replays at every step. ``create_topics=True`` makes missing topics with
+    ``partitions`` (development and tests). ``state_dir`` holds the shards' tables (default:
+    ``./processor-state``). ``instance_id`` names this process slot in the consumer group; a
+    restart under the same name has its shards back at once.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        *,
+        namespace: str = "default",
+        workflows: Iterable[Any] = (),
+        activities: Iterable[Any] = (),
+        queues: Sequence[str] = ("default",),
+        shards: bool = True,
+        max_activities: int | None = None,
+        max_cached_runs: int | None = None,
+        create_topics: bool = False,
+        partitions: int = 8,
+        state_dir: Path | str | None = None,
+        instance_id: str | None = None,
+        settings: Settings | None = None,
+        kafka: Mapping[str, str] | None = None,
+    ) -> None:
+        settings = settings or Settings()
+        if max_activities is not None:
+            settings = replace(settings, max_activities=max_activities)
+        if max_cached_runs is not None:
+            settings = replace(settings, cached_runs_max=max_cached_runs)
+        self._server = server
+        self._namespace = namespace
+        self._queues = tuple(queues)
+        self._owns_shards = shards
+        self._create_topics = create_topics
+        self._partitions = partitions
+        self._state_dir = Path(state_dir) if state_dir is not None else Path("processor-state")
+        self._settings = settings
+        self._kafka = dict(kafka or {})
+        self._payloads = JsonPayloads()
+        self._registry = Registry(list(workflows), list(activities), self._payloads)
+        self._identity = instance_id or worker_identity()
+        self._stop = asyncio.Event()
+        self._executor: Executor | None = None
+        self._runtime: WorkerRuntime | None = None
+
+    @property
+    def shards(self) -> Mapping[int, ShardStatus]:
+        """The shards that this process has or takes over, by partition."""
+        return {} if self._runtime is None else self._runtime.shards()
+
+    @property
+    def activities_running(self) -> int:
+        return 0 if self._executor is None else self._executor.running
+
+    @property
+    def slots_free(self) -> int:
+        if self._executor is None:
+            return self._settings.max_activities
+        return self._executor.free
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        return self._queues
+
+    async def run(self) -> None:
+        """Serve until ``stop`` is called, then hand over and return; on cancellation as well."""
+        async with self:
+            assert self._runtime is not None, "a started worker has a runtime"
+            stopped = asyncio.ensure_future(self._stop.wait())
+            failed = asyncio.ensure_future(self._runtime.failed())
+            try:
+                await asyncio.wait((stopped, failed), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopped.cancel()
+                failed.cancel()
+            if failed.done() and not failed.cancelled():
+                failed.result()
+
+    def stop(self) -> None:
+        """Ask ``run`` to hand over and return."""
+        self._stop.set()
+
+    async def __aenter__(self) -> Worker:
+        _guard.install()
+        self._executor = Executor(self._registry, self._payloads, self._settings, self._identity)
+        self._runtime = self._new_runtime(self._executor)
+        try:
+            await self._runtime.start()
+        except BaseException:
+            await self._runtime.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._runtime is not None and self._executor is not None, "entered before"
+        runtime, executor = self._runtime, self._executor
+        try:
+            if exc_type is None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.shutdown_s):
+                        await executor.drain(self._settings.shutdown_s * 0.8)
+                        await runtime.drain()
+        finally:
+            await executor.drain(0)
+            await runtime.close()
+
+    def _new_runtime(self, executor: Executor) -> WorkerRuntime:
+        runners = WorkflowRunners(self._registry, self._settings)
+        path = embedded_path(self._server)
+        if path is not None:
+            return EmbeddedRuntime(path, runners, executor, self._settings, SystemClock())
+        from processor.kafka.runtime import KafkaRuntime, KafkaWorkerOptions
+
+        options = KafkaWorkerOptions(
+            server=self._server,
+            namespace=self._namespace,
+            queues=self._queues,
+            owns_shards=self._owns_shards,
+            create_topics=self._create_topics,
+            partitions=self._partitions,
+            state_dir=self._state_dir,
+            instance_id=self._identity,
+            kafka=self._kafka,
+        )
+        return KafkaRuntime(options, runners, executor, self._settings, SystemClock())
+
+
+def worker_identity(slot: int = 0) -> str:
+    """Return the default static member id: host and process slot."""
+    name = os.environ.get("PROCESSOR_INSTANCE_ID")
+    return name or f"{socket.gethostname()}-{slot}"

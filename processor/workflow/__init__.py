@@ -1,0 +1,223 @@
+"""The verbs of workflow code.
+
+Plain ``asyncio`` works too: ``sleep``, ``gather``, ``wait``, ``TaskGroup``, ``timeout``, ``Queue``
+and the rest run on a deterministic loop, where a sleep is a durable timer. What these verbs add is
+what asyncio has no word for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, MutableMapping
+from datetime import datetime, timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from uuid import UUID
+
+from processor.core.options import ActivityOptions
+from processor.policy import milliseconds
+from processor.workflow._context import WorkflowInfo, current, in_workflow, runtime_or_none
+from processor.workflow._definition import Workflow, define
+from processor.workflow._frames import line_here
+from processor.workflow._options import Options, options_with
+
+if TYPE_CHECKING:
+    from processor.activity import Activity
+
+__all__ = (
+    "Workflow",
+    "WorkflowInfo",
+    "call_activity",
+    "cancel",
+    "define",
+    "in_workflow",
+    "info",
+    "logger",
+    "now",
+    "publish",
+    "random",
+    "set_status",
+    "side_effect",
+    "signal",
+    "sleep",
+    "timer",
+    "uuid4",
+    "wait_for_event",
+    "wait_until",
+)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@overload
+def wait_for_event(
+    name: str, type: type[T], timeout: timedelta | float | None = None
+) -> Coroutine[Any, Any, T]: ...
+
+
+@overload
+def wait_for_event(
+    name: str, type: Any = Any, timeout: timedelta | float | None = None
+) -> Coroutine[Any, Any, Any]: ...
+
+
+def wait_for_event(
+    name: str, type: Any = Any, timeout: timedelta | float | None = None
+) -> Coroutine[Any, Any, Any]:
+    """Wait for the next external event of a name, and return its value.
+
+    Events are kept from the start of the run, in the order in which they arrived; each is given
+    to one waiter. One that does not fit ``type`` goes to the dead letters, and the wait goes on.
+    Raises ``TimeoutError`` when none came in time.
+    """
+    runtime = current("wait_for_event")
+    return runtime.wait_for_event(name, type, _milliseconds(timeout), line_here())
+
+
+def wait_until(
+    predicate: Callable[[], object], timeout: timedelta | float | None = None
+) -> Coroutine[Any, Any, None]:
+    """Wait until a predicate over the workflow's own variables holds.
+
+    It is asked again whenever the code has run, so it has to be cheap and must not change
+    anything. Raises ``TimeoutError`` when it did not hold in time.
+    """
+    return current("wait_until").wait_until(predicate, _milliseconds(timeout), line_here())
+
+
+def sleep(delay: timedelta | float) -> Coroutine[Any, Any, None]:
+    """Sleep durably, however long: a ``timedelta``, or seconds. ``asyncio.sleep`` does the same."""
+    return current("sleep").sleep(milliseconds(delay), line_here())
+
+
+def timer(when: timedelta | float | datetime) -> Coroutine[Any, Any, None]:
+    """Wait for a delay (``timedelta`` or seconds), or until a point in time (aware ``datetime``)."""
+    runtime = current("timer")
+    if isinstance(when, datetime):
+        if when.tzinfo is None:
+            raise ValueError(f"workflow.timer: {when!r} has no time zone, so it names no time")
+        when = when - runtime.now()
+    return runtime.sleep(milliseconds(when), line_here())
+
+
+@overload
+def call_activity(
+    activity: Activity[..., R], *args: Any, **options: Unpack[Options]
+) -> Coroutine[Any, Any, R]: ...
+
+
+@overload
+def call_activity(
+    activity: str, *args: Any, result_type: type[T], **options: Unpack[Options]
+) -> Coroutine[Any, Any, T]: ...
+
+
+@overload
+def call_activity(
+    activity: str, *args: Any, result_type: Any = Any, **options: Unpack[Options]
+) -> Coroutine[Any, Any, Any]: ...
+
+
+def call_activity(
+    activity: Activity[..., Any] | str, *args: Any, result_type: Any = None, **options: Any
+) -> Coroutine[Any, Any, Any]:
+    """Call an activity, also by its name alone: for one that runs in another code base."""
+    runtime = current("call_activity")
+    if not isinstance(activity, str):
+        if result_type is not None:
+            raise ValueError("call_activity: result_type is for activities called by name")
+        return activity.options(**options)(*args) if options else activity(*args)
+    wire = options_with(ActivityOptions(), options, "call_activity")  # type: ignore[arg-type]
+    expected = Any if result_type is None else result_type
+    return runtime.call_activity(activity, args, wire, expected, line_here())
+
+
+def publish(topic: str, key: str | bytes | None, value: Any) -> None:
+    """Send a record to a Kafka topic of yours, exactly once. ``bytes`` are sent as they are."""
+    current("publish").publish(topic, key, value, line_here())
+
+
+def signal(workflow_id: str, name: str, payload: Any = None) -> None:
+    """Send an external event to another workflow; nothing happens if it does not run."""
+    current("signal").send("event", workflow_id, name, payload, line_here())
+
+
+def cancel(workflow_id: str, reason: str = "") -> None:
+    """Ask another workflow to cancel; nothing happens if it does not run."""
+    current("cancel").send("cancel", workflow_id, reason, None, line_here())
+
+
+def set_status(value: Any) -> None:
+    """Set the custom status that clients see when they describe this run."""
+    current("set_status").set_status(value, line_here())
+
+
+@overload
+def side_effect(function: Callable[[], Any], type: type[T]) -> T: ...
+
+
+@overload
+def side_effect(function: Callable[[], R]) -> R: ...
+
+
+@overload
+def side_effect(function: Callable[[], Any], type: Any = Any) -> Any: ...
+
+
+def side_effect(function: Callable[[], Any], type: Any = Any) -> Any:
+    """Call a function once, record what it returns, and return the recorded value at replay.
+
+    For something short that replay could not repeat, such as reading an environment variable. It
+    may run again if the process dies before the turn is stored; it must not raise.
+    """
+    return current("side_effect").side_effect(function, type, line_here())
+
+
+def now() -> datetime:
+    """Return the time of this turn (aware, UTC). It stands still while the code runs."""
+    return current("now").now()
+
+
+def random() -> Random:
+    """Return this run's random generator, seeded from its run id."""
+    return current("random").random()
+
+
+def uuid4() -> UUID:
+    """Return a random UUID that replay repeats."""
+    return UUID(int=current("uuid4").random().getrandbits(128), version=4)
+
+
+def info() -> WorkflowInfo:
+    """Return which run of which workflow this is."""
+    return current("info").info()
+
+
+class _Logger(logging.LoggerAdapter[logging.Logger]):
+    """Silent during replay, and with the run's ids in ``extra``. A plain logger elsewhere."""
+
+    def isEnabledFor(self, level: int) -> bool:
+        runtime = runtime_or_none()
+        if runtime is not None and runtime.replaying:
+            return False
+        return self.logger.isEnabledFor(level)
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        runtime = runtime_or_none()
+        if runtime is not None:
+            run = runtime.info()
+            ids = {"workflow_id": run.workflow_id, "run_id": run.run_id, "workflow": run.workflow}
+            kwargs["extra"] = {**ids, **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
+logger = _Logger(logging.getLogger("processor.workflow"), {})
+
+
+def _milliseconds(timeout: timedelta | float | None) -> int | None:
+    return None if timeout is None else milliseconds(timeout)
+
+

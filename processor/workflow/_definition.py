@@ -1,0 +1,147 @@
+"""``@workflow.define``: an async function becomes a ``Workflow``, which keeps its types."""
+
+from __future__ import annotations
+
+import inspect
+from asyncio import _get_running_loop
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from functools import update_wrapper
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+
+from processor.policy import milliseconds
+from processor.workflow._context import plain
+from processor.workflow._loop import WorkflowLoop
+from processor.workflow._signature import Signature, names_at
+
+__all__ = ("Workflow", "define")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Workflow(Generic[P, R]):
+    """A defined workflow. Calling it runs the plain function, so that it can be unit-tested.
+
+    ``failure_exception_types`` are the exceptions that fail a run; any other one that is not a
+    ``ProcessorError`` is a bug and parks it.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, Coroutine[Any, Any, R]],
+        name: str,
+        version: int,
+        execution_timeout_ms: int | None,
+        failure_exception_types: tuple[type[BaseException], ...],
+        signature: Signature,
+    ) -> None:
+        self.function = function
+        self.name = name
+        self.version = version
+        self.execution_timeout_ms = execution_timeout_ms
+        self.failure_exception_types = failure_exception_types
+        self.signature = signature
+        update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        if type(_get_running_loop()) is WorkflowLoop:
+            return self.function(*args, **kwargs)
+        return self._plainly(*args, **kwargs)
+
+    async def _plainly(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run with activities that can be awaited, also those that are plain functions."""
+        token = plain.set(True)
+        try:
+            return await self.function(*args, **kwargs)
+        finally:
+            plain.reset(token)
+
+    @property
+    def parameter_types(self) -> tuple[Any, ...]:
+        return self.signature.types
+
+    @property
+    def result_type(self) -> Any:
+        return self.signature.result
+
+    @property
+    def place(self) -> str:
+        """Where it is defined, as ``file:line``."""
+        code = inspect.unwrap(self.function).__code__
+        return f"{code.co_filename}:{code.co_firstlineno}"
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name!r} at {self.place}>"
+
+
+class _Define(Protocol):
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+
+
+@overload
+def define(function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+
+
+@overload
+def define(
+    *,
+    name: str | None = None,
+    version: int = 1,
+    execution_timeout: timedelta | float | None = None,
+    failure_exception_types: tuple[type[BaseException], ...] = (),
+) -> _Define: ...
+
+
+def define(
+    function: Callable[..., Coroutine[Any, Any, Any]] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: int = 1,
+    execution_timeout: timedelta | float | None = None,
+    failure_exception_types: tuple[type[BaseException], ...] = (),
+) -> Any:
+    """Make an async function a workflow, under its own name or ``name``."""
+    timeout_ms = _checked(name, version, execution_timeout, failure_exception_types)
+
+    def decorate(function: Callable[..., Coroutine[Any, Any, Any]], depth: int = 2) -> Any:
+        shown = getattr(function, "__qualname__", repr(function))
+        if not inspect.iscoroutinefunction(function):
+            raise TypeError(f"@workflow.define: {shown} has to be an async function (async def)")
+        known = name or function.__name__
+        return Workflow(
+            function,
+            known,
+            version,
+            timeout_ms,
+            tuple(failure_exception_types),
+            Signature(f"workflow {known!r}", function, 0, names_at(depth, function)),
+        )
+
+    if function is not None:
+        return decorate(function)
+    return lambda function: decorate(function, 2)
+
+
+def _checked(
+    name: str | None,
+    version: int,
+    execution_timeout: timedelta | float | None,
+    failure_exception_types: tuple[type[BaseException], ...],
+) -> int | None:
+    if name is not None and not name:
+        raise ValueError("@workflow.define: name must not be empty")
+    if version < 1:
+        raise ValueError(f"@workflow.define: version must be 1 or more, not {version}")
+    for each in failure_exception_types:
+        if not (isinstance(each, type) and issubclass(each, BaseException)):
+            raise ValueError(
+                f"@workflow.define: failure_exception_types holds {each!r}, which is no exception"
+            )
+    if execution_timeout is None:
+        return None
+    timeout_ms = milliseconds(execution_timeout)
+    if timeout_ms <= 0:
+        raise ValueError("@workflow.define: execution_timeout must be longer than 0")
+    return timeout_ms

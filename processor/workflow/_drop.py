@@ -1,0 +1,64 @@
+"""Dropping a run's code: unwinding its coroutines without letting them do anything.
+
+A suspended coroutine cannot be freed without ``GeneratorExit`` being raised in it, so its
+``finally`` blocks begin to run. They are unwound here, at one known time, instead of by the
+garbage collector, on the workflow's own loop, where everything that asks for something or would
+wait raises ``GeneratorExit`` again. Clean-up code thus ends at its first request, and nothing of
+it is recorded.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from asyncio import _get_running_loop, _set_running_loop
+from typing import Any
+
+from processor.workflow._frames import boundary
+from processor.workflow._loop import WorkflowLoop
+
+__all__ = ("drop",)
+
+_CLOSES_MAX = 100
+"""How often a coroutine may catch ``GeneratorExit`` and wait again before it is left alone."""
+
+
+def drop(loop: WorkflowLoop) -> None:
+    """Unwind every unfinished task of a loop, and forget all that it holds."""
+    loop.dropped = True
+    loop.timers.clear()
+    tasks = sorted((task for task in loop.tasks if not task.done()), key=hash)
+    if not tasks:
+        loop.tasks.clear()
+        loop.ready.clear()
+        return
+    host, hooks = _get_running_loop(), sys.get_asyncgen_hooks()
+    _set_running_loop(loop)
+    sys.set_asyncgen_hooks(None, loop.finalize_generator)
+    loop.guarded = True
+    try:
+        with warnings.catch_warnings():
+            # Coroutines that were made and not awaited yet are no mistake of the user's here.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            for task in tasks:
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                _close(task.get_coro())
+            loop.tasks.clear()
+            loop.ready.clear()
+            del task, tasks
+    finally:
+        loop.guarded = False
+        sys.set_asyncgen_hooks(*hooks)
+        _set_running_loop(host)
+
+
+@boundary
+def _close(coroutine: Any) -> None:
+    for _ in range(_CLOSES_MAX):
+        try:
+            coroutine.close()
+        except RuntimeError:
+            continue
+        except BaseException:
+            pass
+        return

@@ -1,0 +1,120 @@
+"""Where in the user's code something happened: frames and lines, those of the library left out.
+
+Lines are for people, but they are taken for every request, so the walk looks at nothing but the
+module name of a frame and ends at the first frame that is not ours.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import CodeType, FrameType, TracebackType
+from typing import Any, TypeVar
+
+__all__ = (
+    "boundary",
+    "frames_of",
+    "innermost",
+    "is_boundary",
+    "is_library",
+    "line_of",
+    "line_here",
+    "user_frame",
+    "waiting_at",
+    "where_of",
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_boundaries: dict[int, CodeType] = {}
+
+_LIBRARY = ("asyncio", "contextlib", "processor.activity", "processor.failures", "processor.workflow")
+
+
+@cache
+def is_library(module: str | None) -> bool:
+    """Return whether frames of this module are passed over when the user's line is sought."""
+    if module is None:
+        return False
+    return module in _LIBRARY or module.startswith(("asyncio.", "processor.workflow."))
+
+
+def boundary(function: F) -> F:
+    """Mark a function that runs workflow code: beyond it in a stack is the host, not the user.
+
+    By identity, since the hash of a code object is computed anew each time, from all of it.
+    """
+    _boundaries[id(function.__code__)] = function.__code__  # type: ignore[attr-defined]
+    return function
+
+
+def is_boundary(frame: FrameType) -> bool:
+    return id(frame.f_code) in _boundaries
+
+
+def user_frame(depth: int = 1) -> FrameType | None:
+    """Return the innermost user frame at or above ``depth`` callers, None where there is none."""
+    frame: FrameType | None = sys._getframe(depth + 1)
+    while frame is not None:
+        if not is_library(frame.f_globals.get("__name__")):
+            return frame
+        if is_boundary(frame):
+            return None
+        frame = frame.f_back
+    return None
+
+
+def line_here(depth: int = 1) -> str:
+    """Return ``file:line`` of the innermost user frame at or above ``depth`` callers."""
+    frame = user_frame(depth + 1)
+    return "" if frame is None else line_of(frame)
+
+
+def line_of(frame: FrameType) -> str:
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def where_of(frame: FrameType | None, line: int | None = None) -> str:
+    """Return ``file:line: source`` of a frame (at ``line``, where it is not the current one)."""
+    if frame is None:
+        return ""
+    number = frame.f_lineno if line is None else line
+    name = frame.f_code.co_filename
+    source = linecache.getline(name, number, frame.f_globals).strip()
+    return f"{name}:{number}: {source}" if source else f"{name}:{number}"
+
+
+def frames_of(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    """Yield the user's frames of a traceback with their lines, the outermost one first."""
+    while traceback is not None:
+        if not is_library(traceback.tb_frame.f_globals.get("__name__")):
+            yield traceback.tb_frame, traceback.tb_lineno
+        traceback = traceback.tb_next
+
+
+def innermost(error: BaseException) -> tuple[FrameType, int] | None:
+    """Return the user's frame and line where an exception was raised."""
+    last = None
+    for last in frames_of(error.__traceback__):
+        pass
+    return last
+
+
+def waiting_at(awaitable: Any) -> str:
+    """Return ``file:line function`` of the innermost user frame in a chain of awaits.
+
+    Where no frame is the user's (a task made straight from an activity call) it is the line that
+    the library's own coroutine was called at, which its ``line`` variable holds.
+    """
+    found, called, name = "", "", getattr(awaitable, "__qualname__", "")
+    while awaitable is not None:
+        frame = getattr(awaitable, "cr_frame", None) or getattr(awaitable, "gi_frame", None)
+        if frame is not None:
+            if not is_library(frame.f_globals.get("__name__")):
+                found = f"{line_of(frame)} {frame.f_code.co_name}"
+            elif not called:
+                called = str(frame.f_locals.get("line", ""))
+        awaitable = getattr(awaitable, "cr_await", None) or getattr(awaitable, "gi_yieldfrom", None)
+    return found or f"{called} {name}".strip()

@@ -1,0 +1,153 @@
+"""The guard: workflow code that asks the outside world for something is stopped at that line.
+
+Two nets. Functions whose answer differs at replay (clocks, random numbers) are wrapped where they
+live; what leaves the process (files, sockets, threads, subprocesses) is seen by an audit hook.
+Both ask one question: is the running loop a workflow's, and is user code running on it. Anywhere
+else that is one look at the running loop, and the original runs.
+
+Not seen: ``datetime.now`` and names that were imported out of ``time`` or ``random`` before
+``install`` (``from time import time``). ``processor check`` finds those in the source.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import secrets
+import sys
+import time
+import uuid
+from asyncio import _get_running_loop
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+from processor.workflow._frames import is_boundary
+from processor.workflow._loop import WorkflowLoop
+
+__all__ = ("install",)
+
+_NOW = "Use workflow.now() instead."
+_RANDOM = "Use workflow.random() instead."
+_ACTIVITY = "Do it in an activity and await that."
+
+_AUDITED: Final[dict[str, tuple[str, str]]] = {
+    "_thread.start_joinable_thread": ("a new thread", _ACTIVITY),
+    "_thread.start_new_thread": ("a new thread", _ACTIVITY),
+    "builtins.input": ("input()", "Wait for an external event: workflow.wait_for_event()."),
+    "glob.glob": ("glob.glob()", _ACTIVITY),
+    "open": ("open()", "Read and write files in an activity."),
+    "sqlite3.connect": ("sqlite3.connect()", _ACTIVITY),
+    "subprocess.Popen": ("subprocess.Popen()", "Start processes in an activity."),
+    "urllib.Request": ("urllib.request.urlopen()", _ACTIVITY),
+    **{
+        f"os.{name}": (f"os.{name}()", _ACTIVITY)
+        for name in (
+            *("chdir", "chmod", "chown", "exec", "fork", "forkpty", "kill", "link", "listdir"),
+            *("mkdir", "posix_spawn", "putenv", "remove", "rename", "rmdir", "scandir", "spawn"),
+            *("startfile", "symlink", "system", "truncate", "unsetenv", "utime"),
+        )
+    },
+    **{
+        f"shutil.{name}": (f"shutil.{name}()", _ACTIVITY)
+        for name in ("copyfile", "copytree", "make_archive", "move", "rmtree", "unpack_archive")
+    },
+    **{
+        f"socket.{name}": (f"a socket (socket.{name})", "Talk to the network in an activity.")
+        for name in (
+            *("__new__", "bind", "connect", "getaddrinfo", "gethostbyaddr", "gethostbyname"),
+            *("getnameinfo", "sendmsg", "sendto"),
+        )
+    },
+    **{
+        f"tempfile.{name}": (f"tempfile.{name}()", "Make files in an activity.")
+        for name in ("mkdtemp", "mkstemp")
+    },
+}
+"""Audit event -> what to call it, and what to do instead."""
+
+_PASSED = (
+    *("importlib", "linecache", "logging", "traceback", "tracemalloc", "warnings", "zipimport"),
+    *("zoneinfo", "_frozen_importlib", "_frozen_importlib_external"),
+)
+"""Modules that may read files and clocks on the way from a user's line: what they do does not
+come back as a value that the code could decide by (or is the same in every replay)."""
+
+_installed = False
+
+
+def install() -> None:
+    """Put the guard in place, for the whole process and for good. Twice is the same as once."""
+    global _installed
+    if _installed:
+        return
+    _installed = True
+    for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"):
+        _wrap(time, name, f"time.{name}()", _NOW)
+    for name in ("perf_counter_ns", "process_time", "process_time_ns"):
+        _wrap(time, name, f"time.{name}()", _NOW)
+    _wrap(time, "sleep", "time.sleep()", "Use await asyncio.sleep() instead.")
+    for name in random.__all__:
+        if isinstance(getattr(getattr(random, name), "__self__", None), random.Random):
+            _wrap(random, name, f"random.{name}()", _RANDOM)
+    for name in ("uuid1", "uuid4", "uuid6", "uuid7", "uuid8"):
+        _wrap(uuid, name, f"uuid.{name}()", "Use workflow.uuid4() instead.")
+    for name in ("choice", "randbelow", "randbits", "token_bytes", "token_hex", "token_urlsafe"):
+        _wrap(secrets, name, f"secrets.{name}()", "Make secrets in an activity.")
+    for name in ("urandom", "getrandom"):
+        _wrap(os, name, f"os.{name}()", _RANDOM)
+    _wrap(random, "_urandom", "random.SystemRandom()", _RANDOM)
+    _wrap_seed()
+    sys.addaudithook(_audit)
+
+
+def _wrap(module: Any, name: str, what: str, instead: str) -> None:
+    original: Callable[..., Any] | None = getattr(module, name, None)
+    if original is None:
+        return
+    called = original
+
+    @functools.wraps(called)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        loop = _get_running_loop()
+        if type(loop) is WorkflowLoop and loop.guarded:
+            _refuse(loop, what, instead)
+        return called(*args, **kwargs)
+
+    setattr(module, name, guarded)
+
+
+def _wrap_seed() -> None:
+    """A generator that is seeded with nothing takes its seed from the operating system."""
+    original = random.Random.seed
+
+    @functools.wraps(original)
+    def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
+        loop = _get_running_loop()
+        if a is None and type(loop) is WorkflowLoop and loop.guarded:
+            _refuse(loop, "random.Random() without a seed", _RANDOM)
+        original(self, a, version)
+
+    random.Random.seed = seed  # type: ignore[assignment]
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    if event in _AUDITED:
+        loop = _get_running_loop()
+        if type(loop) is WorkflowLoop and loop.guarded:
+            _refuse(loop, *_AUDITED[event])
+
+
+def _refuse(loop: WorkflowLoop, what: str, instead: str) -> None:
+    """Raise, unless a module that may do this stands between the call and the loop."""
+    loop.guarded = False
+    try:
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None and not is_boundary(frame):
+            if str(frame.f_globals.get("__name__")).partition(".")[0] in _PASSED:
+                return
+            frame = frame.f_back
+        raise loop.refused(what, instead, 2)
+    finally:
+        loop.guarded = True

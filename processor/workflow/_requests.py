@@ -1,0 +1,131 @@
+"""What the code asks for in one turn: commands in order, with their identifiers and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Any
+
+from processor.config import Settings
+from processor.core.commands import (
+    CancelActivity,
+    CancelTimer,
+    Command,
+    ScheduleActivity,
+    StartTimer,
+)
+from processor.core.payloads import Payloads
+from processor.errors import PayloadTooLarge, SchemaMismatch
+from processor.workflow._loop import TimerHandle, WorkflowLoop
+
+__all__ = ("Requests",)
+
+_COMMAND_BYTES = 100
+"""About what a command takes in the log beside its payload."""
+
+
+class Requests:
+    """The commands of the turn that runs, and the counter that all turns of a run share.
+
+    A start and its cancellation within one turn cancel each other out: neither is returned.
+    ``arrived`` are the ids that facts of this turn settle: the log has their outcome already, so
+    they cannot be cancelled any more even if the code did not see it yet.
+    ``refusal`` says why nothing may be asked for now ("" where it may).
+    """
+
+    __slots__ = ("_commands", "_loop", "_payloads", "_settings", "_sized", "arrived", "elided")
+    __slots__ += ("last_id", "refusal", "turn")
+
+    def __init__(self, payloads: Payloads, settings: Settings) -> None:
+        self._loop: WorkflowLoop
+        self._payloads = payloads
+        self._settings = settings
+        self._commands: list[Command | None] = []
+        self._sized = 0
+        self.arrived: Set[int] = frozenset()
+        self.elided = False
+        self.last_id = 0
+        self.refusal = ""
+        self.turn = 0
+
+    def attach(self, loop: WorkflowLoop) -> None:
+        self._loop = loop
+
+    def begin(self, arrived: Set[int]) -> None:
+        self.turn += 1
+        self.arrived = arrived
+        self._commands = []
+        self._sized = 0
+        self.elided = False
+
+    def take(self) -> list[Command]:
+        """Return the commands of the turn, without those that cancelled each other out."""
+        if self.elided:
+            return [command for command in self._commands if command is not None]
+        return self._commands  # type: ignore[return-value]
+
+    def encode(self, value: object, what: str) -> bytes:
+        """Encode a value of the user's. ``what`` names it where it does not fit."""
+        loop = self._loop
+        guarded, loop.guarded = loop.guarded, False
+        try:
+            payload = self._payloads.encode(value)
+        except SchemaMismatch as error:
+            raise SchemaMismatch(f"{what} cannot be encoded: {error}") from error
+        finally:
+            loop.guarded = guarded
+        if len(payload) > self._settings.payload_bytes_max:
+            self.check_size(len(payload), what)
+        return payload
+
+    def check_size(self, size: int, what: str) -> None:
+        limit = self._settings.payload_bytes_max
+        if size > limit:
+            raise PayloadTooLarge(
+                f"{what}: {size:,} bytes; the limit is {limit:,} (payload_bytes_max). Store the "
+                "value elsewhere, in an activity, and pass a reference to it"
+            )
+
+    def add(self, command: Command, size: int, what: str) -> int:
+        """Add a command whose payload has ``size`` bytes; return its index within the turn."""
+        if self.refusal or self._loop.dropped:
+            self._refuse(what)
+        index = len(self._commands)
+        sized = self._sized + size + _COMMAND_BYTES
+        if sized > self._settings.turn_bytes_max:
+            raise PayloadTooLarge(
+                f"one turn cannot ask for {index + 1:,} things of {sized:,} bytes together (the "
+                f"last one is {what}): the limit is {self._settings.turn_bytes_max:,} "
+                "(turn_bytes_max). Await a part of them before asking for the rest"
+            )
+        self._sized = sized
+        self._commands.append(command)
+        return index
+
+    def add_identified(self, command: Any, size: int, what: str) -> int:
+        """Add a command and give it the next id of the run."""
+        index = self.add(command, size, what)
+        self.last_id = command.id = self.last_id + 1
+        return index
+
+    def cancel_activity(self, id: int, turn: int, index: int, line: str) -> None:
+        if turn == self.turn:
+            self._elide(index, ScheduleActivity)
+        elif id not in self.arrived:
+            self.add(CancelActivity(id, line), 0, "a cancellation")
+
+    def cancel_timer(self, handle: TimerHandle, line: str) -> None:
+        if handle.turn == self.turn:
+            self._elide(handle.index, StartTimer)
+        elif handle.id not in self.arrived and not self._loop.dropped:
+            self.add(CancelTimer(handle.id, line), 0, "a cancellation")
+
+    def _elide(self, index: int, kind: type[Command]) -> None:
+        assert isinstance(self._commands[index], kind), f"{index} is {self._commands[index]}"
+        self._commands[index] = None
+        self.elided = True
+
+    def _refuse(self, what: str) -> None:
+        if self._loop.dropped:
+            # The coroutine is being unwound, not run: its clean-up must not go any further.
+            raise GeneratorExit
+        raise RuntimeError(f"{self.refusal} asked for {what}; it may only read and compute")

@@ -1,0 +1,330 @@
+"""The runtime of one run: what the verbs ask for becomes commands, what facts settle wakes code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+from processor.core import events
+from processor.core.commands import (
+    PublishRecord,
+    RecordSideEffect,
+    ScheduleActivity,
+    SendMessage,
+    SetStatus,
+    StartTimer,
+)
+from processor.core.events import Event
+from processor.core.options import ActivityOptions
+from processor.core.payloads import Payloads
+from processor.errors import SchemaMismatch
+from processor.failures import exception_of
+from processor.workflow._context import Runtime, WorkflowInfo
+from processor.workflow._frames import boundary
+from processor.workflow._inbox import Inbox, expire_after
+from processor.workflow._loop import TimerHandle, WorkflowLoop
+from processor.workflow._requests import Requests
+
+__all__ = ("Run",)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_log = logging.getLogger("processor.workflow")
+
+
+class _OpenActivity:
+    __slots__ = ("decode", "future", "index", "name", "turn")
+
+    def __init__(
+        self,
+        name: str,
+        future: asyncio.Future[Any],
+        decode: Callable[[bytes], Any],
+        turn: int,
+        index: int,
+    ) -> None:
+        self.name = name
+        self.future = future
+        self.decode = decode
+        self.turn = turn
+        self.index = index
+
+
+class Run(Runtime):
+    """One run's open activities, events, conditions and clock.
+
+    ``broken`` is an error that user code cannot undo by catching it.
+    """
+
+    def __init__(
+        self, workflow_id: str, run_id: str, workflow: str, payloads: Payloads, requests: Requests
+    ) -> None:
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.workflow = workflow
+        self.replaying = False
+        self.broken: BaseException | None = None
+        self.conditions: dict[asyncio.Future[Any], tuple[Callable[[], object], Any]] = {}
+        self._payloads = payloads
+        self._requests = requests
+        self._activities: dict[int, _OpenActivity] = {}
+        self._recorded: Sequence[Event] | None = None
+        self._started_ms: int | None = None
+        self._random: Random | None = None
+        self._loop: WorkflowLoop
+        self._inbox: Inbox
+
+    def attach(self, loop: WorkflowLoop) -> None:
+        self._loop = loop
+        self._inbox = Inbox(loop, self._requests)
+
+    def begin(self, now_ms: int, recorded: Sequence[Event] | None) -> None:
+        """Begin a turn. Time never goes back, whatever the host's clock does."""
+        loop = self._loop
+        if now_ms > loop.now_ms:
+            loop.now_ms = now_ms
+        if self._started_ms is None:
+            self._started_ms = now_ms
+        self.replaying = recorded is not None
+        self._recorded = recorded
+
+    def clear(self) -> None:
+        """Forget everything, so that no cycle keeps the run's memory."""
+        self.conditions.clear()
+        self._activities.clear()
+        self._inbox = Inbox(self._loop, self._requests)
+        self._recorded = None
+        self._loop.runtime = None
+
+    # --- facts --------------------------------------------------------------------------------
+
+    def activity_completed(self, fact: events.ActivityCompleted) -> None:
+        entry = self._activities.pop(fact.id, None)
+        if entry is None or entry.future.done():
+            return
+        try:
+            entry.future.set_result(entry.decode(fact.result))
+        except SchemaMismatch as error:
+            mismatch = SchemaMismatch(f"the result of activity {entry.name!r}: {error}")
+            entry.future.set_exception(mismatch)
+
+    def activity_failed(self, fact: events.ActivityFailed) -> None:
+        entry = self._activities.pop(fact.id, None)
+        if entry is None or entry.future.done():
+            return
+        failure = replace(
+            fact.failure,
+            activity=fact.failure.activity or entry.name,
+            attempts=fact.failure.attempts or fact.attempt,
+        )
+        entry.future.set_exception(exception_of(failure, self._payloads))
+
+    def event_received(self, fact: events.EventReceived) -> None:
+        self._inbox.receive(fact.name, fact.payload)
+
+    @boundary
+    def check_conditions(self) -> bool:
+        """Wake those who wait for a predicate that has become true; return whether any was."""
+        woken = False
+        for future, (predicate, context) in list(self.conditions.items()):
+            if future.done():
+                continue
+            try:
+                holds = context.run(self._evaluate, predicate)
+            except Exception as error:
+                future.set_exception(error)
+                woken = True
+            else:
+                if holds:
+                    future.set_result(None)
+                    woken = True
+        return woken
+
+    def _evaluate(self, predicate: Callable[[], object]) -> bool:
+        requests, loop = self._requests, self._loop
+        guarded, loop.guarded = loop.guarded, True
+        requests.refusal = "the predicate of workflow.wait_until()"
+        try:
+            return bool(predicate())
+        finally:
+            requests.refusal = ""
+            loop.guarded = guarded
+
+    # --- timers of the loop -------------------------------------------------------------------
+
+    def timer_started(self, handle: TimerHandle) -> None:
+        requests = self._requests
+        command = StartTimer(0, handle.due_ms, handle.line)
+        handle.index = requests.add_identified(command, 0, "a timer")
+        handle.id = command.id
+        handle.turn = requests.turn
+
+    def timer_cancelled(self, handle: TimerHandle) -> None:
+        self._requests.cancel_timer(handle, handle.line)
+
+    def error_lost(self, context: dict[str, Any]) -> None:
+        """Warn of an exception that no code will ever receive, as asyncio does.
+
+        It is no bug that parks the run: it shows when Python frees the task, which may be long
+        after the turn that raised it.
+        """
+        if not self.replaying:
+            error = context.get("exception")
+            _log.warning(
+                "workflow %s, run %s: %s",
+                self.workflow_id,
+                self.run_id,
+                context.get("message", "an error was lost"),
+                exc_info=error if isinstance(error, BaseException) else None,
+            )
+
+    # --- verbs --------------------------------------------------------------------------------
+
+    async def call_activity(
+        self, name: str, arguments: tuple[Any, ...], options: ActivityOptions, result: Any, line: str
+    ) -> Any:
+        requests = self._requests
+        payload = requests.encode(arguments, "the arguments of an activity")
+        command = ScheduleActivity(0, name, payload, options, line)
+        decode = self._payloads.decoder(result)
+        index = requests.add_identified(command, len(payload), "an activity")
+        id = command.id
+        future = asyncio.Future[Any](loop=self._loop)
+        self._activities[id] = _OpenActivity(name, future, decode, requests.turn, index)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            entry = self._activities.pop(id, None)
+            if entry is not None:
+                requests.cancel_activity(id, entry.turn, entry.index, line)
+            raise
+
+    def wait_for_event(
+        self, name: str, type: Any, timeout_ms: int | None, line: str
+    ) -> Coroutine[Any, Any, Any]:
+        return self._inbox.wait(name, self._decoder(type), timeout_ms, line)
+
+    async def wait_until(
+        self, predicate: Callable[[], object], timeout_ms: int | None, line: str
+    ) -> None:
+        if self._evaluate(predicate):
+            return
+        loop = self._loop
+        future = asyncio.Future[Any](loop=loop)
+        self.conditions[future] = (predicate, contextvars.copy_context())
+        timer = None
+        try:
+            if timeout_ms is not None:
+                timer = expire_after(loop, future, timeout_ms, "the condition did not hold", line)
+            await future
+        finally:
+            self.conditions.pop(future, None)
+            if timer is not None:
+                timer.cancel()
+
+    async def sleep(self, delay_ms: int, line: str) -> None:
+        loop = self._loop
+        if delay_ms <= 0:
+            await asyncio.sleep(0)
+            return
+        future = asyncio.Future[Any](loop=loop)
+        timer = loop.start_timer(loop.now_ms + delay_ms, _wake, (future,), line)
+        try:
+            await future
+        finally:
+            timer.cancel()
+
+    def publish(self, topic: str, key: str | bytes | None, value: Any, line: str) -> None:
+        what = f"a record for topic {topic!r}"
+        raw_key = key.encode() if isinstance(key, str) else key
+        payload = value if isinstance(value, bytes) else None
+        payload = self._requests.encode(value, what) if payload is None else payload
+        self._requests.check_size(len(payload), what)
+        command = PublishRecord(topic, raw_key, payload, line)
+        self._requests.add(command, len(payload) + len(raw_key or b""), what)
+
+    def send(self, kind: str, workflow_id: str, name: str, payload: Any, line: str) -> None:
+        what = f"a message to {workflow_id!r}"
+        encoded = self._requests.encode(payload, what)
+        command = SendMessage(kind, workflow_id, name, encoded, line)
+        self._requests.add(command, len(encoded), what)
+
+    def set_status(self, value: Any, line: str) -> None:
+        encoded = self._requests.encode(value, "the status")
+        self._requests.add(SetStatus(encoded, line), len(encoded), "the status")
+
+    def side_effect(self, function: Callable[[], Any], type: Any, line: str) -> Any:
+        requests = self._requests
+        command = RecordSideEffect(0, b"", line)
+        if self.replaying:
+            command.value = self._recorded_value(requests.last_id + 1)
+        else:
+            command.value = requests.encode(self._value_of(function), "a side effect's value")
+        requests.add_identified(command, len(command.value), "a side effect")
+        return self._decode(type, command.value)
+
+    def now(self) -> datetime:
+        return _EPOCH + timedelta(milliseconds=self._loop.now_ms)
+
+    def random(self) -> Random:
+        if self._random is None:
+            self._random = Random(self.run_id)
+        return self._random
+
+    def info(self) -> WorkflowInfo:
+        assert self._started_ms is not None, "code runs, so a turn has begun"
+        started = _EPOCH + timedelta(milliseconds=self._started_ms)
+        return WorkflowInfo(self.workflow_id, self.run_id, self.workflow, started)
+
+    def _recorded_value(self, id: int) -> bytes:
+        for event in self._recorded or ():
+            if isinstance(event, events.SideEffectRecorded) and event.id == id:
+                return event.value
+        raise self._loop.refused(
+            "workflow.side_effect()",
+            f"The history has no side effect at position {id}. Deploy code that repeats it.",
+            3,
+        )
+
+    def _value_of(self, function: Callable[[], Any]) -> Any:
+        """Call the function of a side effect, for which nothing is forbidden but to ask."""
+        requests, loop = self._requests, self._loop
+        guarded, loop.guarded = loop.guarded, False
+        requests.refusal = "the function of workflow.side_effect()"
+        try:
+            return function()
+        except Exception as error:
+            # Nothing is recorded, so replay would call it again, and could go another way.
+            error.add_note("A side effect must not raise: catch this in it, or use an activity.")
+            self.broken = self.broken or error
+            raise
+        finally:
+            requests.refusal = ""
+            loop.guarded = guarded
+
+    def _decoder(self, type: Any) -> Callable[[bytes], Any]:
+        loop = self._loop
+        guarded, loop.guarded = loop.guarded, False
+        try:
+            return self._payloads.decoder(type)
+        finally:
+            loop.guarded = guarded
+
+    def _decode(self, type: Any, payload: bytes) -> Any:
+        decode = self._decoder(type)
+        loop = self._loop
+        guarded, loop.guarded = loop.guarded, False
+        try:
+            return decode(payload)
+        finally:
+            loop.guarded = guarded
+
+
+def _wake(future: asyncio.Future[Any]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,284 @@
+"""The runner: one run's code in memory, fed with facts, asked for commands.
+
+``activate`` is the whole of it, and it is synchronous: enter the loop; for each fact resolve what
+the fact settles and run the loop until nothing is due; leave. The host's own running loop is put
+aside meanwhile, and so is the cyclic garbage collector: what it would finalize, and when, is
+nothing that replay could repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import sys
+import traceback
+import zlib
+from asyncio import _get_running_loop, _set_running_loop
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from processor.config import Settings
+from processor.core import events
+from processor.core.commands import (
+    CancelWorkflow,
+    Command,
+    CompleteWorkflow,
+    FailWorkflow,
+)
+from processor.core.events import Event, WorkflowStarted
+from processor.core.runner import CodeError
+from processor.errors import PayloadTooLarge, ProcessorError, WorkflowNotRegistered
+from processor.failures import failure_of, traceback_of
+from processor.registry import Registry
+from processor.workflow._definition import Workflow
+from processor.workflow._drop import drop
+from processor.workflow._frames import innermost, waiting_at, where_of
+from processor.workflow._loop import WorkflowLoop
+from processor.workflow._ordering import put_in_order
+from processor.workflow._requests import Requests
+from processor.workflow._run import Run
+
+__all__ = ("WorkflowRunner", "WorkflowRunners")
+
+_SETTLING = (events.TimerFired, events.ActivityCompleted, events.ActivityFailed)
+
+
+class WorkflowRunner:
+    """One run's code. After the end of the code, or a ``CodeError``, nothing of it is left."""
+
+    def __init__(
+        self,
+        workflow: Workflow[..., Any],
+        arguments: tuple[Any, ...],
+        workflow_id: str,
+        run_id: str,
+        registry: Registry,
+        settings: Settings,
+    ) -> None:
+        self._workflow = workflow
+        self._arguments = arguments
+        self._settings = settings
+        self._payloads = registry.payloads
+        self._requests = Requests(registry.payloads, settings)
+        self._run = Run(workflow_id, run_id, workflow.name, registry.payloads, self._requests)
+        # Prime, so that the numbers of one run are far from those of the next: all tasks of the
+        # process share asyncio's one set.
+        seed = zlib.crc32(run_id.encode()) * 1_000_003
+        self._loop = WorkflowLoop(self._run, seed)
+        self._requests.attach(self._loop)
+        self._run.attach(self._loop)
+        self._main: asyncio.Task[Any] | None = None
+        self._cancel_reason: str | None = None
+        self._over = False
+        self._feed: dict[type[Event], Callable[[Any], object]] = {
+            events.WorkflowStarted: self._start,
+            events.ActivityCompleted: self._run.activity_completed,
+            events.ActivityFailed: self._run.activity_failed,
+            events.TimerFired: lambda fact: self._loop.fire(fact.id),
+            events.EventReceived: self._run.event_received,
+            events.WorkflowCancelRequested: self._cancel,
+        }
+
+    def activate(
+        self, now_ms: int, facts: Sequence[Event], recorded: Sequence[Event] | None
+    ) -> list[Command]:
+        """Feed facts, run until everything waits, return what was asked for."""
+        if self._over:
+            raise RuntimeError(f"the code of run {self._run.run_id} is over: it takes no facts")
+        arrived: set[int] = set()
+        if len(facts) > 1:
+            arrived = {fact.id for fact in facts if isinstance(fact, _SETTLING)}
+        self._requests.begin(arrived)
+        self._run.begin(now_ms, recorded)
+        interrupted: BaseException | None = None
+        try:
+            self._advance(facts)
+        except BaseException as error:
+            interrupted = error
+        if interrupted is not None or self._loop.violation is not None or self._main_is_done():
+            self._end(interrupted)
+        return self._requests.take()
+
+    def waiting(self) -> list[str]:
+        """Return where each unfinished task waits, in the order in which they were made."""
+        if self._over:
+            return []
+        tasks = sorted((task for task in self._loop.tasks if not task.done()), key=hash)
+        return [waiting_at(task.get_coro()) for task in tasks]
+
+    def close(self) -> None:
+        """Drop the coroutine without running any more of it.
+
+        Python unwinds a coroutine that it drops, ``finally`` blocks and all, and nothing keeps it
+        from that. So the unwinding is made harmless: see ``_drop``.
+        """
+        self._over = True
+        drop(self._loop)
+        self._main = None
+        self._arguments = ()
+        self._run.clear()
+        self._feed = {}
+
+    # --- one activation -----------------------------------------------------------------------
+
+    def _advance(self, facts: Sequence[Event]) -> None:
+        host = _get_running_loop()
+        host_task = _put_aside(host)
+        hooks = sys.get_asyncgen_hooks()
+        collects = gc.isenabled()
+        loop = self._loop
+        _set_running_loop(loop)
+        try:
+            gc.disable()
+            sys.set_asyncgen_hooks(None, loop.finalize_generator)
+            for fact in facts:
+                feed = self._feed.get(type(fact))
+                if feed is not None:
+                    feed(fact)
+                    self._settle()
+                    if self._main_is_done() or loop.violation is not None:
+                        break
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+            if collects:
+                gc.enable()
+            _set_running_loop(host)
+            _put_back(host, host_task)
+
+    def _settle(self) -> None:
+        """Run the loop until nothing is due and no condition has become true."""
+        loop, run = self._loop, self._run
+        main = self._main
+        if main is None:
+            return
+        done = main.done
+        loop.run(done)
+        while run.conditions and not done() and run.check_conditions():
+            loop.run(done)
+
+    def _main_is_done(self) -> bool:
+        return self._main is not None and self._main.done()
+
+    def _start(self, fact: WorkflowStarted) -> None:
+        assert self._main is None, f"run {self._run.run_id} started twice"
+        context = contextvars.Context()
+        coroutine = self._workflow.function(*self._arguments)
+        self._main = self._loop.create_task(coroutine, context=context)
+
+    def _cancel(self, fact: events.WorkflowCancelRequested) -> None:
+        if self._main is not None and self._cancel_reason is None:
+            self._cancel_reason = fact.reason
+            self._main.cancel(fact.reason)
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def _end(self, interrupted: BaseException | None) -> None:
+        """Add the command that ends the run, or raise the ``CodeError`` that parks it."""
+        try:
+            code_error = self._ended(interrupted)
+        finally:
+            self.close()
+        if code_error is not None:
+            raise code_error
+
+    def _ended(self, interrupted: BaseException | None) -> CodeError | None:
+        if isinstance(interrupted, KeyboardInterrupt):
+            raise interrupted
+        if self._loop.violation is not None:
+            return _code_error("nondeterminism", self._loop.violation)
+        if self._run.broken is not None:
+            return _code_error("bug", self._run.broken)
+        if interrupted is not None:
+            return _code_error("bug", interrupted)
+        assert self._main is not None, "it is over, so it was started"
+        try:
+            result = self._main.result()
+            self._complete(result)
+        except asyncio.CancelledError as error:
+            if self._cancel_reason is None:
+                return _code_error("bug", error, "cancelled, but nobody asked for that: ")
+            self._requests.add(CancelWorkflow(self._cancel_reason), 0, "the end of the run")
+        except BaseException as error:
+            if not _fails(error, (ProcessorError, *self._workflow.failure_exception_types)):
+                return _code_error("bug", error)
+            self._fail(error)
+        return None
+
+    def _complete(self, result: Any) -> None:
+        what = f"the result of workflow {self._workflow.name!r}"
+        payload = self._requests.encode(result, what)
+        self._requests.add(CompleteWorkflow(payload), len(payload), what)
+
+    def _fail(self, error: BaseException) -> None:
+        place = innermost(error)
+        line = "" if place is None else f"{place[0].f_code.co_filename}:{place[1]}"
+        limit = self._settings.payload_bytes_max
+        failure = failure_of(error, self._payloads, limit)
+        try:
+            size = len(failure.details or b"")
+            self._requests.add(FailWorkflow(failure, line), size, "the failure of the workflow")
+        except PayloadTooLarge as too_large:
+            failure = failure_of(too_large, self._payloads, limit)
+            self._requests.add(FailWorkflow(failure, line), 0, "the failure of the workflow")
+
+
+class WorkflowRunners:
+    """Makes runners from the registered workflows."""
+
+    def __init__(self, registry: Registry, settings: Settings | None = None) -> None:
+        put_in_order()
+        self._registry = registry
+        self._settings = settings or Settings()
+
+    def start(self, workflow_id: str, run_id: str, started: WorkflowStarted) -> WorkflowRunner:
+        """Return a fresh runner for a run of a registered workflow."""
+        registry = self._registry
+        workflow = registry.workflows.get(started.workflow)
+        if workflow is None:
+            known = ", ".join(sorted(registry.workflows)) or "none"
+            raise WorkflowNotRegistered(
+                f"workflow {started.workflow!r} is not registered in this worker (it has: {known}). "
+                "Add it to Worker(workflows=[...]) and deploy that"
+            )
+        arguments = workflow.signature.decode(started.arguments, registry.payloads)
+        return WorkflowRunner(
+            workflow, arguments, workflow_id, run_id, registry, self._settings
+        )
+
+
+def _fails(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:
+    """Return whether an exception fails the run. A group does if all that it holds do."""
+    if isinstance(error, BaseExceptionGroup) and not isinstance(error, types):
+        return all(_fails(each, types) for each in error.exceptions)
+    return isinstance(error, types)
+
+
+def _code_error(kind: str, error: BaseException, prefix: str = "") -> CodeError:
+    place = innermost(error)
+    where = "" if place is None else where_of(*place)
+    text = str(error) if kind == "nondeterminism" else _in_words(error)
+    return CodeError(kind, prefix + text, where, traceback_of(error))
+
+
+def _in_words(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip()
+
+
+if sys.version_info >= (3, 14):
+
+    def _put_aside(host: Any) -> Any:
+        """Put the host's task aside: from 3.14 on, asyncio keeps one for the thread, not a loop."""
+        return None if host is None else asyncio.tasks._swap_current_task(host, None)
+
+    def _put_back(host: Any, task: Any) -> None:
+        if task is not None:
+            asyncio.tasks._swap_current_task(host, task)
+
+else:
+
+    def _put_aside(host: Any) -> Any:
+        return None
+
+    def _put_back(host: Any, task: Any) -> None:
+        pass

@@ -1,0 +1,137 @@
+"""The parameters of a user's function: names, types, and how arguments become a list and back."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, get_type_hints
+
+from processor.core.payloads import Payloads
+from processor.errors import SchemaMismatch
+
+__all__ = ("Signature", "names_at")
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Signature:
+    """What a function takes and returns. Arguments cross the log as a list, so all have positions.
+
+    ``what`` names the function in errors. ``maximum`` is None where it takes ``*args``. ``skipped``
+    is 1 for a method, whose ``self`` does not cross. Annotations are resolved on first use, when
+    everything that they name is defined; ``names`` are the locals of the place of definition.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        function: Callable[..., Any],
+        skipped: int = 0,
+        names: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.what = what
+        self._function = function
+        self._names = names
+        self._signature = inspect.signature(function)
+        parameters = list(self._signature.parameters.values())[skipped:]
+        for each in parameters:
+            if each.kind in (each.KEYWORD_ONLY, each.VAR_KEYWORD):
+                raise TypeError(
+                    f"{what}: parameter {each} has no position, but arguments are stored as a "
+                    "list. Make it a positional parameter, or take one dataclass"
+                )
+        self._signature = self._signature.replace(parameters=parameters)
+        self._parameters = [each for each in parameters if each.kind in _POSITIONAL]
+        self._rest = next((each for each in parameters if each.kind == each.VAR_POSITIONAL), None)
+        self.required = sum(each.default is each.empty for each in self._parameters)
+        self.maximum = None if self._rest is not None else len(self._parameters)
+
+    @cached_property
+    def hints(self) -> dict[str, Any]:
+        function = inspect.unwrap(self._function)
+        function = getattr(function, "__func__", function)
+        try:
+            return get_type_hints(function, localns=self._names, include_extras=True)
+        except NameError as error:
+            where = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
+            raise TypeError(
+                f"{self.what} at {where}: the annotations cannot be resolved ({error}). Names in "
+                "annotations have to be importable in the function's module, not only for type "
+                "checkers"
+            ) from error
+
+    @cached_property
+    def types(self) -> tuple[Any, ...]:
+        """The types of the positional parameters; Any where there is no annotation."""
+        return tuple(self.hints.get(each.name, Any) for each in self._parameters)
+
+    @cached_property
+    def result(self) -> Any:
+        return self.hints.get("return", Any)
+
+    def fits(self, count: int) -> bool:
+        return self.required <= count and (self.maximum is None or count <= self.maximum)
+
+    def positions(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return arguments by position, as Python would bind them. Raises ``TypeError``."""
+        if not kwargs and self.fits(len(args)):
+            return args
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.what}{self._signature}: {error}") from None
+        given = (i for i, each in enumerate(self._parameters) if each.name in bound.arguments)
+        last = max(given, default=-1)
+        bound.apply_defaults()
+        return bound.args[: max(last + 1, len(args))]
+
+    def decode(self, arguments: bytes, payloads: Payloads) -> tuple[Any, ...]:
+        """Return the arguments of an encoded list, typed by the annotations."""
+        count = self.maximum
+        if count is None or count != self.required:
+            count = self._count(arguments, payloads)
+        try:
+            return self._decoder(count, payloads)(arguments)
+        except SchemaMismatch as error:
+            found = self._count(arguments, payloads)
+            if not self.fits(found):
+                raise self._miscounted(found) from None
+            raise SchemaMismatch(f"{self.what}{self._signature}: {error}") from error
+
+    def _decoder(self, count: int, payloads: Payloads) -> Callable[[bytes], tuple[Any, ...]]:
+        types = self.types[:count]
+        if self._rest is not None:
+            rest = self.hints.get(self._rest.name, Any)
+            types += (rest,) * (count - len(types))
+        return payloads.decoder(tuple[types] if types else tuple[()])  # type: ignore[valid-type]
+
+    def _count(self, arguments: bytes, payloads: Payloads) -> int:
+        try:
+            count = len(payloads.decoder(list[Any])(arguments))
+        except SchemaMismatch as error:
+            raise SchemaMismatch(
+                f"{self.what}{self._signature}: the arguments have to be a list: {error}"
+            ) from error
+        if not self.fits(count):
+            raise self._miscounted(count)
+        return count
+
+    def _miscounted(self, count: int) -> SchemaMismatch:
+        if self.maximum is None:
+            wanted = f"{self.required} or more"
+        elif self.required == self.maximum:
+            wanted = str(self.required)
+        else:
+            wanted = f"{self.required} to {self.maximum}"
+        return SchemaMismatch(
+            f"{self.what}{self._signature} takes {wanted} arguments; the payload has {count}"
+        )
+
+
+def names_at(depth: int, function: Callable[..., Any]) -> Mapping[str, Any] | None:
+    """Return the locals of a caller, for a function that is defined inside of another one."""
+    if "<locals>" not in getattr(function, "__qualname__", ""):
+        return None
+    return dict(sys._getframe(depth + 1).f_locals)
