@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
+import examples.orders
 from examples.orders import Order, order_processing
 from processor import Client, Handle, HistoryEvent, ProcessorError
+from processor.activity import Activity
 
+ACTIVITIES = [each for each in vars(examples.orders).values() if isinstance(each, Activity)]
 DONE = "Order processing completed successfully!"
 REFUSED = "Order processing failed: Fraud review rejected or timed out"
 _DIFFERS = {"run_id", "due_ms", "retry_at_ms", "request_id", "traceback", "worker"}
@@ -42,6 +46,7 @@ async def play(client: Client, scenario: Scenario, id: str) -> list[tuple[str, d
     """Run a scenario to its end; return its history without what differs between two runs."""
     handle = await client.start(order_processing, replace(scenario.order), id=id)
     if scenario.approve is not None:
+        await _waits_for_review(handle)
         await handle.raise_event("fraudReviewApproved", scenario.approve)
     try:
         result = await handle.result(timeout=60)
@@ -49,6 +54,13 @@ async def play(client: Client, scenario: Scenario, id: str) -> list[tuple[str, d
         result = str(error.__cause__)
     assert result == scenario.result
     return comparable(await handle.history())
+
+
+async def _waits_for_review(handle: Handle[Any]) -> None:
+    """The histories are the same only if the event comes at the same point."""
+    async with asyncio.timeout(30):
+        while not (await handle.describe()).pending.get("timers"):
+            await asyncio.sleep(0.005)
 
 
 async def outcome(handle: Handle[Any]) -> str:

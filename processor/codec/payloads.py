@@ -1,9 +1,15 @@
-"""Values of users as JSON, typed by annotations."""
+"""Values of users as JSON: arguments, results, events, statuses.
+
+JSON, because people read histories and other languages send events. What msgspec knows goes as it
+is: None, numbers, text, ``bytes`` (base64), ``datetime``, ``timedelta``, ``UUID``, ``Decimal``,
+enums, lists, tuples, sets, dictionaries, named tuples, typed dictionaries, dataclasses, and
+``msgspec.Struct``. Pydantic models are known by their methods, so that pydantic stays optional.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -12,29 +18,83 @@ from processor.errors import SchemaMismatch
 
 __all__ = ("JsonPayloads",)
 
+Decode = Callable[[bytes], Any]
+
 
 class JsonPayloads:
+    """The default implementation of ``Payloads``. It has no state but a cache of decoders."""
+
     def __init__(self) -> None:
-        self._encode = msgspec.json.Encoder().encode
+        self._encode = msgspec.json.Encoder(enc_hook=_to_plain).encode
+        self._decoders: dict[Any, Decode] = {}
 
     def encode(self, value: object) -> bytes:
+        """Return the value as JSON. Not a number and infinity become null, as JSON has neither."""
         try:
             return self._encode(value)
-        except (TypeError, ValueError) as error:
-            raise SchemaMismatch(str(error)) from error
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise SchemaMismatch(
+                f"a value of type {type(value).__name__} cannot become JSON: {error}"
+            ) from error
 
-    def decoder(self, annotation: Any) -> Callable[[bytes], Any]:
-        return _decoder(annotation)
+    def decoder(self, annotation: Any) -> Decode:
+        """Return a function from JSON to the annotated type; plain JSON values where it is Any."""
+        if annotation is inspect.Signature.empty:
+            annotation = Any
+        try:
+            known = self._decoders.get(annotation)
+        except TypeError:  # An annotation may hold what cannot be hashed; it is then built anew.
+            return _decoder(annotation)
+        if known is None:
+            known = self._decoders[annotation] = _decoder(annotation)
+        return known
 
 
-@cache
-def _decoder(annotation: Any) -> Callable[[bytes], Any]:
-    decode = msgspec.json.Decoder(annotation).decode
+def _decoder(annotation: Any) -> Decode:
+    name = _type_name(annotation)
+    try:
+        decode = msgspec.json.Decoder(annotation, dec_hook=_from_plain).decode
+    except (TypeError, ValueError, NameError) as error:
+        raise SchemaMismatch(
+            f"JSON cannot be decoded to {name}: {error}; annotate it with another type"
+        ) from error
 
-    def decoded(data: bytes) -> Any:
+    def decode_payload(data: bytes) -> Any:
         try:
             return decode(data)
-        except msgspec.DecodeError as error:
-            raise SchemaMismatch(str(error)) from error
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            kind = "" if isinstance(error, msgspec.ValidationError) else "it is not valid JSON: "
+            raise SchemaMismatch(f"the value does not fit {name}: {kind}{error}") from error
 
-    return decoded
+    return decode_payload
+
+
+def _to_plain(value: Any) -> Any:
+    """Turn what msgspec does not know into what it knows."""
+    if hasattr(type(value), "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError(
+        f"no encoding for {_type_name(type(value))}; use a dataclass, a msgspec Struct, a pydantic "
+        "model, or plain values"
+    )
+
+
+def _from_plain(kind: Any, value: Any) -> Any:
+    """Make a value of a type that msgspec does not know. Its ValueErrors get the path."""
+    if hasattr(kind, "model_validate_json"):
+        # As JSON and not as objects: a strict model accepts text for a date only from JSON.
+        return kind.model_validate_json(msgspec.json.encode(value))
+    if isinstance(kind, type) and isinstance(value, kind):
+        return value
+    raise TypeError(
+        f"no decoding to {_type_name(kind)}; use a dataclass, a msgspec Struct, a pydantic model, "
+        "or plain types"
+    )
+
+
+def _type_name(annotation: Any) -> str:
+    if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
+        module = annotation.__module__
+        name = annotation.__qualname__
+        return name if module == "builtins" else f"{module}.{name}"
+    return str(annotation)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar, get_args
 
 from fastavro import schemaless_reader, schemaless_writer
+from fastavro.read import SchemaResolutionError
 
 from processor.codec.compiled import Compiled, compile_schema, field_at_fault
 from processor.codec.schemas import MAGIC, SchemaFile, disagreements, load, load_published
@@ -82,6 +83,7 @@ _MALFORMED: Final = (
     EOFError,
     LookupError,
     RecursionError,
+    SchemaResolutionError,
     TypeError,
     ValueError,
     struct.error,

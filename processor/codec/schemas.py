@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
-__all__ = ("SchemaFile", "disagreements", "load", "load_published")
+__all__ = ("MAGIC", "SchemaFile", "disagreements", "load", "load_published")
 
-MAGIC = b"\xc3\x01"
+MAGIC: Final = b"\xc3\x01"
 """The two bytes that begin Avro's single-object encoding."""
 
 
@@ -34,9 +34,19 @@ class SchemaFile:
 def load(path: Path) -> SchemaFile:
     """Read one schema file."""
     parsed: Any = parse_schema(json.loads(path.read_text(encoding="utf-8")))
-    print_hex = fingerprint(to_parsing_canonical_form(parsed), "CRC-64-AVRO")
-    header = MAGIC + bytes.fromhex(print_hex)
-    return SchemaFile(path, parsed["name"], parsed, parsed["__named_schemas"], header)
+    digits = fingerprint(to_parsing_canonical_form(parsed), "CRC-64-AVRO")
+    header = MAGIC + bytes.fromhex(digits)
+    named: dict[str, Any] = parsed["__named_schemas"]
+    for schema in named.values():
+        _correct_defaults(schema)
+    return SchemaFile(path, parsed["name"], parsed, named, header)
+
+
+def _correct_defaults(schema: Any) -> None:
+    """Make the defaults of bytes fields bytes: fastavro fills in the text that JSON has for them."""
+    for field in schema.get("fields", ()):
+        if field["type"] == "bytes" and isinstance(field.get("default"), str):
+            field["default"] = field["default"].encode("latin-1")
 
 
 def load_published(directory: Path) -> Iterator[SchemaFile]:

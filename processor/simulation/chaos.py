@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from typing import Final
 
 from processor.simulation.host import Host
+from processor.simulation.scheduler import START_MS
 from processor.simulation.world import Stuck, World
 from processor.store.keyvalue import Memory
 
 __all__ = ("Chaos",)
+
+_DAYS_MAX: Final = 30
+_DAY_MS: Final = 24 * 3600 * 1000
 
 
 class Chaos:
@@ -23,14 +28,16 @@ class Chaos:
 
     def run(self, done: Callable[[], bool], steps_max: int = 200_000) -> None:
         world, scheduler, faults = self._world, self._scheduler, self._world.faults
+        time_max_ms = scheduler.now_ms + _DAYS_MAX * _DAY_MS
         while not done():
             if self._left > 0 and scheduler.chance(faults.blow):
                 self._left -= 1
                 self._blow()
             if not scheduler.step():
                 raise Stuck("nothing is left that could happen")
-            if scheduler.steps > steps_max:
-                raise Stuck(f"it is not done after {steps_max:,} steps")
+            if scheduler.steps > steps_max or scheduler.now_ms > time_max_ms:
+                days = (scheduler.now_ms - START_MS) / _DAY_MS
+                raise Stuck(f"it is not done after {scheduler.steps:,} steps and {days:.0f} days")
         self._recover()
         world.settle()
 
@@ -101,7 +108,11 @@ class Chaos:
             )
 
     def _revoke(self, host: Host, partition: int) -> None:
-        if host.alive and self._world.owners[partition] != host.name:
+        if not host.alive or self._world.owners[partition] == host.name:
+            return
+        if host.paused:
+            host.once_running(lambda: self._revoke(host, partition))
+        else:
             host.revoke(partition)
 
     def _recover(self) -> None:

@@ -15,10 +15,14 @@ from processor.simulation.scheduler import Scheduler, Step
 __all__ = ("SimulatedClient",)
 
 _ASK_AGAIN_MS: Final = 10_000
+_ASK_AGAIN_MAX_MS: Final = 4 * 3600 * 1000
 
 
 class SimulatedClient:
-    """``ask_again_ms`` is None for a client that trusts its runtime to answer."""
+    """Asks again after ``ask_again_ms``, then after twice that, and so on.
+
+    ``ask_again_ms`` is None for a client that trusts its runtime to answer.
+    """
 
     def __init__(
         self,
@@ -54,7 +58,7 @@ class SimulatedClient:
         request_id = command.request_id or f"{self._name}-{self._numbers}"
         command = replace(command, request_id=request_id, reply_to=ReplyTo(0, self._name))
         self._waiting[request_id] = answered
-        self._send(command, partition)
+        self._send(command, partition, self._ask_again_ms)
         return request_id
 
     def forget(self, request_id: str) -> None:
@@ -64,17 +68,20 @@ class SimulatedClient:
         if retry is not None:
             retry.cancel()
 
-    def _send(self, command: ClientCommand, partition: int | None) -> None:
+    def _send(
+        self, command: ClientCommand, partition: int | None, ask_again_ms: int | None
+    ) -> None:
         copies = 2 if self._scheduler.chance(self._faults.duplicated) else 1
         for _ in range(copies):
             self._scheduler.soon(
                 f"{self._name} command", lambda: self._broker.command(command, partition)
             )
-        if self._ask_again_ms is not None:
+        if ask_again_ms is not None:
+            later_ms = min(ask_again_ms * 2, _ASK_AGAIN_MAX_MS)
             self._retries[command.request_id] = self._scheduler.after(
-                self._ask_again_ms,
+                ask_again_ms,
                 f"{self._name} asks again",
-                lambda: self._send(command, partition),
+                lambda: self._send(command, partition, later_ms),
             )
 
     def _replied(self, reply: Reply) -> None:

@@ -141,10 +141,18 @@ class Host:
 
     def assign(self, partition: int) -> None:
         """Begin to take a shard over, from scratch where it is held already."""
+        if self.paused:
+            self.once_running(lambda: self._assign_late(partition))
+            return
         self.revoke(partition)
         self.ownerships[partition] = Ownership(self, partition)
 
+    def _assign_late(self, partition: int) -> None:
+        if self.setting.may_own(self.name, partition):
+            self.assign(partition)
+
     def revoke(self, partition: int) -> None:
+        """Give a shard up at once."""
         ownership = self.ownerships.pop(partition, None)
         if ownership is not None:
             ownership.drop()
