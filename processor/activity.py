@@ -100,7 +100,9 @@ class Activity(Generic[P, R]):
             frame = user_frame(1)
             coroutine: Coroutine[Any, Any, R] = loop.runtime.call_activity(
                 definition.name,
-                signature.positions(args, kwargs),
+                args
+                if not kwargs and signature.required <= len(args) <= signature.limit
+                else signature.positions(args, kwargs),
                 self.wire_options,
                 signature.result,
                 "" if frame is None else line_of(frame),

@@ -180,7 +180,7 @@ def _made(failure: Failure, payloads: Payloads) -> BaseException:
         case "application":
             return _application(failure, payloads)
         case "activity_timed_out":
-            kind = next((k for k in _TIMEOUT_KINDS if k == failure.timeout_kind), "start_to_close")
+            kind = _timeout_kind(failure)
             details = _decoded(failure.details, payloads)
             return ActivityTimedOut(
                 failure.message, activity=activity, attempts=attempts, kind=kind, details=details
@@ -204,6 +204,13 @@ def _made(failure: Failure, payloads: Payloads) -> BaseException:
             return ActivityFailed(message, activity=activity, attempts=attempts, type=failure.type)
         case _:
             return _application(failure, payloads)
+
+
+def _timeout_kind(failure: Failure) -> TimeoutKind:
+    for kind in _TIMEOUT_KINDS:
+        if kind == failure.timeout_kind:
+            return kind
+    return "start_to_close"
 
 
 def _application(failure: Failure, payloads: Payloads) -> ApplicationError:

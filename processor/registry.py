@@ -39,15 +39,18 @@ class Registry:
         self.payloads = payloads
         self.workflows = _by_name("workflow", [_workflow(each) for each in workflows])
         self.activities = _by_name("activity", [_activity(each) for each in activities])
-        for each in (*self.workflows.values(), *self.activities.values()):
-            each.signature.hints  # noqa: B018  resolves the annotations
+        for signature in (
+            *(each.signature for each in self.workflows.values()),
+            *(each.signature for each in self.activities.values()),
+        ):
+            signature.resolve()
 
     def activity_named(self, name: str) -> ActivityDefinition | None:
         """Return the definition of an activity, None where this worker does not have it."""
         return self.activities.get(name)
 
     def arguments_of(self, definition: ActivityDefinition, arguments: bytes) -> tuple[Any, ...]:
-        """Return an activity's arguments, typed. Raises ``SchemaMismatch`` where they do not fit."""
+        """Return an activity's arguments, typed. Raises ``SchemaMismatch`` if they do not fit."""
         return definition.signature.decode(arguments, self.payloads)
 
 

@@ -283,9 +283,7 @@ class _Generator:
             self.add(f"UNION_{number}_READ = {{{read}}}")
 
 
-def compile_schema(
-    name: str, named: Mapping[str, Schema], classes: Mapping[str, type]
-) -> Compiled:
+def compile_schema(name: str, named: Mapping[str, Schema], classes: Mapping[str, type]) -> Compiled:
     """Compile the record ``name``. ``named`` has each named type of its schema by full name.
 
     ``classes`` has the class of each record by its short name; its fields are the schema's.

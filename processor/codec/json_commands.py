@@ -1,19 +1,20 @@
 """Commands as JSON, so that any Kafka producer can start a workflow from a command line.
 
-    echo 'order-1:{"type": "start", "workflow": "order", "arguments": ["order-1", 12]}' \\
-        | kcat -P -b localhost -t default.commands -K:
+    echo 'order-1:{"type": "start", "workflow": "order", "arguments": ["order-1", 12]}' |
+        kcat -P -b localhost -t default.commands -K:
 
-A value that begins with ``{`` is JSON; everything else is an Avro record (``records``). Both are
+A value that begins with ``{`` is JSON; one that begins with C3 is an Avro record (``records``). Both are
 read by the same function, so that a topic may hold both.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias, get_args
 
 import msgspec
 
 from processor.codec.records import decode_as
+from processor.codec.schemas import MAGIC
 from processor.core.inputs import (
     CancelRun,
     ClientCommand,
@@ -28,15 +29,15 @@ from processor.policy import ConflictPolicy, ReusePolicy
 __all__ = ("decode_command",)
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
-Duration: TypeAlias = Annotated[int, msgspec.Meta(ge=1, lt=1 << 63)]
+Duration: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
 
 
-class _Command(msgspec.Struct, forbid_unknown_fields=True, frozen=True, tag_field="type"):
+class _Command(msgspec.Struct, forbid_unknown_fields=True, tag_field="type"):
     workflow_id: Name | None = None
     request_id: str = ""
 
 
-class _Start(_Command, tag="start", kw_only=True):
+class _Start(_Command, kw_only=True, tag="start"):
     workflow: Name
     arguments: msgspec.Raw = msgspec.Raw(b"[]")
     reuse: ReusePolicy = "allow"
@@ -45,30 +46,39 @@ class _Start(_Command, tag="start", kw_only=True):
     memo: msgspec.Raw | None = None
 
 
-class _Event(_Command, tag="event", kw_only=True):
+class _Event(_Command, kw_only=True, tag="event"):
     name: Name
     payload: msgspec.Raw = msgspec.Raw(b"null")
     run_id: str | None = None
 
 
-class _Cancel(_Command, tag="cancel", kw_only=True):
+class _Cancel(_Command, kw_only=True, tag="cancel"):
     reason: str = ""
     run_id: str | None = None
 
 
-class _Terminate(_Command, tag="terminate", kw_only=True):
+class _Terminate(_Command, kw_only=True, tag="terminate"):
     reason: str = ""
     run_id: str | None = None
 
 
-_TYPES: Final = "start, event, cancel, terminate"
+_CHOICES: Final = {
+    "type": ("start", "event", "cancel", "terminate"),
+    "reuse": get_args(ReusePolicy),
+    "conflict": get_args(ConflictPolicy),
+}
 _decoder: Final = msgspec.json.Decoder(_Start | _Event | _Cancel | _Terminate)
 
 
 def decode_command(key: bytes | None, value: bytes) -> ClientCommand:
     """Return the command of a record of ``commands``. ``SchemaMismatch`` says what is wrong."""
-    if value[:1] != b"{":
+    if value[:1] == MAGIC[:1]:
         return decode_as(ClientCommand, value)
+    if value[:1] != b"{":
+        raise SchemaMismatch(
+            f"not a command: it begins with {value[:4]!r}; send JSON that begins with {{ or an "
+            "Avro record in single-object encoding (schemas/command.avsc)"
+        )
     try:
         # Raw parts are passed on unread, and msgspec does not look at their encoding.
         value.decode()
@@ -76,11 +86,18 @@ def decode_command(key: bytes | None, value: bytes) -> ClientCommand:
     except UnicodeDecodeError as error:
         raise SchemaMismatch(f"JSON command: it is not UTF-8: {error}; send it as UTF-8") from error
     except msgspec.ValidationError as error:
-        hint = f"; the types are {_TYPES}" if "$.type" in str(error) or "`type`" in str(error) else ""
-        raise SchemaMismatch(f"JSON command: {error}{hint}") from error
+        raise SchemaMismatch(f"JSON command: {error}{_choices(str(error))}") from error
     except msgspec.DecodeError as error:
         raise SchemaMismatch(f"JSON command: it is not valid JSON: {error}") from error
     return ClientCommand(_workflow_id(key, command), _body(command), command.request_id)
+
+
+def _choices(message: str) -> str:
+    """Return what a field may be, where the message is about a field with few choices."""
+    for field, choices in _CHOICES.items():
+        if message.endswith((f"`$.{field}`", f"field `{field}`")) and "unknown" not in message:
+            return f"; it is one of {', '.join(choices)}"
+    return ""
 
 
 def _workflow_id(key: bytes | None, command: _Command) -> str:

@@ -25,7 +25,8 @@ class JsonPayloads:
     """The default implementation of ``Payloads``. It has no state but a cache of decoders."""
 
     def __init__(self) -> None:
-        self._encode = msgspec.json.Encoder(enc_hook=_to_plain).encode
+        # Sets have another order in each process, and replay compares payloads byte by byte.
+        self._encode = msgspec.json.Encoder(enc_hook=_to_plain, order="deterministic").encode
         self._decoders: dict[Any, Decode] = {}
 
     def encode(self, value: object) -> bytes:

@@ -37,7 +37,7 @@ from processor.core.turn import Claim, Positions, Turn
 from processor.data import data_dir
 from processor.errors import SchemaMismatch
 
-__all__ = ("RECORDS", "Codec", "Record", "decode", "decode_as", "encode")
+__all__ = ("RECORDS", "Codec", "Record", "decode", "decode_as", "encode", "fingerprints")
 
 Record: TypeAlias = (
     ClientCommand
@@ -183,7 +183,6 @@ class Codec:
             f"{type(error).__name__}: {error}; it was cut, or written by something else"
         )
 
-    @property
     def fingerprints(self) -> tuple[str, ...]:
         """The fingerprints that can be read, as hexadecimal digits in the order of the header."""
         self._learn_published()
@@ -227,3 +226,4 @@ _codec: Final = Codec(data_dir("schemas"))
 encode: Final = _codec.encode
 decode: Final = _codec.decode
 decode_as: Final = _codec.decode_as
+fingerprints: Final = _codec.fingerprints

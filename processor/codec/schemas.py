@@ -43,7 +43,7 @@ def load(path: Path) -> SchemaFile:
 
 
 def _correct_defaults(schema: Any) -> None:
-    """Make the defaults of bytes fields bytes: fastavro fills in the text that JSON has for them."""
+    """Make the defaults of bytes fields bytes; fastavro fills in the text that JSON has."""
     for field in schema.get("fields", ()):
         if field["type"] == "bytes" and isinstance(field.get("default"), str):
             field["default"] = field["default"].encode("latin-1")

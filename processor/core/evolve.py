@@ -35,7 +35,7 @@ from processor.core.events import (
 )
 from processor.core.inputs import TimerKind
 from processor.core.options import ActivityOptions
-from processor.core.state import OpenActivity, RunState
+from processor.core.state import TRANSITIONS, OpenActivity, RunState
 from processor.policy import Status
 
 __all__ = ("armed_at_dispatch", "armed_at_start", "evolve")
@@ -89,10 +89,10 @@ def evolve(state: RunState, event: Event, now_ms: int) -> None:
         case WorkflowCancelRequested():
             state.cancel_reason = event.reason
         case RunParked():
-            state.status = Status.PARKED
+            state.status = _status_after(state, event)
             state.parked = event
         case RunUnparked():
-            state.status = Status.RUNNING
+            state.status = _status_after(state, event)
             state.parked = None
         case SideEffectRecorded() | EventRejected() | RecordPublished() | MessageSent():
             pass
@@ -170,24 +170,27 @@ def _close(
     | WorkflowTimedOut,
     now_ms: int,
 ) -> None:
+    state.status = _status_after(state, event)
     state.closed_ms = now_ms
     state.parked = None
     state.activities.clear()
     state.timers.clear()
     match event:
         case WorkflowCompleted():
-            state.status = Status.COMPLETED
             state.result = event.result
         case WorkflowFailed():
-            state.status = Status.FAILED
             state.failure = event.failure
         case WorkflowCancelled():
-            state.status = Status.CANCELLED
             state.cancel_reason = event.reason
         case WorkflowTerminated():
-            state.status = Status.TERMINATED
             state.cancel_reason = event.reason
         case WorkflowTimedOut():
-            state.status = Status.TIMED_OUT
+            pass
         case _:
             assert_never(event)
+
+
+def _status_after(state: RunState, event: Event) -> Status:
+    after = TRANSITIONS[type(event).__name__].get(state.status)
+    assert after is not None, f"run {state.run_id} is {state.status.value} and takes no {event}"
+    return after

@@ -432,7 +432,7 @@ def has_leaders(metadata: TopicMetadata | None) -> bool:
 
 
 def failure(future: Future[Any]) -> str | None:
-    """Return why a request was refused, or None; a topic made by somebody else meanwhile is fine."""
+    """Return why a request was refused, or None; a topic that somebody else made is fine."""
     try:
         future.result()
     except KafkaException as error:

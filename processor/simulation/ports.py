@@ -21,6 +21,7 @@ from processor.core.inputs import (
 )
 from processor.core.turn import Positions, Source
 from processor.errors import LogTruncated, PayloadTooLarge
+from processor.shard.loop import ShardLost
 from processor.shard.ports import InboxRecord, LogRecord, OutputRecord, Sendable
 from processor.simulation.broker import INPUTS, Broker, InputPartition
 from processor.simulation.faults import Faults
@@ -181,6 +182,7 @@ class SimulatedOutbox:
         self._outputs = broker.outputs[partition]
         self._session = -1
         self._closed = False
+        self._fenced = False
         self._sends = Channel(scheduler, f"{self._name} send")
         self._transactions = Channel(scheduler, f"{self._name} commit")
         self._delivered: deque[int] = deque()
@@ -193,6 +195,8 @@ class SimulatedOutbox:
             self._sends.send(lambda: self._arrive(effect, None, origin))
 
     def delivered(self) -> Sequence[int]:
+        if self._fenced:
+            raise ShardLost(f"{self._name}: another owner has fenced what it publishes")
         drained = list(self._delivered)
         self._delivered.clear()
         return drained
@@ -238,6 +242,9 @@ class SimulatedOutbox:
     def _commit(self, offset: int, records: Sequence[OutputRecord]) -> None:
         committed = self._outputs.commit(self._session, offset, records)
         self._scheduler.trace(f"{self._name} {offset} {'committed' if committed else 'fenced'}")
+        if not committed:
+            self._fenced = True
+            self._wake()
 
 
 def _carrying(message: Message, origin: Origin | None) -> ClientCommand:

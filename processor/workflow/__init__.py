@@ -92,7 +92,7 @@ def sleep(delay: timedelta | float) -> Coroutine[Any, Any, None]:
 
 
 def timer(when: timedelta | float | datetime) -> Coroutine[Any, Any, None]:
-    """Wait for a delay (``timedelta`` or seconds), or until a point in time (aware ``datetime``)."""
+    """Wait for a delay (``timedelta`` or seconds), or until a time (an aware ``datetime``)."""
     runtime = current("timer")
     if isinstance(when, datetime):
         if when.tzinfo is None:
@@ -197,7 +197,7 @@ def info() -> WorkflowInfo:
 class _Logger(logging.LoggerAdapter[logging.Logger]):
     """Silent during replay, and with the run's ids in ``extra``. A plain logger elsewhere."""
 
-    def isEnabledFor(self, level: int) -> bool:
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  logging's name
         runtime = runtime_or_none()
         if runtime is not None and runtime.replaying:
             return False
@@ -219,5 +219,3 @@ logger = _Logger(logging.getLogger("processor.workflow"), {})
 
 def _milliseconds(timeout: timedelta | float | None) -> int | None:
     return None if timeout is None else milliseconds(timeout)
-
-

@@ -41,7 +41,12 @@ class Runtime(ABC):
 
     @abstractmethod
     def call_activity(
-        self, name: str, arguments: tuple[Any, ...], options: ActivityOptions, result: Any, line: str
+        self,
+        name: str,
+        arguments: tuple[Any, ...],
+        options: ActivityOptions,
+        result: Any,
+        line: str,
     ) -> Coroutine[Any, Any, Any]:
         """Return a coroutine that schedules the activity on its first step."""
 

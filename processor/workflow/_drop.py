@@ -9,7 +9,6 @@ it is recorded.
 
 from __future__ import annotations
 
-import sys
 import warnings
 from asyncio import _get_running_loop, _set_running_loop
 from typing import Any
@@ -32,9 +31,8 @@ def drop(loop: WorkflowLoop) -> None:
         loop.tasks.clear()
         loop.ready.clear()
         return
-    host, hooks = _get_running_loop(), sys.get_asyncgen_hooks()
+    host = _get_running_loop()
     _set_running_loop(loop)
-    sys.set_asyncgen_hooks(None, loop.finalize_generator)
     loop.guarded = True
     try:
         with warnings.catch_warnings():
@@ -48,7 +46,6 @@ def drop(loop: WorkflowLoop) -> None:
             del task, tasks
     finally:
         loop.guarded = False
-        sys.set_asyncgen_hooks(*hooks)
         _set_running_loop(host)
 
 

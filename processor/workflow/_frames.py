@@ -19,8 +19,8 @@ __all__ = (
     "innermost",
     "is_boundary",
     "is_library",
-    "line_of",
     "line_here",
+    "line_of",
     "user_frame",
     "waiting_at",
     "where_of",
@@ -29,8 +29,13 @@ __all__ = (
 F = TypeVar("F", bound=Callable[..., Any])
 
 _boundaries: dict[int, CodeType] = {}
+_lines: dict[tuple[int, int], tuple[str, CodeType]] = {}
+_LINES_MAX = 10_000
 
-_LIBRARY = ("asyncio", "contextlib", "processor.activity", "processor.failures", "processor.workflow")
+_LIBRARY = (
+    *("asyncio", "contextlib"),
+    *("processor.activity", "processor.failures", "processor.workflow"),
+)
 
 
 @cache
@@ -46,7 +51,7 @@ def boundary(function: F) -> F:
 
     By identity, since the hash of a code object is computed anew each time, from all of it.
     """
-    _boundaries[id(function.__code__)] = function.__code__  # type: ignore[attr-defined]
+    _boundaries[id(function.__code__)] = function.__code__
     return function
 
 
@@ -73,7 +78,19 @@ def line_here(depth: int = 1) -> str:
 
 
 def line_of(frame: FrameType) -> str:
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    """Return ``file:line`` of a frame.
+
+    Python searches a table for the line, so it is kept by instruction. The code object is kept
+    with it: that keeps its id from being used again.
+    """
+    code = frame.f_code
+    key = (id(code), frame.f_lasti)
+    known = _lines.get(key)
+    if known is None:
+        if len(_lines) >= _LINES_MAX:
+            _lines.clear()
+        known = _lines[key] = (f"{code.co_filename}:{frame.f_lineno}", code)
+    return known[0]
 
 
 def where_of(frame: FrameType | None, line: int | None = None) -> str:
@@ -96,10 +113,8 @@ def frames_of(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]
 
 def innermost(error: BaseException) -> tuple[FrameType, int] | None:
     """Return the user's frame and line where an exception was raised."""
-    last = None
-    for last in frames_of(error.__traceback__):
-        pass
-    return last
+    frames = list(frames_of(error.__traceback__))
+    return frames[-1] if frames else None
 
 
 def waiting_at(awaitable: Any) -> str:

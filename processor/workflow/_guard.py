@@ -129,7 +129,7 @@ def _wrap_seed() -> None:
             _refuse(loop, "random.Random() without a seed", _RANDOM)
         original(self, a, version)
 
-    random.Random.seed = seed  # type: ignore[assignment]
+    random.Random.seed = seed  # type: ignore[method-assign]
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:

@@ -50,7 +50,7 @@ class Inbox:
         self, name: str, decode: Callable[[bytes], Any], timeout_ms: int | None, line: str
     ) -> Any:
         """Return the next event of a name that fits; ``TimeoutError`` when none came in time."""
-        future = asyncio.Future[Any](loop=self._loop)
+        future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
         waiter = _Waiter(future, decode, line)
         self._waiters.setdefault(name, deque()).append(waiter)
         self._deliver(name)
@@ -110,8 +110,6 @@ def expire_after(
 ) -> asyncio.Handle:
     """Make a future raise ``TimeoutError`` after a while; asyncio's way when that is over now."""
     error = TimeoutError(f"{what} within {timeout_ms / 1000:g} s")
-    if timeout_ms <= 0:
-        return loop.call_soon(_expire, future, error)
     return loop.start_timer(loop.now_ms + timeout_ms, _expire, (future, error), line)
 
 

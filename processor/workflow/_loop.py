@@ -13,7 +13,7 @@ import asyncio
 import contextvars
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from processor.errors import NonDeterminismError
@@ -25,7 +25,10 @@ _new_context = contextvars.copy_context
 
 
 class Handle(asyncio.Handle):
-    """A callback that is due. It skips asyncio's own constructor, which costs more than the call."""
+    """A callback that is due.
+
+    asyncio's own constructor is not called: it costs more than the callback.
+    """
 
     __slots__ = ()
     _args: Sequence[Any]
@@ -146,10 +149,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 if handle._cancelled:
                     continue
                 try:
-                    handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+                    handle._context.run(handle._callback, *handle._args)
                 except Exception as error:
                     self.call_exception_handler(
-                        {"message": f"Exception in {handle._callback!r}", "exception": error}  # type: ignore[attr-defined]
+                        {"message": f"Exception in {handle._callback!r}", "exception": error}
                     )
         finally:
             self.guarded = False
@@ -182,17 +185,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._number = number = self._number + 1
         return self._seed + number, number
 
-    def finalize_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """Close an asynchronous generator that user code let go of, as asyncio does.
-
-        Only while user code runs: at any other time it goes because the run is dropped.
-        """
-        if self.guarded and not self.dropped:
-            self.create_task(generator.aclose())
-
     # --- what asyncio and user code call --------------------------------------------------------
 
-    def call_soon(  # type: ignore[override]
+    def call_soon(  # type: ignore[override]  # looser than typeshed's, on purpose
         self,
         callback: Callable[..., object],
         *args: Any,
@@ -208,9 +203,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         callback: Callable[..., object],
         *args: Any,
         context: contextvars.Context | None = None,
-    ) -> Handle | TimerHandle:
-        if delay <= 0:
-            return self.call_soon(callback, *args, context=context)
+    ) -> TimerHandle:
         due_ms = self.now_ms + math.ceil(delay * 1000)
         return self.start_timer(due_ms, callback, args, line_here(), context)
 
@@ -220,11 +213,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         callback: Callable[..., object],
         *args: Any,
         context: contextvars.Context | None = None,
-    ) -> Handle | TimerHandle:
+    ) -> TimerHandle:
         # Seconds since the epoch carry an error of about a ten-thousandth of a millisecond.
         due_ms = math.ceil(when * 1000 - 0.01)
-        if due_ms <= self.now_ms:
-            return self.call_soon(callback, *args, context=context)
         return self.start_timer(due_ms, callback, args, line_here(), context)
 
     def start_timer(
@@ -235,9 +226,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         line: str,
         context: contextvars.Context | None = None,
     ) -> TimerHandle:
-        """Start a durable timer that is known to end after this turn."""
+        """Start a durable timer; one that is over already only waits for its turn in the queue."""
         context = _new_context() if context is None else context
         handle = TimerHandle(due_ms, callback, args, context, self, line)
+        if due_ms <= self.now_ms:
+            self.ready.append(handle)
+            return handle
         self.runtime.timer_started(handle)
         self.timers[handle.id] = handle
         return handle
@@ -257,7 +251,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         future._number = self.next_number()[0]
         return future
 
-    def create_task(  # type: ignore[override]
+    def create_task(
         self, coro: Coroutine[Any, Any, Any] | Any, *, name: str | None = None, **options: Any
     ) -> Task:
         if self.dropped:

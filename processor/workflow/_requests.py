@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Any
+from typing import TypeAlias
 
 from processor.config import Settings
 from processor.core.commands import (
     CancelActivity,
     CancelTimer,
     Command,
+    RecordSideEffect,
     ScheduleActivity,
     StartTimer,
 )
@@ -18,6 +19,8 @@ from processor.errors import PayloadTooLarge, SchemaMismatch
 from processor.workflow._loop import TimerHandle, WorkflowLoop
 
 __all__ = ("Requests",)
+
+Identified: TypeAlias = ScheduleActivity | StartTimer | RecordSideEffect
 
 _COMMAND_BYTES = 100
 """About what a command takes in the log beside its payload."""
@@ -32,8 +35,18 @@ class Requests:
     ``refusal`` says why nothing may be asked for now ("" where it may).
     """
 
-    __slots__ = ("_commands", "_loop", "_payloads", "_settings", "_sized", "arrived", "elided")
-    __slots__ += ("last_id", "refusal", "turn")
+    __slots__ = (
+        "_commands",
+        "_loop",
+        "_payloads",
+        "_settings",
+        "_sized",
+        "arrived",
+        "elided",
+        "last_id",
+        "refusal",
+        "turn",
+    )
 
     def __init__(self, payloads: Payloads, settings: Settings) -> None:
         self._loop: WorkflowLoop
@@ -63,47 +76,50 @@ class Requests:
             return [command for command in self._commands if command is not None]
         return self._commands  # type: ignore[return-value]
 
-    def encode(self, value: object, what: str) -> bytes:
-        """Encode a value of the user's. ``what`` names it where it does not fit."""
+    def encode(self, value: object, what: str, name: str = "") -> bytes:
+        """Encode a value of the user's. ``what`` and ``name`` say in errors which one."""
         loop = self._loop
-        guarded, loop.guarded = loop.guarded, False
+        guarded = loop.guarded
+        loop.guarded = False
         try:
             payload = self._payloads.encode(value)
         except SchemaMismatch as error:
-            raise SchemaMismatch(f"{what} cannot be encoded: {error}") from error
+            raise SchemaMismatch(f"{_named(what, name)} cannot be encoded: {error}") from error
         finally:
             loop.guarded = guarded
         if len(payload) > self._settings.payload_bytes_max:
-            self.check_size(len(payload), what)
+            self.check_size(len(payload), what, name)
         return payload
 
-    def check_size(self, size: int, what: str) -> None:
+    def check_size(self, size: int, what: str, name: str = "") -> None:
         limit = self._settings.payload_bytes_max
         if size > limit:
             raise PayloadTooLarge(
-                f"{what}: {size:,} bytes; the limit is {limit:,} (payload_bytes_max). Store the "
-                "value elsewhere, in an activity, and pass a reference to it"
+                f"{_named(what, name)}: {size:,} bytes; the limit is {limit:,} "
+                "(payload_bytes_max). Store the value elsewhere, in an activity, and pass a "
+                "reference to it"
             )
 
-    def add(self, command: Command, size: int, what: str) -> int:
+    def add(self, command: Command, size: int, what: str, name: str = "") -> int:
         """Add a command whose payload has ``size`` bytes; return its index within the turn."""
         if self.refusal or self._loop.dropped:
-            self._refuse(what)
-        index = len(self._commands)
+            self._refuse(_named(what, name))
+        commands = self._commands
         sized = self._sized + size + _COMMAND_BYTES
         if sized > self._settings.turn_bytes_max:
             raise PayloadTooLarge(
-                f"one turn cannot ask for {index + 1:,} things of {sized:,} bytes together (the "
-                f"last one is {what}): the limit is {self._settings.turn_bytes_max:,} "
-                "(turn_bytes_max). Await a part of them before asking for the rest"
+                f"one turn cannot ask for {len(commands) + 1:,} things of {sized:,} bytes together "
+                f"(the last one is {_named(what, name)}): the limit is "
+                f"{self._settings.turn_bytes_max:,} (turn_bytes_max). Await a part of them before "
+                "asking for the rest"
             )
         self._sized = sized
-        self._commands.append(command)
-        return index
+        commands.append(command)
+        return len(commands) - 1
 
-    def add_identified(self, command: Any, size: int, what: str) -> int:
+    def add_identified(self, command: Identified, size: int, what: str, name: str = "") -> int:
         """Add a command and give it the next id of the run."""
-        index = self.add(command, size, what)
+        index = self.add(command, size, what, name)
         self.last_id = command.id = self.last_id + 1
         return index
 
@@ -129,3 +145,7 @@ class Requests:
             # The coroutine is being unwound, not run: its clean-up must not go any further.
             raise GeneratorExit
         raise RuntimeError(f"{self.refusal} asked for {what}; it may only read and compute")
+
+
+def _named(what: str, name: str) -> str:
+    return f"{what} {name!r}" if name else what

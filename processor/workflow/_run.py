@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 
 from processor.core import events
 from processor.core.commands import (
@@ -34,25 +34,12 @@ from processor.workflow._requests import Requests
 __all__ = ("Run",)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_Future = asyncio.Future
 _log = logging.getLogger("processor.workflow")
 
 
-class _OpenActivity:
-    __slots__ = ("decode", "future", "index", "name", "turn")
-
-    def __init__(
-        self,
-        name: str,
-        future: asyncio.Future[Any],
-        decode: Callable[[bytes], Any],
-        turn: int,
-        index: int,
-    ) -> None:
-        self.name = name
-        self.future = future
-        self.decode = decode
-        self.turn = turn
-        self.index = index
+_OpenActivity: TypeAlias = tuple[str, asyncio.Future[Any], Callable[[bytes], Any], int, int]
+"""Name, future, decoder of the result; turn in which it was scheduled, index of its command."""
 
 
 class Run(Runtime):
@@ -105,24 +92,27 @@ class Run(Runtime):
 
     def activity_completed(self, fact: events.ActivityCompleted) -> None:
         entry = self._activities.pop(fact.id, None)
-        if entry is None or entry.future.done():
+        if entry is None:
             return
+        name, future, decode, _, _ = entry
         try:
-            entry.future.set_result(entry.decode(fact.result))
+            result = decode(fact.result)
         except SchemaMismatch as error:
-            mismatch = SchemaMismatch(f"the result of activity {entry.name!r}: {error}")
-            entry.future.set_exception(mismatch)
+            future.set_exception(SchemaMismatch(f"the result of activity {name!r}: {error}"))
+        else:
+            future.set_result(result)
 
     def activity_failed(self, fact: events.ActivityFailed) -> None:
         entry = self._activities.pop(fact.id, None)
-        if entry is None or entry.future.done():
+        if entry is None:
             return
+        name, future, _, _, _ = entry
         failure = replace(
             fact.failure,
-            activity=fact.failure.activity or entry.name,
+            activity=fact.failure.activity or name,
             attempts=fact.failure.attempts or fact.attempt,
         )
-        entry.future.set_exception(exception_of(failure, self._payloads))
+        future.set_exception(exception_of(failure, self._payloads))
 
     def event_received(self, fact: events.EventReceived) -> None:
         self._inbox.receive(fact.name, fact.payload)
@@ -186,22 +176,27 @@ class Run(Runtime):
     # --- verbs --------------------------------------------------------------------------------
 
     async def call_activity(
-        self, name: str, arguments: tuple[Any, ...], options: ActivityOptions, result: Any, line: str
+        self,
+        name: str,
+        arguments: tuple[Any, ...],
+        options: ActivityOptions,
+        result: Any,
+        line: str,
     ) -> Any:
         requests = self._requests
-        payload = requests.encode(arguments, "the arguments of an activity")
+        payload = requests.encode(arguments, "the arguments of activity", name)
         command = ScheduleActivity(0, name, payload, options, line)
         decode = self._payloads.decoder(result)
-        index = requests.add_identified(command, len(payload), "an activity")
+        index = requests.add_identified(command, len(payload), "activity", name)
         id = command.id
-        future = asyncio.Future[Any](loop=self._loop)
-        self._activities[id] = _OpenActivity(name, future, decode, requests.turn, index)
+        future: asyncio.Future[Any] = _Future(loop=self._loop)
+        self._activities[id] = (name, future, decode, requests.turn, index)
         try:
             return await future
         except asyncio.CancelledError:
             entry = self._activities.pop(id, None)
             if entry is not None:
-                requests.cancel_activity(id, entry.turn, entry.index, line)
+                requests.cancel_activity(id, entry[3], index, line)
             raise
 
     def wait_for_event(
@@ -215,7 +210,7 @@ class Run(Runtime):
         if self._evaluate(predicate):
             return
         loop = self._loop
-        future = asyncio.Future[Any](loop=loop)
+        future: asyncio.Future[Any] = _Future(loop=loop)
         self.conditions[future] = (predicate, contextvars.copy_context())
         timer = None
         try:
@@ -232,7 +227,7 @@ class Run(Runtime):
         if delay_ms <= 0:
             await asyncio.sleep(0)
             return
-        future = asyncio.Future[Any](loop=loop)
+        future: asyncio.Future[Any] = _Future(loop=loop)
         timer = loop.start_timer(loop.now_ms + delay_ms, _wake, (future,), line)
         try:
             await future

@@ -15,7 +15,7 @@ import sys
 import traceback
 import zlib
 from asyncio import _get_running_loop, _set_running_loop
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 from processor.config import Settings
@@ -34,6 +34,7 @@ from processor.registry import Registry
 from processor.workflow._definition import Workflow
 from processor.workflow._drop import drop
 from processor.workflow._frames import innermost, waiting_at, where_of
+from processor.workflow._generators import stand_in
 from processor.workflow._loop import WorkflowLoop
 from processor.workflow._ordering import put_in_order
 from processor.workflow._requests import Requests
@@ -41,6 +42,7 @@ from processor.workflow._run import Run
 
 __all__ = ("WorkflowRunner", "WorkflowRunners")
 
+_NONE: frozenset[int] = frozenset()
 _SETTLING = (events.TimerFired, events.ActivityCompleted, events.ActivityFailed)
 
 
@@ -65,7 +67,7 @@ class WorkflowRunner:
         # Prime, so that the numbers of one run are far from those of the next: all tasks of the
         # process share asyncio's one set.
         seed = zlib.crc32(run_id.encode()) * 1_000_003
-        self._loop = WorkflowLoop(self._run, seed)
+        self._loop = WorkflowLoop(self._run, seed)  # type: ignore[abstract]  # see _forbid
         self._requests.attach(self._loop)
         self._run.attach(self._loop)
         self._main: asyncio.Task[Any] | None = None
@@ -86,18 +88,18 @@ class WorkflowRunner:
         """Feed facts, run until everything waits, return what was asked for."""
         if self._over:
             raise RuntimeError(f"the code of run {self._run.run_id} is over: it takes no facts")
-        arrived: set[int] = set()
+        arrived: Set[int] = _NONE
         if len(facts) > 1:
             arrived = {fact.id for fact in facts if isinstance(fact, _SETTLING)}
         self._requests.begin(arrived)
         self._run.begin(now_ms, recorded)
-        interrupted: BaseException | None = None
         try:
-            self._advance(facts)
+            over = self._advance(facts)
         except BaseException as error:
-            interrupted = error
-        if interrupted is not None or self._loop.violation is not None or self._main_is_done():
-            self._end(interrupted)
+            self._end(error)
+        else:
+            if over:
+                self._end(None)
         return self._requests.take()
 
     def waiting(self) -> list[str]:
@@ -122,43 +124,40 @@ class WorkflowRunner:
 
     # --- one activation -----------------------------------------------------------------------
 
-    def _advance(self, facts: Sequence[Event]) -> None:
+    def _advance(self, facts: Sequence[Event]) -> bool:
+        """Enter the loop, feed the facts, leave; return whether the code is over."""
         host = _get_running_loop()
-        host_task = _put_aside(host)
-        hooks = sys.get_asyncgen_hooks()
+        host_task = _put_aside(host) if host is not None else None
         collects = gc.isenabled()
         loop = self._loop
+        stand_in()
         _set_running_loop(loop)
         try:
             gc.disable()
-            sys.set_asyncgen_hooks(None, loop.finalize_generator)
             for fact in facts:
                 feed = self._feed.get(type(fact))
                 if feed is not None:
                     feed(fact)
-                    self._settle()
-                    if self._main_is_done() or loop.violation is not None:
-                        break
+                    if self._settle():
+                        return True
+            return False
         finally:
-            sys.set_asyncgen_hooks(*hooks)
             if collects:
                 gc.enable()
             _set_running_loop(host)
-            _put_back(host, host_task)
+            if host_task is not None:
+                _put_back(host, host_task)
 
-    def _settle(self) -> None:
-        """Run the loop until nothing is due and no condition has become true."""
-        loop, run = self._loop, self._run
+    def _settle(self) -> bool:
+        """Run until nothing is due and no condition becomes true; return whether it is over."""
         main = self._main
         if main is None:
-            return
-        done = main.done
-        loop.run(done)
-        while run.conditions and not done() and run.check_conditions():
-            loop.run(done)
-
-    def _main_is_done(self) -> bool:
-        return self._main is not None and self._main.done()
+            return False
+        loop, run = self._loop, self._run
+        loop.run(main.done)
+        while run.conditions and not main.done() and run.check_conditions():
+            loop.run(main.done)
+        return main.done() or loop.violation is not None or run.broken is not None
 
     def _start(self, fact: WorkflowStarted) -> None:
         assert self._main is None, f"run {self._run.run_id} started twice"
@@ -180,7 +179,7 @@ class WorkflowRunner:
         finally:
             self.close()
         if code_error is not None:
-            raise code_error
+            raise code_error from None
 
     def _ended(self, interrupted: BaseException | None) -> CodeError | None:
         if isinstance(interrupted, KeyboardInterrupt):
@@ -238,13 +237,11 @@ class WorkflowRunners:
         if workflow is None:
             known = ", ".join(sorted(registry.workflows)) or "none"
             raise WorkflowNotRegistered(
-                f"workflow {started.workflow!r} is not registered in this worker (it has: {known}). "
-                "Add it to Worker(workflows=[...]) and deploy that"
+                f"workflow {started.workflow!r} is not registered in this worker (it has: {known})."
+                " Add it to Worker(workflows=[...]) and deploy that"
             )
         arguments = workflow.signature.decode(started.arguments, registry.payloads)
-        return WorkflowRunner(
-            workflow, arguments, workflow_id, run_id, registry, self._settings
-        )
+        return WorkflowRunner(workflow, arguments, workflow_id, run_id, registry, self._settings)
 
 
 def _fails(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:
@@ -269,11 +266,10 @@ if sys.version_info >= (3, 14):
 
     def _put_aside(host: Any) -> Any:
         """Put the host's task aside: from 3.14 on, asyncio keeps one for the thread, not a loop."""
-        return None if host is None else asyncio.tasks._swap_current_task(host, None)
+        return asyncio.tasks._swap_current_task(host, None)
 
     def _put_back(host: Any, task: Any) -> None:
-        if task is not None:
-            asyncio.tasks._swap_current_task(host, task)
+        asyncio.tasks._swap_current_task(host, task)
 
 else:
 

@@ -19,7 +19,8 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 class Signature:
     """What a function takes and returns. Arguments cross the log as a list, so all have positions.
 
-    ``what`` names the function in errors. ``maximum`` is None where it takes ``*args``. ``skipped``
+    ``what`` names the function in errors. ``maximum`` is None where it takes ``*args``,
+    and ``limit`` is then a very large number. ``skipped``
     is 1 for a method, whose ``self`` does not cross. Annotations are resolved on first use, when
     everything that they name is defined; ``names`` are the locals of the place of definition.
     """
@@ -47,6 +48,7 @@ class Signature:
         self._rest = next((each for each in parameters if each.kind == each.VAR_POSITIONAL), None)
         self.required = sum(each.default is each.empty for each in self._parameters)
         self.maximum = None if self._rest is not None else len(self._parameters)
+        self.limit = sys.maxsize if self.maximum is None else self.maximum
 
     @cached_property
     def hints(self) -> dict[str, Any]:
@@ -62,6 +64,10 @@ class Signature:
                 "checkers"
             ) from error
 
+    def resolve(self) -> None:
+        """Resolve the annotations now. Raises ``TypeError`` where that is not possible."""
+        assert self.hints is not None
+
     @cached_property
     def types(self) -> tuple[Any, ...]:
         """The types of the positional parameters; Any where there is no annotation."""
@@ -72,7 +78,7 @@ class Signature:
         return self.hints.get("return", Any)
 
     def fits(self, count: int) -> bool:
-        return self.required <= count and (self.maximum is None or count <= self.maximum)
+        return self.required <= count <= self.limit
 
     def positions(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return arguments by position, as Python would bind them. Raises ``TypeError``."""

@@ -18,11 +18,6 @@ from .broker import NoBrokerError, any_broker
 HERE = Path(__file__).parent
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "kafka: needs a real Kafka broker")
-    config.addinivalue_line("markers", "docker: needs a Docker engine")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:

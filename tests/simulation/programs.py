@@ -69,7 +69,7 @@ async def endless(number: int) -> int:
 
 
 ACTIVITIES = (double, plain, remote, watched, slow, flaky, doomed, endless)
-_CALLED: dict[str, Any] = {each.name: each for each in (double, plain, remote, watched, slow, flaky)}
+_CALLED: dict[str, Any] = {each.name: each for each in ACTIVITIES}
 
 
 @workflow.define

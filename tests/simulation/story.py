@@ -64,6 +64,14 @@ class Case:
     closed: Closed | None = None
 
     @property
+    def is_right(self) -> bool:
+        """Whether it ended as it may: also by an activity whose workers died too often."""
+        assert self.closed is not None, f"{self.workflow_id} has not ended"
+        failure = self.closed.failure
+        lost = failure is not None and failure.timeout_kind == "lost"
+        return self.outcome in self.outcomes or lost
+
+    @property
     def outcome(self) -> tuple[str, Any]:
         assert self.closed is not None, f"{self.workflow_id} has not ended"
         result = self.closed.result
@@ -90,7 +98,8 @@ class Story:
             self.world.assign(partition, self._random.choice(list(self.world.hosts)))
         author = Author(self._random)
         self.cases = [self._order(number) for number in range(self._random.randint(1, 2))]
-        self.cases += [self._program(author, number) for number in range(self._random.randint(1, 3))]
+        programs_count = self._random.randint(1, 3)
+        self.cases += [self._program(author, number) for number in range(programs_count)]
         self._signals(author)
         self.scripts: dict[str, _Script] = {}
 

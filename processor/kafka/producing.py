@@ -1,0 +1,165 @@
+"""One producer that many share, and the thread that serves its acknowledgements.
+
+Producing never blocks and never drops: what librdkafka's queue cannot take waits in order, and
+what Kafka refuses for now is sent again later, until its sender gives it up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from threading import Lock, Thread
+from time import monotonic, sleep
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+__all__ = ("Delivered", "Outgoing", "Producing")
+
+_log = logging.getLogger("processor.kafka")
+
+_POLL_S = 0.1
+_CLOSE_S = 2.0
+_BROKEN_S = 0.01
+
+Delivered = Callable[[KafkaError | None, Message | None], None]
+"""Called from the delivery thread (or from the sender's, where Kafka's client refuses at once)."""
+
+
+class Outgoing(NamedTuple):
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    delivered: Delivered
+
+
+class Producing:
+    """An idempotent producer; its records keep their order within each partition.
+
+    ``stop_at_error`` is for the log: after the first record that could not be written, nothing
+    that was handed over later is (``broken``), so that the log has no hole.
+    """
+
+    def __init__(self, config: dict[str, Any], name: str, *, stop_at_error: bool = False) -> None:
+        self._name = name
+        self._stop_at_error = stop_at_error
+        self._producer = Producer(config)
+        self._waiting: deque[Outgoing] = deque()
+        self._later: deque[tuple[float, Outgoing]] = deque()
+        self._wakes: tuple[Callable[[], None], ...] = ()
+        self._wakes_lock = Lock()
+        self._closed = False
+        self.broken: KafkaError | None = None
+        self._thread = Thread(target=self._run, name=f"kafka {name}", daemon=True)
+        self._thread.start()
+
+    def produce(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        delivered: Delivered,
+    ) -> None:
+        """Hand a record over; ``delivered`` is called once, whatever becomes of it."""
+        if self._waiting:
+            self._waiting.append(Outgoing(topic, partition, key, value, delivered))
+            return
+        try:
+            if self.broken is not None:
+                raise KafkaException(self.broken)
+            self._producer.produce(topic, value, key, partition, delivered)
+        except BufferError:
+            self._waiting.append(Outgoing(topic, partition, key, value, delivered))
+        except KafkaException as error:
+            self._refused(error.args[0])
+            delivered(error.args[0], None)
+
+    def produce_later(self, outgoing: Outgoing, delay_s: float) -> None:
+        """Hand a record over after a while. From any thread."""
+        self._later.append((monotonic() + delay_s, outgoing))
+
+    def wake_on_delivery(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once after each round of acknowledgements."""
+        with self._wakes_lock:
+            if wake not in self._wakes:
+                self._wakes = (*self._wakes, wake)
+
+    def fail(self, error: KafkaError) -> None:
+        """Note that a record was lost to ``error``; from a ``delivered`` callback."""
+        self._refused(error)
+
+    def partitions(self, topic: str, timeout_s: float = 10.0) -> int:
+        """Return how many partitions a topic has, 0 where there is no such topic. Blocks."""
+        found = self._producer.list_topics(topic, timeout=timeout_s).topics.get(topic)
+        return 0 if found is None or found.error is not None else len(found.partitions)
+
+    def close(self, flush_s: float = _CLOSE_S) -> None:
+        """Wait a little for what is on its way, then stop."""
+        deadline = monotonic() + flush_s
+        while len(self._producer) and self.broken is None and monotonic() < deadline:
+            self._thread.join(0.01)
+        self._closed = True
+        self._thread.join(_POLL_S * 10)
+        self._purge(in_flight=True)
+
+    def _refused(self, error: KafkaError) -> None:
+        """Stop for ever where going on would leave a hole, or where the client cannot go on."""
+        if self.broken is None and (self._stop_at_error or error.fatal()):
+            self.broken = error
+            _log.error("the Kafka producer for %s stops: %s", self._name, error.str())
+            self._purge()
+
+    def _purge(self, in_flight: bool = False) -> None:
+        try:
+            self._producer.purge(in_queue=True, in_flight=in_flight, blocking=False)
+        except KafkaException as error:
+            _log.debug("purging the producer for %s: %s", self._name, error)
+
+    def _run(self) -> None:
+        while not self._closed:
+            try:
+                served = self._producer.poll(_POLL_S)
+            except KafkaException as error:  # a fatal error is raised here, and by produce
+                served = 1
+                self._refused(error.args[0])
+                sleep(_BROKEN_S)
+            if self._waiting or self._later:
+                served += self._send_waiting()
+            if served:
+                for wake in self._wakes:
+                    wake()
+
+    def _send_waiting(self) -> int:
+        """Hand over what waits for room, then what is due again; return how much was done."""
+        done = 0
+        while self._waiting:
+            outgoing = self._waiting[0]
+            try:
+                if self.broken is not None:
+                    raise KafkaException(self.broken)
+                self._producer.produce(
+                    outgoing.topic,
+                    outgoing.value,
+                    outgoing.key,
+                    outgoing.partition,
+                    outgoing.delivered,
+                )
+            except BufferError:
+                return done
+            except KafkaException as error:
+                self._refused(error.args[0])
+                outgoing.delivered(error.args[0], None)
+            self._waiting.popleft()
+            done += 1
+        now = monotonic()
+        for _ in range(len(self._later)):
+            due, outgoing = self._later.popleft()
+            if due > now:
+                self._later.append((due, outgoing))
+            else:
+                self.produce(*outgoing)
+                done += 1
+        return done

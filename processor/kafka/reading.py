@@ -1,0 +1,186 @@
+"""Reads the inputs of all shards of a process: one consumer, one thread, manual assignment.
+
+A consumer of confluent-kafka serves one call at a time: while one thread polls, a call from
+another waits for its turn and may never get it (measured with 2.16: a second thread's ``pause``
+beside a tight loop of ``poll`` did not return). So everything here is asked of the one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from threading import Thread
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from processor.core.turn import Source
+from processor.errors import LogTruncated, ProcessorError, TopicsNotReady
+
+__all__ = ("InputReader", "Stream")
+
+_log = logging.getLogger("processor.kafka")
+
+_POLL_S = 0.05
+_BATCH = 2_000
+_OPEN_S = 30.0
+
+_TRUNCATED = frozenset((KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE))
+_MISSING = frozenset(
+    (
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_TOPIC_ID,
+    )
+)
+
+
+class Stream:
+    """What has arrived for one shard. ``records`` is filled by the reader and emptied by the shard.
+
+    ``error`` says why nothing more will arrive.
+    """
+
+    def __init__(self, places: Sequence[TopicPartition], wake: Callable[[], None]) -> None:
+        self.places = places
+        self.wake = wake
+        self.records: deque[tuple[Source, Message]] = deque()
+        self.error: ProcessorError | None = None
+        self.paused = False
+
+
+class InputReader:
+    """``sources`` are the inputs by their topics' full names. Thread-safe."""
+
+    def __init__(
+        self, config: dict[str, Any], sources: Mapping[str, Source], records_max: int
+    ) -> None:
+        self._consumer = Consumer(config)
+        self._sources = sources
+        self._records_max = records_max
+        self._requests: deque[Callable[[], None]] = deque()
+        self._streams: dict[tuple[str, int], Stream] = {}
+        self._closed = False
+        self._thread = Thread(target=self._run, name="kafka inputs", daemon=True)
+        self._thread.start()
+
+    @property
+    def resume_below(self) -> int:
+        """A paused stream wants ``resume`` when it holds fewer records than this."""
+        return self._records_max // 2
+
+    def open(self, places: Sequence[TopicPartition], wake: Callable[[], None]) -> Stream:
+        """Begin to read at the offsets of ``places``. Blocks until the consumer took them."""
+        stream = Stream(places, wake)
+        done: Future[None] = Future()
+
+        def assign() -> None:
+            try:
+                self._consumer.incremental_assign(list(places))
+            except KafkaException as error:
+                done.set_exception(error)
+                return
+            for place in places:
+                self._streams[place.topic, place.partition] = stream
+            done.set_result(None)
+
+        self._requests.append(assign)
+        done.result(_OPEN_S)
+        return stream
+
+    def resume(self, stream: Stream) -> None:
+        """Go on with a stream that was paused because it was full."""
+
+        def resume() -> None:
+            if self._owns(stream):
+                self._consumer.resume(list(stream.places))
+
+        stream.paused = False
+        self._requests.append(resume)
+
+    def close_stream(self, stream: Stream) -> None:
+        def unassign() -> None:
+            if self._owns(stream):
+                for place in stream.places:
+                    del self._streams[place.topic, place.partition]
+                self._consumer.incremental_unassign(list(stream.places))
+
+        self._requests.append(unassign)
+
+    def close(self) -> None:
+        """Stop reading. Blocks shortly."""
+        self._closed = True
+        self._thread.join(5.0)
+
+    # --- the reader's thread --------------------------------------------------------------------
+
+    def _run(self) -> None:
+        consumer = self._consumer
+        while not self._closed:
+            self._serve_requests()
+            try:
+                first = consumer.poll(_POLL_S)
+                if first is None:
+                    continue
+                self._sort([first, *consumer.consume(_BATCH, 0)])
+            except KafkaException as error:
+                _log.warning("reading inputs: %s", error)
+        consumer.close()
+
+    def _serve_requests(self) -> None:
+        while self._requests:
+            request = self._requests.popleft()
+            try:
+                request()
+            except KafkaException as error:
+                _log.warning("the reader of the inputs was refused: %s", error)
+
+    def _owns(self, stream: Stream) -> bool:
+        place = stream.places[0]
+        return self._streams.get((place.topic, place.partition)) is stream
+
+    def _sort(self, messages: Sequence[Message]) -> None:
+        touched: set[Stream] = set()
+        streams, sources = self._streams, self._sources
+        for message in messages:
+            topic = message.topic()
+            stream = streams.get((topic, message.partition()))  # type: ignore[arg-type]
+            error = message.error()
+            if error is not None:
+                self._note_error(stream, topic, message, error)
+            elif stream is not None:
+                stream.records.append((sources[topic], message))  # type: ignore[index]
+            if stream is not None:
+                touched.add(stream)
+        wakes = set()
+        for stream in touched:
+            wakes.add(stream.wake)
+            if len(stream.records) >= self._records_max and not stream.paused:
+                stream.paused = True
+                self._consumer.pause(list(stream.places))
+        for wake in wakes:
+            wake()
+
+    def _note_error(
+        self, stream: Stream | None, topic: str | None, message: Message, error: KafkaError
+    ) -> None:
+        if stream is None:
+            _log.info("reading inputs: %s", error.str())
+            return
+        place = f"{topic}[{message.partition()}]"
+        if error.code() in _TRUNCATED:
+            stream.error = LogTruncated(
+                f"{place} no longer holds the offset that its shard reads next ({error.str()}): "
+                "records were deleted before they were read, or the topic was made again. Nothing "
+                "was skipped. If the loss is intended, begin again in a new namespace"
+            )
+        elif error.code() in _MISSING:
+            stream.error = TopicsNotReady(
+                f"{place} does not exist any more ({error.str()}): it was deleted while its shard "
+                "was reading it. Run `processor topics check`"
+            )
+        else:
+            _log.warning("reading %s: %s", place, error.str())

@@ -1,0 +1,59 @@
+"""The core is pure: what it may import, and what it must not call."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import processor.core
+
+PACKAGE = Path(processor.core.__file__).parent
+STDLIB = {"__future__", "collections", "dataclasses", "typing"}
+OWN = {"processor.core", "processor.errors", "processor.policy"}
+CALLS = {"time", "datetime", "random", "uuid", "os", "open", "print", "input", "id", "hash"}
+MODULES = sorted(PACKAGE.glob("*.py"))
+
+
+def imports(tree: ast.Module) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or ".")
+    return found
+
+
+def is_allowed(module: str) -> bool:
+    return module.partition(".")[0] in STDLIB or any(
+        module == own or module.startswith(f"{own}.") for own in OWN
+    )
+
+
+def calls(tree: ast.Module) -> set[str]:
+    """Return the names that are called, or whose attributes are: ``time`` of ``time.time()``."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called: ast.expr = node.func
+            while isinstance(called, ast.Attribute):
+                called = called.value
+            if isinstance(called, ast.Name):
+                found.add(called.id)
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_module_of_the_core(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert not {module for module in imports(tree) if not is_allowed(module)}
+    assert not calls(tree) & CALLS
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)]
+
+
+def test_the_rules_catch_what_they_are_for() -> None:
+    bad = ast.parse("import time\nfrom os import path\ntime.time()\nopen('x')")
+    assert {module for module in imports(bad) if not is_allowed(module)} == {"time", "os"}
+    assert calls(bad) & CALLS == {"time", "open"}

@@ -1,0 +1,77 @@
+"""Every example runs, on the embedded runtime."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples import approval, chaining, fan_out, monitor
+from processor import Client, Worker, WorkflowFailed
+from processor.activity import Activity
+from processor.workflow import Workflow
+
+
+def run(path: Path, module: Any, talk: Any) -> Any:
+    async def main() -> Any:
+        defined = list(vars(module).values())
+        server = f"embedded:{path}"
+        worker = Worker(
+            server,
+            workflows=[each for each in defined if isinstance(each, Workflow)],
+            activities=[each for each in defined if isinstance(each, Activity)],
+        )
+        async with worker, Client(server) as client:
+            return await talk(client)
+
+    return asyncio.run(main())
+
+
+def test_chaining(tmp_path: Path) -> None:
+    async def talk(client: Client) -> str:
+        return await client.run(chaining.greet, "Ada", timeout=20)
+
+    assert run(tmp_path, chaining, talk) == "Countess Ada, welcome.\n-- the team"
+
+
+def test_fan_out(tmp_path: Path) -> None:
+    async def talk(client: Client) -> dict[str, int]:
+        return await client.run(fan_out.count_words, ["a b", "b c"] * 50, 10, timeout=20)
+
+    assert run(tmp_path, fan_out, talk) == {"a": 50, "b": 100, "c": 50}
+
+
+@pytest.mark.parametrize(
+    ("answers", "result"), [(True, "approved by Grace"), (None, "nobody answered")]
+)
+def test_approval(tmp_path: Path, answers: bool | None, result: str) -> None:
+    async def talk(client: Client) -> str:
+        within_s = 30.0 if answers else 0.05
+        what = approval.Expense("Ada", 120.0, within_s)
+        handle = await client.start(approval.expense, what)
+        if answers is not None:
+            await handle.raise_event("approval", {"approved": "perhaps"})  # skipped: does not fit
+            assert (await handle.describe()).custom_status == "waiting for the team lead"
+            await handle.raise_event("approval", approval.Approval("Grace", answers))
+        return await handle.result(20)
+
+    assert run(tmp_path, approval, talk) == result
+
+
+def test_monitor(tmp_path: Path) -> None:
+    async def talk(client: Client) -> str:
+        job = monitor.Job("42", ready_after_polls=4, first_pause_s=0.01)
+        return await client.run(monitor.monitor, job, timeout=20)
+
+    assert run(tmp_path, monitor, talk) == "job 42 was ready at poll 4"
+
+
+def test_monitor_gives_up(tmp_path: Path) -> None:
+    async def talk(client: Client) -> str:
+        job = monitor.Job("42", ready_after_polls=99, first_pause_s=0.05, deadline_s=0.2)
+        return await client.run(monitor.monitor, job, timeout=20)
+
+    with pytest.raises(WorkflowFailed, match="not ready in time"):
+        run(tmp_path, monitor, talk)
