@@ -19,7 +19,7 @@ _DIFFERS = {"run_id", "due_ms", "retry_at_ms", "request_id", "traceback", "worke
 
 @dataclass(frozen=True)
 class Scenario:
-    """``approve``: the answer to the review, None for no answer. ``result``: or the error's text."""
+    """``approve``: the answer to the review, None for none. ``result``: or the error's text."""
 
     name: str
     order: Order

@@ -75,8 +75,8 @@ class KafkaInbox:
             if source == "commands":
                 self._next_command = offset + 1
             taken.append(InboxRecord(source, offset, self._decoded(source, message, offset)))
-        if stream.paused and len(records) < self._reader.resume_below:
-            self._reader.resume(stream)
+        if stream.paused:
+            self._reader.taken(stream)
         if stream.error is not None and not taken:
             raise stream.error
         return taken

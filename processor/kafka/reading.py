@@ -50,6 +50,10 @@ class Stream:
         self.records: deque[tuple[Source, Message]] = deque()
         self.error: ProcessorError | None = None
         self.paused = False
+        self.resuming = False
+
+    def wants_resume(self, below: int) -> bool:
+        return self.paused and not self.resuming and len(self.records) < below
 
 
 class InputReader:
@@ -66,11 +70,6 @@ class InputReader:
         self._closed = False
         self._thread = Thread(target=self._run, name="kafka inputs", daemon=True)
         self._thread.start()
-
-    @property
-    def resume_below(self) -> int:
-        """A paused stream wants ``resume`` when it holds fewer records than this."""
-        return self._records_max // 2
 
     def open(self, places: Sequence[TopicPartition], wake: Callable[[], None]) -> Stream:
         """Begin to read at the offsets of ``places``. Blocks until the consumer took them."""
@@ -91,15 +90,17 @@ class InputReader:
         done.result(_OPEN_S)
         return stream
 
-    def resume(self, stream: Stream) -> None:
-        """Go on with a stream that was paused because it was full."""
+    def taken(self, stream: Stream) -> None:
+        """Go on with a stream that was paused because it was full, if it is half empty now."""
 
         def resume() -> None:
             if self._owns(stream):
                 self._consumer.resume(list(stream.places))
+            stream.paused = stream.resuming = False
 
-        stream.paused = False
-        self._requests.append(resume)
+        if stream.wants_resume(self._records_max // 2):
+            stream.resuming = True
+            self._requests.append(resume)
 
     def close_stream(self, stream: Stream) -> None:
         def unassign() -> None:

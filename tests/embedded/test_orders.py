@@ -27,7 +27,7 @@ GOLDEN = Path(__file__).parent.parent / "golden_orders.json"
 PROGRAM = """
 import asyncio, sys
 from examples.orders import Order, order_processing
-from processor import Client, Worker, WorkflowAlreadyStarted
+from processor import Client, Worker
 from tests.orders import ACTIVITIES
 
 async def main(server, count):
@@ -35,10 +35,11 @@ async def main(server, count):
         async with Client(server) as client:
             handles = []
             for number in range(count):
-                order = Order(str(number), 10.0, payment_failures=1, payment_retry_s=0.2, follow_up_s=0.3)
-                handles.append(await client.start(
-                    order_processing, order, id=f"order-{number}", conflict="use-existing", reuse="allow-failed"
-                ) if not await known(client, f"order-{number}") else client.handle(f"order-{number}"))
+                order = Order(str(number), 10.0, 1, payment_retry_s=0.2, follow_up_s=0.3)
+                id = f"order-{number}"
+                if not await known(client, id):
+                    await client.start(order_processing, order, id=id)
+                handles.append(client.handle(id))
             print("started", flush=True)
             for handle in handles:
                 assert await handle.result() == "Order processing completed successfully!"
