@@ -38,12 +38,12 @@ def results(servers: str, namespace: str = "default", idle_s: float = 5.0) -> It
         while (message := consumer.poll(idle_s)) is not None:
             if message.error():
                 raise KafkaException(message.error())
-            body = io.BytesIO(message.value()[HEADER_BYTES:])
+            body = io.BytesIO((message.value() or b"")[HEADER_BYTES:])
             yield fastavro.schemaless_reader(body, schema, None)
     finally:
         consumer.close()
 
 
 if __name__ == "__main__":
-    for result in results(*sys.argv[1:]):
+    for result in results(*sys.argv[1:3]):
         print(result["workflow_id"], result["status"], result["result"])

@@ -7,11 +7,12 @@ A command is a record on ``<namespace>.commands``; its key is the workflow id. J
 
 import json
 import sys
+from typing import Any
 
 from confluent_kafka import Producer
 
 
-def command(producer: Producer, namespace: str, workflow_id: str, body: dict[str, object]) -> None:
+def command(producer: Producer, namespace: str, workflow_id: str, body: dict[str, Any]) -> None:
     producer.produce(
         f"{namespace}.commands",
         key=workflow_id.encode(),
@@ -24,9 +25,9 @@ def main(servers: str, workflow_id: str, namespace: str = "default") -> None:
     # murmur2 is Kafka's default partitioner; librdkafka's own default is another one.
     producer = Producer({"bootstrap.servers": servers, "partitioner": "murmur2_random"})
     order = {"id": workflow_id, "amount": 5000, "follow_up_s": 1}
-    start = {"type": "start", "workflow": "order_processing", "arguments": [order]}
+    start: dict[str, Any] = {"type": "start", "workflow": "order_processing", "arguments": [order]}
     command(producer, namespace, workflow_id, start)
-    event = {"type": "event", "name": "fraudReviewApproved", "payload": True}
+    event: dict[str, Any] = {"type": "event", "name": "fraudReviewApproved", "payload": True}
     command(producer, namespace, workflow_id, event)
     left = producer.flush(10)
     if left:

@@ -142,7 +142,7 @@ class Client:
         timeout: float | None = None,
     ) -> Handle[Any]: ...
 
-    async def start(
+    async def start(  # type: ignore[misc]  # mypy cannot match *Ts with the implementation's *Any
         self,
         workflow: Any,
         *args: Any,
@@ -162,7 +162,7 @@ class Client:
         ``WorkflowNotRegistered``, ``SchemaMismatch``, ``PayloadTooLarge``, ``ShardUnavailable``.
         """
         name, result_type = _named(workflow)
-        handle = Handle(self, id or uuid.uuid4().hex, None, result_type)
+        handle: Handle[Any] = Handle(self, id or uuid.uuid4().hex, None, result_type)
         body = self._start_body(
             name, args, reuse, conflict, _limit_ms(workflow, execution_timeout), memo
         )
@@ -196,7 +196,9 @@ class Client:
         timeout: float | None = None,
     ) -> Any: ...
 
-    async def run(self, workflow: Any, *args: Any, timeout: float | None = None, **how: Any) -> Any:
+    async def run(  # type: ignore[misc]  # as above
+        self, workflow: Any, *args: Any, timeout: float | None = None, **how: Any
+    ) -> Any:
         """Start a workflow and return its result; ``timeout`` is for the result."""
         handle: Handle[Any] = await self.start(workflow, *args, **how)
         return await handle.result(timeout)

@@ -3,8 +3,8 @@
     echo 'order-1:{"type": "start", "workflow": "order", "arguments": ["order-1", 12]}' |
         kcat -P -b localhost -t default.commands -K:
 
-A value that begins with ``{`` is JSON; one that begins with C3 is an Avro record (``records``). Both are
-read by the same function, so that a topic may hold both.
+A value that begins with ``{`` is JSON; one that begins with C3 is an Avro record (``records``).
+Both are read by the same function, so that a topic may hold both.
 """
 
 from __future__ import annotations

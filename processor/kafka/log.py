@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from processor.errors import LogTruncated, PayloadTooLarge, ProcessorError, TopicsNotReady
 from processor.kafka.connection import LOG_RECORD_BYTES_MAX, KafkaSettings
+from processor.kafka.faults import MISSING, TOO_LARGE, TRUNCATED
 from processor.kafka.producing import Producing
 from processor.shard.ports import LogRecord
 
@@ -23,15 +24,6 @@ _READ_BATCH = 5_000
 _RECORD_OVERHEAD_BYTES = 1_024
 _SILENT_S = 10.0
 _SHORT_LOG_S = 30.0
-
-_MISSING = frozenset(
-    (
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._UNKNOWN_PARTITION,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.UNKNOWN_TOPIC_ID,
-    )
-)
 
 
 class LogNotWritable(ProcessorError):
@@ -86,7 +78,7 @@ class KafkaLog:
         place = TopicPartition(self._topic, self._partition, first)
         try:
             consumer.assign([place])
-            patience = _Patience(f"{self._topic}[{self._partition}]", end)
+            patience = _Patience(f"{self._topic}[{self._partition}]", end, self.bounds)
             position = first
             while position < end:
                 head = consumer.poll(0.5)
@@ -125,12 +117,12 @@ class KafkaLog:
         if self._failure is not None:
             return
         place = f"{self._topic}[{self._partition}]"
-        if error.code() in _MISSING:
+        if error.code() in MISSING:
             self._failure = TopicsNotReady(
                 f"{place} does not exist ({error.str()}). If it was deleted, the workflows in it "
                 "are lost; run `processor topics check`"
             )
-        elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        elif error.code() in TOO_LARGE:
             self._failure = LogNotWritable(
                 f"{place} refused a turn as too large ({error.str()}): its max.message.bytes is "
                 f"below {LOG_RECORD_BYTES_MAX}. Run `processor topics apply`"
@@ -165,13 +157,13 @@ class KafkaLog:
         if error.code() == KafkaError._PARTITION_EOF:
             return message.offset() or 0
         place = f"{self._topic}[{self._partition}]"
-        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        if error.code() in TRUNCATED:
             low, high = self.bounds()
             raise LogTruncated(
                 f"{place} holds offsets {low} to {high} and not what the shard needs "
                 f"({error.str()}): records were deleted, or the topic was made again"
             )
-        if error.code() in _MISSING:
+        if error.code() in MISSING:
             raise TopicsNotReady(f"{place} does not exist. Run `processor topics check`")
         if error.fatal():
             raise KafkaException(error)
@@ -182,9 +174,10 @@ class KafkaLog:
 class _Patience:
     """Says when a read makes no progress, and gives up a log that ends before what it held."""
 
-    def __init__(self, place: str, end: int) -> None:
+    def __init__(self, place: str, end: int, bounds: Callable[[], tuple[int, int]]) -> None:
         self._place = place
         self._end = end
+        self._bounds = bounds
         self._position = -1
         self._since = self._said = monotonic()
 
@@ -205,3 +198,10 @@ class _Patience:
                 self._end,
                 silent_s,
             )
+            low, high = self._bounds()
+            if silent_s > _SHORT_LOG_S and high < self._end:
+                raise LogTruncated(
+                    f"{self._place} holds offsets {low} to {high}, but offset {self._end - 1} was "
+                    "acknowledged before: its end was lost (unclean leader election, a disk), or "
+                    "the topic was made again"
+                )

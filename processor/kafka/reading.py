@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from processor.core.turn import Source
 from processor.errors import LogTruncated, ProcessorError, TopicsNotReady
+from processor.kafka.faults import MISSING, TRUNCATED
 
 __all__ = ("InputReader", "Stream")
 
@@ -26,16 +27,6 @@ _log = logging.getLogger("processor.kafka")
 _POLL_S = 0.05
 _BATCH = 2_000
 _OPEN_S = 30.0
-
-_TRUNCATED = frozenset((KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE))
-_MISSING = frozenset(
-    (
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._UNKNOWN_PARTITION,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.UNKNOWN_TOPIC_ID,
-    )
-)
 
 
 class Stream:
@@ -172,13 +163,13 @@ class InputReader:
             _log.info("reading inputs: %s", error.str())
             return
         place = f"{topic}[{message.partition()}]"
-        if error.code() in _TRUNCATED:
+        if error.code() in TRUNCATED:
             stream.error = LogTruncated(
                 f"{place} no longer holds the offset that its shard reads next ({error.str()}): "
                 "records were deleted before they were read, or the topic was made again. Nothing "
                 "was skipped. If the loss is intended, begin again in a new namespace"
             )
-        elif error.code() in _MISSING:
+        elif error.code() in MISSING:
             stream.error = TopicsNotReady(
                 f"{place} does not exist any more ({error.str()}): it was deleted while its shard "
                 "was reading it. Run `processor topics check`"

@@ -31,6 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _boundaries: dict[int, CodeType] = {}
 _lines: dict[tuple[int, int], tuple[str, CodeType]] = {}
 _LINES_MAX = 10_000
+_identity = object.__hash__
 
 _LIBRARY = (
     *("asyncio", "contextlib"),
@@ -51,12 +52,12 @@ def boundary(function: F) -> F:
 
     By identity, since the hash of a code object is computed anew each time, from all of it.
     """
-    _boundaries[id(function.__code__)] = function.__code__
+    _boundaries[_identity(function.__code__)] = function.__code__
     return function
 
 
 def is_boundary(frame: FrameType) -> bool:
-    return id(frame.f_code) in _boundaries
+    return _identity(frame.f_code) in _boundaries
 
 
 def user_frame(depth: int = 1) -> FrameType | None:
@@ -81,10 +82,10 @@ def line_of(frame: FrameType) -> str:
     """Return ``file:line`` of a frame.
 
     Python searches a table for the line, so it is kept by instruction. The code object is kept
-    with it: that keeps its id from being used again.
+    with it, so that its identity is not used again; ``id`` itself would be an audited call.
     """
     code = frame.f_code
-    key = (id(code), frame.f_lasti)
+    key = (_identity(code), frame.f_lasti)
     known = _lines.get(key)
     if known is None:
         if len(_lines) >= _LINES_MAX:

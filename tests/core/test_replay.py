@@ -69,7 +69,7 @@ def test_a_mismatch_names_the_event_both_decisions_and_the_line(asked: Answer, s
 
 
 def test_facts_that_come_while_the_code_is_broken_are_kept() -> None:
-    run = replay(played([]), HISTORY[:1] + (turn(2, PAID),))
+    run = replay(played([]), (*HISTORY[:1], turn(2, PAID)))
     assert isinstance(run.runner, CodeError)
     assert run.pending == [PAID]
 

@@ -1,0 +1,64 @@
+"""Errors at the command line: one message for people, and an exit code for scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from processor.cli.output import say_error
+from processor.errors import ProcessorError, WorkflowError
+
+__all__ = (
+    "EXIT_CODES",
+    "FAILED",
+    "REFUSED",
+    "UNANSWERED",
+    "USAGE",
+    "GuardedGroup",
+    "exit_code",
+)
+
+FAILED = 1
+USAGE = 2
+REFUSED = 3
+UNANSWERED = 4
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 the workflow failed, or a check found errors; 2 wrong usage; "
+    "3 not found, or refused; 4 nobody answered (no broker, or no worker)."
+)
+UNANSWERED_ERRORS = frozenset(("BrokerUnavailable", "BrokerUnreachable", "ShardUnavailable"))
+"""By name: two of them are defined beside Kafka's client, which may not be installed."""
+
+
+class GuardedGroup(TyperGroup):
+    """The top of the command tree, where every error of a command ends."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ProcessorError, TimeoutError) as error:
+            say_error(str(error))
+            raise typer.Exit(exit_code(error)) from error
+        except ModuleNotFoundError as error:
+            if error.name not in ("confluent_kafka", "yaml", "avro"):
+                raise
+            extra = "schemas" if error.name == "avro" else "kafka"
+            say_error(f"{error.name} is not installed. Run: pip install 'processor[{extra}]'")
+            raise typer.Exit(USAGE) from error
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            say_error(f"{error}. Check the path and its permissions, then try again")
+            raise typer.Exit(REFUSED) from error
+
+
+def exit_code(error: BaseException) -> int:
+    """Return what an error means to a script."""
+    if isinstance(error, WorkflowError):
+        return FAILED
+    if isinstance(error, TimeoutError) or type(error).__name__ in UNANSWERED_ERRORS:
+        return UNANSWERED
+    return REFUSED

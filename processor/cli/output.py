@@ -1,0 +1,124 @@
+"""What commands print: rich on a terminal, plain text elsewhere, JSON where it is asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+__all__ = (
+    "on_terminal",
+    "say",
+    "say_error",
+    "show_table",
+    "shown_time",
+    "shown_value",
+    "to_plain",
+    "write_json",
+)
+
+STATUS_STYLES = {
+    "running": "cyan",
+    "parked": "yellow",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+    "terminated": "red",
+    "timed_out": "red",
+    "error": "red",
+    "warning": "yellow",
+}
+
+
+def on_terminal() -> bool:
+    """Tell whether a person reads what is printed."""
+    return sys.stdout.isatty()
+
+
+def write_json(value: Any) -> None:
+    """Print one JSON document on one line."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str, style: str = "") -> None:
+    """Print a line; ``style`` is rich's and counts on a terminal only."""
+    if on_terminal():
+        from rich.console import Console
+        from rich.text import Text
+
+        Console().print(Text(text, style=style), soft_wrap=True)
+    else:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def say_error(text: str) -> None:
+    """Print one message for people on stderr."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.text import Text
+
+        message = Text("error: ", style="bold red").append(text, style="not bold default")
+        Console(stderr=True).print(message, soft_wrap=True)
+    else:
+        sys.stderr.write(f"error: {text}\n")
+        sys.stderr.flush()
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under their headings; plain text is aligned, and never cut or wrapped."""
+    if on_terminal():
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*columns, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+        for row in rows:
+            table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
+        Console().print(table)
+        return
+    lines = [tuple(column.upper() for column in columns), *rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        sys.stdout.write("  ".join(padded).rstrip() + "\n")
+    sys.stdout.flush()
+
+
+def shown_time(time: datetime) -> str:
+    """Return a time as this machine's clock shows it, to the millisecond."""
+    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+def shown_value(value: Any) -> str:
+    """Return a value for people: text as it is, everything else as JSON."""
+    if isinstance(value, str):
+        return value
+    import msgspec
+
+    return msgspec.json.encode(value).decode()
+
+
+def to_plain(value: Any) -> Any:
+    """Return a stored value with its bytes made readable: JSON as it is, else text, else hex."""
+    if isinstance(value, dict):
+        return {key: to_plain(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(held) for held in value]
+    if not isinstance(value, bytes):
+        return value
+    import msgspec
+
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        pass
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.hex()

@@ -1,0 +1,106 @@
+"""Commands as JSON: each form, each default, and messages that name the field at fault."""
+
+from __future__ import annotations
+
+import pytest
+
+from processor.codec.json_commands import decode_command
+from processor.codec.records import encode
+from processor.core.inputs import (
+    CancelRun,
+    ClientCommand,
+    CommandBody,
+    RaiseEvent,
+    ReplyTo,
+    StartRun,
+    TerminateRun,
+)
+from processor.core.turn import Claim
+from processor.errors import SchemaMismatch
+
+
+@pytest.mark.parametrize(
+    ("json", "body"),
+    [
+        ('{"type": "start", "workflow": "w"}', StartRun("w")),
+        (
+            '{"type": "start", "workflow": "w", "arguments": [1, {"a": "ü"}], "reuse": "reject",'
+            ' "conflict": "use-existing", "execution_timeout_ms": 5000, "memo": {"m": 1}}',
+            StartRun("w", '[1, {"a": "ü"}]'.encode(), "reject", "use-existing", 5000, b'{"m": 1}'),
+        ),
+        ('{"type": "event", "name": "paid"}', RaiseEvent("paid")),
+        (
+            '{"type": "event", "name": "paid", "payload": {"sum": 1.50}, "run_id": "r"}',
+            RaiseEvent("paid", b'{"sum": 1.50}', "r"),
+        ),
+        ('{"type": "event", "name": "paid", "payload": null}', RaiseEvent("paid", b"null")),
+        ('{"type": "cancel"}', CancelRun()),
+        ('{"type": "cancel", "reason": "late", "run_id": "r"}', CancelRun("late", "r")),
+        ('{"type": "terminate", "reason": "stuck"}', TerminateRun("stuck")),
+    ],
+)
+def test_each_type_of_command(json: str, body: CommandBody) -> None:
+    assert decode_command(b"order-1", json.encode()) == ClientCommand("order-1", body)
+
+
+@pytest.mark.parametrize(
+    ("key", "json", "workflow_id", "request_id"),
+    [
+        (b"a", '{"type": "cancel"}', "a", ""),
+        (b"a", '{"type": "cancel", "workflow_id": "a", "request_id": "r-1"}', "a", "r-1"),
+        (None, '{"type": "cancel", "workflow_id": "a"}', "a", ""),
+        ("ü".encode(), '{"type": "cancel"}', "ü", ""),
+    ],
+)
+def test_the_workflow_id_is_the_key(
+    key: bytes | None, json: str, workflow_id: str, request_id: str
+) -> None:
+    assert decode_command(key, json.encode()) == ClientCommand(workflow_id, CancelRun(), request_id)
+
+
+@pytest.mark.parametrize(
+    ("json", "message"),
+    [
+        (b'{"type": "start"}', "missing required field `workflow`"),
+        (b'{"type": "start", "workflow": 3}', r"Expected `str`, got `int` - at `\$.workflow`"),
+        (b'{"type": "start", "workflow": ""}', r"length >= 1 - at `\$.workflow`"),
+        (b'{"type": "start", "workflow": "w", "arguments": {}}', r"`array` - at `\$.arguments`"),
+        (b'{"type": "start", "workflow": "w", "args": []}', "unknown field `args`"),
+        (b'{"type": "start", "workflow": "w", "reuse": "x"}', r"`\$.reuse`; .* allow, allow-fail"),
+        (b'{"type": "start", "workflow": "w", "conflict": "x"}', "; it is one of fail, use-exist"),
+        (
+            b'{"type": "start", "workflow": "w", "execution_timeout_ms": 0}',
+            r"`int` >= 1 - at `\$.execution_timeout_ms`",
+        ),
+        (b'{"type": "event", "payload": 1}', "missing required field `name`"),
+        (b'{"workflow": "w"}', "missing required field `type`; it is one of start, event"),
+        (b'{"type": "begin"}', r"Invalid value 'begin' - at `\$.type`; it is one of start"),
+        (b'{"type": "cancel", "workflow_id": "b"}', r"differs .* key 'a' - at `\$.workflow_id`"),
+        (b'{"type": "cancel"', "not valid JSON: Input data was truncated"),
+        (b'{"type": "event", "name": "n", "payload": {"a": tru}}', "not valid JSON"),
+        (b'{"type": "event", "name": "n", "payload": "\xff"}', "not UTF-8"),
+        (b"", "not a command: it begins with b''; send JSON"),
+        (b"start", "not a command: it begins with b'star'; send JSON .*command.avsc"),
+        (b"\xc3\x0112345678", "unknown schema fingerprint"),
+        (encode(Claim("a", "b", 1)), "expected a ClientCommand and found a Claim"),
+    ],
+)
+def test_what_is_wrong_is_named(json: bytes, message: str) -> None:
+    with pytest.raises(SchemaMismatch, match=message):
+        decode_command(b"a", json)
+
+
+@pytest.mark.parametrize("key", [None, b""])
+def test_without_a_workflow_id_nothing_can_be_done(key: bytes | None) -> None:
+    with pytest.raises(SchemaMismatch, match="no workflow id; give the record a key"):
+        decode_command(key, b'{"type": "cancel"}')
+
+
+def test_a_key_that_is_no_text_is_refused() -> None:
+    with pytest.raises(SchemaMismatch, match="key .* is not UTF-8"):
+        decode_command(b"\xff", b'{"type": "cancel"}')
+
+
+def test_avro_commands_come_through_as_they_are() -> None:
+    command = ClientCommand("a", StartRun("w"), "r", ReplyTo(1, "c"))
+    assert decode_command(b"a", encode(command)) == command

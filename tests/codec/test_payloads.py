@@ -1,0 +1,219 @@
+"""Payloads: what comes back is what went in, and what does not fit says where."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+from uuid import UUID
+
+import msgspec
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.codec.payloads import JsonPayloads
+from processor.core.payloads import Payloads
+from processor.errors import SchemaMismatch
+
+PAYLOADS: Payloads = JsonPayloads()
+
+
+class Color(Enum):
+    RED = "red"
+
+
+@dataclass
+class Item:
+    name: str
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Order:
+    id: UUID
+    items: list[Item]
+    total: Decimal
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Address(TypedDict):
+    city: str
+
+
+class Struct(msgspec.Struct):
+    value: int
+
+
+class Model(pydantic.BaseModel):
+    when: datetime
+    inner: Struct | None = None
+    amounts: list[int] = []
+
+    model_config = {"arbitrary_types_allowed": True}
+
+
+class Strict(pydantic.BaseModel):
+    model_config = {"strict": True}
+    day: date
+    id: UUID
+
+
+class Plain:
+    pass
+
+
+ORDER = Order(UUID(int=7), [Item("a"), Item("b", 2)], Decimal("12.50"))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (int, 2**70),
+        (float, 1.5),
+        (str, "ü\u2028"),
+        (bool, True),
+        (None, None),
+        (bytes, b"\x00\xff"),
+        (datetime, datetime(2024, 2, 29, 12, 30, tzinfo=timezone.utc)),
+        (date, date(2024, 2, 29)),
+        (timedelta, timedelta(days=3, milliseconds=5)),
+        (UUID, UUID(int=1)),
+        (Decimal, Decimal("0.10")),
+        (Color, Color.RED),
+        (Order, ORDER),
+        (list[Order], [ORDER]),
+        (dict[str, Item], {"a": Item("x")}),
+        (dict[int, str], {1: "a"}),
+        (set[int], {3, 1, 2}),
+        (frozenset[str], frozenset("ab")),
+        (tuple[int, str], (1, "a")),
+        (tuple[int, ...], (1, 2, 3)),
+        (Point, Point(1, 2)),
+        (Address, {"city": "Ulm"}),
+        (Struct, Struct(3)),
+        (Model, Model(when=datetime(2024, 1, 1), amounts=[1, 2])),
+        (Model | None, None),
+        (list[Model], [Model(when=datetime(2024, 1, 1))]),
+        (Strict, Strict(day=date(2024, 1, 1), id=UUID(int=3))),
+        (tuple[Strict, int], (Strict(day=date(2024, 1, 1), id=UUID(int=3)), 4)),
+        (int | str | None, "a"),
+        (Literal["a", "b"], "b"),
+        (Sequence[int], [1, 2]),
+        (Any, {"a": [1, None, "x", 1.5]}),
+        (object, [1, "a"]),
+        (inspect.Signature.empty, {"a": 1}),
+    ],
+    ids=str,
+)
+def test_values_come_back(annotation: Any, value: Any) -> None:
+    payload = PAYLOADS.encode(value)
+    json.loads(payload)
+    back = PAYLOADS.decoder(annotation)(payload)
+    assert back == value
+    assert type(back) is type(value)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_plain_values_come_back(value: Any) -> None:
+    assert PAYLOADS.decoder(Any)(PAYLOADS.encode(value)) == value
+
+
+def test_sets_and_dictionaries_have_the_same_bytes_in_every_process() -> None:
+    """Replay compares payloads, and the order of a set of strings differs between processes."""
+    code = (
+        "from processor.codec.payloads import JsonPayloads;"
+        "print(JsonPayloads().encode({'s': {'a', 'b', 'c', 'd', 'e'}}).decode(), end='')"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert seen == {b'{"s":["a","b","c","d","e"]}'}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "payload", "message"),
+    [
+        (int, b'"a"', "does not fit int: Expected `int`, got `str`"),
+        (Order, b'{"id": 1}', r"test_payloads\.Order: Expected `uuid`.* - at `\$\.id`"),
+        (list[Item], b'[{"name": "a"}, {}]', r"missing required field `name` - at `\$\[1\]`"),
+        (Color, b'"blue"', "Invalid enum value 'blue'"),
+        (Model, b'{"when": "x"}', "does not fit .*Model: 1 validation error for Model\nwhen"),
+        (list[Model], b'[{"when": "x"}]', r"at `\$\[0\]`"),
+        (Plain, b"{}", "no decoding to .*Plain; use a dataclass"),
+        (int, b"", "does not fit int: it is not valid JSON"),
+        (Any, b"{", "not valid JSON"),
+        (Any, b'"\xff"', "not valid JSON: .*utf-8"),
+        (None, b"1", "Expected `null`, got `int`"),
+    ],
+)
+def test_what_does_not_fit_names_type_and_path(
+    annotation: Any, payload: bytes, message: str
+) -> None:
+    with pytest.raises(SchemaMismatch, match=message):
+        PAYLOADS.decoder(annotation)(payload)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Plain(), "type Plain cannot become JSON: no encoding for .*Plain; use a dataclass"),
+        ([Plain()], "type list cannot become JSON: no encoding for .*Plain"),
+        ("\ud800", "type str cannot become JSON: .*surrogates"),
+        ({(1, 2): 3}, "type dict cannot become JSON"),
+    ],
+    ids=["class", "nested", "surrogate", "key"],
+)
+def test_what_has_no_json_is_refused(value: object, message: str) -> None:
+    with pytest.raises(SchemaMismatch, match=message):
+        PAYLOADS.encode(value)
+
+
+def test_endless_values_are_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(SchemaMismatch, match="recursion"):
+        PAYLOADS.encode(endless)
+
+
+@pytest.mark.parametrize("annotation", ["Item", Model | Plain], ids=str)
+def test_types_that_cannot_be_decoded_are_refused_before_any_value(annotation: Any) -> None:
+    with pytest.raises(SchemaMismatch, match="JSON cannot be decoded to"):
+        PAYLOADS.decoder(annotation)
+
+
+def test_decoders_are_cached_where_the_annotation_can_be_hashed() -> None:
+    assert PAYLOADS.decoder(list[Item]) is PAYLOADS.decoder(list[Item])
+    assert PAYLOADS.decoder(Any) is PAYLOADS.decoder(inspect.Signature.empty)
+    assert PAYLOADS.decoder(Annotated[int, ["unhashable"]])(b"1") == 1

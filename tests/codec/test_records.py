@@ -1,0 +1,390 @@
+"""Records on the wire: against two other Avro libraries, older schemas, and broken bytes."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import types
+from dataclasses import MISSING, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import avro.io
+import avro.schema
+import fastavro
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processor.codec.compiled import compile_schema
+from processor.codec.records import RECORDS, Codec, decode, decode_as, encode, fingerprints
+from processor.codec.schemas import load
+from processor.core import events
+from processor.core.effects import Reply, RunResult
+from processor.core.failure import Failure
+from processor.core.inputs import ActivityReport, ClientCommand, Origin, StartRun
+from processor.core.options import ActivityOptions
+from processor.core.turn import Claim, Positions, Turn
+from processor.errors import SchemaMismatch
+from tests.codec.samples import CLASSES, DIRECTORY, SCHEMAS, datum, plain, records
+
+FILES = tuple(RECORDS)
+TURN = Turn(
+    "order-1",
+    "0-17-ab",
+    17,
+    12,
+    1_700_000_000_000,
+    "activity-results",
+    Positions(123_456, 2_345, 34),
+    1_234,
+    Origin(3, 99, 1),
+    (
+        events.ActivityCompleted(3, 1, b'{"ok":true}'),
+        events.ActivityScheduled(
+            4, "charge", b"[1]", True, ActivityOptions(non_retryable=("A", "B"), heartbeat_ms=5)
+        ),
+        events.RunUnparked(),
+    ),
+)
+
+
+def stranger(file: str) -> avro.schema.Schema:
+    return avro.schema.parse((DIRECTORY / f"{file}.avsc").read_text(encoding="utf-8"))
+
+
+# --- round trips and other libraries ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", FILES)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_every_record_comes_back_and_both_other_libraries_agree(
+    file: str, data: st.DataObject
+) -> None:
+    record = data.draw(records(file))
+    encoded = encode(record)
+    assert decode(encoded) == record
+    assert type(decode_as(RECORDS[file], encoded)) is RECORDS[file]
+
+    official = avro.io.DatumReader(stranger(file))
+    assert official.read(avro.io.BinaryDecoder(io.BytesIO(encoded[10:]))) == plain(record)
+
+    schema = SCHEMAS[file]
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, schema.parsed, datum(record, schema.parsed, schema.named))
+    assert body.getvalue() == encoded[10:]
+
+
+@pytest.mark.parametrize("event", get_args(events.Event), ids=lambda cls: cls.__name__)
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_every_event_comes_back_as_its_own_class(event: type, data: st.DataObject) -> None:
+    named = SCHEMAS["turn"].named
+    from tests.codec.samples import values
+
+    fact = data.draw(values(named[f"processor.v1.{event.__name__}"], named))
+    assert type(fact) is event
+    back = decode_as(Turn, encode(replace(TURN, events=(fact,)))).events
+    assert back == (fact,)
+    assert type(back[0]) is event
+
+
+def test_what_comes_back_is_what_a_constructor_makes() -> None:
+    back = decode_as(Turn, encode(TURN))
+    assert isinstance(back.positions, Positions)
+    assert isinstance(back.events, tuple)
+    assert hash(back.events[1]) == hash(TURN.events[1])
+    assert replace(back, epoch=18).epoch == 18
+    with pytest.raises(AttributeError):
+        back.epoch = 18  # type: ignore[misc]
+
+
+def test_arrays_may_come_in_blocks_with_sizes() -> None:
+    """Java's blocking encoder writes them so: a negative count, then the size in bytes."""
+    empty = encode(replace(TURN, events=()))
+    assert empty.endswith(b"\0")
+    one = encode(replace(TURN, events=(events.TimerFired(5),)))
+    item = one[len(empty) : -1]
+    block = bytes([0x01, 2 * len(item)]) + item
+    assert decode(empty[:-1] + block + block + b"\0") == replace(
+        TURN, events=(events.TimerFired(5), events.TimerFired(5))
+    )
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_header_is_magic_and_the_fingerprint_of_the_canonical_form(file: str) -> None:
+    canonical = stranger(file).canonical_form.encode()
+    empty = 0xC15D213AA4D7A795
+    print_ = empty
+    for byte in canonical:
+        print_ ^= byte
+        for _ in range(8):
+            print_ = (print_ >> 1) ^ (empty if print_ & 1 else 0)
+    assert SCHEMAS[file].header == b"\xc3\x01" + print_.to_bytes(8, "little")
+    assert print_.to_bytes(8, "little").hex() in fingerprints()
+
+
+# --- classes and schemas ---------------------------------------------------------------------
+
+
+def avro_type(hint: Any) -> Any:
+    """Return the schema that an annotation stands for; "int" also stands for long."""
+    if get_origin(hint) in (Union, types.UnionType):
+        parts = get_args(hint)
+        rest = [avro_type(part) for part in parts if part is not type(None)]
+        return ["null", *rest] if len(rest) < len(parts) else sorted(rest)
+    if get_origin(hint) is tuple:
+        return {"array": avro_type(get_args(hint)[0])}
+    if get_origin(hint) is Literal:
+        return "string"
+    simple = {str: "string", bytes: "bytes", bool: "boolean", int: "int", float: "double"}
+    return simple.get(hint) or f"processor.v1.{hint.__name__}"
+
+
+def schema_type(schema: Any, named: Any) -> Any:
+    if isinstance(schema, list):
+        branches = [schema_type(branch, named) for branch in schema]
+        return branches if "null" in branches else sorted(branches)
+    if isinstance(schema, dict) and schema["type"] == "array":
+        return {"array": schema_type(schema["items"], named)}
+    if isinstance(schema, dict) and schema["type"] == "enum":
+        return "string"
+    name = schema["name"] if isinstance(schema, dict) else schema
+    if name in named and named[name]["type"] == "enum":
+        return "string"
+    return "int" if name == "long" else name
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_classes_and_schemas_agree_on_types_defaults_and_order(file: str) -> None:
+    for name, schema in SCHEMAS[file].named.items():
+        if schema["type"] == "enum":
+            continue
+        cls: Any = CLASSES[name.rpartition(".")[2]]
+        assert schema["doc"]
+        hints = get_type_hints(cls)
+        assert list(hints) == [f["name"] for f in schema["fields"]], cls
+        defaults = (
+            {f.name: f.default for f in fields(cls)}
+            if is_dataclass(cls)
+            else {key: cls._field_defaults.get(key, MISSING) for key in hints}
+        )
+        for field in schema["fields"]:
+            where = f"{cls.__name__}.{field['name']}"
+            assert field["doc"], where
+            assert schema_type(field["type"], SCHEMAS[file].named) == avro_type(
+                hints[field["name"]]
+            ), where
+            default = defaults[field["name"]]
+            if default is not MISSING:
+                assert plain(default) == field["default"], where
+            elif isinstance(field["type"], list) and field["type"][0] == "null":
+                assert field["default"] is None, where
+
+
+@pytest.mark.parametrize(
+    ("file", "symbols"),
+    [("activity_report", "ReportKind"), ("timer_due", "TimerKind")],
+)
+def test_enums_have_the_values_of_the_literals(file: str, symbols: str) -> None:
+    hint = get_type_hints(RECORDS[file])["kind"]
+    assert SCHEMAS[file].named[f"processor.v1.{symbols}"]["symbols"] == list(get_args(hint))
+
+
+def edit(path: Path, change: Any) -> None:
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    change(schema)
+    path.write_text(json.dumps(schema), encoding="utf-8")
+
+
+def branch(schema: Any, field: str, name: str) -> Any:
+    found = next(f for f in schema["fields"] if f["name"] == field)["type"]
+    options = found["items"] if isinstance(found, dict) else found
+    return next(b for b in options if isinstance(b, dict) and b["name"] == name)
+
+
+def without(record: Any, *names: str) -> None:
+    record["fields"] = [f for f in record["fields"] if f["name"] not in names]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(DIRECTORY, tmp_path / "schemas"))
+
+
+def test_import_fails_where_a_class_has_a_field_that_the_schema_lacks(directory: Path) -> None:
+    edit(directory / "claim.avsc", lambda schema: without(schema, "nonce"))
+    with pytest.raises(ImportError, match=r"claim.avsc: field Claim.nonce of the class is not in"):
+        Codec(directory)
+
+
+def test_import_fails_where_a_schema_has_a_field_that_the_class_lacks(directory: Path) -> None:
+    more = {"name": "host", "type": "string", "doc": "Where."}
+    edit(directory / "claim.avsc", lambda schema: schema["fields"].append(more))
+    with pytest.raises(ImportError, match=r"field Claim.host is not in the class.*schemas check"):
+        Codec(directory)
+
+
+def test_import_fails_where_a_union_lacks_a_class(directory: Path) -> None:
+    def drop(schema: Any) -> None:
+        items = schema["fields"][-1]["type"]["items"]
+        items[:] = [b for b in items if b["name"] != "RunUnparked"]
+
+    edit(directory / "turn.avsc", drop)
+    with pytest.raises(ImportError, match=r"class RunUnparked is not a branch of Turn.events"):
+        Codec(directory)
+
+
+def test_types_outside_of_the_subset_are_refused() -> None:
+    odd = {
+        "type": "record",
+        "name": "Claim",
+        "fields": [{"name": "owner", "type": {"type": "map", "values": "int"}}],
+    }
+    with pytest.raises(TypeError, match="cannot compile the Avro type"):
+        compile_schema("Claim", {"Claim": odd}, {"Claim": Claim})
+
+
+# --- records of earlier releases -------------------------------------------------------------
+
+
+def write_old(directory: Path, file: str, change: Any, value: Any) -> bytes:
+    """Publish a changed schema as version 0.0.9, and return a record written with it."""
+    path = directory / "published" / "0.0.9" / f"{file}.avsc"
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(directory / f"{file}.avsc", path)
+    edit(path, change)
+    old = load(path)
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, old.parsed, value)
+    return old.header + body.getvalue()
+
+
+def test_fields_that_an_earlier_release_lacked_get_their_defaults(directory: Path) -> None:
+    def earlier(schema: Any) -> None:
+        without(branch(schema, "body", "StartRun"), "arguments", "memo", "conflict")
+        without(schema, "origin")
+
+    command = ("processor.v1.StartRun", {"workflow": "w", "reuse": "reject"})
+    data = write_old(directory, "command", earlier, {"workflow_id": "a", "body": command})
+    codec = Codec(directory)
+    assert codec.decode(data) == ClientCommand("a", StartRun("w", reuse="reject"))
+    with pytest.raises(SchemaMismatch, match="unknown schema fingerprint"):
+        decode(data)
+
+
+def test_events_of_an_earlier_release_are_resolved_by_name(directory: Path) -> None:
+    def earlier(schema: Any) -> None:
+        items = schema["fields"][-1]["type"]["items"]
+        items[:] = [b for b in items if b["name"] != "RunParked"]
+        items.insert(0, items.pop(-1))
+        branch(schema, "events", "TimerFired")["fields"][0]["type"] = "int"
+
+    old = replace(TURN, events=(events.TimerFired(7), events.RunUnparked()))
+    schema = SCHEMAS["turn"]
+    data = write_old(directory, "turn", earlier, datum(old, schema.parsed, schema.named))
+    codec = Codec(directory)
+    assert codec.decode(data) == old
+    assert len(codec.fingerprints()) == len(FILES) + 1
+    for end in range(10, len(data)):
+        with pytest.raises(SchemaMismatch):
+            codec.decode(data[:end])
+
+
+def test_a_field_that_was_renamed_with_an_alias_is_found(directory: Path) -> None:
+    def named_now(schema: Any) -> None:
+        schema["fields"][0]["aliases"] = ["process"]
+
+    def named_then(schema: Any) -> None:
+        schema["fields"][0]["name"] = "process"
+
+    edit(directory / "claim.avsc", named_now)
+    data = write_old(directory, "claim", named_then, {"process": "p", "nonce": "n", "time_ms": 3})
+    assert Codec(directory).decode(data) == Claim("p", "n", 3)
+
+
+# --- errors ----------------------------------------------------------------------------------
+
+DATA = encode(TURN)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not a record of processor"),
+        (b"{}", "begins with b'{}'"),
+        (b"\xc3\x01abc", "a record of 5 bytes is cut"),
+        (b"\xc3\x0112345678", "unknown schema fingerprint 3132333435363738: a newer version"),
+        (b"\xc3\x0112345678", "'processor schemas check'"),
+        (DATA[:30], r"a record of 30 bytes is broken at Turn\.run_id: "),
+        (DATA + b"\0", "a Turn of .* is broken: its fields take"),
+        (DATA[:10] + b"\x02\xff", r"broken at Turn\.workflow_id: UnicodeDecodeError"),
+        (DATA[:10] + b"\xff" * 20, r"broken at Turn\.workflow_id: .* longer than 64 bits"),
+        (
+            encode(replace(TURN, events=()))[:-1] + b"\x02\x7e\0",
+            r"broken at Turn\.events: KeyError",
+        ),
+        (encode(replace(TURN, events=()))[:-1] + b"\xfe\xff\xff\x7f", r"broken at Turn\.events"),
+    ],
+)
+def test_what_cannot_be_read_says_why(data: bytes, message: str) -> None:
+    with pytest.raises(SchemaMismatch, match=message):
+        decode(data)
+
+
+def test_every_cut_of_a_record_is_noticed() -> None:
+    for end in range(len(DATA)):
+        with pytest.raises(SchemaMismatch):
+            decode(DATA[:end])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(FILES), st.binary(max_size=200))
+def test_garbage_is_a_record_or_a_mismatch(file: str, garbage: bytes) -> None:
+    try:
+        decode(SCHEMAS[file].header + garbage)
+    except SchemaMismatch:
+        return
+
+
+def test_endless_causes_are_a_mismatch_and_no_crash() -> None:
+    one = encode(RunResult("a", "b", "c", "failed", None, Failure("k", "t", "m"), 1))
+    start = one.index(b"\x02k")
+    level = one[start : one.index(b"\0\x02", start)]
+    assert decode(one)
+    endless = one[:start] + (level + b"\x02") * 100_000
+    with pytest.raises(SchemaMismatch, match="RecursionError"):
+        decode(endless)
+
+
+def test_a_record_of_another_kind_is_refused() -> None:
+    with pytest.raises(SchemaMismatch, match=r"expected a Claim and found a Turn; .* wrong topic"):
+        decode_as(Claim, DATA)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (Claim("me", "n", "now"), r"Claim\.time_ms cannot be written: TypeError"),  # type: ignore[arg-type]
+        (Claim("me", b"n", 1), r"Claim\.nonce cannot be written"),  # type: ignore[arg-type]
+        (Claim("\ud800", "n", 1), r"Claim\.owner cannot be written: UnicodeEncodeError"),
+        (Claim("me", "n", 1 << 63), r"Claim\.time_ms cannot be .* does not fit into 64 bits"),
+        (
+            replace(TURN, events=(events.ActivityCompleted(1, 1 << 31, b""),)),
+            r"ActivityCompleted\.attempt cannot be .* does not fit into 32 bits",
+        ),
+        (
+            replace(TURN, events=(events.ActivityCompleted(1, 1, "text"),)),  # type: ignore[arg-type]
+            r"ActivityCompleted\.result cannot be written",
+        ),
+        (replace(TURN, events=(Claim("a", "b", 1),)), r"Turn\.events cannot be written: KeyError"),  # type: ignore[arg-type]
+        (ActivityReport("a", "b", 1, 1, "lost"), r"ActivityReport\.kind cannot be written: KeyEr"),  # type: ignore[arg-type]
+        (Reply(None, "r", None), r"Reply\.to cannot be written"),  # type: ignore[arg-type]
+        ("text", r"str cannot be written"),
+    ],
+)
+def test_what_cannot_be_written_names_the_field(record: Any, message: str) -> None:
+    with pytest.raises(SchemaMismatch, match=message):
+        encode(record)

@@ -1,0 +1,115 @@
+"""The adapters of the ports, each as one shard of one runtime that a test can drive."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from processor.codec.records import decode
+from processor.core.effects import ActivityTask, Reply
+from processor.core.inputs import ActivityReport
+from processor.embedded.disk import Disk, DiskLog, open_disk
+from processor.embedded.ports import MemoryInbox, MemoryOutbox
+from processor.shard.ports import Inbox, Log, Outbox, OutputRecord
+from processor.simulation.broker import Broker
+from processor.simulation.faults import CALM
+from processor.simulation.ports import SimulatedInbox, SimulatedLog, SimulatedOutbox
+from processor.simulation.scheduler import Scheduler
+
+
+class Adapter(ABC):
+    """Shard 0 of a runtime with one shard. ``connect`` makes an owner's ports afresh."""
+
+    log: Log
+    inbox: Inbox
+    outbox: Outbox
+
+    def __init__(self) -> None:
+        self.replies: list[Reply] = []
+        self.tasks: list[ActivityTask] = []
+
+    @abstractmethod
+    def connect(self) -> None:
+        """Begin as a new owner; what the one before left behind is settled first."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Let what is under way arrive."""
+
+    @abstractmethod
+    def outputs(self) -> list[OutputRecord]:
+        """Return what a ``read_committed`` consumer of the outputs has seen."""
+
+    def close(self) -> None:
+        """Release what the runtime holds."""
+
+    def eventually(self, done: Callable[[], Any]) -> None:
+        """Settle until ``done``."""
+        for _ in range(100):
+            if done():
+                return
+            self.settle()
+        raise AssertionError("it did not come")
+
+
+class Embedded(Adapter):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._disk: Disk | None = None
+
+    def connect(self) -> None:
+        self.close()
+        disk = self._disk = open_disk(self._path / "log", sync=False)
+        self.log = DiskLog(disk)
+        inbox = MemoryInbox(disk, lambda: None)
+        self.inbox = inbox
+        self.outbox = MemoryOutbox(disk, inbox, self, self.replies.append)
+
+    def enqueue(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None:
+        self.tasks.append(task)
+
+    def settle(self) -> None:
+        assert self._disk is not None
+        self._disk.commit()
+
+    def outputs(self) -> list[OutputRecord]:
+        assert self._disk is not None
+        found: list[Any] = [decode(value) for _, value in self._disk.scan("outputs")]
+        return found
+
+    def close(self) -> None:
+        if self._disk is not None:
+            self._disk.close()
+            self._disk = None
+
+
+class Simulated(Adapter):
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._scheduler = Scheduler(seed)
+        self._broker = Broker(1)
+        self._broker.clients["client"] = self.replies.append
+        self._broker.on_task = self._task_came
+
+    def connect(self) -> None:
+        self.settle()
+        shared = (self._scheduler, CALM, lambda: None)
+        log = SimulatedLog(self._broker, 0, *shared)
+        self.log = log
+        self.inbox = SimulatedInbox(self._broker, 0, *shared)
+        self.outbox = SimulatedOutbox(self._broker, log, 0, *shared)
+
+    def _task_came(self, queue: str) -> None:
+        task = self._broker.queue(queue).take("worker")
+        assert task is not None
+        self.tasks.append(task)
+
+    def settle(self) -> None:
+        while self._scheduler.step(self._scheduler.now_ms):
+            pass
+
+    def outputs(self) -> list[OutputRecord]:
+        return [record for _, _, record in self._broker.outputs[0].records]

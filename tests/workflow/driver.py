@@ -1,0 +1,152 @@
+"""A tiny world around one runner: it answers activities and timers in a seeded random order.
+
+Every turn is kept as (time, facts, commands), so that a run can be replayed against a fresh
+runner, which has to ask for exactly the same again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from processor.codec.payloads import JsonPayloads
+from processor.config import Settings
+from processor.core import commands, events
+from processor.core.commands import Command
+from processor.core.events import Event
+from processor.core.failure import Failure
+from processor.registry import Registry
+from processor.workflow import Workflow
+from processor.workflow._runner import WorkflowRunner, WorkflowRunners
+
+START_MS = 1_700_000_000_000
+PAYLOADS = JsonPayloads()
+
+Answer = Callable[..., Any]
+
+
+@dataclass
+class Turn:
+    now_ms: int
+    facts: list[Event]
+    commands: list[Command]
+
+
+@dataclass
+class World:
+    """One run. ``answers``: activity name -> its result, or a Failure, from its arguments."""
+
+    workflow: Workflow[..., Any]
+    arguments: tuple[Any, ...] = ()
+    answers: dict[str, Answer] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
+    now_ms: int = START_MS
+    turns: list[Turn] = field(default_factory=list)
+    activities: dict[int, commands.ScheduleActivity] = field(default_factory=dict)
+    timers: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.runner = self.fresh()
+
+    def fresh(self) -> WorkflowRunner:
+        runners = WorkflowRunners(Registry([self.workflow], [], PAYLOADS), self.settings)
+        return runners.start("order-1", "run-1", self.started)
+
+    @property
+    def started(self) -> events.WorkflowStarted:
+        return events.WorkflowStarted(self.workflow.name, PAYLOADS.encode(self.arguments))
+
+    # --- feeding ------------------------------------------------------------------------------
+
+    def feed(self, *facts: Event, after_ms: int = 0) -> list[Command]:
+        self.now_ms += after_ms
+        for fact in facts:
+            if isinstance(fact, events.TimerFired):
+                del self.timers[fact.id]
+            elif isinstance(fact, events.ActivityCompleted | events.ActivityFailed):
+                del self.activities[fact.id]
+        asked = self.runner.activate(self.now_ms, facts, None)
+        self.turns.append(Turn(self.now_ms, list(facts), asked))
+        for command in asked:
+            self._note(command)
+        return asked
+
+    def start(self) -> list[Command]:
+        return self.feed(self.started)
+
+    def event(self, name: str, value: Any, after_ms: int = 0) -> list[Command]:
+        fact = events.EventReceived(name, PAYLOADS.encode(value))
+        return self.feed(fact, after_ms=after_ms)
+
+    def complete(self, id: int, result: Any = None) -> list[Command]:
+        return self.feed(events.ActivityCompleted(id, 1, PAYLOADS.encode(result)))
+
+    def fail(self, id: int, failure: Failure) -> list[Command]:
+        return self.feed(events.ActivityFailed(id, 1, failure))
+
+    def fire(self, id: int) -> list[Command]:
+        wait_ms = max(self.timers[id] - self.now_ms, 0)
+        return self.feed(events.TimerFired(id), after_ms=wait_ms)
+
+    def cancel(self, reason: str = "enough") -> list[Command]:
+        return self.feed(events.WorkflowCancelRequested(reason))
+
+    def _note(self, command: Command) -> None:
+        match command:
+            case commands.ScheduleActivity():
+                self.activities[command.id] = command
+            case commands.StartTimer():
+                self.timers[command.id] = command.due_ms
+            case commands.CancelActivity():
+                del self.activities[command.id]
+            case commands.CancelTimer():
+                del self.timers[command.id]
+
+    # --- running to the end -------------------------------------------------------------------
+
+    def run(self, seed: int = 0) -> Any:
+        """Answer what is open, in random order, until the run ends; return its result."""
+        random = Random(seed)
+        asked = self.start()
+        while not self.over(asked):
+            assert self.activities or self.timers, f"stuck at {self.runner.waiting()}"
+            due = min(self.timers.values(), default=None)
+            if self.activities and (due is None or random.random() < 0.7):
+                asked = self._answer(random.choice(sorted(self.activities)))
+            else:
+                asked = self.fire(next(id for id, at in self.timers.items() if at == due))
+        return self.result(asked)
+
+    def _answer(self, id: int) -> list[Command]:
+        command = self.activities[id]
+        arguments = PAYLOADS.decoder(list[Any])(command.arguments)
+        result = self.answers[command.name](*arguments)
+        return self.fail(id, result) if isinstance(result, Failure) else self.complete(id, result)
+
+    @staticmethod
+    def over(asked: Sequence[Command]) -> bool:
+        ends = commands.CompleteWorkflow | commands.FailWorkflow | commands.CancelWorkflow
+        return bool(asked) and isinstance(asked[-1], ends)
+
+    @staticmethod
+    def result(asked: Sequence[Command]) -> Any:
+        """Return the result of a completed run; its failure or cancellation as it is."""
+        end = asked[-1]
+        if isinstance(end, commands.CompleteWorkflow):
+            return PAYLOADS.decoder(Any)(end.result)
+        return end
+
+    def replay(self) -> None:
+        """Feed the same facts to a fresh runner and require the same commands, turn by turn."""
+        runner = self.fresh()
+        for number, turn in enumerate(self.turns):
+            recorded = [
+                events.SideEffectRecorded(command.id, command.value)
+                for command in turn.commands
+                if isinstance(command, commands.RecordSideEffect)
+            ]
+            again = runner.activate(turn.now_ms, turn.facts, recorded)
+            assert again == turn.commands, f"turn {number} of {self.workflow.name}"
+        runner.close()
