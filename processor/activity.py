@@ -107,6 +107,7 @@ class Activity(Generic[P, R]):
                 signature.result,
                 "" if frame is None else line_of(frame),
             )
+            coroutine.__qualname__ = definition.name
             return coroutine
         if not self.definition.is_async and plain.get():
             return self._awaitable(*args, **kwargs)

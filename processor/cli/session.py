@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from processor.client import Client
 
-__all__ = ("connected", "run_async")
-
-R = TypeVar("R")
-
-
-def run_async(work: Coroutine[Any, Any, R]) -> R:
-    """Run a command's coroutine."""
-    return asyncio.run(work)
+__all__ = ("connected",)
 
 
 @asynccontextmanager
@@ -44,11 +36,8 @@ async def connected(
             " MODULE with the code of its workflows, or use --server with Kafka's address"
         )
     from processor.cli.modules import load_code
-    from processor.worker import Worker
+    from processor.cli.worker import new_worker
 
-    code = load_code(modules)
-    worker = Worker(
-        server, namespace=namespace, workflows=code.workflows, activities=code.activities
-    )
+    worker = new_worker(load_code(modules), server, namespace=namespace)
     async with worker, Client(server, namespace=namespace) as client:
         yield client

@@ -43,7 +43,7 @@ class _Start(_Command, kw_only=True, tag="start"):
     reuse: ReusePolicy = "allow"
     conflict: ConflictPolicy = "fail"
     execution_timeout_ms: Duration | None = None
-    memo: msgspec.Raw | None = None
+    memo: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Event(_Command, kw_only=True, tag="event"):
@@ -131,14 +131,14 @@ def _body(command: _Start | _Event | _Cancel | _Terminate) -> CommandBody:
             arguments = bytes(command.arguments)
             if not arguments.startswith(b"["):
                 raise SchemaMismatch("JSON command: Expected `array` - at `$.arguments`")
-            memo = None if command.memo is None else bytes(command.memo)
+            memo = bytes(command.memo)
             return StartRun(
                 command.workflow,
                 arguments,
                 command.reuse,
                 command.conflict,
                 command.execution_timeout_ms,
-                memo,
+                None if memo == b"null" else memo,
             )
         case _Event():
             return RaiseEvent(command.name, bytes(command.payload), command.run_id)

@@ -32,7 +32,10 @@ class JsonPayloads:
     def encode(self, value: object) -> bytes:
         """Return the value as JSON. Not a number and infinity become null, as JSON has neither."""
         try:
-            return self._encode(value)
+            try:
+                return self._encode(value)
+            except TypeError:  # The encoder cannot order keys that are no text: make them text.
+                return self._encode(_with_text_keys(value))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise SchemaMismatch(
                 f"a value of type {type(value).__name__} cannot become JSON: {error}"
@@ -68,6 +71,10 @@ def _decoder(annotation: Any) -> Decode:
             raise SchemaMismatch(f"the value does not fit {name}: {kind}{error}") from error
 
     return decode_payload
+
+
+def _with_text_keys(value: object) -> Any:
+    return msgspec.to_builtins(value, str_keys=True, enc_hook=_to_plain, order="deterministic")
 
 
 def _to_plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ import logging
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from processor.kafka.topic_specs import topic_name
@@ -30,6 +31,7 @@ PARTITIONER_HINT: Final = (
     "set partitioner=murmur2_random (kcat: -X topic.partitioner=murmur2_random)"
 )
 
+NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({})
 _SEED: Final = 0x9747B28C
 _MULTIPLIER: Final = 0x5BD1E995
 _MASK: Final = 0xFFFFFFFF
@@ -63,7 +65,7 @@ class KafkaSettings:
     def results_group(self) -> str:
         return f"{self.namespace}.results"
 
-    def producer(self, **overrides: Any) -> dict[str, Any]:
+    def producer(self, options: Mapping[str, Any] = NO_OPTIONS) -> dict[str, Any]:
         """Return the configuration of an idempotent producer that never gives a record up.
 
         With ``message.timeout.ms=0`` order and contiguous offsets survive broker deaths and
@@ -82,7 +84,7 @@ class KafkaSettings:
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 1_048_576,
             "partitioner": "murmur2_random",
-            **overrides,
+            **options,
             **self.extra,
         }
 
@@ -94,7 +96,7 @@ class KafkaSettings:
         librdkafka 2.16: record 10 of 30 refused, 11 to 29 written). The log would then hold turns
         of a valid epoch behind a lost one. With it, the producer stops at the hole.
         """
-        return self.producer(**{"enable.gapless.guarantee": True})
+        return self.producer({"enable.gapless.guarantee": True})
 
     def transactional_producer(self, transactional_id: str) -> dict[str, Any]:
         """Return the configuration of a publisher's producer.
@@ -103,7 +105,7 @@ class KafkaSettings:
         answers CONCURRENT_TRANSACTIONS while it completes the one before.
         """
         config = self.producer(
-            **{
+            {
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": 15_000,
                 "retry.backoff.ms": 1,
@@ -114,7 +116,9 @@ class KafkaSettings:
             del config["message.timeout.ms"]  # librdkafka bounds it by the transaction's time-out
         return config
 
-    def consumer(self, group: str | None = None, **overrides: Any) -> dict[str, Any]:
+    def consumer(
+        self, options: Mapping[str, Any] = NO_OPTIONS, *, group: str | None = None
+    ) -> dict[str, Any]:
         """Return the configuration of a consumer that never moves anywhere by itself.
 
         Consumers with manual assignment join no group; they name the shards' group so that an
@@ -131,7 +135,7 @@ class KafkaSettings:
             "fetch.message.max.bytes": LOG_RECORD_BYTES_MAX,
             "fetch.error.backoff.ms": 50,
             "fetch.queue.backoff.ms": 5,
-            **overrides,
+            **options,
             **self.extra,
         }
 

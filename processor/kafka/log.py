@@ -139,7 +139,7 @@ class KafkaLog:
         Turns are never transactional, and a transaction somebody left open must not hide them.
         """
         return self._connection.consumer(
-            **{
+            {
                 "isolation.level": "read_uncommitted",
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 10,

@@ -51,6 +51,7 @@ class Producing:
         self._wakes: tuple[Callable[[], None], ...] = ()
         self._wakes_lock = Lock()
         self._closed = False
+        self._retired = False
         self.broken: KafkaError | None = None
         self._thread = Thread(target=self._run, name=f"kafka {name}", daemon=True)
         self._thread.start()
@@ -96,6 +97,10 @@ class Producing:
         found = self._producer.list_topics(topic, timeout=timeout_s).topics.get(topic)
         return 0 if found is None or found.error is not None else len(found.partitions)
 
+    def retire(self) -> None:
+        """Let the thread end once every record was called back: this producer was replaced."""
+        self._retired = True
+
     def close(self, flush_s: float = _CLOSE_S) -> None:
         """Wait a little for what is on its way, then stop."""
         deadline = monotonic() + flush_s
@@ -131,6 +136,8 @@ class Producing:
             if served:
                 for wake in self._wakes:
                     wake()
+            elif self._retired and not len(self._producer):
+                return
 
     def _send_waiting(self) -> int:
         """Hand over what waits for room, then what is due again; return how much was done."""

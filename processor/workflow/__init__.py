@@ -130,7 +130,9 @@ def call_activity(
         return activity.options(**options)(*args) if options else activity(*args)
     wire = options_with(ActivityOptions(), options, "call_activity")  # type: ignore[arg-type]
     expected = Any if result_type is None else result_type
-    return runtime.call_activity(activity, args, wire, expected, line_here())
+    coroutine = runtime.call_activity(activity, args, wire, expected, line_here())
+    coroutine.__qualname__ = activity
+    return coroutine
 
 
 def publish(topic: str, key: str | bytes | None, value: Any) -> None:

@@ -39,7 +39,6 @@ def drop(loop: WorkflowLoop) -> None:
             # Coroutines that were made and not awaited yet are no mistake of the user's here.
             warnings.simplefilter("ignore", RuntimeWarning)
             for task in tasks:
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
                 _close(task.get_coro())
             loop.tasks.clear()
             loop.ready.clear()

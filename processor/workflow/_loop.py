@@ -142,6 +142,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Run what is due until nothing is, or until ``done`` says that the rest does not count."""
         ready = self.ready
         pop = ready.popleft
+        handle: Any = None
         self.guarded = True
         try:
             while ready and not done():
@@ -155,6 +156,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                         {"message": f"Exception in {handle._callback!r}", "exception": error}
                     )
         finally:
+            # A traceback may keep this frame, and the frame must not keep the task that it is of.
+            handle = None
             self.guarded = False
 
     def fire(self, id: int) -> None:
@@ -257,6 +260,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if self.dropped:
             raise GeneratorExit
         task = Task(coro, loop=self, name=name, **options)
+        # A run that is dropped drops tasks that wait; that is no mistake of anybody's.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task

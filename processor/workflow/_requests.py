@@ -123,6 +123,10 @@ class Requests:
         self.last_id = command.id = self.last_id + 1
         return index
 
+    def end(self, command: Command) -> None:
+        """Add the command that ends the run without a result. There is always room for it."""
+        self._commands.append(command)
+
     def cancel_activity(self, id: int, turn: int, index: int, line: str) -> None:
         if turn == self.turn:
             self._elide(index, ScheduleActivity)
@@ -136,7 +140,10 @@ class Requests:
             self.add(CancelTimer(handle.id, line), 0, "a cancellation")
 
     def _elide(self, index: int, kind: type[Command]) -> None:
-        assert isinstance(self._commands[index], kind), f"{index} is {self._commands[index]}"
+        command = self._commands[index]
+        assert isinstance(command, kind), f"command {index} is {command}"
+        size = len(command.arguments) if isinstance(command, ScheduleActivity) else 0
+        self._sized -= size + _COMMAND_BYTES
         self._commands[index] = None
         self.elided = True
 

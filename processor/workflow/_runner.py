@@ -28,7 +28,7 @@ from processor.core.commands import (
 )
 from processor.core.events import Event, WorkflowStarted
 from processor.core.runner import CodeError
-from processor.errors import PayloadTooLarge, ProcessorError, WorkflowNotRegistered
+from processor.errors import ProcessorError, WorkflowNotRegistered
 from processor.failures import failure_of, traceback_of
 from processor.registry import Registry
 from processor.workflow._definition import Workflow
@@ -197,7 +197,7 @@ class WorkflowRunner:
         except asyncio.CancelledError as error:
             if self._cancel_reason is None:
                 return _code_error("bug", error, "cancelled, but nobody asked for that: ")
-            self._requests.add(CancelWorkflow(self._cancel_reason), 0, "the end of the run")
+            self._requests.end(CancelWorkflow(self._cancel_reason))
         except BaseException as error:
             if not _fails(error, (ProcessorError, *self._workflow.failure_exception_types)):
                 return _code_error("bug", error)
@@ -213,13 +213,7 @@ class WorkflowRunner:
         place = innermost(error)
         line = "" if place is None else f"{place[0].f_code.co_filename}:{place[1]}"
         limit = self._settings.payload_bytes_max
-        failure = failure_of(error, self._payloads, limit)
-        try:
-            size = len(failure.details or b"")
-            self._requests.add(FailWorkflow(failure, line), size, "the failure of the workflow")
-        except PayloadTooLarge as too_large:
-            failure = failure_of(too_large, self._payloads, limit)
-            self._requests.add(FailWorkflow(failure, line), 0, "the failure of the workflow")
+        self._requests.end(FailWorkflow(failure_of(error, self._payloads, limit), line))
 
 
 class WorkflowRunners:

@@ -97,7 +97,7 @@ def test_without_a_workflow_id_nothing_can_be_done(key: bytes | None) -> None:
 
 
 def test_a_key_that_is_no_text_is_refused() -> None:
-    with pytest.raises(SchemaMismatch, match="key .* is not UTF-8"):
+    with pytest.raises(SchemaMismatch, match=r"key .* is not UTF-8"):
         decode_command(b"\xff", b'{"type": "cancel"}')
 
 

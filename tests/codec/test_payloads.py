@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
@@ -87,7 +87,7 @@ ORDER = Order(UUID(int=7), [Item("a"), Item("b", 2)], Decimal("12.50"))
         (bool, True),
         (None, None),
         (bytes, b"\x00\xff"),
-        (datetime, datetime(2024, 2, 29, 12, 30, tzinfo=timezone.utc)),
+        (datetime, datetime(2024, 2, 29, 12, 30, tzinfo=UTC)),
         (date, date(2024, 2, 29)),
         (timedelta, timedelta(days=3, milliseconds=5)),
         (UUID, UUID(int=1)),
@@ -97,6 +97,8 @@ ORDER = Order(UUID(int=7), [Item("a"), Item("b", 2)], Decimal("12.50"))
         (list[Order], [ORDER]),
         (dict[str, Item], {"a": Item("x")}),
         (dict[int, str], {1: "a"}),
+        (dict[UUID, set[int]], {UUID(int=1): {2, 1}}),
+        (dict[Color, list[Strict]], {Color.RED: [Strict(day=date(2024, 1, 1), id=UUID(int=3))]}),
         (set[int], {3, 1, 2}),
         (frozenset[str], frozenset("ab")),
         (tuple[int, str], (1, "a")),
@@ -148,7 +150,8 @@ def test_sets_and_dictionaries_have_the_same_bytes_in_every_process() -> None:
     """Replay compares payloads, and the order of a set of strings differs between processes."""
     code = (
         "from processor.codec.payloads import JsonPayloads;"
-        "print(JsonPayloads().encode({'s': {'a', 'b', 'c', 'd', 'e'}}).decode(), end='')"
+        "value = {'s': {'a', 'b', 'c', 'd', 'e'}, 1: {'x', 'y', 'z'}};"
+        "print(JsonPayloads().encode(value).decode(), end='')"
     )
     seen = {
         subprocess.run(
@@ -159,7 +162,7 @@ def test_sets_and_dictionaries_have_the_same_bytes_in_every_process() -> None:
         ).stdout
         for seed in "123"
     }
-    assert seen == {b'{"s":["a","b","c","d","e"]}'}
+    assert seen == {b'{"1":["x","y","z"],"s":["a","b","c","d","e"]}'}
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from processor.codec.records import decode
-from processor.core.effects import ActivityTask, Reply
+from processor.codec.records import decode_as
+from processor.core.effects import ActivityTask, Publish, Reply, RunResult
 from processor.core.inputs import ActivityReport
 from processor.embedded.disk import Disk, DiskLog, open_disk
 from processor.embedded.ports import MemoryInbox, MemoryOutbox
@@ -42,6 +42,7 @@ class Adapter(ABC):
     def outputs(self) -> list[OutputRecord]:
         """Return what a ``read_committed`` consumer of the outputs has seen."""
 
+    @abstractmethod
     def close(self) -> None:
         """Release what the runtime holds."""
 
@@ -77,8 +78,10 @@ class Embedded(Adapter):
 
     def outputs(self) -> list[OutputRecord]:
         assert self._disk is not None
-        found: list[Any] = [decode(value) for _, value in self._disk.scan("outputs")]
-        return found
+        return [
+            decode_as(RunResult, value) if topic == "results" else Publish(topic, key, value)
+            for topic, key, value in self._disk.outputs()
+        ]
 
     def close(self) -> None:
         if self._disk is not None:
@@ -110,6 +113,9 @@ class Simulated(Adapter):
     def settle(self) -> None:
         while self._scheduler.step(self._scheduler.now_ms):
             pass
+
+    def close(self) -> None:
+        """Memory is all that it has."""
 
     def outputs(self) -> list[OutputRecord]:
         return [record for _, _, record in self._broker.outputs[0].records]

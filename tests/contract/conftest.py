@@ -1,4 +1,4 @@
-"""Every test of the ports runs on every adapter."""
+"""Every test of the ports runs on every adapter; those on Kafka need a broker."""
 
 from __future__ import annotations
 
@@ -7,13 +7,39 @@ from pathlib import Path
 
 import pytest
 
+from tests.kafka.conftest import kafka_servers
+
 from .adapters import Adapter, Embedded, Simulated
 
+__all__ = ("adapter", "kafka_servers", "log_adapter")
 
-@pytest.fixture(params=["embedded", "simulated-0", "simulated-1"])
+_KINDS = ["embedded", "simulated-0", "simulated-1"]
+_KAFKA = pytest.param("kafka", marks=pytest.mark.kafka)
+
+
+@pytest.fixture(params=_KINDS)
 def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Adapter]:
-    kind, _, seed = request.param.partition("-")
-    adapter = Embedded(tmp_path) if kind == "embedded" else Simulated(int(seed))
+    """A runtime with all of the ports."""
+    yield from _connected(_made(request.param, tmp_path))
+
+
+@pytest.fixture(params=[*_KINDS, _KAFKA])
+def log_adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Adapter]:
+    """A runtime with a log."""
+    if request.param == "kafka":
+        from .kafka_log import KafkaLogOnly
+
+        yield from _connected(KafkaLogOnly(request.getfixturevalue("kafka_servers")))
+    else:
+        yield from _connected(_made(request.param, tmp_path))
+
+
+def _made(param: str, path: Path) -> Adapter:
+    kind, _, seed = param.partition("-")
+    return Embedded(path) if kind == "embedded" else Simulated(int(seed))
+
+
+def _connected(adapter: Adapter) -> Iterator[Adapter]:
     adapter.connect()
     yield adapter
     adapter.close()

@@ -44,42 +44,43 @@ def numbered(count: int) -> list[tuple[bytes, bytes | None]]:
 # --- the log ----------------------------------------------------------------------------------
 
 
-def test_appends_are_acknowledged_in_order_with_contiguous_offsets(adapter: Adapter) -> None:
-    offsets = append(adapter, numbered(COUNT))
+def test_appends_are_acknowledged_in_order_with_contiguous_offsets(log_adapter: Adapter) -> None:
+    offsets = append(log_adapter, numbered(COUNT))
     assert offsets == list(range(offsets[0], offsets[0] + COUNT))
-    assert adapter.log.acknowledged() == []
+    assert log_adapter.log.acknowledged() == []
 
 
-def test_nothing_is_acknowledged_that_cannot_be_read(adapter: Adapter) -> None:
+def test_nothing_is_acknowledged_that_cannot_be_read(log_adapter: Adapter) -> None:
     for key, value in numbered(COUNT):
-        adapter.log.append(key, value)
-        for offset in adapter.log.acknowledged():
-            assert [record.offset for record in adapter.log.read(offset, offset + 1)] == [offset]
-        adapter.settle()
+        log_adapter.log.append(key, value)
+        for offset in log_adapter.log.acknowledged():
+            assert [record.offset for record in log_adapter.log.read(offset, offset + 1)] == [
+                offset
+            ]
+        log_adapter.settle()
 
 
-def test_what_was_appended_is_read_back_with_tombstones(adapter: Adapter) -> None:
+def test_what_was_appended_is_read_back_with_tombstones(log_adapter: Adapter) -> None:
     records = [*numbered(3), (b"key-1", None), (b"key-9", b"")]
-    first = append(adapter, records)[0]
-    read = list(adapter.log.read(first, first + 5))
+    first = append(log_adapter, records)[0]
+    read = list(log_adapter.log.read(first, first + 5))
     assert read == [LogRecord(first + n, key, value) for n, (key, value) in enumerate(records)]
-    assert [r.offset for r in adapter.log.read(first + 1, first + 3)] == [first + 1, first + 2]
-    assert list(adapter.log.read(first + 5, first + 9)) == []
+    assert [r.offset for r in log_adapter.log.read(first + 1, first + 3)] == [first + 1, first + 2]
 
 
-def test_bounds_are_the_first_offset_and_the_end(adapter: Adapter) -> None:
-    first, end = adapter.log.bounds()
+def test_bounds_are_the_first_offset_and_the_end(log_adapter: Adapter) -> None:
+    first, end = log_adapter.log.bounds()
     assert first == end
-    offsets = append(adapter, numbered(3))
-    assert adapter.log.bounds() == (offsets[0], offsets[-1] + 1)
+    offsets = append(log_adapter, numbered(3))
+    assert log_adapter.log.bounds() == (offsets[0], offsets[-1] + 1)
 
 
-def test_a_new_owner_finds_the_log_and_goes_on_behind_it(adapter: Adapter) -> None:
-    before = append(adapter, numbered(3))
-    adapter.connect()
-    assert adapter.log.bounds() == (before[0], before[-1] + 1)
-    assert append(adapter, numbered(1)) == [before[-1] + 1]
-    assert len(list(adapter.log.read(before[0], before[-1] + 2))) == 4
+def test_a_new_owner_finds_the_log_and_goes_on_behind_it(log_adapter: Adapter) -> None:
+    before = append(log_adapter, numbered(3))
+    log_adapter.connect()
+    assert log_adapter.log.bounds() == (before[0], before[-1] + 1)
+    assert append(log_adapter, numbered(1)) == [before[-1] + 1]
+    assert len(list(log_adapter.log.read(before[0], before[-1] + 2))) == 4
 
 
 # --- the inbox --------------------------------------------------------------------------------
@@ -118,9 +119,7 @@ def test_messages_arrive_in_order_as_commands_with_their_origin(adapter: Adapter
     records = taken(adapter, 5)
     assert [record.offset for record in records] == list(range(5))
     assert [record.input for record in records] == [
-        ClientCommand(
-            "order-1", RaiseEvent(f"event-{n}", b"%d" % n), origin=Origin(0, n, 0)
-        )
+        ClientCommand("order-1", RaiseEvent(f"event-{n}", b"%d" % n), origin=Origin(0, n, 0))
         for n in range(5)
     ]
 

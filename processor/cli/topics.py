@@ -1,0 +1,153 @@
+"""The commands ``topics``: what they must be, making them so, and what is unsafe about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from processor.cli.faults import FAILED
+from processor.cli.options import SERVER_DEFAULT, Json, Namespace, Server
+from processor.cli.output import STATUS_STYLES, on_terminal, say, write_json
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
+    from processor.kafka.topics import Change
+
+__all__ = ("register",)
+
+PARTITIONS_DEFAULT = 8
+REPLICATION_MAX = 3
+
+Partitions = Annotated[
+    int | None,
+    typer.Option(min=1, help="Shards of the namespace; fixed once it is made. Else as it is, or 8."),
+]
+Replication = Annotated[
+    int | None,
+    typer.Option(min=1, help="Copies of each new topic; else 3, or as many as there are brokers."),
+]
+Queue = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Activity queues; give it once for each. Else: default."),
+]
+
+group = typer.Typer(help="Plan, make and check the topics of a namespace.", no_args_is_help=True)
+
+
+@group.command()
+def plan(
+    partitions: Partitions = None,
+    replication: Replication = None,
+    queue: Queue = None,
+    server: Server = SERVER_DEFAULT,
+    namespace: Namespace = "default",
+    as_json: Json = False,
+) -> None:
+    """Show what `apply` would change; exit 1 if something is wrong that it cannot change."""
+    from processor.kafka.topics import PartitionMismatch
+
+    changes = planned(server, namespace, partitions, replication, queue)[1]
+    show_changes(changes, as_json)
+    if any(isinstance(change, PartitionMismatch) for change in changes):
+        raise typer.Exit(FAILED)
+
+
+@group.command()
+def apply(
+    partitions: Partitions = None,
+    replication: Replication = None,
+    queue: Queue = None,
+    server: Server = SERVER_DEFAULT,
+    namespace: Namespace = "default",
+    as_json: Json = False,
+) -> None:
+    """Make missing topics and correct settings; no partition count is ever changed."""
+    from processor.kafka import topics
+
+    admin, changes = planned(server, namespace, partitions, replication, queue)
+    with waiting(f"changing {len(changes)} topics", as_json):
+        topics.apply(admin, changes)
+    show_changes(changes, as_json)
+    if not as_json and changes:
+        say("done", "green")
+
+
+@group.command()
+def check(
+    queue: Queue = None,
+    server: Server = SERVER_DEFAULT,
+    namespace: Namespace = "default",
+    as_json: Json = False,
+) -> None:
+    """Say what is missing, wrong or unsafe, and what helps; exit 1 on errors."""
+    from processor.kafka import topics
+
+    with waiting(f"asking {server}", as_json):
+        findings = topics.check(topics.connect(server), namespace, queue or topics.DEFAULT_QUEUES)
+    for finding in findings:
+        if as_json:
+            write_json(asdict(finding))
+        else:
+            say(str(finding), STATUS_STYLES[finding.severity])
+    if not as_json and not findings:
+        say(f"the topics of {namespace} are as they should be", "green")
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+def planned(
+    server: str,
+    namespace: str,
+    partitions: int | None,
+    replication: int | None,
+    queues: Sequence[str] | None,
+) -> tuple[AdminClient, list[Change]]:
+    """Return the changes, with what was left out filled in from the brokers."""
+    from processor.kafka import topics
+
+    admin = topics.connect(server)
+    if partitions is None:
+        events = topics.topic_name(namespace, "events")
+        state = topics.read_topics(admin, (events,)).get(events)
+        partitions = PARTITIONS_DEFAULT if state is None else state.partitions
+    if replication is None:
+        brokers = admin.list_topics(timeout=topics.REQUEST_TIMEOUT_S).brokers
+        replication = min(REPLICATION_MAX, len(brokers))
+    wanted = queues or topics.DEFAULT_QUEUES
+    return admin, topics.plan(admin, namespace, partitions, replication, wanted)
+
+
+def show_changes(changes: Sequence[Change], as_json: bool) -> None:
+    """Print each change on a line."""
+    from processor.kafka.topics import AlterTopic, CreateTopic
+
+    for change in changes:
+        if as_json:
+            action = {CreateTopic: "create", AlterTopic: "alter"}.get(type(change), "impossible")
+            write_json({"action": action, **asdict(change)})
+        else:
+            say(str(change))
+    if not changes and not as_json:
+        say("nothing to change", "green")
+
+
+@contextmanager
+def waiting(what: str, quiet: bool) -> Iterator[None]:
+    """Show on a terminal that something takes its time."""
+    if quiet or not on_terminal():
+        yield
+        return
+    from rich.console import Console
+
+    with Console().status(what):
+        yield
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of this module."""
+    app.add_typer(group, name="topics", rich_help_panel="Operate")

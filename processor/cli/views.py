@@ -1,0 +1,174 @@
+"""Commands that look at runs: describe, history, list."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from processor.cli.options import (
+    SERVER_DEFAULT,
+    EmbeddedModules,
+    Json,
+    Namespace,
+    RunId,
+    Server,
+    WorkflowId,
+)
+from processor.cli.output import (
+    STATUS_STYLES,
+    say,
+    show_table,
+    shown_time,
+    shown_value,
+    write_json,
+)
+from processor.cli.session import connected
+from processor.policy import Status
+
+if TYPE_CHECKING:
+    from processor.client import HistoryEvent, RunDescription
+
+__all__ = ("essentials", "register")
+
+PANEL = "Runs"
+CELL_MAX = 100
+LATEST = ("arguments", "result", "payload", "failure", "error", "reason", "value")
+"""What a person looks for first in an event, after its names."""
+NAMES = ("workflow", "name", "workflow_id", "attempt", "due_ms", "retry_at_ms")
+
+
+def describe(
+    id: WorkflowId,
+    run_id: RunId = None,
+    server: Server = SERVER_DEFAULT,
+    namespace: Namespace = "default",
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Show where a run stands, and what it waits for."""
+
+    async def work() -> None:
+        async with connected(server, namespace, module) as client:
+            found = await client.handle(id, run_id).describe()
+        if as_json:
+            write_json(found)
+            return
+        for name, value in description_lines(found):
+            style = STATUS_STYLES.get(value, "") if name == "status" else ""
+            say(f"{name + ':':<15}{value}", style)
+
+    asyncio.run(work())
+
+
+def history(
+    id: WorkflowId,
+    run_id: RunId = None,
+    server: Server = SERVER_DEFAULT,
+    namespace: Namespace = "default",
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Show all events of a run, in order."""
+
+    async def work() -> None:
+        async with connected(server, namespace, module) as client:
+            events = await client.handle(id, run_id).history()
+        if as_json:
+            for event in events:
+                write_json(event)
+            return
+        rows = [(str(e.number), shown_time(e.time), e.type, essentials(e)) for e in events]
+        show_table(("#", "time", "type", "what"), rows)
+
+    asyncio.run(work())
+
+
+def list_runs(
+    status: Annotated[Status | None, typer.Option(help="Only runs that stand so.")] = None,
+    workflow: Annotated[str | None, typer.Option(help="Only runs of this workflow.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = 100,
+    server: Server = SERVER_DEFAULT,
+    namespace: Namespace = "default",
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """List the latest run of each workflow id."""
+
+    async def work() -> None:
+        async with connected(server, namespace, module) as client:
+            wanted = client.list(status=status, workflow=workflow, limit=limit)
+            found = [each async for each in wanted]
+        if as_json:
+            for each in found:
+                write_json(each)
+            return
+        columns = ("workflow id", "workflow", "status", "started", "events", "run")
+        show_table(columns, [list_row(each) for each in found])
+
+    asyncio.run(work())
+
+
+def list_row(run: RunDescription) -> tuple[str, ...]:
+    """Return one line of the list."""
+    status = run.status.value
+    started = shown_time(run.started)
+    return (run.workflow_id, run.workflow, status, started, str(run.events), run.run_id)
+
+
+def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
+    """Yield what a description says, without what is empty."""
+    yield "workflow id", run.workflow_id
+    yield "run id", run.run_id
+    yield "workflow", run.workflow
+    yield "status", run.status.value
+    yield "started", shown_time(run.started)
+    if run.closed is not None:
+        yield "closed", shown_time(run.closed)
+    yield "events", str(run.events)
+    yield "shard", str(run.shard)
+    for name in ("custom_status", "cancel_reason", "memo"):
+        if (value := getattr(run, name)) is not None:
+            yield name.replace("_", " "), shown_value(value)
+    for name, value in (run.parked or {}).items():
+        yield f"parked {name}", str(value)
+    for name, entries in run.pending.items():
+        for entry in entries:
+            yield name, shown_value(shortened(entry) if isinstance(entry, dict) else entry)
+
+
+def shortened(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that say something."""
+    return {name: value for name, value in fields.items() if value not in (None, "", [])}
+
+
+def essentials(event: HistoryEvent, width: int = CELL_MAX) -> str:
+    """Return an event's fields for one line: its names first, cut to ``width``."""
+    fields = shortened(event.fields)
+    parts = [f"#{fields['id']}"] if "id" in fields else []
+    parts += [labelled(name, fields[name]) for name in NAMES if name in fields]
+    parts += [shown_value(told(fields[name])) for name in LATEST if name in fields]
+    text = " ".join(parts)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def labelled(name: str, value: Any) -> str:
+    """Return a field with its name where the value alone would not explain itself."""
+    if name.endswith("_ms"):
+        time = datetime.fromtimestamp(value / 1000, timezone.utc)
+        return f"{name.removesuffix('_ms').removesuffix('_at')} {shown_time(time)}"
+    return str(value) if name in ("workflow", "name") else f"{name}={value}"
+
+
+def told(value: Any) -> Any:
+    """Return a failure's message instead of all of its fields."""
+    return value["message"] if isinstance(value, dict) and "message" in value else value
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command, name in ((describe, "describe"), (history, "history"), (list_runs, "list")):
+        app.command(name, rich_help_panel=PANEL)(command)

@@ -1,0 +1,208 @@
+"""The command ``worker``: one process, or a supervisor with several."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from processor.cli.options import SERVER_DEFAULT, Json, Modules, Namespace, Server, StateDir
+
+if TYPE_CHECKING:
+    from processor.cli.modules import Code
+    from processor.worker import Worker
+
+__all__ = ("log_to", "new_worker", "register", "serve")
+
+_log = logging.getLogger("processor.cli")
+
+SHUTDOWN_MARGIN_S = 3.0
+LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+Processes = Annotated[
+    int, typer.Option(min=1, help="Run so many processes, and start a dead one again.")
+]
+Queues = Annotated[str, typer.Option(metavar="A,B", help="Activity queues to serve.")]
+Shards = Annotated[bool, typer.Option(help="Own shards; without, serve only activity queues.")]
+MaxActivities = Annotated[
+    int, typer.Option(min=1, help="Activities that run at once, per process.")
+]
+CreateTopics = Annotated[bool, typer.Option("--create-topics", help="Make topics that are missing.")]
+Partitions = Annotated[
+    int, typer.Option(min=1, help="Shards of the namespace, where topics are made.")
+]
+InstanceId = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PROCESSOR_INSTANCE_ID",
+        help="Static member id: after a restart under the same one, the shards are back at once."
+        " Else the host's name.",
+    ),
+]
+Shutdown = Annotated[
+    float, typer.Option(min=0, metavar="SECONDS", help="How long running activities may take.")
+]
+Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+
+
+def worker(
+    modules: Modules,
+    server: Server = SERVER_DEFAULT,
+    namespace: Namespace = "default",
+    processes: Processes = 1,
+    queues: Queues = "default",
+    shards: Shards = True,
+    max_activities: MaxActivities = 100,
+    state_dir: StateDir = Path("processor-state"),
+    create_topics: CreateTopics = False,
+    partitions: Partitions = 8,
+    instance_id: InstanceId = None,
+    shutdown: Shutdown = 30.0,
+    supervised: Supervised = False,
+    as_json: Json = False,
+) -> None:
+    """Run the workflows and activities of MODULE...
+
+    SIGTERM or Ctrl-C stops it in order: it takes nothing new, and gives its shards away. A
+    second one stops it at once; nothing that is in the log is lost. --json makes its log JSON.
+    """
+    from processor.cli.modules import load_code
+    from processor.config import Settings
+    from processor.worker import worker_identity
+
+    log_to(as_json)
+    identity = instance_id or worker_identity()
+    if processes > 1:
+        raise typer.Exit(supervise(server, processes, identity, state_dir, shutdown))
+    if server.startswith("embedded:") and not shards:
+        raise typer.BadParameter("embedded:PATH is one shard: --no-shards leaves it nothing to do")
+    if supervised:
+        stop_with_parent(shutdown)
+
+    code = load_code(modules)
+    _log.info("%s on %s, queues %s, as %s: %s", namespace, server, queues, identity, code)
+    running = new_worker(
+        code,
+        server,
+        namespace=namespace,
+        queues=tuple(name.strip() for name in queues.split(",") if name.strip()),
+        shards=shards,
+        max_activities=max_activities,
+        create_topics=create_topics,
+        partitions=partitions,
+        state_dir=state_dir,
+        instance_id=identity,
+        settings=replace(Settings(), shutdown_s=shutdown),
+    )
+    asyncio.run(serve(running, shutdown))
+
+
+def new_worker(code: Code, server: str, **how: Any) -> Worker:
+    """Return a worker; what is wrong with the definitions is the user's to correct."""
+    from processor.worker import Worker
+
+    try:
+        return Worker(server, workflows=code.workflows, activities=code.activities, **how)
+    except (NameError, TypeError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+async def serve(running: Worker, shutdown_s: float) -> None:
+    """Run a worker until a signal comes; never stay much longer than ``shutdown_s`` after it."""
+    loop = asyncio.get_running_loop()
+    signals: list[signal.Signals] = []
+
+    def signalled(number: signal.Signals) -> None:
+        signals.append(number)
+        if len(signals) > 1:
+            _log.warning("%s again: stopping at once", number.name)
+            leave(128 + number)
+        _log.info("%s: stopping within %.0f s", number.name, shutdown_s)
+        leave_after(shutdown_s + SHUTDOWN_MARGIN_S)
+        running.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled, number)
+    await running.run()
+    _log.info("stopped")
+
+
+def supervise(
+    server: str, processes: int, identity: str, state_dir: Path, shutdown_s: float
+) -> int:
+    """Run ``processes`` children with the arguments of this process, each in a slot of its own."""
+    from processor.cli.supervisor import Supervisor
+
+    if server.startswith("embedded:"):
+        raise typer.BadParameter("embedded:PATH belongs to one process: leave --processes out")
+
+    def command(slot: int) -> list[str]:
+        own = [f"--instance-id={identity}-{slot}", f"--state-dir={state_dir / f'slot-{slot}'}"]
+        given = sys.argv[1:]
+        return [sys.executable, "-m", "processor", *given, "--processes=1", "--supervised", *own]
+
+    async def run() -> int:
+        return await Supervisor(command, processes, shutdown_s=shutdown_s).run()
+
+    return asyncio.run(run())
+
+
+def stop_with_parent(shutdown_s: float) -> None:
+    """Stop this process when its supervisor dies, which closes the pipe on stdin."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        leave_after(shutdown_s + SHUTDOWN_MARGIN_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
+
+
+def leave_after(delay_s: float) -> None:
+    """End this process then, even if a thread of the user's does not end."""
+    timer = threading.Timer(delay_s, leave, (1,))
+    timer.daemon = True
+    timer.start()
+
+
+def leave(code: int) -> None:
+    """End this process without waiting for any thread; what is in the log is safe."""
+    logging.shutdown()
+    os._exit(code)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON document for each log record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
+
+
+def log_to(as_json: bool, level: int = logging.INFO) -> None:
+    """Log to stderr for people, or as JSON lines to stdout."""
+    handler = logging.StreamHandler(sys.stdout if as_json else sys.stderr)
+    handler.setFormatter(JsonLines() if as_json else logging.Formatter(LOG_FORMAT))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command(rich_help_panel="Serve")(worker)

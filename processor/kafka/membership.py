@@ -1,0 +1,297 @@
+"""Decides which shards are ours: a consumer group that reads nothing.
+
+Its members subscribe to ``commands`` alone: shard p is ours if and only if commands[p] is assigned
+to us. ``activity-results`` and ``timers`` follow, so the inputs are co-partitioned whatever the
+assignor does.
+
+The classic protocol with static members, because it was measured: a member that restarts at once
+has its shards back in 0.5 s, another process takes a dead one's over in about the session time-out
+(6 s); the KIP-848 protocol at broker defaults takes 41 s.
+
+Group membership is about who tries. Who may write is decided by the claim alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import wait as wait_for
+from threading import Thread
+from time import monotonic
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from processor.config import Settings
+from processor.errors import ProcessorError
+from processor.kafka.connection import KafkaSettings
+
+__all__ = ("MemberFenced", "Membership")
+
+_log = logging.getLogger("processor.kafka")
+
+_POLL_S = 0.1
+_REVOKE_S = 5.0
+_LOST_S = 0.5
+_CONFIRM_S = 5.0
+_COMMIT_EVERY_S = 5.0
+_LEAVE_S = 3.0
+
+
+class MemberFenced(ProcessorError):
+    """The group shut this process out: another one uses the same instance id."""
+
+
+class Membership:
+    """``assign``, ``revoke`` and ``failed`` are called on ``loop``.
+
+    ``next_command`` tells the offset in ``commands`` that a shard reads next (-1: not known). It
+    is committed every few seconds, for the tools that show lag; nobody ever begins there.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaSettings,
+        settings: Settings,
+        instance_id: str,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        assign: Callable[[int], None],
+        revoke: Callable[[int], Coroutine[Any, Any, None]],
+        failed: Callable[[BaseException], None],
+        next_command: Callable[[int], int],
+    ) -> None:
+        self._instance_id = instance_id
+        self._group = connection.shards_group
+        self._topic = connection.topic("commands")
+        self._loop = loop
+        self._assign = assign
+        self._revoke = revoke
+        self._failed = failed
+        self._next_command = next_command
+        self._owned: frozenset[int] = frozenset()
+        self._asked: deque[tuple[int, Future[bool]]] = deque()
+        self._confirming: list[Future[bool]] | None = None
+        self._commit_due = monotonic() + _COMMIT_EVERY_S
+        self._confirm_until = 0.0
+        self._last_commit: dict[int, int] = {}
+        self._closing = False
+        self._leave = True
+        self._consumer = Consumer(self._config(connection, settings))
+        self._thread = Thread(target=self._run, name="kafka membership", daemon=True)
+
+    @property
+    def owned(self) -> frozenset[int]:
+        """The shards that are assigned to us."""
+        return self._owned
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def close(self, *, leave: bool = True) -> None:
+        """Give the shards back and stop.
+
+        ``leave=False`` keeps the membership until the session times out, for a process that comes
+        back at once under the same instance id.
+        """
+        self._leave = leave
+        self._closing = True
+        await asyncio.to_thread(self._thread.join, _REVOKE_S + 2 * _LEAVE_S)
+
+    def may_own(self, partition: int) -> bool:
+        """Return whether the group's coordinator, asked now, counts the shard as ours. Blocks.
+
+        It is asked by a commit, which it refuses from whoever is not a member of this generation.
+        No answer is a no: a shard that may be somebody else's is not claimed.
+        """
+        if partition not in self._owned:
+            return False
+        answer: Future[bool] = Future()
+        self._asked.append((partition, answer))
+        try:
+            return answer.result(_CONFIRM_S)
+        except FutureTimeout:
+            return False
+
+    # --- the membership's thread ------------------------------------------------------------------
+
+    def _run(self) -> None:
+        consumer = self._consumer
+        try:
+            consumer.subscribe(
+                [self._topic],
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_lost,
+            )
+            while not self._closing:
+                message = consumer.poll(_POLL_S)
+                if message is not None:
+                    self._note_error(message)
+                self._confirm()
+            if self._leave:
+                self._leave_group()
+        except KafkaException as error:
+            self._fail(error)
+        finally:
+            self._answer(False)
+            consumer.close()
+
+    def _leave_group(self) -> None:
+        """Leave at once: ``close`` alone lets a static member's shards wait for the time-out.
+
+        librdkafka sends no LeaveGroup for a static member that terminates, but does for one that
+        unsubscribes (``rd_kafka_cgrp_leave_maybe``).
+        """
+        self._consumer.unsubscribe()
+        deadline = monotonic() + _LEAVE_S
+        while self._owned and monotonic() < deadline:
+            self._consumer.poll(_POLL_S / 10)
+        self._consumer.poll(_POLL_S)
+
+    def _on_assign(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
+        """Take partitions without reading them: the inputs are read by the shards' own reader."""
+        quiet = [TopicPartition(self._topic, place.partition, OFFSET_END) for place in places]
+        consumer.incremental_assign(quiet)
+        consumer.pause(quiet)
+        gained = [place.partition for place in places]
+        self._owned |= frozenset(gained)
+        for partition in gained:
+            self._loop.call_soon_threadsafe(self._assign, partition)
+
+    def _on_revoke(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
+        """Give shards up before the group goes on, so that the next owner finds nobody there."""
+        self._give_up([place.partition for place in places], _REVOKE_S)
+        consumer.incremental_unassign(list(places))
+
+    def _on_lost(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
+        _log.warning(
+            "%s lost its place in group %s (it did not answer for the session time-out, or its "
+            "instance id is used twice); its shards are given up",
+            self._instance_id,
+            self._group,
+        )
+        self._give_up([place.partition for place in places], _LOST_S)
+        consumer.incremental_unassign(list(places))
+
+    def _give_up(self, partitions: Sequence[int], timeout_s: float) -> None:
+        self._owned -= frozenset(partitions)
+        given = []
+        for partition in partitions:
+            coroutine = self._revoke(partition)
+            try:
+                given.append(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+            except RuntimeError:  # the loop is closed, and with it every shard
+                coroutine.close()
+        late = wait_for(given, timeout_s).not_done
+        if late:
+            _log.warning(
+                "%d of %d shards were not given up within %.1f s; what they still write does not "
+                "count once the next owner has claimed them",
+                len(late),
+                len(partitions),
+                timeout_s,
+            )
+
+    # --- confirmation and lag ---------------------------------------------------------------------
+
+    def _confirm(self) -> None:
+        """Commit positions, where somebody asked or it is time; one commit at a time."""
+        now = monotonic()
+        if self._confirming is not None:
+            if now > self._confirm_until:
+                self._answer(False)
+            return
+        if not self._asked and now < self._commit_due:
+            return
+        self._commit_due = now + _COMMIT_EVERY_S
+        waiting, partitions = [], set(self._owned)
+        while self._asked:
+            partition, answer = self._asked.popleft()
+            if partition in partitions:
+                waiting.append(answer)
+            else:
+                answer.set_result(False)
+        offsets = self._lag_offsets(partitions, bool(waiting))
+        if not offsets:
+            return
+        self._confirming = waiting
+        self._confirm_until = now + _CONFIRM_S
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            _log.debug("committing positions in %s: %s", self._topic, error)
+            self._answer(False)
+
+    def _lag_offsets(self, partitions: set[int], all_of_them: bool) -> list[TopicPartition]:
+        offsets = []
+        for partition in partitions:
+            position = self._next_command(partition)
+            if position < 0:
+                position = self._last_commit.get(partition, 0)
+            if all_of_them or self._last_commit.get(partition) != position:
+                self._last_commit[partition] = position
+                offsets.append(TopicPartition(self._topic, partition, position))
+        return offsets
+
+    def _on_commit(self, error: KafkaError | None, places: Sequence[TopicPartition]) -> None:
+        refused = error or next((place.error for place in places if place.error), None)
+        if refused is not None:
+            _log.info("the coordinator of %s does not confirm us: %s", self._group, refused.str())
+        self._answer(refused is None)
+
+    def _answer(self, confirmed: bool) -> None:
+        waiting, self._confirming = self._confirming or [], None
+        for answer in waiting:
+            if not answer.done():
+                answer.set_result(confirmed)
+
+    # --- errors -----------------------------------------------------------------------------------
+
+    def _note_error(self, message: Message) -> None:
+        error = message.error()
+        if error is None:
+            return
+        if error.fatal():
+            raise KafkaException(error)
+        _log.warning("group %s: %s", self._group, error.str())
+
+    def _fail(self, cause: KafkaException) -> None:
+        error = cause.args[0]
+        self._give_up(sorted(self._owned), _LOST_S)
+        text = f"group {self._group} shut this process out ({error.str()})"
+        failure: ProcessorError
+        if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL):
+            failure = MemberFenced(
+                f"{text}: another process joined it as {self._instance_id!r}. Give every process "
+                "an instance id of its own (instance_id, PROCESSOR_INSTANCE_ID), stable over its "
+                "restarts"
+            )
+        else:
+            failure = ProcessorError(f"{text}; restart it")
+        failure.__cause__ = cause
+        self._loop.call_soon_threadsafe(self._failed, failure)
+
+    def _config(self, connection: KafkaSettings, settings: Settings) -> dict[str, Any]:
+        session_ms = int(settings.session_timeout_s * 1000)
+        return connection.consumer(
+            {
+                "group.instance.id": self._instance_id,
+                "group.protocol": "classic",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": session_ms,
+                "heartbeat.interval.ms": max(session_ms // 4, 100),
+                "on_commit": self._on_commit,
+            }
+        )

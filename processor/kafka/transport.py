@@ -1,0 +1,119 @@
+"""The Kafka clients that all shards and queues of one process share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+
+from confluent_kafka import Consumer, TopicPartition
+
+from processor.config import Settings
+from processor.kafka.connection import KafkaSettings
+from processor.kafka.inbox import INPUTS
+from processor.kafka.producing import Producing
+from processor.kafka.publisher import Publishing
+from processor.kafka.reading import InputReader
+
+__all__ = ("KafkaTransport",)
+
+_CALL_S = 10.0
+
+
+class KafkaTransport:
+    """Clients are made when they are first needed: a worker of queues alone needs few of them.
+
+    Two producers, because a first error stops the one of the log (see ``log_producer``), and an
+    activity queue without a topic is no reason to stop it.
+    """
+
+    def __init__(self, connection: KafkaSettings, settings: Settings) -> None:
+        self.connection = connection
+        self.settings = settings
+        self._lock = Lock()
+        self._watermarks_lock = Lock()
+        self._log: Producing | None = None
+        self._sends: Producing | None = None
+        self._reader: InputReader | None = None
+        self._publishing: Publishing | None = None
+        self._watermarks: Consumer | None = None
+        self._wakes: list[Callable[[], None]] = []
+
+    @property
+    def log(self) -> Producing:
+        """The producer of ``events``; a new one where the last one had to stop."""
+        if self._log is None or self._log.broken is not None:
+            with self._lock:
+                if self._log is None or self._log.broken is not None:
+                    old, config = self._log, self.connection.log_producer()
+                    self._log = self._wired(Producing(config, "the log", stop_at_error=True))
+                    if old is not None:
+                        old.retire()
+        return self._log
+
+    @property
+    def sends(self) -> Producing:
+        """The producer of everything else that needs no transaction."""
+        if self._sends is None or self._sends.broken is not None:
+            with self._lock:
+                if self._sends is None or self._sends.broken is not None:
+                    old, config = self._sends, self.connection.producer()
+                    self._sends = self._wired(Producing(config, "effects"))
+                    if old is not None:
+                        old.retire()
+        return self._sends
+
+    @property
+    def reader(self) -> InputReader:
+        with self._lock:
+            if self._reader is None:
+                sources = {self.connection.topic(name): name for name in INPUTS}
+                config = self.connection.consumer(
+                    {
+                        "isolation.level": "read_committed",
+                        "queued.min.messages": 20_000,
+                        "queued.max.messages.kbytes": 65_536,
+                    }
+                )
+                self._reader = InputReader(config, sources, self.settings.inbox_records_max)
+            return self._reader
+
+    @property
+    def publishing(self) -> Publishing:
+        with self._lock:
+            if self._publishing is None:
+                self._publishing = Publishing(self.connection)
+            return self._publishing
+
+    def wake_on_delivery(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once after each round of acknowledgements. From any thread."""
+        with self._lock:
+            if wake in self._wakes:
+                return
+            self._wakes.append(wake)
+            for producing in (self._log, self._sends):
+                if producing is not None:
+                    producing.wake_on_delivery(wake)
+
+    def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return the first offset that is kept and the end, as the leader says. Blocks."""
+        with self._watermarks_lock:
+            if self._watermarks is None:
+                config = self.connection.consumer({"isolation.level": "read_uncommitted"})
+                self._watermarks = Consumer(config)
+            place = TopicPartition(topic, partition)
+            return self._watermarks.get_watermark_offsets(place, timeout=_CALL_S)
+
+    def close(self) -> None:
+        """Stop everything. Blocks for a few seconds where brokers do not answer."""
+        for client in (self._publishing, self._reader, self._log, self._sends):
+            if client is not None:
+                client.close()
+        with self._watermarks_lock:
+            if self._watermarks is not None:
+                self._watermarks.close()
+                self._watermarks = None
+
+    def _wired(self, producing: Producing) -> Producing:
+        for wake in self._wakes:
+            producing.wake_on_delivery(wake)
+        return producing

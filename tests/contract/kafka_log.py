@@ -1,0 +1,53 @@
+"""The ``Log`` port of the Kafka runtime, as an adapter for the tests of the log."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import NewTopic
+
+from processor.kafka.connection import KafkaSettings
+from processor.kafka.log import KafkaLog
+from processor.kafka.producing import Producing
+from processor.kafka.topics import connect
+from processor.shard.ports import OutputRecord
+
+from .adapters import Adapter
+
+
+class KafkaLogOnly(Adapter):
+    """A namespace of its own with one partition; ``settle`` gives the broker some time."""
+
+    def __init__(self, servers: str) -> None:
+        super().__init__()
+        self._connection = KafkaSettings(servers, f"test-{uuid.uuid4().hex[:12]}")
+        admin = connect(servers)
+        for created in admin.create_topics([NewTopic(self._connection.events, 1, 1)]).values():
+            created.result()
+        self._reader = Consumer(self._connection.consumer())
+        self._producing: Producing | None = None
+
+    def connect(self) -> None:
+        if self._producing is not None:
+            self._producing.close()
+        config = self._connection.log_producer()
+        self._producing = Producing(config, "a test", stop_at_error=True)
+        self.log = KafkaLog(self._connection, 0, self._producing, self._watermarks)
+
+    def settle(self) -> None:
+        time.sleep(0.05)
+
+    def outputs(self) -> list[OutputRecord]:
+        return []
+
+    def close(self) -> None:
+        if self._producing is not None:
+            self._producing.close()
+        self._reader.close()
+
+    def _watermarks(self, topic: str, partition: int) -> tuple[int, int]:
+        place = TopicPartition(topic, partition)
+        found: tuple[int, int] = self._reader.get_watermark_offsets(place, timeout=10)
+        return found

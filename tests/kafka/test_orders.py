@@ -1,0 +1,291 @@
+"""The golden order on a real Kafka, with real processes that are killed, paused and restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import shutil
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from examples.consume_results import results
+from examples.orders import Order, order_processing
+from examples.start_with_confluent import main as start_with_confluent
+from processor import Client, PayloadTooLarge, SchemaMismatch, WorkflowNotRegistered
+from processor.kafka.topics import apply, plan
+from tests.kafka.probes import collects, passes_on, publishes, queued_double
+from tests.kafka.processes import WorkerProcess
+from tests.orders import DONE, SCENARIOS, Scenario, play
+
+GOLDEN = Path(__file__).parent.parent / "golden_orders.json"
+PARTITIONS = 4
+Talk = Callable[[Client], Awaitable[Any]]
+
+
+@pytest.fixture
+def made(kafka_servers: str, namespace: str, admin: AdminClient) -> str:
+    apply(admin, plan(admin, namespace, PARTITIONS, 1))
+    return namespace
+
+
+@pytest.fixture
+def workers(
+    kafka_servers: str, made: str, tmp_path: Path
+) -> Iterator[tuple[WorkerProcess, WorkerProcess]]:
+    both = tuple(WorkerProcess(kafka_servers, made, tmp_path, slot) for slot in (0, 1))
+    for each in both:
+        each.start()
+    yield both  # type: ignore[misc]
+    for each in both:
+        each.end()
+
+
+def ask(servers: str, namespace: str, talk: Talk, timeout_s: float = 120.0) -> Any:
+    async def main() -> Any:
+        async with asyncio.timeout(timeout_s), Client(servers, namespace=namespace) as client:
+            return await talk(client)
+
+    return asyncio.run(main())
+
+
+def quick(number: int, **how: Any) -> Order:
+    return Order(str(number), 10.0, **{"payment_retry_s": 0.05, "follow_up_s": 0.2, **how})
+
+
+async def first_answer(client: Client) -> None:
+    """Wait until every shard answers."""
+    async for _ in client.list():
+        pass
+
+
+@pytest.mark.usefixtures("workers")
+def test_the_golden_order(kafka_servers: str, made: str) -> None:
+    async def talk(client: Client) -> None:
+        await first_answer(client)
+        golden = json.loads(GOLDEN.read_text())
+
+        async def one(scenario: Scenario) -> None:
+            history = await play(client, scenario, scenario.name)
+            assert [[type, fields] for type, fields in history] == golden[scenario.name]
+
+        await asyncio.gather(*(one(scenario) for scenario in SCENARIOS))
+
+    ask(kafka_servers, made, talk)
+
+
+@pytest.mark.timeout(240)
+def test_random_kills(
+    kafka_servers: str, made: str, workers: tuple[WorkerProcess, WorkerProcess]
+) -> None:
+    """200 orders in flight, kill -9 of a random worker every few seconds: each ends once."""
+    seconds, width = 30.0, 200
+    dice = random.Random(7)
+    ended: list[str] = []
+
+    async def talk(client: Client) -> None:
+        await first_answer(client)
+        until = time.monotonic() + seconds
+
+        async def orders(lane: int) -> None:
+            number = 0
+            while time.monotonic() < until:
+                id = f"order-{lane}-{number}"
+                failures = dice.choice((0, 0, 1))
+                order = quick(number, payment_failures=failures, follow_up_s=0.5)
+                handle = await client.start(order_processing, order, id=id, timeout=60)
+                assert await handle.result(90) == DONE
+                ended.append(id)
+                number += 1
+
+        async def kills() -> None:
+            while time.monotonic() < until:
+                await asyncio.sleep(dice.uniform(2, 5))
+                victim = dice.choice(workers)
+                victim.kill()
+                await asyncio.sleep(dice.choice((0.0, 1.0)))
+                victim.start()
+
+        await asyncio.gather(kills(), *(orders(lane) for lane in range(width)))
+
+    ask(kafka_servers, made, talk, 200)
+    assert len(ended) >= width
+    seen = [result["workflow_id"] for result in results(kafka_servers, made, 10.0)]
+    assert sorted(seen) == sorted(ended), "each result is seen exactly once"
+
+
+def test_takeover_times(
+    kafka_servers: str, made: str, workers: tuple[WorkerProcess, WorkerProcess]
+) -> None:
+    async def outage(client: Client, act: Callable[[], None]) -> float:
+        """Return how long it takes until an order of every shard ends again."""
+        begun = time.monotonic()
+        act()
+        ids = [f"probe-{begun}-{number}" for number in range(16)]
+        await asyncio.gather(
+            *(client.run(order_processing, quick(1, follow_up_s=0.0), id=id) for id in ids)
+        )
+        return time.monotonic() - begun
+
+    async def talk(client: Client) -> tuple[float, float]:
+        await first_answer(client)
+        await outage(client, lambda: None)
+
+        def restart() -> None:
+            workers[0].kill()
+            workers[0].start()
+
+        restarted_s = await outage(client, restart)
+        await first_answer(client)
+        moved_s = await outage(client, workers[1].kill)
+        return restarted_s, moved_s
+
+    restarted_s, moved_s = ask(kafka_servers, made, talk)
+    print(f"takeover: {restarted_s:.2f} s restarted, {moved_s:.2f} s by another process")
+    assert restarted_s <= 4.0
+    assert moved_s <= 8.0
+
+
+def test_a_paused_owner_comes_back(
+    kafka_servers: str, made: str, workers: tuple[WorkerProcess, WorkerProcess]
+) -> None:
+    """SIGSTOP for longer than the session: nothing that it held counts when it goes on."""
+
+    async def talk(client: Client) -> None:
+        await first_answer(client)
+        slow = {"follow_up_s": 1.0}
+        handles = [
+            await client.start(order_processing, quick(n, **slow), id=f"o-{n}") for n in range(40)
+        ]
+        workers[0].signal(signal.SIGSTOP)
+        await asyncio.sleep(9.0)
+        workers[0].signal(signal.SIGCONT)
+        more = [
+            await client.start(order_processing, quick(n), id=f"later-{n}", timeout=30)
+            for n in range(40)
+        ]
+        for handle in handles + more:
+            assert await handle.result(60) == DONE
+            events = [event.type for event in await handle.history()]
+            assert events.count("WorkflowCompleted") == 1
+
+    ask(kafka_servers, made, talk)
+    expected = sorted([f"o-{n}" for n in range(40)] + [f"later-{n}" for n in range(40)])
+    assert sorted(r["workflow_id"] for r in results(kafka_servers, made)) == expected
+
+
+def test_state_directories_are_a_cache(
+    kafka_servers: str, made: str, workers: tuple[WorkerProcess, WorkerProcess]
+) -> None:
+    async def begin(client: Client) -> Any:
+        await first_answer(client)
+        for number in range(60):
+            order = quick(number, follow_up_s=3600.0 if number % 2 else 0.0)
+            await client.start(order_processing, order, id=f"o-{number}")
+        for number in range(0, 60, 2):
+            await client.handle(f"o-{number}").result(30)
+        await asyncio.sleep(0.5)
+        return await described(client)
+
+    async def described(client: Client) -> dict[str, Any]:
+        await first_answer(client)
+        return {
+            run.workflow_id: (run.run_id, run.status, run.events) async for run in client.list()
+        }
+
+    before = ask(kafka_servers, made, begin)
+    for each in workers:
+        assert each.stop() == 0
+        shutil.rmtree(each.state_dir)
+        each.start()
+    assert ask(kafka_servers, made, described) == before
+
+
+@pytest.mark.usefixtures("workers")
+def test_bad_commands_stop_nothing(kafka_servers: str, made: str) -> None:
+    commands = f"{made}.commands"
+    producer = Producer({"bootstrap.servers": kafka_servers, "partitioner": "murmur2_random"})
+    bad = {
+        "not-avro": b"\x00\x01garbage",
+        "not-json": b'{"type": "start", ',
+        "unknown-type": b'{"type": "dance"}',
+        "unknown-workflow": b'{"type": "start", "workflow": "nothing"}',
+        "bad-arguments": b'{"type": "start", "workflow": "order_processing", "arguments": [7]}',
+    }
+    for key, value in bad.items():
+        producer.produce(commands, value, key=key.encode())
+    assert producer.flush(10) == 0
+    letters = dead_letters(kafka_servers, made, len(bad))
+    assert len(letters) == len(bad)
+
+    async def talk(client: Client) -> None:
+        with pytest.raises(WorkflowNotRegistered):
+            await client.start("nothing")
+        with pytest.raises(SchemaMismatch):
+            await client.start("order_processing", 7)
+        with pytest.raises(PayloadTooLarge):
+            await client.start("order_processing", "x" * 20_000_000)
+        assert await client.run(order_processing, quick(1), id="fine") == DONE
+
+    ask(kafka_servers, made, talk)
+
+
+def dead_letters(servers: str, namespace: str, count: int) -> list[bytes]:
+    return consumed(servers, f"{namespace}.dead-letters", count)
+
+
+def consumed(servers: str, topic: str, count: int, idle_s: float = 15.0) -> list[bytes]:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": f"{topic}.test",
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+        }
+    )
+    consumer.subscribe([topic])
+    found: list[bytes] = []
+    try:
+        while (message := consumer.poll(2.0 if len(found) >= count else idle_s)) is not None:
+            assert message.error() is None
+            found.append(message.value() or b"")
+    finally:
+        consumer.close()
+    return found
+
+
+@pytest.mark.usefixtures("workers")
+def test_queues_messages_and_publish(kafka_servers: str, made: str, admin: AdminClient) -> None:
+    topic = f"{made}-published"
+    for future in admin.create_topics([NewTopic(topic, 1, 1)]).values():
+        future.result()
+
+    async def talk(client: Client) -> None:
+        doubled = await asyncio.gather(*(client.run(queued_double, n) for n in range(50)))
+        assert doubled == [2 * n for n in range(50)]
+        collecting = await client.start(collects, 20, id="collector")
+        await asyncio.gather(*(client.run(passes_on, "collector", n) for n in range(20)))
+        assert await collecting.result(30) == list(range(20))
+        assert await client.run(publishes, topic, 10, id="publisher") == 10
+
+    ask(kafka_servers, made, talk)
+    assert consumed(kafka_servers, topic, 10) == [str(n).encode() for n in range(10)]
+
+
+@pytest.mark.usefixtures("workers")
+def test_started_with_plain_confluent_kafka(kafka_servers: str, made: str) -> None:
+    start_with_confluent(kafka_servers, "order-7", made)
+
+    async def talk(client: Client) -> str:
+        while not [run async for run in client.list()]:
+            await asyncio.sleep(0.05)
+        return str(await client.handle("order-7").result(30))
+
+    assert ask(kafka_servers, made, talk) == DONE

@@ -1,0 +1,282 @@
+"""The small parts of a shard: its timers, what it has delivered, its cache of live runs."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from processor.core.effects import ClearTimer, SetTimer
+from processor.core.inputs import TimerDue
+from processor.core.replay import Instance
+from processor.core.runner import CodeError
+from processor.core.state import RunState
+from processor.shard.cache import Cache, Entry
+from processor.shard.outbox import Deliveries
+from processor.shard.ports import Checkpoint
+from processor.shard.timers import Timers
+from processor.store.keyvalue import Memory, Mutation
+from processor.store.tables import StateTables
+
+# --- timers -----------------------------------------------------------------------------------
+
+HOUR_MS = 3_600_000
+AHEAD_MS = 30_000
+
+
+class Rows:
+    """Tables with timers that a test sets and clears as the shard does: the row first."""
+
+    def __init__(self) -> None:
+        self.tables = StateTables(Memory(), "events-0")
+        self._states: dict[int, SetTimer] = {}
+        self._store = self.tables._store
+
+    def set(self, id: int, due_ms: int, *, attempt: int = 0) -> SetTimer:
+        from processor.store.tables import _effect_row
+
+        timer = SetTimer("order-1", "0-1", "timer", id, attempt, due_ms)
+        rows: dict[tuple[str, bytes], bytes | None] = {}
+        _effect_row(rows, timer)
+        self._store.write([Mutation(f, key, value) for (f, key), value in rows.items()])
+        return timer
+
+    def clear(self, timer: SetTimer) -> ClearTimer:
+        from processor.store.tables import _effect_row
+
+        cleared = ClearTimer("0-1", "timer", timer.id, timer.attempt, timer.due_ms)
+        rows: dict[tuple[str, bytes], bytes | None] = {}
+        _effect_row(rows, cleared)
+        self._store.write([Mutation(f, key, value) for (f, key), value in rows.items()])
+        return cleared
+
+
+def due(timers: Timers, now_ms: int) -> list[tuple[int, int]]:
+    found: list[TimerDue] = list(timers.due(now_ms))
+    return [(each.due_ms, each.id) for each in found]
+
+
+def test_timers_come_due_in_order_and_once() -> None:
+    rows = Rows()
+    timers = Timers(rows.tables, 0)
+    for id, due_ms in enumerate((50, 10, 30), 1):
+        timers.set(rows.set(id, due_ms))
+    assert timers.next_ms() == 10
+    assert due(timers, 9) == []
+    assert due(timers, 30) == [(10, 2), (30, 3)]
+    assert due(timers, 49) == []
+    assert due(timers, HOUR_MS) == [(50, 1)]
+    assert due(timers, HOUR_MS) == []
+
+
+def test_a_timer_of_the_past_is_due_at_once() -> None:
+    rows = Rows()
+    rows.set(1, 5)
+    timers = Timers(rows.tables, HOUR_MS)
+    assert timers.next_ms() <= HOUR_MS
+    assert due(timers, HOUR_MS) == [(5, 1)]
+
+
+def test_a_cleared_timer_never_comes() -> None:
+    rows = Rows()
+    timers = Timers(rows.tables, 0)
+    near, far = rows.set(1, 10), rows.set(2, HOUR_MS)
+    for timer in (near, far):
+        timers.set(timer)
+        timers.clear(rows.clear(timer))
+    assert due(timers, 2 * HOUR_MS) == []
+
+
+def test_a_timer_that_is_set_again_comes_at_its_new_time_only() -> None:
+    rows = Rows()
+    timers = Timers(rows.tables, 0)
+    first = rows.set(1, 10)
+    timers.set(first)
+    timers.clear(rows.clear(first))
+    timers.set(rows.set(1, 20))
+    assert due(timers, 15) == []
+    assert due(timers, 25) == [(20, 1)]
+
+
+def test_far_timers_are_rows_until_they_are_near() -> None:
+    rows = Rows()
+    timers = Timers(rows.tables, 0)
+    timers.set(rows.set(1, HOUR_MS))
+    assert timers.next_ms() == AHEAD_MS, "it wants to look ahead, not to fire"
+    assert due(timers, HOUR_MS - 1) == []
+    assert timers.next_ms() == HOUR_MS
+    assert due(timers, HOUR_MS) == [(HOUR_MS, 1)]
+
+
+def test_timers_on_the_horizon_are_neither_lost_nor_doubled() -> None:
+    rows = Rows()
+    before = [AHEAD_MS - 1, AHEAD_MS, AHEAD_MS + 1]
+    for id, due_ms in enumerate(before, 1):
+        rows.set(id, due_ms)
+    timers = Timers(rows.tables, 0)
+    for id, due_ms in enumerate(before, 11):
+        timers.set(rows.set(id, due_ms))
+    found = [each for now_ms in range(0, 3 * AHEAD_MS, 500) for each in due(timers, now_ms)]
+    assert sorted(found) == sorted((ms, id + n) for n in (0, 10) for id, ms in enumerate(before, 1))
+
+
+def test_many_timers_are_looked_at_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("processor.shard.timers._ROWS_MAX", 7)
+    rows, random = Rows(), Random(1)
+    wanted = [(random.choice((100, 100, 200, random.randint(1, 90_000))), id) for id in range(60)]
+    for due_ms, id in wanted:
+        rows.set(id, due_ms)
+    timers = Timers(rows.tables, 0)
+    assert len(timers._heap) < 60
+    found = [each for now_ms in range(0, 100_000, 50) for each in due(timers, now_ms)]
+    assert sorted(found) == sorted(wanted)
+    assert [ms for ms, _ in found] == sorted(ms for ms, _ in wanted)
+
+
+def test_a_clock_that_jumps_back_loses_nothing() -> None:
+    rows = Rows()
+    timers = Timers(rows.tables, HOUR_MS)
+    timers.set(rows.set(1, HOUR_MS + 10))
+    assert due(timers, 0) == []
+    assert due(timers, HOUR_MS + 10) == [(HOUR_MS + 10, 1)]
+
+
+# --- deliveries -------------------------------------------------------------------------------
+
+
+def test_the_floor_is_the_first_turn_with_something_outstanding() -> None:
+    deliveries = Deliveries(10)
+    assert (deliveries.floor, deliveries.outstanding) == (10, 0)
+    deliveries.released(10, 0)
+    assert deliveries.floor == 11
+    deliveries.released(11, 2)
+    deliveries.released(12, 1)
+    deliveries.released(13, 0)
+    assert (deliveries.floor, deliveries.outstanding) == (11, 2)
+    deliveries.delivered(12)
+    assert (deliveries.floor, deliveries.outstanding) == (11, 1)
+    deliveries.delivered(11)
+    assert deliveries.floor == 11
+    deliveries.delivered(11)
+    assert (deliveries.floor, deliveries.outstanding) == (14, 0)
+
+
+def test_what_an_earlier_owner_owes_keeps_the_floor_below_our_first_turn() -> None:
+    deliveries = Deliveries(10)
+    deliveries.released(4, 1)
+    deliveries.released(10, 1)
+    assert deliveries.floor == 4
+    deliveries.delivered(4)
+    assert deliveries.floor == 10
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_nothing_below_the_floor_is_outstanding_in_any_order(seed: int) -> None:
+    random, deliveries = Random(seed), Deliveries(0)
+    open: list[int] = []
+    offset = 0
+    before = 0
+    for _ in range(300):
+        if open and random.random() < 0.6:
+            deliveries.delivered(open.pop(random.randrange(len(open))))
+        else:
+            sends = random.choice((0, 0, 1, 3))
+            deliveries.released(offset, sends)
+            open += [offset] * sends
+            offset += random.randint(1, 2)
+        assert before <= deliveries.floor <= min(open, default=offset)
+        assert deliveries.outstanding == len(set(open))
+        before = deliveries.floor
+
+
+# --- the cache --------------------------------------------------------------------------------
+
+
+class Live:
+    """A runner that knows whether it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def activate(self, now_ms: int, facts: Any, recorded: Any) -> list[Any]:
+        return []
+
+    def waiting(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def entry(name: str, in_flight: int = 0, bytes: int = 100) -> tuple[Entry, Live]:
+    runner = Live()
+    instance = Instance(RunState(name, f"{name}/1"), runner)
+    return Entry(name, instance, None, in_flight, bytes), runner
+
+
+def test_the_least_recently_used_runs_go_first() -> None:
+    cache = Cache(2, 10_000)
+    runners = {}
+    for name in ("a", "b", "c"):
+        made, runners[name] = entry(name)
+        cache.add(made)
+    assert cache.get("a") is not None
+    cache.evict()
+    assert len(cache) == 2
+    assert [name for name in runners if runners[name].closed] == ["b"]
+    assert cache.get("b") is None
+
+
+def test_runs_in_flight_stay_whatever_the_bounds() -> None:
+    cache = Cache(0, 0)
+    held, runner = entry("a", in_flight=1)
+    cache.add(held)
+    cache.evict()
+    assert cache.get("a") is held and not runner.closed
+    held.in_flight = 0
+    cache.evict()
+    assert cache.get("a") is None and runner.closed
+    assert (len(cache), cache.bytes) == (0, 0)
+
+
+def test_bytes_are_bounded_as_well() -> None:
+    cache = Cache(100, 250)
+    first, _ = entry("a")
+    second, _ = entry("b")
+    cache.add(first)
+    cache.add(second)
+    cache.evict()
+    assert (len(cache), cache.bytes) == (2, 200)
+    cache.grew(second, 100)
+    cache.evict()
+    assert (len(cache), cache.bytes) == (1, 200)
+    assert cache.get("a") is None
+
+
+def test_a_closed_run_is_dropped_once_nothing_is_in_flight() -> None:
+    cache = Cache(10, 10_000)
+    held, _ = entry("a", in_flight=1)
+    cache.add(held)
+    held.instance = None
+    cache.settled(held)
+    assert len(cache) == 1
+    held.in_flight = 0
+    cache.settled(held)
+    assert (len(cache), cache.bytes) == (0, 0)
+    cache.settled(held)
+    assert cache.bytes == 0
+
+
+def test_closing_drops_all_of_it_also_runs_without_code() -> None:
+    cache = Cache(10, 10_000)
+    broken = Entry("x", Instance(RunState("x", "x/1"), CodeError("bug", "no")))
+    held, runner = entry("a", in_flight=3)
+    cache.add(broken)
+    cache.add(held)
+    cache.close()
+    assert (len(cache), cache.bytes, runner.closed) == (0, 0, True)
+
+
+def test_a_checkpoint_begins_at_nothing() -> None:
+    assert Checkpoint().next_offset == 0 and Checkpoint().epoch == -1

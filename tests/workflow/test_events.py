@@ -1,0 +1,244 @@
+"""External events: kept, typed, in order, and never lost to a waiter that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from processor import activity, workflow
+from processor.core import commands, events
+from tests.workflow.driver import PAYLOADS, World
+
+
+@dataclass
+class Review:
+    approved: bool
+    by: str = "nobody"
+
+
+@activity.define
+async def step() -> None: ...
+
+
+def test_events_are_kept_in_the_order_of_arrival() -> None:
+    @workflow.define
+    async def late() -> list[int]:
+        await step()
+        return [await workflow.wait_for_event("n", int) for _ in range(3)]
+
+    world = World(late)
+    world.start()
+    for n in range(3):
+        assert world.event("n", n) == []
+    assert world.result(world.complete(1)) == [0, 1, 2]
+    world.replay()
+
+
+def test_each_name_has_its_own_queue() -> None:
+    @workflow.define
+    async def two() -> list[Any]:
+        return [await workflow.wait_for_event("b"), await workflow.wait_for_event("a")]
+
+    world = World(two)
+    world.start()
+    world.event("a", 1)
+    assert world.result(world.event("b", 2)) == [2, 1]
+
+
+def test_an_event_that_does_not_fit_is_rejected_and_the_wait_goes_on() -> None:
+    @workflow.define
+    async def typed() -> str:
+        await step()
+        review = await workflow.wait_for_event("review", Review, timeout=60)
+        return review.by
+
+    world = World(typed)
+    world.start()
+    world.event("review", "yes")
+    rejected, started = world.complete(1)
+    assert isinstance(rejected, commands.RejectEvent)
+    assert rejected.name == "review"
+    assert rejected.payload == b'"yes"'
+    assert "Expected `object`, got `str`" in rejected.reason
+    assert "test_events.py:" in rejected.line
+    assert isinstance(started, commands.StartTimer)
+    (again,) = world.event("review", {"approved": "perhaps"})
+    assert isinstance(again, commands.RejectEvent)
+    *_, end = world.event("review", {"approved": True, "by": "Ann"})
+    assert end == commands.CompleteWorkflow(b'"Ann"')
+    world.replay()
+
+
+def test_a_wait_times_out_and_the_event_waits_for_the_next_one() -> None:
+    @workflow.define
+    async def patient() -> list[Any]:
+        try:
+            await workflow.wait_for_event("go", bool, timeout=5)
+        except TimeoutError as error:
+            first = str(error)
+        return [first, await workflow.wait_for_event("go", bool)]
+
+    world = World(patient)
+    (timer,) = world.start()
+    assert timer == commands.StartTimer(1, world.now_ms + 5_000, timer.line)
+    assert world.fire(1) == []
+    assert world.result(world.event("go", True)) == ["no event 'go' within 5 s", True]
+    world.replay()
+
+
+def test_an_event_cancels_the_time_out() -> None:
+    @workflow.define
+    async def quick() -> Any:
+        found = await workflow.wait_for_event("go", timeout=5)
+        await step()
+        return found
+
+    world = World(quick)
+    world.start()
+    cancelled, scheduled = world.event("go", 1)
+    assert isinstance(cancelled, commands.CancelTimer)
+    assert isinstance(scheduled, commands.ScheduleActivity)
+    world.replay()
+
+
+def test_an_event_that_is_there_starts_no_timer() -> None:
+    @workflow.define
+    async def quick() -> Any:
+        await step()
+        return await workflow.wait_for_event("go", timeout=5)
+
+    world = World(quick)
+    world.start()
+    world.event("go", 1)
+    assert world.complete(1) == [commands.CompleteWorkflow(b"1")]
+
+
+def test_a_waiter_that_is_cancelled_before_it_runs_gives_its_event_back() -> None:
+    """The event wakes the waiter, but another task that runs earlier cancels it."""
+
+    @workflow.define
+    async def racing() -> list[Any]:
+        waiter: asyncio.Task[int]
+
+        async def canceller() -> None:
+            await workflow.wait_for_event("go")
+            waiter.cancel()
+
+        other = asyncio.create_task(canceller())
+        await asyncio.sleep(0)
+        waiter = asyncio.create_task(workflow.wait_for_event("n", int))
+        await asyncio.wait([other, waiter])
+        return [waiter.cancelled(), *[await workflow.wait_for_event("n", int) for _ in range(2)]]
+
+    world = World(racing)
+    world.start()
+    # Both arrive in one turn and before the loop runs, as after a run was parked.
+    world.runner._run.event_received(events.EventReceived("go", b"1"))
+    world.event("n", 7)
+    assert world.result(world.event("n", 8)) == [True, 7, 8]
+
+
+def test_waiters_are_served_in_order_and_a_cancelled_one_is_passed_over() -> None:
+    @workflow.define
+    async def three() -> list[Any]:
+        tasks = [asyncio.create_task(workflow.wait_for_event("n", int)) for _ in range(3)]
+        await asyncio.sleep(1)
+        tasks[0].cancel()
+        return [await tasks[1], await tasks[2]]
+
+    world = World(three)
+    world.start()
+    world.fire(1)
+    world.event("n", 1)
+    assert world.result(world.event("n", 2)) == [1, 2]
+
+
+def test_polling_leaves_no_waiters_behind() -> None:
+    @workflow.define
+    async def polls() -> None:
+        while True:
+            try:
+                await workflow.wait_for_event("go", timeout=1)
+            except TimeoutError:
+                continue
+
+    world = World(polls)
+    world.start()
+    for id in range(1, 50):
+        world.fire(id)
+    assert sum(map(len, world.runner._run._inbox._waiters.values())) == 1
+
+
+def test_conditions_are_asked_again_until_nothing_changes() -> None:
+    @workflow.define
+    async def chain() -> list[int]:
+        seen: list[int] = []
+
+        async def after(n: int) -> None:
+            await workflow.wait_until(lambda: len(seen) >= n)
+            seen.append(n)
+
+        tasks = [asyncio.create_task(after(n)) for n in (3, 2, 1)]
+        seen.append(await workflow.wait_for_event("go", int))
+        await asyncio.gather(*tasks)
+        return seen
+
+    world = World(chain)
+    assert world.start() == []
+    assert world.result(world.event("go", 0)) == [0, 1, 2, 3]
+
+
+def test_a_condition_times_out_and_may_raise() -> None:
+    @workflow.define
+    async def conditions() -> list[str]:
+        found = []
+        wrong = False
+        try:
+            await workflow.wait_until(lambda: False, timeout=2)
+        except TimeoutError as error:
+            found.append(str(error))
+
+        def broken() -> bool:
+            if wrong:
+                raise KeyError("gone")
+            return False
+
+        task = asyncio.create_task(workflow.wait_until(broken))
+        await asyncio.sleep(0)
+        wrong = True
+        try:
+            await task
+        except KeyError as error:
+            found.append(str(error))
+        return found
+
+    world = World(conditions)
+    assert world.run() == ["the condition did not hold within 2 s", "'gone'"]
+    world.replay()
+
+
+def test_a_predicate_may_not_ask_for_anything() -> None:
+    @workflow.define
+    async def asks() -> str:
+        try:
+            await workflow.wait_until(lambda: workflow.set_status(1))
+        except RuntimeError as error:
+            return str(error)
+        return ""
+
+    assert "may only read and compute" in World(asks).run()
+
+
+def test_a_payload_decodes_by_its_type() -> None:
+    @workflow.define
+    async def typed() -> list[str]:
+        review = await workflow.wait_for_event("review", Review)
+        names = await workflow.wait_for_event("names", list[str] | None)
+        return [type(review).__name__, *names]
+
+    world = World(typed)
+    world.start()
+    world.event("review", Review(True))
+    assert world.result(world.event("names", ["x"])) == ["Review", "x"]
+    assert PAYLOADS.encode(Review(True)) == b'{"approved":true,"by":"nobody"}'

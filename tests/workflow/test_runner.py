@@ -1,0 +1,690 @@
+"""The runner: how a run ends, is cancelled, parked, dropped, and what one turn may ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import sys
+import warnings
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from processor import ActivityFailed, ApplicationError, PayloadTooLarge, activity, workflow
+from processor.config import Settings
+from processor.core import commands, events
+from processor.core.failure import Failure
+from processor.core.runner import CodeError
+from processor.errors import SchemaMismatch, WorkflowNotRegistered
+from processor.registry import Registry
+from processor.workflow._runner import WorkflowRunners
+from tests.workflow.driver import PAYLOADS, START_MS, World
+
+
+@activity.define
+async def step(value: Any = None) -> int: ...
+
+
+@activity.define(queue="far", start_to_close=5)
+async def far(name: str) -> str: ...
+
+
+# --- what commands say ------------------------------------------------------------------------
+
+
+def test_an_activity_call_becomes_a_command_with_its_line() -> None:
+    @workflow.define
+    async def calls() -> None:
+        await far(name="x")
+
+    (command,) = World(calls).start()
+    assert isinstance(command, commands.ScheduleActivity)
+    assert (command.id, command.name, command.arguments) == (1, "far", b'["x"]')
+    assert (command.options.queue, command.options.start_to_close_ms) == ("far", 5_000)
+    assert command.line == f"{__file__}:{calls.function.__code__.co_firstlineno + 2}"
+
+
+def test_activities_are_called_by_name_and_by_object() -> None:
+    @workflow.define
+    async def calls() -> list[Any]:
+        first = workflow.call_activity("elsewhere", 1, result_type=int, queue="java")
+        second = workflow.call_activity(far, "x", start_to_close=timedelta(seconds=9))
+        return await asyncio.gather(first, second)
+
+    world = World(calls)
+    one, two = world.start()
+    assert isinstance(one, commands.ScheduleActivity)
+    assert isinstance(two, commands.ScheduleActivity)
+    assert (one.name, one.arguments, one.options.queue) == ("elsewhere", b"[1]", "java")
+    assert (two.options.queue, two.options.start_to_close_ms) == ("far", 9_000)
+    world.complete(1, 5)
+    assert world.result(world.complete(2, "done")) == [5, "done"]
+
+
+def test_sync_verbs_become_commands() -> None:
+    @workflow.define
+    async def verbs() -> None:
+        workflow.publish("records", "key", b"raw")
+        workflow.publish("records", None, {"a": 1})
+        workflow.signal("other", "hello", [1])
+        workflow.cancel("other", "enough")
+        workflow.set_status("half way")
+
+    asked = World(verbs).start()
+    line = asked[0].line
+    assert line.endswith(f"test_runner.py:{verbs.function.__code__.co_firstlineno + 2}")
+    for command in asked:
+        command.line = ""
+    assert asked == [
+        commands.PublishRecord("records", b"key", b"raw"),
+        commands.PublishRecord("records", None, b'{"a":1}'),
+        commands.SendMessage("event", "other", "hello", b"[1]"),
+        commands.SendMessage("cancel", "other", "enough", b"null"),
+        commands.SetStatus(b'"half way"'),
+        commands.CompleteWorkflow(b"null"),
+    ]
+
+
+def test_time_identity_and_randomness() -> None:
+    @workflow.define
+    async def looks() -> list[str]:
+        info, begun = workflow.info(), workflow.now()
+        await asyncio.sleep(1.5)
+        assert workflow.in_workflow()
+        assert asyncio.get_running_loop().time() == workflow.now().timestamp()
+        assert workflow.info() == info
+        return [info.workflow_id, info.run_id, info.workflow, str(begun == info.started)] + [
+            str(workflow.now()),
+            str(workflow.uuid4()),
+            str(workflow.random().randint(1, 10**9)),
+        ]
+
+    world = World(looks)
+    found = world.run()
+    assert found[:4] == ["order-1", "run-1", "looks", "True"]
+    assert found[4] == str(datetime.fromtimestamp(START_MS / 1000, UTC) + timedelta(seconds=1.5))
+    random = Random("run-1")
+    assert found[5] == str(UUID(int=random.getrandbits(128), version=4))
+    assert found[6] == str(random.randint(1, 10**9))
+    world.replay()
+
+
+def test_time_never_goes_back() -> None:
+    @workflow.define
+    async def looks() -> str:
+        begun = workflow.now()
+        await workflow.wait_for_event("go")
+        return str(workflow.now() - begun)
+
+    world = World(looks)
+    world.start()
+    assert world.result(world.event("go", 1, after_ms=-5_000)) == "0:00:00"
+
+
+# --- timers and cancellation --------------------------------------------------------------------
+
+
+def test_a_timer_that_is_cancelled_within_its_turn_was_never_started() -> None:
+    @workflow.define
+    async def hasty() -> None:
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0)
+        await step()
+
+    (only,) = World(hasty).start()
+    assert isinstance(only, commands.ScheduleActivity)
+
+
+def test_an_activity_that_is_cancelled_within_its_turn_was_never_scheduled() -> None:
+    @workflow.define
+    async def hasty() -> None:
+        task = asyncio.create_task(step())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await far("x")
+
+    (only,) = World(hasty).start()
+    assert isinstance(only, commands.ScheduleActivity)
+    assert (only.id, only.name) == (2, "far")
+
+
+def test_cancelling_an_activity_later_gives_a_command_and_ignores_its_result() -> None:
+    @workflow.define
+    async def gives_up() -> str:
+        try:
+            await asyncio.wait_for(step(), 5)
+        except TimeoutError:
+            await workflow.wait_for_event("go")
+            return "gave up"
+        return ""
+
+    world = World(gives_up)
+    world.start()
+    (timer,) = world.timers
+    (command,) = world.fire(timer)
+    assert isinstance(command, commands.CancelActivity)
+    assert "test_runner.py" in command.line
+    late = events.ActivityCompleted(command.id, 1, b"1")
+    assert world.runner.activate(world.now_ms, [late], None) == []
+    assert world.result(world.event("go", 1)) == "gave up"
+
+
+def test_what_has_arrived_in_the_same_turn_is_not_cancelled_any_more() -> None:
+    """After a run was parked, a turn has several facts; the log holds the timer's end already."""
+
+    @workflow.define
+    async def both() -> int:
+        async with asyncio.timeout(5):
+            return await step()
+
+    world = World(both)
+    world.start()
+    result, fired = events.ActivityCompleted(2, 1, b"9"), events.TimerFired(1)
+    assert world.feed(result, fired) == [commands.CompleteWorkflow(b"9")]
+    world.replay()
+
+
+def test_a_cancellation_ends_the_run() -> None:
+    @workflow.define
+    async def waits() -> None:
+        await step()
+
+    world = World(waits)
+    world.start()
+    given_up, end = world.cancel("closing")
+    assert isinstance(given_up, commands.CancelActivity)
+    assert end == commands.CancelWorkflow("closing")
+    world.replay()
+
+
+def test_a_cancellation_is_raised_once_with_its_reason_and_may_be_cleaned_up_after() -> None:
+    @workflow.define
+    async def cleans_up() -> str:
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError as error:
+            await step(str(error))
+            return "cleaned up"
+        return ""
+
+    world = World(cleans_up)
+    world.start()
+    cancelled, clean_up = world.cancel("closing")
+    assert isinstance(cancelled, commands.CancelTimer)
+    assert isinstance(clean_up, commands.ScheduleActivity)
+    assert clean_up.arguments == b'["closing"]'
+    assert world.cancel("again") == []
+    assert world.result(world.complete(2, 1)) == "cleaned up"
+    world.replay()
+
+
+def test_a_cancellation_without_a_request_is_a_bug() -> None:
+    @workflow.define
+    async def cancels_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(1)
+
+    with pytest.raises(CodeError, match="nobody asked for that") as caught:
+        World(cancels_itself).start()
+    assert caught.value.kind == "bug"
+    assert "await asyncio.sleep(1)" in caught.value.where
+
+
+# --- ends -----------------------------------------------------------------------------------------
+
+
+def failed(world: World) -> Failure:
+    *_, end = world.start()
+    assert isinstance(end, commands.FailWorkflow)
+    assert "test_runner.py:" in end.line
+    return end.failure
+
+
+def test_an_error_of_ours_fails_the_run_with_its_causes() -> None:
+    @workflow.define
+    async def refuses() -> None:
+        try:
+            raise KeyError("x")
+        except KeyError as error:
+            raise ApplicationError("no", type="Refused", details=[1]) from error
+
+    failure = failed(World(refuses))
+    assert (failure.kind, failure.type, failure.message) == ("application", "Refused", "no")
+    assert failure.details == b"[1]"
+    assert failure.traceback is not None
+    assert "raise ApplicationError" in failure.traceback
+    assert "/processor/" not in failure.traceback.replace(__file__, "")
+    assert failure.cause is not None
+    assert (failure.cause.kind, failure.cause.type) == ("exception", "KeyError")
+
+
+def test_declared_types_and_groups_of_failures_fail_the_run() -> None:
+    @workflow.define(failure_exception_types=(LookupError,))
+    async def declared() -> None:
+        raise KeyError("x")
+
+    @workflow.define(failure_exception_types=(LookupError,))
+    async def grouped() -> None:
+        async def refuse(error: Exception) -> None:
+            raise error
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(refuse(ApplicationError("one")))
+            group.create_task(refuse(KeyError("two")))
+
+    assert (failed(World(declared)).kind, failed(World(declared)).type) == ("exception", "KeyError")
+    failure = failed(World(grouped))
+    assert failure.type == "ExceptionGroup"
+    assert "ApplicationError: one; KeyError: 'two'" in failure.message
+    assert failure.cause is not None
+    assert failure.cause.type == "ApplicationError"
+
+
+def test_any_other_error_is_a_bug_that_names_its_line() -> None:
+    @workflow.define
+    async def divides() -> float:
+        await step()
+        return 1 / 0
+
+    world = World(divides)
+    world.start()
+    with pytest.raises(CodeError) as caught:
+        world.complete(1, 1)
+    error = caught.value
+    assert (error.kind, error.error) == ("bug", "ZeroDivisionError: division by zero")
+    line = divides.function.__code__.co_firstlineno + 3
+    assert error.where == f"{__file__}:{line}: return 1 / 0"
+    assert "return 1 / 0" in error.traceback
+    assert "workflow/_run" not in error.traceback
+    with pytest.raises(RuntimeError, match="is over"):
+        world.runner.activate(world.now_ms, [], None)
+
+
+def test_leaving_the_process_is_a_bug_too() -> None:
+    @workflow.define
+    async def leaves() -> None:
+        sys.exit(3)
+
+    with pytest.raises(CodeError, match="SystemExit: 3"):
+        World(leaves).start()
+
+
+def test_after_the_end_nothing_is_asked_for() -> None:
+    @workflow.define
+    async def ends() -> str:
+        async def more() -> None:
+            await asyncio.sleep(0)
+            await step()
+
+        tasks = [asyncio.create_task(more()) for _ in range(3)]
+        await asyncio.sleep(0)
+        return f"{len(tasks)}"
+
+    world = World(ends)
+    assert world.start() == [commands.CompleteWorkflow(b'"3"')]
+    assert world.runner.waiting() == []
+
+
+def test_unknown_workflows_and_wrong_arguments_are_refused_at_the_start() -> None:
+    @workflow.define
+    async def typed(number: int, text: str = "") -> None: ...
+
+    runners = WorkflowRunners(Registry([typed], [], PAYLOADS))
+    with pytest.raises(WorkflowNotRegistered, match=r"'other' is not registered.*it has: typed"):
+        runners.start("w", "r", events.WorkflowStarted("other", b"[]"))
+    for arguments, message in (
+        (b"[]", "takes 1 to 2 arguments; the payload has 0"),
+        (b'["x"]', "Expected `int`, got `str`"),
+        (b"{}", "have to be a list"),
+    ):
+        with pytest.raises(SchemaMismatch, match=message):
+            runners.start("w", "r", events.WorkflowStarted("typed", arguments))
+
+
+# --- activity failures ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (
+            Failure("application", "Refused", "no", b"[1]", retryable=False),
+            ["ApplicationError", "no", "Refused", [1], False],
+        ),
+        (Failure("exception", "KeyError", "'x'"), ["ActivityFailed", "KeyError: 'x'", "KeyError"]),
+        (
+            Failure("activity_timed_out", "T", "late", b'"half"', timeout_kind="heartbeat"),
+            ["ActivityTimedOut", "late", "heartbeat", "half"],
+        ),
+        (Failure("activity_cancelled", "C", "stopped"), ["ActivityCancelled", "stopped"]),
+        (Failure("cancelled", "C", "stopped"), ["ActivityCancelled", "stopped"]),
+        (Failure("payload_too_large", "P", "big"), ["PayloadTooLarge", "big"]),
+        (Failure("schema_mismatch", "S", "odd"), ["SchemaMismatch", "odd"]),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Failure) else "",
+)
+def test_a_failed_activity_raises(failure: Failure, expected: list[Any]) -> None:
+    @workflow.define
+    async def catches() -> list[Any]:
+        try:
+            await step()
+        except Exception as error:
+            names = ("type", "kind", "details", "retryable")
+            rest = [getattr(error, name) for name in names if hasattr(error, name)]
+            if hasattr(error, "activity"):
+                assert (error.activity, error.attempts) == ("step", 1)
+            return [type(error).__name__, str(error), *rest]
+        return []
+
+    world = World(catches)
+    world.start()
+    assert world.result(world.fail(1, failure)) == expected
+
+
+def test_a_failure_travels_through_two_workflows_worth_of_layers() -> None:
+    @workflow.define
+    async def lets_through() -> None:
+        await step()
+
+    world = World(lets_through)
+    world.start()
+    cause = Failure("exception", "OSError", "disk", traceback="Traceback ...\nOSError: disk")
+    (end,) = world.fail(1, Failure("exception", "KeyError", "'x'", cause=cause))
+    assert isinstance(end, commands.FailWorkflow)
+    failure = end.failure
+    assert (failure.kind, failure.type, failure.activity) == ("activity_failed", "KeyError", "step")
+    assert failure.message == "KeyError: 'x'"
+    assert failure.cause is not None
+    assert (failure.cause.type, failure.cause.message) == ("OSError", "disk")
+
+
+def test_a_result_that_does_not_fit_raises_in_the_workflow() -> None:
+    @workflow.define
+    async def catches() -> str:
+        try:
+            await step()
+        except SchemaMismatch as error:
+            return str(error)
+        return ""
+
+    world = World(catches)
+    world.start()
+    assert "the result of activity 'step'" in world.result(world.complete(1, "text"))
+
+
+def test_an_uncaught_activity_error_keeps_its_class() -> None:
+    @workflow.define
+    async def lets_through() -> None:
+        try:
+            await step()
+        except ActivityFailed as error:
+            assert error.type == "KeyError"
+            raise
+
+    world = World(lets_through)
+    world.start()
+    (end,) = world.fail(1, Failure("exception", "KeyError", ""))
+    assert isinstance(end, commands.FailWorkflow)
+
+
+# --- sizes --------------------------------------------------------------------------------------------
+
+
+def test_a_payload_that_is_too_large_raises_at_its_call() -> None:
+    @workflow.define
+    async def large() -> int:
+        caught = 0
+        for verb in (workflow.set_status, lambda value: workflow.publish("t", None, value)):
+            try:
+                verb("x" * 100)
+            except PayloadTooLarge:
+                caught += 1
+        try:
+            await step("x" * 100)
+        except PayloadTooLarge:
+            caught += 1
+        return caught
+
+    limited = World(large, settings=Settings(payload_bytes_max=100))
+    assert limited.start() == [commands.CompleteWorkflow(b"3")]
+
+
+def test_a_result_that_is_too_large_fails_the_run() -> None:
+    @workflow.define
+    async def large() -> str:
+        return "x" * 100
+
+    failure = failed_at(World(large, settings=Settings(payload_bytes_max=100)))
+    assert failure.kind == "payload_too_large"
+    assert failure.message.startswith("the result of workflow 'large': 102 bytes")
+
+
+def test_the_errors_name_what_the_size_and_the_limit() -> None:
+    @workflow.define
+    async def large() -> None:
+        await step("x" * 100)
+
+    failure = failed_at(World(large, settings=Settings(payload_bytes_max=100)))
+    assert failure.message.startswith(
+        "the arguments of activity 'step': 104 bytes; the limit is 100 (payload_bytes_max)."
+    )
+
+
+def failed_at(world: World) -> Failure:
+    (end,) = world.start()
+    assert isinstance(end, commands.FailWorkflow)
+    return end.failure
+
+
+def test_a_turn_that_asks_for_too_much_raises_at_the_call_that_crosses() -> None:
+    @workflow.define
+    async def wide() -> str:
+        tasks = [asyncio.create_task(step("x" * 100)) for _ in range(10)]
+        done = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for each in done[1]:
+            each.cancel()
+        return str(next(each.exception() for each in done[0]))
+
+    world = World(wide, settings=Settings(turn_bytes_max=1_000))
+    end = world.start()
+    assert world.result(end).startswith(
+        "one turn cannot ask for 5 things of 1,020 bytes together (the last one is activity "
+        "'step'): the limit is 1,000 (turn_bytes_max)."
+    )
+
+
+# --- side effects and the logger --------------------------------------------------------------------
+
+
+def test_a_side_effect_happens_once() -> None:
+    calls: list[int] = []
+
+    def effect() -> tuple[int, ...]:
+        calls.append(1)
+        return (1, 2)
+
+    @workflow.define
+    async def effects() -> str:
+        await step()
+        return repr(workflow.side_effect(effect, tuple[int, ...]))
+
+    world = World(effects)
+    world.start()
+    recorded, end = world.complete(1, 1)
+    assert isinstance(recorded, commands.RecordSideEffect)
+    assert (recorded.id, recorded.value) == (2, b"[1,2]")
+    assert world.result([end]) == "(1, 2)"
+    world.replay()
+    assert calls == [1]
+
+
+def test_a_side_effect_that_the_history_does_not_have_is_a_mismatch() -> None:
+    @workflow.define
+    async def effects() -> int:
+        return workflow.side_effect(lambda: 1, int)
+
+    world = World(effects)
+    with pytest.raises(CodeError, match="no side effect at position 1") as caught:
+        world.runner.activate(START_MS, [world.started], [])
+    assert caught.value.kind == "nondeterminism"
+    assert "workflow.side_effect(lambda: 1, int)" in caught.value.where
+
+
+def test_a_side_effect_that_raises_parks_the_run_even_if_the_code_catches_it() -> None:
+    @workflow.define
+    async def effects() -> int:
+        try:
+            return workflow.side_effect(lambda: 1 // 0, int)
+        except ZeroDivisionError:
+            return 0
+
+    with pytest.raises(CodeError, match="ZeroDivisionError") as caught:
+        World(effects).start()
+    assert "A side effect must not raise" in caught.value.traceback
+
+
+def test_the_logger_is_silent_at_replay(caplog: pytest.LogCaptureFixture) -> None:
+    @workflow.define
+    async def logs() -> None:
+        workflow.logger.warning("hello %s", "you")
+        await step()
+
+    caplog.set_level(logging.INFO)
+    world = World(logs)
+    world.start()
+    (record,) = caplog.records
+    assert record.getMessage() == "hello you"
+    assert (record.workflow_id, record.run_id) == ("order-1", "run-1")  # type: ignore[attr-defined]
+    assert record.funcName == "logs"
+    world.replay()
+    assert len(caplog.records) == 1
+    workflow.logger.warning("outside")
+    assert len(caplog.records) == 2
+
+
+def test_an_error_that_nobody_receives_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    @workflow.define
+    async def loses() -> None:
+        async def fails() -> None:
+            raise KeyError("lost")
+
+        asyncio.create_task(fails())  # noqa: RUF006
+        asyncio.get_running_loop().call_soon(lambda: 1 // 0)
+        await asyncio.sleep(1)
+
+    world = World(loses)
+    world.start()
+    texts = [record.getMessage() for record in caplog.records]
+    assert len(texts) == 2
+    assert all(text.startswith("workflow order-1, run run-1: ") for text in texts)
+    assert "KeyError" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+    world.replay()
+    assert len(caplog.records) == 2
+
+
+# --- where it waits, and being dropped ----------------------------------------------------------------
+
+
+def test_waiting_names_the_line_of_each_task() -> None:
+    @workflow.define
+    async def waits() -> None:
+        async def inner() -> None:
+            await asyncio.sleep(5)
+
+        task = asyncio.create_task(inner())
+        call = asyncio.create_task(step())
+        await workflow.wait_for_event("go")
+        await task
+        await call
+
+    world = World(waits)
+    world.start()
+    first = waits.function.__code__.co_firstlineno
+    assert world.runner.waiting() == [
+        f"{__file__}:{first + 7} waits",
+        f"{__file__}:{first + 3} inner",
+        f"{__file__}:{first + 6} step",
+    ]
+
+
+def test_dropping_a_run_asks_for_nothing_and_says_nothing(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    reached: list[str] = []
+
+    @workflow.define
+    async def untidy() -> None:
+        async def child(n: int) -> None:
+            try:
+                async with asyncio.timeout(100):
+                    await step(n)
+            finally:
+                await asyncio.sleep(0)
+                workflow.publish("topic", None, "child")
+                reached.append("child")
+
+        unused = [step(1), child(9)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for n in range(3):
+                    group.create_task(child(n))
+                await workflow.wait_for_event("never")
+        except BaseException:
+            await step("clean-up")
+            reached.append("except")
+        finally:
+            workflow.set_status("gone")
+            reached.append("finally")
+        del unused
+
+    async def host() -> None:
+        loop = asyncio.get_running_loop()
+        world = World(untidy)
+        loop.call_soon(world.start)
+        await asyncio.sleep(0.01)
+        turns = list(world.turns)
+        loop.call_soon(world.runner.close)
+        await asyncio.sleep(0.01)
+        assert world.turns == turns
+        assert world.runner.waiting() == []
+        del world
+        gc.collect()
+        assert len(asyncio.all_tasks()) == 1
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(host())
+    assert reached == []
+    assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
+
+
+def test_a_run_that_was_never_started_can_be_dropped() -> None:
+    @workflow.define
+    async def nothing() -> None: ...
+
+    World(nothing).runner.close()
+
+
+def test_a_stubborn_coroutine_can_be_dropped() -> None:
+    @workflow.define
+    async def stubborn() -> None:
+        for _ in range(5):
+            try:
+                await asyncio.sleep(0)
+                await asyncio.Future()
+            except BaseException:
+                await asyncio.sleep(0)
+
+    world = World(stubborn)
+    world.start()
+    world.runner.close()
+    gc.collect()
