@@ -45,5 +45,5 @@ def results(servers: str, namespace: str = "default", idle_s: float = 5.0) -> It
 
 
 if __name__ == "__main__":
-    for result in results(*sys.argv[1:3]):
+    for result in results(*sys.argv[1:3]):  # type: ignore[arg-type]
         print(result["workflow_id"], result["status"], result["result"])

@@ -30,7 +30,7 @@ from processor.core.options import ActivityOptions
 from processor.workflow._context import plain
 from processor.workflow._frames import line_of, user_frame
 from processor.workflow._loop import WorkflowLoop
-from processor.workflow._options import Options, options_with
+from processor.workflow._options import Options, TypeForm, options_with
 from processor.workflow._signature import Signature, names_at
 
 __all__ = (
@@ -50,6 +50,7 @@ __all__ = (
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
@@ -98,7 +99,7 @@ class Activity(Generic[P, R]):
             definition = self.definition
             signature = definition.signature
             frame = user_frame(1)
-            coroutine: Coroutine[Any, Any, R] = loop.runtime.call_activity(
+            coroutine = loop.runtime.call_activity(
                 definition.name,
                 args
                 if not kwargs and signature.required <= len(args) <= signature.limit
@@ -108,7 +109,7 @@ class Activity(Generic[P, R]):
                 "" if frame is None else line_of(frame),
             )
             coroutine.__qualname__ = definition.name
-            return coroutine
+            return cast("Coroutine[Any, Any, R]", coroutine)
         if not self.definition.is_async and plain.get():
             return self._awaitable(*args, **kwargs)
         return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
@@ -156,16 +157,23 @@ class Activity(Generic[P, R]):
         return f"<activity {self.name!r} at {self.definition.place}>"
 
 
+class _Async(Protocol[P, R_co]):
+    """An async function. As a protocol and not ``Callable[P, Awaitable[R]]``: with that one mypy
+    finds both overloads to fit where an annotation holds Any, and gives up every type."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
+
+
 class _Define(Protocol):
     @overload
-    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Activity[P, R]: ...
+    def __call__(self, function: _Async[P, R], /) -> Activity[P, R]: ...
 
     @overload
     def __call__(self, function: Callable[P, R], /) -> Activity[P, R]: ...
 
 
 @overload
-def define(function: Callable[P, Awaitable[R]], /) -> Activity[P, R]: ...
+def define(function: _Async[P, R], /) -> Activity[P, R]: ...
 
 
 @overload
@@ -276,7 +284,7 @@ def heartbeat_details(type: type[T]) -> T | None: ...
 
 
 @overload
-def heartbeat_details(type: Any = Any) -> Any: ...
+def heartbeat_details(type: TypeForm = ...) -> Any: ...
 
 
 def heartbeat_details(type: Any = Any) -> Any:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from processor.config import Settings
 from processor.embedded.runtime import EmbeddedRuntime, SystemClock
 from processor.node import ShardStatus
 from processor.registry import Registry
+from processor.shard.ports import Clock
 from processor.workflow import _guard
 from processor.workflow._runner import WorkflowRunners
 
@@ -130,8 +132,11 @@ class Worker:
 
     async def __aenter__(self) -> Worker:
         _guard.install()
-        self._executor = Executor(self._registry, self._payloads, self._settings, self._identity)
-        self._runtime = self._new_runtime(self._executor)
+        clock = SystemClock()
+        # Not the static member id: a restarted process is another worker to its activities.
+        identity = f"{self._identity}/{uuid.uuid4().hex[:8]}"
+        self._executor = Executor(self._registry, self._payloads, self._settings, identity, clock)
+        self._runtime = self._new_runtime(self._executor, clock)
         try:
             await self._runtime.start()
         except BaseException:
@@ -157,11 +162,11 @@ class Worker:
             await executor.drain(0)
             await runtime.close()
 
-    def _new_runtime(self, executor: Executor) -> WorkerRuntime:
+    def _new_runtime(self, executor: Executor, clock: Clock) -> WorkerRuntime:
         runners = WorkflowRunners(self._registry, self._settings)
         path = embedded_path(self._server)
         if path is not None:
-            return EmbeddedRuntime(path, runners, executor, self._settings, SystemClock())
+            return EmbeddedRuntime(path, runners, executor, self._settings, clock)
         from processor.kafka.runtime import KafkaRuntime, KafkaWorkerOptions
 
         options = KafkaWorkerOptions(
@@ -175,7 +180,7 @@ class Worker:
             instance_id=self._identity,
             kafka=self._kafka,
         )
-        return KafkaRuntime(options, runners, executor, self._settings, SystemClock())
+        return KafkaRuntime(options, runners, executor, self._settings, clock)
 
 
 def worker_identity(slot: int = 0) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
-from time import monotonic, time_ns
 from typing import Any
 
 from processor.activity import ActivityInfo
@@ -28,21 +27,22 @@ class Attempt:
         throttle_s: float,
         send_heartbeat: Callable[[bytes | None], None],
         loop: asyncio.AbstractEventLoop,
+        begun_ms: int,
     ) -> None:
         self.task = task
         self.cancelled = False
         self.running: asyncio.Task[None] | None = None
-        self.beat_at = monotonic()
+        self._beat_at = loop.time()
         self._payloads = payloads
         self._send = send_heartbeat
         self._loop = loop
-        self._sent_at = 0.0
+        self._sent_at = float("-inf")
         self._throttle_s = throttle_s
         if task.heartbeat_ms is not None:
             self._throttle_s = min(throttle_s, task.heartbeat_ms / 1000 * _SHARE_OF_TIMEOUT)
         self._unsent: tuple[bytes | None] | None = None
         self.details = task.heartbeat_details
-        self._begun_ms = time_ns() // 1_000_000
+        self._begun_ms = begun_ms
 
     @property
     def info(self) -> ActivityInfo:
@@ -63,9 +63,13 @@ class Attempt:
 
     def heartbeat(self, details: Any) -> None:
         payload = None if details is None else self._payloads.encode(details)
-        self.beat_at = monotonic()
+        self._beat_at = self._loop.time()
         self.details = payload
         self._loop.call_soon_threadsafe(self._beat, payload)
+
+    def silent_s(self) -> float:
+        """Return for how long no heartbeat came."""
+        return self._loop.time() - self._beat_at
 
     def is_cancelled(self) -> bool:
         return self.cancelled
@@ -75,9 +79,9 @@ class Attempt:
 
     def _beat(self, payload: bytes | None) -> None:
         """Send now, or once for all that come within the throttle time."""
-        wait_s = self._sent_at + self._throttle_s - monotonic()
+        wait_s = self._sent_at + self._throttle_s - self._loop.time()
         if wait_s <= 0:
-            self._sent_at = monotonic()
+            self._sent_at = self._loop.time()
             self._send(payload)
         elif self._unsent is None:
             self._unsent = (payload,)
@@ -88,7 +92,7 @@ class Attempt:
     def _flush(self) -> None:
         if self._unsent is not None and self.running is not None and not self.running.done():
             (payload,), self._unsent = self._unsent, None
-            self._sent_at = monotonic()
+            self._sent_at = self._loop.time()
             self._send(payload)
 
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
 from typing import Any
 
 from processor.activities.attempt import Attempt
@@ -25,6 +23,7 @@ from processor.core.options import ActivityOptions
 from processor.core.payloads import Payloads
 from processor.failures import failure_of
 from processor.registry import Registry
+from processor.shard.ports import Clock
 
 __all__ = ("Executor", "Report")
 
@@ -37,12 +36,18 @@ class Executor:
     """Implements the shard's ``Activities`` port, and runs queued tasks. Lives on one loop."""
 
     def __init__(
-        self, registry: Registry, payloads: Payloads, settings: Settings, identity: str
+        self,
+        registry: Registry,
+        payloads: Payloads,
+        settings: Settings,
+        identity: str,
+        clock: Clock,
     ) -> None:
         self._registry = registry
         self._payloads = payloads
         self._settings = settings
         self._identity = identity
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(
             settings.activity_threads_max, thread_name_prefix="activity"
@@ -81,7 +86,13 @@ class Executor:
         self._run(task, report)
 
     def enqueue(self, task: ActivityTask, report: Report) -> None:
-        """Run a queued task as soon as a slot is free; say so when it starts."""
+        """Run a queued task as soon as a slot is free; say so when it starts.
+
+        A second copy of a task that is here already is dropped.
+        """
+        running = self._attempts.get((task.run_id, task.id))
+        if running is not None and running.task.attempt == task.attempt:
+            return
         self._backlog.append((task, report))
         self._next()
 
@@ -119,7 +130,7 @@ class Executor:
             report(_report_of(task, "heartbeat", payload=details, reply_to=reply_to))
 
         throttle_s = self._settings.heartbeat_throttle_s
-        attempt = Attempt(task, self._payloads, throttle_s, beat, self._loop)
+        attempt = Attempt(task, self._payloads, throttle_s, beat, self._loop, self._clock.now_ms())
         self._attempts[task.run_id, task.id] = attempt
         attempt.running = self._loop.create_task(self._attempt(attempt, report))
 
@@ -142,7 +153,7 @@ class Executor:
         definition = self._registry.activity_named(task.name)
         if definition is None:
             return _report_of(task, "failed", failure=_unknown(task, self._identity))
-        kind, timeout_s = _time_left(task)
+        kind, timeout_s = _time_left(task, self._clock.now_ms())
         timed_out = asyncio.timeout(timeout_s)
         try:
             async with timed_out:
@@ -158,7 +169,7 @@ class Executor:
         except asyncio.CancelledError:
             if attempt.cancelled or self._stopping:
                 raise
-            if task.heartbeat_ms is not None and _silent_s(attempt) * 1000 >= task.heartbeat_ms:
+            if task.heartbeat_ms is not None and attempt.silent_s() * 1000 >= task.heartbeat_ms:
                 failure = _timed_out(task, "heartbeat", attempt.details)
                 return _report_of(task, "failed", failure=failure)
             raise
@@ -191,7 +202,7 @@ class Executor:
             return None
 
         async def watch() -> None:
-            while (left_s := heartbeat_ms / 1000 - _silent_s(attempt)) > 0:
+            while (left_s := heartbeat_ms / 1000 - attempt.silent_s()) > 0:
                 await asyncio.sleep(left_s)
             if attempt.running is not None:
                 attempt.running.cancel("no heartbeat")
@@ -199,17 +210,13 @@ class Executor:
         return self._loop.create_task(watch())
 
 
-def _silent_s(attempt: Attempt) -> float:
-    return monotonic() - attempt.beat_at
-
-
-def _time_left(task: ActivityTask) -> tuple[str, float | None]:
+def _time_left(task: ActivityTask, now_ms: int) -> tuple[str, float | None]:
     """Return which time-out ends this attempt first, and in how many seconds."""
     limits: list[tuple[float, str]] = []
     if task.start_to_close_ms is not None:
         limits.append((task.start_to_close_ms / 1000, "start_to_close"))
     if task.deadline_ms is not None:
-        limits.append((task.deadline_ms / 1000 - time.time(), "schedule_to_close"))
+        limits.append(((task.deadline_ms - now_ms) / 1000, "schedule_to_close"))
     if not limits:
         return "", None
     left_s, kind = min(limits)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import sys
 import traceback
@@ -14,11 +13,11 @@ from typing import Any
 
 import typer
 
+from processor.activity import Activity
 from processor.data import data_dir
+from processor.workflow import Workflow
 
-__all__ = ("Code", "load_code", "load_example")
-
-_log = logging.getLogger("processor.cli")
+__all__ = ("Code", "code_in", "load_code", "load_example")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +35,31 @@ class Code:
 
 def load_code(names: Sequence[str]) -> Code:
     """Import modules, also from the working directory, and collect what they define."""
-    from processor.activity import Activity
-    from processor.workflow import Workflow
-
-    sys.path.insert(0, os.getcwd())
-    sys.path.append(str(data_dir("examples").parent))
-    found = [value for name in names for value in vars(_imported(name)).values()]
-    workflows = tuple({id(v): v for v in found if isinstance(v, Workflow)}.values())
-    activities = tuple({id(v): v for v in found if isinstance(v, Activity)}.values())
-    if not workflows and not activities:
+    for place, entry in ((0, os.getcwd()), (len(sys.path) + 1, str(data_dir("examples").parent))):
+        if entry not in sys.path:
+            sys.path.insert(place, entry)
+    code = code_in([_imported(name) for name in names])
+    if not code.workflows and not code.activities:
         raise typer.BadParameter(
             f"{', '.join(names)}: no workflow and no activity in there. Define some with"
             " @workflow.define and @activity.define, or name the module that has them"
         )
-    return Code(workflows, activities)
+    return code
+
+
+def code_in(modules: Sequence[ModuleType]) -> Code:
+    """Return the workflows and activities that have a name in these modules."""
+    found = [value for module in modules for value in vars(module).values()]
+    workflows = {id(value): value for value in found if isinstance(value, Workflow)}
+    activities = {id(value): value for value in found if isinstance(value, Activity)}
+    return Code(tuple(workflows.values()), tuple(activities.values()))
 
 
 def load_example(name: str) -> ModuleType:
     """Import one of the examples that come with the library."""
-    sys.path.insert(0, str(data_dir("examples").parent))
+    home = str(data_dir("examples").parent)
+    if home not in sys.path:
+        sys.path.insert(0, home)
     return importlib.import_module(f"examples.{name}")
 
 

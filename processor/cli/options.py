@@ -75,9 +75,7 @@ EmbeddedModules = Annotated[
 ]
 Modules = Annotated[
     list[str],
-    typer.Argument(
-        metavar="MODULE...", help="Python modules that define workflows and activities."
-    ),
+    typer.Argument(metavar="MODULE", help="Python modules that define workflows and activities."),
 ]
 WorkflowId = Annotated[str, typer.Argument(metavar="ID", help="The workflow id.")]
 RunId = Annotated[

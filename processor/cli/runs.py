@@ -39,7 +39,7 @@ PANEL = "Runs"
 WorkflowName = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's name.")]
 Arguments = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[JSON]...", help="""Its arguments as JSON: '{"id": "A-1"}' 3 true"""),
+    typer.Argument(metavar="JSON", help="""Its arguments as JSON: '{"id": "A-1"}' 3 true"""),
 ]
 NewId = Annotated[str | None, typer.Option("--id", help="The workflow id; else a new one.")]
 Reuse = Annotated[ReusePolicy, typer.Option(help="What a closed run of that id means.")]
@@ -139,7 +139,7 @@ def result(
 def event(
     id: WorkflowId,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The event's name.")],
-    payload: Annotated[str, typer.Argument(metavar="[JSON]", help="What comes with it.")] = "null",
+    payload: Annotated[str, typer.Argument(metavar="JSON", help="What comes with it.")] = "null",
     run_id: RunId = None,
     server: Server = SERVER_DEFAULT,
     namespace: Namespace = "default",

@@ -16,7 +16,7 @@ from processor.cli.output import STATUS_STYLES, on_terminal, say, write_json
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
-    from processor.kafka.topics import Change
+    from processor.kafka.topics import Change, Finding
 
 __all__ = ("register",)
 
@@ -25,7 +25,9 @@ REPLICATION_MAX = 3
 
 Partitions = Annotated[
     int | None,
-    typer.Option(min=1, help="Shards of the namespace; fixed once it is made. Else as it is, or 8."),
+    typer.Option(
+        min=1, help="Shards of the namespace; fixed once it is made. Else as it is, or 8."
+    ),
 ]
 Replication = Annotated[
     int | None,
@@ -89,11 +91,7 @@ def check(
 
     with waiting(f"asking {server}", as_json):
         findings = topics.check(topics.connect(server), namespace, queue or topics.DEFAULT_QUEUES)
-    for finding in findings:
-        if as_json:
-            write_json(asdict(finding))
-        else:
-            say(str(finding), STATUS_STYLES[finding.severity])
+    show_findings(findings, as_json)
     if not as_json and not findings:
         say(f"the topics of {namespace} are as they should be", "green")
     if any(finding.severity == "error" for finding in findings):
@@ -134,6 +132,19 @@ def show_changes(changes: Sequence[Change], as_json: bool) -> None:
             say(str(change))
     if not changes and not as_json:
         say("nothing to change", "green")
+
+
+def show_findings(findings: Sequence[Finding], as_json: bool) -> None:
+    """Print each finding; for people, topics with the same problem share one."""
+    if as_json:
+        for finding in findings:
+            write_json(asdict(finding))
+        return
+    shared: dict[tuple[str, str, str], list[str]] = {}
+    for each in findings:
+        shared.setdefault((each.severity, each.problem, each.remedy), []).append(each.topic)
+    for (severity, problem, remedy), names in shared.items():
+        say(f"{severity}: {', '.join(names)}: {problem}. {remedy}", STATUS_STYLES[severity])
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -158,7 +158,7 @@ def essentials(event: HistoryEvent, width: int = CELL_MAX) -> str:
 def labelled(name: str, value: Any) -> str:
     """Return a field with its name where the value alone would not explain itself."""
     if name.endswith("_ms"):
-        time = datetime.fromtimestamp(value / 1000, timezone.utc)
+        time = datetime.fromtimestamp(value / 1000, UTC)
         return f"{name.removesuffix('_ms').removesuffix('_at')} {shown_time(time)}"
     return str(value) if name in ("workflow", "name") else f"{name}={value}"
 

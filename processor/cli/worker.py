@@ -36,7 +36,9 @@ Shards = Annotated[bool, typer.Option(help="Own shards; without, serve only acti
 MaxActivities = Annotated[
     int, typer.Option(min=1, help="Activities that run at once, per process.")
 ]
-CreateTopics = Annotated[bool, typer.Option("--create-topics", help="Make topics that are missing.")]
+CreateTopics = Annotated[
+    bool, typer.Option("--create-topics", help="Make topics that are missing.")
+]
 Partitions = Annotated[
     int, typer.Option(min=1, help="Shards of the namespace, where topics are made.")
 ]
@@ -82,7 +84,7 @@ def worker(
     log_to(as_json)
     identity = instance_id or worker_identity()
     if processes > 1:
-        raise typer.Exit(supervise(server, processes, identity, state_dir, shutdown))
+        raise typer.Exit(supervise(server, processes, instance_id, shutdown))
     if server.startswith("embedded:") and not shards:
         raise typer.BadParameter("embedded:PATH is one shard: --no-shards leaves it nothing to do")
     if supervised:
@@ -136,19 +138,18 @@ async def serve(running: Worker, shutdown_s: float) -> None:
     _log.info("stopped")
 
 
-def supervise(
-    server: str, processes: int, identity: str, state_dir: Path, shutdown_s: float
-) -> int:
+def supervise(server: str, processes: int, instance_id: str | None, shutdown_s: float) -> int:
     """Run ``processes`` children with the arguments of this process, each in a slot of its own."""
     from processor.cli.supervisor import Supervisor
+    from processor.worker import worker_identity
 
     if server.startswith("embedded:"):
         raise typer.BadParameter("embedded:PATH belongs to one process: leave --processes out")
 
     def command(slot: int) -> list[str]:
-        own = [f"--instance-id={identity}-{slot}", f"--state-dir={state_dir / f'slot-{slot}'}"]
-        given = sys.argv[1:]
-        return [sys.executable, "-m", "processor", *given, "--processes=1", "--supervised", *own]
+        identity = f"{instance_id}-{slot}" if instance_id else worker_identity(slot)
+        own = ["--processes=1", f"--instance-id={identity}", "--supervised"]
+        return [sys.executable, "-m", "processor", *sys.argv[1:], *own]
 
     async def run() -> int:
         return await Supervisor(command, processes, shutdown_s=shutdown_s).run()

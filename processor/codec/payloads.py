@@ -25,8 +25,7 @@ class JsonPayloads:
     """The default implementation of ``Payloads``. It has no state but a cache of decoders."""
 
     def __init__(self) -> None:
-        # Sets have another order in each process, and replay compares payloads byte by byte.
-        self._encode = msgspec.json.Encoder(enc_hook=_to_plain, order="deterministic").encode
+        self._encode = msgspec.json.Encoder(enc_hook=_to_plain).encode
         self._decoders: dict[Any, Decode] = {}
 
     def encode(self, value: object) -> bytes:
@@ -74,7 +73,7 @@ def _decoder(annotation: Any) -> Decode:
 
 
 def _with_text_keys(value: object) -> Any:
-    return msgspec.to_builtins(value, str_keys=True, enc_hook=_to_plain, order="deterministic")
+    return msgspec.to_builtins(value, str_keys=True, enc_hook=_to_plain)
 
 
 def _to_plain(value: Any) -> Any:

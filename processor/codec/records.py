@@ -37,7 +37,7 @@ from processor.core.turn import Claim, Positions, Turn
 from processor.data import data_dir
 from processor.errors import SchemaMismatch
 
-__all__ = ("RECORDS", "Codec", "Record", "decode", "decode_as", "encode", "fingerprints")
+__all__ = ("RECORDS", "Codec", "Record", "decode", "decode_as", "encode")
 
 Record: TypeAlias = (
     ClientCommand
@@ -119,10 +119,10 @@ class Codec:
 
     def _learn_published(self) -> None:
         """Load the earlier schemas, when a record asks for one: most processes never meet any."""
-        self._knows_published = True
         for old in load_published(self._directory):
             if old.header not in self._by_header and old.name in self._current:
                 self._by_header[old.header] = _resolver(old, *self._current[old.name])
+        self._knows_published = True  # Last, so that another thread does not refuse too early.
 
     def encode(self, record: Record) -> bytes:
         """Return the bytes of a record. ``SchemaMismatch`` names the field that does not fit."""
@@ -183,6 +183,7 @@ class Codec:
             f"{type(error).__name__}: {error}; it was cut, or written by something else"
         )
 
+    @property
     def fingerprints(self) -> tuple[str, ...]:
         """The fingerprints that can be read, as hexadecimal digits in the order of the header."""
         self._learn_published()
@@ -226,4 +227,3 @@ _codec: Final = Codec(data_dir("schemas"))
 encode: Final = _codec.encode
 decode: Final = _codec.decode
 decode_as: Final = _codec.decode_as
-fingerprints: Final = _codec.fingerprints

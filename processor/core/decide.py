@@ -271,6 +271,8 @@ def _report(report: ActivityReport, instance: Instance | None, context: Context)
             assert report.failure is not None, "a failed report has a failure"
             _attempt_failed(draft, activity, report.failure)
         case "started":
+            if report.worker == activity.worker:
+                return outcome
             if activity.starts < STARTS_MAX:
                 draft.add(events.ActivityStarted(report.id, report.attempt, report.worker))
             else:

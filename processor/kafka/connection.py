@@ -36,6 +36,8 @@ _SEED: Final = 0x9747B28C
 _MULTIPLIER: Final = 0x5BD1E995
 _MASK: Final = 0xFFFFFFFF
 _client_log = logging.getLogger("processor.kafka.client")
+_client_log.addFilter(lambda line: "enable.gapless.guarantee" not in line.getMessage())
+"""Without librdkafka's warning, at each start, that the property is experimental."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ class KafkaSettings:
         """Return the configuration of a consumer that never moves anywhere by itself.
 
         Consumers with manual assignment join no group; they name the shards' group so that an
-        administrator has one group to allow.
+        administrator has one group to allow. ``fetch.wait.max.ms`` is not for latency (records end
+        the wait at once): a partition that is new or resumed joins only the next fetch request.
         """
         return {
             **self._common(),
@@ -132,6 +135,7 @@ class KafkaSettings:
             "auto.offset.reset": "error",
             "allow.auto.create.topics": False,
             "fetch.min.bytes": 1,
+            "fetch.wait.max.ms": 50,
             "fetch.message.max.bytes": LOG_RECORD_BYTES_MAX,
             "fetch.error.backoff.ms": 50,
             "fetch.queue.backoff.ms": 5,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from time import monotonic, sleep
 from typing import Final
 
-from confluent_kafka import KafkaError
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-__all__ = ("FENCED", "MISSING", "NOT_A_MEMBER", "TOO_LARGE", "TRUNCATED")
+__all__ = ("FENCED", "MISSING", "NOT_A_MEMBER", "TOO_LARGE", "TRUNCATED", "watermarks_of")
 
 MISSING: Final = frozenset(
     (
@@ -50,3 +51,28 @@ NOT_A_MEMBER: Final = frozenset(
     )
 )
 """The coordinator does not count this process in, or not yet."""
+
+
+def watermarks_of(
+    consumer: Consumer, place: TopicPartition, timeout_s: float = 10.0
+) -> tuple[int, int]:
+    """Return the first offset that is kept and the end, as the leader says. Blocks.
+
+    A leader that is just being elected (a new topic, a broker that died) is waited for.
+    """
+    deadline = monotonic() + timeout_s
+    while True:
+        try:
+            return consumer.get_watermark_offsets(place, timeout=timeout_s)
+        except KafkaException as error:
+            if not _passes(error.args[0]) or monotonic() > deadline:
+                raise
+            sleep(0.05)
+
+
+def _passes(error: KafkaError) -> bool:
+    return error.retriable() or error.code() in (
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    )

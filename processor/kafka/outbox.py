@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import replace
-from time import monotonic
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError
+from confluent_kafka import Message as KafkaMessage
 
 from processor.codec.records import encode
-from processor.core.effects import ActivityTask, DeadLetter, Reply
-from processor.core.effects import Message as Command
+from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.core.inputs import CancelRun, ClientCommand, Origin, RaiseEvent, TimerDue
-from processor.kafka.connection import COMMAND_BYTES_MAX, partition_of
-from processor.kafka.faults import MISSING, TOO_LARGE
-from processor.kafka.producing import Delivered, Outgoing
+from processor.kafka.connection import partition_of
+from processor.kafka.sending import ANY_PARTITION, Sending
 from processor.shard.ports import OutputRecord, Sendable
 
 if TYPE_CHECKING:
     from processor.kafka.publisher import ShardPublisher
     from processor.kafka.transport import KafkaTransport
 
-__all__ = ("KafkaOutbox", "encode_dead_letter")
+__all__ = ("KafkaOutbox",)
 
 _log = logging.getLogger("processor.kafka")
-
-_ANY_PARTITION = -1
-_RETRY_S = 1.0
-_SAY_EVERY_S = 30.0
 
 
 class KafkaOutbox:
@@ -45,43 +39,42 @@ class KafkaOutbox:
         self._partitions = partitions
         self._transport = transport
         self._topic = transport.connection.topic
+        self._commands = self._topic("commands")
+        self._timers = self._topic("timers")
+        self._replies = self._topic("replies")
         self._publisher = publisher
+        self._sending = Sending(transport, f"shard {partition}")
         self._delivered: deque[int] = deque()
         self._closed = False
-        self._said: dict[str, float] = {}
 
     def send(self, effect: Sendable, token: int | None, origin: Origin | None = None) -> None:
-        partition = _ANY_PARTITION
+        done: Callable[[], None] = _nothing
+        if token is not None:
+            done = partial(self._delivered.append, token)
+        send = self._sending.send
         match effect:
             case ActivityTask():
-                topic = f"activities.{effect.queue}"
-                key = f"{effect.run_id}/{effect.id}".encode()
-                value = encode(effect)
-            case Command():
-                topic = "commands"
-                key = effect.workflow_id.encode()
+                self._send_task(effect, done)
+            case Message():
+                key, value = effect.workflow_id.encode(), encode(_command(effect, origin))
                 partition = partition_of(effect.workflow_id, self._partitions)
-                value = encode(_command(effect, origin))
+                send(self._commands, partition, key, value, done)
             case TimerDue():
-                topic, partition = "timers", self._partition
-                key, value = effect.workflow_id.encode(), encode(effect)
+                key = effect.workflow_id.encode()
+                send(self._timers, self._partition, key, encode(effect), done)
             case DeadLetter():
-                topic = "dead-letters"
-                key = f"{effect.topic}/{effect.partition}/{effect.offset}".encode()
-                value = encode_dead_letter(effect)
+                self._sending.bury(effect, done)
             case _:
                 assert_never(effect)
-        self._send(self._topic(topic), partition, key, value, token)
 
     def delivered(self) -> Sequence[int]:
         tokens = self._delivered
         return [tokens.popleft() for _ in range(len(tokens))]
 
     def reply(self, reply: Reply) -> None:
-        value = encode(reply)
         to = reply.to
         self._transport.sends.produce(
-            self._topic("replies"), to.partition, to.client.encode(), value, self._replied
+            self._replies, to.partition, to.client.encode(), encode(reply), self._replied
         )
 
     def publish(self, offset: int, records: Sequence[OutputRecord]) -> None:
@@ -92,90 +85,35 @@ class KafkaOutbox:
 
     def close(self) -> None:
         self._closed = True
+        self._sending.close()
         self._publisher.close()
 
-    # --- deliveries -----------------------------------------------------------------------------
-
-    def _send(
-        self, topic: str, partition: int, key: bytes, value: bytes, token: int | None
-    ) -> None:
-        def delivered(error: KafkaError | None, _message: Message | None) -> None:
-            if error is None:
-                if token is not None:
-                    self._delivered.append(token)
-            elif not self._closed:
-                self._failed(Outgoing(topic, partition, key, value, delivered), error)
-
-        self._transport.sends.produce(topic, partition, key, value, delivered)
-
-    def _failed(self, outgoing: Outgoing, error: KafkaError) -> None:
-        """Say what is wrong, and send again; or bury what can never be sent."""
-        if error.code() in TOO_LARGE:
-            self._bury(outgoing, error)
+    def _send_task(self, task: ActivityTask, done: Callable[[], None]) -> None:
+        """Send a task to its queue's topic; its key spreads tasks over the partitions."""
+        key, value = f"{task.run_id}/{task.id}".encode(), encode(task)
+        try:
+            topic = self._topic(f"activities.{task.queue}")
+        except ValueError as error:  # no such topic can ever be: its time-outs end the activity
+            _log.error("shard %d: activity %r: %s", self._partition, task.name, error)
+            letter = DeadLetter("activities", ANY_PARTITION, -1, key, value, str(error))
+            self._sending.bury(letter, done)
             return
-        topic = outgoing.topic
-        if monotonic() - self._said.get(topic, -_SAY_EVERY_S) >= _SAY_EVERY_S:
-            self._said[topic] = monotonic()
-            _log.error(
-                "shard %d: sending to %s failed (%s). %s",
-                self._partition,
-                topic,
-                error.str(),
-                self._remedy(topic, error),
-            )
-        self._transport.sends.produce_later(outgoing, _RETRY_S)
+        self._sending.send(topic, ANY_PARTITION, key, value, done)
 
-    def _remedy(self, topic: str, error: KafkaError) -> str:
-        queue = topic.removeprefix(self._topic("activities."))
-        if error.code() not in MISSING:
-            return "It is sent again until it is delivered"
-        if queue == topic:
-            return "The topic is missing: run `processor topics apply`; it is sent again until then"
-        return (
-            f"The activity queue {queue!r} has no topic: run `processor topics apply --queue "
-            f"{queue}`, or correct the queue's name in the workflow. The tasks wait until then"
-        )
-
-    def _bury(self, outgoing: Outgoing, error: KafkaError) -> None:
-        """Dead-letter what its topic can never take; its ``delivered`` then tells of the letter."""
-        _log.error(
-            "shard %d: %s refuses a record of %d bytes (%s); it goes to dead-letters",
-            self._partition,
-            outgoing.topic,
-            len(outgoing.value or b""),
-            error.str(),
-        )
-        reason = f"{outgoing.topic} refused it as too large: {error.str()}"
-        letter = DeadLetter(
-            outgoing.topic, outgoing.partition, -1, outgoing.key, outgoing.value, reason
-        )
-        value = encode_dead_letter(letter)
-        topic = self._topic("dead-letters")
-        if topic == outgoing.topic:  # the topic is smaller than ours are made: cut it once more
-            value = encode_dead_letter(replace(letter, value=None))
-        delivered: Delivered = outgoing.delivered
-        self._transport.sends.produce(topic, _ANY_PARTITION, outgoing.key, value, delivered)
-
-    def _replied(self, error: KafkaError | None, _message: Message | None) -> None:
+    def _replied(self, error: KafkaError | None, _message: KafkaMessage | None) -> None:
         if error is not None and not self._closed:
             _log.warning("shard %d: a reply was not sent: %s", self._partition, error.str())
 
 
-def encode_dead_letter(letter: DeadLetter) -> bytes:
-    """Return a letter's bytes, its value cut to what ``dead-letters`` takes."""
-    value = letter.value
-    if value is not None and len(value) > COMMAND_BYTES_MAX:
-        letter = replace(
-            letter,
-            value=value[:COMMAND_BYTES_MAX],
-            reason=f"{letter.reason} (only {COMMAND_BYTES_MAX:,} of {len(value):,} bytes are here)",
-        )
-    return encode(letter)
+def _nothing() -> None:
+    pass
 
 
-def _command(message: Command, origin: Origin | None) -> ClientCommand:
-    if message.kind == "cancel":
-        return ClientCommand(message.workflow_id, CancelRun(message.name), origin=origin)
-    return ClientCommand(
-        message.workflow_id, RaiseEvent(message.name, message.payload), origin=origin
-    )
+def _command(message: Message, origin: Origin | None) -> ClientCommand:
+    """Return the command that carries a message to its instance."""
+    body: RaiseEvent | CancelRun
+    if message.kind == "event":
+        body = RaiseEvent(message.name, message.payload)
+    else:
+        body = CancelRun(message.name)
+    return ClientCommand(message.workflow_id, body, origin=origin)

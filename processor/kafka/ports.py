@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, TopicDescription
 from processor.codec.records import decode
 from processor.core.turn import Turn
 from processor.errors import LogTruncated, TopicsNotReady
+from processor.kafka.faults import MISSING
 from processor.kafka.inbox import INPUTS, KafkaInbox
 from processor.kafka.log import KafkaLog
 from processor.kafka.outbox import KafkaOutbox
@@ -116,8 +117,10 @@ class KafkaPorts:
         try:
             described: TopicDescription = future.result()
         except KafkaException as error:
+            if error.args[0].code() not in MISSING:
+                raise
             raise TopicsNotReady(
-                f"topic {topic} cannot be described ({error.args[0].str()}): run `processor topics "
+                f"topic {topic} does not exist ({error.args[0].str()}): run `processor topics "
                 f"apply --namespace {self._connection.namespace}`"
             ) from error
         return str(described.topic_id), len(described.partitions)

@@ -9,14 +9,13 @@ from confluent_kafka import Consumer, TopicPartition
 
 from processor.config import Settings
 from processor.kafka.connection import KafkaSettings
+from processor.kafka.faults import watermarks_of
 from processor.kafka.inbox import INPUTS
 from processor.kafka.producing import Producing
 from processor.kafka.publisher import Publishing
 from processor.kafka.reading import InputReader
 
 __all__ = ("KafkaTransport",)
-
-_CALL_S = 10.0
 
 
 class KafkaTransport:
@@ -101,7 +100,7 @@ class KafkaTransport:
                 config = self.connection.consumer({"isolation.level": "read_uncommitted"})
                 self._watermarks = Consumer(config)
             place = TopicPartition(topic, partition)
-            return self._watermarks.get_watermark_offsets(place, timeout=_CALL_S)
+            return watermarks_of(self._watermarks, place)
 
     def close(self) -> None:
         """Stop everything. Blocks for a few seconds where brokers do not answer."""

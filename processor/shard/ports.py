@@ -102,7 +102,12 @@ class Outbox(Protocol):
         """
 
     def delivered(self) -> Sequence[int]:
-        """Drain the tokens of acknowledged sends."""
+        """Drain the tokens of acknowledged sends.
+
+        An earlier owner that wakes up late in its takeover may fence what this one publishes. Then
+        the adapter begins again from the committed position, or raises ``ShardLost`` here, so that
+        the shard is claimed again; publishing must not stop silently.
+        """
 
     def reply(self, reply: Reply) -> None:
         """Send without waiting; a client that misses it asks again."""

@@ -11,6 +11,7 @@ from processor.core.effects import ActivityTask
 from processor.core.inputs import ActivityReport
 from processor.core.options import ActivityOptions
 from processor.registry import Registry
+from processor.shard.ports import Clock
 from processor.simulation.scheduler import Scheduler
 from processor.simulation.virtual_loop import VirtualLoop
 
@@ -21,11 +22,16 @@ class HostActivities:
     """One process's executor with its loop; both end when the process does."""
 
     def __init__(
-        self, scheduler: Scheduler, registry: Registry, settings: Settings, name: str
+        self,
+        scheduler: Scheduler,
+        registry: Registry,
+        settings: Settings,
+        name: str,
+        clock: Clock,
     ) -> None:
         self.loop = VirtualLoop(scheduler, f"{name} loop")
         with self.loop.entered():
-            self._executor = _Abandonable(registry, registry.payloads, settings, name)
+            self._executor = _Abandonable(registry, registry.payloads, settings, name, clock)
 
     @property
     def executor(self) -> Executor:

@@ -79,7 +79,7 @@ class Host:
         life = f"{self.name}.{self._lives}"
         setting = self.setting
         self._activities = HostActivities(
-            setting.scheduler, self._code.registry, setting.settings, life
+            setting.scheduler, self._code.registry, setting.settings, life, self.clock
         )
         uplink = Channel(setting.scheduler, f"{life} reports")
         self._worker = QueueWorker(

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, MutableMapping
 from datetime import datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
 from processor.core.options import ActivityOptions
@@ -23,6 +23,7 @@ from processor.workflow._options import Options, options_with
 
 if TYPE_CHECKING:
     from processor.activity import Activity
+    from processor.workflow._options import TypeForm
 
 __all__ = (
     "Workflow",
@@ -58,7 +59,7 @@ def wait_for_event(
 
 @overload
 def wait_for_event(
-    name: str, type: Any = Any, timeout: timedelta | float | None = None
+    name: str, type: TypeForm = ..., timeout: timedelta | float | None = None
 ) -> Coroutine[Any, Any, Any]: ...
 
 
@@ -115,7 +116,7 @@ def call_activity(
 
 @overload
 def call_activity(
-    activity: str, *args: Any, result_type: Any = Any, **options: Unpack[Options]
+    activity: str, *args: Any, result_type: TypeForm = ..., **options: Unpack[Options]
 ) -> Coroutine[Any, Any, Any]: ...
 
 
@@ -130,9 +131,9 @@ def call_activity(
         return activity.options(**options)(*args) if options else activity(*args)
     wire = options_with(ActivityOptions(), options, "call_activity")  # type: ignore[arg-type]
     expected = Any if result_type is None else result_type
-    coroutine = runtime.call_activity(activity, args, wire, expected, line_here())
+    coroutine: Any = runtime.call_activity(activity, args, wire, expected, line_here())
     coroutine.__qualname__ = activity
-    return coroutine
+    return cast("Coroutine[Any, Any, Any]", coroutine)
 
 
 def publish(topic: str, key: str | bytes | None, value: Any) -> None:
@@ -164,7 +165,7 @@ def side_effect(function: Callable[[], R]) -> R: ...
 
 
 @overload
-def side_effect(function: Callable[[], Any], type: Any = Any) -> Any: ...
+def side_effect(function: Callable[[], Any], type: TypeForm) -> Any: ...
 
 
 def side_effect(function: Callable[[], Any], type: Any = Any) -> Any:

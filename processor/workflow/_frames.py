@@ -19,6 +19,7 @@ __all__ = (
     "innermost",
     "is_boundary",
     "is_library",
+    "is_ours",
     "line_here",
     "line_of",
     "user_frame",
@@ -33,18 +34,25 @@ _lines: dict[tuple[int, int], tuple[str, CodeType]] = {}
 _LINES_MAX = 10_000
 _identity = object.__hash__
 
-_LIBRARY = (
+_OURS = (
     *("asyncio", "contextlib"),
     *("processor.activity", "processor.failures", "processor.workflow"),
 )
 
 
 @cache
-def is_library(module: str | None) -> bool:
-    """Return whether frames of this module are passed over when the user's line is sought."""
+def is_ours(module: str | None) -> bool:
+    """Return whether a module only carries user code along; it is left out of tracebacks."""
     if module is None:
         return False
-    return module in _LIBRARY or module.startswith(("asyncio.", "processor.workflow."))
+    return module in _OURS or module.startswith(("asyncio.", "processor.workflow."))
+
+
+@cache
+def is_library(module: str | None) -> bool:
+    """Return whether a module is passed over when the user's line is sought."""
+    top = str(module).partition(".")[0]
+    return is_ours(module) or top in sys.stdlib_module_names
 
 
 def boundary(function: F) -> F:
@@ -105,17 +113,20 @@ def where_of(frame: FrameType | None, line: int | None = None) -> str:
 
 
 def frames_of(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
-    """Yield the user's frames of a traceback with their lines, the outermost one first."""
+    """Yield the frames of a traceback that are not ours, and their lines; the outermost first."""
     while traceback is not None:
-        if not is_library(traceback.tb_frame.f_globals.get("__name__")):
+        if not is_ours(traceback.tb_frame.f_globals.get("__name__")):
             yield traceback.tb_frame, traceback.tb_lineno
         traceback = traceback.tb_next
 
 
 def innermost(error: BaseException) -> tuple[FrameType, int] | None:
     """Return the user's frame and line where an exception was raised."""
-    frames = list(frames_of(error.__traceback__))
-    return frames[-1] if frames else None
+    found = None
+    for frame, line in frames_of(error.__traceback__):
+        if not is_library(frame.f_globals.get("__name__")):
+            found = (frame, line)
+    return found
 
 
 def waiting_at(awaitable: Any) -> str:

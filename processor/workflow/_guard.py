@@ -16,6 +16,7 @@ import os
 import random
 import secrets
 import sys
+import threading
 import time
 import uuid
 from asyncio import _get_running_loop
@@ -33,7 +34,7 @@ _RANDOM = "Use workflow.random() instead."
 _ACTIVITY = "Do it in an activity and await that."
 
 _AUDITED: Final[dict[str, tuple[str, str]]] = {
-    "_thread.start_joinable_thread": ("a new thread", _ACTIVITY),
+    "_thread.start_joinable_thread": ("a new thread", _ACTIVITY),  # these two from 3.12 on
     "_thread.start_new_thread": ("a new thread", _ACTIVITY),
     "builtins.input": ("input()", "Wait for an external event: workflow.wait_for_event()."),
     "glob.glob": ("glob.glob()", _ACTIVITY),
@@ -98,6 +99,7 @@ def install() -> None:
     for name in ("urandom", "getrandom"):
         _wrap(os, name, f"os.{name}()", _RANDOM)
     _wrap(random, "_urandom", "random.SystemRandom()", _RANDOM)
+    _wrap(threading.Thread, "start", "a new thread", _ACTIVITY)
     _wrap_seed()
     sys.addaudithook(_audit)
 
@@ -135,8 +137,16 @@ def _wrap_seed() -> None:
 def _audit(event: str, args: tuple[Any, ...]) -> None:
     if event in _AUDITED:
         loop = _get_running_loop()
-        if type(loop) is WorkflowLoop and loop.guarded:
+        if type(loop) is WorkflowLoop and loop.guarded and not _is_time_zone(event, args):
             _refuse(loop, *_AUDITED[event])
+
+
+def _is_time_zone(event: str, args: tuple[Any, ...]) -> bool:
+    """Return whether this opens a time zone's file, which ``zoneinfo`` does without a frame."""
+    zoneinfo = sys.modules.get("zoneinfo")
+    if event != "open" or zoneinfo is None:
+        return False
+    return str(args[0]).startswith(tuple(f"{path}{os.sep}" for path in zoneinfo.TZPATH))
 
 
 def _refuse(loop: WorkflowLoop, what: str, instead: str) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypedDict
+from types import UnionType
+from typing import Any, TypeAlias, TypedDict, _SpecialForm
 
 from processor.core.options import ActivityOptions
 from processor.policy import RetryPolicy, milliseconds
 
-__all__ = ("Options", "duration_ms", "options_with")
+__all__ = ("Options", "TypeForm", "duration_ms", "options_with")
+
+TypeForm: TypeAlias = UnionType | _SpecialForm
+"""A type that is no class, to type checkers: a union, ``Any``. Values of it are typed as Any."""
 
 
 class Options(TypedDict, total=False):

@@ -124,7 +124,7 @@ class Requests:
         return index
 
     def end(self, command: Command) -> None:
-        """Add the command that ends the run without a result. There is always room for it."""
+        """Add the command that ends the run. There is always room for it in the record."""
         self._commands.append(command)
 
     def cancel_activity(self, id: int, turn: int, index: int, line: str) -> None:

@@ -207,7 +207,7 @@ class WorkflowRunner:
     def _complete(self, result: Any) -> None:
         what = f"the result of workflow {self._workflow.name!r}"
         payload = self._requests.encode(result, what)
-        self._requests.add(CompleteWorkflow(payload), len(payload), what)
+        self._requests.end(CompleteWorkflow(payload))
 
     def _fail(self, error: BaseException) -> None:
         place = innermost(error)

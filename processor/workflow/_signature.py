@@ -35,6 +35,7 @@ class Signature:
         self.what = what
         self._function = function
         self._names = names
+        self._tuples: dict[int, Any] = {}
         self._signature = inspect.signature(function)
         parameters = list(self._signature.parameters.values())[skipped:]
         for each in parameters:
@@ -107,11 +108,15 @@ class Signature:
             raise SchemaMismatch(f"{self.what}{self._signature}: {error}") from error
 
     def _decoder(self, count: int, payloads: Payloads) -> Callable[[bytes], tuple[Any, ...]]:
-        types = self.types[:count]
-        if self._rest is not None:
-            rest = self.hints.get(self._rest.name, Any)
-            types += (rest,) * (count - len(types))
-        return payloads.decoder(tuple[types] if types else tuple[()])  # type: ignore[valid-type]
+        annotation = self._tuples.get(count)
+        if annotation is None:
+            types = self.types[:count]
+            if self._rest is not None:
+                rest = self.hints.get(self._rest.name, Any)
+                types += (rest,) * (count - len(types))
+            annotation = tuple[types] if types else tuple[()]  # type: ignore[valid-type]
+            self._tuples[count] = annotation
+        return payloads.decoder(annotation)
 
     def _count(self, arguments: bytes, payloads: Payloads) -> int:
         try:

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.codec.compiled import compile_schema
-from processor.codec.records import RECORDS, Codec, decode, decode_as, encode, fingerprints
+from processor.codec.records import RECORDS, Codec, decode, decode_as, encode
 from processor.codec.schemas import load
 from processor.core import events
 from processor.core.effects import Reply, RunResult
@@ -121,7 +121,7 @@ def test_the_header_is_magic_and_the_fingerprint_of_the_canonical_form(file: str
         for _ in range(8):
             print_ = (print_ >> 1) ^ (empty if print_ & 1 else 0)
     assert SCHEMAS[file].header == b"\xc3\x01" + print_.to_bytes(8, "little")
-    assert print_.to_bytes(8, "little").hex() in fingerprints()
+    assert print_.to_bytes(8, "little").hex() in Codec(DIRECTORY).fingerprints
 
 
 # --- classes and schemas ---------------------------------------------------------------------
@@ -285,7 +285,7 @@ def test_events_of_an_earlier_release_are_resolved_by_name(directory: Path) -> N
     data = write_old(directory, "turn", earlier, datum(old, schema.parsed, schema.named))
     codec = Codec(directory)
     assert codec.decode(data) == old
-    assert len(codec.fingerprints()) == len(FILES) + 1
+    assert len(codec.fingerprints) == len(FILES) + 1
     for end in range(10, len(data)):
         with pytest.raises(SchemaMismatch):
             codec.decode(data[:end])

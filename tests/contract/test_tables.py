@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class Writer:
         self._states: dict[str, RunState] = {}
         self._offset = 0
 
-    def write(self, *turns: tuple[str, list[Event]]) -> None:
+    def write(self, *turns: tuple[str, Sequence[Event]]) -> None:
         group = [self._turn(run_id, list(happened)) for run_id, happened in turns]
         checkpoint = Checkpoint(self._offset, 0, Positions(self._offset, 1, 2), self._offset)
         self.tables.write(group, checkpoint)

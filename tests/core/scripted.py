@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from processor.core import events
 from processor.core.commands import Command
@@ -82,14 +83,9 @@ def instance(*history: Event, asks: Sequence[Answer] = (), now_ms: int = NOW) ->
     return Instance(state(*history, now_ms=now_ms), Scripted(list(asks)))
 
 
-def scheduled(id: int = 1, eager: bool = False, **options: object) -> events.ActivityScheduled:
-    return events.ActivityScheduled(
-        id,
-        "pay",
-        b"[]",
-        eager,
-        ActivityOptions(**options),  # type: ignore[arg-type]
-    )
+def scheduled(id: int = 1, **options: Any) -> events.ActivityScheduled:
+    """Return an activity that is queued."""
+    return events.ActivityScheduled(id, "pay", b"[]", False, ActivityOptions(**options))
 
 
 def turn(first: int, *happened: Event, now_ms: int = NOW) -> Turn:

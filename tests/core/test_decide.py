@@ -220,9 +220,14 @@ def test_a_report_to_another_run_or_to_none_changes_nothing() -> None:
     assert decided(given, None) == []
 
 
+def test_a_second_copy_of_a_start_changes_nothing() -> None:
+    history = [scheduled(), events.ActivityStarted(1, 1, "w")]
+    assert decided(report("started", worker="w"), instance(*history)) == []
+
+
 def test_an_attempt_that_is_started_too_often_has_failed() -> None:
-    history = [scheduled(**LAST), *[events.ActivityStarted(1, 1, "w")] * STARTS_MAX]
-    ((failed, end),) = decided(report("started", worker="w"), instance(*history, asks=[[DONE]]))
+    history: list[Event] = [scheduled(**LAST), *[events.ActivityStarted(1, 1, "w")] * STARTS_MAX]
+    ((failed, end),) = decided(report("started", worker="v"), instance(*history, asks=[[DONE]]))
     assert isinstance(failed, events.ActivityFailed)
     assert failed.failure.timeout_kind == "lost" and not failed.failure.retryable
     assert end == COMPLETED

@@ -1,7 +1,7 @@
 """Stories of orders and random programs, with faults, and every invariant after each.
 
-    SEEDS=5000 python -m pytest tests/simulation/test_seeds.py      # more of them
-    SEED=17 python -m pytest tests/simulation/test_seeds.py         # one of them
+SEEDS=5000 python -m pytest tests/simulation/test_seeds.py      # more of them
+SEED=17 python -m pytest tests/simulation/test_seeds.py         # one of them
 """
 
 from __future__ import annotations

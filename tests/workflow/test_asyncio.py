@@ -16,7 +16,8 @@ from tests.workflow.driver import World
 
 
 @activity.define
-async def double(number: int) -> int: ...
+async def double(number: int) -> int:
+    raise NotImplementedError
 
 
 @activity.define
@@ -279,7 +280,8 @@ async def contexts() -> list[int]:
 
 @workflow.define
 async def callbacks() -> list[str]:
-    loop, seen = asyncio.get_running_loop(), []
+    loop = asyncio.get_running_loop()
+    seen: list[str] = []
     loop.call_soon(seen.append, "soon")
     loop.call_later(2, seen.append, "later")
     loop.call_at(loop.time() + 1, seen.append, "at")

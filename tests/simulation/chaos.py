@@ -103,9 +103,7 @@ class Chaos:
         world.assign(partition, random.choice(others).name)
         if heard and before.alive and world.owners[partition] != before.name:
             delay_ms = random.randint(0, 1_000)
-            self._scheduler.after(
-                delay_ms, "a revocation", lambda: self._revoke(before, partition)
-            )
+            self._scheduler.after(delay_ms, "a revocation", lambda: self._revoke(before, partition))
 
     def _revoke(self, host: Host, partition: int) -> None:
         if not host.alive or self._world.owners[partition] == host.name:

@@ -1,0 +1,52 @@
+"""The command tree."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from processor.cli import demo, dev, runs, schemas, tables, topics, views, worker
+from processor.cli.faults import EXIT_CODES, GuardedGroup
+
+__all__ = ("app", "main")
+
+app = typer.Typer(
+    name="processor",
+    cls=GuardedGroup,
+    help="Durable execution for Python on Kafka. Start with: processor demo",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if sys.stdout.isatty() else None,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"processor {version('processor')}")
+        raise typer.Exit
+
+
+@app.callback()
+def processor(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Durable execution for Python on Kafka. Start with: processor demo"""
+
+
+for module in (demo, dev, worker, runs, views, topics, tables, schemas):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,129 @@
+"""The command ``dev``: everything in one process, without a broker or with a real one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from processor.cli.options import SERVER_DEFAULT, Json, Namespace
+from processor.cli.output import say
+
+if TYPE_CHECKING:
+    from processor.cli.modules import Code
+
+__all__ = ("register",)
+
+PORT_USUAL = 9092
+EXAMPLE = "examples.orders"
+ORDER = '\'{"id": "A-1", "amount": 5000}\''
+
+DevModules = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="MODULE", help=f"Modules with the code to run; else {EXAMPLE}."),
+]
+Kafka = Annotated[
+    bool, typer.Option("--kafka", help="Start a real Kafka on this machine (needs Java).")
+]
+State = Annotated[
+    Path, typer.Option("--state", "--state-dir", help="Where everything is kept between starts.")
+]
+
+
+def dev(
+    modules: DevModules = None,
+    kafka: Kafka = False,
+    state: State = Path("processor-state/dev"),
+    namespace: Namespace = "default",
+    as_json: Json = False,
+) -> None:
+    """Run everything in one process: without a broker, or with --kafka on a real one.
+
+    What it has done is there again at the next start. --json makes its log JSON.
+    """
+    from processor.cli.modules import load_code
+    from processor.cli.worker import log_to, new_worker, serve
+    from processor.config import Settings
+
+    code = load_code(modules or [EXAMPLE])
+    log_to(as_json)
+    shutdown_s = Settings().shutdown_s
+    if not kafka:
+        worker = new_worker(code, f"embedded:{state}")
+        tell_embedded(state, as_json)
+        asyncio.run(serve(worker, shutdown_s))
+        return
+    with broker(state, namespace, as_json) as server:
+        worker = new_worker(code, server, namespace=namespace, state_dir=state / "worker")
+        tell_kafka(server, namespace, code, as_json)
+        asyncio.run(serve(worker, shutdown_s))
+
+
+@contextmanager
+def broker(state: Path, namespace: str, quiet: bool) -> Iterator[str]:
+    """Run a broker with the topics of the namespace, on the usual port if that is free."""
+    from processor.cli.topics import planned, waiting
+    from processor.kafka import topics
+    from processor.kafka.local_broker import LocalBroker
+
+    port = PORT_USUAL if port_is_free(PORT_USUAL) else None
+    local = LocalBroker((state / "kafka").resolve(), port)
+    with waiting("starting Kafka", quiet):
+        local.start()
+    try:
+        server = local.bootstrap_servers
+        with waiting("making topics", quiet):
+            topics.apply(*planned(server, namespace, None, None, None))
+        yield server
+    finally:
+        local.stop()
+
+
+def port_is_free(port: int) -> bool:
+    """Tell whether nobody listens on a port of the loopback address."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def tell_kafka(server: str, namespace: str, code: Code, quiet: bool) -> None:
+    """Print what can be done from another terminal."""
+    if quiet:
+        return
+    where = "" if server.endswith(f":{PORT_USUAL}") else f" --server {server}"
+    where += "" if namespace == "default" else f" --namespace {namespace}"
+    names = [workflow.name for workflow in code.workflows]
+    say(f"A real Kafka runs at {server}. From another terminal:", "bold")
+    if "order_processing" in names:
+        say(f"  processor start order_processing {ORDER} --id order-A-1{where}")
+        say(f"  processor event order-A-1 fraudReviewApproved true{where}")
+        say(f"  processor history order-A-1{where}")
+    else:
+        say(f"  processor start {names[0] if names else 'WORKFLOW'} JSON... --id ID{where}")
+        say(f"  processor result ID{where}")
+    say(f"  processor list{where}")
+    say(f"With {SERVER_DEFAULT} as the default server. Ctrl-C stops it; nothing is lost.", "dim")
+
+
+def tell_embedded(state: Path, quiet: bool) -> None:
+    """Print what can be done, and what cannot, without a broker."""
+    if quiet:
+        return
+    say(f"Everything runs in this process; its state is in {state}.", "bold")
+    say(f"  processor tables scan runs --state-dir {state}    # look into it from elsewhere")
+    say("Other processes cannot send to it; with --kafka they can. Ctrl-C stops it.", "dim")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command(rich_help_panel="Try it")(dev)

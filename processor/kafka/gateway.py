@@ -1,0 +1,190 @@
+"""The ``Gateway`` over Kafka: a request is a command, its answer a record on ``replies``."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from processor.codec.records import encode
+from processor.config import Settings
+from processor.core.effects import Reply, ReplyBody
+from processor.core.inputs import ClientCommand
+from processor.errors import PayloadTooLarge, ShardUnavailable, TopicsNotReady
+from processor.kafka.connection import COMMAND_BYTES_MAX, KafkaSettings, partition_of
+from processor.kafka.producing import Producing
+from processor.kafka.replies import ReplyReader
+from processor.kafka.topics import BrokerUnreachable, connect
+
+__all__ = ("KafkaGateway",)
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """One request that waits. ``taken``: a broker acknowledged its command."""
+
+    partition: int
+    key: bytes
+    value: bytes
+    answer: asyncio.Future[ReplyBody]
+    timeout_s: float
+    deadline: float
+    timer: asyncio.TimerHandle | None = None
+    taken: bool = False
+    error: str = ""
+
+    def delivered(self, error: KafkaError | None, _message: Message | None) -> None:
+        if error is None:
+            self.taken = True
+        else:
+            self.error = error.str()
+
+
+class KafkaGateway:
+    """Lives on the loop that ``start`` is called on."""
+
+    def __init__(self, connection: KafkaSettings, settings: Settings) -> None:
+        self._connection = connection
+        self._commands = connection.topic("commands")
+        self._resend_s = settings.request_timeout_s / 2
+        self._partitions = 0
+        self._waiting: dict[str, _Request] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._producing: Producing | None = None
+        self._replies: ReplyReader | None = None
+
+    @property
+    def partitions(self) -> int:
+        return self._partitions
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._connect)
+
+    async def request(
+        self, command: ClientCommand, *, timeout_s: float, partition: int | None = None
+    ) -> ReplyBody:
+        """Return the shard's answer; the command is sent again, unchanged, until it comes.
+
+        A shard that gets the same request id twice answers twice and acts once.
+        """
+        assert self._loop is not None and self._replies is not None, "the gateway is started"
+        if partition is None:
+            partition = partition_of(command.workflow_id, self._partitions)
+        request_id = command.request_id or uuid.uuid4().hex
+        command = replace(command, request_id=request_id, reply_to=self._replies.to)
+        value = encode(command)
+        if len(value) > COMMAND_BYTES_MAX:
+            raise PayloadTooLarge(
+                f"the command for {command.workflow_id!r} has {len(value):,} bytes; the limit is "
+                f"{COMMAND_BYTES_MAX:,}. Keep large values elsewhere and pass where they are"
+            )
+        request = _Request(
+            partition,
+            command.workflow_id.encode(),
+            value,
+            self._loop.create_future(),
+            timeout_s,
+            monotonic() + timeout_s,
+        )
+        self._waiting[request_id] = request
+        self._send(request)
+        try:
+            return await request.answer
+        finally:
+            self._waiting.pop(request_id, None)
+            if request.timer is not None:
+                request.timer.cancel()
+
+    async def close(self) -> None:
+        for request in list(self._waiting.values()):
+            if not request.answer.done():
+                request.answer.set_exception(ShardUnavailable("the client was closed"))
+        await asyncio.to_thread(self._disconnect)
+
+    # --- on the loop --------------------------------------------------------------------------
+
+    def _send(self, request: _Request) -> None:
+        assert self._loop is not None and self._producing is not None, "the gateway is started"
+        self._producing.produce(
+            self._commands, request.partition, request.key, request.value, request.delivered
+        )
+        wait_s = min(self._resend_s, max(request.deadline - monotonic(), 0.0))
+        request.timer = self._loop.call_later(wait_s, self._overdue, request)
+
+    def _overdue(self, request: _Request) -> None:
+        """Ask again, or give up; a command that no broker took yet is on its way all the same."""
+        if request.answer.done():
+            return
+        if monotonic() >= request.deadline:
+            request.answer.set_exception(self._unavailable(request))
+        elif request.taken or request.error:
+            request.error = ""
+            self._send(request)
+        else:
+            wait_s = min(self._resend_s, request.deadline - monotonic())
+            assert self._loop is not None, "the gateway is started"
+            request.timer = self._loop.call_later(wait_s, self._overdue, request)
+
+    def _unavailable(self, request: _Request) -> ShardUnavailable:
+        shard = f"shard {request.partition} of namespace {self._connection.namespace!r}"
+        if not request.taken:
+            why = f" ({request.error})" if request.error else ""
+            return ShardUnavailable(
+                f"no Kafka broker at {self._connection.servers} took the command for {shard} within"
+                f" {request.timeout_s:g} s{why}. Check that the brokers run; the command may still "
+                "arrive"
+            )
+        return ShardUnavailable(
+            f"{shard} did not answer within {request.timeout_s:g} s; the broker has the command, "
+            "and a worker will carry it out. Perhaps no worker of this namespace runs, or one is "
+            "still taking the shard over"
+        )
+
+    def _resolve(self, replies: Sequence[Reply]) -> None:
+        for reply in replies:
+            request = self._waiting.pop(reply.request_id, None)
+            if request is not None and not request.answer.done():
+                request.answer.set_result(reply.body)
+
+    # --- blocking -----------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        connection = self._connection
+        replies_topic = connection.topic("replies")
+        try:
+            topics = connect(connection.servers, connection.extra).list_topics(timeout=10).topics
+        except BrokerUnreachable as error:
+            raise ShardUnavailable(str(error)) from error
+        counts = {
+            topic: len(topics[topic].partitions) if topic in topics else 0
+            for topic in (self._commands, replies_topic)
+        }
+        if missing := [topic for topic, count in counts.items() if count == 0]:
+            raise TopicsNotReady(
+                f"namespace {connection.namespace!r} has no topic {' and no topic '.join(missing)}"
+                f" at {connection.servers}: run `processor topics apply --namespace "
+                f"{connection.namespace}`"
+            )
+        self._partitions = counts[self._commands]
+        try:
+            self._replies = ReplyReader(connection, counts[replies_topic], self._received)
+        except KafkaException as error:
+            raise ShardUnavailable(f"{replies_topic} cannot be read: {error}") from error
+        self._producing = Producing(connection.producer(), "a client")
+
+    def _received(self, replies: Sequence[Reply]) -> None:
+        """Hand a batch over to the loop: one wake-up for all of it."""
+        assert self._loop is not None, "the gateway is started"
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._resolve, replies)
+
+    def _disconnect(self) -> None:
+        for client in (self._producing, self._replies):
+            if client is not None:
+                client.close()
+        self._producing = self._replies = None

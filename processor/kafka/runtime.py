@@ -1,0 +1,137 @@
+"""A worker on Kafka: its transport, membership, node and queues, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from processor.activities.executor import Executor
+from processor.config import Settings
+from processor.core.runner import Runners
+from processor.errors import TopicsNotReady
+from processor.kafka.connection import KafkaSettings
+from processor.kafka.membership import Membership
+from processor.kafka.ports import KafkaPorts
+from processor.kafka.queue import Queues
+from processor.kafka.topics import apply, connect, missing_or_wrong, plan
+from processor.kafka.transport import KafkaTransport
+from processor.node import Node, ShardStatus
+from processor.shard.ports import Clock
+
+__all__ = ("KafkaRuntime", "KafkaWorkerOptions")
+
+_log = logging.getLogger("processor.kafka")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaWorkerOptions:
+    """What a worker was told. ``partitions`` matters only where ``create_topics`` makes topics."""
+
+    server: str
+    namespace: str
+    queues: tuple[str, ...]
+    owns_shards: bool
+    create_topics: bool
+    partitions: int
+    state_dir: Path
+    instance_id: str
+    kafka: Mapping[str, str]
+
+
+class KafkaRuntime:
+    """Implements ``WorkerRuntime``. Each instance id has a state directory of its own.
+
+    So a paused process that still holds its files keeps nobody from taking its shards over.
+    """
+
+    def __init__(
+        self,
+        options: KafkaWorkerOptions,
+        runners: Runners,
+        executor: Executor,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._options = options
+        self._settings = settings
+        self._executor = executor
+        connection = KafkaSettings(options.server, options.namespace, dict(options.kafka))
+        self._loop = asyncio.get_running_loop()
+        self._failed: asyncio.Future[BaseException] = self._loop.create_future()
+        self._transport = KafkaTransport(connection, settings)
+        self._ports = KafkaPorts(
+            self._transport,
+            options.state_dir / options.instance_id,
+            executor,
+            clock,
+            self._may_own,
+        )
+        self._node = Node(self._ports, runners, settings, options.instance_id)
+        self._membership: Membership | None = None
+        self._queues = Queues(self._transport, executor, options.queues, options.instance_id)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._prepare_topics)
+        await self._queues.start()
+        if self._options.owns_shards:
+            self._membership = Membership(
+                self._transport.connection,
+                self._settings,
+                self._options.instance_id,
+                self._loop,
+                assign=self._node.assign,
+                revoke=self._node.revoke,
+                failed=self._fail,
+                next_command=self._ports.next_command,
+            )
+            self._membership.start()
+
+    async def drain(self) -> None:
+        await self._queues.stop()
+        await self._node.drain(self._settings.shutdown_s)
+
+    async def close(self) -> None:
+        await self._queues.stop()
+        if self._membership is not None:
+            await self._membership.close()
+        await self._node.close()
+        await asyncio.to_thread(self._transport.close)
+
+    def shards(self) -> Mapping[int, ShardStatus]:
+        return self._node.shards
+
+    async def failed(self) -> None:
+        stopped = asyncio.ensure_future(self._node.wait_stopped())
+        try:
+            await asyncio.wait((stopped, self._failed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        if stopped.done() and not stopped.cancelled():
+            stopped.result()
+        raise self._failed.result()
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failed.done():
+            self._failed.set_result(error)
+
+    def _may_own(self, partition: int) -> bool:
+        return self._membership is not None and self._membership.may_own(partition)
+
+    def _prepare_topics(self) -> None:
+        """Make what is missing if that was asked for; else say which command does. Blocks."""
+        options = self._options
+        admin = connect(options.server, options.kafka)
+        if options.create_topics:
+            changes = plan(admin, options.namespace, options.partitions, 1, options.queues)
+            if changes:
+                apply(admin, changes)
+            return
+        wrong = missing_or_wrong(admin, options.namespace, options.queues)
+        if wrong:
+            lines = "\n".join(f"  {each.topic}: {each.problem}. {each.remedy}" for each in wrong)
+            raise TopicsNotReady(
+                f"the topics of namespace {options.namespace!r} are not ready:\n{lines}"
+            )

@@ -1,0 +1,116 @@
+"""Sends records until they are delivered, and says why one is not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from confluent_kafka import KafkaError, Message
+
+from processor.codec.records import encode
+from processor.core.effects import DeadLetter
+from processor.kafka.connection import COMMAND_BYTES_MAX
+from processor.kafka.faults import MISSING, TOO_LARGE
+from processor.kafka.producing import Outgoing
+
+if TYPE_CHECKING:
+    from processor.kafka.transport import KafkaTransport
+
+__all__ = ("ANY_PARTITION", "Sending")
+
+_log = logging.getLogger("processor.kafka")
+
+ANY_PARTITION: Final = -1
+_RETRY_S = 1.0
+_SAY_EVERY_S = 30.0
+
+
+class Sending:
+    """``sender`` names, in the log, who sends."""
+
+    def __init__(self, transport: KafkaTransport, sender: str) -> None:
+        self._transport = transport
+        self._sender = sender
+        self._dead_letters = transport.connection.topic("dead-letters")
+        self._queue_prefix = transport.connection.topic("activities.")
+        self._said: dict[str, float] = {}
+        self._closed = False
+
+    def send(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes,
+        done: Callable[[], None],
+    ) -> None:
+        """Send until a broker acknowledged it, then call ``done``, from any thread."""
+
+        def delivered(error: KafkaError | None, _message: Message | None) -> None:
+            if error is None:
+                done()
+            elif not self._closed:
+                self._failed(Outgoing(topic, partition, key, value, delivered), error)
+
+        self._transport.sends.produce(topic, partition, key, value, delivered)
+
+    def bury(self, letter: DeadLetter, done: Callable[[], None]) -> None:
+        """Send to ``dead-letters``, the value cut to what that topic takes."""
+        key = f"{letter.topic}/{letter.partition}/{letter.offset}".encode()
+        value = letter.value
+        if value is not None and len(value) > COMMAND_BYTES_MAX:
+            letter = replace(
+                letter,
+                value=value[:COMMAND_BYTES_MAX],
+                reason=f"{letter.reason} (the first {COMMAND_BYTES_MAX:,} of {len(value):,} bytes "
+                "are here)",
+            )
+        self.send(self._dead_letters, ANY_PARTITION, key, encode(letter), done)
+
+    def close(self) -> None:
+        """Give up what was not delivered yet."""
+        self._closed = True
+
+    def _failed(self, outgoing: Outgoing, error: KafkaError) -> None:
+        """Say what is wrong, and send again; or bury what its topic can never take."""
+        topic = outgoing.topic
+        if error.code() in TOO_LARGE and topic != self._dead_letters:
+            self._bury_outgoing(outgoing, error)
+            return
+        if monotonic() - self._said.get(topic, -_SAY_EVERY_S) >= _SAY_EVERY_S:
+            self._said[topic] = monotonic()
+            reason, remedy = error.str(), self._remedy(topic, error)
+            _log.error("%s: sending to %s failed (%s). %s", self._sender, topic, reason, remedy)
+        self._transport.sends.produce_later(outgoing, _RETRY_S)
+
+    def _remedy(self, topic: str, error: KafkaError) -> str:
+        if error.code() not in MISSING:
+            return "It is sent again until it is delivered"
+        if not topic.startswith(self._queue_prefix):
+            return "The topic is missing: run `processor topics apply`; it is sent again until then"
+        queue = topic.removeprefix(self._queue_prefix)
+        return (
+            f"The activity queue {queue!r} has no topic: run `processor topics apply --queue "
+            f"{queue}`, or correct the queue's name in the workflow. Its tasks wait until then"
+        )
+
+    def _bury_outgoing(self, outgoing: Outgoing, error: KafkaError) -> None:
+        """Dead-letter it instead; its ``delivered`` then tells of the letter."""
+        value = outgoing.value or b""
+        _log.error(
+            "%s: %s refuses a record of %d bytes (%s); it goes to dead-letters",
+            self._sender,
+            outgoing.topic,
+            len(value),
+            error.str(),
+        )
+        reason = f"{outgoing.topic} refused {len(value):,} bytes as too large: {error.str()}"
+        letter = DeadLetter(
+            outgoing.topic, outgoing.partition, -1, outgoing.key, value[:COMMAND_BYTES_MAX], reason
+        )
+        self._transport.sends.produce(
+            self._dead_letters, ANY_PARTITION, outgoing.key, encode(letter), outgoing.delivered
+        )

@@ -1,0 +1,184 @@
+"""What the adapter tests share: the adapters of one process, and the broker seen from beside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from processor.config import Settings
+from processor.core.effects import ActivityTask
+from processor.core.inputs import ClientCommand, StartRun
+from processor.kafka.connection import KafkaSettings, partition_of
+from processor.kafka.log import KafkaLog
+from processor.kafka.ports import KafkaPorts
+from processor.kafka.topics import apply, plan, read_topics
+from processor.kafka.transport import KafkaTransport
+from processor.shard.loop import ShardPorts
+from processor.shard.ports import InboxRecord
+
+PARTITIONS = 4
+
+
+class FrozenClock:
+    def now_ms(self) -> int:
+        return 1_000
+
+
+class Adapters:
+    """The adapters of one process, and the means to look at the broker beside them."""
+
+    def __init__(self, servers: str, namespace: str, admin: AdminClient, state: Path) -> None:
+        self.connection = KafkaSettings(servers, namespace)
+        self.admin = admin
+        self.state = state
+        self.wakes = 0
+        self.transport = self.new_transport()
+        self.ports = self.new_ports(self.transport)
+        self._opened: list[ShardPorts] = []
+
+    def new_transport(self) -> KafkaTransport:
+        return KafkaTransport(self.connection, Settings(inbox_records_max=1_000))
+
+    def new_ports(self, transport: KafkaTransport) -> KafkaPorts:
+        none: object = None
+        return KafkaPorts(transport, self.state, none, FrozenClock(), lambda _: True)  # type: ignore[arg-type]
+
+    def open(self, partition: int = 0) -> ShardPorts:
+        opened = self.ports.open(partition, self.wake)
+        self._opened.append(opened)
+        return opened
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    def close(self) -> None:
+        for opened in self._opened:
+            opened.inbox.close()
+            opened.outbox.close()
+            opened.tables.close()
+        self.transport.close()
+
+    def topic(self, name: str) -> str:
+        return self.connection.topic(name)
+
+    def produce(self, name: str, partition: int, key: bytes | None, value: bytes | None) -> None:
+        producer = Producer({"bootstrap.servers": self.connection.servers})
+        producer.produce(self.topic(name), value, key, partition)
+        assert producer.flush(10) == 0
+
+    def records(
+        self, topic: str, count: int, partitions: int = 1, isolation: str = "read_committed"
+    ) -> list[Message]:
+        """Return a topic's records once there are ``count``, and any that follow within 0.3 s."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.connection.servers,
+                "group.id": "looks",
+                "isolation.level": isolation,
+            }
+        )
+        consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions)])
+        found: list[Message] = []
+        deadline = time.monotonic() + 20
+        while len(found) < count and time.monotonic() < deadline:
+            found += consumer.consume(1_000, 0.2)
+        found += consumer.consume(1_000, 0.3)
+        consumer.close()
+        assert not [m for m in found if m.error()]
+        return found
+
+
+@contextmanager
+def adapters(servers: str, namespace: str, admin: AdminClient, state: Path) -> Iterator[Adapters]:
+    """Make a namespace and its adapters; nothing of them runs afterwards."""
+    apply(admin, plan(admin, namespace, PARTITIONS, 1))
+    made = Adapters(servers, namespace, admin, state)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"timed out: {what}"
+        time.sleep(0.002)
+
+
+def acknowledged(log: KafkaLog, count: int) -> list[int]:
+    offsets: list[int] = []
+
+    def all_there() -> bool:
+        offsets.extend(log.acknowledged())
+        return len(offsets) >= count
+
+    until(all_there, f"{count} acknowledgements")
+    return offsets
+
+
+def log_of(ports: ShardPorts) -> KafkaLog:
+    assert isinstance(ports.log, KafkaLog)
+    return ports.log
+
+
+def taken(ports: ShardPorts, count: int) -> list[InboxRecord]:
+    records: list[InboxRecord] = []
+
+    def all_there() -> bool:
+        records.extend(ports.inbox.take(count))
+        return len(records) >= count
+
+    until(all_there, f"{count} inputs")
+    return records
+
+
+def start(workflow_id: str) -> ClientCommand:
+    return ClientCommand(workflow_id, StartRun("order"))
+
+
+def id_on(partition: int, number: int = 0) -> str:
+    """Return a workflow id of a partition."""
+    candidates = (f"order-{n}" for n in range(10_000))
+    return [c for c in candidates if partition_of(c, PARTITIONS) == partition][number]
+
+
+def task(queue: str = "default", id: int = 1, value: bytes = b"[]") -> ActivityTask:
+    return ActivityTask(
+        "w", "0-0", "order", id, 1, "charge", value, queue, False, 0, None, None, None, None
+    )
+
+
+def set_config(admin: AdminClient, topic: str, name: str, value: str) -> None:
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    request = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    for future in admin.incremental_alter_configs([request]).values():
+        future.result()
+    until(lambda: read_topics(admin, [topic])[topic].configs[name] == value, f"{name}={value}")
+
+
+def delete_below(admin: AdminClient, topic: str, partition: int, offset: int) -> None:
+    for future in admin.delete_records([TopicPartition(topic, partition, offset)]).values():
+        future.result()
+
+
+def recreate(admin: AdminClient, topic: str, partitions: int) -> None:
+    """Delete a topic and make it again: the same name, another topic id."""
+    for future in admin.delete_topics([topic], operation_timeout=10).values():
+        future.result()
+    until(lambda: not read_topics(admin, [topic]), "the deletion")
+    for future in admin.create_topics([NewTopic(topic, partitions, 1)]).values():
+        future.result()
+    until(lambda: bool(read_topics(admin, [topic])), "the creation")

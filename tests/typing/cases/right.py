@@ -1,0 +1,63 @@
+# pyright: strict
+"""Every line here is right; the types are pinned by ``assert_type``."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, assert_type
+
+from processor import RetryPolicy, activity, workflow
+
+
+@dataclass
+class Order:
+    id: str
+
+
+@activity.define
+async def charge(order: Order, amount: float = 1.0) -> str:
+    return order.id
+
+
+@activity.define(queue="sums", retry=RetryPolicy(maximum_attempts=3), heartbeat=2.5, eager=None)
+def add(*numbers: int) -> int:
+    return sum(numbers)
+
+
+@activity.define
+async def loose(value: dict[str, Any], extra: Any = None) -> list[int]:
+    return []
+
+
+class Shop:
+    @activity.define
+    async def greet(self, name: str) -> bytes:
+        return b""
+
+
+@workflow.define(name="shopping", version=2, execution_timeout=timedelta(hours=1))
+async def shopping(order: Order, count: int = 1) -> bool:
+    assert_type(await charge(order), str)
+    assert_type(await charge(order, amount=2.0), str)
+    assert_type(await add(1, 2), int)
+    assert_type(await add.options(start_to_close=5, queue="x")(1), int)
+    assert_type(await loose({}), list[int])
+    assert_type(await Shop().greet("Ann"), bytes)
+    both = await asyncio.gather(charge(order), add(1))
+    assert_type(both, tuple[str, int])
+    assert_type(await asyncio.create_task(charge(order)), str)
+    assert_type(await workflow.call_activity(charge, order), str)
+    assert_type(await workflow.call_activity("far", 1, result_type=int, queue="java"), int)
+    assert_type(await workflow.wait_for_event("approved", bool, timeout=timedelta(hours=2)), bool)
+    assert_type(await workflow.wait_for_event("names", list[str]), list[str])
+    assert_type(workflow.side_effect(lambda: 1), int)
+    workflow.publish("records", None, {"id": order.id})
+    return True
+
+
+@workflow.define
+async def outer(order: Order) -> None:
+    assert_type(await shopping(order, count=2), bool)
+
+
+assert_type(activity.heartbeat_details(Order), Order | None)

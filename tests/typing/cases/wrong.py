@@ -1,0 +1,71 @@
+# pyright: strict
+"""Every line that ends in ``# wrong`` is an error, and no other one is."""
+
+from dataclasses import dataclass
+
+from processor import activity, workflow
+
+
+@dataclass
+class Order:
+    id: str
+
+
+@activity.define
+async def charge(order: Order, amount: float = 1.0) -> str:
+    return order.id
+
+
+@activity.define(queue="sums")
+def add(*numbers: int) -> int:
+    return sum(numbers)
+
+
+class Shop:
+    @activity.define
+    async def greet(self, name: str) -> bytes:
+        return b""
+
+
+@activity.define(queue=3)  # wrong
+async def misplaced(number: int) -> None: ...
+
+
+@activity.define(timeout=3)  # wrong
+async def unknown_option(number: int) -> None: ...
+
+
+@workflow.define(version="2")  # wrong
+async def misversioned() -> None: ...
+
+
+@workflow.define  # wrong
+def plain() -> None: ...
+
+
+@workflow.define
+async def shopping(order: Order) -> bool:
+    await charge("order")  # wrong
+    await charge(order, "much")  # wrong
+    await charge()  # wrong
+    await charge(order, price=1.0)  # wrong
+    await add("1")  # wrong
+    await add.options(queue=1)(2)  # wrong
+    await add.options(timeout=1)(2)  # wrong
+    await add.options(queue="x")("2")  # wrong
+    await Shop().greet(1)  # wrong
+    number: int = await charge(order)  # wrong
+    approved: str = await workflow.wait_for_event("approved", bool)  # wrong
+    await workflow.wait_for_event("approved", bool, timeout="2h")  # wrong
+    await workflow.sleep("1")  # wrong
+    workflow.publish("records", 1, b"")  # wrong
+    await workflow.call_activity(charge, order, start_to_close="5s")  # wrong
+    print(approved)
+    return bool(number)
+
+
+@workflow.define
+async def outer(order: Order) -> None:
+    await shopping("order")  # wrong
+    answer: str = await shopping(order)  # wrong
+    print(answer)

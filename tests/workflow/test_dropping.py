@@ -1,0 +1,115 @@
+"""Where a run waits, and how it is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+from typing import Any
+
+import pytest
+
+from processor import activity, workflow
+from tests.workflow.driver import World
+
+
+@activity.define
+async def step(value: Any = None) -> int:
+    raise NotImplementedError
+
+
+def test_waiting_names_the_line_of_each_task() -> None:
+    @workflow.define
+    async def waits() -> None:
+        async def inner() -> None:
+            await asyncio.sleep(5)
+
+        task = asyncio.create_task(inner())
+        call = asyncio.create_task(step())
+        await workflow.wait_for_event("go")
+        await task
+        await call
+
+    world = World(waits)
+    world.start()
+    first = waits.function.__code__.co_firstlineno
+    assert world.runner.waiting() == [
+        f"{__file__}:{first + 7} waits",
+        f"{__file__}:{first + 3} inner",
+        f"{__file__}:{first + 6} step",
+    ]
+
+
+def test_dropping_a_run_asks_for_nothing_and_says_nothing(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    reached: list[str] = []
+
+    @workflow.define
+    async def untidy() -> None:
+        async def child(n: int) -> None:
+            try:
+                async with asyncio.timeout(100):
+                    await step(n)
+            finally:
+                await asyncio.sleep(0)
+                workflow.publish("topic", None, "child")
+                reached.append("child")
+
+        unused = [step(1), child(9)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for n in range(3):
+                    group.create_task(child(n))
+                await workflow.wait_for_event("never")
+        except BaseException:
+            await step("clean-up")
+            reached.append("except")
+        finally:
+            workflow.set_status("gone")
+            reached.append("finally")
+        del unused
+
+    async def host() -> None:
+        loop = asyncio.get_running_loop()
+        world = World(untidy)
+        loop.call_soon(world.start)
+        await asyncio.sleep(0.01)
+        turns = list(world.turns)
+        loop.call_soon(world.runner.close)
+        await asyncio.sleep(0.01)
+        assert world.turns == turns
+        assert world.runner.waiting() == []
+        del world
+        gc.collect()
+        assert len(asyncio.all_tasks()) == 1
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(host())
+    assert reached == []
+    assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
+
+
+def test_a_run_that_was_never_started_can_be_dropped() -> None:
+    @workflow.define
+    async def nothing() -> None: ...
+
+    World(nothing).runner.close()
+
+
+def test_a_stubborn_coroutine_can_be_dropped() -> None:
+    @workflow.define
+    async def stubborn() -> None:
+        for _ in range(5):
+            try:
+                await asyncio.sleep(0)
+                await asyncio.Future()
+            except BaseException:
+                await asyncio.sleep(0)
+
+    world = World(stubborn)
+    world.start()
+    world.runner.close()
+    gc.collect()
