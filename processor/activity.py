@@ -82,7 +82,8 @@ class Activity(Generic[P, R]):
     """A defined activity. ``options`` in its constructor are those of the wire.
 
     Typed as what it is in workflow code: a call that can be awaited. Use ``function`` for a typed
-    direct call of a plain (not async) function.
+    direct call of a plain (not async) function. (No Any stands in the coroutine's type: mypy would
+    give up the overloads of ``asyncio.gather``.)
     """
 
     def __init__(self, definition: ActivityDefinition, options: ActivityOptions) -> None:
@@ -93,7 +94,7 @@ class Activity(Generic[P, R]):
         self._is_method = False
         update_wrapper(self, definition.function)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
         loop = _get_running_loop()
         if type(loop) is WorkflowLoop:
             definition = self.definition
@@ -109,10 +110,10 @@ class Activity(Generic[P, R]):
                 "" if frame is None else line_of(frame),
             )
             coroutine.__qualname__ = definition.name
-            return cast("Coroutine[Any, Any, R]", coroutine)
+            return cast("Coroutine[object, None, R]", coroutine)
         if not self.definition.is_async and plain.get():
             return self._awaitable(*args, **kwargs)
-        return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
+        return cast("Coroutine[object, None, R]", self.function(*args, **kwargs))
 
     async def _awaitable(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a plain function where a workflow is unit-tested: there it is awaited too."""

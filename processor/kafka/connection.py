@@ -86,6 +86,7 @@ class KafkaSettings:
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 1_048_576,
             "partitioner": "murmur2_random",
+            "topic.metadata.propagation.max.ms": 5_000,
             **options,
             **self.extra,
         }

@@ -47,6 +47,8 @@ _LOST_S = 0.5
 _CONFIRM_S = 5.0
 _COMMIT_EVERY_S = 5.0
 _LEAVE_S = 3.0
+_SHUT_OUT = (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL)
+"""``fatal`` is not set on the message by which librdkafka reports its own fatal error."""
 
 
 class MemberFenced(ProcessorError):
@@ -263,7 +265,7 @@ class Membership:
         error = message.error()
         if error is None:
             return
-        if error.fatal():
+        if error.fatal() or error.code() in _SHUT_OUT:
             raise KafkaException(error)
         _log.warning("group %s: %s", self._group, error.str())
 
@@ -272,7 +274,7 @@ class Membership:
         self._give_up(sorted(self._owned), _LOST_S)
         text = f"group {self._group} shut this process out ({error.str()})"
         failure: ProcessorError
-        if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL):
+        if error.code() in _SHUT_OUT:
             failure = MemberFenced(
                 f"{text}: another process joined it as {self._instance_id!r}. Give every process "
                 "an instance id of its own (instance_id, PROCESSOR_INSTANCE_ID), stable over its "

@@ -25,6 +25,7 @@ __all__ = ("InputReader", "Stream")
 _log = logging.getLogger("processor.kafka")
 
 _POLL_S = 0.05
+_POLL_PAUSED_S = 0.005
 _BATCH = 2_000
 _OPEN_S = 30.0
 
@@ -58,6 +59,7 @@ class InputReader:
         self._records_max = records_max
         self._requests: deque[Callable[[], None]] = deque()
         self._streams: dict[tuple[str, int], Stream] = {}
+        self._paused: set[Stream] = set()
         self._closed = False
         self._thread = Thread(target=self._run, name="kafka inputs", daemon=True)
         self._thread.start()
@@ -88,6 +90,7 @@ class InputReader:
             if self._owns(stream):
                 self._consumer.resume(list(stream.places))
             stream.paused = stream.resuming = False
+            self._paused.discard(stream)
 
         if stream.wants_resume(self._records_max // 2):
             stream.resuming = True
@@ -99,6 +102,7 @@ class InputReader:
                 for place in stream.places:
                     del self._streams[place.topic, place.partition]
                 self._consumer.incremental_unassign(list(stream.places))
+            self._paused.discard(stream)
 
         self._requests.append(unassign)
 
@@ -114,7 +118,7 @@ class InputReader:
         while not self._closed:
             self._serve_requests()
             try:
-                first = consumer.poll(_POLL_S)
+                first = consumer.poll(_POLL_PAUSED_S if self._paused else _POLL_S)
                 if first is None:
                     continue
                 self._sort([first, *consumer.consume(_BATCH, 0)])
@@ -152,6 +156,7 @@ class InputReader:
             wakes.add(stream.wake)
             if len(stream.records) >= self._records_max and not stream.paused:
                 stream.paused = True
+                self._paused.add(stream)
                 self._consumer.pause(list(stream.places))
         for wake in wakes:
             wake()

@@ -54,18 +54,18 @@ R = TypeVar("R")
 @overload
 def wait_for_event(
     name: str, type: type[T], timeout: timedelta | float | None = None
-) -> Coroutine[Any, Any, T]: ...
+) -> Coroutine[object, None, T]: ...
 
 
 @overload
 def wait_for_event(
     name: str, type: TypeForm = ..., timeout: timedelta | float | None = None
-) -> Coroutine[Any, Any, Any]: ...
+) -> Coroutine[object, None, Any]: ...
 
 
 def wait_for_event(
     name: str, type: Any = Any, timeout: timedelta | float | None = None
-) -> Coroutine[Any, Any, Any]:
+) -> Coroutine[object, None, Any]:
     """Wait for the next external event of a name, and return its value.
 
     Events are kept from the start of the run, in the order in which they arrived; each is given
@@ -78,7 +78,7 @@ def wait_for_event(
 
 def wait_until(
     predicate: Callable[[], object], timeout: timedelta | float | None = None
-) -> Coroutine[Any, Any, None]:
+) -> Coroutine[object, None, None]:
     """Wait until a predicate over the workflow's own variables holds.
 
     It is asked again whenever the code has run, so it has to be cheap and must not change
@@ -87,12 +87,12 @@ def wait_until(
     return current("wait_until").wait_until(predicate, _milliseconds(timeout), line_here())
 
 
-def sleep(delay: timedelta | float) -> Coroutine[Any, Any, None]:
+def sleep(delay: timedelta | float) -> Coroutine[object, None, None]:
     """Sleep durably, however long: a ``timedelta``, or seconds. ``asyncio.sleep`` does the same."""
     return current("sleep").sleep(milliseconds(delay), line_here())
 
 
-def timer(when: timedelta | float | datetime) -> Coroutine[Any, Any, None]:
+def timer(when: timedelta | float | datetime) -> Coroutine[object, None, None]:
     """Wait for a delay (``timedelta`` or seconds), or until a time (an aware ``datetime``)."""
     runtime = current("timer")
     if isinstance(when, datetime):
@@ -105,24 +105,24 @@ def timer(when: timedelta | float | datetime) -> Coroutine[Any, Any, None]:
 @overload
 def call_activity(
     activity: Activity[..., R], *args: Any, **options: Unpack[Options]
-) -> Coroutine[Any, Any, R]: ...
+) -> Coroutine[object, None, R]: ...
 
 
 @overload
 def call_activity(
     activity: str, *args: Any, result_type: type[T], **options: Unpack[Options]
-) -> Coroutine[Any, Any, T]: ...
+) -> Coroutine[object, None, T]: ...
 
 
 @overload
 def call_activity(
     activity: str, *args: Any, result_type: TypeForm = ..., **options: Unpack[Options]
-) -> Coroutine[Any, Any, Any]: ...
+) -> Coroutine[object, None, Any]: ...
 
 
 def call_activity(
     activity: Activity[..., Any] | str, *args: Any, result_type: Any = None, **options: Any
-) -> Coroutine[Any, Any, Any]:
+) -> Coroutine[object, None, Any]:
     """Call an activity, also by its name alone: for one that runs in another code base."""
     runtime = current("call_activity")
     if not isinstance(activity, str):
@@ -133,7 +133,7 @@ def call_activity(
     expected = Any if result_type is None else result_type
     coroutine: Any = runtime.call_activity(activity, args, wire, expected, line_here())
     coroutine.__qualname__ = activity
-    return cast("Coroutine[Any, Any, Any]", coroutine)
+    return cast("Coroutine[object, None, Any]", coroutine)
 
 
 def publish(topic: str, key: str | bytes | None, value: Any) -> None:

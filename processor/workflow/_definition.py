@@ -44,7 +44,7 @@ class Workflow(Generic[P, R]):
         self.signature = signature
         update_wrapper(self, function)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
         if type(_get_running_loop()) is WorkflowLoop:
             return self.function(*args, **kwargs)
         return self._plainly(*args, **kwargs)

@@ -26,8 +26,7 @@ def drop(loop: WorkflowLoop) -> None:
     """Unwind every unfinished task of a loop, and forget all that it holds."""
     loop.dropped = True
     loop.timers.clear()
-    tasks = sorted((task for task in loop.tasks if not task.done()), key=hash)
-    if not tasks:
+    if all(task.done() for task in loop.tasks):
         loop.tasks.clear()
         loop.ready.clear()
         return
@@ -38,14 +37,18 @@ def drop(loop: WorkflowLoop) -> None:
         with warnings.catch_warnings():
             # Coroutines that were made and not awaited yet are no mistake of the user's here.
             warnings.simplefilter("ignore", RuntimeWarning)
-            for task in tasks:
-                _close(task.get_coro())
+            _unwind(loop)
             loop.tasks.clear()
             loop.ready.clear()
-            del task, tasks
     finally:
         loop.guarded = False
         _set_running_loop(host)
+
+
+def _unwind(loop: WorkflowLoop) -> None:
+    for task in sorted(loop.tasks, key=hash):
+        if not task.done():
+            _close(task.get_coro())
 
 
 @boundary

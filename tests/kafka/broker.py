@@ -48,6 +48,8 @@ def container() -> Iterator[str]:
         from testcontainers.core.container import DockerContainer
     except ImportError as error:
         raise NoBrokerError(f"testcontainers is not installed ({error})") from error
+    if not _docker_socket().exists() and "DOCKER_HOST" not in os.environ:
+        raise NoBrokerError("no Docker engine: there is no socket to ask")
     try:
         docker.from_env(timeout=5).ping()
     except docker.errors.DockerException as error:
@@ -65,6 +67,10 @@ def container() -> Iterator[str]:
         yield f"{HOST}:{port}"
     finally:
         node.stop()
+
+
+def _docker_socket() -> Path:
+    return Path("/var/run/docker.sock")
 
 
 def container_environment(port: int) -> dict[str, str]:

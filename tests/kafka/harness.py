@@ -46,7 +46,7 @@ class Adapters:
         self.wakes = 0
         self.transport = self.new_transport()
         self.ports = self.new_ports(self.transport)
-        self._opened: list[ShardPorts] = []
+        self._opened: dict[int, ShardPorts] = {}
 
     def new_transport(self) -> KafkaTransport:
         return KafkaTransport(self.connection, Settings(inbox_records_max=1_000))
@@ -56,19 +56,25 @@ class Adapters:
         return KafkaPorts(transport, self.state, none, FrozenClock(), lambda _: True)  # type: ignore[arg-type]
 
     def open(self, partition: int = 0) -> ShardPorts:
-        opened = self.ports.open(partition, self.wake)
-        self._opened.append(opened)
+        """Return the ports of a shard; those it had before are closed first."""
+        self._close(partition)
+        opened = self._opened[partition] = self.ports.open(partition, self.wake)
         return opened
 
     def wake(self) -> None:
         self.wakes += 1
 
     def close(self) -> None:
-        for opened in self._opened:
+        for partition in list(self._opened):
+            self._close(partition)
+        self.transport.close()
+
+    def _close(self, partition: int) -> None:
+        opened = self._opened.pop(partition, None)
+        if opened is not None:
             opened.inbox.close()
             opened.outbox.close()
             opened.tables.close()
-        self.transport.close()
 
     def topic(self, name: str) -> str:
         return self.connection.topic(name)

@@ -371,6 +371,24 @@ def test_it_runs_within_a_callback_of_a_host_loop() -> None:
     asyncio.run(host())
 
 
+def test_as_completed_stays_as_it_was_elsewhere() -> None:
+    async def host() -> list[int]:
+        return [await each for each in asyncio.as_completed([asyncio.sleep(0, n) for n in (1, 1)])]
+
+    World(sleeps).runner.close()
+    assert asyncio.run(host()) == [1, 1]
+    with pytest.raises(TypeError):
+        asyncio.run(asyncio.wait_for(host_of_one(), 1))
+
+
+async def host_of_one() -> None:
+    one = asyncio.sleep(0)
+    try:
+        list(asyncio.as_completed(one))  # type: ignore[arg-type]
+    finally:
+        one.close()
+
+
 def test_sets_of_tasks_iterate_alike_in_every_process() -> None:
     order = []
 

@@ -51,7 +51,7 @@ def test_activities_are_called_by_name_and_by_object() -> None:
     async def calls() -> list[Any]:
         first = workflow.call_activity("elsewhere", 1, result_type=int, queue="java")
         second = workflow.call_activity(far, "x", start_to_close=timedelta(seconds=9))
-        return await asyncio.gather(first, second)
+        return [*await asyncio.gather(first, second)]
 
     world = World(calls)
     one, two = world.start()

@@ -1,0 +1,191 @@
+"""Commands against an embedded server, exit codes, JSON, and how quickly help comes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import COMMAND, Invoke, clean_environment, embedded
+
+WAITING = '{"id": "A-2", "amount": 5000, "follow_up_s": 0.01}'
+HEAVY = ("msgspec", "fastavro", "rocksdict", "confluent_kafka", "avro", "yaml")
+GROUPS = ("topics", "tables", "schemas")
+COMMANDS = (
+    *("demo", "dev", "worker", "start", "run", "event", "result", "cancel", "terminate"),
+    *("describe", "history", "list", "topics plan", "topics apply", "topics check"),
+    *("tables list", "tables get", "tables scan", "schemas check"),
+)
+
+
+def test_an_order_from_start_to_history(invoke: Invoke, tmp_path: Path) -> None:
+    where = embedded(f"embedded:{tmp_path / 'state'}")
+    started = invoke("start", "order_processing", WAITING, "--id", "A-2", "--json", *where)
+    assert json.loads(started.stdout)["workflow_id"] == "A-2"
+    assert "waiting" in invoke("describe", "A-2", *where).stdout
+    listed = invoke("list", "--status", "running", "--json", *where)
+    assert [json.loads(line)["workflow_id"] for line in listed.stdout.splitlines()] == ["A-2"]
+    sent = invoke("event", "A-2", "fraudReviewApproved", "true", *where)
+    assert sent.stdout == "sent fraudReviewApproved to A-2\n"
+    result = invoke("result", "A-2", "--timeout", "20", *where)
+    assert result.stdout == "Order processing completed successfully!\n"
+    history = invoke("history", "A-2", *where).stdout.splitlines()
+    assert history[0].split() == ["#", "TIME", "TYPE", "WHAT"]
+    assert history[-1].endswith("Order processing completed successfully!")
+    events = [
+        json.loads(line) for line in invoke("history", "A-2", "--json", *where).stdout.splitlines()
+    ]
+    assert [event["number"] for event in events] == list(range(len(history) - 1))
+    described = json.loads(invoke("describe", "A-2", "--json", *where).stdout)
+    assert described["status"] == "completed"
+    assert described["events"] == len(events)
+
+
+def test_cancel_and_terminate(invoke: Invoke, tmp_path: Path) -> None:
+    where = embedded(f"embedded:{tmp_path / 'state'}")
+    for id, request, status in (("A-3", "terminate", "terminated"), ("A-4", "cancel", "cancelled")):
+        invoke("start", "order_processing", WAITING, "--id", id, *where)
+        done = invoke(request, id, "--reason", "a test", "--json", *where)
+        assert json.loads(done.stdout) == {"workflow_id": id, "requested": request}
+        result = invoke("result", id, "--json", *where)
+        assert result.exit_code == 1
+        assert json.loads(result.stdout)["status"] == status
+
+
+def test_a_failed_workflow_is_exit_code_1(invoke: Invoke, tmp_path: Path) -> None:
+    where = embedded(f"embedded:{tmp_path / 'state'}")
+    order = '{"id": "A-5", "amount": 1, "payment_failures": 9, "payment_retry_s": 0.01}'
+    failed = invoke("run", "order_processing", order, "--id", "A-5", *where)
+    assert failed.exit_code == 1
+    assert failed.stdout == ""
+    assert failed.stderr.endswith("Payment provider is down\n")
+    told = invoke("result", "A-5", "--json", *where)
+    assert told.exit_code == 1
+    error = {"type": "ApplicationError", "message": "Payment provider is down"}
+    assert json.loads(told.stdout)["error"] == error
+
+
+def test_what_is_refused_is_exit_code_3(invoke: Invoke, finished_order: str) -> None:
+    where = embedded(finished_order)
+    missing = invoke("describe", "nobody", *where)
+    assert missing.exit_code == 3
+    assert missing.stderr == "error: no run of workflow id 'nobody'\n"
+    again = invoke("start", "order_processing", WAITING, "--id=A-1", "--reuse=reject", *where)
+    assert again.exit_code == 3
+    assert "A-1" in again.stderr
+    unknown = invoke("start", "no_such_workflow", *where)
+    assert unknown.exit_code == 3
+    assert "no_such_workflow" in unknown.stderr
+
+
+def test_no_broker_is_exit_code_4(invoke: Invoke) -> None:
+    for command in (("list",), ("topics", "check"), ("start", "order_processing")):
+        done = invoke(*command, "--server", "127.0.0.1:1")
+        assert done.exit_code == 4, done.output
+        assert "127.0.0.1:1" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nonsense",), "nonsense"),
+        (("start",), "WORKFLOW"),
+        (("start", "w", "{"), "is no JSON"),
+        (("start", "w", "--server", "embedded:"), "embedded:PATH"),
+        (("start", "w", "--namespace", "a b"), "cannot begin the name of a topic"),
+        (("start", "w", "--server", "embedded:x"), "add --module MODULE"),
+        (("start", "w", "--server", "localhost:1", "-m", "examples.orders"), "--module is for"),
+        (("start", "w", "--reuse", "maybe"), "maybe"),
+        (("list", "--status", "happy"), "happy"),
+        (("worker", "no.such.module"), "there is no module 'no.such.module'"),
+        (("worker", "json"), "no workflow and no activity in there"),
+        (("worker", "broken"), "cannot be imported: ZeroDivisionError"),
+        (("worker", "twice", "--server", "embedded:x"), "have the name 'same'"),
+        (("worker", "examples.orders", "--processes=2", "-s", "embedded:x"), "--processes out"),
+        (("worker", "examples.orders", "--no-shards", "-s", "embedded:x"), "--no-shards"),
+        (("demo", "--client-only"), "Kafka --server"),
+        (("tables", "list"), "no state tables in processor-state"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(
+    invoke: Invoke, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "twice.py").write_text(
+        "from processor import activity\n"
+        "@activity.define(name='same')\n"
+        "async def one() -> None: ...\n"
+        "@activity.define(name='same')\n"
+        "async def two() -> None: ...\n"
+    )
+    done = invoke(*arguments)
+    assert done.exit_code == 2, done.output
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_json(invoke: Invoke, command: str) -> None:
+    done = invoke(*command.split(), "--help")
+    assert done.exit_code == 0
+    assert "--json" in done.stdout
+
+
+def test_help_names_the_exit_codes_and_every_command(invoke: Invoke) -> None:
+    text = " ".join(invoke("--help").stdout.split())
+    assert "4 nobody answered" in text
+    for command in COMMANDS:
+        assert command.split()[0] in text
+
+
+def test_schemas_check(invoke: Invoke, tmp_path: Path) -> None:
+    assert "read everything that was released" in invoke("schemas", "check").stdout
+    told = json.loads(invoke("schemas", "check", "--json").stdout)
+    assert told["problems"] == []
+    assert told["fingerprints"]
+    (tmp_path / "turn.avsc").write_text("{}")
+    broken = invoke("schemas", "check", "--directory", str(tmp_path), "--json")
+    assert broken.exit_code == 1
+    assert json.loads(broken.stdout)["problems"]
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        f"import sys, processor.cli\nprint([name for name in {HEAVY!r} if name in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_a_state_directory_in_use_is_refused(finished_order: str, tmp_path: Path) -> None:
+    worker = subprocess.Popen(
+        [*COMMAND, "worker", "examples.orders", "--server", finished_order],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=clean_environment(),
+    )
+    try:
+        assert worker.stderr is not None
+        assert any("is ours" in line for line in worker.stderr)
+        second = subprocess.run(
+            [*COMMAND, "list", *embedded(finished_order)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=clean_environment(),
+            timeout=30,
+        )
+        assert second.returncode == 3
+        assert "is held by another process" in second.stderr
+        assert "Traceback" not in second.stderr
+    finally:
+        worker.terminate()
+        worker.communicate(timeout=30)
+    assert worker.returncode == 0

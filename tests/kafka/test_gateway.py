@@ -1,0 +1,155 @@
+"""Requests of clients, against a tiny stand-in for the shards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from processor.config import Settings
+from processor.core.effects import Accepted, Reply
+from processor.core.inputs import ClientCommand, DescribeRun, ListRuns, StartRun
+from processor.core.turn import Positions
+from processor.errors import PayloadTooLarge, ShardUnavailable, TopicsNotReady
+from processor.kafka.connection import KafkaSettings
+from processor.kafka.gateway import KafkaGateway
+from processor.kafka.local_broker import free_port
+
+from .harness import PARTITIONS, Adapters, adapters, start
+
+
+@pytest.fixture
+def kafka(
+    kafka_servers: str, namespace: str, admin: AdminClient, tmp_path: Path
+) -> Iterator[Adapters]:
+    with adapters(kafka_servers, namespace, admin, tmp_path) as made:
+        yield made
+
+
+class FakeShards:
+    """Answers each command with its partition and how often it was asked."""
+
+    def __init__(self, kafka: Adapters) -> None:
+        self._ports = [kafka.open(partition) for partition in range(PARTITIONS)]
+        self.asked: dict[str, int] = {}
+        self.silent_times = 0
+        for ports in self._ports:
+            ports.inbox.open(Positions())
+
+    async def serve(self) -> None:
+        while True:
+            for partition, ports in enumerate(self._ports):
+                for record in ports.inbox.take(100):
+                    command = record.input
+                    assert isinstance(command, ClientCommand)
+                    assert command.reply_to is not None
+                    times = self.asked[command.request_id] = (
+                        self.asked.get(command.request_id, 0) + 1
+                    )
+                    if times > self.silent_times:
+                        body = Accepted(f"{partition}-{times}")
+                        ports.outbox.reply(Reply(command.reply_to, command.request_id, body))
+            await asyncio.sleep(0.0005)
+
+
+@asynccontextmanager
+async def gateway(kafka: Adapters, settings: Settings | None = None) -> AsyncIterator[KafkaGateway]:
+    made = KafkaGateway(kafka.connection, settings or Settings())
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await test()
+
+    asyncio.run(main())
+
+
+def test_a_request_comes_back_from_the_shard_of_its_workflow(kafka: Adapters) -> None:
+    async def test() -> None:
+        shards = FakeShards(kafka)
+        serving = asyncio.create_task(shards.serve())
+        async with gateway(kafka) as first, gateway(kafka) as second:
+            assert first.partitions == PARTITIONS
+            answers = await asyncio.gather(
+                *(
+                    (first, second)[n % 2].request(start(f"order-{n}"), timeout_s=10)
+                    for n in range(200)
+                )
+            )
+            assert {answer.run_id for answer in answers} == {f"{p}-1" for p in range(PARTITIONS)}  # type: ignore[union-attr]
+            page = await first.request(ClientCommand("", ListRuns()), timeout_s=10, partition=3)
+            assert page == Accepted("3-1")
+            times = []
+            for _ in range(50):
+                begun = time.perf_counter()
+                await first.request(ClientCommand("w", DescribeRun()), timeout_s=10)
+                times.append(time.perf_counter() - begun)
+            print(f"round trip p50 {sorted(times)[25] * 1000:.2f} ms")
+        serving.cancel()
+
+    run(test)
+
+
+def test_a_request_is_sent_again_until_it_is_answered(kafka: Adapters) -> None:
+    async def test() -> None:
+        shards = FakeShards(kafka)
+        shards.silent_times = 2
+        serving = asyncio.create_task(shards.serve())
+        async with gateway(kafka, Settings(request_timeout_s=0.4)) as it:
+            command = ClientCommand("w", DescribeRun(), request_id="mine")
+            answer = await it.request(command, timeout_s=10)
+            assert isinstance(answer, Accepted)
+            assert shards.asked == {"mine": 3}
+        serving.cancel()
+
+    run(test)
+
+
+def test_silence_ends_with_what_is_known(kafka: Adapters) -> None:
+    async def test() -> None:
+        async with gateway(kafka) as it:
+            begun = time.monotonic()
+            with pytest.raises(ShardUnavailable, match=r"shard 2 .*the broker has the command"):
+                await it.request(start("w"), timeout_s=0.5, partition=2)
+            assert time.monotonic() - begun < 2
+            waiting = asyncio.create_task(it.request(start("w"), timeout_s=30))
+            await asyncio.sleep(0.05)
+        with pytest.raises(ShardUnavailable, match="closed"):
+            await waiting
+
+    run(test)
+
+
+def test_a_command_that_cannot_fit_is_refused_before_it_is_sent(kafka: Adapters) -> None:
+    async def test() -> None:
+        async with gateway(kafka) as it:
+            command = ClientCommand("w", StartRun("order", os.urandom(2_000_000)))
+            with pytest.raises(PayloadTooLarge, match="2,000,000"):
+                await it.request(command, timeout_s=5)
+
+    run(test)
+
+
+def test_a_namespace_without_topics_and_an_address_without_a_broker(kafka_servers: str) -> None:
+    async def test() -> None:
+        nowhere = KafkaGateway(KafkaSettings(kafka_servers, "nowhere"), Settings())
+        with pytest.raises(TopicsNotReady, match="processor topics apply --namespace nowhere"):
+            await nowhere.start()
+        await nowhere.close()
+        nobody = KafkaGateway(KafkaSettings(f"127.0.0.1:{free_port()}"), Settings())
+        with pytest.raises(ShardUnavailable, match="No Kafka broker answered"):
+            await nobody.start()
+        await nobody.close()
+
+    run(test)

@@ -1,0 +1,191 @@
+"""Which process owns which shard, as the consumer group decides it."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from processor.config import Settings
+from processor.kafka.connection import KafkaSettings
+from processor.kafka.membership import MemberFenced, Membership
+from processor.kafka.topics import apply, plan
+
+PARTITIONS = 4
+SETTINGS = Settings(session_timeout_s=6.0)
+
+
+class Member:
+    """A process's shards, seen from its loop."""
+
+    def __init__(self, connection: KafkaSettings, instance_id: str) -> None:
+        self.shards: set[int] = set()
+        self.revoked: list[int] = []
+        self.error: BaseException | None = None
+        self.membership = Membership(
+            connection,
+            SETTINGS,
+            instance_id,
+            asyncio.get_running_loop(),
+            assign=self.shards.add,
+            revoke=self._revoke,
+            failed=self._failed,
+            next_command=lambda _: 3,
+        )
+
+    async def _revoke(self, partition: int) -> None:
+        await asyncio.sleep(0.05)
+        self.shards.discard(partition)
+        self.revoked.append(partition)
+
+    def _failed(self, error: BaseException) -> None:
+        self.error = error
+
+    async def may_own(self, partition: int) -> bool:
+        return await asyncio.to_thread(self.membership.may_own, partition)
+
+
+@pytest.fixture
+def connection(kafka_servers: str, namespace: str, admin: AdminClient) -> KafkaSettings:
+    apply(admin, plan(admin, namespace, PARTITIONS, 1))
+    return KafkaSettings(kafka_servers, namespace)
+
+
+@asynccontextmanager
+async def member(connection: KafkaSettings, instance_id: str) -> AsyncIterator[Member]:
+    made = Member(connection, instance_id)
+    made.membership.start()
+    try:
+        yield made
+    finally:
+        await made.membership.close()
+
+
+async def until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> float:
+    """Wait for it; return the seconds that it took."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < timeout_s, f"timed out: {what}"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - begun
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await test()
+
+    asyncio.run(main())
+
+
+def test_members_share_the_shards_and_give_them_back(connection: KafkaSettings) -> None:
+    async def test() -> None:
+        async with member(connection, "a") as first:
+            took_s = await until(lambda: len(first.shards) == PARTITIONS, "all shards")
+            print(f"first member has its shards after {took_s:.2f} s")
+            assert await first.may_own(0)
+            async with member(connection, "b") as second:
+                took_s = await until(
+                    lambda: len(first.shards) == 2 == len(second.shards), "an even share"
+                )
+                print(f"second member has its share after {took_s:.2f} s")
+                assert not first.shards & second.shards
+                assert sorted(first.revoked) == sorted(second.shards)
+                (moved, *_) = second.shards
+                assert await second.may_own(moved)
+                assert not await first.may_own(moved)
+                begun = time.monotonic()
+            await until(lambda: len(first.shards) == PARTITIONS, "what the second one left")
+            print(f"a clean stop hands over within {time.monotonic() - begun:.2f} s")
+            assert time.monotonic() - begun < SETTINGS.session_timeout_s
+
+    run(test)
+
+
+def test_a_member_that_comes_back_has_its_shards_at_once(connection: KafkaSettings) -> None:
+    async def test() -> None:
+        first = Member(connection, "a")
+        first.membership.start()
+        await until(lambda: len(first.shards) == PARTITIONS, "all shards")
+        await first.membership.close(leave=False)
+        assert not first.shards
+        async with member(connection, "a") as again:
+            took_s = await until(lambda: len(again.shards) == PARTITIONS, "the shards again")
+            print(f"a restarted static member has its shards after {took_s:.2f} s")
+            assert took_s < 5
+
+    run(test)
+
+
+def test_the_next_member_of_the_same_name_shuts_the_first_out(connection: KafkaSettings) -> None:
+    async def test() -> None:
+        async with member(connection, "twin") as first:
+            await until(lambda: len(first.shards) == PARTITIONS, "all shards")
+            async with member(connection, "twin") as second:
+                await until(lambda: first.error is not None, "the error")
+                assert isinstance(first.error, MemberFenced)
+                assert "PROCESSOR_INSTANCE_ID" in str(first.error)
+                assert "'twin'" in str(first.error)
+                assert not first.shards
+                assert not await first.may_own(0)
+                await until(lambda: len(second.shards) == PARTITIONS, "the second one's")
+
+    run(test)
+
+
+async def live(connection: KafkaSettings, instance_id: str, ready: Path) -> None:
+    async with member(connection, instance_id) as it:
+        await until(lambda: bool(it.shards), "shards")
+        await asyncio.to_thread(ready.touch)
+        await asyncio.sleep(300)
+
+
+def live_in_a_process(servers: str, namespace: str, instance_id: str, ready: Path) -> None:
+    asyncio.run(live(KafkaSettings(servers, namespace), instance_id, ready))
+
+
+def test_a_dead_members_shards_are_taken_over(connection: KafkaSettings, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with member(connection, "survivor") as survivor:
+            await until(lambda: len(survivor.shards) == PARTITIONS, "all shards")
+            ready = tmp_path / "ready"
+            process = multiprocessing.get_context("spawn").Process(
+                target=live_in_a_process,
+                args=(connection.servers, connection.namespace, "victim", ready),
+            )
+            process.start()
+            try:
+                await until(ready.exists, "the victim's shards")
+                await until(lambda: len(survivor.shards) == 2, "half of the shards")
+            finally:
+                process.kill()
+            begun = time.monotonic()
+            process.join()
+            await until(lambda: len(survivor.shards) == PARTITIONS, "the takeover")
+            print(f"a killed member's shards are taken over after {time.monotonic() - begun:.2f} s")
+            assert time.monotonic() - begun < SETTINGS.session_timeout_s + 6
+
+    run(test)
+
+
+def test_positions_are_committed_for_the_tools_that_show_lag(
+    connection: KafkaSettings, admin: AdminClient
+) -> None:
+    async def test() -> None:
+        async with member(connection, "a") as it:
+            await until(lambda: len(it.shards) == PARTITIONS, "all shards")
+            assert await it.may_own(1)
+            await asyncio.sleep(0.1)
+
+    run(test)
+    from confluent_kafka import Consumer, TopicPartition
+
+    reader = Consumer(connection.consumer())
+    (place,) = reader.committed([TopicPartition(connection.topic("commands"), 1)], 10)
+    reader.close()
+    assert place.offset == 3

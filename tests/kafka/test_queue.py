@@ -1,0 +1,243 @@
+"""Activity queues: tasks in, reports out, and the offsets that are committed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from processor.activities.executor import Report
+from processor.codec.records import decode_as
+from processor.config import Settings
+from processor.core.effects import ActivityTask, DeadLetter
+from processor.core.inputs import ActivityReport
+from processor.kafka.connection import partition_of
+from processor.kafka.offsets import OffsetTracker
+from processor.kafka.queue import QueueConsumer
+from processor.kafka.transport import KafkaTransport
+
+from .harness import PARTITIONS, Adapters, adapters, task, until
+
+
+@pytest.fixture
+def kafka(
+    kafka_servers: str, namespace: str, admin: AdminClient, tmp_path: Path
+) -> Iterator[Adapters]:
+    with adapters(kafka_servers, namespace, admin, tmp_path) as made:
+        yield made
+
+
+class Worker:
+    """Holds the tasks that it gets until a test lets them end."""
+
+    def __init__(self, kafka: Adapters, slots: int) -> None:
+        self.transport = KafkaTransport(kafka.connection, Settings())
+        self.tasks: dict[int, tuple[ActivityTask, Report]] = {}
+        self.most = 0
+        self.ends_at_once = False
+        self.queue = QueueConsumer(self.transport, "default", slots, self._run, PARTITIONS)
+
+    def _run(self, task: ActivityTask, report: Report) -> None:
+        self.tasks[task.id] = (task, report)
+        self.most = max(self.most, len(self.tasks))
+        report(ActivityReport("w", task.run_id, task.id, task.attempt, "started", worker="me"))
+        if self.ends_at_once:
+            asyncio.get_running_loop().call_soon(self.end, task.id)
+
+    def end(self, id: int) -> None:
+        task, report = self.tasks.pop(id)
+        report(ActivityReport("w", task.run_id, task.id, task.attempt, "completed", b"%d" % id))
+
+
+@asynccontextmanager
+async def worker(kafka: Adapters, slots: int = 100) -> AsyncIterator[Worker]:
+    made = Worker(kafka, slots)
+    made.queue.start()
+    try:
+        yield made
+    finally:
+        await made.queue.stop()
+        await asyncio.to_thread(made.transport.close)
+
+
+async def soon(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await test()
+
+    asyncio.run(main())
+
+
+def send_tasks(kafka: Adapters, count: int) -> None:
+    outbox = kafka.open().outbox
+    for id in range(1, count + 1):
+        outbox.send(task(id=id), id)
+    delivered = 0
+
+    def all_there() -> bool:
+        nonlocal delivered
+        delivered += len(outbox.delivered())
+        return delivered == count
+
+    until(all_there, "the tasks")
+
+
+def committed(kafka: Adapters) -> int:
+    """Return the sum of the queue's committed offsets over its partitions."""
+    topic = kafka.topic("activities.default")
+    reader = Consumer(kafka.connection.consumer(group=topic))
+    places = reader.committed([TopicPartition(topic, p) for p in range(PARTITIONS)], 10)
+    reader.close()
+    return sum(max(place.offset, 0) for place in places)
+
+
+# ---- which offset may be committed
+
+
+def test_the_lowest_unfinished_offset_is_committed() -> None:
+    tracker = OffsetTracker()
+    assert tracker.position is None
+    for offset in (5, 6, 9):  # 7 and 8 were compacted, or control records
+        tracker.started(offset)
+    assert tracker.position == 5
+    tracker.finished(6)
+    tracker.finished(9)
+    assert tracker.position == 5
+    tracker.finished(5)
+    assert tracker.position == 10
+    tracker.started(10)
+    assert tracker.position == 10
+
+
+def test_a_tracker_bears_what_comes_twice() -> None:
+    tracker = OffsetTracker()
+    tracker.finished(3)
+    for offset in (1, 2, 1, 2, 3):
+        tracker.started(offset)
+    tracker.finished(2)
+    tracker.finished(2)
+    tracker.finished(1)
+    tracker.finished(1)
+    assert tracker.position == 3
+
+
+# ---- on the broker
+
+
+def test_tasks_run_and_are_reported_to_their_shard(kafka: Adapters) -> None:
+    send_tasks(kafka, 50)
+
+    async def test() -> None:
+        async with worker(kafka) as it:
+            it.ends_at_once = True
+            await soon(lambda: not it.tasks and it.most > 0 and it.queue.running == 0, "the tasks")
+            await soon(lambda: committed(kafka) == 50, "the offsets")
+
+    run(test)
+    found = kafka.records(kafka.topic("activity-results"), 100, PARTITIONS)
+    assert {message.partition() for message in found} == {partition_of("w", PARTITIONS)}
+    assert {message.key() for message in found} == {b"w"}
+    reports = [decode_as(ActivityReport, message.value() or b"") for message in found]
+    assert sorted(report.id for report in reports if report.kind == "completed") == list(
+        range(1, 51)
+    )
+    first: dict[int, str] = {}
+    for report in reports:
+        first.setdefault(report.id, report.kind)
+    assert set(first.values()) == {"started"}
+
+
+def test_no_more_than_the_slots_run_at_once(kafka: Adapters) -> None:
+    send_tasks(kafka, 60)
+
+    async def test() -> None:
+        async with worker(kafka, slots=7) as it:
+            ended = 0
+            while ended < 60:
+                await soon(lambda: bool(it.tasks), "a task")
+                it.end(next(iter(it.tasks)))
+                ended += 1
+            assert it.most == 7
+
+    run(test)
+    assert committed(kafka) == 60
+
+
+def test_unfinished_tasks_go_to_the_next_worker(kafka: Adapters) -> None:
+    send_tasks(kafka, 20)
+
+    async def test() -> None:
+        async with worker(kafka) as first:
+            await soon(lambda: len(first.tasks) == 20, "the tasks")
+            for id in list(first.tasks)[:5]:
+                first.end(id)
+        left = 20 - committed(kafka)
+        assert 15 <= left <= 20
+        async with worker(kafka) as second:
+            await soon(lambda: len(second.tasks) == left, "the rest")
+            unfinished = set(first.tasks)
+            assert unfinished <= set(second.tasks)
+            for id in list(second.tasks):
+                second.end(id)
+            await soon(lambda: committed(kafka) == 20, "the offsets")
+
+    run(test)
+
+
+def test_workers_share_a_queue(kafka: Adapters) -> None:
+    async def test() -> None:
+        async with worker(kafka) as first, worker(kafka) as second:
+            await asyncio.sleep(4)  # both have joined
+            await asyncio.to_thread(send_tasks, kafka, 200)
+            await soon(lambda: len(first.tasks) + len(second.tasks) == 200, "all tasks")
+            assert first.tasks
+            assert second.tasks
+            assert not set(first.tasks) & set(second.tasks)
+
+    run(test)
+
+
+def test_a_cancelled_task_holds_nothing_up(kafka: Adapters) -> None:
+    send_tasks(kafka, 3)
+
+    async def test() -> None:
+        async with worker(kafka) as it:
+            await soon(lambda: len(it.tasks) == 3, "the tasks")
+            for id in list(it.tasks):
+                it.queue.finish("0-0", id)
+            assert it.queue.running == 0
+            await soon(lambda: committed(kafka) == 3, "the offsets")
+
+    run(test)
+
+
+def test_what_is_no_task_is_buried(kafka: Adapters) -> None:
+    kafka.produce("activities.default", 0, b"k", b"garbage")
+    kafka.produce("activities.default", 0, b"k", None)
+    send_tasks(kafka, 4)
+
+    async def test() -> None:
+        async with worker(kafka) as it:
+            it.ends_at_once = True
+            await soon(lambda: committed(kafka) == 6, "the offsets")
+
+    run(test)
+    letters = [
+        decode_as(DeadLetter, message.value() or b"")
+        for message in kafka.records(kafka.topic("dead-letters"), 2)
+    ]
+    assert [(letter.topic, letter.partition, letter.offset) for letter in letters] == [
+        ("activities.default", 0, 0),
+        ("activities.default", 0, 1),
+    ]
+    assert "not a record of processor" in letters[0].reason
