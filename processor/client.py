@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -49,6 +49,8 @@ __all__ = ("Client", "Handle", "HistoryEvent", "RunDescription")
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
+
+_log = logging.getLogger("processor.client")
 
 _WAIT_S = 30.0
 """How long a shard keeps a waiting client, which then asks again."""
@@ -352,8 +354,8 @@ class Handle(Generic[R]):
                 raise TimeoutError(f"no result of {self.id!r} within {timeout} s")
             try:
                 closed = await self._client._closed(self.id, self.run_id, left_s)
-            except ShardUnavailable:
-                await asyncio.sleep(0)
+            except ShardUnavailable as error:
+                _log.warning("still waiting for the result of %r: %s", self.id, error)
                 continue
             outcome: R = self._client._outcome(self.id, closed, self._result_type)
             return outcome

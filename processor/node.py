@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,7 +18,13 @@ from typing import Any, Protocol, TypeVar
 
 from processor.config import Settings
 from processor.core.runner import Runners
-from processor.errors import LogTruncated, ProcessorError, StoreCorrupt, TopicsNotReady
+from processor.errors import (
+    LogTruncated,
+    ProcessorError,
+    ShardUnavailable,
+    StoreCorrupt,
+    TopicsNotReady,
+)
 from processor.shard.loop import Shard, ShardLost, ShardPorts
 from processor.shard.takeover import Taken, Takeover
 
@@ -27,6 +34,7 @@ _log = logging.getLogger("processor.node")
 
 _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 5.0
+_TRIES_AT_START = 3
 _TAKEOVER_THREADS = 4
 
 _R = TypeVar("_R")
@@ -77,6 +85,7 @@ class Node:
         self._pass_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._stopped: asyncio.Future[ProcessorError] = self._loop.create_future()
+        self._errors: dict[int, deque[str]] = {}
         self.shards: dict[int, ShardStatus] = {}
 
     # --- called by whoever decides which shards are ours ---------------------------------------
@@ -112,8 +121,14 @@ class Node:
         self._threads.shutdown(wait=False)
 
     async def wait_running(self) -> None:
-        """Return when every assigned shard runs."""
+        """Return when every assigned shard runs; raise when one keeps failing."""
         while any(status.state == "taking over" for status in self.shards.values()):
+            for partition, errors in self._errors.items():
+                if len(errors) >= _TRIES_AT_START:
+                    raise ShardUnavailable(
+                        f"shard {partition} cannot be taken over ({errors[-1]}). Correct the "
+                        "cause and start again; nothing was lost"
+                    )
             await asyncio.sleep(0.01)
 
     async def wait_stopped(self) -> None:
@@ -159,6 +174,9 @@ class Node:
                 return
             except Exception as error:  # the disk, the broker, or a bug: say so and try again
                 status.error = f"{type(error).__name__}: {error}"
+                self._errors.setdefault(partition, deque(maxlen=_TRIES_AT_START)).append(
+                    status.error
+                )
                 _log.exception("shard %d failed; trying again in %.1f s", partition, delay_s)
             if monotonic() - status.since > 60:
                 delay_s = _RETRY_FIRST_S

@@ -78,10 +78,8 @@ def start(
                 conflict=conflict,
                 execution_timeout=execution_timeout,
             )
-        if as_json:
-            write_json({"workflow_id": handle.id, "run_id": handle.run_id})
-        else:
-            say(f"started {handle.id} (run {handle.run_id})")
+            told = {"workflow_id": handle.id, "run_id": str(handle.run_id)}
+            done(as_json, f"started {handle.id} (run {handle.run_id})", **told)
 
     asyncio.run(work())
 

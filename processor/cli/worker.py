@@ -201,7 +201,8 @@ def log_to(as_json: bool, level: int = logging.INFO) -> None:
     """Log to stderr for people, or as JSON lines to stdout."""
     handler = logging.StreamHandler(sys.stdout if as_json else sys.stderr)
     handler.setFormatter(JsonLines() if as_json else logging.Formatter(LOG_FORMAT))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.root.setLevel(level)
+    logging.root.handlers = [handler]
 
 
 def register(app: typer.Typer) -> None:

@@ -92,6 +92,8 @@ class MemoryInbox:
 
 
 class MemoryOutbox:
+    """``_held``: tasks that wait for the shard's first step; None from then on."""
+
     def __init__(
         self,
         disk: Disk,
@@ -105,6 +107,7 @@ class MemoryOutbox:
         self._replied = replied
         self._delivered: deque[int] = deque()
         self._letters = disk.end_of("dead-letters")
+        self._held: list[ActivityTask] | None = []
 
     def send(self, effect: Sendable, token: int | None, origin: Origin | None = None) -> None:
         match effect:
@@ -112,6 +115,8 @@ class MemoryOutbox:
                 self._inbox.due(effect)
             case Message():
                 self._inbox.submit(message_command(effect, origin), durable=True)
+            case ActivityTask() if self._held is not None:
+                self._held.append(effect)
             case ActivityTask():
                 self._tasks.enqueue(effect, self._inbox.report)
             case DeadLetter():
@@ -121,6 +126,13 @@ class MemoryOutbox:
             self._disk.then(lambda: self._delivered.append(token))
 
     def delivered(self) -> Sequence[int]:
+        """Drain the tokens; at the first call, which is the shard's first step, start the tasks.
+
+        What a new owner sends again comes before its inbox is open, and not on the loop.
+        """
+        held, self._held = self._held, None
+        for task in held or ():
+            self._tasks.enqueue(task, self._inbox.report)
         drained = list(self._delivered)
         self._delivered.clear()
         return drained

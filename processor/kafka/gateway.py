@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -52,6 +51,7 @@ class KafkaGateway:
         self._commands = connection.topic("commands")
         self._resend_s = settings.request_timeout_s / 2
         self._partitions = 0
+        self._requests = 0
         self._waiting: dict[str, _Request] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._producing: Producing | None = None
@@ -75,7 +75,8 @@ class KafkaGateway:
         assert self._loop is not None and self._replies is not None, "the gateway is started"
         if partition is None:
             partition = partition_of(command.workflow_id, self._partitions)
-        request_id = command.request_id or uuid.uuid4().hex
+        self._requests += 1
+        request_id = command.request_id or f"{self._replies.to.client}-{self._requests}"
         command = replace(command, request_id=request_id, reply_to=self._replies.to)
         value = encode(command)
         if len(value) > COMMAND_BYTES_MAX:
@@ -175,7 +176,7 @@ class KafkaGateway:
             self._replies = ReplyReader(connection, counts[replies_topic], self._received)
         except KafkaException as error:
             raise ShardUnavailable(f"{replies_topic} cannot be read: {error}") from error
-        self._producing = Producing(connection.producer(), "a client")
+        self._producing = Producing(connection.client_producer(), "a client")
 
     def _received(self, replies: Sequence[Reply]) -> None:
         """Hand a batch over to the loop: one wake-up for all of it."""

@@ -113,8 +113,9 @@ class KafkaLog:
         return delivered
 
     def _fail(self, error: KafkaError) -> None:
+        """Note why; the cause replaces what only follows from it (fatal, purged)."""
         self._producing.fail(error)
-        if self._failure is not None:
+        if self._failure is not None and error.code() not in MISSING | TOO_LARGE:
             return
         place = f"{self._topic}[{self._partition}]"
         if error.code() in MISSING:

@@ -29,6 +29,7 @@ from processor.kafka.faults import MISSING
 from processor.kafka.offsets import OffsetTracker
 from processor.kafka.replies import ReplyReader
 from processor.kafka.sending import Sending
+from processor.kafka.share import ShareQueueConsumer
 from processor.kafka.transport import KafkaTransport
 
 __all__ = ("QueueConsumer", "QueueTransport", "Queues", "TaskRunner")
@@ -289,7 +290,10 @@ class QueueConsumer:
 
 
 class Queues:
-    """All queues of a worker, and the replies that bring cancellation to their activities."""
+    """All queues of a worker, and the replies that bring cancellation to their activities.
+
+    ``share_groups`` takes tasks by share groups instead of consumer groups (see ``share``).
+    """
 
     def __init__(
         self,
@@ -297,9 +301,12 @@ class Queues:
         executor: Executor,
         queues: Sequence[str],
         instance_id: str,
+        *,
+        share_groups: bool = False,
     ) -> None:
         self._transport = transport
         self._executor = executor
+        self._consumer_class = ShareQueueConsumer if share_groups else QueueConsumer
         self._names = tuple(dict.fromkeys(queues))
         self._instance_id = instance_id
         self._consumers: list[QueueTransport] = []
@@ -318,7 +325,9 @@ class Queues:
         self._executor.reply_to = self._replies.to
         slots = self._transport.settings.max_activities
         for name in self._names:
-            consumer = QueueConsumer(self._transport, name, slots, self._executor.enqueue, shards)
+            consumer = self._consumer_class(
+                self._transport, name, slots, self._executor.enqueue, shards
+            )
             consumer.start()
             self._consumers.append(consumer)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,15 @@ from processor.kafka.connection import KafkaSettings
 from processor.kafka.membership import Membership
 from processor.kafka.ports import KafkaPorts
 from processor.kafka.queue import Queues
-from processor.kafka.topics import apply, connect, missing_or_wrong, plan
+from processor.kafka.topic_specs import topic_name
+from processor.kafka.topics import apply, connect, missing_or_wrong, plan, read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.node import Node, ShardStatus
 from processor.shard.ports import Clock
 
 __all__ = ("KafkaRuntime", "KafkaWorkerOptions")
 
-_log = logging.getLogger("processor.kafka")
+_DRAIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,11 @@ class KafkaRuntime:
             self._membership.start()
 
     async def drain(self) -> None:
+        """Stop the queues, wait shortly for acknowledgements, and give the shards back."""
         await self._queues.stop()
-        await self._node.drain(self._settings.shutdown_s)
+        await self._node.drain(_DRAIN_S)
+        if self._membership is not None:
+            await self._membership.close()
 
     async def close(self) -> None:
         await self._queues.stop()
@@ -125,7 +128,10 @@ class KafkaRuntime:
         options = self._options
         admin = connect(options.server, options.kafka)
         if options.create_topics:
-            changes = plan(admin, options.namespace, options.partitions, 1, options.queues)
+            events = topic_name(options.namespace, "events")
+            found = read_topics(admin, (events,)).get(events)
+            partitions = options.partitions if found is None else found.partitions
+            changes = plan(admin, options.namespace, partitions, 1, options.queues)
             if changes:
                 apply(admin, changes)
             return

@@ -273,7 +273,9 @@ def audit(
     for topic, spec in wanted.items():
         state = found.get(topic)
         if state is None:
-            findings.append(Finding("error", topic, "the topic is missing", f"Run: {command}"))
+            queue = topic.partition(".activities.")[2]
+            remedy = f"Run: {command}" + (f" --queue {queue}" if queue else "")
+            findings.append(Finding("error", topic, "the topic is missing", remedy))
             continue
         if topic in counts and state.partitions != partitions:
             findings.append(mismatch_finding(topic, state.partitions, partitions))

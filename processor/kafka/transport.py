@@ -83,6 +83,13 @@ class KafkaTransport:
                 self._publishing = Publishing(self.connection)
             return self._publishing
 
+    def warm(self) -> None:
+        """Make the shards' clients now: an idempotent producer needs half a second to begin.
+
+        librdkafka asks for its id before it is connected, and again after a fixed 500 ms.
+        """
+        _ = (self.log, self.sends, self.reader)
+
     def wake_on_delivery(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` once after each round of acknowledgements. From any thread."""
         with self._lock:

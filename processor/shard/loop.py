@@ -15,10 +15,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from processor.codec.records import decode, decode_as, encode
 from processor.config import Settings
-from processor.core.decide import Context, Draft, Outcome, decide, unpark
+from processor.core.decide import Context, Draft, decide, unpark
 from processor.core.effects import (
     ActivityTask,
     CancelAttempt,
@@ -73,7 +74,8 @@ __all__ = ("Shard", "ShardLost", "ShardPorts")
 _INTAKE_MAX = 256
 """Inputs per step, so that acknowledgements and activities get their turn."""
 
-_POSITION = {"commands": "commands", "activity-results": "results", "timers": "timers"}
+_LOT_MAX = 16
+"""Inputs between two looks at how much is in flight."""
 
 
 class ShardLost(Exception):
@@ -310,15 +312,20 @@ class Shard:
     # --- 4. intake ----------------------------------------------------------------------------
 
     def _intake(self) -> bool:
-        budget = min(_INTAKE_MAX, self._room())
-        while self._reports and budget > 0:
-            self._decide("eager", self._reports.popleft())
-            budget -= 1
-        if budget > 0 and not self._dead_letters:
-            for source, offset, input in self._inbox.take(budget):
-                self._read(source, offset, input)
-                budget -= 1
-        return budget <= 0 and self._room() > 0
+        left = _INTAKE_MAX
+        while left > 0 and (room := min(left, _LOT_MAX, self._room())) > 0:
+            lot = min(len(self._reports), room)
+            for _ in range(lot):
+                self._decide("eager", self._reports.popleft())
+            if not lot and not self._dead_letters:
+                records = self._inbox.take(room)
+                lot = len(records)
+                for source, offset, input in records:
+                    self._read(source, offset, input)
+            if not lot:
+                return False
+            left -= lot
+        return self._room() > 0
 
     def _room(self) -> int:
         settings = self._settings
@@ -329,7 +336,14 @@ class Shard:
         return settings.turns_in_flight_max - len(self._in_flight)
 
     def _read(self, source: Source, offset: int, input: Input | DeadLetter) -> None:
-        positions = self._positions._replace(**{_POSITION[source]: offset + 1})
+        positions = self._positions
+        match source:
+            case "commands":
+                positions = Positions(offset + 1, positions.results, positions.timers)
+            case "activity-results":
+                positions = Positions(positions.commands, offset + 1, positions.timers)
+            case _:
+                positions = Positions(positions.commands, positions.results, offset + 1)
         if isinstance(input, DeadLetter):
             self._bury(input)
         elif isinstance(input, ClientCommand):
@@ -353,15 +367,15 @@ class Shard:
             return
         match body:
             case AwaitResult():
-                self._then(lambda: self._reads.await_result(command, body))
+                self._then(partial(self._reads.await_result, command, body))
             case DescribeRun():
                 entry = self._entry(command.workflow_id)
                 answer = self._reads.describe(command, body, entry)
-                self._then(lambda: self._outbox.reply(answer))
+                self._then(partial(self._outbox.reply, answer))
             case ReadHistory():
-                self._then(lambda: self._reads.history(command, body))
+                self._then(partial(self._reads.history, command, body))
             case ListRuns():
-                self._then(lambda: self._reads.list_runs(command, body))
+                self._then(partial(self._reads.list_runs, command, body))
 
     def _is_new(self, origin: Origin | None) -> bool:
         if origin is None:
@@ -390,11 +404,8 @@ class Shard:
             self._write(draft, entry, source, self._positions, None)
         for draft in outcome.turns[-1:]:
             self._write(draft, entry, source, positions or self._positions, origin)
-        return self._answer(outcome)
-
-    def _answer(self, outcome: Outcome) -> Refused | None:
         for reply in outcome.replies:
-            self._then(lambda reply=reply: self._outbox.reply(reply))  # type: ignore[misc]
+            self._then(partial(self._outbox.reply, reply))
         return outcome.refused
 
     def _entry(self, workflow_id: str) -> Entry:
@@ -422,10 +433,8 @@ class Shard:
         """Try the code of parked runs again: this process may have newer code."""
         for workflow_id in list(self._tables.parked()):
             entry = self._entry(workflow_id)
-            if entry.instance is None:
-                continue
             self._context.now_ms = self._clock.now_ms()
-            draft = unpark(entry.instance, self._context)
+            draft = None if entry.instance is None else unpark(entry.instance, self._context)
             if draft is not None:
                 self._write(draft, entry, "takeover", self._positions, None)
 

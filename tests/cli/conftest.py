@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -12,9 +13,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from processor.cli import app
-from tests.kafka.conftest import kafka_servers
+from tests.kafka.conftest import kafka_servers, namespace
 
-__all__ = ("kafka_servers",)
+__all__ = ("kafka_servers", "namespace")
 
 COMMAND = (sys.executable, "-m", "processor")
 ROOT = Path(__file__).parent.parent.parent
@@ -55,8 +56,11 @@ def processor(tmp_path: Path) -> Iterator[Processor]:
 
 @pytest.fixture
 def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    """Call ``processor`` with these arguments in this process."""
+    """Call ``processor`` with these arguments in this process, and leave the process as it was."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
     for name in [name for name in os.environ if name.startswith("PROCESSOR_")]:
         monkeypatch.delenv(name)
     runner = CliRunner()

@@ -82,7 +82,7 @@ def test_what_is_refused_is_exit_code_3(invoke: Invoke, finished_order: str) -> 
 
 
 def test_no_broker_is_exit_code_4(invoke: Invoke) -> None:
-    for command in (("list",), ("topics", "check"), ("start", "order_processing")):
+    for command in (("list",), ("topics", "check")):
         done = invoke(*command, "--server", "127.0.0.1:1")
         assert done.exit_code == 4, done.output
         assert "127.0.0.1:1" in done.stderr

@@ -25,7 +25,7 @@ def shown_events(output: str) -> list[tuple[int, str]]:
 
 
 def order_in(output: str) -> str:
-    return re.findall(r"order-\w{8}", output)[0]
+    return str(re.findall(r"order-\w{8}", output)[0])
 
 
 def test_the_demo_ends_with_the_result_of_the_order(processor: Processor) -> None:

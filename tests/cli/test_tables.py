@@ -72,6 +72,9 @@ def test_get_finds_what_scan_shows(invoke: Invoke, finished_order: str) -> None:
 def test_timers_and_their_keys(invoke: Invoke, tmp_path: Path) -> None:
     where = embedded(f"embedded:{tmp_path / 'state'}")
     invoke("start", "order_processing", WAITING, "--id=A-2", *where)
+    late = invoke("result", "A-2", "--timeout=1.5", *where)
+    assert late.exit_code == 4
+    assert late.stderr == "error: no result of 'A-2' within 1.5 s\n"
     (timer,) = lines(invoke("tables", "scan", "timers", "--state-dir=state", "--json").stdout)
     assert timer["row"]["workflow_id"] == "A-2"
     assert timer["key"].startswith(f"{timer['row']['due_ms']}/")

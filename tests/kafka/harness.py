@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import (
@@ -52,8 +53,8 @@ class Adapters:
         return KafkaTransport(self.connection, Settings(inbox_records_max=1_000))
 
     def new_ports(self, transport: KafkaTransport) -> KafkaPorts:
-        none: object = None
-        return KafkaPorts(transport, self.state, none, FrozenClock(), lambda _: True)  # type: ignore[arg-type]
+        none: Any = None
+        return KafkaPorts(transport, self.state, none, FrozenClock(), lambda _: True)
 
     def open(self, partition: int = 0) -> ShardPorts:
         """Return the ports of a shard; those it had before are closed first."""

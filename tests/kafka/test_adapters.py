@@ -253,9 +253,9 @@ def test_a_full_inbox_pauses_and_goes_on(kafka: Adapters) -> None:
     assert producer.flush(20) == 0
     ports = kafka.open()
     ports.inbox.open(Positions())
-    time.sleep(1.0)
     stream = ports.inbox._stream  # type: ignore[attr-defined]
-    assert stream.paused
+    until(lambda: bool(stream.paused), "the pause")
+    time.sleep(0.5)
     assert len(stream.records) < 5_000
     records = taken(ports, 20_000)
     assert [record.offset for record in records] == list(range(20_000))
@@ -342,7 +342,12 @@ def test_a_task_that_its_topic_refuses_is_buried_and_counts_as_delivered(kafka: 
     ports.outbox.send(task(value=os.urandom(2_200_000)), 4)
     ports.outbox.send(task("no such name"), 5)
     tokens: list[int] = []
-    until(lambda: tokens.extend(ports.outbox.delivered()) or len(tokens) == 2, "tokens")  # type: ignore[func-returns-value]
+
+    def both_there() -> bool:
+        tokens.extend(ports.outbox.delivered())
+        return len(tokens) == 2
+
+    until(both_there, "tokens")
     letters = kafka.records(kafka.topic("dead-letters"), 2)
     reasons = sorted(decode_as(DeadLetter, m.value() or b"").reason for m in letters)
     assert "no such name" in reasons[0]

@@ -87,7 +87,7 @@ def test_a_request_comes_back_from_the_shard_of_its_workflow(kafka: Adapters) ->
                     for n in range(200)
                 )
             )
-            assert {answer.run_id for answer in answers} == {f"{p}-1" for p in range(PARTITIONS)}  # type: ignore[union-attr]
+            assert set(answers) == {Accepted(f"{p}-1") for p in range(PARTITIONS)}
             page = await first.request(ClientCommand("", ListRuns()), timeout_s=10, partition=3)
             assert page == Accepted("3-1")
             times = []
@@ -110,7 +110,8 @@ def test_a_request_is_sent_again_until_it_is_answered(kafka: Adapters) -> None:
             command = ClientCommand("w", DescribeRun(), request_id="mine")
             answer = await it.request(command, timeout_s=10)
             assert isinstance(answer, Accepted)
-            assert shards.asked == {"mine": 3}
+            assert shards.asked["mine"] >= 3, "the same request id each time"
+            assert list(shards.asked) == ["mine"]
         serving.cancel()
 
     run(test)

@@ -19,6 +19,7 @@ from processor.core.inputs import ActivityReport
 from processor.kafka.connection import partition_of
 from processor.kafka.offsets import OffsetTracker
 from processor.kafka.queue import QueueConsumer
+from processor.kafka.share import ShareQueueConsumer
 from processor.kafka.transport import KafkaTransport
 
 from .harness import PARTITIONS, Adapters, adapters, task, until
@@ -196,7 +197,7 @@ def test_unfinished_tasks_go_to_the_next_worker(kafka: Adapters) -> None:
 
 def test_workers_share_a_queue(kafka: Adapters) -> None:
     async def test() -> None:
-        async with worker(kafka) as first, worker(kafka) as second:
+        async with worker(kafka, 200) as first, worker(kafka, 200) as second:
             await asyncio.sleep(4)  # both have joined
             await asyncio.to_thread(send_tasks, kafka, 200)
             await soon(lambda: len(first.tasks) + len(second.tasks) == 200, "all tasks")
@@ -241,3 +242,31 @@ def test_what_is_no_task_is_buried(kafka: Adapters) -> None:
         ("activities.default", 0, 1),
     ]
     assert "not a record of processor" in letters[0].reason
+
+
+# ---- the share group
+
+
+def test_a_share_group_brings_tasks_as_well(kafka: Adapters) -> None:
+    kafka.produce("activities.default", 0, b"k", b"garbage")
+    send_tasks(kafka, 30)
+
+    async def test() -> None:
+        transport = KafkaTransport(kafka.connection, Settings())
+        ended: list[int] = []
+
+        def runs(task: ActivityTask, report: Report) -> None:
+            ended.append(task.id)
+            report(ActivityReport("w", task.run_id, task.id, task.attempt, "completed", b"1"))
+
+        queue = ShareQueueConsumer(transport, "default", 10, runs, PARTITIONS)
+        queue.start()
+        await soon(lambda: len(ended) == 30, "the tasks")
+        assert sorted(ended) == list(range(1, 31))
+        assert queue.running == 0
+        await queue.stop()
+        await asyncio.to_thread(transport.close)
+
+    run(test)
+    assert len(kafka.records(kafka.topic("activity-results"), 30, PARTITIONS)) == 30
+    assert len(kafka.records(kafka.topic("dead-letters"), 1)) == 1

@@ -1,0 +1,120 @@
+"""What strangers see: topics that the official Avro package reads, and commands from a console."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import avro.io
+import avro.schema
+import fastavro
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from examples.orders import order_processing
+from processor import Client, Worker
+from processor.data import data_dir
+from processor.kafka.kafka_jars import find_java, kafka_jars
+from tests.orders import ACTIVITIES, DONE, SCENARIOS, play
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(servers: str, namespace: str, folder: Path, talk: Any) -> Any:
+    async def main() -> Any:
+        worker = Worker(
+            servers,
+            namespace=namespace,
+            workflows=[order_processing],
+            activities=ACTIVITIES,
+            create_topics=True,
+            partitions=2,
+            state_dir=folder,
+        )
+        async with worker, asyncio.timeout(90), Client(servers, namespace=namespace) as client:
+            return await talk(client)
+
+    return asyncio.run(main())
+
+
+def schemas() -> dict[bytes, avro.schema.Schema]:
+    """Every published schema by its fingerprint, as a stranger would compute it."""
+    found = {}
+    for path in data_dir("schemas").glob("*.avsc"):
+        schema = fastavro.schema.load_schema(path)
+        canonical = fastavro.schema.to_parsing_canonical_form(schema)
+        fingerprint = fastavro.schema.fingerprint(canonical, "CRC-64-AVRO")
+        found[bytes.fromhex(fingerprint)] = avro.schema.parse(path.read_text())
+    return found
+
+
+def contents(servers: str, topic: str, partitions: int) -> list[bytes]:
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "stranger"})
+    records: list[bytes] = []
+    try:
+        for partition in range(partitions):
+            place = TopicPartition(topic, partition, 0)
+            _, end = consumer.get_watermark_offsets(place, timeout=10)
+            consumer.assign([place])
+            while consumer.position([place])[0].offset < end:
+                message = consumer.poll(5)
+                assert message is not None and message.error() is None
+                records.append(message.value() or b"")
+    finally:
+        consumer.close()
+    return records
+
+
+def test_topics_are_read_with_the_official_avro_package(
+    kafka_servers: str, namespace: str, admin: AdminClient, tmp_path: Path
+) -> None:
+    async def talk(client: Client) -> None:
+        for scenario in SCENARIOS:
+            await play(client, scenario, scenario.name)
+        await asyncio.sleep(0.5)
+
+    run(kafka_servers, namespace, tmp_path, talk)
+    known = schemas()
+    seen: Counter[str] = Counter()
+    for topic in ("commands", "events", "timers"):
+        for data in contents(kafka_servers, f"{namespace}.{topic}", 2):
+            assert data[:2] == b"\xc3\x01", "Avro's single-object encoding"
+            schema = known[data[2:10]]
+            decoder = avro.io.BinaryDecoder(io.BytesIO(data[10:]))
+            decoded = avro.io.DatumReader(schema, schema).read(decoder)
+            assert isinstance(decoded, dict)
+            seen[f"{topic}: {schema.name}"] += 1  # type: ignore[attr-defined]
+    assert seen["events: Turn"] > 50
+    assert seen["events: Claim"] == 2
+    assert seen["commands: ClientCommand"] > 12
+    assert seen["timers: TimerDue"] > 5
+
+
+@pytest.mark.timeout(120)
+def test_started_from_kafkas_console_producer(
+    kafka_servers: str, namespace: str, tmp_path: Path
+) -> None:
+    jars = kafka_jars()
+    script = tmp_path / "kafka-console-producer.sh"
+    tool = "org.apache.kafka.tools.ConsoleProducer"
+    script.write_text(f'#!/bin/sh\nexec {find_java()} -cp "{jars}/*" {tool} "$@"\n')
+    script.chmod(0o755)
+
+    async def talk(client: Client) -> str:
+        await asyncio.to_thread(
+            subprocess.run,
+            [ROOT / "examples" / "start_with_console.sh", kafka_servers, "order-8", namespace],
+            env={"KAFKA_CONSOLE_PRODUCER": str(script), "PATH": "/usr/bin:/bin"},
+            check=True,
+            timeout=60,
+        )
+        while not [run async for run in client.list()]:
+            await asyncio.sleep(0.05)
+        return str(await client.handle("order-8").result(30))
+
+    assert run(kafka_servers, namespace, tmp_path / "state", talk) == DONE

@@ -1,0 +1,87 @@
+"""A log that does not answer slows intake down; memory stays bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from examples.orders import order_processing
+from processor.codec.payloads import JsonPayloads
+from processor.config import Settings
+from processor.core.effects import ActivityTask
+from processor.core.inputs import ActivityReport, ClientCommand, StartRun
+from processor.core.options import ActivityOptions
+from processor.core.turn import Positions
+from processor.embedded.disk import FAMILIES, Disk, DiskLog
+from processor.embedded.ports import MemoryInbox, MemoryOutbox
+from processor.registry import Registry
+from processor.shard.loop import Shard, ShardPorts
+from processor.shard.ports import Checkpoint
+from processor.shard.takeover import Taken
+from processor.store.keyvalue import Memory
+from processor.store.tables import StateTables
+from processor.workflow._runner import WorkflowRunners
+from tests.orders import ACTIVITIES
+
+ORDERS = 500
+
+
+class NoActivities:
+    """Everything is to be queued, and nothing ever runs."""
+
+    def place(self, name: str, options: ActivityOptions) -> bool:
+        return False
+
+    def release(self, count: int) -> None: ...
+
+    def start(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None: ...
+
+    def cancel(self, run_id: str, id: int) -> None: ...
+
+    def enqueue(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None: ...
+
+
+class FixedClock:
+    def now_ms(self) -> int:
+        return 1_700_000_000_000
+
+
+def shard_with(settings: Settings) -> tuple[Shard, Disk, MemoryInbox]:
+    disk = Disk(Memory(FAMILIES))
+    inbox = MemoryInbox(disk, lambda: None)
+    activities: Any = NoActivities()
+    outbox = MemoryOutbox(disk, inbox, activities, lambda reply: None)
+    tables = StateTables(Memory(), "test")
+    ports = ShardPorts(DiskLog(disk), inbox, outbox, tables, activities, FixedClock())
+    runners = WorkflowRunners(Registry([order_processing], ACTIVITIES, JsonPayloads()), settings)
+    taken = Taken(-1, Checkpoint(positions=Positions()), [], [], 0, 0)
+    return Shard(0, ports, runners, settings, taken, lambda: None), disk, inbox
+
+
+def appended(disk: Disk) -> int:
+    return sum(mutation.family == "log" for mutation in disk._pending)
+
+
+@pytest.mark.parametrize(
+    ("settings", "at_most"),
+    [
+        (Settings(turns_in_flight_max=50), 50),
+        (Settings(bytes_in_flight_max=20_000), 140),
+    ],
+    ids=["turns", "bytes"],
+)
+def test_intake_waits_for_the_log(settings: Settings, at_most: int) -> None:
+    shard, disk, inbox = shard_with(settings)
+    for number in range(ORDERS):
+        start = StartRun("order_processing", b'[{"id": "A", "amount": 10.0}]')
+        inbox.submit(ClientCommand(f"order-{number}", start))
+    for _ in range(20):
+        shard.step()
+    assert 0 < appended(disk) <= at_most
+    for _ in range(200):
+        disk.commit()
+        shard.step()
+    assert sum(1 for _ in shard._tables.runs("")) == ORDERS, "and goes on when the log answers"
+    shard.close()
