@@ -25,7 +25,8 @@ from processor.errors import (
     StoreCorrupt,
     TopicsNotReady,
 )
-from processor.shard.loop import Shard, ShardLost, ShardPorts
+from processor.shard.loop import Shard, ShardLost
+from processor.shard.ports import ShardPorts
 from processor.shard.takeover import Taken, Takeover
 
 __all__ = ("Node", "PortsFactory", "ShardStatus")

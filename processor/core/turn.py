@@ -10,7 +10,7 @@ from processor.core.inputs import Origin
 
 __all__ = ("Claim", "Positions", "Source", "Turn", "claim_key", "turn_key")
 
-Source = Literal["commands", "activity-results", "timers", "eager", "takeover"]
+Source = Literal["commands", "activity-results", "timers", "eager", "takeover", "mark"]
 
 
 class Positions(NamedTuple):
@@ -30,6 +30,8 @@ class Turn:
     run's history (the first event of all is number 0). ``delivered``: the effects of every turn
     below this log offset had been delivered when this one was written. ``origin``: the message of
     another shard that it answers, for deduplication.
+
+    A turn without events is a mark: it belongs to no run and carries only positions.
     """
 
     workflow_id: str

@@ -22,8 +22,7 @@ from processor.embedded.disk import Disk, DiskLog, open_disk
 from processor.embedded.ports import MemoryInbox, MemoryOutbox, QueuedTasks
 from processor.errors import ShardUnavailable
 from processor.node import Node, ShardStatus
-from processor.shard.loop import ShardPorts
-from processor.shard.ports import Activities, Clock
+from processor.shard.ports import Activities, Clock, ShardPorts
 from processor.store import open_tables
 from processor.store.rocks import destroy
 

@@ -18,8 +18,7 @@ from processor.kafka.log import KafkaLog
 from processor.kafka.outbox import KafkaOutbox
 from processor.kafka.publisher import ShardPublisher
 from processor.kafka.transport import KafkaTransport
-from processor.shard.loop import ShardPorts
-from processor.shard.ports import Activities, Clock
+from processor.shard.ports import Activities, Clock, ShardPorts
 from processor.store.rocks import Rocks, destroy
 from processor.store.tables import StateTables
 

@@ -75,6 +75,8 @@ class KafkaRuntime:
 
     async def start(self) -> None:
         await asyncio.to_thread(self._prepare_topics)
+        if self._options.owns_shards:
+            await asyncio.to_thread(self._transport.warm)
         await self._queues.start()
         if self._options.owns_shards:
             self._membership = Membership(

@@ -54,25 +54,17 @@ from processor.core.state import Summary
 from processor.core.turn import Claim, Positions, Source, Turn, turn_key
 from processor.shard.cache import Cache, Entry
 from processor.shard.outbox import Deliveries
-from processor.shard.ports import (
-    Activities,
-    Checkpoint,
-    Clock,
-    Confirmed,
-    Inbox,
-    Log,
-    Outbox,
-    OutputRecord,
-    Tables,
-)
+from processor.shard.ports import Checkpoint, Confirmed, OutputRecord, ShardPorts
 from processor.shard.reads import Reads
 from processor.shard.takeover import Taken
 from processor.shard.timers import Timers
 
-__all__ = ("Shard", "ShardLost", "ShardPorts")
+__all__ = ("Shard", "ShardLost")
 
 _INTAKE_MAX = 256
 """Inputs per step, so that acknowledgements and activities get their turn."""
+
+_MARK_EVERY_MS = 60_000
 
 _LOT_MAX = 16
 """Inputs between two looks at how much is in flight."""
@@ -83,20 +75,11 @@ class ShardLost(Exception):
 
 
 @dataclass(slots=True)
-class ShardPorts:
-    """All that one shard is connected to."""
-
-    log: Log
-    inbox: Inbox
-    outbox: Outbox
-    tables: Tables
-    activities: Activities
-    clock: Clock
-
-
-@dataclass(slots=True)
 class _Appended:
-    """A record on its way into the log; ``turn`` is None for the tombstone of a ghost."""
+    """A record on its way into the log: a turn, a mark (a turn of no run), or a ghost's tombstone.
+
+    ``turn`` is None for the tombstone; ``entry`` and ``summary`` are None for both of these.
+    """
 
     key: bytes
     value: bytes | None
@@ -138,6 +121,7 @@ class Shard:
         self._reads = Reads(partition, self._tables, self._outbox, self._clock, settings)
         self._timers = Timers(self._tables, self._clock.now_ms())
         self._context = Context(0, runners, self._place)
+        self._mark_due_ms = self._clock.now_ms() + _MARK_EVERY_MS
         self._deliver_owed(taken)
         self._inbox.open(self._positions)
         self._retry_parked()
@@ -159,6 +143,7 @@ class Shard:
         for due in self._timers.due(self._clock.now_ms()):
             self._outbox.send(due, None)
         self._cache.evict()
+        self._mark_positions()
         return more
 
     def next_timer_ms(self) -> int:
@@ -222,15 +207,15 @@ class Shard:
         last: Turn | None = None
         for offset, appended in confirmed:
             turn = appended.turn
-            if turn is None:
+            last = turn or last
+            if turn is None or appended.summary is None:
                 continue
-            assert appended.value is not None and appended.summary is not None
+            assert appended.value is not None, "a turn has a value"
             group.append(
                 Confirmed(offset, turn, appended.value, appended.summary, appended.effects)
             )
             if turn.origin is not None:
                 self._confirmed.seen[turn.origin.shard] = turn.origin
-            last = turn
         self._confirmed = Checkpoint(
             confirmed[-1][0] + 1,
             self._epoch,
@@ -247,10 +232,9 @@ class Shard:
             if appended.turn is not None:
                 self._bytes_in_flight -= len(appended.value or b"")
                 self._deliveries.released(offset, self._release_effects(offset, appended))
-                entry = appended.entry
-                assert entry is not None
-                entry.in_flight -= 1
-                self._cache.settled(entry)
+                if appended.entry is not None:
+                    appended.entry.in_flight -= 1
+                    self._cache.settled(appended.entry)
             for callback in appended.after:
                 callback()
 
@@ -287,7 +271,7 @@ class Shard:
                     sends += 1
                 case Reply():
                     self._outbox.reply(effect)
-        if outputs:
+        if outputs or appended.entry is None:  # a mark moves the published position on as well
             self._outbox.publish(offset, outputs)
         return sends
 
@@ -474,11 +458,23 @@ class Shard:
             entry.instance, entry.closed = None, summary
             if not isinstance(draft.instance.runner, CodeError):
                 draft.instance.runner.close()
-        self._bytes_in_flight += len(value)
         key = turn_key(turn.run_id, turn.first, turn.epoch)
         self._append(_Appended(key, value, turn, entry, summary, draft.effects))
 
+    def _mark_positions(self) -> None:
+        """Write down the positions of inputs that left no turn: an idle week must not lose them."""
+        now_ms = self._clock.now_ms()
+        if now_ms < self._mark_due_ms or self._in_flight:
+            return
+        self._mark_due_ms = now_ms + _MARK_EVERY_MS
+        if self._positions == self._confirmed.positions:
+            return
+        floor, positions = self._deliveries.floor, self._positions
+        mark = Turn("", "", self._epoch, 0, now_ms, "mark", positions, floor, None, ())
+        self._append(_Appended(turn_key("mark", 0, self._epoch), encode(mark), mark))
+
     def _append(self, appended: _Appended) -> None:
+        self._bytes_in_flight += len(appended.value or b"")
         self._log.append(appended.key, appended.value)
         self._in_flight.append(appended)
 

@@ -38,6 +38,7 @@ __all__ = (
     "Outbox",
     "OutputRecord",
     "Sendable",
+    "ShardPorts",
     "Tables",
 )
 
@@ -211,3 +212,15 @@ class Tables(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class ShardPorts:
+    """All that one shard is connected to."""
+
+    log: Log
+    inbox: Inbox
+    outbox: Outbox
+    tables: Tables
+    activities: Activities
+    clock: Clock

@@ -158,21 +158,27 @@ class _Fold:
                 yield owed
 
     def _apply(self, offset: int, value: bytes, turn: Turn) -> None:
+        if not turn.events:
+            self._reached(offset, turn)
+            return
         self.turns += 1
         state = self._state(turn)
         effects = _folded(state, turn)
         self._group.append(Confirmed(offset, turn, value, state.summary(), effects))
+        self._reached(offset, turn)
+        self._collect(offset, effects)
+        if state.closed_ms is not None:
+            self._states.pop(turn.run_id, None)
+        if len(self._group) >= _GROUP_TURNS:
+            self._flush()
+
+    def _reached(self, offset: int, turn: Turn) -> None:
         seen = self.checkpoint.seen
         if turn.origin is not None:
             seen = {**seen, turn.origin.shard: turn.origin}
         self.checkpoint = Checkpoint(
             offset + 1, self.checkpoint.epoch, turn.positions, turn.delivered, seen
         )
-        self._collect(offset, effects)
-        if state.closed_ms is not None:
-            self._states.pop(turn.run_id, None)
-        if len(self._group) >= _GROUP_TURNS:
-            self._flush()
 
     def _state(self, turn: Turn) -> RunState:
         state = self._states.get(turn.run_id)

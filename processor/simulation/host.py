@@ -13,7 +13,8 @@ from processor.config import Settings
 from processor.core.runner import Runners
 from processor.errors import StoreCorrupt
 from processor.registry import Registry
-from processor.shard.loop import Shard, ShardLost, ShardPorts
+from processor.shard.loop import Shard, ShardLost
+from processor.shard.ports import ShardPorts
 from processor.shard.takeover import Taken, Takeover
 from processor.simulation.activities import EagerStarts, HostActivities, ShardActivities
 from processor.simulation.broker import Broker

@@ -26,8 +26,7 @@ from processor.kafka.log import KafkaLog
 from processor.kafka.ports import KafkaPorts
 from processor.kafka.topics import apply, plan, read_topics
 from processor.kafka.transport import KafkaTransport
-from processor.shard.loop import ShardPorts
-from processor.shard.ports import InboxRecord
+from processor.shard.ports import InboxRecord, ShardPorts
 
 PARTITIONS = 4
 

@@ -17,8 +17,8 @@ from processor.core.turn import Positions
 from processor.embedded.disk import FAMILIES, Disk, DiskLog
 from processor.embedded.ports import MemoryInbox, MemoryOutbox
 from processor.registry import Registry
-from processor.shard.loop import Shard, ShardPorts
-from processor.shard.ports import Checkpoint
+from processor.shard.loop import Shard
+from processor.shard.ports import Checkpoint, ShardPorts
 from processor.shard.takeover import Taken
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables

@@ -42,6 +42,8 @@ class Reading:
     def runs(self) -> dict[str, list[Valid]]:
         found: dict[str, list[Valid]] = {}
         for valid in self.turns:
+            if not valid.turn.events:
+                continue  # a mark belongs to no run
             found.setdefault(valid.turn.run_id, []).append(valid)
         return found
 
@@ -77,7 +79,10 @@ def check(story: Story) -> list[Reading]:
         _tables(story, partition, reading)
         _starts(story, partition, reading)
     started = Counter(
-        valid.turn.workflow_id for r in readings for valid in r.turns if valid.turn.first == 0
+        valid.turn.workflow_id
+        for r in readings
+        for valid in r.turns
+        if valid.turn.first == 0 and valid.turn.events
     )
     assert started == {case.workflow_id: 1 for case in story.cases}
     _messages(readings)
