@@ -47,7 +47,9 @@ class WorkerRuntime(Protocol):
 class Worker:
     """Runs until cancelled or stopped: ``await Worker("localhost:9092", ...).run()``.
 
-    ``shards=False`` serves only activity queues. ``queues`` are those whose activities run here.
+    ``shards=False`` serves only activity queues. ``queues`` are those whose activities run here;
+    ``share_groups=True`` reads them through Kafka's share groups (KIP-932, brokers from 4.2 on; a
+    preview in librdkafka) instead of a consumer group.
     ``max_cached_runs=0`` replays at every step. ``create_topics=True`` makes missing topics with
     ``partitions`` (development and tests). ``state_dir`` holds the shards' tables (default:
     ``./processor-state``). ``instance_id`` names this process slot in the consumer group; a
@@ -63,6 +65,7 @@ class Worker:
         activities: Iterable[Any] = (),
         queues: Sequence[str] = ("default",),
         shards: bool = True,
+        share_groups: bool = False,
         max_activities: int | None = None,
         max_cached_runs: int | None = None,
         create_topics: bool = False,
@@ -81,6 +84,7 @@ class Worker:
         self._namespace = namespace
         self._queues = tuple(queues)
         self._owns_shards = shards
+        self._share_groups = share_groups
         self._create_topics = create_topics
         self._partitions = partitions
         self._state_dir = Path(state_dir) if state_dir is not None else Path("processor-state")
@@ -174,6 +178,7 @@ class Worker:
             namespace=self._namespace,
             queues=self._queues,
             owns_shards=self._owns_shards,
+            share_groups=self._share_groups,
             create_topics=self._create_topics,
             partitions=self._partitions,
             state_dir=self._state_dir,

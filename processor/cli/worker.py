@@ -33,6 +33,10 @@ Processes = Annotated[
 ]
 Queues = Annotated[str, typer.Option(metavar="A,B", help="Activity queues to serve.")]
 Shards = Annotated[bool, typer.Option(help="Own shards; without, serve only activity queues.")]
+ShareGroups = Annotated[
+    bool,
+    typer.Option("--share-groups", help="Read queues through Kafka's share groups (preview)."),
+]
 MaxActivities = Annotated[
     int, typer.Option(min=1, help="Activities that run at once, per process.")
 ]
@@ -63,6 +67,7 @@ def worker(
     processes: Processes = 1,
     queues: Queues = "default",
     shards: Shards = True,
+    share_groups: ShareGroups = False,
     max_activities: MaxActivities = 100,
     state_dir: StateDir = Path("processor-state"),
     create_topics: CreateTopics = False,
@@ -98,6 +103,7 @@ def worker(
         namespace=namespace,
         queues=tuple(name.strip() for name in queues.split(",") if name.strip()),
         shards=shards,
+        share_groups=share_groups,
         max_activities=max_activities,
         create_topics=create_topics,
         partitions=partitions,

@@ -34,6 +34,7 @@ class KafkaWorkerOptions:
     namespace: str
     queues: tuple[str, ...]
     owns_shards: bool
+    share_groups: bool
     create_topics: bool
     partitions: int
     state_dir: Path
@@ -71,7 +72,13 @@ class KafkaRuntime:
         )
         self._node = Node(self._ports, runners, settings, options.instance_id)
         self._membership: Membership | None = None
-        self._queues = Queues(self._transport, executor, options.queues, options.instance_id)
+        self._queues = Queues(
+            self._transport,
+            executor,
+            options.queues,
+            options.instance_id,
+            share_groups=options.share_groups,
+        )
 
     async def start(self) -> None:
         await asyncio.to_thread(self._prepare_topics)
