@@ -7,4 +7,4 @@ printf '%s|%s\n' "$id" \
     '{"type": "start", "workflow": "order_processing", "arguments": [{"id": "'"$id"'", "amount": 10, "follow_up_s": 1}]}' |
     "${KAFKA_CONSOLE_PRODUCER:-kafka-console-producer.sh}" --bootstrap-server "$servers" \
         --topic "$namespace.commands" \
-        --reader-property parse.key=true --reader-property key.separator='|'
+        --property parse.key=true --property key.separator='|'

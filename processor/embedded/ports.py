@@ -15,17 +15,16 @@ from typing import Protocol
 from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.core.inputs import (
     ActivityReport,
-    CancelRun,
     ClientCommand,
     Origin,
-    RaiseEvent,
     TimerDue,
 )
 from processor.core.turn import Positions, Source
 from processor.embedded.disk import Disk
+from processor.shard.outbox import message_command
 from processor.shard.ports import InboxRecord, OutputRecord, Sendable
 
-__all__ = ("MemoryInbox", "MemoryOutbox", "QueuedTasks", "message_command")
+__all__ = ("MemoryInbox", "MemoryOutbox", "QueuedTasks")
 
 
 class QueuedTasks(Protocol):
@@ -149,13 +148,3 @@ class MemoryOutbox:
 
     def close(self) -> None:
         self._delivered.clear()
-
-
-def message_command(message: Message, origin: Origin | None) -> ClientCommand:
-    """Return the command that carries a message to its instance."""
-    body: RaiseEvent | CancelRun
-    if message.kind == "event":
-        body = RaiseEvent(message.name, message.payload)
-    else:
-        body = CancelRun(message.name)
-    return ClientCommand(message.workflow_id, body, origin=origin)

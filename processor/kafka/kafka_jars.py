@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,10 @@ POM = """\
       <version>{kafka}</version>
     </dependency>
     <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId>
+      <version>{kafka}</version>
+    </dependency>
+    <dependency>
       <groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId>
       <version>1.7.36</version>
     </dependency>
@@ -55,7 +60,7 @@ def kafka_jars() -> Path:
     folder with the right name is always whole, whoever else starts a broker at the same time.
     """
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "processor"
-    jars = caches / f"kafka-{KAFKA_VERSION}"
+    jars = caches / f"kafka-{KAFKA_VERSION}-{zlib.crc32(POM.encode()):08x}"
     if jars.is_dir():
         return jars
     caches.mkdir(parents=True, exist_ok=True)

@@ -13,9 +13,10 @@ from confluent_kafka import Message as KafkaMessage
 
 from processor.codec.records import encode
 from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
-from processor.core.inputs import CancelRun, ClientCommand, Origin, RaiseEvent, TimerDue
+from processor.core.inputs import Origin, TimerDue
 from processor.kafka.connection import partition_of
 from processor.kafka.sending import ANY_PARTITION, Sending
+from processor.shard.outbox import message_command
 from processor.shard.ports import OutputRecord, Sendable
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class KafkaOutbox:
             case ActivityTask():
                 self._send_task(effect, done)
             case Message():
-                key, value = effect.workflow_id.encode(), encode(_command(effect, origin))
+                key, value = effect.workflow_id.encode(), encode(message_command(effect, origin))
                 partition = partition_of(effect.workflow_id, self._partitions)
                 send(self._commands, partition, key, value, done)
             case TimerDue():
@@ -107,13 +108,3 @@ class KafkaOutbox:
 
 def _nothing() -> None:
     pass
-
-
-def _command(message: Message, origin: Origin | None) -> ClientCommand:
-    """Return the command that carries a message to its instance."""
-    body: RaiseEvent | CancelRun
-    if message.kind == "event":
-        body = RaiseEvent(message.name, message.payload)
-    else:
-        body = CancelRun(message.name)
-    return ClientCommand(message.workflow_id, body, origin=origin)

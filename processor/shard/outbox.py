@@ -1,10 +1,13 @@
-"""How far effects have been delivered, so that the next owner knows what to send again."""
+"""What every outbox needs: the command that carries a message, and how far delivery has come."""
 
 from __future__ import annotations
 
 from collections import deque
 
-__all__ = ("Deliveries",)
+from processor.core.effects import Message
+from processor.core.inputs import CancelRun, ClientCommand, Origin, RaiseEvent
+
+__all__ = ("Deliveries", "message_command")
 
 
 class Deliveries:
@@ -42,3 +45,13 @@ class Deliveries:
         del self._open[offset]
         while self._order and self._order[0] not in self._open:
             self._order.popleft()
+
+
+def message_command(message: Message, origin: Origin | None) -> ClientCommand:
+    """Return the command that carries a message to its instance."""
+    body: RaiseEvent | CancelRun
+    if message.kind == "event":
+        body = RaiseEvent(message.name, message.payload)
+    else:
+        body = CancelRun(message.name)
+    return ClientCommand(message.workflow_id, body, origin=origin)

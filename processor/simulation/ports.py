@@ -13,15 +13,13 @@ from zlib import crc32
 
 from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.core.inputs import (
-    CancelRun,
-    ClientCommand,
     Origin,
-    RaiseEvent,
     TimerDue,
 )
 from processor.core.turn import Positions, Source
 from processor.errors import LogTruncated, PayloadTooLarge
 from processor.shard.loop import ShardLost
+from processor.shard.outbox import message_command
 from processor.shard.ports import InboxRecord, LogRecord, OutputRecord, Sendable
 from processor.simulation.broker import INPUTS, Broker, InputPartition
 from processor.simulation.faults import Faults
@@ -227,7 +225,7 @@ class SimulatedOutbox:
             case TimerDue():
                 self._broker.due(effect)
             case Message():
-                self._broker.command(_carrying(effect, origin))
+                self._broker.command(message_command(effect, origin))
             case ActivityTask():
                 self._broker.task(effect)
             case DeadLetter():
@@ -245,13 +243,3 @@ class SimulatedOutbox:
         if not committed:
             self._fenced = True
             self._wake()
-
-
-def _carrying(message: Message, origin: Origin | None) -> ClientCommand:
-    """Return the command that carries a message to its instance."""
-    body: RaiseEvent | CancelRun
-    if message.kind == "event":
-        body = RaiseEvent(message.name, message.payload)
-    else:
-        body = CancelRun(message.name)
-    return ClientCommand(message.workflow_id, body, origin=origin)
