@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from processor import Client, Handle, HistoryEvent, ProcessorError
 from processor.activity import Activity
 
 ACTIVITIES = [each for each in vars(examples.orders).values() if isinstance(each, Activity)]
+Pause = Callable[[float], Awaitable[None]]
 DONE = "Order processing completed successfully!"
 REFUSED = "Order processing failed: Fraud review rejected or timed out"
 _DIFFERS = {"run_id", "due_ms", "retry_at_ms", "request_id", "traceback", "worker"}
@@ -42,11 +44,13 @@ SCENARIOS = (
 )
 
 
-async def play(client: Client, scenario: Scenario, id: str) -> list[tuple[str, dict[str, Any]]]:
+async def play(
+    client: Client, scenario: Scenario, id: str, pause: Pause = asyncio.sleep
+) -> list[tuple[str, dict[str, Any]]]:
     """Run a scenario to its end; return its history without what differs between two runs."""
     handle = await client.start(order_processing, replace(scenario.order), id=id)
     if scenario.approve is not None:
-        await _waits_for_review(handle)
+        await _waits_for_review(handle, pause)
         await handle.raise_event("fraudReviewApproved", scenario.approve)
     try:
         result = await handle.result(timeout=60)
@@ -56,11 +60,11 @@ async def play(client: Client, scenario: Scenario, id: str) -> list[tuple[str, d
     return comparable(await handle.history())
 
 
-async def _waits_for_review(handle: Handle[Any]) -> None:
+async def _waits_for_review(handle: Handle[Any], pause: Pause) -> None:
     """The histories are the same only if the event comes at the same point."""
     async with asyncio.timeout(30):
         while not (await handle.describe()).pending.get("timers"):
-            await asyncio.sleep(0.005)
+            await pause(0.005)
 
 
 async def outcome(handle: Handle[Any]) -> str:
