@@ -146,7 +146,7 @@ class Node:
         """Run a pass soon. From any thread."""
         if not self._pass_scheduled:
             try:
-                self._loop.call_soon_threadsafe(self._woken)
+                self._loop.call_soon_threadsafe(self.wake)
             except RuntimeError:  # the loop is closed: nobody is left to wake
                 return
 
@@ -234,9 +234,6 @@ class Node:
         return await self._loop.run_in_executor(self._threads, function, *args)
 
     # --- the passes -----------------------------------------------------------------------------
-
-    def _woken(self) -> None:
-        self.wake()
 
     def _pass(self) -> None:
         """Step every shard once. A plain callback, so that no task of the host is current."""
