@@ -56,6 +56,15 @@ class PortsFactory(Protocol):
     def may_own(self, partition: int) -> bool:
         """Return whether this process is (still) the one that should own the shard. Blocks."""
 
+    def begin_pass(self) -> None:
+        """Take in what has arrived for the open shards."""
+
+    def end_pass(self) -> bool:
+        """Send on its way what they have appended and sent; return whether more has arrived."""
+
+    def watch(self) -> None:
+        """Call ``wake`` when something arrives: no pass follows at once."""
+
 
 @dataclass(slots=True)
 class ShardStatus:
@@ -228,7 +237,7 @@ class Node:
         return await self._blocking(takeover.fold, epoch, published)
 
     def _begin(self, partition: int, ports: ShardPorts, taken: Taken) -> Shard:
-        return Shard(partition, ports, self._runners, self._settings, taken, self.wake_threadsafe)
+        return Shard(partition, ports, self._runners, self._settings, taken, self.wake)
 
     async def _blocking(self, function: Callable[..., _R], *args: Any) -> _R:
         return await self._loop.run_in_executor(self._threads, function, *args)
@@ -238,6 +247,7 @@ class Node:
     def _pass(self) -> None:
         """Step every shard once. A plain callback, so that no task of the host is current."""
         self._pass_scheduled = False
+        self._ports.begin_pass()
         more = False
         next_ms: int | None = None
         for shard, lost in list(self._running.values()):
@@ -251,9 +261,11 @@ class Node:
                 lost.set_exception(error)
         for arrived in self._takeovers.values():
             arrived.set()
-        if more:
+        if self._ports.end_pass() or more:
             self.wake()
-        elif next_ms is not None:
+            return
+        self._ports.watch()
+        if next_ms is not None:
             self._wake_at(next_ms)
 
     def _wake_at(self, due_ms: int) -> None:

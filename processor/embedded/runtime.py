@@ -121,6 +121,15 @@ class EmbeddedRuntime:
     def may_own(self, partition: int) -> bool:
         return True
 
+    def begin_pass(self) -> None:
+        """Nothing to take in: what arrives is put into the inbox."""
+
+    def end_pass(self) -> bool:
+        return False
+
+    def watch(self) -> None:
+        """What arrives wakes the node by itself."""
+
     def _tables_path(self, partition: int) -> Path:
         return self.path / f"tables-{partition}"
 

@@ -77,6 +77,15 @@ class KafkaPorts:
     def may_own(self, partition: int) -> bool:
         return self._may_own(partition)
 
+    def begin_pass(self) -> None:
+        self._transport.begin_pass()
+
+    def end_pass(self) -> bool:
+        return self._transport.end_pass()
+
+    def watch(self) -> None:
+        self._transport.watch()
+
     def next_command(self, partition: int) -> int:
         """Return the offset in ``commands`` that a shard takes next, -1 where it is not known."""
         inbox = self._inboxes.get(partition)

@@ -1,7 +1,10 @@
-"""One producer that many share, and the thread that serves its acknowledgements.
+"""One producer that many share, and who serves its acknowledgements: a thread, or a busy loop.
 
 Producing never blocks and never drops: what librdkafka's queue cannot take waits in order, and
 what Kafka refuses for now is sent again later, until its sender gives it up.
+
+A busy event loop serves acknowledgements itself (see ``serving``) and hands over what it produced
+in one go: ``poll``, ``collect``, ``flush``, ``watch``.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from processor.kafka.serving import Serving
 
 __all__ = ("Delivered", "Outgoing", "Producing")
 
@@ -47,6 +52,9 @@ class Producing:
         self._stop_at_error = stop_at_error
         self._producer = Producer(config)
         self._waiting: deque[Outgoing] = deque()
+        self._sending = Lock()
+        self._collects = False
+        self._serving = Serving()
         self._later: deque[tuple[float, Outgoing]] = deque()
         self._wakes: tuple[Callable[[], None], ...] = ()
         self._wakes_lock = Lock()
@@ -65,18 +73,37 @@ class Producing:
         delivered: Delivered,
     ) -> None:
         """Hand a record over; ``delivered`` is called once, whatever becomes of it."""
-        if self._waiting:
-            self._waiting.append(Outgoing(topic, partition, key, value, delivered))
-            return
+        outgoing = Outgoing(topic, partition, key, value, delivered)
+        if self._collects or self._waiting or not self._handed_over(outgoing):
+            self._waiting.append(outgoing)
+
+    # --- for a busy loop --------------------------------------------------------------------------
+
+    def poll(self) -> int:
+        """Serve what has been acknowledged, without waiting; return how much that was."""
+        if not self._serving.begin():
+            return 0
         try:
-            if self.broken is not None:
-                raise KafkaException(self.broken)
-            self._producer.produce(topic, value, key, partition, delivered)
-        except BufferError:
-            self._waiting.append(Outgoing(topic, partition, key, value, delivered))
-        except KafkaException as error:
-            self._refused(error.args[0])
-            delivered(error.args[0], None)
+            return self._serve(0.0)
+        finally:
+            self._serving.end()
+
+    def collect(self) -> None:
+        """Hold back what is produced until ``flush``, so that it leaves in few requests."""
+        self._collects = True
+
+    def flush(self) -> None:
+        """Hand over what was collected."""
+        self._collects = False
+        if self._waiting:
+            self._send_waiting()
+
+    def watch(self) -> None:
+        """Let the thread serve until the next ``poll``; it wakes whoever wants to know."""
+        if self._waiting or len(self._producer):
+            self._serving.watch()
+
+    # --- from any thread --------------------------------------------------------------------------
 
     def produce_later(self, outgoing: Outgoing, delay_s: float) -> None:
         """Hand a record over after a while. From any thread."""
@@ -100,9 +127,11 @@ class Producing:
     def retire(self) -> None:
         """Let the thread end once every record was called back: this producer was replaced."""
         self._retired = True
+        self._leave_to_thread()
 
     def close(self, flush_s: float = _CLOSE_S) -> None:
         """Wait a little for what is on its way, then stop."""
+        self._leave_to_thread()
         deadline = monotonic() + flush_s
         while len(self._producer) and self.broken is None and monotonic() < deadline:
             self._thread.join(0.01)
@@ -123,45 +152,64 @@ class Producing:
         except KafkaException as error:
             _log.debug("purging the producer for %s: %s", self._name, error)
 
+    def _leave_to_thread(self) -> None:
+        self._collects = False
+        self._serving.leave_to_thread()
+
+    def _serve(self, timeout_s: float) -> int:
+        """Wait for acknowledgements and pass them on; return how many there were."""
+        try:
+            return self._producer.poll(timeout_s)
+        except KafkaException as error:  # a fatal error is raised here, and by produce
+            self._refused(error.args[0])
+            sleep(min(timeout_s, _BROKEN_S))
+            return 1
+
     def _run(self) -> None:
         while not self._closed:
-            try:
-                served = self._producer.poll(_POLL_S)
-            except KafkaException as error:  # a fatal error is raised here, and by produce
-                served = 1
-                self._refused(error.args[0])
-                sleep(_BROKEN_S)
-            if self._waiting or self._later:
+            with self._serving:
+                served = self._serve(_POLL_S)
+            if not self._collects:
                 served += self._send_waiting()
+            if self._later:
+                served += self._send_due()
             if served:
+                self._serving.arrived()
                 for wake in self._wakes:
                     wake()
             elif self._retired and not len(self._producer):
                 return
+            self._serving.park()
 
     def _send_waiting(self) -> int:
-        """Hand over what waits for room, then what is due again; return how much was done."""
+        """Hand over what waits, as far as there is room; return how much that was."""
         done = 0
-        while self._waiting:
-            outgoing = self._waiting[0]
-            try:
-                if self.broken is not None:
-                    raise KafkaException(self.broken)
-                self._producer.produce(
-                    outgoing.topic,
-                    outgoing.value,
-                    outgoing.key,
-                    outgoing.partition,
-                    outgoing.delivered,
-                )
-            except BufferError:
-                return done
-            except KafkaException as error:
-                self._refused(error.args[0])
-                outgoing.delivered(error.args[0], None)
-            self._waiting.popleft()
-            done += 1
-        now = monotonic()
+        waiting = self._waiting
+        with self._sending:
+            while waiting:
+                if not self._handed_over(waiting[0]):
+                    break
+                waiting.popleft()
+                done += 1
+        return done
+
+    def _handed_over(self, outgoing: Outgoing) -> bool:
+        """Hand a record over, or tell its sender why not; False where there is no room."""
+        topic, partition, key, value, delivered = outgoing
+        try:
+            if self.broken is not None:
+                raise KafkaException(self.broken)
+            self._producer.produce(topic, value, key, partition, delivered)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            self._refused(error.args[0])
+            delivered(error.args[0], None)
+        return True
+
+    def _send_due(self) -> int:
+        """Produce again what was put off until now."""
+        done, now = 0, monotonic()
         for _ in range(len(self._later)):
             due, outgoing = self._later.popleft()
             if due > now:

@@ -2,14 +2,15 @@
 
 A consumer of confluent-kafka serves one call at a time: while one thread polls, a call from
 another waits for its turn and may never get it (measured with 2.16: a second thread's ``pause``
-beside a tight loop of ``poll`` did not return). So everything here is asked of the one thread.
+beside a tight loop of ``poll`` did not return). So everything here is asked of the one thread,
+or, while that is parked, of the event loop (see ``serving``): ``poll`` and ``watch``.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from threading import Thread
 from typing import Any
@@ -19,6 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from processor.core.turn import Source
 from processor.errors import LogTruncated, ProcessorError, TopicsNotReady
 from processor.kafka.faults import MISSING, TRUNCATED
+from processor.kafka.serving import Serving
 
 __all__ = ("InputReader", "Stream")
 
@@ -61,8 +63,28 @@ class InputReader:
         self._streams: dict[tuple[str, int], Stream] = {}
         self._paused: set[Stream] = set()
         self._closed = False
+        self._serving = Serving()
         self._thread = Thread(target=self._run, name="kafka inputs", daemon=True)
         self._thread.start()
+
+    def poll(self) -> int:
+        """Take in what has arrived, without waiting; return how much that was."""
+        if not self._serving.begin():
+            return 0
+        try:
+            self._serve_requests()
+            messages = self._consumer.consume(_BATCH, 0)
+            self._sort(messages)
+        except KafkaException as error:
+            _log.warning("reading inputs: %s", error)
+            return 1
+        finally:
+            self._serving.end()
+        return len(messages)
+
+    def watch(self) -> None:
+        """Let the thread wait for what arrives; it wakes the shards."""
+        self._serving.watch()
 
     def open(self, places: Sequence[TopicPartition], wake: Callable[[], None]) -> Stream:
         """Begin to read at the offsets of ``places``. Blocks until the consumer took them."""
@@ -109,22 +131,33 @@ class InputReader:
     def close(self) -> None:
         """Stop reading. Blocks shortly."""
         self._closed = True
+        self._serving.leave_to_thread()
         self._thread.join(5.0)
 
     # --- the reader's thread --------------------------------------------------------------------
 
     def _run(self) -> None:
-        consumer = self._consumer
         while not self._closed:
-            self._serve_requests()
-            try:
-                first = consumer.poll(_POLL_PAUSED_S if self._paused else _POLL_S)
-                if first is None:
-                    continue
-                self._sort([first, *consumer.consume(_BATCH, 0)])
-            except KafkaException as error:
-                _log.warning("reading inputs: %s", error)
-        consumer.close()
+            with self._serving:
+                wakes = self._read()
+            if wakes:
+                self._serving.arrived()
+                for wake in wakes:
+                    wake()
+                self._serving.park()
+        self._consumer.close()
+
+    def _read(self) -> Set[Callable[[], None]]:
+        """Wait for what arrives next; return whom to wake."""
+        self._serve_requests()
+        try:
+            first = self._consumer.poll(_POLL_PAUSED_S if self._paused else _POLL_S)
+            if first is None:
+                return frozenset()
+            return self._sort([first, *self._consumer.consume(_BATCH, 0)])
+        except KafkaException as error:
+            _log.warning("reading inputs: %s", error)
+            return frozenset()
 
     def _serve_requests(self) -> None:
         while self._requests:
@@ -138,7 +171,8 @@ class InputReader:
         place = stream.places[0]
         return self._streams.get((place.topic, place.partition)) is stream
 
-    def _sort(self, messages: Sequence[Message]) -> None:
+    def _sort(self, messages: Sequence[Message]) -> Set[Callable[[], None]]:
+        """Give each stream its messages; return whom to wake."""
         touched: set[Stream] = set()
         streams, sources = self._streams, self._sources
         for message in messages:
@@ -158,8 +192,7 @@ class InputReader:
                 stream.paused = True
                 self._paused.add(stream)
                 self._consumer.pause(list(stream.places))
-        for wake in wakes:
-            wake()
+        return wakes
 
     def _note_error(
         self, stream: Stream | None, topic: str | None, message: Message, error: KafkaError

@@ -100,6 +100,35 @@ class KafkaTransport:
                 if producing is not None:
                     producing.wake_on_delivery(wake)
 
+    def begin_pass(self) -> None:
+        """Take in acknowledgements and inputs, and collect what is produced from now on.
+
+        This, ``end_pass`` and ``watch`` are for the loop that runs the shards.
+        """
+        for producing in (self._log, self._sends):
+            if producing is not None:
+                producing.poll()
+                producing.collect()
+        if self._reader is not None:
+            self._reader.poll()
+
+    def end_pass(self) -> bool:
+        """Hand over what was produced; take in what has arrived meanwhile, and say if it did."""
+        arrived = 0
+        for producing in (self._log, self._sends):
+            if producing is not None:
+                producing.flush()
+                arrived += producing.poll()
+        if self._reader is not None:
+            arrived += self._reader.poll()
+        return arrived > 0
+
+    def watch(self) -> None:
+        """Wake the loop when something arrives."""
+        for client in (self._log, self._sends, self._reader):
+            if client is not None:
+                client.watch()
+
     def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
         """Return the first offset that is kept and the end, as the leader says. Blocks."""
         with self._watermarks_lock:

@@ -115,6 +115,32 @@ def test_shards_share_a_producer_and_not_their_acknowledgements(kafka: Adapters)
     assert acknowledged(second, 25) == list(range(25))
 
 
+def test_a_busy_loop_and_the_thread_take_turns_and_keep_the_order(kafka: Adapters) -> None:
+    """As ``Node`` drives the ports: bursts with passes at once, then a pause that the thread has."""
+    ports = kafka.open()
+    log, offsets, sent = log_of(ports), [], 0
+    for burst in range(200):
+        for _ in range(burst % 4 + 1):
+            kafka.ports.begin_pass()
+            offsets += log.acknowledged()
+            for _ in range(20):
+                log.append(b"k%d" % sent, b"v")
+                sent += 1
+            kafka.ports.end_pass()
+        kafka.ports.watch()
+        time.sleep(0.001 * (burst % 3))
+    offsets += acknowledged(log, sent - len(offsets))
+    assert offsets == list(range(sent))
+
+
+def test_what_is_produced_outside_a_pass_is_not_held_back(kafka: Adapters) -> None:
+    log = log_of(kafka.open())
+    kafka.ports.begin_pass()
+    kafka.ports.end_pass()
+    log.append(b"k", b"v")
+    assert acknowledged(log, 1) == [0]
+
+
 def test_reading_is_fast(kafka: Adapters) -> None:
     log = log_of(kafka.open())
     value = b"x" * 300
