@@ -116,9 +116,10 @@ def test_shards_share_a_producer_and_not_their_acknowledgements(kafka: Adapters)
 
 
 def test_a_busy_loop_and_the_thread_take_turns_and_keep_the_order(kafka: Adapters) -> None:
-    """As ``Node`` drives the ports: bursts with passes at once, then a pause that the thread has."""
+    """As ``Node`` drives the ports: some passes at once, then a pause for the thread."""
     ports = kafka.open()
-    log, offsets, sent = log_of(ports), [], 0
+    log, sent = log_of(ports), 0
+    offsets: list[int] = []
     for burst in range(200):
         for _ in range(burst % 4 + 1):
             kafka.ports.begin_pass()
