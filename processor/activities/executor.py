@@ -32,6 +32,14 @@ _log = logging.getLogger("processor.activities")
 Report = Callable[[ActivityReport], None]
 
 
+class _Expired(Exception):
+    """An attempt passed its time-out of this kind."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
 class Executor:
     """Implements the shard's ``Activities`` port, and runs queued tasks. Lives on one loop."""
 
@@ -153,19 +161,8 @@ class Executor:
         definition = self._registry.activity_named(task.name)
         if definition is None:
             return _report_of(task, "failed", failure=_unknown(task, self._identity))
-        kind, timeout_s = _time_left(task, self._clock.now_ms())
-        timed_out = asyncio.timeout(timeout_s)
         try:
-            async with timed_out:
-                watchdog = self._watch(attempt)
-                try:
-                    arguments = self._registry.arguments_of(definition, task.arguments)
-                    payload = self._payloads.encode(
-                        await self._call(definition, arguments, attempt)
-                    )
-                finally:
-                    if watchdog is not None:
-                        watchdog.cancel()
+            payload = await self._result(definition, attempt)
         except asyncio.CancelledError:
             if attempt.cancelled or self._stopping:
                 raise
@@ -173,16 +170,38 @@ class Executor:
                 failure = _timed_out(task, "heartbeat", attempt.details)
                 return _report_of(task, "failed", failure=failure)
             raise
-        except Exception as error:  # whatever user code raises is the attempt's failure
-            if isinstance(error, TimeoutError) and timed_out.expired():
-                failure = _timed_out(task, kind, attempt.details)
-            else:
-                failure = failure_of(error, self._payloads)
+        except _Expired as error:
+            failure = _timed_out(task, error.kind, attempt.details)
             return _report_of(task, "failed", failure=failure)
+        except Exception as error:  # whatever user code raises is the attempt's failure
+            return _report_of(task, "failed", failure=failure_of(error, self._payloads))
         if len(payload) > self._settings.payload_bytes_max:
             failure = _too_large(task, len(payload), self._settings.payload_bytes_max)
             return _report_of(task, "failed", failure=failure)
         return _report_of(task, "completed", payload=payload)
+
+    async def _result(self, definition: ActivityDefinition, attempt: Attempt) -> bytes:
+        """Run the activity within its time-outs, if it has any, and encode what it returns."""
+        task = attempt.task
+        kind, timeout_s = _time_left(task, self._clock.now_ms())
+        if timeout_s is None and task.heartbeat_ms is None:
+            return await self._called(definition, attempt)
+        timed_out = asyncio.timeout(timeout_s)
+        watchdog = self._watch(attempt)
+        try:
+            async with timed_out:
+                return await self._called(definition, attempt)
+        except TimeoutError:
+            if timed_out.expired():
+                raise _Expired(kind) from None
+            raise
+        finally:
+            if watchdog is not None:
+                watchdog.cancel()
+
+    async def _called(self, definition: ActivityDefinition, attempt: Attempt) -> bytes:
+        arguments = self._registry.arguments_of(definition, attempt.task.arguments)
+        return self._payloads.encode(await self._call(definition, arguments, attempt))
 
     async def _call(
         self, definition: ActivityDefinition, arguments: tuple[Any, ...], attempt: Attempt

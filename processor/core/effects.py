@@ -5,10 +5,10 @@ Derived from events alone (``decide.effects_of``), so that a new owner derives t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from processor.core.failure import Failure
+from processor.core.frozen import frozen
 from processor.core.inputs import ReplyTo, TimerKind
 
 __all__ = (
@@ -31,7 +31,7 @@ __all__ = (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class ActivityTask:
     """One attempt to run. ``deadline_ms``: when schedule-to-close ends it, whatever happens.
 
@@ -55,7 +55,7 @@ class ActivityTask:
     heartbeat_details: bytes | None
 
 
-@dataclass(frozen=True)
+@frozen
 class CancelAttempt:
     """Stop an eager attempt; a queued one learns it from the answer to its next heartbeat."""
 
@@ -63,7 +63,7 @@ class CancelAttempt:
     id: int
 
 
-@dataclass(frozen=True)
+@frozen
 class SetTimer:
     workflow_id: str
     run_id: str
@@ -73,7 +73,7 @@ class SetTimer:
     due_ms: int
 
 
-@dataclass(frozen=True)
+@frozen
 class ClearTimer:
     run_id: str
     kind: TimerKind
@@ -82,7 +82,7 @@ class ClearTimer:
     due_ms: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Message:
     """A command to the instance ``workflow_id``, on whichever shard it lives."""
 
@@ -92,7 +92,7 @@ class Message:
     payload: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class RunResult:
     """How a run ended; a record on ``results``, exactly once."""
 
@@ -105,7 +105,7 @@ class RunResult:
     closed_ms: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Publish:
     """``workflow.publish``: a record on a topic of the user's, exactly once."""
 
@@ -114,7 +114,7 @@ class Publish:
     value: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class Accepted:
     """The command was applied. ``created`` is False where an existing run was used."""
 
@@ -122,7 +122,7 @@ class Accepted:
     created: bool = True
 
 
-@dataclass(frozen=True)
+@frozen
 class Refused:
     """``error`` is the name of the exception class that the client raises."""
 
@@ -130,7 +130,7 @@ class Refused:
     message: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Closed:
     run_id: str
     status: str
@@ -138,7 +138,7 @@ class Closed:
     failure: Failure | None
 
 
-@dataclass(frozen=True)
+@frozen
 class Page:
     """``content`` is JSON; ``after`` is where the next page begins, None on the last one."""
 
@@ -146,7 +146,7 @@ class Page:
     after: str | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class HeartbeatSeen:
     run_id: str
     id: int
@@ -157,14 +157,14 @@ class HeartbeatSeen:
 ReplyBody: TypeAlias = Accepted | Refused | Closed | Page | HeartbeatSeen
 
 
-@dataclass(frozen=True)
+@frozen
 class Reply:
     to: ReplyTo
     request_id: str
     body: ReplyBody
 
 
-@dataclass(frozen=True)
+@frozen
 class DeadLetter:
     """Something that could not be used, with where it came from and why."""
 

@@ -11,10 +11,10 @@ them); ``arguments`` are an encoded list.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from processor.core.failure import Failure
+from processor.core.frozen import frozen
 from processor.core.options import ActivityOptions
 
 __all__ = (
@@ -53,7 +53,7 @@ __all__ = (
 # --- facts that arrive from outside the workflow code ---------------------------------------
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkflowStarted:
     workflow: str
     arguments: bytes
@@ -62,7 +62,7 @@ class WorkflowStarted:
     request_id: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class EventReceived:
     """An external event; kept until the code waits for its name, in order of arrival."""
 
@@ -71,17 +71,17 @@ class EventReceived:
     request_id: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkflowCancelRequested:
     reason: str
 
 
-@dataclass(frozen=True)
+@frozen
 class TimerFired:
     id: int
 
 
-@dataclass(frozen=True)
+@frozen
 class ActivityStarted:
     """A worker announced that it runs this attempt (queued activities only)."""
 
@@ -90,14 +90,14 @@ class ActivityStarted:
     worker: str
 
 
-@dataclass(frozen=True)
+@frozen
 class ActivityHeartbeatRecorded:
     id: int
     attempt: int
     details: bytes | None
 
 
-@dataclass(frozen=True)
+@frozen
 class ActivityAttemptFailed:
     """One attempt failed and another one follows at ``retry_at_ms``."""
 
@@ -107,7 +107,7 @@ class ActivityAttemptFailed:
     retry_at_ms: int
 
 
-@dataclass(frozen=True)
+@frozen
 class ActivityRetried:
     """The retry delay is over: attempt number ``attempt`` is on its way."""
 
@@ -116,14 +116,14 @@ class ActivityRetried:
     eager: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class ActivityCompleted:
     id: int
     attempt: int
     result: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class ActivityFailed:
     """The activity failed for good: by an error, a time-out, or a lost last attempt."""
 
@@ -132,7 +132,7 @@ class ActivityFailed:
     failure: Failure
 
 
-@dataclass(frozen=True)
+@frozen
 class RunUnparked:
     """Code that gets further than the parked one took the run up again."""
 
@@ -140,7 +140,7 @@ class RunUnparked:
 # --- decisions of the workflow code ---------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@frozen
 class ActivityScheduled:
     """The code asked for an activity. ``eager``: it runs in the process that owns the shard."""
 
@@ -151,36 +151,36 @@ class ActivityScheduled:
     options: ActivityOptions
 
 
-@dataclass(frozen=True)
+@frozen
 class ActivityCancelled:
     """The code gave the activity up; a result that still comes is ignored."""
 
     id: int
 
 
-@dataclass(frozen=True)
+@frozen
 class TimerStarted:
     id: int
     due_ms: int
 
 
-@dataclass(frozen=True)
+@frozen
 class TimerCancelled:
     id: int
 
 
-@dataclass(frozen=True)
+@frozen
 class SideEffectRecorded:
     id: int
     value: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class StatusSet:
     value: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class EventRejected:
     """An external event did not fit the type that the code waits for; it went to dead-letters."""
 
@@ -189,7 +189,7 @@ class EventRejected:
     reason: str
 
 
-@dataclass(frozen=True)
+@frozen
 class RecordPublished:
     """``workflow.publish``: a record for a topic of the user's, exactly once."""
 
@@ -198,7 +198,7 @@ class RecordPublished:
     value: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class MessageSent:
     """A message to another instance: an "event", or a "cancel" whose ``name`` is the reason."""
 
@@ -208,17 +208,17 @@ class MessageSent:
     payload: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkflowCompleted:
     result: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkflowFailed:
     failure: Failure
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkflowCancelled:
     reason: str
 
@@ -226,17 +226,17 @@ class WorkflowCancelled:
 # --- ends and stops that are no decision of the code ----------------------------------------
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkflowTerminated:
     reason: str
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkflowTimedOut:
     timeout_ms: int
 
 
-@dataclass(frozen=True)
+@frozen
 class RunParked:
     """The code met a bug or a mismatch. Facts are kept; the code is run again by newer code.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from processor.core.frozen import frozen
 
 __all__ = ("Failure",)
 
 
-@dataclass(frozen=True)
+@frozen
 class Failure:
     """One exception. ``kind`` says which class of our tree it was or becomes.
 

@@ -6,10 +6,10 @@ eager attempt, ``TimerDue`` from ``timers``. All of them are addressed by workfl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from processor.core.failure import Failure
+from processor.core.frozen import frozen
 
 __all__ = (
     "ActivityReport",
@@ -43,7 +43,7 @@ TimerKind = Literal[
 ]
 
 
-@dataclass(frozen=True)
+@frozen
 class ReplyTo:
     """Where the sender reads its replies: a partition of ``replies`` and its own client id."""
 
@@ -51,7 +51,7 @@ class ReplyTo:
     client: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Origin:
     """The turn of another shard that sent a command, and which of its effects it is."""
 
@@ -60,7 +60,7 @@ class Origin:
     index: int
 
 
-@dataclass(frozen=True)
+@frozen
 class StartRun:
     """Start a workflow under the command's workflow id. ``reuse`` and ``conflict``: see policy."""
 
@@ -72,26 +72,26 @@ class StartRun:
     memo: bytes | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class RaiseEvent:
     name: str
     payload: bytes = b"null"
     run_id: str | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class CancelRun:
     reason: str = ""
     run_id: str | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class TerminateRun:
     reason: str = ""
     run_id: str | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class AwaitResult:
     """Reply when the run is closed; the shard forgets the waiter after ``timeout_ms``."""
 
@@ -99,12 +99,12 @@ class AwaitResult:
     timeout_ms: int = 30_000
 
 
-@dataclass(frozen=True)
+@frozen
 class DescribeRun:
     run_id: str | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class ReadHistory:
     """One page of a run's turns, from event number ``first`` on."""
 
@@ -112,7 +112,7 @@ class ReadHistory:
     first: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class ListRuns:
     """One page of this shard's latest runs, in the order of workflow ids after ``after``."""
 
@@ -134,7 +134,7 @@ CommandBody: TypeAlias = (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class ClientCommand:
     """A request to an instance, from a client or from another shard."""
 
@@ -145,7 +145,7 @@ class ClientCommand:
     origin: Origin | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class ActivityReport:
     """What a worker says about one attempt.
 
@@ -164,7 +164,7 @@ class ActivityReport:
     reply_to: ReplyTo | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class TimerDue:
     """A timer of the state came due. ``attempt`` is 0 for a timer of the workflow code."""
 

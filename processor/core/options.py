@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from processor.core.frozen import frozen
 
 __all__ = ("ActivityOptions",)
 
 
-@dataclass(frozen=True)
+@frozen
 class ActivityOptions:
     """Durations are in milliseconds; ``None`` means no limit.
 

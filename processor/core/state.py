@@ -12,6 +12,7 @@ from typing import Final
 
 from processor.core.events import RunParked
 from processor.core.failure import Failure
+from processor.core.frozen import frozen
 from processor.core.inputs import TimerKind
 from processor.core.options import ActivityOptions
 from processor.policy import Status
@@ -57,7 +58,7 @@ class OpenActivity:
     armed: dict[TimerKind, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@frozen
 class Summary:
     """A row of the ``runs`` table: what is known of a run without replaying it."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from processor.core.events import Event
+from processor.core.frozen import frozen
 from processor.core.inputs import Origin
 
 __all__ = ("Claim", "Positions", "Source", "Turn", "claim_key", "turn_key")
@@ -21,7 +21,7 @@ class Positions(NamedTuple):
     timers: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class Turn:
     """What one input did to one run.
 
@@ -46,7 +46,7 @@ class Turn:
     events: tuple[Event, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Claim:
     """A process announces that it owns the shard; the record's offset is its epoch."""
 

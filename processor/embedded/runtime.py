@@ -41,8 +41,8 @@ class SystemClock:
 
 
 def running(path: Path) -> EmbeddedRuntime | None:
-    """Return the runtime that holds this path in this process, if one does."""
-    return _RUNNING.get(path.resolve())
+    """Return the runtime that holds this (resolved) path in this process, if one does."""
+    return _RUNNING.get(path)
 
 
 class EmbeddedRuntime:

@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass
 
+from processor.core.events import TimerFired
+from processor.core.turn import Turn
 from processor import activity, workflow
 
 
@@ -69,3 +71,8 @@ async def outer(order: Order) -> None:
     await shopping("order")  # wrong
     answer: str = await shopping(order)  # wrong
     print(answer)
+
+
+def records_are_frozen(turn: Turn, event: TimerFired) -> None:
+    turn.epoch = 18  # wrong
+    event.id = 2  # wrong
