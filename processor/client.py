@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
@@ -37,6 +38,7 @@ from processor.errors import (
     ShardUnavailable,
     WorkflowCancelled,
     WorkflowFailed,
+    WorkflowNotFound,
     WorkflowTerminated,
     WorkflowTimedOut,
 )
@@ -201,9 +203,21 @@ class Client:
     async def run(  # type: ignore[misc]  # as above
         self, workflow: Any, *args: Any, timeout: float | None = None, **how: Any
     ) -> Any:
-        """Start a workflow and return its result; ``timeout`` is for the result."""
-        handle: Handle[Any] = await self.start(workflow, *args, **how)
-        return await handle.result(timeout)
+        """Start a workflow and return its result; ``timeout`` is for the result.
+
+        The result is asked for together with the start: both travel in one request.
+        """
+        how["id"] = id = how.get("id") or uuid.uuid4().hex
+        wait_s = _WAIT_S if timeout is None else min(timeout, _WAIT_S)
+        starting = asyncio.ensure_future(self.start(workflow, *args, **how))
+        ending = asyncio.ensure_future(self._closed(id, None, wait_s))
+        try:
+            handle: Handle[Any] = await starting
+            return await handle._result(timeout, ending)
+        finally:
+            starting.cancel()
+            ending.cancel()
+            await asyncio.gather(starting, ending, return_exceptions=True)
 
     @overload
     def handle(
@@ -347,15 +361,29 @@ class Handle(Generic[R]):
         Raises ``WorkflowFailed`` (the cause is the original error), ``WorkflowCancelled``,
         ``WorkflowTerminated``, ``WorkflowTimedOut``, or ``TimeoutError`` when the time is up.
         """
+        return await self._result(timeout, None)
+
+    async def _result(self, timeout: float | None, asked: asyncio.Future[Closed] | None) -> R:
+        """As ``result``; ``asked`` is the answer to a question that is under way already.
+
+        That one did not name the run, so its answer may be about another run of the id.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             left_s = _WAIT_S if deadline is None else min(deadline - time.monotonic(), _WAIT_S)
             if left_s <= 0:
                 raise TimeoutError(f"no result of {self.id!r} within {timeout} s")
+            early, asked = asked, None
             try:
-                closed = await self._client._closed(self.id, self.run_id, left_s)
+                closed = await (early or self._client._closed(self.id, self.run_id, left_s))
             except ShardUnavailable as error:
                 _log.warning("still waiting for the result of %r: %s", self.id, error)
+                continue
+            except WorkflowNotFound:
+                if early is None:
+                    raise
+                continue
+            if self.run_id not in (None, closed.run_id):
                 continue
             outcome: R = self._client._outcome(self.id, closed, self._result_type)
             return outcome

@@ -154,8 +154,9 @@ class Node:
     def wake_threadsafe(self) -> None:
         """Run a pass soon. From any thread."""
         if not self._pass_scheduled:
+            self._pass_scheduled = True
             try:
-                self._loop.call_soon_threadsafe(self.wake)
+                self._loop.call_soon_threadsafe(self._pass)
             except RuntimeError:  # the loop is closed: nobody is left to wake
                 return
 

@@ -40,11 +40,14 @@ class Reads:
         self._clock = clock
         self._waiters: dict[str, list[_Waiter]] = {}
         self._expiry: deque[tuple[int, str]] = deque()
+        self._waiting = 0
         self._waiters_max = settings.waiters_max
 
     def closed(self, result: RunResult) -> None:
         """Answer everybody who waits for this run."""
-        for waiter in self._waiters.pop(result.run_id, ()):
+        waiters = self._waiters.pop(result.run_id, ())
+        self._waiting -= len(waiters)
+        for waiter in waiters:
             body = Closed(result.run_id, result.status, result.result, result.failure)
             self._answer(waiter.command, body)
 
@@ -118,11 +121,12 @@ class Reads:
     def _wait(self, command: ClientCommand, run_id: str, timeout_ms: int) -> None:
         now_ms = self._clock.now_ms()
         self._forget(now_ms)
-        if len(self._expiry) >= self._waiters_max:
+        if self._waiting >= self._waiters_max:
             reason = f"shard {self._partition} has {self._waiters_max} waiting clients"
             self._answer(command, Refused("ShardUnavailable", f"{reason}; ask again later"))
             return
         expires_ms = now_ms + timeout_ms
+        self._waiting += 1
         self._waiters.setdefault(run_id, []).append(_Waiter(command, expires_ms))
         self._expiry.append((expires_ms, run_id))
 
@@ -130,7 +134,9 @@ class Reads:
         """Drop waiters whose client has asked again or gone."""
         while self._expiry and self._expiry[0][0] <= now_ms:
             _, run_id = self._expiry.popleft()
-            waiters = [w for w in self._waiters.get(run_id, ()) if w.expires_ms > now_ms]
+            known = self._waiters.get(run_id, [])
+            waiters = [w for w in known if w.expires_ms > now_ms]
+            self._waiting -= len(known) - len(waiters)
             if waiters:
                 self._waiters[run_id] = waiters
             else:
