@@ -35,8 +35,12 @@ class Settings:
     waiters_max: int = 100_000
     """Clients that wait for a result, per shard."""
 
-    max_activities: int = 100
-    """Activities that run at once in one process."""
+    max_activities: int = 1_000
+    """Activities that run at once in one process; what finds no slot goes to its queue.
+
+    Async activities mostly wait, so many of them fit into one process. A fan-out of 1,000 that
+    stays in its process is several times as fast as one through the queue.
+    """
 
     activity_threads_max: int = 32
     """Threads for plain (not async) activities, per process."""

@@ -69,7 +69,7 @@ def worker(
     queues: Queues = "default",
     shards: Shards = True,
     share_groups: ShareGroups = False,
-    max_activities: MaxActivities = 100,
+    max_activities: MaxActivities = 1_000,
     state_dir: StateDir = Path("processor-state"),
     create_topics: CreateTopics = False,
     partitions: Partitions = 8,

@@ -194,6 +194,39 @@ def test_refusals(tmp_path: Path) -> None:
     run(tmp_path, talk)
 
 
+def test_run_is_for_the_run_that_it_starts(tmp_path: Path) -> None:
+    async def talk(client: Client) -> None:
+        for numbers in ([1], [2, 3], [4]):
+            assert await client.run(adds, numbers, id="same") == sum(numbers)
+        with pytest.raises(WorkflowAlreadyStarted):
+            await client.run(adds, [5], id="same", reuse="reject")
+        with pytest.raises(WorkflowNotRegistered):
+            await client.run("nothing", id="new")
+        with pytest.raises(TimeoutError):
+            await client.run(waits, id="waits", timeout=0.1)
+        joined = asyncio.ensure_future(client.run(waits, id="waits", conflict="use-existing"))
+        await asyncio.sleep(0.05)  # its commands are on their way before the event's
+        await client.handle("waits").raise_event("go", "on")
+        assert await joined == "on"
+
+    run(tmp_path, talk)
+
+
+def test_only_clients_that_wait_now_count_against_the_limit(tmp_path: Path) -> None:
+    async def talk(client: Client) -> None:
+        for number in range(10):
+            assert await client.run(adds, [number]) == number
+        waiting = [asyncio.ensure_future(client.run(waits, id=f"w{n}")) for n in range(3)]
+        await asyncio.sleep(0.1)
+        with pytest.raises(ShardUnavailable, match="has 3 waiting clients"):
+            await client.handle("w0").result(0.2)
+        for number in range(3):
+            await client.handle(f"w{number}").raise_event("go", "on")
+        assert await asyncio.gather(*waiting) == ["on"] * 3
+
+    run(tmp_path, talk, settings=Settings(waiters_max=3))
+
+
 def test_nobody_answers(tmp_path: Path) -> None:
     async def main() -> None:
         async with Client(
