@@ -54,6 +54,7 @@ Ts = TypeVarTuple("Ts")
 
 _log = logging.getLogger("processor.client")
 
+_ASK_AGAIN_S = 0.2
 _WAIT_S = 30.0
 """How long a shard keeps a waiting client, which then asks again."""
 
@@ -378,6 +379,7 @@ class Handle(Generic[R]):
                 closed = await (early or self._client._closed(self.id, self.run_id, left_s))
             except ShardUnavailable as error:
                 _log.warning("still waiting for the result of %r: %s", self.id, error)
+                await asyncio.sleep(min(left_s, _ASK_AGAIN_S))
                 continue
             except WorkflowNotFound:
                 if early is None:
