@@ -222,6 +222,7 @@ class Shard:
             last.positions if last is not None else self._confirmed.positions,
             last.delivered if last is not None else self._confirmed.delivered,
             self._confirmed.seen,
+            self._clock.now_ms(),
         )
         self._tables.write(group, self._confirmed)
 

@@ -38,8 +38,8 @@ _RETRY_MAX_MS: Final = 5_000
 class Setting:
     """What all hosts of a world share. ``may_own`` is the consumer group's view.
 
-    ``starts`` and ``departures`` note what has left the shards, for the invariants; they are None
-    where nobody looks.
+    ``starts`` and ``departures`` note what has left the shards, for the invariants (None where
+    nobody looks). ``rebuilt`` counts the state directories that were refused, and wiped.
     """
 
     scheduler: Scheduler
@@ -51,6 +51,7 @@ class Setting:
     crashed: Callable[[str], None] = lambda host: None
     starts: EagerStarts = field(default_factory=list)
     departures: Departures | None = None
+    rebuilt: int = 0
 
 
 class Process(Protocol):
@@ -165,6 +166,7 @@ class Ownership:
                 self._end_session()
             case "rebuild":
                 self._end_session()
+                self._host.setting.rebuilt += 1
                 del self._host.disks[self.partition]
             case "stop" | "try again":
                 raise error

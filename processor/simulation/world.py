@@ -74,6 +74,11 @@ class World:
         return self.scheduler.injected
 
     @property
+    def rebuilt(self) -> int:
+        """How many state directories were refused by a shard, and built again from the log."""
+        return self._setting.rebuilt
+
+    @property
     def trace_hash(self) -> str:
         return self.scheduler.trace_hash
 

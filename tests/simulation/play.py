@@ -94,6 +94,7 @@ def _played(story: Story) -> tuple[Coverage, str]:
             "operations": story.asked,
             "operations that succeeded": story.succeeded,
             "records removed by compaction": story.chaos.removed,
+            "stores rebuilt for their age": world.rebuilt,
             "port calls": world.perils.moments // 2,
             "steps": world.scheduler.steps,
         }
