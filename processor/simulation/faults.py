@@ -43,6 +43,7 @@ class Faults:
     - ``back_up``: a copy is made of a state directory, for ``stale`` (per step)
     - ``clock_jump``: a host's clock goes an hour forth, or back to the right time (per step)
     - ``compaction``: a cleaner passes over ``events`` (per step)
+    - ``retention``: the inputs lose what the log has turns of already (per step)
     - ``unreadable``: what is no record arrives among the commands (per step)
     """
 
@@ -69,6 +70,7 @@ class Faults:
     back_up: float = 0.0
     clock_jump: float = 0.0
     compaction: float = 0.0
+    retention: float = 0.0
     blows_max: int = 0
     pause_ms_max: int = 60_000
     late_ms_max: int = 5_000
@@ -102,6 +104,7 @@ ROUGH: Final = Faults(
     back_up=0.005,
     clock_jump=0.003,
     compaction=0.01,
+    retention=0.002,
     blows_max=6,
 )
 

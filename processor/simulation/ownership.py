@@ -256,6 +256,11 @@ class Session:
         return at_rest and self._inbox.idle and self._outbox.idle
 
     @property
+    def positions(self) -> tuple[int, ...]:
+        """The next offset that it reads of each input; 0 before they are open."""
+        return self._inbox.positions
+
+    @property
     def tables(self) -> StateTables:
         """The tables, for whoever looks from outside: nothing befalls the process meanwhile."""
         return StateTables(self._disk, f"events-{self._partition}")

@@ -160,6 +160,11 @@ class SimulatedInbox:
         return taken
 
     @property
+    def positions(self) -> tuple[int, ...]:
+        """The next offset of each input; 0 before they are open."""
+        return tuple(self._next.get(source, 0) for source in INPUTS)
+
+    @property
     def idle(self) -> bool:
         """Whether all that there is has been taken."""
         return bool(self._next) and not any(self._waits(source) for source in INPUTS)

@@ -38,6 +38,7 @@ class Case:
     """``ends`` has, for each status in which it may end, what its result may be.
 
     ``after`` are cases that have to be started first, because this one sends them messages.
+    ``bounded`` names an activity with few attempts: processes that die may use all of them up.
     """
 
     workflow_id: str
@@ -48,6 +49,7 @@ class Case:
     stop: CancelRun | TerminateRun | None = None
     timeout_ms: int | None = None
     after: list[Case] = field(default_factory=list)
+    bounded: str = ""
     started: bool = False
     closed: Closed | None = None
 
@@ -55,6 +57,9 @@ class Case:
     def is_right(self) -> bool:
         """Whether it ended as it may."""
         assert self.closed is not None, f"{self.workflow_id} has not ended"
+        failure = self.closed.failure
+        if self.bounded and failure is not None:
+            return failure.timeout_kind == "lost" and failure.activity == self.bounded
         right = self.ends.get(self.closed.status)
         return right is not None and right(self.result)
 
@@ -87,7 +92,9 @@ def order_case(random: Random, number: int, *, hurried: bool) -> Case:
             may = {REFUSED}
         elif hurried:
             may = {COMPLETED, REFUSED}
-    return Case(order.id, "order_processing", [order], {"completed": may.__contains__}, events)
+    case = Case(order.id, "order_processing", [order], {"completed": may.__contains__}, events)
+    case.bounded = orders.process_payment.name
+    return case
 
 
 def program_case(steps: list[Step], number: int, random: Random | None = None) -> Case:

@@ -12,6 +12,8 @@ from processor.simulation.scheduler import START_MS
 from processor.simulation.world import Stuck, World
 from processor.store.keyvalue import Memory
 
+from . import reading
+
 __all__ = ("Chaos",)
 
 _DAYS_MAX: Final = 120
@@ -19,7 +21,7 @@ _HOUR_MS: Final = 3_600_000
 _LOOK_AGAIN_MS: Final = 30_000
 """After a jump of its clock a real process finds out at its next look ahead."""
 
-_BESIDES: Final = ("back_up", "clock_jump", "compaction", "unreadable")
+_BESIDES: Final = ("back_up", "clock_jump", "compaction", "retention", "unreadable")
 
 
 class Chaos:
@@ -149,6 +151,22 @@ class Chaos:
         removed = log.compact(below if random.random() < 0.7 else random.randint(0, below))
         self._scheduler.trace(f"a cleaner removes {removed}")
         self.removed += removed
+        return removed > 0
+
+    def _retention(self) -> bool:
+        """Remove inputs up to where the log stands, or the slowest of those who read them."""
+        world = self._world
+        partition = self._scheduler.random.randrange(world.broker.partitions)
+        places = [reading.positions(world, partition)]
+        for host in world.hosts.values():
+            ownership = host.ownerships.get(partition)
+            if ownership is not None and ownership.session is not None:
+                places.append(ownership.session.positions)
+        removed = 0
+        for index, inputs in enumerate(world.broker.inputs[partition].values()):
+            below = min(place[index] for place in places)
+            removed += max(below - inputs.first, 0)
+            inputs.truncate(max(below, inputs.first))
         return removed > 0
 
     def _unreadable(self) -> bool:

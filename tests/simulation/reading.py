@@ -10,10 +10,10 @@ from processor.core.derive import effects_of
 from processor.core.effects import Effect, SetTimer
 from processor.core.evolve import evolve
 from processor.core.state import RunState
-from processor.core.turn import Claim, Turn
+from processor.core.turn import Claim, Positions, Turn
 from processor.simulation.world import World
 
-__all__ = ("Reading", "Valid", "read")
+__all__ = ("Reading", "Valid", "positions", "read")
 
 
 class Valid(NamedTuple):
@@ -63,6 +63,19 @@ def read(world: World, partition: int) -> Reading:
         else:
             reading.ghosts += 1
     return reading
+
+
+def positions(world: World, partition: int) -> Positions:
+    """Return where the inputs stand, as the last turn says that counts."""
+    found, epoch = Positions(), -1
+    log = world.broker.logs[partition]
+    for offset, _, value in log.read(log.first, log.end):
+        record = None if value is None else decode(value)
+        if isinstance(record, Claim):
+            epoch = offset
+        elif isinstance(record, Turn) and record.epoch == epoch:
+            found = record.positions
+    return found
 
 
 def _effects(states: dict[str, RunState], turn: Turn) -> list[Effect]:
