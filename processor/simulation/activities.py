@@ -75,7 +75,7 @@ class ShardActivities:
         host: HostActivities,
         partition: int,
         confirmed_end: Callable[[], int],
-        starts: EagerStarts,
+        starts: EagerStarts | None = None,
         peril: Peril | None = None,
     ) -> None:
         self._host = host
@@ -93,8 +93,9 @@ class ShardActivities:
 
     @port_call
     def start(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None:
-        end = self._confirmed_end()
-        self._starts.append(Started(self._partition, task.run_id, task.id, task.attempt, end))
+        if self._starts is not None:
+            end = self._confirmed_end()
+            self._starts.append(Started(self._partition, task.run_id, task.id, task.attempt, end))
         with self._host.loop.entered():
             self._host.executor.start(task, report)
 

@@ -7,7 +7,7 @@ of tasks and threads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 from weakref import WeakSet
 
@@ -49,7 +49,7 @@ class Setting:
     settings: Settings
     may_own: Callable[[str, int], bool]
     crashed: Callable[[str], None] = lambda host: None
-    starts: EagerStarts = field(default_factory=list)
+    starts: EagerStarts | None = None
     departures: Departures | None = None
     rebuilt: int = 0
 

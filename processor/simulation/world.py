@@ -29,8 +29,8 @@ class Stuck(AssertionError):
 class World:
     """``owners`` is the consumer group: which host a shard is given to.
 
-    ``perils`` is what can happen inside of port calls; ``departures`` is what left the shards,
-    noted where ``watched``.
+    ``perils`` is what can happen inside of port calls. Where ``watched``, ``starts`` has the eager
+    attempts that began, and ``departures`` what else left the shards.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class World:
         self.hosts: dict[str, Host] = {}
         self.owners: dict[int, str] = {}
         self.on_crash: Callable[[str], None] = lambda name: None
+        self.starts: EagerStarts = []
         self.departures: Departures = []
         self._setting = Setting(
             scheduler,
@@ -59,14 +60,10 @@ class World:
             settings or Settings(),
             self._may_own,
             lambda name: self.on_crash(name),
-            departures=self.departures if watched else None,
+            self.starts if watched else None,
+            self.departures if watched else None,
         )
         self.broker.on_task = self._task_waits
-
-    @property
-    def starts(self) -> EagerStarts:
-        """Every eager attempt that was started, for the invariants."""
-        return self._setting.starts
 
     @property
     def injected(self) -> Counter[str]:
