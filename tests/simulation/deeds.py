@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from processor import ApplicationError, RetryPolicy, activity
 
-__all__ = ("ACTIVITIES", "DEEDS", "FAILING", "RESULTS")
+__all__ = ("ACTIVITIES", "DEEDS", "FAILING", "FAR", "RESULTS")
 
 FOR_EVER_S: Final = 1_000_000.0
 TWICE: Final = RetryPolicy(maximum_attempts=2)
@@ -125,6 +125,9 @@ FAILING: Final[dict[str, Callable[[int], Any]]] = {
     each.name: each
     for each in (doomed, doomed_far, too_slow, too_slow_far, silent, nobodys, hopeless)
 }
+FAR: Final = ("remote", "watched", "flaky_far")
+"""Those of the first that go through a queue."""
+
 ACTIVITIES: Final = (*DEEDS.values(), *FAILING.values(), endless, endless_far)
 
 RESULTS: Final[dict[str, Callable[[int], int]]] = {

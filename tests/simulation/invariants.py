@@ -7,6 +7,7 @@ from operator import ge
 from typing import Any
 
 from processor.core import events
+from processor.core.decide import STARTS_MAX
 from processor.core.effects import (
     Accepted,
     ActivityTask,
@@ -88,6 +89,27 @@ def _histories(checked: Checked, reading: Reading) -> None:
         ends = [event for event in history if isinstance(event, CLOSING)]
         checked.that("a run has one end, which is its last", ends == [history[-1]], run_id, ends)
         _one_outcome_each(checked, run_id, history)
+        _lost_for_a_reason(checked, run_id, history)
+
+
+def _lost_for_a_reason(checked: Checked, run_id: str, history: list[events.Event]) -> None:
+    """An activity is lost for good when its attempts are used up, or it ended many workers."""
+    activities: dict[int, tuple[events.ActivityScheduled, bool]] = {}
+    starts: Counter[tuple[int, int]] = Counter()
+    for event in history:
+        match event:
+            case events.ActivityScheduled():
+                activities[event.id] = event, event.eager
+            case events.ActivityRetried():
+                activities[event.id] = activities[event.id][0], event.eager
+            case events.ActivityStarted():
+                starts[event.id, event.attempt] += 1
+            case events.ActivityFailed() if event.failure.timeout_kind == "lost":
+                scheduled, eager = activities[event.id]
+                used_up = event.attempt == scheduled.options.maximum_attempts
+                poison = not eager and starts[event.id, event.attempt] == STARTS_MAX
+                reason = used_up or poison
+                checked.that("an activity is lost for a reason", reason, run_id, event)
 
 
 def _one_outcome_each(checked: Checked, run_id: str, history: list[events.Event]) -> None:
