@@ -93,7 +93,7 @@ def _histories(checked: Checked, reading: Reading) -> None:
 
 
 def _lost_for_a_reason(checked: Checked, run_id: str, history: list[events.Event]) -> None:
-    """An activity is lost for good when its attempts are used up, or it ended many workers."""
+    """An activity is lost for good when no attempt or no time is left, or it ended many workers."""
     activities: dict[int, tuple[events.ActivityScheduled, bool]] = {}
     starts: Counter[tuple[int, int]] = Counter()
     for event in history:
@@ -106,9 +106,10 @@ def _lost_for_a_reason(checked: Checked, run_id: str, history: list[events.Event
                 starts[event.id, event.attempt] += 1
             case events.ActivityFailed() if event.failure.timeout_kind == "lost":
                 scheduled, eager = activities[event.id]
-                used_up = event.attempt == scheduled.options.maximum_attempts
+                options = scheduled.options
+                used_up = event.attempt == options.maximum_attempts
                 poison = not eager and starts[event.id, event.attempt] == STARTS_MAX
-                reason = used_up or poison
+                reason = used_up or poison or options.schedule_to_close_ms is not None
                 checked.that("an activity is lost for a reason", reason, run_id, event)
 
 
