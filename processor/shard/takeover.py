@@ -41,12 +41,12 @@ from processor.shard.ports import (
     Tables,
 )
 
-__all__ = ("Owed", "Taken", "Takeover", "is_current")
+__all__ = ("AWAY_MAX_MS", "Owed", "Taken", "Takeover", "is_current")
 
 _GROUP_TURNS = 1_000
 _STATES_MAX = 20_000
 _DAY_MS = 24 * 3600 * 1000
-_AWAY_MAX_MS = 6 * _DAY_MS
+AWAY_MAX_MS = 6 * _DAY_MS
 """Less than ``delete.retention.ms`` of ``events`` (7 days, which ``topics check`` demands), because
 clocks differ: tombstones younger than this are all there."""
 
@@ -129,7 +129,7 @@ class Takeover:
     def _check_age(self, before: Checkpoint, epoch: int) -> None:
         """Refuse tables that others have written past, for longer than tombstones are kept."""
         away_ms = self._now_ms - before.time_ms
-        if 0 < before.next_offset < epoch and away_ms > _AWAY_MAX_MS:
+        if 0 < before.next_offset < epoch and away_ms > AWAY_MAX_MS:
             raise StoreCorrupt(
                 f"the state directory ends at log offset {before.next_offset} and was left "
                 f"{away_ms / _DAY_MS:.0f} days ago: what was deleted from the log since then may "

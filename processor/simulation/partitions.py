@@ -9,7 +9,14 @@ from processor.codec.records import decode_as, encode
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.shard.ports import LogRecord, OutputRecord
 
-__all__ = ("InputPartition", "LogPartition", "Output", "Outputs")
+__all__ = (
+    "COMPACTION_LAG_MS",
+    "DELETE_RETENTION_MS",
+    "InputPartition",
+    "LogPartition",
+    "Output",
+    "Outputs",
+)
 
 COMPACTION_LAG_MS = 3_600_000
 DELETE_RETENTION_MS = 7 * 24 * 3_600_000

@@ -106,7 +106,6 @@ class Peril:
     def __init__(self, perils: Perils, process: Process) -> None:
         self._perils = perils
         self._process = process
-        self._life = process.lives
 
     def moment(self, call: str) -> None:
         if not self._perils.idle:

@@ -8,6 +8,8 @@ from random import Random
 import pytest
 
 from processor.core.effects import Publish
+from processor.kafka.topic_specs import load_specs
+from processor.shard.takeover import AWAY_MAX_MS
 from processor.simulation.broker import Broker
 from processor.simulation.faults import CALM, ROUGH, Faults, swarm
 from processor.simulation.outbox import SimulatedOutbox
@@ -23,6 +25,13 @@ from processor.simulation.scheduler import Channel, Scheduler
 from processor.simulation.virtual_loop import VirtualLoop
 
 from .story import Story
+
+
+def test_the_cleaner_has_the_settings_of_the_topic() -> None:
+    [events] = [spec for spec in load_specs() if spec.name == "events"]
+    assert int(events.configs["min.compaction.lag.ms"]) == COMPACTION_LAG_MS
+    assert int(events.configs["delete.retention.ms"]) == DELETE_RETENTION_MS
+    assert AWAY_MAX_MS < DELETE_RETENTION_MS, "or a store might miss a deletion"
 
 
 class Clock:
