@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check prove clean
 
 demo: $(VENV)/installed
 	@$(BIN)/processor demo
@@ -16,6 +16,13 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The proof by simulation: SEEDS=200 plays fewer, FIRST=10000 others, BUDGET=3600 for an hour.
+SEEDS ?= 10000
+FIRST ?= 0
+prove: $(VENV)/installed-dev
+	$(BIN)/python -m tests.simulation.prove --seeds $(SEEDS) --first $(FIRST) \
+		$(if $(BUDGET),--budget $(BUDGET))
 
 clean:
 	rm -rf $(VENV) processor-state .mypy_cache .ruff_cache .pytest_cache .hypothesis

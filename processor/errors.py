@@ -22,7 +22,7 @@
     ├── ShardUnavailable          no shard answered in time
     ├── TopicsNotReady            topics are missing or wrong
     ├── LogTruncated              the log or an input no longer holds what the shard still needs
-    ├── StoreCorrupt              a state directory cannot be read: wipe it and rebuild
+    ├── StoreCorrupt              a state directory cannot be read or is too old: rebuild it
     └── StateDirectoryInUse       another process holds the state directory
 
 An error is classed by the reaction that it demands. What workflow code may catch and act on is a
@@ -207,7 +207,7 @@ class LogTruncated(ProcessorError):
 
 
 class StoreCorrupt(ProcessorError):
-    """A state directory cannot be read. It is a cache: it is wiped and rebuilt from the log."""
+    """A state directory cannot be read, or is too old. It is a cache, and rebuilt from the log."""
 
 
 class StateDirectoryInUse(ProcessorError):

@@ -1,7 +1,7 @@
 """The shards of one process: takes them over, runs their loops on one asyncio loop, gives them up.
 
-Errors are classed by what they demand, in ``_own``: give up the shard and claim it again, wipe
-its tables and rebuild, wait and try again, or stop and say why.
+Errors are classed by what they demand, in ``shard.reactions``: give up the shard and claim it
+again, wipe its tables and rebuild, wait and try again, or stop and say why.
 """
 
 from __future__ import annotations
@@ -18,15 +18,10 @@ from typing import Any, Protocol, TypeVar
 
 from processor.config import Settings
 from processor.core.runner import Runners
-from processor.errors import (
-    LogTruncated,
-    ProcessorError,
-    ShardUnavailable,
-    StoreCorrupt,
-    TopicsNotReady,
-)
-from processor.shard.loop import Shard, ShardLost
+from processor.errors import ProcessorError, ShardUnavailable
+from processor.shard.loop import Shard
 from processor.shard.ports import ShardPorts
+from processor.shard.reactions import reaction_to
 from processor.shard.takeover import Taken, Takeover
 
 __all__ = ("Node", "PortsFactory", "ShardStatus")
@@ -172,29 +167,42 @@ class Node:
             except asyncio.CancelledError:
                 self.shards.pop(partition, None)
                 raise
-            except ShardLost as error:
-                _log.warning("%s; dropped what was not confirmed", error)
-            except StoreCorrupt as error:
-                _log.warning("shard %d: %s; rebuilding it from the log", partition, error)
-                await self._blocking(self._ports.wipe, partition)
-            except (LogTruncated, TopicsNotReady) as error:
-                status.state, status.error = "stopped", str(error)
-                _log.error("shard %d is stopped: %s", partition, error)
-                if not self._stopped.done():
-                    self._stopped.set_result(error)
-                return
-            except Exception as error:  # the disk, the broker, or a bug: say so and try again
-                status.error = f"{type(error).__name__}: {error}"
-                self._errors.setdefault(partition, deque(maxlen=_TRIES_AT_START)).append(
-                    status.error
-                )
-                _log.exception("shard %d failed; trying again in %.1f s", partition, delay_s)
+            except Exception as error:  # classed by what it demands
+                if await self._react(partition, status, error, delay_s):
+                    return
             if monotonic() - status.since > 60:
                 delay_s = _RETRY_FIRST_S
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, _RETRY_MAX_S)
             while not await self._blocking(self._ports.may_own, partition):
                 await asyncio.sleep(delay_s)
+
+    async def _react(
+        self, partition: int, status: ShardStatus, error: Exception, delay_s: float
+    ) -> bool:
+        """Do what an error demands before the shard is claimed again; True where it never is."""
+        match reaction_to(error):
+            case "claim again":
+                _log.warning("%s; dropped what was not confirmed", error)
+            case "rebuild":
+                _log.warning("shard %d: %s; rebuilding it from the log", partition, error)
+                await self._blocking(self._ports.wipe, partition)
+            case "stop":
+                status.state, status.error = "stopped", str(error)
+                _log.error("shard %d is stopped: %s", partition, error)
+                if not self._stopped.done():
+                    assert isinstance(error, ProcessorError)
+                    self._stopped.set_result(error)
+                return True
+            case "try again":
+                status.error = f"{type(error).__name__}: {error}"
+                self._errors.setdefault(partition, deque(maxlen=_TRIES_AT_START)).append(
+                    status.error
+                )
+                _log.error(
+                    "shard %d failed; trying again in %.1f s", partition, delay_s, exc_info=error
+                )
+        return False
 
     async def _run(self, partition: int, status: ShardStatus) -> None:
         ports = await self._blocking(self._ports.open, partition, self.wake_threadsafe)

@@ -152,7 +152,10 @@ class Executor:
             else:
                 return
         finally:
-            self._attempts.pop((task.run_id, task.id), None)
+            # A later attempt of the same activity may run here by now: a shard that was lost and
+            # claimed again counts this one as lost.
+            if self._attempts.get((task.run_id, task.id)) is attempt:
+                del self._attempts[task.run_id, task.id]
             self._next()
         report(outcome)
 

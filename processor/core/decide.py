@@ -217,7 +217,7 @@ def _command(
         which += f" has run id {body.run_id!r}" if body.run_id is not None else ""
         return outcome.answer(command, Refused("WorkflowNotFound", which))
     if instance is None:
-        return outcome.answer(command, _closed_already(body, latest))
+        return outcome.answer(command, _closed_already(command.request_id, body, latest))
     accepted = Accepted(instance.state.run_id)
     match body:
         case RaiseEvent():
@@ -237,7 +237,11 @@ def _command(
     return outcome.answer(command, accepted)
 
 
-def _closed_already(body: RaiseEvent | CancelRun | TerminateRun, latest: Summary) -> ReplyBody:
+def _closed_already(
+    request_id: str, body: RaiseEvent | CancelRun | TerminateRun, latest: Summary
+) -> ReplyBody:
+    if request_id in latest.request_ids:
+        return Accepted(latest.run_id)
     if isinstance(body, RaiseEvent):
         reason = f"run {latest.run_id} of {latest.workflow_id!r} is {latest.status.value}"
         return Refused("CommandRejected", f"{reason}: event {body.name!r} was not taken")

@@ -60,7 +60,11 @@ class OpenActivity:
 
 @frozen
 class Summary:
-    """A row of the ``runs`` table: what is known of a run without replaying it."""
+    """A row of the ``runs`` table: what is known of a run without replaying it.
+
+    ``request_ids`` are those of a closed run's last external events: a client that did not hear
+    that its event was taken asks again, and is not to be told that it came too late.
+    """
 
     workflow_id: str
     run_id: str
@@ -77,6 +81,7 @@ class Summary:
     failure: Failure | None
     parked: RunParked | None
     memo: bytes | None
+    request_ids: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -120,4 +125,5 @@ class RunState:
             self.failure,
             self.parked,
             self.memo,
+            () if self.closed_ms is None else tuple(self.request_ids),
         )

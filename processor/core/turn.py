@@ -20,6 +20,16 @@ class Positions(NamedTuple):
     results: int = 0
     timers: int = 0
 
+    def past(self, source: Source, offset: int) -> Positions:
+        """Return the positions when that record of an input has been read."""
+        match source:
+            case "commands":
+                return Positions(offset + 1, self.results, self.timers)
+            case "activity-results":
+                return Positions(self.commands, offset + 1, self.timers)
+            case _:
+                return Positions(self.commands, self.results, offset + 1)
+
 
 @frozen
 class Turn:

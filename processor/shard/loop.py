@@ -54,7 +54,7 @@ from processor.core.state import Summary
 from processor.core.turn import Claim, Positions, Source, Turn, turn_key
 from processor.shard.cache import Cache, Entry
 from processor.shard.outbox import Deliveries
-from processor.shard.ports import Checkpoint, Confirmed, OutputRecord, ShardPorts
+from processor.shard.ports import Checkpoint, Confirmed, InboxRecord, OutputRecord, ShardPorts
 from processor.shard.reads import Reads
 from processor.shard.takeover import Taken
 from processor.shard.timers import Timers
@@ -115,13 +115,15 @@ class Shard:
         self._in_flight: deque[_Appended] = deque()
         self._bytes_in_flight = 0
         self._reserved = 0
-        self._dead_letters = 0
+        self._buried: Positions | None = None
+        self._unread: Sequence[InboxRecord] = ()
         self._reports: deque[ActivityReport] = deque(taken.lost)
         self._cache = Cache(settings.cached_runs_max, settings.cached_bytes_max)
         self._reads = Reads(partition, self._tables, self._outbox, self._clock, settings)
         self._timers = Timers(self._tables, self._clock.now_ms())
         self._context = Context(0, runners, self._place)
         self._mark_due_ms = self._clock.now_ms() + _MARK_EVERY_MS
+        self._marks: list[bytes] = []
         self._deliver_owed(taken)
         self._inbox.open(self._positions)
         self._retry_parked()
@@ -136,7 +138,8 @@ class Shard:
             self._release(confirmed)
         for token in self._outbox.delivered():
             if token < 0:
-                self._dead_letters -= 1
+                assert self._buried is not None, "one dead letter at a time"
+                self._positions, self._buried = self._buried, None
             else:
                 self._deliveries.delivered(token)
         more = self._intake()
@@ -156,12 +159,8 @@ class Shard:
     @property
     def idle(self) -> bool:
         """Whether everything that was decided is confirmed and delivered."""
-        return not (self._in_flight or self._reports or self._deliveries.outstanding)
-
-    @property
-    def checkpoint(self) -> Checkpoint:
-        """How far the tables are."""
-        return self._confirmed
+        undelivered = self._deliveries.outstanding or self._buried is not None or self._unread
+        return not (self._in_flight or self._reports or undelivered)
 
     def close(self) -> None:
         """Drop everything in memory; what is confirmed is in the log, the rest never happened."""
@@ -222,6 +221,7 @@ class Shard:
             last.positions if last is not None else self._confirmed.positions,
             last.delivered if last is not None else self._confirmed.delivered,
             self._confirmed.seen,
+            self._clock.now_ms(),
         )
         self._tables.write(group, self._confirmed)
 
@@ -301,11 +301,13 @@ class Shard:
             lot = min(len(self._reports), room)
             for _ in range(lot):
                 self._decide("eager", self._reports.popleft())
-            if not lot and not self._dead_letters:
-                records = self._inbox.take(room)
-                lot = len(records)
-                for source, offset, input in records:
+            if not lot and self._buried is None:
+                records, self._unread = self._unread or self._inbox.take(room), ()
+                for lot, (source, offset, input) in enumerate(records, 1):
                     self._read(source, offset, input)
+                    if self._buried is not None:
+                        self._unread = records[lot:]
+                        break
             if not lot:
                 return False
             left -= lot
@@ -320,21 +322,15 @@ class Shard:
         return settings.turns_in_flight_max - len(self._in_flight)
 
     def _read(self, source: Source, offset: int, input: Input | DeadLetter) -> None:
-        positions = self._positions
-        match source:
-            case "commands":
-                positions = Positions(offset + 1, positions.results, positions.timers)
-            case "activity-results":
-                positions = Positions(positions.commands, offset + 1, positions.timers)
-            case _:
-                positions = Positions(positions.commands, positions.results, offset + 1)
+        positions = self._positions.past(source, offset)
         if isinstance(input, DeadLetter):
-            self._bury(input)
+            self._bury(input, positions)
         elif isinstance(input, ClientCommand):
             self._command(input, offset, positions)
         else:
             self._decide(source, input, positions=positions)
-        self._positions = positions
+        if self._buried is None:
+            self._positions = positions
 
     def _command(self, command: ClientCommand, offset: int, positions: Positions) -> None:
         body = command.body
@@ -345,7 +341,8 @@ class Shard:
                 if refused is not None and command.reply_to is None:
                     key, value = command.workflow_id.encode(), encode(command)
                     reason = f"{refused.error}: {refused.message}"
-                    self._bury(DeadLetter("commands", self.partition, offset, key, value, reason))
+                    place = (self.partition, offset)
+                    self._bury(DeadLetter("commands", *place, key, value, reason), positions)
             return
         if command.reply_to is None:
             return
@@ -367,9 +364,9 @@ class Shard:
         seen = self._seen.get(origin.shard)
         return seen is None or (origin.offset, origin.index) > (seen.offset, seen.index)
 
-    def _bury(self, letter: DeadLetter) -> None:
-        """Send to ``dead-letters``; intake waits until it is there, so that none is lost."""
-        self._dead_letters += 1
+    def _bury(self, letter: DeadLetter, positions: Positions) -> None:
+        """Send to ``dead-letters``; until it is there no input is read, and no turn is past it."""
+        self._buried = positions
         self._outbox.send(letter, -1)
 
     def _decide(
@@ -471,7 +468,12 @@ class Shard:
             return
         floor, positions = self._deliveries.floor, self._positions
         mark = Turn("", "", self._epoch, 0, now_ms, "mark", positions, floor, None, ())
-        self._append(_Appended(turn_key("mark", 0, self._epoch), encode(mark), mark))
+        # A key of its own: under compaction a ghost must not replace a mark that counts.
+        key = turn_key("mark", self._expected, self._epoch)
+        appended = _Appended(key, encode(mark), mark)
+        appended.after += [partial(self._append, _Appended(old, None)) for old in self._marks]
+        self._marks = [key]
+        self._append(appended)
 
     def _append(self, appended: _Appended) -> None:
         self._bytes_in_flight += len(appended.value or b"")

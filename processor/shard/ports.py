@@ -149,7 +149,7 @@ class Checkpoint:
     """How far the tables are: they are the fold of the log below ``next_offset``.
 
     ``epoch`` is the last claim below it (-1: none). ``delivered``: see ``Turn``. ``seen`` holds,
-    for each source shard, the origin of the last message from it.
+    for each source shard, the origin of the last message from it. ``time_ms`` is when they were.
     """
 
     next_offset: int = 0
@@ -157,6 +157,7 @@ class Checkpoint:
     positions: Positions = field(default_factory=Positions)
     delivered: int = 0
     seen: dict[int, Origin] = field(default_factory=dict)
+    time_ms: int = 0
 
 
 class Confirmed(NamedTuple):

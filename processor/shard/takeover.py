@@ -29,7 +29,7 @@ from processor.core.failure import Failure
 from processor.core.inputs import ActivityReport
 from processor.core.state import RunState
 from processor.core.turn import Claim, Turn, claim_key
-from processor.errors import LogTruncated
+from processor.errors import LogTruncated, StoreCorrupt
 from processor.shard.ports import (
     Checkpoint,
     Confirmed,
@@ -41,10 +41,14 @@ from processor.shard.ports import (
     Tables,
 )
 
-__all__ = ("Owed", "Taken", "Takeover", "is_current")
+__all__ = ("AWAY_MAX_MS", "Owed", "Taken", "Takeover", "is_current")
 
 _GROUP_TURNS = 1_000
 _STATES_MAX = 20_000
+_DAY_MS = 24 * 3600 * 1000
+AWAY_MAX_MS = 6 * _DAY_MS
+"""Less than ``delete.retention.ms`` of ``events`` (7 days, which ``topics check`` demands), because
+clocks differ: tombstones younger than this are all there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +86,11 @@ class Takeover:
         self._tables = tables
         self._owner = owner
         self._claims = 0
+        self._now_ms = 0
 
     def begin(self, nonce: str, now_ms: int) -> None:
         self._claims += 1
+        self._now_ms = now_ms
         nonce = f"{nonce}-{self._claims}"
         self._log.append(claim_key(nonce), encode(Claim(self._owner, nonce, now_ms)))
 
@@ -97,7 +103,11 @@ class Takeover:
         return None
 
     def fold(self, epoch: int, published: int) -> Taken:
-        """Bring the tables up to the claim and return what the loop needs to begin."""
+        """Bring the tables up to the claim and return what the loop needs to begin.
+
+        Raises ``LogTruncated`` where the log has lost what the tables hold, and ``StoreCorrupt``
+        where the tables may have missed a deletion.
+        """
         before = self._tables.checkpoint()
         first_kept, _ = self._log.bounds()
         if before.next_offset > epoch or first_kept > before.next_offset:
@@ -107,13 +117,24 @@ class Takeover:
                 "claimed: records were deleted, or the topic was made again. Nothing was changed. "
                 "If the loss is intended, delete the state directory and use a new namespace"
             )
-        fold = _Fold(self._tables, before, published)
+        self._check_age(before, epoch)
+        fold = _Fold(self._tables, replace(before, time_ms=self._now_ms), published)
         begin = max(min(before.next_offset, before.delivered, published), first_kept)
         for record in self._log.read(begin, epoch):
             fold.take(record)
         fold.finish(epoch)
         lost = [_lost(attempt) for attempt in self._tables.open_attempts() if attempt.eager]
         return Taken(epoch, fold.checkpoint, list(fold.owed()), lost, fold.turns, fold.ghosts)
+
+    def _check_age(self, before: Checkpoint, epoch: int) -> None:
+        """Refuse tables that others have written past, for longer than tombstones are kept."""
+        away_ms = self._now_ms - before.time_ms
+        if 0 < before.next_offset < epoch and away_ms > AWAY_MAX_MS:
+            raise StoreCorrupt(
+                f"the state directory ends at log offset {before.next_offset} and was left "
+                f"{away_ms / _DAY_MS:.0f} days ago: what was deleted from the log since then may "
+                "have left no trace in it"
+            )
 
 
 class _Fold:
@@ -177,7 +198,12 @@ class _Fold:
         if turn.origin is not None:
             seen = {**seen, turn.origin.shard: turn.origin}
         self.checkpoint = Checkpoint(
-            offset + 1, self.checkpoint.epoch, turn.positions, turn.delivered, seen
+            offset + 1,
+            self.checkpoint.epoch,
+            turn.positions,
+            turn.delivered,
+            seen,
+            self.checkpoint.time_ms,
         )
 
     def _state(self, turn: Turn) -> RunState:

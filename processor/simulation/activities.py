@@ -12,6 +12,7 @@ from processor.core.inputs import ActivityReport
 from processor.core.options import ActivityOptions
 from processor.registry import Registry
 from processor.shard.ports import Clock
+from processor.simulation.perils import Peril, port_call
 from processor.simulation.scheduler import Scheduler
 from processor.simulation.virtual_loop import VirtualLoop
 
@@ -74,25 +75,31 @@ class ShardActivities:
         host: HostActivities,
         partition: int,
         confirmed_end: Callable[[], int],
-        starts: EagerStarts,
+        starts: EagerStarts | None = None,
+        peril: Peril | None = None,
     ) -> None:
         self._host = host
+        self._peril = peril
         self._partition = partition
         self._confirmed_end = confirmed_end
         self._starts = starts
 
+    @port_call
     def place(self, name: str, options: ActivityOptions) -> bool:
         return self._host.executor.place(name, options)
 
     def release(self, count: int) -> None:
         self._host.executor.release(count)
 
+    @port_call
     def start(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None:
-        end = self._confirmed_end()
-        self._starts.append(Started(self._partition, task.run_id, task.id, task.attempt, end))
+        if self._starts is not None:
+            end = self._confirmed_end()
+            self._starts.append(Started(self._partition, task.run_id, task.id, task.attempt, end))
         with self._host.loop.entered():
             self._host.executor.start(task, report)
 
+    @port_call
     def cancel(self, run_id: str, id: int) -> None:
         with self._host.loop.entered():
             self._host.executor.cancel(run_id, id)

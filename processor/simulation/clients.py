@@ -10,7 +10,7 @@ from processor.core.effects import Reply, ReplyBody
 from processor.core.inputs import ClientCommand, ReplyTo
 from processor.simulation.broker import Broker
 from processor.simulation.faults import Faults
-from processor.simulation.scheduler import Scheduler, Step
+from processor.simulation.scheduler import Scheduler, Step, Ways
 
 __all__ = ("SimulatedClient",)
 
@@ -40,6 +40,7 @@ class SimulatedClient:
         self._numbers = 0
         self._waiting: dict[str, Callable[[ReplyBody], None]] = {}
         self._retries: dict[str, Step] = {}
+        self._uplink = Ways(scheduler, name, faults)
         broker.clients[name] = self._replied
 
     @property
@@ -71,11 +72,10 @@ class SimulatedClient:
     def _send(
         self, command: ClientCommand, partition: int | None, ask_again_ms: int | None
     ) -> None:
-        copies = 2 if self._scheduler.chance(self._faults.duplicated) else 1
+        copies = 2 if self._scheduler.strikes(self._faults, "duplicated") else 1
+        where = self._broker.partition_of(command.workflow_id) if partition is None else partition
         for _ in range(copies):
-            self._scheduler.soon(
-                f"{self._name} command", lambda: self._broker.command(command, partition)
-            )
+            self._uplink.send(f"commands-{where}", lambda: self._broker.command(command, where))
         if ask_again_ms is not None:
             later_ms = min(ask_again_ms * 2, _ASK_AGAIN_MAX_MS)
             self._retries[command.request_id] = self._scheduler.after(

@@ -1,43 +1,119 @@
-"""Which faults a simulated world has, and how often."""
+"""Which faults a simulated world has, and how often: the one place that names them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from random import Random
 from typing import Final
 
-__all__ = ("CALM", "ROUGH", "Faults")
+__all__ = ("CALM", "PER_HOST", "ROUGH", "Faults", "swarm")
 
 
 @dataclass(frozen=True)
 class Faults:
-    """Probabilities, each per occasion, and how many blows hosts take in all.
+    """The probability of each kind, per occasion.
 
-    ``duplicated``: a record is delivered twice. ``unknown_offset``: an append is acknowledged
-    without its offset. ``reply_lost``: a client never sees an answer. ``partial_take``: an inbox
-    hands out less than it has. ``blow``: per step, something happens to a host: it crashes,
-    pauses, or another one is given its shard, until ``blows_max`` are spent. ``wiped``,
-    ``stale``: what a crash does to the state directories.
+    Inside a port call (before its effect, or after it), while ``blows_max`` last:
+
+    - ``crash``: the process ends there, and with it all that is in its memory
+    - ``pause``: the process stands still there, and goes on up to ``pause_ms_max`` later
+
+    Of a record or an answer:
+
+    - ``duplicated``: it is delivered twice
+    - ``late``: it stands still on its way, and what is behind it on the same way too
+    - ``unknown_offset``: an append is acknowledged without its offset
+    - ``stray``: what a dead or dismissed owner still had on its way arrives long after
+    - ``reply_lost``: a client never sees an answer
+    - ``partial_take``: an inbox hands out less than it has
+    - ``commit_unknown``: a publisher does not learn how its transaction ended
+    - ``answer_twice``, ``answer_late``: of an activity worker; late is after many a time-out
+
+    Of hosts, per step, while ``blows_max`` last:
+
+    - ``host_crash``, ``host_pause``: the same as above, between two steps of the process
+    - ``worker_death``: the activities of a host die, its shards do not
+    - ``rebalance``: a shard goes to another host, and the owner before hears of it later
+    - ``second_owner``: the same, and the owner before does not hear of it
+
+    Besides:
+
+    - ``outage``: a crash or a pause lasts for days
+    - ``wiped``, ``stale``: a crash loses a state directory, or sets it back
+    - ``back_up``: a copy is made of a state directory, for ``stale`` (per step)
+    - ``clock_jump``: a host's clock goes an hour forth, or back to the right time (per step)
+    - ``compaction``: a cleaner passes over ``events`` (per step)
+    - ``retention``: the inputs lose what the log has turns of already (per step)
+    - ``unreadable``: what is no record arrives among the commands (per step)
     """
 
+    crash: float = 0.0
+    pause: float = 0.0
     duplicated: float = 0.0
+    late: float = 0.0
     unknown_offset: float = 0.0
+    stray: float = 0.0
     reply_lost: float = 0.0
     partial_take: float = 0.0
-    blow: float = 0.0
-    blows_max: int = 0
+    commit_unknown: float = 0.0
+    answer_twice: float = 0.0
+    answer_late: float = 0.0
+    unreadable: float = 0.0
+    host_crash: float = 0.0
+    host_pause: float = 0.0
+    worker_death: float = 0.0
+    rebalance: float = 0.0
+    second_owner: float = 0.0
+    outage: float = 0.0
     wiped: float = 0.0
     stale: float = 0.0
+    back_up: float = 0.0
+    clock_jump: float = 0.0
+    compaction: float = 0.0
+    retention: float = 0.0
+    blows_max: int = 0
     pause_ms_max: int = 60_000
+    late_ms_max: int = 5_000
 
+
+PER_HOST: Final = ("host_crash", "host_pause", "worker_death", "rebalance", "second_owner")
+"""What befalls hosts between steps, in the order in which the seed is asked."""
 
 CALM: Final = Faults()
 ROUGH: Final = Faults(
+    crash=0.001,
+    pause=0.0007,
     duplicated=0.05,
+    late=0.02,
     unknown_offset=0.03,
+    stray=0.5,
     reply_lost=0.05,
     partial_take=0.3,
-    blow=0.02,
+    commit_unknown=0.1,
+    answer_twice=0.05,
+    answer_late=0.05,
+    unreadable=0.002,
+    host_crash=0.002,
+    host_pause=0.002,
+    worker_death=0.001,
+    rebalance=0.003,
+    second_owner=0.003,
+    outage=0.1,
+    wiped=0.2,
+    stale=0.3,
+    back_up=0.005,
+    clock_jump=0.003,
+    compaction=0.01,
+    retention=0.002,
     blows_max=6,
-    wiped=0.3,
-    stale=0.2,
 )
+
+_LIMITS: Final = ("blows_max", "pause_ms_max", "late_ms_max")
+
+
+def swarm(random: Random, faults: Faults = ROUGH) -> Faults:
+    """Return a part of the faults: some states are reached only where others stay out."""
+    kinds = [field.name for field in fields(faults) if field.name not in _LIMITS]
+    kept = {kind: getattr(faults, kind) for kind in kinds if random.random() < 0.5}
+    limits = {limit: getattr(faults, limit) for limit in _LIMITS}
+    return Faults(**kept, **limits)

@@ -11,21 +11,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 from zlib import crc32
 
-from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
-from processor.core.inputs import (
-    Origin,
-    TimerDue,
-)
+from processor.core.effects import DeadLetter
+from processor.core.inputs import Input
 from processor.core.turn import Positions, Source
-from processor.errors import LogTruncated, PayloadTooLarge
-from processor.shard.loop import ShardLost
-from processor.shard.outbox import message_command
-from processor.shard.ports import InboxRecord, LogRecord, OutputRecord, Sendable
-from processor.simulation.broker import INPUTS, Broker, InputPartition
+from processor.errors import LogTruncated, PayloadTooLarge, SchemaMismatch
+from processor.shard.ports import InboxRecord, LogRecord
+from processor.simulation.broker import INPUTS, Broker
 from processor.simulation.faults import Faults
+from processor.simulation.partitions import InputPartition
+from processor.simulation.perils import Peril, port_call
 from processor.simulation.scheduler import Channel, Scheduler
+from processor.store.keyvalue import Memory, Mutation
 
-__all__ = ("SimulatedClock", "SimulatedInbox", "SimulatedLog", "SimulatedOutbox")
+__all__ = ("SimulatedClock", "SimulatedInbox", "SimulatedLog", "SimulatedStore")
 
 _RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
 
@@ -52,17 +50,20 @@ class SimulatedLog:
         faults: Faults,
         wake: Callable[[], None],
         owner: str = "owner",
+        peril: Peril | None = None,
     ) -> None:
         self.confirmed_end = 0
         self._log = broker.logs[partition]
         self._scheduler = scheduler
         self._faults = faults
         self._wake = wake
+        self._peril = peril
         self._name = f"{owner} events-{partition}"
-        self._up = Channel(scheduler, f"{self._name} append")
-        self._down = Channel(scheduler, f"{self._name} ack")
+        self._up = Channel(scheduler, f"{self._name} append", faults)
+        self._down = Channel(scheduler, f"{self._name} ack", faults)
         self._acknowledged: deque[tuple[int, int]] = deque()
 
+    @port_call
     def append(self, key: bytes, value: bytes | None) -> None:
         if value is not None and len(value) > _RECORD_BYTES_MAX:
             raise PayloadTooLarge(
@@ -70,6 +71,7 @@ class SimulatedLog:
             )
         self._up.send(lambda: self._arrive(key, value))
 
+    @port_call
     def acknowledged(self) -> Sequence[int]:
         drained = list(self._acknowledged)
         self._acknowledged.clear()
@@ -78,8 +80,12 @@ class SimulatedLog:
         return [seen for _, seen in drained]
 
     def read(self, first: int, end: int) -> Iterator[LogRecord]:
-        return self._log.read(first, end)
+        for record in self._log.read(first, end):
+            if self._peril is not None:
+                self._peril.moment("read")
+            yield record
 
+    @port_call
     def bounds(self) -> tuple[int, int]:
         return self._log.first, self._log.end
 
@@ -90,7 +96,7 @@ class SimulatedLog:
     def _arrive(self, key: bytes, value: bytes | None) -> None:
         offset = self._log.append(key, value)
         self._scheduler.trace(f"{self._name} {offset} {key!r} {crc32(value or b'')}")
-        known = not self._scheduler.chance(self._faults.unknown_offset)
+        known = not self._scheduler.strikes(self._faults, "unknown_offset")
         self._down.send(lambda: self._acknowledge(offset, offset if known else -1))
 
     def _acknowledge(self, offset: int, seen: int) -> None:
@@ -106,14 +112,17 @@ class SimulatedInbox:
         scheduler: Scheduler,
         faults: Faults,
         wake: Callable[[], None],
+        peril: Peril | None = None,
     ) -> None:
         self._partition = partition
         self._inputs = broker.inputs[partition]
         self._scheduler = scheduler
         self._faults = faults
         self._wake = wake
+        self._peril = peril
         self._next: dict[Source, int] = {}
 
+    @port_call
     def open(self, positions: Positions) -> None:
         wanted: dict[Source, int] = {
             "commands": positions.commands,
@@ -132,10 +141,11 @@ class SimulatedInbox:
             held.subscribe(self._wake)
         self._wake()
 
+    @port_call
     def take(self, count: int) -> Sequence[InboxRecord]:
         """Return what has arrived; under faults sometimes less, in any mixture of the inputs."""
         random = self._scheduler.random
-        if self._scheduler.chance(self._faults.partial_take):
+        if self._scheduler.strikes(self._faults, "partial_take"):
             count = min(count, random.randint(1, 3))
             self._wake()
         taken: list[InboxRecord] = []
@@ -144,102 +154,60 @@ class SimulatedInbox:
             source = waiting[int(random.random() * len(waiting))]
             offset = self._next[source]
             self._next[source] = offset + 1
-            taken.append(InboxRecord(source, offset, self._inputs[source].get(offset)))
+            taken.append(InboxRecord(source, offset, self._decoded(source, offset)))
             if not self._waits(source):
                 waiting.remove(source)
         return taken
 
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The next offset of each input; 0 before they are open."""
+        return tuple(self._next.get(source, 0) for source in INPUTS)
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that there is has been taken."""
+        return bool(self._next) and not any(self._waits(source) for source in INPUTS)
+
     def close(self) -> None:
         for held in self._inputs.values():
             held.unsubscribe(self._wake)
+
+    def _decoded(self, source: Source, offset: int) -> Input | DeadLetter:
+        held = self._inputs[source]
+        try:
+            return held.get(offset)
+        except SchemaMismatch as error:
+            value = held.get_bytes(offset)
+            return DeadLetter(source, self._partition, offset, None, value, str(error))
 
     def _waits(self, source: Source) -> bool:
         held: InputPartition = self._inputs[source]
         return self._next[source] < held.end
 
 
-class SimulatedOutbox:
-    """Sends are acknowledged in any order, publishes are committed in theirs."""
+class SimulatedStore:
+    """A shard's store as one process sees it. The batch is the unit that is written or not."""
 
-    def __init__(
-        self,
-        broker: Broker,
-        log: SimulatedLog,
-        partition: int,
-        scheduler: Scheduler,
-        faults: Faults,
-        wake: Callable[[], None],
-        owner: str = "owner",
-    ) -> None:
-        self._broker = broker
-        self._log = log
-        self._scheduler = scheduler
-        self._faults = faults
-        self._wake = wake
-        self._name = f"{owner} outbox-{partition}"
-        self._outputs = broker.outputs[partition]
-        self._session = -1
-        self._closed = False
-        self._fenced = False
-        self._sends = Channel(scheduler, f"{self._name} send")
-        self._transactions = Channel(scheduler, f"{self._name} commit")
-        self._delivered: deque[int] = deque()
+    def __init__(self, disk: Memory, peril: Peril | None) -> None:
+        self._disk = disk
+        self._peril = peril
 
-    def send(self, effect: Sendable, token: int | None, origin: Origin | None = None) -> None:
-        if token is not None and token >= 0:
-            self._check(token)
-        self._sends.send(lambda: self._arrive(effect, token, origin))
-        if self._scheduler.chance(self._faults.duplicated):
-            self._sends.send(lambda: self._arrive(effect, None, origin))
+    @port_call
+    def get(self, family: str, key: bytes) -> bytes | None:
+        return self._disk.get(family, key)
 
-    def delivered(self) -> Sequence[int]:
-        if self._fenced:
-            raise ShardLost(f"{self._name}: another owner has fenced what it publishes")
-        drained = list(self._delivered)
-        self._delivered.clear()
-        return drained
+    @port_call
+    def write(self, mutations: Sequence[Mutation]) -> None:
+        self._disk.write(mutations)
 
-    def reply(self, reply: Reply) -> None:
-        if not self._scheduler.chance(self._faults.reply_lost):
-            self._scheduler.soon(f"{self._name} reply", lambda: self._broker.reply(reply))
+    @port_call
+    def scan(self, family: str, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return self._disk.scan(family, first)
 
-    def publish(self, offset: int, records: Sequence[OutputRecord]) -> None:
-        self._check(offset)
-        self._transactions.send(lambda: self._commit(offset, records))
-
-    def published(self) -> int:
-        self._session = self._outputs.fence()
-        return self._outputs.position
+    @port_call
+    def last(self, family: str) -> bytes | None:
+        return self._disk.last(family)
 
     def close(self) -> None:
-        self._closed = True
-        self._sends.cut()
-        self._transactions.cut()
-
-    def _check(self, offset: int) -> None:
-        end = self._log.confirmed_end
-        assert offset < end, f"{self._name}: an effect of turn {offset} left at {end}"
-
-    def _arrive(self, effect: Sendable, token: int | None, origin: Origin | None) -> None:
-        match effect:
-            case TimerDue():
-                self._broker.due(effect)
-            case Message():
-                self._broker.command(message_command(effect, origin))
-            case ActivityTask():
-                self._broker.task(effect)
-            case DeadLetter():
-                self._broker.dead_letters.append(effect)
-        if token is not None and not self._closed:
-            self._scheduler.soon(f"{self._name} delivered", lambda: self._deliver(token))
-
-    def _deliver(self, token: int) -> None:
-        self._delivered.append(token)
-        self._wake()
-
-    def _commit(self, offset: int, records: Sequence[OutputRecord]) -> None:
-        committed = self._outputs.commit(self._session, offset, records)
-        self._scheduler.trace(f"{self._name} {offset} {'committed' if committed else 'fenced'}")
-        if not committed:
-            self._fenced = True
-            self._wake()
+        self._disk.close()

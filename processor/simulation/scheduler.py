@@ -8,18 +8,20 @@ when none is ready. The trace is a hash over all of it: the same seed gives the 
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from hashlib import blake2b
 from random import Random
 from typing import Final
 
-__all__ = ("START_MS", "Channel", "Scheduler", "Step")
+from processor.simulation.faults import Faults
+
+__all__ = ("RECENT_STEPS", "START_MS", "Channel", "Scheduler", "Step", "Ways")
 
 START_MS: Final = 1_767_225_600_000
 """The first moment of a simulated world: 2026-01-01T00:00:00Z."""
 
-_RECENT: Final = 200
+RECENT_STEPS: Final = 200
 
 
 class Step:
@@ -36,13 +38,19 @@ class Step:
 
 
 class Scheduler:
-    """``random`` is the source of every choice; ``recent`` are the last steps, for people."""
+    """``random`` is the source of every choice; ``recent`` are the last steps, for people.
+
+    ``injected`` counts the faults by kind. ``before_step`` is called before each step: it may let
+    something befall the world.
+    """
 
     def __init__(self, seed: int, now_ms: int = START_MS) -> None:
         self.random = Random(seed)
         self.now_ms = now_ms
         self.steps = 0
-        self.recent: deque[str] = deque(maxlen=_RECENT)
+        self.recent: deque[str] = deque(maxlen=RECENT_STEPS)
+        self.injected: Counter[str] = Counter()
+        self.before_step: Callable[[], None] | None = None
         self._ready: list[Step] = []
         self._later: list[tuple[int, int, Step]] = []
         self._number = 0
@@ -66,8 +74,13 @@ class Scheduler:
     def after(self, delay_ms: int, name: str, run: Callable[[], None]) -> Step:
         return self.at(self.now_ms + delay_ms, name, run)
 
-    def chance(self, probability: float) -> bool:
-        return probability > 0 and self.random.random() < probability
+    def strikes(self, faults: Faults, kind: str) -> bool:
+        """Decide whether a fault happens now, and count it."""
+        probability: float = getattr(faults, kind)
+        if probability <= 0 or self.random.random() >= probability:
+            return False
+        self.injected[kind] += 1
+        return True
 
     @property
     def next_ms(self) -> int | None:
@@ -84,6 +97,8 @@ class Scheduler:
 
     def step(self, until_ms: int | None = None) -> bool:
         """Let one thing happen; False where nothing does (up to ``until_ms``)."""
+        if self.before_step is not None:
+            self.before_step()
         while (next_ms := self.next_ms) is not None:
             if next_ms > self.now_ms:
                 if until_ms is not None and next_ms > until_ms:
@@ -123,21 +138,69 @@ class Scheduler:
 class Channel:
     """A connection: what is sent arrives in that order, each at a moment of the scheduler's."""
 
-    def __init__(self, scheduler: Scheduler, name: str) -> None:
+    def __init__(self, scheduler: Scheduler, name: str, faults: Faults) -> None:
         self._scheduler = scheduler
         self._name = name
+        self._faults = faults
         self._under_way: deque[Callable[[], None]] = deque()
+        self._stands_until_ms = 0
+        self._cut = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way."""
+        return not self._under_way
 
     def send(self, arrive: Callable[[], None]) -> None:
+        scheduler, faults = self._scheduler, self._faults
+        if scheduler.strikes(faults, "late"):
+            self._stand(faults.late_ms_max)
         self._under_way.append(arrive)
-        self._scheduler.soon(self._name, self._arrive)
+        scheduler.at(self._stands_until_ms, self._name, self._arrive)
 
     def cut(self) -> None:
         """End the connection at its sender's: some of what is under way still arrives, in order."""
-        kept = self._scheduler.random.randint(0, len(self._under_way))
+        scheduler = self._scheduler
+        self._cut = True
+        kept = scheduler.random.randint(0, len(self._under_way))
         while len(self._under_way) > kept:
             self._under_way.pop()
+        if kept and scheduler.strikes(self._faults, "stray"):
+            self._stand(self._faults.pause_ms_max)
+
+    def _stand(self, ms_max: int) -> None:
+        until_ms = self._scheduler.now_ms + self._scheduler.random.randint(1, max(ms_max, 1))
+        self._stands_until_ms = max(self._stands_until_ms, until_ms)
 
     def _arrive(self) -> None:
-        if self._under_way:
-            self._under_way.popleft()()
+        if not self._under_way:
+            return
+        if self._cut and self._scheduler.now_ms < self._stands_until_ms:
+            self._scheduler.at(self._stands_until_ms, self._name, self._arrive)
+            return
+        self._under_way.popleft()()
+
+
+class Ways:
+    """Connections of one sender to several partitions: each keeps its order, none another's."""
+
+    def __init__(self, scheduler: Scheduler, name: str, faults: Faults) -> None:
+        self._scheduler = scheduler
+        self._name = name
+        self._faults = faults
+        self._channels: dict[str, Channel] = {}
+
+    @property
+    def idle(self) -> bool:
+        return all(channel.idle for channel in self._channels.values())
+
+    def send(self, to: str, arrive: Callable[[], None]) -> None:
+        channel = self._channels.get(to)
+        if channel is None:
+            channel = Channel(self._scheduler, f"{self._name} to {to}", self._faults)
+            self._channels[to] = channel
+        channel.send(arrive)
+
+    def cut(self) -> None:
+        for channel in self._channels.values():
+            channel.cut()

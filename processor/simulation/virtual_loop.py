@@ -113,6 +113,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.TimerHandle:
         handle = super().call_at(when, callback, *args, context=context)
         due_ms = self._begin_ms + math.ceil(round(when * 1000, 2))
+        if when >= self.time():  # however little: whoever asks again and again must see time pass
+            due_ms = max(due_ms, self._scheduler.now_ms + 1)
         self._scheduler.at(due_ms, f"{self._name} timer", self._wake)
         return handle
 

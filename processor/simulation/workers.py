@@ -7,9 +7,11 @@ from processor.core.inputs import ActivityReport, ReplyTo
 from processor.simulation.activities import HostActivities
 from processor.simulation.broker import Broker
 from processor.simulation.faults import Faults
-from processor.simulation.scheduler import Channel, Scheduler
+from processor.simulation.scheduler import Scheduler, Ways
 
 __all__ = ("QueueWorker",)
+
+_LATE_MS_MAX = 600_000
 
 
 class QueueWorker:
@@ -22,7 +24,7 @@ class QueueWorker:
         scheduler: Scheduler,
         faults: Faults,
         activities: HostActivities,
-        uplink: Channel,
+        uplink: Ways,
         queues: tuple[str, ...],
     ) -> None:
         self.queues = queues
@@ -51,6 +53,10 @@ class QueueWorker:
         self._dead = True
         self._uplink.cut()
         self._broker.clients.pop(self._name, None)
+        self.expelled()
+
+    def expelled(self) -> None:
+        """The group gives to others what this worker has taken; it may not know of it."""
         for queue in self.queues:
             self._broker.queue(queue).lost(self._name)
             self._broker.on_task(queue)
@@ -58,9 +64,22 @@ class QueueWorker:
     def _report(self, task: ActivityTask, report: ActivityReport) -> None:
         if self._dead:
             return
-        self._uplink.send(lambda: self._arrive(task, report))
-        if self._scheduler.chance(self._faults.duplicated):
-            self._uplink.send(lambda: self._broker.report(report))
+        scheduler, faults = self._scheduler, self._faults
+        answers = report.kind in ("completed", "failed")
+        if answers and scheduler.strikes(faults, "answer_late"):
+            delay_ms = scheduler.random.randint(1, _LATE_MS_MAX)
+            scheduler.after(
+                delay_ms, f"{self._name} answers late", lambda: self._send(task, report)
+            )
+        else:
+            self._send(task, report)
+        if answers and scheduler.strikes(faults, "answer_twice"):
+            self._send(task, report)
+
+    def _send(self, task: ActivityTask, report: ActivityReport) -> None:
+        if not self._dead:
+            partition = self._broker.partition_of(report.workflow_id)
+            self._uplink.send(f"results-{partition}", lambda: self._arrive(task, report))
 
     def _arrive(self, task: ActivityTask, report: ActivityReport) -> None:
         self._broker.report(report)

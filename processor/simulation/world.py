@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -10,7 +11,10 @@ from processor.simulation.activities import EagerStarts
 from processor.simulation.broker import Broker
 from processor.simulation.clients import SimulatedClient
 from processor.simulation.faults import CALM, Faults
-from processor.simulation.host import Code, Host, Setting
+from processor.simulation.host import Code, Host
+from processor.simulation.outbox import Departures
+from processor.simulation.ownership import Setting
+from processor.simulation.perils import Perils
 from processor.simulation.scheduler import START_MS, Scheduler
 
 __all__ = ("Stuck", "World")
@@ -23,7 +27,11 @@ class Stuck(AssertionError):
 
 
 class World:
-    """``owners`` is the consumer group: which host a shard is given to."""
+    """``owners`` is the consumer group: which host a shard is given to.
+
+    ``perils`` is what can happen inside of port calls. Where ``watched``, ``starts`` has the eager
+    attempts that began, and ``departures`` what else left the shards.
+    """
 
     def __init__(
         self,
@@ -32,21 +40,40 @@ class World:
         faults: Faults = CALM,
         settings: Settings | None = None,
         now_ms: int = START_MS,
+        *,
+        watched: bool = False,
     ) -> None:
-        self.scheduler = Scheduler(seed, now_ms)
-        self.broker = Broker(partitions)
+        scheduler = self.scheduler = Scheduler(seed, now_ms)
+        self.broker = Broker(partitions, lambda: scheduler.now_ms)
+        self.perils = Perils(scheduler, faults)
         self.faults = faults
         self.hosts: dict[str, Host] = {}
         self.owners: dict[int, str] = {}
+        self.on_crash: Callable[[str], None] = lambda name: None
+        self.starts: EagerStarts = []
+        self.departures: Departures = []
         self._setting = Setting(
-            self.scheduler, self.broker, faults, settings or Settings(), self._may_own
+            scheduler,
+            self.broker,
+            faults,
+            self.perils,
+            settings or Settings(),
+            self._may_own,
+            lambda name: self.on_crash(name),
+            self.starts if watched else None,
+            self.departures if watched else None,
         )
         self.broker.on_task = self._task_waits
 
     @property
-    def starts(self) -> EagerStarts:
-        """Every eager attempt that was started, for the invariants."""
-        return self._setting.starts
+    def injected(self) -> Counter[str]:
+        """How many faults of each kind there were."""
+        return self.scheduler.injected
+
+    @property
+    def rebuilt(self) -> int:
+        """How many state directories were refused by a shard, and built again from the log."""
+        return self._setting.rebuilt
 
     @property
     def trace_hash(self) -> str:
@@ -92,6 +119,7 @@ class World:
             pass
 
     def close(self) -> None:
+        self.on_crash = lambda name: None
         for host in self.hosts.values():
             if host.alive:
                 host.crash()

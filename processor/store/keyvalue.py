@@ -64,5 +64,12 @@ class Memory:
         order = self._order[family]
         return order[-1] if order else None
 
+    def copy(self) -> Memory:
+        """Return a store that holds the same and changes by itself."""
+        other = Memory(())
+        other._values = {family: dict(values) for family, values in self._values.items()}
+        other._order = {family: list(order) for family, order in self._order.items()}
+        return other
+
     def close(self) -> None:
         pass

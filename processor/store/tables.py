@@ -47,7 +47,9 @@ _pack = msgspec.msgpack.Encoder().encode
 _summary = msgspec.msgpack.Decoder(Summary).decode
 _timer = msgspec.msgpack.Decoder(SetTimer).decode
 _attempt = msgspec.msgpack.Decoder(OpenAttempt).decode
-_stored_checkpoint = msgspec.msgpack.Decoder(tuple[int, int, Positions, int, list[Origin]]).decode
+_stored_checkpoint = msgspec.msgpack.Decoder(
+    tuple[int, int, Positions, int, list[Origin], int]
+).decode
 
 
 class StateTables:
@@ -67,10 +69,11 @@ class StateTables:
         value = self._store.get("meta", _CHECKPOINT)
         if value is None:
             return Checkpoint()
-        next_offset, epoch, positions, delivered, seen = _decoded(_stored_checkpoint, value)
-        return Checkpoint(
-            next_offset, epoch, positions, delivered, {origin.shard: origin for origin in seen}
+        next_offset, epoch, positions, delivered, seen, time_ms = _decoded(
+            _stored_checkpoint, value
         )
+        origins = {origin.shard: origin for origin in seen}
+        return Checkpoint(next_offset, epoch, positions, delivered, origins, time_ms)
 
     def write(self, group: Sequence[Confirmed], checkpoint: Checkpoint) -> None:
         rows: dict[tuple[str, bytes], bytes | None] = {}
@@ -92,6 +95,7 @@ class StateTables:
             checkpoint.positions,
             checkpoint.delivered,
             list(checkpoint.seen.values()),
+            checkpoint.time_ms,
         )
         mutations.append(Mutation("meta", _CHECKPOINT, _pack(stored)))
         self._store.write(mutations)

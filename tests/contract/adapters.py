@@ -15,7 +15,8 @@ from processor.embedded.ports import MemoryInbox, MemoryOutbox
 from processor.shard.ports import Inbox, Log, Outbox, OutputRecord
 from processor.simulation.broker import Broker
 from processor.simulation.faults import CALM
-from processor.simulation.ports import SimulatedInbox, SimulatedLog, SimulatedOutbox
+from processor.simulation.outbox import SimulatedOutbox
+from processor.simulation.ports import SimulatedInbox, SimulatedLog
 from processor.simulation.scheduler import Scheduler
 
 

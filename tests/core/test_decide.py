@@ -177,6 +177,14 @@ def test_a_command_where_no_run_is_open(latest: Any, body: Any, answer: Any) -> 
     assert not outcome.turns
 
 
+def test_an_event_that_was_taken_is_not_refused_when_its_sender_asks_again_after_the_end() -> None:
+    latest = state(events.EventReceived("go", b"1", "r9"), COMPLETED).summary()
+    for request_id, taken in (("r9", True), ("r10", False)):
+        outcome = decide(command(RaiseEvent("go"), request_id), None, latest, "", context())
+        assert (outcome.replies[0].body == Accepted(RUN)) is taken
+        assert not outcome.turns
+
+
 # --- reports ----------------------------------------------------------------------------------
 
 RETRIED = events.ActivityAttemptFailed(1, 1, DOWN, NOW + 1_000)

@@ -1,120 +1,252 @@
-"""What befalls the hosts of a world: crashes, pauses, and shards that get a second owner."""
+"""What befalls the hosts of a world between their steps, and what the group makes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Final
 
+from processor.simulation.faults import PER_HOST
 from processor.simulation.host import Host
+from processor.simulation.perils import DAY_MS
 from processor.simulation.scheduler import START_MS
 from processor.simulation.world import Stuck, World
 from processor.store.keyvalue import Memory
 
+from . import reading
+
 __all__ = ("Chaos",)
 
-_DAYS_MAX: Final = 30
-_DAY_MS: Final = 24 * 3600 * 1000
+_DAYS_MAX: Final = 120
+_HOUR_MS: Final = 3_600_000
+_LOOK_AGAIN_MS: Final = 30_000
+"""After a jump of its clock a real process finds out at its next look ahead."""
+
+_BESIDES: Final = ("back_up", "clock_jump", "compaction", "retention", "unreadable")
 
 
 class Chaos:
-    """Use ``run`` instead of the world's. After the last blow every host recovers."""
+    """Use ``run`` instead of the world's. After it every host has recovered and is at rest.
+
+    What befalls hosts is bounded by ``perils.blows_left``, the rest is not. Workers are hosts
+    whose name begins with "worker": they get no shards.
+    """
 
     def __init__(self, world: World) -> None:
+        self.removed = 0
+        self.unreadable: set[tuple[int, int]] = set()
         self._world = world
         self._scheduler = world.scheduler
-        self._left = world.faults.blows_max
+        self._steps_max = 0
         self._earlier: dict[tuple[str, int], Memory] = {}
+        self._kinds = (*PER_HOST, *_BESIDES)
+        self._weights = [getattr(world.faults, kind) for kind in self._kinds]
+        self._per_step = sum(self._weights)
+        self._ahead_ms = world.scheduler.random.choice((-_HOUR_MS, _HOUR_MS))
 
-    def run(self, done: Callable[[], bool], steps_max: int = 200_000) -> None:
-        world, scheduler, faults = self._world, self._scheduler, self._world.faults
-        time_max_ms = scheduler.now_ms + _DAYS_MAX * _DAY_MS
+    def run(self, done: Callable[[], bool], steps_max: int = 300_000) -> None:
+        world, scheduler = self._world, self._scheduler
+        self._steps_max = steps_max
+        scheduler.before_step = self._before_step
+        world.on_crash = self._crashed
+        world.perils.silent = self._silent
         while not done():
-            if self._left > 0 and scheduler.chance(faults.blow):
-                self._left -= 1
-                self._blow()
             if not scheduler.step():
                 raise Stuck("nothing is left that could happen")
-            if scheduler.steps > steps_max or scheduler.now_ms > time_max_ms:
-                days = (scheduler.now_ms - START_MS) / _DAY_MS
-                raise Stuck(f"it is not done after {scheduler.steps:,} steps and {days:.0f} days")
         self._recover()
-        world.settle()
 
-    def _blow(self) -> None:
-        random = self._scheduler.random
-        alive = [host for host in self._world.hosts.values() if host.alive]
-        host = random.choice(alive) if alive else None
-        kind = random.choice(("crash", "pause", "rebalance", "rebalance unheard", "back up"))
+    def _before_step(self) -> None:
+        scheduler = self._scheduler
+        if scheduler.steps > self._steps_max or scheduler.now_ms > START_MS + _DAYS_MAX * DAY_MS:
+            days = (scheduler.now_ms - START_MS) / DAY_MS
+            raise Stuck(f"it is not done after {scheduler.steps:,} steps and {days:.0f} days")
+        if scheduler.random.random() < self._per_step:
+            [kind] = scheduler.random.choices(self._kinds, self._weights)
+            bounded = kind in PER_HOST
+            if bounded and self._world.perils.blows_left <= 0:
+                return
+            happens: Callable[[], bool] = getattr(self, f"_{kind}")
+            if happens():
+                scheduler.injected[kind] += 1
+                self._world.perils.blows_left -= bounded
+
+    # --- blows --------------------------------------------------------------------------------
+
+    def _host_crash(self) -> bool:
+        return self._crash(self._some(lambda host: host.alive and not _is_worker(host)))
+
+    def _worker_death(self) -> bool:
+        return self._crash(self._some(lambda host: host.alive and _is_worker(host)))
+
+    def _crash(self, host: Host | None) -> bool:
         if host is None:
-            return
-        match kind:
-            case "crash":
-                self._crash(host)
-            case "pause" if not host.paused:
-                self._pause(host)
-            case "rebalance" | "rebalance unheard":
-                self._rebalance(heard=kind == "rebalance")
-            case "back up":
-                for partition, disk in host.disks.items():
-                    self._earlier[host.name, partition] = deepcopy(disk)
-
-    def _crash(self, host: Host) -> None:
-        random, faults = self._scheduler.random, self._world.faults
+            return False
         host.crash()
+        return True
+
+    def _host_pause(self) -> bool:
+        host = self._some(lambda host: host.alive and not host.paused)
+        if host is None:
+            return False
+        host.pause()
+        life = host.lives
+        self._scheduler.after(
+            self._world.perils.outage_ms(),
+            f"{host.name} resumes",
+            lambda: self._resume(host, life),
+        )
+        self._silent(host.name)
+        return True
+
+    def _rebalance(self) -> bool:
+        before = self._moved()
+        if before is None:
+            return False
+        host, partition = before
+        delay_ms = self._scheduler.random.randint(0, 1_000)
+        self._scheduler.after(delay_ms, "a revocation", lambda: self._revoke(host, partition))
+        return True
+
+    def _second_owner(self) -> bool:
+        return self._moved() is not None
+
+    def _moved(self) -> tuple[Host, int] | None:
+        """Give a shard to another host; return who had it."""
+        world, random = self._world, self._scheduler.random
+        partition = random.randrange(world.broker.partitions)
+        before = world.hosts[world.owners[partition]]
+        after = self._some(lambda host: host.alive and host is not before and not _is_worker(host))
+        if after is None:
+            return None
+        world.assign(partition, after.name)
+        return before, partition
+
+    def _revoke(self, host: Host, partition: int) -> None:
+        if host.alive and self._world.owners[partition] != host.name:
+            host.revoke(partition)
+
+    # --- besides ------------------------------------------------------------------------------
+
+    def _back_up(self) -> bool:
+        host = self._some(lambda host: bool(host.disks))
+        if host is None:
+            return False
+        for partition, disk in host.disks.items():
+            self._earlier[host.name, partition] = disk.copy()
+        return True
+
+    def _clock_jump(self) -> bool:
+        host = self._some(lambda host: host.alive)
+        if host is None:
+            return False
+        host.clock.offset_ms = 0 if host.clock.offset_ms else self._ahead_ms
+        self._scheduler.trace(f"{host.name}: its clock is {host.clock.offset_ms} ms off")
+        for ownership in host.ownerships.values():
+            self._scheduler.after(_LOOK_AGAIN_MS, f"{host.name} looks ahead", ownership.wake)
+        return True
+
+    def _compaction(self) -> bool:
+        random = self._scheduler.random
+        log = random.choice(self._world.broker.logs)
+        below = log.cleanable()
+        removed = log.compact(below if random.random() < 0.7 else random.randint(0, below))
+        self._scheduler.trace(f"a cleaner removes {removed}")
+        self.removed += removed
+        return removed > 0
+
+    def _retention(self) -> bool:
+        """Remove inputs up to where the log stands, or the slowest of those who read them."""
+        world = self._world
+        partition = self._scheduler.random.randrange(world.broker.partitions)
+        places = [reading.positions(world, partition)]
+        for host in world.hosts.values():
+            ownership = host.ownerships.get(partition)
+            if ownership is not None and ownership.session is not None:
+                places.append(ownership.session.positions)
+        removed = 0
+        for index, inputs in enumerate(world.broker.inputs[partition].values()):
+            below = min(place[index] for place in places)
+            removed += max(below - inputs.first, 0)
+            inputs.truncate(max(below, inputs.first))
+        return removed > 0
+
+    def _unreadable(self) -> bool:
+        partition = self._scheduler.random.randrange(self._world.broker.partitions)
+        commands = self._world.broker.inputs[partition]["commands"]
+        self.unreadable.add((partition, commands.end))
+        commands.append_bytes(b"no record, %d" % commands.end)
+        return True
+
+    # --- what follows -------------------------------------------------------------------------
+
+    def _crashed(self, name: str) -> None:
+        host, scheduler, faults = self._world.hosts[name], self._scheduler, self._world.faults
         for partition in list(host.disks):
-            earlier = self._earlier.get((host.name, partition))
-            if self._scheduler.chance(faults.wiped):
+            earlier = self._earlier.get((name, partition))
+            if scheduler.strikes(faults, "wiped"):
                 del host.disks[partition]
-            elif earlier is not None and self._scheduler.chance(faults.stale):
-                host.disks[partition] = deepcopy(earlier)
-        delay_ms = random.randint(0, 20_000)
-        self._scheduler.after(delay_ms, f"{host.name} starts", lambda: self._restart(host))
-        if random.random() < 0.5:
+            elif earlier is not None and scheduler.strikes(faults, "stale"):
+                host.disks[partition] = earlier.copy()
+        delay_ms = self._world.perils.outage_ms()
+        scheduler.after(delay_ms, f"{name} starts", lambda: self._restart(host))
+        if scheduler.random.random() < 0.5:
             self._take_away(host)
+
+    def _silent(self, name: str) -> None:
+        if self._scheduler.random.random() < 0.7:
+            host = self._world.hosts[name]
+            self._take_away(host)
+            host.worker.expelled()
+
+    def _take_away(self, host: Host) -> None:
+        """The group gives the shards of a silent host to others."""
+        for partition, owner in list(self._world.owners.items()):
+            able = self._some(lambda h: h.alive and not h.paused and not _is_worker(h))
+            if owner == host.name and able is not None:
+                self._world.assign(partition, able.name)
 
     def _restart(self, host: Host) -> None:
         if not host.alive:
             self._world.restart(host.name)
 
-    def _pause(self, host: Host) -> None:
-        host.pause()
-        delay_ms = self._scheduler.random.randint(0, self._world.faults.pause_ms_max)
-        self._scheduler.after(delay_ms, f"{host.name} resumes", lambda: self._resume(host))
-        if self._scheduler.random.random() < 0.7:
-            self._take_away(host)
-
-    def _resume(self, host: Host) -> None:
-        if host.alive and host.paused:
+    def _resume(self, host: Host, life: int) -> None:
+        if host.alive and host.paused and host.lives == life:
             host.resume()
 
-    def _take_away(self, host: Host) -> None:
-        """The group gives the shards of a silent host to others."""
-        for partition, owner in list(self._world.owners.items()):
-            others = [h for h in self._world.hosts.values() if h.alive and not h.paused]
-            if owner == host.name and others:
-                self._world.assign(partition, self._scheduler.random.choice(others).name)
+    def _some(self, able: Callable[[Host], bool]) -> Host | None:
+        hosts = [host for host in self._world.hosts.values() if able(host)]
+        return self._scheduler.random.choice(hosts) if hosts else None
 
-    def _rebalance(self, *, heard: bool) -> None:
-        random, world = self._scheduler.random, self._world
-        partition = random.randrange(world.broker.partitions)
-        others = [host for host in world.hosts.values() if host.alive]
-        before = world.hosts[world.owners[partition]]
-        world.assign(partition, random.choice(others).name)
-        if heard and before.alive and world.owners[partition] != before.name:
-            delay_ms = random.randint(0, 1_000)
-            self._scheduler.after(delay_ms, "a revocation", lambda: self._revoke(before, partition))
-
-    def _revoke(self, host: Host, partition: int) -> None:
-        if not host.alive or self._world.owners[partition] == host.name:
-            return
-        if host.paused:
-            host.once_running(lambda: self._revoke(host, partition))
-        else:
-            host.revoke(partition)
+    # --- the end ------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        self._left = 0
-        for host in self._world.hosts.values():
+        """Let everybody come back, the group agree on owners, and the shards come to rest."""
+        world = self._world
+        world.perils.blows_left = 0
+        self._scheduler.before_step = None
+        for host in world.hosts.values():
             self._restart(host)
-            self._resume(host)
+            self._resume(host, host.lives)
+        world.settle()
+        for partition in range(world.broker.partitions):
+            if self._scheduler.random.random() < 0.5 or not self._in_step(partition):
+                self._hand_over(partition)
+        world.run(lambda: all(map(self._in_step, range(world.broker.partitions))), 100_000)
+
+    def _hand_over(self, partition: int) -> None:
+        for host in self._world.hosts.values():
+            host.revoke(partition)
+        able = self._some(lambda host: not _is_worker(host))
+        assert able is not None, "a world has a host for its shards"
+        self._world.assign(partition, able.name)
+
+    def _in_step(self, partition: int) -> bool:
+        """Whether the owner knows the whole log, and is at rest."""
+        owner = self._world.hosts[self._world.owners[partition]]
+        ownership = owner.ownerships.get(partition)
+        if ownership is None or ownership.session is None or not ownership.at_rest:
+            return False
+        return ownership.session.log.confirmed_end == self._world.broker.logs[partition].end
+
+
+def _is_worker(host: Host) -> bool:
+    return host.name.startswith("worker")

@@ -3,210 +3,322 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from operator import ge
-from typing import NamedTuple
+from typing import Any
 
-from processor.codec.records import decode
 from processor.core import events
-from processor.core.effects import Publish, RunResult
+from processor.core.decide import STARTS_MAX
+from processor.core.effects import (
+    Accepted,
+    ActivityTask,
+    Closed,
+    DeadLetter,
+    Publish,
+    Reply,
+    RunResult,
+    SetTimer,
+)
 from processor.core.events import CLOSING
+from processor.core.inputs import TimerDue
 from processor.core.replay import replay
 from processor.core.runner import CodeError
-from processor.core.turn import Claim, Turn
 from processor.shard.takeover import Takeover
 from processor.simulation.faults import CALM
+from processor.simulation.outbox import Left
 from processor.simulation.ports import SimulatedLog
 from processor.simulation.scheduler import Scheduler
-from processor.simulation.world import World
 from processor.store.keyvalue import FAMILIES, Memory
 from processor.store.tables import StateTables
 
+from .reading import Reading, Valid, read
 from .story import Story
 
+__all__ = ("SUCCEEDED_MIN", "Checked", "check")
 
-class Valid(NamedTuple):
-    offset: int
-    turn: Turn
-
-
-@dataclass
-class Reading:
-    """One log, read by the claim rule."""
-
-    turns: list[Valid] = field(default_factory=list)
-    claims: int = 0
-    ghosts: int = 0
-
-    @property
-    def runs(self) -> dict[str, list[Valid]]:
-        found: dict[str, list[Valid]] = {}
-        for valid in self.turns:
-            if not valid.turn.events:
-                continue  # a mark belongs to no run
-            found.setdefault(valid.turn.run_id, []).append(valid)
-        return found
+SUCCEEDED_MIN = 0.9
+"""Less of the operations, and a run proves nothing: it may hold because all was refused."""
 
 
-def read(world: World, partition: int) -> Reading:
-    reading, epoch = Reading(), -1
-    log = world.broker.logs[partition]
-    for offset, _, value in log.read(log.first, log.end):
-        if value is None:
-            continue
-        record = decode(value)
-        if isinstance(record, Claim):
-            epoch = offset
-            reading.claims += 1
-        elif isinstance(record, Turn) and record.epoch == epoch:
-            reading.turns.append(Valid(offset, record))
-        else:
-            reading.ghosts += 1
-    return reading
+class Checked:
+    """Counts what was checked, by invariant."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def that(self, invariant: str, holds: bool, *what: Any) -> None:
+        self.counts[invariant] += 1
+        assert holds, f"{invariant}: {' '.join(map(str, what))}"
 
 
-def check(story: Story) -> list[Reading]:
-    """Check everything; returns what the logs held."""
+def check(story: Story) -> tuple[list[Reading], Checked]:
+    """Check everything; returns what the logs held, and how much was checked."""
+    checked = Checked()
+    readings = [read(story.world, each) for each in range(story.world.broker.partitions)]
     for case in story.cases:
-        assert case.is_right, f"{case.workflow_id}: {case.outcome} {case}"
-    readings = []
-    for partition in range(story.world.broker.partitions):
-        reading = read(story.world, partition)
-        readings.append(reading)
-        _histories(reading)
-        _positions(reading)
-        _outputs(story, partition, reading)
-        _tables(story, partition, reading)
-        _starts(story, partition, reading)
-    started = Counter(
-        valid.turn.workflow_id
-        for r in readings
-        for valid in r.turns
-        if valid.turn.first == 0 and valid.turn.events
-    )
-    assert started == {case.workflow_id: 1 for case in story.cases}
-    _messages(readings)
-    return readings
+        checked.that("every case ends as the model says", case.is_right, case)
+    for reading in readings:
+        _histories(checked, reading)
+        _positions(checked, reading)
+        _outputs(checked, story, reading)
+        _tables(checked, story, reading)
+        _eager_starts(checked, story, reading)
+    _departures(checked, story, readings)
+    _ends(checked, story, readings)
+    _messages(checked, readings)
+    _dead_letters(checked, story)
+    _sums(checked, story)
+    enough = story.succeeded >= SUCCEEDED_MIN * story.asked
+    checked.that("operations succeed", enough, story.succeeded, "of", story.asked)
+    return readings, checked
 
 
-def _histories(reading: Reading) -> None:
+# --- one log ----------------------------------------------------------------------------------
+
+
+def _histories(checked: Checked, reading: Reading) -> None:
     """Histories are contiguous, begin with the start, and have one end, which is the last."""
     for run_id, turns in reading.runs.items():
         number = 0
-        for _, turn in turns:
-            assert turn.first == number, f"{run_id}: {turn.first} follows {number}"
+        for _, turn, _ in turns:
+            contiguous = turn.first == number
+            checked.that("histories are contiguous", contiguous, run_id, turn.first, number)
             number += len(turn.events)
-        history = [event for _, turn in turns for event in turn.events]
-        assert isinstance(history[0], events.WorkflowStarted)
+        history = [event for _, turn, _ in turns for event in turn.events]
+        begins = isinstance(history[0], events.WorkflowStarted)
+        checked.that("a history begins with the start", begins, run_id, history[0])
         ends = [event for event in history if isinstance(event, CLOSING)]
-        assert ends == [history[-1]], f"{run_id}: {ends}"
-        _one_outcome_each(run_id, history)
+        checked.that("a run has one end, which is its last", ends == [history[-1]], run_id, ends)
+        _one_outcome_each(checked, run_id, history)
+        _lost_for_a_reason(checked, run_id, history)
 
 
-def _one_outcome_each(run_id: str, history: list[events.Event]) -> None:
-    outcomes = Counter(
-        event.id
-        for event in history
-        if isinstance(
-            event, events.ActivityCompleted | events.ActivityFailed | events.ActivityCancelled
-        )
-    )
+def _lost_for_a_reason(checked: Checked, run_id: str, history: list[events.Event]) -> None:
+    """An activity is lost for good when no attempt or no time is left, or it ended many workers."""
+    activities: dict[int, tuple[events.ActivityScheduled, bool]] = {}
+    starts: Counter[tuple[int, int]] = Counter()
+    for event in history:
+        match event:
+            case events.ActivityScheduled():
+                activities[event.id] = event, event.eager
+            case events.ActivityRetried():
+                activities[event.id] = activities[event.id][0], event.eager
+            case events.ActivityStarted():
+                starts[event.id, event.attempt] += 1
+            case events.ActivityFailed() if event.failure.timeout_kind == "lost":
+                scheduled, eager = activities[event.id]
+                options = scheduled.options
+                used_up = event.attempt == options.maximum_attempts
+                poison = not eager and starts[event.id, event.attempt] == STARTS_MAX
+                reason = used_up or poison or options.schedule_to_close_ms is not None
+                checked.that("an activity is lost for a reason", reason, run_id, event)
+
+
+def _one_outcome_each(checked: Checked, run_id: str, history: list[events.Event]) -> None:
+    kinds = events.ActivityCompleted | events.ActivityFailed | events.ActivityCancelled
+    outcomes = Counter(event.id for event in history if isinstance(event, kinds))
     scheduled = {event.id for event in history if isinstance(event, events.ActivityScheduled)}
-    assert all(count == 1 for count in outcomes.values()), f"{run_id}: {outcomes}"
-    assert set(outcomes) <= scheduled
+    for id in scheduled | set(outcomes):
+        at_most = outcomes[id] <= 1 and id in scheduled
+        checked.that("an activity has one outcome", at_most, run_id, id, outcomes[id])
     if isinstance(history[-1], events.WorkflowCompleted):
-        assert set(outcomes) == scheduled, f"{run_id}: {scheduled - set(outcomes)} has no outcome"
+        left = {id for id in scheduled if not outcomes[id]}
+        # What a program gave up in its last turn has its outcome in the end of the run.
+        checked.that("a completed run has every outcome", not left, run_id, left)
+    ids = [e.request_id for e in history if isinstance(e, events.EventReceived) and e.request_id]
+    checked.that("a client's event counts once", len(ids) == len(set(ids)), run_id, ids)
 
 
-def _positions(reading: Reading) -> None:
+def _positions(checked: Checked, reading: Reading) -> None:
     """No input counts twice: positions only grow, and each turn of an input moves its own."""
     before = (0, 0, 0)
     fields = {"commands": 0, "activity-results": 1, "timers": 2}
-    for offset, turn in reading.turns:
+    for offset, turn, _ in reading.turns:
         after = tuple(turn.positions)
-        assert all(map(ge, after, before)), f"{offset}: {before} {after}"
+        checked.that("positions only grow", all(map(ge, after, before)), offset, before, after)
         if turn.source in fields:
             moved = fields[turn.source]
-            assert after[moved] > before[moved], f"{offset}: {turn.source} stands at {before}"
+            once = after[moved] > before[moved]
+            checked.that("an input changes history once", once, offset, turn.source, before)
         before = after  # type: ignore[assignment]
+    origins = Counter(turn.origin for _, turn, _ in reading.turns if turn.origin is not None)
+    for origin, count in origins.items():
+        checked.that("a message changes history once", count == 1, origin, count)
 
 
-def _outputs(story: Story, partition: int, reading: Reading) -> None:
+def _outputs(checked: Checked, story: Story, reading: Reading) -> None:
     """Results and published records are there once each, in the order of the log."""
-    records = story.world.broker.outputs[partition].records
-    due = []
-    for offset, turn in reading.turns:
-        for event in turn.events:
-            if isinstance(event, events.RecordPublished):
-                due.append((offset, event.key, event.value))
-            elif isinstance(event, CLOSING):
-                due.append((offset, turn.run_id.encode(), b""))
-    written = []
-    for offset, _, record in records:
-        if isinstance(record, Publish):
-            written.append((offset, record.key, record.value))
-        else:
-            assert isinstance(record, RunResult)
-            written.append((offset, record.run_id.encode(), b""))
-    assert written == due
+    due = [
+        (offset, effect)
+        for offset, _, effects in reading.turns
+        for effect in effects
+        if isinstance(effect, Publish | RunResult)
+    ]
+    outputs = story.world.broker.outputs[reading.partition].records
+    written = [(offset, record) for offset, _, record in outputs]
+    for each in due:
+        checked.that("results are there once each", written.count(each) == 1, each)
+    checked.that("results are in the order of the log", written == due, written, due)
 
 
-def _tables(story: Story, partition: int, reading: Reading) -> None:
+def _tables(checked: Checked, story: Story, reading: Reading) -> None:
     """The owner's tables, the fold of the log, and the replay through the code agree."""
-    world = story.world
-    owner = world.hosts[world.owners[partition]]
-    ownership = owner.ownerships[partition]
-    assert ownership.shard is not None and ownership.shard.idle, "the owner is at rest"
+    world, partition = story.world, reading.partition
+    session = world.hosts[world.owners[partition]].ownerships[partition].session
+    assert session is not None and session.at_rest, "the owner is at rest"
     scheduler = Scheduler(0, world.scheduler.now_ms)
     log = SimulatedLog(world.broker, partition, scheduler, CALM, lambda: None)
-    fresh = Memory()
+    fresh, held = Memory(), world.hosts[world.owners[partition]].disk(partition)
     tables = StateTables(fresh, f"events-{partition}")
-    Takeover(partition, log, tables, "a check").fold(world.broker.logs[partition].end, 0)
+    takeover = Takeover(partition, log, tables, "a check")
+    takeover.fold(world.broker.logs[partition].end, 0)
     for family in FAMILIES:
         if family != "meta":
-            assert rows(owner.disk(partition), family) == rows(fresh, family), family
-    assert ownership.tables.checkpoint().positions == tables.checkpoint().positions
+            same = rows(held, family) == rows(fresh, family)
+            checked.that("tables are the fold of the log", same, partition, family)
+    ours, folded = session.tables.checkpoint(), tables.checkpoint()
+    same = (ours.positions, ours.seen) == (folded.positions, folded.seen)
+    checked.that("the checkpoint is the fold of the log", same, ours, folded)
     for run_id, turns in reading.runs.items():
-        instance = replay(story.code.runners, [turn for _, turn in turns])
-        assert not isinstance(instance.runner, CodeError), f"{run_id}: {instance.runner}"
-        assert instance.state.summary() == tables.run(run_id)
-        instance.runner.close()
+        instance = replay(story.code.runners, [turn for _, turn, _ in turns])
+        replays = not isinstance(instance.runner, CodeError)
+        checked.that("a history replays", replays, run_id, instance.runner)
+        same = instance.state.summary() == tables.run(run_id)
+        checked.that("replay equals the tables", same, run_id)
+        if not isinstance(instance.runner, CodeError):
+            instance.runner.close()
     for left in ("activities", "timers", "parked"):
-        assert not rows(fresh, left), f"{left} of closed runs"
+        checked.that("closed runs leave no rows", not rows(fresh, left), left, rows(fresh, left))
 
 
 def rows(store: Memory, family: str) -> list[tuple[bytes, bytes]]:
     return list(store.scan(family, b""))
 
 
-def _starts(story: Story, partition: int, reading: Reading) -> None:
-    """No eager attempt began before its turn was acknowledged, and none because of a ghost."""
+# --- nothing leaves early, and nothing of a ghost ---------------------------------------------
+
+
+def _eager_starts(checked: Checked, story: Story, reading: Reading) -> None:
     placed: dict[tuple[str, int, int], int] = {}
-    for offset, turn in reading.turns:
-        for event in turn.events:
-            if isinstance(event, events.ActivityScheduled):
-                placed[turn.run_id, event.id, 1] = offset
-            elif isinstance(event, events.ActivityRetried):
-                placed[turn.run_id, event.id, event.attempt] = offset
+    for offset, _, effects in reading.turns:
+        for effect in effects:
+            if isinstance(effect, ActivityTask):
+                placed[effect.run_id, effect.id, effect.attempt] = offset
     for started in story.world.starts:
-        if started.partition == partition:
-            offset = placed[started.run_id, started.id, started.attempt]
-            assert offset < started.confirmed_end, f"{started} began before {offset}"
+        if started.partition == reading.partition:
+            offset = placed.get((started.run_id, started.id, started.attempt), -1)
+            early = not 0 <= offset < started.confirmed_end
+            checked.that("an eager attempt begins after its turn", not early, started, offset)
 
 
-def _messages(readings: list[Reading]) -> None:
+def _departures(checked: Checked, story: Story, readings: list[Reading]) -> None:
+    """Each effect belongs to a turn that counts, and left after its acknowledgement."""
+    turns = [{valid.offset: valid for valid in reading.turns} for reading in readings]
+    answers = _Answers(readings)
+    for left in story.world.departures:
+        effect = left.effect
+        if isinstance(effect, TimerDue):
+            fields = (effect.workflow_id, effect.run_id, effect.kind, effect.id, effect.attempt)
+            timer = SetTimer(*fields, effect.due_ms)
+            set_at = readings[left.partition].timers.get(timer, left.confirmed_end)
+            checked.that("a timer fires after its turn", set_at < left.confirmed_end, left)
+        elif isinstance(effect, Reply):
+            for offset in answers.told_by(left.partition, effect):
+                early = not 0 <= offset < left.confirmed_end
+                checked.that("an answer follows its turn", not early, left, offset)
+        elif left.offset is not None:
+            _departed(checked, left, turns[left.partition].get(left.offset))
+
+
+def _departed(checked: Checked, left: Left, valid: Valid | None) -> None:
+    counts = valid is not None and left.effect in valid.effects
+    checked.that("nothing of a ghost leaves", counts, left)
+    confirmed = left.offset is not None and left.offset < left.confirmed_end
+    checked.that("an effect leaves after its turn", confirmed, left)
+
+
+class _Answers:
+    """Where the turns are that an answer tells of."""
+
+    def __init__(self, readings: list[Reading]) -> None:
+        self._events: dict[tuple[int, str], int] = {}
+        self._starts: dict[str, int] = {}
+        self._ends: dict[str, int] = {}
+        for reading in readings:
+            for offset, turn, _ in reading.turns:
+                for event in turn.events:
+                    if isinstance(event, events.WorkflowStarted):
+                        self._starts[turn.run_id] = offset
+                    elif isinstance(event, events.EventReceived):
+                        self._events[reading.partition, event.request_id] = offset
+                    elif isinstance(event, CLOSING):
+                        self._ends[turn.run_id] = offset
+
+    def told_by(self, partition: int, reply: Reply) -> list[int]:
+        body = reply.body
+        if isinstance(body, Accepted):
+            told = [self._starts.get(body.run_id, -1)]
+            event = self._events.get((partition, reply.request_id))
+            return told if event is None else [*told, event]
+        if isinstance(body, Closed):
+            return [self._ends.get(body.run_id, -1)]
+        return []
+
+
+# --- all logs together ------------------------------------------------------------------------
+
+
+def _ends(checked: Checked, story: Story, readings: list[Reading]) -> None:
+    """Each accepted id has one run with one end: in the log, in the results, at the client."""
+    started: Counter[str] = Counter()
+    for reading in readings:
+        for _, turn, _ in reading.turns:
+            started[turn.workflow_id] += turn.first == 0 and bool(turn.events)
+    del started[""]
+    expected = {case.workflow_id: 1 for case in story.cases}
+    checked.that("an accepted id has one run", started == expected, started)
+    results = {result.workflow_id: result for result in story.world.broker.results()}
+    for case in story.cases:
+        result, closed = results[case.workflow_id], case.closed
+        assert closed is not None, "the story is over"
+        told = (closed.run_id, closed.status, closed.result)
+        same = told == (result.run_id, result.status, result.result)
+        checked.that("the client and the results say the same", same, closed, result)
+
+
+def _messages(checked: Checked, readings: list[Reading]) -> None:
     """Each message between workflows arrives once."""
     turns = [valid.turn for reading in readings for valid in reading.turns]
     sent = Counter(
-        (event.workflow_id, event.name)
+        (event.workflow_id, event.name, event.payload)
         for turn in turns
         for event in turn.events
-        if isinstance(event, events.MessageSent)
+        if isinstance(event, events.MessageSent) and event.kind == "event"
     )
     received = Counter(
-        (turn.workflow_id, event.name)
+        (turn.workflow_id, event.name, event.payload)
         for turn in turns
         for event in turn.events
         if isinstance(event, events.EventReceived) and turn.origin is not None
     )
-    assert received == sent
+    for message, count in sent.items():
+        checked.that("a message arrives once", received[message] == count, message, received)
+    checked.that("no message comes from nowhere", received == sent, received - sent)
+
+
+def _dead_letters(checked: Checked, story: Story) -> None:
+    """What cannot be read has its place among the dead letters."""
+    letters = {
+        (letter.partition, letter.offset)
+        for letter in story.world.broker.dead_letters
+        if isinstance(letter, DeadLetter)
+    }
+    for place in story.chaos.unreadable:
+        checked.that("the unreadable is kept", place in letters, place)
+
+
+def _sums(checked: Checked, story: Story) -> None:
+    if story.ledger is not None:
+        names = story.ledger.before
+        after = {case.workflow_id: case.result for case in story.cases}
+        kept = sum(after[name] for name in names) == sum(names.values())
+        checked.that("the sum of the accounts stays", kept, after, story.ledger)

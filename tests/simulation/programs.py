@@ -1,20 +1,24 @@
-"""Random small programs, and beside each what it has to come to, whatever happens on the way."""
+"""Random programs over all that a workflow can do, and what each may come to."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Final
 
-from processor import ActivityError, ApplicationError, RetryPolicy, activity, workflow
+from processor import ActivityTimedOut, ProcessorError, workflow
 
-FOR_EVER_S = 1_000_000.0
+from . import deeds
+from .deeds import DEEDS, doomed, endless, endless_far
+
+__all__ = ("KINDS", "Author", "Step", "events_of", "fits", "program", "victim")
 
 
 @dataclass
 class Step:
-    """One thing that a program does. ``branches`` run at once."""
+    """One thing that a program does. ``branches`` are programs of their own."""
 
     kind: str
     number: int = 0
@@ -22,54 +26,7 @@ class Step:
     branches: list[list[Step]] = field(default_factory=list)
 
 
-@activity.define
-async def double(number: int) -> int:
-    return number * 2
-
-
-@activity.define
-def plain(number: int) -> int:
-    return number + 1
-
-
-@activity.define(queue="far", eager=False)
-async def remote(number: int) -> int:
-    return number * 3
-
-
-@activity.define(queue="far", eager=False, start_to_close=30)
-async def watched(number: int) -> int:
-    activity.heartbeat(number)
-    await asyncio.sleep(number % 7)
-    return number * 5
-
-
-@activity.define
-async def slow(number: int) -> int:
-    await asyncio.sleep(number % 50)
-    return -number
-
-
-@activity.define
-async def flaky(number: int) -> int:
-    if activity.info().attempt <= number % 3:
-        raise ApplicationError("not yet")
-    return number
-
-
-@activity.define(retry=RetryPolicy(maximum_attempts=2))
-async def doomed(number: int) -> int:
-    raise ValueError(f"never {number}")
-
-
-@activity.define
-async def endless(number: int) -> int:
-    await asyncio.sleep(FOR_EVER_S)
-    return number
-
-
-ACTIVITIES = (double, plain, remote, watched, slow, flaky, doomed, endless)
-_CALLED: dict[str, Any] = {each.name: each for each in ACTIVITIES}
+# --- the interpreter --------------------------------------------------------------------------
 
 
 @workflow.define
@@ -77,78 +34,285 @@ async def program(steps: list[Step]) -> list[Any]:
     return [await _one(step) for step in steps]
 
 
+@workflow.define
+async def victim(tidies: bool) -> str:
+    """Goes on until somebody ends it."""
+    try:
+        await asyncio.gather(workflow.wait_for_event("never", int), endless(0))
+    except asyncio.CancelledError:
+        if tidies:
+            await deeds.double(1)
+        raise
+    return "it came"
+
+
 async def _one(step: Step) -> Any:
+    if step.kind in deeds.FAR:
+        return await _unless_lost(DEEDS[step.kind](step.number))
+    if step.kind in DEEDS:
+        return await DEEDS[step.kind](step.number)
+    if step.kind in deeds.FAILING:
+        try:
+            return await deeds.FAILING[step.kind](step.number)
+        except ProcessorError:  # its own error, or an ActivityError where it was timed out
+            return "failed"
+    return await _STEPS[step.kind](step)
+
+
+async def _unless_lost(called: Coroutine[Any, Any, Any]) -> Any:
+    """Await a queued activity, which is given up when it seems to end its workers.
+
+    So many may die in a story; the invariants know how many it takes.
+    """
+    try:
+        return await called
+    except ActivityTimedOut as error:
+        if error.kind != "lost":
+            raise
+        return "lost"
+
+
+async def _sleep(step: Step) -> str:
+    await asyncio.sleep(step.number / 10)
+    return "slept"
+
+
+async def _long_sleep(step: Step) -> str:
+    await workflow.sleep(step.number % 5 * 86_400 + 3_600)
+    return "slept"
+
+
+async def _event(step: Step) -> int:
+    return await workflow.wait_for_event(f"event-{step.number}", int)
+
+
+async def _no_event(step: Step) -> Any:
+    try:
+        return await workflow.wait_for_event("never", int, timeout=step.number)
+    except TimeoutError:
+        return "timeout"
+
+
+async def _given_up(step: Step) -> Any:
+    try:
+        return await asyncio.wait_for(endless(step.number), timeout=1 + step.number)
+    except TimeoutError:
+        return "given up"
+
+
+async def _given_up_far(step: Step) -> Any:
+    try:
+        async with asyncio.timeout(1 + step.number):
+            return await _unless_lost(endless_far(step.number))
+    except TimeoutError:
+        return "given up"
+
+
+async def _publish(step: Step) -> str:
+    workflow.publish("records", str(step.number), step.number)
+    return "published"
+
+
+async def _signal(step: Step) -> str:
+    workflow.signal(step.to, f"event-{step.number}", step.number)
+    return "sent"
+
+
+async def _cancel(step: Step) -> str:
+    workflow.cancel(step.to, "enough")
+    return "sent"
+
+
+async def _noted(step: Step) -> int:
+    return workflow.side_effect(lambda: step.number, int)
+
+
+async def _status(step: Step) -> str:
+    workflow.set_status({"at": step.number, "id": str(workflow.uuid4())})
+    return "set"
+
+
+async def _until(step: Step) -> str:
+    reached: list[int] = []
+
+    async def reach() -> None:
+        await asyncio.sleep(step.number % 5)
+        reached.append(step.number)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(reach())
+        await workflow.wait_until(lambda: reached)
+    return "held"
+
+
+async def _queue(step: Step) -> list[int]:
+    queue: asyncio.Queue[int] = asyncio.Queue(1)
+
+    async def produce() -> None:
+        for number in range(3):
+            await queue.put(await deeds.double(number))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(produce())
+        return [await queue.get() for _ in range(3)]
+
+
+async def _all(step: Step) -> list[Any]:
+    return list(await asyncio.gather(*map(program.function, step.branches)))
+
+
+async def _group(step: Step) -> list[Any]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(program.function(branch)) for branch in step.branches]
+    return [task.result() for task in tasks]
+
+
+async def _broken_group(step: Step) -> str:
+    """Let a group break. In a task of its own: Python 3.11 leaves the parent half cancelled."""
+
+    async def breaks() -> str:
+        how = "whole"
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(endless(step.number))
+                group.create_task(doomed(step.number))
+        except* ProcessorError:
+            how = "broken"
+        return how
+
+    return await asyncio.ensure_future(breaks())
+
+
+async def _race(step: Step) -> list[Any]:
+    """Take what is done first."""
+    branches = [program.function(branch) for branch in step.branches]
+    won = await _first(*branches)
+    return [[index, task.result()] for index, task in won]
+
+
+async def _sure_race(step: Step) -> list[Any]:
+    won = await _first(endless(step.number), _sleep(step))
+    return [task.result() for _, task in won]
+
+
+async def _first(*racers: Coroutine[Any, Any, Any]) -> list[tuple[int, asyncio.Task[Any]]]:
+    """Return those of the racers that are done first, with their numbers; give the rest up."""
+    tasks = [asyncio.ensure_future(racer) for racer in racers]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return [(index, task) for index, task in enumerate(tasks) if task.done()]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _timeout(step: Step) -> Any:
+    try:
+        async with asyncio.timeout(step.number % 20):
+            return await program.function(step.branches[0])
+    except TimeoutError:
+        return "timeout"
+
+
+async def _cancelled(step: Step) -> str:
+    task = asyncio.ensure_future(endless(step.number))
+    try:
+        if step.number % 2:
+            await asyncio.sleep(step.number % 10)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    return "cancelled" if task.cancelled() else "not cancelled"
+
+
+_STEPS: Final[dict[str, Callable[[Step], Any]]] = {
+    "sleep": _sleep,
+    "long sleep": _long_sleep,
+    "event": _event,
+    "no event": _no_event,
+    "given up": _given_up,
+    "given up far": _given_up_far,
+    "publish": _publish,
+    "signal": _signal,
+    "cancel": _cancel,
+    "noted": _noted,
+    "status": _status,
+    "until": _until,
+    "queue": _queue,
+    "all": _all,
+    "group": _group,
+    "broken group": _broken_group,
+    "race": _race,
+    "sure race": _sure_race,
+    "timeout": _timeout,
+    "cancelled": _cancelled,
+}
+
+# --- the model --------------------------------------------------------------------------------
+
+_CONSTANT: Final[dict[str, Any]] = {
+    "sleep": "slept",
+    "long sleep": "slept",
+    "no event": "timeout",
+    "given up": "given up",
+    "publish": "published",
+    "signal": "sent",
+    "cancel": "sent",
+    "status": "set",
+    "until": "held",
+    "queue": [0, 2, 4],
+    "broken group": "broken",
+    "sure race": ["slept"],
+    "cancelled": "cancelled",
+}
+
+
+def fits(steps: list[Step], result: Any) -> bool:
+    """Return whether a program may come to this; only races have more than one right end."""
+    if not isinstance(result, list) or len(result) != len(steps):
+        return False
+    return all(map(_fits, steps, result))
+
+
+def _fits(step: Step, result: Any) -> bool:
+    branches = step.branches
     match step.kind:
-        case "sleep":
-            await asyncio.sleep(step.number / 10)
-            return "slept"
-        case "event":
-            return await workflow.wait_for_event(f"event-{step.number}", int)
-        case "no event":
-            try:
-                return await workflow.wait_for_event("never", int, timeout=step.number)
-            except TimeoutError:
-                return "timeout"
-        case "doomed":
-            try:
-                return await doomed(step.number)
-            except ActivityError:
-                return "failed"
-        case "given up":
-            try:
-                return await asyncio.wait_for(endless(step.number), timeout=1 + step.number)
-            except TimeoutError:
-                return "given up"
-        case "publish":
-            workflow.publish("records", str(step.number), step.number)
-            return "published"
-        case "signal":
-            workflow.signal(step.to, f"event-{step.number}", step.number)
-            return "sent"
-        case "noted":
-            return workflow.side_effect(lambda: step.number, int)
-        case "all":
-            return await asyncio.gather(*(program.function(branch) for branch in step.branches))
-        case _:
-            return await _CALLED[step.kind](step.number)
+        case "all" | "group":
+            return len(result) == len(branches) and all(map(fits, branches, result))
+        case "race":
+            winners = [index for index, _ in result]
+            rising = bool(winners) and winners == sorted(set(winners))
+            return rising and all(fits(branches[index], each) for index, each in result)
+        case "timeout":
+            return result == "timeout" or fits(branches[0], result)
+        case "given up far":
+            return result in ("given up", "lost")
+        case kind if kind in deeds.FAR and result == "lost":
+            return True
+        case "event" | "noted":
+            return bool(result == step.number)
+        case kind if kind in deeds.FAILING:
+            return bool(result == "failed")
+        case kind if kind in DEEDS:
+            return bool(result == deeds.RESULTS[kind](step.number))
+        case kind:
+            return bool(result == _CONSTANT[kind])
 
 
-def expected(steps: list[Step]) -> list[Any]:
-    """Return what a program comes to."""
-    return [_expected(step) for step in steps]
+# --- the author -------------------------------------------------------------------------------
 
+_BRANCHING: Final = ("all", "group", "race", "timeout")
+_SENT: Final = ("signal", "cancel")
+"""Kinds that a story puts into programs, because they need a receiver."""
 
-def _expected(step: Step) -> Any:
-    number = step.number
-    results: dict[str, Any] = {
-        "sleep": "slept",
-        "event": number,
-        "no event": "timeout",
-        "doomed": "failed",
-        "given up": "given up",
-        "publish": "published",
-        "signal": "sent",
-        "noted": number,
-        "double": number * 2,
-        "plain": number + 1,
-        "remote": number * 3,
-        "watched": number * 5,
-        "slow": -number,
-        "flaky": number,
-    }
-    if step.kind == "all":
-        return [expected(branch) for branch in step.branches]
-    return results[step.kind]
-
-
-KINDS = (
-    *("double", "plain", "remote", "watched", "slow", "flaky", "doomed", "given up"),
-    *("sleep", "event", "no event", "publish", "noted", "all"),
-)
+_ASKED: Final = tuple(kind for kind in _CONSTANT if kind not in _SENT)
+_LEAVES: Final = (*DEEDS, *deeds.FAILING, *_ASKED, "given up far")
+KINDS: Final = (*_LEAVES, "event", "noted", *_BRANCHING)
 
 
 class Author:
-    """Writes programs. ``events`` are those that somebody has to raise, by program."""
+    """Writes programs. Numbers are unique in a story, so that each event has its own name."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -163,12 +327,12 @@ class Author:
         return self._number
 
     def _step(self, depth: int) -> Step:
-        kinds = KINDS if depth < 2 else KINDS[:-1]
+        kinds = (*_LEAVES, "event", "noted", *_BRANCHING * 3) if depth < 2 else _LEAVES
         kind = self._random.choice(kinds)
-        if kind == "all":
-            count = self._random.randint(2, 3)
-            return Step(kind, branches=[self.write(depth + 1) for _ in range(count)])
-        return Step(kind, self.number())
+        if kind not in _BRANCHING:
+            return Step(kind, self.number())
+        count = 1 if kind == "timeout" else self._random.randint(2, 3)
+        return Step(kind, self.number(), branches=[self.write(depth + 1) for _ in range(count)])
 
 
 def events_of(steps: list[Step]) -> list[int]:

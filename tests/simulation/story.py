@@ -1,37 +1,36 @@
-"""One seeded story: clients that start orders and programs in a world where hosts fail."""
+"""One seeded story: clients that start workflows in a world where hosts and records fail."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable
 from random import Random
-from typing import Any
-
-import msgspec
 
 from examples import orders
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.core.effects import Accepted, Closed, Refused, ReplyBody
-from processor.core.inputs import (
-    AwaitResult,
-    CancelRun,
-    ClientCommand,
-    RaiseEvent,
-    StartRun,
-    TerminateRun,
-)
+from processor.core.inputs import AwaitResult, ClientCommand, RaiseEvent, StartRun
 from processor.registry import Registry
 from processor.simulation.clients import SimulatedClient
-from processor.simulation.faults import ROUGH, Faults
+from processor.simulation.faults import ROUGH, Faults, swarm
 from processor.simulation.host import Code
 from processor.simulation.world import World
 from processor.workflow._runner import WorkflowRunners
 
-from . import programs
+from . import deeds, programs, transfers
+from .cases import (
+    Case,
+    account_cases,
+    order_case,
+    program_case,
+    send_messages,
+    victim_case,
+)
 from .chaos import Chaos
-from .programs import Author, Step, events_of, expected
+from .programs import Author
+from .transfers import Ledger
+
+__all__ = ("ORDER_ACTIVITIES", "PAYLOADS", "Story")
 
 ORDER_ACTIVITIES = (
     orders.reserve_inventory,
@@ -42,168 +41,163 @@ ORDER_ACTIVITIES = (
     orders.send_order_confirmation_email,
     orders.send_follow_up_email,
 )
-COMPLETED = "Order processing completed successfully!"
-REFUSED = "Order processing failed: Fraud review rejected or timed out"
 PAYLOADS = JsonPayloads()
-
-
-@dataclass
-class Case:
-    """One workflow of a story. ``outcomes`` are those that are right: a status, and the result.
-
-    ``before`` has to be started first: this one sends it a message.
-    """
-
-    workflow_id: str
-    workflow: str
-    arguments: list[Any]
-    outcomes: list[tuple[str, Any]]
-    events: list[tuple[str, Any]]
-    stop: CancelRun | TerminateRun | None = None
-    before: Case | None = None
-    closed: Closed | None = None
-
-    @property
-    def is_right(self) -> bool:
-        """Whether it ended as it may."""
-        return self.outcome in self.outcomes
-
-    @property
-    def outcome(self) -> tuple[str, Any]:
-        assert self.closed is not None, f"{self.workflow_id} has not ended"
-        result = self.closed.result
-        return self.closed.status, None if result is None else msgspec.json.decode(result)
+_ACCOUNT = transfers.account.name
 
 
 class Story:
-    """``run`` plays it to its end; the world is then at rest."""
+    """``run`` plays it to its end; the world is then at rest.
 
-    def __init__(self, seed: int, faults: Faults = ROUGH, settings: Settings | None = None) -> None:
+    ``faults`` are all of them or, by the seed, a part. ``cases`` are drawn where none are given.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        faults: Faults | None = None,
+        settings: Settings | None = None,
+        cases: list[Case] | None = None,
+    ) -> None:
         self.seed = seed
-        self._random = Random(f"story {seed}")
-        settings = settings or Settings(cached_runs_max=self._random.choice((0, 2, 1_000)))
-        self.world = World(seed, self._random.choice((1, 2)), faults, settings)
+        self.asked = 0
+        self.succeeded = 0
+        self._waiting: list[tuple[list[Case], Callable[[], None]]] = []
+        random = self._random = Random(f"story {seed}")
+        if faults is None:
+            faults = ROUGH if random.random() < 0.5 else swarm(random)
+        settings = settings or Settings(cached_runs_max=random.choice((0, 2, 1_000)))
+        self.world = World(seed, random.choice((1, 2, 3)), faults, settings, watched=True)
         registry = Registry(
-            [orders.order_processing, programs.program],
-            [*ORDER_ACTIVITIES, *programs.ACTIVITIES],
+            [orders.order_processing, programs.program, programs.victim, transfers.account],
+            [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited],
             PAYLOADS,
         )
         self.code = Code(registry, WorkflowRunners(registry, settings), ("default", "far"))
-        for number in range(self._random.choice((1, 2, 3))):
-            self.world.host(f"host-{number}", self.code)
+        hosts = [f"host-{number}" for number in range(random.choice((1, 2, 3)))]
+        workers = [f"worker-{number}" for number in range(random.choice((0, 0, 1, 2)))]
+        for name in (*hosts, *workers):
+            self.world.host(name, self.code)
         for partition in range(self.world.broker.partitions):
-            self.world.assign(partition, self._random.choice(list(self.world.hosts)))
-        author = Author(self._random)
-        self.cases = [self._order(number) for number in range(self._random.randint(1, 2))]
-        programs_count = self._random.randint(1, 3)
-        self.cases += [self._program(author, number) for number in range(programs_count)]
-        self._signals(author)
-        self.scripts: dict[str, _Script] = {}
+            self.world.assign(partition, random.choice(hosts))
+        self.ledger: Ledger | None = None
+        self.cases = self._draw() if cases is None else cases
+        self.chaos = Chaos(self.world)
 
     def run(self) -> None:
+        scripts = {}
         for number, case in enumerate(self.cases):
-            script = _Script(self, self.world.client(f"client-{number}"), case)
-            self.scripts[case.workflow_id] = script
-        for script in self.scripts.values():
+            client = self.world.client(f"client-{number}")
+            scripts[case.workflow_id] = _Script(self, client, case)
+        for script in scripts.values():
             script.begin()
-        Chaos(self.world).run(lambda: all(case.closed is not None for case in self.cases))
+        clients = [script.client for script in scripts.values()]
+        self.chaos.run(
+            lambda: (
+                all(case.closed is not None for case in self.cases)
+                and not any(client.waiting for client in clients)
+            )
+        )
 
     def close(self) -> None:
         self.world.close()
 
+    def once_started(self, cases: list[Case], then: Callable[[], None]) -> None:
+        """Call back when all of these are started."""
+        self._waiting.append((cases, then))
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Call back those whose cases are started by now."""
+        waiting, self._waiting = self._waiting, []
+        for cases, then in waiting:
+            if all(case.started for case in cases):
+                then()
+            else:
+                self._waiting.append((cases, then))
+
     # --- what is in it ------------------------------------------------------------------------
 
-    def _order(self, number: int) -> Case:
-        amount = self._random.choice((10.0, 5_000.0))
-        failures = self._random.choice((0, 0, 1, 2))
-        order = orders.Order(f"order-{number}", amount, failures)
-        case = Case(order.id, "order_processing", [order], [("completed", COMPLETED)], [])
-        if amount > orders.REVIEW_ABOVE:
-            approved = self._random.choice((True, False, None))
-            if approved is not None:
-                case.events = [("fraudReviewApproved", approved)]
-            if approved is not True:
-                case.outcomes = [("completed", REFUSED)]
-        return case
-
-    def _program(self, author: Author, number: int) -> Case:
-        steps = author.write()
-        events = [(f"event-{each}", each) for each in events_of(steps)]
-        outcomes = [("completed", expected(steps))]
-        case = Case(f"program-{number}", "program", [steps], outcomes, events)
-        if self._random.random() < 0.2:
-            stops = (CancelRun("a test"), TerminateRun("a test"))
-            case.stop = self._random.choice(stops)
-            name = "cancelled" if isinstance(case.stop, CancelRun) else "terminated"
-            case.outcomes.append((name, None))
-        return case
-
-    def _signals(self, author: Author) -> None:
-        """Let programs send each other some of the events that they wait for."""
-        cases = [case for case in self.cases if case.workflow == "program" and case.stop is None]
-        for target, sender in pairwise(cases):
-            if self._random.random() < 0.7:
-                number = author.number()
-                target.arguments[0].append(Step("event", number))
-                sender.arguments[0].insert(0, Step("signal", number, target.workflow_id))
-                sender.before = target
-        for case in cases:
-            case.outcomes = [("completed", expected(case.arguments[0]))]
+    def _draw(self) -> list[Case]:
+        random, faults = self._random, self.world.faults
+        cases: list[Case] = []
+        if random.random() < 0.4:
+            self.ledger = transfers.draw(random)
+            cases += account_cases(self.ledger)
+        if random.random() < 0.4:
+            hurried = faults.outage > 0 or faults.clock_jump > 0
+            orders_count = random.randint(1, 2)
+            cases += [order_case(random, each, hurried=hurried) for each in range(orders_count)]
+        if random.random() < 0.6 or not cases:
+            author = Author(random)
+            programs_count, victims_count = random.randint(1, 3), random.randint(0, 2)
+            cases += [program_case(author.write(), each, random) for each in range(programs_count)]
+            cases += [victim_case(random, each) for each in range(victims_count)]
+            send_messages(random, author, cases)
+        return cases
 
 
 class _Script:
-    """What the client of one case does."""
+    """What the client of one case does: start it, raise its events, end it, await its result."""
 
     def __init__(self, story: Story, client: SimulatedClient, case: Case) -> None:
         self._story = story
         self._scheduler = story.world.scheduler
         self._random = Random(f"{story.seed} {case.workflow_id}")
-        self._client = client
+        self.client = client
         self._case = case
 
     def begin(self) -> None:
-        if self._case.before is None:
-            delay_ms = self._random.randint(0, 5_000)
-            self._scheduler.after(delay_ms, "a start", self._start)
+        self._scheduler.after(self._random.randint(0, 5_000), "a start", self._start)
 
     def _start(self) -> None:
+        """Start it, as soon as those are there that it sends messages to."""
+        self._story.once_started(self._case.after, self._start_now)
+
+    def _start_now(self) -> None:
         case = self._case
-        body = StartRun(case.workflow, PAYLOADS.encode(case.arguments), reuse="reject")
-        self._client.request(ClientCommand(case.workflow_id, body), self._started)
+        arguments = PAYLOADS.encode(case.arguments)
+        body = StartRun(
+            case.workflow, arguments, reuse="reject", execution_timeout_ms=case.timeout_ms
+        )
+        self._ask(ClientCommand(case.workflow_id, body), self._started)
 
     def _started(self, reply: ReplyBody) -> None:
         assert isinstance(reply, Accepted), f"{self._case.workflow_id} was not started: {reply}"
-        self._await_result()
-        for other in self._story.cases:
-            if other.before is self._case:
-                self._story.scripts[other.workflow_id]._start()
+        self._case.started = True
+        self._story.look_again()
+        self._ask(ClientCommand(self._case.workflow_id, AwaitResult()), self._closed)
+        if self._case.stop is not None:
+            self._later(ClientCommand(self._case.workflow_id, self._case.stop))
+        accounts = [other for other in self._story.cases if other.workflow == _ACCOUNT]
+        others = accounts if self._case.workflow == _ACCOUNT else []
+        self._story.once_started(others, self._raise_events)
+
+    def _raise_events(self) -> None:
+        """Raise them at various times; accounts are told to pay when all of them are open."""
         for name, value in self._case.events:
             raised = RaiseEvent(name, PAYLOADS.encode(value))
             self._later(ClientCommand(self._case.workflow_id, raised))
-        if self._case.stop is not None:
-            self._later(ClientCommand(self._case.workflow_id, self._case.stop))
 
     def _later(self, command: ClientCommand) -> None:
         delay_ms = self._random.randint(0, 60_000)
-        self._scheduler.after(delay_ms, "a command", lambda: self._send(command))
+        answered = self._answered
+        self._scheduler.after(delay_ms, "a command", lambda: self._ask(command, answered))
 
-    def _send(self, command: ClientCommand) -> None:
-        self._client.request(command, lambda reply: self._answered(command, reply))
+    def _ask(self, command: ClientCommand, answered: Callable[[ReplyBody], None]) -> None:
+        def counted(reply: ReplyBody) -> None:
+            self._story.succeeded += not isinstance(reply, Refused)
+            answered(reply)
 
-    def _answered(self, command: ClientCommand, reply: ReplyBody) -> None:
-        if isinstance(reply, Refused) and reply.error == "WorkflowNotFound":
-            raise AssertionError(f"{command} was refused: {reply}")
+        self._story.asked += 1
+        self.client.request(command, counted)
 
-    def _await_result(self) -> None:
-        self._client.request(ClientCommand(self._case.workflow_id, AwaitResult()), self._closed)
+    def _answered(self, reply: ReplyBody) -> None:
+        """Only what comes when the run is over is refused; accounts end when all has come."""
+        if isinstance(reply, Refused):
+            late = reply.error == "CommandRejected" and self._case.workflow != _ACCOUNT
+            assert late, f"{self._case}: {reply}"
+            self._story.asked -= 1
 
     def _closed(self, reply: ReplyBody) -> None:
         assert isinstance(reply, Closed), f"{self._case.workflow_id}: {reply}"
         self._case.closed = reply
-
-
-def seeds(default: int) -> list[int]:
-    """Return the seeds to run: SEED names one, SEEDS how many."""
-    if "SEED" in os.environ:
-        return [int(os.environ["SEED"])]
-    return list(range(int(os.environ.get("SEEDS", default))))

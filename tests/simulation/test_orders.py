@@ -25,7 +25,8 @@ from processor import (
 from processor.testing import Environment
 from tests.orders import SCENARIOS, Scenario, play
 
-from .story import COMPLETED, ORDER_ACTIVITIES, REFUSED
+from .cases import COMPLETED, REFUSED
+from .story import ORDER_ACTIVITIES
 
 REVIEWED = Order("A-1", 5_000.0)
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,47 +1,93 @@
-"""Stories of orders and random programs, with faults, and every invariant after each.
+"""A share of the proof, in every run of the tests. ``make prove`` plays many more seeds.
 
-SEEDS=5000 python -m pytest tests/simulation/test_seeds.py      # more of them
-SEED=17 python -m pytest tests/simulation/test_seeds.py         # one of them
+SEEDS=5000 python -m pytest tests/simulation/test_seeds.py      # more of them here
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from itertools import islice
+from typing import Any
+
 import pytest
 
-from .invariants import Reading, check
-from .story import Story, seeds
+from processor.simulation.faults import ROUGH
+
+from . import invariants
+from .play import Failure, play
+from .prove import Proof, main, prove
+
+SEEDS = int(os.environ.get("SEEDS", 2_000))
+PROCESSES = 2
 
 
-def play(seed: int) -> tuple[str, list[Reading]]:
-    story = Story(seed)
-    try:
-        story.run()
-        readings = check(story)
-    except BaseException:
-        print("\n".join(story.world.scheduler.recent))
-        print(f"\nrepeat: SEED={seed} python -m pytest tests/simulation/test_seeds.py")
-        raise
-    finally:
-        story.close()
-    return story.world.trace_hash, readings
+@pytest.mark.timeout(1_800)
+def test_the_promises_hold_for_every_seed() -> None:
+    proof = prove(iter(range(SEEDS)), PROCESSES)
+    print(proof)
+    assert not proof.failures, "\n".join(map(str, [*proof.failures, proof]))
+    assert proof.coverage.seeds == SEEDS
+    if SEEDS >= 1_000:
+        check_that_it_bites(proof)
 
 
-@pytest.mark.parametrize("seed", seeds(300))
-def test_a_story_with_faults_ends_as_it_should(seed: int) -> None:
-    play(seed)
+def check_that_it_bites(proof: Proof) -> None:
+    """Else the seeds prove nothing: each fault was there, and what it leads to."""
+    kinds = [each.name for each in fields(ROUGH) if not each.name.endswith("_max")]
+    assert not [kind for kind in kinds if proof.coverage.injected[kind] < 10], "hardly any of these"
+    counts, seeds = proof.coverage.counts, proof.coverage.seeds
+    assert counts["takeovers"] > seeds
+    assert counts["ghosts ignored"] > seeds / 10
+    assert counts["redeliveries dropped"] > seeds
+    assert counts["records removed by compaction"] > seeds / 10
+    assert counts["operations that succeeded"] > 0.9 * counts["operations"]
 
 
-@pytest.mark.parametrize("seed", seeds(8))
-def test_the_same_seed_gives_the_same_trace(seed: int) -> None:
-    assert play(seed)[0] == play(seed)[0]
+def test_the_same_seed_gives_the_same_trace_in_every_process() -> None:
+    command = [sys.executable, "-m", "tests.simulation.prove", "--seed", "7"]
+    outputs = {
+        subprocess.run(
+            command,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+    played = play(7)
+    assert not isinstance(played, Failure)
+    assert played[1] in outputs.pop()
 
 
 def test_other_seeds_give_other_traces() -> None:
-    assert len({play(seed)[0] for seed in range(5)}) == 5
+    hashes = set()
+    for seed in range(5):
+        played = play(seed)
+        assert not isinstance(played, Failure)
+        hashes.add(played[1])
+    assert len(hashes) == 5
 
 
-def test_the_faults_bite() -> None:
-    """Ghosts and takeovers happen; else the other tests prove nothing."""
-    readings = [reading for seed in range(60) for reading in play(seed)[1]]
-    assert sum(reading.ghosts for reading in readings) > 10
-    assert sum(reading.claims for reading in readings) > 2 * len(readings)
+def test_a_failure_says_its_seed_its_trace_and_how_to_see_it_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(invariants, "SUCCEEDED_MIN", 2.0)
+    assert main(["--seed", "3"]) == 1
+    said = capsys.readouterr().out
+    assert "AssertionError: operations succeed" in said
+    assert "host-0 shard-0" in said
+    assert "python -m tests.simulation.prove --seed 3" in said
+    failure: Any = play(3)
+    assert len(failure.trace) <= 200
+
+
+def test_a_budget_ends_the_proof() -> None:
+    proof = prove(islice(iter(range(10**9)), None), 1, budget_s=0.5)
+    assert 0 < proof.coverage.seeds <= 10_000
+    assert proof.next == proof.coverage.seeds

@@ -1,0 +1,166 @@
+"""The workflows of a story: what each is started with, what clients do to it, how it may end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+import msgspec
+
+from examples import orders
+from processor.core.effects import Closed
+from processor.core.inputs import CancelRun, TerminateRun
+
+from . import transfers
+from .programs import Author, Step, events_of, fits
+from .transfers import Ledger
+
+__all__ = (
+    "COMPLETED",
+    "REFUSED",
+    "Case",
+    "account_cases",
+    "order_case",
+    "program_case",
+    "victim_case",
+)
+
+COMPLETED: Final = "Order processing completed successfully!"
+REFUSED: Final = "Order processing failed: Fraud review rejected or timed out"
+
+Right = Callable[[Any], bool]
+
+
+@dataclass
+class Case:
+    """``ends`` has, for each status in which it may end, what its result may be.
+
+    ``after`` are cases that have to be started first, because this one sends them messages.
+    ``bounded`` names an activity with few attempts: processes that die may use all of them up.
+    """
+
+    workflow_id: str
+    workflow: str
+    arguments: list[Any]
+    ends: dict[str, Right]
+    events: list[tuple[str, Any]] = field(default_factory=list)
+    stop: CancelRun | TerminateRun | None = None
+    timeout_ms: int | None = None
+    after: list[Case] = field(default_factory=list)
+    bounded: str = ""
+    started: bool = False
+    closed: Closed | None = None
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it ended as it may."""
+        assert self.closed is not None, f"{self.workflow_id} has not ended"
+        failure = self.closed.failure
+        if self.bounded and failure is not None:
+            return failure.timeout_kind == "lost" and failure.activity == self.bounded
+        right = self.ends.get(self.closed.status)
+        return right is not None and right(self.result)
+
+    @property
+    def result(self) -> Any:
+        result = None if self.closed is None else self.closed.result
+        return None if result is None else msgspec.json.decode(result)
+
+    def __str__(self) -> str:
+        closed = self.closed
+        how = "not ended" if closed is None else f"{closed.status}: {self.result} {closed.failure}"
+        return f"{self.workflow}({self.workflow_id}) {self.arguments} may end {[*self.ends]}: {how}"
+
+
+def nothing(result: Any) -> bool:
+    return result is None
+
+
+def order_case(random: Random, number: int, *, hurried: bool) -> Case:
+    """Return an order. ``hurried``: an hour is not much, so that its review may come too late."""
+    amount = random.choice((10.0, 5_000.0))
+    order = orders.Order(f"order-{number}", amount, random.choice((0, 0, 1, 2)))
+    events: list[tuple[str, Any]] = []
+    may = {COMPLETED}
+    if amount > orders.REVIEW_ABOVE:
+        approved = random.choice((True, False, None))
+        if approved is not None:
+            events = [("fraudReviewApproved", approved)]
+        if approved is not True:
+            may = {REFUSED}
+        elif hurried:
+            may = {COMPLETED, REFUSED}
+    case = Case(order.id, "order_processing", [order], {"completed": may.__contains__}, events)
+    case.bounded = orders.process_payment.name
+    return case
+
+
+def program_case(steps: list[Step], number: int, random: Random | None = None) -> Case:
+    """Return a program, which somebody may stop where there is a ``random``."""
+    case = Case(f"program-{number}", "program", [steps], {})
+    case.ends["completed"] = lambda result: fits(case.arguments[0], result)
+    if random is not None and random.random() < 0.15:
+        case.stop = random.choice((CancelRun("a test"), TerminateRun("a test")))
+        case.ends["cancelled" if isinstance(case.stop, CancelRun) else "terminated"] = nothing
+    return case
+
+
+def raise_events(case: Case, sent: set[int]) -> None:
+    """Let the client raise what the program waits for and no other program sends."""
+    waited = events_of(case.arguments[0])
+    case.events = [(f"event-{number}", number) for number in waited if number not in sent]
+
+
+def victim_case(random: Random, number: int) -> Case:
+    """Return a workflow that ends only by being ended: in time, by a client, or by another one."""
+    case = Case(f"victim-{number}", "victim", [random.random() < 0.5], {})
+    match random.choice(("in time", "by a client", "by another")):
+        case "in time":
+            case.timeout_ms = random.randint(1, 100_000)
+            case.ends["timed_out"] = nothing
+        case "by a client":
+            case.stop = random.choice((CancelRun("a test"), TerminateRun("a test")))
+            case.ends["cancelled" if isinstance(case.stop, CancelRun) else "terminated"] = nothing
+        case _:
+            case.ends["cancelled"] = nothing
+    return case
+
+
+def send_messages(random: Random, author: Author, cases: list[Case]) -> None:
+    """Let programs send each other events, and cancel the victims that nobody else ends."""
+    programs = [case for case in cases if case.workflow == "program" and case.stop is None]
+    victims = [case for case in cases if case.workflow == "victim"]
+    sent: set[int] = set()
+    for number, sender in enumerate(programs):
+        for target in programs[:number]:
+            if random.random() < 0.7:
+                event = author.number()
+                sent.add(event)
+                target.arguments[0].append(Step("event", event))
+                place = random.randint(0, len(sender.arguments[0]))
+                sender.arguments[0].insert(place, Step("signal", event, target.workflow_id))
+                sender.after.append(target)
+    for victim in victims:
+        if victim.timeout_ms is None and victim.stop is None:
+            if programs:
+                sender = random.choice(programs)
+                sender.arguments[0].insert(0, Step("cancel", 0, victim.workflow_id))
+                sender.after.append(victim)
+            else:
+                victim.stop = CancelRun("a test")
+    for case in cases:
+        if case.workflow == "program":
+            raise_events(case, sent)
+
+
+def account_cases(ledger: Ledger) -> list[Case]:
+    """Return the accounts; nobody pays before all are open."""
+    cases = []
+    for name, balance in ledger.before.items():
+        arguments = [balance, ledger.pays(name), ledger.credits(name)]
+        ends: dict[str, Right] = {"completed": ledger.after[name].__eq__}
+        events = [("entry", entry) for payer, entry in ledger.payments if payer == name]
+        cases.append(Case(name, transfers.account.name, arguments, ends, events))
+    return cases

@@ -1,0 +1,87 @@
+"""The logs of a world as a reader of its own sees them: by the claim rule, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from processor.codec.records import decode
+from processor.core.derive import effects_of
+from processor.core.effects import Effect, SetTimer
+from processor.core.evolve import evolve
+from processor.core.state import RunState
+from processor.core.turn import Claim, Positions, Turn
+from processor.simulation.world import World
+
+__all__ = ("Reading", "Valid", "positions", "read")
+
+
+class Valid(NamedTuple):
+    """A turn that counts, with what it makes leave the shard."""
+
+    offset: int
+    turn: Turn
+    effects: list[Effect]
+
+
+@dataclass
+class Reading:
+    """One log. ``timers`` has, for each timer that was set, the first turn that did."""
+
+    partition: int
+    turns: list[Valid] = field(default_factory=list)
+    claims: int = 0
+    ghosts: int = 0
+    timers: dict[SetTimer, int] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> dict[str, list[Valid]]:
+        found: dict[str, list[Valid]] = {}
+        for valid in self.turns:
+            if valid.turn.events:  # a mark belongs to no run
+                found.setdefault(valid.turn.run_id, []).append(valid)
+        return found
+
+
+def read(world: World, partition: int) -> Reading:
+    reading, epoch = Reading(partition), -1
+    log = world.broker.logs[partition]
+    states: dict[str, RunState] = {}
+    for offset, _, value in log.read(log.first, log.end):
+        if value is None:
+            continue
+        record = decode(value)
+        if isinstance(record, Claim):
+            epoch = offset
+            reading.claims += 1
+        elif isinstance(record, Turn) and record.epoch == epoch:
+            effects = _effects(states, record)
+            reading.turns.append(Valid(offset, record, effects))
+            for effect in effects:
+                if isinstance(effect, SetTimer):
+                    reading.timers.setdefault(effect, offset)
+        else:
+            reading.ghosts += 1
+    return reading
+
+
+def positions(world: World, partition: int) -> Positions:
+    """Return where the inputs stand, as the last turn says that counts."""
+    found, epoch = Positions(), -1
+    log = world.broker.logs[partition]
+    for offset, _, value in log.read(log.first, log.end):
+        record = None if value is None else decode(value)
+        if isinstance(record, Claim):
+            epoch = offset
+        elif isinstance(record, Turn) and record.epoch == epoch:
+            found = record.positions
+    return found
+
+
+def _effects(states: dict[str, RunState], turn: Turn) -> list[Effect]:
+    state = states.setdefault(turn.run_id, RunState(turn.workflow_id, turn.run_id))
+    effects: list[Effect] = []
+    for event in turn.events:
+        effects += effects_of(state, event, turn.time_ms)
+        evolve(state, event, turn.time_ms)
+    return effects

@@ -1,0 +1,151 @@
+"""The simulator itself: what it does to a world is what Kafka and machines do."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import pytest
+
+from processor.core.effects import Publish
+from processor.kafka.topic_specs import load_specs
+from processor.shard.takeover import AWAY_MAX_MS
+from processor.simulation.broker import Broker
+from processor.simulation.faults import CALM, ROUGH, Faults, swarm
+from processor.simulation.outbox import SimulatedOutbox
+from processor.simulation.partitions import (
+    COMPACTION_LAG_MS,
+    DELETE_RETENTION_MS,
+    LogPartition,
+    Outputs,
+)
+from processor.simulation.perils import Crashed
+from processor.simulation.ports import SimulatedLog
+from processor.simulation.scheduler import Channel, Scheduler
+from processor.simulation.virtual_loop import VirtualLoop
+
+from .story import Story
+
+
+def test_the_cleaner_has_the_settings_of_the_topic() -> None:
+    [events] = [spec for spec in load_specs() if spec.name == "events"]
+    assert int(events.configs["min.compaction.lag.ms"]) == COMPACTION_LAG_MS
+    assert int(events.configs["delete.retention.ms"]) == DELETE_RETENTION_MS
+    assert AWAY_MAX_MS < DELETE_RETENTION_MS, "or a store might miss a deletion"
+
+
+class Clock:
+    ms = 0
+
+    def now_ms(self) -> int:
+        return self.ms
+
+
+def keys(log: LogPartition) -> list[tuple[int, bytes, bytes | None]]:
+    return [tuple(record) for record in log.read(0, log.end)]  # type: ignore[misc]
+
+
+def test_a_cleaner_keeps_the_last_record_of_each_key() -> None:
+    clock = Clock()
+    log = LogPartition(clock.now_ms)
+    for key, value in ((b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"b", None)):
+        log.append(key, value)
+    assert log.cleanable() == 0, "all of it is too young"
+    clock.ms += COMPACTION_LAG_MS
+    log.append(b"a", b"3")
+    assert log.cleanable() == 4
+    assert log.compact(log.cleanable()) == 2
+    assert keys(log) == [(2, b"a", b"2"), (3, b"b", None), (4, b"a", b"3")]
+    clock.ms += DELETE_RETENTION_MS
+    log.compact(4)
+    assert (3, b"b", None) in keys(log), "the tombstone is still there for those who were away"
+    clock.ms += 1
+    log.compact(4)
+    assert keys(log) == [(2, b"a", b"2"), (4, b"a", b"3")]
+    assert log.append(b"c", b"1") == 5, "offsets are never used again"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_connection_keeps_its_order_however_late(seed: int) -> None:
+    scheduler, arrived = Scheduler(seed), []
+    channel = Channel(scheduler, "a way", Faults(late=0.3))
+    for number in range(50):
+        channel.send(lambda number=number: arrived.append(number))  # type: ignore[misc]
+        if number % 3 == 0:
+            scheduler.step()
+    if seed % 2:
+        channel.cut()
+    while scheduler.step():
+        pass
+    assert arrived == list(range(len(arrived)))
+    assert len(arrived) == 50 or seed % 2
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_outputs_are_there_once_though_a_publisher_does_not_learn_how_a_commit_ended(
+    seed: int,
+) -> None:
+    scheduler, broker = Scheduler(seed), Broker(1)
+    faults = Faults(commit_unknown=0.5)
+    log = SimulatedLog(broker, 0, scheduler, CALM, lambda: None)
+    outbox = SimulatedOutbox(broker, log, 0, scheduler, faults, lambda: None)
+    outbox.published()
+    records = [Publish("topic", None, b"%d" % number) for number in range(20)]
+    for offset, record in enumerate(records):
+        outbox.publish(offset, [record])
+        scheduler.step()
+    while not outbox.idle:
+        assert scheduler.step()
+    assert broker.outputs[0].of(Publish) == records
+    assert scheduler.injected["commit_unknown"]
+
+
+def test_a_fenced_publisher_commits_nothing() -> None:
+    outputs = Outputs()
+    before, after = outputs.fence(), outputs.fence()
+    record = Publish("topic", None, b"1")
+    assert not outputs.commit(before, [(0, [record])])
+    assert outputs.commit(after, [(0, [record])])
+    assert outputs.of(Publish) == [record]
+
+
+def test_a_process_ends_at_the_moment_of_a_port_call_that_a_test_names() -> None:
+    ends = []
+    for moment in (1, 2, 50):
+        story = Story(5, CALM)
+        story.world.perils.crash_at = moment
+        story.run()
+        ends += [line for line in story.world.scheduler.recent if "ends in" in line]
+        story.close()
+    assert len(ends) == 3
+    assert ends[0].endswith("ends in get") and ends[1].endswith("ends in get, after its effect")
+
+
+def test_no_handler_of_a_process_sees_its_end() -> None:
+    assert not issubclass(Crashed, Exception)
+
+
+def test_a_swarm_is_a_part_of_the_faults() -> None:
+    kinds = [swarm(Random(seed)) for seed in range(50)]
+    assert len(set(kinds)) == 50
+    assert all(each.crash in (0.0, ROUGH.crash) for each in kinds)
+    assert all(each.blows_max == ROUGH.blows_max for each in kinds)
+
+
+def test_time_passes_for_a_loop_that_sleeps_for_almost_nothing() -> None:
+    scheduler = Scheduler(0)
+    loop = VirtualLoop(scheduler, "a loop")
+
+    async def main() -> None:
+        end = loop.time() + 0.005
+        while (left := end - loop.time()) > 0:
+            await asyncio.sleep(min(left, 1e-9))
+
+    with loop.entered():
+        task = loop.create_task(main())
+    for _ in range(200):
+        if task.done():
+            break
+        scheduler.step()
+    assert task.done()
+    loop.close()
