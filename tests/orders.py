@@ -11,6 +11,7 @@ import examples.orders
 from examples.orders import Order, order_processing
 from processor import Client, Handle, HistoryEvent, ProcessorError
 from processor.activity import Activity
+from tests.replay.recording import history
 
 ACTIVITIES = [each for each in vars(examples.orders).values() if isinstance(each, Activity)]
 Pause = Callable[[float], Awaitable[None]]
@@ -74,9 +75,14 @@ async def outcome(handle: Handle[Any]) -> str:
         return f"{type(error).__name__}: {error.__cause__ or error}"
 
 
-def comparable(history: list[HistoryEvent]) -> list[tuple[str, dict[str, Any]]]:
-    assert [event.number for event in history] == list(range(len(history)))
-    return [(event.type, _same(event.fields)) for event in history]
+def golden(scenario: Scenario) -> list[tuple[str, dict[str, Any]]]:
+    """Return the scenario's history as it was recorded: ``tests/replay`` has the one copy."""
+    return comparable(history(f"order-{scenario.name}"))
+
+
+def comparable(events: list[HistoryEvent]) -> list[tuple[str, dict[str, Any]]]:
+    assert [event.number for event in events] == list(range(len(events)))
+    return [(event.type, _same(event.fields)) for event in events]
 
 
 def _same(value: Any) -> Any:

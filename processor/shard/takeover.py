@@ -261,11 +261,12 @@ def _state_before(tables: Tables, turn: Turn) -> RunState:
         if first >= turn.first:
             break
         _folded(state, decode_as(Turn, value))
-    assert state.events == turn.first, f"{turn.run_id}: turn {turn.first} at {state.events}"
     return state
 
 
 def _folded(state: RunState, turn: Turn) -> list[Effect]:
+    """Apply a turn to the state just before it; return its effects."""
+    assert state.events == turn.first, f"{turn.run_id}: turn {turn.first} at {state.events}"
     effects: list[Effect] = []
     for event in turn.events:
         effects += effects_of(state, event, turn.time_ms)

@@ -12,7 +12,7 @@ from typing import Final
 from zlib import crc32
 
 from processor.core.effects import ActivityTask, DeadLetter, Publish, Reply, RunResult
-from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
+from processor.core.inputs import ActivityReport, ClientCommand, Origin, TimerDue
 from processor.core.turn import Source
 from processor.simulation.partitions import InputPartition, LogPartition, Outputs
 
@@ -60,7 +60,11 @@ class TaskQueue:
 
 
 class Broker:
-    """All topics of one namespace, and the clients that wait for replies."""
+    """All topics of one namespace, and the clients that wait for replies.
+
+    ``arrivals`` has, for each message that arrived, where the log of its sender ended just then;
+    ``burials`` the same for each command that has a dead letter, by shard and offset.
+    """
 
     def __init__(self, partitions: int, now_ms: Callable[[], int] = lambda: 0) -> None:
         self.partitions = partitions
@@ -70,6 +74,8 @@ class Broker:
             for _ in range(partitions)
         ]
         self.outputs = [Outputs() for _ in range(partitions)]
+        self.arrivals: dict[Origin, int] = {}
+        self.burials: dict[tuple[int, int], int] = {}
         self.dead_letters: list[DeadLetter] = []
         self.queues: dict[str, TaskQueue] = {}
         self.clients: dict[str, Callable[[Reply], None]] = {}
@@ -81,7 +87,15 @@ class Broker:
     def command(self, command: ClientCommand, partition: int | None = None) -> None:
         if partition is None:
             partition = self.partition_of(command.workflow_id)
+        if command.origin is not None:
+            self.arrivals.setdefault(command.origin, self.logs[command.origin.shard].end)
         self.inputs[partition]["commands"].append(command)
+
+    def bury(self, letter: DeadLetter) -> None:
+        if letter.topic == "commands" and letter.offset >= 0:
+            place = (letter.partition, letter.offset)
+            self.burials.setdefault(place, self.logs[letter.partition].end)
+        self.dead_letters.append(letter)
 
     def report(self, report: ActivityReport) -> None:
         partition = self.partition_of(report.workflow_id)

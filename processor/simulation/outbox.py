@@ -146,7 +146,7 @@ class SimulatedOutbox:
             case ActivityTask():
                 self._broker.task(effect)
             case DeadLetter():
-                self._broker.dead_letters.append(effect)
+                self._broker.bury(effect)
         if token is not None and not self._closed:
             self._scheduler.soon(f"{self._name} delivered", lambda: self._deliver(token))
 

@@ -82,7 +82,7 @@ class World:
     def host(self, name: str, code: Code) -> Host:
         """Make a host and start it. It gets no shard yet."""
         host = self.hosts[name] = Host(self._setting, name, code)
-        host.start()
+        self._start(host)
         return host
 
     def client(self, name: str, ask_again_ms: int | None = 10_000) -> SimulatedClient:
@@ -97,12 +97,10 @@ class World:
     def restart(self, name: str) -> None:
         """Start a crashed host again, and give it back what the group has for it."""
         host = self.hosts[name]
-        host.start()
+        self._start(host)
         for partition, owner in self.owners.items():
             if owner == name:
                 host.assign(partition)
-        for queue in host.worker.queues:
-            self._task_waits(queue)
 
     def run(self, done: Callable[[], bool], steps_max: int = _STEPS_MAX) -> None:
         """Let things happen until ``done``. Raises ``Stuck`` where that does not come."""
@@ -123,6 +121,11 @@ class World:
         for host in self.hosts.values():
             if host.alive:
                 host.crash()
+
+    def _start(self, host: Host) -> None:
+        host.start()
+        for queue in host.worker.queues:
+            self._task_waits(queue)
 
     def _may_own(self, name: str, partition: int) -> bool:
         return self.owners.get(partition) == name

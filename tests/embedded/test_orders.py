@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import signal
 import subprocess
@@ -21,9 +20,8 @@ from processor import (
     Status,
     Worker,
 )
-from tests.orders import ACTIVITIES, DONE, SCENARIOS, Scenario, play
+from tests.orders import ACTIVITIES, DONE, SCENARIOS, Scenario, golden, play
 
-GOLDEN = Path(__file__).parent.parent / "golden_orders.json"
 PROGRAM = """
 import asyncio, sys
 from examples.orders import Order, order_processing
@@ -72,8 +70,7 @@ def test_the_golden_order(tmp_path: Path, scenario: Scenario, cached: int | None
     async def main() -> None:
         async with worker(tmp_path, max_cached_runs=cached), Client(f"embedded:{tmp_path}") as c:
             history = await play(c, scenario, "order-1")
-            golden = json.loads(GOLDEN.read_text())[scenario.name]
-            assert [[type, fields] for type, fields in history] == golden
+            assert history == golden(scenario)
 
     asyncio.run(main())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import shutil
 import signal
@@ -23,9 +22,8 @@ from processor import Client, PayloadTooLarge, SchemaMismatch, WorkflowNotRegist
 from processor.kafka.topics import apply, plan
 from tests.kafka.probes import collects, passes_on, publishes, queued_double
 from tests.kafka.processes import WorkerProcess
-from tests.orders import DONE, SCENARIOS, Scenario, play
+from tests.orders import DONE, SCENARIOS, Scenario, golden, play
 
-GOLDEN = Path(__file__).parent.parent / "golden_orders.json"
 PARTITIONS = 4
 Talk = Callable[[Client], Awaitable[Any]]
 
@@ -70,11 +68,10 @@ async def first_answer(client: Client) -> None:
 def test_the_golden_order(kafka_servers: str, made: str) -> None:
     async def talk(client: Client) -> None:
         await first_answer(client)
-        golden = json.loads(GOLDEN.read_text())
 
         async def one(scenario: Scenario) -> None:
             history = await play(client, scenario, scenario.name)
-            assert [[type, fields] for type, fields in history] == golden[scenario.name]
+            assert history == golden(scenario)
 
         await asyncio.gather(*(one(scenario) for scenario in SCENARIOS))
 

@@ -21,6 +21,11 @@ _HOUR_MS: Final = 3_600_000
 _LOOK_AGAIN_MS: Final = 30_000
 """After a jump of its clock a real process finds out at its next look ahead."""
 
+_REST_MS: Final = 2 * _HOUR_MS
+"""Longer than until the next mark, also by a clock that has jumped back an hour."""
+
+_RESTS_MAX: Final = 3
+
 _BESIDES: Final = ("back_up", "clock_jump", "compaction", "retention", "unreadable")
 
 
@@ -227,10 +232,59 @@ class Chaos:
             self._restart(host)
             self._resume(host, host.lives)
         world.settle()
-        for partition in range(world.broker.partitions):
-            if self._scheduler.random.random() < 0.5 or not self._in_step(partition):
+        for partition in self._partitions:
+            if self._scheduler.random.random() < 0.5:
                 self._hand_over(partition)
-        world.run(lambda: all(map(self._in_step, range(world.broker.partitions))), 100_000)
+        for _ in range(_RESTS_MAX):
+            if all(map(self._in_step, self._partitions)):
+                break
+            for partition in self._partitions:
+                if not self._in_step(partition):
+                    self._hand_over(partition)
+            self._run_until(self._at_rest)
+            self._pass_time(world.faults.pause_ms_max)  # strays of the owners before arrive
+        self._run_until(self._in_step)
+        self.rest()
+
+    def rest(self) -> None:
+        """Let hours pass in which nothing happens: what was read and left no turn is marked.
+
+        A real process looks every 30 s whether a mark is due; here the owners are woken once.
+        """
+        for _ in range(_RESTS_MAX):
+            if all(map(self._marked, self._partitions)):
+                return
+            self._pass_time(_REST_MS)
+            for partition in self._partitions:
+                self._owner(partition).ownerships[partition].wake()
+            self._world.settle()
+            self._run_until(self._at_rest)
+
+    def _pass_time(self, ms: int) -> None:
+        over: list[bool] = []
+        self._scheduler.after(ms, "a rest is over", lambda: over.append(True))
+        self._world.run(lambda: bool(over), 100_000)
+
+    @property
+    def _partitions(self) -> range:
+        return range(self._world.broker.partitions)
+
+    def _owner(self, partition: int) -> Host:
+        return self._world.hosts[self._world.owners[partition]]
+
+    def _run_until(self, holds: Callable[[int], bool]) -> None:
+        self._world.run(lambda: all(map(holds, self._partitions)), 100_000)
+
+    def _at_rest(self, partition: int) -> bool:
+        ownership = self._owner(partition).ownerships.get(partition)
+        return ownership is not None and ownership.at_rest
+
+    def _marked(self, partition: int) -> bool:
+        """Whether the positions in the log are the ends of the inputs."""
+        session = self._owner(partition).ownerships[partition].session
+        assert session is not None, "the owner is in step"
+        ends = tuple(held.end for held in self._world.broker.inputs[partition].values())
+        return tuple(session.tables.checkpoint().positions) == ends
 
     def _hand_over(self, partition: int) -> None:
         for host in self._world.hosts.values():
@@ -241,11 +295,11 @@ class Chaos:
 
     def _in_step(self, partition: int) -> bool:
         """Whether the owner knows the whole log, and is at rest."""
-        owner = self._world.hosts[self._world.owners[partition]]
-        ownership = owner.ownerships.get(partition)
-        if ownership is None or ownership.session is None or not ownership.at_rest:
+        if not self._at_rest(partition):
             return False
-        return ownership.session.log.confirmed_end == self._world.broker.logs[partition].end
+        session = self._owner(partition).ownerships[partition].session
+        assert session is not None, "what is at rest has a session"
+        return session.log.confirmed_end == self._world.broker.logs[partition].end
 
 
 def _is_worker(host: Host) -> bool:

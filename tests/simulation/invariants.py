@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from operator import ge
 from typing import Any
 
@@ -12,14 +12,14 @@ from processor.core.effects import (
     Accepted,
     ActivityTask,
     Closed,
-    DeadLetter,
+    Message,
     Publish,
     Reply,
     RunResult,
     SetTimer,
 )
 from processor.core.events import CLOSING
-from processor.core.inputs import TimerDue
+from processor.core.inputs import Origin, TimerDue
 from processor.core.replay import replay
 from processor.core.runner import CodeError
 from processor.shard.takeover import Takeover
@@ -58,14 +58,16 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
         checked.that("every case ends as the model says", case.is_right, case)
     for reading in readings:
         _histories(checked, reading)
-        _positions(checked, reading)
+        _reports(checked, reading)
+        _positions(checked, story, reading)
+        _deliveries(checked, story, reading)
         _outputs(checked, story, reading)
         _tables(checked, story, reading)
         _eager_starts(checked, story, reading)
     _departures(checked, story, readings)
     _ends(checked, story, readings)
     _messages(checked, readings)
-    _dead_letters(checked, story)
+    _dead_letters(checked, story, readings)
     _sums(checked, story)
     enough = story.succeeded >= SUCCEEDED_MIN * story.asked
     checked.that("operations succeed", enough, story.succeeded, "of", story.asked)
@@ -128,8 +130,18 @@ def _one_outcome_each(checked: Checked, run_id: str, history: list[events.Event]
     checked.that("a client's event counts once", len(ids) == len(set(ids)), run_id, ids)
 
 
-def _positions(checked: Checked, reading: Reading) -> None:
-    """No input counts twice: positions only grow, and each turn of an input moves its own."""
+def _reports(checked: Checked, reading: Reading) -> None:
+    """What is recorded of an activity is of the attempt that runs."""
+    for run_id, event, attempt in reading.attempts:
+        runs = event.attempt == attempt
+        checked.that("a report counts for its attempt only", runs, run_id, event, attempt)
+
+
+def _positions(checked: Checked, story: Story, reading: Reading) -> None:
+    """No input counts twice: positions only grow, and each turn of an input moves its own.
+
+    In the end they say of everything that it was read, also of what left no turn.
+    """
     before = (0, 0, 0)
     fields = {"commands": 0, "activity-results": 1, "timers": 2}
     for offset, turn, _ in reading.turns:
@@ -140,9 +152,25 @@ def _positions(checked: Checked, reading: Reading) -> None:
             once = after[moved] > before[moved]
             checked.that("an input changes history once", once, offset, turn.source, before)
         before = after  # type: ignore[assignment]
+    ends = tuple(held.end for held in story.world.broker.inputs[reading.partition].values())
+    checked.that("what was read is written down", before == ends, reading.partition, before, ends)
     origins = Counter(turn.origin for _, turn, _ in reading.turns if turn.origin is not None)
     for origin, count in origins.items():
         checked.that("a message changes history once", count == 1, origin, count)
+
+
+def _deliveries(checked: Checked, story: Story, reading: Reading) -> None:
+    """A turn calls only that delivered which had arrived: what it is wrong about is lost."""
+    arrivals = story.world.broker.arrivals
+    under_way: deque[Origin] = deque()
+    for offset, turn, effects in reading.turns:
+        while under_way and under_way[0].offset < turn.delivered:
+            message = under_way.popleft()
+            arrived = message in arrivals and arrivals[message] <= offset
+            checked.that("what is called delivered has arrived", arrived, offset, message)
+        for index, effect in enumerate(effects):
+            if isinstance(effect, Message):
+                under_way.append(Origin(reading.partition, offset, index))
 
 
 def _outputs(checked: Checked, story: Story, reading: Reading) -> None:
@@ -305,15 +333,15 @@ def _messages(checked: Checked, readings: list[Reading]) -> None:
     checked.that("no message comes from nowhere", received == sent, received - sent)
 
 
-def _dead_letters(checked: Checked, story: Story) -> None:
-    """What cannot be read has its place among the dead letters."""
-    letters = {
-        (letter.partition, letter.offset)
-        for letter in story.world.broker.dead_letters
-        if isinstance(letter, DeadLetter)
-    }
+def _dead_letters(checked: Checked, story: Story, readings: list[Reading]) -> None:
+    """What cannot be used has its place among the dead letters before any turn is past it."""
+    burials = story.world.broker.burials
     for place in story.chaos.unreadable:
-        checked.that("the unreadable is kept", place in letters, place)
+        checked.that("the unreadable is kept", place in burials, place)
+    for (partition, command), buried in burials.items():
+        turns = readings[partition].turns
+        first = next((at for at, turn, _ in turns if turn.positions.commands > command), buried)
+        checked.that("no turn is past what is not buried yet", buried <= first, partition, command)
 
 
 def _sums(checked: Checked, story: Story) -> None:

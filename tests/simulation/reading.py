@@ -8,12 +8,29 @@ from typing import NamedTuple
 from processor.codec.records import decode
 from processor.core.derive import effects_of
 from processor.core.effects import Effect, SetTimer
+from processor.core.events import (
+    ActivityAttemptFailed,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityHeartbeatRecorded,
+    ActivityStarted,
+)
 from processor.core.evolve import evolve
 from processor.core.state import RunState
 from processor.core.turn import Claim, Positions, Turn
 from processor.simulation.world import World
 
 __all__ = ("Reading", "Valid", "positions", "read")
+
+
+Report = (
+    ActivityStarted
+    | ActivityHeartbeatRecorded
+    | ActivityAttemptFailed
+    | ActivityCompleted
+    | ActivityFailed
+)
+"""What is recorded of one attempt."""
 
 
 class Valid(NamedTuple):
@@ -26,13 +43,17 @@ class Valid(NamedTuple):
 
 @dataclass
 class Reading:
-    """One log. ``timers`` has, for each timer that was set, the first turn that did."""
+    """One log. ``timers`` has, for each timer that was set, the first turn that did.
+
+    ``attempts`` has each event about an attempt, with the attempt that ran just then (0: none did).
+    """
 
     partition: int
     turns: list[Valid] = field(default_factory=list)
     claims: int = 0
     ghosts: int = 0
     timers: dict[SetTimer, int] = field(default_factory=dict)
+    attempts: list[tuple[str, Report, int]] = field(default_factory=list)
 
     @property
     def runs(self) -> dict[str, list[Valid]]:
@@ -55,7 +76,7 @@ def read(world: World, partition: int) -> Reading:
             epoch = offset
             reading.claims += 1
         elif isinstance(record, Turn) and record.epoch == epoch:
-            effects = _effects(states, record)
+            effects = _effects(reading, states, record)
             reading.turns.append(Valid(offset, record, effects))
             for effect in effects:
                 if isinstance(effect, SetTimer):
@@ -78,10 +99,24 @@ def positions(world: World, partition: int) -> Positions:
     return found
 
 
-def _effects(states: dict[str, RunState], turn: Turn) -> list[Effect]:
+def _effects(reading: Reading, states: dict[str, RunState], turn: Turn) -> list[Effect]:
     state = states.setdefault(turn.run_id, RunState(turn.workflow_id, turn.run_id))
+    where = f"{turn.run_id} {turn.first} {state.events}"
+    assert turn.first == state.events, f"histories are contiguous: {where}"
     effects: list[Effect] = []
     for event in turn.events:
+        if isinstance(event, Report):
+            reading.attempts.append((turn.run_id, event, _running(state, event)))
         effects += effects_of(state, event, turn.time_ms)
         evolve(state, event, turn.time_ms)
     return effects
+
+
+def _running(state: RunState, event: Report) -> int:
+    """Return which attempt of the activity may be reported on."""
+    activity = state.activities.get(event.id)
+    if activity is None:
+        return 0
+    waits = activity.retry_at_ms is not None
+    over = isinstance(event, ActivityFailed) and event.failure.timeout_kind == "schedule_to_close"
+    return 0 if waits and not over else activity.attempt

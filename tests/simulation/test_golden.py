@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from pathlib import Path
 
 import pytest
 
 from examples.orders import order_processing
 from processor.testing import Environment
-from tests.orders import ACTIVITIES, SCENARIOS, Scenario, play
-
-GOLDEN = Path(__file__).parent.parent / "golden_orders.json"
+from tests.orders import ACTIVITIES, SCENARIOS, Scenario, golden, play
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
@@ -20,7 +16,6 @@ def test_the_golden_order(scenario: Scenario) -> None:
     async def main() -> None:
         async with Environment(workflows=[order_processing], activities=ACTIVITIES) as env:
             history = await play(env, scenario, "order-1", env.sleep)
-            golden = json.loads(GOLDEN.read_text())[scenario.name]
-            assert [[type, fields] for type, fields in history] == golden
+            assert history == golden(scenario)
 
     asyncio.run(main())

@@ -1,0 +1,244 @@
+"""Records new golden histories: python -m tests.replay.record
+
+Plays each script below that has no recording yet, and writes its histories. What is recorded is
+never written again: a history that a release has written has to be readable for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from processor import ProcessorError, Settings, workflow
+from processor.activity import Activity
+from processor.codec.records import encode
+from processor.core.events import ActivityAttemptFailed, ActivityFailed, Event, RunParked
+from processor.core.events import WorkflowFailed as Failed
+from processor.core.failure import Failure
+from processor.core.turn import Turn
+from processor.simulation.host import Code
+from processor.testing import Environment
+from processor.workflow._runner import WorkflowRunners
+from tests.orders import SCENARIOS, Scenario, play
+from tests.simulation.reading import read
+
+from . import programs_0_1 as code
+from .append_only import HERE, MANIFEST, recorded_files
+from .recording import RECORDED, describe, dump, registry_of
+
+RELEASE = "0.1.0"
+ROOT = HERE.parent.parent
+
+Script = Callable[[Environment], Awaitable[dict[str, str]]]
+"""Plays something; returns the workflow id of each history, by the name to record it under."""
+
+
+# --- what is played ---------------------------------------------------------------------------
+
+
+def order(scenario: Scenario) -> Script:
+    async def script(env: Environment) -> dict[str, str]:
+        await play(env, scenario, "order-1", env.sleep)
+        return {f"order-{scenario.name}": "order-1"}
+
+    return script
+
+
+def plainly(name: str, program: Any, *args: Any) -> Script:
+    """Run a program that needs nobody."""
+
+    async def script(env: Environment) -> dict[str, str]:
+        with suppress(ProcessorError):  # programs that fail are recorded too
+            await env.run(program, *args, id=name)
+        return {name: name}
+
+    return script
+
+
+async def events(env: Environment) -> dict[str, str]:
+    handle = await env.start(code.events, id="events")
+    await handle.raise_event("word", "kept")
+    await handle.raise_event("number", 1)
+    await env.sleep(1)
+    await handle.raise_event("number", "no number")
+    await handle.raise_event("number", 2)
+    await handle.raise_event("nobody waits for it", None)
+    assert await handle.result() == [1, 2, -1, "kept"]
+    return {"events": "events"}
+
+
+async def conditions(env: Environment) -> dict[str, str]:
+    handle = await env.start(code.conditions, id="conditions")
+    for number in range(3):
+        await env.sleep(10)
+        await handle.raise_event("number", number)
+    await handle.result()
+    return {"conditions": "conditions"}
+
+
+async def races(env: Environment) -> dict[str, str]:
+    handle = await env.start(code.races, id="races")
+    await env.sleep(5)
+    await handle.raise_event("go", "now")
+    await handle.result()
+    return {"races": "races"}
+
+
+async def cancelled(env: Environment) -> dict[str, str]:
+    for name, program in (("cancelled", code.cleans_up), ("cancel-caught", code.goes_on)):
+        handle: Any = await env.start(program, id=name)
+        await env.sleep(5)
+        await handle.cancel("a test")
+        await env.sleep(5)
+    return {"cancelled": "cancelled", "cancel-caught": "cancel-caught"}
+
+
+async def ended_from_outside(env: Environment) -> dict[str, str]:
+    terminated = await env.start(code.waits, id="terminated", memo={"for": "the test"})
+    await env.start(code.waits, id="timed-out", execution_timeout=30)
+    await env.sleep(5)
+    await terminated.terminate("a test")
+    await env.sleep(60)
+    return {"terminated": "terminated", "timed-out": "timed-out"}
+
+
+async def messages(env: Environment) -> dict[str, str]:
+    await env.start(code.receives, "sender", id="receiver")
+    await env.start(code.waits, id="victim")
+    await env.run(code.sends, "receiver", "victim", id="sender")
+    return {f"message-{each}": each for each in ("sender", "receiver", "victim")}
+
+
+async def parked(env: Environment) -> dict[str, str]:
+    """Broken code parks two runs; the frozen code takes one of them up."""
+
+    @workflow.define
+    async def parks() -> list[Any]:
+        number = await code.double(21)
+        return [number, await workflow.wait_for_event("go", int) // 0]
+
+    replaced = dict(vars(code), parks=parks)
+    restart(env, replaced)
+    handle = await env.start(code.parks, id="parked")
+    given_up = await env.start(code.parks, id="parked-terminated")
+    for each in (handle, given_up):
+        await env.sleep(1)
+        await each.raise_event("go", 1)
+    await env.sleep(1)
+    await handle.raise_event("go", 2)  # the code does not see it yet
+    await given_up.terminate("nobody corrects it")
+    await env.sleep(1)
+    restart(env, vars(code))
+    assert await handle.result() == [42, 1, 2, 2]
+    return {"parked": "parked", "parked-terminated": "parked-terminated"}
+
+
+async def crash(env: Environment) -> dict[str, str]:
+    handle = await env.start(code.survives_a_crash, id="crash")
+    await env.sleep(10)
+    restart(env, vars(code))
+    assert await handle.result() == [20.0, 30.0, 25.0]
+    return {"crash": "crash"}
+
+
+SCRIPTS: tuple[Script, ...] = (
+    *(order(scenario) for scenario in SCENARIOS),
+    plainly("chain", code.chain, 1),
+    events,
+    plainly("timers", code.timers),
+    conditions,
+    races,
+    plainly("gathered", code.gathered, [1, 2, 3]),
+    plainly("grouped", code.grouped),
+    plainly("coordination", code.coordination),
+    cancelled,
+    ended_from_outside,
+    plainly("retries", code.retries),
+    plainly("fails", code.fails),
+    plainly("queues", code.uses_queues),
+    plainly("side-effects", code.side_effects),
+    plainly("publishes", code.publishes),
+    messages,
+    plainly("status", code.has_a_status),
+    parked,
+    crash,
+)
+
+
+# --- how it is recorded -----------------------------------------------------------------------
+
+
+def main() -> int:
+    folder = RECORDED / RELEASE
+    folder.mkdir(parents=True, exist_ok=True)
+    for script in SCRIPTS:
+        for name, values in asyncio.run(played(script)).items():
+            path = folder / f"{name}.json"
+            if path.exists():
+                print(f"{path.relative_to(HERE)} is recorded already")
+                continue
+            path.write_text(dump(describe(values, code)), encoding="utf-8")
+            print(f"{path.relative_to(HERE)} is new")
+    listed = MANIFEST.read_text() if MANIFEST.exists() else ""
+    for file in recorded_files(HERE):
+        if f" {file}\n" not in listed:
+            listed += f"{sha256((HERE / file).read_bytes()).hexdigest()} {file}\n"
+    MANIFEST.write_text(listed)
+    return 0
+
+
+async def played(script: Script) -> dict[str, list[bytes]]:
+    """Play a script in virtual time; return the turns of each of its histories."""
+    activities = [each for each in vars(code).values() if isinstance(each, Activity)]
+    async with Environment(registry_of(vars(code)).workflows.values(), activities) as env:
+        names = await script(env)
+        turns = [valid.turn for valid in read(env._world, 0).turns]
+    return {
+        name: [encode(_portable(turn)) for turn in turns if turn.workflow_id == workflow_id]
+        for name, workflow_id in names.items()
+    }
+
+
+def restart(env: Environment, programs: dict[str, Any]) -> None:
+    """Let the process die, and start it with (other) code."""
+    host = env._world.hosts["host"]
+    host.crash()
+    registry = registry_of(programs)
+    host._code = Code(registry, WorkflowRunners(registry, Settings()), ("default", "far"))
+    env._world.restart("host")
+
+
+def _portable(turn: Turn) -> Turn:
+    """Leave the paths of this machine out of tracebacks."""
+    return replace(turn, events=tuple(_without_paths(event) for event in turn.events))
+
+
+def _without_paths(event: Event) -> Event:
+    match event:
+        case ActivityAttemptFailed() | ActivityFailed() | Failed():
+            return replace(event, failure=_failure(event.failure))
+        case RunParked():
+            where, traceback = _relative(event.where), _relative(event.traceback)
+            return replace(event, where=where, traceback=traceback)
+        case _:
+            return event
+
+
+def _failure(failure: Failure) -> Failure:
+    cause = None if failure.cause is None else _failure(failure.cause)
+    text = None if failure.traceback is None else _relative(failure.traceback)
+    return replace(failure, traceback=text, cause=cause)
+
+
+def _relative(text: str) -> str:
+    return text.replace(f"{ROOT}{Path('/')}", "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

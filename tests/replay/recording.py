@@ -1,0 +1,278 @@
+"""A recorded history: the bytes of its turns, and in words what they are and what they do.
+
+A file holds, for each turn, ``bytes`` (base64), the ``events`` in them, the ``commands`` that the
+frozen code asks for when it gets there, and what of the ``state`` is new. The words come from
+the views below, which a later release adapts to its own names; what they say may not change.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from processor import HistoryEvent
+from processor.activity import Activity
+from processor.codec.payloads import JsonPayloads
+from processor.codec.records import decode_as, encode
+from processor.codec.views import history_view, to_json
+from processor.core.commands import Command, FailWorkflow, RejectEvent
+from processor.core.events import Event, WorkflowStarted
+from processor.core.failure import Failure
+from processor.core.replay import replay
+from processor.core.runner import CodeError, Runner, Runners
+from processor.core.state import OpenActivity, RunState
+from processor.core.turn import Turn
+from processor.registry import Registry
+from processor.workflow import Workflow
+from processor.workflow._runner import WorkflowRunners
+
+from . import programs_0_1
+
+RECORDED = Path(__file__).parent / "recorded"
+PROGRAMS: dict[str, ModuleType] = {"0.1.0": programs_0_1}
+"""The frozen code of each release that has recorded histories."""
+
+_FOR_PEOPLE = {"line", "traceback", "where"}
+"""They hold paths, or depend on the release of Python."""
+
+
+def registry_of(programs: Mapping[str, Any]) -> Registry:
+    """Return the workflows and activities among the names of a module."""
+    workflows = [each for each in programs.values() if isinstance(each, Workflow)]
+    activities = [each for each in programs.values() if isinstance(each, Activity)]
+    return Registry(workflows, activities, JsonPayloads())
+
+
+def recorded() -> list[Path]:
+    return sorted(RECORDED.glob("*/*.json"))
+
+
+def load(path: Path) -> list[dict[str, Any]]:
+    turns: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return turns
+
+
+def dump(turns: list[dict[str, Any]]) -> str:
+    """Return turns as JSON, with a line for each event, command and other value."""
+    return "[\n" + ",\n".join(_lines(turn) for turn in turns) + "\n]\n"
+
+
+def _lines(turn: dict[str, Any]) -> str:
+    lines = []
+    for key, value in turn.items():
+        text = json.dumps(value, ensure_ascii=False)
+        if key in ("events", "commands") and value:
+            text = "[\n  " + ",\n  ".join(json.dumps(v, ensure_ascii=False) for v in value) + "\n ]"
+        lines.append(f' "{key}": {text}')
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def values_of(turns: list[dict[str, Any]]) -> list[bytes]:
+    return [b64decode(turn["bytes"]) for turn in turns]
+
+
+def history(name: str) -> list[HistoryEvent]:
+    """Return a history of the newest release that recorded it, as a client reads it."""
+    release = max(path.parent.name for path in recorded() if path.stem == name)
+    values = values_of(load(RECORDED / release / f"{name}.json"))
+    views = [view for value in values for view in history_view(decode_as(Turn, value))]
+    return [
+        HistoryEvent(
+            view.pop("number"),
+            datetime.fromtimestamp(view.pop("time_ms") / 1000, UTC),
+            view.pop("type"),
+            view,
+        )
+        for view in json.loads(to_json(views))
+    ]
+
+
+def describe(values: Sequence[bytes], programs: ModuleType) -> list[dict[str, Any]]:
+    """Return what a file has to hold: decode the turns and replay them, up to each of them."""
+    turns = [decode_as(Turn, value) for value in values]
+    described: list[dict[str, Any]] = []
+    before: dict[str, Any] = {}
+    activations = 0
+    for number, (value, turn) in enumerate(zip(values, turns, strict=True), 1):
+        listening = _Listening(WorkflowRunners(registry_of(vars(programs))))
+        instance = replay(listening, turns[:number])
+        if isinstance(instance.runner, CodeError):
+            raise instance.runner
+        instance.runner.close()
+        state = state_view(instance.state)
+        described.append(
+            {
+                "bytes": b64encode(value).decode(),
+                **_turn_view(turn),
+                "events": [view(event) for event in turn.events],
+                "commands": [
+                    command_view(command)
+                    for asked in listening.activations[activations:]
+                    for command in asked
+                ],
+                "state": {
+                    key: state.get(key)
+                    for key in {**before, **state}
+                    if state.get(key) != before.get(key)
+                },
+            }
+        )
+        before, activations = state, len(listening.activations)
+    return described
+
+
+def encoded_again(value: bytes) -> bytes | None:
+    """Return the turn as this release writes it; None where its schema is another one by now."""
+    again = encode(decode_as(Turn, value))
+    return again if again[:10] == value[:10] else None
+
+
+def differences(recorded: Any, now: Any, where: str = "") -> Iterator[str]:
+    """Yield where a description differs. A record may have gained fields, and lost none."""
+    if isinstance(recorded, dict) and isinstance(now, dict):
+        for key in recorded:
+            if key in now:
+                yield from differences(recorded[key], now[key], f"{where}.{key}")
+            else:
+                yield f"{where}.{key} is gone: it was {recorded[key]!r}"
+        if "is" not in recorded:
+            yield from (f"{where}.{key} is new" for key in now if key not in recorded)
+    elif isinstance(recorded, list) and isinstance(now, list) and len(recorded) == len(now):
+        for number, (before, after) in enumerate(zip(recorded, now, strict=True)):
+            yield from differences(before, after, f"{where}[{number}]")
+    elif recorded != now:
+        yield f"{where} was {recorded!r} and is {now!r}"
+
+
+class _Listening:
+    """Runners that note what the code asks for."""
+
+    def __init__(self, runners: Runners) -> None:
+        self.activations: list[list[Command]] = []
+        self._runners = runners
+
+    def start(self, workflow_id: str, run_id: str, started: WorkflowStarted) -> Runner:
+        return _Listener(self._runners.start(workflow_id, run_id, started), self.activations)
+
+
+class _Listener:
+    def __init__(self, runner: Runner, activations: list[list[Command]]) -> None:
+        self._runner = runner
+        self._activations = activations
+
+    def activate(
+        self, now_ms: int, facts: Sequence[Event], recorded: Sequence[Event] | None
+    ) -> list[Command]:
+        asked = self._runner.activate(now_ms, facts, recorded)
+        self._activations.append(asked)
+        return asked
+
+    def waiting(self) -> list[str]:
+        return self._runner.waiting()
+
+    def close(self) -> None:
+        self._runner.close()
+
+
+# --- in words ---------------------------------------------------------------------------------
+
+
+def view(value: Any) -> Any:
+    """Return a value as JSON: dataclasses as objects that say what they are."""
+    if is_dataclass(value) and not isinstance(value, type):
+        shown = {"is": type(value).__name__}
+        for field in fields(value):
+            if field.name not in _FOR_PEOPLE:
+                shown[field.name] = view(getattr(value, field.name))
+        return shown
+    if isinstance(value, bytes):
+        return _payload(value)
+    if isinstance(value, dict):
+        return {str(key): view(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [view(held) for held in value]
+    return value
+
+
+def _payload(value: bytes) -> Any:
+    """Return JSON as it is; other bytes as base64, marked."""
+    try:
+        return {"json": msgspec.json.decode(value)}
+    except msgspec.DecodeError:
+        return {"base64": b64encode(value).decode()}
+
+
+def command_view(command: Command) -> Any:
+    """Return a command, without wording: later releases may explain better."""
+    match command:
+        case RejectEvent():
+            command = replace(command, reason="")
+        case FailWorkflow():
+            command = replace(command, failure=_without_words(command.failure))
+    return view(command)
+
+
+def _without_words(failure: Failure) -> Failure:
+    cause = None if failure.cause is None else _without_words(failure.cause)
+    return replace(failure, message="", cause=cause)
+
+
+def _turn_view(turn: Turn) -> dict[str, Any]:
+    return {
+        "run": f"{turn.workflow_id} {turn.run_id}",
+        "epoch": turn.epoch,
+        "first": turn.first,
+        "time_ms": turn.time_ms,
+        "source": turn.source,
+        "positions": list(turn.positions),
+        "delivered": turn.delivered,
+        "origin": view(turn.origin),
+    }
+
+
+def state_view(state: RunState) -> dict[str, Any]:
+    shown = {
+        "workflow": state.workflow,
+        "status": state.status.value,
+        "started_ms": state.started_ms,
+        "updated_ms": state.updated_ms,
+        "closed_ms": state.closed_ms,
+        "deadline_ms": state.deadline_ms,
+        "events": state.events,
+        "request_id": state.request_id,
+        "request_ids": list(state.request_ids),
+        "activities": {str(id): _open_view(each) for id, each in state.activities.items()},
+        "timers": {str(id): due_ms for id, due_ms in state.timers.items()},
+        "custom_status": view(state.custom_status),
+        "cancel_reason": state.cancel_reason,
+        "result": view(state.result),
+        "failure": view(state.failure),
+        "parked": None if state.parked is None else state.parked.kind,
+        "memo": view(state.memo),
+    }
+    return {key: value for key, value in shown.items() if value not in (None, "", [], {})}
+
+
+def _open_view(activity: OpenActivity) -> dict[str, Any]:
+    shown = {
+        "name": activity.name,
+        "eager": activity.eager,
+        "scheduled_ms": activity.scheduled_ms,
+        "attempt": activity.attempt,
+        "worker": activity.worker,
+        "starts": activity.starts,
+        "retry_at_ms": activity.retry_at_ms,
+        "heartbeat_at_ms": activity.heartbeat_at_ms,
+        "heartbeat_details": view(activity.heartbeat_details),
+        "last_failure": None if activity.last_failure is None else activity.last_failure.type,
+        "armed": {str(kind): due_ms for kind, due_ms in activity.armed.items()},
+    }
+    return {key: value for key, value in shown.items() if value not in (None, "", 0, {})}

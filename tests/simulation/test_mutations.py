@@ -1,0 +1,87 @@
+"""The test of the tests: each protection switched off is caught, within a stated number of seeds.
+
+The seeds are those of the proof, in their order, with its stories, its faults and its invariants.
+``python -m tests.simulation.test_mutations`` prints after how many of them each was caught.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import pytest
+
+from .invariants import check
+from .mutations import MUTATIONS, Mutation
+from .story import Story
+
+BROKEN_PATCH = (AttributeError, ImportError, NameError, TypeError)
+"""What a patch raises that does not fit the code any more: never a catch, and never passed over."""
+
+
+class NotCaught(AssertionError):
+    """No seed within the bound failed in the way in which it has to."""
+
+
+def failure_of(seed: int) -> str | None:
+    """Play a seed; return its failure, with the class, or None where it holds."""
+    story = None
+    try:
+        story = Story(seed)
+        story.run()
+        check(story)
+    except BROKEN_PATCH:
+        raise
+    except Exception as error:  # whatever a world without a protection comes to
+        return f"{type(error).__name__}: {error}"
+    finally:
+        if story is not None:
+            story.close()
+    return None
+
+
+def hunt(mutation: Mutation) -> tuple[int, str]:
+    """Return how many seeds it took to catch a mutation, and the failure that did."""
+    others: Counter[str] = Counter()
+    with pytest.MonkeyPatch.context() as patch:
+        mutation.switch_off(patch)
+        for seed in range(mutation.seeds_max):
+            failure = failure_of(seed)
+            if failure is not None:
+                if any(re.match(pattern, failure) for pattern in mutation.caught_by):
+                    return seed + 1, failure
+                others[failure[:100]] += 1
+    raise NotCaught(
+        f"without the protection '{mutation.protection}' no seed below {mutation.seeds_max} fails "
+        f"with one of {mutation.caught_by}. Others: {dict(others)}"
+    )
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.switch_off.__name__)
+def test_a_protection_switched_off_is_caught(mutation: Mutation) -> None:
+    hunt(mutation)
+
+
+def test_nothing_is_caught_where_nothing_is_switched_off() -> None:
+    with pytest.raises(NotCaught, match=re.escape("Others: {}")):
+        hunt(Mutation("none", lambda patch: None, (".*",), 20))
+
+
+def test_another_failure_is_no_catch() -> None:
+    mutation = next(each for each in MUTATIONS if each.protection.startswith("effects"))
+    with pytest.raises(NotCaught, match="an eager attempt begins after its turn"):
+        hunt(Mutation("none", mutation.switch_off, ("AssertionError: something else",), 3))
+
+
+def test_a_patch_that_does_not_fit_is_no_catch() -> None:
+    def misspelled(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr("processor.shard.loop.Shard._then", lambda self: None)
+
+    with pytest.raises(TypeError):
+        hunt(Mutation("none", misspelled, (".*",), 3))
+
+
+if __name__ == "__main__":
+    for each in MUTATIONS:
+        seeds, said = hunt(each)
+        print(f"{seeds:5} {each.protection}\n      {said[:90]}")
