@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from processor.kafka.topics import connect
+from processor.kafka.topics import apply, connect, plan
 
 from .broker import NoBrokerError, any_broker
+from .processes import WorkerProcess
 
 HERE = Path(__file__).parent
+PARTITIONS = 4
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,3 +50,23 @@ def admin(kafka_servers: str) -> AdminClient:
 def namespace() -> str:
     """A namespace that no other test has."""
     return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def made(kafka_servers: str, namespace: str, admin: AdminClient) -> str:
+    """A namespace with its topics."""
+    apply(admin, plan(admin, namespace, PARTITIONS, 1))
+    return namespace
+
+
+@pytest.fixture
+def workers(
+    kafka_servers: str, made: str, tmp_path: Path
+) -> Iterator[tuple[WorkerProcess, WorkerProcess]]:
+    """Two worker processes of the namespace ``made``."""
+    first, second = (WorkerProcess(kafka_servers, made, tmp_path, slot) for slot in (0, 1))
+    first.start()
+    second.start()
+    yield first, second
+    first.end()
+    second.end()

@@ -8,62 +8,24 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from examples.consume_results import results
-from examples.orders import Order, order_processing
+from examples.orders import order_processing
 from examples.start_with_confluent import main as start_with_confluent
 from processor import Client, PayloadTooLarge, SchemaMismatch, WorkflowNotRegistered
-from processor.kafka.topics import apply, plan
 from tests.kafka.probes import collects, passes_on, publishes, queued_double
 from tests.kafka.processes import WorkerProcess
+from tests.kafka.talking import ask, consumed, dead_letters, first_answer, quick
 from tests.orders import DONE, SCENARIOS, Scenario, play
 
 GOLDEN = Path(__file__).parent.parent / "golden_orders.json"
-PARTITIONS = 4
-Talk = Callable[[Client], Awaitable[Any]]
-
-
-@pytest.fixture
-def made(kafka_servers: str, namespace: str, admin: AdminClient) -> str:
-    apply(admin, plan(admin, namespace, PARTITIONS, 1))
-    return namespace
-
-
-@pytest.fixture
-def workers(
-    kafka_servers: str, made: str, tmp_path: Path
-) -> Iterator[tuple[WorkerProcess, WorkerProcess]]:
-    both = tuple(WorkerProcess(kafka_servers, made, tmp_path, slot) for slot in (0, 1))
-    for each in both:
-        each.start()
-    yield both  # type: ignore[misc]
-    for each in both:
-        each.end()
-
-
-def ask(servers: str, namespace: str, talk: Talk, timeout_s: float = 120.0) -> Any:
-    async def main() -> Any:
-        async with asyncio.timeout(timeout_s), Client(servers, namespace=namespace) as client:
-            return await talk(client)
-
-    return asyncio.run(main())
-
-
-def quick(number: int, **how: Any) -> Order:
-    return Order(str(number), 10.0, **{"payment_retry_s": 0.05, "follow_up_s": 0.2, **how})
-
-
-async def first_answer(client: Client) -> None:
-    """Wait until every shard answers."""
-    async for _ in client.list():
-        pass
 
 
 @pytest.mark.usefixtures("workers")
@@ -235,30 +197,6 @@ def test_bad_commands_stop_nothing(kafka_servers: str, made: str) -> None:
         assert await client.run(order_processing, quick(1), id="fine") == DONE
 
     ask(kafka_servers, made, talk)
-
-
-def dead_letters(servers: str, namespace: str, count: int) -> list[bytes]:
-    return consumed(servers, f"{namespace}.dead-letters", count)
-
-
-def consumed(servers: str, topic: str, count: int, idle_s: float = 15.0) -> list[bytes]:
-    consumer = Consumer(
-        {
-            "bootstrap.servers": servers,
-            "group.id": f"{topic}.test",
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-        }
-    )
-    consumer.subscribe([topic])
-    found: list[bytes] = []
-    try:
-        while (message := consumer.poll(2.0 if len(found) >= count else idle_s)) is not None:
-            assert message.error() is None
-            found.append(message.value() or b"")
-    finally:
-        consumer.close()
-    return found
 
 
 @pytest.mark.usefixtures("workers")
