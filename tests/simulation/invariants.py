@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from operator import ge
-from typing import NamedTuple
 
-from processor.codec.records import decode
 from processor.core import events
 from processor.core.effects import Publish, RunResult
 from processor.core.events import CLOSING
 from processor.core.replay import replay
 from processor.core.runner import CodeError
-from processor.core.turn import Claim, Turn
 from processor.shard.takeover import Takeover
 from processor.simulation.faults import CALM
 from processor.simulation.ports import SimulatedLog
@@ -21,48 +16,14 @@ from processor.simulation.scheduler import Scheduler
 from processor.simulation.world import World
 from processor.store.keyvalue import FAMILIES, Memory
 from processor.store.tables import StateTables
+from tests.log_rules import Reading, check_histories, check_messages, check_positions, read_log
 
 from .story import Story
 
 
-class Valid(NamedTuple):
-    offset: int
-    turn: Turn
-
-
-@dataclass
-class Reading:
-    """One log, read by the claim rule."""
-
-    turns: list[Valid] = field(default_factory=list)
-    claims: int = 0
-    ghosts: int = 0
-
-    @property
-    def runs(self) -> dict[str, list[Valid]]:
-        found: dict[str, list[Valid]] = {}
-        for valid in self.turns:
-            if not valid.turn.events:
-                continue  # a mark belongs to no run
-            found.setdefault(valid.turn.run_id, []).append(valid)
-        return found
-
-
 def read(world: World, partition: int) -> Reading:
-    reading, epoch = Reading(), -1
     log = world.broker.logs[partition]
-    for offset, _, value in log.read(log.first, log.end):
-        if value is None:
-            continue
-        record = decode(value)
-        if isinstance(record, Claim):
-            epoch = offset
-            reading.claims += 1
-        elif isinstance(record, Turn) and record.epoch == epoch:
-            reading.turns.append(Valid(offset, record))
-        else:
-            reading.ghosts += 1
-    return reading
+    return read_log((offset, value) for offset, _, value in log.read(log.first, log.end))
 
 
 def check(story: Story) -> list[Reading]:
@@ -73,8 +34,8 @@ def check(story: Story) -> list[Reading]:
     for partition in range(story.world.broker.partitions):
         reading = read(story.world, partition)
         readings.append(reading)
-        _histories(reading)
-        _positions(reading)
+        check_histories(reading)
+        check_positions(reading)
         _outputs(story, partition, reading)
         _tables(story, partition, reading)
         _starts(story, partition, reading)
@@ -85,50 +46,8 @@ def check(story: Story) -> list[Reading]:
         if valid.turn.first == 0 and valid.turn.events
     )
     assert started == {case.workflow_id: 1 for case in story.cases}
-    _messages(readings)
+    check_messages(readings)
     return readings
-
-
-def _histories(reading: Reading) -> None:
-    """Histories are contiguous, begin with the start, and have one end, which is the last."""
-    for run_id, turns in reading.runs.items():
-        number = 0
-        for _, turn in turns:
-            assert turn.first == number, f"{run_id}: {turn.first} follows {number}"
-            number += len(turn.events)
-        history = [event for _, turn in turns for event in turn.events]
-        assert isinstance(history[0], events.WorkflowStarted)
-        ends = [event for event in history if isinstance(event, CLOSING)]
-        assert ends == [history[-1]], f"{run_id}: {ends}"
-        _one_outcome_each(run_id, history)
-
-
-def _one_outcome_each(run_id: str, history: list[events.Event]) -> None:
-    outcomes = Counter(
-        event.id
-        for event in history
-        if isinstance(
-            event, events.ActivityCompleted | events.ActivityFailed | events.ActivityCancelled
-        )
-    )
-    scheduled = {event.id for event in history if isinstance(event, events.ActivityScheduled)}
-    assert all(count == 1 for count in outcomes.values()), f"{run_id}: {outcomes}"
-    assert set(outcomes) <= scheduled
-    if isinstance(history[-1], events.WorkflowCompleted):
-        assert set(outcomes) == scheduled, f"{run_id}: {scheduled - set(outcomes)} has no outcome"
-
-
-def _positions(reading: Reading) -> None:
-    """No input counts twice: positions only grow, and each turn of an input moves its own."""
-    before = (0, 0, 0)
-    fields = {"commands": 0, "activity-results": 1, "timers": 2}
-    for offset, turn in reading.turns:
-        after = tuple(turn.positions)
-        assert all(map(ge, after, before)), f"{offset}: {before} {after}"
-        if turn.source in fields:
-            moved = fields[turn.source]
-            assert after[moved] > before[moved], f"{offset}: {turn.source} stands at {before}"
-        before = after  # type: ignore[assignment]
 
 
 def _outputs(story: Story, partition: int, reading: Reading) -> None:
@@ -192,21 +111,3 @@ def _starts(story: Story, partition: int, reading: Reading) -> None:
         if started.partition == partition:
             offset = placed[started.run_id, started.id, started.attempt]
             assert offset < started.confirmed_end, f"{started} began before {offset}"
-
-
-def _messages(readings: list[Reading]) -> None:
-    """Each message between workflows arrives once."""
-    turns = [valid.turn for reading in readings for valid in reading.turns]
-    sent = Counter(
-        (event.workflow_id, event.name)
-        for turn in turns
-        for event in turn.events
-        if isinstance(event, events.MessageSent)
-    )
-    received = Counter(
-        (turn.workflow_id, event.name)
-        for turn in turns
-        for event in turn.events
-        if isinstance(event, events.EventReceived) and turn.origin is not None
-    )
-    assert received == sent
