@@ -36,6 +36,7 @@ from confluent_kafka import (
 from processor.config import Settings
 from processor.errors import ProcessorError
 from processor.kafka.connection import KafkaSettings
+from processor.kafka.leaving import LEAVE_S, leave
 
 __all__ = ("MemberFenced", "Membership")
 
@@ -46,7 +47,6 @@ _REVOKE_S = 5.0
 _LOST_S = 0.5
 _CONFIRM_S = 5.0
 _COMMIT_EVERY_S = 5.0
-_LEAVE_S = 3.0
 _SHUT_OUT = (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL)
 """``fatal`` is not set on the message by which librdkafka reports its own fatal error."""
 
@@ -109,7 +109,7 @@ class Membership:
         """
         self._leave = leave
         self._closing = True
-        await asyncio.to_thread(self._thread.join, _REVOKE_S + 2 * _LEAVE_S)
+        await asyncio.to_thread(self._thread.join, _REVOKE_S + 2 * LEAVE_S)
 
     def may_own(self, partition: int) -> bool:
         """Return whether the group's coordinator, asked now, counts the shard as ours. Blocks.
@@ -143,24 +143,12 @@ class Membership:
                     self._note_error(message)
                 self._confirm()
             if self._leave:
-                self._leave_group()
+                leave(consumer)
         except KafkaException as error:
             self._fail(error)
         finally:
             self._answer(False)
             consumer.close()
-
-    def _leave_group(self) -> None:
-        """Leave at once: ``close`` alone lets a static member's shards wait for the time-out.
-
-        librdkafka sends no LeaveGroup for a static member that terminates, but does for one that
-        unsubscribes (``rd_kafka_cgrp_leave_maybe``).
-        """
-        self._consumer.unsubscribe()
-        deadline = monotonic() + _LEAVE_S
-        while self._owned and monotonic() < deadline:
-            self._consumer.poll(_POLL_S / 10)
-        self._consumer.poll(_POLL_S)
 
     def _on_assign(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         """Take partitions without reading them: the inputs are read by the shards' own reader."""

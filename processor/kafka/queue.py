@@ -26,6 +26,7 @@ from processor.core.inputs import ActivityReport
 from processor.errors import SchemaMismatch
 from processor.kafka.connection import partition_of
 from processor.kafka.faults import MISSING
+from processor.kafka.leaving import leave
 from processor.kafka.offsets import OffsetTracker
 from processor.kafka.replies import ReplyReader
 from processor.kafka.sending import Sending
@@ -71,10 +72,20 @@ class _Open:
 
 
 class QueueConsumer:
-    """``slots`` bounds how many tasks the runner has at once. Made and stopped on the loop."""
+    """``slots`` bounds how many tasks the runner has at once. Made and stopped on the loop.
+
+    ``member`` is a static member id: a process that is killed and started again under it goes on
+    with its tasks at once, and not only when the session of its former life is over.
+    """
 
     def __init__(
-        self, transport: KafkaTransport, queue: str, slots: int, run: TaskRunner, partitions: int
+        self,
+        transport: KafkaTransport,
+        queue: str,
+        slots: int,
+        run: TaskRunner,
+        partitions: int,
+        member: str | None = None,
     ) -> None:
         connection = transport.connection
         self._name = f"activities.{queue}"
@@ -104,6 +115,7 @@ class QueueConsumer:
                     "session.timeout.ms": session_ms,
                     "heartbeat.interval.ms": max(session_ms // 4, 100),
                     "queued.min.messages": _AHEAD_MAX,
+                    **({} if member is None else {"group.instance.id": member}),
                 },
                 group=self._topic,
             )
@@ -198,6 +210,7 @@ class QueueConsumer:
                 except KafkaException as error:
                     _log.warning("%s: %s", self._topic, error)
             self._settle_all()
+            leave(consumer)
         finally:
             consumer.close()
 
@@ -292,7 +305,8 @@ class QueueConsumer:
 class Queues:
     """All queues of a worker, and the replies that bring cancellation to their activities.
 
-    ``share_groups`` takes tasks by share groups instead of consumer groups (see ``share``).
+    ``share_groups`` takes tasks by share groups instead of consumer groups (see ``share``), which
+    know no static members. ``member`` must be this process's own; None joins as somebody new.
     """
 
     def __init__(
@@ -300,15 +314,15 @@ class Queues:
         transport: KafkaTransport,
         executor: Executor,
         queues: Sequence[str],
-        instance_id: str,
+        member: str | None,
         *,
         share_groups: bool = False,
     ) -> None:
         self._transport = transport
         self._executor = executor
-        self._consumer_class = ShareQueueConsumer if share_groups else QueueConsumer
+        self._share_groups = share_groups
         self._names = tuple(dict.fromkeys(queues))
-        self._instance_id = instance_id
+        self._member = member
         self._consumers: list[QueueTransport] = []
         self._replies: ReplyReader | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -323,11 +337,8 @@ class Queues:
         count = await asyncio.to_thread(sends.partitions, connection.topic("replies"))
         self._replies = await asyncio.to_thread(ReplyReader, connection, count, self._received)
         self._executor.reply_to = self._replies.to
-        slots = self._transport.settings.max_activities
         for name in self._names:
-            consumer = self._consumer_class(
-                self._transport, name, slots, self._executor.enqueue, shards
-            )
+            consumer = self._consumer(name, shards)
             consumer.start()
             self._consumers.append(consumer)
 
@@ -339,6 +350,13 @@ class Queues:
         if replies is not None:
             self._executor.reply_to = None
             await asyncio.to_thread(replies.close)
+
+    def _consumer(self, name: str, shards: int) -> QueueTransport:
+        transport, run = self._transport, self._executor.enqueue
+        slots = transport.settings.max_activities
+        if self._share_groups:
+            return ShareQueueConsumer(transport, name, slots, run, shards)
+        return QueueConsumer(transport, name, slots, run, shards, self._member)
 
     def _received(self, replies: Sequence[Reply]) -> None:
         if self._loop is not None and not self._loop.is_closed():

@@ -14,7 +14,8 @@ from confluent_kafka.admin import AdminClient
 from processor.kafka.topics import apply, connect, plan
 
 from .broker import NoBrokerError, any_broker
-from .processes import WorkerProcess
+from .own_broker import OwnBroker, own_broker
+from .processes import StartWorker, WorkerProcess
 
 HERE = Path(__file__).parent
 PARTITIONS = 4
@@ -40,6 +41,13 @@ def kafka_servers() -> Iterator[str]:
         yield servers
 
 
+@pytest.fixture(scope="session")
+def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
+    """A second broker, for the tests that break it or the network to it. It runs between tests."""
+    with own_broker(tmp_path_factory.mktemp("breakable")) as broker:
+        yield broker
+
+
 @pytest.fixture
 def admin(kafka_servers: str) -> AdminClient:
     """An admin client of the session's broker."""
@@ -50,6 +58,22 @@ def admin(kafka_servers: str) -> AdminClient:
 def namespace() -> str:
     """A namespace that no other test has."""
     return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def start_worker(namespace: str, tmp_path: Path) -> Iterator[StartWorker]:
+    """Start a worker of the test's namespace, in a slot, on brokers; all end with the test."""
+    started: list[WorkerProcess] = []
+
+    def start(servers: str, slot: int, *options: str) -> WorkerProcess:
+        worker = WorkerProcess(servers, namespace, tmp_path, slot)
+        started.append(worker)
+        worker.start(*options)
+        return worker
+
+    yield start
+    for worker in started:
+        worker.end()
 
 
 @pytest.fixture

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from examples.orders import Order
 from processor import Client
 
-__all__ = ("Talk", "ask", "consumed", "dead_letters", "first_answer", "quick")
+__all__ = ("Talk", "ask", "committed", "consumed", "dead_letters", "first_answer", "quick")
+
+_READ_S = 30.0
 
 Talk = Callable[[Client], Awaitable[Any]]
 
@@ -57,6 +60,41 @@ def consumed(servers: str, topic: str, count: int, idle_s: float = 15.0) -> list
         while (message := consumer.poll(2.0 if len(found) >= count else idle_s)) is not None:
             assert message.error() is None
             found.append(message.value() or b"")
+    finally:
+        consumer.close()
+    return found
+
+
+def committed(
+    servers: str, topic: str, expected: int = 0, isolation: str = "read_committed"
+) -> list[Message]:
+    """Read a topic from its beginning to its end, once it holds ``expected`` records.
+
+    What is still in an open transaction is waited for only as long as records are missing.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": f"{topic}.looks",
+            "isolation.level": isolation,
+            "enable.partition.eof": True,
+            "enable.auto.commit": False,
+        }
+    )
+    found: list[Message] = []
+    try:
+        partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        ended: set[int | None] = set()
+        deadline = monotonic() + _READ_S
+        while monotonic() < deadline and (len(found) < expected or len(ended) < len(partitions)):
+            for message in consumer.consume(10_000, 0.2):
+                error = message.error()
+                if error is None:
+                    found.append(message)
+                    ended.discard(message.partition())
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
     finally:
         consumer.close()
     return found

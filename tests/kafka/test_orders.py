@@ -6,9 +6,7 @@ import asyncio
 import json
 import random
 import shutil
-import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,8 @@ from examples.consume_results import results
 from examples.orders import order_processing
 from examples.start_with_confluent import main as start_with_confluent
 from processor import Client, PayloadTooLarge, SchemaMismatch, WorkflowNotRegistered
+from tests.kafka.evidence import record
+from tests.kafka.load import check_logs
 from tests.kafka.probes import collects, passes_on, publishes, queued_double
 from tests.kafka.processes import WorkerProcess
 from tests.kafka.talking import ask, consumed, dead_letters, first_answer, quick
@@ -51,6 +51,7 @@ def test_random_kills(
     seconds, width = 60.0, 200
     dice = random.Random(7)
     ended: list[str] = []
+    killed = 0
 
     async def talk(client: Client) -> None:
         await first_answer(client)
@@ -68,10 +69,12 @@ def test_random_kills(
                 number += 1
 
         async def kills() -> None:
+            nonlocal killed
             while time.monotonic() < until:
                 await asyncio.sleep(dice.uniform(2, 5))
                 victim = dice.choice(workers)
                 victim.kill()
+                killed += 1
                 await asyncio.sleep(dice.choice((0.0, 1.0)))
                 victim.start()
 
@@ -81,66 +84,11 @@ def test_random_kills(
     assert len(ended) >= width
     seen = [result["workflow_id"] for result in results(kafka_servers, made, 10.0)]
     assert sorted(seen) == sorted(ended), "each result is seen exactly once"
-
-
-def test_takeover_times(
-    kafka_servers: str, made: str, workers: tuple[WorkerProcess, WorkerProcess]
-) -> None:
-    async def outage(client: Client, act: Callable[[], None]) -> float:
-        """Return how long it takes until an order of every shard ends again."""
-        begun = time.monotonic()
-        act()
-        ids = [f"probe-{begun}-{number}" for number in range(16)]
-        await asyncio.gather(
-            *(client.run(order_processing, quick(1, follow_up_s=0.0), id=id) for id in ids)
-        )
-        return time.monotonic() - begun
-
-    async def talk(client: Client) -> tuple[float, float]:
-        await first_answer(client)
-        await outage(client, lambda: None)
-
-        def restart() -> None:
-            workers[0].kill()
-            workers[0].start()
-
-        restarted_s = await outage(client, restart)
-        await first_answer(client)
-        moved_s = await outage(client, workers[1].kill)
-        return restarted_s, moved_s
-
-    restarted_s, moved_s = ask(kafka_servers, made, talk)
-    print(f"takeover: {restarted_s:.2f} s restarted, {moved_s:.2f} s by another process")
-    assert restarted_s <= 4.0
-    assert moved_s <= 8.0
-
-
-def test_a_paused_owner_comes_back(
-    kafka_servers: str, made: str, workers: tuple[WorkerProcess, WorkerProcess]
-) -> None:
-    """SIGSTOP for longer than the session: nothing that it held counts when it goes on."""
-
-    async def talk(client: Client) -> None:
-        await first_answer(client)
-        slow = {"follow_up_s": 1.0}
-        handles = [
-            await client.start(order_processing, quick(n, **slow), id=f"o-{n}") for n in range(40)
-        ]
-        workers[0].signal(signal.SIGSTOP)
-        await asyncio.sleep(9.0)
-        workers[0].signal(signal.SIGCONT)
-        more = [
-            await client.start(order_processing, quick(n), id=f"later-{n}", timeout=30)
-            for n in range(40)
-        ]
-        for handle in handles + more:
-            assert await handle.result(60) == DONE
-            events = [event.type for event in await handle.history()]
-            assert events.count("WorkflowCompleted") == 1
-
-    ask(kafka_servers, made, talk)
-    expected = sorted([f"o-{n}" for n in range(40)] + [f"later-{n}" for n in range(40)])
-    assert sorted(r["workflow_id"] for r in results(kafka_servers, made)) == expected
+    readings = check_logs(kafka_servers, made)
+    assert sum(len(reading.runs) for reading in readings) == len(ended)
+    record(
+        "kill -9 at random", f"{width} golden orders in flight", killed, f"{len(ended)} ended once"
+    )
 
 
 def test_state_directories_are_a_cache(
