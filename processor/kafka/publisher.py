@@ -27,6 +27,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from processor.codec.records import encode
 from processor.core.effects import RunResult
 from processor.errors import LogTruncated
+from processor.kafka.bounded import within
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.faults import FENCED, MISSING
 from processor.shard.ports import OutputRecord
@@ -76,6 +77,11 @@ class Publishing:
     def wake(self) -> None:
         if not self._work.is_set():
             self._work.set()
+
+    def connect_anew(self) -> None:
+        """Let every shard use another producer. From this thread, between two transactions."""
+        for shard in self._shards:
+            shard.connect_anew()
 
     def committed(self, partition: int) -> int | None:
         """Return a shard's committed position in ``events``; None if there is none. Blocks."""
@@ -258,13 +264,33 @@ class ShardPublisher:
         for _, records in batch:
             for record in records:
                 self._produce(producer, record)
-        place = TopicPartition(self._connection.events, self.partition, position)
-        producer.send_offsets_to_transaction([place], self._publishing.group, _CALL_S)
+        self._send_position(producer, position)
         producer.commit_transaction(_CALL_S)
         self._position = position
         self._committed_at = monotonic()
         for _ in batch:
             self._pending.popleft()
+
+    def _send_position(self, producer: Producer, position: int) -> None:
+        """Add the position to the transaction.
+
+        The call may never return once the connection to the group's coordinator broke, whatever
+        time-out it is given (librdkafka#5456, #5511; seen with 2.16 after a cut network). Then the
+        other shards' producers have lost theirs as well.
+        """
+        place = TopicPartition(self._connection.events, self.partition, position)
+        group = self._publishing.group
+        try:
+            within(_CALL_S, lambda: producer.send_offsets_to_transaction([place], group, _CALL_S))
+        except TimeoutError:
+            self._publishing.connect_anew()
+            raise KafkaException(
+                KafkaError(KafkaError._TIMED_OUT, "the group's coordinator does not answer")
+            ) from None
+
+    def connect_anew(self) -> None:
+        """Use another producer from the next transaction on; none is open now."""
+        self._producer = None
 
     def _produce(self, producer: Producer, record: OutputRecord) -> None:
         while True:
