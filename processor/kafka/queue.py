@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -26,11 +26,11 @@ from processor.core.inputs import ActivityReport
 from processor.errors import SchemaMismatch
 from processor.kafka.connection import partition_of
 from processor.kafka.faults import MISSING
-from processor.kafka.leaving import leave
 from processor.kafka.offsets import OffsetTracker
 from processor.kafka.replies import ReplyReader
 from processor.kafka.sending import Sending
 from processor.kafka.share import ShareQueueConsumer
+from processor.kafka.static_member import abandon, is_shut_out, leave
 from processor.kafka.transport import KafkaTransport
 
 __all__ = ("QueueConsumer", "QueueTransport", "Queues", "TaskRunner")
@@ -45,6 +45,7 @@ _AHEAD_MAX = 1_000
 _COMMIT_EVERY_S = 1.0
 _SETTLE_S = 2.0
 _JOIN_S = 15.0
+_REJOIN_S = 1.0
 
 TaskRunner = Callable[[ActivityTask, Report], None]
 """Runs a task on the loop and reports on it; "completed" and "failed" are the last report."""
@@ -106,20 +107,8 @@ class QueueConsumer:
         self._commit_due = 0.0
         self._paused = False
         self._stopping = False
-        session_ms = int(transport.settings.session_timeout_s * 1000)
-        self._consumer = Consumer(
-            connection.consumer(
-                {
-                    "auto.offset.reset": "earliest",
-                    "partition.assignment.strategy": "cooperative-sticky",
-                    "session.timeout.ms": session_ms,
-                    "heartbeat.interval.ms": max(session_ms // 4, 100),
-                    "queued.min.messages": _AHEAD_MAX,
-                    **({} if member is None else {"group.instance.id": member}),
-                },
-                group=self._topic,
-            )
-        )
+        self._config = self._consumer_config(transport, member)
+        self._consumer = Consumer(self._config)
         self._thread = Thread(target=self._run, name=f"kafka queue {queue}", daemon=True)
 
     @property
@@ -142,6 +131,20 @@ class QueueConsumer:
         if task is not None:
             self._finished.append((task.tracker, task.offset))
             self._pump()
+
+    def _consumer_config(self, transport: KafkaTransport, member: str | None) -> dict[str, Any]:
+        session_ms = int(transport.settings.session_timeout_s * 1000)
+        return transport.connection.consumer(
+            {
+                "auto.offset.reset": "earliest",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": session_ms,
+                "heartbeat.interval.ms": max(session_ms // 4, 100),
+                "queued.min.messages": _AHEAD_MAX,
+                **({} if member is None else {"group.instance.id": member}),
+            },
+            group=self._topic,
+        )
 
     # --- on the loop --------------------------------------------------------------------------
 
@@ -196,23 +199,39 @@ class QueueConsumer:
     # --- the queue's thread -----------------------------------------------------------------------
 
     def _run(self) -> None:
-        consumer = self._consumer
         try:
-            consumer.subscribe(
-                [self._topic],
-                on_assign=self._on_assign,
-                on_revoke=self._on_revoke,
-                on_lost=self._on_lost,
-            )
+            self._subscribe()
             while not self._stopping:
                 try:
                     self._poll()
                 except KafkaException as error:
                     _log.warning("%s: %s", self._topic, error)
+                    if is_shut_out(error.args[0]):
+                        self._begin_again()
             self._settle_all()
-            leave(consumer)
+            leave(self._consumer)
         finally:
-            consumer.close()
+            self._consumer.close()
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            [self._topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def _begin_again(self) -> None:
+        """Join with another consumer, after a while.
+
+        What shut this one out was its own former self (see ``Membership``), or another process of
+        the same name; then the shards' membership ends this worker.
+        """
+        self._forget(list(self._trackers))
+        former, self._consumer = self._consumer, Consumer(self._config)
+        abandon(former)
+        sleep(_REJOIN_S)
+        self._subscribe()
 
     def _poll(self) -> None:
         first = self._consumer.poll(_POLL_S)
@@ -231,6 +250,8 @@ class QueueConsumer:
     def _arrived(self, message: Message) -> bool:
         error = message.error()
         if error is not None:
+            if is_shut_out(error):
+                raise KafkaException(error)
             hint = "; run `processor topics apply`" if error.code() in MISSING else ""
             _log.warning("%s: %s%s", self._topic, error.str(), hint)
             return False
@@ -288,18 +309,23 @@ class QueueConsumer:
         self._paused = False
 
     def _on_revoke(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
-        self._settle()
-        self._commit([place.partition for place in places], asynchronous=False)
+        if consumer is self._consumer:
+            self._settle()
+            self._commit([place.partition for place in places], asynchronous=False)
         self._on_lost(consumer, places)
 
     def _on_lost(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
-        """Forget partitions: their unfinished tasks run on here and again where they went."""
-        for place in places:
-            self._committed.pop(place.partition, None)
-            tracker = self._trackers.pop(place.partition, None)
+        if consumer is self._consumer:
+            self._forget([place.partition for place in places])
+        consumer.incremental_unassign(list(places))
+
+    def _forget(self, partitions: Sequence[int]) -> None:
+        """Their unfinished tasks run on here, and again where they went."""
+        for partition in partitions:
+            self._committed.pop(partition, None)
+            tracker = self._trackers.pop(partition, None)
             if tracker is not None:
                 tracker.revoked = True
-        consumer.incremental_unassign(list(places))
 
 
 class Queues:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import logging
 import os
 import re
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("--crash", default="")
     parser.add_argument("--clock-ms", type=int, default=0)
     options = parser.parse_args()
+    faulthandler.register(signal.SIGUSR1)  # kill -USR1 shows in its log where each thread stands
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     if options.crash:
         from tests.kafka.crash_points import arm
