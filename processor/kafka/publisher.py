@@ -37,6 +37,9 @@ __all__ = ("Publishing", "ShardPublisher")
 _log = logging.getLogger("processor.kafka")
 
 _CALL_S = 10.0
+_POSITION_S = 2.0
+"""Asking again is faster than waiting: after a broker's absence the first call may see no end."""
+
 _IDLE_S = 60.0
 _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 5.0
@@ -87,7 +90,7 @@ class Publishing:
         """Return a shard's committed position in ``events``; None if there is none. Blocks."""
         place = TopicPartition(self.connection.events, partition)
         with self._positions_lock:
-            found = self._positions.committed([place], _CALL_S)[0]
+            found = self._positions.committed([place], _POSITION_S)[0]
         if found.error is not None:
             raise KafkaException(found.error)
         return None if found.offset < 0 else found.offset

@@ -35,7 +35,7 @@ __all__ = ("Load", "Proof", "check_logs", "make_published_topic", "prove", "publ
 
 _ERRANDS = 3
 _PATIENCE_S = 30.0
-_TRIES = 3
+_TRIES = 6
 _SUCCESS_MIN = 0.9
 _HISTORIES = 20
 

@@ -213,21 +213,21 @@ def test_a_call_that_never_returns_stops_nothing(
     kafka: Adapters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As librdkafka's does when the connection to the group's coordinator breaks in between."""
-    first = Owner(kafka)
-    never = threading.Event()
+    armed, never = threading.Event(), threading.Event()
     stuck: list[object] = []
 
     class Stuck(Producer):
         def send_offsets_to_transaction(self, *arguments: Any) -> None:
-            if not stuck:
+            if armed.is_set() and not stuck:
                 stuck.append(arguments)
                 never.wait()
             super().send_offsets_to_transaction(*arguments)
 
-    monkeypatch.setattr(publisher, "_CALL_S", 1.0)
-    assert first.publisher.begin() == 0
-    first.publisher.connect_anew()
+    monkeypatch.setattr(publisher, "_CALL_S", 3.0)
     monkeypatch.setattr(publisher, "Producer", Stuck)
+    first = Owner(kafka)
+    assert first.publisher.begin() == 0
+    armed.set()
     first.publisher.publish(5, [result(5)])
     until(lambda: bool(stuck), "the call")
     first.publisher.publish(6, [result(6)])
