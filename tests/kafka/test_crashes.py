@@ -63,7 +63,7 @@ def test_killed_at_every_named_point(
             await load.rounds_more(load.width)
         proof = await prove(kafka_servers, load)
         assert proof.claims >= len(deaths)
-        record("kill -9 at a named point", ", ".join(POINTS), len(deaths), proof)
+        record("kill -9 at a named point", "; ".join(POINTS), len(deaths), proof)
 
     try:
         ask(kafka_servers, made, talk, 60 + 10 * len(deaths))
