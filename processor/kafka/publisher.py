@@ -40,6 +40,9 @@ _CALL_S = 10.0
 _POSITION_S = 2.0
 """Asking again is faster than waiting: after a broker's absence the first call may see no end."""
 
+_OFFSETS_S = 5.0
+"""A thousand times what it takes; the shards of the process publish nothing meanwhile."""
+
 _IDLE_S = 60.0
 _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 5.0
@@ -284,7 +287,10 @@ class ShardPublisher:
         place = TopicPartition(self._connection.events, self.partition, position)
         group = self._publishing.group
         try:
-            within(_CALL_S, lambda: producer.send_offsets_to_transaction([place], group, _CALL_S))
+            within(
+                _OFFSETS_S,
+                lambda: producer.send_offsets_to_transaction([place], group, _OFFSETS_S),
+            )
         except TimeoutError:
             self._publishing.connect_anew()
             raise KafkaException(

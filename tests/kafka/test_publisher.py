@@ -223,7 +223,7 @@ def test_a_call_that_never_returns_stops_nothing(
                 never.wait()
             super().send_offsets_to_transaction(*arguments)
 
-    monkeypatch.setattr(publisher, "_CALL_S", 3.0)
+    monkeypatch.setattr(publisher, "_OFFSETS_S", 3.0)
     monkeypatch.setattr(publisher, "Producer", Stuck)
     first = Owner(kafka)
     assert first.publisher.begin() == 0
