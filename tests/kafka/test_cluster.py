@@ -22,6 +22,8 @@ from tests.kafka.processes import StartWorker, at_work
 from tests.kafka.talking import ask
 
 REPLICAS = 3
+WIDTH = 2
+"""Three brokers and two workers have little of a machine left."""
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_brokers_are_restarted_and_one_is_killed(
 
     async def talk(client: Client) -> None:
         await at_work(*workers)
-        load = Load(client, namespace)
+        load = Load(client, namespace, width=WIDTH)
         async with load.running():
             for broker in cluster.brokers:
                 await load.rounds_more(load.width)

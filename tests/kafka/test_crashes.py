@@ -31,7 +31,9 @@ REACHED_S = 30.0
 RESTARTED_MAX_S = 4.0
 """Below the session time-out, which is what a worker that is new to the group would wait for."""
 
-MOVED_MAX_S = 8.0
+MOVED_MAX_S = 10.0
+"""The session time-out, a takeover, and queued steps on top; the target, when quiet, is 8 s."""
+
 Workers = tuple[WorkerProcess, WorkerProcess]
 
 
