@@ -79,7 +79,7 @@ class Load:
             finally:
                 self._stopping = True
 
-    async def rounds_more(self, count: int, timeout_s: float = 60.0) -> None:
+    async def rounds_more(self, count: int, timeout_s: float = 150.0) -> None:
         """Wait until so many more rounds have ended: the system is at work."""
         wanted = self.rounds + count
         async with asyncio.timeout(timeout_s):

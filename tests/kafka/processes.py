@@ -82,7 +82,7 @@ class StartWorker(Protocol):
     def __call__(self, servers: str, slot: int, *options: str) -> WorkerProcess: ...
 
 
-async def at_work(*workers: WorkerProcess, takeovers: int = 1, timeout_s: float = 60.0) -> None:
+async def at_work(*workers: WorkerProcess, takeovers: int = 1, timeout_s: float = 120.0) -> None:
     """Wait until each of these workers has taken over that many shards in its lives."""
     async with asyncio.timeout(timeout_s):
         while not all(worker.takeovers >= takeovers for worker in workers):

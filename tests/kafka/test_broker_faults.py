@@ -20,7 +20,7 @@ DOWN_S = 1.0
 PAUSED_S = 3.0
 
 
-@pytest.mark.timeout(120 + 60 * KILLS)
+@pytest.mark.timeout(240 + 60 * KILLS)
 def test_the_broker_dies_and_comes_back(
     breakable: OwnBroker, namespace: str, start_worker: StartWorker
 ) -> None:
@@ -52,4 +52,4 @@ def test_the_broker_dies_and_comes_back(
         done += f"{PAUSED_S:g} s (time: from its answer until all lanes moved)"
         record("the broker dies", done, KILLS, proof, back_s)
 
-    ask(breakable.servers, namespace, talk, 110 + 60 * KILLS)
+    ask(breakable.servers, namespace, talk, 200 + 60 * KILLS)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from confluent_kafka.admin import AdminClient
 
 from processor import Client
@@ -26,7 +27,7 @@ DEPTHS = [int(depth) for depth in os.environ.get("CRASH_DEPTHS", "7").split(",")
 AT_START = ("claim queued", "claimed, not folded", "folded, no input read")
 """Reached a few times while a worker starts, once a shard."""
 
-REACHED_S = 30.0
+REACHED_S = 60.0
 
 RESTARTED_MAX_S = 4.0
 """Below the session time-out, which is what a worker that is new to the group would wait for."""
@@ -41,6 +42,7 @@ def depth_of(point: str, depth: int) -> int:
     return 1 + depth % 4 if point in AT_START else depth
 
 
+@pytest.mark.timeout(240 + 20 * len(DEPTHS) * len(POINTS))
 def test_killed_at_every_named_point(
     kafka_servers: str, made: str, admin: AdminClient, tmp_path: Path
 ) -> None:
@@ -68,7 +70,7 @@ def test_killed_at_every_named_point(
         record("kill -9 at a named point", "; ".join(POINTS), len(deaths), proof)
 
     try:
-        ask(kafka_servers, made, talk, 60 + 10 * len(deaths))
+        ask(kafka_servers, made, talk, 200 + 20 * len(deaths))
     finally:
         worker.end()
 

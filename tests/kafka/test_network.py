@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import pytest
+
 from processor import Client
 from tests.kafka.evidence import record
 from tests.kafka.load import Load, prove
@@ -19,6 +21,7 @@ SHORT_S = 2.0
 GIVEN_UP = "its shards are given up"
 
 
+@pytest.mark.timeout(300)
 def test_a_slow_network_and_a_short_cut_are_waited_out(
     breakable: OwnBroker, namespace: str, start_worker: StartWorker
 ) -> None:
@@ -47,9 +50,10 @@ def test_a_slow_network_and_a_short_cut_are_waited_out(
         done += f"then silent, for {SHORT_S:g} s"
         record("a slow network, a short cut", done, 3, proof)
 
-    ask(breakable.servers, namespace, talk)
+    ask(breakable.servers, namespace, talk, 280)
 
 
+@pytest.mark.timeout(300)
 def test_a_worker_that_is_cut_off_is_replaced_until_it_is_back(
     breakable: OwnBroker, namespace: str, start_worker: StartWorker
 ) -> None:
@@ -80,7 +84,7 @@ def test_a_worker_that_is_cut_off_is_replaced_until_it_is_back(
         done = "one of two workers cut off until its shards moved, by a cut and by silence"
         record("a worker without a network", done, 2, proof, takeovers_s)
 
-    ask(breakable.servers, namespace, talk)
+    ask(breakable.servers, namespace, talk, 280)
 
 
 async def says_so(worker: WorkerProcess, times: int) -> None:

@@ -19,7 +19,7 @@ EVERY_S = 2.0
 Workers = tuple[WorkerProcess, WorkerProcess]
 
 
-@pytest.mark.timeout(120 + 10 * CHANGES)
+@pytest.mark.timeout(240 + 20 * CHANGES)
 def test_a_member_joins_or_leaves_every_two_seconds(
     kafka_servers: str,
     made: str,
@@ -51,4 +51,4 @@ def test_a_member_joins_or_leaves_every_two_seconds(
         done = f"a third worker joins, or leaves (in order, or by kill -9), every {EVERY_S:g} s"
         record("a storm of rebalances", done, CHANGES, proof)
 
-    ask(kafka_servers, made, talk, 110 + 10 * CHANGES)
+    ask(kafka_servers, made, talk, 200 + 20 * CHANGES)
