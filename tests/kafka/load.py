@@ -31,7 +31,15 @@ from tests.log_rules import (
     read_log,
 )
 
-__all__ = ("Load", "Proof", "check_logs", "make_published_topic", "prove", "published_topic")
+__all__ = (
+    "Load",
+    "Proof",
+    "check_logs",
+    "make_published_topic",
+    "prove",
+    "published_topic",
+    "read_logs",
+)
 
 _ERRANDS = 3
 _PATIENCE_S = 30.0
@@ -176,13 +184,18 @@ async def prove(servers: str, load: Load) -> Proof:
     )
 
 
-def check_logs(servers: str, namespace: str) -> list[Reading]:
-    """Read every partition of ``events`` by the claim rule, when all runs have ended, and check."""
+def read_logs(servers: str, namespace: str) -> list[Reading]:
+    """Read every partition of ``events`` by the claim rule."""
     logs: dict[int, list[tuple[int, bytes | None]]] = {}
     for message in committed(servers, f"{namespace}.events", 0, "read_uncommitted"):
         log = logs.setdefault(message.partition() or 0, [])
         log.append((message.offset() or 0, message.value()))
-    readings = [read_log(log) for log in logs.values()]
+    return [read_log(log) for log in logs.values()]
+
+
+def check_logs(servers: str, namespace: str) -> list[Reading]:
+    """Read the logs when all runs have ended, and check them."""
+    readings = read_logs(servers, namespace)
     for reading in readings:
         check_histories(reading)
         check_positions(reading)
