@@ -32,6 +32,7 @@ _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 5.0
 _TRIES_AT_START = 3
 _TAKEOVER_THREADS = 4
+_CLOCKS_APART_S = 5.0
 
 _R = TypeVar("_R")
 
@@ -209,6 +210,7 @@ class Node:
         shard: Shard | None = None
         try:
             taken = await self._take_over(partition, ports)
+            _check_clock(partition, taken, ports.clock.now_ms())
             shard = await self._blocking(self._begin, partition, ports, taken)
             status.takeover_s = monotonic() - status.since
             status.state, status.epoch = "running", taken.epoch
@@ -283,6 +285,18 @@ class Node:
         now_ms = next(iter(self._running.values()))[0].now_ms() if self._running else due_ms
         delay_s = max(due_ms - now_ms, 0) / 1000
         self._timer = self._loop.call_later(delay_s, self.wake)
+
+
+def _check_clock(partition: int, taken: Taken, now_ms: int) -> None:
+    """Say so when timers will be late because the owner before us had another clock."""
+    ahead_s = (taken.time_ms - now_ms) / 1000
+    if ahead_s > _CLOCKS_APART_S:
+        _log.warning(
+            "shard %d: its last owner's clock is %.0f s ahead of this process's. What it waits for "
+            "may be late by that much; set the clocks of the workers to the same time",
+            partition,
+            ahead_s,
+        )
 
 
 def _close_ports(ports: ShardPorts) -> None:

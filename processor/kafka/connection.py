@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
+from processor.kafka.client_log import client_log
 from processor.kafka.topic_specs import topic_name
 
 __all__ = (
@@ -35,9 +35,6 @@ NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({})
 _SEED: Final = 0x9747B28C
 _MULTIPLIER: Final = 0x5BD1E995
 _MASK: Final = 0xFFFFFFFF
-_client_log = logging.getLogger("processor.kafka.client")
-_client_log.addFilter(lambda line: "enable.gapless.guarantee" not in line.getMessage())
-"""Without librdkafka's warning, at each start, that the property is experimental."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +163,7 @@ class KafkaSettings:
             "reconnect.backoff.max.ms": 500,
             "socket.nagle.disable": True,
             "socket.keepalive.enable": True,
-            "logger": _client_log,
+            "logger": client_log,
         }
 
 

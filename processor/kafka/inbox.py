@@ -47,6 +47,7 @@ class KafkaInbox:
         self._watermarks = watermarks
         self._wake = wake
         self._stream: Stream | None = None
+        self._closed = False
         self._next_command = -1
 
     @property
@@ -61,6 +62,8 @@ class KafkaInbox:
             places.append(TopicPartition(topic, self._partition, position))
         self._next_command = positions.commands
         self._stream = self._reader.open(places, self._wake)
+        if self._closed:  # the shard was revoked while its takeover blocked here
+            self.close()
 
     def take(self, count: int) -> Sequence[InboxRecord]:
         stream = self._stream
@@ -82,6 +85,7 @@ class KafkaInbox:
         return taken
 
     def close(self) -> None:
+        self._closed = True
         if self._stream is not None:
             self._reader.close_stream(self._stream)
             self._stream = None

@@ -36,6 +36,7 @@ from confluent_kafka import (
 from processor.config import Settings
 from processor.errors import ProcessorError
 from processor.kafka.connection import KafkaSettings
+from processor.kafka.static_member import LEAVE_S, abandon, is_shut_out, leave
 
 __all__ = ("MemberFenced", "Membership")
 
@@ -46,9 +47,6 @@ _REVOKE_S = 5.0
 _LOST_S = 0.5
 _CONFIRM_S = 5.0
 _COMMIT_EVERY_S = 5.0
-_LEAVE_S = 3.0
-_SHUT_OUT = (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL)
-"""``fatal`` is not set on the message by which librdkafka reports its own fatal error."""
 
 
 class MemberFenced(ProcessorError):
@@ -90,7 +88,9 @@ class Membership:
         self._last_commit: dict[int, int] = {}
         self._closing = False
         self._leave = True
-        self._consumer = Consumer(self._config(connection, settings))
+        self._was_lost = False
+        self._config = self._consumer_config(connection, settings)
+        self._consumer = Consumer(self._config)
         self._thread = Thread(target=self._run, name="kafka membership", daemon=True)
 
     @property
@@ -109,7 +109,7 @@ class Membership:
         """
         self._leave = leave
         self._closing = True
-        await asyncio.to_thread(self._thread.join, _REVOKE_S + 2 * _LEAVE_S)
+        await asyncio.to_thread(self._thread.join, _REVOKE_S + 2 * LEAVE_S)
 
     def may_own(self, partition: int) -> bool:
         """Return whether the group's coordinator, asked now, counts the shard as ours. Blocks.
@@ -129,44 +129,60 @@ class Membership:
     # --- the membership's thread ------------------------------------------------------------------
 
     def _run(self) -> None:
-        consumer = self._consumer
-        try:
-            consumer.subscribe(
-                [self._topic],
-                on_assign=self._on_assign,
-                on_revoke=self._on_revoke,
-                on_lost=self._on_lost,
-            )
-            while not self._closing:
-                message = consumer.poll(_POLL_S)
-                if message is not None:
-                    self._note_error(message)
-                self._confirm()
-            if self._leave:
-                self._leave_group()
-        except KafkaException as error:
-            self._fail(error)
-        finally:
-            self._answer(False)
-            consumer.close()
+        again = True
+        while again:
+            again = False
+            try:
+                self._serve(self._consumer)
+            except KafkaException as error:
+                self._give_up(sorted(self._owned), _LOST_S)
+                again = self._was_lost and is_shut_out(error.args[0]) and not self._closing
+                if again:
+                    self._begin_again()
+                else:
+                    self._fail(error)
+            finally:
+                self._answer(False)
+        self._consumer.close()
 
-    def _leave_group(self) -> None:
-        """Leave at once: ``close`` alone lets a static member's shards wait for the time-out.
+    def _begin_again(self) -> None:
+        """Join as somebody new: it was our own former self that shut us out.
 
-        librdkafka sends no LeaveGroup for a static member that terminates, but does for one that
-        unsubscribes (``rd_kafka_cgrp_leave_maybe``).
+        A client that lost its session joins again under another member id, and then a commit of
+        the former one, held up by the same broken connection, is refused as fenced (measured with
+        librdkafka 2.16 and a broker that was away for longer than the session). That is fatal to
+        the client, but nobody else is there.
         """
-        self._consumer.unsubscribe()
-        deadline = monotonic() + _LEAVE_S
-        while self._owned and monotonic() < deadline:
-            self._consumer.poll(_POLL_S / 10)
-        self._consumer.poll(_POLL_S)
+        _log.warning(
+            "%s was shut out of group %s while it joined again; it begins anew",
+            self._instance_id,
+            self._group,
+        )
+        self._was_lost = False
+        former, self._consumer = self._consumer, Consumer(self._config)
+        abandon(former)
+
+    def _serve(self, consumer: Consumer) -> None:
+        consumer.subscribe(
+            [self._topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+        while not self._closing:
+            message = consumer.poll(_POLL_S)
+            if message is not None:
+                self._note_error(message)
+            self._confirm()
+        if self._leave:
+            leave(consumer)
 
     def _on_assign(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         """Take partitions without reading them: the inputs are read by the shards' own reader."""
         quiet = [TopicPartition(self._topic, place.partition, OFFSET_END) for place in places]
         consumer.incremental_assign(quiet)
         consumer.pause(quiet)
+        self._was_lost = False
         gained = [place.partition for place in places]
         self._owned |= frozenset(gained)
         for partition in gained:
@@ -174,16 +190,21 @@ class Membership:
 
     def _on_revoke(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         """Give shards up before the group goes on, so that the next owner finds nobody there."""
-        self._give_up([place.partition for place in places], _REVOKE_S)
+        if consumer is self._consumer:
+            self._give_up([place.partition for place in places], _REVOKE_S)
         consumer.incremental_unassign(list(places))
 
     def _on_lost(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            consumer.incremental_unassign(list(places))
+            return
         _log.warning(
             "%s lost its place in group %s (it did not answer for the session time-out, or its "
             "instance id is used twice); its shards are given up",
             self._instance_id,
             self._group,
         )
+        self._was_lost = True
         self._give_up([place.partition for place in places], _LOST_S)
         consumer.incremental_unassign(list(places))
 
@@ -265,16 +286,15 @@ class Membership:
         error = message.error()
         if error is None:
             return
-        if error.fatal() or error.code() in _SHUT_OUT:
+        if is_shut_out(error):
             raise KafkaException(error)
         _log.warning("group %s: %s", self._group, error.str())
 
     def _fail(self, cause: KafkaException) -> None:
         error = cause.args[0]
-        self._give_up(sorted(self._owned), _LOST_S)
         text = f"group {self._group} shut this process out ({error.str()})"
         failure: ProcessorError
-        if error.code() in _SHUT_OUT:
+        if is_shut_out(error):
             failure = MemberFenced(
                 f"{text}: another process joined it as {self._instance_id!r}. Give every process "
                 "an instance id of its own (instance_id, PROCESSOR_INSTANCE_ID), stable over its "
@@ -285,7 +305,7 @@ class Membership:
         failure.__cause__ = cause
         self._loop.call_soon_threadsafe(self._failed, failure)
 
-    def _config(self, connection: KafkaSettings, settings: Settings) -> dict[str, Any]:
+    def _consumer_config(self, connection: KafkaSettings, settings: Settings) -> dict[str, Any]:
         session_ms = int(settings.session_timeout_s * 1000)
         return connection.consumer(
             {

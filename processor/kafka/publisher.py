@@ -27,6 +27,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from processor.codec.records import encode
 from processor.core.effects import RunResult
 from processor.errors import LogTruncated
+from processor.kafka.bounded import within
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.faults import FENCED, MISSING
 from processor.shard.ports import OutputRecord
@@ -36,6 +37,12 @@ __all__ = ("Publishing", "ShardPublisher")
 _log = logging.getLogger("processor.kafka")
 
 _CALL_S = 10.0
+_POSITION_S = 2.0
+"""Asking again is faster than waiting: after a broker's absence the first call may see no end."""
+
+_OFFSETS_S = 5.0
+"""A thousand times what it takes; the shards of the process publish nothing meanwhile."""
+
 _IDLE_S = 60.0
 _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 5.0
@@ -77,11 +84,16 @@ class Publishing:
         if not self._work.is_set():
             self._work.set()
 
+    def connect_anew(self) -> None:
+        """Let every shard use another producer. From this thread, between two transactions."""
+        for shard in self._shards:
+            shard.connect_anew()
+
     def committed(self, partition: int) -> int | None:
         """Return a shard's committed position in ``events``; None if there is none. Blocks."""
         place = TopicPartition(self.connection.events, partition)
         with self._positions_lock:
-            found = self._positions.committed([place], _CALL_S)[0]
+            found = self._positions.committed([place], _POSITION_S)[0]
         if found.error is not None:
             raise KafkaException(found.error)
         return None if found.offset < 0 else found.offset
@@ -258,13 +270,36 @@ class ShardPublisher:
         for _, records in batch:
             for record in records:
                 self._produce(producer, record)
-        place = TopicPartition(self._connection.events, self.partition, position)
-        producer.send_offsets_to_transaction([place], self._publishing.group, _CALL_S)
+        self._send_position(producer, position)
         producer.commit_transaction(_CALL_S)
         self._position = position
         self._committed_at = monotonic()
         for _ in batch:
             self._pending.popleft()
+
+    def _send_position(self, producer: Producer, position: int) -> None:
+        """Add the position to the transaction.
+
+        The call may never return once the connection to the group's coordinator broke, whatever
+        time-out it is given (librdkafka#5456, #5511; seen with 2.16 after a cut network). Then the
+        other shards' producers have lost theirs as well.
+        """
+        place = TopicPartition(self._connection.events, self.partition, position)
+        group = self._publishing.group
+        try:
+            within(
+                _OFFSETS_S,
+                lambda: producer.send_offsets_to_transaction([place], group, _OFFSETS_S),
+            )
+        except TimeoutError:
+            self._publishing.connect_anew()
+            raise KafkaException(
+                KafkaError(KafkaError._TIMED_OUT, "the group's coordinator does not answer")
+            ) from None
+
+    def connect_anew(self) -> None:
+        """Use another producer from the next transaction on; none is open now."""
+        self._producer = None
 
     def _produce(self, producer: Producer, record: OutputRecord) -> None:
         while True:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -30,6 +30,7 @@ from processor.kafka.offsets import OffsetTracker
 from processor.kafka.replies import ReplyReader
 from processor.kafka.sending import Sending
 from processor.kafka.share import ShareQueueConsumer
+from processor.kafka.static_member import abandon, is_shut_out, leave
 from processor.kafka.transport import KafkaTransport
 
 __all__ = ("QueueConsumer", "QueueTransport", "Queues", "TaskRunner")
@@ -44,6 +45,7 @@ _AHEAD_MAX = 1_000
 _COMMIT_EVERY_S = 1.0
 _SETTLE_S = 2.0
 _JOIN_S = 15.0
+_REJOIN_S = 1.0
 
 TaskRunner = Callable[[ActivityTask, Report], None]
 """Runs a task on the loop and reports on it; "completed" and "failed" are the last report."""
@@ -71,10 +73,20 @@ class _Open:
 
 
 class QueueConsumer:
-    """``slots`` bounds how many tasks the runner has at once. Made and stopped on the loop."""
+    """``slots`` bounds how many tasks the runner has at once. Made and stopped on the loop.
+
+    ``member`` is a static member id: a process that is killed and started again under it goes on
+    with its tasks at once, and not only when the session of its former life is over.
+    """
 
     def __init__(
-        self, transport: KafkaTransport, queue: str, slots: int, run: TaskRunner, partitions: int
+        self,
+        transport: KafkaTransport,
+        queue: str,
+        slots: int,
+        run: TaskRunner,
+        partitions: int,
+        member: str | None = None,
     ) -> None:
         connection = transport.connection
         self._name = f"activities.{queue}"
@@ -95,19 +107,8 @@ class QueueConsumer:
         self._commit_due = 0.0
         self._paused = False
         self._stopping = False
-        session_ms = int(transport.settings.session_timeout_s * 1000)
-        self._consumer = Consumer(
-            connection.consumer(
-                {
-                    "auto.offset.reset": "earliest",
-                    "partition.assignment.strategy": "cooperative-sticky",
-                    "session.timeout.ms": session_ms,
-                    "heartbeat.interval.ms": max(session_ms // 4, 100),
-                    "queued.min.messages": _AHEAD_MAX,
-                },
-                group=self._topic,
-            )
-        )
+        self._config = self._consumer_config(transport, member)
+        self._consumer = Consumer(self._config)
         self._thread = Thread(target=self._run, name=f"kafka queue {queue}", daemon=True)
 
     @property
@@ -130,6 +131,20 @@ class QueueConsumer:
         if task is not None:
             self._finished.append((task.tracker, task.offset))
             self._pump()
+
+    def _consumer_config(self, transport: KafkaTransport, member: str | None) -> dict[str, Any]:
+        session_ms = int(transport.settings.session_timeout_s * 1000)
+        return transport.connection.consumer(
+            {
+                "auto.offset.reset": "earliest",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": session_ms,
+                "heartbeat.interval.ms": max(session_ms // 4, 100),
+                "queued.min.messages": _AHEAD_MAX,
+                **({} if member is None else {"group.instance.id": member}),
+            },
+            group=self._topic,
+        )
 
     # --- on the loop --------------------------------------------------------------------------
 
@@ -184,22 +199,39 @@ class QueueConsumer:
     # --- the queue's thread -----------------------------------------------------------------------
 
     def _run(self) -> None:
-        consumer = self._consumer
         try:
-            consumer.subscribe(
-                [self._topic],
-                on_assign=self._on_assign,
-                on_revoke=self._on_revoke,
-                on_lost=self._on_lost,
-            )
+            self._subscribe()
             while not self._stopping:
                 try:
                     self._poll()
                 except KafkaException as error:
                     _log.warning("%s: %s", self._topic, error)
+                    if is_shut_out(error.args[0]):
+                        self._begin_again()
             self._settle_all()
+            leave(self._consumer)
         finally:
-            consumer.close()
+            self._consumer.close()
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            [self._topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def _begin_again(self) -> None:
+        """Join with another consumer, after a while.
+
+        What shut this one out was its own former self (see ``Membership``), or another process of
+        the same name; then the shards' membership ends this worker.
+        """
+        self._forget(list(self._trackers))
+        former, self._consumer = self._consumer, Consumer(self._config)
+        abandon(former)
+        sleep(_REJOIN_S)
+        self._subscribe()
 
     def _poll(self) -> None:
         first = self._consumer.poll(_POLL_S)
@@ -218,6 +250,8 @@ class QueueConsumer:
     def _arrived(self, message: Message) -> bool:
         error = message.error()
         if error is not None:
+            if is_shut_out(error):
+                raise KafkaException(error)
             hint = "; run `processor topics apply`" if error.code() in MISSING else ""
             _log.warning("%s: %s%s", self._topic, error.str(), hint)
             return False
@@ -275,24 +309,30 @@ class QueueConsumer:
         self._paused = False
 
     def _on_revoke(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
-        self._settle()
-        self._commit([place.partition for place in places], asynchronous=False)
+        if consumer is self._consumer:
+            self._settle()
+            self._commit([place.partition for place in places], asynchronous=False)
         self._on_lost(consumer, places)
 
     def _on_lost(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
-        """Forget partitions: their unfinished tasks run on here and again where they went."""
-        for place in places:
-            self._committed.pop(place.partition, None)
-            tracker = self._trackers.pop(place.partition, None)
+        if consumer is self._consumer:
+            self._forget([place.partition for place in places])
+        consumer.incremental_unassign(list(places))
+
+    def _forget(self, partitions: Sequence[int]) -> None:
+        """Their unfinished tasks run on here, and again where they went."""
+        for partition in partitions:
+            self._committed.pop(partition, None)
+            tracker = self._trackers.pop(partition, None)
             if tracker is not None:
                 tracker.revoked = True
-        consumer.incremental_unassign(list(places))
 
 
 class Queues:
     """All queues of a worker, and the replies that bring cancellation to their activities.
 
-    ``share_groups`` takes tasks by share groups instead of consumer groups (see ``share``).
+    ``share_groups`` takes tasks by share groups instead of consumer groups (see ``share``), which
+    know no static members. ``member`` must be this process's own; None joins as somebody new.
     """
 
     def __init__(
@@ -300,15 +340,15 @@ class Queues:
         transport: KafkaTransport,
         executor: Executor,
         queues: Sequence[str],
-        instance_id: str,
+        member: str | None,
         *,
         share_groups: bool = False,
     ) -> None:
         self._transport = transport
         self._executor = executor
-        self._consumer_class = ShareQueueConsumer if share_groups else QueueConsumer
+        self._share_groups = share_groups
         self._names = tuple(dict.fromkeys(queues))
-        self._instance_id = instance_id
+        self._member = member
         self._consumers: list[QueueTransport] = []
         self._replies: ReplyReader | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -323,11 +363,8 @@ class Queues:
         count = await asyncio.to_thread(sends.partitions, connection.topic("replies"))
         self._replies = await asyncio.to_thread(ReplyReader, connection, count, self._received)
         self._executor.reply_to = self._replies.to
-        slots = self._transport.settings.max_activities
         for name in self._names:
-            consumer = self._consumer_class(
-                self._transport, name, slots, self._executor.enqueue, shards
-            )
+            consumer = self._consumer(name, shards)
             consumer.start()
             self._consumers.append(consumer)
 
@@ -339,6 +376,13 @@ class Queues:
         if replies is not None:
             self._executor.reply_to = None
             await asyncio.to_thread(replies.close)
+
+    def _consumer(self, name: str, shards: int) -> QueueTransport:
+        transport, run = self._transport, self._executor.enqueue
+        slots = transport.settings.max_activities
+        if self._share_groups:
+            return ShareQueueConsumer(transport, name, slots, run, shards)
+        return QueueConsumer(transport, name, slots, run, shards, self._member)
 
     def _received(self, replies: Sequence[Reply]) -> None:
         if self._loop is not None and not self._loop.is_closed():

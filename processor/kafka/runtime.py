@@ -76,7 +76,8 @@ class KafkaRuntime:
             self._transport,
             executor,
             options.queues,
-            options.instance_id,
+            # Workers of queues alone may share a name: nothing has shut the second one out.
+            options.instance_id if options.owns_shards else None,
             share_groups=options.share_groups,
         )
 

@@ -64,7 +64,7 @@ CONSEQUENCES: Mapping[str, str] = {
     "cleanup.policy": "records that are still needed are removed, or none ever are",
     "delete.retention.ms": "stores that were away for longer must be rebuilt from the whole log",
     "max.message.bytes": "the broker refuses records that a shard has to write",
-    "message.timestamp.type": "times in the records are the broker's, not the sender's",
+    "message.timestamp.type": "retention goes by the senders' clocks, and a wrong one is refused",
     "min.compaction.lag.ms": "readers that lag by less than an hour miss records",
     MIN_INSYNC: "an acknowledged record may exist on one broker only and die with it",
     "retention.ms": "records may expire before a shard has read them",

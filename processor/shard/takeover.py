@@ -62,7 +62,7 @@ class Owed:
 
 @dataclass(slots=True)
 class Taken:
-    """A shard that is ours: what the loop begins with."""
+    """A shard that is ours: what the loop begins with. ``time_ms``: the latest that was folded."""
 
     epoch: int
     checkpoint: Checkpoint
@@ -70,6 +70,7 @@ class Taken:
     lost: list[ActivityReport]
     turns: int
     ghosts: int
+    time_ms: int
 
 
 def is_current(turn: Turn, epoch: int) -> bool:
@@ -124,7 +125,8 @@ class Takeover:
             fold.take(record)
         fold.finish(epoch)
         lost = [_lost(attempt) for attempt in self._tables.open_attempts() if attempt.eager]
-        return Taken(epoch, fold.checkpoint, list(fold.owed()), lost, fold.turns, fold.ghosts)
+        owed = list(fold.owed())
+        return Taken(epoch, fold.checkpoint, owed, lost, fold.turns, fold.ghosts, fold.time_ms)
 
     def _check_age(self, before: Checkpoint, epoch: int) -> None:
         """Refuse tables that others have written past, for longer than tombstones are kept."""
@@ -144,6 +146,7 @@ class _Fold:
         self.checkpoint = before
         self.turns = 0
         self.ghosts = 0
+        self.time_ms = 0
         self._tables = tables
         self._begin = before.next_offset
         self._published = published
@@ -159,6 +162,7 @@ class _Fold:
         if isinstance(entry, Claim):
             if not known:
                 self.checkpoint = replace(self.checkpoint, epoch=record.offset)
+            self.time_ms = max(self.time_ms, entry.time_ms)
             return
         assert isinstance(entry, Turn), f"events offset {record.offset} holds {entry}"
         if known:
@@ -205,6 +209,7 @@ class _Fold:
             seen,
             self.checkpoint.time_ms,
         )
+        self.time_ms = max(self.time_ms, turn.time_ms)
 
     def _state(self, turn: Turn) -> RunState:
         state = self._states.get(turn.run_id)

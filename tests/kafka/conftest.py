@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from processor.kafka.topics import connect
+from processor.kafka.topics import apply, connect, plan
 
 from .broker import NoBrokerError, any_broker
+from .own_broker import OwnBroker, own_broker
+from .processes import StartWorker, WorkerProcess
 
 HERE = Path(__file__).parent
+PARTITIONS = 4
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,6 +41,13 @@ def kafka_servers() -> Iterator[str]:
         yield servers
 
 
+@pytest.fixture(scope="session")
+def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
+    """A second broker, for the tests that break it or the network to it. It runs between tests."""
+    with own_broker(tmp_path_factory.mktemp("breakable")) as broker:
+        yield broker
+
+
 @pytest.fixture
 def admin(kafka_servers: str) -> AdminClient:
     """An admin client of the session's broker."""
@@ -48,3 +58,39 @@ def admin(kafka_servers: str) -> AdminClient:
 def namespace() -> str:
     """A namespace that no other test has."""
     return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def start_worker(namespace: str, tmp_path: Path) -> Iterator[StartWorker]:
+    """Start a worker of the test's namespace, in a slot, on brokers; all end with the test."""
+    started: list[WorkerProcess] = []
+
+    def start(servers: str, slot: int, *options: str) -> WorkerProcess:
+        worker = WorkerProcess(servers, namespace, tmp_path, slot)
+        started.append(worker)
+        worker.start(*options)
+        return worker
+
+    yield start
+    for worker in started:
+        worker.end()
+
+
+@pytest.fixture
+def made(kafka_servers: str, namespace: str, admin: AdminClient) -> str:
+    """A namespace with its topics."""
+    apply(admin, plan(admin, namespace, PARTITIONS, 1))
+    return namespace
+
+
+@pytest.fixture
+def workers(
+    kafka_servers: str, made: str, tmp_path: Path
+) -> Iterator[tuple[WorkerProcess, WorkerProcess]]:
+    """Two worker processes of the namespace ``made``."""
+    first, second = (WorkerProcess(kafka_servers, made, tmp_path, slot) for slot in (0, 1))
+    first.start()
+    second.start()
+    yield first, second
+    first.end()
+    second.end()

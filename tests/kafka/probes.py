@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from processor import RetryPolicy, activity, workflow
@@ -37,5 +38,27 @@ async def collects(count: int) -> list[int]:
     return sorted(got)
 
 
-PROBES = [queued_double, publishes, passes_on, collects]
+@workflow.define
+async def errand(number: int, topic: str, to: str) -> int:
+    """A little of everything that leaves a shard."""
+    doubled = await double(number)
+    await asyncio.sleep(0.1)
+    doubled = await double.options(eager=False, start_to_close=10.0)(doubled)
+    workflow.publish(topic, workflow.info().workflow_id, str(doubled).encode())
+    workflow.signal(to, "passed", number)
+    await workflow.wait_for_event("go", bool)
+    return doubled
+
+
+@workflow.define
+async def sleeps(first_s: float, then_s: float) -> list[float]:
+    """Return what the run's clock (seconds since the epoch) said before and after each sleep."""
+    times = [workflow.now().timestamp()]
+    for seconds in (first_s, then_s):
+        await asyncio.sleep(seconds)
+        times.append(workflow.now().timestamp())
+    return times
+
+
+PROBES = [queued_double, publishes, passes_on, collects, errand, sleeps]
 PROBE_ACTIVITIES = [double]

@@ -13,22 +13,14 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from processor.kafka.kafka_jars import find_java, kafka_jars
 from processor.kafka.local_broker import BrokerUnavailable, LocalBroker, LocalCluster
 from processor.kafka.topics import BrokerUnreachable, apply, check, connect, plan
-
-QUICK = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
-"""A killed broker is let in again when the session of its former life is over."""
+from tests.kafka.own_broker import QUICK, need_jars
 
 
 @pytest.fixture(scope="module", autouse=True)
 def parts() -> None:
-    """Skip where no broker can be run as a process."""
-    try:
-        kafka_jars()
-        find_java()
-    except BrokerUnavailable as error:
-        pytest.skip(str(error))
+    need_jars()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from processor.config import Settings
@@ -138,6 +139,44 @@ def test_the_next_member_of_the_same_name_shuts_the_first_out(connection: KafkaS
     run(test)
 
 
+def test_a_member_that_its_own_former_self_shuts_out_joins_again(
+    connection: KafkaSettings,
+) -> None:
+    """As after a broker's absence: it lost its session, joined, and a late commit was refused."""
+
+    async def test() -> None:
+        async with member(connection, "twice") as it:
+            await until(lambda: len(it.shards) == PARTITIONS, "all shards")
+            it.membership._was_lost = True
+            await asyncio.to_thread(join_shortly, connection, "twice")
+            await until(lambda: sorted(it.revoked) == list(range(PARTITIONS)), "the loss")
+            await until(lambda: len(it.shards) == PARTITIONS, "all shards again")
+            assert it.error is None
+            assert await it.may_own(0)
+
+    run(test)
+
+
+def join_shortly(connection: KafkaSettings, instance_id: str) -> None:
+    """Be that member, in the same group, for as long as it takes to be let in."""
+    other = Consumer(
+        connection.consumer(
+            {
+                "group.instance.id": instance_id,
+                "group.protocol": "classic",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": int(SETTINGS.session_timeout_s * 1000),
+            }
+        )
+    )
+    other.subscribe([connection.topic("commands")])
+    deadline = time.monotonic() + 20
+    while not other.assignment():
+        other.poll(0.1)
+        assert time.monotonic() < deadline, "the other one is not let in"
+    other.close()
+
+
 async def live(connection: KafkaSettings, instance_id: str, ready: Path) -> None:
     async with member(connection, instance_id) as it:
         await until(lambda: bool(it.shards), "shards")
@@ -183,8 +222,6 @@ def test_positions_are_committed_for_the_tools_that_show_lag(
             await asyncio.sleep(0.1)
 
     run(test)
-    from confluent_kafka import Consumer, TopicPartition
-
     reader = Consumer(connection.consumer())
     (place,) = reader.committed([TopicPartition(connection.topic("commands"), 1)], 10)
     reader.close()

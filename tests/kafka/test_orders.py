@@ -5,63 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from examples.consume_results import results
-from examples.orders import Order, order_processing
+from examples.orders import order_processing
 from examples.start_with_confluent import main as start_with_confluent
 from processor import Client, PayloadTooLarge, SchemaMismatch, WorkflowNotRegistered
-from processor.kafka.topics import apply, plan
+from tests.kafka.evidence import record
+from tests.kafka.load import check_logs
 from tests.kafka.probes import collects, passes_on, publishes, queued_double
 from tests.kafka.processes import WorkerProcess
+from tests.kafka.talking import ask, consumed, dead_letters, first_answer, quick
 from tests.orders import DONE, SCENARIOS, Scenario, golden, play
-
-PARTITIONS = 4
-Talk = Callable[[Client], Awaitable[Any]]
-
-
-@pytest.fixture
-def made(kafka_servers: str, namespace: str, admin: AdminClient) -> str:
-    apply(admin, plan(admin, namespace, PARTITIONS, 1))
-    return namespace
-
-
-@pytest.fixture
-def workers(
-    kafka_servers: str, made: str, tmp_path: Path
-) -> Iterator[tuple[WorkerProcess, WorkerProcess]]:
-    both = tuple(WorkerProcess(kafka_servers, made, tmp_path, slot) for slot in (0, 1))
-    for each in both:
-        each.start()
-    yield both  # type: ignore[misc]
-    for each in both:
-        each.end()
-
-
-def ask(servers: str, namespace: str, talk: Talk, timeout_s: float = 120.0) -> Any:
-    async def main() -> Any:
-        async with asyncio.timeout(timeout_s), Client(servers, namespace=namespace) as client:
-            return await talk(client)
-
-    return asyncio.run(main())
-
-
-def quick(number: int, **how: Any) -> Order:
-    return Order(str(number), 10.0, **{"payment_retry_s": 0.05, "follow_up_s": 0.2, **how})
-
-
-async def first_answer(client: Client) -> None:
-    """Wait until every shard answers."""
-    async for _ in client.list():
-        pass
 
 
 @pytest.mark.usefixtures("workers")
@@ -86,6 +46,7 @@ def test_random_kills(
     seconds, width = 60.0, 200
     dice = random.Random(7)
     ended: list[str] = []
+    killed = 0
 
     async def talk(client: Client) -> None:
         await first_answer(client)
@@ -103,10 +64,12 @@ def test_random_kills(
                 number += 1
 
         async def kills() -> None:
+            nonlocal killed
             while time.monotonic() < until:
                 await asyncio.sleep(dice.uniform(2, 5))
                 victim = dice.choice(workers)
                 victim.kill()
+                killed += 1
                 await asyncio.sleep(dice.choice((0.0, 1.0)))
                 victim.start()
 
@@ -116,66 +79,11 @@ def test_random_kills(
     assert len(ended) >= width
     seen = [result["workflow_id"] for result in results(kafka_servers, made, 10.0)]
     assert sorted(seen) == sorted(ended), "each result is seen exactly once"
-
-
-def test_takeover_times(
-    kafka_servers: str, made: str, workers: tuple[WorkerProcess, WorkerProcess]
-) -> None:
-    async def outage(client: Client, act: Callable[[], None]) -> float:
-        """Return how long it takes until an order of every shard ends again."""
-        begun = time.monotonic()
-        act()
-        ids = [f"probe-{begun}-{number}" for number in range(16)]
-        await asyncio.gather(
-            *(client.run(order_processing, quick(1, follow_up_s=0.0), id=id) for id in ids)
-        )
-        return time.monotonic() - begun
-
-    async def talk(client: Client) -> tuple[float, float]:
-        await first_answer(client)
-        await outage(client, lambda: None)
-
-        def restart() -> None:
-            workers[0].kill()
-            workers[0].start()
-
-        restarted_s = await outage(client, restart)
-        await first_answer(client)
-        moved_s = await outage(client, workers[1].kill)
-        return restarted_s, moved_s
-
-    restarted_s, moved_s = ask(kafka_servers, made, talk)
-    print(f"takeover: {restarted_s:.2f} s restarted, {moved_s:.2f} s by another process")
-    assert restarted_s <= 4.0
-    assert moved_s <= 8.0
-
-
-def test_a_paused_owner_comes_back(
-    kafka_servers: str, made: str, workers: tuple[WorkerProcess, WorkerProcess]
-) -> None:
-    """SIGSTOP for longer than the session: nothing that it held counts when it goes on."""
-
-    async def talk(client: Client) -> None:
-        await first_answer(client)
-        slow = {"follow_up_s": 1.0}
-        handles = [
-            await client.start(order_processing, quick(n, **slow), id=f"o-{n}") for n in range(40)
-        ]
-        workers[0].signal(signal.SIGSTOP)
-        await asyncio.sleep(9.0)
-        workers[0].signal(signal.SIGCONT)
-        more = [
-            await client.start(order_processing, quick(n), id=f"later-{n}", timeout=30)
-            for n in range(40)
-        ]
-        for handle in handles + more:
-            assert await handle.result(60) == DONE
-            events = [event.type for event in await handle.history()]
-            assert events.count("WorkflowCompleted") == 1
-
-    ask(kafka_servers, made, talk)
-    expected = sorted([f"o-{n}" for n in range(40)] + [f"later-{n}" for n in range(40)])
-    assert sorted(r["workflow_id"] for r in results(kafka_servers, made)) == expected
+    readings = check_logs(kafka_servers, made)
+    assert sum(len(reading.runs) for reading in readings) == len(ended)
+    record(
+        "kill -9 at random", f"{width} golden orders in flight", killed, f"{len(ended)} ended once"
+    )
 
 
 def test_state_directories_are_a_cache(
@@ -232,30 +140,6 @@ def test_bad_commands_stop_nothing(kafka_servers: str, made: str) -> None:
         assert await client.run(order_processing, quick(1), id="fine") == DONE
 
     ask(kafka_servers, made, talk)
-
-
-def dead_letters(servers: str, namespace: str, count: int) -> list[bytes]:
-    return consumed(servers, f"{namespace}.dead-letters", count)
-
-
-def consumed(servers: str, topic: str, count: int, idle_s: float = 15.0) -> list[bytes]:
-    consumer = Consumer(
-        {
-            "bootstrap.servers": servers,
-            "group.id": f"{topic}.test",
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-        }
-    )
-    consumer.subscribe([topic])
-    found: list[bytes] = []
-    try:
-        while (message := consumer.poll(2.0 if len(found) >= count else idle_s)) is not None:
-            assert message.error() is None
-            found.append(message.value() or b"")
-    finally:
-        consumer.close()
-    return found
 
 
 @pytest.mark.usefixtures("workers")

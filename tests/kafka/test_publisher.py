@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
@@ -15,6 +17,7 @@ from processor.config import Settings
 from processor.core.effects import Publish, RunResult
 from processor.core.turn import Claim, Positions, Turn
 from processor.errors import LogTruncated
+from processor.kafka import publisher
 from processor.kafka.publisher import ShardPublisher
 from processor.kafka.transport import KafkaTransport
 from processor.shard.ports import Outbox
@@ -204,3 +207,31 @@ def test_a_lost_position_is_not_guessed(kafka: Adapters) -> None:
     acknowledged(log, 1)
     with pytest.raises(LogTruncated, match=r"--reset-offsets --to-offset N"):
         kafka.open().outbox.published()
+
+
+def test_a_call_that_never_returns_stops_nothing(
+    kafka: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As librdkafka's does when the connection to the group's coordinator breaks in between."""
+    armed, never = threading.Event(), threading.Event()
+    stuck: list[object] = []
+
+    class Stuck(Producer):
+        def send_offsets_to_transaction(self, *arguments: Any) -> None:
+            if armed.is_set() and not stuck:
+                stuck.append(arguments)
+                never.wait()
+            super().send_offsets_to_transaction(*arguments)
+
+    monkeypatch.setattr(publisher, "_OFFSETS_S", 3.0)
+    monkeypatch.setattr(publisher, "Producer", Stuck)
+    first = Owner(kafka)
+    assert first.publisher.begin() == 0
+    armed.set()
+    first.publisher.publish(5, [result(5)])
+    until(lambda: bool(stuck), "the call")
+    first.publisher.publish(6, [result(6)])
+    until(lambda: is_done(first), "everything is published all the same")
+    never.set()
+    assert results(kafka, 2) == ids(5, 6)
+    first.die()

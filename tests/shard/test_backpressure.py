@@ -56,7 +56,7 @@ def shard_with(settings: Settings) -> tuple[Shard, Disk, MemoryInbox]:
     tables = StateTables(Memory(), "test")
     ports = ShardPorts(DiskLog(disk), inbox, outbox, tables, activities, FixedClock())
     runners = WorkflowRunners(Registry([order_processing], ACTIVITIES, JsonPayloads()), settings)
-    taken = Taken(-1, Checkpoint(positions=Positions()), [], [], 0, 0)
+    taken = Taken(-1, Checkpoint(positions=Positions()), [], [], 0, 0, 0)
     return Shard(0, ports, runners, settings, taken, lambda: None), disk, inbox
 
 

@@ -1,0 +1,150 @@
+"""Kills this process at a named point: at the n-th call of a method of a port, before or after it.
+
+The production code knows nothing of it; the methods are wrapped here, in the process of the test.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import confluent_kafka
+
+from processor.activities.executor import Executor
+from processor.core.inputs import TimerDue
+from processor.kafka import publisher
+from processor.kafka.log import KafkaLog
+from processor.kafka.outbox import KafkaOutbox
+from processor.shard import takeover
+from processor.shard.takeover import Takeover
+from processor.store.tables import StateTables
+
+__all__ = ("POINTS", "arm", "message")
+
+_FLUSH_S = 5.0
+
+Reached = Callable[[], None]
+"""Called when the point is reached once more; the n-th call does not return."""
+
+
+def message(point: str) -> str:
+    """Return what a process says just before it dies there."""
+    return f"crash point {point!r}"
+
+
+def arm(point: str, nth: int) -> None:
+    count = itertools.count(1)
+
+    def reached() -> None:
+        if next(count) == nth:
+            print(message(point), file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    POINTS[point](reached)
+
+
+def _before(owner: Any, method: str, reached: Reached, when: Callable[..., object]) -> None:
+    original = getattr(owner, method)
+
+    def wrapped(*args: Any) -> Any:
+        if when(*args):
+            reached()
+        return original(*args)
+
+    setattr(owner, method, wrapped)
+
+
+def _after(owner: Any, method: str, reached: Reached, when: Callable[..., object]) -> None:
+    """``when`` gets the result, then the arguments."""
+    original = getattr(owner, method)
+
+    def wrapped(*args: Any) -> Any:
+        result = original(*args)
+        if when(result, *args):
+            reached()
+        return result
+
+    setattr(owner, method, wrapped)
+
+
+def _always(*_: Any) -> bool:
+    return True
+
+
+def _result(result: Any, *_: Any) -> Any:
+    return result
+
+
+def _by_the_loop(_tables: Any, group: Any, _checkpoint: Any) -> bool:
+    """Whether the tables are written by the shard's loop, and not by the fold of a takeover."""
+    return bool(group) and threading.current_thread() is threading.main_thread()
+
+
+def _written(_: Any, log: KafkaLog, *_record: Any) -> bool:
+    """Wait until the broker has what was appended; nobody has read its acknowledgement yet."""
+    return bool(log._producing._producer.flush(_FLUSH_S) == 0)
+
+
+def _sent(_: Any, outbox: KafkaOutbox, effect: Any, token: int | None, *_origin: Any) -> bool:
+    """The same for a send that somebody waits for."""
+    return token is not None and outbox._transport.sends._producer.flush(_FLUSH_S) == 0
+
+
+def _sent_timer(_: Any, outbox: KafkaOutbox, effect: Any, *_token: Any) -> bool:
+    if not isinstance(effect, TimerDue):
+        return False
+    return outbox._transport.sends._producer.flush(_FLUSH_S) == 0
+
+
+def _in_a_transaction(at: str) -> Callable[[Reached], None]:
+    def install(reached: Reached) -> None:
+        class Crashing(confluent_kafka.Producer):
+            def begin_transaction(self) -> None:
+                super().begin_transaction()
+                if at == "begun":
+                    reached()
+
+            def commit_transaction(self, *timeout: float) -> None:
+                if at == "written":
+                    self.flush(_FLUSH_S)
+                    reached()
+                super().commit_transaction(*timeout)
+                if at == "committed":
+                    reached()
+
+        publisher.Producer = Crashing  # type: ignore[misc]
+
+    return install
+
+
+def _at(
+    wrap: Callable[..., None], owner: Any, method: str, when: Callable[..., object] = _always
+) -> Callable[[Reached], None]:
+    return lambda reached: wrap(owner, method, reached, when)
+
+
+POINTS: dict[str, Callable[[Reached], None]] = {
+    "append queued": _at(_after, KafkaLog, "append"),
+    "appended, not acknowledged": _at(_after, KafkaLog, "append", _written),
+    "acknowledged, not stored": _at(_before, StateTables, "write", _by_the_loop),
+    "stored, not released": _at(_after, StateTables, "write", lambda _, *args: _by_the_loop(*args)),
+    "in the middle of a release": _at(_before, KafkaOutbox, "send", lambda _, __, t, *___: t),
+    "sent, not delivered": _at(_after, KafkaOutbox, "send", _sent),
+    "delivered, not noted": _at(_after, KafkaOutbox, "delivered", _result),
+    "due timer sent": _at(_after, KafkaOutbox, "send", _sent_timer),
+    "replied": _at(_after, KafkaOutbox, "reply"),
+    "eager attempt begun": _at(_after, Executor, "start"),
+    "queued attempt begun": _at(_after, Executor, "enqueue"),
+    "transaction begun": _in_a_transaction("begun"),
+    "transaction written, not committed": _in_a_transaction("written"),
+    "transaction committed, not noted": _in_a_transaction("committed"),
+    "claim queued": _at(_after, Takeover, "begin"),
+    "claimed, not folded": _at(_after, Takeover, "claimed", lambda epoch, *_: epoch is not None),
+    "in the middle of a fold": _at(_before, takeover._Fold, "take"),
+    "folded, no input read": _at(_after, Takeover, "fold"),
+}

@@ -1,0 +1,79 @@
+"""A broker that a test may break: killed, paused, or reached through a network that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from processor.kafka.kafka_jars import BrokerUnavailable, find_java, kafka_jars
+from processor.kafka.local_broker import HOST, LocalBroker, Quorum, free_ports, new_cluster_id
+from processor.kafka.topics import apply, connect, plan
+from tests.kafka.load import make_published_topic
+from tests.kafka.proxy import Proxy
+
+__all__ = ("QUICK", "OwnBroker", "need_jars", "own_broker", "prepare")
+
+QUICK = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
+"""A killed broker is let in again when the session of its former life is over."""
+
+PARTITIONS = 4
+
+
+@dataclass(frozen=True)
+class OwnBroker:
+    """``servers`` lead to the broker, ``proxied`` to the same broker through ``network``."""
+
+    broker: LocalBroker
+    network: Proxy
+
+    @property
+    def servers(self) -> str:
+        return self.broker.bootstrap_servers
+
+    @property
+    def proxied(self) -> str:
+        return f"{HOST}:{self.network.port}"
+
+
+def need_jars() -> None:
+    """Skip where no broker can be run as a process."""
+    try:
+        kafka_jars()
+        find_java()
+    except BrokerUnavailable as error:
+        pytest.skip(str(error))
+
+
+@contextmanager
+def own_broker(folder: Path) -> Iterator[OwnBroker]:
+    """Run a broker with a second listener, which is advertised under the port of a proxy."""
+    need_jars()
+    port, controller_port, behind, front = free_ports(4)
+    overrides = {
+        **QUICK,
+        "listeners": f"PLAINTEXT://{HOST}:{port},PROXIED://{HOST}:{behind},"
+        f"CONTROLLER://{HOST}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port},PROXIED://{HOST}:{front}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,"
+        "PROXIED:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+    }
+    quorum = Quorum(new_cluster_id(), {1: controller_port})
+    with Proxy(front, behind) as network:
+        broker = LocalBroker(folder, port, overrides=overrides, quorum=quorum)
+        try:
+            broker.start()
+            yield OwnBroker(broker, network)
+        finally:
+            broker.kill()
+
+
+def prepare(servers: str, namespace: str, replication: int = 1) -> None:
+    """Make a namespace, and the topic that the load publishes to."""
+    admin = connect(servers)
+    apply(admin, plan(admin, namespace, PARTITIONS, replication))
+    make_published_topic(admin, namespace, replication)

@@ -1,0 +1,100 @@
+"""How the tests of real processes talk to them: as a client, and as a consumer of topics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from examples.orders import Order
+from processor import Client
+
+__all__ = ("Talk", "ask", "committed", "consumed", "dead_letters", "first_answer", "quick")
+
+_READ_S = 30.0
+
+Talk = Callable[[Client], Awaitable[Any]]
+
+
+def ask(servers: str, namespace: str, talk: Talk, timeout_s: float = 120.0) -> Any:
+    """Run a conversation with a client of its own, and return what it returns."""
+
+    async def main() -> Any:
+        async with asyncio.timeout(timeout_s), Client(servers, namespace=namespace) as client:
+            return await talk(client)
+
+    return asyncio.run(main())
+
+
+def quick(number: int, **how: Any) -> Order:
+    """Return an order without a review that is through in a moment."""
+    return Order(str(number), 10.0, **{"payment_retry_s": 0.05, "follow_up_s": 0.2, **how})
+
+
+async def first_answer(client: Client) -> None:
+    """Wait until every shard answers."""
+    async for _ in client.list():
+        pass
+
+
+def dead_letters(servers: str, namespace: str, count: int) -> list[bytes]:
+    return consumed(servers, f"{namespace}.dead-letters", count)
+
+
+def consumed(servers: str, topic: str, count: int, idle_s: float = 15.0) -> list[bytes]:
+    """Return a topic's committed values once there are ``count``, and any that follow soon."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": f"{topic}.test",
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+        }
+    )
+    consumer.subscribe([topic])
+    found: list[bytes] = []
+    try:
+        while (message := consumer.poll(2.0 if len(found) >= count else idle_s)) is not None:
+            assert message.error() is None
+            found.append(message.value() or b"")
+    finally:
+        consumer.close()
+    return found
+
+
+def committed(
+    servers: str, topic: str, expected: int = 0, isolation: str = "read_committed"
+) -> list[Message]:
+    """Read a topic from its beginning to its end, once it holds ``expected`` records.
+
+    What is still in an open transaction is waited for only as long as records are missing.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": f"{topic}.looks",
+            "isolation.level": isolation,
+            "enable.partition.eof": True,
+            "enable.auto.commit": False,
+        }
+    )
+    found: list[Message] = []
+    try:
+        partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        ended: set[int | None] = set()
+        deadline = monotonic() + _READ_S
+        while monotonic() < deadline and (len(found) < expected or len(ended) < len(partitions)):
+            for message in consumer.consume(10_000, 0.2):
+                error = message.error()
+                if error is None:
+                    found.append(message)
+                    ended.discard(message.partition())
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
+    finally:
+        consumer.close()
+    return found
