@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from processor.config import Settings
 from processor.core.runner import Runners
@@ -31,6 +31,7 @@ _log = logging.getLogger("processor.node")
 _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 5.0
 _TRIES_AT_START = 3
+_SAY_STOPPED_EVERY_S = 30.0
 _TAKEOVER_THREADS = 4
 _CLOCKS_APART_S = 5.0
 
@@ -138,7 +139,7 @@ class Node:
             await asyncio.sleep(0.01)
 
     async def wait_stopped(self) -> None:
-        """Raise the error of the first shard that is stopped for good."""
+        """Raise the error of the last shard to stop, when all of this process are stopped."""
         raise await self._stopped
 
     def wake(self) -> None:
@@ -159,18 +160,20 @@ class Node:
     # --- one shard's life ---------------------------------------------------------------------
 
     async def _own(self, partition: int) -> None:
+        try:
+            await self._keep(partition)
+        finally:
+            self.shards.pop(partition, None)
+
+    async def _keep(self, partition: int) -> NoReturn:
         """Own the shard until cancelled, whatever happens to it. The one ladder of errors."""
         delay_s = _RETRY_FIRST_S
         while True:
             status = self.shards[partition] = ShardStatus(partition)
             try:
                 await self._run(partition, status)
-            except asyncio.CancelledError:
-                self.shards.pop(partition, None)
-                raise
             except Exception as error:  # classed by what it demands
-                if await self._react(partition, status, error, delay_s):
-                    return
+                await self._react(partition, status, error, delay_s)
             if monotonic() - status.since > 60:
                 delay_s = _RETRY_FIRST_S
             await asyncio.sleep(delay_s)
@@ -180,8 +183,8 @@ class Node:
 
     async def _react(
         self, partition: int, status: ShardStatus, error: Exception, delay_s: float
-    ) -> bool:
-        """Do what an error demands before the shard is claimed again; True where it never is."""
+    ) -> None:
+        """Do what an error demands before the shard is claimed again, if it ever is."""
         match reaction_to(error):
             case "claim again":
                 _log.warning("%s; dropped what was not confirmed", error)
@@ -190,23 +193,30 @@ class Node:
                 await self._blocking(self._ports.wipe, partition)
             case "stop":
                 status.state, status.error = "stopped", str(error)
-                _log.error("shard %d is stopped: %s", partition, error)
-                if not self._stopped.done():
-                    assert isinstance(error, ProcessorError)
-                    self._stopped.set_result(error)
-                return True
+                assert isinstance(error, ProcessorError)
+                await self._stand_still(partition, error)
             case "try again":
                 status.error = f"{type(error).__name__}: {error}"
                 self._errors.setdefault(partition, deque(maxlen=_TRIES_AT_START)).append(
                     status.error
                 )
-                _log.error(
-                    "shard %d failed; trying again in %.1f s", partition, delay_s, exc_info=error
-                )
-        return False
+                text = "shard %d failed (%s); trying again in %.1f s"
+                _log.error(text, partition, error, delay_s, exc_info=not isinstance(error, OSError))
+
+    async def _stand_still(self, partition: int, error: ProcessorError) -> NoReturn:
+        """Say again and again why the shard is stopped; the process ends once all its shards are.
+
+        One lost partition must not end the workers of all others, one after the other.
+        """
+        while True:
+            _log.error("shard %d is stopped: %s", partition, error)
+            states = [self.shards[each].state for each in self._owners if each in self.shards]
+            if states.count("stopped") == len(self._owners) and not self._stopped.done():
+                self._stopped.set_result(error)
+            await asyncio.sleep(_SAY_STOPPED_EVERY_S)
 
     async def _run(self, partition: int, status: ShardStatus) -> None:
-        ports = await self._blocking(self._ports.open, partition, self.wake_threadsafe)
+        ports = await self._opened(partition)
         shard: Shard | None = None
         try:
             taken = await self._take_over(partition, ports)
@@ -233,8 +243,22 @@ class Node:
             else:
                 _close_ports(ports)
 
+    async def _opened(self, partition: int) -> ShardPorts:
+        """Open the ports; what is opened after we were told to give the shard up is closed again.
+
+        Left open, the state directory would be held by this process until it ends.
+        """
+        opening = asyncio.ensure_future(
+            self._blocking(self._ports.open, partition, self.wake_threadsafe)
+        )
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_late)
+            raise
+
     async def _take_over(self, partition: int, ports: ShardPorts) -> Taken:
-        takeover = Takeover(partition, ports.log, ports.tables, self._owner)
+        takeover = Takeover(partition, ports.log, ports.tables, self._owner, ports.tombstones_ms)
         nonce = uuid.uuid4().hex
         takeover.begin(nonce, ports.clock.now_ms())
         arrived = self._takeovers[partition] = asyncio.Event()
@@ -251,7 +275,13 @@ class Node:
         return Shard(partition, ports, self._runners, self._settings, taken, self.wake)
 
     async def _blocking(self, function: Callable[..., _R], *args: Any) -> _R:
-        return await self._loop.run_in_executor(self._threads, function, *args)
+        """Call in a thread. Who is cancelled waits for it: what it works on must not be closed."""
+        called = self._loop.run_in_executor(self._threads, function, *args)
+        try:
+            return await asyncio.shield(called)
+        except asyncio.CancelledError:
+            await asyncio.wait((called,))
+            raise
 
     # --- the passes -----------------------------------------------------------------------------
 
@@ -297,6 +327,11 @@ def _check_clock(partition: int, taken: Taken, now_ms: int) -> None:
             partition,
             ahead_s,
         )
+
+
+def _close_late(opening: asyncio.Future[ShardPorts]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        _close_ports(opening.result())
 
 
 def _close_ports(ports: ShardPorts) -> None:

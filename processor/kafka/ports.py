@@ -6,17 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
-from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, TopicDescription
+from confluent_kafka.admin import AdminClient
 
 from processor.codec.records import decode
 from processor.core.turn import Turn
-from processor.errors import LogTruncated, TopicsNotReady
-from processor.kafka.faults import MISSING
+from processor.kafka.identity import check_ids, describe_shard_topics, ids_text
 from processor.kafka.inbox import INPUTS, KafkaInbox
 from processor.kafka.log import KafkaLog
 from processor.kafka.outbox import KafkaOutbox
 from processor.kafka.publisher import ShardPublisher
+from processor.kafka.topics import read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.shard.ports import Activities, Clock, ShardPorts
 from processor.store.rocks import Rocks, destroy
@@ -24,7 +23,8 @@ from processor.store.tables import StateTables
 
 __all__ = ("KafkaPorts",)
 
-_CALL_S = 10.0
+_TOMBSTONES_DEFAULT_MS = 86_400_000
+"""Kafka's own default, for where we may not read the topic's configuration."""
 
 
 class KafkaPorts:
@@ -46,12 +46,14 @@ class KafkaPorts:
         self._may_own = may_own
         self._admin: AdminClient | None = None
         self._admin_lock = Lock()
+        self._ids = ""
         self._inboxes: dict[int, KafkaInbox] = {}
 
     def open(self, partition: int, wake: Callable[[], None]) -> ShardPorts:
         transport = self._transport
-        topic_id, partitions = self._describe_log()
-        tables = self._open_tables(partition, topic_id)
+        ids, partitions, tombstones_ms = self._describe()
+        self._ids = self._ids or ids
+        tables = self._open_tables(partition, ids)
         try:
             transport.wake_on_delivery(wake)
             watermarks = transport.watermarks
@@ -59,6 +61,7 @@ class KafkaPorts:
             publisher = ShardPublisher(
                 partition,
                 transport.publishing,
+                ids,
                 lambda: self._may_own(partition),
                 lambda: _is_new(log),
             )
@@ -69,7 +72,7 @@ class KafkaPorts:
             tables.close()
             raise
         self._inboxes[partition] = inbox
-        return ShardPorts(log, inbox, outbox, tables, self._activities, self._clock)
+        return ShardPorts(log, inbox, outbox, tables, self._activities, self._clock, tombstones_ms)
 
     def wipe(self, partition: int) -> None:
         destroy(self._path(partition))
@@ -91,47 +94,48 @@ class KafkaPorts:
         inbox = self._inboxes.get(partition)
         return -1 if inbox is None else inbox.next_command
 
+    def check_topics(self) -> None:
+        """Raise where topics were deleted or made again since the first shard was opened. Blocks.
+
+        Clients may say nothing of it: one that reads a new topic at the offset of an old one.
+        """
+        if self._ids:
+            ids, _ = describe_shard_topics(self._admin_client(), self._connection)
+            check_ids(self._connection, self._ids, ids_text(ids), "this process")
+
     def _path(self, partition: int) -> Path:
         return self._state_dir / str(partition)
 
-    def _open_tables(self, partition: int, topic_id: str) -> StateTables:
-        """Open the state directory; ``identity`` tells the log that it is a cache of."""
+    def _open_tables(self, partition: int, ids: str) -> StateTables:
+        """Open the state directory; ``ids`` are those of the topics that it is a cache of."""
         shard = f"{self._connection.namespace}/{partition}@"
-        identity = shard + topic_id
-        store = Rocks(self._path(partition))
+        path = self._path(partition)
+        store = Rocks(path)
         try:
-            held = store.get("meta", b"identity")
-            if held is not None and held != identity.encode() and held.startswith(shard.encode()):
-                raise LogTruncated(
-                    f"{self._connection.events} was deleted and made again: the state directory "
-                    f"{self._path(partition)} belongs to topic id {held.decode()[len(shard) :]}, "
-                    f"and the topic's is {topic_id}. The workflows of the old log are gone from "
-                    "Kafka. If that is intended, delete the state directory"
-                )
-            return StateTables(store, identity)
+            held = (store.get("meta", b"identity") or b"").decode(errors="replace")
+            if held.startswith(shard):
+                holder = f"the state directory {path}"
+                check_ids(self._connection, held.removeprefix(shard), ids, holder)
+            return StateTables(store, shard + ids)
         except BaseException:
             store.close()
             raise
 
-    def _describe_log(self) -> tuple[str, int]:
-        """Return the id of the topic ``events`` and how many partitions it has."""
-        topic = self._connection.events
+    def _describe(self) -> tuple[str, int, int]:
+        """Return the topics' ids, their partitions, and how long ``events`` keeps tombstones."""
+        admin = self._admin_client()
+        ids, partitions = describe_shard_topics(admin, self._connection)
+        events = self._connection.events
+        state = read_topics(admin, (events,)).get(events)
+        configs = {} if state is None else state.configs
+        tombstones_ms = int(configs.get("delete.retention.ms", _TOMBSTONES_DEFAULT_MS))
+        return ids_text(ids), partitions, tombstones_ms
+
+    def _admin_client(self) -> AdminClient:
         with self._admin_lock:
             if self._admin is None:
                 self._admin = AdminClient(self._connection.admin())
-            future = self._admin.describe_topics(TopicCollection([topic]), request_timeout=_CALL_S)[
-                topic
-            ]
-        try:
-            described: TopicDescription = future.result()
-        except KafkaException as error:
-            if error.args[0].code() not in MISSING:
-                raise
-            raise TopicsNotReady(
-                f"topic {topic} does not exist ({error.args[0].str()}): run `processor topics "
-                f"apply --namespace {self._connection.namespace}`"
-            ) from error
-        return str(described.topic_id), len(described.partitions)
+            return self._admin
 
 
 def _is_new(log: KafkaLog) -> bool:

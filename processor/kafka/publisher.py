@@ -30,6 +30,7 @@ from processor.errors import LogTruncated
 from processor.kafka.bounded import within
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.faults import FENCED, MISSING
+from processor.kafka.identity import check_ids
 from processor.shard.ports import OutputRecord
 
 __all__ = ("Publishing", "ShardPublisher")
@@ -89,14 +90,21 @@ class Publishing:
         for shard in self._shards:
             shard.connect_anew()
 
-    def committed(self, partition: int) -> int | None:
-        """Return a shard's committed position in ``events``; None if there is none. Blocks."""
-        place = TopicPartition(self.connection.events, partition)
+    def committed(self, partition: int, ids: str) -> int | None:
+        """Return a shard's committed position in ``events``; None if there is none. Blocks.
+
+        Raises ``LogTruncated`` where it was committed for other topics than those of ``ids``.
+        """
+        topics = (self.connection.events, self.connection.topic("commands"))
+        places = [TopicPartition(topic, partition) for topic in topics]
         with self._positions_lock:
-            found = self._positions.committed([place], _POSITION_S)[0]
-        if found.error is not None:
-            raise KafkaException(found.error)
-        return None if found.offset < 0 else found.offset
+            found = self._positions.committed(places, _POSITION_S)
+        for place in found:
+            if place.error is not None:
+                raise KafkaException(place.error)
+            holder = f"the offset of group {self.connection.results_group}"
+            check_ids(self.connection, place.metadata or "", ids, holder)
+        return None if found[0].offset < 0 else found[0].offset
 
     def close(self) -> None:
         """Stop after the transaction that is open now. Blocks."""
@@ -125,6 +133,8 @@ class Publishing:
 class ShardPublisher:
     """What one shard has to publish.
 
+    ``ids`` are those of the shard's topics. They are committed with the position, and once more
+    beside it for ``commands``: Kafka drops a topic's offsets together with the topic.
     ``still_ours`` confirms ownership; ``log_is_new`` says whether no turn was ever written. Both
     may block. Only ``publish`` and ``close`` are called from the event loop.
     """
@@ -133,12 +143,14 @@ class ShardPublisher:
         self,
         partition: int,
         publishing: Publishing,
+        ids: str,
         still_ours: Callable[[], bool],
         log_is_new: Callable[[], bool],
     ) -> None:
         self.partition = partition
         self._publishing = publishing
         self._connection = publishing.connection
+        self._ids = ids
         self._still_ours = still_ours
         self._log_is_new = log_is_new
         self._place = f"{self._connection.events}[{partition}]"
@@ -216,14 +228,18 @@ class ShardPublisher:
     def _connect(self) -> int | None:
         """Steps 1 and 2 above.
 
-        The topic is looked up only so that a broker is connected: ``init_transactions`` of a
-        producer without one waits for a fixed 500 ms (measured with librdkafka 2.16).
+        The topic is looked up so that a missing one is named, and so that a broker is connected:
+        ``init_transactions`` of a producer without one waits for a fixed 500 ms (measured with
+        librdkafka 2.16).
         """
         transactional_id = f"{self._connection.namespace}.shard.{self.partition}"
         producer = Producer(self._connection.transactional_producer(transactional_id))
-        producer.list_topics(self._connection.topic("results"), _CALL_S)
+        results = self._connection.topic("results")
+        found = producer.list_topics(results, _CALL_S).topics.get(results)
+        if found is not None and found.error is not None:
+            raise KafkaException(found.error)
         producer.init_transactions(_CALL_S)
-        position = self._publishing.committed(self.partition)
+        position = self._publishing.committed(self.partition, self._ids)
         self._producer = producer
         self._committed_at = monotonic()
         self._fenced = False
@@ -284,12 +300,15 @@ class ShardPublisher:
         time-out it is given (librdkafka#5456, #5511; seen with 2.16 after a cut network). Then the
         other shards' producers have lost theirs as well.
         """
-        place = TopicPartition(self._connection.events, self.partition, position)
+        places = [
+            TopicPartition(self._connection.events, self.partition, position, self._ids),
+            TopicPartition(self._connection.topic("commands"), self.partition, 0, self._ids),
+        ]
         group = self._publishing.group
         try:
             within(
                 _OFFSETS_S,
-                lambda: producer.send_offsets_to_transaction([place], group, _OFFSETS_S),
+                lambda: producer.send_offsets_to_transaction(places, group, _OFFSETS_S),
             )
         except TimeoutError:
             self._publishing.connect_anew()
@@ -357,12 +376,19 @@ class ShardPublisher:
         reason = refused if refused is not None and refused.code() in MISSING else error
         if refused is not None and not self._fenced:
             reason = refused
+        hint = ""
+        if reason.code() in MISSING:
+            results = self._connection.topic("results")
+            hint = (
+                f". {results} or a topic of workflow.publish is missing: `processor topics apply`"
+            )
         _log.log(
             level,
-            "shard %d: publishing failed (%s: %s); it is tried again from the committed position",
+            "shard %d: publishing failed (%s: %s); it is tried again from the committed position%s",
             self.partition,
             reason.name(),
             reason.str(),
+            hint,
         )
 
     def _missing_topic(self, records: Sequence[OutputRecord]) -> str | None:

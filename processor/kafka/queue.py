@@ -17,7 +17,8 @@ from threading import Thread
 from time import monotonic, sleep
 from typing import Any, Protocol
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from processor.activities.executor import Executor, Report
 from processor.codec.records import decode_as, encode
@@ -26,6 +27,7 @@ from processor.core.inputs import ActivityReport
 from processor.errors import SchemaMismatch
 from processor.kafka.connection import partition_of
 from processor.kafka.faults import MISSING
+from processor.kafka.identity import describe
 from processor.kafka.offsets import OffsetTracker
 from processor.kafka.replies import ReplyReader
 from processor.kafka.sending import Sending
@@ -61,6 +63,9 @@ class QueueTransport(Protocol):
 
     def finish(self, run_id: str, id: int) -> None:
         """Note that a task was cancelled and will not report."""
+
+    def begin_again(self) -> None:
+        """Read the topic from its start: it was deleted and made again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -106,6 +111,7 @@ class QueueConsumer:
         self._committed: dict[int, int] = {}
         self._commit_due = 0.0
         self._paused = False
+        self._rewind = False
         self._stopping = False
         self._config = self._consumer_config(transport, member)
         self._consumer = Consumer(self._config)
@@ -131,6 +137,9 @@ class QueueConsumer:
         if task is not None:
             self._finished.append((task.tracker, task.offset))
             self._pump()
+
+    def begin_again(self) -> None:
+        self._rewind = True
 
     def _consumer_config(self, transport: KafkaTransport, member: str | None) -> dict[str, Any]:
         session_ms = int(transport.settings.session_timeout_s * 1000)
@@ -234,6 +243,8 @@ class QueueConsumer:
         self._subscribe()
 
     def _poll(self) -> None:
+        if self._rewind:
+            self._rewind_all()
         first = self._consumer.poll(_POLL_S)
         if first is not None:
             arrived = False
@@ -304,6 +315,16 @@ class QueueConsumer:
         except KafkaException as error:
             _log.info("%s: committing offsets: %s", self._topic, error)
 
+    def _rewind_all(self) -> None:
+        """Go to the start of every partition: positions in the old topic mean nothing now."""
+        self._rewind = False
+        for tracker in self._trackers.values():
+            tracker.revoked = True
+        self._trackers.clear()
+        self._committed.clear()
+        for place in self._consumer.assignment():
+            self._consumer.seek(TopicPartition(self._topic, place.partition, OFFSET_BEGINNING))
+
     def _on_assign(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         consumer.incremental_assign(list(places))
         self._paused = False
@@ -349,7 +370,9 @@ class Queues:
         self._share_groups = share_groups
         self._names = tuple(dict.fromkeys(queues))
         self._member = member
-        self._consumers: list[QueueTransport] = []
+        self._consumers: dict[str, QueueTransport] = {}
+        self._admin: AdminClient | None = None
+        self._ids: dict[str, str] = {}
         self._replies: ReplyReader | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -366,12 +389,12 @@ class Queues:
         for name in self._names:
             consumer = self._consumer(name, shards)
             consumer.start()
-            self._consumers.append(consumer)
+            self._consumers[connection.topic(f"activities.{name}")] = consumer
 
     async def stop(self) -> None:
         """Leave the groups; nothing happens the second time."""
-        consumers, self._consumers = self._consumers, []
-        await asyncio.gather(*(consumer.stop() for consumer in consumers))
+        consumers, self._consumers = self._consumers, {}
+        await asyncio.gather(*(consumer.stop() for consumer in consumers.values()))
         replies, self._replies = self._replies, None
         if replies is not None:
             self._executor.reply_to = None
@@ -384,6 +407,24 @@ class Queues:
             return ShareQueueConsumer(transport, name, slots, run, shards)
         return QueueConsumer(transport, name, slots, run, shards, self._member)
 
+    def check_topics(self) -> None:
+        """Begin again with queues whose topics were deleted and made again. Blocks.
+
+        A position in the old topic would skip tasks of the new one, and a skipped task is not
+        issued again before its schedule-to-start time-out, if it has one.
+        """
+        consumers = dict(self._consumers)
+        if not consumers:
+            return
+        if self._admin is None:
+            self._admin = AdminClient(self._transport.connection.admin())
+        for topic, described in describe(self._admin, list(consumers)).items():
+            id = str(described.topic_id)
+            if self._ids.setdefault(topic, id) != id:
+                self._ids[topic] = id
+                _log.warning("%s was deleted and made again: it is read from its start", topic)
+                consumers[topic].begin_again()
+
     def _received(self, replies: Sequence[Reply]) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._cancel, replies)
@@ -393,5 +434,5 @@ class Queues:
             seen: Any = reply.body
             if isinstance(seen, HeartbeatSeen) and seen.cancelled:
                 self._executor.cancel(seen.run_id, seen.id)
-                for consumer in self._consumers:
+                for consumer in self._consumers.values():
                     consumer.finish(seen.run_id, seen.id)

@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from processor.core.turn import Source
 from processor.errors import LogTruncated, ProcessorError, TopicsNotReady
-from processor.kafka.faults import MISSING, TRUNCATED
+from processor.kafka.faults import MISSING, TRUNCATED, watermarks_of
 from processor.kafka.serving import Serving
 
 __all__ = ("InputReader", "Stream")
@@ -30,6 +30,7 @@ _POLL_S = 0.05
 _POLL_PAUSED_S = 0.005
 _BATCH = 2_000
 _OPEN_S = 30.0
+_HELD_S = 3.0
 
 
 class Stream:
@@ -203,9 +204,10 @@ class InputReader:
         place = f"{topic}[{message.partition()}]"
         if error.code() in TRUNCATED:
             stream.error = LogTruncated(
-                f"{place} no longer holds the offset that its shard reads next ({error.str()}): "
-                "records were deleted before they were read, or the topic was made again. Nothing "
-                "was skipped. If the loss is intended, begin again in a new namespace"
+                f"{place}: its shard reads offset {message.offset()} next, but it holds "
+                f"{self._held(topic, message.partition())} ({error.str()}): records were deleted "
+                "before they were read, or the topic was made again. Nothing was skipped. If the "
+                "loss is intended, begin again in a new namespace"
             )
         elif error.code() in MISSING:
             stream.error = TopicsNotReady(
@@ -214,3 +216,12 @@ class InputReader:
             )
         else:
             _log.warning("reading %s: %s", place, error.str())
+
+    def _held(self, topic: str | None, partition: int | None) -> str:
+        """Return what a partition holds, in words."""
+        try:
+            place = TopicPartition(topic or "", partition or 0)
+            low, high = watermarks_of(self._consumer, place, _HELD_S)
+        except KafkaException as error:
+            return f"other ones, and which is not known ({error})"
+        return f"offsets {low} to {high}"

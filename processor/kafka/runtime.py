@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from confluent_kafka import KafkaException
+
 from processor.activities.executor import Executor
 from processor.config import Settings
 from processor.core.runner import Runners
-from processor.errors import TopicsNotReady
+from processor.errors import LogTruncated, TopicsNotReady
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.membership import Membership
 from processor.kafka.ports import KafkaPorts
@@ -23,7 +26,11 @@ from processor.shard.ports import Clock
 
 __all__ = ("KafkaRuntime", "KafkaWorkerOptions")
 
+_log = logging.getLogger("processor.kafka")
+
 _DRAIN_S = 2.0
+_WATCH_EVERY_S = 5.0
+_MISSING_MIN = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,7 @@ class KafkaRuntime:
         )
         self._node = Node(self._ports, runners, settings, options.instance_id)
         self._membership: Membership | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._queues = Queues(
             self._transport,
             executor,
@@ -98,6 +106,7 @@ class KafkaRuntime:
                 next_command=self._ports.next_command,
             )
             self._membership.start()
+        self._watching = self._loop.create_task(self._watch_topics())
 
     async def drain(self) -> None:
         """Stop the queues, wait shortly for acknowledgements, and give the shards back."""
@@ -107,6 +116,8 @@ class KafkaRuntime:
             await self._membership.close()
 
     async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
         await self._queues.stop()
         if self._membership is not None:
             await self._membership.close()
@@ -126,8 +137,30 @@ class KafkaRuntime:
             stopped.result()
         raise self._failed.result()
 
+    async def _watch_topics(self) -> None:
+        """End the worker when its topics are gone; one answer alone may be a broker's that starts.
+
+        What else goes wrong with a question shows in the work itself.
+        """
+        missing = 0
+        while True:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            try:
+                await asyncio.to_thread(self._queues.check_topics)
+                await asyncio.to_thread(self._ports.check_topics)
+                missing = 0
+            except TopicsNotReady as error:
+                missing += 1
+                if missing >= _MISSING_MIN:
+                    self._fail(error)
+            except LogTruncated as error:
+                self._fail(error)
+            except KafkaException as error:
+                _log.debug("looking at the topics: %s", error)
+
     def _fail(self, error: BaseException) -> None:
         if not self._failed.done():
+            _log.error("this worker ends: %s", error)
             self._failed.set_result(error)
 
     def _may_own(self, partition: int) -> bool:

@@ -100,6 +100,9 @@ class ShareQueueConsumer:
         if finished is not None and not finished.done():
             finished.set_result(True)
 
+    def begin_again(self) -> None:
+        """Nothing to do: a share group's positions belong to a topic's id."""
+
     # --- on the loop --------------------------------------------------------------------------
 
     def _hand_over(self, task: ActivityTask, finished: Future[bool]) -> None:

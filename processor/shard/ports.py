@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from processor.core.effects import (
     ActivityTask,
@@ -26,6 +26,7 @@ from processor.core.state import Summary
 from processor.core.turn import Positions, Source, Turn
 
 __all__ = (
+    "TOMBSTONES_MS",
     "Activities",
     "Checkpoint",
     "Clock",
@@ -41,6 +42,10 @@ __all__ = (
     "ShardPorts",
     "Tables",
 )
+
+
+TOMBSTONES_MS: Final = 7 * 24 * 3600 * 1000
+"""``delete.retention.ms`` of ``events`` as we make it."""
 
 
 class LogRecord(NamedTuple):
@@ -217,7 +222,7 @@ class Tables(Protocol):
 
 @dataclass(slots=True)
 class ShardPorts:
-    """All that one shard is connected to."""
+    """All that one shard is connected to; ``tombstones_ms``: how long the log keeps tombstones."""
 
     log: Log
     inbox: Inbox
@@ -225,3 +230,4 @@ class ShardPorts:
     tables: Tables
     activities: Activities
     clock: Clock
+    tombstones_ms: int = TOMBSTONES_MS

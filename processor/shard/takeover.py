@@ -31,6 +31,7 @@ from processor.core.state import RunState
 from processor.core.turn import Claim, Turn, claim_key
 from processor.errors import LogTruncated, StoreCorrupt
 from processor.shard.ports import (
+    TOMBSTONES_MS,
     Checkpoint,
     Confirmed,
     Log,
@@ -41,14 +42,11 @@ from processor.shard.ports import (
     Tables,
 )
 
-__all__ = ("AWAY_MAX_MS", "Owed", "Taken", "Takeover", "is_current")
+__all__ = ("Owed", "Taken", "Takeover", "is_current")
 
 _GROUP_TURNS = 1_000
 _STATES_MAX = 20_000
-_DAY_MS = 24 * 3600 * 1000
-AWAY_MAX_MS = 6 * _DAY_MS
-"""Less than ``delete.retention.ms`` of ``events`` (7 days, which ``topics check`` demands), because
-clocks differ: tombstones younger than this are all there."""
+_HOUR_MS = 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,15 @@ def is_current(turn: Turn, epoch: int) -> bool:
 class Takeover:
     """``begin``, then ``claimed`` until it returns the epoch, then ``fold`` (which blocks)."""
 
-    def __init__(self, partition: int, log: Log, tables: Tables, owner: str) -> None:
+    def __init__(
+        self,
+        partition: int,
+        log: Log,
+        tables: Tables,
+        owner: str,
+        tombstones_ms: int = TOMBSTONES_MS,
+    ) -> None:
+        self._tombstones_ms = tombstones_ms
         self._partition = partition
         self._log = log
         self._tables = tables
@@ -111,6 +117,12 @@ class Takeover:
         """
         before = self._tables.checkpoint()
         first_kept, _ = self._log.bounds()
+        if published > epoch:
+            raise LogTruncated(
+                f"shard {self._partition}: everything below log offset {published} was published, "
+                f"but the log ended at {epoch} when it was claimed: it lost its end, or the topic "
+                "was made again. Nothing was changed. If the loss is intended, use a new namespace"
+            )
         if before.next_offset > epoch or first_kept > before.next_offset:
             raise LogTruncated(
                 f"shard {self._partition}: the state directory is at log offset "
@@ -129,13 +141,16 @@ class Takeover:
         return Taken(epoch, fold.checkpoint, owed, lost, fold.turns, fold.ghosts, fold.time_ms)
 
     def _check_age(self, before: Checkpoint, epoch: int) -> None:
-        """Refuse tables that others have written past, for longer than tombstones are kept."""
+        """Refuse tables that others have written past, for longer than tombstones are kept.
+
+        A tenth of that time is left for the fold that follows and for clocks that differ.
+        """
         away_ms = self._now_ms - before.time_ms
-        if 0 < before.next_offset < epoch and away_ms > AWAY_MAX_MS:
+        if 0 < before.next_offset < epoch and away_ms > self._tombstones_ms * 9 // 10:
             raise StoreCorrupt(
                 f"the state directory ends at log offset {before.next_offset} and was left "
-                f"{away_ms / _DAY_MS:.0f} days ago: what was deleted from the log since then may "
-                "have left no trace in it"
+                f"{away_ms / _HOUR_MS:.1f} hours ago, and the log keeps tombstones for "
+                f"{self._tombstones_ms / _HOUR_MS:.1f} hours (delete.retention.ms)"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,21 @@ from processor.store.keyvalue import FAMILIES, Mutation
 
 __all__ = ("Rocks", "destroy")
 
+_log = logging.getLogger("processor.store")
+
 _MEMTABLE_BYTES = 32 * 1024 * 1024
+
+_NOT_THE_STORES_FAULT = (
+    "No space left",
+    "Disk quota exceeded",
+    "File too large",
+    "Permission denied",
+    "Read-only file system",
+    "Too many open files",
+    "Cannot allocate memory",
+    "Not a directory",
+)
+"""What wiping the directory would not mend; everything else is a directory to rebuild."""
 
 
 class Rocks:
@@ -48,7 +63,10 @@ class Rocks:
         self._write_options.sync = sync
 
     def get(self, family: str, key: bytes) -> bytes | None:
-        value: bytes | None = self._families[family].get(key)
+        try:
+            value: bytes | None = self._families[family].get(key)
+        except Exception as error:  # rocksdict raises bare Exceptions: the text says which
+            raise _classed(self._path, error) from error
         return value
 
     def write(self, mutations: Sequence[Mutation]) -> None:
@@ -70,26 +88,36 @@ class Rocks:
         while cursor.valid():
             yield cursor.key(), cursor.value()
             cursor.next()
-        try:
-            cursor.status()
-        except Exception as error:  # rocksdict raises bare Exceptions: the text says which
-            raise _classed(self._path, error) from error
+        self._check(cursor)
 
     def last(self, family: str) -> bytes | None:
         cursor = self._families[family].iter()
         cursor.seek_to_last()
-        key: bytes | None = cursor.key() if cursor.valid() else None
-        return key
+        if cursor.valid():
+            key: bytes = cursor.key()
+            return key
+        self._check(cursor)
+        return None
+
+    def _check(self, cursor: rocksdict.RdictIter) -> None:
+        """Raise if a cursor ended at a block that cannot be read, and not at the end."""
+        try:
+            cursor.status()
+        except Exception as error:  # rocksdict raises bare Exceptions: the text says which
+            raise _classed(self._path, error) from error
 
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
         self._handles.clear()
-        for family in self._families.values():
-            family.close()
+        for opened in (*self._families.values(), self._database):
+            try:
+                opened.close()
+            except Exception as error:  # a full disk; the directory must be let go all the same
+                _log.warning("closing state directory %s: %s", self._path, error)
         self._families.clear()
-        self._database.close()
+        del opened, self._database
 
 
 def destroy(path: Path) -> None:
@@ -116,6 +144,9 @@ def _classed(path: Path, error: Exception) -> Exception:
             f"state directory {path} is held by another process ({text}). Stop that process, "
             "or give this one a directory of its own"
         )
-    if "Corruption" in text or "Invalid argument" in text or "not found" in text:
-        return StoreCorrupt(f"state directory {path} cannot be read ({text})")
-    return OSError(f"state directory {path}: {text}")
+    if any(reason in text for reason in _NOT_THE_STORES_FAULT):
+        return OSError(
+            f"state directory {path}: {text}. Free space on its disk or correct the access: the "
+            "shard goes on by itself then, and nothing is lost"
+        )
+    return StoreCorrupt(f"state directory {path} cannot be read ({text})")

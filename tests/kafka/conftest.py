@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from processor.kafka.topics import apply, connect, plan
 
 from .broker import NoBrokerError, any_broker
+from .evidence import Evidence
 from .own_broker import OwnBroker, own_broker
 from .processes import StartWorker, WorkerProcess
 
@@ -81,6 +82,12 @@ def made(kafka_servers: str, namespace: str, admin: AdminClient) -> str:
     """A namespace with its topics."""
     apply(admin, plan(admin, namespace, PARTITIONS, 1))
     return namespace
+
+
+@pytest.fixture
+def evidence(request: pytest.FixtureRequest) -> Evidence:
+    """Keeps what the test did and what held."""
+    return Evidence(request.node.name.removeprefix("test_").replace("_", " "))
 
 
 @pytest.fixture

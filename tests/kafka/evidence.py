@@ -10,7 +10,10 @@ import json
 import time
 from pathlib import Path
 
-__all__ = ("REPORT", "record")
+__all__ = ("REPORT", "SUCCESS_MIN", "Evidence", "record")
+
+SUCCESS_MIN = 0.9
+"""A run in which more was refused than this allows has shown nothing."""
 
 REPORT = Path(__file__).parents[2] / ".cache" / "evidence.jsonl"
 
@@ -32,6 +35,21 @@ def record(
     with REPORT.open("a") as report:
         report.write(json.dumps(line) + "\n")
     print(f"{json.dumps(line)}\n(noted in {REPORT})")
+
+
+class Evidence:
+    """The evidence of one test, measured from when it is made."""
+
+    def __init__(self, case: str) -> None:
+        self._case = case
+        self._begun = time.monotonic()
+
+    def note(self, did: str, times: int, held: str, *, succeeded: int, asked: int) -> None:
+        """Note the case; fail if too few of its operations succeeded."""
+        assert asked > 0 and succeeded >= SUCCESS_MIN * asked, f"{succeeded} of {asked} succeeded"
+        seconds = time.monotonic() - self._begun
+        held = f"{held} ({succeeded} of {asked} operations succeeded, {seconds:.0f} s)"
+        record(self._case, did, times, held)
 
 
 def table() -> str:

@@ -27,12 +27,12 @@ class WorkerProcess:
 
     def __init__(self, servers: str, namespace: str, folder: Path, slot: int) -> None:
         self._arguments = [servers, namespace, str(folder / f"state-{slot}"), f"slot-{slot}"]
-        self._log = folder / f"worker-{slot}.log"
+        self.log_path = folder / f"worker-{slot}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.state_dir = folder / f"state-{slot}"
 
     def start(self, *options: str) -> None:
-        with self._log.open("ab") as log:
+        with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.kafka.processes", *self._arguments, *options],
                 stdout=log,
@@ -70,7 +70,7 @@ class WorkerProcess:
 
     @property
     def log(self) -> str:
-        return self._log.read_text()
+        return self.log_path.read_text()
 
     @property
     def takeovers(self) -> int:
@@ -91,13 +91,14 @@ async def at_work(*workers: WorkerProcess, takeovers: int = 1, timeout_s: float 
 
 async def serve(servers: str, namespace: str, state_dir: str, instance_id: str) -> None:
     from examples import orders
+    from tests.kafka.poison import POISON_ACTIVITIES, POISONED
     from tests.kafka.probes import PROBE_ACTIVITIES, PROBES
 
     worker = Worker(
         servers,
         namespace=namespace,
-        workflows=[orders.order_processing, *PROBES],
-        activities=[*ACTIVITIES, *PROBE_ACTIVITIES],
+        workflows=[orders.order_processing, *PROBES, *POISONED],
+        activities=[*ACTIVITIES, *PROBE_ACTIVITIES, *POISON_ACTIVITIES],
         state_dir=state_dir,
         instance_id=instance_id,
     )

@@ -10,23 +10,44 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from examples.orders import Order
-from processor import Client
+from processor import Client, Settings, ShardUnavailable
 
-__all__ = ("Talk", "ask", "committed", "consumed", "dead_letters", "first_answer", "quick")
+__all__ = (
+    "Talk",
+    "ask",
+    "ask_patiently",
+    "committed",
+    "consumed",
+    "dead_letters",
+    "first_answer",
+    "quick",
+)
 
 _READ_S = 30.0
 
 Talk = Callable[[Client], Awaitable[Any]]
 
 
-def ask(servers: str, namespace: str, talk: Talk, timeout_s: float = 120.0) -> Any:
+def ask(
+    servers: str,
+    namespace: str,
+    talk: Talk,
+    timeout_s: float = 120.0,
+    settings: Settings | None = None,
+) -> Any:
     """Run a conversation with a client of its own, and return what it returns."""
 
     async def main() -> Any:
-        async with asyncio.timeout(timeout_s), Client(servers, namespace=namespace) as client:
+        client = Client(servers, namespace=namespace, settings=settings)
+        async with asyncio.timeout(timeout_s), client:
             return await talk(client)
 
     return asyncio.run(main())
+
+
+def ask_patiently(servers: str, namespace: str, talk: Talk, timeout_s: float = 170.0) -> Any:
+    """The same with a client that waits long for each answer: what is asked is not how fast."""
+    return ask(servers, namespace, talk, timeout_s, Settings(request_timeout_s=60.0))
 
 
 def quick(number: int, **how: Any) -> Order:
@@ -35,9 +56,14 @@ def quick(number: int, **how: Any) -> Order:
 
 
 async def first_answer(client: Client) -> None:
-    """Wait until every shard answers."""
-    async for _ in client.list():
-        pass
+    """Wait until every shard answers, as long as the caller has patience."""
+    while True:
+        try:
+            async for _ in client.list():
+                pass
+            return
+        except ShardUnavailable:
+            continue
 
 
 def dead_letters(servers: str, namespace: str, count: int) -> list[bytes]:

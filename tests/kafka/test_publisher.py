@@ -40,7 +40,7 @@ class Owner:
         self.transport = KafkaTransport(kafka.connection, Settings())
         self.ours = ours
         self.publisher = ShardPublisher(
-            0, self.transport.publishing, lambda: self.ours, lambda: True
+            0, self.transport.publishing, "", lambda: self.ours, lambda: True
         )
 
     def die(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from processor.core.effects import Publish
 from processor.kafka.topic_specs import load_specs
-from processor.shard.takeover import AWAY_MAX_MS
+from processor.shard.ports import TOMBSTONES_MS
 from processor.simulation.broker import Broker
 from processor.simulation.faults import CALM, ROUGH, Faults, swarm
 from processor.simulation.outbox import SimulatedOutbox
@@ -31,7 +31,7 @@ def test_the_cleaner_has_the_settings_of_the_topic() -> None:
     [events] = [spec for spec in load_specs() if spec.name == "events"]
     assert int(events.configs["min.compaction.lag.ms"]) == COMPACTION_LAG_MS
     assert int(events.configs["delete.retention.ms"]) == DELETE_RETENTION_MS
-    assert AWAY_MAX_MS < DELETE_RETENTION_MS, "or a store might miss a deletion"
+    assert TOMBSTONES_MS == DELETE_RETENTION_MS, "or a store might miss a deletion"
 
 
 class Clock:

@@ -1,0 +1,70 @@
+"""Which topics a shard's state belongs to: a topic that is deleted and made again has another id.
+
+Offsets do not tell: a new topic that holds more than was read of the old one looks like the old
+one. So the ids are kept beside what depends on them, in two places that are not lost together:
+in the state directory, and in the metadata of the publisher's committed offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, TopicDescription
+
+from processor.errors import LogTruncated, TopicsNotReady
+from processor.kafka.connection import KafkaSettings
+from processor.kafka.faults import MISSING
+
+__all__ = ("CO_PARTITIONED", "check_ids", "describe", "describe_shard_topics", "ids_text")
+
+CO_PARTITIONED = ("events", "commands", "activity-results", "timers")
+_CALL_S = 10.0
+
+
+def describe_shard_topics(
+    admin: AdminClient, connection: KafkaSettings
+) -> tuple[Mapping[str, str], int]:
+    """Return the ids of the log and of the inputs, and how many partitions they have. Blocks."""
+    topics = {name: connection.topic(name) for name in CO_PARTITIONED}
+    described = describe(admin, list(topics.values()))
+    for topic in topics.values():
+        if topic not in described:
+            raise TopicsNotReady(
+                f"topic {topic} does not exist: run `processor topics apply --namespace "
+                f"{connection.namespace}`"
+            )
+    ids = {name: str(described[topic].topic_id) for name, topic in topics.items()}
+    return ids, len(described[connection.events].partitions)
+
+
+def describe(admin: AdminClient, topics: list[str]) -> dict[str, TopicDescription]:
+    """Return what Kafka says of those of the topics that exist. Blocks."""
+    found = {}
+    futures = admin.describe_topics(TopicCollection(topics), request_timeout=_CALL_S)
+    for topic, future in futures.items():
+        try:
+            found[topic] = future.result()
+        except KafkaException as error:
+            if error.args[0].code() not in MISSING:
+                raise
+    return found
+
+
+def ids_text(ids: Mapping[str, str]) -> str:
+    """Return the ids as they are stored."""
+    return ",".join(f"{name}={id}" for name, id in ids.items())
+
+
+def check_ids(connection: KafkaSettings, held: str, now: str, holder: str) -> None:
+    """Raise ``LogTruncated`` where ``holder`` belongs to other topics than there are now."""
+    before = dict(each.partition("=")[::2] for each in held.split(","))
+    for each in now.split(","):
+        name, _, id = each.partition("=")
+        if name in before and before[name] != id:
+            raise LogTruncated(
+                f"{connection.topic(name)} was deleted and made again: {holder} belongs to topic "
+                f"id {before[name]}, and the topic's is {id}. What the old one held is gone from "
+                "Kafka, and nothing was skipped or read again. If that is intended, begin again "
+                "in a new namespace"
+            )

@@ -1,0 +1,105 @@
+"""What a node does with its shards when they cannot be opened, or are given up meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from processor.config import Settings
+from processor.errors import LogTruncated
+from processor.node import Node
+from processor.shard.ports import ShardPorts
+
+PATIENCE_S = 10.0
+
+
+class Part:
+    """An inbox, outbox or tables that notes when it is closed."""
+
+    def __init__(self, closed: list[str], name: str) -> None:
+        self._closed, self._name = closed, name
+
+    def close(self) -> None:
+        self._closed.append(self._name)
+
+
+class Factory:
+    """Opens a shard when ``gates`` lets it, with what ``outcome`` says."""
+
+    def __init__(self, outcome: Callable[[int], ShardPorts]) -> None:
+        self.gates = {0: threading.Event(), 1: threading.Event()}
+        self.opening = threading.Event()
+        self._outcome = outcome
+
+    def open(self, partition: int, wake: Callable[[], None]) -> ShardPorts:
+        self.opening.set()
+        assert self.gates[partition].wait(PATIENCE_S)
+        return self._outcome(partition)
+
+    def wipe(self, partition: int) -> None: ...
+
+    def may_own(self, partition: int) -> bool:
+        return True
+
+
+def node_of(factory: Factory) -> Node:
+    runners: Any = None
+    return Node(factory, runners, Settings(), "test")
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def test_a_shard_given_up_while_it_is_opened_is_closed() -> None:
+    """Else its state directory would be held until the process ends."""
+    closed: list[str] = []
+
+    def opened(partition: int) -> ShardPorts:
+        inbox, outbox, tables = (Part(closed, name) for name in ("inbox", "outbox", "tables"))
+        none: Any = None
+        parts: Any = (inbox, outbox, tables)
+        return ShardPorts(none, *parts, none, none)
+
+    async def main() -> None:
+        factory = Factory(opened)
+        node = node_of(factory)
+        node.assign(0)
+        await eventually(factory.opening.is_set)
+        await node.revoke(0)
+        assert node.shards == {}
+        factory.gates[0].set()
+        await eventually(lambda: closed == ["inbox", "outbox", "tables"])
+        await node.close()
+
+    asyncio.run(main())
+
+
+def test_a_stopped_shard_leaves_the_others_alone() -> None:
+    def truncated(partition: int) -> ShardPorts:
+        raise LogTruncated(f"shard {partition} lost records")
+
+    async def main() -> None:
+        factory = Factory(truncated)
+        node = node_of(factory)
+        stopped = asyncio.ensure_future(node.wait_stopped())
+        for partition in (0, 1):
+            node.assign(partition)
+        factory.gates[0].set()
+        await eventually(lambda: 0 in node.shards and node.shards[0].state == "stopped")
+        await asyncio.sleep(0.05)
+        assert not stopped.done(), "the other one is still to be taken over"
+        factory.gates[1].set()
+        with pytest.raises(LogTruncated, match="shard 1 lost records"):
+            await asyncio.wait_for(stopped, PATIENCE_S)
+        await node.revoke(0)
+        assert list(node.shards) == [1]
+        await node.close()
+
+    asyncio.run(main())

@@ -1,0 +1,100 @@
+"""A store on a bad disk: what it says, so that the shard can react."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from processor.errors import StoreCorrupt
+from processor.store.keyvalue import Mutation
+from processor.store.rocks import Rocks
+
+ROWS = 400
+DAY_MS = 86_400_000
+
+
+def filled(path: Path) -> dict[bytes, bytes]:
+    """Make a store whose rows are in tables, not in the write-ahead log alone."""
+    dice = random.Random(3)
+    rows = {b"%06d" % number: dice.randbytes(200) for number in range(ROWS)}
+    store = Rocks(path)
+    store.write([Mutation("history", key, value) for key, value in rows.items()])
+    store.close()
+    Rocks(path).close()
+    return rows
+
+
+def flip(path: Path, dice: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+    path.write_bytes(content)
+
+
+def got(store: Rocks) -> dict[bytes, bytes | None]:
+    return {b"%06d" % number: store.get("history", b"%06d" % number) for number in range(ROWS)}
+
+
+def scanned(store: Rocks) -> dict[bytes, bytes]:
+    return dict(store.scan("history", b""))
+
+
+@pytest.mark.parametrize("read", [got, scanned])
+def test_a_flipped_bit_is_never_an_answer(
+    tmp_path: Path, read: Callable[[Rocks], dict[bytes, bytes]]
+) -> None:
+    rows = filled(tmp_path / "whole")
+    dice = random.Random(9)
+    found = 0
+    for round in range(40):
+        path = tmp_path / str(round)
+        shutil.copytree(tmp_path / "whole", path)
+        flip(dice.choice([*path.glob("*.sst"), *path.glob("MANIFEST*"), path / "CURRENT"]), dice)
+        try:
+            store = Rocks(path)
+        except StoreCorrupt:
+            found += 1
+            continue
+        try:
+            assert read(store) == rows
+        except StoreCorrupt:
+            found += 1
+        finally:
+            store.close()
+        shutil.rmtree(path)
+    assert found > 20
+
+
+def test_the_last_key_of_a_block_that_cannot_be_read_is_not_none(tmp_path: Path) -> None:
+    filled(tmp_path)
+    store = Rocks(tmp_path)
+    for path in tmp_path.glob("*.sst"):
+        content = bytearray(path.read_bytes())
+        for place in range(0, len(content), 97):
+            content[place] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(StoreCorrupt):
+        store.last("history")
+    store.close()
+
+
+@pytest.mark.parametrize("pattern", ["CURRENT", "MANIFEST*", "*.sst"])
+def test_a_directory_without_one_of_its_files_is_corrupt(tmp_path: Path, pattern: str) -> None:
+    filled(tmp_path)
+    for path in tmp_path.glob(pattern):
+        path.unlink()
+    try:
+        store = Rocks(tmp_path)
+    except StoreCorrupt:
+        return
+    assert pattern == "CURRENT" and scanned(store) == {}, "a new store, to be rebuilt"
+    store.close()
+
+
+def test_what_wiping_would_not_mend_is_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError):
+        Rocks(tmp_path / "file" / "tables")
