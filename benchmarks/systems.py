@@ -1,0 +1,113 @@
+"""Everything that can be compared here: our runtimes, and the peers that are installed.
+
+``PEERS`` names the folder of the peers' scripts, ``PEERS_HOME`` where their servers are installed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ("LOADS", "OURS", "SMOKE_LOADS", "System", "installed_peers", "our_systems", "prototype")
+
+ROOT = Path(__file__).parent.parent
+HOME = Path(os.environ.get("PEERS_HOME") or Path.home() / ".cache" / "peers")
+POSTGRES = Path(os.environ.get("PGBIN", "/usr/lib/postgresql/15/bin")) / "postgres"
+
+LOADS: dict[str, Sequence[str]] = {
+    "chain-1": ("chain", "--n=100000", "--c=1", "--max-s=10"),
+    "chain-100": ("chain", "--n=100000", "--c=100", "--max-s=20"),
+    "order-1": ("order", "--n=100000", "--c=1", "--max-s=10"),
+    "order-100": ("order", "--n=100000", "--c=100", "--max-s=20"),
+    "fanout": ("fanout", "--n=1000", "--runs=3"),
+    "signal": ("signal", "--n=2000", "--c=50"),
+    "timers": ("timers", "--n=2000", "--sleep=5"),
+}
+SMOKE_LOADS: dict[str, Sequence[str]] = {
+    "chain-1": ("chain", "--n=30", "--c=1", "--warmup=3"),
+    "chain-100": ("chain", "--n=200", "--c=20", "--warmup=3"),
+    "order-1": ("order", "--n=5", "--c=1", "--warmup=3"),
+    "order-100": ("order", "--n=24", "--c=12", "--warmup=3"),
+    "fanout": ("fanout", "--n=100", "--runs=2", "--warmup=3"),
+    "signal": ("signal", "--n=100", "--c=20", "--warmup=3"),
+    "timers": ("timers", "--n=40", "--sleep=1", "--warmup=3"),
+}
+OURS = ("processor-embedded", "processor-kafka")
+QUEUED = tuple(f"{name}-queued" for name in OURS)
+"""Measured with chains only: what differs is where an activity runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """How one line is measured: ``command``, then the load's arguments."""
+
+    name: str
+    command: tuple[str, ...]
+    folder: Path
+    workloads: tuple[str, ...] = ("chain", "order", "fanout", "signal", "timers")
+
+
+def our_systems(server: str, broker_pid: int, fsync: bool) -> list[System]:
+    systems = []
+    for name in OURS + QUEUED:
+        runtime = "embedded" if "embedded" in name else "kafka"
+        command = [sys.executable, "-m", "benchmarks.run", f"--runtime={runtime}"]
+        command.append(f"--durability={'fsync' if fsync else 'nofsync'}")
+        if runtime == "kafka":
+            command += [f"--server={server}", f"--broker-pid={broker_pid}"]
+        if name in QUEUED:
+            systems.append(System(name, (*command, "--queued"), ROOT, ("chain",)))
+        else:
+            systems.append(System(name, tuple(command), ROOT))
+    return systems
+
+
+def peers_folder() -> Path | None:
+    """Return where the peers' scripts are, or None where there are none."""
+    folder = Path(os.environ.get("PEERS") or ROOT / ".." / "shared" / "peers").resolve()
+    return folder if (folder / "common.py").exists() else None
+
+
+def installed_peers(fsync: bool) -> list[System]:
+    """Return the peers whose scripts and servers are here; what is missing is not asked for."""
+    folder = peers_folder()
+    if folder is None:
+        return []
+    python = os.environ.get("BENCH_PYTHON") or str(HOME / "venv/bin/python")
+    postgres = POSTGRES.exists() and os.geteuid() == 0  # it runs as a user of its own
+    packages = [path.name for path in HOME.glob("venv/lib/python3*/site-packages/*")]
+    restate = HOME / "node_modules/@restatedev/restate-server-linux-x64/bin/restate-server"
+    temporal = (HOME / "temporal-pg/temporal-server").exists() and postgres
+    ways = {
+        "restate": (restate.exists(), "restate"),
+        "dbos-sqlite": ("dbos" in packages, "dbos", "--db=sqlite"),
+        "dbos-pg": ("dbos" in packages and postgres, "dbos", "--db=pg"),
+        "temporal-pg": ("temporalio" in packages and temporal, "temporal", "--store=pg"),
+        "temporal": ("TEMPORAL_BIN" in os.environ, "temporal"),
+    }
+    return [
+        System(
+            name,
+            (
+                python,
+                f"bench_{script}.py",
+                *options,
+                f"--durability={'fsync' if fsync else 'nofsync'}",
+            ),
+            folder,
+        )
+        for name, (is_here, script, *options) in ways.items()
+        if is_here
+    ]
+
+
+def prototype(server: str, smoke: bool) -> System | None:
+    """Return the bare loop of the design, the yardstick of this machine's day."""
+    folder = peers_folder()
+    if folder is None:
+        return None
+    counts = ("--one=60", "--flood=2000") if smoke else ("--one=300", "--flood=20000")
+    return System("prototype", (sys.executable, "prototype.py", server, *counts), folder)
