@@ -54,7 +54,7 @@ def chosen(name: str) -> list[str]:
 def steps(server: str, broker_pid: int) -> Iterator[tuple[str, System, Sequence[str]]]:
     """Yield what is to be measured: the load's name, the system, and the load's arguments."""
     smoke, fsync = flag("SMOKE"), flag("FSYNC")
-    ours = our_systems(server, broker_pid, fsync)
+    ours = our_systems(server, broker_pid, fsync=fsync, smoke=smoke)
     systems = [*ours, *installed_peers(fsync)]
     yardstick = prototype(server, smoke)
     python = (sys.executable, "-m", "benchmarks.yardsticks")
@@ -64,10 +64,10 @@ def steps(server: str, broker_pid: int) -> Iterator[tuple[str, System, Sequence[
     plan: list[tuple[str, System, Sequence[str]]] = [("raw", raw, ["--smoke"] if smoke else [])]
     if yardstick is not None:
         plan.append(("prototype", yardstick, ()))
-    flood = ("flood", f"--n={2_000 if smoke else 20_000}")
+    flood = ("flood", f"--n={1_000 if smoke else 20_000}")
     plan += [("flood", system, flood) for system in flooded]
     for load, arguments in (SMOKE_LOADS if smoke else LOADS).items():
-        plan += [(load, each, arguments) for each in systems if arguments[0] in each.workloads]
+        plan += [(load, each, arguments) for each in systems if load in each.loads]
     for load, system, arguments in plan:
         if (not wanted or system.name in wanted) and (not loads or load in loads):
             yield load, system, arguments
@@ -129,7 +129,7 @@ def main() -> None:
     say("starting a broker and warming it up")
     failed = asyncio.run(run(out))
     lines = [json.loads(text) for text in out.read_text().splitlines()]
-    report = table(lines, flag("FSYNC"))
+    report = table(lines, fsync=flag("FSYNC"), verdicts=not flag("SMOKE"))
     bars = as_text(lines)
     out.with_suffix(".txt").write_text(f"{report}\n\n{bars}")
     drawn = as_png(lines, out.with_suffix(".png"))

@@ -47,10 +47,11 @@ class System:
     name: str
     command: tuple[str, ...]
     folder: Path
-    workloads: tuple[str, ...] = ("chain", "order", "fanout", "signal", "timers")
+    loads: tuple[str, ...] = tuple(LOADS)
 
 
-def our_systems(server: str, broker_pid: int, fsync: bool) -> list[System]:
+def our_systems(server: str, broker_pid: int, *, fsync: bool, smoke: bool) -> list[System]:
+    """Return our runtimes at their defaults; the smallest form has fewer shards to start."""
     systems = []
     for name in OURS + QUEUED:
         runtime = "embedded" if "embedded" in name else "kafka"
@@ -58,8 +59,10 @@ def our_systems(server: str, broker_pid: int, fsync: bool) -> list[System]:
         command.append(f"--durability={'fsync' if fsync else 'nofsync'}")
         if runtime == "kafka":
             command += [f"--server={server}", f"--broker-pid={broker_pid}"]
+            command += ["--partitions=2"] if smoke else []
         if name in QUEUED:
-            systems.append(System(name, (*command, "--queued"), ROOT, ("chain",)))
+            loads = ("chain-1",) if smoke else ("chain-1", "chain-100")
+            systems.append(System(name, (*command, "--queued"), ROOT, loads))
         else:
             systems.append(System(name, tuple(command), ROOT))
     return systems

@@ -10,7 +10,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from processor.bench.raw import commit_many, raw_appends
+from processor.bench.raw import commits, raw_appends
 
 
 def main() -> None:
@@ -22,8 +22,8 @@ def main() -> None:
     appends = raw_appends(given.server, one, many)
     print(json.dumps({"peer": "raw appends", "workload": "raw", **appends}))
     with tempfile.TemporaryDirectory() as folder:
-        commits = commit_many(Path(folder), seconds)
-    print(json.dumps({"peer": "raw commits", "workload": "raw", **commits}))
+        committed = commits(Path(folder), seconds)
+    print(json.dumps({"peer": "raw commits", "workload": "raw", **committed}))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from processor.bench.process import WorkerProcess, await_shards
 from processor.bench.workloads import ACTIVITIES, EXECUTIONS, WORKFLOWS
 from processor.client import Client
 from processor.config import Settings
+from processor.errors import CommandRejected
 from processor.worker import Worker
 
 __all__ = (
@@ -109,11 +110,17 @@ async def on_kafka(
 
 
 def make_namespace(server: str, namespace: str, partitions: int) -> None:
-    """Make the topics as `processor topics apply` would. Blocks."""
+    """Make the topics as `processor topics apply` would; none may be there before. Blocks."""
     from processor.kafka import topics
 
     admin = topics.connect(server)
-    brokers = len(admin.list_topics(timeout=topics.REQUEST_TIMEOUT_S).brokers)
+    cluster = admin.list_topics(timeout=topics.REQUEST_TIMEOUT_S)
+    if any(topic.startswith(f"{namespace}.") for topic in cluster.topics):
+        raise CommandRejected(
+            f"namespace {namespace!r} has topics on {server} already, and a measurement deletes "
+            "those that it used. Name a namespace that does not exist"
+        )
+    brokers = len(cluster.brokers)
     changes = topics.plan(admin, namespace, partitions, min(REPLICATION_MAX, brokers))
     topics.apply(admin, changes)
 

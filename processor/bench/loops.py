@@ -25,6 +25,7 @@ from processor.bench.workloads import (
     timers,
 )
 from processor.client import Client
+from processor.errors import ProcessorError
 
 __all__ = (
     "LOOPS",
@@ -46,7 +47,7 @@ Executed = dict[str, int]
 EARLY_S = 0.005
 
 
-class WorkloadFailed(Exception):
+class WorkloadFailed(ProcessorError):
     """A result was wrong, or work is missing: what was measured is no figure."""
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from processor.bench.workloads import ACTIVITIES, EXECUTIONS, WORKFLOWS
+from processor.errors import ProcessorError
 from processor.worker import Worker
 
 __all__ = ("WorkerProcess", "WorkerProcessFailed", "await_shards")
@@ -25,7 +26,7 @@ READY_S = 60.0
 STOP_S = 40.0
 
 
-class WorkerProcessFailed(Exception):
+class WorkerProcessFailed(ProcessorError):
     """The worker process ended, or does not answer; the message has the end of its log."""
 
 
