@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from processor.bench.loops import closed_loop
 from processor.bench.workloads import chain
 from processor.kafka.local_broker import LocalBroker
 
-__all__ = ("FSYNC", "durability", "warm_broker")
+__all__ = ("FSYNC", "WARM_UP_S", "durability", "warm_broker")
 
 FSYNC = {"log.flush.interval.messages": "1"}
 """Every append is flushed to disk before it is acknowledged."""
@@ -21,18 +20,17 @@ WARM_UP_S = 15.0
 
 
 @asynccontextmanager
-async def warm_broker(*, fsync: bool, warm_up_s: float = WARM_UP_S) -> AsyncIterator[LocalBroker]:
+async def warm_broker(
+    folder: Path, *, fsync: bool, warm_up_s: float = WARM_UP_S
+) -> AsyncIterator[LocalBroker]:
     """Run a broker that has been used before: its JVM compiles what is used while it is used.
 
     In a fresh one the first tens of thousands of records cost several times what they cost later,
-    which says nothing about a broker that serves.
+    which says nothing about a broker that serves. ``folder`` holds its data.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="processor-bench-") as folder,
-        LocalBroker(Path(folder) / "broker", overrides=FSYNC if fsync else {}) as broker,
-    ):
+    with LocalBroker(folder / "broker", overrides=FSYNC if fsync else {}) as broker:
         if warm_up_s:
-            await warm_up(broker.bootstrap_servers, Path(folder), warm_up_s)
+            await warm_up(broker.bootstrap_servers, folder, warm_up_s)
         yield broker
 
 

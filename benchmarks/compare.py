@@ -7,6 +7,7 @@ JSON lines go to standard output, progress and the table to standard error, all 
     FSYNC=1             everything is flushed to disk at every commit
     SYSTEMS="a b"       only these (processor-embedded, processor-kafka, prototype, raw, ...)
     WORKLOADS="a b"     only these loads (chain-1, chain-100, order-1, order-100, fanout, ...)
+    LOAD_S=5            seconds of each load of chains and orders, for a shorter run
     ROUNDS=3            the whole so often; the table has the medians
     RESULTS=FILE        append the lines to this file, and make the table of all that is in it
     PEERS, PEERS_HOME   the peers' scripts (../shared/peers), and what their set-up installed
@@ -27,7 +28,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.broker import warm_broker
+from benchmarks.broker import WARM_UP_S, warm_broker
 from benchmarks.plot import as_png, as_text
 from benchmarks.systems import (
     LOADS,
@@ -39,6 +40,7 @@ from benchmarks.systems import (
     prototype,
 )
 from benchmarks.targets import table
+from benchmarks.where import scratch
 
 LINE_LIMIT_S = 150.0
 
@@ -67,6 +69,8 @@ def steps(server: str, broker_pid: int) -> Iterator[tuple[str, System, Sequence[
     flood = ("flood", f"--n={1_000 if smoke else 20_000}")
     plan += [("flood", system, flood) for system in flooded]
     for load, arguments in (SMOKE_LOADS if smoke else LOADS).items():
+        if "LOAD_S" in os.environ and arguments[0] in ("chain", "order"):
+            arguments = (*arguments, f"--max-s={os.environ['LOAD_S']}")
         plan += [(load, each, arguments) for each in systems if load in each.loads]
     for load, system, arguments in plan:
         if (not wanted or system.name in wanted) and (not loads or load in loads):
@@ -106,20 +110,28 @@ def results_file() -> Path:
     return folder / f"{kind}{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
 
 
+def record(load: str, system: System, arguments: Sequence[str], out: Path) -> int:
+    """Measure, print and keep the lines; return how many failed."""
+    say(f"{load}: {system.name}")
+    lines = measure(load, system, arguments)
+    for line in lines:
+        print(json.dumps(line), flush=True)
+        with out.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        if "error" in line:
+            say(f"FAILED: {line['peer']} {load}: {line['error']}")
+    return sum("error" in line for line in lines)
+
+
 async def run(out: Path) -> int:
     """Measure everything that was asked for; return how many lines failed."""
     failed = 0
-    async with warm_broker(fsync=flag("FSYNC"), warm_up_s=1.0 if flag("SMOKE") else 15.0) as broker:
-        for _ in range(int(os.environ.get("ROUNDS", "1"))):
-            for load, system, arguments in steps(broker.bootstrap_servers, broker.pid):
-                say(f"{load}: {system.name}")
-                for line in await asyncio.to_thread(measure, load, system, arguments):
-                    print(json.dumps(line), flush=True)
-                    with out.open("a") as file:
-                        file.write(json.dumps(line) + "\n")
-                    if "error" in line:
-                        failed += 1
-                        say(f"FAILED: {line['peer']} {load}: {line['error']}")
+    warm_up_s = 1.0 if flag("SMOKE") else WARM_UP_S
+    with scratch() as folder:
+        async with warm_broker(folder, fsync=flag("FSYNC"), warm_up_s=warm_up_s) as broker:
+            for _ in range(int(os.environ.get("ROUNDS", "1"))):
+                for step in steps(broker.bootstrap_servers, broker.pid):
+                    failed += await asyncio.to_thread(record, *step, out)
     return failed
 
 

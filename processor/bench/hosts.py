@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,8 +19,8 @@ from typing import Any
 from processor.bench.flood import flood_embedded, flood_kafka
 from processor.bench.loops import LOOPS, Load, Loop, WorkloadFailed, warm_up
 from processor.bench.meter import Meter
-from processor.bench.process import WorkerProcess, await_shards
-from processor.bench.workloads import ACTIVITIES, EXECUTIONS, WORKFLOWS
+from processor.bench.process import PROGRAM, WorkerProcess, await_shards, status_of
+from processor.bench.workloads import ACTIVITIES, WORKFLOWS
 from processor.client import Client
 from processor.config import Settings
 from processor.errors import CommandRejected
@@ -47,9 +48,11 @@ class Host:
     client: Client
     folder: Path
     flood: Loop
+    settings: dict[str, Any]
     servers: Sequence[int] = ()
+    namespace: str = ""
     workers: list[WorkerProcess] = field(default_factory=list)
-    settings: dict[str, Any] = field(default_factory=dict)
+    own: Worker | None = None
 
     def meter(self) -> Meter:
         pids = [worker.pid for worker in self.workers] or [os.getpid()]
@@ -57,13 +60,16 @@ class Host:
 
     def executions(self) -> dict[str, int]:
         """Return how often each activity has run so far. Blocks."""
-        if not self.workers:
-            return dict(EXECUTIONS)
-        total: dict[str, int] = {}
-        for worker in self.workers:
-            for name, count in worker.status()["executions"].items():
-                total[name] = total.get(name, 0) + count
+        total: Counter[str] = Counter()
+        for status in self.statuses():
+            total.update(status["executions"])
         return total
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """Return how each worker is. Blocks."""
+        if self.own is not None:
+            return [status_of(self.own)]
+        return [worker.status() for worker in self.workers]
 
 
 def new_namespace() -> str:
@@ -75,10 +81,11 @@ async def embedded(folder: Path) -> AsyncIterator[Host]:
     """Serve from this process, with the log on local disk (an fsync for each commit)."""
     server = f"embedded:{folder / 'embedded'}"
     async with (
-        Worker(server, workflows=WORKFLOWS, activities=ACTIVITIES),
+        Worker(server, workflows=WORKFLOWS, activities=ACTIVITIES) as worker,
         Client(server, settings=PATIENCE) as client,
     ):
-        yield Host(client, folder, flood_embedded, settings={"client": "in the worker's process"})
+        settings = {"client": "in the worker's process"}
+        yield Host(client, folder, flood_embedded, settings, own=worker)
 
 
 @asynccontextmanager
@@ -90,11 +97,12 @@ async def on_kafka(
     partitions: int = PARTITIONS,
     processes: int = 1,
     broker_pids: Sequence[int] = (),
+    program: str = PROGRAM,
 ) -> AsyncIterator[Host]:
     """Serve from worker processes, each with its share of the partitions."""
     namespace = namespace or new_namespace()
     await asyncio.to_thread(make_namespace, server, namespace, partitions)
-    workers = [WorkerProcess(server, namespace, folder, slot) for slot in range(processes)]
+    workers = [WorkerProcess(server, namespace, folder, slot, program) for slot in range(processes)]
     try:
         for worker in workers:
             worker.start()
@@ -102,7 +110,7 @@ async def on_kafka(
         async with Client(server, namespace=namespace, settings=PATIENCE) as client:
             settings = {"partitions": partitions, "processes": processes}
             flood = partial(flood_kafka, server, namespace)
-            yield Host(client, folder, flood, broker_pids, workers, settings)
+            yield Host(client, folder, flood, settings, broker_pids, namespace, workers)
     finally:
         for worker in workers:
             await asyncio.to_thread(worker.stop)

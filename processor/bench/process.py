@@ -10,18 +10,22 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from processor.bench.meter import memory_mb
 from processor.bench.workloads import ACTIVITIES, EXECUTIONS, WORKFLOWS
 from processor.errors import ProcessorError
 from processor.worker import Worker
 
-__all__ = ("WorkerProcess", "WorkerProcessFailed", "await_shards")
+__all__ = ("PROGRAM", "WorkerProcess", "WorkerProcessFailed", "await_shards", "main", "status_of")
 
+PROGRAM = "processor.bench.process"
 READY_S = 60.0
 STOP_S = 40.0
 
@@ -31,11 +35,16 @@ class WorkerProcessFailed(ProcessorError):
 
 
 class WorkerProcess:
-    """One worker of a namespace. ``slot`` names its state directory and its static member id."""
+    """One worker of a namespace. ``slot`` names its state directory and its static member id.
 
-    def __init__(self, server: str, namespace: str, folder: Path, slot: int = 0) -> None:
+    ``program`` is the module that is run: this one, or one that adds to it.
+    """
+
+    def __init__(
+        self, server: str, namespace: str, folder: Path, slot: int = 0, program: str = PROGRAM
+    ) -> None:
         self._log = folder / f"worker-{slot}.log"
-        self._command = [sys.executable, "-m", "processor.bench.process", server, namespace]
+        self._command = [sys.executable, "-m", program, server, namespace]
         self._command += [str(folder / f"state-{slot}"), f"{namespace}-{slot}"]
         self._process: subprocess.Popen[str] | None = None
         self.state_dir = folder / f"state-{slot}"
@@ -57,7 +66,7 @@ class WorkerProcess:
             )
 
     def status(self) -> dict[str, Any]:
-        """Ask the worker what it has done: shards that run, executions of activities. Blocks."""
+        """Ask the worker how it is: see ``status_of``. Blocks."""
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None
         try:
@@ -97,45 +106,50 @@ def await_shards(workers: list[WorkerProcess], count: int, timeout_s: float = RE
         time.sleep(0.02)
 
 
-async def serve(server: str, namespace: str, state_dir: str, instance_id: str) -> None:
-    worker = Worker(
-        server,
-        namespace=namespace,
-        workflows=WORKFLOWS,
-        activities=ACTIVITIES,
-        state_dir=state_dir,
-        instance_id=instance_id,
-    )
+def status_of(worker: Worker) -> dict[str, Any]:
+    """Return what a worker has done and holds; ``heap_blocks`` are Python's small objects."""
+    shards = [status for status in worker.shards.values() if status.state == "running"]
+    return {
+        "pid": os.getpid(),
+        "shards": len(shards),
+        "takeover_s": max((each.takeover_s for each in shards), default=0.0),
+        "turns_folded": sum(each.turns_folded for each in shards),
+        "executions": dict(EXECUTIONS),
+        "rss_mb": memory_mb([os.getpid()])[0],
+        "heap_blocks": sys.getallocatedblocks(),
+    }
+
+
+async def serve(worker: Worker, status: Callable[[Worker], dict[str, Any]]) -> None:
     serving = asyncio.create_task(worker.run())
-    answering = asyncio.create_task(answer(worker))
+    answering = asyncio.create_task(answer(worker, status))
     await asyncio.wait((serving, answering), return_when=asyncio.FIRST_COMPLETED)
     worker.stop()
     await serving
 
 
-async def answer(worker: Worker) -> None:
+async def answer(worker: Worker, status: Callable[[Worker], dict[str, Any]]) -> None:
     """Answer each line on stdin until it ends."""
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     while await lines.readline():
-        shards = [status for status in worker.shards.values() if status.state == "running"]
-        status = {
-            "shards": len(shards),
-            "takeover_s": max((each.takeover_s for each in shards), default=0.0),
-            "turns_folded": sum(each.turns_folded for each in shards),
-            "executions": EXECUTIONS,
-        }
-        sys.stdout.write(json.dumps(status) + "\n")
+        sys.stdout.write(json.dumps(status(worker)) + "\n")
         sys.stdout.flush()
 
 
-def main() -> None:
+def main(status: Callable[[Worker], dict[str, Any]] = status_of) -> None:
+    """Serve as the arguments say, and answer with ``status``."""
     arguments = argparse.ArgumentParser(description=__doc__)
     for name in ("server", "namespace", "state_dir", "instance_id"):
         arguments.add_argument(name)
+    given = vars(arguments.parse_args())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
-    asyncio.run(serve(**vars(arguments.parse_args())))
+
+    async def run() -> None:
+        await serve(Worker(**given, workflows=WORKFLOWS, activities=ACTIVITIES), status)
+
+    asyncio.run(run())
 
 
 if __name__ == "__main__":

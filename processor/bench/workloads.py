@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from processor import ApplicationError, RetryPolicy, activity, workflow
@@ -24,12 +24,11 @@ __all__ = (
     "ORDER_FLOOR_MS",
     "WORKFLOWS",
     "chain",
-    "echo",
     "fanout",
     "order",
     "signal",
+    "sleeper",
     "timers",
-    "waiter",
 )
 
 CHAIN_STEPS = 5
@@ -169,16 +168,14 @@ async def timers(seconds: float) -> list[float]:
 
 
 @workflow.define
-async def waiter(steps: int, payload: str) -> int:
-    """So many activities with a payload; after that one for each event, until event 0."""
-    done = 0
-    for _ in range(steps):
-        await echo(payload)
-        done += 1
-    while await workflow.wait_for_event("more", int):
-        await echo(payload)
-        done += 1
-    return done
+async def sleeper(due_s: float) -> None:
+    """Sleep until a time (s since the epoch); counted when it wakes up, not at replay."""
+    await workflow.timer(datetime.fromtimestamp(due_s, UTC))
+    workflow.side_effect(wake)
 
 
-WORKFLOWS = (chain, order, fanout, signal, timers, waiter)
+def wake() -> None:
+    EXECUTIONS["woken"] += 1
+
+
+WORKFLOWS = (chain, order, fanout, signal, timers, sleeper)
