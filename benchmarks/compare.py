@@ -8,6 +8,7 @@ JSON lines go to standard output, progress and the table to standard error, all 
     SYSTEMS="a b"       only these (processor-embedded, processor-kafka, prototype, raw, ...)
     WORKLOADS="a b"     only these loads (chain-1, chain-100, order-1, order-100, fanout, ...)
     LOAD_S=5            seconds of each load of chains and orders, for a shorter run
+    FLOOD=5000          chains of a flood
     ROUNDS=3            the whole so often; the table has the medians
     RESULTS=FILE        append the lines to this file, and make the table of all that is in it
     PEERS, PEERS_HOME   the peers' scripts (../shared/peers), and what their set-up installed
@@ -43,6 +44,7 @@ from benchmarks.targets import table
 from benchmarks.where import scratch
 
 LINE_LIMIT_S = 150.0
+FLOOD = int(os.environ.get("FLOOD", "20000"))
 
 
 def say(text: str) -> None:
@@ -66,7 +68,7 @@ def steps(server: str, broker_pid: int) -> Iterator[tuple[str, System, Sequence[
     plan: list[tuple[str, System, Sequence[str]]] = [("raw", raw, ["--smoke"] if smoke else [])]
     if yardstick is not None:
         plan.append(("prototype", yardstick, ()))
-    flood = ("flood", f"--n={1_000 if smoke else 20_000}")
+    flood = ("flood", f"--n={1_000 if smoke else FLOOD}")
     plan += [("flood", system, flood) for system in flooded]
     for load, arguments in (SMOKE_LOADS if smoke else LOADS).items():
         if "LOAD_S" in os.environ and arguments[0] in ("chain", "order"):

@@ -126,6 +126,8 @@ async def serve(worker: Worker, status: Callable[[Worker], dict[str, Any]]) -> N
     await asyncio.wait((serving, answering), return_when=asyncio.FIRST_COMPLETED)
     worker.stop()
     await serving
+    if answering.done():
+        answering.result()
 
 
 async def answer(worker: Worker, status: Callable[[Worker], dict[str, Any]]) -> None:
