@@ -10,6 +10,7 @@ JSON lines go to standard output, progress and the table to standard error, all 
     LOAD_S=5            seconds of each load of chains and orders, for a shorter run
     FLOOD=5000          chains of a flood
     ROUNDS=3            the whole so often; the table has the medians
+    BROKER, BROKER_PID  a warm broker that runs (with FSYNC=1: one that flushes), and its process
     RESULTS=FILE        append the lines to this file, and make the table of all that is in it
     PEERS, PEERS_HOME   the peers' scripts (../shared/peers), and what their set-up installed
 
@@ -25,7 +26,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -125,22 +127,32 @@ def record(load: str, system: System, arguments: Sequence[str], out: Path) -> in
     return sum("error" in line for line in lines)
 
 
+@asynccontextmanager
+async def broker() -> AsyncIterator[tuple[str, int]]:
+    """Yield the address and the process of a warm broker: one of our own, or the one named."""
+    if "BROKER" in os.environ:
+        yield os.environ["BROKER"], int(os.environ.get("BROKER_PID", "0"))
+        return
+    say("starting a broker and warming it up")
+    warm_up_s = 1.0 if flag("SMOKE") else WARM_UP_S
+    with scratch() as folder:
+        async with warm_broker(folder, fsync=flag("FSYNC"), warm_up_s=warm_up_s) as running:
+            yield running.bootstrap_servers, running.pid
+
+
 async def run(out: Path) -> int:
     """Measure everything that was asked for; return how many lines failed."""
     failed = 0
-    warm_up_s = 1.0 if flag("SMOKE") else WARM_UP_S
-    with scratch() as folder:
-        async with warm_broker(folder, fsync=flag("FSYNC"), warm_up_s=warm_up_s) as broker:
-            for _ in range(int(os.environ.get("ROUNDS", "1"))):
-                for step in steps(broker.bootstrap_servers, broker.pid):
-                    failed += await asyncio.to_thread(record, *step, out)
+    async with broker() as (server, pid):
+        for _ in range(int(os.environ.get("ROUNDS", "1"))):
+            for step in steps(server, pid):
+                failed += await asyncio.to_thread(record, *step, out)
     return failed
 
 
 def main() -> None:
     out = results_file()
     out.parent.mkdir(parents=True, exist_ok=True)
-    say("starting a broker and warming it up")
     failed = asyncio.run(run(out))
     lines = [json.loads(text) for text in out.read_text().splitlines()]
     report = table(lines, fsync=flag("FSYNC"), verdicts=not flag("SMOKE"))

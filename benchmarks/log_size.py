@@ -23,8 +23,10 @@ from processor.core.turn import Turn
 TURNS = CHAIN_STEPS + 1
 
 
-async def measure(server: str, folder: Path, count: int, width: int) -> dict[str, Any]:
-    """Run chains and return what they left in the log; ``disk`` files are the caller's to count."""
+async def measure(
+    server: str, folder: Path, count: int, width: int, broker_dir: Path | None = None
+) -> dict[str, Any]:
+    """Run chains and return what they left in the log, and on the broker's disk if it is here."""
     async with on_kafka(server, folder, partitions=1) as host:
         tag = uuid.uuid4().hex[:8]
 
@@ -33,19 +35,23 @@ async def measure(server: str, folder: Path, count: int, width: int) -> dict[str
 
         await closed_loop(count, width, 60, one)
         turns, size = await asyncio.to_thread(turns_in, server, host.namespace)
-        on_disk = sum(
-            path.stat().st_size
-            for path in folder.parent.glob(f"**/{host.namespace}.events-0/*.log")
-        )
+        on_disk = 0 if broker_dir is None else bytes_in(broker_dir, f"{host.namespace}.events-0")
     assert turns == count * TURNS, f"{turns} turns in the log for {count} chains"
-    return {
+    fields = {
         "n": count,
         "c": width,
         "turn_bytes": round(size / turns, 1),
         "activity_bytes": round(size / (count * CHAIN_STEPS), 1),
-        "disk_turn_bytes": round(on_disk / turns, 1),
-        "disk_activity_bytes": round(on_disk / (count * CHAIN_STEPS), 1),
     }
+    if broker_dir is not None:
+        fields["disk_turn_bytes"] = round(on_disk / turns, 1)
+        fields["disk_activity_bytes"] = round(on_disk / (count * CHAIN_STEPS), 1)
+    return fields
+
+
+def bytes_in(broker_dir: Path, partition: str) -> int:
+    """Return the size of a partition's segments."""
+    return sum(path.stat().st_size for path in broker_dir.glob(f"**/{partition}/*.log"))
 
 
 def turns_in(server: str, namespace: str) -> tuple[int, int]:
@@ -79,7 +85,8 @@ async def run(given: argparse.Namespace) -> None:
         async with warm_broker(folder, fsync=fsync, warm_up_s=given.broker_warm_up_s) as broker:
             work = folder / "work"
             work.mkdir()
-            fields = await measure(broker.bootstrap_servers, work, given.n, given.c)
+            server, broker_dir = broker.bootstrap_servers, broker.data_dir
+            fields = await measure(server, work, given.n, given.c, broker_dir)
     emit(given, "log-size", **fields)
 
 

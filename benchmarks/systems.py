@@ -58,7 +58,8 @@ def our_systems(server: str, broker_pid: int, *, fsync: bool, smoke: bool) -> li
         command = [sys.executable, "-m", "benchmarks.run", f"--runtime={runtime}"]
         command.append(f"--durability={'fsync' if fsync else 'nofsync'}")
         if runtime == "kafka":
-            command += [f"--server={server}", f"--broker-pid={broker_pid}"]
+            command.append(f"--server={server}")
+            command += [f"--broker-pid={broker_pid}"] if broker_pid else []
             command += ["--partitions=2"] if smoke else []
         if name in QUEUED:
             loads = ("chain-1",) if smoke else ("chain-1", "chain-100")
