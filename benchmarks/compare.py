@@ -39,13 +39,14 @@ from benchmarks.systems import (
     SMOKE_LOADS,
     System,
     installed_peers,
+    our_details,
     our_systems,
     prototype,
 )
 from benchmarks.targets import table
 from benchmarks.where import scratch
 
-LINE_LIMIT_S = 150.0
+LINE_LIMIT_S = 400.0
 FLOOD = int(os.environ.get("FLOOD", "20000"))
 
 
@@ -76,6 +77,8 @@ def steps(server: str, broker_pid: int) -> Iterator[tuple[str, System, Sequence[
         if "LOAD_S" in os.environ and arguments[0] in ("chain", "order"):
             arguments = (*arguments, f"--max-s={os.environ['LOAD_S']}")
         plan += [(load, each, arguments) for each in systems if load in each.loads]
+    if not smoke:
+        plan += [(load, each, ()) for load, each in our_details(server, broker_pid, fsync=fsync)]
     for load, system, arguments in plan:
         if (not wanted or system.name in wanted) and (not loads or load in loads):
             yield load, system, arguments

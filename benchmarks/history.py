@@ -84,7 +84,9 @@ def main() -> None:
     lengths = tuple(length for length in LENGTHS if length <= given.n)
     with scratch() as folder:
         fields = asyncio.run(growth(folder, lengths))
-    emit(given, "history", n=max(lengths), **fields)
+    longest = max(lengths)
+    over_fresh = fields["over_fresh"][str(longest)]
+    emit(given, "history", n=longest, longest_over_fresh=over_fresh, **fields)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 All sleep until one moment, after the last has been started. Memory is the worker's growth between
 the runs that fill its cache of live code and the last one: a run beyond the cache is a row on disk.
 ``heap_blocks_per_run`` are objects of Python; near 0 means that a sleeping run has none.
+``rss_mb_of_a_million`` is the worker's memory with a million of them: by that growth, if fewer were
+started.
 """
 
 from __future__ import annotations
@@ -86,6 +88,9 @@ async def run(given: argparse.Namespace) -> dict[str, Any]:
         "rss_mb_asleep": round(asleep.rss_mb),
         "rss_mb_awake": round(awake.rss_mb),
         "rss_bytes_per_run": round((asleep.rss_mb - filled.rss_mb) * 2**20 / beyond),
+        "rss_mb_of_a_million": round(
+            asleep.rss_mb + (asleep.rss_mb - filled.rss_mb) / beyond * (1_000_000 - given.n)
+        ),
         "heap_blocks_per_run": round((asleep.heap_blocks - filled.heap_blocks) / beyond, 3),
     }
 

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ("LOADS", "OURS", "SMOKE_LOADS", "System", "installed_peers", "our_systems", "prototype")
+__all__ = (
+    "LOADS",
+    "OURS",
+    "SMOKE_LOADS",
+    "System",
+    "installed_peers",
+    "our_details",
+    "our_systems",
+    "prototype",
+)
 
 ROOT = Path(__file__).parent.parent
 HOME = Path(os.environ.get("PEERS_HOME") or Path.home() / ".cache" / "peers")
@@ -35,6 +44,17 @@ SMOKE_LOADS: dict[str, Sequence[str]] = {
     "signal": ("signal", "--n=100", "--c=20", "--warmup=3"),
     "timers": ("timers", "--n=40", "--sleep=1", "--warmup=3"),
 }
+DETAILS: dict[str, tuple[str, ...]] = {
+    "history": ("embedded",),
+    "restore": ("embedded", "kafka"),
+    "takeover": ("kafka",),
+    "sleepers": ("embedded", "kafka"),
+    "scaling": ("kafka",),
+}
+"""Measurements of ours alone that have a target, and the runtimes that have them."""
+
+SLEEPERS = "100000"
+
 OURS = ("processor-embedded", "processor-kafka")
 QUEUED = tuple(f"{name}-queued" for name in OURS)
 """Measured with chains only: what differs is where an activity runs."""
@@ -67,6 +87,19 @@ def our_systems(server: str, broker_pid: int, *, fsync: bool, smoke: bool) -> li
         else:
             systems.append(System(name, tuple(command), ROOT))
     return systems
+
+
+def our_details(server: str, broker_pid: int, *, fsync: bool) -> list[tuple[str, System]]:
+    """Return what is measured on our runtimes alone, with its load's name."""
+    details = []
+    for load, runtimes in DETAILS.items():
+        for runtime in runtimes:
+            command = [sys.executable, "-m", f"benchmarks.{load}", f"--runtime={runtime}"]
+            command += [f"--server={server}", f"--durability={'fsync' if fsync else 'nofsync'}"]
+            command += [f"--broker-pid={broker_pid}"] if broker_pid else []
+            command += [f"--n={SLEEPERS}"] if load == "sleepers" else []
+            details.append((load, System(f"processor-{runtime}", tuple(command), ROOT)))
+    return details
 
 
 def peers_folder() -> Path | None:
