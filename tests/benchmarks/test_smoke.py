@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.compare import measure
+from benchmarks import compare
 from benchmarks.plot import as_png, as_text
 from benchmarks.systems import System
 from benchmarks.targets import TARGETS, table
+from processor.bench.hosts import Host, embedded, measure, on_kafka
+from processor.bench.loops import Load
+from processor.bench.workloads import ORDER_FLOOR_MS
 
 ROOT = Path(__file__).parent.parent.parent
 PEERS_FIELDS = {
@@ -22,14 +27,56 @@ PEERS_FIELDS = {
     "disk_write_mb", "calib_cpu_ms", "calib_fsync_ms", "rss_mb", "server_rss_mb", "worker_rss_mb",
     "pss_mb", "cpu_s_per_1k", "extra_attempts", "durability", "settings", "startup_s", "ts",
 }  # fmt: skip
+LINE_FIELDS = {"peer", "workload", "durability", "settings", "startup_s", "ts"}
+"""What the script adds to the figures of a workload."""
+
+SMALL = {
+    "chain": Load(20, 4, "c", warm_up=1),
+    "order": Load(6, 3, "o", warm_up=1),
+    "fanout": Load(50, 1, "f", runs=2, warm_up=1),
+    "signal": Load(30, 5, "s", warm_up=1),
+    "timers": Load(20, 5, "t", sleep_s=0.5, warm_up=1),
+    "flood": Load(100, 1, "d", warm_up=1),
+}
+
+
+async def every_workload(host: Host) -> dict[str, dict[str, Any]]:
+    return {name: await measure(host, name, load, 60) for name, load in SMALL.items()}
+
+
+def check(lines: dict[str, dict[str, Any]]) -> None:
+    assert lines["chain"].keys() | LINE_FIELDS >= PEERS_FIELDS
+    assert all(line["extra_attempts"] == 0 for line in lines.values())
+    assert all(line["cpu_s"] > 0 for line in lines.values())
+    assert lines["order"]["p50_ms"] >= ORDER_FLOOR_MS
+    assert 0 <= lines["timers"]["max_late_ms"] < 10_000
+    assert lines["timers"]["overhang_s"] > 0
+    assert lines["flood"]["turns_per_s"] > 0
+
+
+def test_every_workload_on_the_embedded_runtime(tmp_path: Path) -> None:
+    async def run() -> dict[str, dict[str, Any]]:
+        async with embedded(tmp_path) as host:
+            return await every_workload(host)
+
+    check(asyncio.run(run()))
 
 
 @pytest.mark.kafka
-def test_the_smallest_form(kafka_servers: str, tmp_path: Path) -> None:
+def test_every_workload_on_kafka(kafka_servers: str, tmp_path: Path) -> None:
+    async def run() -> dict[str, dict[str, Any]]:
+        async with on_kafka(kafka_servers, tmp_path, partitions=2) as host:
+            return await every_workload(host)
+
+    check(asyncio.run(run()))
+
+
+@pytest.mark.kafka
+def test_the_one_command(kafka_servers: str, tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
     chosen = {
         "SYSTEMS": "raw processor-embedded processor-kafka",
-        "WORKLOADS": "raw flood chain-1 order-100 fanout signal timers",
+        "WORKLOADS": "raw flood chain-1",
         "BROKER": kafka_servers,
         "RESULTS": str(out),
     }
@@ -45,11 +92,14 @@ def test_the_smallest_form(kafka_servers: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines == [json.loads(line) for line in out.read_text().splitlines()]
-    measured = {(line["load"], line["peer"]) for line in lines}
-    for runtime in ("embedded", "kafka"):
-        for load in ("flood", "chain-1", "order-100", "fanout", "signal", "timers"):
-            assert (load, f"processor-{runtime}") in measured
-    assert {("raw", "raw appends"), ("raw", "raw commits")} <= measured
+    measured = [(line["load"], line["peer"]) for line in lines]
+    runtimes = ("processor-embedded", "processor-kafka")
+    assert measured == [
+        ("raw", "raw appends"),
+        ("raw", "raw commits"),
+        *(("flood", runtime) for runtime in runtimes),
+        *(("chain-1", runtime) for runtime in runtimes),
+    ]
     assert all(line.keys() >= PEERS_FIELDS for line in lines if line["load"] == "chain-1")
     assert "chain, one at a time" in out.with_suffix(".txt").read_text()
     assert out.with_suffix(".png").stat().st_size > 10_000
@@ -57,7 +107,7 @@ def test_the_smallest_form(kafka_servers: str, tmp_path: Path) -> None:
 
 def test_what_fails_is_a_line_with_an_error_and_no_figure() -> None:
     broken = System("restate", (sys.executable, "-c", "raise SystemExit('it is broken')"), ROOT)
-    [line] = measure("chain-1", broken, ())
+    [line] = compare.measure("chain-1", broken, ())
     assert line["error"] == "it is broken"
     ours = {"peer": "processor-kafka", "load": "chain-1", "p50_ms": 4.0}
     shown = table([{**line, "p50_ms": 1.0}, ours], fsync=False, verdicts=True)
