@@ -55,6 +55,14 @@ DETAILS: dict[str, tuple[str, ...]] = {
 
 SLEEPERS = "100000"
 
+PEER_SCRIPTS: dict[str, tuple[str, ...]] = {
+    "restate": ("bench_restate.py",),
+    "dbos-sqlite": ("bench_dbos.py", "--db=sqlite"),
+    "dbos-pg": ("bench_dbos.py", "--db=pg"),
+    "temporal-pg": ("bench_temporal.py", "--store=pg"),
+    "temporal": ("bench_temporal.py",),
+}
+
 OURS = ("processor-embedded", "processor-kafka")
 QUEUED = tuple(f"{name}-queued" for name in OURS)
 """Measured with chains only: what differs is where an activity runs."""
@@ -114,31 +122,31 @@ def installed_peers(fsync: bool) -> list[System]:
     if folder is None:
         return []
     python = os.environ.get("BENCH_PYTHON") or str(HOME / "venv/bin/python")
-    postgres = POSTGRES.exists() and os.geteuid() == 0  # it runs as a user of its own
-    packages = [path.name for path in HOME.glob("venv/lib/python3*/site-packages/*")]
-    restate = HOME / "node_modules/@restatedev/restate-server-linux-x64/bin/restate-server"
-    temporal = (HOME / "temporal-pg/temporal-server").exists() and postgres
-    ways = {
-        "restate": (restate.exists(), "restate"),
-        "dbos-sqlite": ("dbos" in packages, "dbos", "--db=sqlite"),
-        "dbos-pg": ("dbos" in packages and postgres, "dbos", "--db=pg"),
-        "temporal-pg": ("temporalio" in packages and temporal, "temporal", "--store=pg"),
-        "temporal": ("TEMPORAL_BIN" in os.environ, "temporal"),
-    }
+    durability = f"--durability={'fsync' if fsync else 'nofsync'}"
     return [
-        System(
-            name,
-            (
-                python,
-                f"bench_{script}.py",
-                *options,
-                f"--durability={'fsync' if fsync else 'nofsync'}",
-            ),
-            folder,
-        )
-        for name, (is_here, script, *options) in ways.items()
-        if is_here
+        System(name, (python, *script, durability), folder)
+        for name, script in PEER_SCRIPTS.items()
+        if is_installed(name)
     ]
+
+
+def is_installed(peer: str) -> bool:
+    """Tell whether the server (or the library, where that is all) of a peer is here."""
+    packages = {path.name for path in HOME.glob("venv/lib/python3*/site-packages/*")}
+    postgres = POSTGRES.exists() and os.geteuid() == 0  # it runs as a user of its own
+    match peer:
+        case "restate":
+            modules = HOME / "node_modules/@restatedev"
+            return any(modules.glob("restate-server-*/bin/restate-server"))
+        case "dbos-sqlite":
+            return "dbos" in packages
+        case "dbos-pg":
+            return "dbos" in packages and postgres
+        case "temporal-pg":
+            server = HOME / "temporal-pg/temporal-server"
+            return "temporalio" in packages and server.exists() and postgres
+        case _:
+            return "temporalio" in packages and "TEMPORAL_BIN" in os.environ
 
 
 def prototype(server: str, smoke: bool) -> System | None:

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import compare
 from benchmarks.plot import as_png, as_text
-from benchmarks.systems import System
+from benchmarks.systems import LOADS, System
 from benchmarks.targets import TARGETS, table
 from processor.bench.hosts import Host, embedded, measure, on_kafka
 from processor.bench.loops import Load
@@ -38,6 +38,21 @@ SMALL = {
     "timers": Load(20, 5, "t", sleep_s=0.5, warm_up=1),
     "flood": Load(100, 1, "d", warm_up=1),
 }
+
+
+def compared(chosen: dict[str, str]) -> tuple[list[dict[str, Any]], str]:
+    """Run the one command; return its lines and what it says beside them."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.compare"],
+        cwd=ROOT,
+        env={**os.environ, **chosen},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
 async def every_workload(host: Host) -> dict[str, dict[str, Any]]:
@@ -80,17 +95,7 @@ def test_the_one_command(kafka_servers: str, tmp_path: Path) -> None:
         "BROKER": kafka_servers,
         "RESULTS": str(out),
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.compare"],
-        cwd=ROOT,
-        env={**os.environ, **chosen, "SMOKE": "1", "PEERS": "/nowhere"},
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    lines, shown = compared({**chosen, "SMOKE": "1", "PEERS": "/nowhere"})
     assert lines == [json.loads(line) for line in out.read_text().splitlines()]
     measured = [(line["load"], line["peer"]) for line in lines]
     runtimes = ("processor-embedded", "processor-kafka")
@@ -101,8 +106,44 @@ def test_the_one_command(kafka_servers: str, tmp_path: Path) -> None:
         *(("chain-1", runtime) for runtime in runtimes),
     ]
     assert all(line.keys() >= PEERS_FIELDS for line in lines if line["load"] == "chain-1")
-    assert "chain, one at a time" in out.with_suffix(".txt").read_text()
+    assert out.with_suffix(".txt").read_text() in shown
     assert out.with_suffix(".png").stat().st_size > 10_000
+
+
+PEER = """
+import json, sys
+print(json.dumps({"peer": "restate", "workload": sys.argv[1], "p50_ms": 11.5, "given": sys.argv}))
+"""
+
+
+def test_peers_that_are_installed_run_with_the_same_load(tmp_path: Path) -> None:
+    scripts, home = tmp_path / "peers", tmp_path / "home"
+    server = home / "node_modules/@restatedev/restate-server-some-machine/bin/restate-server"
+    for path, text in {
+        scripts / "common.py": "",
+        scripts / "bench_restate.py": PEER,
+        scripts / "bench_dbos.py": "raise SystemExit('dbos is not installed')",
+        server: "",
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    chosen = {
+        "WORKLOADS": "chain-1 order-100",
+        "SYSTEMS": "restate dbos-sqlite dbos-pg temporal",
+        "BROKER": "nobody-is-asked",
+        "RESULTS": str(tmp_path / "results.jsonl"),
+        "PEERS": str(scripts),
+        "PEERS_HOME": str(home),
+        "BENCH_PYTHON": sys.executable,
+        "FSYNC": "1",
+    }
+    lines, shown = compared(chosen)
+    assert [(line["load"], line["peer"]) for line in lines] == [
+        ("chain-1", "restate"),
+        ("order-100", "restate"),
+    ]
+    assert lines[0]["given"][1:] == ["--durability=fsync", *LOADS["chain-1"]]
+    assert "11.5  restate" in shown
 
 
 def test_what_fails_is_a_line_with_an_error_and_no_figure() -> None:
@@ -153,3 +194,40 @@ def test_lines_become_bars(tmp_path: Path) -> None:
     assert peer.count("#") == 4 * ours.count("#")
     assert as_png(lines, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+CLOCKED = """
+import asyncio, json, sys
+from pathlib import Path
+from benchmarks.stages import Clocks, install
+from processor.bench.hosts import embedded, measure
+from processor.bench.loops import Load
+
+async def run():
+    async with embedded(Path(sys.argv[1])) as host:
+        await measure(host, "chain", Load(20, 4, "c", warm_up=1), 60)
+
+clocks = Clocks()
+install(clocks)
+asyncio.run(run())
+print(json.dumps([clocks.calls, clocks.spent_ns]))
+"""
+
+
+def test_clocks_stand_around_every_stage_of_a_turn(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CLOCKED, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    calls, spent_ns = json.loads(done.stdout)
+    stages = {"consume", "engine", "user code", "encode", "append", "store", "effects", "loop"}
+    assert stages <= calls.keys()
+    assert all(spent_ns[stage] > 0 for stage in stages)
+    turns = 22 * 6  # of 20 chains, the warm-up's, and the one that waits for the worker
+    assert calls["append"] == turns + 1  # and the claim
+    assert calls["engine"] >= turns
