@@ -43,7 +43,7 @@ from benchmarks.systems import (
     our_systems,
     prototype,
 )
-from benchmarks.targets import table
+from benchmarks.targets import disturbed, table
 from benchmarks.where import scratch
 
 LINE_LIMIT_S = 400.0
@@ -159,6 +159,9 @@ def main() -> None:
     failed = asyncio.run(run(out))
     lines = [json.loads(text) for text in out.read_text().splitlines()]
     report = table(lines, fsync=flag("FSYNC"), verdicts=not flag("SMOKE"))
+    if others := disturbed(lines):
+        report += "\n\nSomething else was running, so these are no figures:\n  "
+        report += "\n  ".join(others)
     bars = as_text(lines)
     out.with_suffix(".txt").write_text(f"{report}\n\n{bars}")
     drawn = as_png(lines, out.with_suffix(".png"))

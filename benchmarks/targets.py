@@ -12,10 +12,11 @@ from typing import Any
 from benchmarks.systems import OURS
 from processor.bench.workloads import ORDER_FLOOR_MS
 
-__all__ = ("TARGETS", "Target", "table")
+__all__ = ("TARGETS", "Target", "disturbed", "table")
 
 Line = dict[str, Any]
 EMBEDDED, KAFKA = OURS
+OTHER_CORES_MAX = 0.3
 YARDSTICKS = ("prototype", "raw appends", "raw commits")
 
 
@@ -128,6 +129,15 @@ def best_of(
         return None
     better = min if target.at_most else max
     return better(medians.items(), key=lambda item: item[1])
+
+
+def disturbed(lines: Sequence[Line]) -> list[str]:
+    """Name the lines during which something else used a good part of the machine."""
+    return [
+        f"{line['load']} {line['peer']}: {line['other_cpu_s'] / line['elapsed_s']:.1f} cores"
+        for line in lines
+        if line.get("other_cpu_s", 0.0) > OTHER_CORES_MAX * line.get("elapsed_s", 0.0) + 0.1
+    ]
 
 
 def middle(values: list[float]) -> float:

@@ -15,7 +15,7 @@ import pytest
 from benchmarks import compare
 from benchmarks.plot import as_png, as_text
 from benchmarks.systems import LOADS, System
-from benchmarks.targets import TARGETS, table
+from benchmarks.targets import TARGETS, disturbed, table
 from processor.bench.hosts import Host, embedded, measure, on_kafka
 from processor.bench.loops import Load
 from processor.bench.workloads import ORDER_FLOOR_MS
@@ -183,6 +183,12 @@ def test_the_median_of_several_rounds_counts() -> None:
     lines = [line_of("processor-kafka", "signal", total_s=each) for each in (9.0, 1.0, 2.0)]
     row = next(r for r in table(lines, fsync=False, verdicts=True).splitlines() if "events" in r)
     assert row.split()[-1] == "2"
+
+
+def test_lines_that_something_else_disturbed_are_named() -> None:
+    quiet = line_of("processor-kafka", "signal", elapsed_s=10.0, other_cpu_s=0.5)
+    loud = line_of("restate", "timers", elapsed_s=10.0, other_cpu_s=8.0)
+    assert disturbed([quiet, loud]) == ["timers restate: 0.8 cores"]
 
 
 def test_lines_become_bars(tmp_path: Path) -> None:

@@ -62,6 +62,8 @@ def test_a_broker_is_measured_and_left_as_it_was(
     check(json.loads(done.stdout))
     left = set(connect(kafka_servers).list_topics().topics) - before
     assert not [topic for topic in left if not topic.startswith("__")]
+    groups = connect(kafka_servers).list_consumer_groups().result().valid
+    assert not [group.group_id for group in groups if group.group_id.startswith(namespace)]
 
 
 @pytest.mark.kafka
