@@ -29,6 +29,21 @@ TURNS = CHAIN_STEPS + 1
 ROUNDS = 5
 CHAINS = 300
 
+TURNS_OVER_RAW_MIN = 0.006
+"""Seen: 0.0084 to 0.0138, on a machine with a load of 5 to 40."""
+
+KAFKA_UNITS_MAX = 55
+"""Seen: 35 and 38, at a load of 40."""
+
+EMBEDDED_UNITS_MAX = 34
+"""Seen: 18 to 22, at a load of 30."""
+
+STEP_OVER_FRESH_MAX = 1.3
+"""Seen: 0.98 to 1.01."""
+
+ACTIVITY_BYTES_MAX = 160
+"""Seen: 135.3 to 135.6; the same every time but for the digits of times and offsets."""
+
 
 class Unit:
     """The CPU time of 200 rounds of a fixed loop, measured by a thread while the work runs.
@@ -92,8 +107,8 @@ async def on_kafka_rounds(server: str, folder: Path) -> tuple[float, float]:
 def test_turns_over_raw_appends(kafka_servers: str, tmp_path: Path) -> None:
     over_raw, units = asyncio.run(on_kafka_rounds(kafka_servers, tmp_path))
     print(f"turns over raw appends {over_raw:.4f}, CPU of a turn {units:.1f} units")
-    assert over_raw >= 0.005
-    assert units <= 100
+    assert over_raw >= TURNS_OVER_RAW_MIN
+    assert units <= KAFKA_UNITS_MAX
 
 
 def test_cpu_of_an_embedded_turn(tmp_path: Path) -> None:
@@ -105,17 +120,17 @@ def test_cpu_of_an_embedded_turn(tmp_path: Path) -> None:
 
     units = asyncio.run(rounds())
     print(f"CPU of an embedded turn {units:.1f} units")
-    assert units <= 100
+    assert units <= EMBEDDED_UNITS_MAX
 
 
 def test_the_next_step_costs_the_same_in_a_long_history(tmp_path: Path) -> None:
     fields = asyncio.run(growth(tmp_path, (5_000,)))
     print(f"a step at 5,000 events over a fresh run's: {fields}")
-    assert fields["over_fresh"]["5000"] <= 1.5
+    assert fields["over_fresh"]["5000"] <= STEP_OVER_FRESH_MAX
 
 
 @pytest.mark.kafka
 def test_bytes_of_an_activity(kafka_servers: str, tmp_path: Path) -> None:
     fields = asyncio.run(log_size(kafka_servers, tmp_path, 50, 10))
     print(f"bytes in the log: {fields}")
-    assert fields["activity_bytes"] <= 500
+    assert fields["activity_bytes"] <= ACTIVITY_BYTES_MAX
