@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check prove clean
+.PHONY: demo test check prove bench clean
 
 demo: $(VENV)/installed
 	@$(BIN)/processor demo
@@ -24,6 +24,10 @@ prove: $(VENV)/installed-dev
 	$(BIN)/python -m tests.simulation.prove --seeds $(SEEDS) --first $(FIRST) \
 		$(if $(BUDGET),--budget $(BUDGET))
 
+# SMOKE=1, FSYNC=1, SYSTEMS="...", WORKLOADS="...": see benchmarks/compare.py.
+bench: $(VENV)/installed-bench
+	@$(BIN)/python -m benchmarks.compare
+
 clean:
 	rm -rf $(VENV) processor-state .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
@@ -38,4 +42,8 @@ $(VENV)/installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-bench: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@ $(VENV)/installed

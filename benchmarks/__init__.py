@@ -1,0 +1,1 @@
+"""Measures this library and compares it with others; see ``docs/performance.md``."""

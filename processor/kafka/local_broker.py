@@ -105,6 +105,13 @@ class LocalBroker:
         return f"{HOST}:{self.port}"
 
     @property
+    def pid(self) -> int:
+        """The process id of the broker that runs."""
+        if self._process is None:
+            raise RuntimeError(f"The broker at {self.bootstrap_servers} does not run; start it")
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         """Whether the process lives; a paused one does."""
         return self._process is not None and self._process.poll() is None

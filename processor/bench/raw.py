@@ -1,0 +1,97 @@
+"""What the log alone can do: appends by the same client with the same settings, and nothing else.
+
+The yardstick of a run: turns per second as a share of these do not drift with the machine.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from processor.bench.hosts import delete_namespace, make_namespace, new_namespace
+from processor.bench.loops import WorkloadFailed, percentile
+from processor.store.keyvalue import Mutation
+from processor.store.rocks import Rocks
+
+__all__ = ("commits", "raw_appends")
+
+RECORD_BYTES = 300
+"""About one turn of the chain."""
+
+AT_ONE = 200
+
+
+def raw_appends(server: str, one: int = AT_ONE, many: int = 50_000) -> dict[str, float]:
+    """Append to a fresh ``events``: ``one`` at a time, then ``many`` in a flood. Blocks."""
+    namespace = new_namespace()
+    make_namespace(server, namespace, 1)
+    try:
+        return _appends(server, namespace, one, many)
+    finally:
+        delete_namespace(server, namespace)
+
+
+def _appends(server: str, namespace: str, one: int, many: int) -> dict[str, float]:
+    from confluent_kafka import KafkaError, Message, Producer
+
+    from processor.kafka.connection import KafkaSettings
+
+    connection = KafkaSettings(server, namespace)
+    producer = Producer(connection.log_producer())
+    topic, value = connection.events, b"x" * RECORD_BYTES
+    acknowledged = 0
+
+    def delivered(error: KafkaError | None, message: Message | None) -> None:
+        nonlocal acknowledged
+        if error is not None:
+            raise WorkloadFailed(f"an append failed: {error.str()}")
+        acknowledged += 1
+
+    def append(number: int) -> None:
+        while True:
+            try:
+                producer.produce(topic, value, b"key-%d" % number, 0, delivered)
+            except BufferError:
+                producer.poll(0.01)
+            else:
+                return
+
+    append(-1)
+    producer.flush(30)
+    took = []
+    for number in range(one):
+        begun, goal = time.perf_counter(), acknowledged + 1
+        append(number)
+        while acknowledged < goal:
+            producer.poll(1)
+        took.append((time.perf_counter() - begun) * 1000)
+    goal, begun = acknowledged + many, time.perf_counter()
+    for number in range(many):
+        append(number)
+        if number % 200 == 0:
+            producer.poll(0)
+    producer.flush(60)
+    elapsed = time.perf_counter() - begun
+    if acknowledged < goal:
+        raise WorkloadFailed(f"{goal - acknowledged} of {many} appends were not acknowledged")
+    fields: dict[str, float] = {"per_s": round(many / elapsed)}
+    if took:
+        fields["p50_ms"] = round(percentile(sorted(took), 0.5), 3)
+    return fields
+
+
+def commits(folder: Path, seconds: float = 1.0) -> dict[str, float]:
+    """Write batches of one record to a RocksDB log, with an fsync for each. Blocks."""
+    store = Rocks(folder / "raw", ("log",), sync=True)
+    value, took_ms, begun = b"x" * RECORD_BYTES, [0.0], time.perf_counter()
+    try:
+        while (now := time.perf_counter()) - begun < seconds:
+            store.write([Mutation("log", len(took_ms).to_bytes(8, "big"), value)])
+            took_ms.append((time.perf_counter() - now) * 1000)
+    finally:
+        store.close()
+    ordered = sorted(took_ms[1:])
+    return {
+        "per_s": round(len(ordered) / (time.perf_counter() - begun)),
+        "p50_ms": round(percentile(ordered, 0.5), 3),
+    }
