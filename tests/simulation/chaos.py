@@ -17,6 +17,7 @@ from . import reading
 __all__ = ("Chaos",)
 
 _DAYS_MAX: Final = 120
+_HAND_OVERS_MAX: Final = 5
 _HOUR_MS: Final = 3_600_000
 _LOOK_AGAIN_MS: Final = 30_000
 """After a jump of its clock a real process finds out at its next look ahead."""
@@ -227,10 +228,19 @@ class Chaos:
             self._restart(host)
             self._resume(host, host.lives)
         world.settle()
-        for partition in range(world.broker.partitions):
-            if self._scheduler.random.random() < 0.5 or not self._in_step(partition):
+        partitions = range(world.broker.partitions)
+        for partition in partitions:
+            if self._scheduler.random.random() < 0.5:
                 self._hand_over(partition)
-        world.run(lambda: all(map(self._in_step, range(world.broker.partitions))), 100_000)
+        for _ in range(_HAND_OVERS_MAX):
+            world.run(lambda: all(map(self._at_rest, partitions)), 100_000)
+            world.settle()
+            behind = [each for each in partitions if not self._in_step(each)]
+            if not behind:
+                return
+            for partition in behind:  # a ghost came after the owner's last record
+                self._hand_over(partition)
+        raise Stuck(f"the owners of shards {behind} do not come to the end of their logs")
 
     def _hand_over(self, partition: int) -> None:
         for host in self._world.hosts.values():
@@ -239,8 +249,13 @@ class Chaos:
         assert able is not None, "a world has a host for its shards"
         self._world.assign(partition, able.name)
 
+    def _at_rest(self, partition: int) -> bool:
+        owner = self._world.hosts[self._world.owners[partition]]
+        ownership = owner.ownerships.get(partition)
+        return ownership is not None and ownership.at_rest
+
     def _in_step(self, partition: int) -> bool:
-        """Whether the owner knows the whole log, and is at rest."""
+        """Whether the owner is at rest, and knows the whole log."""
         owner = self._world.hosts[self._world.owners[partition]]
         ownership = owner.ownerships.get(partition)
         if ownership is None or ownership.session is None or not ownership.at_rest:
