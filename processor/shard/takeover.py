@@ -116,12 +116,12 @@ class Takeover:
         where the tables may have missed a deletion.
         """
         before = self._tables.checkpoint()
-        first_kept, _ = self._log.bounds()
-        if published > epoch:
+        first_kept, end = self._log.bounds()
+        if published > end:
             raise LogTruncated(
                 f"shard {self._partition}: everything below log offset {published} was published, "
-                f"but the log ended at {epoch} when it was claimed: it lost its end, or the topic "
-                "was made again. Nothing was changed. If the loss is intended, use a new namespace"
+                f"but the log ends at {end}: it lost its end, or the topic was made again. Nothing "
+                "was changed. If the loss is intended, use a new namespace"
             )
         if before.next_offset > epoch or first_kept > before.next_offset:
             raise LogTruncated(
