@@ -13,27 +13,41 @@ from confluent_kafka import Message as KafkaMessage
 
 from processor.codec.records import encode
 from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
-from processor.core.inputs import Origin, TimerDue
-from processor.kafka.connection import partition_of
+from processor.core.inputs import ClientCommand, Origin, TimerDue
+from processor.errors import ProcessorError, TopicsNotReady
+from processor.kafka.connection import COMMAND_BYTES_MAX, partition_of
+from processor.kafka.faults import MISSING
 from processor.kafka.sending import ANY_PARTITION, Sending
 from processor.shard.outbox import message_command
 from processor.shard.ports import OutputRecord, Sendable
 
 if TYPE_CHECKING:
+    from processor.kafka.producing import Producing
     from processor.kafka.publisher import ShardPublisher
     from processor.kafka.transport import KafkaTransport
 
-__all__ = ("KafkaOutbox",)
+__all__ = ("KafkaOutbox", "MessageNotSent")
 
 _log = logging.getLogger("processor.kafka")
 
 
+class MessageNotSent(ProcessorError):
+    """Kafka refused a message to another shard: ours is given up and taken over again."""
+
+
 class KafkaOutbox:
+    """``ordered`` is the producer of the shard's log, which stops at its first error.
+
+    Messages to other shards go through it: who receives them drops what is not newer than the
+    last one, so that a message which is sent again later, behind newer ones, would be lost.
+    """
+
     def __init__(
         self,
         partition: int,
         partitions: int,
         transport: KafkaTransport,
+        ordered: Producing,
         publisher: ShardPublisher,
     ) -> None:
         self._partition = partition
@@ -43,6 +57,8 @@ class KafkaOutbox:
         self._commands = self._topic("commands")
         self._timers = self._topic("timers")
         self._replies = self._topic("replies")
+        self._ordered = ordered
+        self._failure: ProcessorError | None = None
         self._publisher = publisher
         self._sending = Sending(transport, f"shard {partition}")
         self._delivered: deque[int] = deque()
@@ -57,9 +73,7 @@ class KafkaOutbox:
             case ActivityTask():
                 self._send_task(effect, done)
             case Message():
-                key, value = effect.workflow_id.encode(), encode(message_command(effect, origin))
-                partition = partition_of(effect.workflow_id, self._partitions)
-                send(self._commands, partition, key, value, done)
+                self._send_message(effect.workflow_id, message_command(effect, origin), done)
             case TimerDue():
                 key = effect.workflow_id.encode()
                 send(self._timers, self._partition, key, encode(effect), done)
@@ -69,6 +83,8 @@ class KafkaOutbox:
                 assert_never(effect)
 
     def delivered(self) -> Sequence[int]:
+        if self._failure is not None:
+            raise self._failure
         tokens = self._delivered
         return [tokens.popleft() for _ in range(len(tokens))]
 
@@ -88,6 +104,35 @@ class KafkaOutbox:
         self._closed = True
         self._sending.close()
         self._publisher.close()
+
+    def _send_message(
+        self, workflow_id: str, command: ClientCommand, done: Callable[[], None]
+    ) -> None:
+        partition = partition_of(workflow_id, self._partitions)
+        key, value = workflow_id.encode(), encode(command)
+        if len(value) > COMMAND_BYTES_MAX:
+            reason = f"a message of {len(value):,} bytes; the limit is {COMMAND_BYTES_MAX:,}"
+            self._sending.bury(DeadLetter("commands", partition, -1, key, value, reason), done)
+            return
+
+        def delivered(error: KafkaError | None, _message: KafkaMessage | None) -> None:
+            if error is None:
+                done()
+            else:
+                self._ordered.fail(error)
+                self._failure = self._failure or self._not_sent(partition, error)
+
+        self._ordered.produce(self._commands, partition, key, value, delivered)
+
+    def _not_sent(self, partition: int, error: KafkaError) -> ProcessorError:
+        place = f"{self._commands}[{partition}]"
+        if error.code() in MISSING:
+            return TopicsNotReady(f"{place} does not exist. Run `processor topics check`")
+        return MessageNotSent(
+            f"a message of shard {self._partition} to {place} was refused ({error.name()}: "
+            f"{error.str()}). The shard is taken over again and sends it first. If this goes on, "
+            "run `processor topics check`"
+        )
 
     def _send_task(self, task: ActivityTask, done: Callable[[], None]) -> None:
         """Send a task to its queue's topic; its key spreads tasks over the partitions."""

@@ -56,8 +56,8 @@ class KafkaPorts:
         tables = self._open_tables(partition, ids)
         try:
             transport.wake_on_delivery(wake)
-            watermarks = transport.watermarks
-            log = KafkaLog(self._connection, partition, transport.log, watermarks)
+            watermarks, producing = transport.watermarks, transport.log
+            log = KafkaLog(self._connection, partition, producing, watermarks)
             publisher = ShardPublisher(
                 partition,
                 transport.publishing,
@@ -65,7 +65,7 @@ class KafkaPorts:
                 lambda: self._may_own(partition),
                 lambda: _is_new(log),
             )
-            outbox = KafkaOutbox(partition, partitions, transport, publisher)
+            outbox = KafkaOutbox(partition, partitions, transport, producing, publisher)
             topics = [self._connection.topic(name) for name in INPUTS]
             inbox = KafkaInbox(partition, partitions, topics, transport.reader, watermarks, wake)
         except BaseException:

@@ -31,6 +31,7 @@ from processor.kafka.connection import (
     partition_of,
 )
 from processor.kafka.log import LogNotWritable
+from processor.kafka.outbox import MessageNotSent
 from processor.kafka.topics import apply, plan, read_topics
 
 from .harness import (
@@ -296,10 +297,12 @@ def test_an_inbox_begins_where_it_is_told_and_ends_when_closed(kafka: Adapters) 
     ports.inbox.open(Positions(7, 0, 0))
     assert [record.offset for record in taken(ports, 3)] == [7, 8, 9]
     ports.inbox.close()
-    again = kafka.open(1)
-    again.inbox.open(Positions())
-    ports.inbox.open(Positions(9, 0, 0))
-    assert [record.offset for record in taken(ports, 1)] == [9]
+    ports.tables.close()
+    other = kafka.open(1)
+    other.inbox.open(Positions())
+    again = kafka.open()
+    again.inbox.open(Positions(9, 0, 0))
+    assert [record.offset for record in taken(again, 1)] == [9]
 
 
 def test_inputs_that_were_lost_stop_the_shard(kafka: Adapters) -> None:
@@ -351,6 +354,33 @@ def test_effects_go_to_their_topics_and_their_tokens_come_back(kafka: Adapters) 
     assert (timer.partition(), timer.key(), decode(timer.value() or b"")) == (2, b"w", due)
     (buried,) = kafka.records(kafka.topic("dead-letters"), 1)
     assert decode(buried.value() or b"") == letter
+
+
+def test_no_message_overtakes_one_that_was_refused(kafka: Adapters) -> None:
+    """It would be dropped when it is sent again, as one that is older than the last."""
+    set_config(kafka.admin, kafka.topic("commands"), "max.message.bytes", "2000")
+    ports, target = kafka.open(2), id_on(3)
+    for number in range(5):
+        payload = os.urandom(10_000) if number == 2 else b"1"
+        message = Message("event", target, f"m{number}", payload)
+        ports.outbox.send(message, number, Origin(2, number, 0))
+        time.sleep(0.05)
+
+    def refused() -> bool:
+        try:
+            ports.outbox.delivered()
+        except MessageNotSent as error:
+            return "sends it first" in str(error)
+        return False
+
+    until(refused, "the refusal")
+    time.sleep(0.3)
+    found = kafka.records(kafka.topic("commands"), 2, PARTITIONS)
+    bodies = [decode_as(ClientCommand, message.value() or b"").body for message in found]
+    assert bodies == [RaiseEvent("m0", b"1"), RaiseEvent("m1", b"1")]
+    again = kafka.open(1)
+    again.outbox.send(Message("event", target, "m2", b"1"), 2, Origin(2, 2, 0))
+    until(lambda: list(again.outbox.delivered()) == [2], "the next owner's message")
 
 
 def test_a_dead_letter_of_any_size_fits(kafka: Adapters) -> None:
