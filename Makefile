@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check prove bench clean
+.PHONY: demo test check prove soak bench clean
 
 demo: $(VENV)/installed
 	@$(BIN)/processor demo
@@ -23,6 +23,11 @@ FIRST ?= 0
 prove: $(VENV)/installed-dev
 	$(BIN)/python -m tests.simulation.prove --seeds $(SEEDS) --first $(FIRST) \
 		$(if $(BUDGET),--budget $(BUDGET))
+
+# Real processes under all faults at random; MINUTES=10 for less than an hour.
+MINUTES ?= 60
+soak: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 
 # SMOKE=1, FSYNC=1, SYSTEMS="...", WORKLOADS="...": see benchmarks/compare.py.
 bench: $(VENV)/installed-bench
