@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from processor.cli import app
-from tests.kafka.conftest import kafka_servers, namespace
+from tests.kafka.conftest import namespace
 
-__all__ = ("kafka_servers", "namespace")
+__all__ = ("namespace",)
 
 COMMAND = (sys.executable, "-m", "processor")
 ROOT = Path(__file__).parent.parent.parent

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka.conftest import kafka_servers
-
 from .adapters import Adapter, Embedded, Simulated
 
-__all__ = ("adapter", "kafka_servers", "log_adapter")
+__all__ = ("adapter", "log_adapter")
 
 _KINDS = ["embedded", "simulated-0", "simulated-1"]
 _KAFKA = pytest.param("kafka", marks=pytest.mark.kafka)

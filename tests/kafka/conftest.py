@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,6 @@ from confluent_kafka.admin import AdminClient
 
 from processor.kafka.topics import apply, connect, plan
 
-from .broker import NoBrokerError, any_broker
 from .evidence import Evidence
 from .own_broker import OwnBroker, own_broker
 from .processes import StartWorker, WorkerProcess
@@ -26,20 +23,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.kafka)
-
-
-@pytest.fixture(scope="session")
-def kafka_servers() -> Iterator[str]:
-    """The bootstrap servers of a broker; without one, tests are skipped, or fail in CI."""
-    with ExitStack() as stack:
-        try:
-            servers = stack.enter_context(any_broker())
-        except NoBrokerError as error:
-            reason = f"No Kafka broker can be had here. {error}"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(reason)
-        yield servers
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,25 @@
+"""What several folders of tests share: the broker, one for the whole session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.kafka.broker import NoBrokerError, any_broker
+
+
+@pytest.fixture(scope="session")
+def kafka_servers() -> Iterator[str]:
+    """The bootstrap servers of a broker; without one, tests are skipped, or fail in CI."""
+    with ExitStack() as stack:
+        try:
+            servers = stack.enter_context(any_broker())
+        except NoBrokerError as error:
+            reason = f"No Kafka broker can be had here. {error}"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+        yield servers
