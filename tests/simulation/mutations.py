@@ -140,7 +140,7 @@ def no_fold(patch: pytest.MonkeyPatch) -> None:
     def begin(self: Takeover, epoch: int, published: int) -> Taken:
         fold = _Fold(self._tables, self._tables.checkpoint(), published)
         fold.finish(epoch)
-        return Taken(epoch, fold.checkpoint, [], [], 0, 0)
+        return Taken(epoch, fold.checkpoint, [], [], 0, 0, 0)
 
     patch.setattr(Takeover, "fold", begin)
 
