@@ -134,7 +134,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, help="play this one only, and print its whole trace")
     options = parser.parse_args(arguments)
-    _silence()
     if options.seed is not None:
         return _show(options.seed)
     seeds: Iterator[int] = count(options.first)
@@ -150,4 +149,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    _silence()
     sys.exit(main())
