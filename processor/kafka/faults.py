@@ -58,16 +58,28 @@ def watermarks_of(
 ) -> tuple[int, int]:
     """Return the first offset that is kept and the end, as the leader says. Blocks.
 
-    A leader that is just being elected (a new topic, a broker that died) is waited for.
+    A leader that is just being elected (a new topic, a broker that died) is waited for. Once the
+    broker that led a partition is gone, the client says for ever that there is no such partition,
+    and looks again only for ``list_topics`` (measured with librdkafka 2.16).
     """
     deadline = monotonic() + timeout_s
     while True:
         try:
             return consumer.get_watermark_offsets(place, timeout=timeout_s)
         except KafkaException as error:
-            if not _passes(error.args[0]) or monotonic() > deadline:
+            cause = error.args[0]
+            if cause.code() == KafkaError._UNKNOWN_PARTITION:
+                passes = _exists(consumer, place, timeout_s)
+            else:
+                passes = _passes(cause)
+            if not passes or monotonic() > deadline:
                 raise
             sleep(0.05)
+
+
+def _exists(consumer: Consumer, place: TopicPartition, timeout_s: float) -> bool:
+    found = consumer.list_topics(place.topic, timeout_s).topics.get(place.topic)
+    return found is not None and place.partition in found.partitions
 
 
 def _passes(error: KafkaError) -> bool:
