@@ -8,8 +8,9 @@ in the state directory, and in the metadata of the publisher's committed offsets
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import monotonic
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, TopicDescription
 
 from processor.errors import LogTruncated, TopicsNotReady
@@ -20,6 +21,7 @@ __all__ = ("CO_PARTITIONED", "check_ids", "describe", "describe_shard_topics", "
 
 CO_PARTITIONED = ("events", "commands", "activity-results", "timers")
 _CALL_S = 10.0
+_TRY_S = 2.0
 
 
 def describe_shard_topics(
@@ -39,9 +41,27 @@ def describe_shard_topics(
 
 
 def describe(admin: AdminClient, topics: list[str]) -> dict[str, TopicDescription]:
-    """Return what Kafka says of those of the topics that exist. Blocks."""
+    """Return what Kafka says of those of the topics that exist. Blocks.
+
+    The client asks the controller that it heard of last. When that broker is gone, it asks nobody
+    else, and burns a core until its time is up (measured with librdkafka 2.16). So it has to hear
+    first who is there; a broker that died just now may still be named, and is not waited for long.
+    """
+    if not topics:
+        return {}
+    deadline = monotonic() + _CALL_S
+    while True:
+        admin.list_topics(topics[0], _CALL_S)
+        try:
+            return _described(admin, topics)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._TIMED_OUT or monotonic() > deadline:
+                raise
+
+
+def _described(admin: AdminClient, topics: list[str]) -> dict[str, TopicDescription]:
     found = {}
-    futures = admin.describe_topics(TopicCollection(topics), request_timeout=_CALL_S)
+    futures = admin.describe_topics(TopicCollection(topics), request_timeout=_TRY_S)
     for topic, future in futures.items():
         try:
             found[topic] = future.result()

@@ -1,14 +1,23 @@
-"""What a client of Kafka says of a partition is not believed before it has looked again."""
+"""What a client of Kafka knows of brokers that died meanwhile: it is made to look again."""
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
 
 from processor.kafka.faults import watermarks_of
+from processor.kafka.identity import describe
 
 BOUNDS = (3, 17)
 
@@ -42,3 +51,38 @@ def test_a_partition_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(KafkaException, match="_UNKNOWN_PARTITION"):
         watermarks_of(cast(Consumer, client), TopicPartition("events", 3))
     assert client.looked == 1
+
+
+class Admin:
+    """An admin client whose controller died; the next ``dead`` answers still name that broker."""
+
+    def __init__(self, dead: int) -> None:
+        self.dead = dead
+        self.looked = 0
+
+    def list_topics(self, topic: str, timeout: float) -> None:
+        self.looked += 1
+
+    def describe_topics(
+        self, topics: TopicCollection, request_timeout: float
+    ) -> dict[str, Future[str]]:
+        assert request_timeout < 5.0, "it burns a core until then"
+        answer: Future[str] = Future()
+        if self.looked <= self.dead:
+            answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+        else:
+            answer.set_result("described")
+        return {"events": answer}
+
+
+@pytest.mark.parametrize("dead", [0, 1, 2])
+def test_topics_are_described_by_a_controller_that_lives(dead: int) -> None:
+    admin = Admin(dead)
+    assert describe(cast(AdminClient, admin), ["events"]) == {"events": "described"}
+    assert admin.looked == dead + 1
+
+
+def test_nothing_is_asked_about_no_topics() -> None:
+    admin = Admin(0)
+    assert describe(cast(AdminClient, admin), []) == {}
+    assert admin.looked == 0
