@@ -1,6 +1,6 @@
 """Three brokers with replication 3: restarted one after another, and killed, under load.
 
-By default one of them is restarted in order; with ``PROCESSOR_TEST_LONG=1`` each of them is.
+``CLUSTER_RESTARTS=3`` restarts each of them in order; by default only the first is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REPLICAS = 3
 WIDTH = 2
 """Three brokers and two workers have little of a machine left."""
 
-RESTARTED = REPLICAS if os.environ.get("PROCESSOR_TEST_LONG") else 1
+RESTARTED = int(os.environ.get("CLUSTER_RESTARTS", "1"))
 
 SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ActiveProcessorCount=1"
 """Three of these start beside each other: they have no time for a compiler that pays off later."""
