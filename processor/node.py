@@ -262,6 +262,7 @@ class Node:
         nonce = uuid.uuid4().hex
         takeover.begin(nonce, ports.clock.now_ms())
         arrived = self._takeovers[partition] = asyncio.Event()
+        self.wake()  # the clients may be parked since a pass that left nothing to wait for
         try:
             while (epoch := takeover.claimed(nonce, ports.clock.now_ms())) is None:
                 arrived.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,6 +101,64 @@ def test_a_stopped_shard_leaves_the_others_alone() -> None:
             await asyncio.wait_for(stopped, PATIENCE_S)
         await node.revoke(0)
         assert list(node.shards) == [1]
+        await node.close()
+
+    asyncio.run(main())
+
+
+class ParkedLog:
+    """A log that takes acknowledgements in when a pass asks for them, and wakes nobody."""
+
+    def __init__(self) -> None:
+        self._appended = 0
+        self._arrived: list[int] = []
+
+    def append(self, key: bytes, value: bytes | None) -> None:
+        self._appended += 1
+
+    def poll(self) -> None:
+        self._arrived, self._appended = [7] * self._appended, 0
+
+    def acknowledged(self) -> list[int]:
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+
+class OnePass(Factory):
+    """Ports over a ``ParkedLog``; the takeover ends where it asks what was published."""
+
+    def __init__(self) -> None:
+        self.log = ParkedLog()
+        self.claimed = threading.Event()
+        super().__init__(self._ports)
+        self.gates[0].set()
+
+    def _ports(self, partition: int) -> ShardPorts:
+        inbox, tables = (Part([], name) for name in ("inbox", "tables"))
+        outbox = SimpleNamespace(published=self._published, close=lambda: None)
+        clock = SimpleNamespace(now_ms=lambda: 0)
+        parts: Any = (self.log, inbox, outbox, tables, None, clock)
+        return ShardPorts(*parts)
+
+    def _published(self) -> int:
+        self.claimed.set()
+        raise LogTruncated("far enough")
+
+    def begin_pass(self) -> None:
+        self.log.poll()
+
+    def end_pass(self) -> bool:
+        return False
+
+    def watch(self) -> None: ...
+
+
+def test_a_claim_is_looked_for_though_nobody_wakes_the_node() -> None:
+    async def main() -> None:
+        factory = OnePass()
+        node = node_of(factory)
+        node.assign(0)
+        await eventually(factory.claimed.is_set)
         await node.close()
 
     asyncio.run(main())
