@@ -11,12 +11,13 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from processor.activities.attempt import Attempt
 from processor.activity import ActivityDefinition, current
 from processor.config import Settings
-from processor.core.effects import ActivityTask
+from processor.core.effects import ActivityTask, HeartbeatSeen
 from processor.core.failure import Failure
 from processor.core.inputs import ActivityReport, ReplyTo
 from processor.core.options import ActivityOptions
@@ -30,6 +31,19 @@ __all__ = ("Executor", "Report")
 _log = logging.getLogger("processor.activities")
 
 Report = Callable[[ActivityReport], None]
+
+
+_ASK_S: Final = 30.0
+"""How long a task waits for its shard's word; a shard that is away cannot take its outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A task that may have run before; its shard was asked whether it is still wanted."""
+
+    task: ActivityTask
+    report: Report
+    overdue: asyncio.TimerHandle
 
 
 class _Expired(Exception):
@@ -62,7 +76,8 @@ class Executor:
         )
         self._reserved = 0
         self._attempts: dict[tuple[str, int], Attempt] = {}
-        self._backlog: deque[tuple[ActivityTask, Report]] = deque()
+        self._backlog: deque[tuple[ActivityTask, Report, bool]] = deque()
+        self._asked: dict[tuple[str, int], _Asked] = {}
         self._stopping = False
         self.reply_to: ReplyTo | None = None
 
@@ -70,7 +85,8 @@ class Executor:
 
     @property
     def free(self) -> int:
-        return self._settings.max_activities - self._reserved - len(self._attempts)
+        taken = self._reserved + len(self._attempts) + len(self._asked)
+        return self._settings.max_activities - taken
 
     @property
     def running(self) -> int:
@@ -93,16 +109,32 @@ class Executor:
         self._reserved -= 1
         self._run(task, report)
 
-    def enqueue(self, task: ActivityTask, report: Report) -> None:
+    def enqueue(self, task: ActivityTask, report: Report, again: bool = False) -> None:
         """Run a queued task as soon as a slot is free; say so when it starts.
 
-        A second copy of a task that is here already is dropped.
+        A second copy of a task that is here already is dropped. A task that may have been
+        delivered before (``again``) starts when its shard wants it: it may be over, or be what
+        ended the worker that had it.
         """
-        running = self._attempts.get((task.run_id, task.id))
-        if running is not None and running.task.attempt == task.attempt:
+        key = (task.run_id, task.id)
+        here = self._attempts.get(key) or self._asked.get(key)
+        if here is not None and here.task.attempt == task.attempt:
             return
-        self._backlog.append((task, report))
+        self._backlog.append((task, report, again))
         self._next()
+
+    def heed(self, seen: HeartbeatSeen) -> bool:
+        """Take a shard's word on an attempt; return whether it ends what is here of it."""
+        key = (seen.run_id, seen.id)
+        asked = self._asked.get(key)
+        if asked is not None and asked.task.attempt == seen.attempt:
+            self._answered(asked, wanted=not seen.cancelled)
+            return seen.cancelled
+        attempt = self._attempts.get(key)
+        if attempt is None or attempt.task.attempt != seen.attempt or not seen.cancelled:
+            return False
+        self.cancel(*key)
+        return True
 
     def cancel(self, run_id: str, id: int) -> None:
         attempt = self._attempts.get((run_id, id))
@@ -116,6 +148,9 @@ class Executor:
         """Take no new work; wait for what runs, then cancel it."""
         self._stopping = True
         self._backlog.clear()
+        for asked in self._asked.values():
+            asked.overdue.cancel()
+        self._asked.clear()
         running = [a.running for a in self._attempts.values() if a.running is not None]
         if running:
             _, late = await asyncio.wait(running, timeout=timeout_s)
@@ -127,10 +162,33 @@ class Executor:
 
     def _next(self) -> None:
         while self._backlog and self.free > 0 and not self._stopping:
-            task, report = self._backlog.popleft()
-            started = _report_of(task, "started", worker=self._identity)
-            report(started)
+            task, report, again = self._backlog.popleft()
+            if again and self.reply_to is not None:
+                self._ask(task, report, self.reply_to)
+                continue
+            report(_report_of(task, "started", worker=self._identity))
             self._run(task, report)
+
+    def _ask(self, task: ActivityTask, report: Report, reply_to: ReplyTo) -> None:
+        """Announce a start, and wait for what the shard says of it. The task has its slot."""
+        if (older := self._asked.get((task.run_id, task.id))) is not None:
+            older.overdue.cancel()
+        asked = _Asked(task, report, self._loop.call_later(_ASK_S, self._unanswered, task))
+        self._asked[task.run_id, task.id] = asked
+        report(_report_of(task, "started", worker=self._identity, reply_to=reply_to))
+
+    def _unanswered(self, task: ActivityTask) -> None:
+        asked = self._asked[task.run_id, task.id]
+        _log.info("no shard says whether %r is still wanted; it starts", task.name)
+        self._answered(asked, wanted=True)
+
+    def _answered(self, asked: _Asked, *, wanted: bool) -> None:
+        asked.overdue.cancel()
+        del self._asked[asked.task.run_id, asked.task.id]
+        if wanted:
+            self._run(asked.task, asked.report)
+        else:
+            self._next()
 
     def _run(self, task: ActivityTask, report: Report) -> None:
         def beat(details: bytes | None) -> None:

@@ -260,8 +260,9 @@ def _terminated(instance: Instance, reason: str, context: Context) -> Draft:
 def _report(report: ActivityReport, instance: Instance | None, context: Context) -> Outcome:
     activity = _attempt(instance, report.run_id, report.id, report.attempt)
     outcome = Outcome()
-    if report.kind == "heartbeat" and report.reply_to is not None:
-        seen = HeartbeatSeen(report.run_id, report.id, report.attempt, activity is None)
+    poison = activity is not None and _is_poison(report, activity)
+    if report.reply_to is not None:
+        seen = HeartbeatSeen(report.run_id, report.id, report.attempt, activity is None or poison)
         outcome.replies.append(Reply(report.reply_to, "", seen))
     if activity is None:
         return outcome
@@ -277,10 +278,10 @@ def _report(report: ActivityReport, instance: Instance | None, context: Context)
         case "started":
             if report.worker == activity.worker:
                 return outcome
-            if activity.starts < STARTS_MAX:
-                draft.add(events.ActivityStarted(report.id, report.attempt, report.worker))
-            else:
+            if poison:
                 _attempt_failed(draft, activity, _poison(activity))
+            else:
+                draft.add(events.ActivityStarted(report.id, report.attempt, report.worker))
         case "heartbeat":
             beat = events.ActivityHeartbeatRecorded(report.id, report.attempt, report.payload)
             draft.add(beat)
@@ -298,6 +299,12 @@ def _attempt(instance: Instance | None, run_id: str, id: int, attempt: int) -> O
     if activity is None or activity.attempt != attempt or activity.retry_at_ms is not None:
         return None
     return activity
+
+
+def _is_poison(report: ActivityReport, activity: OpenActivity) -> bool:
+    """Return whether another worker is about to start what has ended all that started it."""
+    is_start = report.kind == "started" and report.worker != activity.worker
+    return is_start and activity.starts >= STARTS_MAX
 
 
 def _poison(activity: OpenActivity) -> Failure:

@@ -148,6 +148,8 @@ class Page:
 
 @frozen
 class HeartbeatSeen:
+    """Answers a worker that asked whether an attempt is still wanted: beside it, or before it."""
+
     run_id: str
     id: int
     attempt: int

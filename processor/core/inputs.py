@@ -150,7 +150,7 @@ class ActivityReport:
     """What a worker says about one attempt.
 
     kind: "started" (``worker``), "completed" (``payload`` is the result), "failed" (``failure``),
-    "heartbeat" (``payload`` are its details; a reply says whether to stop).
+    "heartbeat" (``payload`` are its details). With ``reply_to``, the shard says whether to stop.
     """
 
     workflow_id: str

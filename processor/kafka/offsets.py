@@ -8,9 +8,14 @@ __all__ = ("OffsetTracker",)
 
 
 class OffsetTracker:
-    """Records start in the order of their offsets. Used by one thread, but for ``revoked``."""
+    """Records start in the order of their offsets. Used by one thread, but for ``revoked``.
 
-    def __init__(self) -> None:
+    ``held`` is where the partition ended when we got it: what is below it may have been delivered
+    before.
+    """
+
+    def __init__(self, held: int = 0) -> None:
+        self.held = held
         self._order: deque[int] = deque()
         self._done: set[int] = set()
         self._next: int | None = None

@@ -49,8 +49,11 @@ _SETTLE_S = 2.0
 _JOIN_S = 15.0
 _REJOIN_S = 1.0
 
-TaskRunner = Callable[[ActivityTask, Report], None]
-"""Runs a task on the loop and reports on it; "completed" and "failed" are the last report."""
+TaskRunner = Callable[[ActivityTask, Report, bool], None]
+"""Runs a task on the loop and reports on it; "completed" and "failed" are the last report.
+
+The flag says that the task may have been delivered before.
+"""
 
 
 class QueueTransport(Protocol):
@@ -174,7 +177,7 @@ class QueueConsumer:
             if (older := self._open.get(open_task.key)) is not None:
                 self._finished.append((older.tracker, older.offset))
             self._open[open_task.key] = open_task
-            self._run_task(task, partial(self._report, open_task))
+            self._run_task(task, partial(self._report, open_task), offset < tracker.held)
 
     def _report(self, task: _Open, report: ActivityReport) -> None:
         """Send a report; the last one, once a broker has it, finishes the task."""
@@ -269,10 +272,16 @@ class QueueConsumer:
         partition, offset = message.partition() or 0, message.offset() or 0
         tracker = self._trackers.get(partition)
         if tracker is None:
-            tracker = self._trackers[partition] = OffsetTracker()
+            tracker = self._trackers[partition] = OffsetTracker(self._end_of(partition))
         tracker.started(offset)
         self._ahead.append((tracker, message))
         return True
+
+    def _end_of(self, partition: int) -> int:
+        """Return where a partition ended when its first record was fetched."""
+        place = TopicPartition(self._topic, partition)
+        _, end = self._consumer.get_watermark_offsets(place, cached=True)
+        return end
 
     def _regulate(self) -> None:
         """Pause while enough is read ahead. Pausing drops what librdkafka fetched: rarely."""
@@ -427,12 +436,11 @@ class Queues:
 
     def _received(self, replies: Sequence[Reply]) -> None:
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._cancel, replies)
+            self._loop.call_soon_threadsafe(self._heed, replies)
 
-    def _cancel(self, replies: Sequence[Reply]) -> None:
+    def _heed(self, replies: Sequence[Reply]) -> None:
         for reply in replies:
-            seen: Any = reply.body
-            if isinstance(seen, HeartbeatSeen) and seen.cancelled:
-                self._executor.cancel(seen.run_id, seen.id)
+            seen = reply.body
+            if isinstance(seen, HeartbeatSeen) and self._executor.heed(seen):
                 for consumer in self._consumers.values():
                     consumer.finish(seen.run_id, seen.id)

@@ -105,9 +105,9 @@ class ShareQueueConsumer:
 
     # --- on the loop --------------------------------------------------------------------------
 
-    def _hand_over(self, task: ActivityTask, finished: Future[bool]) -> None:
+    def _hand_over(self, task: ActivityTask, finished: Future[bool], again: bool) -> None:
         self._open[task.run_id, task.id] = finished
-        self._run_task(task, partial(self._report, finished))
+        self._run_task(task, partial(self._report, finished), again)
 
     def _report(self, finished: Future[bool], report: ActivityReport) -> None:
         done = _nothing
@@ -166,7 +166,8 @@ class ShareQueueConsumer:
             except SchemaMismatch as mismatch:
                 self._bury(message, finished, str(mismatch))
                 continue
-            self._loop.call_soon_threadsafe(self._hand_over, task, finished)
+            again = (message.delivery_count() or 1) > 1
+            self._loop.call_soon_threadsafe(self._hand_over, task, finished, again)
         deadline = monotonic() + _HOLD_S
         futures = [finished for _, finished in running]
         while wait(futures, _LOOK_S).not_done and monotonic() < deadline and not self._stopping:

@@ -87,5 +87,5 @@ class QueueWorker:
             self._broker.queue(task.queue).done(self._name, task)
 
     def _replied(self, reply: Reply) -> None:
-        if isinstance(reply.body, HeartbeatSeen) and reply.body.cancelled and not self._dead:
-            self._activities.executor.cancel(reply.body.run_id, reply.body.id)
+        if isinstance(reply.body, HeartbeatSeen) and not self._dead:
+            self._activities.executor.heed(reply.body)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from processor import activity
+from processor.activities import executor as executors
 from processor.activities.executor import Executor
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
-from processor.core.effects import ActivityTask
+from processor.core.effects import ActivityTask, HeartbeatSeen
+from processor.core.inputs import ActivityReport, ReplyTo
 from processor.registry import Registry
 
 
@@ -56,3 +60,99 @@ def test_a_later_attempt_can_be_cancelled_though_the_one_before_ends_first() -> 
     activity_options = wait.wire_options
     asyncio.run(main())
     assert ends == [(1, "done"), (2, "cancelled")]
+
+
+class Asked:
+    """An executor of an activity that counts its runs, and what the executor reports."""
+
+    def __init__(self) -> None:
+        self.runs: list[int] = []
+        self.reports: list[ActivityReport] = []
+
+        @activity.define(name="wait")
+        async def count() -> None:
+            self.runs.append(activity.info().attempt)
+
+        payloads = JsonPayloads()
+        registry = Registry([], [count], payloads)
+        self.executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
+        self.executor.reply_to = ReplyTo(0, "a test")
+        self.slots = self.executor.free
+
+    def take(self, attempt: int = 1) -> None:
+        self.executor.enqueue(task(attempt), self.reports.append, again=True)
+
+    def said(self) -> list[str]:
+        return [report.kind for report in self.reports]
+
+
+def test_a_task_that_came_before_runs_once_its_shard_wants_it() -> None:
+    """One that ends its worker at once is counted, because its start has landed by then."""
+
+    async def main() -> None:
+        it = Asked()
+        it.take()
+        it.take()
+        await asyncio.sleep(0.01)
+        assert it.said() == ["started"] and it.reports[0].reply_to is not None
+        assert it.runs == [] and it.executor.free == it.slots - 1
+        assert not it.executor.heed(HeartbeatSeen("0-1", 1, 1, cancelled=False))
+        await asyncio.sleep(0.01)
+        assert it.runs == [1] and it.said() == ["started", "completed"]
+        assert it.executor.free == it.slots
+
+    asyncio.run(main())
+
+
+def test_a_task_that_came_before_and_is_over_does_not_run() -> None:
+    async def main() -> None:
+        it = Asked()
+        it.take()
+        assert not it.executor.heed(HeartbeatSeen("0-1", 1, 2, cancelled=True))
+        assert it.executor.heed(HeartbeatSeen("0-1", 1, 1, cancelled=True))
+        await asyncio.sleep(0.01)
+        assert it.runs == [] and it.executor.free == it.slots
+        it.take(attempt=2)
+        it.executor.heed(HeartbeatSeen("0-1", 1, 2, cancelled=False))
+        await asyncio.sleep(0.01)
+        assert it.runs == [2]
+
+    asyncio.run(main())
+
+
+def test_a_task_that_no_shard_speaks_of_runs_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_ASK_S", 0.05)
+
+    async def main() -> None:
+        it = Asked()
+        it.take()
+        async with asyncio.timeout(10):
+            while not it.runs:
+                await asyncio.sleep(0.01)
+        assert it.executor.free == it.slots
+
+    asyncio.run(main())
+
+
+def test_what_a_shard_says_of_another_attempt_ends_nothing() -> None:
+    async def main() -> None:
+        gate = asyncio.Event()
+
+        @activity.define(name="wait")
+        async def wait() -> None:
+            await gate.wait()
+
+        payloads = JsonPayloads()
+        registry = Registry([], [wait], payloads)
+        executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
+        reports: list[ActivityReport] = []
+        executor.enqueue(task(2), reports.append)
+        await asyncio.sleep(0.01)
+        assert not executor.heed(HeartbeatSeen("0-1", 1, 1, cancelled=True))
+        await asyncio.sleep(0.01)
+        assert executor.running == 1
+        assert executor.heed(HeartbeatSeen("0-1", 1, 2, cancelled=True))
+        await asyncio.sleep(0.01)
+        assert executor.running == 0
+
+    asyncio.run(main())

@@ -241,6 +241,25 @@ def test_an_attempt_that_is_started_too_often_has_failed() -> None:
     assert end == COMPLETED
 
 
+@pytest.mark.parametrize(
+    ("starts", "worker", "cancelled"),
+    [
+        (0, "v", False),
+        (STARTS_MAX - 1, "v", False),
+        (STARTS_MAX, "v", True),
+        (STARTS_MAX, "w", False),
+    ],
+)
+def test_a_start_that_asks_is_told_whether_to_run(
+    starts: int, worker: str, cancelled: bool
+) -> None:
+    history: list[Event] = [scheduled(**LAST), *[events.ActivityStarted(1, 1, "w")] * starts]
+    given = report("started", worker=worker, reply_to=CLIENT)
+    outcome = decide(given, instance(*history, asks=[[DONE]]), None, "", context())
+    seen = effects.HeartbeatSeen(RUN, 1, 1, cancelled)
+    assert outcome.replies == [effects.Reply(CLIENT, "", seen)]
+
+
 @pytest.mark.parametrize(("attempt", "cancelled"), [(1, False), (2, True)])
 def test_a_heartbeat_is_told_whether_to_stop(attempt: int, cancelled: bool) -> None:
     given = report("heartbeat", attempt=attempt, reply_to=CLIENT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -21,6 +21,7 @@ __all__ = (
     "dead_letters",
     "first_answer",
     "quick",
+    "until_finished",
 )
 
 _READ_S = 30.0
@@ -124,3 +125,21 @@ def committed(
     finally:
         consumer.close()
     return found
+
+
+def until_finished(servers: str, topic: str, timeout_s: float = 90.0) -> None:
+    """Wait until the workers of a queue have committed everything in it. Blocks."""
+    reader = Consumer({"bootstrap.servers": servers, "group.id": topic})
+    try:
+        partitions = reader.list_topics(topic, timeout=20).topics[topic].partitions
+        places = [TopicPartition(topic, number) for number in partitions]
+        ends = [reader.get_watermark_offsets(place, timeout=20)[1] for place in places]
+        deadline = monotonic() + timeout_s
+        while True:
+            committed = [max(place.offset, 0) for place in reader.committed(places, 20)]
+            if committed == ends:
+                return
+            assert monotonic() < deadline, f"{topic}: {committed} of {ends} are finished"
+            sleep(0.2)
+    finally:
+        reader.close()

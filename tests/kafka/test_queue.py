@@ -39,12 +39,14 @@ class Worker:
     def __init__(self, kafka: Adapters, slots: int) -> None:
         self.transport = KafkaTransport(kafka.connection, Settings())
         self.tasks: dict[int, tuple[ActivityTask, Report]] = {}
+        self.again: dict[int, bool] = {}
         self.most = 0
         self.ends_at_once = False
         self.queue = QueueConsumer(self.transport, "default", slots, self._run, PARTITIONS)
 
-    def _run(self, task: ActivityTask, report: Report) -> None:
+    def _run(self, task: ActivityTask, report: Report, again: bool) -> None:
         self.tasks[task.id] = (task, report)
+        self.again[task.id] = again
         self.most = max(self.most, len(self.tasks))
         report(ActivityReport("w", task.run_id, task.id, task.attempt, "started", worker="me"))
         if self.ends_at_once:
@@ -195,6 +197,21 @@ def test_unfinished_tasks_go_to_the_next_worker(kafka: Adapters) -> None:
     run(test)
 
 
+def test_what_was_there_before_the_worker_is_marked(kafka: Adapters) -> None:
+    """Such a task may have ended the worker that had it; the next ones cannot have."""
+    send_tasks(kafka, 20)
+
+    async def test() -> None:
+        async with worker(kafka) as it:
+            await soon(lambda: len(it.tasks) == 20, "the tasks")
+            assert all(it.again.values())
+            await asyncio.to_thread(send_tasks, kafka, 40)
+            await soon(lambda: len(it.tasks) == 40, "the next ones")
+            assert not any(it.again[id] for id in range(21, 41))
+
+    run(test)
+
+
 def test_workers_share_a_queue(kafka: Adapters) -> None:
     async def test() -> None:
         async with worker(kafka, 200) as first, worker(kafka, 200) as second:
@@ -255,7 +272,7 @@ def test_a_share_group_brings_tasks_as_well(kafka: Adapters) -> None:
         transport = KafkaTransport(kafka.connection, Settings())
         ended: list[int] = []
 
-        def runs(task: ActivityTask, report: Report) -> None:
+        def runs(task: ActivityTask, report: Report, _again: bool) -> None:
             ended.append(task.id)
             report(ActivityReport("w", task.run_id, task.id, task.attempt, "completed", b"1"))
 
