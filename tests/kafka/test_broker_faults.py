@@ -15,7 +15,7 @@ from tests.kafka.own_broker import OwnBroker, prepare
 from tests.kafka.processes import StartWorker, at_work
 from tests.kafka.talking import ask
 
-KILLS = int(os.environ.get("BROKER_KILLS", "1"))
+KILLS = int(os.environ.get("BROKER_KILLS", "2"))
 DOWN_S = 1.0
 PAUSED_S = 3.0
 
