@@ -10,17 +10,29 @@ from pathlib import Path
 import pytest
 
 from processor.kafka.kafka_jars import BrokerUnavailable, find_java, kafka_jars
-from processor.kafka.local_broker import HOST, LocalBroker, Quorum, free_ports, new_cluster_id
+from processor.kafka.local_broker import (
+    HOST,
+    LocalBroker,
+    LocalCluster,
+    Quorum,
+    free_ports,
+    new_cluster_id,
+)
 from processor.kafka.topics import apply, connect, plan
 from tests.kafka.load import make_published_topic
 from tests.kafka.proxy import Proxy
 
-__all__ = ("QUICK", "OwnBroker", "need_jars", "own_broker", "prepare")
+__all__ = ("QUICK", "REPLICAS", "OwnBroker", "need_jars", "own_broker", "own_cluster", "prepare")
 
 QUICK = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
 """A killed broker is let in again when the session of its former life is over."""
 
 PARTITIONS = 4
+
+REPLICAS = 3
+
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ActiveProcessorCount=1"
+"""Three of these start beside each other: they have no time for a compiler that pays off later."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,20 @@ def own_broker(folder: Path) -> Iterator[OwnBroker]:
             yield OwnBroker(broker, network)
         finally:
             broker.kill()
+
+
+@contextmanager
+def own_cluster(folder: Path) -> Iterator[LocalCluster]:
+    """Run three brokers with replication 3, any of which may be killed; all end by a kill."""
+    need_jars()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAVA_TOOL_OPTIONS", SHORT_LIVED)
+        cluster = LocalCluster(folder, size=REPLICAS, overrides=QUICK)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.kill()
 
 
 def prepare(servers: str, namespace: str, replication: int = 1) -> None:

@@ -21,30 +21,20 @@ from processor.kafka.local_broker import LocalCluster
 from processor.kafka.topics import connect
 from tests.kafka.evidence import record
 from tests.kafka.load import Load, prove
-from tests.kafka.own_broker import QUICK, need_jars, prepare
+from tests.kafka.own_broker import REPLICAS, own_cluster, prepare
 from tests.kafka.processes import StartWorker, at_work
 from tests.kafka.talking import ask
 
-REPLICAS = 3
 WIDTH = 2
 """Three brokers and two workers have little of a machine left."""
 
 RESTARTED = int(os.environ.get("CLUSTER_RESTARTS", "1"))
 
-SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ActiveProcessorCount=1"
-"""Three of these start beside each other: they have no time for a compiler that pays off later."""
-
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalCluster]:
-    need_jars()
-    monkeypatch.setenv("JAVA_TOOL_OPTIONS", SHORT_LIVED)
-    made = LocalCluster(tmp_path / "cluster", size=REPLICAS, overrides=QUICK)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.kill()
+def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
+    with own_cluster(tmp_path / "cluster") as running:
+        yield running
 
 
 @pytest.mark.timeout(600)

@@ -13,9 +13,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from processor.kafka.local_broker import BrokerUnavailable, LocalBroker, LocalCluster
+from processor.kafka.local_broker import BrokerUnavailable, LocalBroker
 from processor.kafka.topics import BrokerUnreachable, apply, check, connect, plan
-from tests.kafka.own_broker import QUICK, need_jars
+from tests.kafka.own_broker import QUICK, need_jars, own_cluster
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,7 +110,7 @@ def test_a_broker_dies_with_its_parent(tmp_path: Path) -> None:
 
 
 def test_three_brokers_are_one_cluster(tmp_path: Path, namespace: str) -> None:
-    with LocalCluster(tmp_path / "cluster") as cluster:
+    with own_cluster(tmp_path / "cluster") as cluster:
         admin = connect(cluster.bootstrap_servers)
         apply(admin, plan(admin, namespace, 2, 3))
         assert check(admin, namespace) == []
