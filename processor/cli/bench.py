@@ -80,7 +80,7 @@ async def measured(
             figures[name] = await measure(serving, "chain", load, seconds + MARGIN_S)
     turns_per_s = figures["in_flight"]["wf_per_s"] * (CHAIN_STEPS + 1)
     figures["in_flight"]["turns_per_s"] = round(turns_per_s)
-    figures["turns_per_append"] = round(turns_per_s / raw["per_s"], 4)
+    figures["turns_per_append"] = float(f"{turns_per_s / raw['per_s']:.4g}")
     return figures
 
 

@@ -396,9 +396,13 @@ class Queues:
         self._replies = await asyncio.to_thread(ReplyReader, connection, count, self._received)
         self._executor.reply_to = self._replies.to
         for name in self._names:
-            consumer = self._consumer(name, shards)
+            self._consumers[connection.topic(f"activities.{name}")] = self._consumer(name, shards)
+        try:
+            await asyncio.to_thread(self.check_topics)  # before the first position is taken
+        except KafkaException as error:
+            _log.debug("looking at the queues' topics: %s", error)
+        for consumer in self._consumers.values():
             consumer.start()
-            self._consumers[connection.topic(f"activities.{name}")] = consumer
 
     async def stop(self) -> None:
         """Leave the groups; nothing happens the second time."""

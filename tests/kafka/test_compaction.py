@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -39,7 +40,9 @@ EAGER = {
     "max.compaction.lag.ms": "1000",
     "delete.retention.ms": "1000",
 }
-ROUNDS = 3
+ROUNDS = int(os.environ.get("COMPACTION_ROUNDS", "2"))
+"""A kill -9 of one of the two workers, in turn, each."""
+
 ORDERS = 40
 GHOSTS = 10
 """Turns of an earlier owner, for each partition and round."""

@@ -11,16 +11,20 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from processor.activities.executor import Report
+from processor.activities.executor import Executor, Report
+from processor.codec.payloads import JsonPayloads
 from processor.codec.records import decode_as
 from processor.config import Settings
 from processor.core.effects import ActivityTask, DeadLetter
 from processor.core.inputs import ActivityReport
+from processor.embedded.runtime import SystemClock
 from processor.kafka.connection import partition_of
 from processor.kafka.offsets import OffsetTracker
-from processor.kafka.queue import QueueConsumer
+from processor.kafka.queue import QueueConsumer, Queues
 from processor.kafka.share import ShareQueueConsumer
+from processor.kafka.topics import apply, plan, read_topics
 from processor.kafka.transport import KafkaTransport
+from processor.registry import Registry
 
 from .harness import PARTITIONS, Adapters, adapters, task, until
 
@@ -259,6 +263,35 @@ def test_what_is_no_task_is_buried(kafka: Adapters) -> None:
         ("activities.default", 0, 1),
     ]
     assert "not a record of processor" in letters[0].reason
+
+
+def test_a_queue_made_again_right_after_the_start_is_read_from_its_start(
+    kafka: Adapters, admin: AdminClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever looks at the topic's id only later takes the new topic for the one it began with."""
+    topic = kafka.topic("activities.default")
+
+    async def test() -> None:
+        transport = KafkaTransport(kafka.connection, Settings())
+        payloads = JsonPayloads()
+        executor = Executor(
+            Registry([], [], payloads), payloads, Settings(), "a test", SystemClock()
+        )
+        queues = Queues(transport, executor, ("default",), None)
+        await queues.start()
+        try:
+            admin.delete_topics([topic], operation_timeout=10)[topic].result()
+            until(lambda: not read_topics(admin, [topic]), "the deletion")
+            apply(admin, plan(admin, kafka.connection.namespace, PARTITIONS, 1))
+            until(lambda: bool(read_topics(admin, [topic])), "the new topic")
+            await asyncio.to_thread(queues.check_topics)
+        finally:
+            await queues.stop()
+            await asyncio.to_thread(transport.close)
+
+    with caplog.at_level("WARNING", "processor.kafka"):
+        run(test)
+    assert f"{topic} was deleted and made again: it is read from its start" in caplog.text
 
 
 # ---- the share group
