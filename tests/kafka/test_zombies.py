@@ -17,7 +17,7 @@ from tests.kafka.load import Load, make_published_topic, prove, read_logs
 from tests.kafka.processes import WorkerProcess, at_work
 from tests.kafka.talking import ask, first_answer
 
-PAUSES = int(os.environ.get("ZOMBIE_PAUSES", "1"))
+PAUSES = int(os.environ.get("ZOMBIE_PAUSES", "2"))
 MORE = 3
 """Some zombies hear of their end before they write anything."""
 
