@@ -21,6 +21,9 @@ from processor.kafka.topics import BrokerUnreachable, connect
 
 __all__ = ("KafkaGateway",)
 
+_RESEND_MAX_S = 5.0
+"""However patient its sender: a shard that was taken over has forgotten who waits for it."""
+
 
 @dataclass(slots=True, eq=False)
 class _Request:
@@ -49,7 +52,7 @@ class KafkaGateway:
     def __init__(self, connection: KafkaSettings, settings: Settings) -> None:
         self._connection = connection
         self._commands = connection.topic("commands")
-        self._resend_s = settings.request_timeout_s / 2
+        self._resend_s = min(settings.request_timeout_s / 2, _RESEND_MAX_S)
         self._partitions = 0
         self._requests = 0
         self._waiting: dict[str, _Request] = {}

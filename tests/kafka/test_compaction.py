@@ -40,7 +40,7 @@ EAGER = {
     "max.compaction.lag.ms": "1000",
     "delete.retention.ms": "1000",
 }
-ROUNDS = int(os.environ.get("COMPACTION_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("COMPACTION_ROUNDS", "3"))
 """A kill -9 of one of the two workers, in turn, each."""
 
 ORDERS = 40
