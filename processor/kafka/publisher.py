@@ -173,6 +173,7 @@ class ShardPublisher:
 
     def begin(self) -> int:
         """Fence the owner before us and return the position below which all is published."""
+        begun = self._said_at = monotonic()
         while True:
             try:
                 position = self._connect()
@@ -181,6 +182,7 @@ class ShardPublisher:
                 if self._closed:
                     raise
                 self._failed(error.args[0])
+                self._say_stuck(monotonic() - begun)
                 Event().wait(max(self._retry_at - monotonic(), 0.0))
         if position is None:
             position = self._first_position()
@@ -389,6 +391,27 @@ class ShardPublisher:
             reason.name(),
             reason.str(),
             hint,
+        )
+
+    def _say_stuck(self, waited_s: float) -> None:
+        """Name what keeps a position from being read for ever.
+
+        Seen with Kafka 4.3: the only broker dies by kill -9 while it ends a transaction, and after
+        its restart the transaction counts as complete, but has no marker in its partitions.
+        """
+        if monotonic() - self._said_at < _SAY_EVERY_S:
+            return
+        self._said_at = monotonic()
+        _log.error(
+            "shard %d: the position of group %s has not been readable for %.0f s, so the shard waits. "
+            "If the brokers are well, a transaction may hang in them: `kafka-transactions.sh "
+            "--bootstrap-server %s find-hanging --broker-id N` lists it, and its `abort` ends it "
+            "(consumers may then see the results of that one transaction twice). Workflows of other "
+            "shards go on",
+            self.partition,
+            self._connection.results_group,
+            waited_s,
+            self._connection.servers,
         )
 
     def _missing_topic(self, records: Sequence[OutputRecord]) -> str | None:
