@@ -403,11 +403,11 @@ class ShardPublisher:
             return
         self._said_at = monotonic()
         _log.error(
-            "shard %d: the position of group %s has not been readable for %.0f s, so the shard waits. "
-            "If the brokers are well, a transaction may hang in them: `kafka-transactions.sh "
-            "--bootstrap-server %s find-hanging --broker-id N` lists it, and its `abort` ends it "
-            "(consumers may then see the results of that one transaction twice). Workflows of other "
-            "shards go on",
+            "shard %d: the position of group %s has not been readable for %.0f s, so the shard "
+            "waits. If the brokers are well, a transaction may hang in them: "
+            "`kafka-transactions.sh --bootstrap-server %s find-hanging --broker-id N` lists it, and "
+            "its `abort` ends it (consumers may then see the results of that one transaction "
+            "twice). Workflows of other shards go on",
             self.partition,
             self._connection.results_group,
             waited_s,
