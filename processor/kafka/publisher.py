@@ -405,8 +405,8 @@ class ShardPublisher:
         _log.error(
             "shard %d: the position of group %s has not been readable for %.0f s, so the shard "
             "waits. If the brokers are well, a transaction may hang in them: "
-            "`kafka-transactions.sh --bootstrap-server %s find-hanging --broker-id N` lists it, and "
-            "its `abort` ends it (consumers may then see the results of that one transaction "
+            "`kafka-transactions.sh --bootstrap-server %s find-hanging --broker-id N` lists it, "
+            "and its `abort` ends it (consumers may then see the results of that one transaction "
             "twice). Workflows of other shards go on",
             self.partition,
             self._connection.results_group,
