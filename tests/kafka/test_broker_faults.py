@@ -69,14 +69,7 @@ def test_the_broker_dies_and_comes_back(
                 await asyncio.sleep(DOWN_S)
                 await asyncio.to_thread(broker.start)
                 begun = time.monotonic()
-                try:
-                    await asyncio.wait_for(load.rounds_more(load.width), STUCK_S)
-                except TimeoutError:
-                    lost = await asyncio.to_thread(hanging, breakable.servers)
-                    assert lost, "the broker is well, and the load does not move"
-                    said = " ".join(worker.log for worker in workers)
-                    assert "find-hanging" in said, "the workers say what is wrong"
-                    pytest.xfail(f"Kafka dropped the markers of a transaction: {lost}")
+                await asyncio.wait_for(load.rounds_more(load.width), STUCK_S)
                 back_s.append(time.monotonic() - begun)
             broker.pause()
             await asyncio.sleep(PAUSED_S)
@@ -88,4 +81,11 @@ def test_the_broker_dies_and_comes_back(
         done += f"{PAUSED_S:g} s (time: from its answer until all lanes moved)"
         record("the broker dies", done, KILLS, proof, back_s)
 
-    ask(breakable.servers, namespace, talk, 200 + 60 * KILLS)
+    try:
+        ask(breakable.servers, namespace, talk, 180 + 60 * KILLS)
+    except BaseException:
+        # Kafka's own loss, seen with 4.3.1 and one broker only (docs/reliability.md, limits).
+        # Whatever else went wrong is a failure.
+        if lost := hanging(breakable.servers):
+            pytest.xfail(f"Kafka dropped the markers of a transaction when it died: {lost}")
+        raise
