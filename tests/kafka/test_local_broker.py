@@ -15,6 +15,7 @@ from confluent_kafka.admin import NewTopic
 
 from processor.kafka.local_broker import BrokerUnavailable, LocalBroker
 from processor.kafka.topics import BrokerUnreachable, apply, check, connect, plan
+from tests.kafka.harness import until
 from tests.kafka.own_broker import QUICK, need_jars, own_cluster
 
 
@@ -122,8 +123,8 @@ def test_three_brokers_are_one_cluster(tmp_path: Path, namespace: str) -> None:
     with own_cluster(tmp_path / "cluster") as cluster:
         admin = connect(cluster.bootstrap_servers)
         apply(admin, plan(admin, namespace, 2, 3))
-        assert check(admin, namespace) == []
-        assert plan(admin, namespace, 2, 3) == []
+        until(lambda: check(admin, namespace) == [], "every broker has heard of the topics")
+        until(lambda: plan(admin, namespace, 2, 3) == [], "the same for the plan")
         produce(cluster.bootstrap_servers, f"{namespace}.commands", [b"before"])
         cluster.brokers[0].kill()
         produce(cluster.bootstrap_servers, f"{namespace}.commands", [b"after"])
