@@ -173,7 +173,7 @@ class ShardPublisher:
 
     def begin(self) -> int:
         """Fence the owner before us and return the position below which all is published."""
-        begun = self._said_at = monotonic()
+        begun = said = monotonic()
         while True:
             try:
                 position = self._connect()
@@ -182,7 +182,9 @@ class ShardPublisher:
                 if self._closed:
                     raise
                 self._failed(error.args[0])
-                self._say_stuck(monotonic() - begun)
+                if monotonic() - said >= _SAY_EVERY_S:
+                    said = monotonic()
+                    self._say_stuck(said - begun)
                 Event().wait(max(self._retry_at - monotonic(), 0.0))
         if position is None:
             position = self._first_position()
@@ -399,9 +401,6 @@ class ShardPublisher:
         Seen with Kafka 4.3: the only broker dies by kill -9 while it ends a transaction, and after
         its restart the transaction counts as complete, but has no marker in its partitions.
         """
-        if monotonic() - self._said_at < _SAY_EVERY_S:
-            return
-        self._said_at = monotonic()
         _log.error(
             "shard %d: the position of group %s has not been readable for %.0f s, so the shard "
             "waits. If the brokers are well, a transaction may hang in them: "

@@ -20,6 +20,7 @@ from processor.cli.app import app
 from processor.kafka.local_broker import LocalCluster
 from processor.kafka.topics import connect
 from tests.kafka.evidence import record
+from tests.kafka.harness import until
 from tests.kafka.load import Load, prove
 from tests.kafka.own_broker import REPLICAS, own_cluster, prepare
 from tests.kafka.processes import StartWorker, at_work
@@ -43,10 +44,8 @@ def test_brokers_are_restarted_and_one_is_killed_together_with_a_worker(
 ) -> None:
     servers = cluster.bootstrap_servers
     prepare(servers, namespace, REPLICAS)
-    checked = CliRunner().invoke(
-        app, ["topics", "check", "--server", servers, "--namespace", namespace]
-    )
-    assert checked.exit_code == 0, checked.output
+    command = ["topics", "check", "--server", servers, "--namespace", namespace]
+    until(lambda: CliRunner().invoke(app, command).exit_code == 0, "`topics check` is content")
     admin = connect(servers)
     workers = [start_worker(servers, slot) for slot in (0, 1)]
     stalls_s: list[float] = []
