@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from processor.codec.records import decode
 from processor.core.derive import effects_of
 from processor.core.effects import Effect, SetTimer
 from processor.core.events import (
@@ -17,8 +16,9 @@ from processor.core.events import (
 )
 from processor.core.evolve import evolve
 from processor.core.state import RunState
-from processor.core.turn import Claim, Positions, Turn
+from processor.core.turn import Positions, Turn
 from processor.simulation.world import World
+from tests import log_rules
 
 __all__ = ("Reading", "Valid", "positions", "read")
 
@@ -65,38 +65,28 @@ class Reading:
 
 
 def read(world: World, partition: int) -> Reading:
-    reading, epoch = Reading(partition), -1
-    log = world.broker.logs[partition]
+    logged = _logged(world, partition)
+    reading = Reading(partition, claims=logged.claims, ghosts=logged.ghosts)
     states: dict[str, RunState] = {}
-    for offset, _, value in log.read(log.first, log.end):
-        if value is None:
-            continue
-        record = decode(value)
-        if isinstance(record, Claim):
-            epoch = offset
-            reading.claims += 1
-        elif isinstance(record, Turn) and record.epoch == epoch:
-            effects = _effects(reading, states, record)
-            reading.turns.append(Valid(offset, record, effects))
-            for effect in effects:
-                if isinstance(effect, SetTimer):
-                    reading.timers.setdefault(effect, offset)
-        else:
-            reading.ghosts += 1
+    for offset, turn in logged.turns:
+        effects = _effects(reading, states, turn)
+        reading.turns.append(Valid(offset, turn, effects))
+        for effect in effects:
+            if isinstance(effect, SetTimer):
+                reading.timers.setdefault(effect, offset)
     return reading
 
 
 def positions(world: World, partition: int) -> Positions:
     """Return where the inputs stand, as the last turn says that counts."""
-    found, epoch = Positions(), -1
+    turns = _logged(world, partition).turns
+    return turns[-1].turn.positions if turns else Positions()
+
+
+def _logged(world: World, partition: int) -> log_rules.Reading:
     log = world.broker.logs[partition]
-    for offset, _, value in log.read(log.first, log.end):
-        record = None if value is None else decode(value)
-        if isinstance(record, Claim):
-            epoch = offset
-        elif isinstance(record, Turn) and record.epoch == epoch:
-            found = record.positions
-    return found
+    records = log.read(log.first, log.end)
+    return log_rules.read_log((offset, value) for offset, _, value in records)
 
 
 def _effects(reading: Reading, states: dict[str, RunState], turn: Turn) -> list[Effect]:
