@@ -19,7 +19,7 @@ from processor import Client, PayloadTooLarge, SchemaMismatch, WorkflowNotRegist
 from tests.kafka.evidence import record
 from tests.kafka.load import check_logs
 from tests.kafka.probes import collects, passes_on, publishes, queued_double
-from tests.kafka.processes import WorkerProcess
+from tests.kafka.processes import WorkerProcess, at_work
 from tests.kafka.talking import ask, consumed, dead_letters, first_answer, quick
 from tests.orders import DONE, SCENARIOS, Scenario, golden, play
 
@@ -91,6 +91,7 @@ def test_state_directories_are_a_cache(
 ) -> None:
     async def begin(client: Client) -> Any:
         await first_answer(client)
+        await at_work(*workers)
         for number in range(60):
             order = quick(number, follow_up_s=3600.0 if number % 2 else 0.0)
             await client.start(order_processing, order, id=f"o-{number}")
