@@ -20,7 +20,7 @@ from processor.config import Settings
 from processor.core.runner import Runners
 from processor.errors import ProcessorError, ShardUnavailable
 from processor.shard.loop import Shard
-from processor.shard.ports import ShardPorts
+from processor.shard.ports import Clock, ShardPorts
 from processor.shard.reactions import reaction_to
 from processor.shard.takeover import Taken, Takeover
 
@@ -78,12 +78,18 @@ class ShardStatus:
 
 class Node:
     def __init__(
-        self, ports: PortsFactory, runners: Runners, settings: Settings, owner: str
+        self,
+        ports: PortsFactory,
+        runners: Runners,
+        settings: Settings,
+        owner: str,
+        clock: Clock,
     ) -> None:
         self._ports = ports
         self._runners = runners
         self._settings = settings
         self._owner = owner
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(_TAKEOVER_THREADS, thread_name_prefix="takeover")
         self._owners: dict[int, asyncio.Task[None]] = {}
@@ -91,6 +97,7 @@ class Node:
         self._takeovers: dict[int, asyncio.Event] = {}
         self._pass_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_ms: int | None = None
         self._stopped: asyncio.Future[ProcessorError] = self._loop.create_future()
         self._errors: dict[int, deque[str]] = {}
         self.shards: dict[int, ShardStatus] = {}
@@ -118,6 +125,11 @@ class Node:
             if monotonic() > deadline:
                 return False
             await asyncio.sleep(0.005)
+        for shard, lost in list(self._running.values()):
+            try:
+                shard.flush()
+            except Exception as error:  # handed to the ladder in _own
+                lost.set_exception(error)
         return True
 
     async def close(self) -> None:
@@ -292,11 +304,13 @@ class Node:
         self._ports.begin_pass()
         more = False
         next_ms: int | None = None
+        now_ms = self._clock.now_ms()
         for shard, lost in list(self._running.values()):
             if lost.done():
                 continue
             try:
-                more |= shard.step()
+                if shard.has_work(now_ms):
+                    more |= shard.step()
                 due_ms = shard.next_timer_ms()
                 next_ms = due_ms if next_ms is None else min(next_ms, due_ms)
             except Exception as error:  # handed to the ladder in _own
@@ -308,14 +322,19 @@ class Node:
             return
         self._ports.watch()
         if next_ms is not None:
-            self._wake_at(next_ms)
+            self._wake_at(next_ms, now_ms)
 
-    def _wake_at(self, due_ms: int) -> None:
+    def _wake_at(self, due_ms: int, now_ms: int) -> None:
+        if self._timer_due_ms == due_ms:
+            return
         if self._timer is not None:
             self._timer.cancel()
-        now_ms = next(iter(self._running.values()))[0].now_ms() if self._running else due_ms
-        delay_s = max(due_ms - now_ms, 0) / 1000
-        self._timer = self._loop.call_later(delay_s, self.wake)
+        self._timer_due_ms = due_ms
+        self._timer = self._loop.call_later(max(due_ms - now_ms, 0) / 1000, self._due)
+
+    def _due(self) -> None:
+        self._timer_due_ms = None
+        self.wake()
 
 
 def _check_clock(partition: int, taken: Taken, now_ms: int) -> None:

@@ -129,6 +129,10 @@ class DiskLog:
         self._disk.put("log", number_key(offset), body)
         self._disk.then(lambda: self._acknowledged.append(offset))
 
+    @property
+    def waiting(self) -> bool:
+        return bool(self._acknowledged)
+
     def acknowledged(self) -> list[int]:
         drained = list(self._acknowledged)
         self._acknowledged.clear()

@@ -77,6 +77,10 @@ class MemoryInbox:
         self._records.append(InboxRecord("timers", self._number("timers"), timer))
         self._wake()
 
+    @property
+    def waiting(self) -> bool:
+        return bool(self._records)
+
     def take(self, count: int) -> Sequence[InboxRecord]:
         records = self._records
         return [records.popleft() for _ in range(min(count, len(records)))]
@@ -123,6 +127,10 @@ class MemoryOutbox:
                 self._letters += 1
         if token is not None:
             self._disk.then(lambda: self._delivered.append(token))
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._delivered) or self._held is not None
 
     def delivered(self) -> Sequence[int]:
         """Drain the tokens; at the first call, which is the shard's first step, start the tasks.

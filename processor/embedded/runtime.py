@@ -77,7 +77,8 @@ class EmbeddedRuntime:
         self._disk = await asyncio.to_thread(open_disk, self.path / "log", sync=self._sync)
         self._disk.on_dirty = self._dirty
         _RUNNING[self.path] = self
-        self.node = Node(self, self._runners, self._settings, f"embedded:{self.path.name}")
+        owner = f"embedded:{self.path.name}"
+        self.node = Node(self, self._runners, self._settings, owner, self._clock)
         self.node.assign(0)
         await asyncio.sleep(0)
         await self.node.wait_running()

@@ -65,6 +65,11 @@ class KafkaInbox:
         if self._closed:  # the shard was revoked while its takeover blocked here
             self.close()
 
+    @property
+    def waiting(self) -> bool:
+        stream = self._stream
+        return stream is not None and (bool(stream.records) or stream.error is not None)
+
     def take(self, count: int) -> Sequence[InboxRecord]:
         stream = self._stream
         if stream is None:

@@ -60,6 +60,10 @@ class KafkaLog:
             )
         self._producing.produce(self._topic, self._partition, key, value, self._delivered)
 
+    @property
+    def waiting(self) -> bool:
+        return bool(self._acknowledged) or self._failure is not None
+
     def acknowledged(self) -> Sequence[int]:
         if self._failure is not None:
             raise self._failure

@@ -82,6 +82,10 @@ class KafkaOutbox:
             case _:
                 assert_never(effect)
 
+    @property
+    def waiting(self) -> bool:
+        return bool(self._delivered) or self._failure is not None
+
     def delivered(self) -> Sequence[int]:
         if self._failure is not None:
             raise self._failure

@@ -77,7 +77,7 @@ class KafkaRuntime:
             clock,
             self._may_own,
         )
-        self._node = Node(self._ports, runners, settings, options.instance_id)
+        self._node = Node(self._ports, runners, settings, options.instance_id, clock)
         self._membership: Membership | None = None
         self._watching: asyncio.Task[None] | None = None
         self._queues = Queues(

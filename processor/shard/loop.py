@@ -66,6 +66,9 @@ _INTAKE_MAX = 256
 
 _MARK_EVERY_MS = 60_000
 
+_FLUSH_AFTER_MS = 200
+"""How long a turn may be in the log, and in the tables in memory only."""
+
 _LOT_MAX = 16
 """Inputs between two looks at how much is in flight."""
 
@@ -123,6 +126,8 @@ class Shard:
         self._timers = Timers(self._tables, self._clock.now_ms())
         self._context = Context(0, runners, self._place)
         self._mark_due_ms = self._clock.now_ms() + _MARK_EVERY_MS
+        self._flush_due_ms: int | None = None
+        self._behind = True
         self._marks: list[bytes] = []
         self._deliver_owed(taken)
         self._inbox.open(self._positions)
@@ -132,8 +137,8 @@ class Shard:
 
     def step(self) -> bool:
         """Do what can be done now; return whether more can be done at once."""
-        confirmed = self._acknowledge()
-        if confirmed:
+        if offsets := self._log.acknowledged():
+            confirmed = self._acknowledge(offsets)
             self._store(confirmed)
             self._release(confirmed)
         for token in self._outbox.delivered():
@@ -142,19 +147,38 @@ class Shard:
                 self._positions, self._buried = self._buried, None
             else:
                 self._deliveries.delivered(token)
-        more = self._intake()
-        for due in self._timers.due(self._clock.now_ms()):
-            self._outbox.send(due, None)
+        self._behind = self._intake()
+        now_ms = self._clock.now_ms()
+        if now_ms >= self._timers.next_ms():
+            for due in self._timers.due(now_ms):
+                self._outbox.send(due, None)
         self._cache.evict()
-        self._mark_positions()
-        return more
+        if now_ms >= self._mark_due_ms:
+            self._mark_positions(now_ms)
+        if self._flush_due_ms is not None and now_ms >= self._flush_due_ms:
+            self.flush()
+        return self._behind
+
+    def has_work(self, now_ms: int) -> bool:
+        """Return whether ``step`` may find something to do."""
+        waiting = self._log.waiting or self._inbox.waiting or self._outbox.waiting
+        return bool(waiting or self._behind or self._reports or now_ms >= self.next_timer_ms())
 
     def next_timer_ms(self) -> int:
         """Return when ``step`` wants to be called even if nothing arrives."""
-        return self._timers.next_ms()
+        if self._flush_due_ms is None:
+            return self._timers.next_ms()
+        return min(self._timers.next_ms(), self._flush_due_ms)
 
-    def now_ms(self) -> int:
-        return self._clock.now_ms()
+    def flush(self) -> None:
+        """Let the tables on disk catch up with those in memory."""
+        self._tables.flush()
+        self._flush_due_ms = None
+
+    @property
+    def flush_due_ms(self) -> int | None:
+        """When ``step`` will do that; None where there is nothing to write."""
+        return self._flush_due_ms
 
     @property
     def idle(self) -> bool:
@@ -172,10 +196,10 @@ class Shard:
 
     # --- 1. acknowledge -----------------------------------------------------------------------
 
-    def _acknowledge(self) -> list[tuple[int, _Appended]]:
+    def _acknowledge(self, offsets: Sequence[int]) -> list[tuple[int, _Appended]]:
         confirmed: list[tuple[int, _Appended]] = []
         in_flight = self._in_flight
-        for offset in self._log.acknowledged():
+        for offset in offsets:
             if offset != self._expected:
                 offset = self._check_gap(offset, in_flight[0])
             confirmed.append((offset, in_flight.popleft()))
@@ -224,6 +248,8 @@ class Shard:
             self._clock.now_ms(),
         )
         self._tables.write(group, self._confirmed)
+        if self._flush_due_ms is None:
+            self._flush_due_ms = self._confirmed.time_ms + _FLUSH_AFTER_MS
 
     # --- 3. release ---------------------------------------------------------------------------
 
@@ -458,10 +484,9 @@ class Shard:
         key = turn_key(turn.run_id, turn.first, turn.epoch)
         self._append(_Appended(key, value, turn, entry, summary, draft.effects))
 
-    def _mark_positions(self) -> None:
+    def _mark_positions(self, now_ms: int) -> None:
         """Write down the positions of inputs that left no turn: an idle week must not lose them."""
-        now_ms = self._clock.now_ms()
-        if now_ms < self._mark_due_ms or self._in_flight:
+        if self._in_flight:
             return
         self._mark_due_ms = now_ms + _MARK_EVERY_MS
         if self._positions == self._confirmed.positions:

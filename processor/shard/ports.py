@@ -63,6 +63,10 @@ class Log(Protocol):
         Raises ``PayloadTooLarge`` for what the log can never take.
         """
 
+    @property
+    def waiting(self) -> bool:
+        """Whether ``acknowledged`` may have something to say."""
+
     def acknowledged(self) -> Sequence[int]:
         """Drain the offsets of acknowledged appends, in their order; -1 where it is unknown."""
 
@@ -87,6 +91,10 @@ class Inbox(Protocol):
     def open(self, positions: Positions) -> None:
         """Begin to read there. Blocks. Raises ``LogTruncated`` where an input lost records."""
 
+    @property
+    def waiting(self) -> bool:
+        """Whether ``take`` may have something to say."""
+
     def take(self, count: int) -> Sequence[InboxRecord]:
         """Return up to ``count`` records that have arrived, in order within each input."""
 
@@ -106,6 +114,10 @@ class Outbox(Protocol):
 
         ``origin`` goes with a ``Message``, so that its target can drop a second copy.
         """
+
+    @property
+    def waiting(self) -> bool:
+        """Whether ``delivered`` may have something to say."""
 
     def delivered(self) -> Sequence[int]:
         """Drain the tokens of acknowledged sends.
@@ -192,7 +204,13 @@ class Tables(Protocol):
     def checkpoint(self) -> Checkpoint: ...
 
     def write(self, group: Sequence[Confirmed], checkpoint: Checkpoint) -> None:
-        """Apply turns and move the checkpoint, atomically."""
+        """Apply turns and move the checkpoint, atomically.
+
+        Reads see them at once. They may stay in memory until ``flush``.
+        """
+
+    def flush(self) -> None:
+        """Put on disk what was written. Whoever closes without it folds that from the log again."""
 
     def latest(self, workflow_id: str) -> Summary | None:
         """Return the latest run of a workflow id."""

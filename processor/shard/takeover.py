@@ -136,6 +136,7 @@ class Takeover:
         for record in self._log.read(begin, epoch):
             fold.take(record)
         fold.finish(epoch)
+        self._tables.flush()
         lost = [_lost(attempt) for attempt in self._tables.open_attempts() if attempt.eager]
         owed = list(fold.owed())
         return Taken(epoch, fold.checkpoint, owed, lost, fold.turns, fold.ghosts, fold.time_ms)

@@ -92,6 +92,10 @@ class SimulatedOutbox:
         if self._scheduler.strikes(self._faults, "duplicated"):
             self._ways.send(to, lambda: self._arrive(effect, None, origin))
 
+    @property
+    def waiting(self) -> bool:
+        return bool(self._delivered)
+
     @port_call
     def delivered(self) -> Sequence[int]:
         drained = list(self._delivered)

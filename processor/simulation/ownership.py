@@ -252,7 +252,8 @@ class Session:
 
     @property
     def at_rest(self) -> bool:
-        at_rest = self.shard is not None and self.shard.idle
+        shard = self.shard
+        at_rest = shard is not None and shard.idle and shard.flush_due_ms is None
         return at_rest and self._inbox.idle and self._outbox.idle
 
     @property
@@ -279,7 +280,8 @@ class Session:
     def step(self) -> bool:
         """Do the next thing; return whether more can be done at once."""
         if self.shard is not None:
-            return self.shard.step()
+            now_ms = self._host.clock.now_ms()
+            return self.shard.has_work(now_ms) and self.shard.step()
         ports, host = self._ports, self._host
         assert ports is not None, "opened before"
         if self._epoch is None:
@@ -297,6 +299,8 @@ class Session:
     def next_timer_ms(self, now_ms: int) -> int | None:
         """Return when a timer comes due, by the host's clock; None where none is set."""
         assert self.shard is not None, "a shard that runs has timers"
+        if self.shard.flush_due_ms is not None:
+            return self.shard.next_timer_ms()
         for timer in self.tables.timers(now_ms, 1):
             return max(self.shard.next_timer_ms(), timer.due_ms)
         return None

@@ -71,6 +71,10 @@ class SimulatedLog:
             )
         self._up.send(lambda: self._arrive(key, value))
 
+    @property
+    def waiting(self) -> bool:
+        return bool(self._acknowledged)
+
     @port_call
     def acknowledged(self) -> Sequence[int]:
         drained = list(self._acknowledged)
@@ -140,6 +144,10 @@ class SimulatedInbox:
         for held in self._inputs.values():
             held.subscribe(self._wake)
         self._wake()
+
+    @property
+    def waiting(self) -> bool:
+        return not self.idle
 
     @port_call
     def take(self, count: int) -> Sequence[InboxRecord]:

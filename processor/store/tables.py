@@ -11,6 +11,10 @@
 
 Rows are MessagePack, but for history. One batch holds a group of turns and the checkpoint, so
 that the tables are always the exact fold of the log below ``next_offset``.
+
+Groups wait in memory for a while, and then become one batch: a run that takes six turns meanwhile
+has one row in ``runs`` to write, not six, and an attempt that is over leaves no row behind. Nothing
+is lost with them that the log does not have.
 """
 
 from __future__ import annotations
@@ -40,6 +44,9 @@ from processor.store.keyvalue import KeyValue, Mutation
 
 __all__ = ("StateTables", "read_row")
 
+_GROUP_TURNS = 500
+_GROUP_BYTES = 4_000_000
+
 _CHECKPOINT = b"checkpoint"
 _IDENTITY = b"identity"
 
@@ -57,6 +64,11 @@ class StateTables:
 
     def __init__(self, store: KeyValue, identity: str) -> None:
         self._store = store
+        self._group: list[Confirmed] = []
+        self._group_bytes = 0
+        self._group_checkpoint: Checkpoint | None = None
+        self._group_runs: dict[str, Summary] = {}
+        self._group_latest: dict[str, str] = {}
         held = store.get("meta", _IDENTITY)
         if held is None:
             store.write([Mutation("meta", _IDENTITY, identity.encode())])
@@ -66,6 +78,8 @@ class StateTables:
             )
 
     def checkpoint(self) -> Checkpoint:
+        if self._group_checkpoint is not None:
+            return self._group_checkpoint
         value = self._store.get("meta", _CHECKPOINT)
         if value is None:
             return Checkpoint()
@@ -76,18 +90,26 @@ class StateTables:
         return Checkpoint(next_offset, epoch, positions, delivered, origins, time_ms)
 
     def write(self, group: Sequence[Confirmed], checkpoint: Checkpoint) -> None:
-        rows: dict[tuple[str, bytes], bytes | None] = {}
-        summaries: dict[str, Summary] = {}
         for confirmed in group:
             turn = confirmed.turn
-            rows["history", _history_key(turn.run_id, turn.first)] = confirmed.value
-            summaries[turn.run_id] = confirmed.summary
-            for event in turn.events:
-                _event_row(rows, event, turn.workflow_id, turn.run_id)
-            for effect in confirmed.effects:
-                _effect_row(rows, effect)
-        mutations = [Mutation(family, key, value) for (family, key), value in rows.items()]
-        for run_id, summary in summaries.items():
+            self._group_runs[turn.run_id] = confirmed.summary
+            if turn.first == 0:
+                self._group_latest[turn.workflow_id] = turn.run_id
+            self._group_bytes += len(confirmed.value)
+        self._group += group
+        self._group_checkpoint = checkpoint
+        if len(self._group) >= _GROUP_TURNS or self._group_bytes >= _GROUP_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        checkpoint = self._group_checkpoint
+        if checkpoint is None:
+            return
+        rows = _Rows()
+        for confirmed in self._group:
+            rows.take(confirmed)
+        mutations = rows.mutations()
+        for run_id, summary in self._group_runs.items():
             mutations.append(Mutation("runs", run_id.encode(), _pack(summary)))
         stored = (
             checkpoint.next_offset,
@@ -99,16 +121,25 @@ class StateTables:
         )
         mutations.append(Mutation("meta", _CHECKPOINT, _pack(stored)))
         self._store.write(mutations)
+        self._group, self._group_bytes, self._group_checkpoint = [], 0, None
+        self._group_runs, self._group_latest = {}, {}
 
     def latest(self, workflow_id: str) -> Summary | None:
-        run_id = self._store.get("latest", workflow_id.encode())
-        return None if run_id is None else self.run(run_id.decode())
+        run_id = self._group_latest.get(workflow_id)
+        if run_id is None:
+            stored = self._store.get("latest", workflow_id.encode())
+            run_id = None if stored is None else stored.decode()
+        return None if run_id is None else self.run(run_id)
 
     def run(self, run_id: str) -> Summary | None:
+        summary = self._group_runs.get(run_id)
+        if summary is not None:
+            return summary
         value = self._store.get("runs", run_id.encode())
         return None if value is None else _decoded(_summary, value)
 
     def runs(self, after: str) -> Iterator[Summary]:
+        self.flush()
         first = after.encode() + b"\0" if after else b""
         for _, run_id in self._store.scan("latest", first):
             summary = self.run(run_id.decode())
@@ -116,6 +147,8 @@ class StateTables:
                 yield summary
 
     def history(self, run_id: str, first: int = 0) -> Iterator[tuple[int, bytes]]:
+        if run_id in self._group_runs:
+            self.flush()
         prefix = run_id.encode() + b"\0"
         for key, value in self._store.scan("history", _history_key(run_id, first)):
             if not key.startswith(prefix):
@@ -123,10 +156,12 @@ class StateTables:
             yield int.from_bytes(key[-8:], "big"), value
 
     def parked(self) -> Iterator[str]:
+        self.flush()
         for key, _ in self._store.scan("parked", b""):
             yield key.decode()
 
     def open_attempts(self, run_id: str | None = None) -> Iterator[OpenAttempt]:
+        self.flush()
         prefix = b"" if run_id is None else run_id.encode() + b"\0"
         for key, value in self._store.scan("activities", prefix):
             if not key.startswith(prefix):
@@ -134,6 +169,7 @@ class StateTables:
             yield _decoded(_attempt, value)
 
     def timers(self, after_ms: int, limit: int) -> list[SetTimer]:
+        self.flush()
         rows: list[SetTimer] = []
         for _, value in self._store.scan("timers", _due_key(after_ms + 1)):
             timer = _decoded(_timer, value)
@@ -158,42 +194,67 @@ def read_row(family: str, value: bytes) -> Any:
     return value.decode(errors="replace")
 
 
-def _event_row(
-    rows: dict[tuple[str, bytes], bytes | None], event: Event, workflow_id: str, run_id: str
-) -> None:
-    match event:
-        case ActivityCompleted() | ActivityFailed():
-            rows["activities", _activity_key(run_id, event.id)] = None
-        case WorkflowStarted():
-            rows["latest", workflow_id.encode()] = run_id.encode()
-        case RunParked():
-            rows["parked", workflow_id.encode()] = b""
-        case RunUnparked() | WorkflowTerminated() | WorkflowTimedOut():
-            rows["parked", workflow_id.encode()] = None
-        case _:
-            pass
+class _Rows:
+    """The rows that a group of turns leaves, each once."""
 
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, bytes], bytes | None] = {}
+        self._begun: set[tuple[str, bytes]] = set()
 
-def _effect_row(rows: dict[tuple[str, bytes], bytes | None], effect: Effect) -> None:
-    match effect:
-        case ActivityTask():
-            attempt = OpenAttempt(
-                effect.workflow_id,
-                effect.run_id,
-                effect.id,
-                effect.attempt,
-                effect.name,
-                effect.eager,
+    def mutations(self) -> list[Mutation]:
+        return [Mutation(family, key, value) for (family, key), value in self._rows.items()]
+
+    def take(self, confirmed: Confirmed) -> None:
+        turn = confirmed.turn
+        self._rows["history", _history_key(turn.run_id, turn.first)] = confirmed.value
+        for event in turn.events:
+            self._take_event(event, turn.workflow_id, turn.run_id)
+        for effect in confirmed.effects:
+            self._take_effect(effect)
+
+    def _take_event(self, event: Event, workflow_id: str, run_id: str) -> None:
+        match event:
+            case ActivityCompleted() | ActivityFailed():
+                self._end_attempt(run_id, event.id)
+            case WorkflowStarted():
+                self._rows["latest", workflow_id.encode()] = run_id.encode()
+            case RunParked():
+                self._rows["parked", workflow_id.encode()] = b""
+            case RunUnparked() | WorkflowTerminated() | WorkflowTimedOut():
+                self._rows["parked", workflow_id.encode()] = None
+            case _:
+                pass
+
+    def _take_effect(self, effect: Effect) -> None:
+        match effect:
+            case ActivityTask():
+                self._begin_attempt(effect)
+            case CancelAttempt():
+                self._end_attempt(effect.run_id, effect.id)
+            case SetTimer():
+                self._rows["timers", _timer_key(effect)] = _pack(effect)
+            case ClearTimer():
+                self._rows["timers", _timer_key(effect)] = None
+            case _:
+                pass
+
+    def _begin_attempt(self, task: ActivityTask) -> None:
+        row = "activities", _activity_key(task.run_id, task.id)
+        if task.attempt == 1:
+            self._begun.add(row)
+        self._rows[row] = _pack(
+            OpenAttempt(
+                task.workflow_id, task.run_id, task.id, task.attempt, task.name, task.eager
             )
-            rows["activities", _activity_key(effect.run_id, effect.id)] = _pack(attempt)
-        case CancelAttempt():
-            rows["activities", _activity_key(effect.run_id, effect.id)] = None
-        case SetTimer():
-            rows["timers", _timer_key(effect)] = _pack(effect)
-        case ClearTimer():
-            rows["timers", _timer_key(effect)] = None
-        case _:
-            pass
+        )
+
+    def _end_attempt(self, run_id: str, id: int) -> None:
+        """Delete the row of an attempt, or leave it out if no store has seen it."""
+        row = "activities", _activity_key(run_id, id)
+        if row in self._begun:
+            self._rows.pop(row, None)
+        else:
+            self._rows[row] = None
 
 
 def _history_key(run_id: str, first: int) -> bytes:

@@ -158,14 +158,59 @@ def test_the_fold(store: Store) -> None:
 
 
 def test_it_is_all_there_when_it_is_opened_again(store: Store) -> None:
-    story(Writer(StateTables(store.held, IDENTITY)))
-    told = tell(StateTables(store.held, IDENTITY))
+    tables = StateTables(store.held, IDENTITY)
+    story(Writer(tables))
+    told = tell(tables)
+    tables.flush()
     assert tell(StateTables(store.again(), IDENTITY)) == told
 
 
+def test_what_is_not_flushed_is_read_and_is_not_in_the_store(store: Store) -> None:
+    tables = StateTables(store.held, IDENTITY)
+    writer = Writer(tables)
+    writer.write(("a/1", [STARTED, scheduled(1)]))
+    first = tables.checkpoint()
+    tables.flush()
+    writer.write(("a/1", [events.ActivityCompleted(1, 1, b"1"), scheduled(2)]))
+    writer.write(("b/2", [STARTED]))
+    latest = tables.latest("b")
+    assert latest is not None and latest.run_id == "b/2"
+    assert tables.run("a/1") != StateTables(store.held, IDENTITY).run("a/1")
+    left = StateTables(store.held, IDENTITY)
+    assert (tables.checkpoint().next_offset, left.checkpoint()) == (3, first)
+    assert left.latest("b") is None and len(list(left.history("a/1"))) == 1
+    assert len(list(tables.history("a/1"))) == 2, "who reads rows has them written first"
+    assert StateTables(store.held, IDENTITY).checkpoint() == tables.checkpoint()
+
+
+def test_an_attempt_that_is_over_before_it_is_written_leaves_no_row(store: Store) -> None:
+    tables = StateTables(store.held, IDENTITY)
+    writer = Writer(tables)
+    writer.write(("a/1", [STARTED, scheduled(1)]))
+    tables.flush()
+    writer.write(("a/1", [events.ActivityCompleted(1, 1, b"1"), scheduled(2)]))
+    writer.write(("a/1", [events.ActivityAttemptFailed(2, 1, DOWN, 70)]))
+    writer.write(("a/1", [events.ActivityRetried(2, 2, True)]))
+    assert [(row.id, row.attempt) for row in tables.open_attempts()] == [(2, 2)]
+    writer.write(("a/1", [events.ActivityCompleted(2, 2, b"1"), scheduled(3)]))
+    writer.write(("a/1", [events.ActivityCompleted(3, 1, b"1")]))
+    assert list(tables.open_attempts()) == []
+
+
+def test_many_turns_or_large_ones_are_written_by_themselves(store: Store) -> None:
+    tables = StateTables(store.held, IDENTITY)
+    writer = Writer(tables)
+    for number in range(500):
+        writer.write((f"a/{number}", [STARTED]))
+    assert StateTables(store.held, IDENTITY).checkpoint().next_offset == 500
+    writer.write(("b/1", [events.WorkflowStarted("order", b"x" * 5_000_000)]))
+    assert StateTables(store.held, IDENTITY).checkpoint().next_offset == 501
+
+
 def test_a_wiped_store_is_rebuilt_to_the_same(store: Store) -> None:
-    story(Writer(StateTables(store.held, IDENTITY)))
-    told = tell(StateTables(store.held, IDENTITY))
+    tables = StateTables(store.held, IDENTITY)
+    story(Writer(tables))
+    told = tell(tables)
     tables = StateTables(store.wiped(), IDENTITY)
     assert tables.checkpoint() == Checkpoint()
     story(Writer(tables))
@@ -183,6 +228,7 @@ def test_one_group_or_many_makes_no_difference(store: Store) -> None:
     writer = Writer(many)
     for turn in turns:
         writer.write(turn)
+        many.flush()
     assert tell(one) == tell(many)
 
 
@@ -240,6 +286,7 @@ def test_the_checkpoint_keeps_what_other_shards_have_sent(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
     seen = {4: Origin(4, 17, 2), 0: Origin(0, 3, 0)}
     tables.write([], Checkpoint(9, 5, Positions(1, 2, 3), 4, seen))
+    tables.flush()
     again = StateTables(store.again(), IDENTITY).checkpoint()
     assert again == Checkpoint(9, 5, Positions(1, 2, 3), 4, seen)
 
@@ -253,6 +300,7 @@ def test_tables_of_another_log_are_refused(store: Store) -> None:
 def test_rows_that_cannot_be_read_are_said_so(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
     story(Writer(tables))
+    tables.flush()
     store.held.write([Mutation("runs", b"a/1", b"\xc1"), Mutation("meta", b"checkpoint", b"\xc1")])
     with pytest.raises(StoreCorrupt):
         tables.run("a/1")

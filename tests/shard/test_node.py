@@ -47,9 +47,14 @@ class Factory:
         return True
 
 
+class FixedClock:
+    def now_ms(self) -> int:
+        return 0
+
+
 def node_of(factory: Factory) -> Node:
     runners: Any = None
-    return Node(factory, runners, Settings(), "test")
+    return Node(factory, runners, Settings(), "test", FixedClock())
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
@@ -136,7 +141,7 @@ class OnePass(Factory):
     def _ports(self, partition: int) -> ShardPorts:
         inbox, tables = (Part([], name) for name in ("inbox", "tables"))
         outbox = SimpleNamespace(published=self._published, close=lambda: None)
-        clock = SimpleNamespace(now_ms=lambda: 0)
+        clock = FixedClock()
         parts: Any = (self.log, inbox, outbox, tables, None, clock)
         return ShardPorts(*parts)
 

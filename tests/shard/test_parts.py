@@ -16,8 +16,8 @@ from processor.shard.cache import Cache, Entry
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import Checkpoint
 from processor.shard.timers import Timers
-from processor.store.keyvalue import Memory, Mutation
-from processor.store.tables import StateTables
+from processor.store.keyvalue import Memory
+from processor.store.tables import StateTables, _Rows
 
 # --- timers -----------------------------------------------------------------------------------
 
@@ -34,22 +34,19 @@ class Rows:
         self._store = self.tables._store
 
     def set(self, id: int, due_ms: int, *, attempt: int = 0) -> SetTimer:
-        from processor.store.tables import _effect_row
-
         timer = SetTimer("order-1", "0-1", "timer", id, attempt, due_ms)
-        rows: dict[tuple[str, bytes], bytes | None] = {}
-        _effect_row(rows, timer)
-        self._store.write([Mutation(f, key, value) for (f, key), value in rows.items()])
+        self._write(timer)
         return timer
 
     def clear(self, timer: SetTimer) -> ClearTimer:
-        from processor.store.tables import _effect_row
-
         cleared = ClearTimer("0-1", "timer", timer.id, timer.attempt, timer.due_ms)
-        rows: dict[tuple[str, bytes], bytes | None] = {}
-        _effect_row(rows, cleared)
-        self._store.write([Mutation(f, key, value) for (f, key), value in rows.items()])
+        self._write(cleared)
         return cleared
+
+    def _write(self, effect: SetTimer | ClearTimer) -> None:
+        rows = _Rows()
+        rows._take_effect(effect)
+        self._store.write(rows.mutations())
 
 
 def due(timers: Timers, now_ms: int) -> list[tuple[int, int]]:

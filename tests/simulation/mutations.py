@@ -77,6 +77,7 @@ def store_at_once(patch: pytest.MonkeyPatch) -> None:
         offset = self._expected + len(self._in_flight)
         append(self, appended)
         store(self, [(offset, appended)])
+        self.flush()
 
     patch.setattr(Shard, "_append", append_and_store)
     patch.setattr(Shard, "_store", lambda self, confirmed: None)
@@ -128,7 +129,7 @@ def delivered_too_soon(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_marks(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Shard, "_mark_positions", lambda self: None)
+    patch.setattr(Shard, "_mark_positions", lambda self, now_ms: None)
 
 
 # --- takeover ---------------------------------------------------------------------------------
