@@ -32,6 +32,12 @@ class Settings:
     cached_bytes_max: int = 512_000_000
     """The same in (estimated) bytes."""
 
+    publish_linger_ms: int = 100
+    """How long results and ``workflow.publish`` gather for one transaction (0: not at all).
+
+    What comes after a pause leaves at once. Clients that wait for a result do not wait for this.
+    """
+
     waiters_max: int = 100_000
     """Clients that wait for a result, per shard."""
 

@@ -103,6 +103,12 @@ class Executor:
     def release(self, count: int) -> None:
         self._reserved -= count
 
+    def room(self) -> int:
+        limit = self._settings.max_activities
+        if self._reserved * 2 < limit:
+            return limit
+        return max(self.free, 0)
+
     # --- attempts -----------------------------------------------------------------------------
 
     def start(self, task: ActivityTask, report: Report) -> None:

@@ -19,7 +19,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Event, Lock, Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -57,10 +57,15 @@ _RESULT_HEADERS: Final[list[tuple[str, str | bytes | None]]] = [("content-type",
 
 
 class Publishing:
-    """The thread that commits the transactions of all shards of a process, in turns."""
+    """The thread that commits the transactions of all shards of a process, in turns.
 
-    def __init__(self, connection: KafkaSettings) -> None:
+    ``linger_s`` is the time from one round to the next while there is something in each: what
+    comes after a pause is published at once, and a busy shard publishes much in few transactions.
+    """
+
+    def __init__(self, connection: KafkaSettings, linger_s: float = 0.0) -> None:
         self.connection = connection
+        self._linger_s = linger_s
         options = {"isolation.level": "read_committed"}
         self._positions = Consumer(connection.consumer(options, group=connection.results_group))
         self._positions_lock = Lock()
@@ -68,6 +73,7 @@ class Publishing:
         self._shards: tuple[ShardPublisher, ...] = ()
         self._shards_lock = Lock()
         self._closed = False
+        self._hurry = Event()
         self._work = Event()
         self._thread = Thread(target=self._run, name="kafka publisher", daemon=True)
         self._thread.start()
@@ -106,20 +112,31 @@ class Publishing:
             check_ids(self.connection, place.metadata or "", ids, holder)
         return None if found[0].offset < 0 else found[0].offset
 
+    def drain(self, timeout_s: float) -> None:
+        """Publish what is pending, without lingering from now on. Blocks."""
+        deadline = monotonic() + timeout_s
+        self._hurry.set()
+        self._work.set()
+        while any(shard.backlog for shard in self._shards) and monotonic() < deadline:
+            sleep(0.005)
+
     def close(self) -> None:
         """Stop after the transaction that is open now. Blocks."""
         self._closed = True
+        self._hurry.set()
         self._work.set()
         self._thread.join(_CALL_S)
         with self._positions_lock:
             self._positions.close()
 
     def _run(self) -> None:
-        next_at = monotonic()
+        begun = next_at = monotonic()
         while not self._closed:
             self._work.wait(max(next_at - monotonic(), 0.0))
+            self._hurry.wait(max(begun + self._linger_s - monotonic(), 0.0))
             self._work.clear()
-            next_at = monotonic() + _IDLE_S
+            begun = monotonic()
+            next_at = begun + _IDLE_S
             for shard in self._shards:
                 if self._closed:
                     return

@@ -109,9 +109,10 @@ class KafkaRuntime:
         self._watching = self._loop.create_task(self._watch_topics())
 
     async def drain(self) -> None:
-        """Stop the queues, wait shortly for acknowledgements, and give the shards back."""
+        """Stop the queues, finish shortly what is under way, and give the shards back."""
         await self._queues.stop()
         await self._node.drain(_DRAIN_S)
+        await asyncio.to_thread(self._transport.drain, _DRAIN_S)
         if self._membership is not None:
             await self._membership.close()
 

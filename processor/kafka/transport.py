@@ -80,7 +80,8 @@ class KafkaTransport:
     def publishing(self) -> Publishing:
         with self._lock:
             if self._publishing is None:
-                self._publishing = Publishing(self.connection)
+                linger_s = self.settings.publish_linger_ms / 1000
+                self._publishing = Publishing(self.connection, linger_s)
             return self._publishing
 
     def warm(self) -> None:
@@ -137,6 +138,11 @@ class KafkaTransport:
                 self._watermarks = Consumer(config)
             place = TopicPartition(topic, partition)
             return watermarks_of(self._watermarks, place)
+
+    def drain(self, timeout_s: float) -> None:
+        """Publish what is pending now. Blocks."""
+        if self._publishing is not None:
+            self._publishing.drain(timeout_s)
 
     def close(self) -> None:
         """Stop everything. Blocks for a few seconds where brokers do not answer."""

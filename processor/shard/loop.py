@@ -131,7 +131,11 @@ class Shard:
         self._marks: list[bytes] = []
         self._deliver_owed(taken)
         self._inbox.open(self._positions)
-        self._retry_parked()
+        try:
+            self._retry_parked()
+        except BaseException:
+            self._activities.release(self._reserved)
+            raise
 
     # --- the step ---------------------------------------------------------------------------
 
@@ -328,6 +332,7 @@ class Shard:
             for _ in range(lot):
                 self._decide("eager", self._reports.popleft())
             if not lot and self._buried is None:
+                room = min(room, self._activities.room())
                 records, self._unread = self._unread or self._inbox.take(room), ()
                 for lot, (source, offset, input) in enumerate(records, 1):
                     self._read(source, offset, input)

@@ -157,6 +157,13 @@ class Activities(Protocol):
     def start(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None:
         """Run the attempt in its reserved slot and report its outcome, once."""
 
+    def room(self) -> int:
+        """Return how many commands to take in now, if each of them may need a slot.
+
+        Where the slots are held by what is about to start, or just over, they are free in a moment:
+        a command that waits for one is better off than an activity that goes through its queue.
+        """
+
     def cancel(self, run_id: str, id: int) -> None:
         """Ask a running attempt to stop; nothing happens where there is none."""
 

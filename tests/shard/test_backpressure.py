@@ -36,6 +36,9 @@ class NoActivities:
 
     def release(self, count: int) -> None: ...
 
+    def room(self) -> int:
+        return 1_000
+
     def start(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None: ...
 
     def cancel(self, run_id: str, id: int) -> None: ...

@@ -78,6 +78,9 @@ class Ports:
     def place(self, name: str, options: ActivityOptions) -> bool:
         return True
 
+    def room(self) -> int:
+        return 1_000
+
     def start(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None:
         self.started.append((task, report))
 

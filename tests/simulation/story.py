@@ -65,7 +65,10 @@ class Story:
         random = self._random = Random(f"story {seed}")
         if faults is None:
             faults = ROUGH if random.random() < 0.5 else swarm(random)
-        settings = settings or Settings(cached_runs_max=random.choice((0, 2, 1_000)))
+        settings = settings or Settings(
+            cached_runs_max=random.choice((0, 2, 1_000)),
+            max_activities=random.choice((16, 1_000)),
+        )
         self.world = World(seed, random.choice((1, 2, 3)), faults, settings, watched=True)
         registry = Registry(
             [orders.order_processing, programs.program, programs.victim, transfers.account],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from random import Random
 
 import pytest
@@ -114,6 +115,7 @@ def test_a_process_ends_at_the_moment_of_a_port_call_that_a_test_names() -> None
     for moment in (1, 2, 50):
         story = Story(5, CALM)
         story.world.perils.crash_at = moment
+        story.world.scheduler.recent = deque(maxlen=None)
         story.run()
         ends += [line for line in story.world.scheduler.recent if "ends in" in line]
         story.close()
