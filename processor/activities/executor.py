@@ -75,6 +75,7 @@ class Executor:
             settings.activity_threads_max, thread_name_prefix="activity"
         )
         self._reserved = 0
+        self._fresh = 0
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._backlog: deque[tuple[ActivityTask, Report, bool]] = deque()
         self._asked: dict[tuple[str, int], _Asked] = {}
@@ -102,12 +103,13 @@ class Executor:
 
     def release(self, count: int) -> None:
         self._reserved -= count
+        if self._backlog:
+            self._loop.call_soon(self._next)
 
     def room(self) -> int:
         limit = self._settings.max_activities
-        if self._reserved * 2 < limit:
-            return limit
-        return max(self.free, 0)
+        held = len(self._attempts) - self._fresh + len(self._asked)
+        return limit if held * 2 > limit else max(self.free, 0)
 
     # --- attempts -----------------------------------------------------------------------------
 
@@ -204,24 +206,27 @@ class Executor:
         throttle_s = self._settings.heartbeat_throttle_s
         attempt = Attempt(task, self._payloads, throttle_s, beat, self._loop, self._clock.now_ms())
         self._attempts[task.run_id, task.id] = attempt
+        self._fresh += 1
         attempt.running = self._loop.create_task(self._attempt(attempt, report))
 
     async def _attempt(self, attempt: Attempt, report: Report) -> None:
         task = attempt.task
+        self._fresh -= 1
+        outcome: ActivityReport | None = None
         try:
             outcome = await self._outcome(attempt)
         except asyncio.CancelledError:
             if self._stopping and not attempt.cancelled:
                 outcome = _report_of(task, "failed", failure=_timed_out(task, "lost"))
-            else:
-                return
         finally:
             # A later attempt of the same activity may run here by now: a shard that was lost and
             # claimed again counts this one as lost.
             if self._attempts.get((task.run_id, task.id)) is attempt:
                 del self._attempts[task.run_id, task.id]
+            self._reserved += task.eager and outcome is not None
             self._next()
-        report(outcome)
+        if outcome is not None:
+            report(outcome)
 
     async def _outcome(self, attempt: Attempt) -> ActivityReport:
         task = attempt.task

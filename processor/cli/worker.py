@@ -112,19 +112,9 @@ def worker(
         instance_id=identity,
         settings=replace(Settings(), shutdown_s=shutdown),
     )
-    collect_less_often()
-    asyncio.run(serve(running, shutdown))
-
-
-def collect_less_often() -> None:
-    """Spare the garbage collector work that finds nothing: 6 % of a busy worker's time (measured).
-
-    What is loaded by now stays for good, and a burst of turns makes more objects at once than the
-    collector's own threshold of 700 assumes.
-    """
     gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 10, 10)
+    gc.freeze()  # what is loaded by now stays for good
+    asyncio.run(serve(running, shutdown))
 
 
 def new_worker(code: Code, server: str, **how: Any) -> Worker:

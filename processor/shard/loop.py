@@ -65,6 +65,10 @@ _INTAKE_MAX = 256
 """Inputs per step, so that acknowledgements and activities get their turn."""
 
 _MARK_EVERY_MS = 60_000
+_NEVER_MS = 1 << 62
+
+_LOOK_AGAIN_MS = 10
+"""How long commands wait for slots until it is asked again whether they should."""
 
 _FLUSH_AFTER_MS = 200
 """How long a turn may be in the log, and in the tables in memory only."""
@@ -120,13 +124,14 @@ class Shard:
         self._reserved = 0
         self._buried: Positions | None = None
         self._unread: Sequence[InboxRecord] = ()
-        self._reports: deque[ActivityReport] = deque(taken.lost)
+        self._reports: deque[tuple[ActivityReport, int]] = deque((lost, 0) for lost in taken.lost)
+        self._closed = False
         self._cache = Cache(settings.cached_runs_max, settings.cached_bytes_max)
         self._reads = Reads(partition, self._tables, self._outbox, self._clock, settings)
         self._timers = Timers(self._tables, self._clock.now_ms())
         self._context = Context(0, runners, self._place)
         self._mark_due_ms = self._clock.now_ms() + _MARK_EVERY_MS
-        self._flush_due_ms: int | None = None
+        self._flush_due_ms = self._look_again_ms = _NEVER_MS
         self._behind = True
         self._marks: list[bytes] = []
         self._deliver_owed(taken)
@@ -159,7 +164,7 @@ class Shard:
         self._cache.evict()
         if now_ms >= self._mark_due_ms:
             self._mark_positions(now_ms)
-        if self._flush_due_ms is not None and now_ms >= self._flush_due_ms:
+        if now_ms >= self._flush_due_ms:
             self.flush()
         return self._behind
 
@@ -170,19 +175,17 @@ class Shard:
 
     def next_timer_ms(self) -> int:
         """Return when ``step`` wants to be called even if nothing arrives."""
-        if self._flush_due_ms is None:
-            return self._timers.next_ms()
-        return min(self._timers.next_ms(), self._flush_due_ms)
+        return min(self._timers.next_ms(), self._flush_due_ms, self._look_again_ms)
 
     def flush(self) -> None:
         """Let the tables on disk catch up with those in memory."""
         self._tables.flush()
-        self._flush_due_ms = None
+        self._flush_due_ms = _NEVER_MS
 
     @property
-    def flush_due_ms(self) -> int | None:
-        """When ``step`` will do that; None where there is nothing to write."""
-        return self._flush_due_ms
+    def settled(self) -> bool:
+        """Whether ``step`` wants to be called for timers only."""
+        return min(self._flush_due_ms, self._look_again_ms) == _NEVER_MS
 
     @property
     def idle(self) -> bool:
@@ -194,7 +197,8 @@ class Shard:
         """Drop everything in memory; what is confirmed is in the log, the rest never happened."""
         self._inbox.close()
         self._outbox.close()
-        self._activities.release(self._reserved)
+        self._closed = True
+        self._activities.release(self._reserved + sum(slots for _, slots in self._reports))
         self._cache.close()
         self._tables.close()
 
@@ -252,7 +256,7 @@ class Shard:
             self._clock.now_ms(),
         )
         self._tables.write(group, self._confirmed)
-        if self._flush_due_ms is None:
+        if self._flush_due_ms == _NEVER_MS:
             self._flush_due_ms = self._confirmed.time_ms + _FLUSH_AFTER_MS
 
     # --- 3. release ---------------------------------------------------------------------------
@@ -327,12 +331,18 @@ class Shard:
 
     def _intake(self) -> bool:
         left = _INTAKE_MAX
+        self._look_again_ms = _NEVER_MS
         while left > 0 and (room := min(left, _LOT_MAX, self._room())) > 0:
             lot = min(len(self._reports), room)
             for _ in range(lot):
-                self._decide("eager", self._reports.popleft())
+                report, slots = self._reports.popleft()
+                self._activities.release(slots)
+                self._decide("eager", report)
             if not lot and self._buried is None:
                 room = min(room, self._activities.room())
+                if room == 0 and self._inbox.waiting:
+                    self._look_again_ms = self._clock.now_ms() + _LOOK_AGAIN_MS
+                    return False
                 records, self._unread = self._unread or self._inbox.take(room), ()
                 for lot, (source, offset, input) in enumerate(records, 1):
                     self._read(source, offset, input)
@@ -523,5 +533,9 @@ class Shard:
         return placed
 
     def _reported(self, report: ActivityReport) -> None:
-        self._reports.append(report)
-        self._wake()
+        slots = int(report.kind in ("completed", "failed"))
+        if self._closed:
+            self._activities.release(slots)
+        else:
+            self._reports.append((report, slots))
+            self._wake()

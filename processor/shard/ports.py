@@ -155,13 +155,17 @@ class Activities(Protocol):
         """Give back slots that were reserved and will not be used."""
 
     def start(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None:
-        """Run the attempt in its reserved slot and report its outcome, once."""
+        """Run the attempt in its reserved slot and report its outcome, once.
+
+        With the outcome the slot is reserved again, for what the workflow asks for next.
+        """
 
     def room(self) -> int:
         """Return how many commands to take in now, if each of them may need a slot.
 
-        Where the slots are held by what is about to start, or just over, they are free in a moment:
-        a command that waits for one is better off than an activity that goes through its queue.
+        Where the slots are held by what is about to start, or just over, one is free in a moment:
+        a command that waits for it is better off than an activity that goes through its queue.
+        Where they are held by what goes on running, waiting would not help.
         """
 
     def cancel(self, run_id: str, id: int) -> None:

@@ -75,12 +75,10 @@ class ShardActivities:
         host: HostActivities,
         partition: int,
         confirmed_end: Callable[[], int],
-        wake_later: Callable[[], object],
         starts: EagerStarts | None = None,
         peril: Peril | None = None,
     ) -> None:
         self._host = host
-        self._wake_later = wake_later
         self._peril = peril
         self._partition = partition
         self._confirmed_end = confirmed_end
@@ -94,11 +92,7 @@ class ShardActivities:
         self._host.executor.release(count)
 
     def room(self) -> int:
-        """Return what the executor says; a pass that comes for another reason is made up for."""
-        room = self._host.executor.room()
-        if room == 0:
-            self._wake_later()
-        return room
+        return self._host.executor.room()
 
     @port_call
     def start(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None:

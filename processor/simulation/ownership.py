@@ -244,7 +244,6 @@ class Session:
             host.activities,
             partition,
             lambda: self.log.confirmed_end,
-            lambda: setting.scheduler.after(1, f"{host.name} slots", ownership.wake),
             setting.starts,
             peril,
         )
@@ -258,7 +257,7 @@ class Session:
     @property
     def at_rest(self) -> bool:
         shard = self.shard
-        at_rest = shard is not None and shard.idle and shard.flush_due_ms is None
+        at_rest = shard is not None and shard.idle and shard.settled
         return at_rest and self._inbox.idle and self._outbox.idle
 
     @property
@@ -304,7 +303,7 @@ class Session:
     def next_timer_ms(self, now_ms: int) -> int | None:
         """Return when a timer comes due, by the host's clock; None where none is set."""
         assert self.shard is not None, "a shard that runs has timers"
-        if self.shard.flush_due_ms is not None:
+        if not self.shard.settled:
             return self.shard.next_timer_ms()
         for timer in self.tables.timers(now_ms, 1):
             return max(self.shard.next_timer_ms(), timer.due_ms)

@@ -243,9 +243,7 @@ class _Rows:
         if task.attempt == 1:
             self._begun.add(row)
         self._rows[row] = _pack(
-            OpenAttempt(
-                task.workflow_id, task.run_id, task.id, task.attempt, task.name, task.eager
-            )
+            OpenAttempt(task.workflow_id, task.run_id, task.id, task.attempt, task.name, task.eager)
         )
 
     def _end_attempt(self, run_id: str, id: int) -> None:
