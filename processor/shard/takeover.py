@@ -27,7 +27,7 @@ from processor.core.effects import (
 from processor.core.evolve import evolve
 from processor.core.failure import Failure
 from processor.core.inputs import ActivityReport
-from processor.core.state import RunState
+from processor.core.state import RunState, Summary
 from processor.core.turn import Claim, Turn, claim_key
 from processor.errors import LogTruncated, StoreCorrupt
 from processor.shard.ports import (
@@ -159,37 +159,52 @@ class _Fold:
     """The fold of the log into the tables, a group of turns at a time."""
 
     def __init__(self, tables: Tables, before: Checkpoint, published: int) -> None:
-        self.checkpoint = before
         self.turns = 0
         self.ghosts = 0
         self.time_ms = 0
         self._tables = tables
-        self._begin = before.next_offset
+        self._before = before
+        self._next_offset = before.next_offset
+        self._epoch = before.epoch
+        self._positions = before.positions
+        self._delivered = before.delivered
+        self._seen = dict(before.seen)
         self._published = published
         self._states: dict[str, RunState] = {}
-        self._group: list[Confirmed] = []
+        self._group: list[tuple[int, Turn, bytes, RunState, list[Effect]]] = []
         self._owed: list[Owed] = []
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            self._next_offset,
+            self._epoch,
+            self._positions,
+            self._delivered,
+            self._seen,
+            self._before.time_ms,
+        )
 
     def take(self, record: LogRecord) -> None:
         if record.value is None:
             return
         entry = decode(record.value)
-        known = record.offset < self._begin
+        known = record.offset < self._before.next_offset
         if isinstance(entry, Claim):
             if not known:
-                self.checkpoint = replace(self.checkpoint, epoch=record.offset)
+                self._epoch = record.offset
             self.time_ms = max(self.time_ms, entry.time_ms)
             return
         assert isinstance(entry, Turn), f"events offset {record.offset} holds {entry}"
         if known:
             self._collect_known(record.offset, record.value, entry)
-        elif is_current(entry, self.checkpoint.epoch):
+        elif is_current(entry, self._epoch):
             self._apply(record.offset, record.value, entry)
         else:
             self.ghosts += 1
 
     def finish(self, epoch: int) -> None:
-        self.checkpoint = replace(self.checkpoint, next_offset=epoch + 1, epoch=epoch)
+        self._next_offset, self._epoch = epoch + 1, epoch
         self._flush()
 
     def owed(self) -> Iterator[Owed]:
@@ -205,7 +220,7 @@ class _Fold:
         self.turns += 1
         state = self._state(turn)
         effects = _folded(state, turn)
-        self._group.append(Confirmed(offset, turn, value, state.summary(), effects))
+        self._group.append((offset, turn, value, state, effects))
         self._reached(offset, turn)
         self._collect(offset, effects)
         if state.closed_ms is not None:
@@ -214,17 +229,10 @@ class _Fold:
             self._flush()
 
     def _reached(self, offset: int, turn: Turn) -> None:
-        seen = self.checkpoint.seen
         if turn.origin is not None:
-            seen = {**seen, turn.origin.shard: turn.origin}
-        self.checkpoint = Checkpoint(
-            offset + 1,
-            self.checkpoint.epoch,
-            turn.positions,
-            turn.delivered,
-            seen,
-            self.checkpoint.time_ms,
-        )
+            self._seen[turn.origin.shard] = turn.origin
+        self._next_offset, self._positions = offset + 1, turn.positions
+        self._delivered = turn.delivered
         self.time_ms = max(self.time_ms, turn.time_ms)
 
     def _state(self, turn: Turn) -> RunState:
@@ -232,12 +240,22 @@ class _Fold:
         if state is None:
             if turn.first:
                 self._flush()
-            state = _state_before(self._tables, turn)
+                state = _state_before(self._tables, turn)
+            else:
+                state = RunState(turn.workflow_id, turn.run_id)
             self._states[turn.run_id] = state
         return state
 
     def _flush(self) -> None:
-        self._tables.write(self._group, self.checkpoint)
+        """Write the group; of each run only what it comes to at the end of the group is needed."""
+        summaries: dict[str, Summary] = {}
+        group: list[Confirmed] = []
+        for offset, turn, value, state, effects in self._group:
+            summary = summaries.get(turn.run_id)
+            if summary is None:
+                summary = summaries[turn.run_id] = state.summary()
+            group.append(Confirmed(offset, turn, value, summary, effects))
+        self._tables.write(group, self.checkpoint)
         self._group = []
         self._owed = [o for o in self._owed if self._undelivered(o)]
         if len(self._states) > _STATES_MAX:
@@ -252,6 +270,8 @@ class _Fold:
 
     def _collect(self, offset: int, effects: Iterable[Effect]) -> None:
         for index, effect in enumerate(effects):
+            if isinstance(effect, ActivityTask) and effect.eager:
+                continue  # what became of it is asked of the attempts that are still open
             if isinstance(effect, ActivityTask | Message | DeadLetter | RunResult | Publish):
                 owed = Owed(offset, index, effect)
                 if self._undelivered(owed):
@@ -260,7 +280,7 @@ class _Fold:
     def _undelivered(self, owed: Owed) -> bool:
         if isinstance(owed.effect, RunResult | Publish):
             return owed.offset >= self._published
-        return owed.offset >= self.checkpoint.delivered
+        return owed.offset >= self._delivered
 
     def _still_matters(self, owed: Owed) -> bool:
         task = owed.effect
@@ -268,8 +288,6 @@ class _Fold:
             return False
         if not isinstance(task, ActivityTask):
             return True
-        if task.eager:
-            return False
         return any(
             row.id == task.id and row.attempt == task.attempt and not row.eager
             for row in self._tables.open_attempts(task.run_id)

@@ -28,6 +28,7 @@ from processor.core.effects import ActivityTask, CancelAttempt, ClearTimer, Effe
 from processor.core.events import (
     ActivityCompleted,
     ActivityFailed,
+    ActivityScheduled,
     Event,
     RunParked,
     RunUnparked,
@@ -198,15 +199,25 @@ class _Rows:
     """The rows that a group of turns leaves, each once."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[str, bytes], bytes | None] = {}
-        self._begun: set[tuple[str, bytes]] = set()
+        self._rows: list[Mutation] = []
+        self._timers: dict[bytes, bytes | None] = {}
+        self._parked: dict[str, bytes | None] = {}
+        self._attempts: dict[tuple[str, int], OpenAttempt | None] = {}
+        self._begun: set[tuple[str, int]] = set()
 
     def mutations(self) -> list[Mutation]:
-        return [Mutation(family, key, value) for (family, key), value in self._rows.items()]
+        rows = self._rows
+        for (run_id, id), attempt in self._attempts.items():
+            packed = None if attempt is None else _pack(attempt)
+            rows.append(Mutation("activities", _activity_key(run_id, id), packed))
+        rows += [Mutation("timers", key, packed) for key, packed in self._timers.items()]
+        rows += [Mutation("parked", id.encode(), value) for id, value in self._parked.items()]
+        return rows
 
     def take(self, confirmed: Confirmed) -> None:
         turn = confirmed.turn
-        self._rows["history", _history_key(turn.run_id, turn.first)] = confirmed.value
+        key = _history_key(turn.run_id, turn.first)
+        self._rows.append(Mutation("history", key, confirmed.value))
         for event in turn.events:
             self._take_event(event, turn.workflow_id, turn.run_id)
         for effect in confirmed.effects:
@@ -216,12 +227,14 @@ class _Rows:
         match event:
             case ActivityCompleted() | ActivityFailed():
                 self._end_attempt(run_id, event.id)
+            case ActivityScheduled():
+                pass  # the most frequent one: its row comes of its effect
             case WorkflowStarted():
-                self._rows["latest", workflow_id.encode()] = run_id.encode()
+                self._rows.append(Mutation("latest", workflow_id.encode(), run_id.encode()))
             case RunParked():
-                self._rows["parked", workflow_id.encode()] = b""
+                self._parked[workflow_id] = b""
             case RunUnparked() | WorkflowTerminated() | WorkflowTimedOut():
-                self._rows["parked", workflow_id.encode()] = None
+                self._parked[workflow_id] = None
             case _:
                 pass
 
@@ -232,27 +245,27 @@ class _Rows:
             case CancelAttempt():
                 self._end_attempt(effect.run_id, effect.id)
             case SetTimer():
-                self._rows["timers", _timer_key(effect)] = _pack(effect)
+                self._timers[_timer_key(effect)] = _pack(effect)
             case ClearTimer():
-                self._rows["timers", _timer_key(effect)] = None
+                self._timers[_timer_key(effect)] = None
             case _:
                 pass
 
     def _begin_attempt(self, task: ActivityTask) -> None:
-        row = "activities", _activity_key(task.run_id, task.id)
+        place = task.run_id, task.id
         if task.attempt == 1:
-            self._begun.add(row)
-        self._rows[row] = _pack(
-            OpenAttempt(task.workflow_id, task.run_id, task.id, task.attempt, task.name, task.eager)
+            self._begun.add(place)
+        self._attempts[place] = OpenAttempt(
+            task.workflow_id, task.run_id, task.id, task.attempt, task.name, task.eager
         )
 
     def _end_attempt(self, run_id: str, id: int) -> None:
         """Delete the row of an attempt, or leave it out if no store has seen it."""
-        row = "activities", _activity_key(run_id, id)
-        if row in self._begun:
-            self._rows.pop(row, None)
+        place = run_id, id
+        if place in self._begun:
+            self._attempts.pop(place, None)
         else:
-            self._rows[row] = None
+            self._attempts[place] = None
 
 
 def _history_key(run_id: str, first: int) -> bytes:

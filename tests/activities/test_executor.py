@@ -22,8 +22,8 @@ class StoppedClock:
         return 0
 
 
-def task(attempt: int) -> ActivityTask:
-    fields = ("w-1", "0-1", "flow", 1, attempt, "wait", b"[]", "default", True)
+def task(attempt: int, *, id: int = 1, eager: bool = True) -> ActivityTask:
+    fields = ("w-1", "0-1", "flow", id, attempt, "wait", b"[]", "default", eager)
     return ActivityTask(*fields, 0, None, None, None, None)
 
 
@@ -62,6 +62,43 @@ def test_a_later_attempt_can_be_cancelled_though_the_one_before_ends_first() -> 
     assert ends == [(1, "done"), (2, "cancelled")]
 
 
+def test_commands_wait_for_slots_that_are_about_to_be_free_and_for_no_others() -> None:
+    async def main() -> None:
+        ends, reports = asyncio.Event(), []
+
+        @activity.define(name="wait")
+        async def wait() -> None:
+            await ends.wait()
+
+        payloads = JsonPayloads()
+        settings = Settings(max_activities=4)
+        executor = Executor(
+            Registry([], [wait], payloads), payloads, settings, "a test", StoppedClock()
+        )
+        for _ in range(3):
+            assert executor.place("wait", wait.wire_options)
+        assert executor.room() == 1
+        assert executor.place("wait", wait.wire_options)
+        assert not executor.place("wait", wait.wire_options)
+        assert executor.room() == 0, "they are on their way into the log"
+        for id in range(4):
+            executor.start(task(1, id=id), reports.append)
+        assert executor.room() == 0, "they may be over in a moment"
+        await asyncio.sleep(0.01)
+        assert executor.room() == 4, "they go on: a queue is better than waiting"
+        ends.set()
+        await asyncio.sleep(0.01)
+        assert len(reports) == 4 and executor.running == 0
+        assert executor.free == executor.room() == 0, "each outcome has its slot, for what follows"
+        executor.enqueue(task(1, id=9, eager=False), reports.append)
+        executor.release(4)
+        assert executor.free == 4, "who released them comes first"
+        await asyncio.sleep(0.01)
+        assert [report.kind for report in reports[4:]] == ["started", "completed"]
+
+    asyncio.run(main())
+
+
 class Asked:
     """An executor of an activity that counts its runs, and what the executor reports."""
 
@@ -80,7 +117,7 @@ class Asked:
         self.slots = self.executor.free
 
     def take(self, attempt: int = 1) -> None:
-        self.executor.enqueue(task(attempt), self.reports.append, again=True)
+        self.executor.enqueue(task(attempt, eager=False), self.reports.append, again=True)
 
     def said(self) -> list[str]:
         return [report.kind for report in self.reports]

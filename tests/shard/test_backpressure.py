@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -31,13 +30,16 @@ ORDERS = 500
 class NoActivities:
     """Everything is to be queued, and nothing ever runs."""
 
+    def __init__(self) -> None:
+        self.slots = 1_000
+
     def place(self, name: str, options: ActivityOptions) -> bool:
         return False
 
     def release(self, count: int) -> None: ...
 
     def room(self) -> int:
-        return 1_000
+        return self.slots
 
     def start(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None: ...
 
@@ -51,16 +53,24 @@ class FixedClock:
         return 1_700_000_000_000
 
 
-def shard_with(settings: Settings) -> tuple[Shard, Disk, MemoryInbox]:
+def shard_with(
+    settings: Settings, activities: NoActivities | None = None
+) -> tuple[Shard, Disk, MemoryInbox]:
     disk = Disk(Memory(FAMILIES))
     inbox = MemoryInbox(disk, lambda: None)
-    activities: Any = NoActivities()
+    activities = activities or NoActivities()
     outbox = MemoryOutbox(disk, inbox, activities, lambda reply: None)
     tables = StateTables(Memory(), "test")
     ports = ShardPorts(DiskLog(disk), inbox, outbox, tables, activities, FixedClock())
     runners = WorkflowRunners(Registry([order_processing], ACTIVITIES, JsonPayloads()), settings)
     taken = Taken(-1, Checkpoint(positions=Positions()), [], [], 0, 0, 0)
     return Shard(0, ports, runners, settings, taken, lambda: None), disk, inbox
+
+
+def submit_orders(inbox: MemoryInbox) -> None:
+    for number in range(ORDERS):
+        start = StartRun("order_processing", b'[{"id": "A", "amount": 10.0}]')
+        inbox.submit(ClientCommand(f"order-{number}", start))
 
 
 def appended(disk: Disk) -> int:
@@ -77,9 +87,7 @@ def appended(disk: Disk) -> int:
 )
 def test_intake_waits_for_the_log(settings: Settings, at_most: int) -> None:
     shard, disk, inbox = shard_with(settings)
-    for number in range(ORDERS):
-        start = StartRun("order_processing", b'[{"id": "A", "amount": 10.0}]')
-        inbox.submit(ClientCommand(f"order-{number}", start))
+    submit_orders(inbox)
     for _ in range(20):
         shard.step()
     assert 0 < appended(disk) <= at_most
@@ -87,4 +95,24 @@ def test_intake_waits_for_the_log(settings: Settings, at_most: int) -> None:
         disk.commit()
         shard.step()
     assert sum(1 for _ in shard._tables.runs("")) == ORDERS, "and goes on when the log answers"
+    shard.close()
+
+
+def test_commands_wait_for_slots_of_activities_and_are_looked_at_again() -> None:
+    activities = NoActivities()
+    shard, disk, inbox = shard_with(Settings(), activities)
+    submit_orders(inbox)
+    activities.slots = 5
+    assert shard.step()
+    taken = appended(disk)
+    assert 0 < taken < ORDERS
+    activities.slots = 0
+    assert not shard.step(), "nothing more can be done at once"
+    assert appended(disk) == taken
+    now_ms = FixedClock().now_ms()
+    assert shard.has_work(now_ms) and now_ms < shard.next_timer_ms() <= now_ms + 10
+    activities.slots = 1_000
+    while shard.step():
+        pass
+    assert appended(disk) == ORDERS
     shard.close()

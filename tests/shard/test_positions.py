@@ -78,6 +78,8 @@ class Ports:
     def place(self, name: str, options: ActivityOptions) -> bool:
         return True
 
+    def release(self, count: int) -> None: ...
+
     def room(self) -> int:
         return 1_000
 

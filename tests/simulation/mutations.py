@@ -8,14 +8,13 @@ may come from the patch itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from processor.core import decide, state
 from processor.core.effects import DeadLetter
-from processor.core.inputs import Origin
 from processor.core.state import OpenActivity
 from processor.core.turn import Positions
 from processor.shard import loop, takeover
@@ -200,9 +199,9 @@ def origins_forgotten(patch: pytest.MonkeyPatch) -> None:
     reached = _Fold._reached
 
     def forget(self: _Fold, offset: int, turn: Any) -> None:
-        seen: dict[int, Origin] = self.checkpoint.seen
+        seen = dict(self._seen)
         reached(self, offset, turn)
-        self.checkpoint = replace(self.checkpoint, seen=seen)
+        self._seen = seen
 
     patch.setattr(_Fold, "_reached", forget)
 
