@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from processor.kafka.background import background_threads
 from processor.kafka.serving import Serving
 
 __all__ = ("Delivered", "Outgoing", "Producing")
@@ -50,7 +51,8 @@ class Producing:
     def __init__(self, config: dict[str, Any], name: str, *, stop_at_error: bool = False) -> None:
         self._name = name
         self._stop_at_error = stop_at_error
-        self._producer = Producer(config)
+        with background_threads():
+            self._producer = Producer(config)
         self._waiting: deque[Outgoing] = deque()
         self._sending = Lock()
         self._collects = False
@@ -62,7 +64,8 @@ class Producing:
         self._retired = False
         self.broken: KafkaError | None = None
         self._thread = Thread(target=self._run, name=f"kafka {name}", daemon=True)
-        self._thread.start()
+        with background_threads():
+            self._thread.start()
 
     def produce(
         self,

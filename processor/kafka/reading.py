@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from processor.core.turn import Source
 from processor.errors import LogTruncated, ProcessorError, TopicsNotReady
+from processor.kafka.background import background_threads
 from processor.kafka.faults import MISSING, TRUNCATED, watermarks_of
 from processor.kafka.serving import Serving
 
@@ -57,7 +58,8 @@ class InputReader:
     def __init__(
         self, config: dict[str, Any], sources: Mapping[str, Source], records_max: int
     ) -> None:
-        self._consumer = Consumer(config)
+        with background_threads():
+            self._consumer = Consumer(config)
         self._sources = sources
         self._records_max = records_max
         self._requests: deque[Callable[[], None]] = deque()
@@ -66,7 +68,8 @@ class InputReader:
         self._closed = False
         self._serving = Serving()
         self._thread = Thread(target=self._run, name="kafka inputs", daemon=True)
-        self._thread.start()
+        with background_threads():
+            self._thread.start()
 
     def poll(self) -> int:
         """Take in what has arrived, without waiting; return how much that was."""
