@@ -32,6 +32,7 @@ class Attempt:
         self.task = task
         self.cancelled = False
         self.running: asyncio.Task[None] | None = None
+        self.announcing: asyncio.TimerHandle | None = None
         self._beat_at = loop.time()
         self._payloads = payloads
         self._send = send_heartbeat

@@ -33,6 +33,9 @@ _log = logging.getLogger("processor.activities")
 Report = Callable[[ActivityReport], None]
 
 
+_ANNOUNCE_S: Final = 0.05
+"""An attempt without time-outs that is over by then is not announced: its outcome says it all."""
+
 _ASK_S: Final = 30.0
 """How long a task waits for its shard's word; a shard that is away cannot take its outcome."""
 
@@ -174,8 +177,17 @@ class Executor:
             if again and self.reply_to is not None:
                 self._ask(task, report, self.reply_to)
                 continue
-            report(_report_of(task, "started", worker=self._identity))
             self._run(task, report)
+            self._announce(task, report)
+
+    def _announce(self, task: ActivityTask, report: Report) -> None:
+        """Say that a queued attempt has started; at once where its time-outs begin with that."""
+        started = _report_of(task, "started", worker=self._identity)
+        if task.start_to_close_ms is not None or task.heartbeat_ms is not None:
+            report(started)
+            return
+        attempt = self._attempts[task.run_id, task.id]
+        attempt.announcing = self._loop.call_later(_ANNOUNCE_S, report, started)
 
     def _ask(self, task: ActivityTask, report: Report, reply_to: ReplyTo) -> None:
         """Announce a start, and wait for what the shard says of it. The task has its slot."""
@@ -219,6 +231,8 @@ class Executor:
             if self._stopping and not attempt.cancelled:
                 outcome = _report_of(task, "failed", failure=_timed_out(task, "lost"))
         finally:
+            if attempt.announcing is not None:
+                attempt.announcing.cancel()
             # A later attempt of the same activity may run here by now: a shard that was lost and
             # claimed again counts this one as lost.
             if self._attempts.get((task.run_id, task.id)) is attempt:

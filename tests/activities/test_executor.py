@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,7 +95,39 @@ def test_commands_wait_for_slots_that_are_about_to_be_free_and_for_no_others() -
         executor.release(4)
         assert executor.free == 4, "who released them comes first"
         await asyncio.sleep(0.01)
-        assert [report.kind for report in reports[4:]] == ["started", "completed"]
+        assert [report.kind for report in reports[4:]] == ["completed"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "start_to_close_ms", "said"),
+    [
+        (0.0, None, ["completed"]),
+        (0.2, None, ["started", "completed"]),
+        (0.0, 60_000, ["started", "completed"]),
+    ],
+    ids=["it is over at once", "it takes a while", "a time-out begins with the start"],
+)
+def test_the_start_of_a_queued_attempt_is_said_where_it_matters(
+    seconds: float, start_to_close_ms: int | None, said: list[str]
+) -> None:
+    @activity.define(name="wait")
+    async def wait() -> None:
+        await asyncio.sleep(seconds)
+
+    async def main() -> None:
+        payloads = JsonPayloads()
+        registry = Registry([], [wait], payloads)
+        executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
+        reports: list[ActivityReport] = []
+        queued = replace(task(1, eager=False), start_to_close_ms=start_to_close_ms)
+        executor.enqueue(queued, reports.append)
+        async with asyncio.timeout(5):
+            while executor.running:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert [report.kind for report in reports] == said
 
     asyncio.run(main())
 

@@ -357,6 +357,14 @@ def test_a_queued_activity_in_one_process(tmp_path: Path) -> None:
     async def talk(client: Client) -> None:
         handle = await client.start(queued)
         assert await handle.result() == "through the queue"
-        assert "ActivityStarted" in [event.type for event in await handle.history()]
+        types = [event.type for event in await handle.history()]
+        assert types == [
+            "WorkflowStarted",
+            "ActivityScheduled",
+            "ActivityCompleted",
+            "WorkflowCompleted",
+        ]
+        [scheduled] = [e for e in await handle.history() if e.type == "ActivityScheduled"]
+        assert scheduled.fields["eager"] is False
 
     run(tmp_path, talk, workflows=[queued])

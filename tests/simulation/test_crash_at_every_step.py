@@ -17,7 +17,7 @@ from processor.errors import LogTruncated
 from . import mutations
 from .crash_at_every_step import SCENARIOS, Failure, Run, Scenario, compare
 
-STEPS_MIN = 300
+STEPS_MIN = 250
 """Each scenario has more moments than this; with fewer, the calls are not counted."""
 
 CALLS = {
