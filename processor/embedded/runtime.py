@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic, time_ns
 from typing import Protocol
 
 from processor.config import Settings
@@ -37,7 +37,7 @@ class LocalActivities(Activities, QueuedTasks, Protocol):
 
 class SystemClock:
     def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
+        return time_ns() // 1_000_000
 
 
 def running(path: Path) -> EmbeddedRuntime | None:
@@ -184,7 +184,7 @@ class EmbeddedGateway:
         self, command: ClientCommand, *, timeout_s: float, partition: int | None = None
     ) -> ReplyBody:
         """Return the shard's answer; asks again until ``timeout_s`` is over."""
-        deadline = time.monotonic() + timeout_s
+        deadline = monotonic() + timeout_s
         request_id = command.request_id or f"{self._client}-{next(self._numbers)}"
         command = replace(command, request_id=request_id, reply_to=ReplyTo(0, self._client))
         future = self._waiting[request_id] = asyncio.get_running_loop().create_future()
@@ -193,7 +193,7 @@ class EmbeddedGateway:
                 runtime = self._attached()
                 if runtime is not None:
                     runtime.submit(command)
-                left = deadline - time.monotonic()
+                left = deadline - monotonic()
                 patience = self._settings.request_timeout_s if runtime is not None else 0.05
                 try:
                     async with asyncio.timeout(min(max(left, 0), patience)):
