@@ -30,6 +30,7 @@ class Attempt:
         begun_ms: int,
     ) -> None:
         self.task = task
+        self.begun = False
         self.cancelled = False
         self.running: asyncio.Task[None] | None = None
         self.announcing: asyncio.TimerHandle | None = None

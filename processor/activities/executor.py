@@ -152,7 +152,8 @@ class Executor:
         if attempt is not None:
             attempt.cancelled = True
             definition = self._registry.activity_named(attempt.task.name)
-            if attempt.running is not None and definition is not None and definition.is_async:
+            if attempt.begun and definition is not None and definition.is_async:
+                assert attempt.running is not None, "it has begun"
                 attempt.running.cancel("the activity was cancelled")
 
     async def drain(self, timeout_s: float) -> None:
@@ -224,9 +225,11 @@ class Executor:
     async def _attempt(self, attempt: Attempt, report: Report) -> None:
         task = attempt.task
         self._fresh -= 1
+        attempt.begun = True
         outcome: ActivityReport | None = None
         try:
-            outcome = await self._outcome(attempt)
+            if not attempt.cancelled:
+                outcome = await self._outcome(attempt)
         except asyncio.CancelledError:
             if self._stopping and not attempt.cancelled:
                 outcome = _report_of(task, "failed", failure=_timed_out(task, "lost"))

@@ -134,13 +134,9 @@ class Shard:
         self._flush_due_ms = self._look_again_ms = _NEVER_MS
         self._behind = True
         self._marks: list[bytes] = []
+        self._parked = deque(self._tables.parked())
         self._deliver_owed(taken)
         self._inbox.open(self._positions)
-        try:
-            self._retry_parked()
-        except BaseException:
-            self._activities.release(self._reserved)
-            raise
 
     # --- the step ---------------------------------------------------------------------------
 
@@ -171,7 +167,8 @@ class Shard:
     def has_work(self, now_ms: int) -> bool:
         """Return whether ``step`` may find something to do."""
         waiting = self._log.waiting or self._inbox.waiting or self._outbox.waiting
-        return bool(waiting or self._behind or self._reports or now_ms >= self.next_timer_ms())
+        left = self._behind or self._reports or self._parked
+        return bool(waiting or left or now_ms >= self.next_timer_ms())
 
     def next_timer_ms(self) -> int:
         """Return when ``step`` wants to be called even if nothing arrives."""
@@ -191,7 +188,7 @@ class Shard:
     def idle(self) -> bool:
         """Whether everything that was decided is confirmed and delivered."""
         undelivered = self._deliveries.outstanding or self._buried is not None or self._unread
-        return not (self._in_flight or self._reports or undelivered)
+        return not (self._in_flight or self._reports or self._parked or undelivered)
 
     def close(self) -> None:
         """Drop everything in memory; what is confirmed is in the log, the rest never happened."""
@@ -333,6 +330,8 @@ class Shard:
         left = _INTAKE_MAX
         self._look_again_ms = _NEVER_MS
         while left > 0 and (room := min(left, _LOT_MAX, self._room())) > 0:
+            if self._parked:
+                self._retry_parked()
             lot = min(len(self._reports), room)
             for _ in range(lot):
                 report, slots = self._reports.popleft()
@@ -453,8 +452,8 @@ class Shard:
 
     def _retry_parked(self) -> None:
         """Try the code of parked runs again: this process may have newer code."""
-        for workflow_id in list(self._tables.parked()):
-            entry = self._entry(workflow_id)
+        for _ in range(min(len(self._parked), _LOT_MAX)):
+            entry = self._entry(self._parked.popleft())
             self._context.now_ms = self._clock.now_ms()
             draft = None if entry.instance is None else unpark(entry.instance, self._context)
             if draft is not None:

@@ -100,6 +100,28 @@ def test_commands_wait_for_slots_that_are_about_to_be_free_and_for_no_others() -
     asyncio.run(main())
 
 
+def test_an_attempt_that_is_cancelled_before_it_begins_does_not_run_and_leaves_no_slot() -> None:
+    ran: list[int] = []
+
+    async def main() -> None:
+        @activity.define(name="wait")
+        async def wait() -> None:
+            ran.append(1)
+
+        payloads = JsonPayloads()
+        registry = Registry([], [wait], payloads)
+        executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
+        slots = executor.free
+        assert executor.place("wait", wait.wire_options)
+        executor.start(task(1), lambda report: None)
+        executor.cancel("0-1", 1)
+        await asyncio.sleep(0.01)
+        assert executor.running == 0 and executor.free == slots
+
+    asyncio.run(main())
+    assert ran == []
+
+
 @pytest.mark.parametrize(
     ("seconds", "start_to_close_ms", "said"),
     [

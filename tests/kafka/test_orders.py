@@ -43,7 +43,7 @@ def test_random_kills(
     kafka_servers: str, made: str, workers: tuple[WorkerProcess, WorkerProcess]
 ) -> None:
     """200 orders in flight, kill -9 of a random worker every few seconds: each ends once."""
-    seconds, width = 60.0, 200
+    seconds, width = 40.0, 200
     dice = random.Random(7)
     ended: list[str] = []
     killed = 0
