@@ -17,6 +17,11 @@ __all__ = ("Rocks", "destroy")
 _log = logging.getLogger("processor.store")
 
 _MEMTABLE_BYTES = 32 * 1024 * 1024
+_MEMTABLES_BYTES = 128 * 1024 * 1024
+"""Of all stores of a process together: each has seven families, and a process has many stores."""
+
+_BLOCKS_BYTES = 128 * 1024 * 1024
+"""What all of them together keep of what they have read."""
 
 _NOT_THE_STORES_FAULT = (
     "No space left",
@@ -29,6 +34,10 @@ _NOT_THE_STORES_FAULT = (
     "Not a directory",
 )
 """What wiping the directory would not mend; everything else is a directory to rebuild."""
+
+
+_memtables = rocksdict.WriteBufferManager(_MEMTABLES_BYTES, False)
+_blocks = rocksdict.Cache(_BLOCKS_BYTES)
 
 
 class Rocks:
@@ -133,6 +142,10 @@ def _options() -> rocksdict.Options:
     options.set_max_write_buffer_number(3)
     options.set_keep_log_file_num(2)
     options.set_max_total_wal_size(4 * _MEMTABLE_BYTES)
+    options.set_write_buffer_manager(_memtables)
+    tables = rocksdict.BlockBasedOptions()
+    tables.set_block_cache(_blocks)
+    options.set_block_based_table_factory(tables)
     return options
 
 
