@@ -34,6 +34,8 @@ _TRIES_AT_START = 3
 _SAY_STOPPED_EVERY_S = 30.0
 _TAKEOVER_THREADS = 4
 _CLOCKS_APART_S = 5.0
+_WAIT_S = 0.001
+"""How long an idle loop waits for an acknowledgement itself; a thread that wakes it takes longer."""
 
 _R = TypeVar("_R")
 
@@ -58,6 +60,9 @@ class PortsFactory(Protocol):
 
     def end_pass(self) -> bool:
         """Send on its way what they have appended and sent; return whether more has arrived."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for an acknowledgement, if one is due; return whether it came."""
 
     def watch(self) -> None:
         """Call ``wake`` when something arrives: no pass follows at once."""
@@ -317,12 +322,16 @@ class Node:
                 lost.set_exception(error)
         for arrived in self._takeovers.values():
             arrived.set()
-        if self._ports.end_pass() or more:
+        if self._ports.end_pass() or more or (self._is_quiet() and self._ports.wait(_WAIT_S)):
             self.wake()
             return
         self._ports.watch()
         if next_ms is not None:
             self._wake_at(next_ms, now_ms)
+
+    def _is_quiet(self) -> bool:
+        """Return whether nothing is ready on the loop; False where a loop does not tell."""
+        return not (self._pass_scheduled or getattr(self._loop, "_ready", True))
 
     def _wake_at(self, due_ms: int, now_ms: int) -> None:
         if self._timer_due_ms == due_ms:

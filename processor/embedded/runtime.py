@@ -128,6 +128,9 @@ class EmbeddedRuntime:
     def end_pass(self) -> bool:
         return False
 
+    def wait(self, timeout_s: float) -> bool:
+        return False
+
     def watch(self) -> None:
         """What arrives wakes the node by itself."""
 

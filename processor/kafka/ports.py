@@ -86,6 +86,9 @@ class KafkaPorts:
     def end_pass(self) -> bool:
         return self._transport.end_pass()
 
+    def wait(self, timeout_s: float) -> bool:
+        return self._transport.wait(timeout_s)
+
     def watch(self) -> None:
         self._transport.watch()
 

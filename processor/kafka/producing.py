@@ -91,6 +91,15 @@ class Producing:
         finally:
             self._serving.end()
 
+    def wait(self, timeout_s: float) -> int:
+        """Serve what is acknowledged within this time; return how much that was."""
+        if not len(self._producer) or not self._serving.begin():
+            return 0
+        try:
+            return self._serve(timeout_s)
+        finally:
+            self._serving.end()
+
     def collect(self) -> None:
         """Hold back what is produced until ``flush``, so that it leaves in few requests."""
         self._collects = True

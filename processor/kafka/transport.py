@@ -124,6 +124,10 @@ class KafkaTransport:
             arrived += self._reader.poll()
         return arrived > 0
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for an acknowledgement of the log, if one is due."""
+        return self._log is not None and self._log.wait(timeout_s) > 0
+
     def watch(self) -> None:
         """Wake the loop when something arrives."""
         for client in (self._log, self._sends, self._reader):

@@ -155,6 +155,9 @@ class OnePass(Factory):
     def end_pass(self) -> bool:
         return False
 
+    def wait(self, timeout_s: float) -> bool:
+        return False
+
     def watch(self) -> None: ...
 
 
