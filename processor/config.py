@@ -27,7 +27,7 @@ class Settings:
     """Records read ahead per shard; then the consumer pauses the partition."""
 
     cached_runs_max: int = 2_000
-    """Runs whose code stays in memory, per shard; 0 replays at every step. One takes 8 kB or more."""
+    """Runs whose code stays in memory, per shard, 8 kB or more each; 0 replays at every step."""
 
     cached_bytes_max: int = 512_000_000
     """The same in (estimated) bytes."""

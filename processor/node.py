@@ -35,7 +35,7 @@ _SAY_STOPPED_EVERY_S = 30.0
 _TAKEOVER_THREADS = 4
 _CLOCKS_APART_S = 5.0
 _WAIT_S = 0.001
-"""How long an idle loop waits for an acknowledgement itself; a thread that wakes it takes longer."""
+"""How long an idle loop waits for an acknowledgement; a thread that wakes it takes longer."""
 
 _R = TypeVar("_R")
 

@@ -36,8 +36,10 @@ def kafka(
 class Owner:
     """A publisher of shard 0 in a process of its own (a transport of its own)."""
 
-    def __init__(self, kafka: Adapters, *, ours: bool = True) -> None:
-        self.transport = KafkaTransport(kafka.connection, Settings())
+    def __init__(
+        self, kafka: Adapters, *, ours: bool = True, settings: Settings | None = None
+    ) -> None:
+        self.transport = KafkaTransport(kafka.connection, settings or Settings())
         self.ours = ours
         self.publisher = ShardPublisher(
             0, self.transport.publishing, "", lambda: self.ours, lambda: True
@@ -86,6 +88,26 @@ def test_records_are_published_in_order_with_their_position(kafka: Adapters) -> 
     assert first.headers() == [("content-type", b"avro/binary")]
     outbox.close()
     assert kafka.open().outbox.published() == 41
+
+
+def test_results_gather_after_the_first_and_a_clean_stop_waits_for_none(kafka: Adapters) -> None:
+    owner = Owner(kafka, settings=Settings(publish_linger_ms=20_000))
+    owner.publisher.begin()
+    time.sleep(0.2)
+    owner.transport.drain(5)  # the linger ends for good, so that the next one is published at once
+    owner.publisher.publish(1, [result(1)])
+    until(lambda: is_done(owner), "a publisher in a hurry")
+    owner.die()
+    slow = Owner(kafka, settings=Settings(publish_linger_ms=20_000))
+    slow.publisher.begin()
+    slow.publisher.publish(2, [result(2)])
+    slow.publisher.publish(3, [result(3)])
+    time.sleep(0.5)
+    begun = time.monotonic()
+    slow.transport.drain(5)
+    assert is_done(slow) and time.monotonic() - begun < 4
+    assert results(kafka, 3) == ids(1, 2, 3)
+    slow.die()
 
 
 def test_a_takeover_goes_on_at_the_committed_position(kafka: Adapters) -> None:

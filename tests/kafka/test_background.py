@@ -1,0 +1,44 @@
+"""The threads of the Kafka clients do not interrupt the loop that feeds them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from processor.kafka.background import background_threads
+from processor.kafka.connection import KafkaSettings
+from processor.kafka.producing import Producing
+
+linux = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a policy of Linux")
+
+
+def policies() -> dict[int, int]:
+    """Return the scheduling policy of each thread of this process, by its id."""
+    ids = [int(each.name) for each in Path("/proc/self/task").iterdir()]
+    return {id: os.sched_getscheduler(id) for id in ids}
+
+
+@linux
+def test_threads_of_a_producer_are_background_threads_and_who_makes_it_is_not() -> None:
+    before = policies()
+    producing = Producing(KafkaSettings("127.0.0.1:1", "none").producer(), "a test")
+    try:
+        begun = {id: policy for id, policy in policies().items() if id not in before}
+        assert len(begun) >= 3, "librdkafka has a main thread and one for each broker, and ours"
+        assert set(begun.values()) == {os.SCHED_BATCH}
+        assert os.sched_getscheduler(0) == before[threading.get_native_id()] == os.SCHED_OTHER
+    finally:
+        producing.close(0)
+
+
+@linux
+def test_a_sandbox_that_forbids_it_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refused)
+    with background_threads():
+        pass
