@@ -54,7 +54,14 @@ from processor.core.state import Summary
 from processor.core.turn import Claim, Positions, Source, Turn, turn_key
 from processor.shard.cache import Cache, Entry
 from processor.shard.outbox import Deliveries
-from processor.shard.ports import Checkpoint, Confirmed, InboxRecord, OutputRecord, ShardPorts
+from processor.shard.ports import (
+    NEVER_MS,
+    Checkpoint,
+    Confirmed,
+    InboxRecord,
+    OutputRecord,
+    ShardPorts,
+)
 from processor.shard.reads import Reads
 from processor.shard.takeover import Taken
 from processor.shard.timers import Timers
@@ -65,7 +72,6 @@ _INTAKE_MAX = 256
 """Inputs per step, so that acknowledgements and activities get their turn."""
 
 _MARK_EVERY_MS = 60_000
-_NEVER_MS = 1 << 62
 
 _LOOK_AGAIN_MS = 10
 """How long commands wait for slots until it is asked again whether they should."""
@@ -131,7 +137,7 @@ class Shard:
         self._timers = Timers(self._tables, self._clock.now_ms())
         self._context = Context(0, runners, self._place)
         self._mark_due_ms = self._clock.now_ms() + _MARK_EVERY_MS
-        self._flush_due_ms = self._look_again_ms = _NEVER_MS
+        self._flush_due_ms = self._look_again_ms = NEVER_MS
         self._behind = True
         self._marks: list[bytes] = []
         self._parked = deque(self._tables.parked())
@@ -177,12 +183,12 @@ class Shard:
     def flush(self) -> None:
         """Let the tables on disk catch up with those in memory."""
         self._tables.flush()
-        self._flush_due_ms = _NEVER_MS
+        self._flush_due_ms = NEVER_MS
 
     @property
     def settled(self) -> bool:
         """Whether ``step`` wants to be called for timers only."""
-        return min(self._flush_due_ms, self._look_again_ms) == _NEVER_MS
+        return min(self._flush_due_ms, self._look_again_ms) == NEVER_MS
 
     @property
     def idle(self) -> bool:
@@ -253,7 +259,7 @@ class Shard:
             self._clock.now_ms(),
         )
         self._tables.write(group, self._confirmed)
-        if self._flush_due_ms == _NEVER_MS:
+        if self._flush_due_ms == NEVER_MS:
             self._flush_due_ms = self._confirmed.time_ms + _FLUSH_AFTER_MS
 
     # --- 3. release ---------------------------------------------------------------------------
@@ -328,7 +334,7 @@ class Shard:
 
     def _intake(self) -> bool:
         left = _INTAKE_MAX
-        self._look_again_ms = _NEVER_MS
+        self._look_again_ms = NEVER_MS
         while left > 0 and (room := min(left, _LOT_MAX, self._room())) > 0:
             if self._parked:
                 self._retry_parked()

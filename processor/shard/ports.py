@@ -26,6 +26,7 @@ from processor.core.state import Summary
 from processor.core.turn import Positions, Source, Turn
 
 __all__ = (
+    "NEVER_MS",
     "TOMBSTONES_MS",
     "Activities",
     "Checkpoint",
@@ -43,6 +44,8 @@ __all__ = (
     "Tables",
 )
 
+
+NEVER_MS: Final = 1 << 62
 
 TOMBSTONES_MS: Final = 7 * 24 * 3600 * 1000
 """``delete.retention.ms`` of ``events`` as we make it."""
@@ -240,8 +243,8 @@ class Tables(Protocol):
     def open_attempts(self, run_id: str | None = None) -> Iterator[OpenAttempt]:
         """Yield the attempts that run now, of one run or of all."""
 
-    def timers(self, after_ms: int, limit: int) -> list[SetTimer]:
-        """Return timers due after ``after_ms``, earliest first.
+    def timers(self, after_ms: int, limit: int, until_ms: int = NEVER_MS) -> list[SetTimer]:
+        """Return timers due after ``after_ms`` and not after ``until_ms``, earliest first.
 
         At most about ``limit``, but always all of those that share a due time.
         """

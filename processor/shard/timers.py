@@ -65,10 +65,9 @@ class Timers:
             self._look_ahead(now_ms)
 
     def _look_ahead(self, now_ms: int) -> None:
-        rows = self._tables.timers(self._horizon_ms, _ROWS_MAX)
-        full = len(rows) >= _ROWS_MAX
         horizon_ms = now_ms + _LOOKAHEAD_MS
-        if full and rows[-1].due_ms < horizon_ms:
+        rows = self._tables.timers(self._horizon_ms, _ROWS_MAX, horizon_ms)
+        if len(rows) >= _ROWS_MAX:
             horizon_ms = rows[-1].due_ms
         self._horizon_ms = max(horizon_ms, self._horizon_ms)
         for timer in rows:

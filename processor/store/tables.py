@@ -40,7 +40,7 @@ from processor.core.inputs import Origin
 from processor.core.state import Summary
 from processor.core.turn import Positions
 from processor.errors import StoreCorrupt
-from processor.shard.ports import Checkpoint, Confirmed, OpenAttempt
+from processor.shard.ports import NEVER_MS, Checkpoint, Confirmed, OpenAttempt
 from processor.store.keyvalue import KeyValue, Mutation
 
 __all__ = ("StateTables", "read_row")
@@ -169,11 +169,13 @@ class StateTables:
                 return
             yield _decoded(_attempt, value)
 
-    def timers(self, after_ms: int, limit: int) -> list[SetTimer]:
+    def timers(self, after_ms: int, limit: int, until_ms: int = NEVER_MS) -> list[SetTimer]:
         self.flush()
         rows: list[SetTimer] = []
         for _, value in self._store.scan("timers", _due_key(after_ms + 1)):
             timer = _decoded(_timer, value)
+            if timer.due_ms > until_ms:
+                break
             if len(rows) >= limit and timer.due_ms != rows[-1].due_ms:
                 break
             rows.append(timer)

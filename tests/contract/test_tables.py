@@ -280,6 +280,8 @@ def test_timers_come_in_order_and_those_of_one_moment_together(store: Store) -> 
     assert times(3, 100) == sorted(due)[1:]
     assert times(-1, 3) == [3, 255, 256, 256, 256]
     assert times(70_000, 3) == []
+    near: list[SetTimer] = tables.timers(3, 100, 256)
+    assert [timer.due_ms for timer in near] == [255, 256, 256, 256]
 
 
 def test_the_checkpoint_keeps_what_other_shards_have_sent(store: Store) -> None:

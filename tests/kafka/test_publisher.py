@@ -103,6 +103,7 @@ def test_results_gather_after_the_first_and_a_clean_stop_waits_for_none(kafka: A
     slow.publisher.publish(2, [result(2)])
     slow.publisher.publish(3, [result(3)])
     time.sleep(0.5)
+    assert not is_done(slow)
     begun = time.monotonic()
     slow.transport.drain(5)
     assert is_done(slow) and time.monotonic() - begun < 4
