@@ -34,25 +34,21 @@ from processor.core.effects import (
     SetTimer,
 )
 from processor.core.inputs import (
-    ActivityReport,
-    AwaitResult,
     CancelRun,
     ClientCommand,
     DescribeRun,
     Input,
-    ListRuns,
     Origin,
     RaiseEvent,
-    ReadHistory,
     StartRun,
     TerminateRun,
 )
-from processor.core.options import ActivityOptions
 from processor.core.replay import Instance, replay
 from processor.core.runner import CodeError, Runners
 from processor.core.state import Summary
 from processor.core.turn import Claim, Positions, Source, Turn, turn_key
 from processor.shard.cache import Cache, Entry
+from processor.shard.eager import Eager
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import (
     NEVER_MS,
@@ -63,7 +59,7 @@ from processor.shard.ports import (
     ShardPorts,
 )
 from processor.shard.reads import Reads
-from processor.shard.takeover import Taken
+from processor.shard.takeover import Taken, send_owed
 from processor.shard.timers import Timers
 
 __all__ = ("Shard", "ShardLost")
@@ -118,7 +114,6 @@ class Shard:
         self._tables, self._activities, self._clock = ports.tables, ports.activities, ports.clock
         self._runners = runners
         self._settings = settings
-        self._wake = wake
         self._epoch = taken.epoch
         self._expected = taken.epoch + 1
         self._positions = taken.checkpoint.positions
@@ -127,21 +122,19 @@ class Shard:
         self._deliveries = Deliveries(self._expected)
         self._in_flight: deque[_Appended] = deque()
         self._bytes_in_flight = 0
-        self._reserved = 0
         self._buried: Positions | None = None
         self._unread: Sequence[InboxRecord] = ()
-        self._reports: deque[tuple[ActivityReport, int]] = deque((lost, 0) for lost in taken.lost)
-        self._closed = False
+        self._eager = Eager(ports.activities, taken.lost, wake)
         self._cache = Cache(settings.cached_runs_max, settings.cached_bytes_max)
         self._reads = Reads(partition, self._tables, self._outbox, self._clock, settings)
         self._timers = Timers(self._tables, self._clock.now_ms())
-        self._context = Context(0, runners, self._place)
+        self._context = Context(0, runners, self._eager.place)
         self._mark_due_ms = self._clock.now_ms() + _MARK_EVERY_MS
         self._flush_due_ms = self._look_again_ms = NEVER_MS
         self._behind = True
         self._marks: list[bytes] = []
         self._parked = deque(self._tables.parked())
-        self._deliver_owed(taken)
+        send_owed(taken.owed, self._outbox, self._deliveries, partition)
         self._inbox.open(self._positions)
 
     # --- the step ---------------------------------------------------------------------------
@@ -173,7 +166,7 @@ class Shard:
     def has_work(self, now_ms: int) -> bool:
         """Return whether ``step`` may find something to do."""
         waiting = self._log.waiting or self._inbox.waiting or self._outbox.waiting
-        left = self._behind or self._reports or self._parked
+        left = self._behind or self._eager or self._parked
         return bool(waiting or left or now_ms >= self.next_timer_ms())
 
     def next_timer_ms(self) -> int:
@@ -194,14 +187,13 @@ class Shard:
     def idle(self) -> bool:
         """Whether everything that was decided is confirmed and delivered."""
         undelivered = self._deliveries.outstanding or self._buried is not None or self._unread
-        return not (self._in_flight or self._reports or self._parked or undelivered)
+        return not (self._in_flight or self._eager or self._parked or undelivered)
 
     def close(self) -> None:
         """Drop everything in memory; what is confirmed is in the log, the rest never happened."""
         self._inbox.close()
         self._outbox.close()
-        self._closed = True
-        self._activities.release(self._reserved + sum(slots for _, slots in self._reports))
+        self._eager.close()
         self._cache.close()
         self._tables.close()
 
@@ -283,8 +275,7 @@ class Shard:
             match effect:
                 case ActivityTask():
                     if effect.eager:
-                        self._reserved -= 1
-                        self._activities.start(effect, self._reported)
+                        self._eager.start(effect)
                     else:
                         self._outbox.send(effect, offset)
                         sends += 1
@@ -312,24 +303,6 @@ class Shard:
             self._outbox.publish(offset, outputs)
         return sends
 
-    def _deliver_owed(self, taken: Taken) -> None:
-        """Send again what the owner before us may not have delivered."""
-        sends: dict[int, int] = {}
-        outputs: dict[int, list[OutputRecord]] = {}
-        for owed in taken.owed:
-            if isinstance(owed.effect, RunResult | Publish):
-                outputs.setdefault(owed.offset, []).append(owed.effect)
-                continue
-            origin = None
-            if isinstance(owed.effect, Message):
-                origin = Origin(self.partition, owed.offset, owed.index)
-            self._outbox.send(owed.effect, owed.offset, origin)
-            sends[owed.offset] = sends.get(owed.offset, 0) + 1
-        for offset, count in sends.items():
-            self._deliveries.released(offset, count)
-        for offset, records in outputs.items():
-            self._outbox.publish(offset, records)
-
     # --- 4. intake ----------------------------------------------------------------------------
 
     def _intake(self) -> bool:
@@ -338,11 +311,9 @@ class Shard:
         while left > 0 and (room := min(left, _LOT_MAX, self._room())) > 0:
             if self._parked:
                 self._retry_parked()
-            lot = min(len(self._reports), room)
+            lot = min(len(self._eager), room)
             for _ in range(lot):
-                report, slots = self._reports.popleft()
-                self._activities.release(slots)
-                self._decide("eager", report)
+                self._decide("eager", self._eager.next())
             if not lot and self._buried is None:
                 room = min(room, self._activities.room())
                 if room == 0 and self._inbox.waiting:
@@ -392,17 +363,12 @@ class Shard:
             return
         if command.reply_to is None:
             return
-        match body:
-            case AwaitResult():
-                self._then(partial(self._reads.await_result, command, body))
-            case DescribeRun():
-                entry = self._entry(command.workflow_id)
-                answer = self._reads.describe(command, body, entry)
-                self._then(partial(self._outbox.reply, answer))
-            case ReadHistory():
-                self._then(partial(self._reads.history, command, body))
-            case ListRuns():
-                self._then(partial(self._reads.list_runs, command, body))
+        if isinstance(body, DescribeRun):
+            entry = self._entry(command.workflow_id)
+            answer = self._reads.describe(command, body, entry)
+            self._then(partial(self._outbox.reply, answer))
+        else:
+            self._then(partial(self._reads.serve, command, body))
 
     def _is_new(self, origin: Origin | None) -> bool:
         if origin is None:
@@ -531,16 +497,3 @@ class Shard:
             self._in_flight[-1].after.append(callback)
         else:
             callback()
-
-    def _place(self, name: str, options: ActivityOptions) -> bool:
-        placed = self._activities.place(name, options)
-        self._reserved += placed
-        return placed
-
-    def _reported(self, report: ActivityReport) -> None:
-        slots = int(report.kind in ("completed", "failed"))
-        if self._closed:
-            self._activities.release(slots)
-        else:
-            self._reports.append((report, slots))
-            self._wake()

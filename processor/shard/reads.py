@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import assert_never
 
 from processor.codec.records import decode_as
 from processor.codec.views import history_view, pending_view, summary_view, to_json
@@ -51,7 +52,18 @@ class Reads:
             body = Closed(result.run_id, result.status, result.result, result.failure)
             self._answer(waiter.command, body)
 
-    def await_result(self, command: ClientCommand, body: AwaitResult) -> None:
+    def serve(self, command: ClientCommand, body: AwaitResult | ReadHistory | ListRuns) -> None:
+        match body:
+            case AwaitResult():
+                self._await_result(command, body)
+            case ReadHistory():
+                self._history(command, body)
+            case ListRuns():
+                self._list_runs(command, body)
+            case _:
+                assert_never(body)
+
+    def _await_result(self, command: ClientCommand, body: AwaitResult) -> None:
         summary = self._find(command.workflow_id, body.run_id)
         if isinstance(summary, Refused):
             self._answer(command, summary)
@@ -80,7 +92,7 @@ class Reads:
             view["pending"] = pending_view(instance.state, waiting)
         return Reply(command.reply_to, command.request_id, Page(to_json(view)))
 
-    def history(self, command: ClientCommand, body: ReadHistory) -> None:
+    def _history(self, command: ClientCommand, body: ReadHistory) -> None:
         summary = self._find(command.workflow_id, body.run_id)
         if isinstance(summary, Refused):
             self._answer(command, summary)
@@ -96,7 +108,7 @@ class Reads:
             views.extend(history_view(decode_as(Turn, value)))
         self._answer(command, Page(to_json({"run_id": summary.run_id, "events": views}), after))
 
-    def list_runs(self, command: ClientCommand, body: ListRuns) -> None:
+    def _list_runs(self, command: ClientCommand, body: ListRuns) -> None:
         views: list[dict[str, object]] = []
         after = None
         for scanned, summary in enumerate(self._tables.runs(body.after), 1):

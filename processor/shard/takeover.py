@@ -26,10 +26,11 @@ from processor.core.effects import (
 )
 from processor.core.evolve import evolve
 from processor.core.failure import Failure
-from processor.core.inputs import ActivityReport
+from processor.core.inputs import ActivityReport, Origin
 from processor.core.state import RunState, Summary
 from processor.core.turn import Claim, Turn, claim_key
 from processor.errors import LogTruncated, StoreCorrupt
+from processor.shard.outbox import Deliveries
 from processor.shard.ports import (
     TOMBSTONES_MS,
     Checkpoint,
@@ -37,12 +38,13 @@ from processor.shard.ports import (
     Log,
     LogRecord,
     OpenAttempt,
+    Outbox,
     OutputRecord,
     Sendable,
     Tables,
 )
 
-__all__ = ("Owed", "Taken", "Takeover", "is_current")
+__all__ = ("Owed", "Taken", "Takeover", "is_current", "send_owed")
 
 _GROUP_TURNS = 1_000
 _STATES_MAX = 20_000
@@ -292,6 +294,25 @@ class _Fold:
             row.id == task.id and row.attempt == task.attempt and not row.eager
             for row in self._tables.open_attempts(task.run_id)
         )
+
+
+def send_owed(owed: Iterable[Owed], outbox: Outbox, deliveries: Deliveries, partition: int) -> None:
+    """Send again what the owner before us may not have delivered, in log order."""
+    sends: dict[int, int] = {}
+    outputs: dict[int, list[OutputRecord]] = {}
+    for each in owed:
+        if isinstance(each.effect, RunResult | Publish):
+            outputs.setdefault(each.offset, []).append(each.effect)
+            continue
+        origin = None
+        if isinstance(each.effect, Message):
+            origin = Origin(partition, each.offset, each.index)
+        outbox.send(each.effect, each.offset, origin)
+        sends[each.offset] = sends.get(each.offset, 0) + 1
+    for offset, count in sends.items():
+        deliveries.released(offset, count)
+    for offset, records in outputs.items():
+        outbox.publish(offset, records)
 
 
 def _state_before(tables: Tables, turn: Turn) -> RunState:

@@ -146,7 +146,7 @@ def no_fold(patch: pytest.MonkeyPatch) -> None:
 
 
 def nothing_owed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Shard, "_deliver_owed", lambda self, taken: None)
+    patch.setattr(loop, "send_owed", lambda *_: None)
 
 
 def owed_only_if_new(patch: pytest.MonkeyPatch) -> None:

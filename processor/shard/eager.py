@@ -1,0 +1,62 @@
+"""The eager activities of one shard: their slots, and what they report."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from processor.core.effects import ActivityTask
+from processor.core.inputs import ActivityReport
+from processor.core.options import ActivityOptions
+from processor.shard.ports import Activities
+
+__all__ = ("Eager",)
+
+
+class Eager:
+    """Keeps account of the slots, so that a shard that is closed gives back what it holds.
+
+    ``lost`` are reports of attempts that an owner before us ran; they hold no slot.
+    """
+
+    def __init__(
+        self, activities: Activities, lost: Iterable[ActivityReport], wake: Callable[[], None]
+    ) -> None:
+        self._activities = activities
+        self._wake = wake
+        self._reserved = 0
+        self._reports: deque[tuple[ActivityReport, int]] = deque((report, 0) for report in lost)
+        self._closed = False
+
+    def __len__(self) -> int:
+        """How many reports wait to be decided."""
+        return len(self._reports)
+
+    def place(self, name: str, options: ActivityOptions) -> bool:
+        """Reserve a slot and return True if this activity is to run here."""
+        placed = self._activities.place(name, options)
+        self._reserved += placed
+        return placed
+
+    def start(self, task: ActivityTask) -> None:
+        """Run an attempt in its slot."""
+        self._reserved -= 1
+        self._activities.start(task, self._reported)
+
+    def next(self) -> ActivityReport:
+        """Return the next report; its slot is free for what is decided now."""
+        report, slots = self._reports.popleft()
+        self._activities.release(slots)
+        return report
+
+    def close(self) -> None:
+        self._closed = True
+        self._activities.release(self._reserved + sum(slots for _, slots in self._reports))
+
+    def _reported(self, report: ActivityReport) -> None:
+        slots = int(report.kind in ("completed", "failed"))
+        if self._closed:
+            self._activities.release(slots)
+        else:
+            self._reports.append((report, slots))
+            self._wake()
