@@ -23,6 +23,9 @@ from processor.bench.workloads import sleeper
 
 STARTS_AT_ONCE = 500
 STARTS_PER_S_LEAST = 2_000
+AHEAD_S = 40.0
+"""A shard keeps timers in memory from 30 s before they are due."""
+
 WAKE_S = 600.0
 
 
@@ -70,7 +73,7 @@ async def run(given: argparse.Namespace) -> dict[str, Any]:
             await start_all(host, 0, 1, time.time(), f"{tag}-warm")
             await woken(host, 1, 0)
             empty = await sample(host, 0)
-            due_s = time.time() + given.n / STARTS_PER_S_LEAST + 5
+            due_s = time.time() + given.n / STARTS_PER_S_LEAST + AHEAD_S
             starting_s = await start_all(host, 0, cached, due_s, tag)
             filled = await sample(host, cached)
             starting_s += await start_all(host, cached, given.n, due_s, tag)
