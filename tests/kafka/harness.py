@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -176,8 +183,20 @@ def set_config(admin: AdminClient, topic: str, name: str, value: str) -> None:
 
 
 def delete_below(admin: AdminClient, topic: str, partition: int, offset: int) -> None:
-    for future in admin.delete_records([TopicPartition(topic, partition, offset)]).values():
-        future.result()
+    """Delete records of a topic whose policy allows it, as soon as its log has heard of that."""
+    place = TopicPartition(topic, partition, offset)
+
+    def deleted() -> bool:
+        [future] = admin.delete_records([place]).values()
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.POLICY_VIOLATION:
+                raise
+            return False
+        return True
+
+    until(deleted, f"the deletion of records of {topic}")
 
 
 def recreate(admin: AdminClient, topic: str, partitions: int) -> None:

@@ -97,7 +97,7 @@ def test_appends_are_acknowledged_and_read_in_order(kafka: Adapters) -> None:
     for number in range(500):
         log.append(b"key-%d" % number, b"value-%d" % number if number % 7 else None)
     assert acknowledged(log, 500) == list(range(500))
-    assert kafka.wakes > 0
+    until(lambda: kafka.wakes > 0, "a wake-up")
     assert log.bounds() == (0, 500)
     read = list(log.read(100, 400))
     assert [record.offset for record in read] == list(range(100, 400))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,11 @@ linux = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a policy of L
 
 def policies() -> dict[int, int]:
     """Return the scheduling policy of each thread of this process, by its id."""
-    ids = [int(each.name) for each in Path("/proc/self/task").iterdir()]
-    return {id: os.sched_getscheduler(id) for id in ids}
+    found = {}
+    for each in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            found[int(each.name)] = os.sched_getscheduler(int(each.name))
+    return found
 
 
 @linux
@@ -26,9 +30,9 @@ def test_threads_of_a_producer_are_background_threads_and_who_makes_it_is_not() 
     before = policies()
     producing = Producing(KafkaSettings("127.0.0.1:1", "none").producer(), "a test")
     try:
-        begun = {id: policy for id, policy in policies().items() if id not in before}
-        assert len(begun) >= 3, "librdkafka has a main thread and one for each broker, and ours"
-        assert set(begun.values()) == {os.SCHED_BATCH}
+        begun = [policy for id, policy in policies().items() if id not in before]
+        own = "librdkafka has a main thread and one for each broker, and there is ours"
+        assert begun.count(os.SCHED_BATCH) >= 3, own
         assert os.sched_getscheduler(0) == before[threading.get_native_id()] == os.SCHED_OTHER
     finally:
         producing.close(0)
