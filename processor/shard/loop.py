@@ -326,7 +326,7 @@ class Shard:
                         self._unread = records[lot:]
                         break
             if not lot:
-                return False
+                return bool(self._parked)
             left -= lot
         return self._room() > 0
 

@@ -116,3 +116,12 @@ def test_commands_wait_for_slots_of_activities_and_are_looked_at_again() -> None
         pass
     assert appended(disk) == ORDERS
     shard.close()
+
+
+def test_many_parked_runs_are_all_tried_without_another_wake_up() -> None:
+    shard, _, _ = shard_with(Settings())
+    shard._parked.extend(f"w-{number}" for number in range(100))
+    while shard.step():
+        pass
+    assert not shard._parked and shard.idle
+    shard.close()
