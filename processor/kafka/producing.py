@@ -51,8 +51,6 @@ class Producing:
     def __init__(self, config: dict[str, Any], name: str, *, stop_at_error: bool = False) -> None:
         self._name = name
         self._stop_at_error = stop_at_error
-        with background_threads():
-            self._producer = Producer(config)
         self._waiting: deque[Outgoing] = deque()
         self._sending = Lock()
         self._collects = False
@@ -65,6 +63,7 @@ class Producing:
         self.broken: KafkaError | None = None
         self._thread = Thread(target=self._run, name=f"kafka {name}", daemon=True)
         with background_threads():
+            self._producer = Producer(config)
             self._thread.start()
 
     def produce(
@@ -82,23 +81,18 @@ class Producing:
 
     # --- for a busy loop --------------------------------------------------------------------------
 
-    def poll(self) -> int:
-        """Serve what has been acknowledged, without waiting; return how much that was."""
-        if not self._serving.begin():
-            return 0
-        try:
-            return self._serve(0.0)
-        finally:
-            self._serving.end()
-
-    def wait(self, timeout_s: float) -> int:
+    def poll(self, timeout_s: float = 0.0) -> int:
         """Serve what is acknowledged within this time; return how much that was."""
-        if not len(self._producer) or not self._serving.begin():
+        if not self._serving.begin():
             return 0
         try:
             return self._serve(timeout_s)
         finally:
             self._serving.end()
+
+    def wait(self, timeout_s: float) -> int:
+        """As ``poll``, where an acknowledgement is due."""
+        return self.poll(timeout_s) if len(self._producer) else 0
 
     def collect(self) -> None:
         """Hold back what is produced until ``flush``, so that it leaves in few requests."""

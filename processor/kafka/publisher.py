@@ -63,7 +63,7 @@ class Publishing:
     comes after a pause is published at once, and a busy shard publishes much in few transactions.
     """
 
-    def __init__(self, connection: KafkaSettings, linger_s: float = 0.0) -> None:
+    def __init__(self, connection: KafkaSettings, linger_s: float) -> None:
         self.connection = connection
         self._linger_s = linger_s
         options = {"isolation.level": "read_committed"}

@@ -58,8 +58,6 @@ class InputReader:
     def __init__(
         self, config: dict[str, Any], sources: Mapping[str, Source], records_max: int
     ) -> None:
-        with background_threads():
-            self._consumer = Consumer(config)
         self._sources = sources
         self._records_max = records_max
         self._requests: deque[Callable[[], None]] = deque()
@@ -69,6 +67,7 @@ class InputReader:
         self._serving = Serving()
         self._thread = Thread(target=self._run, name="kafka inputs", daemon=True)
         with background_threads():
+            self._consumer = Consumer(config)
             self._thread.start()
 
     def poll(self) -> int:

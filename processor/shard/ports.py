@@ -46,6 +46,7 @@ __all__ = (
 
 
 NEVER_MS: Final = 1 << 62
+"""Later than any due time."""
 
 TOMBSTONES_MS: Final = 7 * 24 * 3600 * 1000
 """``delete.retention.ms`` of ``events`` as we make it."""

@@ -241,11 +241,7 @@ class Session:
             setting.departures,
         )
         self._activities = ShardActivities(
-            host.activities,
-            partition,
-            lambda: self.log.confirmed_end,
-            setting.starts,
-            peril,
+            host.activities, partition, lambda: self.log.confirmed_end, setting.starts, peril
         )
         self._runners = _KeptRunners(host.runners)
         self._ports: ShardPorts | None = None
