@@ -9,12 +9,11 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from processor.activities.attempt import Attempt
+from processor.activities.attempt import Attempt, Report
 from processor.activity import ActivityDefinition, current
 from processor.config import Settings
 from processor.core.effects import ActivityTask, HeartbeatSeen
@@ -29,9 +28,6 @@ from processor.shard.ports import Clock
 __all__ = ("Executor", "Report")
 
 _log = logging.getLogger("processor.activities")
-
-Report = Callable[[ActivityReport], None]
-
 
 _ANNOUNCE_S: Final = 0.05
 """An attempt without time-outs that is over by then is not announced: its outcome says it all."""
@@ -212,17 +208,25 @@ class Executor:
             self._next()
 
     def _run(self, task: ActivityTask, report: Report) -> None:
-        def beat(details: bytes | None) -> None:
-            reply_to = None if task.eager else self.reply_to
-            report(_report_of(task, "heartbeat", payload=details, reply_to=reply_to))
-
-        throttle_s = self._settings.heartbeat_throttle_s
-        attempt = Attempt(task, self._payloads, throttle_s, beat, self._loop, self._clock.now_ms())
+        attempt = Attempt(
+            task,
+            report,
+            self._payloads,
+            self._settings.heartbeat_throttle_s,
+            self._heartbeat,
+            self._loop,
+            self._clock.now_ms(),
+        )
         self._attempts[task.run_id, task.id] = attempt
         self._fresh += 1
-        attempt.running = self._loop.create_task(self._attempt(attempt, report))
+        attempt.running = self._loop.create_task(self._attempt(attempt))
 
-    async def _attempt(self, attempt: Attempt, report: Report) -> None:
+    def _heartbeat(self, attempt: Attempt, details: bytes | None) -> None:
+        task = attempt.task
+        reply_to = None if task.eager else self.reply_to
+        attempt.report(_report_of(task, "heartbeat", payload=details, reply_to=reply_to))
+
+    async def _attempt(self, attempt: Attempt) -> None:
         task = attempt.task
         self._fresh -= 1
         attempt.begun = True
@@ -234,6 +238,8 @@ class Executor:
             if self._stopping and not attempt.cancelled:
                 outcome = _report_of(task, "failed", failure=_timed_out(task, "lost"))
         finally:
+            # The task's context holds the attempt: without this, both wait for the collector.
+            attempt.running = None
             if attempt.announcing is not None:
                 attempt.announcing.cancel()
             # A later attempt of the same activity may run here by now: a shard that was lost and
@@ -243,7 +249,7 @@ class Executor:
             self._reserved += task.eager and outcome is not None
             self._next()
         if outcome is not None:
-            report(outcome)
+            attempt.report(outcome)
 
     async def _outcome(self, attempt: Attempt) -> ActivityReport:
         task = attempt.task
@@ -272,9 +278,9 @@ class Executor:
     async def _result(self, definition: ActivityDefinition, attempt: Attempt) -> bytes:
         """Run the activity within its time-outs, if it has any, and encode what it returns."""
         task = attempt.task
-        kind, timeout_s = _time_left(task, self._clock.now_ms())
-        if timeout_s is None and task.heartbeat_ms is None:
+        if task.start_to_close_ms is task.deadline_ms is task.heartbeat_ms is None:
             return await self._called(definition, attempt)
+        kind, timeout_s = _time_left(task, self._clock.now_ms())
         timed_out = asyncio.timeout(timeout_s)
         watchdog = self._watch(attempt)
         try:

@@ -13,8 +13,8 @@ T]``, unions of records, and the primitives. Anything else is refused when it is
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 __all__ = ("Compiled", "compile_schema", "field_at_fault")
@@ -23,6 +23,10 @@ Writer = Callable[[Any, bytes], bytes]
 Reader = Callable[[bytes, int], tuple[Any, int]]
 Schema = Any
 """Parsed JSON: a name, a list of branches, or a dictionary."""
+
+_REPEATED_MAX: Final = 1_000
+_READ_AGAIN_MAX: Final = 8
+"""How many values of a repeated record are kept, as objects to write and as bytes to read."""
 
 _FIELD_OF_LINE: Final = "FIELD_OF_LINE"
 """Under this name generated code holds the field that each of its lines is about."""
@@ -50,46 +54,51 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-_SMALL: Final = tuple(_varint(number) for number in range(8192))
-"""The numbers of one and two bytes."""
+class _Longs(dict[int, bytes]):
+    """Up to 64 bits each. Small numbers are looked up; those of the size of a time are unrolled."""
+
+    def __missing__(self, number: int) -> bytes:
+        z = number << 1
+        if 1 << 14 <= z < 1 << 21:
+            return bytes((z & 127 | 128, z >> 7 & 127 | 128, z >> 14))
+        if 1 << 35 <= z < 1 << 42:
+            low = (z & 127 | 128, z >> 7 & 127 | 128, z >> 14 & 127 | 128)
+            return bytes((*low, z >> 21 & 127 | 128, z >> 28 & 127 | 128, z >> 35))
+        if not -(1 << 63) <= number < 1 << 63:
+            raise OverflowError(f"{number} does not fit into 64 bits")
+        return _varint(number)
 
 
-def _long(number: int) -> bytes:
-    """Encode up to 64 bits; small numbers, and those of the size of a time, are unrolled."""
-    if 0 <= number < 8192:
-        return _SMALL[number]
-    z = number << 1
-    if 1 << 14 <= z < 1 << 21:
-        return bytes((z & 127 | 128, z >> 7 & 127 | 128, z >> 14))
-    if 1 << 35 <= z < 1 << 42:
-        low = (z & 127 | 128, z >> 7 & 127 | 128, z >> 14 & 127 | 128)
-        return bytes((*low, z >> 21 & 127 | 128, z >> 28 & 127 | 128, z >> 35))
-    if not -(1 << 63) <= number < 1 << 63:
-        raise OverflowError(f"{number} does not fit into 64 bits")
-    return _varint(number)
+_LONG: Final = _Longs((number, _varint(number)) for number in range(8192))
 
 
 def _integer(number: int) -> bytes:
     if not -(1 << 31) <= number < 1 << 31:
         raise OverflowError(f"{number} does not fit into 32 bits")
-    return _SMALL[number] if 0 <= number < 8192 else _varint(number)
+    return _LONG[number]
 
 
 def _text(value: str) -> bytes:
     encoded = value.encode()
-    size = len(encoded)
-    return (_SMALL[size] if size < 8192 else _long(size)) + encoded
+    return _LONG[len(encoded)] + encoded
 
 
 def _blob(value: bytes) -> bytes:
-    size = len(value)
-    return (_SMALL[size] if size < 8192 else _long(size)) + value
+    return _LONG[len(value)] + value
 
 
 def _more(data: bytes, at: int, number: int) -> tuple[int, int]:
     """Read the rest of a variable-length number whose first byte has the continuation bit."""
-    number &= 0x7F
-    shift = 7
+    second = data[at]
+    if second < 0x80:
+        return number & 0x7F | second << 7, at + 1
+    number = number & 0x7F | (second & 0x7F) << 7
+    third = data[at + 1]
+    if third < 0x80:
+        return number | third << 14, at + 2
+    number |= (third & 0x7F) << 14
+    at += 2
+    shift = 21
     while shift < 70:
         byte = data[at]
         at += 1
@@ -100,8 +109,39 @@ def _more(data: bytes, at: int, number: int) -> tuple[int, int]:
     raise ValueError("a number is longer than 64 bits")
 
 
+class _Repeated:
+    """Writes and reads a record of which a few values come again and again: each once.
+
+    No encoding is the beginning of another one, so bytes that are known stand for their value.
+    """
+
+    def __init__(self, write: Writer, read: Reader) -> None:
+        self._write = write
+        self._read = read
+        self._written: dict[int, tuple[Any, bytes]] = {}
+        self._known: tuple[tuple[bytes, Any], ...] = ()
+
+    def write(self, record: Any) -> bytes:
+        known = self._written.get(id(record))
+        if known is None:
+            if len(self._written) >= _REPEATED_MAX:
+                self._written.clear()
+            # The record is kept, so that no other one can have its id.
+            known = self._written[id(record)] = record, self._write(record, b"")
+        return known[1]
+
+    def read(self, data: bytes, at: int) -> tuple[Any, int]:
+        for encoded, record in self._known:
+            if data.startswith(encoded, at):
+                return record, at + len(encoded)
+        record, end = self._read(data, at)
+        self._known = ((data[at:end], record), *self._known[: _READ_AGAIN_MAX - 1])
+        return record, end
+
+
 _HELPERS: Final[dict[str, Any]] = {
-    "long": _long,
+    "LONG": _LONG,
+    "Repeated": _Repeated,
     "integer": _integer,
     "text": _text,
     "blob": _blob,
@@ -110,21 +150,19 @@ _HELPERS: Final[dict[str, Any]] = {
     "unpack": struct.Struct("<d").unpack_from,
     "BOOLEAN": {False: b"\0", True: b"\1"},
     "ZIGZAG": tuple(n >> 1 ^ -(n & 1) for n in range(128)),
-    "new": object.__new__,
-    "put": object.__setattr__,
 }
 
 _WRITE_PRIMITIVE: Final = {
     "string": "text({})",
     "bytes": "blob({})",
-    "long": "long({})",
+    "long": "LONG[{}]",
     "int": "integer({})",
     "double": "pack({})",
     "boolean": "BOOLEAN[{}]",
 }
 
 _NUMBER: Final = ("n = d[i]; i += 1", "if n > 127: n, i = more(d, i, n)")
-_LONG: Final = (
+_SIGNED: Final = (
     "n = d[i]; i += 1",
     "if n < 128: {} = ZIGZAG[n]",
     "else: n, i = more(d, i, n); {} = n >> 1 ^ -(n & 1)",
@@ -132,8 +170,8 @@ _LONG: Final = (
 _READ_PRIMITIVE: Final = {
     "string": (*_NUMBER, "j = i + (n >> 1); {} = d[i:j].decode(); i = j"),
     "bytes": (*_NUMBER, "j = i + (n >> 1); {} = d[i:j]; i = j"),
-    "long": _LONG,
-    "int": _LONG,
+    "long": _SIGNED,
+    "int": _SIGNED,
     "double": ("{}, = unpack(d, i); i += 8",),
     "boolean": ("{} = d[i] == 1; i += 1",),
 }
@@ -145,9 +183,15 @@ _READ_PRIMITIVE: Final = {
 class _Generator:
     """Writes the source. ``scope`` holds the constants that the source refers to by name."""
 
-    def __init__(self, named: Mapping[str, Schema], classes: Mapping[str, type]) -> None:
+    def __init__(
+        self,
+        named: Mapping[str, Schema],
+        classes: Mapping[str, Any],
+        repeated: Collection[str],
+    ) -> None:
         self.named = named
         self.classes = classes
+        self.repeated = repeated
         self.scope: dict[str, Any] = dict(_HELPERS)
         self.lines: list[str] = []
         self.fields: list[str] = []
@@ -170,15 +214,35 @@ class _Generator:
         self.scope[name] = self.classes[name]
         self._write_record(name, schema["fields"])
         self._read_record(name, schema["fields"])
+        if name in self.repeated:
+            self.add(f"{name}_AGAIN = Repeated(write_{name}, read_{name})")
 
     def _write_record(self, name: str, fields: list[Schema]) -> None:
         self.add(f"def write_{name}(r, head):")
         self.add('    return b"".join((head,')
-        for field in fields:
-            value = f"r.{field['name']}"
-            line = f"        {self.written(field['type'], value)},"
-            self.add(line, f"{name}.{field['name']}")
+        self._write_fields(name, fields, "r", "r")
         self.add("    ))")
+
+    def _write_fields(self, name: str, fields: list[Schema], first: str, then: str) -> None:
+        """Add the parts of a record; one that it always has in it is written as if it were flat.
+
+        ``first`` is the expression for the record in its first field, ``then`` in all others.
+        """
+        for field in fields:
+            value = f"{first}.{field['name']}"
+            first = then
+            schema = self.resolve(field["type"])
+            if _is_record(schema) and short(schema["name"]) not in self.repeated:
+                inner = f"{then}_{field['name']}"
+                self._write_fields(
+                    short(schema["name"]), schema["fields"], f"({inner} := {value})", inner
+                )
+            else:
+                if schema == "string":
+                    line = f"        LONG[len(t := {value}.encode())], t,"
+                else:
+                    line = f"        {self.written(schema, value)},"
+                self.add(line, f"{name}.{field['name']}")
 
     def written(self, schema: Schema, value: str) -> str:
         """Return the expression for the bytes of ``value``."""
@@ -188,21 +252,24 @@ class _Generator:
         if isinstance(schema, list):
             return self._written_union(schema, value)
         if schema["type"] == "record":
-            return f'write_{short(schema["name"])}({value}, b"")'
+            name = short(schema["name"])
+            if name in self.repeated:
+                return f"{name}_AGAIN.write({value})"
+            return f'write_{name}({value}, b"")'
         if schema["type"] == "enum":
             table = f"{short(schema['name'])}_BYTES"
-            self.scope[table] = {s: _long(i) for i, s in enumerate(schema["symbols"])}
+            self.scope[table] = {s: _LONG[i] for i, s in enumerate(schema["symbols"])}
             return f"{table}[{value}]"
         if schema["type"] == "array":
             item = self.written(schema["items"], "x")
-            several = f'b"".join((long(len(a)), *[{item} for x in a], b"\\0"))'
+            several = f'b"".join((LONG[len(a)], *[{item} for x in a], b"\\0"))'
             return f'{several} if (a := {value}) else b"\\0"'
         raise TypeError(f"cannot compile the Avro type {schema!r}")
 
     def _written_union(self, branches: list[Schema], value: str) -> str:
         if len(branches) == 2 and branches[0] == "null":
             some = self.resolve(branches[1])
-            if isinstance(some, dict) and some["type"] == "record":
+            if _is_record(some):
                 filled = f'write_{short(some["name"])}(v, b"\\2")'
             else:
                 filled = f'b"\\2" + {self.written(some, "v")}'
@@ -221,13 +288,9 @@ class _Generator:
         for index, field in enumerate(fields):
             for line in self.read(field["type"], f"f{index}"):
                 self.add(f"    {line}", f"{name}.{field['name']}")
-        values = [(field["name"], f"f{index}") for index, field in enumerate(fields)]
-        if is_dataclass(self.classes[name]):
-            content = ", ".join(f"{key!r}: {value}" for key, value in values)
-            self.add(f"    o = new({name}); put(o, '__dict__', {{{content}}})")
-        else:
-            self.add(f"    o = {name}({', '.join(f'{key}={value}' for key, value in values)})")
-        self.add("    return o, i")
+        values = {field["name"]: f"f{index}" for index, field in enumerate(fields)}
+        arguments = ", ".join(values[each] for each in self.classes[name].__match_args__)
+        self.add(f"    return {name}({arguments}), i")
 
     def read(self, schema: Schema, into: str) -> Iterator[str]:
         """Return the statements that read a value at ``d[i]`` and move ``i`` behind it."""
@@ -238,7 +301,9 @@ class _Generator:
         elif isinstance(schema, list):
             yield from self._read_union(schema, into)
         elif schema["type"] == "record":
-            yield f"{into}, i = read_{short(schema['name'])}(d, i)"
+            name = short(schema["name"])
+            read = f"{name}_AGAIN.read" if name in self.repeated else f"read_{name}"
+            yield f"{into}, i = {read}(d, i)"
         elif schema["type"] == "enum":
             table = f"{short(schema['name'])}_SYMBOL"
             self.scope[table] = {2 * i: symbol for i, symbol in enumerate(schema["symbols"])}
@@ -276,19 +341,25 @@ class _Generator:
             # One byte holds the number of a branch up to the 64th one.
             if len(names) > 64:
                 raise TypeError(f"cannot compile a union of {len(names)} branches: 64 at the most")
-            heads = {name: repr(_long(index)) for index, name in enumerate(names)}
+            heads = {name: repr(_LONG[index]) for index, name in enumerate(names)}
             written = ", ".join(f"{n}: (write_{n}, {heads[n]})" for n in names)
             self.add(f"UNION_{number}_WRITE = {{{written}}}")
             read = ", ".join(f"{2 * index}: read_{name}" for index, name in enumerate(names))
             self.add(f"UNION_{number}_READ = {{{read}}}")
 
 
-def compile_schema(name: str, named: Mapping[str, Schema], classes: Mapping[str, type]) -> Compiled:
+def compile_schema(
+    name: str,
+    named: Mapping[str, Schema],
+    classes: Mapping[str, type],
+    repeated: Collection[str] = (),
+) -> Compiled:
     """Compile the record ``name``. ``named`` has each named type of its schema by full name.
 
     ``classes`` has the class of each record by its short name; its fields are the schema's.
+    ``repeated`` are short names of records within it that have few different values.
     """
-    generator = _Generator(named, classes)
+    generator = _Generator(named, classes, repeated)
     for schema in named.values():
         if schema["type"] == "record":
             generator.record(schema)
@@ -298,6 +369,10 @@ def compile_schema(name: str, named: Mapping[str, Schema], classes: Mapping[str,
     exec(compile(source, f"<{name}>", "exec"), generator.scope)
     main = short(name)
     return Compiled(generator.scope[f"write_{main}"], generator.scope[f"read_{main}"], source)
+
+
+def _is_record(schema: Schema) -> bool:
+    return isinstance(schema, dict) and schema["type"] == "record"
 
 
 def short(name: str) -> str:

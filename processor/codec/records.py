@@ -77,6 +77,9 @@ _CLASSES: Final[dict[str, type]] = {
     cls.__name__: cls
     for cls in (*RECORDS.values(), *_PARTS, *(c for union in _UNIONS.values() for c in union))
 }
+_REPEATED: Final = (ActivityOptions.__name__,)
+"""A workflow asks for its activities with the same few options again and again."""
+
 _MALFORMED: Final = (
     ArithmeticError,
     AttributeError,
@@ -112,7 +115,7 @@ class Codec:
         self._knows_published = False
         for file, cls in RECORDS.items():
             schema = files[file]
-            compiled = compile_schema(schema.name, schema.named, _CLASSES)
+            compiled = compile_schema(schema.name, schema.named, _CLASSES, _REPEATED)
             self._current[schema.name] = (schema, compiled)
             self._by_class[cls] = (compiled.write, schema.header)
             self._by_header[schema.header] = compiled.read

@@ -17,4 +17,4 @@ T = TypeVar("T")
 @dataclass_transform(frozen_default=True)
 def frozen(cls: type[T]) -> type[T]:
     """Make a class a dataclass whose fields are never assigned again; it hashes by value."""
-    return dataclass(unsafe_hash=True)(cls)
+    return dataclass(unsafe_hash=True, slots=True)(cls)
