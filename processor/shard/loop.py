@@ -5,7 +5,7 @@
     2. store         the acknowledged turns go into the tables, in one batch
     3. release       their effects leave, in log order
     4. intake        for each input: prefetch its run, decide, append the turn; go on at once
-    5. timers        what is due becomes a record on ``timers``, and so an input
+    5. timers        what is due is an input too: see ``timers``
 
 Nothing of a turn leaves before step 3, and nothing waits for it in step 4.
 """
@@ -127,7 +127,7 @@ class Shard:
         self._eager = Eager(ports.activities, taken.lost, wake)
         self._cache = Cache(settings.cached_runs_max, settings.cached_bytes_max)
         self._reads = Reads(partition, self._tables, self._outbox, self._clock, settings)
-        self._timers = Timers(self._tables, self._clock.now_ms())
+        self._timers = Timers(self._tables, self._outbox, self._clock.now_ms())
         self._context = Context(0, runners, self._eager.place)
         self._mark_due_ms = self._clock.now_ms() + _MARK_EVERY_MS
         self._flush_due_ms = self._look_again_ms = NEVER_MS
@@ -154,8 +154,7 @@ class Shard:
         self._behind = self._intake()
         now_ms = self._clock.now_ms()
         if now_ms >= self._timers.next_ms():
-            for due in self._timers.due(now_ms):
-                self._outbox.send(due, None)
+            self._timers.fire(now_ms, min(self._room(), _INTAKE_MAX), self._decide)
         self._cache.evict()
         if now_ms >= self._mark_due_ms:
             self._mark_positions(now_ms)
@@ -346,6 +345,7 @@ class Shard:
             self._command(input, offset, positions)
         else:
             self._decide(source, input, positions=positions)
+            self._timers.came_back(input)
         if self._buried is None:
             self._positions = positions
 

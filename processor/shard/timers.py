@@ -1,16 +1,21 @@
 """The timers of a shard: what is due soon in memory, the rest as rows in the table.
 
 A sleeping run costs a row. Memory holds the timers up to a horizon, which moves on in steps.
+
+A timer that comes due is decided at once while its shard has room (eager). What there is no room
+for queues on the ``timers`` topic, and all that come due before the topic is read again as well, so
+that none overtakes another.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from processor.core.effects import ClearTimer, SetTimer
-from processor.core.inputs import TimerDue
-from processor.shard.ports import Tables
+from processor.core.inputs import Input, TimerDue
+from processor.core.turn import Source
+from processor.shard.ports import Outbox, Tables
 
 __all__ = ("Timers",)
 
@@ -23,11 +28,13 @@ _Key = tuple[str, str, int, int]
 class Timers:
     """Timers that are due up to ``_horizon_ms`` are in ``_heap``; later ones only in the table."""
 
-    def __init__(self, tables: Tables, now_ms: int) -> None:
+    def __init__(self, tables: Tables, outbox: Outbox, now_ms: int) -> None:
         self._tables = tables
+        self._outbox = outbox
         self._heap: list[tuple[int, _Key]] = []
         self._live: dict[_Key, SetTimer] = {}
         self._horizon_ms = -1
+        self._last_queued: TimerDue | None = None
         self._look_ahead(now_ms)
 
     def set(self, timer: SetTimer) -> None:
@@ -43,6 +50,21 @@ class Timers:
     def next_ms(self) -> int:
         """Return when ``due`` wants to be called again (ms since the epoch)."""
         return min(self._heap[0][0], self._horizon_ms) if self._heap else self._horizon_ms
+
+    def fire(self, now_ms: int, room: int, decide: Callable[[Source, TimerDue], object]) -> None:
+        """Decide what has come due, as far as there is room; the rest queues."""
+        for due in self.due(now_ms):
+            if room > 0 and self._last_queued is None:
+                room -= 1
+                decide("eager", due)
+            else:
+                self._last_queued = due
+                self._outbox.send(due, None)
+
+    def came_back(self, input: Input) -> None:
+        """Note that this was read from a topic."""
+        if input == self._last_queued:
+            self._last_queued = None
 
     def due(self, now_ms: int) -> Iterator[TimerDue]:
         """Yield what has come due, each once."""

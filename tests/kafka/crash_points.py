@@ -20,8 +20,9 @@ from processor.core.inputs import TimerDue
 from processor.kafka import publisher
 from processor.kafka.log import KafkaLog
 from processor.kafka.outbox import KafkaOutbox
-from processor.shard import takeover
+from processor.shard import loop, takeover
 from processor.shard.takeover import Takeover
+from processor.shard.timers import Timers
 from processor.store.tables import StateTables
 
 __all__ = ("POINTS", "arm", "message")
@@ -101,6 +102,17 @@ def _sent_timer(_: Any, outbox: KafkaOutbox, effect: Any, *_token: Any) -> bool:
     return outbox._transport.sends._producer.flush(_FLUSH_S) == 0
 
 
+def _is_timer(_: Any, input: Any, *_more: Any) -> bool:
+    return isinstance(input, TimerDue)
+
+
+def _queued_timer(reached: Reached) -> None:
+    """After a timer was sent to the topic; here there is never room to decide one at once."""
+    fire = Timers.fire
+    Timers.fire = lambda self, now_ms, _, decide: fire(self, now_ms, 0, decide)  # type: ignore[method-assign]
+    _after(KafkaOutbox, "send", reached, _sent_timer)
+
+
 def _in_a_transaction(at: str) -> Callable[[Reached], None]:
     def install(reached: Reached) -> None:
         class Crashing(confluent_kafka.Producer):
@@ -136,7 +148,8 @@ POINTS: dict[str, Callable[[Reached], None]] = {
     "in the middle of a release": _at(_before, KafkaOutbox, "send", lambda _, __, t, *___: t),
     "sent, not delivered": _at(_after, KafkaOutbox, "send", _sent),
     "delivered, not noted": _at(_after, KafkaOutbox, "delivered", _result),
-    "due timer sent": _at(_after, KafkaOutbox, "send", _sent_timer),
+    "due timer decided": _at(_after, loop, "decide", _is_timer),
+    "due timer queued": _queued_timer,
     "replied": _at(_after, KafkaOutbox, "reply"),
     "eager attempt begun": _at(_after, Executor, "start"),
     "queued attempt begun": _at(_after, Executor, "enqueue"),

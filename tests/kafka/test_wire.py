@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from examples.orders import order_processing
-from processor import Client, Worker
+from processor import Client, Settings, Worker, workflow
 from processor.data import data_dir
 from processor.kafka.kafka_jars import find_java, kafka_jars
 from tests.orders import ACTIVITIES, DONE, SCENARIOS, play
@@ -30,16 +30,23 @@ def run(servers: str, namespace: str, folder: Path, talk: Any) -> Any:
         worker = Worker(
             servers,
             namespace=namespace,
-            workflows=[order_processing],
+            workflows=[order_processing, alarms],
             activities=ACTIVITIES,
             create_topics=True,
             partitions=2,
             state_dir=folder,
+            settings=Settings(turns_in_flight_max=1),
         )
         async with worker, asyncio.timeout(90), Client(servers, namespace=namespace) as client:
             return await talk(client)
 
     return asyncio.run(main())
+
+
+@workflow.define
+async def alarms() -> None:
+    """Many timers at one moment: a shard that has room for one turn sends the others to itself."""
+    await asyncio.gather(*(workflow.sleep(0.2) for _ in range(8)))
 
 
 def schemas() -> dict[bytes, avro.schema.Schema]:
@@ -61,7 +68,7 @@ def contents(servers: str, topic: str, partitions: int) -> list[bytes]:
             place = TopicPartition(topic, partition, 0)
             _, end = consumer.get_watermark_offsets(place, timeout=10)
             consumer.assign([place])
-            while consumer.position([place])[0].offset < end:
+            while end and consumer.position([place])[0].offset < end:
                 message = consumer.poll(5)
                 assert message is not None and message.error() is None
                 records.append(message.value() or b"")
@@ -76,6 +83,7 @@ def test_topics_are_read_with_the_official_avro_package(
     async def talk(client: Client) -> None:
         for scenario in SCENARIOS:
             await play(client, scenario, scenario.name)
+        await client.run(alarms)
         await asyncio.sleep(0.5)
 
     run(kafka_servers, namespace, tmp_path, talk)

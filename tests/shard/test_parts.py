@@ -49,6 +49,22 @@ class Rows:
         self._store.write(rows.mutations())
 
 
+class Queue:
+    """An outbox that only keeps what was sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+
+    def send(self, due: Any, token: int | None, origin: Any = None) -> None:
+        assert token is None
+        self.sent.append(due.id)
+
+
+def timers_of(rows: Rows, now_ms: int, queue: Queue | None = None) -> Timers:
+    outbox: Any = queue or Queue()
+    return Timers(rows.tables, outbox, now_ms)
+
+
 def due(timers: Timers, now_ms: int) -> list[tuple[int, int]]:
     found: list[TimerDue] = list(timers.due(now_ms))
     return [(each.due_ms, each.id) for each in found]
@@ -56,7 +72,7 @@ def due(timers: Timers, now_ms: int) -> list[tuple[int, int]]:
 
 def test_timers_come_due_in_order_and_once() -> None:
     rows = Rows()
-    timers = Timers(rows.tables, 0)
+    timers = timers_of(rows, 0)
     for id, due_ms in enumerate((50, 10, 30), 1):
         timers.set(rows.set(id, due_ms))
     assert timers.next_ms() == 10
@@ -70,14 +86,14 @@ def test_timers_come_due_in_order_and_once() -> None:
 def test_a_timer_of_the_past_is_due_at_once() -> None:
     rows = Rows()
     rows.set(1, 5)
-    timers = Timers(rows.tables, HOUR_MS)
+    timers = timers_of(rows, HOUR_MS)
     assert timers.next_ms() <= HOUR_MS
     assert due(timers, HOUR_MS) == [(5, 1)]
 
 
 def test_a_cleared_timer_never_comes() -> None:
     rows = Rows()
-    timers = Timers(rows.tables, 0)
+    timers = timers_of(rows, 0)
     near, far = rows.set(1, 10), rows.set(2, HOUR_MS)
     for timer in (near, far):
         timers.set(timer)
@@ -87,7 +103,7 @@ def test_a_cleared_timer_never_comes() -> None:
 
 def test_a_timer_that_is_set_again_comes_at_its_new_time_only() -> None:
     rows = Rows()
-    timers = Timers(rows.tables, 0)
+    timers = timers_of(rows, 0)
     first = rows.set(1, 10)
     timers.set(first)
     timers.clear(rows.clear(first))
@@ -98,7 +114,7 @@ def test_a_timer_that_is_set_again_comes_at_its_new_time_only() -> None:
 
 def test_far_timers_are_rows_until_they_are_near() -> None:
     rows = Rows()
-    timers = Timers(rows.tables, 0)
+    timers = timers_of(rows, 0)
     timers.set(rows.set(1, HOUR_MS))
     assert timers.next_ms() == AHEAD_MS, "it wants to look ahead, not to fire"
     assert due(timers, HOUR_MS - 1) == []
@@ -111,7 +127,7 @@ def test_timers_on_the_horizon_are_neither_lost_nor_doubled() -> None:
     before = [AHEAD_MS - 1, AHEAD_MS, AHEAD_MS + 1]
     for id, due_ms in enumerate(before, 1):
         rows.set(id, due_ms)
-    timers = Timers(rows.tables, 0)
+    timers = timers_of(rows, 0)
     for id, due_ms in enumerate(before, 11):
         timers.set(rows.set(id, due_ms))
     found = [each for now_ms in range(0, 3 * AHEAD_MS, 500) for each in due(timers, now_ms)]
@@ -124,7 +140,7 @@ def test_many_timers_are_looked_at_a_part_at_a_time(monkeypatch: pytest.MonkeyPa
     wanted = [(random.choice((100, 100, 200, random.randint(1, 90_000))), id) for id in range(60)]
     for due_ms, id in wanted:
         rows.set(id, due_ms)
-    timers = Timers(rows.tables, 0)
+    timers = timers_of(rows, 0)
     assert len(timers._heap) < 60
     found = [each for now_ms in range(0, 100_000, 50) for each in due(timers, now_ms)]
     assert sorted(found) == sorted(wanted)
@@ -133,10 +149,38 @@ def test_many_timers_are_looked_at_a_part_at_a_time(monkeypatch: pytest.MonkeyPa
 
 def test_a_clock_that_jumps_back_loses_nothing() -> None:
     rows = Rows()
-    timers = Timers(rows.tables, HOUR_MS)
+    timers = timers_of(rows, HOUR_MS)
     timers.set(rows.set(1, HOUR_MS + 10))
     assert due(timers, 0) == []
     assert due(timers, HOUR_MS + 10) == [(HOUR_MS + 10, 1)]
+
+
+def test_what_there_is_no_room_for_queues_and_nothing_overtakes_it() -> None:
+    rows, queue = Rows(), Queue()
+    timers = timers_of(rows, 0, queue)
+    for id in range(1, 9):
+        timers.set(rows.set(id, 10 * id))
+    decided: list[TimerDue] = []
+
+    def fire(now_ms: int, room: int) -> tuple[list[int], list[int]]:
+        decided.clear()
+        queue.sent.clear()
+        timers.fire(now_ms, room, lambda _, due: decided.append(due))
+        return [each.id for each in decided], queue.sent
+
+    def back(id: int) -> None:
+        timers.came_back(TimerDue("order-1", "0-1", "timer", id, 0, 10 * id))
+
+    assert fire(19, 5) == ([1], [])
+    assert fire(49, 1) == ([2], [3, 4])
+    assert fire(59, 5) == ([], [5]), "there is room, but 3 and 4 are still on their way"
+    back(3)
+    back(4)
+    assert fire(69, 5) == ([], [6])
+    back(5)
+    back(6)
+    assert fire(79, 5) == ([7], [])
+    assert fire(89, 0) == ([], [8])
 
 
 # --- deliveries -------------------------------------------------------------------------------
