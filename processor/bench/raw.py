@@ -10,7 +10,6 @@ from pathlib import Path
 
 from processor.bench.hosts import delete_namespace, make_namespace, new_namespace
 from processor.bench.loops import WorkloadFailed, percentile
-from processor.store.keyvalue import Mutation
 from processor.store.rocks import Rocks
 
 __all__ = ("commits", "raw_appends")
@@ -86,7 +85,7 @@ def commits(folder: Path, seconds: float = 1.0) -> dict[str, float]:
     value, took_ms, begun = b"x" * RECORD_BYTES, [0.0], time.perf_counter()
     try:
         while (now := time.perf_counter()) - begun < seconds:
-            store.write([Mutation("log", len(took_ms).to_bytes(8, "big"), value)])
+            store.write([("log", len(took_ms).to_bytes(8, "big"), value)])
             took_ms.append((time.perf_counter() - now) * 1000)
     finally:
         store.close()

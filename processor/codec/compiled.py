@@ -147,6 +147,7 @@ _HELPERS: Final[dict[str, Any]] = {
     "blob": _blob,
     "more": _more,
     "pack": struct.Struct("<d").pack,
+    "tuple_new": tuple.__new__,
     "unpack": struct.Struct("<d").unpack_from,
     "BOOLEAN": {False: b"\0", True: b"\1"},
     "ZIGZAG": tuple(n >> 1 ^ -(n & 1) for n in range(128)),
@@ -290,7 +291,10 @@ class _Generator:
                 self.add(f"    {line}", f"{name}.{field['name']}")
         values = {field["name"]: f"f{index}" for index, field in enumerate(fields)}
         arguments = ", ".join(values[each] for each in self.classes[name].__match_args__)
-        self.add(f"    return {name}({arguments}), i")
+        if issubclass(self.classes[name], tuple):
+            self.add(f"    return tuple_new({name}, ({arguments})), i")
+        else:
+            self.add(f"    return {name}({arguments}), i")
 
     def read(self, schema: Schema, into: str) -> Iterator[str]:
         """Return the statements that read a value at ``d[i]`` and move ``i`` behind it."""

@@ -60,9 +60,10 @@ def effects_of(state: RunState, event: Event, now_ms: int) -> list[Effect]:
     """Return what has to leave the shard because ``event`` becomes true in ``state``."""
     match event:
         case ActivityScheduled():
-            return [*_dispatched(state, event, now_ms)]
+            return _dispatched(state, event, now_ms)
         case ActivityCompleted() | ActivityFailed():
-            return [*_disarmed(state, state.activities[event.id])]
+            activity = state.activities[event.id]
+            return [*_disarmed(state, activity)] if activity.armed else []
         case ActivityCancelled():
             activity = state.activities[event.id]
             cancel = CancelAttempt(state.run_id, event.id)
@@ -105,12 +106,12 @@ def _disarmed(state: RunState, activity: OpenActivity) -> Iterator[Effect]:
         yield ClearTimer(state.run_id, kind, activity.id, attempt, due_ms)
 
 
-def _dispatched(state: RunState, event: ActivityScheduled, now_ms: int) -> Iterator[Effect]:
+def _dispatched(state: RunState, event: ActivityScheduled, now_ms: int) -> list[Effect]:
     options = event.options
     deadline_ms = None
     if options.schedule_to_close_ms is not None:
         deadline_ms = now_ms + options.schedule_to_close_ms
-    yield ActivityTask(
+    task = ActivityTask(
         state.workflow_id,
         state.run_id,
         state.workflow,
@@ -126,9 +127,12 @@ def _dispatched(state: RunState, event: ActivityScheduled, now_ms: int) -> Itera
         deadline_ms,
         None,
     )
-    for kind, due_ms in armed_at_dispatch(options, event.eager, 1, now_ms).items():
-        attempt = 0 if kind == "schedule_to_close" else 1  # it spans all attempts
-        yield _set(state, kind, event.id, attempt, due_ms)
+    timers = [
+        # Schedule-to-close spans all attempts.
+        _set(state, kind, event.id, 0 if kind == "schedule_to_close" else 1, due_ms)
+        for kind, due_ms in armed_at_dispatch(options, event.eager, 1, now_ms).items()
+    ]
+    return [task, *timers]
 
 
 def _retried(state: RunState, event: ActivityRetried, now_ms: int) -> Iterator[Effect]:

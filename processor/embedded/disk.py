@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
@@ -43,9 +44,18 @@ class Disk:
         self._committed: list[Callable[[], None]] = []
         self.on_dirty: Callable[[], None] = lambda: None
 
-    def put(self, family: str, key: bytes, value: bytes | None) -> None:
+    def put(
+        self,
+        family: str,
+        key: bytes,
+        value: bytes | None,
+        committed: Callable[[], None] | None = None,
+    ) -> None:
+        """Write this with the next commit, and call back when it is durable."""
         with self._lock:
-            self._pending.append(Mutation(family, key, value))
+            self._pending.append((family, key, value))
+            if committed is not None:
+                self._committed.append(committed)
         self.on_dirty()
 
     def then(self, callback: Callable[[], None]) -> None:
@@ -101,7 +111,7 @@ class Disk:
         held = self._store.get("meta", b"identity")
         if held is None:
             held = uuid.uuid4().hex.encode()
-            self._store.write([Mutation("meta", b"identity", held)])
+            self._store.write([("meta", b"identity", held)])
         return held.decode()
 
     def end_of(self, family: str) -> int:
@@ -126,8 +136,7 @@ class DiskLog:
         offset = self._next
         self._next += 1
         body = len(key).to_bytes(2, "big") + key + (b"\0" if value is None else b"\1" + value)
-        self._disk.put("log", number_key(offset), body)
-        self._disk.then(lambda: self._acknowledged.append(offset))
+        self._disk.put("log", number_key(offset), body, partial(self._acknowledged.append, offset))
 
     @property
     def waiting(self) -> bool:

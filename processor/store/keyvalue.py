@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol, TypeAlias
 
 __all__ = ("FAMILIES", "KeyValue", "Memory", "Mutation")
 
 FAMILIES: Final = ("meta", "runs", "latest", "history", "activities", "timers", "parked")
 
 
-class Mutation(NamedTuple):
-    """A put, or a delete where ``value`` is None."""
-
-    family: str
-    key: bytes
-    value: bytes | None
+Mutation: TypeAlias = tuple[str, bytes, bytes | None]
+"""Family, key and value of a put; a delete where the value is None."""
 
 
 class KeyValue(Protocol):

@@ -72,7 +72,7 @@ class StateTables:
         self._group_latest: dict[str, str] = {}
         held = store.get("meta", _IDENTITY)
         if held is None:
-            store.write([Mutation("meta", _IDENTITY, identity.encode())])
+            store.write([("meta", _IDENTITY, identity.encode())])
         elif held != identity.encode():
             raise StoreCorrupt(
                 f"the state directory belongs to {held.decode(errors='replace')}, not to {identity}"
@@ -111,7 +111,7 @@ class StateTables:
             rows.take(confirmed)
         mutations = rows.mutations()
         for run_id, summary in self._group_runs.items():
-            mutations.append(Mutation("runs", run_id.encode(), _pack(summary)))
+            mutations.append(("runs", run_id.encode(), _pack(summary)))
         stored = (
             checkpoint.next_offset,
             checkpoint.epoch,
@@ -120,7 +120,7 @@ class StateTables:
             list(checkpoint.seen.values()),
             checkpoint.time_ms,
         )
-        mutations.append(Mutation("meta", _CHECKPOINT, _pack(stored)))
+        mutations.append(("meta", _CHECKPOINT, _pack(stored)))
         self._store.write(mutations)
         self._group, self._group_bytes, self._group_checkpoint = [], 0, None
         self._group_runs, self._group_latest = {}, {}
@@ -204,22 +204,22 @@ class _Rows:
         self._rows: list[Mutation] = []
         self._timers: dict[bytes, bytes | None] = {}
         self._parked: dict[str, bytes | None] = {}
-        self._attempts: dict[tuple[str, int], OpenAttempt | None] = {}
+        self._attempts: dict[tuple[str, int], ActivityTask | None] = {}
         self._begun: set[tuple[str, int]] = set()
 
     def mutations(self) -> list[Mutation]:
         rows = self._rows
-        for (run_id, id), attempt in self._attempts.items():
-            packed = None if attempt is None else _pack(attempt)
-            rows.append(Mutation("activities", _activity_key(run_id, id), packed))
-        rows += [Mutation("timers", key, packed) for key, packed in self._timers.items()]
-        rows += [Mutation("parked", id.encode(), value) for id, value in self._parked.items()]
+        for (run_id, id), task in self._attempts.items():
+            packed = None if task is None else _pack(_open_attempt(task))
+            rows.append(("activities", _activity_key(run_id, id), packed))
+        rows += [("timers", key, packed) for key, packed in self._timers.items()]
+        rows += [("parked", id.encode(), value) for id, value in self._parked.items()]
         return rows
 
     def take(self, confirmed: Confirmed) -> None:
         turn = confirmed.turn
         key = _history_key(turn.run_id, turn.first)
-        self._rows.append(Mutation("history", key, confirmed.value))
+        self._rows.append(("history", key, confirmed.value))
         for event in turn.events:
             self._take_event(event, turn.workflow_id, turn.run_id)
         for effect in confirmed.effects:
@@ -232,7 +232,7 @@ class _Rows:
             case ActivityScheduled():
                 pass  # the most frequent one: its row comes of its effect
             case WorkflowStarted():
-                self._rows.append(Mutation("latest", workflow_id.encode(), run_id.encode()))
+                self._rows.append(("latest", workflow_id.encode(), run_id.encode()))
             case RunParked():
                 self._parked[workflow_id] = b""
             case RunUnparked() | WorkflowTerminated() | WorkflowTimedOut():
@@ -257,9 +257,7 @@ class _Rows:
         place = task.run_id, task.id
         if task.attempt == 1:
             self._begun.add(place)
-        self._attempts[place] = OpenAttempt(
-            task.workflow_id, task.run_id, task.id, task.attempt, task.name, task.eager
-        )
+        self._attempts[place] = task
 
     def _end_attempt(self, run_id: str, id: int) -> None:
         """Delete the row of an attempt, or leave it out if no store has seen it."""
@@ -268,6 +266,10 @@ class _Rows:
             self._attempts.pop(place, None)
         else:
             self._attempts[place] = None
+
+
+def _open_attempt(task: ActivityTask) -> OpenAttempt:
+    return OpenAttempt(task.workflow_id, task.run_id, task.id, task.attempt, task.name, task.eager)
 
 
 def _history_key(run_id: str, first: int) -> bytes:

@@ -22,7 +22,7 @@ from processor.core.turn import Positions, Turn
 from processor.errors import StoreCorrupt
 from processor.policy import Status
 from processor.shard.ports import Checkpoint, Confirmed, OpenAttempt
-from processor.store.keyvalue import FAMILIES, KeyValue, Memory, Mutation
+from processor.store.keyvalue import FAMILIES, KeyValue, Memory
 from processor.store.rocks import Rocks, destroy
 from processor.store.tables import StateTables
 
@@ -303,7 +303,7 @@ def test_rows_that_cannot_be_read_are_said_so(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
     story(Writer(tables))
     tables.flush()
-    store.held.write([Mutation("runs", b"a/1", b"\xc1"), Mutation("meta", b"checkpoint", b"\xc1")])
+    store.held.write([("runs", b"a/1", b"\xc1"), ("meta", b"checkpoint", b"\xc1")])
     with pytest.raises(StoreCorrupt):
         tables.run("a/1")
     with pytest.raises(StoreCorrupt):
@@ -312,8 +312,8 @@ def test_rows_that_cannot_be_read_are_said_so(store: Store) -> None:
 
 def test_a_store_scans_in_the_order_of_keys_and_keeps_families_apart(store: Store) -> None:
     keys = [b"b", b"a\0", b"a", b"\xff", b"", b"ab"]
-    store.held.write([Mutation("runs", key, b"1") for key in keys])
-    store.held.write([Mutation("runs", b"a", b"2"), Mutation("runs", b"\xff", None)])
+    store.held.write([("runs", key, b"1") for key in keys])
+    store.held.write([("runs", b"a", b"2"), ("runs", b"\xff", None)])
     kept = sorted(set(keys) - {b"\xff"})
     assert [key for key, _ in store.held.scan("runs", b"")] == kept
     assert [key for key, _ in store.held.scan("runs", b"a\0")] == [b"a\0", b"ab", b"b"]

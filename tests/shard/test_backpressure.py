@@ -74,7 +74,7 @@ def submit_orders(inbox: MemoryInbox) -> None:
 
 
 def appended(disk: Disk) -> int:
-    return sum(mutation.family == "log" for mutation in disk._pending)
+    return sum(family == "log" for family, _, _ in disk._pending)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from processor.errors import StoreCorrupt
-from processor.store.keyvalue import Mutation
 from processor.store.rocks import Rocks
 
 ROWS = 400
@@ -22,7 +21,7 @@ def filled(path: Path) -> dict[bytes, bytes]:
     dice = random.Random(3)
     rows = {b"%06d" % number: dice.randbytes(200) for number in range(ROWS)}
     store = Rocks(path)
-    store.write([Mutation("history", key, value) for key, value in rows.items()])
+    store.write([("history", key, value) for key, value in rows.items()])
     store.close()
     Rocks(path).close()
     return rows
