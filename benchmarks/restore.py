@@ -78,7 +78,7 @@ async def run(given: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--n", type=int, default=120_000, help="turns")
+    parser.add_argument("--n", type=int, default=300_000, help="turns")
     given = parser.parse_args()
     emit(given, "restore", **asyncio.run(run(given)))
 

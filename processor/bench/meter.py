@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-__all__ = ("Meter", "calibrate", "cpu_s", "memory_mb")
+__all__ = ("Meter", "calibrate", "cpu_s", "resident_mb")
 
 HAS_PROC = Path("/proc/self/stat").exists()
 TICK_S = 1 / os.sysconf("SC_CLK_TCK") if HAS_PROC else 0.0
@@ -32,11 +32,13 @@ def cpu_s(pids: Sequence[int]) -> float:
     return sum(sum(map(int, stat_fields(pid)[11:15])) for pid in pids) * TICK_S
 
 
-def memory_mb(pids: Sequence[int]) -> tuple[float, float]:
-    """Return the resident and the proportional set size; shared pages count once in the latter."""
-    rss = sum(kilobytes(pid, "status", "VmRSS:") for pid in pids)
-    pss = sum(kilobytes(pid, "smaps_rollup", "Pss:") for pid in pids)
-    return rss / 1024, pss / 1024
+def resident_mb(pids: Sequence[int]) -> float:
+    return sum(kilobytes(pid, "status", "VmRSS:") for pid in pids) / 1024
+
+
+def proportional_mb(pids: Sequence[int]) -> float:
+    """As resident, but each shared page counts once. It takes the kernel several milliseconds."""
+    return sum(kilobytes(pid, "smaps_rollup", "Pss:") for pid in pids) / 1024
 
 
 def kilobytes(pid: int, file: str, field: str) -> int:
@@ -121,8 +123,7 @@ class Meter:
             return fields
         client = 0.0 if os.getpid() in self._workers else spent["client"]
         known = spent["servers"] + spent["workers"] + client
-        rss, pss = memory_mb([*self._servers, *self._workers])
-        servers_rss = memory_mb(self._servers)[0]
+        servers, workers = resident_mb(self._servers), resident_mb(self._workers)
         return {
             **fields,
             "cpu_s": round(spent["servers"] + spent["workers"], 2),
@@ -133,10 +134,10 @@ class Meter:
             "steal_s": round(spent["stolen"], 2),
             "disk_write_mb": round(spent["written"], 2),
             **self._calibration,
-            "rss_mb": round(rss, 1),
-            "server_rss_mb": round(servers_rss, 1),
-            "worker_rss_mb": round(rss - servers_rss, 1),
-            "pss_mb": round(pss, 1),
+            "rss_mb": round(servers + workers, 1),
+            "server_rss_mb": round(servers, 1),
+            "worker_rss_mb": round(workers, 1),
+            "pss_mb": round(proportional_mb([*self._servers, *self._workers]), 1),
         }
 
     def _snapshot(self) -> dict[str, float]:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from processor.bench.meter import memory_mb
+from processor.bench.meter import resident_mb
 from processor.bench.workloads import ACTIVITIES, EXECUTIONS, WORKFLOWS
 from processor.errors import ProcessorError
 from processor.worker import Worker
@@ -115,7 +115,7 @@ def status_of(worker: Worker) -> dict[str, Any]:
         "takeover_s": max((each.takeover_s for each in shards), default=0.0),
         "turns_folded": sum(each.turns_folded for each in shards),
         "executions": dict(EXECUTIONS),
-        "rss_mb": memory_mb([os.getpid()])[0],
+        "rss_mb": resident_mb([os.getpid()]),
         "heap_blocks": sys.getallocatedblocks(),
     }
 

@@ -220,11 +220,12 @@ class _Fold:
             self._reached(offset, turn)
             return
         self.turns += 1
-        state = self._state(turn)
+        state = self._states.get(turn.run_id) or self._opened(turn)
         effects = _folded(state, turn)
         self._group.append((offset, turn, value, state, effects))
         self._reached(offset, turn)
-        self._collect(offset, effects)
+        if effects:
+            self._collect(offset, effects)
         if state.closed_ms is not None:
             self._states.pop(turn.run_id, None)
         if len(self._group) >= _GROUP_TURNS:
@@ -235,17 +236,17 @@ class _Fold:
             self._seen[turn.origin.shard] = turn.origin
         self._next_offset, self._positions = offset + 1, turn.positions
         self._delivered = turn.delivered
-        self.time_ms = max(self.time_ms, turn.time_ms)
+        if turn.time_ms > self.time_ms:
+            self.time_ms = turn.time_ms
 
-    def _state(self, turn: Turn) -> RunState:
-        state = self._states.get(turn.run_id)
-        if state is None:
-            if turn.first:
-                self._flush()
-                state = _state_before(self._tables, turn)
-            else:
-                state = RunState(turn.workflow_id, turn.run_id)
-            self._states[turn.run_id] = state
+    def _opened(self, turn: Turn) -> RunState:
+        """Return the state of a run just before this turn, which is the first one of it here."""
+        if turn.first:
+            self._flush()
+            state = _state_before(self._tables, turn)
+        else:
+            state = RunState(turn.workflow_id, turn.run_id)
+        self._states[turn.run_id] = state
         return state
 
     def _flush(self) -> None:

@@ -221,7 +221,8 @@ class _Rows:
         key = _history_key(turn.run_id, turn.first)
         self._rows.append(("history", key, confirmed.value))
         for event in turn.events:
-            self._take_event(event, turn.workflow_id, turn.run_id)
+            if not isinstance(event, ActivityScheduled):  # the most frequent: see its effect
+                self._take_event(event, turn.workflow_id, turn.run_id)
         for effect in confirmed.effects:
             self._take_effect(effect)
 
@@ -229,8 +230,6 @@ class _Rows:
         match event:
             case ActivityCompleted() | ActivityFailed():
                 self._end_attempt(run_id, event.id)
-            case ActivityScheduled():
-                pass  # the most frequent one: its row comes of its effect
             case WorkflowStarted():
                 self._rows.append(("latest", workflow_id.encode(), run_id.encode()))
             case RunParked():
