@@ -144,6 +144,10 @@ class ClientCommand:
     reply_to: ReplyTo | None = None
     origin: Origin | None = None
 
+    def asked(self, request_id: str, reply_to: ReplyTo) -> ClientCommand:
+        """Return it as a request that is to be answered there."""
+        return ClientCommand(self.workflow_id, self.body, request_id, reply_to, self.origin)
+
 
 @frozen
 class ActivityReport:

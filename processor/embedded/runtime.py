@@ -9,10 +9,9 @@ import asyncio
 import itertools
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from time import monotonic, time_ns
-from typing import Protocol
+from typing import Final, Protocol
 
 from processor.config import Settings
 from processor.core.effects import Reply, ReplyBody
@@ -29,6 +28,9 @@ from processor.store.rocks import destroy
 __all__ = ("EmbeddedGateway", "EmbeddedRuntime", "LocalActivities", "SystemClock", "running")
 
 _RUNNING: dict[Path, EmbeddedRuntime] = {}
+
+_LOOK_S: Final = 0.05
+"""How often a client looks for a worker that is not there yet."""
 
 
 class LocalActivities(Activities, QueuedTasks, Protocol):
@@ -177,7 +179,8 @@ class EmbeddedGateway:
         self._settings = settings
         self._client = uuid.uuid4().hex
         self._numbers = itertools.count()
-        self._waiting: dict[str, asyncio.Future[ReplyBody]] = {}
+        self._waiting: dict[str, asyncio.Future[ReplyBody | None]] = {}
+        self._to = ReplyTo(0, self._client)
         self._runtime: EmbeddedRuntime | None = None
 
     async def start(self) -> None:
@@ -187,30 +190,35 @@ class EmbeddedGateway:
         self, command: ClientCommand, *, timeout_s: float, partition: int | None = None
     ) -> ReplyBody:
         """Return the shard's answer; asks again until ``timeout_s`` is over."""
+        loop = asyncio.get_running_loop()
         deadline = monotonic() + timeout_s
         request_id = command.request_id or f"{self._client}-{next(self._numbers)}"
-        command = replace(command, request_id=request_id, reply_to=ReplyTo(0, self._client))
-        future = self._waiting[request_id] = asyncio.get_running_loop().create_future()
+        command = command.asked(request_id, self._to)
         try:
             while True:
+                answered: asyncio.Future[ReplyBody | None] = loop.create_future()
+                self._waiting[request_id] = answered
                 runtime = self._attached()
                 if runtime is not None:
                     runtime.submit(command)
-                left = deadline - monotonic()
-                patience = self._settings.request_timeout_s if runtime is not None else 0.05
+                left_s = deadline - monotonic()
+                patience_s = self._settings.request_timeout_s if runtime is not None else _LOOK_S
+                overdue = loop.call_later(min(left_s, patience_s), _resolve, answered, None)
                 try:
-                    async with asyncio.timeout(min(max(left, 0), patience)):
-                        return await asyncio.shield(future)
-                except TimeoutError:
-                    if left <= patience:
-                        raise ShardUnavailable(self._unavailable(timeout_s)) from None
+                    answer = await answered
+                finally:
+                    overdue.cancel()
+                if answer is not None:
+                    return answer
+                if left_s <= patience_s:
+                    raise ShardUnavailable(self._unavailable(timeout_s))
         finally:
             del self._waiting[request_id]
 
     def resolve(self, reply: Reply) -> None:
-        future = self._waiting.get(reply.request_id)
-        if future is not None and not future.done():
-            future.set_result(reply.body)
+        answered = self._waiting.get(reply.request_id)
+        if answered is not None:
+            _resolve(answered, reply.body)
 
     async def close(self) -> None:
         if self._runtime is not None:
@@ -230,3 +238,9 @@ class EmbeddedGateway:
                 f"Worker('embedded:{self._path}', ...) first"
             )
         return f"embedded:{self._path} did not answer within {timeout_s:.1f} s"
+
+
+def _resolve(answered: asyncio.Future[ReplyBody | None], body: ReplyBody | None) -> None:
+    """Hand an answer over, or None where it took too long."""
+    if not answered.done():
+        answered.set_result(body)

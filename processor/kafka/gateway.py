@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -80,8 +80,7 @@ class KafkaGateway:
             partition = partition_of(command.workflow_id, self._partitions)
         self._requests += 1
         request_id = command.request_id or f"{self._replies.to.client}-{self._requests}"
-        command = replace(command, request_id=request_id, reply_to=self._replies.to)
-        value = encode(command)
+        value = encode(command.asked(request_id, self._replies.to))
         if len(value) > COMMAND_BYTES_MAX:
             raise PayloadTooLarge(
                 f"the command for {command.workflow_id!r} has {len(value):,} bytes; the limit is "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from processor.core.effects import Reply, ReplyBody
@@ -57,7 +56,7 @@ class SimulatedClient:
         """Send a command; returns the request's id."""
         self._numbers += 1
         request_id = command.request_id or f"{self._name}-{self._numbers}"
-        command = replace(command, request_id=request_id, reply_to=ReplyTo(0, self._name))
+        command = command.asked(request_id, ReplyTo(0, self._name))
         self._waiting[request_id] = answered
         self._send(command, partition, self._ask_again_ms)
         return request_id

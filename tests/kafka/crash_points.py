@@ -108,8 +108,12 @@ def _is_timer(_: Any, input: Any, *_more: Any) -> bool:
 
 def _queued_timer(reached: Reached) -> None:
     """After a timer was sent to the topic; here there is never room to decide one at once."""
-    fire = Timers.fire
-    Timers.fire = lambda self, now_ms, _, decide: fire(self, now_ms, 0, decide)  # type: ignore[method-assign]
+    original = Timers.fire
+
+    def fire(timers: Timers, now_ms: int, _: int, decide: Any) -> None:
+        original(timers, now_ms, 0, decide)
+
+    Timers.fire = fire  # type: ignore[method-assign]
     _after(KafkaOutbox, "send", reached, _sent_timer)
 
 
