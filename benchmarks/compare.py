@@ -137,7 +137,7 @@ async def broker() -> AsyncIterator[tuple[str, int]]:
         yield os.environ["BROKER"], int(os.environ.get("BROKER_PID", "0"))
         return
     say("starting a broker and warming it up")
-    warm_up_s = 1.0 if flag("SMOKE") else WARM_UP_S
+    warm_up_s = 1.0 if flag("SMOKE") else WARM_UP_S * 4
     with scratch() as folder:
         async with warm_broker(folder, fsync=flag("FSYNC"), warm_up_s=warm_up_s) as running:
             yield running.bootstrap_servers, running.pid
