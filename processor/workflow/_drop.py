@@ -49,6 +49,15 @@ def _unwind(loop: WorkflowLoop) -> None:
     for task in sorted(loop.tasks, key=hash):
         if not task.done():
             _close(task.get_coro())
+            _let_go(task)
+            _let_go(task._fut_waiter)  # type: ignore[attr-defined]
+
+
+def _let_go(future: Any) -> None:
+    """Forget who waits for a future: a task and what it waits for would keep each other alive."""
+    if future is not None:
+        for callback, _ in future._callbacks or ():
+            future.remove_done_callback(callback)
 
 
 @boundary

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import warnings
+import weakref
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -113,3 +115,43 @@ def test_a_stubborn_coroutine_can_be_dropped() -> None:
     world.start()
     world.runner.close()
     gc.collect()
+
+
+async def _sleeps() -> None:
+    await workflow.sleep(5)
+
+
+async def _gathers() -> None:
+    await asyncio.gather(step(1), workflow.wait_for_event("go"), asyncio.sleep(5))
+
+
+async def _gives_up() -> None:
+    async with asyncio.timeout(5):
+        await workflow.wait_until(lambda: False)
+
+
+async def _groups() -> None:
+    async with asyncio.TaskGroup() as group:
+        for n in range(3):
+            group.create_task(asyncio.wait_for(step(n), 5))
+
+
+@pytest.mark.parametrize("waits", [_sleeps, _gathers, _gives_up, _groups])
+def test_a_dropped_run_leaves_nothing_to_the_garbage_collector(
+    waits: Callable[[], Awaitable[None]],
+) -> None:
+    @workflow.define
+    async def code() -> None:
+        await waits()
+
+    world = World(code)
+    world.start()
+    assert world.runner.waiting()
+    loop = weakref.ref(world.runner._loop)
+    gc.disable()
+    try:
+        world.runner.close()
+        del world
+        assert loop() is None
+    finally:
+        gc.enable()
