@@ -30,6 +30,7 @@ class Attempt:
 
     __slots__ = (
         "_beat_at",
+        "_begun_ms",
         "_loop",
         "_payloads",
         "_send_heartbeat",
@@ -38,7 +39,6 @@ class Attempt:
         "_unsent",
         "announcing",
         "begun",
-        "begun_ms",
         "cancelled",
         "details",
         "report",
@@ -59,7 +59,7 @@ class Attempt:
         self.task = task
         self.report = report
         self.begun = False
-        self.begun_ms = begun_ms
+        self._begun_ms = begun_ms
         self.cancelled = False
         self.running: asyncio.Task[None] | None = None
         self.announcing: asyncio.TimerHandle | None = None
@@ -80,7 +80,7 @@ class Attempt:
         task = self.task
         deadline_ms = task.deadline_ms
         if task.start_to_close_ms is not None:
-            close_ms = self.begun_ms + task.start_to_close_ms
+            close_ms = self._begun_ms + task.start_to_close_ms
             deadline_ms = close_ms if deadline_ms is None else min(deadline_ms, close_ms)
         return ActivityInfo(
             workflow_id=task.workflow_id,

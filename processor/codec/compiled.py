@@ -12,6 +12,7 @@ T]``, unions of records, and the primitives. Anything else is refused when it is
 
 from __future__ import annotations
 
+import operator
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ _LONG: Final = _Longs((number, _varint(number)) for number in range(8192))
 def _integer(number: int) -> bytes:
     if not -(1 << 31) <= number < 1 << 31:
         raise OverflowError(f"{number} does not fit into 32 bits")
-    return _LONG[number]
+    return _LONG[operator.index(number)]
 
 
 def _text(value: str) -> bytes:
@@ -141,6 +142,8 @@ class _Repeated:
 
 _HELPERS: Final[dict[str, Any]] = {
     "LONG": _LONG,
+    # Refuses a float, which a dictionary takes for the integer that it equals.
+    "index": operator.index,
     "Repeated": _Repeated,
     "integer": _integer,
     "text": _text,
@@ -156,7 +159,7 @@ _HELPERS: Final[dict[str, Any]] = {
 _WRITE_PRIMITIVE: Final = {
     "string": "text({})",
     "bytes": "blob({})",
-    "long": "LONG[{}]",
+    "long": "LONG[index({})]",
     "int": "integer({})",
     "double": "pack({})",
     "boolean": "BOOLEAN[{}]",

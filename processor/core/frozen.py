@@ -1,7 +1,7 @@
 """Immutable values: the type checkers see to it, because at run time it would cost too much.
 
-A frozen dataclass of ten fields takes 2.3 µs to make, a plain one 0.4 µs (measured with 3.11), and
-a turn makes about ten of them. mypy and pyright refuse an assignment all the same.
+A frozen dataclass of ten fields takes 2.3 µs to make, a plain one with slots 0.2 µs (measured with
+3.11), and a turn makes about ten of them. mypy and pyright refuse an assignment all the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Inputs: what a shard reads, each from one topic (or from an eager activity in its process).
 
 ``ClientCommand`` comes from ``commands``, ``ActivityReport`` from ``activity-results`` or from an
-eager attempt, ``TimerDue`` from ``timers``. All of them are addressed by workflow id.
+eager attempt, ``TimerDue`` from the shard itself or ``timers``. All of them are addressed by
+workflow id.
 """
 
 from __future__ import annotations

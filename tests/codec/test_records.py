@@ -374,6 +374,7 @@ LOOSE: Any = SimpleNamespace(
     ("record", "message"),
     [
         (LOOSE.Claim("me", "n", "now"), r"Claim\.time_ms cannot be written: TypeError"),
+        (LOOSE.Claim("me", "n", 5.0), r"Claim\.time_ms cannot be written: TypeError"),
         (LOOSE.Claim("me", b"n", 1), r"Claim\.nonce cannot be written"),
         (LOOSE.Claim("\ud800", "n", 1), r"Claim\.owner cannot be written: UnicodeEncodeError"),
         (LOOSE.Claim("me", "n", 1 << 63), r"Claim\.time_ms cannot be .* does not fit into 64 bits"),
