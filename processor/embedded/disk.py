@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -18,27 +18,31 @@ from processor.codec.records import decode_as, encode
 from processor.core.effects import DeadLetter, RunResult
 from processor.core.inputs import ClientCommand
 from processor.shard.ports import LogRecord, OutputRecord
-from processor.store.keyvalue import KeyValue, Mutation
+from processor.store.keyvalue import Durable, Mutation
 from processor.store.rocks import Rocks
 
 __all__ = ("FAMILIES", "Disk", "DiskLog", "open_disk")
+
+Committed = Sequence[Callable[[], None]]
 
 FAMILIES = ("log", "inbox", "outputs", "dead-letters", "meta")
 
 
 def open_disk(path: Path, *, sync: bool) -> Disk:
     """Open (or make) the store; raises ``StateDirectoryInUse`` where another process has it."""
-    return Disk(Rocks(path, FAMILIES, sync=sync))
+    return Disk(Rocks(path, FAMILIES), sync=sync)
 
 
 class Disk:
     """A store and the mutations that wait for the next commit.
 
-    ``on_dirty`` is called, from any thread, when there is something to commit.
+    ``on_dirty`` is called, from any thread, when there is something to commit. Without ``sync``
+    a commit survives the end of the process, but no power cut.
     """
 
-    def __init__(self, store: KeyValue) -> None:
+    def __init__(self, store: Durable, *, sync: bool = True) -> None:
         self._store = store
+        self._sync = sync
         self._lock = Lock()
         self._pending: list[Mutation] = []
         self._committed: list[Callable[[], None]] = []
@@ -64,12 +68,29 @@ class Disk:
             self._committed.append(callback)
         self.on_dirty()
 
-    def commit(self) -> None:
+    @property
+    def dirty(self) -> bool:
+        """Whether something waits for a commit."""
+        return bool(self._pending or self._committed)
+
+    def write(self) -> Committed:
+        """Begin a commit: write what waits; return whom to tell once ``flush`` is through."""
         with self._lock:
             pending, self._pending = self._pending, []
             committed, self._committed = self._committed, []
         if pending:
             self._store.write(pending)
+        return committed
+
+    def flush(self) -> None:
+        """Make what was written durable. Blocks; other threads run meanwhile."""
+        if self._sync:
+            self._store.sync()
+
+    def commit(self) -> None:
+        """Make what waits durable, at once."""
+        committed = self.write()
+        self.flush()
         for callback in committed:
             callback()
 

@@ -9,7 +9,10 @@ import asyncio
 import itertools
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from threading import get_ident
 from time import monotonic, time_ns
 from typing import Final, Protocol
 
@@ -17,7 +20,7 @@ from processor.config import Settings
 from processor.core.effects import Reply, ReplyBody
 from processor.core.inputs import ClientCommand, ReplyTo
 from processor.core.runner import Runners
-from processor.embedded.disk import Disk, DiskLog, open_disk
+from processor.embedded.disk import Committed, Disk, DiskLog, open_disk
 from processor.embedded.ports import MemoryInbox, MemoryOutbox, QueuedTasks
 from processor.errors import ShardUnavailable
 from processor.node import Node, ShardStatus
@@ -28,6 +31,8 @@ from processor.store.rocks import destroy
 __all__ = ("EmbeddedGateway", "EmbeddedRuntime", "LocalActivities", "SystemClock", "running")
 
 _RUNNING: dict[Path, EmbeddedRuntime] = {}
+
+_LONE: Final = 1
 
 _LOOK_S: Final = 0.05
 """How often a client looks for a worker that is not there yet."""
@@ -67,7 +72,10 @@ class EmbeddedRuntime:
         self._clock = clock
         self._sync = sync
         self._loop = asyncio.get_running_loop()
+        self._thread_id = get_ident()
         self._commit_scheduled = False
+        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="embedded log")
+        self._flushing: asyncio.Future[None] | None = None
         self._gateways: dict[str, EmbeddedGateway] = {}
         self._disk: Disk | None = None
         self._inbox: MemoryInbox | None = None
@@ -88,6 +96,9 @@ class EmbeddedRuntime:
     async def close(self) -> None:
         if self.node is not None:
             await self.node.close()
+        if self._flushing is not None:
+            await asyncio.wait((self._flushing,))
+        self._flusher.shutdown()
         if self._disk is not None:
             self._disk.on_dirty = lambda: None
             await asyncio.to_thread(self._disk.close)
@@ -144,14 +155,40 @@ class EmbeddedRuntime:
     def _dirty(self) -> None:
         if not self._commit_scheduled:
             self._commit_scheduled = True
-            self._loop.call_soon_threadsafe(self._commit)
+            if get_ident() == self._thread_id:
+                self._loop.call_soon(self._commit)
+            else:
+                self._loop.call_soon_threadsafe(self._commit)
 
     def _commit(self) -> None:
+        """Commit what waits. While several turns are flushed, the loop goes on to the next ones.
+
+        A lone one is flushed by the loop itself: a thread takes longer to hear of it.
+        """
         self._commit_scheduled = False
-        if self._disk is not None:
-            self._disk.commit()
-            assert self.node is not None, "what commits has a node"
-            self.node.wake()
+        disk = self._disk
+        if disk is None or self._flushing is not None:
+            return
+        committed = disk.write()
+        if len(committed) <= _LONE:
+            disk.flush()
+            self._committed(committed)
+        else:
+            self._flushing = self._loop.run_in_executor(self._flusher, disk.flush)
+            self._flushing.add_done_callback(partial(self._flushed, committed))
+
+    def _flushed(self, committed: Committed, flushed: asyncio.Future[None]) -> None:
+        self._flushing = None
+        flushed.result()
+        self._committed(committed)
+        if self._disk is not None and self._disk.dirty:
+            self._commit()
+
+    def _committed(self, committed: Committed) -> None:
+        for callback in committed:
+            callback()
+        assert self.node is not None, "what commits has a node"
+        self.node.wake()
 
     def submit(self, command: ClientCommand) -> None:
         if self._inbox is not None:

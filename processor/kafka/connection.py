@@ -60,10 +60,6 @@ class KafkaSettings:
     def shards_group(self) -> str:
         return f"{self.namespace}.shards"
 
-    @property
-    def results_group(self) -> str:
-        return f"{self.namespace}.results"
-
     def producer(self, options: Mapping[str, Any] = NO_OPTIONS) -> dict[str, Any]:
         """Return the configuration of an idempotent producer that never gives a record up.
 
@@ -110,7 +106,7 @@ class KafkaSettings:
         return self.producer({"enable.gapless.guarantee": True})
 
     def transactional_producer(self, transactional_id: str) -> dict[str, Any]:
-        """Return the configuration of a publisher's producer.
+        """Return the configuration of the producer of results.
 
         With the default ``retry.backoff.ms`` of 100 each transaction takes 100 ms: the coordinator
         answers CONCURRENT_TRANSACTIONS while it completes the one before.

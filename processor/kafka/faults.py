@@ -7,7 +7,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-__all__ = ("FENCED", "MISSING", "NOT_A_MEMBER", "TOO_LARGE", "TRUNCATED", "watermarks_of")
+__all__ = ("FENCED", "MISSING", "NOT_A_MEMBER", "PURGED", "TOO_LARGE", "TRUNCATED", "watermarks_of")
 
 MISSING: Final = frozenset(
     (
@@ -40,6 +40,9 @@ FENCED: Final = frozenset(
     )
 )
 """Another producer with this transactional id took over, or our transaction timed out."""
+
+PURGED: Final = frozenset((KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT))
+"""The record was given up together with its producer, for another reason."""
 
 NOT_A_MEMBER: Final = frozenset(
     (

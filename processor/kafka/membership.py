@@ -22,7 +22,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import wait as wait_for
 from threading import Thread
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import (
     OFFSET_END,
@@ -38,7 +38,7 @@ from processor.errors import ProcessorError
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.static_member import LEAVE_S, abandon, is_shut_out, leave
 
-__all__ = ("MemberFenced", "Membership")
+__all__ = ("MemberFenced", "Membership", "Standing")
 
 _log = logging.getLogger("processor.kafka")
 
@@ -51,6 +51,16 @@ _COMMIT_EVERY_S = 5.0
 
 class MemberFenced(ProcessorError):
     """The group shut this process out: another one uses the same instance id."""
+
+
+class Standing(NamedTuple):
+    """``group`` is Kafka's word for this member in a generation; ``owned`` its shards since then.
+
+    While a shard is in ``owned``, no other member has had it in a later generation.
+    """
+
+    group: object
+    owned: frozenset[int]
 
 
 class Membership:
@@ -81,6 +91,7 @@ class Membership:
         self._failed = failed
         self._next_command = next_command
         self._owned: frozenset[int] = frozenset()
+        self._metadata: object = None
         self._asked: deque[tuple[int, Future[bool]]] = deque()
         self._confirming: list[Future[bool]] | None = None
         self._commit_due = monotonic() + _COMMIT_EVERY_S
@@ -97,6 +108,16 @@ class Membership:
     def owned(self) -> frozenset[int]:
         """The shards that are assigned to us."""
         return self._owned
+
+    @property
+    def standing(self) -> Standing:
+        """What a transaction needs to be accepted, and what it may be about. From any thread.
+
+        The generation first: a shard is taken out of ``owned`` before a generation can begin in
+        which it is somebody else's.
+        """
+        metadata = self._metadata
+        return Standing(metadata, self._owned)
 
     def start(self) -> None:
         self._thread.start()
@@ -178,10 +199,14 @@ class Membership:
             leave(consumer)
 
     def _on_assign(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
-        """Take partitions without reading them: the inputs are read by the shards' own reader."""
+        """Take partitions without reading them: the inputs are read by the shards' own reader.
+
+        This is called in each generation, and last, even where there is nothing to add.
+        """
         quiet = [TopicPartition(self._topic, place.partition, OFFSET_END) for place in places]
         consumer.incremental_assign(quiet)
         consumer.pause(quiet)
+        self._metadata = consumer.consumer_group_metadata()
         self._was_lost = False
         gained = [place.partition for place in places]
         self._owned |= frozenset(gained)

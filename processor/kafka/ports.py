@@ -13,8 +13,10 @@ from processor.core.turn import Turn
 from processor.kafka.identity import check_ids, describe_shard_topics, ids_text
 from processor.kafka.inbox import INPUTS, KafkaInbox
 from processor.kafka.log import KafkaLog
+from processor.kafka.membership import Standing
 from processor.kafka.outbox import KafkaOutbox
 from processor.kafka.publisher import ShardPublisher
+from processor.kafka.publishing import Publishing
 from processor.kafka.topics import read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.shard.ports import Activities, Clock, ShardPorts
@@ -28,7 +30,10 @@ _TOMBSTONES_DEFAULT_MS = 86_400_000
 
 
 class KafkaPorts:
-    """``may_own`` is the membership's. State directories are ``state_dir/namespace/partition``."""
+    """``may_own`` and ``standing`` are the membership's; ``instance_id`` names this process.
+
+    State directories are ``state_dir/instance_id/namespace/partition``.
+    """
 
     def __init__(
         self,
@@ -36,14 +41,20 @@ class KafkaPorts:
         state_dir: Path,
         activities: Activities,
         clock: Clock,
+        instance_id: str,
         may_own: Callable[[int], bool],
+        standing: Callable[[], Standing],
     ) -> None:
         self._transport = transport
         self._connection = transport.connection
-        self._state_dir = state_dir / self._connection.namespace
+        self._state_dir = state_dir / instance_id / self._connection.namespace
         self._activities = activities
         self._clock = clock
+        self._instance_id = instance_id
         self._may_own = may_own
+        self._standing = standing
+        self._publishing: Publishing | None = None
+        self._publishing_lock = Lock()
         self._admin: AdminClient | None = None
         self._admin_lock = Lock()
         self._ids = ""
@@ -58,13 +69,7 @@ class KafkaPorts:
             transport.wake_on_delivery(wake)
             watermarks, producing = transport.watermarks, transport.log
             log = KafkaLog(self._connection, partition, producing, watermarks)
-            publisher = ShardPublisher(
-                partition,
-                transport.publishing,
-                ids,
-                lambda: self._may_own(partition),
-                lambda: _is_new(log),
-            )
+            publisher = ShardPublisher(partition, self.publishing, ids, lambda: _is_new(log))
             outbox = KafkaOutbox(partition, partitions, transport, producing, publisher)
             topics = [self._connection.topic(name) for name in INPUTS]
             inbox = KafkaInbox(partition, partitions, topics, transport.reader, watermarks, wake)
@@ -73,6 +78,30 @@ class KafkaPorts:
             raise
         self._inboxes[partition] = inbox
         return ShardPorts(log, inbox, outbox, tables, self._activities, self._clock, tombstones_ms)
+
+    @property
+    def publishing(self) -> Publishing:
+        with self._publishing_lock:
+            if self._publishing is None:
+                transport = self._transport
+                self._publishing = Publishing(
+                    self._connection,
+                    self._instance_id,
+                    self._standing,
+                    transport.last_committed,
+                    transport.settings.publish_linger_ms / 1000,
+                )
+            return self._publishing
+
+    def drain(self, timeout_s: float) -> None:
+        """Publish what is pending now. Blocks."""
+        if self._publishing is not None:
+            self._publishing.drain(timeout_s)
+
+    def close(self) -> None:
+        """Stop publishing. Blocks."""
+        if self._publishing is not None:
+            self._publishing.close()
 
     def wipe(self, partition: int) -> None:
         destroy(self._path(partition))

@@ -15,7 +15,7 @@ from processor.config import Settings
 from processor.core.runner import Runners
 from processor.errors import LogTruncated, TopicsNotReady
 from processor.kafka.connection import KafkaSettings
-from processor.kafka.membership import Membership
+from processor.kafka.membership import Membership, Standing
 from processor.kafka.ports import KafkaPorts
 from processor.kafka.queue import Queues
 from processor.kafka.topic_specs import topic_name
@@ -72,10 +72,12 @@ class KafkaRuntime:
         self._transport = KafkaTransport(connection, settings)
         self._ports = KafkaPorts(
             self._transport,
-            options.state_dir / options.instance_id,
+            options.state_dir,
             executor,
             clock,
+            options.instance_id,
             self._may_own,
+            self._standing,
         )
         self._node = Node(self._ports, runners, settings, options.instance_id, clock)
         self._membership: Membership | None = None
@@ -112,7 +114,7 @@ class KafkaRuntime:
         """Stop the queues, finish shortly what is under way, and give the shards back."""
         await self._queues.stop()
         await self._node.drain(_DRAIN_S)
-        await asyncio.to_thread(self._transport.drain, _DRAIN_S)
+        await asyncio.to_thread(self._ports.drain, _DRAIN_S)
         if self._membership is not None:
             await self._membership.close()
 
@@ -123,6 +125,7 @@ class KafkaRuntime:
         if self._membership is not None:
             await self._membership.close()
         await self._node.close()
+        await asyncio.to_thread(self._ports.close)
         await asyncio.to_thread(self._transport.close)
 
     def shards(self) -> Mapping[int, ShardStatus]:
@@ -166,6 +169,11 @@ class KafkaRuntime:
 
     def _may_own(self, partition: int) -> bool:
         return self._membership is not None and self._membership.may_own(partition)
+
+    def _standing(self) -> Standing:
+        return (
+            Standing(None, frozenset()) if self._membership is None else self._membership.standing
+        )
 
     def _prepare_topics(self) -> None:
         """Make what is missing if that was asked for; else say which command does. Blocks."""

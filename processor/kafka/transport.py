@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processor.config import Settings
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.faults import watermarks_of
 from processor.kafka.inbox import INPUTS
 from processor.kafka.producing import Producing
-from processor.kafka.publisher import Publishing
 from processor.kafka.reading import InputReader
 
 __all__ = ("KafkaTransport",)
+
+_ASK_S = 2.0
 
 
 class KafkaTransport:
@@ -29,12 +30,11 @@ class KafkaTransport:
         self.connection = connection
         self.settings = settings
         self._lock = Lock()
-        self._watermarks_lock = Lock()
+        self._asks_lock = Lock()
         self._log: Producing | None = None
         self._sends: Producing | None = None
         self._reader: InputReader | None = None
-        self._publishing: Publishing | None = None
-        self._watermarks: Consumer | None = None
+        self._asks: Consumer | None = None
         self._wakes: list[Callable[[], None]] = []
 
     @property
@@ -75,14 +75,6 @@ class KafkaTransport:
                 )
                 self._reader = InputReader(config, sources, self.settings.inbox_records_max)
             return self._reader
-
-    @property
-    def publishing(self) -> Publishing:
-        with self._lock:
-            if self._publishing is None:
-                linger_s = self.settings.publish_linger_ms / 1000
-                self._publishing = Publishing(self.connection, linger_s)
-            return self._publishing
 
     def warm(self) -> None:
         """Make the shards' clients now: an idempotent producer needs half a second to begin.
@@ -136,27 +128,32 @@ class KafkaTransport:
 
     def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
         """Return the first offset that is kept and the end, as the leader says. Blocks."""
-        with self._watermarks_lock:
-            if self._watermarks is None:
-                config = self.connection.consumer({"isolation.level": "read_uncommitted"})
-                self._watermarks = Consumer(config)
-            place = TopicPartition(topic, partition)
-            return watermarks_of(self._watermarks, place)
+        with self._asks_lock:
+            return watermarks_of(self._asking(), TopicPartition(topic, partition))
 
-    def drain(self, timeout_s: float) -> None:
-        """Publish what is pending now. Blocks."""
-        if self._publishing is not None:
-            self._publishing.drain(timeout_s)
+    def last_committed(self, place: TopicPartition) -> TopicPartition:
+        """Return an offset of the shards' group, whatever an open transaction makes it. Blocks."""
+        with self._asks_lock:
+            [found] = self._asking().committed([place], _ASK_S)
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return found
 
     def close(self) -> None:
         """Stop everything. Blocks for a few seconds where brokers do not answer."""
-        for client in (self._publishing, self._reader, self._log, self._sends):
+        for client in (self._reader, self._log, self._sends):
             if client is not None:
                 client.close()
-        with self._watermarks_lock:
-            if self._watermarks is not None:
-                self._watermarks.close()
-                self._watermarks = None
+        with self._asks_lock:
+            if self._asks is not None:
+                self._asks.close()
+                self._asks = None
+
+    def _asking(self) -> Consumer:
+        if self._asks is None:
+            config = self.connection.consumer({"isolation.level": "read_uncommitted"})
+            self._asks = Consumer(config)
+        return self._asks
 
     def _wired(self, producing: Producing) -> Producing:
         for wake in self._wakes:

@@ -14,7 +14,7 @@ from zlib import crc32
 from processor.core.effects import ActivityTask, DeadLetter, Publish, Reply, RunResult
 from processor.core.inputs import ActivityReport, ClientCommand, Origin, TimerDue
 from processor.core.turn import Source
-from processor.simulation.partitions import InputPartition, LogPartition, Outputs
+from processor.simulation.partitions import InputPartition, LogPartition, Outputs, Transactions
 
 __all__ = ("INPUTS", "Broker", "TaskQueue")
 
@@ -74,6 +74,7 @@ class Broker:
             for _ in range(partitions)
         ]
         self.outputs = [Outputs() for _ in range(partitions)]
+        self.transactions = Transactions(self.outputs)
         self.arrivals: dict[Origin, int] = {}
         self.burials: dict[tuple[int, int], int] = {}
         self.dead_letters: list[DeadLetter] = []

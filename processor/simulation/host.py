@@ -11,6 +11,7 @@ from processor.simulation.activities import HostActivities
 from processor.simulation.ownership import Ownership, Setting
 from processor.simulation.perils import Peril
 from processor.simulation.ports import SimulatedClock
+from processor.simulation.publisher import Publisher
 from processor.simulation.scheduler import Ways
 from processor.simulation.workers import QueueWorker
 from processor.store.keyvalue import Memory
@@ -44,6 +45,7 @@ class Host:
         self._activities: HostActivities | None = None
         self._worker: QueueWorker | None = None
         self._peril: Peril | None = None
+        self._publisher: Publisher | None = None
 
     # --- the process --------------------------------------------------------------------------
 
@@ -57,6 +59,14 @@ class Host:
             setting.scheduler, self._code.registry, setting.settings, life, self.clock
         )
         self._peril = Peril(setting.perils, self)
+        self._publisher = Publisher(
+            self.name,
+            setting.broker,
+            setting.scheduler,
+            setting.faults,
+            lambda partition: setting.generation(self.name, partition),
+            self._when_running,
+        )
         uplink = Ways(setting.scheduler, f"{life} reports", setting.faults)
         self._worker = QueueWorker(
             life,
@@ -80,6 +90,7 @@ class Host:
             ownership.drop()
         self.ownerships.clear()
         self._worker.kill()
+        self.publisher.kill()
         self._activities.kill()
         self.setting.crashed(self.name)
 
@@ -102,6 +113,12 @@ class Host:
     def once_running(self, wake: Callable[[], None]) -> None:
         self._waiting.append(wake)
 
+    def _when_running(self, run: Callable[[], None]) -> None:
+        if self.paused:
+            self.once_running(lambda: self._when_running(run))
+        else:
+            run()
+
     @property
     def activities(self) -> HostActivities:
         assert self._activities is not None, "a host that was started has activities"
@@ -116,6 +133,11 @@ class Host:
     def peril(self) -> Peril:
         assert self._peril is not None, "a host that was started has perils"
         return self._peril
+
+    @property
+    def publisher(self) -> Publisher:
+        assert self._publisher is not None, "a host that was started has a publisher"
+        return self._publisher
 
     @property
     def runners(self) -> Runners:
@@ -135,7 +157,7 @@ class Host:
             ownership.assigned()
 
     def _assign_late(self, partition: int) -> None:
-        if self.alive and self.setting.may_own(self.name, partition):
+        if self.alive and self.may_own(partition):
             self.assign(partition)
 
     def revoke(self, partition: int) -> None:
@@ -148,8 +170,11 @@ class Host:
             ownership.drop()
 
     def _revoke_late(self, partition: int) -> None:
-        if not self.setting.may_own(self.name, partition):
+        if not self.may_own(partition):
             self.revoke(partition)
+
+    def may_own(self, partition: int) -> bool:
+        return self.setting.generation(self.name, partition) is not None
 
     def disk(self, partition: int) -> Memory:
         return self.disks.setdefault(partition, Memory())

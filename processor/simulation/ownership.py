@@ -24,6 +24,7 @@ from processor.simulation.faults import Faults
 from processor.simulation.outbox import Departures, SimulatedOutbox
 from processor.simulation.perils import Crashed, Peril, Perils
 from processor.simulation.ports import SimulatedClock, SimulatedInbox, SimulatedLog, SimulatedStore
+from processor.simulation.publisher import Publisher
 from processor.simulation.scheduler import Scheduler, Step
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
@@ -36,7 +37,9 @@ _RETRY_MAX_MS: Final = 5_000
 
 @dataclass
 class Setting:
-    """What all hosts of a world share. ``may_own`` is the consumer group's view.
+    """What all hosts of a world share.
+
+    ``generation`` is the consumer group's view: in which of its generations a host has a shard.
 
     ``starts`` and ``departures`` note what has left the shards, for the invariants (None where
     nobody looks). ``rebuilt`` counts the state directories that were refused, and wiped.
@@ -47,7 +50,7 @@ class Setting:
     faults: Faults
     perils: Perils
     settings: Settings
-    may_own: Callable[[str, int], bool]
+    generation: Callable[[str, int], int | None]
     crashed: Callable[[str], None] = lambda host: None
     starts: EagerStarts | None = None
     departures: Departures | None = None
@@ -71,6 +74,11 @@ class Process(Protocol):
 
     @property
     def peril(self) -> Peril: ...
+
+    @property
+    def publisher(self) -> Publisher: ...
+
+    def may_own(self, partition: int) -> bool: ...
 
     def disk(self, partition: int) -> Memory: ...
 
@@ -109,18 +117,10 @@ class Ownership:
             self._scheduled = True
             self._scheduler.soon(self._name, self._step)
 
-    def may_own(self) -> bool:
-        return self._host.setting.may_own(self._host.name, self.partition)
-
-    def when_running(self, run: Callable[[], None]) -> None:
-        if self._host.paused:
-            self._host.once_running(lambda: self.when_running(run))
-        elif not self._dropped:
-            run()
-
     def assigned(self) -> None:
         """The group means this host again, which may have given up hope."""
         self._claims = True
+        self._host.publisher.reassigned()
         self.wake()
 
     def drop(self) -> None:
@@ -176,7 +176,7 @@ class Ownership:
 
     def _again(self) -> None:
         """Claim the shard again, if the group still means us; else it says so when it does."""
-        if self.may_own():
+        if self._host.may_own(self.partition):
             self.assigned()
 
     def _wake_for_timers(self) -> None:
@@ -237,7 +237,7 @@ class Session:
             *shared,
             host.name,
             peril,
-            ownership,
+            host.publisher,
             setting.departures,
         )
         self._activities = ShardActivities(
@@ -288,6 +288,9 @@ class Session:
             self._epoch = self._takeover.claimed(self._nonce, host.clock.now_ms())
             return self._epoch is not None
         if self._taken is None:
+            if host.publisher.busy:
+                host.publisher.once_free(self._wake)
+                return False
             self._taken = self._takeover.fold(self._epoch, ports.outbox.published())
         else:
             settings = host.setting.settings

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from processor.codec.records import decode_as, encode
@@ -12,10 +14,12 @@ from processor.shard.ports import LogRecord, OutputRecord
 __all__ = (
     "COMPACTION_LAG_MS",
     "DELETE_RETENTION_MS",
+    "Batch",
     "InputPartition",
     "LogPartition",
     "Output",
     "Outputs",
+    "Transactions",
 )
 
 COMPACTION_LAG_MS = 3_600_000
@@ -124,32 +128,74 @@ class InputPartition:
             self._readers.remove(wake)
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A shard's part of a transaction, from a member of the group in one of its generations."""
+
+    partition: int
+    generation: int
+    turns: Sequence[tuple[int, Sequence[OutputRecord]]]
+
+    @property
+    def position(self) -> int:
+        """The log offset below which all is published, once this is committed."""
+        return self.turns[-1][0] + 1
+
+
 class Outputs:
-    """What one shard has published, and the transactional id that fences its owners.
+    """What one shard has published.
 
     ``position`` is written together with the records: the log offset below which all is there.
+    ``publisher`` is the process that wrote it.
     """
 
     def __init__(self) -> None:
         self.records: list[Output] = []
         self.position = 0
-        self._fence = 0
+        self.publisher = ""
 
-    def fence(self) -> int:
-        """Begin a new owner's session: what an earlier one has not committed never will be."""
-        self._fence += 1
-        return self._fence
-
-    def commit(self, session: int, batch: Sequence[tuple[int, Sequence[OutputRecord]]]) -> bool:
-        """Write the records of some turns and the position, or nothing where fenced."""
-        if session != self._fence:
-            return False
-        for offset, records in batch:
+    def write(self, batch: Batch) -> None:
+        for offset, records in batch.turns:
             assert offset >= self.position, f"turn {offset} again, after {self.position}"
             self.records += [(offset, index, record) for index, record in enumerate(records)]
             self.position = offset + 1
-        return True
 
     def of(self, cls: type[T]) -> list[T]:
         """Return the committed records of one kind, as a ``read_committed`` consumer sees them."""
         return [record for _, _, record in self.records if isinstance(record, cls)]
+
+
+class Transactions:
+    """The transactional producers of all processes; each has one open transaction at the most."""
+
+    def __init__(self, outputs: Sequence[Outputs]) -> None:
+        self._outputs = outputs
+        self._epochs: Counter[str] = Counter()
+        self._open: dict[str, Sequence[Batch]] = {}
+
+    def begin(self, name: str) -> int:
+        """Begin a producer's next epoch: what the one before has open never will be committed."""
+        self._open.pop(name, None)
+        self._epochs[name] += 1
+        return self._epochs[name]
+
+    def send(self, name: str, epoch: int, batches: Sequence[Batch], *, is_member: bool) -> bool:
+        """Take records and positions in; what a former epoch or generation sends is refused."""
+        if epoch != self._epochs[name] or not is_member:
+            return False
+        self._open[name] = batches
+        return True
+
+    def commit(self, name: str, epoch: int) -> bool:
+        """Write what a producer has open, or nothing where it was fenced."""
+        if epoch != self._epochs[name]:
+            return False
+        for batch in self._open.pop(name):
+            self._outputs[batch.partition].write(batch)
+        return True
+
+    def settle(self, partition: int) -> None:
+        """Wait until nobody has anything open on a shard: its time-out ends it."""
+        for name, batches in list(self._open.items()):
+            if any(batch.partition == partition for batch in batches):
+                self.begin(name)

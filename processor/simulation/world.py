@@ -49,6 +49,7 @@ class World:
         self.faults = faults
         self.hosts: dict[str, Host] = {}
         self.owners: dict[int, str] = {}
+        self._generations: Counter[int] = Counter()
         self.on_crash: Callable[[str], None] = lambda name: None
         self.starts: EagerStarts = []
         self.departures: Departures = []
@@ -58,7 +59,7 @@ class World:
             faults,
             self.perils,
             settings or Settings(),
-            self._may_own,
+            self._generation,
             lambda name: self.on_crash(name),
             self.starts if watched else None,
             self.departures if watched else None,
@@ -91,6 +92,8 @@ class World:
     def assign(self, partition: int, name: str) -> None:
         """Give a shard to a host; an earlier owner may or may not hear of it."""
         self.scheduler.trace(f"shard {partition} goes to {name}")
+        if self.owners.get(partition) != name:
+            self._generations[partition] += 1
         self.owners[partition] = name
         self.hosts[name].assign(partition)
 
@@ -127,8 +130,8 @@ class World:
         for queue in host.worker.queues:
             self._task_waits(queue)
 
-    def _may_own(self, name: str, partition: int) -> bool:
-        return self.owners.get(partition) == name
+    def _generation(self, name: str, partition: int) -> int | None:
+        return self._generations[partition] if self.owners.get(partition) == name else None
 
     def _task_waits(self, queue: str) -> None:
         self.scheduler.soon(f"queue {queue}", lambda: self._hand_out(queue))

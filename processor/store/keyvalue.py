@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol, TypeAlias
 
-__all__ = ("FAMILIES", "KeyValue", "Memory", "Mutation")
+__all__ = ("FAMILIES", "Durable", "KeyValue", "Memory", "Mutation")
 
 FAMILIES: Final = ("meta", "runs", "latest", "history", "activities", "timers", "parked")
 
@@ -30,6 +30,11 @@ class KeyValue(Protocol):
     def close(self) -> None: ...
 
 
+class Durable(KeyValue, Protocol):
+    def sync(self) -> None:
+        """Make what was written survive a power cut, too. Blocks; from any thread."""
+
+
 class Memory:
     """The store of the simulated runtime."""
 
@@ -50,6 +55,9 @@ class Memory:
             elif key in values:
                 del values[key]
                 del order[bisect_left(order, key)]
+
+    def sync(self) -> None:
+        """Memory survives nothing."""
 
     def scan(self, family: str, first: bytes) -> Iterator[tuple[bytes, bytes]]:
         order = self._order[family]

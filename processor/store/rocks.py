@@ -41,14 +41,13 @@ _blocks = rocksdict.Cache(_BLOCKS_BYTES)
 
 
 class Rocks:
-    """``sync``: every batch survives a power cut, not only the end of the process."""
+    """What was written survives the end of the process; after ``sync``, a power cut as well."""
 
     def __init__(
         self,
         path: Path,
         families: Sequence[str] = FAMILIES,
         *,
-        sync: bool = False,
         read_only: bool = False,
     ) -> None:
         self._path = path
@@ -68,8 +67,6 @@ class Rocks:
             raise _classed(path, error) from error
         self._families = {f: self._database.get_column_family(f) for f in families}
         self._handles = {f: self._database.get_column_family_handle(f) for f in families}
-        self._write_options = rocksdict.WriteOptions()
-        self._write_options.sync = sync
 
     def get(self, family: str, key: bytes) -> bytes | None:
         try:
@@ -87,7 +84,14 @@ class Rocks:
             else:
                 batch.put(key, value, handles[family])
         try:
-            self._database.write(batch, self._write_options)
+            self._database.write(batch)
+        except Exception as error:  # rocksdict raises bare Exceptions: the text says which
+            raise _classed(self._path, error) from error
+
+    def sync(self) -> None:
+        """Flush the log of writes to the disk; other threads run meanwhile."""
+        try:
+            self._database.flush_wal(True)
         except Exception as error:  # rocksdict raises bare Exceptions: the text says which
             raise _classed(self._path, error) from error
 

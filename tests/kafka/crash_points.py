@@ -17,7 +17,7 @@ import confluent_kafka
 
 from processor.activities.executor import Executor
 from processor.core.inputs import TimerDue
-from processor.kafka import publisher
+from processor.kafka import publishing
 from processor.kafka.log import KafkaLog
 from processor.kafka.outbox import KafkaOutbox
 from processor.shard import loop, takeover
@@ -133,7 +133,7 @@ def _in_a_transaction(at: str) -> Callable[[Reached], None]:
                 if at == "committed":
                     reached()
 
-        publisher.Producer = Crashing  # type: ignore[misc]
+        publishing.Producer = Crashing  # type: ignore[misc]
 
     return install
 

@@ -30,6 +30,7 @@ from processor.core.effects import ActivityTask
 from processor.core.inputs import ClientCommand, StartRun
 from processor.kafka.connection import KafkaSettings, partition_of
 from processor.kafka.log import KafkaLog
+from processor.kafka.membership import Standing
 from processor.kafka.ports import KafkaPorts
 from processor.kafka.topics import apply, plan, read_topics
 from processor.kafka.transport import KafkaTransport
@@ -44,7 +45,7 @@ class FrozenClock:
 
 
 class Adapters:
-    """The adapters of one process, and the means to look at the broker beside them."""
+    """The adapters of one process ("me"), and the means to look at the broker beside them."""
 
     def __init__(self, servers: str, namespace: str, admin: AdminClient, state: Path) -> None:
         self.connection = KafkaSettings(servers, namespace)
@@ -60,7 +61,10 @@ class Adapters:
 
     def new_ports(self, transport: KafkaTransport) -> KafkaPorts:
         none: Any = None
-        return KafkaPorts(transport, self.state, none, FrozenClock(), lambda _: True)
+        nobody = nobodys(self.connection)
+        return KafkaPorts(
+            transport, self.state, none, FrozenClock(), "me", lambda _: True, lambda: nobody
+        )
 
     def open(self, partition: int = 0) -> ShardPorts:
         """Return the ports of a shard; those it had before are closed first."""
@@ -74,6 +78,7 @@ class Adapters:
     def close(self) -> None:
         for partition in list(self._opened):
             self._close(partition)
+        self.ports.close()
         self.transport.close()
 
     def _close(self, partition: int) -> None:
@@ -111,6 +116,14 @@ class Adapters:
         consumer.close()
         assert not [m for m in found if m.error()]
         return found
+
+
+def nobodys(connection: KafkaSettings) -> Standing:
+    """Return the standing of a process in a group without members, where nobody is refused."""
+    consumer = Consumer(connection.consumer())
+    metadata = consumer.consumer_group_metadata()
+    consumer.close()
+    return Standing(metadata, frozenset(range(PARTITIONS)))
 
 
 @contextmanager

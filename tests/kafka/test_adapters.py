@@ -431,7 +431,7 @@ def test_a_queue_without_a_topic_is_named_and_waited_for(
 def test_a_store_of_another_log_is_told_from_a_corrupt_one(kafka: Adapters, tmp_path: Path) -> None:
     kafka.open(0).tables.close()
     kafka.open(1).tables.close()
-    folder = tmp_path / kafka.connection.namespace
+    folder = tmp_path / "me" / kafka.connection.namespace
     (folder / "0").rename(folder / "swapped")
     (folder / "1").rename(folder / "0")
     with pytest.raises(StoreCorrupt, match="/1@"):

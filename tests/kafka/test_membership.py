@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from processor.config import Settings
+from processor.kafka import membership
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.membership import MemberFenced, Membership
 from processor.kafka.topics import apply, plan
@@ -28,6 +29,7 @@ class Member:
     def __init__(self, connection: KafkaSettings, instance_id: str) -> None:
         self.shards: set[int] = set()
         self.revoked: list[int] = []
+        self.revoke_s = 0.05
         self.error: BaseException | None = None
         self.membership = Membership(
             connection,
@@ -41,7 +43,7 @@ class Member:
         )
 
     async def _revoke(self, partition: int) -> None:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(self.revoke_s)
         self.shards.discard(partition)
         self.revoked.append(partition)
 
@@ -104,6 +106,25 @@ def test_members_share_the_shards_and_give_them_back(connection: KafkaSettings) 
             await until(lambda: len(first.shards) == PARTITIONS, "what the second one left")
             print(f"a clean stop hands over within {time.monotonic() - begun:.2f} s")
             assert time.monotonic() - begun < SETTINGS.session_timeout_s
+
+    run(test)
+
+
+def test_a_shard_that_is_slow_to_stop_is_no_longer_in_the_standing(
+    connection: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next owner may have it already, in a generation that we are a member of."""
+    monkeypatch.setattr(membership, "_REVOKE_S", 0.2)
+
+    async def test() -> None:
+        async with member(connection, "a") as first:
+            await until(lambda: len(first.shards) == PARTITIONS, "all shards")
+            first.revoke_s = 5.0
+            async with member(connection, "b") as second:
+                await until(lambda: len(second.shards) == 2, "an even share")
+                assert len(first.shards) == PARTITIONS
+                assert not first.membership.standing.owned & second.shards
+                first.revoke_s = 0.0
 
     run(test)
 

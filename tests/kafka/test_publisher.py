@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from processor.codec.records import decode_as, encode
@@ -17,12 +20,24 @@ from processor.config import Settings
 from processor.core.effects import Publish, RunResult
 from processor.core.turn import Claim, Positions, Turn
 from processor.errors import LogTruncated
-from processor.kafka import publisher
+from processor.kafka import publishing
+from processor.kafka.membership import Membership, Standing
 from processor.kafka.publisher import ShardPublisher
+from processor.kafka.publishing import Publishing
+from processor.kafka.topics import read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.shard.ports import Outbox
 
-from .harness import Adapters, acknowledged, adapters, log_of, until
+from .harness import (
+    PARTITIONS,
+    Adapters,
+    acknowledged,
+    adapters,
+    log_of,
+    nobodys,
+    set_config,
+    until,
+)
 
 
 @pytest.fixture
@@ -34,21 +49,66 @@ def kafka(
 
 
 class Owner:
-    """A publisher of shard 0 in a process of its own (a transport of its own)."""
+    """A process that publishes; ``standing`` is what its group says of it."""
 
     def __init__(
-        self, kafka: Adapters, *, ours: bool = True, settings: Settings | None = None
+        self,
+        kafka: Adapters,
+        name: str = "first",
+        *,
+        standing: Callable[[], Standing] | None = None,
+        linger_ms: int = 20,
     ) -> None:
-        self.transport = KafkaTransport(kafka.connection, settings or Settings())
-        self.ours = ours
-        self.publisher = ShardPublisher(
-            0, self.transport.publishing, "", lambda: self.ours, lambda: True
+        nobody = nobodys(kafka.connection)
+        self.transport = KafkaTransport(kafka.connection, Settings())
+        self.publishing = Publishing(
+            kafka.connection,
+            name,
+            standing or (lambda: nobody),
+            self.transport.last_committed,
+            linger_ms / 1000,
         )
+        self.publisher = self.shard(0)
+
+    def shard(self, partition: int) -> ShardPublisher:
+        return ShardPublisher(partition, self.publishing, "", lambda: True)
 
     def die(self) -> None:
         """Stop without handing over."""
         self.publisher.close()
+        self.publishing.close()
         self.transport.close()
+
+
+@contextmanager
+def member(kafka: Adapters, name: str, shards: int = PARTITIONS) -> Iterator[Membership]:
+    """Join the group for real, from a loop of its own, and wait for so many shards."""
+
+    async def revoke(partition: int) -> None:
+        pass
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    membership = Membership(
+        kafka.connection,
+        Settings(),
+        name,
+        loop,
+        assign=lambda _: None,
+        revoke=revoke,
+        failed=lambda _: None,
+        next_command=lambda _: -1,
+    )
+    membership.start()
+    try:
+        until(lambda: len(membership.owned) == shards, f"the shards of {name}")
+        yield membership
+    finally:
+        asyncio.run_coroutine_threadsafe(membership.close(), loop).result(20)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
 
 
 def result(number: int) -> RunResult:
@@ -72,6 +132,7 @@ def is_done(owner: Owner) -> bool:
 def make_topic(kafka: Adapters, topic: str) -> None:
     for future in kafka.admin.create_topics([NewTopic(topic, 1, 1)]).values():
         future.result()
+    until(lambda: bool(read_topics(kafka.admin, [topic])), f"topic {topic}")
 
 
 def test_records_are_published_in_order_with_their_position(kafka: Adapters) -> None:
@@ -91,21 +152,21 @@ def test_records_are_published_in_order_with_their_position(kafka: Adapters) -> 
 
 
 def test_results_gather_after_the_first_and_a_clean_stop_waits_for_none(kafka: Adapters) -> None:
-    owner = Owner(kafka, settings=Settings(publish_linger_ms=20_000))
+    owner = Owner(kafka, linger_ms=20_000)
     owner.publisher.begin()
     time.sleep(0.2)
-    owner.transport.drain(5)  # the linger ends for good, so that the next one is published at once
+    owner.publishing.drain(5)  # the linger ends for good, so that the next one is published at once
     owner.publisher.publish(1, [result(1)])
     until(lambda: is_done(owner), "a publisher in a hurry")
     owner.die()
-    slow = Owner(kafka, settings=Settings(publish_linger_ms=20_000))
+    slow = Owner(kafka, linger_ms=20_000)
     slow.publisher.begin()
     slow.publisher.publish(2, [result(2)])
     slow.publisher.publish(3, [result(3)])
     time.sleep(0.5)
     assert not is_done(slow)
     begun = time.monotonic()
-    slow.transport.drain(5)
+    slow.publishing.drain(5)
     assert is_done(slow) and time.monotonic() - begun < 4
     assert results(kafka, 3) == ids(1, 2, 3)
     slow.die()
@@ -118,7 +179,7 @@ def test_a_takeover_goes_on_at_the_committed_position(kafka: Adapters) -> None:
         first.publisher.publish(offset, [result(offset)])
     until(lambda: is_done(first), "the first owner")
     first.die()
-    second = Owner(kafka)
+    second = Owner(kafka, "second")
     assert second.publisher.begin() == 11
     for offset in range(5, 16):  # it cannot know exactly, and offers more
         second.publisher.publish(offset, [result(offset)])
@@ -127,21 +188,22 @@ def test_a_takeover_goes_on_at_the_committed_position(kafka: Adapters) -> None:
     second.die()
 
 
-def test_what_a_dead_owner_left_open_is_aborted_at_once(kafka: Adapters) -> None:
+@pytest.mark.parametrize("at", ["written", "positions sent"])
+def test_what_a_dead_owner_left_open_is_aborted_at_once(kafka: Adapters, at: str) -> None:
     owner = Owner(kafka)
     owner.publisher.begin()
     owner.publisher.publish(1, [result(1)])
     until(lambda: is_done(owner), "the first owner")
     owner.die()
-    connection = kafka.connection
-    config = connection.transactional_producer(f"{connection.namespace}.shard.0")
-    dead = Producer({**config, "transaction.timeout.ms": 60_000})
-    dead.init_transactions(10)
+    dead = former_producer(kafka, "first")
     dead.begin_transaction()
-    dead.produce(connection.topic("results"), encode(result(2)), b"w2")
+    dead.produce(kafka.topic("results"), encode(result(2)), b"w2")
+    if at == "positions sent":
+        place = TopicPartition(kafka.topic("events"), 0, 3)
+        dead.send_offsets_to_transaction([place], nobodys(kafka.connection).group)
     assert dead.flush(10) == 0  # written, and neither committed nor aborted: its process dies here
     begun = time.monotonic()
-    second = Owner(kafka)
+    second = Owner(kafka, "second")
     assert second.publisher.begin() == 2
     second.publisher.publish(2, [result(2)])
     until(lambda: is_done(second), "the second owner")
@@ -150,49 +212,170 @@ def test_what_a_dead_owner_left_open_is_aborted_at_once(kafka: Adapters) -> None
     second.die()
 
 
+def former_producer(kafka: Adapters, name: str) -> Producer:
+    """Return a producer with a process's transactional id; whoever had it is fenced."""
+    connection = kafka.connection
+    config = connection.transactional_producer(f"{connection.namespace}.publisher.{name}")
+    producer = Producer({**config, "transaction.timeout.ms": 60_000})
+    producer.init_transactions(10)
+    return producer
+
+
 def test_a_zombie_publishes_nothing_and_the_owner_everything(kafka: Adapters) -> None:
-    zombie = Owner(kafka)
-    zombie.publisher.begin()
-    zombie.publisher.publish(1, [result(1)])
-    until(lambda: is_done(zombie), "the first owner")
-    owner = Owner(kafka)
-    assert owner.publisher.begin() == 2
-    zombie.ours = False
-    zombie.publisher.publish(2, [result(2)])
-    owner.publisher.publish(2, [result(2)])
-    owner.publisher.publish(3, [result(3)])
-    until(lambda: is_done(owner), "the owner")
-    assert results(kafka, 3) == ids(1, 2, 3)
-    assert not is_done(zombie)
-    for each in (owner, zombie):
-        each.die()
-
-
-def test_owners_that_fence_each_other_publish_each_record_once(kafka: Adapters) -> None:
-    """Both believe that the shard is theirs, and both offer every record."""
-    first, second = Owner(kafka), Owner(kafka)
-    first.publisher.begin()
-    second.publisher.begin()
-    for offset in range(1, 61):
-        for owner in (first, second):
-            owner.publisher.publish(offset, [result(offset)])
-        time.sleep(0.005)
-    first.ours = False
-    until(lambda: is_done(second), "the second owner", 60)
-    assert results(kafka, 60) == ids(*range(1, 61))
-    for owner in (first, second):
+    """What the group says of the zombie is what it said before it gave its shards to the owner."""
+    with member(kafka, "first") as before:
+        former = before.standing
+        zombie = Owner(kafka, standing=lambda: former)
+        zombie.publisher.begin()
+        zombie.publisher.publish(1, [result(1)])
+        until(lambda: is_done(zombie), "the first owner")
+    with member(kafka, "second") as now:
+        owner = Owner(kafka, "second", standing=lambda: now.standing)
+        assert owner.publisher.begin() == 2
+        zombie.publisher.publish(2, [result(2)])
+        time.sleep(1.0)
+        assert not is_done(zombie)
+        owner.publisher.publish(2, [result(2)])
+        owner.publisher.publish(3, [result(3)])
+        until(lambda: is_done(owner), "the owner")
+        assert results(kafka, 3) == ids(1, 2, 3)
         owner.die()
+    zombie.die()
+
+
+def test_a_zombie_of_the_same_name_publishes_nothing(kafka: Adapters) -> None:
+    """A process that was replaced by one with its own instance id."""
+    with member(kafka, "first") as before:
+        former = before.standing
+        zombie = Owner(kafka, standing=lambda: former)
+        zombie.publisher.begin()
+        with member(kafka, "first") as now:
+            owner = Owner(kafka, standing=lambda: now.standing)
+            assert owner.publisher.begin() == 0
+            zombie.publisher.publish(1, [result(1)])
+            time.sleep(1.0)
+            assert not is_done(zombie)
+            owner.publisher.publish(1, [result(1)])
+            until(lambda: is_done(owner), "the owner")
+            assert results(kafka, 1) == ids(1)
+            owner.die()
+    zombie.die()
+
+
+def test_an_owner_goes_on_in_the_next_generation(kafka: Adapters) -> None:
+    with member(kafka, "first") as membership:
+        owner = Owner(kafka, standing=lambda: membership.standing)
+        shards = [owner.shard(partition) for partition in range(PARTITIONS)]
+        for shard in shards:
+            shard.begin()
+        with member(kafka, "second", PARTITIONS // 2):
+            kept = [shards[partition] for partition in membership.owned]
+            for shard in kept:
+                shard.publish(1, [result(shard.partition)])
+            until(lambda: not any(shard.backlog for shard in kept), "the shards that were kept")
+            assert results(kafka, 2) == ids(*(shard.partition for shard in kept))
+        owner.die()
+
+
+def test_an_owner_goes_on_in_a_generation_that_changes_nothing_for_it(kafka: Adapters) -> None:
+    with ExitStack() as members:
+        first = members.enter_context(member(kafka, "first"))
+        for name, shards in (("second", 2), ("third", 1), ("fourth", 1), ("fifth", 0)):
+            last = members.enter_context(member(kafka, name, shards))
+        until(lambda: last.standing.group is not None, "the generation in which the fifth joined")
+        (partition,) = first.owned
+        owner = Owner(kafka, standing=lambda: first.standing)
+        shard = owner.shard(partition)
+        shard.begin()
+        shard.publish(1, [result(1)])
+        until(lambda: shard.backlog == 0, "the shard")
+        assert results(kafka, 1) == ids(1)
+        owner.die()
+
+
+def test_a_shard_that_is_given_up_publishes_nothing_more(kafka: Adapters) -> None:
+    """Though its publisher was not told yet, and the group would still take it."""
+    given_up: set[int] = set()
+    nobody = nobodys(kafka.connection)
+    owner = Owner(kafka, standing=lambda: nobody._replace(owned=nobody.owned - given_up))
+    neighbour = owner.shard(1)
+    owner.publisher.begin()
+    neighbour.begin()
+    time.sleep(0.3)
+    given_up.add(0)
+    owner.publisher.publish(1, [result(1)])
+    neighbour.publish(1, [result(2)])
+    assert results(kafka, 1) == ids(2)
+    assert not is_done(owner)
+    owner.die()
+
+
+def test_a_shard_taken_again_waits_for_what_this_process_is_publishing(
+    kafka: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sending, go_on = threading.Event(), threading.Event()
+
+    class Slow(Producer):
+        def send_offsets_to_transaction(self, *arguments: Any) -> None:
+            if armed:
+                sending.set()
+                assert go_on.wait(20)
+            super().send_offsets_to_transaction(*arguments)
+
+    armed = False
+    monkeypatch.setattr(publishing, "Producer", Slow)
+    owner = Owner(kafka)
+    owner.publisher.begin()
+    armed = True
+    owner.publisher.publish(1, [result(1)])
+    assert sending.wait(20)
+    owner.publisher.close()  # its shard was lost, and is claimed again
+    again = owner.shard(0)
+    positions: list[int] = []
+    begins = threading.Thread(target=lambda: positions.append(again.begin()))
+    begins.start()
+    time.sleep(0.3)
+    assert not positions
+    go_on.set()
+    begins.join(20)
+    assert positions == [2]
+    again.publish(1, [result(1)])
+    again.publish(2, [result(2)])
+    until(lambda: again.backlog == 0, "the rest")
+    assert results(kafka, 2) == ids(1, 2)
+    owner.die()
 
 
 def test_a_paused_owner_whose_transaction_was_taken_goes_on(kafka: Adapters) -> None:
     owner = Owner(kafka)
     owner.publisher.begin()
-    connection = kafka.connection
-    thief = Producer(connection.transactional_producer(f"{connection.namespace}.shard.0"))
-    thief.init_transactions(10)
+    former_producer(kafka, "first")
     owner.publisher.publish(1, [result(1)])
     until(lambda: is_done(owner), "the owner")
     assert results(kafka, 1) == ids(1)
+    owner.die()
+
+
+def test_a_refused_record_holds_up_its_own_shard_only(
+    kafka: Adapters, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_topic(kafka, narrow := f"{kafka.connection.namespace}-narrow")
+    set_config(kafka.admin, narrow, "max.message.bytes", "1000")
+    owner = Owner(kafka)
+    neighbour = owner.shard(1)
+    owner.publisher.begin()
+    neighbour.begin()
+    owner.publisher.publish(1, [Publish(narrow, None, os.urandom(5_000))])
+    for number in range(10):
+        neighbour.publish(number, [result(number)])
+        time.sleep(0.05)
+    until(lambda: neighbour.backlog == 0, "the neighbour")
+    assert not is_done(owner)
+    assert "shard 0: publishing failed: a record was refused (MSG_SIZE_TOO_LARGE" in caplog.text
+    set_config(kafka.admin, narrow, "max.message.bytes", "10000")
+    until(lambda: is_done(owner), "the shard whose record was refused")
+    assert len(kafka.records(narrow, 1)) == 1
+    assert results(kafka, 10) == ids(*range(10))
     owner.die()
 
 
@@ -222,7 +405,7 @@ def test_a_lost_position_is_not_guessed(kafka: Adapters) -> None:
     acknowledged(log, 1)
     assert ports.outbox.published() == 0, "claims alone: nothing can have been published"
     ports.outbox.close()
-    group = kafka.connection.results_group
+    group = kafka.connection.shards_group
     for future in kafka.admin.delete_consumer_groups([group]).values():
         future.result()
     turn = Turn("w", "0-0", 0, 0, 1, "commands", Positions(), 0, None, ())
@@ -246,8 +429,8 @@ def test_a_call_that_never_returns_stops_nothing(
                 never.wait()
             super().send_offsets_to_transaction(*arguments)
 
-    monkeypatch.setattr(publisher, "_OFFSETS_S", 3.0)
-    monkeypatch.setattr(publisher, "Producer", Stuck)
+    monkeypatch.setattr(publishing, "_OFFSETS_S", 3.0)
+    monkeypatch.setattr(publishing, "Producer", Stuck)
     first = Owner(kafka)
     assert first.publisher.begin() == 0
     armed.set()

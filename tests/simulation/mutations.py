@@ -21,7 +21,8 @@ from processor.shard import loop, takeover
 from processor.shard.loop import Shard, _Appended
 from processor.shard.outbox import Deliveries
 from processor.shard.takeover import Taken, Takeover, _Fold
-from processor.simulation.partitions import Outputs
+from processor.simulation.partitions import Transactions
+from processor.simulation.publisher import Publisher, ShardOutputs
 
 __all__ = ("MUTATIONS", "Mutation")
 
@@ -168,13 +169,53 @@ def nothing_lost(patch: pytest.MonkeyPatch) -> None:
 
 def published_from_the_start(patch: pytest.MonkeyPatch) -> None:
     """Ignore what the last committed transaction says was published."""
-    fold = Takeover.fold
+    fold, confirm = Takeover.fold, Publisher._confirm
+
+    def begin_at_the_start(self: Publisher, shard: ShardOutputs) -> None:
+        confirm(self, shard)
+        shard._position = 0
+
+    patch.setattr(Publisher, "_confirm", begin_at_the_start)
     patch.setattr(Takeover, "fold", lambda self, epoch, published: fold(self, epoch, 0))
 
 
-def nobody_fenced(patch: pytest.MonkeyPatch) -> None:
+def former_generations_publish(patch: pytest.MonkeyPatch) -> None:
     """Let the publishers of earlier owners commit."""
-    patch.setattr(Outputs, "fence", lambda self: self._fence)
+    send = Transactions.send
+    patch.setattr(
+        Transactions,
+        "send",
+        lambda self, name, epoch, batches, **_: send(self, name, epoch, batches, is_member=True),
+    )
+
+
+def open_transactions_not_awaited(patch: pytest.MonkeyPatch) -> None:
+    """Take a shard's position over while an earlier owner's transaction may still change it."""
+    begin = Transactions.begin
+    patch.setattr(Transactions, "settle", lambda self, partition: None)
+
+    def begin_ours(self: Publisher, shard: ShardOutputs) -> int:
+        with pytest.MonkeyPatch.context() as inner:
+            own = self._name
+            inner.setattr(
+                Transactions,
+                "begin",
+                lambda self, name: begin(self, name) if name == own else self._epochs[name],
+            )
+            return take_over(self, shard)
+
+    take_over = Publisher.take_over
+    patch.setattr(Publisher, "take_over", begin_ours)
+
+
+def own_transactions_not_awaited(patch: pytest.MonkeyPatch) -> None:
+    """The same, with a transaction of this process, from before it lost the shard."""
+    patch.setattr(Publisher, "busy", False)
+
+
+def former_epochs_publish(patch: pytest.MonkeyPatch) -> None:
+    """Begin anew without ending what was open: a commit that was given up may still come."""
+    patch.setattr(Transactions, "begin", lambda self, name: self._epochs[name])
 
 
 def letters_not_awaited(patch: pytest.MonkeyPatch) -> None:
@@ -291,7 +332,28 @@ MUTATIONS: Sequence[Mutation] = (
         20,
     ),
     Mutation(
-        "publishers are fenced", nobody_fenced, (r"AssertionError: turn \d+ again, after \d+",), 400
+        "a former generation publishes nothing",
+        former_generations_publish,
+        (r"AssertionError: turn \d+ again, after \d+",),
+        1_000,
+    ),
+    Mutation(
+        "another owner's open transaction is awaited",
+        open_transactions_not_awaited,
+        (r"AssertionError: turn \d+ again, after \d+",),
+        400,
+    ),
+    Mutation(
+        "a process's own open transaction is awaited",
+        own_transactions_not_awaited,
+        (r"AssertionError: turn \d+ again, after \d+",),
+        400,
+    ),
+    Mutation(
+        "a publisher that begins anew is fenced from itself",
+        former_epochs_publish,
+        (r"AssertionError: turn \d+ again, after \d+",),
+        400,
     ),
     Mutation(
         "marks carry positions",

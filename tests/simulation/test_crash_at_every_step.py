@@ -73,11 +73,11 @@ def test_every_call_raises_an_error(scenario: Scenario) -> None:
 
 
 def test_the_next_owner_dies_too() -> None:
-    """At every eightieth moment of the first process, and then at every one of the second."""
+    """At every sixtieth moment of the first process, and then at every one of the second."""
     scenario = SCENARIOS[-1]
     untouched = Run(scenario, Failure(0)).play()
     failed: list[str] = []
-    for first in count(40, 80):
+    for first in count(40, 60):
         for second in count(1):
             failures = Failure(first), Failure(second)
             try:

@@ -17,8 +17,10 @@ from processor.simulation.outbox import SimulatedOutbox
 from processor.simulation.partitions import (
     COMPACTION_LAG_MS,
     DELETE_RETENTION_MS,
+    Batch,
     LogPartition,
     Outputs,
+    Transactions,
 )
 from processor.simulation.perils import Crashed
 from processor.simulation.ports import SimulatedLog
@@ -101,13 +103,34 @@ def test_outputs_are_there_once_though_a_publisher_does_not_learn_how_a_commit_e
     assert scheduler.injected["commit_unknown"]
 
 
-def test_a_fenced_publisher_commits_nothing() -> None:
-    outputs = Outputs()
-    before, after = outputs.fence(), outputs.fence()
+def test_a_transaction_is_written_whole_by_a_member_in_the_last_epoch_of_its_producer() -> None:
+    shards = [Outputs(), Outputs()]
+    transactions = Transactions(shards)
     record = Publish("topic", None, b"1")
-    assert not outputs.commit(before, [(0, [record])])
-    assert outputs.commit(after, [(0, [record])])
-    assert outputs.of(Publish) == [record]
+    batches = [Batch(partition, 1, [(0, [record])]) for partition in range(2)]
+    before, after = transactions.begin("a"), transactions.begin("a")
+    assert not transactions.send("a", before, batches, is_member=True)
+    assert not transactions.send("a", after, batches, is_member=False)
+    assert transactions.send("a", after, batches, is_member=True)
+    assert not transactions.commit("a", before)
+    assert not any(shard.records for shard in shards)
+    assert transactions.commit("a", after)
+    assert [shard.of(Publish) for shard in shards] == [[record], [record]]
+
+
+def test_what_is_open_is_aborted_where_another_one_begins_or_its_time_is_up() -> None:
+    shards = [Outputs()]
+    transactions = Transactions(shards)
+    batches = [Batch(0, 1, [(0, [])])]
+    epoch = transactions.begin("a")
+    assert transactions.send("a", epoch, batches, is_member=True)
+    assert transactions.begin("a") > epoch
+    assert not transactions.commit("a", epoch)
+    epoch = transactions.begin("a")
+    assert transactions.send("a", epoch, batches, is_member=True)
+    transactions.settle(0)
+    assert not transactions.commit("a", epoch)
+    assert shards[0].position == 0
 
 
 def test_a_process_ends_at_the_moment_of_a_port_call_that_a_test_names() -> None:
