@@ -159,6 +159,15 @@ class Node:
         """Raise the error of the last shard to stop, when all of this process are stopped."""
         raise await self._stopped
 
+    def stop(self, error: ProcessorError) -> None:
+        """Stop all shards for a reason that none of them sees by itself."""
+        _log.error("the shards of this process stop: %s", error)
+        for _, lost in list(self._running.values()):
+            if not lost.done():
+                lost.set_exception(error)
+        if not self._stopped.done():
+            self._stopped.set_result(error)
+
     def wake(self) -> None:
         """Run a pass soon. From the loop's own thread."""
         if not self._pass_scheduled:

@@ -43,6 +43,7 @@ class Disk:
     def __init__(self, store: Durable, *, sync: bool = True) -> None:
         self._store = store
         self._sync = sync
+        self._given_up = False
         self._lock = Lock()
         self._pending: list[Mutation] = []
         self._committed: list[Callable[[], None]] = []
@@ -70,8 +71,12 @@ class Disk:
 
     @property
     def dirty(self) -> bool:
-        """Whether something waits for a commit."""
-        return bool(self._pending or self._committed)
+        """Whether something waits for a commit that can be made."""
+        return bool(self._pending or self._committed) and not self._given_up
+
+    def give_up(self) -> None:
+        """Commit nothing more: what comes after a turn that was lost must not be there."""
+        self._given_up = True
 
     def write(self) -> Committed:
         """Begin a commit: write what waits; return whom to tell once ``flush`` is through."""
@@ -141,7 +146,8 @@ class Disk:
         return 0 if last is None else int.from_bytes(last[:8], "big") + 1
 
     def close(self) -> None:
-        self.commit()
+        if self.dirty:
+            self.commit()
         self._store.close()
 
 

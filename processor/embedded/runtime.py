@@ -22,7 +22,7 @@ from processor.core.inputs import ClientCommand, ReplyTo
 from processor.core.runner import Runners
 from processor.embedded.disk import Committed, Disk, DiskLog, open_disk
 from processor.embedded.ports import MemoryInbox, MemoryOutbox, QueuedTasks
-from processor.errors import ShardUnavailable
+from processor.errors import ProcessorError, ShardUnavailable
 from processor.node import Node, ShardStatus
 from processor.shard.ports import Activities, Clock, ShardPorts
 from processor.store import open_tables
@@ -167,22 +167,38 @@ class EmbeddedRuntime:
         """
         self._commit_scheduled = False
         disk = self._disk
-        if disk is None or self._flushing is not None:
+        if disk is None or not disk.dirty or self._flushing is not None:
             return
-        committed = disk.write()
-        if len(committed) <= _LONE:
-            disk.flush()
-            self._committed(committed)
-        else:
-            self._flushing = self._loop.run_in_executor(self._flusher, disk.flush)
-            self._flushing.add_done_callback(partial(self._flushed, committed))
+        try:
+            committed = disk.write()
+            if len(committed) <= _LONE:
+                disk.flush()
+                self._committed(committed)
+                return
+        except Exception as error:
+            self._fail(disk, error)
+            return
+        self._flushing = self._loop.run_in_executor(self._flusher, disk.flush)
+        self._flushing.add_done_callback(partial(self._flushed, disk, committed))
 
-    def _flushed(self, committed: Committed, flushed: asyncio.Future[None]) -> None:
+    def _flushed(self, disk: Disk, committed: Committed, flushed: asyncio.Future[None]) -> None:
         self._flushing = None
-        flushed.result()
+        error = flushed.exception()
+        if error is not None:
+            self._fail(disk, error)
+            return
         self._committed(committed)
-        if self._disk is not None and self._disk.dirty:
-            self._commit()
+        self._commit()
+
+    def _fail(self, disk: Disk, cause: BaseException) -> None:
+        disk.give_up()
+        error = ProcessorError(
+            f"the log of embedded:{self.path} cannot be written ({cause}). What was acknowledged "
+            "is there; correct the cause and start this process again"
+        )
+        error.__cause__ = cause
+        assert self.node is not None, "what commits has a node"
+        self.node.stop(error)
 
     def _committed(self, committed: Committed) -> None:
         for callback in committed:
