@@ -32,8 +32,6 @@ __all__ = ("EmbeddedGateway", "EmbeddedRuntime", "LocalActivities", "SystemClock
 
 _RUNNING: dict[Path, EmbeddedRuntime] = {}
 
-_LONE: Final = 1
-
 _LOOK_S: Final = 0.05
 """How often a client looks for a worker that is not there yet."""
 
@@ -96,13 +94,13 @@ class EmbeddedRuntime:
     async def close(self) -> None:
         if self.node is not None:
             await self.node.close()
+        disk, self._disk = self._disk, None
         if self._flushing is not None:
             await asyncio.wait((self._flushing,))
         self._flusher.shutdown()
-        if self._disk is not None:
-            self._disk.on_dirty = lambda: None
-            await asyncio.to_thread(self._disk.close)
-            self._disk = None
+        if disk is not None:
+            disk.on_dirty = lambda: None
+            await asyncio.to_thread(disk.close)
         _RUNNING.pop(self.path, None)
 
     async def drain(self) -> None:
@@ -171,15 +169,17 @@ class EmbeddedRuntime:
             return
         try:
             committed = disk.write()
-            if len(committed) <= _LONE:
+            lone = len(committed) <= 1
+            if lone:
                 disk.flush()
-                self._committed(committed)
-                return
         except Exception as error:
             self._fail(disk, error)
             return
-        self._flushing = self._loop.run_in_executor(self._flusher, disk.flush)
-        self._flushing.add_done_callback(partial(self._flushed, disk, committed))
+        if lone:
+            self._committed(committed)
+        else:
+            self._flushing = self._loop.run_in_executor(self._flusher, disk.flush)
+            self._flushing.add_done_callback(partial(self._flushed, disk, committed))
 
     def _flushed(self, disk: Disk, committed: Committed, flushed: asyncio.Future[None]) -> None:
         self._flushing = None
