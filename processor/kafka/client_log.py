@@ -10,6 +10,9 @@ __all__ = ("Sparingly", "client_log")
 
 _EVERY_S = 10.0
 _KINDS_MAX = 1_000
+_LEFT_OUT = ("enable.gapless.guarantee", "TXNERR")
+"""Said at each start: that a property is experimental. Failed transactions: the publisher tells."""
+
 _VARIES = re.compile(r"#\w+-\d+|after \d+ms|, \d+ identical error\(s\) suppressed")
 
 
@@ -26,7 +29,7 @@ class Sparingly(logging.Filter):
 
     def filter(self, line: logging.LogRecord) -> bool:
         text = line.getMessage()
-        if "enable.gapless.guarantee" in text:  # at each start: that the property is experimental
+        if any(said in text for said in _LEFT_OUT):
             return False
         kind = _VARIES.sub("", text)
         now = monotonic()

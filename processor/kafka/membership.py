@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import wait as wait_for
@@ -54,13 +54,14 @@ class MemberFenced(ProcessorError):
 
 
 class Standing(NamedTuple):
-    """``group`` is Kafka's word for this member in a generation; ``owned`` its shards since then.
+    """``group`` is Kafka's word for this member in one of the group's generations.
 
-    While a shard is in ``owned``, no other member has had it in a later generation.
+    ``owned`` numbers the assignments of its shards. While a shard is there under the same number,
+    no other member has had it, up to that generation.
     """
 
     group: object
-    owned: frozenset[int]
+    owned: Mapping[int, int]
 
 
 class Membership:
@@ -90,7 +91,8 @@ class Membership:
         self._revoke = revoke
         self._failed = failed
         self._next_command = next_command
-        self._owned: frozenset[int] = frozenset()
+        self._owned: dict[int, int] = {}
+        self._assignments = 0
         self._metadata: object = None
         self._asked: deque[tuple[int, Future[bool]]] = deque()
         self._confirming: list[Future[bool]] | None = None
@@ -107,7 +109,7 @@ class Membership:
     @property
     def owned(self) -> frozenset[int]:
         """The shards that are assigned to us."""
-        return self._owned
+        return frozenset(self._owned)
 
     @property
     def standing(self) -> Standing:
@@ -209,7 +211,8 @@ class Membership:
         self._metadata = consumer.consumer_group_metadata()
         self._was_lost = False
         gained = [place.partition for place in places]
-        self._owned |= frozenset(gained)
+        self._assignments += 1
+        self._owned = {**self._owned, **dict.fromkeys(gained, self._assignments)}
         for partition in gained:
             self._loop.call_soon_threadsafe(self._assign, partition)
 
@@ -234,7 +237,7 @@ class Membership:
         consumer.incremental_unassign(list(places))
 
     def _give_up(self, partitions: Sequence[int], timeout_s: float) -> None:
-        self._owned -= frozenset(partitions)
+        self._owned = {p: n for p, n in self._owned.items() if p not in partitions}
         given = []
         for partition in partitions:
             coroutine = self._revoke(partition)

@@ -68,6 +68,9 @@ class ShardPublisher:
     ) -> None:
         self.partition = partition
         self.ids = ids
+        self.assignment = -1
+        """The number of the assignment by which the shard is ours, in the membership's standing."""
+
         self.committed_at = 0.0
         self._publishing = publishing
         self._connection = publishing.connection
@@ -98,7 +101,7 @@ class ShardPublisher:
         delay_s = _RETRY_FIRST_S
         while True:
             try:
-                position = self._take_over()
+                position = self._publishing.take_over(self)
                 break
             except KafkaException as error:
                 if self._closed:
@@ -127,14 +130,19 @@ class ShardPublisher:
         self._publishing.remove(self)
         self._publishing.wake()
 
-    def _take_over(self) -> int:
-        position = self._publishing.take_over(self)
-        if position is not None:
-            return position
-        if not self._log_is_new():
-            raise LogTruncated(self._lost_position())
-        self._publishing.sign(self, 0)
-        return 0
+    def first_position(self) -> int:
+        """Return the position of a shard that never published; refuse to guess a lost one."""
+        if self._log_is_new():
+            return 0
+        events, group = self._connection.events, self._connection.shards_group
+        raise LogTruncated(
+            f"{events}[{self.partition}] holds turns, but group {group} has no offset for it: "
+            "nobody published for longer than the broker keeps offsets "
+            "(offsets.retention.minutes), or it was deleted. To publish again from offset N on "
+            "(consumers of results may see duplicates), or --to-latest for nothing of the past, "
+            f"stop the workers and run: kafka-consumer-groups.sh --group {group} --topic "
+            f"{events}:{self.partition} --reset-offsets --to-offset N --execute"
+        )
 
     # --- the publisher's thread -------------------------------------------------------------------
 
@@ -274,18 +282,6 @@ class ShardPublisher:
             error.str(),
             self._connection.servers,
             self._publishing.hint(error),
-        )
-
-    def _lost_position(self) -> str:
-        """Refuse to guess the position of a shard that has published before."""
-        events, group = self._connection.events, self._connection.shards_group
-        return (
-            f"{events}[{self.partition}] holds turns, but group {group} has no offset for it: "
-            "nobody published for longer than the broker keeps offsets "
-            "(offsets.retention.minutes), or it was deleted. To publish again from offset N on "
-            "(consumers of results may see duplicates), or --to-latest for nothing of the past, "
-            f"stop the workers and run: kafka-consumer-groups.sh --group {group} --topic "
-            f"{events}:{self.partition} --reset-offsets --to-offset N --execute"
         )
 
 

@@ -5,16 +5,17 @@ consumer offsets of the group that says whose the shards are. So a coordinator r
 of whoever is not a member of the present generation (KIP-447), and with them the records. The order
 of everything below, when a shard is taken over:
 
-    1. the producer of the owner before (the committed position names it) is fenced: what it left
+    1. ask the membership which generation this is; what follows counts in no other
+    2. the producer of the owner before (the committed position names it) is fenced: what it left
        open is aborted, and readers do not wait for its time-out
-    2. ours is connected, so that an earlier transaction of this process has ended, one way or the
+    3. ours is connected, so that an earlier transaction of this process has ended, one way or the
        other
-    3. read the committed position; drop what lies below it
-    4. commit the position with our name
+    4. read the committed position; drop what lies below it
+    5. commit the position with our name
 
 and for each transaction:
 
-    1. ask the membership which generation this is, and then which shards are ours in it
+    1. ask the membership which generation this is, and then which shards are still ours in it
     2. begin, produce, send the positions, commit
 
 After any error the producer is thrown away, because librdkafka does not speak transactions v2: a
@@ -96,27 +97,28 @@ class Publishing:
         self._thread = Thread(target=self._run, name="kafka publisher", daemon=True)
         self._thread.start()
 
-    def take_over(self, shard: ShardPublisher) -> int | None:
-        """Do the steps of a takeover; return the committed position, None if there is none. Blocks.
+    def take_over(self, shard: ShardPublisher) -> int:
+        """Do the steps of a takeover; return the position below which all is published. Blocks.
 
         Raises ``LogTruncated`` where it was committed for other topics than the shard's.
         """
+        standing = self._standing()
+        assignment = standing.owned.get(shard.partition)
+        if assignment is None:
+            raise KafkaException(KafkaError(KafkaError._ASSIGNMENT_LOST, "the shard is not ours"))
         last = self._last_committed(TopicPartition(self._events, shard.partition))
         former = (last.metadata or "").partition(";")[2]
         if former not in ("", self._instance_id):
             self._fence(former)
         with self._transaction:
             self._connected()
-        [position] = self._committed([shard])
-        if position is not None and former != self._instance_id:
-            self.sign(shard, position)
+        [committed] = self._committed([shard])
+        position = shard.first_position() if committed is None else committed
+        if former != self._instance_id:
+            with self._transaction:
+                self._transact([Batch(shard, [], position)], standing)
+        shard.assignment = assignment
         return position
-
-    def sign(self, shard: ShardPublisher, position: int) -> None:
-        """Commit a position in our name, without a record. Blocks."""
-        standing = self._standing()
-        with self._transaction:
-            self._transact([Batch(shard, [], position)], standing)
 
     def add(self, shard: ShardPublisher) -> None:
         with self._shards_lock:
@@ -166,7 +168,8 @@ class Publishing:
     def _round(self, now: float) -> float:
         """Publish what is pending; return when to be called again."""
         standing = self._standing()
-        shards = [shard for shard in self._shards if shard.partition in standing.owned]
+        owned = standing.owned
+        shards = [each for each in self._shards if owned.get(each.partition) == each.assignment]
         if now >= self._retry_at:
             self._publish(sorted(shards, key=lambda shard: shard.committed_at), standing, now)
         return min([now + _IDLE_S, *(max(shard.due_at, self._retry_at) for shard in shards)])

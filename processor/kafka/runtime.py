@@ -171,9 +171,7 @@ class KafkaRuntime:
         return self._membership is not None and self._membership.may_own(partition)
 
     def _standing(self) -> Standing:
-        return (
-            Standing(None, frozenset()) if self._membership is None else self._membership.standing
-        )
+        return Standing(None, {}) if self._membership is None else self._membership.standing
 
     def _prepare_topics(self) -> None:
         """Make what is missing if that was asked for; else say which command does. Blocks."""

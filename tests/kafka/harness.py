@@ -123,7 +123,7 @@ def nobodys(connection: KafkaSettings) -> Standing:
     consumer = Consumer(connection.consumer())
     metadata = consumer.consumer_group_metadata()
     consumer.close()
-    return Standing(metadata, frozenset(range(PARTITIONS)))
+    return Standing(metadata, dict.fromkeys(range(PARTITIONS), 1))
 
 
 @contextmanager

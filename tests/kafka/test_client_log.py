@@ -30,5 +30,12 @@ def test_the_same_of_every_client_passes_once_in_a_while(monkeypatch: pytest.Mon
     assert sparingly.filter(line(REFUSED.format(client=2, port=1, ms=0)))
 
 
-def test_what_it_says_at_each_start_is_left_out() -> None:
-    assert not Sparingly().filter(line("Configuration enable.gapless.guarantee is experimental"))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Configuration enable.gapless.guarantee is experimental",
+        "TXNERR [processor-x#producer-3] [thrd:main]: Current transaction failed: Unknown member",
+    ],
+)
+def test_what_is_no_news_is_left_out(text: str) -> None:
+    assert not Sparingly().filter(line(text))

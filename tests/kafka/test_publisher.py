@@ -7,12 +7,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from processor.codec.records import decode_as, encode
@@ -294,20 +294,66 @@ def test_an_owner_goes_on_in_a_generation_that_changes_nothing_for_it(kafka: Ada
 
 
 def test_a_shard_that_is_given_up_publishes_nothing_more(kafka: Adapters) -> None:
-    """Though its publisher was not told yet, and the group would still take it."""
-    given_up: set[int] = set()
-    nobody = nobodys(kafka.connection)
-    owner = Owner(kafka, standing=lambda: nobody._replace(owned=nobody.owned - given_up))
+    """Though its publisher was not told yet, and the group would take it: it may be ours again."""
+    owned = dict(nobodys(kafka.connection).owned)
+    group = nobodys(kafka.connection).group
+    owner = Owner(kafka, standing=lambda: Standing(group, dict(owned)))
     neighbour = owner.shard(1)
     owner.publisher.begin()
     neighbour.begin()
     time.sleep(0.3)
-    given_up.add(0)
+    del owned[0]
     owner.publisher.publish(1, [result(1)])
     neighbour.publish(1, [result(2)])
     assert results(kafka, 1) == ids(2)
+    owned[0] = 2
+    neighbour.publish(2, [result(3)])
+    assert results(kafka, 2) == ids(2, 3)
     assert not is_done(owner)
+    again = owner.shard(0)
+    assert again.begin() == 0
+    again.publish(1, [result(1)])
+    assert results(kafka, 3) == ids(1, 2, 3)
     owner.die()
+
+
+def test_a_position_is_not_committed_for_a_shard_that_was_lost_meanwhile(kafka: Adapters) -> None:
+    """Its next owner may have published beyond what was read."""
+    waiting, go_on = threading.Semaphore(0), threading.Event()
+
+    def looks_long() -> bool:
+        waiting.release()
+        return go_on.wait(20)
+
+    def begin(shard: ShardPublisher) -> None:
+        with suppress(KafkaException):  # it gives up once it is closed
+            shard.begin()
+
+    def committed(partition: int) -> int:
+        place = TopicPartition(kafka.topic("events"), partition)
+        return owner.transport.last_committed(place).offset or 0
+
+    with member(kafka, "first") as membership:
+        owner = Owner(kafka, standing=lambda: membership.standing)
+        shards = [
+            ShardPublisher(partition, owner.publishing, "", looks_long)
+            for partition in range(PARTITIONS)
+        ]
+        begins = [threading.Thread(target=begin, args=(shard,)) for shard in shards]
+        for thread in begins:
+            thread.start()
+        for _ in shards:
+            assert waiting.acquire(timeout=20)
+        with member(kafka, "second", PARTITIONS // 2) as second:
+            go_on.set()
+            until(lambda: all(committed(p) == 0 for p in membership.owned), "those that were kept")
+            time.sleep(0.5)
+            assert all(committed(p) < 0 for p in second.owned)
+            for shard in shards:
+                shard.close()
+        for thread in begins:
+            thread.join(20)
+        owner.die()
 
 
 def test_a_shard_taken_again_waits_for_what_this_process_is_publishing(
