@@ -160,11 +160,7 @@ class Node:
         raise await self._stopped
 
     def stop(self, error: ProcessorError) -> None:
-        """Stop all shards for a reason that none of them sees by itself."""
-        _log.error("the shards of this process stop: %s", error)
-        for _, lost in list(self._running.values()):
-            if not lost.done():
-                lost.set_exception(error)
+        """Let ``wait_stopped`` raise this: no shard of this process can go on."""
         if not self._stopped.done():
             self._stopped.set_result(error)
 
@@ -237,8 +233,8 @@ class Node:
         while True:
             _log.error("shard %d is stopped: %s", partition, error)
             states = [self.shards[each].state for each in self._owners if each in self.shards]
-            if states.count("stopped") == len(self._owners) and not self._stopped.done():
-                self._stopped.set_result(error)
+            if states.count("stopped") == len(self._owners):
+                self.stop(error)
             await asyncio.sleep(_SAY_STOPPED_EVERY_S)
 
     async def _run(self, partition: int, status: ShardStatus) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ from processor.store import open_tables
 from processor.store.rocks import destroy
 
 __all__ = ("EmbeddedGateway", "EmbeddedRuntime", "LocalActivities", "SystemClock", "running")
+
+_log = logging.getLogger("processor.embedded")
 
 _RUNNING: dict[Path, EmbeddedRuntime] = {}
 
@@ -197,6 +200,7 @@ class EmbeddedRuntime:
             "is there; correct the cause and start this process again"
         )
         error.__cause__ = cause
+        _log.error("%s", error)
         assert self.node is not None, "what commits has a node"
         self.node.stop(error)
 

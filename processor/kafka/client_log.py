@@ -11,7 +11,8 @@ __all__ = ("Sparingly", "client_log")
 _EVERY_S = 10.0
 _KINDS_MAX = 1_000
 _LEFT_OUT = ("enable.gapless.guarantee", "TXNERR")
-"""Said at each start: that a property is experimental. Failed transactions: the publisher tells."""
+"""No news: that a property is experimental, which is said at each start, and that a transaction
+failed, of which the publisher tells by itself."""
 
 _VARIES = re.compile(r"#\w+-\d+|after \d+ms|, \d+ identical error\(s\) suppressed")
 

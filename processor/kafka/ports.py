@@ -54,9 +54,8 @@ class KafkaPorts:
         self._may_own = may_own
         self._standing = standing
         self._publishing: Publishing | None = None
-        self._publishing_lock = Lock()
         self._admin: AdminClient | None = None
-        self._admin_lock = Lock()
+        self._lock = Lock()
         self._ids = ""
         self._inboxes: dict[int, KafkaInbox] = {}
 
@@ -69,7 +68,8 @@ class KafkaPorts:
             transport.wake_on_delivery(wake)
             watermarks, producing = transport.watermarks, transport.log
             log = KafkaLog(self._connection, partition, producing, watermarks)
-            publisher = ShardPublisher(partition, self.publishing, ids, lambda: _is_new(log))
+            publishing = self._shared_publishing()
+            publisher = ShardPublisher(partition, publishing, ids, lambda: _is_new(log))
             outbox = KafkaOutbox(partition, partitions, transport, producing, publisher)
             topics = [self._connection.topic(name) for name in INPUTS]
             inbox = KafkaInbox(partition, partitions, topics, transport.reader, watermarks, wake)
@@ -78,20 +78,6 @@ class KafkaPorts:
             raise
         self._inboxes[partition] = inbox
         return ShardPorts(log, inbox, outbox, tables, self._activities, self._clock, tombstones_ms)
-
-    @property
-    def publishing(self) -> Publishing:
-        with self._publishing_lock:
-            if self._publishing is None:
-                transport = self._transport
-                self._publishing = Publishing(
-                    self._connection,
-                    self._instance_id,
-                    self._standing,
-                    transport.last_committed,
-                    transport.settings.publish_linger_ms / 1000,
-                )
-            return self._publishing
 
     def drain(self, timeout_s: float) -> None:
         """Publish what is pending now. Blocks."""
@@ -163,8 +149,21 @@ class KafkaPorts:
         tombstones_ms = int(configs.get("delete.retention.ms", _TOMBSTONES_DEFAULT_MS))
         return ids_text(ids), partitions, tombstones_ms
 
+    def _shared_publishing(self) -> Publishing:
+        with self._lock:
+            if self._publishing is None:
+                transport = self._transport
+                self._publishing = Publishing(
+                    self._connection,
+                    self._instance_id,
+                    self._standing,
+                    transport.last_committed,
+                    transport.settings.publish_linger_ms / 1000,
+                )
+            return self._publishing
+
     def _admin_client(self) -> AdminClient:
-        with self._admin_lock:
+        with self._lock:
             if self._admin is None:
                 self._admin = AdminClient(self._connection.admin())
             return self._admin

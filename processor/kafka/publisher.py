@@ -6,8 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import Event
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -15,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from processor.codec.records import encode
 from processor.core.effects import RunResult
 from processor.errors import LogTruncated
+from processor.kafka.backoff import Backoff
 from processor.kafka.faults import FENCED, PURGED
 from processor.shard.ports import OutputRecord
 
@@ -29,8 +29,6 @@ RECORDS_MAX: Final = 2_000
 BYTES_MAX: Final = 8_000_000
 """A transaction with so much takes no more in."""
 
-_RETRY_FIRST_S = 0.1
-_RETRY_MAX_S = 5.0
 _SAY_EVERY_S = 30.0
 _REFRESH_S = 3_600.0
 """An offset expires that was not committed for long (``offsets.retention.minutes``, 7 days)."""
@@ -80,7 +78,7 @@ class ShardPublisher:
         self._closed = False
         self._refused: KafkaError | None = None
         self._retry_at = 0.0
-        self._delay_s = _RETRY_FIRST_S
+        self._backoff = Backoff()
         self._said_at = -_SAY_EVERY_S
         self._known_topics: set[str] = {self._connection.topic("results")}
 
@@ -98,7 +96,7 @@ class ShardPublisher:
     def begin(self) -> int:
         """Shut the owner before us out and return the position below which all is published."""
         begun = said = monotonic()
-        delay_s = _RETRY_FIRST_S
+        backoff = Backoff()
         while True:
             try:
                 position = self._publishing.take_over(self)
@@ -111,8 +109,7 @@ class ShardPublisher:
                 if monotonic() - said >= _SAY_EVERY_S:
                     said = monotonic()
                     self._say_stuck(cause, said - begun)
-                Event().wait(delay_s)
-                delay_s = min(delay_s * 2, _RETRY_MAX_S)
+                sleep(backoff.next_s())
         self._position = position
         self.committed_at = monotonic()
         if not self._closed:
@@ -185,7 +182,7 @@ class ShardPublisher:
             self._pending.popleft()
         self._position = batch.position
         self.committed_at = now
-        self._delay_s = _RETRY_FIRST_S
+        self._backoff.reset()
 
     def resume(self, position: int) -> None:
         """Go on from what is committed, after a transaction of unknown outcome."""
@@ -200,15 +197,15 @@ class ShardPublisher:
         if refused is None or self._closed:
             return False
         self._known_topics = {self._connection.topic("results")}
-        self._retry_at = now + self._delay_s
-        self._delay_s = min(self._delay_s * 2, _RETRY_MAX_S)
+        delay_s = self._backoff.next_s()
+        self._retry_at = now + delay_s
         _log.warning(
             "shard %d: publishing failed: a record was refused (%s: %s). It is tried again in "
             "%.1f s, and what this shard publishes waits for it%s",
             self.partition,
             refused.name(),
             refused.str(),
-            self._retry_at - now,
+            delay_s,
             self._publishing.hint(refused),
         )
         return True

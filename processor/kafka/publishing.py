@@ -33,6 +33,7 @@ from time import monotonic, sleep
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from processor.kafka.backoff import Backoff
 from processor.kafka.bounded import within
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.faults import FENCED, MISSING, NOT_A_MEMBER
@@ -54,8 +55,7 @@ _OFFSETS_S = 5.0
 _ABORT_S = 1.0
 _FENCE_AGAIN_S = 1.0
 _IDLE_S = 60.0
-_RETRY_FIRST_S = 0.1
-_RETRY_MAX_S = 5.0
+_AFTER_A_BUG_S = 5.0
 
 
 class Publishing:
@@ -90,7 +90,7 @@ class Publishing:
         self._fenced_at: dict[str, float] = {}
         self._fencing = Lock()
         self._retry_at = 0.0
-        self._delay_s = _RETRY_FIRST_S
+        self._backoff = Backoff()
         self._closed = False
         self._hurry = Event()
         self._work = Event()
@@ -163,7 +163,7 @@ class Publishing:
                 next_at = self._round(begun)
             except Exception:  # a bug must not silence the results for ever
                 _log.exception("publishing results")
-                next_at = begun + _RETRY_MAX_S
+                next_at = begun + _AFTER_A_BUG_S
 
     def _round(self, now: float) -> float:
         """Publish what is pending; return when to be called again."""
@@ -188,7 +188,7 @@ class Publishing:
         except KafkaException as error:
             self._put_off(error.args[0], [batch.shard for batch in batches], now)
         else:
-            self._delay_s = _RETRY_FIRST_S
+            self._backoff.reset()
 
     def _batches(self, shards: Sequence[ShardPublisher], now: float) -> Iterator[Batch]:
         records = size = 0
@@ -324,8 +324,7 @@ class Publishing:
         refused = [shard for shard in shards if shard.put_off(now)]
         if self._closed or refused:
             return
-        self._retry_at = now + self._delay_s
-        self._delay_s = min(self._delay_s * 2, _RETRY_MAX_S)
+        self._retry_at = now + self._backoff.next_s()
         expected = error.code() in FENCED | NOT_A_MEMBER
         _log.log(
             logging.INFO if expected else logging.WARNING,

@@ -295,8 +295,8 @@ def test_an_owner_goes_on_in_a_generation_that_changes_nothing_for_it(kafka: Ada
 
 def test_a_shard_that_is_given_up_publishes_nothing_more(kafka: Adapters) -> None:
     """Though its publisher was not told yet, and the group would take it: it may be ours again."""
-    owned = dict(nobodys(kafka.connection).owned)
-    group = nobodys(kafka.connection).group
+    group, all_of_them = nobodys(kafka.connection)
+    owned = dict(all_of_them)
     owner = Owner(kafka, standing=lambda: Standing(group, dict(owned)))
     neighbour = owner.shard(1)
     owner.publisher.begin()

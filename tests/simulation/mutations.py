@@ -21,7 +21,7 @@ from processor.shard import loop, takeover
 from processor.shard.loop import Shard, _Appended
 from processor.shard.outbox import Deliveries
 from processor.shard.takeover import Taken, Takeover, _Fold
-from processor.simulation.partitions import Transactions
+from processor.simulation.partitions import Outputs, Transactions
 from processor.simulation.publisher import Publisher, ShardOutputs
 
 __all__ = ("MUTATIONS", "Mutation")
@@ -191,21 +191,9 @@ def former_generations_publish(patch: pytest.MonkeyPatch) -> None:
 
 def open_transactions_not_awaited(patch: pytest.MonkeyPatch) -> None:
     """Take a shard's position over while an earlier owner's transaction may still change it."""
-    begin = Transactions.begin
+    nobody = property(lambda self: "", lambda self, name: None)
+    patch.setattr(Outputs, "publisher", nobody, raising=False)
     patch.setattr(Transactions, "settle", lambda self, partition: None)
-
-    def begin_ours(self: Publisher, shard: ShardOutputs) -> int:
-        with pytest.MonkeyPatch.context() as inner:
-            own = self._name
-            inner.setattr(
-                Transactions,
-                "begin",
-                lambda self, name: begin(self, name) if name == own else self._epochs[name],
-            )
-            return take_over(self, shard)
-
-    take_over = Publisher.take_over
-    patch.setattr(Publisher, "take_over", begin_ours)
 
 
 def own_transactions_not_awaited(patch: pytest.MonkeyPatch) -> None:
