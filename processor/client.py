@@ -94,7 +94,8 @@ class HistoryEvent:
 class Client:
     """Use as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).
 
-    ``kafka`` holds further settings for the Kafka clients (security, for example).
+    ``kafka`` holds further properties of librdkafka for all Kafka clients: ``security.protocol``,
+    ``sasl.mechanism``, ``sasl.username``, ``sasl.password``, ``ssl.ca.location``, for example.
     """
 
     def __init__(

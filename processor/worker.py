@@ -58,7 +58,7 @@ class Worker:
     ``max_cached_runs=0`` replays at every step. ``create_topics=True`` makes missing topics with
     ``partitions`` (development and tests). ``state_dir`` holds the shards' tables (default:
     ``./processor-state``). ``instance_id`` names this process slot in the consumer group; a
-    restart under the same name has its shards back at once.
+    restart under the same name has its shards back at once. ``kafka``: as for ``Client``.
     """
 
     def __init__(

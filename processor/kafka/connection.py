@@ -14,6 +14,7 @@ from processor.kafka.topic_specs import topic_name
 __all__ = (
     "COMMAND_BYTES_MAX",
     "LOG_RECORD_BYTES_MAX",
+    "NO_OPTIONS",
     "PARTITIONER_HINT",
     "KafkaSettings",
     "murmur2",

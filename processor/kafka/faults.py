@@ -7,7 +7,18 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-__all__ = ("FENCED", "MISSING", "NOT_A_MEMBER", "PURGED", "TOO_LARGE", "TRUNCATED", "watermarks_of")
+__all__ = (
+    "ELSEWHERE",
+    "FENCED",
+    "FOR_NOW",
+    "MISSING",
+    "NOT_A_MEMBER",
+    "PRODUCER_UNKNOWN",
+    "PURGED",
+    "TOO_LARGE",
+    "TRUNCATED",
+    "watermarks_of",
+)
 
 MISSING: Final = frozenset(
     (
@@ -54,6 +65,44 @@ NOT_A_MEMBER: Final = frozenset(
     )
 )
 """The coordinator does not count this process in, or not yet."""
+
+ELSEWHERE: Final = frozenset(
+    (
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LISTENER_NOT_FOUND,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.KAFKA_STORAGE_ERROR,
+    )
+)
+"""Another broker may lead the partition by now."""
+
+FOR_NOW: Final = frozenset(
+    (
+        KafkaError.INVALID_MSG,  # damaged on its way
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_ENOUGH_REPLICAS,
+        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        KafkaError.THROTTLING_QUOTA_EXCEEDED,
+    )
+)
+"""What was to be appended can be sent to the same broker again."""
+
+PRODUCER_UNKNOWN: Final = frozenset(
+    (
+        KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.UNKNOWN_PRODUCER_ID,
+    )
+)
+"""The broker does not know this idempotent producer as it knows itself; another must go on."""
 
 
 def watermarks_of(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, KafkaException
 
 from processor.codec.records import encode
 from processor.config import Settings
@@ -16,6 +17,7 @@ from processor.core.inputs import ClientCommand
 from processor.errors import PayloadTooLarge, ShardUnavailable, TopicsNotReady
 from processor.kafka.connection import COMMAND_BYTES_MAX, KafkaSettings, partition_of
 from processor.kafka.producing import Producing
+from processor.kafka.record_producer import Written, record_producer
 from processor.kafka.replies import ReplyReader
 from processor.kafka.topics import BrokerUnreachable, connect
 
@@ -39,7 +41,7 @@ class _Request:
     taken: bool = False
     error: str = ""
 
-    def delivered(self, error: KafkaError | None, _message: Message | None) -> None:
+    def delivered(self, error: KafkaError | None, _written: Written | None) -> None:
         if error is None:
             self.taken = True
         else:
@@ -56,6 +58,7 @@ class KafkaGateway:
         self._partitions = 0
         self._requests = 0
         self._waiting: dict[str, _Request] = {}
+        self._collecting = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._producing: Producing | None = None
         self._replies: ReplyReader | None = None
@@ -113,11 +116,21 @@ class KafkaGateway:
 
     def _send(self, request: _Request) -> None:
         assert self._loop is not None and self._producing is not None, "the gateway is started"
+        if not self._collecting:
+            self._collecting = True
+            self._producing.collect()
+            self._loop.call_soon(self._flush)
         self._producing.produce(
             self._commands, request.partition, request.key, request.value, request.delivered
         )
         wait_s = min(self._resend_s, max(request.deadline - monotonic(), 0.0))
         request.timer = self._loop.call_later(wait_s, self._overdue, request)
+
+    def _flush(self) -> None:
+        """Send what this turn of the loop asked for, in one go."""
+        self._collecting = False
+        if self._producing is not None:
+            self._producing.flush()
 
     def _overdue(self, request: _Request) -> None:
         """Ask again, or give up; a command that no broker took yet is on its way all the same."""
@@ -178,7 +191,8 @@ class KafkaGateway:
             self._replies = ReplyReader(connection, counts[replies_topic], self._received)
         except KafkaException as error:
             raise ShardUnavailable(f"{replies_topic} cannot be read: {error}") from error
-        self._producing = Producing(connection.client_producer(), "a client")
+        client = partial(record_producer, connection.client_producer(), connection.extra)
+        self._producing = Producing(client, "a client")
 
     def _received(self, replies: Sequence[Reply]) -> None:
         """Hand a batch over to the loop: one wake-up for all of it."""

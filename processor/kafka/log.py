@@ -14,6 +14,7 @@ from processor.errors import LogTruncated, PayloadTooLarge, ProcessorError, Topi
 from processor.kafka.connection import LOG_RECORD_BYTES_MAX, KafkaSettings
 from processor.kafka.faults import MISSING, TOO_LARGE, TRUNCATED
 from processor.kafka.producing import Producing
+from processor.kafka.record_producer import Delivered, Written
 from processor.shard.ports import LogRecord
 
 __all__ = ("KafkaLog", "LogNotWritable")
@@ -103,15 +104,15 @@ class KafkaLog:
     def bounds(self) -> tuple[int, int]:
         return self._watermarks(self._topic, self._partition)
 
-    def _new_callback(self) -> Callable[[KafkaError | None, Message | None], None]:
+    def _new_callback(self) -> Delivered:
         """Return the callback of every append: it is called once a record, so it does little."""
         acknowledge = self._acknowledged.append
 
-        def delivered(error: KafkaError | None, message: Message | None) -> None:
+        def delivered(error: KafkaError | None, written: Written | None) -> None:
             if error is not None:
                 self._fail(error)
                 return
-            offset = message.offset()  # type: ignore[union-attr]
+            offset = written.offset()  # type: ignore[union-attr]
             acknowledge(-1 if offset is None or offset < 0 else offset)
 
         return delivered

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from confluent_kafka import KafkaError
-from confluent_kafka import Message as KafkaMessage
 
 from processor.codec.records import encode
 from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
@@ -17,6 +16,7 @@ from processor.core.inputs import ClientCommand, Origin, TimerDue
 from processor.errors import ProcessorError, TopicsNotReady
 from processor.kafka.connection import COMMAND_BYTES_MAX, partition_of
 from processor.kafka.faults import MISSING
+from processor.kafka.record_producer import Written
 from processor.kafka.sending import ANY_PARTITION, Sending
 from processor.shard.outbox import message_command
 from processor.shard.ports import OutputRecord, Sendable
@@ -119,7 +119,7 @@ class KafkaOutbox:
             self._sending.bury(DeadLetter("commands", partition, -1, key, value, reason), done)
             return
 
-        def delivered(error: KafkaError | None, _message: KafkaMessage | None) -> None:
+        def delivered(error: KafkaError | None, _written: Written | None) -> None:
             if error is None:
                 done()
             else:
@@ -150,7 +150,7 @@ class KafkaOutbox:
             return
         self._sending.send(topic, ANY_PARTITION, key, value, done)
 
-    def _replied(self, error: KafkaError | None, _message: KafkaMessage | None) -> None:
+    def _replied(self, error: KafkaError | None, _written: Written | None) -> None:
         if error is not None and not self._closed:
             _log.warning("shard %d: a reply was not sent: %s", self._partition, error.str())
 

@@ -1,6 +1,6 @@
 """One producer that many share, and who serves its acknowledgements: a thread, or a busy loop.
 
-Producing never blocks and never drops: what librdkafka's queue cannot take waits in order, and
+Producing never blocks and never drops: what the client has no room for waits in order, and
 what Kafka refuses for now is sent again later, until its sender gives it up.
 
 A busy event loop serves acknowledgements itself (see ``serving``) and hands over what it produced
@@ -14,23 +14,21 @@ from collections import deque
 from collections.abc import Callable
 from threading import Lock, Thread
 from time import monotonic, sleep
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException
 
 from processor.kafka.background import background_threads
+from processor.kafka.record_producer import Delivered, RecordProducer
 from processor.kafka.serving import Serving
 
-__all__ = ("Delivered", "Outgoing", "Producing")
+__all__ = ("Outgoing", "Producing")
 
 _log = logging.getLogger("processor.kafka")
 
 _POLL_S = 0.1
 _CLOSE_S = 2.0
 _BROKEN_S = 0.01
-
-Delivered = Callable[[KafkaError | None, Message | None], None]
-"""Called from the delivery thread (or from the sender's, where Kafka's client refuses at once)."""
 
 
 class Outgoing(NamedTuple):
@@ -42,13 +40,15 @@ class Outgoing(NamedTuple):
 
 
 class Producing:
-    """An idempotent producer; its records keep their order within each partition.
+    """Its records keep their order within each partition. ``client`` makes who sends them.
 
     ``stop_at_error`` is for the log: after the first record that could not be written, nothing
     that was handed over later is (``broken``), so that the log has no hole.
     """
 
-    def __init__(self, config: dict[str, Any], name: str, *, stop_at_error: bool = False) -> None:
+    def __init__(
+        self, client: Callable[[], RecordProducer], name: str, *, stop_at_error: bool = False
+    ) -> None:
         self._name = name
         self._stop_at_error = stop_at_error
         self._waiting: deque[Outgoing] = deque()
@@ -63,7 +63,7 @@ class Producing:
         self.broken: KafkaError | None = None
         self._thread = Thread(target=self._run, name=f"kafka {name}", daemon=True)
         with background_threads():
-            self._producer = Producer(config)
+            self._producer = client()
             self._thread.start()
 
     def produce(
@@ -78,6 +78,8 @@ class Producing:
         outgoing = Outgoing(topic, partition, key, value, delivered)
         if self._collects or self._waiting or not self._handed_over(outgoing):
             self._waiting.append(outgoing)
+        else:
+            self._producer.send()
 
     # --- for a busy loop --------------------------------------------------------------------------
 
@@ -127,8 +129,7 @@ class Producing:
 
     def partitions(self, topic: str, timeout_s: float = 10.0) -> int:
         """Return how many partitions a topic has, 0 where there is no such topic. Blocks."""
-        found = self._producer.list_topics(topic, timeout=timeout_s).topics.get(topic)
-        return 0 if found is None or found.error is not None else len(found.partitions)
+        return self._producer.partitions(topic, timeout_s)
 
     def retire(self) -> None:
         """Let the thread end once every record was called back: this producer was replaced."""
@@ -143,20 +144,14 @@ class Producing:
             self._thread.join(0.01)
         self._closed = True
         self._thread.join(_POLL_S * 10)
-        self._purge(in_flight=True)
+        self._producer.close()
 
     def _refused(self, error: KafkaError) -> None:
         """Stop for ever where going on would leave a hole, or where the client cannot go on."""
         if self.broken is None and (self._stop_at_error or error.fatal()):
             self.broken = error
             _log.error("the Kafka producer for %s stops: %s", self._name, error.str())
-            self._purge()
-
-    def _purge(self, in_flight: bool = False) -> None:
-        try:
-            self._producer.purge(in_queue=True, in_flight=in_flight, blocking=False)
-        except KafkaException as error:
-            _log.debug("purging the producer for %s: %s", self._name, error)
+            self._producer.purge(in_flight=False)
 
     def _leave_to_thread(self) -> None:
         self._collects = False
@@ -184,6 +179,7 @@ class Producing:
                 for wake in self._wakes:
                     wake()
             elif self._retired and not len(self._producer):
+                self._producer.close()
                 return
             self._serving.park()
 
@@ -197,6 +193,8 @@ class Producing:
                     break
                 waiting.popleft()
                 done += 1
+        if done:
+            self._producer.send()
         return done
 
     def _handed_over(self, outgoing: Outgoing) -> bool:
@@ -205,7 +203,7 @@ class Producing:
         try:
             if self.broken is not None:
                 raise KafkaException(self.broken)
-            self._producer.produce(topic, value, key, partition, delivered)
+            self._producer.produce(topic, partition, key, value, delivered)
         except BufferError:
             return False
         except KafkaException as error:

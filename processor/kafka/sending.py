@@ -8,13 +8,14 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError
 
 from processor.codec.records import encode
 from processor.core.effects import DeadLetter
 from processor.kafka.connection import COMMAND_BYTES_MAX
 from processor.kafka.faults import MISSING, TOO_LARGE
 from processor.kafka.producing import Outgoing
+from processor.kafka.record_producer import Written
 
 if TYPE_CHECKING:
     from processor.kafka.transport import KafkaTransport
@@ -49,7 +50,7 @@ class Sending:
     ) -> None:
         """Send until a broker acknowledged it, then call ``done``, from any thread."""
 
-        def delivered(error: KafkaError | None, _message: Message | None) -> None:
+        def delivered(error: KafkaError | None, _written: Written | None) -> None:
             if error is None:
                 done()
             elif not self._closed:

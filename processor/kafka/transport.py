@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from threading import Lock
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -13,6 +15,7 @@ from processor.kafka.faults import watermarks_of
 from processor.kafka.inbox import INPUTS
 from processor.kafka.producing import Producing
 from processor.kafka.reading import InputReader
+from processor.kafka.record_producer import RecordProducer, record_producer
 
 __all__ = ("KafkaTransport",)
 
@@ -43,8 +46,8 @@ class KafkaTransport:
         if self._log is None or self._log.broken is not None:
             with self._lock:
                 if self._log is None or self._log.broken is not None:
-                    old, config = self._log, self.connection.log_producer()
-                    self._log = self._wired(Producing(config, "the log", stop_at_error=True))
+                    old, client = self._log, self._client(self.connection.log_producer())
+                    self._log = self._wired(Producing(client, "the log", stop_at_error=True))
                     if old is not None:
                         old.retire()
         return self._log
@@ -55,8 +58,8 @@ class KafkaTransport:
         if self._sends is None or self._sends.broken is not None:
             with self._lock:
                 if self._sends is None or self._sends.broken is not None:
-                    old, config = self._sends, self.connection.producer()
-                    self._sends = self._wired(Producing(config, "effects"))
+                    old, client = self._sends, self._client(self.connection.producer())
+                    self._sends = self._wired(Producing(client, "effects"))
                     if old is not None:
                         old.retire()
         return self._sends
@@ -154,6 +157,9 @@ class KafkaTransport:
             config = self.connection.consumer({"isolation.level": "read_uncommitted"})
             self._asks = Consumer(config)
         return self._asks
+
+    def _client(self, config: Mapping[str, Any]) -> Callable[[], RecordProducer]:
+        return partial(record_producer, config, self.connection.extra)
 
     def _wired(self, producing: Producing) -> Producing:
         for wake in self._wakes:

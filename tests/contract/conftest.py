@@ -12,7 +12,9 @@ from .adapters import Adapter, Embedded, Simulated
 __all__ = ("adapter", "log_adapter")
 
 _KINDS = ["embedded", "simulated-0", "simulated-1"]
-_KAFKA = pytest.param("kafka", marks=pytest.mark.kafka)
+_KAFKA = [
+    pytest.param(kind, marks=pytest.mark.kafka) for kind in ("kafka", "kafka through librdkafka")
+]
 
 
 @pytest.fixture(params=_KINDS)
@@ -21,13 +23,14 @@ def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Adapter]
     yield from _connected(_made(request.param, tmp_path))
 
 
-@pytest.fixture(params=[*_KINDS, _KAFKA])
+@pytest.fixture(params=[*_KINDS, *_KAFKA])
 def log_adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Adapter]:
     """A runtime with a log."""
-    if request.param == "kafka":
-        from .kafka_log import KafkaLogOnly
+    if request.param.startswith("kafka"):
+        from .kafka_log import LIBRDKAFKA, KafkaLogOnly
 
-        yield from _connected(KafkaLogOnly(request.getfixturevalue("kafka_servers")))
+        extra = {} if request.param == "kafka" else LIBRDKAFKA
+        yield from _connected(KafkaLogOnly(request.getfixturevalue("kafka_servers"), extra))
     else:
         yield from _connected(_made(request.param, tmp_path))
 

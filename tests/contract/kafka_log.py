@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import NewTopic
@@ -11,18 +14,22 @@ from confluent_kafka.admin import NewTopic
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.log import KafkaLog
 from processor.kafka.producing import Producing
+from processor.kafka.record_producer import record_producer
 from processor.kafka.topics import connect
 from processor.shard.ports import OutputRecord
 
 from .adapters import Adapter
 
+LIBRDKAFKA: Mapping[str, Any] = {"linger.ms": 0}
+"""A property of the one producer that the other does not know."""
+
 
 class KafkaLogOnly(Adapter):
     """A namespace of its own with one partition; ``settle`` gives the broker some time."""
 
-    def __init__(self, servers: str) -> None:
+    def __init__(self, servers: str, extra: Mapping[str, Any]) -> None:
         super().__init__()
-        self._connection = KafkaSettings(servers, f"test-{uuid.uuid4().hex[:12]}")
+        self._connection = KafkaSettings(servers, f"test-{uuid.uuid4().hex[:12]}", extra)
         admin = connect(servers)
         for created in admin.create_topics([NewTopic(self._connection.events, 1, 1)]).values():
             created.result()
@@ -33,7 +40,8 @@ class KafkaLogOnly(Adapter):
         if self._producing is not None:
             self._producing.close()
         config = self._connection.log_producer()
-        self._producing = Producing(config, "a test", stop_at_error=True)
+        client = partial(record_producer, config, self._connection.extra)
+        self._producing = Producing(client, "a test", stop_at_error=True)
         self.log = KafkaLog(self._connection, 0, self._producing, self._watermarks)
 
     def settle(self) -> None:

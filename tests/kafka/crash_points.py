@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from processor.core.inputs import TimerDue
 from processor.kafka import publishing
 from processor.kafka.log import KafkaLog
 from processor.kafka.outbox import KafkaOutbox
+from processor.kafka.producing import Producing
 from processor.shard import loop, takeover
 from processor.shard.takeover import Takeover
 from processor.shard.timers import Timers
@@ -86,20 +88,26 @@ def _by_the_loop(_tables: Any, group: Any, _checkpoint: Any) -> bool:
     return bool(group) and threading.current_thread() is threading.main_thread()
 
 
+def _delivered(producing: Producing) -> bool:
+    """Wait until the broker has what was produced; nobody looks at its acknowledgement yet."""
+    deadline = time.monotonic() + _FLUSH_S
+    producing.flush()
+    while len(producing._producer) and time.monotonic() < deadline:
+        producing.poll(0.05)
+    return not len(producing._producer)
+
+
 def _written(_: Any, log: KafkaLog, *_record: Any) -> bool:
-    """Wait until the broker has what was appended; nobody has read its acknowledgement yet."""
-    return bool(log._producing._producer.flush(_FLUSH_S) == 0)
+    return _delivered(log._producing)
 
 
 def _sent(_: Any, outbox: KafkaOutbox, effect: Any, token: int | None, *_origin: Any) -> bool:
-    """The same for a send that somebody waits for."""
-    return token is not None and outbox._transport.sends._producer.flush(_FLUSH_S) == 0
+    """Whether somebody waits for what was sent, and the broker has it."""
+    return token is not None and _delivered(outbox._transport.sends)
 
 
 def _sent_timer(_: Any, outbox: KafkaOutbox, effect: Any, *_token: Any) -> bool:
-    if not isinstance(effect, TimerDue):
-        return False
-    return outbox._transport.sends._producer.flush(_FLUSH_S) == 0
+    return isinstance(effect, TimerDue) and _delivered(outbox._transport.sends)
 
 
 def _is_timer(_: Any, input: Any, *_more: Any) -> bool:

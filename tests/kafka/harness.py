@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from confluent_kafka.admin import (
 from processor.config import Settings
 from processor.core.effects import ActivityTask
 from processor.core.inputs import ClientCommand, StartRun
-from processor.kafka.connection import KafkaSettings, partition_of
+from processor.kafka.connection import NO_OPTIONS, KafkaSettings, partition_of
 from processor.kafka.log import KafkaLog
 from processor.kafka.membership import Standing
 from processor.kafka.ports import KafkaPorts
@@ -47,8 +47,15 @@ class FrozenClock:
 class Adapters:
     """The adapters of one process ("me"), and the means to look at the broker beside them."""
 
-    def __init__(self, servers: str, namespace: str, admin: AdminClient, state: Path) -> None:
-        self.connection = KafkaSettings(servers, namespace)
+    def __init__(
+        self,
+        servers: str,
+        namespace: str,
+        admin: AdminClient,
+        state: Path,
+        extra: Mapping[str, Any] = NO_OPTIONS,
+    ) -> None:
+        self.connection = KafkaSettings(servers, namespace, extra)
         self.admin = admin
         self.state = state
         self.wakes = 0
@@ -127,10 +134,16 @@ def nobodys(connection: KafkaSettings) -> Standing:
 
 
 @contextmanager
-def adapters(servers: str, namespace: str, admin: AdminClient, state: Path) -> Iterator[Adapters]:
+def adapters(
+    servers: str,
+    namespace: str,
+    admin: AdminClient,
+    state: Path,
+    extra: Mapping[str, Any] = NO_OPTIONS,
+) -> Iterator[Adapters]:
     """Make a namespace and its adapters; nothing of them runs afterwards."""
     apply(admin, plan(admin, namespace, PARTITIONS, 1))
-    made = Adapters(servers, namespace, admin, state)
+    made = Adapters(servers, namespace, admin, state, extra)
     try:
         yield made
     finally:

@@ -50,12 +50,22 @@ from .harness import (
     until,
 )
 
+EITHER_PRODUCER = pytest.mark.parametrize(
+    "kafka", [{}, {"linger.ms": 0}], indirect=True, ids=["ours", "librdkafka"]
+)
+"""The second property is one that only librdkafka knows."""
+
 
 @pytest.fixture
 def kafka(
-    kafka_servers: str, namespace: str, admin: AdminClient, tmp_path: Path
+    request: pytest.FixtureRequest,
+    kafka_servers: str,
+    namespace: str,
+    admin: AdminClient,
+    tmp_path: Path,
 ) -> Iterator[Adapters]:
-    with adapters(kafka_servers, namespace, admin, tmp_path) as made:
+    extra = getattr(request, "param", {})
+    with adapters(kafka_servers, namespace, admin, tmp_path, extra) as made:
         yield made
 
 
@@ -116,6 +126,7 @@ def test_shards_share_a_producer_and_not_their_acknowledgements(kafka: Adapters)
     assert acknowledged(second, 25) == list(range(25))
 
 
+@EITHER_PRODUCER
 def test_a_busy_loop_and_the_thread_take_turns_and_keep_the_order(kafka: Adapters) -> None:
     """As ``Node`` drives the ports: some passes at once, then a pause for the thread."""
     ports = kafka.open()
@@ -135,6 +146,7 @@ def test_a_busy_loop_and_the_thread_take_turns_and_keep_the_order(kafka: Adapter
     assert offsets == list(range(sent))
 
 
+@EITHER_PRODUCER
 def test_what_is_produced_outside_a_pass_is_not_held_back(kafka: Adapters) -> None:
     log = log_of(kafka.open())
     kafka.ports.begin_pass()
@@ -164,6 +176,7 @@ def test_a_turn_that_cannot_fit_is_refused_before_it_is_sent(kafka: Adapters) ->
     assert acknowledged(log, 1) == [0]
 
 
+@EITHER_PRODUCER
 def test_the_log_stops_at_a_refused_record_and_has_no_hole(kafka: Adapters) -> None:
     """Without the gapless guarantee, the records behind the refused one would be written."""
     set_config(kafka.admin, kafka.topic("events"), "max.message.bytes", "2000")
@@ -322,6 +335,7 @@ def test_inputs_that_were_lost_stop_the_shard(kafka: Adapters) -> None:
 # ---- the outbox
 
 
+@EITHER_PRODUCER
 def test_effects_go_to_their_topics_and_their_tokens_come_back(kafka: Adapters) -> None:
     ports = kafka.open(2)
     target = id_on(3)
@@ -356,6 +370,7 @@ def test_effects_go_to_their_topics_and_their_tokens_come_back(kafka: Adapters) 
     assert decode(buried.value() or b"") == letter
 
 
+@EITHER_PRODUCER
 def test_no_message_overtakes_one_that_was_refused(kafka: Adapters) -> None:
     """It would be dropped when it is sent again, as one that is older than the last."""
     set_config(kafka.admin, kafka.topic("commands"), "max.message.bytes", "2000")

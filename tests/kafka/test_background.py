@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from processor.kafka.background import background_threads
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.producing import Producing
+from processor.kafka.record_producer import record_producer
 
 linux = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a policy of Linux")
 
@@ -25,14 +28,23 @@ def policies() -> dict[int, int]:
     return found
 
 
+OURS = 2
+"""One that waits for answers, and one that looks for the brokers."""
+LIBRDKAFKA = 3
+"""It has a main thread and one for each broker, and there is ours that polls."""
+
+
 @linux
-def test_threads_of_a_producer_are_background_threads_and_who_makes_it_is_not() -> None:
+@pytest.mark.parametrize(("extra", "threads"), [({}, OURS), ({"linger.ms": 0}, LIBRDKAFKA)])
+def test_threads_of_a_producer_are_background_threads_and_who_makes_it_is_not(
+    extra: dict[str, Any], threads: int
+) -> None:
     before = policies()
-    producing = Producing(KafkaSettings("127.0.0.1:1", "none").producer(), "a test")
+    config = KafkaSettings("127.0.0.1:1", "none", extra).producer()
+    producing = Producing(partial(record_producer, config, extra), "a test")
     try:
         begun = [policy for id, policy in policies().items() if id not in before]
-        own = "librdkafka has a main thread and one for each broker, and there is ours"
-        assert begun.count(os.SCHED_BATCH) >= 3, own
+        assert begun.count(os.SCHED_BATCH) >= threads
         assert os.sched_getscheduler(0) == before[threading.get_native_id()] == os.SCHED_OTHER
     finally:
         producing.close(0)

@@ -1,0 +1,79 @@
+"""Asks whichever broker answers who leads what, and for a producer's id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from confluent_kafka import KafkaError, KafkaException
+from scramp import ScramException
+
+from processor.kafka.wire.link import Link
+from processor.kafka.wire.protocol import (
+    Cluster,
+    init_producer_id,
+    metadata,
+    parse_init_producer_id,
+    parse_metadata,
+)
+from processor.kafka.wire.security import Security
+
+__all__ = ("NO_ANSWER", "Address", "Identity", "addresses_of", "ask")
+
+NO_ANSWER: Final = (OSError, KafkaException, ScramException)
+"""What is raised where a broker cannot be reached, or does not let us in."""
+
+_PORT: Final = 9092
+
+Address = tuple[str, int]
+
+
+class Identity(NamedTuple):
+    """An idempotent producer's id and epoch."""
+
+    id: int
+    epoch: int
+
+
+def addresses_of(servers: str) -> Sequence[Address]:
+    """Return host and port of each server of a list with commas."""
+    found = []
+    for server in servers.split(","):
+        parts = urlsplit(f"//{server.strip().rpartition('://')[2]}")
+        found.append((parts.hostname or "", parts.port or _PORT))
+    return found
+
+
+def ask(
+    addresses: Sequence[Address],
+    security: Security,
+    client: str,
+    topics: Sequence[str],
+    *,
+    identify: bool,
+) -> tuple[Cluster, Identity | None]:
+    """Return what the first broker to answer says of these topics, and an id if wanted. Blocks.
+
+    Raises one of ``NO_ANSWER``: the error of the last broker, if none answered.
+    """
+    failure: Exception = OSError("no server is named")
+    for host, port in addresses:
+        try:
+            link = Link(host, port, security, client)
+            try:
+                identity = _identity(link.ask(init_producer_id)) if identify else None
+                answer = link.ask(lambda number, client: metadata(number, client, topics))
+                return parse_metadata(answer), identity
+            finally:
+                link.close()
+        except NO_ANSWER as error:
+            failure = error
+    raise failure
+
+
+def _identity(answer: bytes) -> Identity:
+    error, producer_id, epoch = parse_init_producer_id(answer)
+    if error:
+        raise KafkaException(KafkaError(error))
+    return Identity(producer_id, epoch)

@@ -1,0 +1,66 @@
+"""What a producer knows: the partitions that it writes to, and the brokers that lead them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaError
+
+from processor.kafka.wire.link import Link
+
+__all__ = ("Batch", "Broker", "Delivered", "Place", "Record", "Written")
+
+Delivered = Callable[[KafkaError | None, "Written | None"], None]
+Record = tuple[bytes | None, bytes | None, Delivered]
+
+
+class Written:
+    """What a broker says of a record that it took."""
+
+    __slots__ = ("_offset",)
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+
+    def offset(self) -> int:
+        """Return its offset; -1 where the broker knows only that it has it."""
+        return self._offset
+
+
+@dataclass(slots=True)
+class Batch:
+    records: Sequence[Record]
+    data: bytes
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """One partition. ``batch`` waits for its answer if ``out``, and else to be sent again."""
+
+    topic: str
+    partition: int
+    leader: int | None = None
+    waiting: deque[Record] = field(default_factory=deque)
+    batch: Batch | None = None
+    out: bool = False
+    sequence: int = 0
+
+    @property
+    def busy(self) -> bool:
+        return self.batch is not None or bool(self.waiting)
+
+
+@dataclass(slots=True, eq=False)
+class Broker:
+    """``ready`` are the places that it leads and that have something to send, in order."""
+
+    host: str
+    port: int
+    link: Link | None = None
+    dialing: bool = False
+    ready: dict[Place, None] = field(default_factory=dict)
+    out: Sequence[Place] | None = None
+    sent_at: float = 0.0
+    lost_at: float = 0.0

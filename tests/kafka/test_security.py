@@ -1,0 +1,184 @@
+"""Kafka behind TLS and passwords: the whole engine works over it, with our producer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from confluent_kafka.admin import (
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+from cryptography.hazmat.primitives import serialization
+
+from processor import Client, Worker, workflow
+from processor.errors import ShardUnavailable
+from processor.kafka.local_broker import HOST, LocalBroker, Quorum, free_ports, new_cluster_id
+from processor.kafka.topics import connect
+from tests.kafka.own_broker import QUICK, need_jars, prepare
+
+USER, PASSWORD = "alice", "correct horse"
+SESSION_S = 2.0
+MODULES = "org.apache.kafka.common.security"
+
+
+class Secured:
+    """``servers`` want a user over TLS; ``open`` want nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = trustme.CA()
+        self.authority = folder / "authority.pem"
+        authority.cert_pem.write_to_path(str(self.authority))
+        port, secured, controller = free_ports(3)
+        self.servers, self.open = f"{HOST}:{secured}", f"{HOST}:{port}"
+        listener = "listener.name.secured"
+        overrides = {
+            **QUICK,
+            "listeners": f"PLAINTEXT://{HOST}:{port},SECURED://{HOST}:{secured},"
+            f"CONTROLLER://{HOST}:{controller}",
+            "advertised.listeners": f"PLAINTEXT://{HOST}:{port},SECURED://{HOST}:{secured}",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,"
+            "SECURED:SASL_SSL",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+            f"{listener}.plain.sasl.jaas.config": f"{MODULES}.plain.PlainLoginModule required "
+            f'user_{USER}="{PASSWORD}";',
+            f"{listener}.scram-sha-256.sasl.jaas.config": f"{MODULES}.scram.ScramLoginModule "
+            "required;",
+            f"{listener}.scram-sha-512.sasl.jaas.config": f"{MODULES}.scram.ScramLoginModule "
+            "required;",
+            f"{listener}.plain.connections.max.reauth.ms": str(int(SESSION_S * 1000)),
+            f"{listener}.ssl.keystore.type": "PEM",
+            f"{listener}.ssl.keystore.location": str(_keystore(folder, authority)),
+        }
+        quorum = Quorum(new_cluster_id(), {1: controller})
+        self.broker = LocalBroker(folder / "broker", port, overrides=overrides, quorum=quorum)
+
+    def properties(self, mechanism: str, password: str = PASSWORD) -> dict[str, Any]:
+        return {
+            "security.protocol": "SASL_SSL",
+            "ssl.ca.location": str(self.authority),
+            "sasl.mechanism": mechanism,
+            "sasl.username": USER,
+            "sasl.password": password,
+        }
+
+
+def _keystore(folder: Path, authority: trustme.CA) -> Path:
+    """Write the broker's key, in the one format that Kafka reads, and its certificate."""
+    issued = authority.issue_cert(HOST)
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    path = folder / "broker.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    need_jars()
+    cluster = Secured(tmp_path_factory.mktemp("secured"))
+    with cluster.broker:
+        admin = connect(cluster.open)
+        for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):
+            info = ScramCredentialInfo(mechanism, 4_096)
+            user = UserScramCredentialUpsertion(USER, info, PASSWORD.encode())
+            for altered in admin.alter_user_scram_credentials([user]).values():
+                altered.result(30)
+        yield cluster
+
+
+@workflow.define
+async def doubled(number: int) -> int:
+    await asyncio.sleep(0.01)
+    return number * 2
+
+
+def run(secured: Secured, namespace: str, folder: Path, kafka: dict[str, Any], work: Any) -> Any:
+    async def main() -> Any:
+        worker = Worker(
+            secured.servers,
+            namespace=namespace,
+            workflows=[doubled],
+            state_dir=folder,
+            kafka=kafka,
+        )
+        client = Client(secured.servers, namespace=namespace, kafka=kafka)
+        async with asyncio.timeout(60), worker, client:
+            return await work(client)
+
+    prepare(secured.open, namespace)
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_workflows_run_over_tls_and_sasl(
+    secured: Secured,
+    namespace: str,
+    tmp_path: Path,
+    mechanism: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work(client: Client) -> list[int]:
+        return await asyncio.gather(*(client.run(doubled, n, id=f"w-{n}") for n in range(20)))
+
+    caplog.set_level(logging.INFO)
+    kafka = secured.properties(mechanism)
+    results = run(secured, namespace, tmp_path, kafka, work)
+    assert results == [2 * number for number in range(20)]
+    assert "sent by librdkafka" not in caplog.text
+
+
+def test_what_ours_does_not_speak_goes_through_librdkafka(
+    secured: Secured, namespace: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(client: Client) -> list[int]:
+        return await asyncio.gather(*(client.run(doubled, n, id=f"w-{n}") for n in range(20)))
+
+    caplog.set_level(logging.INFO)
+    kafka = {**secured.properties("PLAIN"), "ssl.cipher.suites": "DEFAULT"}
+    assert run(secured, namespace, tmp_path, kafka, work) == [2 * n for n in range(20)]
+    assert "records are sent by librdkafka, because of the property ssl.cipher" in caplog.text
+
+
+def test_a_session_that_ends_is_begun_anew_in_time(
+    secured: Secured, namespace: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broker hangs up on who sends something after the end of its session."""
+
+    async def work(client: Client) -> int:
+        number, begun = 0, time.monotonic()
+        while time.monotonic() < begun + 3 * SESSION_S:
+            assert await client.run(doubled, number, id=f"w-{number}") == 2 * number
+            number += 1
+        return number
+
+    caplog.set_level(logging.INFO)
+    assert run(secured, namespace, tmp_path, secured.properties("PLAIN"), work) > 10
+    assert "the broker closed the connection" not in caplog.text
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+def test_a_wrong_password_is_told(
+    secured: Secured, namespace: str, mechanism: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        kafka = secured.properties(mechanism, "wrong")
+        async with Client(secured.servers, namespace=namespace, kafka=kafka):
+            pytest.fail("let in")
+
+    with pytest.raises(ShardUnavailable, match=r"(?i)authentication failed"):
+        asyncio.run(main())

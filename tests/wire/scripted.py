@@ -1,0 +1,259 @@
+"""Brokers that do what a test says: they keep sequence numbers as Kafka does, and misbehave."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Lock, Thread
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
+
+import lz4.frame
+from crc32c import crc32c
+
+__all__ = ("Batch", "Cluster", "Fault", "Place", "parse_batch")
+
+Place = tuple[str, int]
+Record = tuple[bytes | None, bytes | None]
+Fault = int | Literal["answer lost", "request lost", "not replicated", "silent", "garbage"]
+
+OUT_OF_ORDER, NOT_LEADER, UNKNOWN_TOPIC, NOT_REPLICATED = 45, 6, 3, 20
+PRODUCER = 4_711
+SHORT_S = 10.0
+
+
+class Batch(NamedTuple):
+    producer: int
+    epoch: int
+    sequence: int
+    records: Sequence[Record]
+    compressed: bool
+
+
+def parse_batch(data: bytes) -> Batch:
+    """Read a batch as a broker does, checking length, format and checksum."""
+    offset, length, _, magic, checksum = struct.unpack_from(">qiibI", data)
+    assert (offset, length, magic) == (0, len(data) - 12, 2)
+    assert checksum == crc32c(data[21:])
+    fields = struct.unpack_from(">hiqqqhii", data, 21)
+    attributes, last, _, _, producer, epoch, sequence, count = fields
+    assert last == count - 1
+    body = data[61:]
+    if attributes == 3:
+        body = lz4.frame.decompress(body)
+    records, at = [], 0
+    for number in range(count):
+        length, at = _varint(body, at)
+        end, at = at + length, at + 1
+        _, at = _varint(body, at)
+        delta, at = _varint(body, at)
+        assert delta == number
+        key, at = _bytes(body, at)
+        value, at = _bytes(body, at)
+        headers, at = _varint(body, at)
+        assert (headers, at) == (0, end)
+        records.append((key, value))
+    assert at == len(body)
+    return Batch(producer, epoch, sequence, records, attributes == 3)
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        byte = data[at]
+        number |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return number >> 1 ^ -(number & 1), at
+
+
+def _bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
+    length, at = _varint(data, at)
+    return (None, at) if length < 0 else (data[at : at + length], at + length)
+
+
+@dataclass
+class _Log:
+    records: list[Record] = field(default_factory=list)
+    last: tuple[int, int, int] = (-1, 0, -1)
+    """First sequence, number of records and offset of the last batch."""
+
+    def append(self, batch: Batch) -> tuple[int, int]:
+        """Return error and offset; what is there already is not written again."""
+        first, count, offset = self.last
+        if (batch.sequence, len(batch.records)) == (first, count):
+            return 0, offset
+        if batch.sequence != (first + count if first >= 0 else 0):
+            return OUT_OF_ORDER, -1
+        offset = len(self.records)
+        self.records += batch.records
+        self.last = batch.sequence, len(batch.records), offset
+        return 0, offset
+
+
+class Cluster:
+    """``misbehave`` is asked for each batch; ``requests`` has the places of each request."""
+
+    def __init__(self, topics: Mapping[str, int], nodes: int = 1) -> None:
+        self.topics = dict(topics)
+        self.logs: dict[Place, _Log] = {}
+        self.requests: list[list[Place]] = []
+        self.misbehave: Callable[[Place], Fault] = lambda _: 0
+        self.leaders: dict[Place, int] = {}
+        self.delay_s = 0.0
+        self.chunk = 1 << 20
+        self.answering = True
+        self._lock = Lock()
+        self._listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(nodes)]
+        self._open: list[socket.socket] = []
+
+    @property
+    def servers(self) -> str:
+        return ",".join(f"127.0.0.1:{port}" for port in self._ports)
+
+    def records(self, topic: str, partition: int) -> Sequence[Record]:
+        log = self.logs.get((topic, partition))
+        return [] if log is None else log.records
+
+    def hang_up(self) -> None:
+        for each in self._open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Self:
+        for node, listener in enumerate(self._listeners):
+            Thread(target=self._listen, args=(node, listener), daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for listener in self._listeners:
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        self.hang_up()
+
+    @property
+    def _ports(self) -> Sequence[int]:
+        return [listener.getsockname()[1] for listener in self._listeners]
+
+    def _listen(self, node: int, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connection.settimeout(SHORT_S)
+                self._open.append(connection)
+                Thread(target=self._serve, args=(node, connection), daemon=True).start()
+
+    def _serve(self, node: int, connection: socket.socket) -> None:
+        with suppress(OSError, EOFError), connection:
+            while True:
+                (length,) = struct.unpack(">i", _exactly(connection, 4))
+                request = _exactly(connection, length)
+                api, _, number, named = struct.unpack_from(">hhih", request)
+                body = request[10 + named :]
+                time.sleep(self.delay_s)
+                answer = self._answer(node, api, body)
+                if answer is None:
+                    return
+                if not self.answering:
+                    continue
+                data = struct.pack(">ii", 4 + len(answer), number) + answer
+                for at in range(0, len(data), self.chunk):
+                    connection.sendall(data[at : at + self.chunk])
+
+    def _answer(self, node: int, api: int, body: bytes) -> bytes | None:
+        with self._lock:
+            match api:
+                case 3:
+                    return self._metadata(body)
+                case 22:
+                    return struct.pack(">ihqh", 0, 0, PRODUCER, 0)
+                case 0:
+                    return self._produce(node, body)
+        raise AssertionError(f"request {api}")
+
+    def _metadata(self, body: bytes) -> bytes:
+        (count,) = struct.unpack_from(">i", body)
+        at, topics = 4, []
+        for _ in range(count):
+            name, at = _text(body, at)
+            topics.append(name)
+        parts = [struct.pack(">ii", 0, len(self._ports))]
+        for node, port in enumerate(self._ports):
+            parts.append(struct.pack(">ih9sih", node, 9, b"127.0.0.1", port, -1))
+        parts.append(struct.pack(">hii", -1, 0, count))
+        for name in topics:
+            partitions = self.topics.get(name, 0)
+            error = 0 if partitions else UNKNOWN_TOPIC
+            encoded = name.encode()
+            parts.append(struct.pack(f">hh{len(encoded)}s?", error, len(encoded), encoded, False))
+            parts.append(struct.pack(">i", partitions))
+            for partition in range(partitions):
+                leader = self.leaders.get((name, partition), 0)
+                parts.append(struct.pack(">hiiii", 0, partition, leader, 0, 0))
+        return b"".join(parts)
+
+    def _produce(self, node: int, body: bytes) -> bytes | None:
+        _, acks, _, topics = struct.unpack_from(">hhii", body)
+        assert acks == -1
+        at, places = 12, []
+        parts = [struct.pack(">i", topics)]
+        for _ in range(topics):
+            name, at = _text(body, at)
+            (count,) = struct.unpack_from(">i", body, at)
+            at += 4
+            encoded = name.encode()
+            parts.append(struct.pack(f">h{len(encoded)}si", len(encoded), encoded, count))
+            for _ in range(count):
+                partition, length = struct.unpack_from(">ii", body, at)
+                at += 8
+                batch, at = parse_batch(body[at : at + length]), at + length
+                assert (batch.producer, batch.epoch) == (PRODUCER, 0)
+                place = name, partition
+                places.append(place)
+                fault = self.misbehave(place)
+                if fault == "request lost":
+                    return None
+                if fault == "garbage":
+                    return b"\xff" * 20
+                error, offset = self._append(node, place, batch, fault)
+                if fault == "answer lost":
+                    return None
+                parts.append(struct.pack(">ihqqqi", partition, error, offset, -1, 0, 0))
+                reason = b"because" if error else b""
+                parts.append(struct.pack(f">h{len(reason)}s", len(reason) or -1, reason))
+        self.requests.append(places)
+        parts.append(struct.pack(">i", 0))
+        return b"".join(parts)
+
+    def _append(self, node: int, place: Place, batch: Batch, fault: Fault) -> tuple[int, int]:
+        if node != self.leaders.get(place, 0):
+            return NOT_LEADER, -1
+        if isinstance(fault, int) and fault:
+            return fault, -1
+        error, offset = self.logs.setdefault(place, _Log()).append(batch)
+        return (NOT_REPLICATED, -1) if fault == "not replicated" else (error, offset)
+
+
+def _exactly(connection: socket.socket, length: int) -> bytes:
+    data = bytearray()
+    while len(data) < length:
+        more = connection.recv(length - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return bytes(data)
+
+
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    (length,) = struct.unpack_from(">h", data, at)
+    return data[at + 2 : at + 2 + length].decode(), at + 2 + length
