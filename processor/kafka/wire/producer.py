@@ -245,15 +245,15 @@ class WireProducer:
             if answer is None:
                 return
             places = {(place.topic, place.partition): place for place in broker.out or ()}
-            answers = list(parse_produce(answer))
-            if {(each.topic, each.partition) for each in answers} != places.keys():
+            answers = {(each.topic, each.partition): each for each in parse_produce(answer)}
+            if answers.keys() != places.keys():
                 raise ProtocolError("an answer for other partitions than those that were asked for")
         except OSError as error:
             self._lose(broker, str(error))
             return
         broker.out = None
-        for each in answers:
-            self._settle(places[each.topic, each.partition], each)
+        for key, place in places.items():
+            self._settle(place, answers[key])
 
     def _settle(self, place: Place, answered: Answered) -> None:
         """Take in what became of the batch that was out."""
