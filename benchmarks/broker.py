@@ -35,12 +35,14 @@ async def warm_broker(
 
 
 async def warm_up(server: str, folder: Path, seconds: float) -> None:
+    """Run chains, half of the time 100 at once, half one by one: the JVM compiles for either."""
     async with on_kafka(server, folder) as host:
 
         async def one(number: int) -> None:
             await host.client.run(chain, "x", number % 2 == 0)
 
-        await closed_loop(1_000_000, 100, seconds, one)
+        for in_flight in (100, 1):
+            await closed_loop(1_000_000, in_flight, seconds / 2, one)
 
 
 def durability(runtime: str, fsync: bool) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trustme
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     ScramCredentialInfo,
     ScramMechanism,
@@ -22,6 +23,8 @@ from processor import Client, Worker, workflow
 from processor.errors import ShardUnavailable
 from processor.kafka.local_broker import HOST, LocalBroker, Quorum, free_ports, new_cluster_id
 from processor.kafka.topics import connect
+from processor.kafka.wire.link import Link
+from processor.kafka.wire.security import Sasl, Security, security_of
 from tests.kafka.own_broker import QUICK, need_jars, prepare
 
 USER, PASSWORD = "alice", "correct horse"
@@ -124,7 +127,7 @@ def run(secured: Secured, namespace: str, folder: Path, kafka: dict[str, Any], w
     return asyncio.run(main())
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
 def test_workflows_run_over_tls_and_sasl(
     secured: Secured,
     namespace: str,
@@ -161,7 +164,7 @@ def test_a_session_that_ends_is_begun_anew_in_time(
 
     async def work(client: Client) -> int:
         number, begun = 0, time.monotonic()
-        while time.monotonic() < begun + 3 * SESSION_S:
+        while time.monotonic() < begun + 2 * SESSION_S:
             assert await client.run(doubled, number, id=f"w-{number}") == 2 * number
             number += 1
         return number
@@ -171,14 +174,29 @@ def test_a_session_that_ends_is_begun_anew_in_time(
     assert "the broker closed the connection" not in caplog.text
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
-def test_a_wrong_password_is_told(
-    secured: Secured, namespace: str, mechanism: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_wrong_password_is_told(secured: Secured, namespace: str) -> None:
     async def main() -> None:
-        kafka = secured.properties(mechanism, "wrong")
+        kafka = secured.properties("PLAIN", "wrong")
         async with Client(secured.servers, namespace=namespace, kafka=kafka):
             pytest.fail("let in")
 
     with pytest.raises(ShardUnavailable, match=r"(?i)authentication failed"):
         asyncio.run(main())
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+def test_our_connection_is_not_let_in_with_a_wrong_password(
+    secured: Secured, mechanism: str
+) -> None:
+    security = security_of(secured.properties(mechanism, "wrong"))
+    host, _, port = secured.servers.partition(":")
+    with pytest.raises(KafkaException) as caught:
+        Link(host, int(port), security, "a test")
+    assert caught.value.args[0].code() == KafkaError.SASL_AUTHENTICATION_FAILED
+
+
+def test_a_mechanism_that_the_broker_does_not_take_is_named(secured: Secured) -> None:
+    security = Security(security_of(secured.properties("PLAIN")).tls, Sasl("DIGEST", "a", "b"))
+    host, _, port = secured.servers.partition(":")
+    with pytest.raises(KafkaException, match=r"the broker takes PLAIN, .*SCRAM-.* and not DIGEST"):
+        Link(host, int(port), security, "a test")

@@ -113,7 +113,7 @@ class WireProducer:
         """Take in answers, waiting for one if none is there; return how many records they end."""
         with self._lock:
             self._advance()
-        if timeout_s and not self._done:
+        if timeout_s and not self._done and not self._closed:
             heard = self._selector.select(timeout_s)
             with self._lock:
                 for key, _ in heard:
@@ -438,7 +438,7 @@ class WireProducer:
             try:
                 cluster, identity = self._ask(topics, identify=nobody)
             except NO_ANSWER as error:
-                client_log.warning("%s: no broker answers: %s", self._client, error)
+                client_log.warning("%s: no broker serves us yet: %s", self._client, error)
             else:
                 with self._lock:
                     self._identity = identity or self._identity
