@@ -18,6 +18,7 @@ RECORD_BYTES = 300
 """About one turn of the chain."""
 
 AT_ONE = 200
+SETTLED_S = 60.0
 
 
 def raw_appends(server: str, one: int = AT_ONE, many: int = 50_000) -> dict[str, float]:
@@ -31,48 +32,47 @@ def raw_appends(server: str, one: int = AT_ONE, many: int = 50_000) -> dict[str,
 
 
 def _appends(server: str, namespace: str, one: int, many: int) -> dict[str, float]:
-    from confluent_kafka import KafkaError, Message, Producer
+    from confluent_kafka import KafkaError
 
     from processor.kafka.connection import KafkaSettings
+    from processor.kafka.record_producer import Written, record_producer
 
     connection = KafkaSettings(server, namespace)
-    producer = Producer(connection.log_producer())
+    producer = record_producer(connection.log_producer(), connection.extra)
     topic, value = connection.events, b"x" * RECORD_BYTES
-    acknowledged = 0
 
-    def delivered(error: KafkaError | None, message: Message | None) -> None:
-        nonlocal acknowledged
+    def delivered(error: KafkaError | None, _written: Written | None) -> None:
         if error is not None:
             raise WorkloadFailed(f"an append failed: {error.str()}")
-        acknowledged += 1
 
     def append(number: int) -> None:
-        while True:
-            try:
-                producer.produce(topic, value, b"key-%d" % number, 0, delivered)
-            except BufferError:
-                producer.poll(0.01)
-            else:
-                return
+        producer.produce(topic, 0, b"key-%d" % number, value, delivered)
 
-    append(-1)
-    producer.flush(30)
-    took = []
-    for number in range(one):
-        begun, goal = time.perf_counter(), acknowledged + 1
-        append(number)
-        while acknowledged < goal:
-            producer.poll(1)
-        took.append((time.perf_counter() - begun) * 1000)
-    goal, begun = acknowledged + many, time.perf_counter()
-    for number in range(many):
-        append(number)
-        if number % 200 == 0:
-            producer.poll(0)
-    producer.flush(60)
-    elapsed = time.perf_counter() - begun
-    if acknowledged < goal:
-        raise WorkloadFailed(f"{goal - acknowledged} of {many} appends were not acknowledged")
+    def settle() -> None:
+        deadline = time.monotonic() + SETTLED_S
+        while len(producer):
+            producer.poll(0.1)
+            if time.monotonic() > deadline:
+                raise WorkloadFailed(f"{len(producer)} appends were not acknowledged")
+
+    try:
+        append(-1)
+        settle()
+        took = []
+        for number in range(one):
+            begun = time.perf_counter()
+            append(number)
+            settle()
+            took.append((time.perf_counter() - begun) * 1000)
+        begun = time.perf_counter()
+        for number in range(many):
+            append(number)
+            if number % 200 == 0:
+                producer.poll(0)
+        settle()
+        elapsed = time.perf_counter() - begun
+    finally:
+        producer.close()
     fields: dict[str, float] = {"per_s": round(many / elapsed)}
     if took:
         fields["p50_ms"] = round(percentile(sorted(took), 0.5), 3)

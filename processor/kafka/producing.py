@@ -78,8 +78,8 @@ class Producing:
         outgoing = Outgoing(topic, partition, key, value, delivered)
         if self._collects or self._waiting or not self._handed_over(outgoing):
             self._waiting.append(outgoing)
-        else:
-            self._producer.send()
+        elif self._producer.send():
+            self._serving.watch()
 
     # --- for a busy loop --------------------------------------------------------------------------
 

@@ -46,8 +46,8 @@ class RecordProducer(Protocol):
         """Take a record. Raises ``KafkaException``, or ``BufferError`` where there is no room."""
         ...
 
-    def send(self) -> None:
-        """Begin to send what was produced."""
+    def send(self) -> bool:
+        """Begin to send what was produced; return whether the rest may take a ``poll``."""
         ...
 
     def poll(self, timeout_s: float) -> int:
@@ -96,8 +96,9 @@ class _Librdkafka:
     ) -> None:
         self._producer.produce(topic, value, key, partition, delivered)
 
-    def send(self) -> None:
-        """Nothing to do: its threads send what they are given."""
+    def send(self) -> bool:
+        """Return False: its threads send what they are given."""
+        return False
 
     def poll(self, timeout_s: float) -> int:
         return self._producer.poll(timeout_s)

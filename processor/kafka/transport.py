@@ -80,10 +80,7 @@ class KafkaTransport:
             return self._reader
 
     def warm(self) -> None:
-        """Make the shards' clients now: an idempotent producer needs half a second to begin.
-
-        librdkafka asks for its id before it is connected, and again after a fixed 500 ms.
-        """
+        """Make the shards' clients now, so that they are connected when the first shard is ours."""
         _ = (self.log, self.sends, self.reader)
 
     def wake_on_delivery(self, wake: Callable[[], None]) -> None:

@@ -153,6 +153,12 @@ def test_what_is_produced_outside_a_pass_is_not_held_back(kafka: Adapters) -> No
     kafka.ports.end_pass()
     log.append(b"k", b"v")
     assert acknowledged(log, 1) == [0]
+    time.sleep(0.1)  # the thread has woken the loop, and leaves the client to it
+    for number in range(1, 4):
+        log.append(b"k%d" % number, b"v")
+    begun = time.monotonic()
+    until(lambda: log.bounds()[1] == 4, "all of them, though the loop sleeps")
+    assert time.monotonic() - begun < 0.5, "the thread does not leave them to the loop"
 
 
 def test_reading_is_fast(kafka: Adapters) -> None:

@@ -104,10 +104,12 @@ class WireProducer:
                 self._unplaced.setdefault(topic, deque()).append(record)
                 self._look()
 
-    def send(self) -> None:
-        """Begin to send what was produced."""
+    def send(self) -> bool:
+        """Begin to send what was produced; return whether it may wait for an answer first."""
         with self._lock:
+            waits = any(broker.out is not None for broker in self._brokers.values())
             self._send()
+            return waits
 
     def poll(self, timeout_s: float) -> int:
         """Take in answers, waiting for one if none is there; return how many records they end."""
