@@ -104,6 +104,9 @@ PRODUCER_UNKNOWN: Final = frozenset(
 )
 """The broker does not know this idempotent producer as it knows itself; another must go on."""
 
+_LEADER_S: Final = 2.0
+"""How long the broker that was the leader when last heard is waited for."""
+
 
 def watermarks_of(
     consumer: Consumer, place: TopicPartition, timeout_s: float = 10.0
@@ -111,16 +114,16 @@ def watermarks_of(
     """Return the first offset that is kept and the end, as the leader says. Blocks.
 
     A leader that is just being elected (a new topic, a broker that died) is waited for. Once the
-    broker that led a partition is gone, the client says for ever that there is no such partition,
-    and looks again only for ``list_topics`` (measured with librdkafka 2.16).
+    broker that led a partition is gone, the client asks that one for ever, or says that there is no
+    such partition, and looks again only for ``list_topics`` (measured with librdkafka 2.16).
     """
     deadline = monotonic() + timeout_s
     while True:
         try:
-            return consumer.get_watermark_offsets(place, timeout=timeout_s)
+            return consumer.get_watermark_offsets(place, timeout=min(timeout_s, _LEADER_S))
         except KafkaException as error:
             cause = error.args[0]
-            if cause.code() == KafkaError._UNKNOWN_PARTITION:
+            if cause.code() in (KafkaError._UNKNOWN_PARTITION, KafkaError._TIMED_OUT):
                 passes = _exists(consumer, place, timeout_s)
             else:
                 passes = _passes(cause)

@@ -25,13 +25,15 @@ BOUNDS = (3, 17)
 class Client:
     """A consumer that knew a partition by a leader which is gone, until it looks again."""
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, error: int = KafkaError._UNKNOWN_PARTITION) -> None:
         self.partitions = partitions
+        self.error = error
         self.looked = 0
 
     def get_watermark_offsets(self, place: TopicPartition, timeout: float) -> tuple[int, int]:
+        assert timeout < 5.0, "it asks a broker that is gone until then"
         if not self.looked or place.partition >= self.partitions:
-            raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+            raise KafkaException(KafkaError(self.error))
         return BOUNDS
 
     def list_topics(self, topic: str, timeout: float) -> Any:
@@ -40,8 +42,9 @@ class Client:
         return SimpleNamespace(topics={topic: found})
 
 
-def test_a_partition_whose_leader_died_is_looked_up_again() -> None:
-    client = Client(partitions=4)
+@pytest.mark.parametrize("error", [KafkaError._UNKNOWN_PARTITION, KafkaError._TIMED_OUT])
+def test_a_partition_whose_leader_died_is_looked_up_again(error: int) -> None:
+    client = Client(4, error)
     assert watermarks_of(cast(Consumer, client), TopicPartition("events", 3)) == BOUNDS
     assert client.looked == 1
 
