@@ -35,10 +35,11 @@ def _appends(server: str, namespace: str, one: int, many: int) -> dict[str, floa
     from confluent_kafka import KafkaError
 
     from processor.kafka.connection import KafkaSettings
-    from processor.kafka.record_producer import Written, record_producer
+    from processor.kafka.producers import open_producer
+    from processor.kafka.record_producer import Outgoing, Written
 
     connection = KafkaSettings(server, namespace)
-    producer = record_producer(connection.log_producer(), connection.extra)
+    producer = open_producer(connection.log_producer(), connection.extra)
     topic, value = connection.events, b"x" * RECORD_BYTES
 
     def delivered(error: KafkaError | None, _written: Written | None) -> None:
@@ -46,7 +47,7 @@ def _appends(server: str, namespace: str, one: int, many: int) -> dict[str, floa
             raise WorkloadFailed(f"an append failed: {error.str()}")
 
     def append(number: int) -> None:
-        producer.produce(topic, 0, b"key-%d" % number, value, delivered)
+        producer.produce(Outgoing(topic, 0, b"key-%d" % number, value, delivered))
 
     def settle() -> None:
         deadline = time.monotonic() + SETTLED_S

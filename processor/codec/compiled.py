@@ -18,6 +18,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from processor.codec.varint import LONGS
+
 __all__ = ("Compiled", "compile_schema", "field_at_fault")
 
 Writer = Callable[[Any, bytes], bytes]
@@ -45,47 +47,19 @@ class Compiled:
 # --- what generated code calls ---------------------------------------------------------------
 
 
-def _varint(number: int) -> bytes:
-    zigzag = (number << 1) ^ (number >> 63)
-    out = bytearray()
-    while zigzag > 0x7F:
-        out.append(zigzag & 0x7F | 0x80)
-        zigzag >>= 7
-    out.append(zigzag)
-    return bytes(out)
-
-
-class _Longs(dict[int, bytes]):
-    """Up to 64 bits each. Small numbers are looked up; those of the size of a time are unrolled."""
-
-    def __missing__(self, number: int) -> bytes:
-        z = number << 1
-        if 1 << 14 <= z < 1 << 21:
-            return bytes((z & 127 | 128, z >> 7 & 127 | 128, z >> 14))
-        if 1 << 35 <= z < 1 << 42:
-            low = (z & 127 | 128, z >> 7 & 127 | 128, z >> 14 & 127 | 128)
-            return bytes((*low, z >> 21 & 127 | 128, z >> 28 & 127 | 128, z >> 35))
-        if not -(1 << 63) <= number < 1 << 63:
-            raise OverflowError(f"{number} does not fit into 64 bits")
-        return _varint(number)
-
-
-_LONG: Final = _Longs((number, _varint(number)) for number in range(8192))
-
-
 def _integer(number: int) -> bytes:
     if not -(1 << 31) <= number < 1 << 31:
         raise OverflowError(f"{number} does not fit into 32 bits")
-    return _LONG[operator.index(number)]
+    return LONGS[operator.index(number)]
 
 
 def _text(value: str) -> bytes:
     encoded = value.encode()
-    return _LONG[len(encoded)] + encoded
+    return LONGS[len(encoded)] + encoded
 
 
 def _blob(value: bytes) -> bytes:
-    return _LONG[len(value)] + value
+    return LONGS[len(value)] + value
 
 
 def _more(data: bytes, at: int, number: int) -> tuple[int, int]:
@@ -141,7 +115,7 @@ class _Repeated:
 
 
 _HELPERS: Final[dict[str, Any]] = {
-    "LONG": _LONG,
+    "LONG": LONGS,
     # Refuses a float, which a dictionary takes for the integer that it equals.
     "index": operator.index,
     "Repeated": _Repeated,
@@ -262,7 +236,7 @@ class _Generator:
             return f'write_{name}({value}, b"")'
         if schema["type"] == "enum":
             table = f"{short(schema['name'])}_BYTES"
-            self.scope[table] = {s: _LONG[i] for i, s in enumerate(schema["symbols"])}
+            self.scope[table] = {s: LONGS[i] for i, s in enumerate(schema["symbols"])}
             return f"{table}[{value}]"
         if schema["type"] == "array":
             item = self.written(schema["items"], "x")
@@ -348,7 +322,7 @@ class _Generator:
             # One byte holds the number of a branch up to the 64th one.
             if len(names) > 64:
                 raise TypeError(f"cannot compile a union of {len(names)} branches: 64 at the most")
-            heads = {name: repr(_LONG[index]) for index, name in enumerate(names)}
+            heads = {name: repr(LONGS[index]) for index, name in enumerate(names)}
             written = ", ".join(f"{n}: (write_{n}, {heads[n]})" for n in names)
             self.add(f"UNION_{number}_WRITE = {{{written}}}")
             read = ", ".join(f"{2 * index}: read_{name}" for index, name in enumerate(names))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from time import monotonic
 
 from confluent_kafka import KafkaError, KafkaException
@@ -17,7 +16,7 @@ from processor.core.inputs import ClientCommand
 from processor.errors import PayloadTooLarge, ShardUnavailable, TopicsNotReady
 from processor.kafka.connection import COMMAND_BYTES_MAX, KafkaSettings, partition_of
 from processor.kafka.producing import Producing
-from processor.kafka.record_producer import Written, record_producer
+from processor.kafka.record_producer import Written
 from processor.kafka.replies import ReplyReader
 from processor.kafka.topics import BrokerUnreachable, connect
 
@@ -191,8 +190,8 @@ class KafkaGateway:
             self._replies = ReplyReader(connection, counts[replies_topic], self._received)
         except KafkaException as error:
             raise ShardUnavailable(f"{replies_topic} cannot be read: {error}") from error
-        client = partial(record_producer, connection.client_producer(), connection.extra)
-        self._producing = Producing(client, "a client")
+        config = connection.client_producer()
+        self._producing = Producing(config, connection.extra, "a client")
 
     def _received(self, replies: Sequence[Reply]) -> None:
         """Hand a batch over to the loop: one wake-up for all of it."""

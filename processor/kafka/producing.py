@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock, Thread
 from time import monotonic, sleep
-from typing import NamedTuple
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
 from processor.kafka.background import background_threads
-from processor.kafka.record_producer import Delivered, RecordProducer
+from processor.kafka.producers import open_producer
+from processor.kafka.record_producer import Delivered, Outgoing
 from processor.kafka.serving import Serving
 
-__all__ = ("Outgoing", "Producing")
+__all__ = ("Producing",)
 
 _log = logging.getLogger("processor.kafka")
 
@@ -31,23 +32,20 @@ _CLOSE_S = 2.0
 _BROKEN_S = 0.01
 
 
-class Outgoing(NamedTuple):
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    delivered: Delivered
-
-
 class Producing:
-    """Its records keep their order within each partition. ``client`` makes who sends them.
+    """Its records keep their order within each partition. The configuration: see ``open_producer``.
 
     ``stop_at_error`` is for the log: after the first record that could not be written, nothing
     that was handed over later is (``broken``), so that the log has no hole.
     """
 
     def __init__(
-        self, client: Callable[[], RecordProducer], name: str, *, stop_at_error: bool = False
+        self,
+        config: Mapping[str, Any],
+        extra: Mapping[str, Any],
+        name: str,
+        *,
+        stop_at_error: bool = False,
     ) -> None:
         self._name = name
         self._stop_at_error = stop_at_error
@@ -63,7 +61,7 @@ class Producing:
         self.broken: KafkaError | None = None
         self._thread = Thread(target=self._run, name=f"kafka {name}", daemon=True)
         with background_threads():
-            self._producer = client()
+            self._producer = open_producer(config, extra)
             self._thread.start()
 
     def produce(
@@ -126,10 +124,6 @@ class Producing:
     def fail(self, error: KafkaError) -> None:
         """Note that a record was lost to ``error``; from a ``delivered`` callback."""
         self._refused(error)
-
-    def partitions(self, topic: str, timeout_s: float = 10.0) -> int:
-        """Return how many partitions a topic has, 0 where there is no such topic. Blocks."""
-        return self._producer.partitions(topic, timeout_s)
 
     def retire(self) -> None:
         """Let the thread end once every record was called back: this producer was replaced."""
@@ -199,16 +193,15 @@ class Producing:
 
     def _handed_over(self, outgoing: Outgoing) -> bool:
         """Hand a record over, or tell its sender why not; False where there is no room."""
-        topic, partition, key, value, delivered = outgoing
         try:
             if self.broken is not None:
                 raise KafkaException(self.broken)
-            self._producer.produce(topic, partition, key, value, delivered)
+            self._producer.produce(outgoing)
         except BufferError:
             return False
         except KafkaException as error:
             self._refused(error.args[0])
-            delivered(error.args[0], None)
+            outgoing.delivered(error.args[0], None)
         return True
 
     def _send_due(self) -> int:

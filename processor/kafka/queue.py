@@ -390,9 +390,9 @@ class Queues:
         if not self._names:
             return
         self._loop = asyncio.get_running_loop()
-        connection, sends = self._transport.connection, self._transport.sends
-        shards = await asyncio.to_thread(sends.partitions, connection.topic("activity-results"))
-        count = await asyncio.to_thread(sends.partitions, connection.topic("replies"))
+        connection, partitions = self._transport.connection, self._transport.partitions
+        shards = await asyncio.to_thread(partitions, connection.topic("activity-results"))
+        count = await asyncio.to_thread(partitions, connection.topic("replies"))
         self._replies = await asyncio.to_thread(ReplyReader, connection, count, self._received)
         self._executor.reply_to = self._replies.to
         for name in self._names:

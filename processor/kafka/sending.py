@@ -14,8 +14,7 @@ from processor.codec.records import encode
 from processor.core.effects import DeadLetter
 from processor.kafka.connection import COMMAND_BYTES_MAX
 from processor.kafka.faults import MISSING, TOO_LARGE
-from processor.kafka.producing import Outgoing
-from processor.kafka.record_producer import Written
+from processor.kafka.record_producer import Outgoing, Written
 
 if TYPE_CHECKING:
     from processor.kafka.transport import KafkaTransport

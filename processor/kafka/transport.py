@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from threading import Lock
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -15,11 +13,11 @@ from processor.kafka.faults import watermarks_of
 from processor.kafka.inbox import INPUTS
 from processor.kafka.producing import Producing
 from processor.kafka.reading import InputReader
-from processor.kafka.record_producer import RecordProducer, record_producer
 
 __all__ = ("KafkaTransport",)
 
 _ASK_S = 2.0
+_LIST_S = 10.0
 
 
 class KafkaTransport:
@@ -46,8 +44,10 @@ class KafkaTransport:
         if self._log is None or self._log.broken is not None:
             with self._lock:
                 if self._log is None or self._log.broken is not None:
-                    old, client = self._log, self._client(self.connection.log_producer())
-                    self._log = self._wired(Producing(client, "the log", stop_at_error=True))
+                    old, config = self._log, self.connection.log_producer()
+                    self._log = self._wired(
+                        Producing(config, self.connection.extra, "the log", stop_at_error=True)
+                    )
                     if old is not None:
                         old.retire()
         return self._log
@@ -58,8 +58,8 @@ class KafkaTransport:
         if self._sends is None or self._sends.broken is not None:
             with self._lock:
                 if self._sends is None or self._sends.broken is not None:
-                    old, client = self._sends, self._client(self.connection.producer())
-                    self._sends = self._wired(Producing(client, "effects"))
+                    old, config = self._sends, self.connection.producer()
+                    self._sends = self._wired(Producing(config, self.connection.extra, "effects"))
                     if old is not None:
                         old.retire()
         return self._sends
@@ -131,6 +131,12 @@ class KafkaTransport:
         with self._asks_lock:
             return watermarks_of(self._asking(), TopicPartition(topic, partition))
 
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has, 0 where there is no such topic. Blocks."""
+        with self._asks_lock:
+            found = self._asking().list_topics(topic, _LIST_S).topics.get(topic)
+        return 0 if found is None or found.error is not None else len(found.partitions)
+
     def last_committed(self, place: TopicPartition) -> TopicPartition:
         """Return an offset of the shards' group, whatever an open transaction makes it. Blocks."""
         with self._asks_lock:
@@ -154,9 +160,6 @@ class KafkaTransport:
             config = self.connection.consumer({"isolation.level": "read_uncommitted"})
             self._asks = Consumer(config)
         return self._asks
-
-    def _client(self, config: Mapping[str, Any]) -> Callable[[], RecordProducer]:
-        return partial(record_producer, config, self.connection.extra)
 
     def _wired(self, producing: Producing) -> Producing:
         for wake in self._wakes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
@@ -14,7 +13,6 @@ from confluent_kafka.admin import NewTopic
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.log import KafkaLog
 from processor.kafka.producing import Producing
-from processor.kafka.record_producer import record_producer
 from processor.kafka.topics import connect
 from processor.shard.ports import OutputRecord
 
@@ -40,8 +38,8 @@ class KafkaLogOnly(Adapter):
         if self._producing is not None:
             self._producing.close()
         config = self._connection.log_producer()
-        client = partial(record_producer, config, self._connection.extra)
-        self._producing = Producing(client, "a test", stop_at_error=True)
+        extra = self._connection.extra
+        self._producing = Producing(config, extra, "a test", stop_at_error=True)
         self.log = KafkaLog(self._connection, 0, self._producing, self._watermarks)
 
     def settle(self) -> None:

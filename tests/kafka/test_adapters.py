@@ -161,6 +161,11 @@ def test_what_is_produced_outside_a_pass_is_not_held_back(kafka: Adapters) -> No
     assert time.monotonic() - begun < 0.5, "the thread does not leave them to the loop"
 
 
+def test_how_many_partitions_a_topic_has(kafka: Adapters) -> None:
+    found = [kafka.transport.partitions(kafka.topic(name)) for name in ("events", "nowhere")]
+    assert found == [PARTITIONS, 0]
+
+
 def test_reading_is_fast(kafka: Adapters) -> None:
     log = log_of(kafka.open())
     value = b"x" * 300

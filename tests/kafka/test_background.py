@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 from processor.kafka.background import background_threads
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.producing import Producing
-from processor.kafka.record_producer import record_producer
 
 linux = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a policy of Linux")
 
@@ -41,7 +39,7 @@ def test_threads_of_a_producer_are_background_threads_and_who_makes_it_is_not(
 ) -> None:
     before = policies()
     config = KafkaSettings("127.0.0.1:1", "none", extra).producer()
-    producing = Producing(partial(record_producer, config, extra), "a test")
+    producing = Producing(config, extra, "a test")
     try:
         begun = [policy for id, policy in policies().items() if id not in before]
         assert begun.count(os.SCHED_BATCH) >= threads

@@ -6,7 +6,9 @@ import os
 
 import pytest
 
-from processor.kafka.wire.batch import record_batch, varint
+from processor.codec.varint import varint
+from processor.kafka.record_producer import Outgoing
+from processor.kafka.wire.batch import record_batch
 from tests.wire.scripted import parse_batch
 
 
@@ -30,6 +32,10 @@ def test_varints(number: int, encoded: str) -> None:
     assert varint(number).hex() == encoded
 
 
+def outgoing(key: bytes | None, value: bytes | None) -> Outgoing:
+    return Outgoing("events", 0, key, value, lambda *_: None)
+
+
 RANDOM = os.urandom(3_000)
 
 
@@ -49,7 +55,7 @@ RANDOM = os.urandom(3_000)
 def test_records_come_back(
     records: list[tuple[bytes | None, bytes | None]], compressed: bool
 ) -> None:
-    data = record_batch([(*record, None) for record in records], 1_700_000_000_000, 7, 2, 41)
+    data = record_batch([outgoing(*record) for record in records], 1_700_000_000_000, 7, 2, 41)
     batch = parse_batch(data)
     assert list(batch.records) == records
     assert (batch.producer, batch.epoch, batch.sequence) == (7, 2, 41)
@@ -58,7 +64,7 @@ def test_records_come_back(
 
 def test_a_batch_is_what_kafka_writes() -> None:
     """Written out by hand from the format's description, but for its checksum."""
-    written = record_batch([(b"k", b"v", None)], 1, 2, 3, 4)
+    written = record_batch([outgoing(b"k", b"v")], 1, 2, 3, 4)
     assert (
         written.hex(" ")
         == (

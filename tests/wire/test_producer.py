@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from processor.kafka.record_producer import Written
+from processor.kafka.record_producer import Outgoing, Written
 from processor.kafka.wire import producer as module
 from processor.kafka.wire.producer import WireProducer
 from processor.kafka.wire.security import Security
@@ -28,9 +28,12 @@ class Sent:
         self.producer = producer
         self.outcomes: dict[bytes, int | KafkaError] = {}
 
+    def produce(self, topic: str, partition: int, key: bytes | None, value: bytes) -> None:
+        self.producer.produce(Outgoing(topic, partition, key, value, self._delivered(value)))
+
     def send(self, partition: int, *values: bytes, topic: str = "events") -> None:
         for value in values:
-            self.producer.produce(topic, partition, b"key", value, self._delivered(value))
+            self.produce(topic, partition, b"key", value)
         self.producer.send()
 
     def wait(self) -> None:
@@ -199,7 +202,7 @@ def test_what_is_given_up_is_never_sent(cluster: Cluster, sent: Sent) -> None:
     sent.wait()
     cluster.delay_s = 0.2
     cluster.misbehave = lambda place: 19 if place == ("events", 0) else 0
-    sent.producer.produce("events", 0, b"key", b"refused for now", sent._delivered(b"refused"))
+    sent.produce("events", 0, b"key", b"refused")
     sent.send(1, b"out")
     sent.send(2, b"waiting")
     sent.send(-1, b"of no place yet", topic="commands")
@@ -265,7 +268,7 @@ def test_answers_arrive_in_pieces(cluster: Cluster, sent: Sent) -> None:
 def test_a_large_request_is_sent_as_the_connection_takes_it(cluster: Cluster, sent: Sent) -> None:
     large = [random.Random(partition).randbytes(2_000_000) for partition in range(8)]
     for partition, value in enumerate(large):
-        sent.producer.produce("events", partition, None, value, sent._delivered(value))
+        sent.produce("events", partition, None, value)
     sent.wait()
     for partition, value in enumerate(large):
         assert cluster.records("events", partition) == [(None, value)]
@@ -302,11 +305,6 @@ def test_a_key_says_where_its_records_go_as_javas_partitioner_does(
     sent.wait()
     [place] = cluster.logs
     assert [value for _, value in cluster.records(*place)] == [b"one", b"two"]
-
-
-def test_how_many_partitions_a_topic_has(sent: Sent) -> None:
-    found = [sent.producer.partitions(topic, 5) for topic in ("events", "commands", "nowhere")]
-    assert found == [8, 3, 0]
 
 
 def test_brokers_that_nobody_reaches_are_tried_until_one_is_there(caplog: Any) -> None:

@@ -9,10 +9,10 @@ from typing import Final
 import lz4.frame
 from crc32c import crc32c
 
-__all__ = ("RecordFields", "record_batch", "varint")
+from processor.codec.varint import LONGS
+from processor.kafka.record_producer import Outgoing
 
-RecordFields = tuple[bytes | None, bytes | None, object]
-"""Key, value, and what is not written."""
+__all__ = ("record_batch",)
 
 _HEAD: Final = Struct(">qiibI")
 """Base offset, length of the rest, partition leader epoch, magic, checksum of what follows."""
@@ -27,50 +27,32 @@ _COMPRESSED_FROM: Final = 512
 """Bytes. Below that, compressing saves less than it takes."""
 
 
-def varint(number: int) -> bytes:
-    """Return a signed number as protocol buffers' zigzag varint, of 64 bits at the most."""
-    rest = (number << 1) ^ (number >> 63)
-    encoded = bytearray()
-    while rest > 0x7F:
-        encoded.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    encoded.append(rest)
-    return bytes(encoded)
-
-
-_KNOWN: Final = tuple(map(varint, range(4_096)))
-_NULL: Final = varint(-1)
-
-
-def _count(number: int) -> bytes:
-    return _KNOWN[number] if number < 4_096 else varint(number)
+_NULL: Final = LONGS[-1]
 
 
 def record_batch(
-    records: Sequence[RecordFields],
+    records: Sequence[Outgoing],
     time_ms: int,
     producer_id: int,
     epoch: int,
     sequence: int,
-    *,
-    compress: bool = True,
 ) -> bytes:
     """Return the batch of at least one record, all of one time; LZ4 where that is smaller."""
     parts: list[bytes] = []
-    for number, (key, value, _) in enumerate(records):
+    for number, (_, _, key, value, _) in enumerate(records):
         fields = b"".join(
             (
                 b"\0\0",  # attributes, time since the first
-                _count(number),
-                _NULL if key is None else _count(len(key)) + key,
-                _NULL if value is None else _count(len(value)) + value,
+                LONGS[number],
+                _NULL if key is None else LONGS[len(key)] + key,
+                _NULL if value is None else LONGS[len(value)] + value,
                 b"\0",  # headers
             )
         )
-        parts += (_count(len(fields)), fields)
+        parts += (LONGS[len(fields)], fields)
     written = b"".join(parts)
     attributes = 0
-    if compress and len(written) >= _COMPRESSED_FROM:
+    if len(written) >= _COMPRESSED_FROM:
         smaller = lz4.frame.compress(written, block_linked=False)  # Kafka reads no other
         if len(smaller) < len(written):
             written, attributes = smaller, _LZ4

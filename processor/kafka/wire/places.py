@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError
-
+from processor.kafka.record_producer import Outgoing
 from processor.kafka.wire.link import Link
 
-__all__ = ("Batch", "Broker", "Delivered", "Place", "Record", "Written")
-
-Delivered = Callable[[KafkaError | None, "Written | None"], None]
-Record = tuple[bytes | None, bytes | None, Delivered]
+__all__ = ("Batch", "Broker", "Place", "Taken")
 
 
-class Written:
-    """What a broker says of a record that it took."""
+class Taken:
+    """A record that a broker took: ``Written``."""
 
     __slots__ = ("_offset",)
 
@@ -31,7 +27,7 @@ class Written:
 
 @dataclass(slots=True)
 class Batch:
-    records: Sequence[Record]
+    records: Sequence[Outgoing]
     data: bytes
 
 
@@ -41,8 +37,8 @@ class Place:
 
     topic: str
     partition: int
-    leader: int | None = None
-    waiting: deque[Record] = field(default_factory=deque)
+    leader: Broker | None = None
+    waiting: deque[Outgoing] = field(default_factory=deque)
     batch: Batch | None = None
     out: bool = False
     sequence: int = 0

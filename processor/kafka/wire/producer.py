@@ -24,10 +24,11 @@ from confluent_kafka import KafkaError, KafkaException
 from processor.kafka.client_log import client_log
 from processor.kafka.connection import LOG_RECORD_BYTES_MAX, murmur2
 from processor.kafka.faults import ELSEWHERE, FOR_NOW, PRODUCER_UNKNOWN
+from processor.kafka.record_producer import Outgoing
 from processor.kafka.wire.asking import NO_ANSWER, Identity, addresses_of, ask
 from processor.kafka.wire.batch import record_batch
 from processor.kafka.wire.link import Link
-from processor.kafka.wire.places import Batch, Broker, Delivered, Place, Record, Written
+from processor.kafka.wire.places import Batch, Broker, Place, Taken
 from processor.kafka.wire.protocol import Answered, Cluster, ProtocolError, parse_produce, produce
 from processor.kafka.wire.security import Security
 
@@ -65,10 +66,10 @@ class WireProducer:
         self._brokers: dict[int, Broker] = {}
         self._places: dict[tuple[str, int], Place] = {}
         self._leaders: dict[str, Mapping[int, int]] = {}
-        self._unplaced: dict[str, deque[Record]] = {}
+        self._unplaced: dict[str, deque[Outgoing]] = {}
         self._missing: dict[str, float] = {}
         self._resting: deque[tuple[float, Place]] = deque()
-        self._done: deque[tuple[Sequence[Record], KafkaError | None, int]] = deque()
+        self._done: deque[tuple[Sequence[Outgoing], KafkaError | None, int]] = deque()
         self._selector = DefaultSelector()
         self._count = 0
         self._identity: Identity | None = None
@@ -82,26 +83,18 @@ class WireProducer:
         """Return how many records were not called back yet."""
         return self._count
 
-    def produce(
-        self,
-        topic: str,
-        partition: int,
-        key: bytes | None,
-        value: bytes | None,
-        delivered: Delivered,
-    ) -> None:
-        """Take a record, to send it with the next request; a partition below 0 is the key's."""
-        if len(key or b"") + len(value or b"") > LOG_RECORD_BYTES_MAX:
+    def produce(self, outgoing: Outgoing) -> None:
+        """Take a record, to send it with the next request."""
+        if _size(outgoing) > LOG_RECORD_BYTES_MAX:
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
-        record = key, value, delivered
         with self._lock:
             self._count += 1
             if self._purged:
-                self._fail((record,), KafkaError(KafkaError._PURGE_QUEUE))
-            elif partition >= 0 or topic in self._leaders:
-                self._put(topic, partition, record)
+                self._fail((outgoing,), KafkaError(KafkaError._PURGE_QUEUE))
+            elif outgoing.partition >= 0 or outgoing.topic in self._leaders:
+                self._put(outgoing)
             else:
-                self._unplaced.setdefault(topic, deque()).append(record)
+                self._unplaced.setdefault(outgoing.topic, deque()).append(outgoing)
                 self._look()
 
     def send(self) -> bool:
@@ -129,20 +122,6 @@ class WireProducer:
         with self._lock:
             self._purge(in_flight)
 
-    def partitions(self, topic: str, timeout_s: float) -> int:
-        """Return how many partitions a topic has, 0 where there is no such topic. Blocks."""
-        deadline = monotonic() + timeout_s
-        while True:
-            try:
-                cluster, _ = self._ask((topic,), identify=False)
-            except NO_ANSWER as error:
-                if monotonic() > deadline:
-                    raise KafkaException(KafkaError(KafkaError._TRANSPORT, str(error))) from error
-                sleep(_RETRY_S)
-            else:
-                found = cluster.topics.get(topic)
-                return 0 if found is None else len(found.leaders)
-
     def close(self) -> None:
         with self._lock:
             self._closed = True
@@ -152,21 +131,19 @@ class WireProducer:
 
     # --- all below holds the lock, up to the threads ----------------------------------------------
 
-    def _put(self, topic: str, partition: int, record: Record) -> None:
+    def _put(self, outgoing: Outgoing) -> None:
+        topic, partition, key, _, _ = outgoing
         if partition < 0:
-            key = record[0]
             number = random.getrandbits(31) if key is None else murmur2(key) & 0x7FFFFFFF
             partition = number % len(self._leaders[topic])
         place = self._places.get((topic, partition)) or self._new_place(topic, partition)
-        place.waiting.append(record)
+        place.waiting.append(outgoing)
         if place.batch is None:
             self._offer(place)
 
     def _new_place(self, topic: str, partition: int) -> Place:
-        place = self._places[topic, partition] = Place(topic, partition)
-        leader = self._leaders.get(topic, {}).get(partition)
-        if leader in self._brokers:
-            place.leader = leader
+        leader = self._brokers.get(self._leaders.get(topic, {}).get(partition, -1))
+        place = self._places[topic, partition] = Place(topic, partition, leader)
         return place
 
     def _offer(self, place: Place) -> None:
@@ -176,7 +153,7 @@ class WireProducer:
         if place.leader is None:
             self._look()
         else:
-            self._brokers[place.leader].ready[place] = None
+            place.leader.ready[place] = None
 
     def _advance(self) -> None:
         now = monotonic()
@@ -224,11 +201,10 @@ class WireProducer:
     def _batch(self, place: Place, time_ms: int) -> Batch:
         """Take what waits, as far as one batch takes it."""
         waiting = place.waiting
-        records: list[Record] = []
+        records: list[Outgoing] = []
         size = 0
         while waiting:
-            key, value, _ = waiting[0]
-            size += len(key or b"") + len(value or b"")
+            size += _size(waiting[0])
             if records and size > _BATCH_BYTES:
                 break
             records.append(waiting.popleft())
@@ -281,7 +257,7 @@ class WireProducer:
             self._refuse(batch.records, KafkaError(error, reason, fatal=error in PRODUCER_UNKNOWN))
         self._offer(place)
 
-    def _refuse(self, records: Sequence[Record], error: KafkaError) -> None:
+    def _refuse(self, records: Sequence[Outgoing], error: KafkaError) -> None:
         self._fail(records, error)
         if self._gapless and records:
             self._purge(in_flight=False)
@@ -295,13 +271,17 @@ class WireProducer:
         for place in self._places.values():
             self._fail(place.waiting, KafkaError(KafkaError._PURGE_QUEUE))
             place.waiting = deque()
-            if place.batch is not None and (in_flight or not place.out):
-                self._fail(place.batch.records, KafkaError(KafkaError._PURGE_INFLIGHT))
-                place.batch = None
+            if in_flight or not place.out:
+                self._purge_batch(place)
         for broker in self._brokers.values():
             broker.ready.clear()
 
-    def _fail(self, records: Sequence[Record], error: KafkaError) -> None:
+    def _purge_batch(self, place: Place) -> None:
+        if place.batch is not None:
+            self._fail(place.batch.records, KafkaError(KafkaError._PURGE_INFLIGHT))
+            place.batch = None
+
+    def _fail(self, records: Sequence[Outgoing], error: KafkaError) -> None:
         if records:
             self._done.append((records, error, -1))
 
@@ -314,13 +294,12 @@ class WireProducer:
         out, broker.out = broker.out or (), None
         broker.ready.clear()
         for place in self._places.values():
-            if place.leader is not None and self._brokers[place.leader] is broker:
+            if place.leader is broker:
                 place.leader = None
         for place in out:
             place.out = False
-            if self._purged and place.batch is not None:
-                self._fail(place.batch.records, KafkaError(KafkaError._PURGE_INFLIGHT))
-                place.batch = None
+            if self._purged:
+                self._purge_batch(place)
             self._offer(place)
         self._look()
 
@@ -355,23 +334,22 @@ class WireProducer:
         for name, topic in cluster.topics.items():
             if topic.leaders:
                 self._leaders[name] = topic.leaders
-                for record in self._unplaced.pop(name, ()):
-                    self._put(name, -1, record)
+                for outgoing in self._unplaced.pop(name, ()):
+                    self._put(outgoing)
             unknown: list[Place] = []
             for place in self._places_of(name):
-                leader = topic.leaders.get(place.partition)
-                if leader is None:
+                if place.partition not in topic.leaders:
                     unknown.append(place)
-                elif leader in self._brokers:
+                elif leader := self._brokers.get(topic.leaders[place.partition]):
                     self._move(place, leader)
             if topic.leaders and not unknown:
                 self._missing.pop(name, None)
             elif monotonic() > self._missing.setdefault(name, monotonic()) + _MISSING_S:
                 self._give_up(name, unknown, topic.error)
 
-    def _move(self, place: Place, leader: int) -> None:
-        if place.leader not in (None, leader):
-            self._brokers[place.leader].ready.pop(place, None)
+    def _move(self, place: Place, leader: Broker) -> None:
+        if place.leader is not None and place.leader is not leader:
+            place.leader.ready.pop(place, None)
         place.leader = leader
         self._offer(place)
 
@@ -398,11 +376,11 @@ class WireProducer:
         done = self._done
         while done:
             records, error, offset = done.popleft()
-            for number, (_, _, delivered) in enumerate(records):
+            for number, outgoing in enumerate(records):
                 if error is not None:
-                    delivered(error, None)
+                    outgoing.delivered(error, None)
                 else:
-                    delivered(None, Written(offset + number if offset >= 0 else -1))
+                    outgoing.delivered(None, Taken(offset + number if offset >= 0 else -1))
             called += len(records)
         if called:
             with self._lock:
@@ -456,3 +434,7 @@ class WireProducer:
             known = sorted(self._brokers.values(), key=lambda broker: broker.lost_at)
             addresses = [*((broker.host, broker.port) for broker in known), *self._bootstrap]
         return ask(addresses, self._security, self._client, topics, identify=identify)
+
+
+def _size(outgoing: Outgoing) -> int:
+    return len(outgoing.key or b"") + len(outgoing.value or b"")

@@ -5,8 +5,7 @@ The versions are the last before "flexible" encoding; brokers from 2.4 to 4.3 an
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -130,35 +129,19 @@ def produce(
     return _framed(0, 8, number, client, b"".join(parts))
 
 
-def parse_produce(answer: bytes) -> Sequence[Answered]:
-    """Return what became of each batch. Read field by field: there is one for each turn or few."""
-    found, at = [], _INT32.size
-    try:
-        for _ in range(_INT32.unpack_from(answer)[0]):
-            topic, at = _text_at(answer, at)
-            (count,) = _INT32.unpack_from(answer, at)
-            at += _INT32.size
-            for _ in range(count):
-                partition, error, offset, _, _, records = _PRODUCED.unpack_from(answer, at)
-                at += _PRODUCED.size
-                reasons = []
-                for _ in range(records):
-                    reason, at = _text_at(answer, at + _INT32.size)
-                    reasons.append(reason)
-                reason, at = _text_at(answer, at)
-                if reason or reasons:
-                    reason = "; ".join(filter(None, (*reasons, reason)))
-                found.append(Answered(topic, partition, error, offset, reason))
-    except struct.error:
-        raise ProtocolError(f"an answer of {len(answer)} bytes ends too early") from None
-    return found
-
-
-def _text_at(data: bytes, at: int) -> tuple[str, int]:
-    """Return the string there, empty if it is null, and where it ends."""
-    (length,) = _INT16.unpack_from(data, at)
-    end = at + _INT16.size + max(length, 0)
-    return data[at + _INT16.size : end].decode(errors="replace"), end
+def parse_produce(answer: bytes) -> Iterator[Answered]:
+    """Yield what became of each batch."""
+    reader = _Reader(answer)
+    for _ in range(reader.int32()):
+        topic = reader.text()
+        for _ in range(reader.int32()):
+            partition, error, offset, _, _, records = reader.take(_PRODUCED)
+            reasons = []
+            for _ in range(records):
+                reader.int32()
+                reasons.append(reader.text())
+            reasons.append(reader.text())
+            yield Answered(topic, partition, error, offset, "; ".join(filter(None, reasons)))
 
 
 # --- Metadata (3), version 4 ----------------------------------------------------------------------
