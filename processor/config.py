@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 __all__ = ("Settings",)
 
+_ASK_AGAIN_MAX_S = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -61,4 +63,9 @@ class Settings:
     """How long running activities may take to end when a worker is asked to stop."""
 
     request_timeout_s: float = 10.0
-    """How long a client waits for a shard's answer before it asks again."""
+    """How long a client waits for a shard's answer; it asks again after half of it, or 5 s."""
+
+    @property
+    def ask_again_s(self) -> float:
+        """Asked again, a shard answers again: one that was taken over has forgotten who waits."""
+        return min(self.request_timeout_s / 2, _ASK_AGAIN_MAX_S)

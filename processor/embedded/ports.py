@@ -34,11 +34,13 @@ class QueuedTasks(Protocol):
 
 
 class MemoryInbox:
+    """``_early``: what came before the shard's first step; None from then on."""
+
     def __init__(self, disk: Disk, wake: Callable[[], None]) -> None:
         self._disk = disk
         self._wake = wake
         self._records: deque[InboxRecord] = deque()
-        self._early: list[ClientCommand] = []
+        self._early: list[tuple[ClientCommand, bool]] | None = []
         self._next: dict[Source, int] = {}
 
     def open(self, positions: Positions) -> None:
@@ -52,15 +54,11 @@ class MemoryInbox:
                 self._disk.drop_message(offset)
             else:
                 self._records.append(InboxRecord("commands", offset, command))
-        early, self._early = self._early, []
-        for command in early:
-            self.submit(command)
-        self._wake()
 
     def submit(self, command: ClientCommand, *, durable: bool = False) -> None:
         """Take a command of a client, or (durable) a message of another instance."""
-        if not self._next:
-            self._early.append(command)
+        if self._early is not None:
+            self._early.append((command, durable))
             return
         offset = self._number("commands")
         if durable:
@@ -79,9 +77,18 @@ class MemoryInbox:
 
     @property
     def waiting(self) -> bool:
-        return bool(self._records)
+        return bool(self._records) or self._early is not None
 
     def take(self, count: int) -> Sequence[InboxRecord]:
+        """Drain up to ``count``. At the first call, what came early is numbered.
+
+        The inbox is opened on a thread while clients send commands on the loop, and what the new
+        owner sends again is sent on that thread as well.
+        """
+        if self._early is not None:
+            early, self._early = self._early, None
+            for command, durable in early:
+                self.submit(command, durable=durable)
         records = self._records
         return [records.popleft() for _ in range(min(count, len(records)))]
 

@@ -49,8 +49,9 @@ class SystemClock:
 
 
 def running(path: Path) -> EmbeddedRuntime | None:
-    """Return the runtime that holds this (resolved) path in this process, if one does."""
-    return _RUNNING.get(path)
+    """Return the runtime of this (resolved) path in this process, once it takes commands."""
+    runtime = _RUNNING.get(path)
+    return runtime if runtime is not None and runtime.takes_commands else None
 
 
 class EmbeddedRuntime:
@@ -210,9 +211,13 @@ class EmbeddedRuntime:
         assert self.node is not None, "what commits has a node"
         self.node.wake()
 
+    @property
+    def takes_commands(self) -> bool:
+        return self._inbox is not None
+
     def submit(self, command: ClientCommand) -> None:
-        if self._inbox is not None:
-            self._inbox.submit(command)
+        assert self._inbox is not None, "clients find a runtime that takes commands"
+        self._inbox.submit(command)
 
     def _replied(self, reply: Reply) -> None:
         gateway = self._gateways.get(reply.to.client)
@@ -259,7 +264,7 @@ class EmbeddedGateway:
                 if runtime is not None:
                     runtime.submit(command)
                 left_s = deadline - monotonic()
-                patience_s = self._settings.request_timeout_s if runtime is not None else _LOOK_S
+                patience_s = self._settings.ask_again_s if runtime is not None else _LOOK_S
                 overdue = loop.call_later(min(left_s, patience_s), _resolve, answered, None)
                 try:
                     answer = await answered

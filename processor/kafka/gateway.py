@@ -22,9 +22,6 @@ from processor.kafka.topics import BrokerUnreachable, connect
 
 __all__ = ("KafkaGateway",)
 
-_RESEND_MAX_S = 5.0
-"""However patient its sender: a shard that was taken over has forgotten who waits for it."""
-
 
 @dataclass(slots=True, eq=False)
 class _Request:
@@ -53,7 +50,7 @@ class KafkaGateway:
     def __init__(self, connection: KafkaSettings, settings: Settings) -> None:
         self._connection = connection
         self._commands = connection.topic("commands")
-        self._resend_s = min(settings.request_timeout_s / 2, _RESEND_MAX_S)
+        self._ask_again_s = settings.ask_again_s
         self._partitions = 0
         self._requests = 0
         self._waiting: dict[str, _Request] = {}
@@ -122,7 +119,7 @@ class KafkaGateway:
         self._producing.produce(
             self._commands, request.partition, request.key, request.value, request.delivered
         )
-        wait_s = min(self._resend_s, max(request.deadline - monotonic(), 0.0))
+        wait_s = min(self._ask_again_s, max(request.deadline - monotonic(), 0.0))
         request.timer = self._loop.call_later(wait_s, self._overdue, request)
 
     def _flush(self) -> None:
@@ -141,7 +138,7 @@ class KafkaGateway:
             request.error = ""
             self._send(request)
         else:
-            wait_s = min(self._resend_s, request.deadline - monotonic())
+            wait_s = min(self._ask_again_s, request.deadline - monotonic())
             assert self._loop is not None, "the gateway is started"
             request.timer = self._loop.call_later(wait_s, self._overdue, request)
 

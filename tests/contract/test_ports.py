@@ -155,6 +155,19 @@ def test_reading_begins_at_the_positions_again_after_a_new_owner_came(adapter: A
     assert [record.offset for record in taken(adapter, 1)] == [5]
 
 
+def test_what_is_sent_again_before_the_inbox_opens_is_kept_as_well(adapter: Adapter) -> None:
+    """What a new owner owes: delivered is only what the next owner finds, whatever happens."""
+    append(adapter, numbered(1))
+    adapter.outbox.send(Message("event", "order-1", "owed", b"1"), 7, Origin(0, 7, 0))
+    adapter.inbox.open(Positions())
+    (record,) = taken(adapter, 1)
+    adapter.eventually(lambda: list(adapter.outbox.delivered()) == [7])
+    adapter.connect()
+    adapter.inbox.open(Positions())
+    (again,) = taken(adapter, 1)
+    assert again.input == record.input
+
+
 # --- the outbox -------------------------------------------------------------------------------
 
 TASK = ActivityTask(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,10 @@ from processor import (
     activity,
     workflow,
 )
+from processor.embedded.ports import MemoryInbox
+from processor.shard.ports import InboxRecord
+from processor.store import open_tables
+from processor.store.tables import StateTables
 
 ONCE = RetryPolicy(maximum_attempts=1)
 QUICK = RetryPolicy(initial_interval=timedelta(milliseconds=5), maximum_attempts=3)
@@ -228,6 +233,54 @@ def test_only_clients_that_wait_now_count_against_the_limit(
         assert 1 <= caplog.text.count("has 3 waiting clients") <= 3  # asked again, not at once
 
     run(tmp_path, talk, settings=Settings(waiters_max=3))
+
+
+def test_a_command_that_comes_while_the_worker_starts_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(path: Path, identity: str) -> StateTables:
+        time.sleep(0.3)
+        return open_tables(path, identity)
+
+    monkeypatch.setattr("processor.embedded.runtime.open_tables", slowly)
+
+    async def main() -> None:
+        server = f"embedded:{tmp_path}"
+        async with Client(server) as client:
+            asked = asyncio.create_task(client.run(adds, [1, 2]))
+            await asyncio.sleep(0.02)
+            async with Worker(server, workflows=WORKFLOWS, activities=ACTIVITIES):
+                assert await asyncio.wait_for(asked, 4) == 3
+
+    asyncio.run(main())
+
+
+def test_a_shard_that_forgot_a_command_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = MemoryInbox.take
+    forgotten = 0
+
+    def forgets(inbox: MemoryInbox, count: int) -> Sequence[InboxRecord]:
+        nonlocal forgotten
+        records = taken(inbox, count)
+        if records and not forgotten:
+            forgotten = len(records)
+            return ()
+        return records
+
+    monkeypatch.setattr(MemoryInbox, "take", forgets)
+
+    async def main() -> None:
+        server = f"embedded:{tmp_path}"
+        async with (
+            Worker(server, workflows=WORKFLOWS, activities=ACTIVITIES),
+            Client(server, settings=Settings(request_timeout_s=1)) as client,
+        ):
+            assert await client.run(adds, [1, 2]) == 3
+            assert forgotten
+
+    asyncio.run(main())
 
 
 def test_nobody_answers(tmp_path: Path) -> None:
