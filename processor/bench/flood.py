@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,6 +26,9 @@ from processor.bench.workloads import CHAIN_STEPS, chain
 from processor.client import Client
 from processor.codec.records import encode
 from processor.core.inputs import ClientCommand, StartRun
+
+if TYPE_CHECKING:
+    from processor.kafka.connection import KafkaSettings
 
 __all__ = ("flood_embedded", "flood_kafka")
 
@@ -53,20 +58,24 @@ async def flood_embedded(client: Client, load: Load, meter: Meter) -> tuple[Fiel
 
 
 async def flood_kafka(
-    server: str, namespace: str, client: Client, load: Load, meter: Meter
+    server: str,
+    namespace: str,
+    kafka: Mapping[str, str],
+    client: Client,
+    load: Load,
+    meter: Meter,
 ) -> tuple[Fields, Executed]:
     """Produce all commands at once and wait for all results."""
+    from processor.kafka.connection import KafkaSettings
+
     with meter:
-        elapsed = await asyncio.to_thread(_flood, server, namespace, load)
+        elapsed = await asyncio.to_thread(_flood, KafkaSettings(server, namespace, kafka), load)
     return fields(load.n, elapsed)
 
 
-def _flood(server: str, namespace: str, load: Load) -> float:
+def _flood(connection: KafkaSettings, load: Load) -> float:
     from confluent_kafka import Consumer, Producer, TopicPartition
 
-    from processor.kafka.connection import KafkaSettings
-
-    connection = KafkaSettings(server, namespace)
     producer = Producer(connection.client_producer())
     results = connection.topic("results")
     consumer = Consumer(connection.consumer({"isolation.level": "read_committed"}))

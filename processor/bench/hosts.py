@@ -9,7 +9,7 @@ import asyncio
 import os
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +19,13 @@ from typing import Any
 from processor.bench.flood import flood_embedded, flood_kafka
 from processor.bench.loops import LOOPS, Load, Loop, WorkloadFailed, warm_up
 from processor.bench.meter import Meter
-from processor.bench.process import PROGRAM, WorkerProcess, await_shards, status_of
+from processor.bench.process import (
+    NO_PROPERTIES,
+    PROGRAM,
+    WorkerProcess,
+    await_shards,
+    status_of,
+)
 from processor.bench.workloads import ACTIVITIES, WORKFLOWS
 from processor.client import Client
 from processor.config import Settings
@@ -98,30 +104,38 @@ async def on_kafka(
     processes: int = 1,
     broker_pids: Sequence[int] = (),
     program: str = PROGRAM,
+    kafka: Mapping[str, str] = NO_PROPERTIES,
 ) -> AsyncIterator[Host]:
-    """Serve from worker processes, each with its share of the partitions."""
+    """Serve from worker processes, each with its share of the partitions.
+
+    ``kafka`` are further properties of librdkafka, for all clients.
+    """
     namespace = namespace or new_namespace()
-    await asyncio.to_thread(make_namespace, server, namespace, partitions)
-    workers = [WorkerProcess(server, namespace, folder, slot, program) for slot in range(processes)]
+    await asyncio.to_thread(make_namespace, server, namespace, partitions, kafka)
+    workers = [
+        WorkerProcess(server, namespace, folder, slot, program, kafka) for slot in range(processes)
+    ]
     try:
         for worker in workers:
             worker.start()
         await asyncio.to_thread(await_shards, workers, partitions)
-        async with Client(server, namespace=namespace, settings=PATIENCE) as client:
+        async with Client(server, namespace=namespace, settings=PATIENCE, kafka=kafka) as client:
             settings = {"partitions": partitions, "processes": processes}
-            flood = partial(flood_kafka, server, namespace)
+            flood = partial(flood_kafka, server, namespace, kafka)
             yield Host(client, folder, flood, settings, broker_pids, namespace, workers)
     finally:
         for worker in workers:
             await asyncio.to_thread(worker.stop)
-        await asyncio.to_thread(delete_namespace, server, namespace)
+        await asyncio.to_thread(delete_namespace, server, namespace, kafka)
 
 
-def make_namespace(server: str, namespace: str, partitions: int) -> None:
+def make_namespace(
+    server: str, namespace: str, partitions: int, kafka: Mapping[str, str] = NO_PROPERTIES
+) -> None:
     """Make the topics as `processor topics apply` would; none may be there before. Blocks."""
     from processor.kafka import topics
 
-    admin = topics.connect(server)
+    admin = topics.connect(server, kafka)
     cluster = admin.list_topics(timeout=topics.REQUEST_TIMEOUT_S)
     if any(topic.startswith(f"{namespace}.") for topic in cluster.topics):
         raise CommandRejected(
@@ -133,11 +147,11 @@ def make_namespace(server: str, namespace: str, partitions: int) -> None:
     topics.apply(admin, changes)
 
 
-def delete_namespace(server: str, namespace: str) -> None:
+def delete_namespace(server: str, namespace: str, kafka: Mapping[str, str] = NO_PROPERTIES) -> None:
     """Delete the topics and consumer groups of a namespace that was only measured. Blocks."""
     from processor.kafka import topics
 
-    admin = topics.connect(server)
+    admin = topics.connect(server, kafka)
     names = [name for name in admin.list_topics().topics if name.startswith(f"{namespace}.")]
     if names:
         for future in admin.delete_topics(names, operation_timeout=10).values():

@@ -14,18 +14,29 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from processor.bench.meter import resident_mb
 from processor.bench.workloads import ACTIVITIES, EXECUTIONS, WORKFLOWS
 from processor.errors import ProcessorError
 from processor.worker import Worker
 
-__all__ = ("PROGRAM", "WorkerProcess", "WorkerProcessFailed", "await_shards", "main", "status_of")
+__all__ = (
+    "NO_PROPERTIES",
+    "PROGRAM",
+    "WorkerProcess",
+    "WorkerProcessFailed",
+    "await_shards",
+    "main",
+    "status_of",
+)
 
 PROGRAM = "processor.bench.process"
+KAFKA_VARIABLE = "PROCESSOR_BENCH_KAFKA"
+NO_PROPERTIES: Final[Mapping[str, str]] = MappingProxyType({})
 READY_S = 60.0
 STOP_S = 40.0
 
@@ -37,15 +48,23 @@ class WorkerProcessFailed(ProcessorError):
 class WorkerProcess:
     """One worker of a namespace. ``slot`` names its state directory and its static member id.
 
-    ``program`` is the module that is run: this one, or one that adds to it.
+    ``program`` is the module that is run: this one, or one that adds to it. ``kafka`` are further
+    properties of librdkafka; they may hold passwords, so no command line shows them.
     """
 
     def __init__(
-        self, server: str, namespace: str, folder: Path, slot: int = 0, program: str = PROGRAM
+        self,
+        server: str,
+        namespace: str,
+        folder: Path,
+        slot: int = 0,
+        program: str = PROGRAM,
+        kafka: Mapping[str, str] = NO_PROPERTIES,
     ) -> None:
         self._log = folder / f"worker-{slot}.log"
         self._command = [sys.executable, "-m", program, server, namespace]
         self._command += [str(folder / f"state-{slot}"), f"{namespace}-{slot}"]
+        self._environment = {**os.environ, KAFKA_VARIABLE: json.dumps(dict(kafka))}
         self._process: subprocess.Popen[str] | None = None
         self.state_dir = folder / f"state-{slot}"
 
@@ -62,6 +81,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                env=self._environment,
                 start_new_session=True,  # Ctrl-C is for the parent, which then stops the child
             )
 
@@ -146,6 +166,7 @@ def main(status: Callable[[Worker], dict[str, Any]] = status_of) -> None:
     for name in ("server", "namespace", "state_dir", "instance_id"):
         arguments.add_argument(name)
     given = vars(arguments.parse_args())
+    given["kafka"] = json.loads(os.environ.get(KAFKA_VARIABLE, "{}"))
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
 
     async def run() -> None:

@@ -6,10 +6,12 @@ The yardstick of a run: turns per second as a share of these do not drift with t
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from processor.bench.hosts import delete_namespace, make_namespace, new_namespace
 from processor.bench.loops import WorkloadFailed, percentile
+from processor.bench.process import NO_PROPERTIES
 from processor.store.rocks import Rocks
 
 __all__ = ("commits", "raw_appends")
@@ -21,24 +23,31 @@ AT_ONE = 200
 SETTLED_S = 60.0
 
 
-def raw_appends(server: str, one: int = AT_ONE, many: int = 50_000) -> dict[str, float]:
+def raw_appends(
+    server: str,
+    one: int = AT_ONE,
+    many: int = 50_000,
+    kafka: Mapping[str, str] = NO_PROPERTIES,
+) -> dict[str, float]:
     """Append to a fresh ``events``: ``one`` at a time, then ``many`` in a flood. Blocks."""
     namespace = new_namespace()
-    make_namespace(server, namespace, 1)
+    make_namespace(server, namespace, 1, kafka)
     try:
-        return _appends(server, namespace, one, many)
+        return _appends(server, namespace, one, many, kafka)
     finally:
-        delete_namespace(server, namespace)
+        delete_namespace(server, namespace, kafka)
 
 
-def _appends(server: str, namespace: str, one: int, many: int) -> dict[str, float]:
+def _appends(
+    server: str, namespace: str, one: int, many: int, kafka: Mapping[str, str]
+) -> dict[str, float]:
     from confluent_kafka import KafkaError
 
     from processor.kafka.connection import KafkaSettings
     from processor.kafka.producers import open_producer
     from processor.kafka.record_producer import Outgoing, Written
 
-    connection = KafkaSettings(server, namespace)
+    connection = KafkaSettings(server, namespace, kafka)
     producer = open_producer(connection.log_producer(), connection.extra)
     topic, value = connection.events, b"x" * RECORD_BYTES
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from processor.cli.options import SERVER_DEFAULT, Json, Server, checked_namespace
+from processor.cli.options import Json, KafkaConfig, Server, Target, checked_namespace
 from processor.cli.output import say, show_table, write_json
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ MARGIN_S = 60.0
 
 
 def bench(
-    server: Server = SERVER_DEFAULT,
+    server: Server = None,
+    kafka_config: KafkaConfig = None,
     namespace: Fresh = None,
     seconds: Seconds = 5.0,
     in_flight: InFlight = 100,
@@ -51,7 +52,8 @@ def bench(
     appends with the same client and settings show what the log can do at this moment. With
     embedded:PATH it measures the runtime without a broker on the disk of PATH.
     """
-    figures = asyncio.run(measured(server, namespace, seconds, in_flight, partitions, as_json))
+    target = Target.given(server, namespace or f"bench-{uuid.uuid4().hex[:12]}", kafka_config)
+    figures = asyncio.run(measured(target, seconds, in_flight, partitions, as_json))
     if as_json:
         write_json(figures)
     else:
@@ -59,21 +61,16 @@ def bench(
 
 
 async def measured(
-    server: str,
-    namespace: str | None,
-    seconds: float,
-    in_flight: int,
-    partitions: int,
-    quiet: bool,
+    target: Target, seconds: float, in_flight: int, partitions: int, quiet: bool
 ) -> dict[str, Any]:
     from processor.bench.hosts import measure
     from processor.bench.loops import Load
     from processor.bench.workloads import CHAIN_STEPS
 
-    figures: dict[str, Any] = {"server": server}
+    figures: dict[str, Any] = {"server": target.server}
     if not quiet:
-        say(f"measuring {server}: about {2 * seconds + 8:.0f} s", "dim")
-    async with host(server, namespace, partitions) as (serving, raw):
+        say(f"measuring {target.server}: about {2 * seconds + 8:.0f} s", "dim")
+    async with host(target, partitions) as (serving, raw):
         figures["log"] = raw
         for name, width in (("one_at_a_time", 1), ("in_flight", in_flight)):
             load = Load(ENDLESS, width, f"bench-{uuid.uuid4().hex[:8]}", max_s=seconds)
@@ -85,15 +82,13 @@ async def measured(
 
 
 @asynccontextmanager
-async def host(
-    server: str, namespace: str | None, partitions: int
-) -> AsyncIterator[tuple[Host, dict[str, Any]]]:
+async def host(target: Target, partitions: int) -> AsyncIterator[tuple[Host, dict[str, Any]]]:
     """Yield what serves the workload, and what its log alone does."""
     from processor.assembly import embedded_path
     from processor.bench.hosts import embedded, on_kafka
     from processor.bench.raw import commits, raw_appends
 
-    path = embedded_path(server)
+    path = embedded_path(target.server)
     with tempfile.TemporaryDirectory(prefix="processor-bench-", dir=existing(path)) as made:
         folder = Path(made)
         if path is not None:
@@ -101,8 +96,12 @@ async def host(
             async with embedded(folder) as serving:
                 yield serving, raw
             return
-        raw = await asyncio.to_thread(raw_appends, server)
-        async with on_kafka(server, folder, namespace=namespace, partitions=partitions) as serving:
+        server, kafka = target.server, target.kafka
+        raw = await asyncio.to_thread(raw_appends, server, kafka=kafka)
+        on = on_kafka(
+            server, folder, namespace=target.namespace, partitions=partitions, kafka=kafka
+        )
+        async with on as serving:
             yield serving, raw
 
 

@@ -21,8 +21,9 @@ import typer
 
 from processor.cli.demo_view import Feed, awaits_review, is_closed
 from processor.cli.modules import code_in, load_example
-from processor.cli.options import Json, Namespace, Server
+from processor.cli.options import Json, Target, target_options
 from processor.cli.output import on_terminal, say, write_json
+from processor.cli.session import new_client
 from processor.errors import ShardUnavailable, WorkflowError, WorkflowNotFound
 
 if TYPE_CHECKING:
@@ -66,14 +67,14 @@ class Plan:
     approve: bool | None
 
 
+@target_options(EMBEDDED_DEFAULT)
 def demo(
+    target: Target,
     amount: Amount = 5_000.0,
     approve: Review = None,
     payment_failures: PaymentFailures = 0,
     fresh: Fresh = False,
     client_only: ClientOnly = False,
-    server: Server = EMBEDDED_DEFAULT,
-    namespace: Namespace = "default",
     as_json: Json = False,
 ) -> None:
     """Watch an order go through payment, fraud review and follow-up, and survive being killed.
@@ -82,7 +83,7 @@ def demo(
     """
     from processor.assembly import embedded_path
 
-    path = embedded_path(server)
+    path = embedded_path(target.server)
     if client_only and path is not None:
         raise typer.BadParameter("--client-only needs workers elsewhere, so a Kafka --server")
     memory = Memory((path or KAFKA_FOLDER) / ORDER_FILE)
@@ -94,7 +95,7 @@ def demo(
         memory.keep(plan)
     else:
         plan = before
-    stage = Stage(server, namespace, plan, given_up, approve, as_json, client_only)
+    stage = Stage(target, plan, given_up, approve, as_json, client_only)
     try:
         result = asyncio.run(stage.play())
     except KeyboardInterrupt:
@@ -138,8 +139,7 @@ class Memory:
 class Stage:
     """One performance of the demo."""
 
-    server: str
-    namespace: str
+    target: Target
     plan: Plan
     given_up: Plan | None
     approve: bool | None
@@ -148,13 +148,11 @@ class Stage:
 
     async def play(self) -> str:
         """Start or resume the order, show it until it ends, and return its result."""
-        from processor.client import Client
-
         orders = load_example("orders")
         async with AsyncExitStack() as stack:
             if not self.client_only:
                 await stack.enter_async_context(await self._worker())
-            client = await stack.enter_async_context(Client(self.server, namespace=self.namespace))
+            client = await stack.enter_async_context(new_client(self.target))
             if self.given_up is not None:
                 with suppress(WorkflowNotFound, ShardUnavailable):
                     await client.handle(self.given_up.id).terminate("a fresh demo was asked for")
@@ -167,16 +165,14 @@ class Stage:
         from processor.cli.worker import new_worker
         from processor.worker import worker_identity
 
-        if embedded_path(self.server) is None:
+        if embedded_path(self.target.server) is None:
             from processor.cli.topics import planned
             from processor.kafka import topics
 
-            wanted = (self.server, self.namespace, None, None, None)
-            topics.apply(*await asyncio.to_thread(planned, *wanted))
+            topics.apply(*await asyncio.to_thread(planned, self.target))
         return new_worker(
             code_in([load_example("orders")]),
-            self.server,
-            namespace=self.namespace,
+            self.target,
             state_dir=KAFKA_FOLDER / "worker",
             instance_id=f"{worker_identity()}-demo",
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from processor.cli.options import SERVER_DEFAULT, Json, Namespace
+from processor.cli.options import SERVER_DEFAULT, Json, Namespace, Target
 from processor.cli.output import say
 
 if TYPE_CHECKING:
@@ -53,18 +53,18 @@ def dev(
     log_to(as_json)
     shutdown_s = Settings().shutdown_s
     if not kafka:
-        worker = new_worker(code, f"embedded:{state}")
+        worker = new_worker(code, Target(f"embedded:{state}", namespace))
         tell_embedded(state, as_json)
         asyncio.run(serve(worker, shutdown_s))
         return
-    with broker(state, namespace, as_json) as server:
-        worker = new_worker(code, server, namespace=namespace, state_dir=state / "worker")
-        tell_kafka(server, namespace, code, as_json)
+    with broker(state, namespace, as_json) as target:
+        worker = new_worker(code, target, state_dir=state / "worker")
+        tell_kafka(target, code, as_json)
         asyncio.run(serve(worker, shutdown_s))
 
 
 @contextmanager
-def broker(state: Path, namespace: str, quiet: bool) -> Iterator[str]:
+def broker(state: Path, namespace: str, quiet: bool) -> Iterator[Target]:
     """Run a broker with the topics of the namespace, on the usual port if that is free."""
     from processor.cli.topics import planned, waiting
     from processor.kafka import topics
@@ -75,10 +75,10 @@ def broker(state: Path, namespace: str, quiet: bool) -> Iterator[str]:
     with waiting("starting Kafka", quiet):
         local.start()
     try:
-        server = local.bootstrap_servers
+        target = Target(local.bootstrap_servers, namespace)
         with waiting("making topics", quiet):
-            topics.apply(*planned(server, namespace, None, None, None))
-        yield server
+            topics.apply(*planned(target))
+        yield target
     finally:
         local.stop()
 
@@ -96,12 +96,13 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def tell_kafka(server: str, namespace: str, code: Code, quiet: bool) -> None:
+def tell_kafka(target: Target, code: Code, quiet: bool) -> None:
     """Print what can be done from another terminal."""
     if quiet:
         return
+    server = target.server
     where = "" if server.endswith(f":{PORT_USUAL}") else f" --server {server}"
-    where += "" if namespace == "default" else f" --namespace {namespace}"
+    where += "" if target.namespace == "default" else f" --namespace {target.namespace}"
     names = [workflow.name for workflow in code.workflows]
     say(f"A real Kafka runs at {server}. From another terminal:", "bold")
     if "order_processing" in names:

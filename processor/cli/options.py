@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,20 +16,23 @@ __all__ = (
     "SERVER_DEFAULT",
     "EmbeddedModules",
     "Json",
+    "KafkaConfig",
     "Modules",
     "Namespace",
     "RunId",
     "Server",
     "StateDir",
+    "Target",
     "WorkflowId",
+    "target_options",
 )
 
 SERVER_DEFAULT = "localhost:9092"
 
 
-def checked_server(server: str) -> str:
+def checked_server(server: str | None) -> str | None:
     """Refuse what can be neither bootstrap servers nor an embedded path."""
-    if server == "embedded:" or not server.strip():
+    if server is not None and (server == "embedded:" or not server.strip()):
         raise typer.BadParameter(
             "name Kafka's bootstrap servers (localhost:9092), or embedded:PATH (embedded:./state)"
         )
@@ -41,14 +48,26 @@ def checked_namespace(namespace: str) -> str:
     return namespace
 
 
-Server = Annotated[
-    str,
-    typer.Option(
+def server_option(default: str) -> Any:
+    return typer.Option(
         "--server",
         "-s",
         envvar="PROCESSOR_SERVER",
         callback=checked_server,
+        show_default=f"as --kafka-config says, or {default}",
         help="Kafka's bootstrap servers, or embedded:PATH for the runtime without a broker.",
+    )
+
+
+Server = Annotated[str | None, server_option(SERVER_DEFAULT)]
+KafkaConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--kafka-config",
+        metavar="FILE",
+        envvar="PROCESSOR_KAFKA_CONFIG",
+        dir_okay=False,
+        help="Properties of librdkafka for all Kafka clients (TLS, passwords): name=value lines.",
     ),
 ]
 Namespace = Annotated[
@@ -87,3 +106,69 @@ StateDir = Annotated[
         "--state-dir", envvar="PROCESSOR_STATE_DIR", help="Where the shards' tables are kept."
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a command speaks to: the arguments that ``Client`` and ``Worker`` have in common."""
+
+    server: str
+    namespace: str = "default"
+    kafka: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def given(
+        cls, server: str | None, namespace: str, config: Path | None, default: str = SERVER_DEFAULT
+    ) -> Target:
+        """Return what these options say; ``default`` is the server where none is named."""
+        kafka = {} if config is None else properties_in(config)
+        named = kafka.pop("bootstrap.servers", default)
+        return cls(server or named, namespace, kafka)
+
+
+def target_options(default: str = SERVER_DEFAULT) -> Callable[[Callable[..., None]], Any]:
+    """Give a command --server, --namespace and --kafka-config in place of its ``target``."""
+    options = (
+        ("server", Annotated[str | None, server_option(default)], None),
+        ("namespace", Namespace, "default"),
+        ("kafka_config", KafkaConfig, None),
+    )
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=option)
+        for name, option, value in options
+    ]
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def with_target(
+            server: str | None, namespace: str, kafka_config: Path | None, **others: Any
+        ) -> None:
+            command(target=Target.given(server, namespace, kafka_config, default), **others)
+
+        signature = inspect.signature(command, eval_str=True)
+        own = [each for each in signature.parameters.values() if each.name != "target"]
+        taken = signature.replace(parameters=[*own, *shared])
+        with_target.__signature__ = taken  # type: ignore[attr-defined]  # what Typer reads
+        return with_target
+
+    return with_options
+
+
+def properties_in(path: Path) -> dict[str, str]:
+    """Return the properties in a file: a line is name=value, a comment (#), or empty."""
+    properties = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"--kafka-config {path} cannot be read: {error}") from error
+    for number, line in enumerate(lines, 1):
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if not name or name.startswith("#"):
+            continue
+        if not equals:
+            raise typer.BadParameter(
+                f"--kafka-config {path}, line {number}: {name!r} is no property. A line is"
+                " name=value, as in: security.protocol=SASL_SSL"
+            )
+        properties[name] = value
+    return properties

@@ -11,13 +11,12 @@ import typer
 
 from processor.cli.faults import FAILED
 from processor.cli.options import (
-    SERVER_DEFAULT,
     EmbeddedModules,
     Json,
-    Namespace,
     RunId,
-    Server,
+    Target,
     WorkflowId,
+    target_options,
 )
 from processor.cli.output import say, shown_value, write_json
 from processor.cli.session import connected
@@ -53,15 +52,15 @@ Timeout = Annotated[
 Reason = Annotated[str, typer.Option(help="Why; it is kept in the history.")]
 
 
+@target_options()
 def start(
+    target: Target,
     workflow: WorkflowName,
     arguments: Arguments = None,
     id: NewId = None,
     reuse: Reuse = "allow",
     conflict: Conflict = "fail",
     execution_timeout: ExecutionTimeout = None,
-    server: Server = SERVER_DEFAULT,
-    namespace: Namespace = "default",
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
@@ -69,7 +68,7 @@ def start(
     values = parsed(arguments or ())
 
     async def work() -> None:
-        async with connected(server, namespace, module) as client:
+        async with connected(target, module) as client:
             handle = await client.start(
                 workflow,
                 *values,
@@ -84,7 +83,9 @@ def start(
     asyncio.run(work())
 
 
+@target_options()
 def run(
+    target: Target,
     workflow: WorkflowName,
     arguments: Arguments = None,
     id: NewId = None,
@@ -92,8 +93,6 @@ def run(
     conflict: Conflict = "fail",
     execution_timeout: ExecutionTimeout = None,
     timeout: Timeout = None,
-    server: Server = SERVER_DEFAULT,
-    namespace: Namespace = "default",
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
@@ -101,7 +100,7 @@ def run(
     values = parsed(arguments or ())
 
     async def work() -> None:
-        async with connected(server, namespace, module) as client:
+        async with connected(target, module) as client:
             handle = await client.start(
                 workflow,
                 *values,
@@ -115,32 +114,32 @@ def run(
     asyncio.run(work())
 
 
+@target_options()
 def result(
+    target: Target,
     id: WorkflowId,
     run_id: RunId = None,
     timeout: Timeout = None,
-    server: Server = SERVER_DEFAULT,
-    namespace: Namespace = "default",
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
     """Wait for the end of a run and print its result; exit 1 when it failed."""
 
     async def work() -> None:
-        async with connected(server, namespace, module) as client:
+        async with connected(target, module) as client:
             found = await client.handle(id, run_id).describe()
             await show_result(client.handle(id, found.run_id), timeout, as_json)
 
     asyncio.run(work())
 
 
+@target_options()
 def event(
+    target: Target,
     id: WorkflowId,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The event's name.")],
     payload: Annotated[str, typer.Argument(metavar="JSON", help="What comes with it.")] = "null",
     run_id: RunId = None,
-    server: Server = SERVER_DEFAULT,
-    namespace: Namespace = "default",
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
@@ -148,45 +147,45 @@ def event(
     (value,) = parsed((payload,))
 
     async def work() -> None:
-        async with connected(server, namespace, module) as client:
+        async with connected(target, module) as client:
             await client.handle(id, run_id).raise_event(name, value)
         done(as_json, f"sent {name} to {id}", workflow_id=id, event=name)
 
     asyncio.run(work())
 
 
+@target_options()
 def cancel(
+    target: Target,
     id: WorkflowId,
     reason: Reason = "",
     run_id: RunId = None,
-    server: Server = SERVER_DEFAULT,
-    namespace: Namespace = "default",
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
     """Ask a run to stop: its code can still clean up."""
 
     async def work() -> None:
-        async with connected(server, namespace, module) as client:
+        async with connected(target, module) as client:
             await client.handle(id, run_id).cancel(reason)
         done(as_json, f"asked {id} to stop", workflow_id=id, requested="cancel")
 
     asyncio.run(work())
 
 
+@target_options()
 def terminate(
+    target: Target,
     id: WorkflowId,
     reason: Reason = "",
     run_id: RunId = None,
-    server: Server = SERVER_DEFAULT,
-    namespace: Namespace = "default",
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
     """End a run at once; its code does not run again."""
 
     async def work() -> None:
-        async with connected(server, namespace, module) as client:
+        async with connected(target, module) as client:
             await client.handle(id, run_id).terminate(reason)
         done(as_json, f"terminated {id}", workflow_id=id, requested="terminate")
 

@@ -8,36 +8,40 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from processor.cli.options import Target
+
 if TYPE_CHECKING:
     from processor.client import Client
 
-__all__ = ("connected",)
+__all__ = ("connected", "new_client")
 
 
 @asynccontextmanager
-async def connected(
-    server: str, namespace: str, modules: Sequence[str] | None
-) -> AsyncIterator[Client]:
+async def connected(target: Target, modules: Sequence[str] | None) -> AsyncIterator[Client]:
     """Yield a client that can be asked at once."""
     from processor.assembly import embedded_path
-    from processor.client import Client
 
-    if embedded_path(server) is None:
+    if embedded_path(target.server) is None:
         if modules:
             raise typer.BadParameter(
                 "--module is for embedded:PATH; on Kafka, run: processor worker MODULE"
             )
-        async with Client(server, namespace=namespace) as client:
+        async with new_client(target) as client:
             yield client
         return
     if not modules:
         raise typer.BadParameter(
-            f"{server} lives in one process, and this one has no worker for it: add --module"
+            f"{target.server} lives in one process, and this one has no worker for it: add --module"
             " MODULE with the code of its workflows, or use --server with Kafka's address"
         )
     from processor.cli.modules import load_code
     from processor.cli.worker import new_worker
 
-    worker = new_worker(load_code(modules), server, namespace=namespace)
-    async with worker, Client(server, namespace=namespace) as client:
+    async with new_worker(load_code(modules), target), new_client(target) as client:
         yield client
+
+
+def new_client(target: Target) -> Client:
+    from processor.client import Client
+
+    return Client(target.server, namespace=target.namespace, kafka=target.kafka)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from processor.cli.faults import FAILED
-from processor.cli.options import SERVER_DEFAULT, Json, Namespace, Server
+from processor.cli.options import Json, Target, target_options
 from processor.cli.output import STATUS_STYLES, on_terminal, say, write_json
 
 if TYPE_CHECKING:
@@ -42,36 +42,36 @@ group = typer.Typer(help="Plan, make and check the topics of a namespace.", no_a
 
 
 @group.command()
+@target_options()
 def plan(
+    target: Target,
     partitions: Partitions = None,
     replication: Replication = None,
     queue: Queue = None,
-    server: Server = SERVER_DEFAULT,
-    namespace: Namespace = "default",
     as_json: Json = False,
 ) -> None:
     """Show what `apply` would change; exit 1 if something is wrong that it cannot change."""
     from processor.kafka.topics import PartitionMismatch
 
-    changes = planned(server, namespace, partitions, replication, queue)[1]
+    changes = planned(target, partitions, replication, queue)[1]
     show_changes(changes, as_json)
     if any(isinstance(change, PartitionMismatch) for change in changes):
         raise typer.Exit(FAILED)
 
 
 @group.command()
+@target_options()
 def apply(
+    target: Target,
     partitions: Partitions = None,
     replication: Replication = None,
     queue: Queue = None,
-    server: Server = SERVER_DEFAULT,
-    namespace: Namespace = "default",
     as_json: Json = False,
 ) -> None:
     """Make missing topics and correct settings; no partition count is ever changed."""
     from processor.kafka import topics
 
-    admin, changes = planned(server, namespace, partitions, replication, queue)
+    admin, changes = planned(target, partitions, replication, queue)
     with waiting(f"changing {len(changes)} topics", as_json):
         topics.apply(admin, changes)
     show_changes(changes, as_json)
@@ -80,35 +80,35 @@ def apply(
 
 
 @group.command()
+@target_options()
 def check(
+    target: Target,
     queue: Queue = None,
-    server: Server = SERVER_DEFAULT,
-    namespace: Namespace = "default",
     as_json: Json = False,
 ) -> None:
     """Say what is missing, wrong or unsafe, and what helps; exit 1 on errors."""
     from processor.kafka import topics
 
-    with waiting(f"asking {server}", as_json):
-        findings = topics.check(topics.connect(server), namespace, queue or topics.DEFAULT_QUEUES)
+    with waiting(f"asking {target.server}", as_json):
+        admin = topics.connect(target.server, target.kafka)
+        findings = topics.check(admin, target.namespace, queue or topics.DEFAULT_QUEUES)
     show_findings(findings, as_json)
     if not as_json and not findings:
-        say(f"the topics of {namespace} are as they should be", "green")
+        say(f"the topics of {target.namespace} are as they should be", "green")
     if any(finding.severity == "error" for finding in findings):
         raise typer.Exit(FAILED)
 
 
 def planned(
-    server: str,
-    namespace: str,
-    partitions: int | None,
-    replication: int | None,
-    queues: Sequence[str] | None,
+    target: Target,
+    partitions: int | None = None,
+    replication: int | None = None,
+    queues: Sequence[str] | None = None,
 ) -> tuple[AdminClient, list[Change]]:
     """Return the changes, with what was left out filled in from the brokers."""
     from processor.kafka import topics
 
-    admin = topics.connect(server)
+    admin, namespace = topics.connect(target.server, target.kafka), target.namespace
     if partitions is None:
         events = topics.topic_name(namespace, "events")
         state = topics.read_topics(admin, (events,)).get(events)

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from processor.cli.options import (
-    SERVER_DEFAULT,
     EmbeddedModules,
     Json,
-    Namespace,
     RunId,
-    Server,
+    Target,
     WorkflowId,
+    target_options,
 )
 from processor.cli.output import (
     STATUS_STYLES,
@@ -41,18 +40,18 @@ LATEST = ("arguments", "result", "payload", "failure", "error", "reason", "value
 NAMES = ("workflow", "name", "workflow_id", "attempt", "due_ms", "retry_at_ms")
 
 
+@target_options()
 def describe(
+    target: Target,
     id: WorkflowId,
     run_id: RunId = None,
-    server: Server = SERVER_DEFAULT,
-    namespace: Namespace = "default",
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
     """Show where a run stands, and what it waits for."""
 
     async def work() -> None:
-        async with connected(server, namespace, module) as client:
+        async with connected(target, module) as client:
             found = await client.handle(id, run_id).describe()
         if as_json:
             write_json(found)
@@ -64,18 +63,18 @@ def describe(
     asyncio.run(work())
 
 
+@target_options()
 def history(
+    target: Target,
     id: WorkflowId,
     run_id: RunId = None,
-    server: Server = SERVER_DEFAULT,
-    namespace: Namespace = "default",
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
     """Show all events of a run, in order."""
 
     async def work() -> None:
-        async with connected(server, namespace, module) as client:
+        async with connected(target, module) as client:
             events = await client.handle(id, run_id).history()
         if as_json:
             for event in events:
@@ -87,19 +86,19 @@ def history(
     asyncio.run(work())
 
 
+@target_options()
 def list_runs(
+    target: Target,
     status: Annotated[Status | None, typer.Option(help="Only runs that stand so.")] = None,
     workflow: Annotated[str | None, typer.Option(help="Only runs of this workflow.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = 100,
-    server: Server = SERVER_DEFAULT,
-    namespace: Namespace = "default",
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
     """List the latest run of each workflow id."""
 
     async def work() -> None:
-        async with connected(server, namespace, module) as client:
+        async with connected(target, module) as client:
             wanted = client.list(status=status, workflow=workflow, limit=limit)
             found = [each async for each in wanted]
         if as_json:

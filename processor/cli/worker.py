@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from processor.cli.options import SERVER_DEFAULT, Json, Modules, Namespace, Server, StateDir
+from processor.cli.options import Json, Modules, StateDir, Target, target_options
 
 if TYPE_CHECKING:
     from processor.cli.modules import Code
@@ -61,10 +61,10 @@ Shutdown = Annotated[
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 
+@target_options()
 def worker(
+    target: Target,
     modules: Modules,
-    server: Server = SERVER_DEFAULT,
-    namespace: Namespace = "default",
     processes: Processes = 1,
     queues: Queues = "default",
     shards: Shards = True,
@@ -89,6 +89,7 @@ def worker(
 
     log_to(as_json)
     identity = instance_id or worker_identity()
+    server = target.server
     if processes > 1:
         raise typer.Exit(supervise(server, processes, instance_id, shutdown))
     if server.startswith("embedded:") and not shards:
@@ -97,11 +98,10 @@ def worker(
         stop_with_parent(shutdown)
 
     code = load_code(modules)
-    _log.info("%s on %s, queues %s, as %s: %s", namespace, server, queues, identity, code)
+    _log.info("%s on %s, queues %s, as %s: %s", target.namespace, server, queues, identity, code)
     running = new_worker(
         code,
-        server,
-        namespace=namespace,
+        target,
         queues=tuple(name.strip() for name in queues.split(",") if name.strip()),
         shards=shards,
         share_groups=share_groups,
@@ -117,12 +117,13 @@ def worker(
     asyncio.run(serve(running, shutdown))
 
 
-def new_worker(code: Code, server: str, **how: Any) -> Worker:
+def new_worker(code: Code, target: Target, **how: Any) -> Worker:
     """Return a worker; what is wrong with the definitions is the user's to correct."""
     from processor.worker import Worker
 
+    how = {"namespace": target.namespace, "kafka": target.kafka, **how}
     try:
-        return Worker(server, workflows=code.workflows, activities=code.activities, **how)
+        return Worker(target.server, workflows=code.workflows, activities=code.activities, **how)
     except (NameError, TypeError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
 

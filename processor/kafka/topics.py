@@ -34,6 +34,7 @@ __all__ = (
     "Change",
     "CreateTopic",
     "Finding",
+    "KafkaConfigInvalid",
     "PartitionMismatch",
     "TopicSpec",
     "TopicState",
@@ -75,6 +76,10 @@ WORKER_CANNOT_RUN = frozenset(("cleanup.policy", "max.message.bytes"))
 
 class BrokerUnreachable(ProcessorError):
     """No Kafka broker answered under the given addresses."""
+
+
+class KafkaConfigInvalid(ProcessorError):
+    """The Kafka client refused a property that it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,13 @@ def connect(servers: str, extra: Mapping[str, str] | None = None) -> AdminClient
         "error_cb": lambda error: seen.append(error.str()),
         **(extra or {}),
     }
-    admin = AdminClient(config)
+    try:
+        admin = AdminClient(config)
+    except KafkaException as error:
+        raise KafkaConfigInvalid(
+            f"the Kafka client does not accept a property ({error.args[0].str()}). Properties are"
+            " librdkafka's, whose names are not always those of Java's clients"
+        ) from error
     try:
         admin.list_topics(timeout=CONNECT_TIMEOUT_S)
     except KafkaException as error:

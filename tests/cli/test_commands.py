@@ -108,6 +108,8 @@ def test_no_broker_is_exit_code_4(invoke: Invoke) -> None:
         (("worker", "examples.orders", "--processes=2", "-s", "embedded:x"), "--processes out"),
         (("worker", "examples.orders", "--no-shards", "-s", "embedded:x"), "--no-shards"),
         (("demo", "--client-only"), "Kafka --server"),
+        (("list", "--kafka-config", "nowhere"), "--kafka-config nowhere cannot be read"),
+        (("list", "--kafka-config", "broken.py"), "broken.py, line 1: '1 / 0' is no property"),
         (("tables", "list"), "no state tables in processor-state"),
     ],
 )

@@ -25,7 +25,10 @@ from processor.kafka.local_broker import HOST, LocalBroker, Quorum, free_ports, 
 from processor.kafka.topics import connect
 from processor.kafka.wire.link import Link
 from processor.kafka.wire.security import Sasl, Security, security_of
+from tests.cli.conftest import Invoke, Processor, invoke, processor
 from tests.kafka.own_broker import QUICK, need_jars, prepare
+
+__all__ = ("invoke", "processor")
 
 USER, PASSWORD = "alice", "correct horse"
 SESSION_S = 2.0
@@ -172,6 +175,33 @@ def test_a_session_that_ends_is_begun_anew_in_time(
     caplog.set_level(logging.INFO)
     assert run(secured, namespace, tmp_path, secured.properties("PLAIN"), work) > 10
     assert "the broker closed the connection" not in caplog.text
+
+
+def test_the_command_line_takes_properties_from_a_file(
+    secured: Secured, namespace: str, tmp_path: Path, processor: Processor, invoke: Invoke
+) -> None:
+    """The file of a cloud's console: it names the servers as well."""
+    properties = {"bootstrap.servers": secured.servers, **secured.properties("SCRAM-SHA-512")}
+    config = tmp_path / "client.properties"
+    config.write_text("# mine\n\n" + "".join(f"{n} = {v}\n" for n, v in properties.items()))
+    where = (f"--kafka-config={config}", f"--namespace={namespace}")
+    done = invoke("topics", "apply", "--partitions=2", *where)
+    assert done.exit_code == 0, done.output
+    worker = processor("worker", "examples.orders", *where)
+    assert worker.stderr is not None
+    for _ in range(2):
+        assert any("is ours" in line for line in worker.stderr)
+    order = '{"id": "A-1", "amount": 10, "follow_up_s": 0.01}'
+    done = invoke("run", "order_processing", order, "--timeout=60", *where)
+    assert done.exit_code == 0, done.output
+    worker.terminate()
+    worker.communicate(timeout=60)
+    measured = invoke("bench", "--seconds=0.5", "--partitions=1", "--json", where[0])
+    assert measured.exit_code == 0, measured.output
+    config.write_text(f"{config.read_text()}ssl.truststore.location=a.jks\n")
+    refused = invoke("topics", "check", *where)
+    assert refused.exit_code == 3
+    assert "does not accept a property (Java TrustStores are not supported" in refused.stderr
 
 
 def test_a_wrong_password_is_told(secured: Secured, namespace: str) -> None:
