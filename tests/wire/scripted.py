@@ -21,7 +21,7 @@ Place = tuple[str, int]
 Record = tuple[bytes | None, bytes | None]
 Fault = int | Literal["answer lost", "request lost", "not replicated", "silent", "garbage"]
 
-OUT_OF_ORDER, NOT_LEADER, UNKNOWN_TOPIC, NOT_REPLICATED = 45, 6, 3, 20
+OUT_OF_ORDER, NOT_LEADER, UNKNOWN_TOPIC, NOT_REPLICATED, TOO_LARGE = 45, 6, 3, 20, 10
 PRODUCER = 4_711
 SHORT_S = 10.0
 
@@ -106,6 +106,7 @@ class Cluster:
         self.leaders: dict[Place, int] = {}
         self.delay_s = 0.0
         self.chunk = 1 << 20
+        self.batch_max = 1 << 30
         self.answering = True
         self._lock = Lock()
         self._listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(nodes)]
@@ -225,6 +226,8 @@ class Cluster:
                     return None
                 if fault == "garbage":
                     return b"\xff" * 20
+                if length > self.batch_max:
+                    fault = TOO_LARGE
                 error, offset = self._append(node, place, batch, fault)
                 if fault == "answer lost":
                     return None

@@ -182,6 +182,26 @@ def test_a_refusal_is_told_and_what_comes_later_is_written(cluster: Cluster, sen
     assert cluster.records("events", 0) == [(b"key", b"taken")]
 
 
+@pytest.mark.parametrize("gapless", [False, True])
+def test_a_record_that_is_too_large_does_not_take_its_neighbours_along(
+    cluster: Cluster, gapless: bool
+) -> None:
+    """All of them travel in one batch; behind it, a gapless producer sends nothing."""
+    producer = WireProducer(cluster.servers, Security(), "a test", gapless=gapless)
+    sent = Sent(producer)
+    cluster.batch_max = 400
+    large = random.Random(1).randbytes(500)
+    before, after = values(5), values(5, 1)
+    sent.send(0, *before, large, *after)
+    sent.wait()
+    producer.close()
+    assert sent.code(large) == KafkaError.MSG_SIZE_TOO_LARGE
+    written = before if gapless else before + after
+    assert [value for _, value in cluster.records("events", 0)] == written
+    assert [sent.outcomes[value] for value in written] == list(range(len(written)))
+    assert not gapless or {sent.code(value) for value in after} == {KafkaError._PURGE_QUEUE}
+
+
 @pytest.mark.parametrize(
     "code", [KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, KafkaError.UNKNOWN_PRODUCER_ID]
 )

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from processor.kafka.record_producer import Outgoing
 from processor.kafka.wire.link import Link
 
-__all__ = ("Batch", "Broker", "Place", "Taken")
+__all__ = ("RECORDS_MAX", "Batch", "Broker", "Place", "Taken")
+
+RECORDS_MAX: Final = 100_000
+"""Of one batch; its bytes end it long before, unless its records have next to none."""
 
 
 class Taken:
@@ -33,7 +37,10 @@ class Batch:
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """One partition. ``batch`` waits for its answer if ``out``, and else to be sent again."""
+    """One partition. ``batch`` waits for its answer if ``out``, and else to be sent again.
+
+    ``room``: how many records the next batch may have; fewer after one that was too large.
+    """
 
     topic: str
     partition: int
@@ -42,6 +49,7 @@ class Place:
     batch: Batch | None = None
     out: bool = False
     sequence: int = 0
+    room: int = RECORDS_MAX
 
     @property
     def busy(self) -> bool:

@@ -23,12 +23,12 @@ from confluent_kafka import KafkaError, KafkaException
 
 from processor.kafka.client_log import client_log
 from processor.kafka.connection import LOG_RECORD_BYTES_MAX, murmur2
-from processor.kafka.faults import ELSEWHERE, FOR_NOW, PRODUCER_UNKNOWN
+from processor.kafka.faults import ELSEWHERE, FOR_NOW, PRODUCER_UNKNOWN, TOO_LARGE
 from processor.kafka.record_producer import Outgoing
 from processor.kafka.wire.asking import NO_ANSWER, Identity, addresses_of, ask
 from processor.kafka.wire.batch import record_batch
 from processor.kafka.wire.link import Link
-from processor.kafka.wire.places import Batch, Broker, Place, Taken
+from processor.kafka.wire.places import RECORDS_MAX, Batch, Broker, Place, Taken
 from processor.kafka.wire.protocol import Answered, Cluster, ProtocolError, parse_produce, produce
 from processor.kafka.wire.security import Security
 
@@ -203,7 +203,7 @@ class WireProducer:
         waiting = place.waiting
         records: list[Outgoing] = []
         size = 0
-        while waiting:
+        while waiting and len(records) < place.room:
             size += _size(waiting[0])
             if records and size > _BATCH_BYTES:
                 break
@@ -248,13 +248,23 @@ class WireProducer:
             if error in FOR_NOW:
                 self._resting.append((monotonic() + _RETRY_S, place))
                 return
+            if error in TOO_LARGE and len(batch.records) > 1:
+                self._split(place, batch)
+                return
         place.batch = None
         if written:
             place.sequence = (place.sequence + len(batch.records)) & _SEQUENCES
+            place.room = RECORDS_MAX
             self._done.append((batch.records, None, -1 if error else answered.offset))
         else:
             reason = answered.reason or None
             self._refuse(batch.records, KafkaError(error, reason, fatal=error in PRODUCER_UNKNOWN))
+        self._offer(place)
+
+    def _split(self, place: Place, batch: Batch) -> None:
+        """Send half of a batch that was too large: one record must not take others along."""
+        place.batch, place.room = None, len(batch.records) // 2
+        place.waiting.extendleft(reversed(batch.records))
         self._offer(place)
 
     def _refuse(self, records: Sequence[Outgoing], error: KafkaError) -> None:
