@@ -70,8 +70,9 @@ async def run(given: argparse.Namespace) -> dict[str, Any]:
     cached = min(given.n // 3, 25_000)
     with scratch() as folder:
         async with host_of(given, folder) as host:
-            await start_all(host, 0, 1, time.time(), f"{tag}-warm")
-            await woken(host, 1, 0)
+            now_s = time.time()
+            await start_all(host, 0, 1, now_s, f"{tag}-warm")
+            await woken(host, 1, now_s)
             empty = await sample(host, 0)
             due_s = time.time() + given.n / STARTS_PER_S_LEAST + AHEAD_S
             starting_s = await start_all(host, 0, cached, due_s, tag)
