@@ -38,7 +38,6 @@ from processor.errors import (
     ShardUnavailable,
     WorkflowCancelled,
     WorkflowFailed,
-    WorkflowNotFound,
     WorkflowTerminated,
     WorkflowTimedOut,
 )
@@ -167,10 +166,8 @@ class Client:
         to wait for the shard's answer. Raises ``WorkflowAlreadyStarted``,
         ``WorkflowNotRegistered``, ``SchemaMismatch``, ``PayloadTooLarge``, ``ShardUnavailable``.
         """
-        name, result_type = _named(workflow)
-        handle: Handle[Any] = Handle(self, id or uuid.uuid4().hex, None, result_type)
-        body = self._start_body(
-            name, args, reuse, conflict, _limit_ms(workflow, execution_timeout), memo
+        handle, body = self._prepared(
+            workflow, args, id, reuse, conflict, execution_timeout, memo, None
         )
         accepted = await self._accepted(handle.id, body, timeout)
         handle.run_id = accepted.run_id
@@ -205,21 +202,26 @@ class Client:
     async def run(  # type: ignore[misc]  # as above
         self, workflow: Any, *args: Any, timeout: float | None = None, **how: Any
     ) -> Any:
-        """Start a workflow and return its result; ``timeout`` is for the result.
+        """Start a workflow and return its result; the rest is as for ``start``.
 
-        The result is asked for together with the start: both travel in one request.
+        ``timeout`` is for all of it, in seconds (default: none). Both travel in one request: a
+        short run has one answer, which is its result.
         """
-        how["id"] = id = how.get("id") or uuid.uuid4().hex
-        wait_s = _WAIT_S if timeout is None else min(timeout, _WAIT_S)
-        starting = asyncio.ensure_future(self.start(workflow, *args, **how))
-        ending = asyncio.ensure_future(self._closed(id, None, wait_s))
+        deadline = None if timeout is None else time.monotonic() + timeout
+        patience_s = self._settings.request_timeout_s
+        within_s = patience_s if timeout is None else min(timeout, patience_s)
+        handle, body = self._prepared(workflow, args, within_ms=int(within_s * 1000), **how)
         try:
-            handle: Handle[Any] = await starting
-            return await handle._result(timeout, ending)
-        finally:
-            starting.cancel()
-            ending.cancel()
-            await asyncio.gather(starting, ending, return_exceptions=True)
+            answer = await self._ask(handle.id, body, within_s)
+        except ShardUnavailable as error:
+            if timeout is None or timeout > patience_s:
+                raise
+            raise TimeoutError(f"no result of {handle.id!r} within {timeout} s: {error}") from error
+        if isinstance(answer, Closed):
+            return self._outcome(handle.id, answer, handle._result_type)
+        assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"
+        handle.run_id = answer.run_id
+        return await handle._result(timeout, deadline)
 
     @overload
     def handle(
@@ -265,23 +267,29 @@ class Client:
 
     # --- requests ---------------------------------------------------------------------------
 
-    def _start_body(
+    def _prepared(
         self,
-        name: str,
+        workflow: Any,
         args: tuple[Any, ...],
-        reuse: ReusePolicy,
-        conflict: ConflictPolicy,
-        limit_ms: int | None,
-        memo: Any,
-    ) -> StartRun:
-        return StartRun(
+        id: str | None = None,
+        reuse: ReusePolicy = "allow",
+        conflict: ConflictPolicy = "fail",
+        execution_timeout: timedelta | float | None = None,
+        memo: Any = None,
+        within_ms: int | None = None,
+    ) -> tuple[Handle[Any], StartRun]:
+        """Return the handle of a workflow that is to be started, and what starts it."""
+        name, result_type = _named(workflow)
+        start = StartRun(
             name,
             self._encoded(f"the arguments of workflow {name!r}", list(args)),
             reuse,
             conflict,
-            limit_ms,
+            _limit_ms(workflow, execution_timeout),
             None if memo is None else self._encoded("the memo", memo),
+            within_ms,
         )
+        return Handle(self, id or uuid.uuid4().hex, None, result_type), start
 
     def _encoded(self, what: str, value: Any) -> bytes:
         payload = self._payloads.encode(value)
@@ -363,30 +371,18 @@ class Handle(Generic[R]):
         Raises ``WorkflowFailed`` (the cause is the original error), ``WorkflowCancelled``,
         ``WorkflowTerminated``, ``WorkflowTimedOut``, or ``TimeoutError`` when the time is up.
         """
-        return await self._result(timeout, None)
+        return await self._result(timeout, None if timeout is None else time.monotonic() + timeout)
 
-    async def _result(self, timeout: float | None, asked: asyncio.Future[Closed] | None) -> R:
-        """As ``result``; ``asked`` is the answer to a question that is under way already.
-
-        That one did not name the run, so its answer may be about another run of the id.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
+    async def _result(self, timeout: float | None, deadline: float | None) -> R:
         while True:
             left_s = _WAIT_S if deadline is None else min(deadline - time.monotonic(), _WAIT_S)
             if left_s <= 0:
                 raise TimeoutError(f"no result of {self.id!r} within {timeout} s")
-            early, asked = asked, None
             try:
-                closed = await (early or self._client._closed(self.id, self.run_id, left_s))
+                closed = await self._client._closed(self.id, self.run_id, left_s)
             except ShardUnavailable as error:
                 _log.warning("still waiting for the result of %r: %s", self.id, error)
                 await asyncio.sleep(min(left_s, _ASK_AGAIN_S))
-                continue
-            except WorkflowNotFound:
-                if early is None:
-                    raise
-                continue
-            if self.run_id not in (None, closed.run_id):
                 continue
             outcome: R = self._client._outcome(self.id, closed, self._result_type)
             return outcome

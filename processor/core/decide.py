@@ -19,6 +19,7 @@ from processor.core.evolve import evolve
 from processor.core.failure import Failure
 from processor.core.inputs import (
     ActivityReport,
+    AwaitResult,
     CancelRun,
     ClientCommand,
     RaiseEvent,
@@ -99,6 +100,8 @@ class Outcome:
     turns: list[Draft] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     refused: Refused | None = None
+    awaited: AwaitResult | None = None
+    """What the sender of a start asks for with it."""
 
     def answer(self, command: ClientCommand, body: ReplyBody) -> Outcome:
         if isinstance(body, Refused):
@@ -185,6 +188,9 @@ def _start(
     draft = Draft(Instance(RunState(command.workflow_id, run_id), runner), context)
     draft.advance(started)
     outcome.turns.append(draft)
+    if start.result_within_ms is not None:
+        outcome.awaited = AwaitResult(run_id, start.result_within_ms)
+        return outcome
     return outcome.answer(command, Accepted(run_id))
 
 

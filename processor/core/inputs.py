@@ -63,7 +63,11 @@ class Origin:
 
 @frozen
 class StartRun:
-    """Start a workflow under the command's workflow id. ``reuse`` and ``conflict``: see policy."""
+    """Start a workflow under the command's workflow id. ``reuse`` and ``conflict``: see policy.
+
+    With ``result_within_ms``, who starts a run hears of its end and not of its start, if it ends
+    within so long. Whoever asks again meanwhile hears that it has started.
+    """
 
     workflow: str
     arguments: bytes = b"[]"
@@ -71,6 +75,7 @@ class StartRun:
     conflict: str = "fail"
     execution_timeout_ms: int | None = None
     memo: bytes | None = None
+    result_within_ms: int | None = None
 
 
 @frozen

@@ -397,8 +397,8 @@ class Shard:
             self._write(draft, entry, source, self._positions, None)
         for draft in outcome.turns[-1:]:
             self._write(draft, entry, source, positions or self._positions, origin)
-        for reply in outcome.replies:
-            self._then(partial(self._outbox.reply, reply))
+        if outcome.replies or outcome.awaited is not None:
+            self._then(partial(self._reads.answer, input, outcome.replies, outcome.awaited))
         return outcome.refused
 
     def _entry(self, workflow_id: str) -> Entry:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 from processor.codec.records import decode_as
 from processor.codec.views import history_view, pending_view, summary_view, to_json
 from processor.config import Settings
-from processor.core.effects import Closed, Page, Refused, Reply, ReplyBody, RunResult
-from processor.core.inputs import AwaitResult, ClientCommand, DescribeRun, ListRuns, ReadHistory
+from processor.core.effects import Accepted, Closed, Page, Refused, Reply, ReplyBody, RunResult
+from processor.core.inputs import (
+    AwaitResult,
+    ClientCommand,
+    DescribeRun,
+    Input,
+    ListRuns,
+    ReadHistory,
+    StartRun,
+)
 from processor.core.runner import CodeError
 from processor.core.state import Summary
 from processor.core.turn import Turn
@@ -51,6 +60,14 @@ class Reads:
         for waiter in waiters:
             body = Closed(result.run_id, result.status, result.result, result.failure)
             self._answer(waiter.command, body)
+
+    def answer(self, input: Input, replies: Sequence[Reply], awaited: AwaitResult | None) -> None:
+        """Answer what was decided; ``awaited`` is what a start asked for with it."""
+        for reply in replies:
+            self._outbox.reply(reply)
+        if awaited is not None:
+            assert isinstance(input, ClientCommand), "only starts ask for more"
+            self._await_result(input, awaited)
 
     def serve(self, command: ClientCommand, body: AwaitResult | ReadHistory | ListRuns) -> None:
         match body:
@@ -135,7 +152,9 @@ class Reads:
         self._forget(now_ms)
         if self._waiting >= self._waiters_max:
             reason = f"shard {self._partition} has {self._waiters_max} waiting clients"
-            self._answer(command, Refused("ShardUnavailable", f"{reason}; ask again later"))
+            refused = Refused("ShardUnavailable", f"{reason}; ask again later")
+            started = isinstance(command.body, StartRun)
+            self._answer(command, Accepted(run_id) if started else refused)
             return
         expires_ms = now_ms + timeout_ms
         self._waiting += 1

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from processor.core.effects import ReplyBody
-from processor.core.inputs import AwaitResult, ClientCommand
+from processor.core.inputs import AwaitResult, ClientCommand, StartRun
 from processor.errors import ShardUnavailable
 from processor.simulation.driver import Driver
 from processor.simulation.world import World
@@ -38,6 +38,9 @@ class SimulatedGateway:
         with ExitStack() as stack:
             if isinstance(body, AwaitResult):
                 command = replace(command, body=replace(body, timeout_ms=_FOR_EVER_MS))
+                stack.enter_context(self._driver.skipping())
+            elif isinstance(body, StartRun) and body.result_within_ms is not None:
+                command = replace(command, body=replace(body, result_within_ms=_FOR_EVER_MS))
                 stack.enter_context(self._driver.skipping())
             failed = stack.enter_context(self._driver.watched())
             request_id = self._client.request(command, answered.set_result, partition)

@@ -13,6 +13,7 @@ from processor.core.effects import Accepted, Refused
 from processor.core.events import Event
 from processor.core.inputs import (
     ActivityReport,
+    AwaitResult,
     CancelRun,
     ClientCommand,
     CommandBody,
@@ -134,6 +135,17 @@ def test_a_start_where_a_run_is_open(how: Any, request_id: str, answer: Any, tur
     given = outcome.replies[0].body
     assert (given.error if isinstance(given, Refused) else given) == answer
     assert [draft.events for draft in outcome.turns] == turns
+
+
+def test_who_wants_the_result_with_a_start_is_not_told_of_the_start() -> None:
+    """But of a start that was made before: whoever asks again would wait for long."""
+    body = StartRun("order", result_within_ms=500)
+    outcome = decide(command(body), None, None, "0-9", context())
+    assert len(outcome.turns) == 1 and outcome.replies == []
+    assert outcome.awaited == AwaitResult("0-9", 500)
+    again = decide(command(body, "r1"), instance(), state().summary(), "0-9", context())
+    assert again.turns == [] and again.awaited is None
+    assert again.replies == [effects.Reply(CLIENT, "r1", Accepted(RUN))]
 
 
 # --- commands to a run ------------------------------------------------------------------------

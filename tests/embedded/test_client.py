@@ -36,6 +36,7 @@ from processor import (
     activity,
     workflow,
 )
+from processor.core.inputs import ClientCommand
 from processor.embedded.ports import MemoryInbox
 from processor.shard.ports import InboxRecord
 from processor.store import open_tables
@@ -223,14 +224,14 @@ def test_only_clients_that_wait_now_count_against_the_limit(
     async def talk(client: Client) -> None:
         for number in range(10):
             assert await client.run(adds, [number]) == number
-        waiting = [asyncio.ensure_future(client.run(waits, id=f"w{n}")) for n in range(3)]
+        waiting = [asyncio.ensure_future(client.run(waits, id=f"w{n}")) for n in range(4)]
         await asyncio.sleep(0.1)
         with pytest.raises(TimeoutError):
             await client.handle("w0").result(0.3)
-        for number in range(3):
+        for number in range(4):
             await client.handle(f"w{number}").raise_event("go", "on")
-        assert await asyncio.gather(*waiting) == ["on"] * 3
-        assert 1 <= caplog.text.count("has 3 waiting clients") <= 3  # asked again, not at once
+        assert await asyncio.gather(*waiting) == ["on"] * 4
+        assert 2 <= caplog.text.count("has 3 waiting clients") <= 6  # asked again, not at once
 
     run(tmp_path, talk, settings=Settings(waiters_max=3))
 
@@ -253,6 +254,52 @@ def test_a_command_that_comes_while_the_worker_starts_waits_for_it(
                 assert await asyncio.wait_for(asked, 4) == 3
 
     asyncio.run(main())
+
+
+def test_a_short_run_is_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted: list[ClientCommand] = []
+    submit = MemoryInbox.submit
+
+    def counted(inbox: MemoryInbox, command: ClientCommand, *, durable: bool = False) -> None:
+        submitted.append(command)
+        submit(inbox, command, durable=durable)
+
+    monkeypatch.setattr(MemoryInbox, "submit", counted)
+
+    async def talk(client: Client) -> None:
+        assert await client.run(adds, [1, 2], id="short", timeout=5) == 3
+        assert [command.workflow_id for command in submitted] == ["short"]
+        assert await client.handle("short").result() == 3
+
+    run(tmp_path, talk)
+
+
+def test_a_long_run_is_waited_for_though_its_start_is_not_answered(tmp_path: Path) -> None:
+    async def talk(client: Client) -> None:
+        running = asyncio.create_task(client.run(waits, id="long"))
+        while not running.done():
+            await asyncio.sleep(0.5)
+            await client.handle("long").raise_event("go", "on")
+        assert await running == "on"
+
+    async def main() -> None:
+        server, impatient = f"embedded:{tmp_path}", Settings(request_timeout_s=0.2)
+        worker = Worker(server, workflows=WORKFLOWS, activities=ACTIVITIES)
+        async with worker, Client(server, settings=impatient) as client, asyncio.timeout(30):
+            await talk(client)
+
+    asyncio.run(main())
+
+
+def test_the_time_out_of_run_is_for_all_of_it(tmp_path: Path) -> None:
+    async def talk(client: Client) -> None:
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError, match=r"no result of 'slow' within 0\.3 s"):
+            await client.run(waits, id="slow", timeout=0.3)
+        assert time.monotonic() < begun + 3
+        assert (await client.handle("slow").describe()).status is Status.RUNNING
+
+    run(tmp_path, talk)
 
 
 def test_a_shard_that_forgot_a_command_is_asked_again(
@@ -290,6 +337,10 @@ def test_nobody_answers(tmp_path: Path) -> None:
         ) as client:
             with pytest.raises(ShardUnavailable, match="Start a Worker"):
                 await client.start(waits)
+            with pytest.raises(ShardUnavailable, match="Start a Worker"):
+                await client.run(waits)
+            with pytest.raises(TimeoutError, match=r"within 0\.1 s: no worker .* Start a Worker"):
+                await client.run(waits, timeout=0.1)
 
     asyncio.run(main())
 

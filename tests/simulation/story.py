@@ -160,15 +160,23 @@ class _Script:
     def _start_now(self) -> None:
         case = self._case
         arguments = PAYLOADS.encode(case.arguments)
+        within_ms = self._random.choice((None, 100, 3_600_000))
         body = StartRun(
-            case.workflow, arguments, reuse="reject", execution_timeout_ms=case.timeout_ms
+            case.workflow,
+            arguments,
+            reuse="reject",
+            execution_timeout_ms=case.timeout_ms,
+            result_within_ms=within_ms,
         )
         self._ask(ClientCommand(case.workflow_id, body), self._started)
 
     def _started(self, reply: ReplyBody) -> None:
-        assert isinstance(reply, Accepted), f"{self._case.workflow_id} was not started: {reply}"
         self._case.started = True
         self._story.look_again()
+        if isinstance(reply, Closed):
+            self._closed(reply)
+            return
+        assert isinstance(reply, Accepted), f"{self._case.workflow_id} was not started: {reply}"
         self._ask(ClientCommand(self._case.workflow_id, AwaitResult()), self._closed)
         if self._case.stop is not None:
             self._later(ClientCommand(self._case.workflow_id, self._case.stop))
