@@ -188,7 +188,7 @@ def _start(
     draft = Draft(Instance(RunState(command.workflow_id, run_id), runner), context)
     draft.advance(started)
     outcome.turns.append(draft)
-    if start.result_within_ms is not None:
+    if start.result_within_ms is not None and command.reply_to is not None:
         outcome.awaited = AwaitResult(run_id, start.result_within_ms)
         return outcome
     return outcome.answer(command, Accepted(run_id))

@@ -18,6 +18,7 @@ from processor.core.inputs import (
     Input,
     ListRuns,
     ReadHistory,
+    ReplyTo,
     StartRun,
 )
 from processor.core.runner import CodeError
@@ -34,7 +35,10 @@ _SCANNED_MAX = 5_000
 
 @dataclass(slots=True)
 class _Waiter:
-    command: ClientCommand
+    """Who waits for the end of a run; not the command, whose arguments may be large."""
+
+    to: ReplyTo
+    request_id: str
     expires_ms: int
 
 
@@ -59,7 +63,7 @@ class Reads:
         self._waiting -= len(waiters)
         for waiter in waiters:
             body = Closed(result.run_id, result.status, result.result, result.failure)
-            self._answer(waiter.command, body)
+            self._outbox.reply(Reply(waiter.to, waiter.request_id, body))
 
     def answer(self, input: Input, replies: Sequence[Reply], awaited: AwaitResult | None) -> None:
         """Answer what was decided; ``awaited`` is what a start asked for with it."""
@@ -158,7 +162,9 @@ class Reads:
             return
         expires_ms = now_ms + timeout_ms
         self._waiting += 1
-        self._waiters.setdefault(run_id, []).append(_Waiter(command, expires_ms))
+        assert command.reply_to is not None, "only who can be answered waits"
+        waiter = _Waiter(command.reply_to, command.request_id, expires_ms)
+        self._waiters.setdefault(run_id, []).append(waiter)
         self._expiry.append((expires_ms, run_id))
 
     def _forget(self, now_ms: int) -> None:

@@ -39,9 +39,8 @@ class SimulatedGateway:
             if isinstance(body, AwaitResult):
                 command = replace(command, body=replace(body, timeout_ms=_FOR_EVER_MS))
                 stack.enter_context(self._driver.skipping())
-            elif isinstance(body, StartRun) and body.result_within_ms is not None:
-                command = replace(command, body=replace(body, result_within_ms=_FOR_EVER_MS))
-                stack.enter_context(self._driver.skipping())
+            elif isinstance(body, StartRun):  # who waits for its result asks for that next
+                command = replace(command, body=replace(body, result_within_ms=None))
             failed = stack.enter_context(self._driver.watched())
             request_id = self._client.request(command, answered.set_result, partition)
             stack.callback(self._client.forget, request_id)

@@ -143,6 +143,8 @@ def test_who_wants_the_result_with_a_start_is_not_told_of_the_start() -> None:
     outcome = decide(command(body), None, None, "0-9", context())
     assert len(outcome.turns) == 1 and outcome.replies == []
     assert outcome.awaited == AwaitResult("0-9", 500)
+    nobody = replace(command(body), reply_to=None)
+    assert decide(nobody, None, None, "0-9", context()).awaited is None
     again = decide(command(body, "r1"), instance(), state().summary(), "0-9", context())
     assert again.turns == [] and again.awaited is None
     assert again.replies == [effects.Reply(CLIENT, "r1", Accepted(RUN))]
