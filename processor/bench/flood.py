@@ -60,7 +60,7 @@ async def flood_embedded(client: Client, load: Load, meter: Meter) -> tuple[Fiel
 async def flood_kafka(
     server: str,
     namespace: str,
-    kafka: Mapping[str, str],
+    kafka: Mapping[str, str] | None,
     client: Client,
     load: Load,
     meter: Meter,
@@ -69,7 +69,8 @@ async def flood_kafka(
     from processor.kafka.connection import KafkaSettings
 
     with meter:
-        elapsed = await asyncio.to_thread(_flood, KafkaSettings(server, namespace, kafka), load)
+        connection = KafkaSettings(server, namespace, kafka or {})
+        elapsed = await asyncio.to_thread(_flood, connection, load)
     return fields(load.n, elapsed)
 
 

@@ -19,13 +19,7 @@ from typing import Any
 from processor.bench.flood import flood_embedded, flood_kafka
 from processor.bench.loops import LOOPS, Load, Loop, WorkloadFailed, warm_up
 from processor.bench.meter import Meter
-from processor.bench.process import (
-    NO_PROPERTIES,
-    PROGRAM,
-    WorkerProcess,
-    await_shards,
-    status_of,
-)
+from processor.bench.process import PROGRAM, WorkerProcess, await_shards, status_of
 from processor.bench.workloads import ACTIVITIES, WORKFLOWS
 from processor.client import Client
 from processor.config import Settings
@@ -104,7 +98,7 @@ async def on_kafka(
     processes: int = 1,
     broker_pids: Sequence[int] = (),
     program: str = PROGRAM,
-    kafka: Mapping[str, str] = NO_PROPERTIES,
+    kafka: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Host]:
     """Serve from worker processes, each with its share of the partitions.
 
@@ -130,7 +124,7 @@ async def on_kafka(
 
 
 def make_namespace(
-    server: str, namespace: str, partitions: int, kafka: Mapping[str, str] = NO_PROPERTIES
+    server: str, namespace: str, partitions: int, kafka: Mapping[str, str] | None = None
 ) -> None:
     """Make the topics as `processor topics apply` would; none may be there before. Blocks."""
     from processor.kafka import topics
@@ -147,7 +141,7 @@ def make_namespace(
     topics.apply(admin, changes)
 
 
-def delete_namespace(server: str, namespace: str, kafka: Mapping[str, str] = NO_PROPERTIES) -> None:
+def delete_namespace(server: str, namespace: str, kafka: Mapping[str, str] | None = None) -> None:
     """Delete the topics and consumer groups of a namespace that was only measured. Blocks."""
     from processor.kafka import topics
 

@@ -16,27 +16,17 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from processor.bench.meter import resident_mb
 from processor.bench.workloads import ACTIVITIES, EXECUTIONS, WORKFLOWS
 from processor.errors import ProcessorError
 from processor.worker import Worker
 
-__all__ = (
-    "NO_PROPERTIES",
-    "PROGRAM",
-    "WorkerProcess",
-    "WorkerProcessFailed",
-    "await_shards",
-    "main",
-    "status_of",
-)
+__all__ = ("PROGRAM", "WorkerProcess", "WorkerProcessFailed", "await_shards", "main", "status_of")
 
 PROGRAM = "processor.bench.process"
 KAFKA_VARIABLE = "PROCESSOR_BENCH_KAFKA"
-NO_PROPERTIES: Final[Mapping[str, str]] = MappingProxyType({})
 READY_S = 60.0
 STOP_S = 40.0
 
@@ -59,12 +49,12 @@ class WorkerProcess:
         folder: Path,
         slot: int = 0,
         program: str = PROGRAM,
-        kafka: Mapping[str, str] = NO_PROPERTIES,
+        kafka: Mapping[str, str] | None = None,
     ) -> None:
         self._log = folder / f"worker-{slot}.log"
         self._command = [sys.executable, "-m", program, server, namespace]
         self._command += [str(folder / f"state-{slot}"), f"{namespace}-{slot}"]
-        self._environment = {**os.environ, KAFKA_VARIABLE: json.dumps(dict(kafka))}
+        self._environment = {**os.environ, KAFKA_VARIABLE: json.dumps(dict(kafka or {}))}
         self._process: subprocess.Popen[str] | None = None
         self.state_dir = folder / f"state-{slot}"
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from processor.bench.hosts import delete_namespace, make_namespace, new_namespace
 from processor.bench.loops import WorkloadFailed, percentile
-from processor.bench.process import NO_PROPERTIES
 from processor.store.rocks import Rocks
 
 __all__ = ("commits", "raw_appends")
@@ -27,7 +26,7 @@ def raw_appends(
     server: str,
     one: int = AT_ONE,
     many: int = 50_000,
-    kafka: Mapping[str, str] = NO_PROPERTIES,
+    kafka: Mapping[str, str] | None = None,
 ) -> dict[str, float]:
     """Append to a fresh ``events``: ``one`` at a time, then ``many`` in a flood. Blocks."""
     namespace = new_namespace()
@@ -39,7 +38,7 @@ def raw_appends(
 
 
 def _appends(
-    server: str, namespace: str, one: int, many: int, kafka: Mapping[str, str]
+    server: str, namespace: str, one: int, many: int, kafka: Mapping[str, str] | None
 ) -> dict[str, float]:
     from confluent_kafka import KafkaError
 
@@ -47,7 +46,7 @@ def _appends(
     from processor.kafka.producers import open_producer
     from processor.kafka.record_producer import Outgoing, Written
 
-    connection = KafkaSettings(server, namespace, kafka)
+    connection = KafkaSettings(server, namespace, kafka or {})
     producer = open_producer(connection.log_producer(), connection.extra)
     topic, value = connection.events, b"x" * RECORD_BYTES
 

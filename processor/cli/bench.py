@@ -52,7 +52,9 @@ def bench(
     appends with the same client and settings show what the log can do at this moment. With
     embedded:PATH it measures the runtime without a broker on the disk of PATH.
     """
-    target = Target.given(server, namespace or f"bench-{uuid.uuid4().hex[:12]}", kafka_config)
+    from processor.bench.hosts import new_namespace
+
+    target = Target.given(server, namespace or new_namespace(), kafka_config)
     figures = asyncio.run(measured(target, seconds, in_flight, partitions, as_json))
     if as_json:
         write_json(figures)

@@ -42,6 +42,7 @@ async def connected(target: Target, modules: Sequence[str] | None) -> AsyncItera
 
 
 def new_client(target: Target) -> Client:
+    """Return a client of a target, not yet started."""
     from processor.client import Client
 
     return Client(target.server, namespace=target.namespace, kafka=target.kafka)

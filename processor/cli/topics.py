@@ -108,16 +108,16 @@ def planned(
     """Return the changes, with what was left out filled in from the brokers."""
     from processor.kafka import topics
 
-    admin, namespace = topics.connect(target.server, target.kafka), target.namespace
+    admin = topics.connect(target.server, target.kafka)
     if partitions is None:
-        events = topics.topic_name(namespace, "events")
+        events = topics.topic_name(target.namespace, "events")
         state = topics.read_topics(admin, (events,)).get(events)
         partitions = PARTITIONS_DEFAULT if state is None else state.partitions
     if replication is None:
         brokers = admin.list_topics(timeout=topics.REQUEST_TIMEOUT_S).brokers
         replication = min(REPLICATION_MAX, len(brokers))
     wanted = queues or topics.DEFAULT_QUEUES
-    return admin, topics.plan(admin, namespace, partitions, replication, wanted)
+    return admin, topics.plan(admin, target.namespace, partitions, replication, wanted)
 
 
 def show_changes(changes: Sequence[Change], as_json: bool) -> None:

@@ -171,12 +171,13 @@ class _Script:
         self._ask(ClientCommand(case.workflow_id, body), self._started)
 
     def _started(self, reply: ReplyBody) -> None:
+        was_started = isinstance(reply, Accepted | Closed)
+        assert was_started, f"{self._case.workflow_id} was not started: {reply}"
         self._case.started = True
         self._story.look_again()
         if isinstance(reply, Closed):
             self._closed(reply)
             return
-        assert isinstance(reply, Accepted), f"{self._case.workflow_id} was not started: {reply}"
         self._ask(ClientCommand(self._case.workflow_id, AwaitResult()), self._closed)
         if self._case.stop is not None:
             self._later(ClientCommand(self._case.workflow_id, self._case.stop))
