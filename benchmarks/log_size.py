@@ -1,7 +1,8 @@
 """What the log takes for an activity: chains are run, then every record of ``events`` is read.
 
-``*_bytes`` are keys and values as they are written; ``disk_*`` are the broker's files, with its
-own framing and after compression (batches are larger, and compress better, under load).
+``*_bytes`` are keys and values of the records of runs as they are written: turns, and where open
+activities stand. ``disk_*`` are the broker's files, with its own framing and after compression
+(batches are larger, and compress better, under load).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from processor.bench.hosts import on_kafka
 from processor.bench.loops import closed_loop
 from processor.bench.workloads import CHAIN_STEPS, chain
 from processor.codec.records import decode
-from processor.core.turn import Turn
+from processor.core.snapshot import Snapshot
+from processor.core.turn import AttemptRecord, Turn
 
 TURNS = CHAIN_STEPS + 1
 
@@ -55,7 +57,7 @@ def bytes_in(broker_dir: Path, partition: str) -> int:
 
 
 def turns_in(server: str, namespace: str) -> tuple[int, int]:
-    """Return how many turns partition 0 of the log holds, and their bytes. Blocks."""
+    """Return how many turns partition 0 of the log holds, and the bytes of its runs. Blocks."""
     from confluent_kafka import Consumer, TopicPartition
 
     from processor.kafka.connection import KafkaSettings
@@ -69,10 +71,11 @@ def turns_in(server: str, namespace: str) -> tuple[int, int]:
         turns = size = read = 0
         while read < end:
             for message in consumer.consume(5_000, 5.0):
-                key, value = message.key() or b"", message.value() or b""
+                key, value = message.key() or b"", message.value()
                 read = (message.offset() or 0) + 1
-                if isinstance(decode(value), Turn):
-                    turns += 1
+                record = None if value is None else decode(value)
+                turns += isinstance(record, Turn | Snapshot)
+                if value is not None and isinstance(record, Turn | Snapshot | AttemptRecord):
                     size += len(key) + len(value)
         return turns, size
     finally:

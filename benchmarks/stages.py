@@ -7,8 +7,8 @@ thread: asyncio, the executor, the activities themselves. The other threads are 
 
 The clocks cost something themselves: ``clock_us`` a turn, measured, and taken off each stage by the
 number of its calls. Compare ``process_us`` with the same load without clocks (``plain_us``).
-Everything is for one turn; a flood has more of them than six a chain, since activities that find no
-free slot go through the queue, and each of those is announced by a turn when it starts.
+Everything is for one record of the log; a flood has more of them than six a chain, since activities
+that find no free slot go through the queue, and each of those is announced by one when it starts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ WARM_UP = 300
 PORT_STAGES = {
     "inbox": {"take": "consume"},
     "log": {"append": "append", "acknowledged": "acknowledge"},
-    "tables": {"write": "store", "latest": "prefetch", "history": "prefetch"},
+    "tables": {
+        "write": "store",
+        **dict.fromkeys(("latest", "run", "history", "open_attempts"), "prefetch"),
+    },
     "outbox": dict.fromkeys(("send", "reply", "publish", "delivered"), "effects"),
     "activities": dict.fromkeys(("place", "start", "cancel"), "effects"),
 }
@@ -97,14 +100,14 @@ def install(clocks: Clocks) -> None:
     from processor.embedded.runtime import EmbeddedRuntime
     from processor.kafka import inbox
     from processor.kafka.ports import KafkaPorts
-    from processor.shard import loop
+    from processor.shard import deciding, loop, writer
     from processor.workflow._runner import WorkflowRunner
 
     for factory in (KafkaPorts, EmbeddedRuntime):
         factory.open = with_clocks(factory.open, clocks)  # type: ignore[method-assign]
     places: tuple[tuple[Any, str, str], ...] = (
-        (loop, "decide", "engine"),
-        (loop, "encode", "encode"),
+        (deciding, "decide", "engine"),
+        (writer, "encode", "encode"),
         (inbox, "decode_command", "decode"),
         (inbox, "decode_as", "decode"),
         (WorkflowRunner, "activate", "user code"),

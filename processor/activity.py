@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import inspect
 from asyncio import _get_running_loop
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import update_wrapper
 from typing import (
@@ -26,7 +26,7 @@ from typing import (
     overload,
 )
 
-from processor.core.options import ActivityOptions
+from processor.core.options import DEFAULTS, ActivityOptions
 from processor.workflow._context import plain
 from processor.workflow._frames import line_of, user_frame
 from processor.workflow._loop import WorkflowLoop
@@ -195,7 +195,7 @@ def define(
     """Make a function an activity, under its own name or ``name``."""
     if name is not None and not name:
         raise ValueError("@activity.define: name must not be empty")
-    wire = options_with(ActivityOptions(), options, "@activity.define")
+    wire = options_with(DEFAULTS, options, "@activity.define")
 
     def decorate(function: Callable[..., Any]) -> Any:
         if not callable(function):
@@ -218,7 +218,8 @@ def define(
 class ActivityInfo:
     """The attempt that runs. ``deadline`` is when its first time-out ends it, None if none does.
 
-    ``heartbeat_details`` is the payload of the last heartbeat of an earlier attempt.
+    ``heartbeat_details`` is the payload of the last heartbeat of an earlier attempt. ``headers``
+    came with the task.
     """
 
     workflow_id: str
@@ -228,6 +229,7 @@ class ActivityInfo:
     name: str
     heartbeat_details: bytes | None = None
     deadline: datetime | None = None
+    headers: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def idempotency_key(self) -> str:

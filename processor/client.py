@@ -18,7 +18,7 @@ from processor import errors
 from processor.assembly import open_gateway
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
-from processor.core.effects import Accepted, Closed, Page, Refused, ReplyBody
+from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
 from processor.core.inputs import (
     AwaitResult,
     CancelRun,
@@ -169,8 +169,7 @@ class Client:
         handle, body = self._prepared(
             workflow, args, id, reuse, conflict, execution_timeout, memo, None
         )
-        accepted = await self._accepted(handle.id, body, timeout)
-        handle.run_id = accepted.run_id
+        handle._begun(await self._accepted(handle.id, body, timeout))
         return handle
 
     @overload
@@ -220,7 +219,7 @@ class Client:
         if isinstance(answer, Closed):
             return self._outcome(handle.id, answer, handle._result_type)
         assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"
-        handle.run_id = answer.run_id
+        handle._begun(answer)
         return await handle._result(timeout, deadline)
 
     @overload
@@ -286,15 +285,15 @@ class Client:
             reuse,
             conflict,
             _limit_ms(workflow, execution_timeout),
-            None if memo is None else self._encoded("the memo", memo),
-            within_ms,
+            self._encoded("the memo", memo),
+            result_within_ms=within_ms,
         )
         return Handle(self, id or uuid.uuid4().hex, None, result_type), start
 
-    def _encoded(self, what: str, value: Any) -> bytes:
+    def _encoded(self, what: str, value: Any) -> bytes | None:
         payload = self._payloads.encode(value)
         limit = self._settings.payload_bytes_max
-        if len(payload) > limit:
+        if payload is not None and len(payload) > limit:
             raise PayloadTooLarge(
                 f"{what}: {len(payload):,} bytes; the limit is {limit:,}. Keep the value elsewhere "
                 "and pass where it is"
@@ -329,15 +328,15 @@ class Client:
         assert isinstance(answer, Page), f"a shard answers {body} with {answer}"
         return answer
 
-    async def _closed(self, workflow_id: str, run_id: str | None, timeout_s: float) -> Closed:
-        body = AwaitResult(run_id, int(_WAIT_S * 1000))
-        answer = await self._ask(workflow_id, body, timeout_s)
+    async def _closed(self, handle: Handle[Any], timeout_s: float) -> Closed:
+        body = AwaitResult(*handle._which, int(_WAIT_S * 1000))
+        answer = await self._ask(handle.id, body, timeout_s)
         assert isinstance(answer, Closed), f"a shard answers {body} with {answer}"
         return answer
 
     def _outcome(self, workflow_id: str, closed: Closed, result_type: Any) -> Any:
         if closed.status == Status.COMPLETED:
-            return self._payloads.decoder(result_type)(closed.result or b"null")
+            return self._payloads.decoder(result_type)(closed.result)
         which = {"workflow_id": workflow_id, "run_id": closed.run_id}
         run = f"run {closed.run_id} of {workflow_id!r}"
         match Status(closed.status):
@@ -354,16 +353,26 @@ class Client:
 
 
 class Handle(Generic[R]):
-    """One workflow id; with ``run_id`` one run of it, else whichever is the latest."""
+    """One workflow id. A handle from ``start`` means the chain of runs that it began.
+
+    A handle that was made with a ``run_id`` means that run only, any other one the latest run.
+    ``run_id`` is the run that the handle was made with, or that its start made.
+    """
 
     def __init__(self, client: Client, id: str, run_id: str | None, result_type: Any) -> None:
         self._client = client
         self._result_type = result_type
+        self._which: tuple[str | None, str | None] = (run_id, None)
         self.id = id
         self.run_id = run_id
 
     def __repr__(self) -> str:
         return f"Handle(id={self.id!r}, run_id={self.run_id!r})"
+
+    def _begun(self, accepted: Accepted) -> None:
+        """Mean the chain of the run that a start made, or found."""
+        self.run_id = accepted.run_id
+        self._which = (None, accepted.first_run_id or accepted.run_id)
 
     async def result(self, timeout: float | None = None) -> R:
         """Wait for the end and return the result; ``timeout`` in seconds (default: none).
@@ -379,7 +388,7 @@ class Handle(Generic[R]):
             if left_s <= 0:
                 raise TimeoutError(f"no result of {self.id!r} within {timeout} s")
             try:
-                closed = await self._client._closed(self.id, self.run_id, left_s)
+                closed = await self._client._closed(self, left_s)
             except ShardUnavailable as error:
                 _log.warning("still waiting for the result of %r: %s", self.id, error)
                 await asyncio.sleep(min(left_s, _ASK_AGAIN_S))
@@ -390,28 +399,28 @@ class Handle(Generic[R]):
     async def raise_event(self, name: str, payload: Any = None) -> None:
         """Send an external event; it is durable once this returns."""
         encoded = self._client._encoded(f"event {name!r}", payload)
-        await self._client._accepted(self.id, RaiseEvent(name, encoded, self.run_id))
+        await self._client._accepted(self.id, RaiseEvent(name, encoded, *self._which))
 
     async def cancel(self, reason: str = "") -> None:
         """Ask the workflow to stop: ``asyncio.CancelledError`` is raised where it waits."""
-        await self._client._accepted(self.id, CancelRun(reason, self.run_id))
+        await self._client._accepted(self.id, CancelRun(reason, *self._which))
 
     async def terminate(self, reason: str = "") -> None:
         """End the run at once, without running its code again."""
-        await self._client._accepted(self.id, TerminateRun(reason, self.run_id))
+        await self._client._accepted(self.id, TerminateRun(reason, *self._which))
 
     async def describe(self) -> RunDescription:
-        page = await self._client._page(self.id, DescribeRun(self.run_id))
+        page = await self._client._page(self.id, DescribeRun(*self._which))
         return _description(msgspec.json.decode(page.content))
 
     async def history(self) -> list[HistoryEvent]:
         """Return all events of the run, in order."""
-        run_id, first = self.run_id, 0
+        which, first = self._which, 0
         events: list[HistoryEvent] = []
         while True:
-            page = await self._client._page(self.id, ReadHistory(run_id, first))
+            page = await self._client._page(self.id, ReadHistory(*which, first))
             content = msgspec.json.decode(page.content)
-            run_id = content["run_id"]
+            which = (content["run_id"], None)
             events += [_history_event(view) for view in content["events"]]
             if page.after is None:
                 return events

@@ -56,6 +56,9 @@ class Settings:
     heartbeat_throttle_s: float = 30.0
     """The longest time between two heartbeats that are sent (less where a time-out is shorter)."""
 
+    strict_replay: bool = False
+    """Payloads that replay makes otherwise than recorded park the run; else a warning tells it."""
+
     session_timeout_s: float = 6.0
     """How long a dead process keeps its shards."""
 

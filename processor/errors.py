@@ -15,13 +15,17 @@
     │   ├── WorkflowAlreadyStarted
     │   ├── WorkflowNotFound
     │   ├── WorkflowNotRegistered
-    │   └── CommandRejected
+    │   ├── CommandRejected
+    │   ├── RequestExpired        it came too late to know whether it had counted already
+    │   └── UpgradeNeeded         the namespace's level does not have what it asks for
     ├── PayloadTooLarge           a value does not fit into a record
     ├── SchemaMismatch            a value does not fit the type that was asked for
+    │   └── TooNew                a later release wrote this record
     ├── NonDeterminismError       workflow code did what replay cannot repeat
     ├── ShardUnavailable          no shard answered in time
     ├── TopicsNotReady            topics are missing or wrong
     ├── LogTruncated              the log or an input no longer holds what the shard still needs
+    ├── ReleaseTooOld             the log holds what only a later release can read
     ├── StoreCorrupt              a state directory cannot be read or is too old: rebuild it
     └── StateDirectoryInUse       another process holds the state directory
 
@@ -46,13 +50,17 @@ __all__ = (
     "NonDeterminismError",
     "PayloadTooLarge",
     "ProcessorError",
+    "ReleaseTooOld",
     "RequestError",
+    "RequestExpired",
     "SchemaMismatch",
     "ShardUnavailable",
     "StateDirectoryInUse",
     "StoreCorrupt",
     "TimeoutKind",
+    "TooNew",
     "TopicsNotReady",
+    "UpgradeNeeded",
     "WorkflowAlreadyStarted",
     "WorkflowCancelled",
     "WorkflowError",
@@ -182,12 +190,24 @@ class CommandRejected(RequestError):
     """The command could not be understood, or does not fit the run that it is for."""
 
 
+class RequestExpired(RequestError):
+    """The shard no longer knows whether this request counted; it does not count now."""
+
+
+class UpgradeNeeded(RequestError):
+    """The request needs a later level of the namespace: run ``processor upgrade``."""
+
+
 class PayloadTooLarge(ProcessorError):
     """A value, or the sum of what one turn asks for, is larger than a record may be."""
 
 
 class SchemaMismatch(ProcessorError):
     """A value does not fit the type that was asked for."""
+
+
+class TooNew(SchemaMismatch):
+    """A later release wrote this record: this one cannot read it."""
 
 
 class NonDeterminismError(ProcessorError):
@@ -204,6 +224,10 @@ class TopicsNotReady(ProcessorError):
 
 class LogTruncated(ProcessorError):
     """The log or an input lost records that the shard still needs (retention, deletion)."""
+
+
+class ReleaseTooOld(ProcessorError):
+    """The log of a shard holds what only a later release can read: this process has to leave."""
 
 
 class StoreCorrupt(ProcessorError):

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, get_args
 
-from processor.core.failure import Failure
+from processor.core.failure import Failure, writable
 from processor.core.payloads import Payloads
 from processor.errors import (
     ActivityCancelled,
@@ -102,14 +102,14 @@ def _chain(exception: BaseException) -> list[BaseException]:
 
 
 def _one(error: BaseException, payloads: Payloads, details_bytes_max: int) -> Failure:
-    message, kind, type_name = _message(error), "exception", type(error).__name__
-    details, text = None, traceback_of(error)
+    message, kind, type_name = writable(_message(error)), "exception", type(error).__name__
+    details, text = None, writable(traceback_of(error))
     match error:
         case ApplicationError():
             details, note = _details(error.details, payloads, details_bytes_max)
             return Failure(
                 "application",
-                error.type,
+                writable(error.type),
                 message + note,
                 details,
                 error.retryable,
@@ -169,7 +169,7 @@ def _details(value: Any, payloads: Payloads, bytes_max: int) -> tuple[bytes | No
         details = payloads.encode(value)
     except SchemaMismatch as error:
         return None, f" (details left out: {error})"
-    if len(details) > bytes_max:
+    if details is not None and len(details) > bytes_max:
         return None, f" (details left out: {len(details):,} bytes; the limit is {bytes_max:,})"
     return details, ""
 

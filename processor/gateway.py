@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
+from collections import Counter
 from typing import Protocol
 
-from processor.core.effects import ReplyBody
-from processor.core.inputs import ClientCommand
+from processor.core.address import ReplyTo
+from processor.core.answers import ReplyBody
+from processor.core.cause import ClientRequest
+from processor.core.inputs import Change, ClientCommand
 
-__all__ = ("Gateway",)
+__all__ = ("Gateway", "Requester", "new_client_id")
 
 
 class Gateway(Protocol):
@@ -27,3 +32,33 @@ class Gateway(Protocol):
         """
 
     async def close(self) -> None: ...
+
+
+def new_client_id() -> str:
+    """Return an id that no other client has: 64 random bits as text."""
+    return secrets.token_urlsafe(8)
+
+
+class Requester:
+    """Gives the requests of one client their identities.
+
+    Each has a number by which its answer is known. Those that may change something are numbered
+    for their shard as well, in the order in which they are sent, so that the shard lets each count
+    once however often it is sent.
+    """
+
+    def __init__(self, to: ReplyTo) -> None:
+        self._to = to
+        self._requests = itertools.count(1)
+        self._changes: Counter[int] = Counter()
+
+    def identified(self, command: ClientCommand, partition: int) -> ClientCommand:
+        """Return a command as the next request to a shard. Send it before the one after it."""
+        to, cause = self._to, command.cause
+        if cause is None and isinstance(command.body, Change):
+            self._changes[partition] += 1
+            cause = ClientRequest(to.client, self._changes[partition])
+        reply_to = ReplyTo(to.partition, to.client, next(self._requests))
+        return ClientCommand(
+            command.workflow_id, command.body, cause, command.again, reply_to, command.caller
+        )

@@ -213,6 +213,11 @@ class Node:
             case "rebuild":
                 _log.warning("shard %d: %s; rebuilding it from the log", partition, error)
                 await self._blocking(self._ports.wipe, partition)
+            case "leave":
+                assert isinstance(error, ProcessorError)
+                _log.error("this process leaves: %s", error)
+                self.stop(error)
+                await self._stand_still(partition, error)
             case "stop":
                 status.state, status.error = "stopped", str(error)
                 assert isinstance(error, ProcessorError)
@@ -281,6 +286,7 @@ class Node:
 
     async def _take_over(self, partition: int, ports: ShardPorts) -> Taken:
         takeover = Takeover(partition, ports.log, ports.tables, self._owner, ports.tombstones_ms)
+        await self._blocking(takeover.survey)
         nonce = uuid.uuid4().hex
         takeover.begin(nonce, ports.clock.now_ms())
         arrived = self._takeovers[partition] = asyncio.Event()

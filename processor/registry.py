@@ -49,7 +49,9 @@ class Registry:
         """Return the definition of an activity, None where this worker does not have it."""
         return self.activities.get(name)
 
-    def arguments_of(self, definition: ActivityDefinition, arguments: bytes) -> tuple[Any, ...]:
+    def arguments_of(
+        self, definition: ActivityDefinition, arguments: bytes | None
+    ) -> tuple[Any, ...]:
         """Return an activity's arguments, typed. Raises ``SchemaMismatch`` if they do not fit."""
         return definition.signature.decode(arguments, self.payloads)
 

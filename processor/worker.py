@@ -55,10 +55,12 @@ class Worker:
     ``shards=False`` serves only activity queues. ``queues`` are those whose activities run here;
     ``share_groups=True`` reads them through Kafka's share groups (KIP-932, brokers from 4.2 on; a
     preview in librdkafka) instead of a consumer group.
-    ``max_cached_runs=0`` replays at every step. ``create_topics=True`` makes missing topics with
-    ``partitions`` (development and tests). ``state_dir`` holds the shards' tables (default:
-    ``./processor-state``). ``instance_id`` names this process slot in the consumer group; a
-    restart under the same name has its shards back at once. ``kafka``: as for ``Client``.
+    ``max_cached_runs=0`` replays at every step. ``strict_replay=True`` parks runs whose payloads
+    replay makes otherwise than they are recorded; else a warning tells it. ``create_topics=True``
+    makes missing topics with ``partitions`` (development and tests). ``state_dir`` holds the tables
+    of the shards (default: ``./processor-state``). ``instance_id`` names this process slot in the
+    consumer group; a restart under the same name has its shards back at once. ``kafka``: as for
+    ``Client``.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Worker:
         share_groups: bool = False,
         max_activities: int | None = None,
         max_cached_runs: int | None = None,
+        strict_replay: bool | None = None,
         create_topics: bool = False,
         partitions: int = 8,
         state_dir: Path | str | None = None,
@@ -85,6 +88,8 @@ class Worker:
             settings = replace(settings, max_activities=max_activities)
         if max_cached_runs is not None:
             settings = replace(settings, cached_runs_max=max_cached_runs)
+        if strict_replay is not None:
+            settings = replace(settings, strict_replay=strict_replay)
         self._server = server
         self._namespace = namespace
         self._queues = tuple(queues)

@@ -1,6 +1,6 @@
 """What must hold for every log, whoever wrote it: read by the claim rule, and checked.
 
-Written without the code that it checks: the rule that a turn counts if and only if it names the
+Written without the code that it checks: the rule that a record counts if and only if it names the
 last claim before it is stated here once more.
 """
 
@@ -14,49 +14,82 @@ from typing import NamedTuple
 
 from processor.codec.records import decode
 from processor.core import events
+from processor.core.cause import Origin
 from processor.core.events import CLOSING
-from processor.core.turn import Claim, Turn
+from processor.core.marks import Answered, Mark
+from processor.core.snapshot import Snapshot
+from processor.core.started import EventReceived, WorkflowStarted
+from processor.core.turn import AttemptRecord, Claim, Purged, Turn
 
-__all__ = ("Reading", "Valid", "check_histories", "check_messages", "check_positions", "read_log")
+__all__ = (
+    "Reading",
+    "UnderClaim",
+    "Valid",
+    "ValidTurn",
+    "check_histories",
+    "check_messages",
+    "check_positions",
+    "read_log",
+)
+
+UnderClaim = Turn | AttemptRecord | Snapshot | Purged | Mark | Answered
 
 
 class Valid(NamedTuple):
     offset: int
-    turn: Turn
+    key: bytes
+    record: UnderClaim
+
+
+class ValidTurn(NamedTuple):
+    offset: int
+    turn: Turn | Snapshot
 
 
 @dataclass
 class Reading:
-    """One log, read by the claim rule."""
+    """One log, read by the claim rule. ``records`` are those that count.
 
-    turns: list[Valid] = field(default_factory=list)
-    claims: int = 0
-    ghosts: int = 0
+    Of the others, ``ghosts`` has the offsets and keys.
+    """
+
+    records: list[Valid] = field(default_factory=list)
+    claimed: list[tuple[int, Claim]] = field(default_factory=list)
+    ghosts: list[tuple[int, bytes]] = field(default_factory=list)
 
     @property
-    def runs(self) -> dict[str, list[Valid]]:
-        found: dict[str, list[Valid]] = {}
+    def turns(self) -> list[ValidTurn]:
+        return [
+            ValidTurn(offset, record)
+            for offset, _, record in self.records
+            if isinstance(record, Turn | Snapshot)
+        ]
+
+    @property
+    def runs(self) -> dict[str, list[ValidTurn]]:
+        found: dict[str, list[ValidTurn]] = {}
         for valid in self.turns:
-            if not valid.turn.events:
-                continue  # a mark belongs to no run
             found.setdefault(valid.turn.run_id, []).append(valid)
         return found
 
 
-def read_log(records: Iterable[tuple[int, bytes | None]]) -> Reading:
-    """Read the offsets and values of one partition of ``events``."""
+def read_log(records: Iterable[tuple[int, bytes, bytes | None]]) -> Reading:
+    """Read the offsets, keys and values of one partition of ``events``."""
     reading, epoch = Reading(), -1
-    for offset, value in records:
+    for offset, key, value in records:
         if value is None:
             continue
         record = decode(value)
         if isinstance(record, Claim):
             epoch = offset
-            reading.claims += 1
-        elif isinstance(record, Turn) and record.epoch == epoch:
-            reading.turns.append(Valid(offset, record))
+            reading.claimed.append((offset, record))
+            continue
+        assert isinstance(record, UnderClaim), record
+        if record.epoch >= epoch:  # a later one: its claim was there, and a cleaner took it
+            epoch = record.epoch
+            reading.records.append(Valid(offset, key, record))
         else:
-            reading.ghosts += 1
+            reading.ghosts.append((offset, key))
     return reading
 
 
@@ -68,7 +101,7 @@ def check_histories(reading: Reading) -> None:
             assert turn.first == number, f"{run_id}: {turn.first} follows {number}"
             number += len(turn.events)
         history = [event for _, turn in turns for event in turn.events]
-        assert isinstance(history[0], events.WorkflowStarted)
+        assert isinstance(history[0], WorkflowStarted)
         ends = [event for event in history if isinstance(event, CLOSING)]
         assert ends == [history[-1]], f"{run_id}: {ends}"
         _one_outcome_each(run_id, history)
@@ -90,23 +123,30 @@ def _one_outcome_each(run_id: str, history: list[events.Event]) -> None:
 
 
 def check_positions(reading: Reading) -> None:
-    """No input counts twice: positions only grow, and each turn of an input moves its own."""
+    """No input counts twice: positions only grow, and what an input caused moves its own.
+
+    Nor does a request, or a message: each is the cause of one record at the most.
+    """
     before = (0, 0, 0)
-    fields = {"commands": 0, "activity-results": 1, "timers": 2}
-    for offset, turn in reading.turns:
-        after = tuple(turn.positions)
+    fields = {"commands": 0, "results": 1, "timers": 2}
+    causes: Counter[object] = Counter()
+    for offset, _, record in reading.records:
+        after = tuple(record.positions)
         assert all(map(ge, after, before)), f"{offset}: {before} {after}"
-        if turn.source in fields:
-            moved = fields[turn.source]
-            assert after[moved] > before[moved], f"{offset}: {turn.source} stands at {before}"
+        if record.source in fields:
+            moved = fields[record.source]
+            assert after[moved] > before[moved], f"{offset}: {record.source} stands at {before}"
         before = after  # type: ignore[assignment]
+        if not isinstance(record, Mark) and record.cause is not None:
+            causes[record.cause] += 1
+    assert not causes or max(causes.values()) == 1, causes.most_common(3)
 
 
 def check_messages(readings: Iterable[Reading]) -> None:
     """Each message between workflows arrives once."""
     turns = [valid.turn for reading in readings for valid in reading.turns]
     sent = Counter(
-        (event.workflow_id, event.name)
+        (event.to.workflow_id, event.name)
         for turn in turns
         for event in turn.events
         if isinstance(event, events.MessageSent)
@@ -115,6 +155,6 @@ def check_messages(readings: Iterable[Reading]) -> None:
         (turn.workflow_id, event.name)
         for turn in turns
         for event in turn.events
-        if isinstance(event, events.EventReceived) and turn.origin is not None
+        if isinstance(event, EventReceived) and isinstance(turn.cause, Origin)
     )
     assert received == sent

@@ -36,6 +36,12 @@ def test_the_package_holds_what_users_need() -> None:
     assert list(processor.__all__) == sorted(processor.__all__, key=lambda n: (n.lower() == n, n))
 
 
+def test_every_error_is_imported_from_the_package() -> None:
+    """Whoever catches an error need not know in which module it is."""
+    errors = {name for name in processor.errors.__all__ if name != "TimeoutKind"}
+    assert errors - {*processor.__all__} == set()
+
+
 def test_workflow_modules_stay_light() -> None:
     """Importing a workflow module pulls in no third party."""
     code = f"import sys, examples.orders; print([m for m in {THIRD_PARTIES!r} if m in sys.modules])"

@@ -90,6 +90,7 @@ class Attempt:
             name=task.name,
             heartbeat_details=task.heartbeat_details,
             deadline=None if deadline_ms is None else _time(deadline_ms),
+            headers=dict(task.headers),
         )
 
     def heartbeat(self, details: Any) -> None:

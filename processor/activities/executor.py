@@ -16,9 +16,11 @@ from typing import Any, Final
 from processor.activities.attempt import Attempt, Report
 from processor.activity import ActivityDefinition, current
 from processor.config import Settings
-from processor.core.effects import ActivityTask, HeartbeatSeen
+from processor.core.address import ReplyTo
+from processor.core.answers import HeartbeatSeen
+from processor.core.effects import ActivityTask
 from processor.core.failure import Failure
-from processor.core.inputs import ActivityReport, ReplyTo
+from processor.core.inputs import ActivityReport
 from processor.core.options import ActivityOptions
 from processor.core.payloads import Payloads
 from processor.failures import failure_of
@@ -270,12 +272,12 @@ class Executor:
             return _report_of(task, "failed", failure=failure)
         except Exception as error:  # whatever user code raises is the attempt's failure
             return _report_of(task, "failed", failure=failure_of(error, self._payloads))
-        if len(payload) > self._settings.payload_bytes_max:
+        if payload is not None and len(payload) > self._settings.payload_bytes_max:
             failure = _too_large(task, len(payload), self._settings.payload_bytes_max)
             return _report_of(task, "failed", failure=failure)
         return _report_of(task, "completed", payload=payload)
 
-    async def _result(self, definition: ActivityDefinition, attempt: Attempt) -> bytes:
+    async def _result(self, definition: ActivityDefinition, attempt: Attempt) -> bytes | None:
         """Run the activity within its time-outs, if it has any, and encode what it returns."""
         task = attempt.task
         if task.start_to_close_ms is task.deadline_ms is task.heartbeat_ms is None:
@@ -294,7 +296,7 @@ class Executor:
             if watchdog is not None:
                 watchdog.cancel()
 
-    async def _called(self, definition: ActivityDefinition, attempt: Attempt) -> bytes:
+    async def _called(self, definition: ActivityDefinition, attempt: Attempt) -> bytes | None:
         arguments = self._registry.arguments_of(definition, attempt.task.arguments)
         return self._payloads.encode(await self._call(definition, arguments, attempt))
 

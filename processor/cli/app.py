@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from processor.cli import bench, demo, dev, runs, schemas, tables, topics, views, worker
+from processor.cli import bench, demo, dev, runs, schemas, tables, topics, upgrade, views, worker
 from processor.cli.faults import EXIT_CODES, GuardedGroup
 
 __all__ = ("app", "main")
@@ -43,7 +43,7 @@ def processor(
     """Durable execution for Python on Kafka. Start with: processor demo"""
 
 
-for module in (demo, dev, worker, runs, views, topics, tables, schemas, bench):
+for module in (demo, dev, worker, runs, views, topics, upgrade, tables, schemas, bench):
     module.register(app)
 
 

@@ -30,7 +30,9 @@ MARKER = "CURRENT"
 OPEN_ATTEMPTS = 5
 CELL_MAX = 160
 NUMBERED = ("history", "activities")
-"""Families whose keys end in a number of eight bytes."""
+"""Families whose keys end in a number of eight bytes, behind a separator."""
+NUMBERS_FIRST = {"timers": 1, "claims": 1, "purged": 1, "replaced": 2}
+"""Families whose keys begin with numbers of eight bytes: how many."""
 
 Table = Annotated[str, typer.Argument(metavar="TABLE", help="As shown by `tables list`.")]
 Store = Annotated[
@@ -163,7 +165,7 @@ def rows_from(store: Rocks, family: str, prefix: str) -> Iterator[tuple[str, byt
     Numbers are readable only after they are decoded, so only what comes before the first
     separator can tell where to begin.
     """
-    whole = "/" not in prefix and family != "timers"
+    whole = "/" not in prefix and family not in NUMBERS_FIRST
     for key, value in store.scan(family, prefix.encode() if whole else b""):
         text = key_text(family, key)
         if text.startswith(prefix):
@@ -176,9 +178,12 @@ def key_text(family: str, key: bytes) -> str:
     """Return a key for people; ``key_bytes`` takes it back."""
     if family in NUMBERED:
         return f"{key[:-9].decode()}/{int.from_bytes(key[-8:], 'big')}"
-    if family == "timers":
-        return f"{int.from_bytes(key[:8], 'big')}/" + key[8:].decode().replace("\0", "/")
-    return key.decode(errors="replace")
+    count = NUMBERS_FIRST.get(family, 0)
+    numbers = [str(int.from_bytes(key[at : at + 8], "big")) for at in range(0, 8 * count, 8)]
+    rest = key[8 * count :].decode(errors="replace")
+    if count:
+        rest = rest.replace("\0", "/")
+    return "/".join((*numbers, rest) if rest else numbers)
 
 
 def key_bytes(family: str, text: str) -> bytes:
@@ -186,9 +191,11 @@ def key_bytes(family: str, text: str) -> bytes:
     if family in NUMBERED and re.fullmatch(r".+/\d+", text):
         name, _, number = text.rpartition("/")
         return name.encode() + b"\0" + int(number).to_bytes(8, "big")
-    if family == "timers" and re.match(r"\d+/", text):
-        due_ms, _, rest = text.partition("/")
-        return int(due_ms).to_bytes(8, "big") + rest.replace("/", "\0").encode()
+    count = NUMBERS_FIRST.get(family, 0)
+    numbers, rest = text.split("/")[:count], "/".join(text.split("/")[count:])
+    if count and len(numbers) == count and all(number.isdecimal() for number in numbers):
+        separated = rest.replace("/", "\0") if family == "timers" else rest
+        return b"".join(int(number).to_bytes(8, "big") for number in numbers) + separated.encode()
     return text.encode()
 
 
@@ -198,11 +205,13 @@ def readable(family: str, value: bytes) -> Any:
 
     if family != "history":
         return to_plain(read_row(family, value))
-    from processor.codec.records import decode_as
+    from processor.codec.records import decode
     from processor.codec.views import history_view, to_json
+    from processor.core.snapshot import Snapshot
     from processor.core.turn import Turn
 
-    turn = decode_as(Turn, value)
+    turn = decode(value)
+    assert isinstance(turn, Turn | Snapshot), f"history holds {turn}"
     fields = {
         "workflow_id": turn.workflow_id,
         "run_id": turn.run_id,

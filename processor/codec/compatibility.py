@@ -1,8 +1,11 @@
-"""Whether every record that a release has ever written can still be read.
+"""Whether what was published is still what it was: a level is never changed, only added to.
 
-The official Avro package is the judge, because it is what other readers of the topics go by. Its
-verdict does not say which field of which record is at fault, so this module looks for the places
-itself, and the verdict stands where it finds none.
+No record that was published ever gets, loses or changes a field, nor does a record inside one. What
+is new is a new branch at the end of a union. So each current schema is held against the same file
+of every level, and may differ in words (``doc``) and in branches at the end of a union.
+
+The official Avro package parses every file and has a word too, because it is what other readers of
+the topics go by.
 """
 
 from __future__ import annotations
@@ -11,82 +14,98 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
+
+from processor.codec.schemas import published_levels
 
 __all__ = ("Problem", "check")
 
+Json: TypeAlias = Any
 Schema: TypeAlias = Any
 """A schema of the official package, which has no types of its own for mypy."""
+
+
+_PRIMITIVE: Final = (*("null", "boolean", "int", "long", "float", "double", "bytes", "string"),)
 
 
 @dataclass(frozen=True)
 class Problem:
     """One reason why a schema cannot be used. ``record`` and ``field`` are empty where it has none.
 
-    ``version`` is the published version whose records can no longer be read.
+    ``level`` is the published one that it contradicts, 0 for none.
     """
 
     file: str
     reason: str
     record: str = ""
     field: str = ""
-    version: str = ""
+    level: int = 0
 
     def __str__(self) -> str:
         where = ".".join(part for part in (self.record, self.field) if part)
-        since = f" (cannot read what version {self.version} wrote)" if self.version else ""
+        since = f" (level {self.level} is published)" if self.level else ""
         return f"{self.file}: {where + ': ' if where else ''}{self.reason}{since}"
 
 
 def check(directory: Path) -> list[Problem]:
-    """Return what is wrong with the schemas of a directory; an empty list where nothing is.
-
-    Each file is parsed, and each current one is compared with that of the same name in every
-    directory of ``published``.
-    """
+    """Return what is wrong with the schemas of a directory; an empty list where nothing is."""
     problems: list[Problem] = []
     current = _parse_all(directory, "", problems)
-    published = directory / "published"
-    versions = sorted(path for path in published.glob("*") if path.is_dir())
-    if not versions:
+    levels = published_levels(directory)
+    if not levels:
+        where = directory / "published"
         problems.append(
-            Problem(published.name, f"no published version in {published}: nothing to compare with")
+            Problem(where.name, f"no published level in {where}: nothing to compare with")
         )
-    for version in versions:
-        for file, old in _parse_all(version, version.name, problems).items():
+    before: set[str] = set()
+    for number, (level, folder) in enumerate(levels, 1):
+        files = {path.name for path in folder.glob("*.avsc")}
+        if level != number:
+            problems.append(Problem(f"published/{level}", f"level {number} is missing before it"))
+            break
+        for file in sorted(before - files):
+            reason = f"it is not among the schemas of level {level}, but of the level before"
+            problems.append(Problem(f"published/{level}/{file}", reason))
+        before = files
+        for file, old in _parse_all(folder, f"published/{level}/", problems).items():
             if file in current:
-                problems += _compare(file, version.name, current[file], old)
+                problems += _compare(file, level, current[file], old)
             elif not (directory / file).exists():
                 reason = "the schema was removed; records that were written with it are still read"
-                problems.append(Problem(file, reason, version=version.name))
+                problems.append(Problem(file, reason, level=level))
     return problems
 
 
-def _parse_all(directory: Path, version: str, problems: list[Problem]) -> dict[str, Schema]:
+@dataclass(frozen=True)
+class _Parsed:
+    """One file as plain JSON, and as the official package has it."""
+
+    json: Json
+    schema: Schema
+
+
+def _parse_all(directory: Path, prefix: str, problems: list[Problem]) -> dict[str, _Parsed]:
     import avro.errors
     import avro.schema
 
     parsed = {}
     for path in sorted(directory.glob("*.avsc")):
         try:
-            parsed[path.name] = avro.schema.parse(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            parsed[path.name] = _Parsed(json.loads(text), avro.schema.parse(text))
         except (avro.errors.AvroException, json.JSONDecodeError, UnicodeDecodeError) as error:
-            name = f"published/{version}/{path.name}" if version else path.name
-            problems.append(Problem(name, f"it is not a valid Avro schema: {error}"))
+            problems.append(Problem(prefix + path.name, f"it is not a valid Avro schema: {error}"))
     return parsed
 
 
-def _compare(file: str, version: str, reader: Schema, writer: Schema) -> list[Problem]:
-    if reader.fullname != writer.fullname:
-        reason = f"the record was renamed to {reader.fullname}; old records are found by their name"
-        return [Problem(file, reason, writer.name, version=version)]
+def _compare(file: str, level: int, now: _Parsed, then: _Parsed) -> list[Problem]:
     found = [
-        Problem(file, reason, record, field, version)
-        for record, field, reason in _differences(reader, writer, "", "", set())
+        Problem(file, reason, record, field, level)
+        for record, field, reason in _changes(then.json, now.json, "", "")
     ]
-    verdict = _verdict(reader, writer)
+    verdict = _verdict(now.schema, then.schema)
     if verdict and not found:
-        found.append(Problem(file, verdict, writer.name, "", version))
+        found.append(Problem(file, verdict, then.schema.name, "", level))
     return list(dict.fromkeys(found))
 
 
@@ -101,84 +120,72 @@ def _verdict(reader: Schema, writer: Schema) -> str:
     return "; ".join(sorted(result.messages)) or "the schemas are incompatible"
 
 
-Difference: TypeAlias = tuple[str, str, str]
+Change: TypeAlias = tuple[str, str, str]
 """Record, field, and reason."""
 
 
-def _differences(
-    reader: Schema, writer: Schema, record: str, field: str, seen: set[tuple[int, int]]
-) -> Iterator[Difference]:
-    """Find the places at fault. ``seen`` ends the recursion of recursive records."""
-    if (id(reader), id(writer)) in seen:
+def _changes(then: Json, now: Json, record: str, field: str) -> Iterator[Change]:
+    """Yield what is not as it was; a named type is compared where it is defined."""
+    if isinstance(then, list):
+        yield from _branches(then, now, record, field)
+    elif not isinstance(then, dict):
+        if _name(now) != then:
+            yield record, field, f"its type changed from {then} to {_name(now)}"
+    elif not isinstance(now, dict) or now.get("type") != then["type"]:
+        yield record, field, f"its type changed from {_name(then)} to {_name(now)}"
+    elif then["type"] == "record":
+        yield from _record(then, now, record, field)
+    elif then["type"] == "enum":
+        if then["symbols"] != now["symbols"]:
+            yield record, field, f"the symbols of enum {then['name']} changed"
+    elif then["type"] == "array":
+        yield from _changes(then["items"], now["items"], record, field)
+    elif then != now:
+        yield record, field, f"its type changed from {_name(then)} to {_name(now)}"
+
+
+def _record(then: Json, now: Json, record: str, field: str) -> Iterator[Change]:
+    if _full_name(then) != _full_name(now):
+        yield record, field, f"the record {_full_name(then)} became {_full_name(now)}"
         return
-    seen.add((id(reader), id(writer)))
-    if writer.type == "union":
-        yield from _branches(reader, writer, record, field, seen)
-    elif reader.type == "union":
-        branch = _same_branch(reader, writer)
-        if branch is None:
-            yield record, field, f"no branch of the union reads {_name(writer)}"
-        else:
-            yield from _differences(branch, writer, record, field, seen)
-    elif reader.type == writer.type == "record":
-        if reader.fullname == writer.fullname:
-            yield from _fields(reader, writer, seen)
-        elif _verdict(reader, writer):
-            yield record, field, f"the record changed from {writer.fullname} to {reader.fullname}"
-    elif reader.type == writer.type == "enum":
-        yield from _symbols(reader, writer, record, field)
-    elif reader.type == writer.type == "array":
-        yield from _differences(reader.items, writer.items, record, field, seen)
-    elif _verdict(reader, writer):
-        yield record, field, f"its type changed from {_name(writer)} to {_name(reader)}"
-
-
-def _branches(
-    reader: Schema, writer: Schema, record: str, field: str, seen: set[tuple[int, int]]
-) -> Iterator[Difference]:
-    for branch in writer.schemas:
-        known = _same_branch(reader, branch) if reader.type == "union" else None
-        if known is not None:
-            yield from _differences(known, branch, record, field, seen)
-        elif _verdict(reader, branch):
-            if reader.type == "union":
-                yield record, field, f"the branch {_name(branch)} was removed from the union"
-            else:
-                yield record, field, f"{_name(reader)} does not read {_name(branch)}, as it did"
-
-
-def _same_branch(reader: Schema, writer: Schema) -> Schema | None:
-    """Return the branch of a union that reads ``writer``: by name, or else by the verdict."""
-    named = hasattr(writer, "fullname") and writer.type in ("record", "enum", "fixed")
-    for branch in reader.schemas:
-        if branch.type == writer.type and (not named or branch.fullname == writer.fullname):
-            return branch
-    return next((branch for branch in reader.schemas if not _verdict(branch, writer)), None)
-
-
-def _fields(reader: Schema, writer: Schema, seen: set[tuple[int, int]]) -> Iterator[Difference]:
-    old = {field.name: field for field in writer.fields}
-    for field in reader.fields:
-        aliases = field.props.get("aliases") or ()
-        before = next((old[name] for name in (field.name, *aliases) if name in old), None)
-        if before is not None:
-            yield from _differences(field.type, before.type, reader.name, field.name, seen)
-        elif not field.has_default:
-            reason = "it was added without a default; give it one, or rename by an alias"
-            yield reader.name, field.name, reason
-
-
-def _symbols(reader: Schema, writer: Schema, record: str, field: str) -> Iterator[Difference]:
-    if reader.props.get("default"):
+    name = then["name"]
+    before = [each["name"] for each in then["fields"]]
+    after = [each["name"] for each in now["fields"]]
+    if before != after:
+        for each in sorted({*before, *after} - ({*before} & {*after})):
+            how = "was lost" if each in before else "was added"
+            yield name, each, f"the field {how}; make a new record, at the end of a union"
+        if sorted(before) == sorted(after):
+            yield name, "", "the order of its fields changed"
         return
-    for symbol in writer.symbols:
-        if symbol not in reader.symbols:
-            yield record, field, f"the symbol {symbol!r} was removed from the enum {reader.name}"
+    for old, new in zip(then["fields"], now["fields"], strict=True):
+        yield from _changes(old["type"], new["type"], name, old["name"])
+        if old.get("default", ...) != new.get("default", ...):
+            yield name, old["name"], "its default changed"
 
 
-def _name(schema: Schema) -> str:
-    if schema.type == "union":
-        return "[" + ", ".join(_name(branch) for branch in schema.schemas) + "]"
-    if schema.type in ("record", "enum", "fixed"):
-        return f"{schema.type} {schema.name}"
-    return str(schema.type)
+def _full_name(schema: Json) -> str:
+    return ".".join(filter(None, (schema.get("namespace"), schema["name"])))
+
+
+def _branches(then: Json, now: Json, record: str, field: str) -> Iterator[Change]:
+    if not isinstance(now, list):
+        yield record, field, f"the union became {_name(now)}"
+        return
+    for number, branch in enumerate(then):
+        if number >= len(now) or _name(now[number]) != _name(branch):
+            reason = f"the branch {_name(branch)} is not where it was; new ones go to the end"
+            yield record, field, reason
+            return
+        yield from _changes(branch, now[number], record, field)
+    for branch in now[len(then) :]:
+        if branch in _PRIMITIVE or (isinstance(branch, dict) and branch["type"] != "record"):
+            yield record, field, f"the new branch {_name(branch)} is no record"
+
+
+def _name(type: Json) -> str:
+    if isinstance(type, list):
+        return "[" + ", ".join(map(_name, type)) + "]"
+    if isinstance(type, dict):
+        return str(type.get("name") or type["type"])
+    return str(type)

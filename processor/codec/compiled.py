@@ -6,15 +6,16 @@ code in which every field, branch and default is known beforehand. So each recor
 becomes one ``write_X`` and one ``read_X``, generated once at import as ``dataclasses`` does it.
 The tests hold them against two independent Avro libraries.
 
-What is written here is the subset of Avro that our schemas use: records, enums, arrays, ``[null,
-T]``, unions of records, and the primitives. Anything else is refused when it is compiled.
+What is written here is the subset of Avro that our schemas use: records, enums, arrays, maps of
+bytes, ``[null, T]``, unions of records (and null), and the primitives. Anything else is refused
+when it is compiled.
 """
 
 from __future__ import annotations
 
 import operator
 import struct
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -78,6 +79,8 @@ def _more(data: bytes, at: int, number: int) -> tuple[int, int]:
         byte = data[at]
         at += 1
         if byte < 0x80:
+            if shift == 63 and byte > 1:
+                break
             return number | byte << shift, at
         number |= (byte & 0x7F) << shift
         shift += 7
@@ -127,6 +130,9 @@ _HELPERS: Final[dict[str, Any]] = {
     "tuple_new": tuple.__new__,
     "unpack": struct.Struct("<d").unpack_from,
     "BOOLEAN": {False: b"\0", True: b"\1"},
+    "NoneType": type(None),
+    "write_null": lambda value, head: head,
+    "read_null": lambda data, at: (None, at),
     "ZIGZAG": tuple(n >> 1 ^ -(n & 1) for n in range(128)),
 }
 
@@ -139,6 +145,7 @@ _WRITE_PRIMITIVE: Final = {
     "boolean": "BOOLEAN[{}]",
 }
 
+_NULL: Final = "null"
 _NUMBER: Final = ("n = d[i]; i += 1", "if n > 127: n, i = more(d, i, n)")
 _SIGNED: Final = (
     "n = d[i]; i += 1",
@@ -149,10 +156,16 @@ _READ_PRIMITIVE: Final = {
     "string": (*_NUMBER, "j = i + (n >> 1); {} = d[i:j].decode(); i = j"),
     "bytes": (*_NUMBER, "j = i + (n >> 1); {} = d[i:j]; i = j"),
     "long": _SIGNED,
-    "int": _SIGNED,
+    "int": (
+        *_SIGNED,
+        f"if not {-(1 << 31)} <= {{}} < {1 << 31}: raise ValueError('longer than 32 bits')",
+    ),
     "double": ("{}, = unpack(d, i); i += 8",),
     "boolean": ("{} = d[i] == 1; i += 1",),
 }
+
+
+_READ_TEXT_KEY: Final = tuple(line.replace("{}", "x") for line in _READ_PRIMITIVE["string"])
 
 
 # --- the generator ---------------------------------------------------------------------------
@@ -240,14 +253,19 @@ class _Generator:
             return f"{table}[{value}]"
         if schema["type"] == "array":
             item = self.written(schema["items"], "x")
-            several = f'b"".join((LONG[len(a)], *[{item} for x in a], b"\\0"))'
-            return f'{several} if (a := {value}) else b"\\0"'
+            return self._written_blocks(f"[{item} for x in a]", value)
+        if schema["type"] == "map" and schema["values"] == "bytes":
+            return self._written_blocks("[text(x) + blob(y) for x, y in a]", value)
         raise TypeError(f"cannot compile the Avro type {schema!r}")
+
+    def _written_blocks(self, items: str, value: str) -> str:
+        several = f'b"".join((LONG[len(a)], *{items}, b"\\0"))'
+        return f'{several} if (a := {value}) else b"\\0"'
 
     def _written_union(self, branches: list[Schema], value: str) -> str:
         if len(branches) == 2 and branches[0] == "null":
             some = self.resolve(branches[1])
-            if _is_record(some):
+            if _is_record(some) and short(some["name"]) not in self.repeated:
                 filled = f'write_{short(some["name"])}(v, b"\\2")'
             else:
                 filled = f'b"\\2" + {self.written(some, "v")}'
@@ -256,7 +274,7 @@ class _Generator:
         return f"(u := {table}_WRITE[(v := {value}).__class__])[0](v, u[1])"
 
     def _union(self, branches: list[Schema]) -> str:
-        names = [short(self.resolve(branch)["name"]) for branch in branches]
+        names = [_NULL if b == _NULL else short(self.resolve(b)["name"]) for b in branches]
         if names not in self._unions:
             self._unions.append(names)
         return f"UNION_{self._unions.index(names)}"
@@ -267,8 +285,10 @@ class _Generator:
             for line in self.read(field["type"], f"f{index}"):
                 self.add(f"    {line}", f"{name}.{field['name']}")
         values = {field["name"]: f"f{index}" for index, field in enumerate(fields)}
-        arguments = ", ".join(values[each] for each in self.classes[name].__match_args__)
-        if issubclass(self.classes[name], tuple):
+        cls = self.classes[name]
+        names = cls._fields if issubclass(cls, tuple) else cls.__match_args__
+        arguments = ", ".join(values[each] for each in names)
+        if issubclass(cls, tuple):
             self.add(f"    return tuple_new({name}, ({arguments})), i")
         else:
             self.add(f"    return {name}({arguments}), i")
@@ -289,8 +309,11 @@ class _Generator:
             table = f"{short(schema['name'])}_SYMBOL"
             self.scope[table] = {2 * i: symbol for i, symbol in enumerate(schema["symbols"])}
             yield f"{into} = {table}[d[i]]; i += 1"
+        elif schema["type"] == "array":
+            yield from self._read_blocks(self.read(schema["items"], "x"), "x", into)
         else:
-            yield from self._read_array(schema["items"], into)
+            pair = (*_READ_TEXT_KEY, *self.read("bytes", "y"))
+            yield from self._read_blocks(pair, "(x, y)", into)
 
     def _read_union(self, branches: list[Schema], into: str) -> Iterator[str]:
         if len(branches) == 2 and branches[0] == "null":
@@ -302,8 +325,8 @@ class _Generator:
         else:
             yield f"{into}, i = {self._union(branches)}_READ[d[i]](d, i + 1)"
 
-    def _read_array(self, items: Schema, into: str) -> Iterator[str]:
-        """Arrays come in blocks; a negative count is followed by the size of the block."""
+    def _read_blocks(self, item: Iterable[str], found: str, into: str) -> Iterator[str]:
+        """Items come in blocks; a negative count is followed by the size of the block."""
         yield "a = []"
         yield "while d[i]:"
         yield from (f"    {line}" for line in _NUMBER)
@@ -312,8 +335,8 @@ class _Generator:
         yield "        c = -c"
         yield from (f"        {line}" for line in _NUMBER)
         yield "    for _ in range(c):"
-        yield from (f"        {line}" for line in self.read(items, "x"))
-        yield "        a.append(x)"
+        yield from (f"        {line}" for line in item)
+        yield f"        a.append({found})"
         yield f"i += 1; {into} = tuple(a)"
 
     def tables(self) -> None:
@@ -323,7 +346,8 @@ class _Generator:
             if len(names) > 64:
                 raise TypeError(f"cannot compile a union of {len(names)} branches: 64 at the most")
             heads = {name: repr(LONGS[index]) for index, name in enumerate(names)}
-            written = ", ".join(f"{n}: (write_{n}, {heads[n]})" for n in names)
+            classes = {name: "NoneType" if name == _NULL else name for name in names}
+            written = ", ".join(f"{classes[n]}: (write_{n}, {heads[n]})" for n in names)
             self.add(f"UNION_{number}_WRITE = {{{written}}}")
             read = ", ".join(f"{2 * index}: read_{name}" for index, name in enumerate(names))
             self.add(f"UNION_{number}_READ = {{{read}}}")

@@ -13,8 +13,11 @@ from typing import Annotated, Final, TypeAlias, get_args
 
 import msgspec
 
-from processor.codec.records import decode_as
+from processor.codec.records import decode_as, read_envelope
 from processor.codec.schemas import MAGIC
+from processor.core.address import ReplyTo
+from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
+from processor.core.headers import Headers
 from processor.core.inputs import (
     CancelRun,
     ClientCommand,
@@ -26,10 +29,17 @@ from processor.core.inputs import (
 from processor.errors import SchemaMismatch
 from processor.policy import ConflictPolicy, ReusePolicy
 
-__all__ = ("decode_command",)
+__all__ = ("decode_command", "reply_to_of")
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 Duration: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
+
+_SHOWN_MAX: Final = 100
+_REQUEST_ID_MAX: Final = 255
+_CLIENT_ID_MAX: Final = 64
+_LOG_ID_MAX: Final = 16
+
+_ABSENT: Final = msgspec.Raw()
 
 
 class _Command(msgspec.Struct, forbid_unknown_fields=True, tag_field="type"):
@@ -43,23 +53,28 @@ class _Start(_Command, kw_only=True, tag="start"):
     reuse: ReusePolicy = "allow"
     conflict: ConflictPolicy = "fail"
     execution_timeout_ms: Duration | None = None
-    memo: msgspec.Raw = msgspec.Raw(b"null")
+    memo: msgspec.Raw = _ABSENT
+    headers: dict[str, str] = {}
 
 
 class _Event(_Command, kw_only=True, tag="event"):
     name: Name
-    payload: msgspec.Raw = msgspec.Raw(b"null")
+    payload: msgspec.Raw = _ABSENT
     run_id: str | None = None
+    first_run_id: str | None = None
+    headers: dict[str, str] = {}
 
 
 class _Cancel(_Command, kw_only=True, tag="cancel"):
     reason: str = ""
     run_id: str | None = None
+    first_run_id: str | None = None
 
 
 class _Terminate(_Command, kw_only=True, tag="terminate"):
     reason: str = ""
     run_id: str | None = None
+    first_run_id: str | None = None
 
 
 _CHOICES: Final = {
@@ -73,7 +88,9 @@ _decoder: Final = msgspec.json.Decoder(_Start | _Event | _Cancel | _Terminate)
 def decode_command(key: bytes | None, value: bytes) -> ClientCommand:
     """Return the command of a record of ``commands``. ``SchemaMismatch`` says what is wrong."""
     if value[:1] == MAGIC[:1]:
-        return decode_as(ClientCommand, value)
+        command = decode_as(ClientCommand, value)
+        _check_cause(command.cause)
+        return command
     if value[:1] != b"{":
         raise SchemaMismatch(
             f"not a command: it begins with {value[:4]!r}; send JSON that begins with {{ or an "
@@ -82,14 +99,44 @@ def decode_command(key: bytes | None, value: bytes) -> ClientCommand:
     try:
         # Raw parts are passed on unread, and msgspec does not look at their encoding.
         value.decode()
-        command = _decoder.decode(value)
+        parsed = _decoder.decode(value)
     except UnicodeDecodeError as error:
         raise SchemaMismatch(f"JSON command: it is not UTF-8: {error}; send it as UTF-8") from error
     except msgspec.ValidationError as error:
         raise SchemaMismatch(f"JSON command: {error}{_choices(str(error))}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise SchemaMismatch(f"JSON command: it is not valid JSON: {error}") from error
-    return ClientCommand(_workflow_id(key, command), _body(command), command.request_id)
+    cause = NamedRequest(parsed.request_id) if parsed.request_id else None
+    _check_cause(cause)
+    return ClientCommand(_workflow_id(key, parsed), _body(parsed), cause)
+
+
+def reply_to_of(key: bytes | None, value: bytes) -> ReplyTo | None:
+    """Return who waits for the answer to a command that only a later release can read.
+
+    All that is needed for an answer stands before the body, in every level. Something else that
+    looks like that does not name its key as its workflow.
+    """
+    try:
+        envelope = read_envelope(value)
+    except SchemaMismatch:
+        return None
+    return envelope.reply_to if envelope.workflow_id.encode() == key else None
+
+
+def _check_cause(cause: Cause | None) -> None:
+    """Refuse identities that are too large to be remembered by the thousand."""
+    match cause:
+        case NamedRequest():
+            what, size, limit = "request id", len(cause.id.encode()), _REQUEST_ID_MAX
+        case ClientRequest():
+            what, size, limit = "client id", len(cause.client.encode()), _CLIENT_ID_MAX
+        case Origin():
+            what, size, limit = "log id", len(cause.log), _LOG_ID_MAX
+        case None:
+            return
+    if size > limit:
+        raise SchemaMismatch(f"command: its {what} has {size:,} bytes; the limit is {limit}")
 
 
 def _choices(message: str) -> str:
@@ -110,7 +157,7 @@ def _workflow_id(key: bytes | None, command: _Command) -> str:
         name = key.decode() if key else ""
     except UnicodeDecodeError as error:
         raise SchemaMismatch(
-            f"JSON command: the record's key {key!r} is not UTF-8; the key is the workflow id"
+            f"JSON command: the record's key {_shown(key)} is not UTF-8; the key is the workflow id"
         ) from error
     if not name and command.workflow_id is None:
         raise SchemaMismatch(
@@ -119,10 +166,16 @@ def _workflow_id(key: bytes | None, command: _Command) -> str:
         )
     if name and command.workflow_id not in (None, name):
         raise SchemaMismatch(
-            f"JSON command: workflow_id {command.workflow_id!r} differs from the record's key "
-            f"{name!r} - at `$.workflow_id`; make them equal, because the key decides the partition"
+            f"JSON command: workflow_id {_shown(command.workflow_id)} differs from the record's "
+            f"key {_shown(name)} - at `$.workflow_id`; make them equal, because the key decides "
+            "the partition"
         )
     return name or command.workflow_id or ""
+
+
+def _shown(text: str | bytes | None) -> str:
+    """Return what an error says of a text that may be huge."""
+    return repr(text) if text is None or len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]!r} ..."
 
 
 def _body(command: _Start | _Event | _Cancel | _Terminate) -> CommandBody:
@@ -131,18 +184,33 @@ def _body(command: _Start | _Event | _Cancel | _Terminate) -> CommandBody:
             arguments = bytes(command.arguments)
             if not arguments.startswith(b"["):
                 raise SchemaMismatch("JSON command: Expected `array` - at `$.arguments`")
-            memo = bytes(command.memo)
             return StartRun(
                 command.workflow,
                 arguments,
                 command.reuse,
                 command.conflict,
                 command.execution_timeout_ms,
-                None if memo == b"null" else memo,
+                _payload(command.memo),
+                _headers(command.headers),
             )
         case _Event():
-            return RaiseEvent(command.name, bytes(command.payload), command.run_id)
+            return RaiseEvent(
+                command.name,
+                _payload(command.payload),
+                command.run_id,
+                command.first_run_id,
+                _headers(command.headers),
+            )
         case _Cancel():
-            return CancelRun(command.reason, command.run_id)
+            return CancelRun(command.reason, command.run_id, command.first_run_id)
         case _Terminate():
-            return TerminateRun(command.reason, command.run_id)
+            return TerminateRun(command.reason, command.run_id, command.first_run_id)
+
+
+def _payload(raw: msgspec.Raw) -> bytes | None:
+    """Return what was given: nothing is None, and ``null`` is ``null``."""
+    return bytes(raw) or None
+
+
+def _headers(given: dict[str, str]) -> Headers:
+    return tuple((name, value.encode()) for name, value in given.items())

@@ -10,26 +10,40 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from processor.codec.defaults import (
+    has_structs,
+    model_again,
+    repeatable_defaults,
+    struct_again,
+)
 from processor.errors import SchemaMismatch
 
 __all__ = ("JsonPayloads",)
 
-Decode = Callable[[bytes], Any]
+_NULL: Final = b"null"
+_SHOWN_MAX: Final = 200
+
+Decode = Callable[[bytes | None], Any]
 
 
 class JsonPayloads:
-    """The default implementation of ``Payloads``. It has no state but a cache of decoders."""
+    """The default implementation of ``Payloads``. It has no state but a cache of decoders.
+
+    None is no payload at all. JSON's ``null``, which others may send, means None as well.
+    """
 
     def __init__(self) -> None:
         self._encode = msgspec.json.Encoder(enc_hook=_to_plain).encode
         self._decoders: dict[Any, Decode] = {}
 
-    def encode(self, value: object) -> bytes:
+    def encode(self, value: object) -> bytes | None:
         """Return the value as JSON. Not a number and infinity become null, as JSON has neither."""
+        if value is None:
+            return None
         try:
             try:
                 return self._encode(value)
@@ -52,19 +66,69 @@ class JsonPayloads:
             known = self._decoders[annotation] = _decoder(annotation)
         return known
 
+    def difference(self, one: bytes | None, other: bytes | None) -> str:
+        """Return where two payloads differ as values, "" where they do not.
+
+        The order of keys does not matter. What is no JSON is compared as bytes.
+        """
+        try:
+            return _difference(_plain(one), _plain(other), "$")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return "" if one == other else f"{_short(one)} became {_short(other)}"
+
+
+def _plain(payload: bytes | None) -> Any:
+    return None if payload is None else msgspec.json.decode(payload)
+
+
+def _difference(one: Any, other: Any, path: str) -> str:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted({*one, *other}):
+            if key not in one or key not in other:
+                which = "is new" if key in other else "is gone"
+                return f"{path}.{key} {which}"
+            if found := _difference(one[key], other[key], f"{path}.{key}"):
+                return found
+        return ""
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, (before, after) in enumerate(zip(one, other, strict=True)):
+            if found := _difference(before, after, f"{path}[{number}]"):
+                if _ordered(one) == _ordered(other):
+                    found += f" (the order of {path} is another one: for a set, pass sorted(...))"
+                return found
+        return ""
+    if type(one) is type(other) and one == other:
+        return ""
+    return f"{path} was {_short(one)} and is {_short(other)}"
+
+
+def _ordered(values: list[Any]) -> list[bytes]:
+    return sorted(msgspec.json.encode(each, order="sorted") for each in values)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]} ..."
+
 
 def _decoder(annotation: Any) -> Decode:
     name = _type_name(annotation)
     try:
-        decode = msgspec.json.Decoder(annotation, dec_hook=_from_plain).decode
+        with repeatable_defaults(annotation):
+            decode = msgspec.json.Decoder(annotation, dec_hook=_from_plain).decode
     except (TypeError, ValueError, NameError) as error:
         raise SchemaMismatch(
             f"JSON cannot be decoded to {name}: {error}; annotate it with another type"
         ) from error
 
-    def decode_payload(data: bytes) -> Any:
+    fills_in = has_structs(annotation)
+
+    def decode_payload(data: bytes | None) -> Any:
         try:
-            return decode(data)
+            value = decode(_NULL if data is None else data)
+            if fills_in:
+                struct_again(value, _plain(data))
+            return value
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             kind = "" if isinstance(error, msgspec.ValidationError) else "it is not valid JSON: "
             raise SchemaMismatch(f"the value does not fit {name}: {kind}{error}") from error
@@ -90,7 +154,7 @@ def _from_plain(kind: Any, value: Any) -> Any:
     """Make a value of a type that msgspec does not know. Its ValueErrors get the path."""
     if hasattr(kind, "model_validate_json"):
         # As JSON and not as objects: a strict model accepts text for a date only from JSON.
-        return kind.model_validate_json(msgspec.json.encode(value))
+        return model_again(kind.model_validate_json(msgspec.json.encode(value)), value)
     if isinstance(kind, type) and isinstance(value, kind):
         return value
     raise TypeError(

@@ -1,8 +1,8 @@
 """Records of all topics as bytes: Avro's single-object encoding, and back.
 
-Ten bytes of header (magic, fingerprint of the schema) and the body. Because each record says which
-schema it was written with, a log that holds records of many releases stays readable: those of an
-earlier published schema are resolved to the current one.
+Ten bytes of header (magic, fingerprint of the schema) and the body. The fingerprint is that of the
+lowest level which has every branch that the record uses, so each release reads what a later one
+writes while the namespace's level has not been raised (``levels``).
 
 Importing this module checks the schemas against the dataclasses, so that a field which would be
 lost on the wire is found before a worker starts.
@@ -12,32 +12,60 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from io import BytesIO
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar, get_args
-
-from fastavro import schemaless_reader, schemaless_writer
-from fastavro.read import SchemaResolutionError
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, get_args
 
 from processor.codec.compiled import Compiled, compile_schema, field_at_fault
-from processor.codec.schemas import MAGIC, SchemaFile, disagreements, load, load_published
-from processor.core.effects import ActivityTask, DeadLetter, Reply, ReplyBody, RunResult
-from processor.core.events import Event
+from processor.codec.levels import Measure, measure_of
+from processor.codec.schemas import MAGIC, SchemaFile, disagreements, load_levels
+from processor.core.address import Address, Caller, ReplyTo, RunRef
+from processor.core.answers import Accepted, CallOutcome, Refused, ReplyBody
+from processor.core.attempt import AttemptState
+from processor.core.cause import Cause, Origin
+from processor.core.effects import ActivityTask, DeadLetter, Reply, RunResult
+from processor.core.events import CallOperation, Event
 from processor.core.failure import Failure
-from processor.core.inputs import (
-    ActivityReport,
-    ClientCommand,
-    CommandBody,
-    Origin,
-    ReplyTo,
-    TimerDue,
+from processor.core.inputs import ActivityReport, ClientCommand, CommandBody, TimerDue
+from processor.core.marks import (
+    Answered,
+    ClientWindow,
+    KnownAnswer,
+    Mark,
+    NamedWindow,
+    SourceWindow,
 )
 from processor.core.options import ActivityOptions
-from processor.core.turn import Claim, Positions, Turn
+from processor.core.snapshot import OpenActivityImage, RunImage, Snapshot, TimerImage
+from processor.core.started import (
+    Carried,
+    Correlation,
+    Lineage,
+    Plan,
+    RetryOptions,
+    Successor,
+    UpdateOutcome,
+)
+from processor.core.turn import AttemptRecord, Claim, Positions, Purged, Turn
 from processor.data import data_dir
-from processor.errors import SchemaMismatch
+from processor.errors import SchemaMismatch, TooNew
 
-__all__ = ("RECORDS", "Codec", "Record", "decode", "decode_as", "encode")
+__all__ = (
+    "LEVEL",
+    "RECORDS",
+    "Codec",
+    "LogRecordBody",
+    "Record",
+    "decode",
+    "decode_as",
+    "encode",
+    "later_events",
+    "level_of",
+    "read_envelope",
+)
+
+LogRecordBody: TypeAlias = Turn | AttemptRecord | Snapshot | Purged | Mark | Answered | Claim
+"""Whatever is a record of ``events``."""
 
 Record: TypeAlias = (
     ClientCommand
@@ -47,8 +75,7 @@ Record: TypeAlias = (
     | RunResult
     | Reply
     | DeadLetter
-    | Turn
-    | Claim
+    | LogRecordBody
 )
 """Whatever is a Kafka record of its own."""
 
@@ -57,6 +84,11 @@ R = TypeVar("R")
 RECORDS: Final[dict[str, type]] = {
     "command": ClientCommand,
     "turn": Turn,
+    "attempt": AttemptRecord,
+    "snapshot": Snapshot,
+    "purged": Purged,
+    "mark": Mark,
+    "answered": Answered,
     "claim": Claim,
     "activity_task": ActivityTask,
     "activity_report": ActivityReport,
@@ -67,15 +99,30 @@ RECORDS: Final[dict[str, type]] = {
 }
 """The class of each schema file."""
 
-_UNIONS: Final = {
+UNIONS: Final = {
     "Turn.events": get_args(Event),
+    "Turn.cause": get_args(Cause),
+    "Snapshot.events": get_args(Event),
+    "CallSent.operation": get_args(CallOperation),
+    "CallAnswered.outcome": get_args(CallOutcome),
     "ClientCommand.body": get_args(CommandBody),
+    "ClientCommand.cause": get_args(Cause),
+    "KnownAnswer.answer": (Accepted, Refused),
     "Reply.body": get_args(ReplyBody),
 }
-_PARTS: Final = (Failure, ActivityOptions, Positions, Origin, ReplyTo)
+"""The classes of each union, which its schema has to have as branches."""
+
+PARTS: Final = (
+    *(Failure, ActivityOptions, Positions, Origin, ReplyTo, RunRef, Address, Caller),
+    *(AttemptState, SourceWindow, ClientWindow, NamedWindow, KnownAnswer),
+    *(OpenActivityImage, RunImage, TimerImage),
+    *(Carried, Correlation, Lineage, Plan, RetryOptions, Successor, UpdateOutcome),
+)
+"""Records within records that are no branch of a union."""
+
 _CLASSES: Final[dict[str, type]] = {
     cls.__name__: cls
-    for cls in (*RECORDS.values(), *_PARTS, *(c for union in _UNIONS.values() for c in union))
+    for cls in (*RECORDS.values(), *PARTS, *(c for union in UNIONS.values() for c in union))
 }
 _REPEATED: Final = (ActivityOptions.__name__,)
 """A workflow asks for its activities with the same few options again and again."""
@@ -86,7 +133,6 @@ _MALFORMED: Final = (
     EOFError,
     LookupError,
     RecursionError,
-    SchemaResolutionError,
     TypeError,
     ValueError,
     struct.error,
@@ -94,13 +140,36 @@ _MALFORMED: Final = (
 """What reading or writing raises where a value or a byte is not what the schema says."""
 
 
+class Envelope(NamedTuple):
+    """A command without its body."""
+
+    workflow_id: str
+    cause: Cause | None
+    again: bool
+    reply_to: ReplyTo | None
+    caller: Caller | None
+
+
+class _Versions(NamedTuple):
+    """How a record is written: its headers by level, and what tells the level of a record."""
+
+    write: Callable[[Any, bytes], bytes]
+    header: bytes
+    levels: tuple[tuple[int, bytes], ...]
+    measure: Measure | None
+
+
 class Codec:
-    """Encodes and decodes the records of one directory of schemas."""
+    """Encodes and decodes the records of one directory of schemas.
+
+    ``level`` is the highest one that it writes and reads.
+    """
 
     def __init__(self, directory: Path) -> None:
-        files = {file: load(directory / f"{file}.avsc") for file in RECORDS}
-        problems = [line for schema in files.values() for line in disagreements(schema, _CLASSES)]
-        problems += _missing_branches(files)
+        files = {file: load_levels(directory, file) for file in RECORDS}
+        current = {file: versions[-1] for file, versions in files.items()}
+        problems = [line for schema in current.values() for line in disagreements(schema, _CLASSES)]
+        problems += _missing_branches(current)
         if problems:
             raise ImportError(
                 "processor: dataclasses and schemas disagree: "
@@ -108,29 +177,41 @@ class Codec:
                 + f". Change the class or the schema in {directory}, then run "
                 "'processor schemas check'"
             )
-        self._by_class: dict[type, tuple[Callable[[Any, bytes], bytes], bytes]] = {}
+        self.level = max(schema.level for schema in current.values())
+        self._by_class: dict[type, _Versions] = {}
         self._by_header: dict[bytes, Callable[[bytes, int], tuple[Any, int]]] = {}
-        self._directory = directory
-        self._current: dict[str, tuple[SchemaFile, Compiled]] = {}
-        self._knows_published = False
+        self._turns = files["turn"]
+        self._commands = current["command"]
+        self._envelope: Callable[[bytes, int], tuple[Any, int]] | None = None
         for file, cls in RECORDS.items():
-            schema = files[file]
-            compiled = compile_schema(schema.name, schema.named, _CLASSES, _REPEATED)
-            self._current[schema.name] = (schema, compiled)
-            self._by_class[cls] = (compiled.write, schema.header)
-            self._by_header[schema.header] = compiled.read
+            *earlier, schema = files[file]
+            levels = tuple((each.level, each.header) for each in files[file])
+            measure = measure_of(schema, earlier)
+            write, read = partial(self._write_first, schema), partial(self._read_first, schema)
+            self._by_class[cls] = _Versions(write, levels[0][1], levels, measure)
+            self._by_header.update({header: read for _, header in levels})
 
-    def _learn_published(self) -> None:
-        """Load the earlier schemas, when a record asks for one: most processes never meet any."""
-        for old in load_published(self._directory):
-            if old.header not in self._by_header and old.name in self._current:
-                self._by_header[old.header] = _resolver(old, *self._current[old.name])
-        self._knows_published = True  # Last, so that another thread does not refuse too early.
+    def _write_first(self, schema: SchemaFile, record: Any, header: bytes) -> bytes:
+        return self._compiled(schema).write(record, header)
+
+    def _read_first(self, schema: SchemaFile, data: bytes, at: int) -> tuple[Any, int]:
+        return self._compiled(schema).read(data, at)
+
+    def _compiled(self, schema: SchemaFile) -> Compiled:
+        """Compile a schema when its first record is met: no process meets all of them."""
+        compiled = compile_schema(schema.name, schema.named, _CLASSES, _REPEATED)
+        cls = _CLASSES[schema.name.rpartition(".")[2]]
+        versions = self._by_class[cls]
+        self._by_class[cls] = versions._replace(write=compiled.write)
+        self._by_header.update({header: compiled.read for _, header in versions.levels})
+        return compiled
 
     def encode(self, record: Record) -> bytes:
         """Return the bytes of a record. ``SchemaMismatch`` names the field that does not fit."""
         try:
-            write, header = self._by_class[record.__class__]
+            write, header, levels, measure = self._by_class[record.__class__]
+            if measure is not None:
+                header = dict(levels)[measure(record)]
             return write(record, header)
         except _MALFORMED as error:
             field = field_at_fault(error) or type(record).__name__
@@ -139,14 +220,25 @@ class Codec:
                 "give it a value of the type that its schema says"
             ) from error
 
+    def level_of(self, record: Record) -> int:
+        """Return the level that a namespace has to have for this record."""
+        _, _, levels, measure = self._by_class[record.__class__]
+        return levels[0][0] if measure is None else measure(record)
+
+    def later_events(self, level: int) -> frozenset[type[Event]]:
+        """Return the events that a namespace of this level does not have."""
+        known = [schema for schema in self._turns if schema.level <= level]
+        names = _short_names(known[-1]) if known else set[str]()
+        return frozenset(cls for cls in get_args(Event) if cls.__name__ not in names)
+
     def decode(self, data: bytes) -> Record:
-        """Return the record of these bytes, in the current form whichever release wrote it."""
+        """Return the record of these bytes, whichever release wrote it.
+
+        Raises ``TooNew`` for what a later release wrote, ``SchemaMismatch`` for what is no record.
+        """
         try:
             record, end = self._by_header[data[:10]](data, 10)
         except _MALFORMED as error:
-            if not self._knows_published:
-                self._learn_published()
-                return self.decode(data)
             raise self._explain(data, error) from error
         if end != len(data):
             raise SchemaMismatch(
@@ -154,6 +246,21 @@ class Codec:
                 "it was cut, or written by something else"
             )
         return record  # type: ignore[no-any-return]
+
+    def read_envelope(self, data: bytes) -> Envelope:
+        """Return what stands before the body of a command, also of a later release's."""
+        if self._envelope is None:
+            schema = self._commands
+            head = {**schema.named[schema.name]}
+            head["fields"] = [each for each in head["fields"] if each["name"] != "body"]
+            named = {**schema.named, schema.name: head}
+            classes = {**_CLASSES, "ClientCommand": Envelope}
+            self._envelope = compile_schema(schema.name, named, classes, _REPEATED).read
+        try:
+            envelope: Envelope = self._envelope(data, 10)[0]
+            return envelope
+        except _MALFORMED as error:
+            raise self._explain(data, error) from error
 
     def decode_as(self, cls: type[R], data: bytes) -> R:
         """Return the record of these bytes, which must be a ``cls``."""
@@ -175,10 +282,10 @@ class Codec:
         if len(header) < 10:
             return SchemaMismatch(f"a record of {len(data)} bytes is cut: its header alone has 10")
         if header not in self._by_header:
-            return SchemaMismatch(
-                f"unknown schema fingerprint {header[2:].hex()}: a newer version of processor "
-                "wrote this record; upgrade this process. 'processor schemas check' lists the "
-                "fingerprints that this version reads"
+            return TooNew(
+                f"unknown schema fingerprint {header[2:].hex()}: a later release of processor "
+                f"wrote this record (this one knows level {self.level}), or something else did. "
+                "'processor schemas check' lists the fingerprints that this release reads"
             )
         field = field_at_fault(error)
         return SchemaMismatch(
@@ -189,15 +296,18 @@ class Codec:
     @property
     def fingerprints(self) -> tuple[str, ...]:
         """The fingerprints that can be read, as hexadecimal digits in the order of the header."""
-        self._learn_published()
         return tuple(sorted(header[2:].hex() for header in self._by_header))
+
+
+def _short_names(schema: SchemaFile) -> set[str]:
+    return {name.rpartition(".")[2] for name in schema.named}
 
 
 def _missing_branches(files: dict[str, SchemaFile]) -> list[str]:
     """Name the classes of our unions that the schema of the union leaves out."""
     return [
         f"{schema.path.name}: class {cls.__name__} is not a branch of {where}"
-        for where, classes in _UNIONS.items()
+        for where, classes in UNIONS.items()
         for schema in files.values()
         if schema.name.endswith("." + where.partition(".")[0])
         for cls in classes
@@ -205,28 +315,13 @@ def _missing_branches(files: dict[str, SchemaFile]) -> list[str]:
     ]
 
 
-def _resolver(
-    old: SchemaFile, schema: SchemaFile, compiled: Compiled
-) -> Callable[[bytes, int], tuple[Any, int]]:
-    """Return a reader for records of an earlier schema.
-
-    fastavro resolves the record and writes it again in the current form. That is slower than a
-    reader of its own would be, and right by somebody else's tests; old records are few.
-    """
-
-    def read(data: bytes, start: int) -> tuple[Any, int]:
-        source = BytesIO(data)
-        source.seek(start)
-        value: Any = schemaless_reader(source, old.parsed, schema.parsed, return_record_name=True)
-        target = BytesIO()
-        schemaless_writer(target, schema.parsed, value)
-        record, _ = compiled.read(target.getvalue(), 0)
-        return record, source.tell()
-
-    return read
-
-
 _codec: Final = Codec(data_dir("schemas"))
+LEVEL: Final = _codec.level
+"""The highest level that this release writes and reads."""
+
 encode: Final = _codec.encode
 decode: Final = _codec.decode
 decode_as: Final = _codec.decode_as
+level_of: Final = _codec.level_of
+later_events: Final = _codec.later_events
+read_envelope: Final = _codec.read_envelope

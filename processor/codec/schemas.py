@@ -1,4 +1,8 @@
-"""The Avro schemas as files: loading, fingerprints, and whether they agree with the dataclasses."""
+"""The Avro schemas as files: levels, fingerprints, and whether they agree with the dataclasses.
+
+``published/N/`` holds the schemas of level N as they were published; the files beside it are those
+of the highest level. What is not published yet stands in the next one.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any, Final
 
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
-__all__ = ("MAGIC", "SchemaFile", "disagreements", "load", "load_published")
+__all__ = ("MAGIC", "SchemaFile", "disagreements", "load", "load_levels", "published_levels")
 
 MAGIC: Final = b"\xc3\x01"
 """The two bytes that begin Avro's single-object encoding."""
@@ -25,34 +29,45 @@ class SchemaFile:
     """
 
     path: Path
+    level: int
     name: str
     parsed: Any
     named: Mapping[str, Any]
     header: bytes
 
 
-def load(path: Path) -> SchemaFile:
+def load(path: Path, level: int = 1) -> SchemaFile:
     """Read one schema file."""
     parsed: Any = parse_schema(json.loads(path.read_text(encoding="utf-8")))
     digits = fingerprint(to_parsing_canonical_form(parsed), "CRC-64-AVRO")
     header = MAGIC + bytes.fromhex(digits)
-    named: dict[str, Any] = parsed["__named_schemas"]
-    for schema in named.values():
-        _correct_defaults(schema)
-    return SchemaFile(path, parsed["name"], parsed, named, header)
+    return SchemaFile(path, level, parsed["name"], parsed, parsed["__named_schemas"], header)
 
 
-def _correct_defaults(schema: Any) -> None:
-    """Make the defaults of bytes fields bytes; fastavro fills in the text that JSON has."""
-    for field in schema.get("fields", ()):
-        if field["type"] == "bytes" and isinstance(field.get("default"), str):
-            field["default"] = field["default"].encode("latin-1")
+def published_levels(directory: Path) -> list[tuple[int, Path]]:
+    """Return the levels that have been published, and where their schemas are; the first first."""
+    published = directory / "published"
+    found = [(int(path.name), path) for path in published.glob("*") if path.name.isdigit()]
+    return sorted(found)
 
 
-def load_published(directory: Path) -> Iterator[SchemaFile]:
-    """Read every version that a release has written records with."""
-    for path in sorted(directory.glob("published/*/*.avsc")):
-        yield load(path)
+def load_levels(directory: Path, file: str) -> list[SchemaFile]:
+    """Return a schema at each level at which it changed; the last one is the current one.
+
+    A text that says the same in other words is no change.
+    """
+    levels = published_levels(directory)
+    places = [(level, folder / f"{file}.avsc") for level, folder in levels]
+    places.append((levels[-1][0] + 1 if levels else 1, directory / f"{file}.avsc"))
+    versions: list[SchemaFile] = []
+    before = b""
+    for level, path in places:
+        text = path.read_bytes() if path.exists() else before
+        if text != before:
+            before, found = text, load(path, level)
+            if not versions or versions[-1].header != found.header:
+                versions.append(found)
+    return versions
 
 
 def disagreements(schema: SchemaFile, classes: Mapping[str, type]) -> Iterator[str]:

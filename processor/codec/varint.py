@@ -6,6 +6,9 @@ from typing import Final
 
 __all__ = ("LONGS", "varint")
 
+_SMALL: Final = 8192
+_LONGS_MAX: Final = 2 * _SMALL
+
 
 def varint(number: int) -> bytes:
     """Return a signed number in zigzag coding, seven bits a byte, as Avro and Kafka have it."""
@@ -19,9 +22,17 @@ def varint(number: int) -> bytes:
 
 
 class _Longs(dict[int, bytes]):
-    """Up to 64 bits each. Small numbers are looked up; those of the size of a time are unrolled."""
+    """Up to 64 bits each. Small numbers are looked up, and so are the last ones of the others."""
 
     def __missing__(self, number: int) -> bytes:
+        if len(self) >= _LONGS_MAX:
+            for old in list(self)[_SMALL:]:
+                self.pop(old, None)
+        written = self[number] = self._written(number)
+        return written
+
+    def _written(self, number: int) -> bytes:
+        """Those of the size of an offset or a time are unrolled."""
         z = number << 1
         if 1 << 14 <= z < 1 << 21:
             return bytes((z & 127 | 128, z >> 7 & 127 | 128, z >> 14))
@@ -33,5 +44,5 @@ class _Longs(dict[int, bytes]):
         return varint(number)
 
 
-LONGS: Final = _Longs((number, varint(number)) for number in range(8192))
+LONGS: Final = _Longs((number, varint(number)) for number in range(_SMALL))
 """Each number's varint, by look-up: ``LONGS[number]``."""

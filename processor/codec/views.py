@@ -8,14 +8,21 @@ from typing import Any
 
 import msgspec
 
-from processor.core.state import OpenActivity, RunState, Summary
+from processor.core.attempt import OpenActivity
+from processor.core.snapshot import Snapshot
+from processor.core.state import RunState, Summary
 from processor.core.turn import Turn
 
 __all__ = ("history_view", "pending_view", "summary_view", "to_json")
 
 _PAYLOADS = frozenset(
-    {"arguments", "payload", "result", "value", "details", "memo", "custom_status"}
+    {
+        *("arguments", "payload", "result", "value", "details", "memo", "custom_status"),
+        *("previous_result", "attributes"),
+    }
 )
+_SECRET = frozenset({"seed"})
+"""Whoever knows it can tell what the run draws at random."""
 
 
 def to_json(view: object) -> bytes:
@@ -36,7 +43,7 @@ def pending_view(state: RunState, waiting: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def history_view(turn: Turn) -> Iterable[dict[str, Any]]:
+def history_view(turn: Turn | Snapshot) -> Iterable[dict[str, Any]]:
     """Yield the events of a turn, each with its number, its time and its type."""
     for index, event in enumerate(turn.events):
         yield {
@@ -48,34 +55,54 @@ def history_view(turn: Turn) -> Iterable[dict[str, Any]]:
 
 
 def _activity(activity: OpenActivity) -> dict[str, Any]:
+    state = activity.state
     return {
         "id": activity.id,
         "name": activity.name,
-        "attempt": activity.attempt,
+        "attempt": state.attempt,
         "queue": activity.options.queue,
-        "eager": activity.eager,
-        "worker": activity.worker,
+        "eager": state.eager,
+        "worker": state.worker,
         "scheduled_ms": activity.scheduled_ms,
-        "retry_at_ms": activity.retry_at_ms,
-        "last_failure": None if activity.last_failure is None else _plain(activity.last_failure),
+        "dispatched_ms": state.dispatched_ms,
+        "started_ms": state.started_ms,
+        "heartbeat_ms": state.heartbeat_ms,
+        "retry_at_ms": state.retry_at_ms,
+        "details": _value("details", state.details),
+        "failures": state.failures,
+        "first_failure": _value("", state.first_failure),
+        "last_failure": _value("", state.last_failure),
     }
 
 
 def _plain(record: Any) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for field in fields(record):
-        value = getattr(record, field.name)
-        if isinstance(value, bytes):
-            value = msgspec.Raw(value) if field.name in _PAYLOADS and _is_json(value) else value
-        elif is_dataclass(value):
-            value = _plain(value)
-        out[field.name] = value
-    return out
+    names = (field.name for field in fields(record) if field.name not in _SECRET)
+    return {name: _value(name, getattr(record, name)) for name in names}
+
+
+def _value(name: str, value: Any) -> Any:
+    if isinstance(value, bytes):
+        return msgspec.Raw(value) if name in _PAYLOADS and _is_json(value) else value
+    if name == "headers":
+        return {key: _text(held) for key, held in value}
+    if is_dataclass(value):
+        return _plain(value)
+    if isinstance(value, tuple):
+        return [_value("", item) for item in value]
+    return value
+
+
+def _text(value: bytes) -> str | bytes:
+    """Return a header as text, where it is text."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def _is_json(value: bytes) -> bool:
     try:
         msgspec.json.decode(value)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return True

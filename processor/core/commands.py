@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from processor.core.address import Address
 from processor.core.failure import Failure
 from processor.core.options import ActivityOptions
 
@@ -34,8 +35,8 @@ __all__ = (
 class ScheduleActivity:
     id: int
     name: str
-    arguments: bytes
-    options: ActivityOptions
+    arguments: bytes | None
+    options: ActivityOptions | None
     line: str = ""
 
 
@@ -61,20 +62,20 @@ class CancelTimer:
 @dataclass(slots=True)
 class RecordSideEffect:
     id: int
-    value: bytes
+    value: bytes | None
     line: str = ""
 
 
 @dataclass(slots=True)
 class SetStatus:
-    value: bytes
+    value: bytes | None
     line: str = ""
 
 
 @dataclass(slots=True)
 class RejectEvent:
     name: str
-    payload: bytes
+    payload: bytes | None
     reason: str
     line: str = ""
 
@@ -83,22 +84,23 @@ class RejectEvent:
 class PublishRecord:
     topic: str
     key: bytes | None
-    value: bytes
+    value: bytes | None
     line: str = ""
 
 
 @dataclass(slots=True)
 class SendMessage:
+    to: Address
     kind: str
-    workflow_id: str
     name: str
-    payload: bytes
+    reason: str
+    payload: bytes | None
     line: str = ""
 
 
 @dataclass(slots=True)
 class CompleteWorkflow:
-    result: bytes
+    result: bytes | None
     line: str = ""
 
 

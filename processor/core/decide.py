@@ -6,108 +6,62 @@ that changes nothing (a duplicate, a late report) yields no turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from processor.core import commands, events
-from processor.core.commands import Command
-from processor.core.derive import effects_of
-from processor.core.effects import Accepted, Effect, HeartbeatSeen, Refused, Reply, ReplyBody
-from processor.core.events import Event, RunParked, WorkflowStarted
-from processor.core.evolve import evolve
+from processor.core import events
+from processor.core.answers import Accepted, HeartbeatSeen, Refused, ReplyBody
+from processor.core.attempt import AttemptState, OpenActivity
+from processor.core.draft import Context, Draft
+from processor.core.effects import Reply
 from processor.core.failure import Failure
 from processor.core.inputs import (
     ActivityReport,
+    AnswerCall,
     AwaitResult,
     CancelRun,
+    Change,
     ClientCommand,
     RaiseEvent,
     StartRun,
     TerminateRun,
     TimerDue,
 )
-from processor.core.options import ActivityOptions
-from processor.core.replay import Instance, wakes_code
+from processor.core.replay import Instance, begun
 from processor.core.retry import retry_at
-from processor.core.runner import CodeError, Runners
-from processor.core.state import OpenActivity, RunState, Summary
-from processor.errors import ProcessorError
+from processor.core.runner import CodeError
+from processor.core.started import EventReceived, Successor, WorkflowStarted
+from processor.core.state import RunState, Summary
 from processor.policy import Status
 
-__all__ = ("STARTS_MAX", "Context", "Draft", "Outcome", "decide", "unpark")
+__all__ = (
+    "STARTS_MAX",
+    "Outcome",
+    "accepted",
+    "decide",
+    "succeed",
+    "unpark",
+)
 
 STARTS_MAX = 5
 """How often one attempt may be started (its worker died each time) until it counts as poison."""
 
 
 @dataclass(slots=True)
-class Context:
-    """What deciding needs from outside. ``place`` says whether an activity runs eagerly."""
-
-    now_ms: int
-    runners: Runners
-    place: Callable[[str, ActivityOptions], bool]
-
-
-class Draft:
-    """A turn in the making: its events, already folded into the state, and their effects."""
-
-    __slots__ = ("context", "effects", "events", "first", "instance", "now_ms")
-
-    def __init__(self, instance: Instance, context: Context) -> None:
-        self.instance = instance
-        self.context = context
-        self.now_ms = max(context.now_ms, instance.state.updated_ms)
-        self.first = instance.state.events
-        self.events: list[Event] = []
-        self.effects: list[Effect] = []
-
-    def add(self, event: Event) -> None:
-        state = self.instance.state
-        self.effects += effects_of(state, event, self.now_ms)
-        evolve(state, event, self.now_ms)
-        self.events.append(event)
-
-    def advance(self, *facts: Event) -> None:
-        """Add facts, let the code see them, and add what it asks for."""
-        for fact in facts:
-            self.add(fact)
-        instance = self.instance
-        if instance.state.status is Status.PARKED:
-            instance.pending += [fact for fact in facts if wakes_code(fact)]
-            return
-        try:
-            if isinstance(instance.runner, CodeError):
-                raise instance.runner
-            asked = instance.runner.activate(self.now_ms, facts, None)
-        except CodeError as error:
-            instance.runner = error
-            instance.pending += [fact for fact in facts if wakes_code(fact)]
-            self.add(RunParked(error.kind, error.error, error.where, error.traceback))
-        else:
-            self.record(asked)
-
-    def record(self, asked: list[Command]) -> None:
-        for command in asked:
-            self.add(_recorded(command, self.context))
-
-
-@dataclass(slots=True)
 class Outcome:
-    """The turns that an input causes (nearly always one or none), and answers to its sender."""
+    """The records that an input causes (nearly always one or none), and what its sender is told.
 
-    turns: list[Draft] = field(default_factory=list)
+    ``answer`` is for the sender of a command, ``replies`` are for workers.
+    """
+
+    drafts: list[Draft] = field(default_factory=list)
+    answer: ReplyBody | None = None
     replies: list[Reply] = field(default_factory=list)
-    refused: Refused | None = None
     awaited: AwaitResult | None = None
     """What the sender of a start asks for with it."""
 
-    def answer(self, command: ClientCommand, body: ReplyBody) -> Outcome:
-        if isinstance(body, Refused):
-            self.refused = body
-        if command.reply_to is not None:
-            self.replies.append(Reply(command.reply_to, command.request_id, body))
+    def answered(self, body: ReplyBody) -> Outcome:
+        self.answer = body
         return self
 
 
@@ -143,13 +97,32 @@ def unpark(instance: Instance, context: Context) -> Draft | None:
         return None
     draft = Draft(instance, context)
     try:
-        asked = runner.activate(draft.now_ms, instance.pending, None)
+        asked = draft.asked(runner, instance.pending)
     except CodeError as error:
         instance.runner = error
         return None
     instance.pending = []
     draft.add(events.RunUnparked())
-    draft.record(asked)
+    draft.record(runner, asked)
+    return draft
+
+
+def succeed(
+    workflow_id: str,
+    run_id: str,
+    started: WorkflowStarted,
+    context: Context,
+    broken: CodeError | None = None,
+) -> Draft:
+    """Begin the run that follows a closed one. It cannot be refused: without its code it parks.
+
+    ``broken`` says that its code cannot be used.
+    """
+    runner = broken or begun(context.runners, workflow_id, run_id, started, context.now_ms)
+    if not isinstance(runner, CodeError):
+        context.begun = runner
+    draft = Draft(Instance(RunState(workflow_id, run_id), runner), context)
+    draft.advance(started)
     return draft
 
 
@@ -165,40 +138,44 @@ def _start(
     context: Context,
 ) -> Outcome:
     outcome = Outcome()
-    if latest is not None and command.request_id and latest.request_id == command.request_id:
-        return outcome.answer(command, Accepted(latest.run_id))
     refusal = _refusal(command.workflow_id, start, latest)
     if refusal is not None:
-        return outcome.answer(command, refusal)
+        return outcome.answered(refusal)
     if latest is not None and latest.status.is_open and start.conflict == "use-existing":
-        return outcome.answer(command, Accepted(latest.run_id, created=False))
+        return outcome.answered(accepted(latest, created=False))
     started = WorkflowStarted(
         start.workflow,
         start.arguments,
+        context.entropy(),
         start.execution_timeout_ms,
         start.memo,
-        command.request_id,
+        start.headers,
     )
-    try:
-        runner = context.runners.start(command.workflow_id, run_id, started)
-    except ProcessorError as error:
-        return outcome.answer(command, Refused(type(error).__name__, str(error)))
+    runner = begun(context.runners, command.workflow_id, run_id, started, context.now_ms)
+    if not isinstance(runner, CodeError):
+        context.begun = runner
+    else:
+        error, _, message = runner.error.partition(": ")
+        return outcome.answered(Refused(error, message))
     if instance is not None:
-        outcome.turns.append(_terminated(instance, "replaced by a new run", context))
+        successor = Successor(run_id, started)
+        outcome.drafts.append(_terminated(instance, "replaced by a new run", context, successor))
     draft = Draft(Instance(RunState(command.workflow_id, run_id), runner), context)
     draft.advance(started)
-    outcome.turns.append(draft)
+    outcome.drafts.append(draft)
     if start.result_within_ms is not None and command.reply_to is not None:
-        outcome.awaited = AwaitResult(run_id, start.result_within_ms)
+        outcome.awaited = AwaitResult(run_id, timeout_ms=start.result_within_ms)
         return outcome
-    return outcome.answer(command, Accepted(run_id))
+    return outcome.answered(Accepted(run_id))
 
 
 def _refusal(workflow_id: str, start: StartRun, latest: Summary | None) -> Refused | None:
     if start.reuse not in ("allow", "allow-failed", "reject"):
-        return Refused("CommandRejected", f"unknown id reuse policy {start.reuse!r}")
+        reason = f"unknown id reuse policy {start.reuse!r}: it is allow, allow-failed or reject"
+        return Refused("CommandRejected", reason)
     if start.conflict not in ("fail", "use-existing", "terminate"):
-        return Refused("CommandRejected", f"unknown id conflict policy {start.conflict!r}")
+        reason = f"unknown id conflict policy {start.conflict!r}"
+        return Refused("CommandRejected", f"{reason}: it is fail, use-existing or terminate")
     if latest is None:
         return None
     taken = f"workflow id {workflow_id!r} is taken by run {latest.run_id} ({latest.status.value})"
@@ -216,47 +193,73 @@ def _command(
     command: ClientCommand, instance: Instance | None, latest: Summary | None, context: Context
 ) -> Outcome:
     body = command.body
-    assert isinstance(body, RaiseEvent | CancelRun | TerminateRun), f"no turn comes of {body}"
+    assert isinstance(body, Change) and not isinstance(body, StartRun), f"no turn comes of {body}"
+    if isinstance(body, AnswerCall):
+        return _answer_call(body, instance, context)
     outcome = Outcome()
-    if latest is None or (body.run_id is not None and body.run_id != latest.run_id):
-        which = f"no run of workflow id {command.workflow_id!r}"
-        which += f" has run id {body.run_id!r}" if body.run_id is not None else ""
-        return outcome.answer(command, Refused("WorkflowNotFound", which))
+    if latest is None or not latest.is_meant(body.run_id, body.first_run_id):
+        return outcome.answered(Refused("WorkflowNotFound", _not_found(command, body)))
     if instance is None:
-        return outcome.answer(command, _closed_already(command.request_id, body, latest))
-    accepted = Accepted(instance.state.run_id)
+        return outcome.answered(_closed_already(body, latest))
     match body:
         case RaiseEvent():
-            if not command.request_id or command.request_id not in instance.state.request_ids:
-                draft = Draft(instance, context)
-                draft.advance(events.EventReceived(body.name, body.payload, command.request_id))
-                outcome.turns.append(draft)
+            draft = Draft(instance, context)
+            draft.advance(EventReceived(body.name, body.payload, body.headers))
+            outcome.drafts.append(draft)
         case CancelRun():
             if instance.state.cancel_reason is None:
                 draft = Draft(instance, context)
                 draft.advance(events.WorkflowCancelRequested(body.reason))
-                outcome.turns.append(draft)
+                outcome.drafts.append(draft)
         case TerminateRun():
-            outcome.turns.append(_terminated(instance, body.reason, context))
+            outcome.drafts.append(_terminated(instance, body.reason, context))
         case _:
             assert_never(body)
-    return outcome.answer(command, accepted)
+    return outcome.answered(accepted(latest))
 
 
-def _closed_already(
-    request_id: str, body: RaiseEvent | CancelRun | TerminateRun, latest: Summary
-) -> ReplyBody:
-    if request_id in latest.request_ids:
-        return Accepted(latest.run_id)
+def _not_found(command: ClientCommand, body: RaiseEvent | CancelRun | TerminateRun) -> str:
+    id = command.workflow_id
+    if body.run_id is not None:
+        return f"run {body.run_id!r} is not the latest run of workflow id {id!r}"
+    if body.first_run_id is not None:
+        which = f"the chain that began with run {body.first_run_id!r}"
+        return f"the latest run of workflow id {id!r} is not of {which}"
+    return f"no run of workflow id {id!r}"
+
+
+def _closed_already(body: RaiseEvent | CancelRun | TerminateRun, latest: Summary) -> ReplyBody:
     if isinstance(body, RaiseEvent):
-        reason = f"run {latest.run_id} of {latest.workflow_id!r} is {latest.status.value}"
+        reason = f"run {latest.run_id} of {latest.workflow!r} is {latest.status.value}"
         return Refused("CommandRejected", f"{reason}: event {body.name!r} was not taken")
-    return Accepted(latest.run_id, created=False)
+    return accepted(latest, created=False)
 
 
-def _terminated(instance: Instance, reason: str, context: Context) -> Draft:
+def accepted(run: Summary, *, created: bool = True) -> Accepted:
+    """Return the answer that names a run that was there before."""
+    first = None if run.first_run_id == run.run_id else run.first_run_id
+    return Accepted(run.run_id, created, first)
+
+
+def _answer_call(answer: AnswerCall, instance: Instance | None, context: Context) -> Outcome:
+    """Take the answer to a call; one that nobody waits for any more is dropped."""
+    outcome = Outcome()
+    state = None if instance is None else instance.state
+    if instance is None or state is None or state.run_id != answer.run_id:
+        return outcome.answered(Accepted("", created=False))
+    if answer.call not in state.calls:
+        return outcome.answered(Accepted(state.run_id, created=False))
     draft = Draft(instance, context)
-    draft.add(events.WorkflowTerminated(reason))
+    draft.advance(events.CallAnswered(answer.call, answer.outcome))
+    outcome.drafts.append(draft)
+    return outcome.answered(Accepted(answer.run_id))
+
+
+def _terminated(
+    instance: Instance, reason: str, context: Context, successor: Successor | None = None
+) -> Draft:
+    draft = Draft(instance, context)
+    draft.add(events.WorkflowTerminated(reason, successor))
     return draft
 
 
@@ -266,34 +269,45 @@ def _terminated(instance: Instance, reason: str, context: Context) -> Draft:
 def _report(report: ActivityReport, instance: Instance | None, context: Context) -> Outcome:
     activity = _attempt(instance, report.run_id, report.id, report.attempt)
     outcome = Outcome()
-    poison = activity is not None and _is_poison(report, activity)
+    poison = (
+        report.kind == "started" and activity is not None and _is_poison(report, activity.state)
+    )
     if report.reply_to is not None:
         seen = HeartbeatSeen(report.run_id, report.id, report.attempt, activity is None or poison)
-        outcome.replies.append(Reply(report.reply_to, "", seen))
+        outcome.replies.append(Reply(report.reply_to, seen))
     if activity is None:
         return outcome
     assert instance is not None
     draft = Draft(instance, context)
+    state = activity.state
     match report.kind:
         case "completed":
-            result = report.payload if report.payload is not None else b"null"
-            draft.advance(events.ActivityCompleted(report.id, report.attempt, result))
+            draft.advance(
+                events.ActivityCompleted(report.id, report.attempt, report.payload, report.headers)
+            )
         case "failed":
             assert report.failure is not None, "a failed report has a failure"
             _attempt_failed(draft, activity, report.failure)
         case "started":
-            if report.worker == activity.worker:
+            if report.worker == state.worker:
                 return outcome
             if poison:
                 _attempt_failed(draft, activity, _poison(activity))
             else:
-                draft.add(events.ActivityStarted(report.id, report.attempt, report.worker))
+                after = replace(
+                    state,
+                    started_ms=draft.now_ms,
+                    heartbeat_ms=None,
+                    worker=report.worker,
+                    starts=state.starts + 1,
+                )
+                draft.stands(activity, after)
         case "heartbeat":
-            beat = events.ActivityHeartbeatRecorded(report.id, report.attempt, report.payload)
-            draft.add(beat)
+            after = replace(state, heartbeat_ms=draft.now_ms, details=report.payload)
+            draft.stands(activity, after)
         case _:
             assert_never(report.kind)
-    outcome.turns.append(draft)
+    outcome.drafts.append(draft)
     return outcome
 
 
@@ -302,15 +316,18 @@ def _attempt(instance: Instance | None, run_id: str, id: int, attempt: int) -> O
     if instance is None or instance.state.run_id != run_id:
         return None
     activity = instance.state.activities.get(id)
-    if activity is None or activity.attempt != attempt or activity.retry_at_ms is not None:
+    if (
+        activity is None
+        or activity.state.attempt != attempt
+        or activity.state.retry_at_ms is not None
+    ):
         return None
     return activity
 
 
-def _is_poison(report: ActivityReport, activity: OpenActivity) -> bool:
+def _is_poison(report: ActivityReport, state: AttemptState) -> bool:
     """Return whether another worker is about to start what has ended all that started it."""
-    is_start = report.kind == "started" and report.worker != activity.worker
-    return is_start and activity.starts >= STARTS_MAX
+    return report.worker != state.worker and state.starts >= STARTS_MAX
 
 
 def _poison(activity: OpenActivity) -> Failure:
@@ -330,8 +347,33 @@ def _attempt_failed(draft: Draft, activity: OpenActivity, failure: Failure) -> N
     retry_at_ms = retry_at(activity, failure, draft.now_ms)
     if retry_at_ms is None:
         draft.advance(events.ActivityFailed(activity.id, activity.attempt, failure))
-    else:
-        draft.add(events.ActivityAttemptFailed(activity.id, activity.attempt, failure, retry_at_ms))
+        return
+    state = activity.state
+    after = replace(
+        state,
+        retry_at_ms=retry_at_ms,
+        failures=state.failures + 1,
+        first_failure=state.first_failure or failure,
+        last_failure=failure,
+    )
+    draft.stands(activity, after)
+
+
+def _retried(draft: Draft, activity: OpenActivity, eager: bool) -> None:
+    """The delay is over: the next attempt is on its way."""
+    state = activity.state
+    after = replace(
+        state,
+        attempt=state.attempt + 1,
+        eager=eager,
+        dispatched_ms=draft.now_ms,
+        started_ms=None,
+        heartbeat_ms=None,
+        retry_at_ms=None,
+        worker="",
+        starts=0,
+    )
+    draft.stands(activity, after)
 
 
 # --- timers -----------------------------------------------------------------------------------
@@ -352,70 +394,38 @@ def _timer(due: TimerDue, instance: Instance | None, context: Context) -> Outcom
             assert state.deadline_ms is not None, "the execution timer has a deadline"
             draft.add(events.WorkflowTimedOut(state.deadline_ms - state.started_ms))
         case "retry":
-            waits = activity is not None and activity.retry_at_ms == due.due_ms
+            waits = activity is not None and activity.state.retry_at_ms == due.due_ms
             if activity is not None and waits and activity.attempt == due.attempt:
-                eager = context.place(activity.name, activity.options)
-                draft.add(events.ActivityRetried(due.id, activity.attempt + 1, eager))
+                _retried(draft, activity, context.place(activity.name, activity.options))
         case "schedule_to_start" | "start_to_close" | "schedule_to_close" | "heartbeat":
             if activity is not None and activity.armed.get(due.kind) == due.due_ms:
                 _timed_out(draft, activity, due)
         case _:
             assert_never(due.kind)
-    if draft.events:
-        outcome.turns.append(draft)
+    if draft.events or draft.attempt is not None:
+        outcome.drafts.append(draft)
     return outcome
 
 
 def _timed_out(draft: Draft, activity: OpenActivity, due: TimerDue) -> None:
+    """End an attempt that took too long.
+
+    The cause is the last failure that was no time-out: one that held all time-outs before it
+    would grow with every attempt.
+    """
     words = due.kind.replace("_", "-")
+    last = activity.state.last_failure
+    if last is not None and last.kind == "activity_timed_out":
+        last = last.cause
     failure = Failure(
         "activity_timed_out",
         "ActivityTimedOut",
         f"activity {activity.name!r}: {words} time-out in attempt {activity.attempt}",
-        details=activity.heartbeat_details,
+        details=activity.state.details,
         retryable=due.kind != "schedule_to_close",
         timeout_kind=due.kind,
         activity=activity.name,
         attempts=activity.attempt,
-        cause=activity.last_failure,
+        cause=last,
     )
     _attempt_failed(draft, activity, failure)
-
-
-# --- what the code asked for ------------------------------------------------------------------
-
-
-def _recorded(command: Command, context: Context) -> Event:
-    """Return the event that records a command."""
-    match command:
-        case commands.ScheduleActivity():
-            eager = context.place(command.name, command.options)
-            return events.ActivityScheduled(
-                command.id, command.name, command.arguments, eager, command.options
-            )
-        case commands.CompleteWorkflow():
-            return events.WorkflowCompleted(command.result)
-        case commands.StartTimer():
-            return events.TimerStarted(command.id, command.due_ms)
-        case commands.CancelTimer():
-            return events.TimerCancelled(command.id)
-        case commands.CancelActivity():
-            return events.ActivityCancelled(command.id)
-        case commands.RecordSideEffect():
-            return events.SideEffectRecorded(command.id, command.value)
-        case commands.SetStatus():
-            return events.StatusSet(command.value)
-        case commands.RejectEvent():
-            return events.EventRejected(command.name, command.payload, command.reason)
-        case commands.PublishRecord():
-            return events.RecordPublished(command.topic, command.key, command.value)
-        case commands.SendMessage():
-            return events.MessageSent(
-                command.kind, command.workflow_id, command.name, command.payload
-            )
-        case commands.FailWorkflow():
-            return events.WorkflowFailed(command.failure)
-        case commands.CancelWorkflow():
-            return events.WorkflowCancelled(command.reason)
-        case _:
-            assert_never(command)

@@ -1,33 +1,33 @@
 """Effects: what leaves a shard because of a turn, once the log has acknowledged the turn.
 
-Derived from events alone (``decide.effects_of``), so that a new owner derives them again.
+Derived from what stands in the log alone (``derive``), so that a new owner derives them again.
 """
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
+from processor.core.address import Caller, ReplyTo
+from processor.core.answers import ReplyBody
 from processor.core.failure import Failure
 from processor.core.frozen import frozen
-from processor.core.inputs import ReplyTo, TimerKind
+from processor.core.headers import NO_HEADERS, Headers
+from processor.core.inputs import CommandBody, TimerKind
+from processor.core.started import WorkflowStarted
 
 __all__ = (
-    "Accepted",
     "ActivityTask",
     "CancelAttempt",
     "ClearTimer",
-    "Closed",
     "DeadLetter",
     "Effect",
-    "HeartbeatSeen",
+    "Forget",
     "Message",
-    "Page",
     "Publish",
-    "Refused",
     "Reply",
-    "ReplyBody",
     "RunResult",
     "SetTimer",
+    "StartSuccessor",
 )
 
 
@@ -45,14 +45,15 @@ class ActivityTask:
     id: int
     attempt: int
     name: str
-    arguments: bytes
+    arguments: bytes | None
     queue: str
     eager: bool
     scheduled_ms: int
     start_to_close_ms: int | None
     heartbeat_ms: int | None
     deadline_ms: int | None
-    heartbeat_details: bytes | None
+    heartbeat_details: bytes | None = None
+    headers: Headers = NO_HEADERS
 
 
 @frozen
@@ -86,10 +87,25 @@ class ClearTimer:
 class Message:
     """A command to the instance ``workflow_id``, on whichever shard it lives."""
 
-    kind: str
     workflow_id: str
-    name: str
-    payload: bytes
+    body: CommandBody
+    caller: Caller | None = None
+
+
+@frozen
+class StartSuccessor:
+    """The run that follows a closed one: its start is the next record of the log."""
+
+    workflow_id: str
+    run_id: str
+    started: WorkflowStarted
+
+
+@frozen
+class Forget:
+    """What this key of the log holds has been replaced: it may be deleted."""
+
+    key: bytes
 
 
 @frozen
@@ -98,11 +114,15 @@ class RunResult:
 
     workflow_id: str
     run_id: str
+    first_run_id: str
     workflow: str
     status: str
     result: bytes | None
     failure: Failure | None
+    reason: str | None
     closed_ms: int
+    successor_run_id: str | None = None
+    headers: Headers = NO_HEADERS
 
 
 @frozen
@@ -111,58 +131,13 @@ class Publish:
 
     topic: str
     key: bytes | None
-    value: bytes
-
-
-@frozen
-class Accepted:
-    """The command was applied. ``created`` is False where an existing run was used."""
-
-    run_id: str
-    created: bool = True
-
-
-@frozen
-class Refused:
-    """``error`` is the name of the exception class that the client raises."""
-
-    error: str
-    message: str
-
-
-@frozen
-class Closed:
-    run_id: str
-    status: str
-    result: bytes | None
-    failure: Failure | None
-
-
-@frozen
-class Page:
-    """``content`` is JSON; ``after`` is where the next page begins, None on the last one."""
-
-    content: bytes
-    after: str | None = None
-
-
-@frozen
-class HeartbeatSeen:
-    """Answers a worker that asked whether an attempt is still wanted: beside it, or before it."""
-
-    run_id: str
-    id: int
-    attempt: int
-    cancelled: bool
-
-
-ReplyBody: TypeAlias = Accepted | Refused | Closed | Page | HeartbeatSeen
+    value: bytes | None
+    headers: Headers = NO_HEADERS
 
 
 @frozen
 class Reply:
     to: ReplyTo
-    request_id: str
     body: ReplyBody
 
 
@@ -184,6 +159,8 @@ Effect: TypeAlias = (
     | SetTimer
     | ClearTimer
     | Message
+    | StartSuccessor
+    | Forget
     | RunResult
     | Publish
     | Reply

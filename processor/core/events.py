@@ -6,28 +6,33 @@ record. Identifiers of activities, timers and side effects are the position of t
 all requests of the run, which replay repeats.
 
 Times are milliseconds since the epoch. Payloads are encoded bytes (JSON unless a codec changed
-them); ``arguments`` are an encoded list.
+them), or None where there is none, which is not the same as empty bytes; ``arguments`` are an
+encoded list. How the attempts of an activity go is no part of a history: see ``attempt``.
 """
 
 from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+from processor.core.address import Address
+from processor.core.answers import CallOutcome
 from processor.core.failure import Failure
 from processor.core.frozen import frozen
+from processor.core.headers import NO_HEADERS, Headers
+from processor.core.inputs import CancelRun, RaiseEvent, StartRun
 from processor.core.options import ActivityOptions
+from processor.core.started import EventReceived, Successor, WorkflowStarted
 
 __all__ = (
     "CLOSING",
     "DECISIONS",
-    "ActivityAttemptFailed",
     "ActivityCancelled",
     "ActivityCompleted",
     "ActivityFailed",
-    "ActivityHeartbeatRecorded",
-    "ActivityRetried",
     "ActivityScheduled",
-    "ActivityStarted",
+    "CallAnswered",
+    "CallOperation",
+    "CallSent",
     "Event",
     "EventReceived",
     "EventRejected",
@@ -54,24 +59,6 @@ __all__ = (
 
 
 @frozen
-class WorkflowStarted:
-    workflow: str
-    arguments: bytes
-    execution_timeout_ms: int | None = None
-    memo: bytes | None = None
-    request_id: str = ""
-
-
-@frozen
-class EventReceived:
-    """An external event; kept until the code waits for its name, in order of arrival."""
-
-    name: str
-    payload: bytes
-    request_id: str = ""
-
-
-@frozen
 class WorkflowCancelRequested:
     reason: str
 
@@ -82,45 +69,11 @@ class TimerFired:
 
 
 @frozen
-class ActivityStarted:
-    """A worker announced that it runs this attempt (queued activities only)."""
-
-    id: int
-    attempt: int
-    worker: str
-
-
-@frozen
-class ActivityHeartbeatRecorded:
-    id: int
-    attempt: int
-    details: bytes | None
-
-
-@frozen
-class ActivityAttemptFailed:
-    """One attempt failed and another one follows at ``retry_at_ms``."""
-
-    id: int
-    attempt: int
-    failure: Failure
-    retry_at_ms: int
-
-
-@frozen
-class ActivityRetried:
-    """The retry delay is over: attempt number ``attempt`` is on its way."""
-
-    id: int
-    attempt: int
-    eager: bool
-
-
-@frozen
 class ActivityCompleted:
     id: int
     attempt: int
-    result: bytes
+    result: bytes | None
+    headers: Headers = NO_HEADERS
 
 
 @frozen
@@ -133,6 +86,14 @@ class ActivityFailed:
 
 
 @frozen
+class CallAnswered:
+    """The answer to a call of this run."""
+
+    id: int
+    outcome: CallOutcome
+
+
+@frozen
 class RunUnparked:
     """Code that gets further than the parked one took the run up again."""
 
@@ -142,13 +103,17 @@ class RunUnparked:
 
 @frozen
 class ActivityScheduled:
-    """The code asked for an activity. ``eager``: it runs in the process that owns the shard."""
+    """The code asked for an activity. ``eager``: it runs in the process that owns the shard.
+
+    ``options`` is None for the defaults of ``ActivityOptions``.
+    """
 
     id: int
     name: str
-    arguments: bytes
+    arguments: bytes | None
     eager: bool
-    options: ActivityOptions
+    options: ActivityOptions | None = None
+    headers: Headers = NO_HEADERS
 
 
 @frozen
@@ -172,12 +137,12 @@ class TimerCancelled:
 @frozen
 class SideEffectRecorded:
     id: int
-    value: bytes
+    value: bytes | None
 
 
 @frozen
 class StatusSet:
-    value: bytes
+    value: bytes | None
 
 
 @frozen
@@ -185,7 +150,7 @@ class EventRejected:
     """An external event did not fit the type that the code waits for; it went to dead-letters."""
 
     name: str
-    payload: bytes
+    payload: bytes | None
     reason: str
 
 
@@ -195,32 +160,53 @@ class RecordPublished:
 
     topic: str
     key: bytes | None
-    value: bytes
+    value: bytes | None
+    headers: Headers = NO_HEADERS
 
 
 @frozen
 class MessageSent:
-    """A message to another instance: an "event", or a "cancel" whose ``name`` is the reason."""
+    """A message to another instance that nobody waits for: an "event", or a "cancel"."""
 
+    to: Address
     kind: str
-    workflow_id: str
     name: str
-    payload: bytes
+    reason: str
+    payload: bytes | None
+    headers: Headers = NO_HEADERS
+
+
+CallOperation: TypeAlias = StartRun | RaiseEvent | CancelRun
+
+
+@frozen
+class CallSent:
+    """Something that the code asked of another instance; ``CallAnswered`` follows, once."""
+
+    id: int
+    to: Address
+    operation: CallOperation
+    timeout_ms: int | None = None
 
 
 @frozen
 class WorkflowCompleted:
-    result: bytes
+    result: bytes | None
+    headers: Headers = NO_HEADERS
+    successor: Successor | None = None
 
 
 @frozen
 class WorkflowFailed:
     failure: Failure
+    headers: Headers = NO_HEADERS
+    successor: Successor | None = None
 
 
 @frozen
 class WorkflowCancelled:
     reason: str
+    successor: Successor | None = None
 
 
 # --- ends and stops that are no decision of the code ----------------------------------------
@@ -229,18 +215,21 @@ class WorkflowCancelled:
 @frozen
 class WorkflowTerminated:
     reason: str
+    successor: Successor | None = None
 
 
 @frozen
 class WorkflowTimedOut:
     timeout_ms: int
+    successor: Successor | None = None
 
 
 @frozen
 class RunParked:
     """The code met a bug or a mismatch. Facts are kept; the code is run again by newer code.
 
-    ``kind``: "bug", "nondeterminism", or "not_registered". ``where``: file, line and source.
+    ``kind``: "bug", "nondeterminism", "not_registered", or "not_activated" (it asks for what the
+    namespace's level does not have yet). ``where``: file, line and source.
     """
 
     kind: str
@@ -250,32 +239,30 @@ class RunParked:
 
 
 Event: TypeAlias = (
-    WorkflowStarted
-    | EventReceived
-    | WorkflowCancelRequested
-    | TimerFired
-    | ActivityStarted
-    | ActivityHeartbeatRecorded
-    | ActivityAttemptFailed
-    | ActivityRetried
-    | ActivityCompleted
-    | ActivityFailed
-    | RunUnparked
+    ActivityCompleted
     | ActivityScheduled
-    | ActivityCancelled
     | TimerStarted
-    | TimerCancelled
+    | TimerFired
+    | WorkflowStarted
+    | WorkflowCompleted
+    | EventReceived
+    | ActivityFailed
     | SideEffectRecorded
     | StatusSet
-    | EventRejected
-    | RecordPublished
     | MessageSent
-    | WorkflowCompleted
+    | RecordPublished
+    | TimerCancelled
+    | ActivityCancelled
+    | EventRejected
+    | WorkflowCancelRequested
     | WorkflowFailed
     | WorkflowCancelled
     | WorkflowTerminated
     | WorkflowTimedOut
     | RunParked
+    | RunUnparked
+    | CallSent
+    | CallAnswered
 )
 
 DECISIONS: Final = (
@@ -288,6 +275,7 @@ DECISIONS: Final = (
     EventRejected,
     RecordPublished,
     MessageSent,
+    CallSent,
     WorkflowCompleted,
     WorkflowFailed,
     WorkflowCancelled,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from processor.core.attempt import AttemptState, OpenActivity
 from processor.core.events import (
-    ActivityAttemptFailed,
     ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
-    ActivityHeartbeatRecorded,
-    ActivityRetried,
     ActivityScheduled,
-    ActivityStarted,
+    CallAnswered,
+    CallSent,
     Event,
     EventReceived,
     EventRejected,
@@ -33,12 +32,11 @@ from processor.core.events import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.core.inputs import TimerKind
-from processor.core.options import ActivityOptions
-from processor.core.state import TRANSITIONS, OpenActivity, RunState
+from processor.core.options import DEFAULTS
+from processor.core.state import TRANSITIONS, RunState
 from processor.policy import Status
 
-__all__ = ("armed_at_dispatch", "armed_at_start", "evolve")
+__all__ = ("attempted", "evolve")
 
 
 def evolve(state: RunState, event: Event, now_ms: int) -> None:
@@ -54,111 +52,51 @@ def evolve(state: RunState, event: Event, now_ms: int) -> None:
                 event.id,
                 event.name,
                 event.arguments,
-                event.options,
-                event.eager,
+                event.options or DEFAULTS,
+                event.headers,
                 now_ms,
-                armed=armed_at_dispatch(event.options, event.eager, 1, now_ms),
+                AttemptState(event.id, 1, event.eager, now_ms),
             )
         case TimerStarted():
             state.timers[event.id] = event.due_ms
         case TimerFired() | TimerCancelled():
             del state.timers[event.id]
-        case EventReceived():
-            if event.request_id:
-                state.request_ids.append(event.request_id)
         case WorkflowStarted():
-            state.workflow = event.workflow
+            state.started = event
             state.started_ms = now_ms
-            state.request_id = event.request_id
-            state.memo = event.memo
-            if event.execution_timeout_ms is not None:
-                state.deadline_ms = now_ms + event.execution_timeout_ms
         case WorkflowCompleted() | WorkflowFailed() | WorkflowCancelled():
             _close(state, event, now_ms)
         case WorkflowTerminated() | WorkflowTimedOut():
             _close(state, event, now_ms)
-        case (
-            ActivityStarted()
-            | ActivityHeartbeatRecorded()
-            | ActivityAttemptFailed()
-            | ActivityRetried()
-        ):
-            _evolve_attempt(state.activities[event.id], event, now_ms)
         case StatusSet():
             state.custom_status = event.value
         case WorkflowCancelRequested():
             state.cancel_reason = event.reason
+        case CallSent():
+            state.calls[event.id] = event
+        case CallAnswered():
+            del state.calls[event.id]
         case RunParked():
             state.status = _status_after(state, event)
             state.parked = event
         case RunUnparked():
             state.status = _status_after(state, event)
             state.parked = None
-        case SideEffectRecorded() | EventRejected() | RecordPublished() | MessageSent():
+        case EventReceived() | SideEffectRecorded() | EventRejected():
+            pass
+        case RecordPublished() | MessageSent():
             pass
         case _:
             assert_never(event)
 
 
-def _evolve_attempt(
-    activity: OpenActivity,
-    event: ActivityStarted | ActivityHeartbeatRecorded | ActivityAttemptFailed | ActivityRetried,
-    now_ms: int,
-) -> None:
-    match event:
-        case ActivityStarted():
-            activity.worker = event.worker
-            activity.starts += 1
-            activity.heartbeat_at_ms = now_ms
-            activity.armed.pop("schedule_to_start", None)
-            activity.armed.update(armed_at_start(activity.options, now_ms))
-        case ActivityHeartbeatRecorded():
-            activity.heartbeat_at_ms = now_ms
-            activity.heartbeat_details = event.details
-            if activity.options.heartbeat_ms is not None and not activity.eager:
-                activity.armed["heartbeat"] = now_ms + activity.options.heartbeat_ms
-        case ActivityAttemptFailed():
-            activity.last_failure = event.failure
-            activity.retry_at_ms = event.retry_at_ms
-            close_due_ms = activity.armed.get("schedule_to_close")
-            activity.armed = {"retry": event.retry_at_ms}
-            if close_due_ms is not None:
-                activity.armed["schedule_to_close"] = close_due_ms
-        case ActivityRetried():
-            activity.attempt = event.attempt
-            activity.eager = event.eager
-            activity.retry_at_ms = None
-            activity.worker = ""
-            activity.starts = 0
-            activity.armed.pop("retry", None)
-            armed = armed_at_dispatch(activity.options, event.eager, event.attempt, now_ms)
-            activity.armed.update(armed)
-
-
-def armed_at_dispatch(
-    options: ActivityOptions, eager: bool, attempt: int, now_ms: int
-) -> dict[TimerKind, int]:
-    """Return the time-outs that begin when an attempt leaves the shard.
-
-    Schedule-to-close spans all attempts, so it begins with the first. An eager attempt starts
-    at once, and the process that runs it watches over it.
-    """
-    armed: dict[TimerKind, int] = {}
-    if options.schedule_to_start_ms is not None and not eager:
-        armed["schedule_to_start"] = now_ms + options.schedule_to_start_ms
-    if options.schedule_to_close_ms is not None and attempt == 1:
-        armed["schedule_to_close"] = now_ms + options.schedule_to_close_ms
-    return armed
-
-
-def armed_at_start(options: ActivityOptions, now_ms: int) -> dict[TimerKind, int]:
-    """Return the time-outs that begin when a worker announces that it runs a queued attempt."""
-    armed: dict[TimerKind, int] = {}
-    if options.start_to_close_ms is not None:
-        armed["start_to_close"] = now_ms + options.start_to_close_ms
-    if options.heartbeat_ms is not None:
-        armed["heartbeat"] = now_ms + options.heartbeat_ms
-    return armed
+def attempted(state: RunState, attempt: AttemptState, key: bytes) -> bool:
+    """Apply a record of an attempt; False where its activity is over, and so nothing is changed."""
+    activity = state.activities.get(attempt.id)
+    if activity is None:
+        return False
+    activity.state, activity.key = attempt, key
+    return True
 
 
 def _close(
@@ -175,6 +113,8 @@ def _close(
     state.parked = None
     state.activities.clear()
     state.timers.clear()
+    state.calls.clear()
+    state.successor = None if event.successor is None else event.successor.run_id
     match event:
         case WorkflowCompleted():
             state.result = event.result

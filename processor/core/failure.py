@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from processor.core.frozen import frozen
 
-__all__ = ("Failure",)
+__all__ = ("Failure", "writable")
 
 
 @frozen
@@ -29,3 +29,8 @@ class Failure:
     attempts: int = 0
     traceback: str | None = None
     cause: Failure | None = None
+
+
+def writable(text: str) -> str:
+    """Return text as it can be written down: halves of surrogate pairs are spelled out."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()

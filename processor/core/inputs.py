@@ -9,22 +9,27 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from processor.core.address import Caller, ReplyTo
+from processor.core.answers import CallOutcome
+from processor.core.cause import Cause
 from processor.core.failure import Failure
 from processor.core.frozen import frozen
+from processor.core.headers import NO_HEADERS, Headers
 
 __all__ = (
     "ActivityReport",
+    "AnswerCall",
     "AwaitResult",
     "CancelRun",
+    "Change",
     "ClientCommand",
     "CommandBody",
     "DescribeRun",
     "Input",
     "ListRuns",
-    "Origin",
     "RaiseEvent",
     "ReadHistory",
-    "ReplyTo",
+    "ReadShard",
     "ReportKind",
     "StartRun",
     "TerminateRun",
@@ -45,23 +50,6 @@ TimerKind = Literal[
 
 
 @frozen
-class ReplyTo:
-    """Where the sender reads its replies: a partition of ``replies`` and its own client id."""
-
-    partition: int
-    client: str
-
-
-@frozen
-class Origin:
-    """The turn of another shard that sent a command, and which of its effects it is."""
-
-    shard: int
-    offset: int
-    index: int
-
-
-@frozen
 class StartRun:
     """Start a workflow under the command's workflow id. ``reuse`` and ``conflict``: see policy.
 
@@ -70,31 +58,45 @@ class StartRun:
     """
 
     workflow: str
-    arguments: bytes = b"[]"
+    arguments: bytes | None = None
     reuse: str = "allow"
     conflict: str = "fail"
     execution_timeout_ms: int | None = None
     memo: bytes | None = None
+    headers: Headers = NO_HEADERS
     result_within_ms: int | None = None
 
 
 @frozen
 class RaiseEvent:
     name: str
-    payload: bytes = b"null"
+    payload: bytes | None = None
     run_id: str | None = None
+    first_run_id: str | None = None
+    headers: Headers = NO_HEADERS
 
 
 @frozen
 class CancelRun:
     reason: str = ""
     run_id: str | None = None
+    first_run_id: str | None = None
 
 
 @frozen
 class TerminateRun:
     reason: str = ""
     run_id: str | None = None
+    first_run_id: str | None = None
+
+
+@frozen
+class AnswerCall:
+    """The answer to call number ``call`` of a run of this instance."""
+
+    run_id: str
+    call: int
+    outcome: CallOutcome
 
 
 @frozen
@@ -102,12 +104,14 @@ class AwaitResult:
     """Reply when the run is closed; the shard forgets the waiter after ``timeout_ms``."""
 
     run_id: str | None = None
+    first_run_id: str | None = None
     timeout_ms: int = 30_000
 
 
 @frozen
 class DescribeRun:
     run_id: str | None = None
+    first_run_id: str | None = None
 
 
 @frozen
@@ -115,6 +119,7 @@ class ReadHistory:
     """One page of a run's turns, from event number ``first`` on."""
 
     run_id: str | None = None
+    first_run_id: str | None = None
     first: int = 0
 
 
@@ -128,6 +133,14 @@ class ListRuns:
     limit: int = 100
 
 
+@frozen
+class ReadShard:
+    """What the shard says of itself, once it has made sure that it still owns its log."""
+
+
+Change: TypeAlias = StartRun | RaiseEvent | CancelRun | TerminateRun | AnswerCall
+"""Commands that may change something. Each of them counts once, and leaves a record."""
+
 CommandBody: TypeAlias = (
     StartRun
     | RaiseEvent
@@ -137,30 +150,35 @@ CommandBody: TypeAlias = (
     | DescribeRun
     | ReadHistory
     | ListRuns
+    | ReadShard
+    | AnswerCall
 )
 
 
 @frozen
 class ClientCommand:
-    """A request to an instance, from a client or from another shard."""
+    """A request to an instance, from a client or from another shard.
+
+    ``run_id`` names one run, ``first_run_id`` any run of its chain, and neither the latest run.
+    ``cause`` says which request it is; without one its place in ``commands`` does. ``again``: a
+    broker has acknowledged this request before, so that it is new to nobody.
+    """
 
     workflow_id: str
     body: CommandBody
-    request_id: str = ""
+    cause: Cause | None = None
+    again: bool = False
     reply_to: ReplyTo | None = None
-    origin: Origin | None = None
-
-    def asked(self, request_id: str, reply_to: ReplyTo) -> ClientCommand:
-        """Return it as a request that is to be answered there."""
-        return ClientCommand(self.workflow_id, self.body, request_id, reply_to, self.origin)
+    caller: Caller | None = None
 
 
 @frozen
 class ActivityReport:
     """What a worker says about one attempt.
 
-    kind: "started" (``worker``), "completed" (``payload`` is the result), "failed" (``failure``),
-    "heartbeat" (``payload`` are its details). With ``reply_to``, the shard says whether to stop.
+    kind: "started" (``worker``), "completed" (``payload`` is the result, or None), "failed"
+    (``failure``), "heartbeat" (``payload`` are its details). With ``reply_to``, the shard says
+    whether to stop.
     """
 
     workflow_id: str
@@ -172,6 +190,7 @@ class ActivityReport:
     failure: Failure | None = None
     worker: str = ""
     reply_to: ReplyTo | None = None
+    headers: Headers = NO_HEADERS
 
 
 @frozen

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from processor.core.frozen import frozen
 
-__all__ = ("ActivityOptions",)
+__all__ = ("DEFAULTS", "ActivityOptions")
 
 
 @frozen
@@ -26,3 +28,7 @@ class ActivityOptions:
     start_to_close_ms: int | None = None
     schedule_to_close_ms: int | None = None
     heartbeat_ms: int | None = None
+
+
+DEFAULTS: Final = ActivityOptions()
+"""What stands in the log as no options at all."""

@@ -9,10 +9,16 @@ __all__ = ("Payloads",)
 
 
 class Payloads(Protocol):
-    """Encodes and decodes values. Both directions raise ``SchemaMismatch`` with the reason."""
+    """Encodes and decodes values. Both directions raise ``SchemaMismatch`` with the reason.
 
-    def encode(self, value: object) -> bytes:
+    No payload at all is None: that is not the same as empty bytes.
+    """
+
+    def encode(self, value: object) -> bytes | None:
         """Return the payload of a value."""
 
-    def decoder(self, annotation: Any) -> Callable[[bytes], Any]:
+    def decoder(self, annotation: Any) -> Callable[[bytes | None], Any]:
         """Return a (cached) function from a payload to a value of the annotated type."""
+
+    def difference(self, one: bytes | None, other: bytes | None) -> str:
+        """Return where two payloads differ as values, "" where they do not."""

@@ -1,35 +1,44 @@
 """replay: a run's history through its workflow code, to get back its state and its live code.
 
-Every decision that the code takes is compared with the one in the history. A mismatch names the
-event, what the history has, what the code asked for instead, and the line that asked.
+Every decision that the code takes is compared with the one in the history: what identifies it,
+and then its payloads, as values. A mismatch names the event, what the history has, what the code
+asked for instead, and the line that asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from traceback import format_exception
+from typing import Final
 
 from processor.core import commands, events
+from processor.core.attempt import AttemptState
 from processor.core.commands import Command
-from processor.core.events import DECISIONS, Event, RunParked, WorkflowStarted
-from processor.core.evolve import evolve
+from processor.core.events import DECISIONS, Event, RunParked
+from processor.core.evolve import attempted, evolve
 from processor.core.runner import CodeError, Runner, Runners
+from processor.core.snapshot import Snapshot, state_of
+from processor.core.started import WorkflowStarted
 from processor.core.state import RunState
 from processor.core.turn import Turn
 from processor.errors import ProcessorError
 
-__all__ = ("Instance", "describe", "matches", "not_runnable", "replay", "wakes_code")
-
-_IGNORED_BY_CODE = (
-    events.ActivityStarted,
-    events.ActivityHeartbeatRecorded,
-    events.ActivityAttemptFailed,
-    events.ActivityRetried,
-    events.RunParked,
-    events.RunUnparked,
+__all__ = (
+    "RECORDED_AS",
+    "Instance",
+    "begun",
+    "describe",
+    "failed",
+    "matches",
+    "not_runnable",
+    "replay",
+    "wakes_code",
 )
 
-_RECORDED_AS: dict[type[Command], type[Event]] = {
+_IGNORED_BY_CODE = (events.RunParked, events.RunUnparked)
+
+RECORDED_AS: Final[dict[type[Command], type[Event]]] = {
     commands.ScheduleActivity: events.ActivityScheduled,
     commands.CancelActivity: events.ActivityCancelled,
     commands.StartTimer: events.TimerStarted,
@@ -44,8 +53,18 @@ _RECORDED_AS: dict[type[Command], type[Event]] = {
     commands.CancelWorkflow: events.WorkflowCancelled,
 }
 
-_COMPARED = ("id", "name", "topic", "kind", "workflow_id")
-"""Fields that identify a decision; others (a delay, a payload) may change with the code."""
+_IDENTITY: Final = ("id", "name", "topic", "kind", "to")
+"""Fields that identify a decision; others (a delay, a reason) may change with the code."""
+
+_PAYLOADS: Final[dict[type[Event], tuple[str, ...]]] = {
+    events.ActivityScheduled: ("arguments",),
+    events.StatusSet: ("value",),
+    events.EventRejected: ("payload",),
+    events.RecordPublished: ("key", "value"),
+    events.MessageSent: ("payload",),
+    events.WorkflowCompleted: ("result",),
+}
+"""Fields of decisions that hold values of users, as the code made them."""
 
 
 @dataclass(slots=True)
@@ -53,12 +72,14 @@ class Instance:
     """An open run in memory.
 
     ``runner`` is its live code, or the error that keeps the code from running. ``pending`` are
-    facts that arrived while the run was parked: the code has not seen them yet.
+    facts that arrived while the run was parked: the code has not seen them yet. ``difference``
+    says what payload was made otherwise when the code was last replayed.
     """
 
     state: RunState
     runner: Runner | CodeError
     pending: list[Event] = field(default_factory=list)
+    difference: str = ""
 
 
 def wakes_code(event: Event) -> bool:
@@ -66,32 +87,72 @@ def wakes_code(event: Event) -> bool:
     return not isinstance(event, _IGNORED_BY_CODE)
 
 
-def replay(runners: Runners, turns: Iterable[Turn]) -> Instance:
-    """Return the run that these turns (all of its turns, in order) add up to."""
+def replay(
+    runners: Runners,
+    history: Iterable[Turn | Snapshot],
+    attempts: Iterable[tuple[AttemptState, bytes]] = (),
+) -> Instance:
+    """Return the run that its turns, in order, add up to.
+
+    They begin with the start of the run, or with a snapshot. ``attempts`` is where its open
+    activities stand, each with the key of its record.
+    """
     player: _Player | None = None
-    for turn in turns:
+    for record in history:
         if player is None:
-            player = _Player(runners, turn)
-        player.play(turn)
+            player = _Player(runners, record)
+            if isinstance(record, Snapshot):
+                continue
+        player.play(record)
     assert player is not None, "a run has at least the turn that started it"
-    return Instance(player.state, player.runner, player.pending)
+    for attempt, key in attempts:
+        attempted(player.state, attempt, key)
+    return Instance(player.state, player.runner, player.pending, player.difference)
+
+
+def begun(
+    runners: Runners, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int
+) -> Runner | CodeError:
+    """Return the fresh code of a run, or why there is none."""
+    try:
+        return runners.start(workflow_id, run_id, started, now_ms)
+    except ProcessorError as error:
+        return not_runnable(error)
 
 
 class _Player:
     """Folds the turns of one run into its state and feeds its runner beside it."""
 
-    def __init__(self, runners: Runners, turn: Turn) -> None:
-        self.state = RunState(turn.workflow_id, turn.run_id)
+    def __init__(self, runners: Runners, first: Turn | Snapshot) -> None:
         self.pending: list[Event] = []
+        self.difference = ""
         self.runner: Runner | CodeError
-        started = turn.events[0]
+        self._runners = runners
+        if isinstance(first, Snapshot):
+            self._resume(first)
+            return
+        self.state = RunState(first.workflow_id, first.run_id)
+        started = first.events[0]
         assert isinstance(started, WorkflowStarted), f"history begins with {started}"
         try:
-            self.runner = runners.start(turn.workflow_id, turn.run_id, started)
+            self.runner = begun(runners, first.workflow_id, first.run_id, started, first.time_ms)
+        except Exception as error:
+            self.runner = failed(error)
+
+    def _resume(self, snapshot: Snapshot) -> None:
+        self.state = state_of(snapshot)
+        started, value = snapshot.image.started, snapshot.value
+        assert value is not None, "a snapshot of a run has the state of its code"
+        try:
+            self.runner = self._runners.resume(
+                snapshot.workflow_id, snapshot.run_id, started, value
+            )
         except ProcessorError as error:
             self.runner = not_runnable(error)
+        except Exception as error:
+            self.runner = failed(error)
 
-    def play(self, turn: Turn) -> None:
+    def play(self, turn: Turn | Snapshot) -> None:
         state = self.state
         assert turn.first == state.events, f"{turn.run_id}: turn {turn.first} at {state.events}"
         decisions: list[Event] = []
@@ -104,16 +165,42 @@ class _Player:
                 parks = True
             elif wakes_code(event):
                 self.pending.append(event)
+        if isinstance(turn, Snapshot):
+            state.base = turn.first
         if parks or state.parked is not None or isinstance(self.runner, CodeError):
             return
         if self.pending:
             facts, self.pending = self.pending, []
             try:
-                taken = self.runner.activate(turn.time_ms, facts, decisions)
+                taken = self.runner.activate(turn.time_ms, turn.first, facts, decisions)
                 _compare(turn, taken, decisions)
+                self._compare_payloads(turn, taken, decisions)
             except CodeError as error:
                 self.runner.close()
                 self.runner = error
+            except Exception as error:
+                self.runner.close()
+                self.runner = failed(error)
+
+    def _compare_payloads(
+        self, turn: Turn | Snapshot, taken: Sequence[Command], recorded: Sequence[Event]
+    ) -> None:
+        """Look for values that the code makes otherwise now; the first one is told."""
+        for command, event in zip(taken, recorded, strict=True):
+            for name in _PAYLOADS.get(type(event), ()):
+                before, now = getattr(event, name), getattr(command, name)
+                if before == now or self.difference:
+                    continue
+                how = self._runners.difference(before, now)
+                if how:
+                    where = f" at {command.line}" if command.line else ""
+                    text = (
+                        f"run {turn.run_id} of {turn.workflow_id}: {describe(event)} has other "
+                        f"{name} at replay{where}: {how}"
+                    )
+                    if self._runners.strict:
+                        raise CodeError("nondeterminism", text, command.line)
+                    self.difference = text
 
 
 def not_runnable(error: ProcessorError) -> CodeError:
@@ -121,7 +208,13 @@ def not_runnable(error: ProcessorError) -> CodeError:
     return CodeError("not_registered", f"{type(error).__name__}: {error}")
 
 
-def _compare(turn: Turn, taken: Sequence[Command], recorded: Sequence[Event]) -> None:
+def failed(error: Exception) -> CodeError:
+    """Return why a run cannot go on whose code raised what nobody expects here."""
+    text, trace = f"{type(error).__name__}: {error}", "".join(format_exception(error))
+    return CodeError("bug", text, "", trace)
+
+
+def _compare(turn: Turn | Snapshot, taken: Sequence[Command], recorded: Sequence[Event]) -> None:
     number = turn.first + len(turn.events) - len(recorded)
     for index in range(max(len(taken), len(recorded))):
         command = taken[index] if index < len(taken) else None
@@ -140,17 +233,17 @@ def _compare(turn: Turn, taken: Sequence[Command], recorded: Sequence[Event]) ->
 
 def matches(command: Command, event: Event) -> bool:
     """Return whether a decision taken at replay is the recorded one."""
-    if _RECORDED_AS[type(command)] is not type(event):
+    if RECORDED_AS[type(command)] is not type(event):
         return False
-    return all(getattr(command, name, None) == getattr(event, name, None) for name in _COMPARED)
+    return all(getattr(command, name, None) == getattr(event, name, None) for name in _IDENTITY)
 
 
 def describe(decision: Command | Event | None) -> str:
     """Return a decision in words: its type and the fields that identify it."""
     if decision is None:
         return "nothing"
-    kind = _RECORDED_AS.get(type(decision), type(decision)).__name__  # type: ignore[arg-type]
+    kind = RECORDED_AS.get(type(decision), type(decision)).__name__  # type: ignore[arg-type]
     fields = (
-        f"{name}={getattr(decision, name)!r}" for name in _COMPARED if hasattr(decision, name)
+        f"{name}={getattr(decision, name)!r}" for name in _IDENTITY if hasattr(decision, name)
     )
     return f"{kind}({', '.join(fields)})"

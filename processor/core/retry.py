@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from processor.core.attempt import OpenActivity
 from processor.core.failure import Failure
-from processor.core.state import OpenActivity
 
 __all__ = ("retry_at",)
 

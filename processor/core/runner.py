@@ -6,39 +6,54 @@ Today's runner is the deterministic loop in the same process (``processor.workfl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from processor.core.commands import Command
-from processor.core.events import Event, WorkflowStarted
+from processor.core.events import Event
+from processor.core.failure import writable
+from processor.core.started import WorkflowStarted
 
 __all__ = ("CodeError", "Runner", "Runners")
+
+_ERROR_CHARS_MAX: Final = 10_000
+_TRACEBACK_CHARS_MAX: Final = 20_000
 
 
 class CodeError(Exception):
     """Workflow code cannot go on: a bug, a mismatch, or code that is not there. Parks the run.
 
-    kind: "bug", "nondeterminism" or "not_registered". ``where`` is ``file:line: source``.
+    kind: "bug", "nondeterminism", "not_registered" or "not_activated". ``where`` is
+    ``file:line: source``.
     """
 
     def __init__(self, kind: str, error: str, where: str = "", traceback: str = "") -> None:
         super().__init__(error)
         self.kind = kind
-        self.error = error
-        self.where = where
-        self.traceback = traceback
+        self.error = writable(error[:_ERROR_CHARS_MAX])
+        self.where = writable(where)
+        self.traceback = writable(traceback[-_TRACEBACK_CHARS_MAX:])
 
 
 class Runner(Protocol):
     """One run's code in memory."""
 
     def activate(
-        self, now_ms: int, facts: Sequence[Event], recorded: Sequence[Event] | None
+        self,
+        now_ms: int,
+        number: int,
+        facts: Sequence[Event],
+        recorded: Sequence[Event] | None,
     ) -> list[Command]:
         """Feed facts in order, run until everything waits, return what was asked for.
 
-        ``recorded`` holds the turn's decisions at replay (side effects take their values from
-        it, the logger is silent), None when live. Raises ``CodeError``; the runner is then dead.
+        ``number`` is that of the first event of the turn: what libraries draw at random begins
+        with it. ``recorded`` holds the turn's decisions at replay (side effects take their values
+        from it, the logger is silent), None when live. Raises ``CodeError``; the runner is then
+        dead.
         """
+
+    def snapshot(self) -> bytes | None:
+        """Return the state of code that can go on from it, None where replay is the only way."""
 
     def waiting(self) -> list[str]:
         """Return where the code waits now, one ``file:line function`` for each waiting task."""
@@ -48,11 +63,27 @@ class Runner(Protocol):
 
 
 class Runners(Protocol):
-    """Makes runners from registered workflow code."""
+    """Makes runners from registered workflow code.
 
-    def start(self, workflow_id: str, run_id: str, started: WorkflowStarted) -> Runner:
-        """Return a fresh runner, not yet activated.
+    ``strict``: payloads that replay makes otherwise than they are recorded park the run, too.
+    """
+
+    strict: bool
+
+    def start(self, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int) -> Runner:
+        """Return a fresh runner, not yet activated. ``now_ms`` is the time of its first turn.
 
         Raises ``WorkflowNotRegistered`` for an unknown name and ``SchemaMismatch`` where the
         arguments do not fit.
         """
+
+    def resume(
+        self, workflow_id: str, run_id: str, started: WorkflowStarted, value: bytes
+    ) -> Runner:
+        """Return a runner whose code goes on from the state that ``Runner.snapshot`` returned.
+
+        Raises as ``start`` does.
+        """
+
+    def difference(self, recorded: bytes | None, now: bytes | None) -> str:
+        """Return how two payloads differ as values ("" where they do not): path, and both."""

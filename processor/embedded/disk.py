@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import TypeAlias
 
 import msgspec
 
@@ -24,6 +25,9 @@ from processor.store.rocks import Rocks
 __all__ = ("FAMILIES", "Disk", "DiskLog", "open_disk")
 
 Committed = Sequence[Callable[[], None]]
+
+_Output: TypeAlias = tuple[str, bytes | None, bytes | None]
+"""Topic, key and value."""
 
 FAMILIES = ("log", "inbox", "outputs", "dead-letters", "meta")
 
@@ -116,7 +120,7 @@ class Disk:
 
     def put_output(self, offset: int, index: int, record: OutputRecord) -> None:
         """Keep an output under its place in the log: written twice, it is there once."""
-        output: tuple[str, bytes | None, bytes]
+        output: _Output
         if isinstance(record, RunResult):
             output = ("results", record.workflow_id.encode(), encode(record))
         else:
@@ -124,10 +128,10 @@ class Disk:
         key = number_key(offset) + index.to_bytes(4, "big")
         self.put("outputs", key, msgspec.msgpack.encode(output))
 
-    def outputs(self) -> Iterator[tuple[str, bytes | None, bytes]]:
-        """Yield what was published, in log order: topic, key and value."""
+    def outputs(self) -> Iterator[_Output]:
+        """Yield what was published, in log order."""
         for _, value in self.scan("outputs"):
-            yield msgspec.msgpack.decode(value, type=tuple[str, bytes | None, bytes])
+            yield msgspec.msgpack.decode(value, type=_Output)
 
     def put_dead_letter(self, number: int, letter: DeadLetter) -> None:
         self.put("dead-letters", number_key(number), encode(letter))
@@ -155,6 +159,7 @@ class DiskLog:
     """The ``Log`` port over a ``Disk``."""
 
     def __init__(self, disk: Disk) -> None:
+        self.id = bytes.fromhex(disk.identity())
         self._disk = disk
         self._next = disk.end_of("log")
         self._acknowledged: deque[int] = deque()

@@ -12,13 +12,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from processor.core.cause import Origin
 from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
-from processor.core.inputs import (
-    ActivityReport,
-    ClientCommand,
-    Origin,
-    TimerDue,
-)
+from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.turn import Positions, Source
 from processor.embedded.disk import Disk
 from processor.shard.outbox import message_command
@@ -46,7 +42,7 @@ class MemoryInbox:
     def open(self, positions: Positions) -> None:
         self._next = {
             "commands": max(positions.commands, self._disk.end_of("inbox")),
-            "activity-results": positions.results,
+            "results": positions.results,
             "timers": positions.timers,
         }
         for offset, command in list(self._disk.messages(0)):
@@ -67,8 +63,8 @@ class MemoryInbox:
         self._wake()
 
     def report(self, report: ActivityReport) -> None:
-        offset = self._number("activity-results")
-        self._records.append(InboxRecord("activity-results", offset, report))
+        offset = self._number("results")
+        self._records.append(InboxRecord("results", offset, report))
         self._wake()
 
     def due(self, timer: TimerDue) -> None:
@@ -160,6 +156,10 @@ class MemoryOutbox:
 
     def published(self) -> int:
         return max(self._disk.end_of("outputs") - 1, 0)
+
+    def published_floor(self, released: int) -> int:
+        """Return ``released``: what was handed over is on disk before any later record."""
+        return released
 
     def close(self) -> None:
         self._delivered.clear()

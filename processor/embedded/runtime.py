@@ -6,24 +6,28 @@ One process holds a path; in it, clients and workers of that path share the runt
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
+from os import urandom
 from pathlib import Path
 from threading import get_ident
 from time import monotonic, time_ns
 from typing import Final, Protocol
 
+from processor.codec.records import encode
 from processor.config import Settings
-from processor.core.effects import Reply, ReplyBody
-from processor.core.inputs import ClientCommand, ReplyTo
+from processor.core.address import ReplyTo
+from processor.core.answers import ReplyBody
+from processor.core.effects import Reply
+from processor.core.inputs import ClientCommand
 from processor.core.runner import Runners
 from processor.embedded.disk import Committed, Disk, DiskLog, open_disk
 from processor.embedded.ports import MemoryInbox, MemoryOutbox, QueuedTasks
 from processor.errors import ProcessorError, ShardUnavailable
+from processor.gateway import Requester, new_client_id
 from processor.node import Node, ShardStatus
 from processor.shard.ports import Activities, Clock, ShardPorts
 from processor.store import open_tables
@@ -129,7 +133,8 @@ class EmbeddedRuntime:
         inbox = self._inbox = MemoryInbox(self._disk, wake)
         outbox = MemoryOutbox(self._disk, inbox, self._activities, self._replied)
         log = DiskLog(self._disk)
-        return ShardPorts(log, inbox, outbox, tables, self._activities, self._clock)
+        entropy = partial(urandom, 16)
+        return ShardPorts(log, inbox, outbox, tables, self._activities, self._clock, entropy)
 
     def wipe(self, partition: int) -> None:
         destroy(self._tables_path(partition))
@@ -215,9 +220,15 @@ class EmbeddedRuntime:
     def takes_commands(self) -> bool:
         return self._inbox is not None
 
-    def submit(self, command: ClientCommand) -> None:
+    @property
+    def inbox(self) -> MemoryInbox:
+        """Where clients put their commands.
+
+        A shard that is opened again begins with another one, and what was in the one before may
+        never have counted.
+        """
         assert self._inbox is not None, "clients find a runtime that takes commands"
-        self._inbox.submit(command)
+        return self._inbox
 
     def _replied(self, reply: Reply) -> None:
         gateway = self._gateways.get(reply.to.client)
@@ -239,10 +250,9 @@ class EmbeddedGateway:
     def __init__(self, path: Path, settings: Settings) -> None:
         self._path = path.resolve()
         self._settings = settings
-        self._client = uuid.uuid4().hex
-        self._numbers = itertools.count()
-        self._waiting: dict[str, asyncio.Future[ReplyBody | None]] = {}
-        self._to = ReplyTo(0, self._client)
+        self._client = new_client_id()
+        self._requester = Requester(ReplyTo(0, self._client))
+        self._waiting: dict[int, asyncio.Future[ReplyBody | None]] = {}
         self._runtime: EmbeddedRuntime | None = None
 
     async def start(self) -> None:
@@ -251,18 +261,25 @@ class EmbeddedGateway:
     async def request(
         self, command: ClientCommand, *, timeout_s: float, partition: int | None = None
     ) -> ReplyBody:
-        """Return the shard's answer; asks again until ``timeout_s`` is over."""
+        """Return the shard's answer; asks again until ``timeout_s`` is over.
+
+        Raises ``SchemaMismatch`` for a command that could not be written down.
+        """
+        encode(command)
         loop = asyncio.get_running_loop()
         deadline = monotonic() + timeout_s
-        request_id = command.request_id or f"{self._client}-{next(self._numbers)}"
-        command = command.asked(request_id, self._to)
+        command = self._requester.identified(command, 0)
+        assert command.reply_to is not None, "it has an identity"
+        number, taken_by = command.reply_to.request, None
         try:
             while True:
                 answered: asyncio.Future[ReplyBody | None] = loop.create_future()
-                self._waiting[request_id] = answered
+                self._waiting[number] = answered
                 runtime = self._attached()
                 if runtime is not None:
-                    runtime.submit(command)
+                    inbox = runtime.inbox
+                    inbox.submit(command if inbox is not taken_by else replace(command, again=True))
+                    taken_by = inbox
                 left_s = deadline - monotonic()
                 patience_s = self._settings.ask_again_s if runtime is not None else _LOOK_S
                 overdue = loop.call_later(min(left_s, patience_s), _resolve, answered, None)
@@ -275,10 +292,10 @@ class EmbeddedGateway:
                 if left_s <= patience_s:
                     raise ShardUnavailable(self._unavailable(timeout_s))
         finally:
-            del self._waiting[request_id]
+            del self._waiting[number]
 
     def resolve(self, reply: Reply) -> None:
-        answered = self._waiting.get(reply.request_id)
+        answered = self._waiting.get(reply.to.request)
         if answered is not None:
             _resolve(answered, reply.body)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
+from processor.codec.records import LEVEL
 from processor.kafka.client_log import client_log
 from processor.kafka.topic_specs import topic_name
 
@@ -153,9 +154,10 @@ class KafkaSettings:
         return {**self._common(), **self.extra}
 
     def _common(self) -> dict[str, Any]:
+        """``client.id`` tells `processor upgrade` which level of the log's format we know."""
         return {
             "bootstrap.servers": self.servers,
-            "client.id": f"processor-{self.namespace}",
+            "client.id": f"processor-{self.namespace}-level-{LEVEL}",
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 500,
             "socket.nagle.disable": True,

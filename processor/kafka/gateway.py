@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from confluent_kafka import KafkaError, KafkaException
 
 from processor.codec.records import encode
 from processor.config import Settings
-from processor.core.effects import Reply, ReplyBody
+from processor.core.answers import ReplyBody
+from processor.core.effects import Reply
 from processor.core.inputs import ClientCommand
 from processor.errors import PayloadTooLarge, ShardUnavailable, TopicsNotReady
+from processor.gateway import Requester
 from processor.kafka.connection import COMMAND_BYTES_MAX, KafkaSettings, partition_of
 from processor.kafka.producing import Producing
 from processor.kafka.record_producer import Written
@@ -28,7 +30,7 @@ class _Request:
     """One request that waits. ``taken``: a broker acknowledged its command."""
 
     partition: int
-    key: bytes
+    command: ClientCommand
     value: bytes
     answer: asyncio.Future[ReplyBody]
     timeout_s: float
@@ -52,8 +54,8 @@ class KafkaGateway:
         self._commands = connection.topic("commands")
         self._ask_again_s = settings.ask_again_s
         self._partitions = 0
-        self._requests = 0
-        self._waiting: dict[str, _Request] = {}
+        self._requester: Requester | None = None
+        self._waiting: dict[int, _Request] = {}
         self._collecting = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._producing: Producing | None = None
@@ -70,16 +72,16 @@ class KafkaGateway:
     async def request(
         self, command: ClientCommand, *, timeout_s: float, partition: int | None = None
     ) -> ReplyBody:
-        """Return the shard's answer; the command is sent again, unchanged, until it comes.
+        """Return the shard's answer; the command is sent again until it comes.
 
-        A shard that gets the same request id twice answers twice and acts once.
+        A shard that gets the same request twice answers twice and acts once. It is told which ones
+        a broker has acknowledged before, so that it takes none of them for a new one.
         """
-        assert self._loop is not None and self._replies is not None, "the gateway is started"
+        assert self._loop is not None and self._requester is not None, "the gateway is started"
         if partition is None:
             partition = partition_of(command.workflow_id, self._partitions)
-        self._requests += 1
-        request_id = command.request_id or f"{self._replies.to.client}-{self._requests}"
-        value = encode(command.asked(request_id, self._replies.to))
+        command = self._requester.identified(command, partition)
+        value = encode(command)
         if len(value) > COMMAND_BYTES_MAX:
             raise PayloadTooLarge(
                 f"the command for {command.workflow_id!r} has {len(value):,} bytes; the limit is "
@@ -87,18 +89,20 @@ class KafkaGateway:
             )
         request = _Request(
             partition,
-            command.workflow_id.encode(),
+            command,
             value,
             self._loop.create_future(),
             timeout_s,
             monotonic() + timeout_s,
         )
-        self._waiting[request_id] = request
+        assert command.reply_to is not None, "it has an identity"
+        number = command.reply_to.request
+        self._waiting[number] = request
         self._send(request)
         try:
             return await request.answer
         finally:
-            self._waiting.pop(request_id, None)
+            self._waiting.pop(number, None)
             if request.timer is not None:
                 request.timer.cancel()
 
@@ -116,8 +120,9 @@ class KafkaGateway:
             self._collecting = True
             self._producing.collect()
             self._loop.call_soon(self._flush)
+        key = request.command.workflow_id.encode()
         self._producing.produce(
-            self._commands, request.partition, request.key, request.value, request.delivered
+            self._commands, request.partition, key, request.value, request.delivered
         )
         wait_s = min(self._ask_again_s, max(request.deadline - monotonic(), 0.0))
         request.timer = self._loop.call_later(wait_s, self._overdue, request)
@@ -136,6 +141,8 @@ class KafkaGateway:
             request.answer.set_exception(self._unavailable(request))
         elif request.taken or request.error:
             request.error = ""
+            if request.taken:
+                request.value = encode(replace(request.command, again=True))
             self._send(request)
         else:
             wait_s = min(self._ask_again_s, request.deadline - monotonic())
@@ -159,7 +166,7 @@ class KafkaGateway:
 
     def _resolve(self, replies: Sequence[Reply]) -> None:
         for reply in replies:
-            request = self._waiting.pop(reply.request_id, None)
+            request = self._waiting.pop(reply.to.request, None)
             if request is not None and not request.answer.done():
                 request.answer.set_result(reply.body)
 
@@ -187,6 +194,7 @@ class KafkaGateway:
             self._replies = ReplyReader(connection, counts[replies_topic], self._received)
         except KafkaException as error:
             raise ShardUnavailable(f"{replies_topic} cannot be read: {error}") from error
+        self._requester = Requester(self._replies.to)
         config = connection.client_producer()
         self._producing = Producing(config, connection.extra, "a client")
 

@@ -7,6 +7,7 @@ in the state directory, and in the metadata of the publisher's committed offsets
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from time import monotonic
 
@@ -17,7 +18,14 @@ from processor.errors import LogTruncated, TopicsNotReady
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.faults import MISSING
 
-__all__ = ("CO_PARTITIONED", "check_ids", "describe", "describe_shard_topics", "ids_text")
+__all__ = (
+    "CO_PARTITIONED",
+    "check_ids",
+    "describe",
+    "describe_shard_topics",
+    "ids_text",
+    "log_id",
+)
 
 CO_PARTITIONED = ("events", "commands", "activity-results", "timers")
 _CALL_S = 10.0
@@ -74,6 +82,12 @@ def _described(admin: AdminClient, topics: list[str]) -> dict[str, TopicDescript
 def ids_text(ids: Mapping[str, str]) -> str:
     """Return the ids as they are stored."""
     return ",".join(f"{name}={id}" for name, id in ids.items())
+
+
+def log_id(ids: str) -> bytes:
+    """Return the log id, which is the topic id of ``events``, from ids as they are stored."""
+    held = dict(each.partition("=")[::2] for each in ids.split(","))
+    return urlsafe_b64decode(held["events"] + "==")
 
 
 def check_ids(connection: KafkaSettings, held: str, now: str, holder: str) -> None:

@@ -10,20 +10,24 @@ from typing import Final
 
 from confluent_kafka import Message, TopicPartition
 
-from processor.codec.json_commands import decode_command
+from processor.codec.json_commands import decode_command, reply_to_of
 from processor.codec.records import decode_as
 from processor.core.effects import DeadLetter
 from processor.core.inputs import ActivityReport, Input, StartRun, TimerDue
 from processor.core.turn import Positions, Source
-from processor.errors import LogTruncated, SchemaMismatch
+from processor.errors import LogTruncated, SchemaMismatch, TooNew
 from processor.kafka.connection import PARTITIONER_HINT, partition_of
 from processor.kafka.reading import InputReader, Stream
 from processor.shard.ports import InboxRecord
 
 __all__ = ("INPUTS", "KafkaInbox")
 
-INPUTS: Final[tuple[Source, Source, Source]] = ("commands", "activity-results", "timers")
-"""The input topics, in the order of the fields of ``Positions``."""
+INPUTS: Final[dict[Source, str]] = {
+    "commands": "commands",
+    "results": "activity-results",
+    "timers": "timers",
+}
+"""The topic of each input, in the order of the fields of ``Positions``."""
 
 Watermarks = Callable[[str, int], tuple[int, int]]
 
@@ -82,7 +86,7 @@ class KafkaInbox:
             assert offset is not None, "a message without an error has an offset"
             if source == "commands":
                 self._next_command = offset + 1
-            taken.append(InboxRecord(source, offset, self._decoded(source, message, offset)))
+            taken.append(self._decoded(source, message, offset))
         if stream.paused:
             self._reader.taken(stream)
         if stream.error is not None and not taken:
@@ -110,14 +114,18 @@ class KafkaInbox:
             "begin again in a new namespace"
         )
 
-    def _decoded(self, source: Source, message: Message, offset: int) -> Input | DeadLetter:
+    def _decoded(self, source: Source, message: Message, offset: int) -> InboxRecord:
         key, value = message.key(), message.value()
         try:
             if value is None:
                 raise SchemaMismatch("it has no value; tombstones mean nothing here")
-            return self._checked(source, key, value)
+            return InboxRecord(source, offset, self._checked(source, key, value))
         except SchemaMismatch as error:
-            return DeadLetter(source, self._partition, offset, key, value, str(error))
+            reason, topic = str(error), INPUTS[source]
+            letter = DeadLetter(topic, self._partition, offset, key, value, reason)
+            too_new = source == "commands" and isinstance(error, TooNew)
+            reply_to = reply_to_of(key, value or b"") if too_new else None
+            return InboxRecord(source, offset, letter, reply_to)
 
     def _checked(self, source: Source, key: bytes | None, value: bytes) -> Input:
         if source == "commands":

@@ -17,7 +17,7 @@ from processor.kafka.producing import Producing
 from processor.kafka.record_producer import Delivered, Written
 from processor.shard.ports import LogRecord
 
-__all__ = ("KafkaLog", "LogNotWritable")
+__all__ = ("KafkaLog", "KafkaLogReader", "LogNotWritable")
 
 _log = logging.getLogger("processor.kafka")
 
@@ -31,45 +31,19 @@ class LogNotWritable(ProcessorError):
     """Kafka refused a record of the log: the shard is given up and taken over again."""
 
 
-class KafkaLog:
-    """``producing`` is the process's producer of ``events``; it stops for all at a first error."""
+class KafkaLogReader:
+    """Reads one partition of ``events``; ``watermarks`` asks its leader for its bounds."""
 
     def __init__(
         self,
         connection: KafkaSettings,
         partition: int,
-        producing: Producing,
         watermarks: Callable[[str, int], tuple[int, int]],
     ) -> None:
         self._connection = connection
         self._topic = connection.events
         self._partition = partition
-        self._producing = producing
         self._watermarks = watermarks
-        self._acknowledged: deque[int] = deque()
-        self._failure: ProcessorError | None = None
-        self._delivered = self._new_callback()
-
-    def append(self, key: bytes, value: bytes | None) -> None:
-        if self._failure is not None:
-            raise self._failure
-        size = len(key) + len(value or b"") + _RECORD_OVERHEAD_BYTES
-        if size > LOG_RECORD_BYTES_MAX:
-            raise PayloadTooLarge(
-                f"a turn of {size:,} bytes does not fit into {self._topic}: the limit of a record "
-                f"is {LOG_RECORD_BYTES_MAX:,} bytes. Ask for less at once"
-            )
-        self._producing.produce(self._topic, self._partition, key, value, self._delivered)
-
-    @property
-    def waiting(self) -> bool:
-        return bool(self._acknowledged) or self._failure is not None
-
-    def acknowledged(self) -> Sequence[int]:
-        if self._failure is not None:
-            raise self._failure
-        offsets = self._acknowledged
-        return [offsets.popleft() for _ in range(len(offsets))]
 
     def read(self, first: int, end: int) -> Iterator[LogRecord]:
         """Yield what is kept of [first, end); compacted records are simply not there.
@@ -103,41 +77,6 @@ class KafkaLog:
 
     def bounds(self) -> tuple[int, int]:
         return self._watermarks(self._topic, self._partition)
-
-    def _new_callback(self) -> Delivered:
-        """Return the callback of every append: it is called once a record, so it does little."""
-        acknowledge = self._acknowledged.append
-
-        def delivered(error: KafkaError | None, written: Written | None) -> None:
-            if error is not None:
-                self._fail(error)
-                return
-            offset = written.offset()  # type: ignore[union-attr]
-            acknowledge(-1 if offset is None or offset < 0 else offset)
-
-        return delivered
-
-    def _fail(self, error: KafkaError) -> None:
-        """Note why; the cause replaces what only follows from it (fatal, purged)."""
-        self._producing.fail(error)
-        if self._failure is not None and error.code() not in MISSING | TOO_LARGE:
-            return
-        place = f"{self._topic}[{self._partition}]"
-        if error.code() in MISSING:
-            self._failure = TopicsNotReady(
-                f"{place} does not exist ({error.str()}). If it was deleted, the workflows in it "
-                "are lost; run `processor topics check`"
-            )
-        elif error.code() in TOO_LARGE:
-            self._failure = LogNotWritable(
-                f"{place} refused a turn as too large ({error.str()}): its max.message.bytes is "
-                f"below {LOG_RECORD_BYTES_MAX}. Run `processor topics apply`"
-            )
-        else:
-            self._failure = LogNotWritable(
-                f"{place} could not be appended to ({error.name()}: {error.str()}); the shard is "
-                "given up, and taken over again if it is still ours"
-            )
 
     def _reader_config(self) -> dict[str, Any]:
         """``fetch.wait.max.ms`` bounds how long the broker keeps the news that the end is reached.
@@ -175,6 +114,84 @@ class KafkaLog:
             raise KafkaException(error)
         _log.warning("reading %s: %s", place, error.str())
         return 0
+
+
+class KafkaLog(KafkaLogReader):
+    """``producing`` is the process's producer of ``events``; it stops for all at a first error.
+
+    ``id`` is the topic id of ``events``.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaSettings,
+        partition: int,
+        id: bytes,
+        producing: Producing,
+        watermarks: Callable[[str, int], tuple[int, int]],
+    ) -> None:
+        super().__init__(connection, partition, watermarks)
+        self.id = id
+        self._producing = producing
+        self._acknowledged: deque[int] = deque()
+        self._failure: ProcessorError | None = None
+        self._delivered = self._new_callback()
+
+    def append(self, key: bytes, value: bytes | None) -> None:
+        if self._failure is not None:
+            raise self._failure
+        size = len(key) + len(value or b"") + _RECORD_OVERHEAD_BYTES
+        if size > LOG_RECORD_BYTES_MAX:
+            raise PayloadTooLarge(
+                f"a turn of {size:,} bytes does not fit into {self._topic}: the limit of a record "
+                f"is {LOG_RECORD_BYTES_MAX:,} bytes. Ask for less at once"
+            )
+        self._producing.produce(self._topic, self._partition, key, value, self._delivered)
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._acknowledged) or self._failure is not None
+
+    def acknowledged(self) -> Sequence[int]:
+        if self._failure is not None:
+            raise self._failure
+        offsets = self._acknowledged
+        return [offsets.popleft() for _ in range(len(offsets))]
+
+    def _new_callback(self) -> Delivered:
+        """Return the callback of every append: it is called once a record, so it does little."""
+        acknowledge = self._acknowledged.append
+
+        def delivered(error: KafkaError | None, written: Written | None) -> None:
+            if error is not None:
+                self._fail(error)
+                return
+            offset = written.offset()  # type: ignore[union-attr]
+            acknowledge(-1 if offset is None or offset < 0 else offset)
+
+        return delivered
+
+    def _fail(self, error: KafkaError) -> None:
+        """Note why; the cause replaces what only follows from it (fatal, purged)."""
+        self._producing.fail(error)
+        if self._failure is not None and error.code() not in MISSING | TOO_LARGE:
+            return
+        place = f"{self._topic}[{self._partition}]"
+        if error.code() in MISSING:
+            self._failure = TopicsNotReady(
+                f"{place} does not exist ({error.str()}). If it was deleted, the workflows in it "
+                "are lost; run `processor topics check`"
+            )
+        elif error.code() in TOO_LARGE:
+            self._failure = LogNotWritable(
+                f"{place} refused a turn as too large ({error.str()}): its max.message.bytes is "
+                f"below {LOG_RECORD_BYTES_MAX}. Run `processor topics apply`"
+            )
+        else:
+            self._failure = LogNotWritable(
+                f"{place} could not be appended to ({error.name()}: {error.str()}); the shard is "
+                "given up, and taken over again if it is still ours"
+            )
 
 
 class _Patience:

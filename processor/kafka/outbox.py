@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, assert_never
 from confluent_kafka import KafkaError
 
 from processor.codec.records import encode
+from processor.core.cause import Origin
 from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
-from processor.core.inputs import ClientCommand, Origin, TimerDue
+from processor.core.inputs import ClientCommand, TimerDue
 from processor.errors import ProcessorError, TopicsNotReady
 from processor.kafka.connection import COMMAND_BYTES_MAX, partition_of
 from processor.kafka.faults import MISSING
@@ -103,6 +104,9 @@ class KafkaOutbox:
 
     def published(self) -> int:
         return self._publisher.begin()
+
+    def published_floor(self, released: int) -> int:
+        return self._publisher.floor(released)
 
     def close(self) -> None:
         self._closed = True

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from os import urandom
 from pathlib import Path
 from threading import Lock
 
 from confluent_kafka.admin import AdminClient
 
 from processor.codec.records import decode
+from processor.core.snapshot import Snapshot
 from processor.core.turn import Turn
-from processor.kafka.identity import check_ids, describe_shard_topics, ids_text
+from processor.kafka.identity import check_ids, describe_shard_topics, ids_text, log_id
 from processor.kafka.inbox import INPUTS, KafkaInbox
 from processor.kafka.log import KafkaLog
 from processor.kafka.membership import Standing
@@ -67,17 +70,26 @@ class KafkaPorts:
         try:
             transport.wake_on_delivery(wake)
             watermarks, producing = transport.watermarks, transport.log
-            log = KafkaLog(self._connection, partition, producing, watermarks)
+            log = KafkaLog(self._connection, partition, log_id(ids), producing, watermarks)
             publishing = self._shared_publishing()
             publisher = ShardPublisher(partition, publishing, ids, lambda: _is_new(log))
             outbox = KafkaOutbox(partition, partitions, transport, producing, publisher)
-            topics = [self._connection.topic(name) for name in INPUTS]
+            topics = [self._connection.topic(name) for name in INPUTS.values()]
             inbox = KafkaInbox(partition, partitions, topics, transport.reader, watermarks, wake)
         except BaseException:
             tables.close()
             raise
         self._inboxes[partition] = inbox
-        return ShardPorts(log, inbox, outbox, tables, self._activities, self._clock, tombstones_ms)
+        return ShardPorts(
+            log,
+            inbox,
+            outbox,
+            tables,
+            self._activities,
+            self._clock,
+            partial(urandom, 16),
+            tombstones_ms,
+        )
 
     def drain(self, timeout_s: float) -> None:
         """Publish what is pending now. Blocks."""
@@ -172,6 +184,6 @@ class KafkaPorts:
 def _is_new(log: KafkaLog) -> bool:
     """Return whether no turn was ever written: there are claims at the most."""
     for record in log.read(*log.bounds()):
-        if record.value is not None and isinstance(decode(record.value), Turn):
+        if record.value is not None and isinstance(decode(record.value), Turn | Snapshot):
             return False
     return True

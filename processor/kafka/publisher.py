@@ -121,6 +121,13 @@ class ShardPublisher:
         self._pending.append((offset, records))
         self._publishing.wake()
 
+    def floor(self, released: int) -> int:
+        """Return below which offset all is published, if all below ``released`` was handed over."""
+        try:
+            return min(self._pending[0][0], released)
+        except IndexError:  # nothing waits, or the publisher's thread has just taken the last one
+            return released
+
     def close(self) -> None:
         """Give up what is pending; the next owner publishes it."""
         self._closed = True

@@ -22,7 +22,8 @@ from confluent_kafka.admin import AdminClient
 
 from processor.activities.executor import Executor, Report
 from processor.codec.records import decode_as, encode
-from processor.core.effects import ActivityTask, DeadLetter, HeartbeatSeen, Reply
+from processor.core.answers import HeartbeatSeen
+from processor.core.effects import ActivityTask, DeadLetter, Reply
 from processor.core.inputs import ActivityReport
 from processor.errors import SchemaMismatch
 from processor.kafka.connection import partition_of

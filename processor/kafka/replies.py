@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import random
-import uuid
 from collections.abc import Callable, Sequence
 from threading import Thread
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from processor.codec.records import decode_as
+from processor.core.address import ReplyTo
 from processor.core.effects import Reply
-from processor.core.inputs import ReplyTo
 from processor.errors import SchemaMismatch
+from processor.gateway import new_client_id
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.faults import watermarks_of
 
@@ -40,7 +40,7 @@ class ReplyReader:
         partitions: int,
         deliver: Callable[[Sequence[Reply]], None],
     ) -> None:
-        self.to = ReplyTo(random.randrange(partitions), uuid.uuid4().hex)
+        self.to = ReplyTo(random.randrange(partitions), new_client_id())
         self._client = self.to.client.encode()
         self._deliver = deliver
         self._consumer = Consumer(

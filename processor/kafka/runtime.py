@@ -11,10 +11,12 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 
 from processor.activities.executor import Executor
+from processor.codec.records import LEVEL
 from processor.config import Settings
 from processor.core.runner import Runners
 from processor.errors import LogTruncated, TopicsNotReady
 from processor.kafka.connection import KafkaSettings
+from processor.kafka.log import KafkaLogReader
 from processor.kafka.membership import Membership, Standing
 from processor.kafka.ports import KafkaPorts
 from processor.kafka.queue import Queues
@@ -23,6 +25,7 @@ from processor.kafka.topics import apply, connect, missing_or_wrong, plan, read_
 from processor.kafka.transport import KafkaTransport
 from processor.node import Node, ShardStatus
 from processor.shard.ports import Clock
+from processor.shard.survey import level_of_log, too_old
 
 __all__ = ("KafkaRuntime", "KafkaWorkerOptions")
 
@@ -95,6 +98,8 @@ class KafkaRuntime:
         await asyncio.to_thread(self._prepare_topics)
         if self._options.owns_shards:
             await asyncio.to_thread(self._transport.warm)
+        else:
+            await asyncio.to_thread(self._check_level)
         await self._queues.start()
         if self._options.owns_shards:
             self._membership = Membership(
@@ -172,6 +177,25 @@ class KafkaRuntime:
 
     def _standing(self) -> Standing:
         return Standing(None, {}) if self._membership is None else self._membership.standing
+
+    def _check_level(self) -> None:
+        """Do not join below the level of the namespace. Whoever owns shards looks at each of them.
+
+        Shard 0 is the first one to be raised. Blocks.
+        """
+        reader = KafkaLogReader(self._transport.connection, 0, self._transport.watermarks)
+        try:
+            level = level_of_log(0, reader)
+        except KafkaException as error:
+            _log.warning(
+                "the level of namespace %r is not known, because its events cannot be read: %s. "
+                "Have a release that is not older than the other workers'",
+                self._options.namespace,
+                error,
+            )
+            return
+        if level > LEVEL:
+            raise too_old(f"namespace {self._options.namespace!r}", level, LEVEL)
 
     def _prepare_topics(self) -> None:
         """Make what is missing if that was asked for; else say which command does. Blocks."""

@@ -24,6 +24,8 @@ __all__ = ("ANY_PARTITION", "Sending")
 _log = logging.getLogger("processor.kafka")
 
 ANY_PARTITION: Final = -1
+_KEY_BYTES_MAX: Final = 10_000
+_REASON_MAX: Final = 10_000
 _RETRY_S = 1.0
 _SAY_EVERY_S = 30.0
 
@@ -58,17 +60,9 @@ class Sending:
         self._transport.sends.produce(topic, partition, key, value, delivered)
 
     def bury(self, letter: DeadLetter, done: Callable[[], None]) -> None:
-        """Send to ``dead-letters``, the value cut to what that topic takes."""
-        key = f"{letter.topic}/{letter.partition}/{letter.offset}".encode()
-        value = letter.value
-        if value is not None and len(value) > COMMAND_BYTES_MAX:
-            letter = replace(
-                letter,
-                value=value[:COMMAND_BYTES_MAX],
-                reason=f"{letter.reason} (the first {COMMAND_BYTES_MAX:,} of {len(value):,} bytes "
-                "are here)",
-            )
-        self.send(self._dead_letters, ANY_PARTITION, key, encode(letter), done)
+        """Send to ``dead-letters``, cut to what that topic takes."""
+        place = f"{letter.topic}/{letter.partition}/{letter.offset}".encode()
+        self.send(self._dead_letters, ANY_PARTITION, place, encode(_fitting(letter)), done)
 
     def close(self) -> None:
         """Give up what was not delivered yet."""
@@ -114,3 +108,17 @@ class Sending:
         self._transport.sends.produce(
             self._dead_letters, ANY_PARTITION, outgoing.key, encode(letter), outgoing.delivered
         )
+
+
+def _fitting(letter: DeadLetter) -> DeadLetter:
+    """Return a letter that its topic takes, with its key and its reason."""
+    key, value, reason = letter.key, letter.value, letter.reason
+    if len(reason) > _REASON_MAX:
+        reason = f"{reason[:_REASON_MAX]} ..."
+    if key is not None and len(key) > _KEY_BYTES_MAX:
+        reason += f" (the first {_KEY_BYTES_MAX:,} of {len(key):,} bytes of the key are here)"
+        key = key[:_KEY_BYTES_MAX]
+    if value is not None and len(value) > COMMAND_BYTES_MAX:
+        reason += f" (the first {COMMAND_BYTES_MAX:,} of {len(value):,} bytes are here)"
+        value = value[:COMMAND_BYTES_MAX]
+    return replace(letter, key=key, value=value, reason=reason)

@@ -68,7 +68,7 @@ class KafkaTransport:
     def reader(self) -> InputReader:
         with self._lock:
             if self._reader is None:
-                sources = {self.connection.topic(name): name for name in INPUTS}
+                sources = {self.connection.topic(name): source for source, name in INPUTS.items()}
                 config = self.connection.consumer(
                     {
                         "isolation.level": "read_committed",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from processor.core.replay import Instance
 from processor.core.runner import CodeError
@@ -20,14 +20,16 @@ class Entry:
     """One workflow id: its open run, or the summary of its closed one.
 
     ``in_flight`` counts its turns that are not acknowledged: until then the tables are behind
-    and the entry must stay.
+    and the entry must stay. ``begun`` are the runs that began meanwhile.
     """
 
     workflow_id: str
     instance: Instance | None = None
     closed: Summary | None = None
     in_flight: int = 0
+    begun: set[str] = field(default_factory=set)
     bytes: int = _RUN_BYTES
+    cached: bool = False
 
     def latest(self) -> Summary | None:
         return self.closed if self.instance is None else self.instance.state.summary()
@@ -56,15 +58,20 @@ class Cache:
     def add(self, entry: Entry) -> None:
         self._entries[entry.workflow_id] = entry
         self._bytes += entry.bytes
+        entry.cached = True
 
     def grew(self, entry: Entry, bytes: int) -> None:
         entry.bytes += bytes
         self._bytes += bytes
 
     def settled(self, entry: Entry) -> None:
-        """Drop an entry that memory need not keep: closed, with nothing in flight."""
-        if entry.in_flight == 0 and entry.instance is None:
-            self._drop(entry)
+        """Note that a turn is acknowledged; drop what is closed, with nothing in flight."""
+        entry.in_flight -= 1
+        if entry.in_flight == 0:
+            if entry.begun:
+                entry.begun.clear()
+            if entry.instance is None:
+                self._drop(entry)
 
     def evict(self) -> None:
         """Drop the least recently used entries while the bounds are exceeded."""
@@ -77,13 +84,20 @@ class Cache:
             if entry.in_flight == 0:
                 self._drop(entry)
 
+    def drop(self, workflow_id: str) -> None:
+        """Drop an entry with nothing in flight, whatever state it is in."""
+        entry = self._entries.get(workflow_id)
+        if entry is not None:
+            self._drop(entry)
+
     def close(self) -> None:
         for entry in list(self._entries.values()):
             self._drop(entry)
 
     def _drop(self, entry: Entry) -> None:
-        if self._entries.get(entry.workflow_id) is not entry:
+        if not entry.cached:
             return
+        entry.cached = False
         del self._entries[entry.workflow_id]
         self._bytes -= entry.bytes
         if entry.instance is not None and not isinstance(entry.instance.runner, CodeError):

@@ -38,6 +38,16 @@ class Eager:
         self._reserved += placed
         return placed
 
+    @property
+    def reserved(self) -> int:
+        """How many slots are reserved for attempts that have not begun."""
+        return self._reserved
+
+    def give_back(self, reserved: int) -> None:
+        """Give back the slots that were reserved since there were so many."""
+        self._activities.release(self._reserved - reserved)
+        self._reserved = reserved
+
     def start(self, task: ActivityTask) -> None:
         """Run an attempt in its slot."""
         self._reserved -= 1

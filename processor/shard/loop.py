@@ -14,53 +14,45 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
-from processor.codec.records import decode, decode_as, encode
+from processor.codec.records import later_events
+from processor.codec.views import to_json
 from processor.config import Settings
-from processor.core.decide import Context, Draft, decide, unpark
+from processor.core.answers import Page, Refused
+from processor.core.cause import Origin
+from processor.core.draft import Context
 from processor.core.effects import (
-    ActivityTask,
-    CancelAttempt,
-    ClearTimer,
     DeadLetter,
-    Effect,
-    Message,
-    Publish,
-    Refused,
     Reply,
-    RunResult,
-    SetTimer,
 )
-from processor.core.inputs import (
-    CancelRun,
-    ClientCommand,
-    DescribeRun,
-    Input,
-    Origin,
-    RaiseEvent,
-    StartRun,
-    TerminateRun,
+from processor.core.inputs import Change, ClientCommand, DescribeRun, ReadShard, StartRun
+from processor.core.marks import Mark
+from processor.core.run_id import run_id_of
+from processor.core.runner import Runners
+from processor.core.turn import (
+    Positions,
 )
-from processor.core.replay import Instance, replay
-from processor.core.runner import CodeError, Runners
-from processor.core.state import Summary
-from processor.core.turn import Claim, Positions, Source, Turn, turn_key
 from processor.shard.cache import Cache, Entry
+from processor.shard.deciding import Deciding
 from processor.shard.eager import Eager
+from processor.shard.effects import Effects
+from processor.shard.flight import Appended, Flight, ShardLost
+from processor.shard.forgetting import Forgetting
+from processor.shard.instances import Instances
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import (
     NEVER_MS,
+    Changes,
     Checkpoint,
     Confirmed,
     InboxRecord,
-    OutputRecord,
     ShardPorts,
 )
 from processor.shard.reads import Reads
 from processor.shard.takeover import Taken, send_owed
 from processor.shard.timers import Timers
+from processor.shard.writer import Writer
 
 __all__ = ("Shard", "ShardLost")
 
@@ -78,25 +70,8 @@ _FLUSH_AFTER_MS = 200
 _LOT_MAX = 16
 """Inputs between two looks at how much is in flight."""
 
-
-class ShardLost(Exception):
-    """Somebody else owns the shard now: drop everything that is not confirmed."""
-
-
-@dataclass(slots=True)
-class _Appended:
-    """A record on its way into the log: a turn, a mark (a turn of no run), or a ghost's tombstone.
-
-    ``turn`` is None for the tombstone; ``entry`` and ``summary`` are None for both of these.
-    """
-
-    key: bytes
-    value: bytes | None
-    turn: Turn | None = None
-    entry: Entry | None = None
-    summary: Summary | None = None
-    effects: Sequence[Effect] = ()
-    after: list[Callable[[], None]] = field(default_factory=list)
+_GHOSTS_MAX = 64
+"""Ghosts under one claim that are looked after, so that the claim can go when they are gone."""
 
 
 class Shard:
@@ -110,62 +85,99 @@ class Shard:
         wake: Callable[[], None],
     ) -> None:
         self.partition = partition
-        self._log, self._inbox, self._outbox = ports.log, ports.inbox, ports.outbox
+        self.level = taken.checkpoint.level
+        self._log_id = ports.log.id
+        self._inbox, self._outbox = ports.inbox, ports.outbox
         self._tables, self._activities, self._clock = ports.tables, ports.activities, ports.clock
-        self._runners = runners
         self._settings = settings
         self._epoch = taken.epoch
-        self._expected = taken.epoch + 1
-        self._positions = taken.checkpoint.positions
+        self._claim = taken.claim
         self._confirmed = taken.checkpoint
-        self._seen = dict(taken.checkpoint.seen)
-        self._deliveries = Deliveries(self._expected)
-        self._in_flight: deque[_Appended] = deque()
-        self._bytes_in_flight = 0
-        self._buried: Positions | None = None
+        self._counted, self._requests = taken.requests, taken.requests.copy()
+        self._deliveries = Deliveries(taken.epoch + 1)
+        self._flight = Flight(partition, ports.log, taken.epoch)
+        self._forgetting = Forgetting(self._tables, self._flight.append)
         self._unread: Sequence[InboxRecord] = ()
         self._eager = Eager(ports.activities, taken.lost, wake)
         self._cache = Cache(settings.cached_runs_max, settings.cached_bytes_max)
+        self._instances = Instances(self._tables, runners, self._cache)
+        self._writer = Writer(
+            partition,
+            taken.epoch,
+            self._flight,
+            self._deliveries,
+            self._requests,
+            self._cache,
+            self._clock,
+        )
         self._reads = Reads(partition, self._tables, self._outbox, self._clock, settings)
         self._timers = Timers(self._tables, self._outbox, self._clock.now_ms())
-        self._context = Context(0, runners, self._eager.place)
+        self._effects = Effects(
+            Origin(ports.log.id, partition, 0, 0),
+            self._eager,
+            self._outbox,
+            self._timers,
+            self._reads,
+            self._activities,
+        )
+        later = later_events(self.level)
+        self._deciding = Deciding(
+            partition,
+            self.level,
+            taken.checkpoint.positions,
+            Context(0, runners, self._eager.place, ports.entropy, later),
+            self._flight,
+            self._deliveries,
+            self._instances,
+            self._cache,
+            self._writer,
+            self._eager,
+            self._reads,
+            self._outbox,
+            self._clock,
+        )
         self._mark_due_ms = self._clock.now_ms() + _MARK_EVERY_MS
+        self._marked: tuple[Positions, int, int] | None = None
         self._flush_due_ms = self._look_again_ms = NEVER_MS
         self._behind = True
-        self._marks: list[bytes] = []
         self._parked = deque(self._tables.parked())
-        send_owed(taken.owed, self._outbox, self._deliveries, partition)
-        self._inbox.open(self._positions)
+        self._successors = deque(taken.successors)
+        self._purging: set[str] = set()
+        owed = taken.owed, taken.successors
+        send_owed(*owed, self._outbox, self._deliveries, ports.log.id, partition)
+        self._inbox.open(self._deciding.positions)
 
     # --- the step ---------------------------------------------------------------------------
 
     def step(self) -> bool:
         """Do what can be done now; return whether more can be done at once."""
-        if offsets := self._log.acknowledged():
-            confirmed = self._acknowledge(offsets)
+        if confirmed := self._flight.acknowledged():
             self._store(confirmed)
             self._release(confirmed)
         for token in self._outbox.delivered():
             if token < 0:
-                assert self._buried is not None, "one dead letter at a time"
-                self._positions, self._buried = self._buried, None
+                self._deciding.is_buried()
             else:
                 self._deliveries.delivered(token)
         self._behind = self._intake()
         now_ms = self._clock.now_ms()
         if now_ms >= self._timers.next_ms():
-            self._timers.fire(now_ms, min(self._room(), _INTAKE_MAX), self._decide)
+            self._timers.fire(now_ms, _INTAKE_MAX, self._room, self._deciding.decide)
         self._cache.evict()
         if now_ms >= self._mark_due_ms:
-            self._mark_positions(now_ms)
+            self._mark_due_ms = now_ms + _MARK_EVERY_MS
+            self._mark_if_needed()
+        if self._forgetting.more:
+            self._forgetting.step()
         if now_ms >= self._flush_due_ms:
             self.flush()
         return self._behind
 
     def has_work(self, now_ms: int) -> bool:
         """Return whether ``step`` may find something to do."""
-        waiting = self._log.waiting or self._inbox.waiting or self._outbox.waiting
-        left = self._behind or self._eager or self._parked
+        waiting = self._flight.waiting or self._inbox.waiting or self._outbox.waiting
+        left = bool(self._behind or self._eager or self._parked or self._successors)
+        left = left or self._forgetting.more
         return bool(waiting or left or now_ms >= self.next_timer_ms())
 
     def next_timer_ms(self) -> int:
@@ -185,8 +197,9 @@ class Shard:
     @property
     def idle(self) -> bool:
         """Whether everything that was decided is confirmed and delivered."""
-        undelivered = self._deliveries.outstanding or self._buried is not None or self._unread
-        return not (self._in_flight or self._eager or self._parked or undelivered)
+        undelivered = self._deliveries.outstanding or self._deciding.held or self._unread
+        decides = self._eager or self._parked or self._successors or self._forgetting.more
+        return not (self._flight or decides or undelivered)
 
     def close(self) -> None:
         """Drop everything in memory; what is confirmed is in the log, the rest never happened."""
@@ -196,132 +209,103 @@ class Shard:
         self._cache.close()
         self._tables.close()
 
-    # --- 1. acknowledge -----------------------------------------------------------------------
-
-    def _acknowledge(self, offsets: Sequence[int]) -> list[tuple[int, _Appended]]:
-        confirmed: list[tuple[int, _Appended]] = []
-        in_flight = self._in_flight
-        for offset in offsets:
-            if offset != self._expected:
-                offset = self._check_gap(offset, in_flight[0])
-            confirmed.append((offset, in_flight.popleft()))
-            self._expected = offset + 1
-        return confirmed
-
-    def _check_gap(self, offset: int, appended: _Appended) -> int:
-        """Find out who else wrote; return the offset of our record, or raise ``ShardLost``."""
-        end = offset + 1 if offset >= 0 else self._log.bounds()[1]
-        for record in self._log.read(self._expected, end):
-            if record.key == appended.key and record.value == appended.value:
-                return record.offset
-            if record.value is None:
-                continue
-            written = decode(record.value)
-            if isinstance(written, Claim):
-                raise ShardLost(
-                    f"shard {self.partition}: {written.owner} claimed it at log offset "
-                    f"{record.offset}, after our claim at {self._epoch}"
-                )
-            self._append(_Appended(record.key, None))
-        raise ShardLost(f"shard {self.partition}: our record is not in the log below {end}")
-
     # --- 2. store -----------------------------------------------------------------------------
 
-    def _store(self, confirmed: Sequence[tuple[int, _Appended]]) -> None:
+    def _store(self, confirmed: Sequence[Appended]) -> None:
         group: list[Confirmed] = []
-        last: Turn | None = None
-        for offset, appended in confirmed:
-            turn = appended.turn
-            last = turn or last
-            if turn is None or appended.summary is None:
+        changes = Changes()
+        before = self._confirmed
+        positions, delivered, published = before.positions, before.delivered, before.published
+        for appended in confirmed:
+            record = appended.record
+            if record is None:
+                if appended.forgotten is not None:
+                    changes.forgotten.append(appended.forgotten)
                 continue
-            assert appended.value is not None, "a turn has a value"
+            assert appended.value is not None, "a record has a value"
             group.append(
-                Confirmed(offset, turn, appended.value, appended.summary, appended.effects)
+                Confirmed(
+                    appended.offset,
+                    appended.key,
+                    record,
+                    appended.value,
+                    appended.summary,
+                    appended.effects,
+                )
             )
-            if turn.origin is not None:
-                self._confirmed.seen[turn.origin.shard] = turn.origin
+            positions, delivered = record.positions, record.delivered
+            if isinstance(record, Mark):
+                published = record.published
+                self._counted.take(record, appended.offset)
+            elif record.cause is not None:
+                self._counted.take(record, appended.offset)
+        if self._flight.ghosts:
+            self._store_ghosts(changes)
+        changes.requests = self._counted.changes()
         self._confirmed = Checkpoint(
-            confirmed[-1][0] + 1,
+            confirmed[-1].offset + 1,
             self._epoch,
-            last.positions if last is not None else self._confirmed.positions,
-            last.delivered if last is not None else self._confirmed.delivered,
-            self._confirmed.seen,
+            self.level,
+            positions,
+            delivered,
+            published,
             self._clock.now_ms(),
         )
-        self._tables.write(group, self._confirmed)
+        self._tables.write(group, self._confirmed, changes)
         if self._flush_due_ms == NEVER_MS:
             self._flush_due_ms = self._confirmed.time_ms + _FLUSH_AFTER_MS
 
+    def _store_ghosts(self, changes: Changes) -> None:
+        """Note what an earlier owner wrote after our claim, which exposes it until it is gone."""
+        ghosts, self._flight.ghosts = self._flight.ghosts, []
+        known = (*self._claim.ghosts, *(ghost.offset for ghost in ghosts))
+        more = self._claim.more or len(known) > _GHOSTS_MAX
+        self._claim = self._claim._replace(ghosts=known[:_GHOSTS_MAX], more=more)
+        changes.claims[self._claim.offset] = self._claim
+        changes.replaced += [ghost.key for ghost in ghosts]
+        self._forgetting.more = True
+
     # --- 3. release ---------------------------------------------------------------------------
 
-    def _release(self, confirmed: Sequence[tuple[int, _Appended]]) -> None:
-        for offset, appended in confirmed:
-            if appended.turn is not None:
-                self._bytes_in_flight -= len(appended.value or b"")
-                self._deliveries.released(offset, self._release_effects(offset, appended))
+    def _release(self, confirmed: Sequence[Appended]) -> None:
+        for appended in confirmed:
+            record = appended.record
+            if record is not None:
+                self._deliveries.released(appended.offset, self._effects.release(appended))
                 if appended.entry is not None:
-                    appended.entry.in_flight -= 1
                     self._cache.settled(appended.entry)
+                elif isinstance(record, Mark):
+                    self._forgetting.covered(record, appended.offset)
+            elif appended.forgotten is not None:
+                self._forgetting.forgotten(appended.forgotten)
             for callback in appended.after:
                 callback()
-
-    def _release_effects(self, offset: int, appended: _Appended) -> int:
-        """Release the effects of one turn; return how many of them are sends to wait for."""
-        sends = 0
-        outputs: list[OutputRecord] = []
-        for index, effect in enumerate(appended.effects):
-            match effect:
-                case ActivityTask():
-                    if effect.eager:
-                        self._eager.start(effect)
-                    else:
-                        self._outbox.send(effect, offset)
-                        sends += 1
-                case SetTimer():
-                    self._timers.set(effect)
-                case ClearTimer():
-                    self._timers.clear(effect)
-                case RunResult():
-                    outputs.append(effect)
-                    self._reads.closed(effect)
-                case Publish():
-                    outputs.append(effect)
-                case CancelAttempt():
-                    self._activities.cancel(effect.run_id, effect.id)
-                case Message():
-                    origin = Origin(self.partition, offset, index)
-                    self._outbox.send(effect, offset, origin)
-                    sends += 1
-                case DeadLetter():
-                    self._outbox.send(effect, offset)
-                    sends += 1
-                case Reply():
-                    self._outbox.reply(effect)
-        if outputs or appended.entry is None:  # a mark moves the published position on as well
-            self._outbox.publish(offset, outputs)
-        return sends
 
     # --- 4. intake ----------------------------------------------------------------------------
 
     def _intake(self) -> bool:
         left = _INTAKE_MAX
         self._look_again_ms = NEVER_MS
+        while self._successors:
+            self._deciding.begin_successor(*self._successors.popleft())
         while left > 0 and (room := min(left, _LOT_MAX, self._room())) > 0:
             if self._parked:
-                self._retry_parked()
+                for _ in range(min(len(self._parked), _LOT_MAX)):
+                    self._deciding.retry_parked(self._parked.popleft())
             lot = min(len(self._eager), room)
             for _ in range(lot):
-                self._decide("eager", self._eager.next())
-            if not lot and self._buried is None:
+                self._deciding.decide("eager", self._eager.next())
+                if self._deciding.failed:
+                    return False
+            if not lot and not self._deciding.held:
                 room = min(room, self._activities.room())
                 if room == 0 and self._inbox.waiting:
                     self._look_again_ms = self._clock.now_ms() + _LOOK_AGAIN_MS
                     return False
                 records, self._unread = self._unread or self._inbox.take(room), ()
-                for lot, (source, offset, input) in enumerate(records, 1):
-                    self._read(source, offset, input)
-                    if self._buried is not None:
+                for lot, record in enumerate(records, 1):
+                    self._read(record)
+                    if self._deciding.held:
                         self._unread = records[lot:]
                         break
             if not lot:
@@ -331,169 +315,110 @@ class Shard:
 
     def _room(self) -> int:
         settings = self._settings
-        if self._bytes_in_flight >= settings.bytes_in_flight_max:
+        if self._deciding.failed:
+            return 0
+        if self._flight.bytes >= settings.bytes_in_flight_max:
             return 0
         if self._deliveries.outstanding >= settings.turns_in_flight_max:
             return 0
-        return settings.turns_in_flight_max - len(self._in_flight)
+        return settings.turns_in_flight_max - len(self._flight)
 
-    def _read(self, source: Source, offset: int, input: Input | DeadLetter) -> None:
-        positions = self._positions.past(source, offset)
+    def _read(self, record: InboxRecord) -> None:
+        source, offset, input, reply_to = record
+        positions = self._deciding.positions.past(source, offset)
         if isinstance(input, DeadLetter):
-            self._bury(input, positions)
+            self._deciding.bury(input, positions)
+            if reply_to is not None:
+                told = Reply(reply_to, Refused("TooNew", input.reason))
+                self._flight.then(partial(self._outbox.reply, told))
         elif isinstance(input, ClientCommand):
             self._command(input, offset, positions)
         else:
-            self._decide(source, input, positions=positions)
+            self._deciding.decide(source, input, positions=positions, offset=offset)
             self._timers.came_back(input)
-        if self._buried is None:
-            self._positions = positions
+        self._deciding.passed(positions)
 
     def _command(self, command: ClientCommand, offset: int, positions: Positions) -> None:
         body = command.body
-        if isinstance(body, StartRun | RaiseEvent | CancelRun | TerminateRun):
-            if self._is_new(command.origin):
-                run_id = f"{self.partition}-{offset}"
-                refused = self._decide("commands", command, run_id, positions, command.origin)
-                if refused is not None and command.reply_to is None:
-                    key, value = command.workflow_id.encode(), encode(command)
-                    reason = f"{refused.error}: {refused.message}"
-                    place = (self.partition, offset)
-                    self._bury(DeadLetter("commands", *place, key, value, reason), positions)
+        if isinstance(body, Change):
+            self._change(command, offset, positions)
+        elif command.reply_to is None:
             return
-        if command.reply_to is None:
-            return
-        if isinstance(body, DescribeRun):
-            entry = self._entry(command.workflow_id)
+        elif isinstance(body, DescribeRun):
+            entry = self._instances.entry(command.workflow_id)
             answer = self._reads.describe(command, body, entry)
-            self._then(partial(self._outbox.reply, answer))
+            self._flight.then(partial(self._outbox.reply, answer))
+        elif isinstance(body, ReadShard):
+            self._mark()
+            told = Reply(command.reply_to, Page(to_json(self._view())))
+            self._flight.then(partial(self._outbox.reply, told))
         else:
-            self._then(partial(self._reads.serve, command, body))
+            self._flight.then(partial(self._reads.serve, command, body))
 
-    def _is_new(self, origin: Origin | None) -> bool:
-        if origin is None:
-            return True
-        seen = self._seen.get(origin.shard)
-        return seen is None or (origin.offset, origin.index) > (seen.offset, seen.index)
+    def _change(self, command: ClientCommand, offset: int, positions: Positions) -> None:
+        """Let a command that may change something count, unless it has."""
+        cause, run_id, entry = command.cause, "", None
+        standing = self._requests.standing(cause, again=command.again)
+        if isinstance(command.body, StartRun):
+            run_id = run_id_of(self._log_id, command.workflow_id, cause, self.partition, offset)
+            if standing == "new":
+                entry = self._instances.entry(command.workflow_id)
+                if self._is_known(entry, run_id):
+                    standing = "known"
+        if standing == "new":
+            self._deciding.decide("commands", command, run_id, positions, offset, entry)
+        elif command.reply_to is not None:
+            answer = self._requests.answer(cause)
+            again = partial(self._reads.again, command, run_id, standing, answer)
+            self._flight.then(again)
 
-    def _bury(self, letter: DeadLetter, positions: Positions) -> None:
-        """Send to ``dead-letters``; until it is there no input is read, and no turn is past it."""
-        self._buried = positions
-        self._outbox.send(letter, -1)
+    def _is_known(self, entry: Entry, run_id: str) -> bool:
+        """Return whether the run that a start makes is there: what made it came once before."""
+        latest = entry.latest()
+        if latest is None:
+            return False
+        in_memory = latest.run_id == run_id or run_id in entry.begun
+        return in_memory or self._tables.run(run_id) is not None
 
-    def _decide(
-        self,
-        source: Source,
-        input: Input,
-        run_id: str = "",
-        positions: Positions | None = None,
-        origin: Origin | None = None,
-    ) -> Refused | None:
-        entry = self._entry(input.workflow_id)
-        self._context.now_ms = self._clock.now_ms()
-        latest = entry.latest() if isinstance(input, ClientCommand) else None
-        outcome = decide(input, entry.instance, latest, run_id, self._context)
-        for draft in outcome.turns[:-1]:
-            self._write(draft, entry, source, self._positions, None)
-        for draft in outcome.turns[-1:]:
-            self._write(draft, entry, source, positions or self._positions, origin)
-        if outcome.replies or outcome.awaited is not None:
-            self._then(partial(self._reads.answer, input, outcome.replies, outcome.awaited))
-        return outcome.refused
+    # --- marks and purges ---------------------------------------------------------------------
 
-    def _entry(self, workflow_id: str) -> Entry:
-        """Return the workflow id's live entry, replayed from the tables if it was evicted."""
-        entry = self._cache.get(workflow_id)
-        if entry is not None:
-            return entry
-        entry = Entry(workflow_id)
-        latest = self._tables.latest(workflow_id)
-        if latest is not None and latest.status.is_open:
-            entry.instance = self._replayed(latest.run_id, entry)
-            self._cache.add(entry)
-        else:
-            entry.closed = latest
-        return entry
-
-    def _replayed(self, run_id: str, entry: Entry) -> Instance:
-        turns = []
-        for _, value in self._tables.history(run_id):
-            entry.bytes += len(value)
-            turns.append(decode_as(Turn, value))
-        return replay(self._runners, turns)
-
-    def _retry_parked(self) -> None:
-        """Try the code of parked runs again: this process may have newer code."""
-        for _ in range(min(len(self._parked), _LOT_MAX)):
-            entry = self._entry(self._parked.popleft())
-            self._context.now_ms = self._clock.now_ms()
-            draft = None if entry.instance is None else unpark(entry.instance, self._context)
-            if draft is not None:
-                self._write(draft, entry, "takeover", self._positions, None)
-
-    def _write(
-        self,
-        draft: Draft,
-        entry: Entry,
-        source: Source,
-        positions: Positions,
-        origin: Origin | None,
-    ) -> None:
-        """Append a turn and note what follows once it is acknowledged."""
-        state = draft.instance.state
-        turn = Turn(
-            state.workflow_id,
-            state.run_id,
-            self._epoch,
-            draft.first,
-            draft.now_ms,
-            source,
-            positions,
-            self._deliveries.floor,
-            origin,
-            tuple(draft.events),
+    def purge(self, workflow_id: str, run_id: str) -> bool:
+        """Give up the history of a closed run; False where there is none, or it is open."""
+        summary = self._tables.run(run_id)
+        if summary is None or summary.workflow_id != workflow_id or run_id in self._purging:
+            return False
+        if summary.closed_ms is None or summary.purged_ms is not None:
+            return False
+        latest = self._instances.entry(workflow_id).latest()
+        is_latest = latest is not None and latest.run_id == run_id
+        appended = self._writer.purge(
+            summary, summary.closed_ms, is_latest, self._deciding.positions
         )
-        value = encode(turn)
-        summary = state.summary()
-        if origin is not None:
-            self._seen[origin.shard] = origin
-        if self._cache.get(entry.workflow_id) is None:
-            self._cache.add(entry)
-        entry.in_flight += 1
-        if summary.status.is_open:
-            entry.instance, entry.closed = draft.instance, None
-            self._cache.grew(entry, len(value))
-        else:
-            entry.instance, entry.closed = None, summary
-            if not isinstance(draft.instance.runner, CodeError):
-                draft.instance.runner.close()
-        key = turn_key(turn.run_id, turn.first, turn.epoch)
-        self._append(_Appended(key, value, turn, entry, summary, draft.effects))
+        self._purging.add(run_id)
+        appended.after.append(partial(self._purging.discard, run_id))
+        return True
 
-    def _mark_positions(self, now_ms: int) -> None:
-        """Write down the positions of inputs that left no turn: an idle week must not lose them."""
-        if self._in_flight:
-            return
-        self._mark_due_ms = now_ms + _MARK_EVERY_MS
-        if self._positions == self._confirmed.positions:
-            return
-        floor, positions = self._deliveries.floor, self._positions
-        mark = Turn("", "", self._epoch, 0, now_ms, "mark", positions, floor, None, ())
-        # A key of its own: under compaction a ghost must not replace a mark that counts.
-        key = turn_key("mark", self._expected, self._epoch)
-        appended = _Appended(key, encode(mark), mark)
-        appended.after += [partial(self._append, _Appended(old, None)) for old in self._marks]
-        self._marks = [key]
-        self._append(appended)
+    def _mark_if_needed(self) -> None:
+        """Write down what inputs left no record: an idle week must not lose their positions."""
+        moved = self._deciding.positions != self._confirmed.positions
+        if (moved and not self._flight) or self._forgetting.is_waiting():
+            says = self._deciding.positions, self._deliveries.floor, self._published_floor()
+            if says != self._marked:
+                self._mark()
 
-    def _append(self, appended: _Appended) -> None:
-        self._bytes_in_flight += len(appended.value or b"")
-        self._log.append(appended.key, appended.value)
-        self._in_flight.append(appended)
+    def _mark(self) -> None:
+        self._marked = self._deciding.positions, self._deliveries.floor, self._published_floor()
+        self._writer.mark(*self._marked)
 
-    def _then(self, callback: Callable[[], None]) -> None:
-        """Call back once every turn before now is acknowledged."""
-        if self._in_flight:
-            self._in_flight[-1].after.append(callback)
-        else:
-            callback()
+    def _published_floor(self) -> int:
+        return self._outbox.published_floor(self._deliveries.floor)
+
+    def _view(self) -> dict[str, object]:
+        """Return what the shard says of itself."""
+        return {
+            "shard": self.partition,
+            "level": self.level,
+            "epoch": self._epoch,
+            "positions": self._deciding.positions._asdict(),
+            "delivered": self._deliveries.floor,
+        }

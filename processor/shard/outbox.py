@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
+from processor.core.cause import Origin
 from processor.core.effects import Message
-from processor.core.inputs import CancelRun, ClientCommand, Origin, RaiseEvent
+from processor.core.inputs import ClientCommand
 
 __all__ = ("Deliveries", "message_command")
 
@@ -49,9 +50,4 @@ class Deliveries:
 
 def message_command(message: Message, origin: Origin | None) -> ClientCommand:
     """Return the command that carries a message to its instance."""
-    body: RaiseEvent | CancelRun
-    if message.kind == "event":
-        body = RaiseEvent(message.name, message.payload)
-    else:
-        body = CancelRun(message.name)
-    return ClientCommand(message.workflow_id, body, origin=origin)
+    return ClientCommand(message.workflow_id, message.body, origin, caller=message.caller)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from processor.core.address import ReplyTo
+from processor.core.attempt import AttemptState
+from processor.core.cause import Origin
 from processor.core.effects import (
     ActivityTask,
     DeadLetter,
@@ -20,25 +23,30 @@ from processor.core.effects import (
     RunResult,
     SetTimer,
 )
-from processor.core.inputs import ActivityReport, Input, Origin, TimerDue
+from processor.core.inputs import ActivityReport, Input, TimerDue
 from processor.core.options import ActivityOptions
 from processor.core.state import Summary
-from processor.core.turn import Positions, Source, Turn
+from processor.core.turn import LEVEL_FIRST, Positions, Source
+from processor.shard.requests import Known, Row, UnderClaim
 
 __all__ = (
     "NEVER_MS",
     "TOMBSTONES_MS",
     "Activities",
+    "Changes",
     "Checkpoint",
+    "ClaimRow",
     "Clock",
     "Confirmed",
     "Inbox",
     "InboxRecord",
     "Log",
+    "LogReader",
     "LogRecord",
     "OpenAttempt",
     "Outbox",
     "OutputRecord",
+    "Replaced",
     "Sendable",
     "ShardPorts",
     "Tables",
@@ -58,8 +66,21 @@ class LogRecord(NamedTuple):
     value: bytes | None
 
 
-class Log(Protocol):
-    """One partition of ``events``."""
+class LogReader(Protocol):
+    """One partition of ``events``, to read."""
+
+    def read(self, first: int, end: int) -> Iterator[LogRecord]:
+        """Yield what is kept of [first, end); ``first`` is not below the bounds. Blocks."""
+
+    def bounds(self) -> tuple[int, int]:
+        """Return the first offset that is kept and the end. Blocks."""
+
+
+class Log(LogReader, Protocol):
+    """One partition of ``events``. ``id``: the log id, which no other namespace has; 16 bytes."""
+
+    @property
+    def id(self) -> bytes: ...
 
     def append(self, key: bytes, value: bytes | None) -> None:
         """Queue one record; records are appended in the order of the calls, however long it takes.
@@ -74,19 +95,17 @@ class Log(Protocol):
     def acknowledged(self) -> Sequence[int]:
         """Drain the offsets of acknowledged appends, in their order; -1 where it is unknown."""
 
-    def read(self, first: int, end: int) -> Iterator[LogRecord]:
-        """Yield what is kept of [first, end). Blocks."""
-
-    def bounds(self) -> tuple[int, int]:
-        """Return the first offset that is kept and the end. Blocks."""
-
 
 class InboxRecord(NamedTuple):
-    """One input with its place; a ``DeadLetter`` where the record could not be decoded."""
+    """One input with its place; a ``DeadLetter`` where the record could not be decoded.
+
+    ``reply_to``: who is told so, where it is known of a command that cannot be decoded.
+    """
 
     source: Source
     offset: int
     input: Input | DeadLetter
+    reply_to: ReplyTo | None = None
 
 
 class Inbox(Protocol):
@@ -140,6 +159,13 @@ class Outbox(Protocol):
     def published(self) -> int:
         """Return the log offset below which everything is published. Blocks."""
 
+    def published_floor(self, released: int) -> int:
+        """Return below which log offset everything is published, as far as is known by now.
+
+        That is ``released`` where nothing waits: what is below it was handed over, or had nothing
+        to publish.
+        """
+
     def close(self) -> None:
         """Give up what is not sent yet; the next owner sends it."""
 
@@ -180,37 +206,80 @@ class Activities(Protocol):
 class Checkpoint:
     """How far the tables are: they are the fold of the log below ``next_offset``.
 
-    ``epoch`` is the last claim below it (-1: none). ``delivered``: see ``Turn``. ``seen`` holds,
-    for each source shard, the origin of the last message from it. ``time_ms`` is when they were.
+    ``epoch`` is the last claim below it (-1: none), ``level`` the highest one that any claim had.
+    ``delivered``: see ``Turn``. ``published``: that of the last mark. ``time_ms`` is when they
+    were.
     """
 
     next_offset: int = 0
     epoch: int = -1
+    level: int = LEVEL_FIRST
     positions: Positions = field(default_factory=Positions)
     delivered: int = 0
-    seen: dict[int, Origin] = field(default_factory=dict)
+    published: int = 0
     time_ms: int = 0
 
 
 class Confirmed(NamedTuple):
-    """An acknowledged turn on its way into the tables, with the run's summary just after it."""
+    """An acknowledged record on its way into the tables.
+
+    ``summary`` is that of its run just after it; None for a record of the shard's own.
+    """
 
     offset: int
-    turn: Turn
+    key: bytes
+    record: UnderClaim
     value: bytes
-    summary: Summary
+    summary: Summary | None
     effects: Sequence[Effect]
 
 
+class ClaimRow(NamedTuple):
+    """A claim that the log still holds, and the ghosts that it exposes.
+
+    It may go when these are gone: without it, they would count. ``more``: there are others, too
+    many to be looked after; then it stays for ever.
+    """
+
+    offset: int
+    key: bytes
+    ghosts: tuple[int, ...] = ()
+    more: bool = False
+
+
+Replaced: TypeAlias = tuple[int, bytes]
+"""A key of the log that is not needed once all up to an offset is covered by a mark."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What changes in the tables beside the records: all of it, or nothing.
+
+    ``requests`` are rows of what has counted, ``claims`` those of claims by offset (None: gone).
+    ``replaced`` are keys of the log that nobody needs from now on. ``forgotten`` have their
+    tombstones, as ``Tables.replaced`` returned them, and ``tombstones`` are keys that have one.
+    """
+
+    requests: Sequence[Row] = ()
+    claims: dict[int, ClaimRow | None] = field(default_factory=dict)
+    replaced: list[bytes] = field(default_factory=list)
+    forgotten: list[Replaced] = field(default_factory=list)
+    tombstones: list[bytes] = field(default_factory=list)
+
+
 class OpenAttempt(NamedTuple):
-    """A row of the ``activities`` table."""
+    """A row of the ``activities`` table: an activity without an outcome.
+
+    ``offset`` is that of the record that says ``state``, and ``key`` its key, empty where it is
+    the turn that scheduled the activity.
+    """
 
     workflow_id: str
     run_id: str
-    id: int
-    attempt: int
     name: str
-    eager: bool
+    offset: int
+    key: bytes
+    state: AttemptState
 
 
 class Tables(Protocol):
@@ -218,10 +287,11 @@ class Tables(Protocol):
 
     def checkpoint(self) -> Checkpoint: ...
 
-    def write(self, group: Sequence[Confirmed], checkpoint: Checkpoint) -> None:
-        """Apply turns and move the checkpoint, atomically.
+    def write(self, group: Sequence[Confirmed], checkpoint: Checkpoint, changes: Changes) -> None:
+        """Apply records and move the checkpoint, atomically.
 
-        Reads see them at once. They may stay in memory until ``flush``.
+        Reads see the records at once, and what is forgotten once it is on disk. They may stay in
+        memory until ``flush``.
         """
 
     def flush(self) -> None:
@@ -238,11 +308,26 @@ class Tables(Protocol):
     def history(self, run_id: str, first: int = 0) -> Iterator[tuple[int, bytes]]:
         """Yield a run's encoded turns in order, each with its first event's number."""
 
+    def turn(self, run_id: str, first: int) -> bytes | None:
+        """Return the encoded turn of a run that begins with an event."""
+
     def parked(self) -> Iterable[str]:
         """Yield the workflow ids of parked runs."""
 
     def open_attempts(self, run_id: str | None = None) -> Iterator[OpenAttempt]:
-        """Yield the attempts that run now, of one run or of all."""
+        """Yield the activities without an outcome, of one run or of all."""
+
+    def requests(self) -> Iterable[Known]:
+        """Yield what is known to have counted."""
+
+    def claims(self) -> Iterable[ClaimRow]:
+        """Yield the claims that the log still holds, the last one last."""
+
+    def replaced(self, below: int, limit: int) -> list[Replaced]:
+        """Return keys of the log that nobody needs once all below an offset is covered."""
+
+    def is_replaced(self, offset: int, key: bytes) -> bool:
+        """Return whether a key waits for its tombstone until that offset is covered."""
 
     def timers(self, after_ms: int, limit: int, until_ms: int = NEVER_MS) -> list[SetTimer]:
         """Return timers due after ``after_ms`` and not after ``until_ms``, earliest first.
@@ -255,7 +340,10 @@ class Tables(Protocol):
 
 @dataclass(slots=True)
 class ShardPorts:
-    """All that one shard is connected to; ``tombstones_ms``: how long the log keeps tombstones."""
+    """All that one shard is connected to.
+
+    ``entropy`` returns 16 random bytes. ``tombstones_ms``: how long the log keeps tombstones.
+    """
 
     log: Log
     inbox: Inbox
@@ -263,4 +351,5 @@ class ShardPorts:
     tables: Tables
     activities: Activities
     clock: Clock
+    entropy: Callable[[], bytes]
     tombstones_ms: int = TOMBSTONES_MS

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Final
 
-from processor.codec.records import decode_as
 from processor.codec.views import history_view, pending_view, summary_view, to_json
 from processor.config import Settings
-from processor.core.effects import Accepted, Closed, Page, Refused, Reply, ReplyBody, RunResult
+from processor.core.address import ReplyTo
+from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
+from processor.core.decide import Outcome, accepted
+from processor.core.effects import Reply, RunResult
 from processor.core.inputs import (
     AwaitResult,
     ClientCommand,
+    CommandBody,
     DescribeRun,
     Input,
     ListRuns,
     ReadHistory,
-    ReplyTo,
     StartRun,
 )
 from processor.core.runner import CodeError
 from processor.core.state import Summary
-from processor.core.turn import Turn
 from processor.shard.cache import Entry
+from processor.shard.instances import recorded
 from processor.shard.ports import Clock, Outbox, Tables
+from processor.shard.requests import Standing
 
-__all__ = ("Reads",)
+__all__ = ("EXPIRED", "Reads")
 
 _PAGE_BYTES = 400_000
 _SCANNED_MAX = 5_000
@@ -38,7 +40,6 @@ class _Waiter:
     """Who waits for the end of a run; not the command, whose arguments may be large."""
 
     to: ReplyTo
-    request_id: str
     expires_ms: int
 
 
@@ -62,18 +63,41 @@ class Reads:
         waiters = self._waiters.pop(result.run_id, ())
         self._waiting -= len(waiters)
         for waiter in waiters:
-            body = Closed(result.run_id, result.status, result.result, result.failure)
-            self._outbox.reply(Reply(waiter.to, waiter.request_id, body))
+            self._outbox.reply(Reply(waiter.to, _closed_by(result)))
 
-    def answer(self, input: Input, replies: Sequence[Reply], awaited: AwaitResult | None) -> None:
-        """Answer what was decided; ``awaited`` is what a start asked for with it."""
-        for reply in replies:
+    def answer(self, input: Input, outcome: Outcome) -> None:
+        """Tell whoever asked what was decided."""
+        for reply in outcome.replies:
             self._outbox.reply(reply)
-        if awaited is not None:
-            assert isinstance(input, ClientCommand), "only starts ask for more"
-            self._await_result(input, awaited)
+        if not isinstance(input, ClientCommand):
+            return
+        if outcome.answer is not None:
+            self._answer(input, outcome.answer)
+        if outcome.awaited is not None:
+            self._await_result(input, outcome.awaited)
 
-    def serve(self, command: ClientCommand, body: AwaitResult | ReadHistory | ListRuns) -> None:
+    def again(
+        self,
+        command: ClientCommand,
+        run_id: str,
+        standing: Standing,
+        answer: Accepted | Refused | None,
+    ) -> None:
+        """Answer a request that was sent again, as it was answered before.
+
+        ``run_id`` is that of the run that a start made, ``answer`` what was told that left no turn.
+        """
+        latest = self._tables.latest(command.workflow_id)
+        if answer is not None:
+            self._answer(command, answer)
+        elif run_id and self._tables.run(run_id) is not None:
+            self._answer(command, Accepted(run_id))
+        elif standing == "expired" or latest is None:
+            self._answer(command, EXPIRED)
+        else:
+            self._answer(command, accepted(latest, created=False))
+
+    def serve(self, command: ClientCommand, body: CommandBody) -> None:
         match body:
             case AwaitResult():
                 self._await_result(command, body)
@@ -82,15 +106,16 @@ class Reads:
             case ListRuns():
                 self._list_runs(command, body)
             case _:
-                assert_never(body)
+                raise AssertionError(f"{body} is no question")
 
     def _await_result(self, command: ClientCommand, body: AwaitResult) -> None:
-        summary = self._find(command.workflow_id, body.run_id)
+        summary = self._find(command.workflow_id, body.run_id, body.first_run_id)
         if isinstance(summary, Refused):
             self._answer(command, summary)
+        elif summary.purged_ms is not None:
+            self._answer(command, _purged(summary))
         elif not summary.status.is_open:
-            closed = Closed(summary.run_id, summary.status.value, summary.result, summary.failure)
-            self._answer(command, closed)
+            self._answer(command, _closed(summary))
         else:
             self._wait(command, summary.run_id, body.timeout_ms)
 
@@ -99,34 +124,36 @@ class Reads:
         assert command.reply_to is not None
         latest = entry.latest()
         found: Summary | Refused
-        if latest is not None and body.run_id in (None, latest.run_id):
+        if latest is not None and latest.is_meant(body.run_id, body.first_run_id):
             found = latest
         else:
-            found = self._find(command.workflow_id, body.run_id)
+            found = self._find(command.workflow_id, body.run_id, body.first_run_id)
         if isinstance(found, Refused):
-            return Reply(command.reply_to, command.request_id, found)
+            return Reply(command.reply_to, found)
         view = {**summary_view(found), "shard": self._partition}
         instance = entry.instance
         if instance is not None and found.status.is_open:
             runner = instance.runner
             waiting = [] if isinstance(runner, CodeError) else runner.waiting()
             view["pending"] = pending_view(instance.state, waiting)
-        return Reply(command.reply_to, command.request_id, Page(to_json(view)))
+        return Reply(command.reply_to, Page(to_json(view)))
 
     def _history(self, command: ClientCommand, body: ReadHistory) -> None:
-        summary = self._find(command.workflow_id, body.run_id)
+        summary = self._find(command.workflow_id, body.run_id, body.first_run_id)
+        if not isinstance(summary, Refused) and summary.purged_ms is not None:
+            summary = _purged(summary)
         if isinstance(summary, Refused):
             self._answer(command, summary)
             return
         views: list[dict[str, object]] = []
         size = 0
         after = None
-        for first, value in self._tables.history(summary.run_id, body.first):
+        for value, turn in recorded(self._tables, summary.run_id, max(body.first, 0)):
             if size + len(value) > _PAGE_BYTES and views:
-                after = str(first)
+                after = str(turn.first)
                 break
             size += len(value)
-            views.extend(history_view(decode_as(Turn, value)))
+            views.extend(history_view(turn))
         self._answer(command, Page(to_json({"run_id": summary.run_id, "events": views}), after))
 
     def _list_runs(self, command: ClientCommand, body: ListRuns) -> None:
@@ -141,13 +168,22 @@ class Reads:
                 break
         self._answer(command, Page(to_json(views), after))
 
-    def _find(self, workflow_id: str, run_id: str | None) -> Summary | Refused:
+    def _find(
+        self, workflow_id: str, run_id: str | None, first_run_id: str | None
+    ) -> Summary | Refused:
+        """Return the run that is meant; of a chain, its latest one that is known."""
         summary = self._tables.latest(workflow_id)
-        if run_id is not None and (summary is None or summary.run_id != run_id):
-            summary = self._tables.run(run_id)
+        named = run_id or first_run_id
+        if named is not None and (summary is None or not summary.is_meant(run_id, first_run_id)):
+            summary = self._tables.run(named)
+            while run_id is None and summary is not None and summary.successor is not None:
+                following = self._tables.run(summary.successor)
+                if following is None or following.first_run_id != first_run_id:
+                    break
+                summary = following
         if summary is None or summary.workflow_id != workflow_id:
             which = f"no run of workflow id {workflow_id!r}"
-            which += f" has run id {run_id!r}" if run_id is not None else ""
+            which += f" has run id {named!r}" if named is not None else ""
             return Refused("WorkflowNotFound", which)
         return summary
 
@@ -163,7 +199,7 @@ class Reads:
         expires_ms = now_ms + timeout_ms
         self._waiting += 1
         assert command.reply_to is not None, "only who can be answered waits"
-        waiter = _Waiter(command.reply_to, command.request_id, expires_ms)
+        waiter = _Waiter(command.reply_to, expires_ms)
         self._waiters.setdefault(run_id, []).append(waiter)
         self._expiry.append((expires_ms, run_id))
 
@@ -181,4 +217,32 @@ class Reads:
 
     def _answer(self, command: ClientCommand, body: ReplyBody) -> None:
         if command.reply_to is not None:
-            self._outbox.reply(Reply(command.reply_to, command.request_id, body))
+            self._outbox.reply(Reply(command.reply_to, body))
+
+
+EXPIRED: Final = Refused(
+    "RequestExpired",
+    "the shard does not know any more whether this request counted, so it does not count now. "
+    "Look at the workflow (describe, history), and ask anew if it did not",
+)
+
+
+def _closed_by(result: RunResult) -> Closed:
+    return Closed(
+        result.run_id, result.status, result.result, result.failure, result.reason, result.headers
+    )
+
+
+def _closed(summary: Summary) -> Closed:
+    return Closed(
+        summary.run_id,
+        summary.status.value,
+        summary.result,
+        summary.failure,
+        summary.cancel_reason,
+    )
+
+
+def _purged(summary: Summary) -> Refused:
+    which = f"run {summary.run_id} of {summary.workflow_id!r}"
+    return Refused("WorkflowNotFound", f"{which} was {summary.status.value}, and then purged")

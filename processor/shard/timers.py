@@ -51,11 +51,17 @@ class Timers:
         """Return when ``due`` wants to be called again (ms since the epoch)."""
         return min(self._heap[0][0], self._horizon_ms) if self._heap else self._horizon_ms
 
-    def fire(self, now_ms: int, room: int, decide: Callable[[Source, TimerDue], object]) -> None:
+    def fire(
+        self,
+        now_ms: int,
+        most: int,
+        room: Callable[[], int],
+        decide: Callable[[Source, TimerDue], object],
+    ) -> None:
         """Decide what has come due, as far as there is room; the rest queues."""
         for due in self.due(now_ms):
-            if room > 0 and self._last_queued is None:
-                room -= 1
+            if most > 0 and self._last_queued is None and room() > 0:
+                most -= 1
                 decide("eager", due)
             else:
                 self._last_queued = due

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Final
 from zlib import crc32
 
+from processor.core.cause import Origin
 from processor.core.effects import ActivityTask, DeadLetter, Publish, Reply, RunResult
-from processor.core.inputs import ActivityReport, ClientCommand, Origin, TimerDue
+from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.turn import Source
 from processor.simulation.partitions import InputPartition, LogPartition, Outputs, Transactions
 
@@ -20,7 +21,7 @@ __all__ = ("INPUTS", "Broker", "TaskQueue")
 
 INPUTS: Final[dict[Source, type]] = {
     "commands": ClientCommand,
-    "activity-results": ActivityReport,
+    "results": ActivityReport,
     "timers": TimerDue,
 }
 """The three inputs, and what each holds."""
@@ -60,22 +61,25 @@ class TaskQueue:
 
 
 class Broker:
-    """All topics of one namespace, and the clients that wait for replies.
+    """All topics of one namespace, with its log id, and the clients that wait for replies.
 
     ``arrivals`` has, for each message that arrived, where the log of its sender ended just then;
-    ``burials`` the same for each command that has a dead letter, by shard and offset.
+    ``burials`` the same for each command that has a dead letter, by shard and offset. ``asked`` has
+    the commands that clients sent, by client and number.
     """
 
     def __init__(self, partitions: int, now_ms: Callable[[], int] = lambda: 0) -> None:
+        self.log_id = b"a simulated log."
         self.partitions = partitions
         self.logs = [LogPartition(now_ms) for _ in range(partitions)]
         self.inputs = [
             {source: InputPartition(cls) for source, cls in INPUTS.items()}
             for _ in range(partitions)
         ]
-        self.outputs = [Outputs() for _ in range(partitions)]
+        self.outputs = [Outputs(log) for log in self.logs]
         self.transactions = Transactions(self.outputs)
         self.arrivals: dict[Origin, int] = {}
+        self.asked: dict[tuple[str, int], ClientCommand] = {}
         self.burials: dict[tuple[int, int], int] = {}
         self.dead_letters: list[DeadLetter] = []
         self.queues: dict[str, TaskQueue] = {}
@@ -88,8 +92,10 @@ class Broker:
     def command(self, command: ClientCommand, partition: int | None = None) -> None:
         if partition is None:
             partition = self.partition_of(command.workflow_id)
-        if command.origin is not None:
-            self.arrivals.setdefault(command.origin, self.logs[command.origin.shard].end)
+        if isinstance(command.cause, Origin):
+            self.arrivals.setdefault(command.cause, self.logs[command.cause.shard].end)
+        if command.reply_to is not None:
+            self.asked[command.reply_to.client, command.reply_to.request] = command
         self.inputs[partition]["commands"].append(command)
 
     def bury(self, letter: DeadLetter) -> None:
@@ -100,7 +106,7 @@ class Broker:
 
     def report(self, report: ActivityReport) -> None:
         partition = self.partition_of(report.workflow_id)
-        self.inputs[partition]["activity-results"].append(report)
+        self.inputs[partition]["results"].append(report)
 
     def due(self, due: TimerDue) -> None:
         self.inputs[self.partition_of(due.workflow_id)]["timers"].append(due)

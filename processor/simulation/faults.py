@@ -25,8 +25,10 @@ class Faults:
     - ``unknown_offset``: an append is acknowledged without its offset
     - ``stray``: what a dead or dismissed owner still had on its way arrives long after
     - ``reply_lost``: a client never sees an answer
+    - ``refused``: Kafka refuses a client's command, and takes those behind it
     - ``partial_take``: an inbox hands out less than it has
     - ``commit_unknown``: a publisher does not learn how its transaction ended
+    - ``undecided``: deciding an input fails, and succeeds when it is tried once more
     - ``answer_twice``, ``answer_late``: of an activity worker; late is after many a time-out
 
     Of hosts, per step, while ``blows_max`` last:
@@ -42,7 +44,9 @@ class Faults:
     - ``wiped``, ``stale``: a crash loses a state directory, or sets it back
     - ``back_up``: a copy is made of a state directory, for ``stale`` (per step)
     - ``clock_jump``: a host's clock goes an hour forth, or back to the right time (per step)
-    - ``compaction``: a cleaner passes over ``events`` (per step)
+    - ``compaction``: a cleaner passes over ``events``, or dies in the middle (per step)
+    - ``purge``: somebody gives up the history of a run that is over (per step)
+    - ``look``: somebody asks a shard about itself, which writes a mark (per step)
     - ``retention``: the inputs lose what the log has turns of already (per step)
     - ``unreadable``: what is no record arrives among the commands (per step)
     """
@@ -54,8 +58,10 @@ class Faults:
     unknown_offset: float = 0.0
     stray: float = 0.0
     reply_lost: float = 0.0
+    refused: float = 0.0
     partial_take: float = 0.0
     commit_unknown: float = 0.0
+    undecided: float = 0.0
     answer_twice: float = 0.0
     answer_late: float = 0.0
     unreadable: float = 0.0
@@ -70,6 +76,8 @@ class Faults:
     back_up: float = 0.0
     clock_jump: float = 0.0
     compaction: float = 0.0
+    purge: float = 0.0
+    look: float = 0.0
     retention: float = 0.0
     blows_max: int = 0
     pause_ms_max: int = 60_000
@@ -88,8 +96,10 @@ ROUGH: Final = Faults(
     unknown_offset=0.03,
     stray=0.5,
     reply_lost=0.05,
+    refused=0.05,
     partial_take=0.3,
     commit_unknown=0.1,
+    undecided=0.06,
     answer_twice=0.05,
     answer_late=0.05,
     unreadable=0.002,
@@ -104,6 +114,8 @@ ROUGH: Final = Faults(
     back_up=0.005,
     clock_jump=0.003,
     compaction=0.01,
+    purge=0.003,
+    look=0.01,
     retention=0.002,
     blows_max=6,
 )

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
 
-from processor.core.effects import ReplyBody
+from processor.core.answers import ReplyBody
 from processor.core.inputs import AwaitResult, ClientCommand, StartRun
 from processor.errors import ShardUnavailable
 from processor.simulation.driver import Driver

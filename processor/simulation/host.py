@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from processor.codec.records import LEVEL
 from processor.core.runner import Runners
 from processor.registry import Registry
 from processor.simulation.activities import HostActivities
@@ -21,11 +22,15 @@ __all__ = ("Code", "Host")
 
 @dataclass(frozen=True)
 class Code:
-    """The user's code that a host runs: workflows, activities, and the queues it serves."""
+    """What a host runs: the user's workflows and activities, the queues it serves, and a release.
+
+    ``level`` is the highest one that the release knows.
+    """
 
     registry: Registry
     runners: Runners
     queues: tuple[str, ...] = ("default",)
+    level: int = LEVEL
 
 
 class Host:
@@ -142,6 +147,10 @@ class Host:
     @property
     def runners(self) -> Runners:
         return self._code.runners
+
+    @property
+    def level(self) -> int:
+        return self._code.level
 
     # --- shards -------------------------------------------------------------------------------
 

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, assert_never
 
+from processor.core.cause import Origin
 from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
-from processor.core.inputs import Origin, TimerDue
+from processor.core.inputs import TimerDue
 from processor.shard.outbox import message_command
 from processor.shard.ports import OutputRecord, Sendable
 from processor.simulation.broker import Broker
@@ -105,6 +106,10 @@ class SimulatedOutbox:
     @port_call
     def published(self) -> int:
         return self._publisher.take_over(self._outputs)
+
+    def published_floor(self, released: int) -> int:
+        pending = self._outputs.pending
+        return min(pending[0][0], released) if pending else released
 
     def close(self) -> None:
         self._closed = True

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
-from weakref import WeakSet
 
 from processor.config import Settings
-from processor.core.events import WorkflowStarted
-from processor.core.runner import Runner, Runners
+from processor.core.runner import Runners
 from processor.shard.loop import Shard
 from processor.shard.ports import ShardPorts
 from processor.shard.reactions import reaction_to
@@ -25,6 +24,7 @@ from processor.simulation.outbox import Departures, SimulatedOutbox
 from processor.simulation.perils import Crashed, Peril, Perils
 from processor.simulation.ports import SimulatedClock, SimulatedInbox, SimulatedLog, SimulatedStore
 from processor.simulation.publisher import Publisher
+from processor.simulation.runners import SessionRunners
 from processor.simulation.scheduler import Scheduler, Step
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
@@ -40,6 +40,7 @@ class Setting:
     """What all hosts of a world share.
 
     ``generation`` is the consumer group's view: in which of its generations a host has a shard.
+    ``left`` hears of a process that leaves because its release is too old.
 
     ``starts`` and ``departures`` note what has left the shards, for the invariants (None where
     nobody looks). ``rebuilt`` counts the state directories that were refused, and wiped.
@@ -52,6 +53,7 @@ class Setting:
     settings: Settings
     generation: Callable[[str, int], int | None]
     crashed: Callable[[str], None] = lambda host: None
+    left: Callable[[str], None] = lambda host: None
     starts: EagerStarts | None = None
     departures: Departures | None = None
     rebuilt: int = 0
@@ -68,6 +70,9 @@ class Process(Protocol):
 
     @property
     def runners(self) -> Runners: ...
+
+    @property
+    def level(self) -> int: ...
 
     @property
     def activities(self) -> HostActivities: ...
@@ -123,6 +128,19 @@ class Ownership:
         self._host.publisher.reassigned()
         self.wake()
 
+    def do(self, action: Callable[[Shard], object]) -> None:
+        """Let the shard do something, if it runs here now."""
+        if self.shard is None or self._host.paused:
+            return
+        try:
+            action(self.shard)
+        except Crashed:
+            self._host.crash()
+        except Exception as error:
+            self._react(error)
+        else:
+            self.wake()
+
     def drop(self) -> None:
         """Forget everything in memory."""
         self._dropped = True
@@ -168,6 +186,11 @@ class Ownership:
                 self._end_session()
                 self._host.setting.rebuilt += 1
                 del self._host.disks[self.partition]
+            case "leave":
+                self._end_session()
+                self._claims = False
+                self._host.setting.left(self._host.name)
+                return
             case "stop" | "try again":
                 raise error
         self._claims = False
@@ -193,27 +216,6 @@ class Ownership:
             self._timer = self._scheduler.at(
                 due_ms - clock.offset_ms, f"{self._name} timers", self.wake
             )
-
-
-class _KeptRunners:
-    """The user's code of one session, of which a process that ends leaves nothing.
-
-    In a real process that is so; here what a crash left half made would be unwound by the garbage
-    collector, at any time, in a world that goes on.
-    """
-
-    def __init__(self, runners: Runners) -> None:
-        self._runners = runners
-        self._started: WeakSet[Runner] = WeakSet()
-
-    def start(self, workflow_id: str, run_id: str, started: WorkflowStarted) -> Runner:
-        runner = self._runners.start(workflow_id, run_id, started)
-        self._started.add(runner)
-        return runner
-
-    def close(self) -> None:
-        for runner in list(self._started):
-            runner.close()
 
 
 class Session:
@@ -243,7 +245,7 @@ class Session:
         self._activities = ShardActivities(
             host.activities, partition, lambda: self.log.confirmed_end, setting.starts, peril
         )
-        self._runners = _KeptRunners(host.runners)
+        self._runners = SessionRunners(host.runners, setting.scheduler, setting.faults)
         self._ports: ShardPorts | None = None
         self._takeover: Takeover
         self._nonce = f"{setting.scheduler.random.getrandbits(64):016x}"
@@ -271,10 +273,15 @@ class Session:
         store = SimulatedStore(self._disk, self._host.peril)
         tables = StateTables(store, f"events-{self._partition}")
         clock = self._host.clock
+        random = self._host.setting.scheduler.random
+        entropy = partial(random.randbytes, 16)
         self._ports = ShardPorts(
-            self.log, self._inbox, self._outbox, tables, self._activities, clock
+            self.log, self._inbox, self._outbox, tables, self._activities, clock, entropy
         )
-        self._takeover = Takeover(self._partition, self.log, tables, self._host.name)
+        self._takeover = Takeover(
+            self._partition, self.log, tables, self._host.name, level_max=self._host.level
+        )
+        self._takeover.survey()
         self._takeover.begin(self._nonce, clock.now_ms())
 
     def step(self) -> bool:

@@ -33,9 +33,13 @@ Output = tuple[int, int, OutputRecord]
 
 
 class LogPartition:
-    """One partition of ``events``. Compaction may leave holes; offsets are never used again."""
+    """One partition of ``events``. Compaction may leave holes; offsets are never used again.
+
+    ``written`` is all that was ever appended, whatever a cleaner took since.
+    """
 
     def __init__(self, now_ms: Callable[[], int] = lambda: 0) -> None:
+        self.written: list[LogRecord] = []
         self._records: dict[int, LogRecord] = {}
         self._appended_ms: dict[int, int] = {}
         self._cleaned_ms: dict[int, int] = {}
@@ -43,9 +47,18 @@ class LogPartition:
         self.first = 0
         self.end = 0
 
+    def copy(self) -> LogPartition:
+        """Return what is left of it now, for whoever wants to try something."""
+        log = LogPartition(self._now_ms)
+        log.first, log.end, log.written = self.first, self.end, list(self.written)
+        log._records, log._appended_ms = dict(self._records), dict(self._appended_ms)
+        log._cleaned_ms = dict(self._cleaned_ms)
+        return log
+
     def append(self, key: bytes, value: bytes | None) -> int:
         offset = self.end
-        self._records[offset] = LogRecord(offset, key, value)
+        record = self._records[offset] = LogRecord(offset, key, value)
+        self.written.append(record)
         self._appended_ms[offset] = self._now_ms()
         self.end += 1
         return offset
@@ -64,16 +77,19 @@ class LogPartition:
                 return offset
         return self.end
 
-    def compact(self, below: int) -> int:
+    def compact(self, below: int, rewritten: int | None = None) -> int:
         """Keep the last record of each key below an offset; return how many were removed.
 
-        A tombstone stays for ``delete.retention.ms`` after a cleaner first came upon it.
+        A tombstone stays for ``delete.retention.ms`` after a cleaner first came upon it. A cleaner
+        goes segment by segment: one that dies has ``rewritten`` the log up to some offset only.
         """
         now_ms = self._now_ms()
         found = [record for offset, record in self._records.items() if offset < below]
         last = {record.key: record.offset for record in found}
         removed = 0
         for offset, key, value in found:
+            if rewritten is not None and offset >= rewritten:
+                break
             gone = last[key] != offset
             if not gone and value is None:
                 cleaned_ms = self._cleaned_ms.setdefault(offset, now_ms)
@@ -146,11 +162,14 @@ class Outputs:
     """What one shard has published.
 
     ``position`` is written together with the records: the log offset below which all is there.
-    ``publisher`` is the process that wrote it.
+    ``publisher`` is the process that wrote it. ``written_at`` has, for each turn by its offset,
+    where the log ended just then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: LogPartition) -> None:
         self.records: list[Output] = []
+        self.written_at: dict[int, int] = {}
+        self._log = log
         self.position = 0
         self.publisher = ""
 
@@ -159,6 +178,7 @@ class Outputs:
             assert offset >= self.position, f"turn {offset} again, after {self.position}"
             self.records += [(offset, index, record) for index, record in enumerate(records)]
             self.position = offset + 1
+            self.written_at[offset] = self._log.end
 
     def of(self, cls: type[T]) -> list[T]:
         """Return the committed records of one kind, as a ``read_committed`` consumer sees them."""

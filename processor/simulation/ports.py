@@ -53,6 +53,7 @@ class SimulatedLog:
         peril: Peril | None = None,
     ) -> None:
         self.confirmed_end = 0
+        self.id = broker.log_id
         self._log = broker.logs[partition]
         self._scheduler = scheduler
         self._faults = faults
@@ -130,7 +131,7 @@ class SimulatedInbox:
     def open(self, positions: Positions) -> None:
         wanted: dict[Source, int] = {
             "commands": positions.commands,
-            "activity-results": positions.results,
+            "results": positions.results,
             "timers": positions.timers,
         }
         for source, position in wanted.items():

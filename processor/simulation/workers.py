@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from processor.core.effects import ActivityTask, HeartbeatSeen, Reply
-from processor.core.inputs import ActivityReport, ReplyTo
+from processor.core.address import ReplyTo
+from processor.core.answers import HeartbeatSeen
+from processor.core.effects import ActivityTask, Reply
+from processor.core.inputs import ActivityReport
 from processor.simulation.activities import HostActivities
 from processor.simulation.broker import Broker
 from processor.simulation.faults import Faults

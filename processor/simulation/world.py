@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from processor.codec.records import encode
 from processor.config import Settings
+from processor.core.turn import Claim, claim_key
 from processor.simulation.activities import EagerStarts
 from processor.simulation.broker import Broker
 from processor.simulation.clients import SimulatedClient
@@ -51,6 +53,7 @@ class World:
         self.owners: dict[int, str] = {}
         self._generations: Counter[int] = Counter()
         self.on_crash: Callable[[str], None] = lambda name: None
+        self.on_leave: Callable[[str], None] = lambda name: None
         self.starts: EagerStarts = []
         self.departures: Departures = []
         self._setting = Setting(
@@ -61,6 +64,7 @@ class World:
             settings or Settings(),
             self._generation,
             lambda name: self.on_crash(name),
+            lambda name: self.on_leave(name),
             self.starts if watched else None,
             self.departures if watched else None,
         )
@@ -96,6 +100,14 @@ class World:
             self._generations[partition] += 1
         self.owners[partition] = name
         self.hosts[name].assign(partition)
+
+    def upgrade(self, level: int) -> None:
+        """Raise the level of the namespace, as ``processor upgrade`` does: claim every shard."""
+        for log in self.broker.logs:
+            nonce = f"{self.scheduler.random.getrandbits(64):016x}"
+            claim = Claim("processor upgrade", nonce, level, self.scheduler.now_ms)
+            log.append(claim_key(nonce), encode(claim))
+        self.scheduler.trace(f"the namespace is at level {level}")
 
     def restart(self, name: str) -> None:
         """Start a crashed host again, and give it back what the group has for it."""

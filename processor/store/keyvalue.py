@@ -8,7 +8,10 @@ from typing import Final, Protocol, TypeAlias
 
 __all__ = ("FAMILIES", "Durable", "KeyValue", "Memory", "Mutation")
 
-FAMILIES: Final = ("meta", "runs", "latest", "history", "activities", "timers", "parked")
+FAMILIES: Final = (
+    *("meta", "runs", "latest", "history", "activities", "timers", "parked"),
+    *("requests", "claims", "replaced", "purged"),
+)
 
 
 Mutation: TypeAlias = tuple[str, bytes, bytes | None]

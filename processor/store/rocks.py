@@ -18,7 +18,7 @@ _log = logging.getLogger("processor.store")
 
 _MEMTABLE_BYTES = 32 * 1024 * 1024
 _MEMTABLES_BYTES = 128 * 1024 * 1024
-"""Of all stores of a process together: each has seven families, and a process has many stores."""
+"""Of all stores of a process together: each has a dozen families, and a process has many stores."""
 
 _BLOCKS_BYTES = 128 * 1024 * 1024
 """What all of them together keep of what they have read."""

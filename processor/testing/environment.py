@@ -39,7 +39,8 @@ class Environment(Client):
     ``mocks`` are functions that stand in for activities; they get the same arguments, and may be
     async or not. ``seed`` decides everything that is left to chance, such as which of two results
     arrives first. ``start`` is the first moment of virtual time. ``max_cached_runs=0`` replays at
-    every step, which finds code that is not deterministic.
+    every step, which finds code that is not deterministic: a decision that replay does not repeat,
+    or a payload that it makes otherwise, parks the run.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Environment(Client):
         max_cached_runs: int | None = None,
         settings: Settings | None = None,
     ) -> None:
-        settings = settings or Settings()
+        settings = replace(settings or Settings(), strict_replay=True)
         if max_cached_runs is not None:
             settings = replace(settings, cached_runs_max=max_cached_runs)
         self._settings = settings

@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
-from processor.core.options import ActivityOptions
+from processor.core.options import DEFAULTS
 from processor.policy import milliseconds
 from processor.workflow._context import WorkflowInfo, current, in_workflow, runtime_or_none
 from processor.workflow._definition import Workflow, define
@@ -129,7 +129,7 @@ def call_activity(
         if result_type is not None:
             raise ValueError("call_activity: result_type is for activities called by name")
         return activity.options(**options)(*args) if options else activity(*args)
-    wire = options_with(ActivityOptions(), options, "call_activity")  # type: ignore[arg-type]
+    wire = options_with(DEFAULTS, options, "call_activity")  # type: ignore[arg-type]
     expected = Any if result_type is None else result_type
     coroutine: Any = runtime.call_activity(activity, args, wire, expected, line_here())
     coroutine.__qualname__ = activity
@@ -143,12 +143,12 @@ def publish(topic: str, key: str | bytes | None, value: Any) -> None:
 
 def signal(workflow_id: str, name: str, payload: Any = None) -> None:
     """Send an external event to another workflow; nothing happens if it does not run."""
-    current("signal").send("event", workflow_id, name, payload, line_here())
+    current("signal").signal(workflow_id, name, payload, line_here())
 
 
 def cancel(workflow_id: str, reason: str = "") -> None:
     """Ask another workflow to cancel; nothing happens if it does not run."""
-    current("cancel").send("cancel", workflow_id, reason, None, line_here())
+    current("cancel").cancel(workflow_id, reason, line_here())
 
 
 def set_status(value: Any) -> None:
@@ -183,7 +183,7 @@ def now() -> datetime:
 
 
 def random() -> Random:
-    """Return this run's random generator, seeded from its run id."""
+    """Return this run's random generator, seeded by random bytes in the run's history."""
     return current("random").random()
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextvars
 from abc import ABC, abstractmethod
 from asyncio import _get_running_loop
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -26,12 +26,16 @@ plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=Fa
 
 @dataclass(frozen=True)
 class WorkflowInfo:
-    """Which run this is. ``started`` is the time of the turn in which its code began."""
+    """Which run this is. ``started`` is the time of the turn in which its code began.
+
+    ``headers`` came with its start.
+    """
 
     workflow_id: str
     run_id: str
     workflow: str
     started: datetime
+    headers: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Runtime(ABC):
@@ -67,7 +71,10 @@ class Runtime(ABC):
     def publish(self, topic: str, key: str | bytes | None, value: Any, line: str) -> None: ...
 
     @abstractmethod
-    def send(self, kind: str, workflow_id: str, name: str, payload: Any, line: str) -> None: ...
+    def signal(self, workflow_id: str, name: str, payload: Any, line: str) -> None: ...
+
+    @abstractmethod
+    def cancel(self, workflow_id: str, reason: str, line: str) -> None: ...
 
     @abstractmethod
     def set_status(self, value: Any, line: str) -> None: ...

@@ -3,7 +3,8 @@
 Two nets. Functions whose answer differs at replay (clocks, random numbers) are wrapped where they
 live; what leaves the process (files, sockets, threads, subprocesses) is seen by an audit hook.
 Both ask one question: is the running loop a workflow's, and is user code running on it. Anywhere
-else that is one look at the running loop, and the original runs.
+else that is one look at the running loop, and the original runs. While a run decodes a value,
+clocks and random numbers answer from the run (``_library``).
 
 Not seen: ``datetime.now`` and names that were imported out of ``time`` or ``random`` before
 ``install`` (``from time import time``). ``processor check`` finds those in the source.
@@ -85,26 +86,53 @@ def install() -> None:
         return
     _installed = True
     for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"):
-        _wrap(time, name, f"time.{name}()", _NOW)
+        _wrap(time, name, f"time.{name}()", _NOW, _tell(name))
     for name in ("perf_counter_ns", "process_time", "process_time_ns"):
-        _wrap(time, name, f"time.{name}()", _NOW)
+        _wrap(time, name, f"time.{name}()", _NOW, _tell(name))
     _wrap(time, "sleep", "time.sleep()", "Use await asyncio.sleep() instead.")
     for name in random.__all__:
         if isinstance(getattr(getattr(random, name), "__self__", None), random.Random):
-            _wrap(random, name, f"random.{name}()", _RANDOM)
+            _wrap(random, name, f"random.{name}()", _RANDOM, _draw(name))
     for name in ("uuid1", "uuid4", "uuid6", "uuid7", "uuid8"):
-        _wrap(uuid, name, f"uuid.{name}()", "Use workflow.uuid4() instead.")
+        answer = _make_uuid(int(name[-1]))
+        _wrap(uuid, name, f"uuid.{name}()", "Use workflow.uuid4() instead.", answer)
     for name in ("choice", "randbelow", "randbits", "token_bytes", "token_hex", "token_urlsafe"):
         _wrap(secrets, name, f"secrets.{name}()", "Make secrets in an activity.")
     for name in ("urandom", "getrandom"):
-        _wrap(os, name, f"os.{name}()", _RANDOM)
-    _wrap(random, "_urandom", "random.SystemRandom()", _RANDOM)
+        _wrap(os, name, f"os.{name}()", _RANDOM, _draw_bytes)
+    _wrap(random, "_urandom", "random.SystemRandom()", _RANDOM, _draw_bytes)
     _wrap(threading.Thread, "start", "a new thread", _ACTIVITY)
     _wrap_seed()
     sys.addaudithook(_audit)
 
 
-def _wrap(module: Any, name: str, what: str, instead: str) -> None:
+Answer = Callable[..., Any]
+"""Answers a call from a run's library, which is the first argument."""
+
+
+def _tell(name: str) -> Answer:
+    return lambda library, *_: library.time(name)
+
+
+def _draw(name: str) -> Answer:
+    return lambda library, *args, **kwargs: getattr(library.random, name)(*args, **kwargs)
+
+
+def _draw_bytes(library: Any, size: int, *_: Any) -> bytes:
+    return bytes(library.random.randbytes(size))
+
+
+def _make_uuid(version: int) -> Answer:
+    return lambda library, *_, **__: _uuid_of(library.random.getrandbits(128), version)
+
+
+def _uuid_of(number: int, version: int) -> uuid.UUID:
+    """Return a UUID of any version; the constructor of older Pythons takes 1 to 5 only."""
+    number = number & ~(0xF << 76) | version << 76
+    return uuid.UUID(int=number & ~(0x3 << 62) | 0x2 << 62)
+
+
+def _wrap(module: Any, name: str, what: str, instead: str, answer: Answer | None = None) -> None:
     original: Callable[..., Any] | None = getattr(module, name, None)
     if original is None:
         return
@@ -113,8 +141,12 @@ def _wrap(module: Any, name: str, what: str, instead: str) -> None:
     @functools.wraps(called)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         loop = _get_running_loop()
-        if type(loop) is WorkflowLoop and loop.guarded:
-            _refuse(loop, what, instead)
+        if type(loop) is WorkflowLoop:
+            if loop.library is not None:
+                if answer is not None:
+                    return answer(loop.library, *args, **kwargs)
+            elif loop.guarded:
+                _refuse(loop, what, instead)
         return called(*args, **kwargs)
 
     setattr(module, name, guarded)
@@ -127,8 +159,11 @@ def _wrap_seed() -> None:
     @functools.wraps(original)
     def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
         loop = _get_running_loop()
-        if a is None and type(loop) is WorkflowLoop and loop.guarded:
-            _refuse(loop, "random.Random() without a seed", _RANDOM)
+        if a is None and type(loop) is WorkflowLoop:
+            if loop.library is not None:
+                a = loop.library.random.getrandbits(256)
+            elif loop.guarded:
+                _refuse(loop, "random.Random() without a seed", _RANDOM)
         original(self, a, version)
 
     random.Random.seed = seed  # type: ignore[method-assign]
@@ -137,8 +172,9 @@ def _wrap_seed() -> None:
 def _audit(event: str, args: tuple[Any, ...]) -> None:
     if event in _AUDITED:
         loop = _get_running_loop()
-        if type(loop) is WorkflowLoop and loop.guarded and not _is_time_zone(event, args):
-            _refuse(loop, *_AUDITED[event])
+        if type(loop) is WorkflowLoop and loop.guarded and loop.library is None:
+            if not _is_time_zone(event, args):
+                _refuse(loop, *_AUDITED[event])
 
 
 def _is_time_zone(event: str, args: tuple[Any, ...]) -> bool:

@@ -23,31 +23,36 @@ class _Waiter:
     __slots__ = ("decode", "future", "line", "payload")
 
     def __init__(
-        self, future: asyncio.Future[Any], decode: Callable[[bytes], Any], line: str
+        self, future: asyncio.Future[Any], decode: Callable[[bytes | None], Any], line: str
     ) -> None:
         self.future = future
         self.decode = decode
         self.line = line
-        self.payload = b""
+        self.payload: bytes | None = None
+
+
+Decode = Callable[[Callable[[bytes | None], Any], bytes | None], Any]
+"""Decodes a payload for a run."""
 
 
 class Inbox:
     """The events of one run that its code has not taken, and who waits for which name."""
 
-    __slots__ = ("_loop", "_requests", "_unread", "_waiters")
+    __slots__ = ("_decode", "_loop", "_requests", "_unread", "_waiters")
 
-    def __init__(self, loop: WorkflowLoop, requests: Requests) -> None:
+    def __init__(self, loop: WorkflowLoop, requests: Requests, decode: Decode) -> None:
         self._loop = loop
+        self._decode = decode
         self._requests = requests
-        self._unread: dict[str, deque[bytes]] = {}
+        self._unread: dict[str, deque[bytes | None]] = {}
         self._waiters: dict[str, deque[_Waiter]] = {}
 
-    def receive(self, name: str, payload: bytes) -> None:
+    def receive(self, name: str, payload: bytes | None) -> None:
         self._unread.setdefault(name, deque()).append(payload)
         self._deliver(name)
 
     async def wait(
-        self, name: str, decode: Callable[[bytes], Any], timeout_ms: int | None, line: str
+        self, name: str, decode: Callable[[bytes | None], Any], timeout_ms: int | None, line: str
     ) -> Any:
         """Return the next event of a name that fits; ``TimeoutError`` when none came in time."""
         future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
@@ -84,17 +89,14 @@ class Inbox:
                 waiters.popleft()
                 continue
             payload = unread[0]
-            loop = self._loop
-            guarded, loop.guarded = loop.guarded, False
             try:
-                value = waiter.decode(payload)
+                value = self._decode(waiter.decode, payload)
             except SchemaMismatch as error:
                 command = RejectEvent(name, payload, str(error), waiter.line)
-                self._requests.add(command, len(payload), f"the rejection of event {name!r}")
+                size = len(payload or b"")
+                self._requests.add(command, size, f"the rejection of event {name!r}")
                 unread.popleft()
                 continue
-            finally:
-                loop.guarded = guarded
             unread.popleft()
             waiters.popleft()
             waiter.payload = payload

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from processor.errors import NonDeterminismError
 from processor.workflow._frames import boundary, line_here, user_frame, where_of
+from processor.workflow._library import Library
 
 __all__ = ("Future", "Handle", "Task", "TimerHandle", "Timers", "WorkflowLoop")
 
@@ -117,8 +118,9 @@ class Task(asyncio.Task[Any]):
 class WorkflowLoop(asyncio.AbstractEventLoop):
     """One run's loop.
 
-    ``guarded`` is True exactly while user code runs; the guard asks for it. ``runtime`` is what
-    the verbs of ``processor.workflow`` talk to. ``tasks`` holds every unfinished task, since
+    ``guarded`` is True exactly while user code runs; the guard asks for it. ``library`` is there
+    while a value is decoded: it answers clocks and draws, and nothing is forbidden. ``runtime`` is
+    what the verbs of ``processor.workflow`` talk to. ``tasks`` holds every unfinished task, since
     asyncio keeps weak references only. After ``dropped`` is set nothing can be asked for any
     more: whatever would wait ends the coroutine that is being unwound.
     """
@@ -127,6 +129,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.runtime: Any = timers
         self.now_ms = 0
         self.guarded = False
+        self.library: Library | None = None
         self.dropped = False
         self.violation: NonDeterminismError | None = None
         self.tasks: set[asyncio.Task[Any]] = set()

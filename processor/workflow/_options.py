@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import UnionType
 from typing import Any, TypeAlias, TypedDict, _SpecialForm
 
-from processor.core.options import ActivityOptions
+from processor.core.options import DEFAULTS, ActivityOptions
 from processor.policy import RetryPolicy, milliseconds
 
 __all__ = ("Options", "TypeForm", "duration_ms", "options_with")
@@ -52,7 +52,8 @@ def options_with(options: ActivityOptions, changes: Options, where: str) -> Acti
         else:
             known = ", ".join(sorted(Options.__annotations__))
             raise ValueError(f"{where}: there is no option {name!r}; there are {known}")
-    return replace(options, **fields)
+    changed = replace(options, **fields)
+    return DEFAULTS if changed == DEFAULTS else changed
 
 
 def duration_ms(name: str, value: Any, where: str) -> int | None:

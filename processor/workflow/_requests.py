@@ -76,7 +76,7 @@ class Requests:
             return [command for command in self._commands if command is not None]
         return self._commands  # type: ignore[return-value]
 
-    def encode(self, value: object, what: str, name: str = "") -> bytes:
+    def encode(self, value: object, what: str, name: str = "") -> bytes | None:
         """Encode a value of the user's. ``what`` and ``name`` say in errors which one."""
         loop = self._loop
         guarded = loop.guarded
@@ -87,7 +87,7 @@ class Requests:
             raise SchemaMismatch(f"{_named(what, name)} cannot be encoded: {error}") from error
         finally:
             loop.guarded = guarded
-        if len(payload) > self._settings.payload_bytes_max:
+        if payload is not None and len(payload) > self._settings.payload_bytes_max:
             self.check_size(len(payload), what, name)
         return payload
 
@@ -142,7 +142,7 @@ class Requests:
     def _elide(self, index: int, kind: type[Command]) -> None:
         command = self._commands[index]
         assert isinstance(command, kind), f"command {index} is {command}"
-        size = len(command.arguments) if isinstance(command, ScheduleActivity) else 0
+        size = len(command.arguments or b"") if isinstance(command, ScheduleActivity) else 0
         self._sized -= size + _COMMAND_BYTES
         self._commands[index] = None
         self.elided = True

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, TypeAlias
 
 from processor.core import events
+from processor.core.address import Address
 from processor.core.commands import (
     PublishRecord,
     RecordSideEffect,
@@ -21,13 +22,15 @@ from processor.core.commands import (
     StartTimer,
 )
 from processor.core.events import Event
-from processor.core.options import ActivityOptions
+from processor.core.options import DEFAULTS, ActivityOptions
 from processor.core.payloads import Payloads
+from processor.core.started import EventReceived, WorkflowStarted
 from processor.errors import SchemaMismatch
 from processor.failures import exception_of
 from processor.workflow._context import Runtime, WorkflowInfo
 from processor.workflow._frames import boundary
 from processor.workflow._inbox import Inbox, expire_after
+from processor.workflow._library import Library
 from processor.workflow._loop import TimerHandle, WorkflowLoop
 from processor.workflow._requests import Requests
 
@@ -38,7 +41,8 @@ _Future = asyncio.Future
 _log = logging.getLogger("processor.workflow")
 
 
-_OpenActivity: TypeAlias = tuple[str, asyncio.Future[Any], Callable[[bytes], Any], int, int]
+_Decode: TypeAlias = Callable[[bytes | None], Any]
+_OpenActivity: TypeAlias = tuple[str, asyncio.Future[Any], _Decode, int, int]
 """Name, future, decoder of the result; turn in which it was scheduled, index of its command."""
 
 
@@ -49,11 +53,16 @@ class Run(Runtime):
     """
 
     def __init__(
-        self, workflow_id: str, run_id: str, workflow: str, payloads: Payloads, requests: Requests
+        self,
+        workflow_id: str,
+        run_id: str,
+        started: WorkflowStarted,
+        payloads: Payloads,
+        requests: Requests,
     ) -> None:
         self.workflow_id = workflow_id
         self.run_id = run_id
-        self.workflow = workflow
+        self.started = started
         self.replaying = False
         self.broken: BaseException | None = None
         self.conditions: dict[asyncio.Future[Any], tuple[Callable[[], object], Any]] = {}
@@ -63,18 +72,21 @@ class Run(Runtime):
         self._recorded: Sequence[Event] | None = None
         self._started_ms: int | None = None
         self._random: Random | None = None
+        self.library = Library(started.seed)
         self._loop: WorkflowLoop
         self._inbox: Inbox
 
     def attach(self, loop: WorkflowLoop) -> None:
         self._loop = loop
-        self._inbox = Inbox(loop, self._requests)
+        self._inbox = Inbox(loop, self._requests, self.decoded)
 
-    def begin(self, now_ms: int, recorded: Sequence[Event] | None) -> None:
+    def begin(self, now_ms: int, number: int, recorded: Sequence[Event] | None) -> None:
         """Begin a turn. Time never goes back, whatever the host's clock does."""
         loop = self._loop
         if now_ms > loop.now_ms:
             loop.now_ms = now_ms
+        library = self.library
+        library.now_ms, library.number = loop.now_ms, number
         if self._started_ms is None:
             self._started_ms = now_ms
         self.replaying = recorded is not None
@@ -84,7 +96,7 @@ class Run(Runtime):
         """Forget everything, so that no cycle keeps the run's memory."""
         self.conditions.clear()
         self._activities.clear()
-        self._inbox = Inbox(self._loop, self._requests)
+        self._inbox = Inbox(self._loop, self._requests, _decodes_nothing)
         self._recorded = None
         self._loop.runtime = None
 
@@ -114,7 +126,7 @@ class Run(Runtime):
         )
         future.set_exception(exception_of(failure, self._payloads))
 
-    def event_received(self, fact: events.EventReceived) -> None:
+    def event_received(self, fact: EventReceived) -> None:
         self._inbox.receive(fact.name, fact.payload)
 
     @boundary
@@ -185,9 +197,10 @@ class Run(Runtime):
     ) -> Any:
         requests = self._requests
         payload = requests.encode(arguments, "the arguments of activity", name)
-        command = ScheduleActivity(0, name, payload, options, line)
+        wire = None if options is DEFAULTS else options
+        command = ScheduleActivity(0, name, payload, wire, line)
         decode = self._payloads.decoder(result)
-        index = requests.add_identified(command, len(payload), "activity", name)
+        index = requests.add_identified(command, len(payload or b""), "activity", name)
         id = command.id
         future: asyncio.Future[Any] = _Future(loop=self._loop)
         self._activities[id] = (name, future, decode, requests.turn, index)
@@ -239,44 +252,60 @@ class Run(Runtime):
         raw_key = key.encode() if isinstance(key, str) else key
         payload = value if isinstance(value, bytes) else None
         payload = self._requests.encode(value, what) if payload is None else payload
-        self._requests.check_size(len(payload), what)
+        size = len(payload or b"")
+        self._requests.check_size(size, what)
         command = PublishRecord(topic, raw_key, payload, line)
-        self._requests.add(command, len(payload) + len(raw_key or b""), what)
+        self._requests.add(command, size + len(raw_key or b""), what)
 
-    def send(self, kind: str, workflow_id: str, name: str, payload: Any, line: str) -> None:
+    def signal(self, workflow_id: str, name: str, payload: Any, line: str) -> None:
         what = f"a message to {workflow_id!r}"
         encoded = self._requests.encode(payload, what)
-        command = SendMessage(kind, workflow_id, name, encoded, line)
-        self._requests.add(command, len(encoded), what)
+        command = SendMessage(Address(None, workflow_id), "event", name, "", encoded, line)
+        self._requests.add(command, len(encoded or b""), what)
+
+    def cancel(self, workflow_id: str, reason: str, line: str) -> None:
+        command = SendMessage(Address(None, workflow_id), "cancel", "", reason, None, line)
+        self._requests.add(command, len(reason), f"a message to {workflow_id!r}")
 
     def set_status(self, value: Any, line: str) -> None:
         encoded = self._requests.encode(value, "the status")
-        self._requests.add(SetStatus(encoded, line), len(encoded), "the status")
+        self._requests.add(SetStatus(encoded, line), len(encoded or b""), "the status")
 
     def side_effect(self, function: Callable[[], Any], type: Any, line: str) -> Any:
         requests = self._requests
-        command = RecordSideEffect(0, b"", line)
+        command = RecordSideEffect(0, None, line)
         if self.replaying:
             command.value = self._recorded_value(requests.last_id + 1)
         else:
             command.value = requests.encode(self._value_of(function), "a side effect's value")
-        requests.add_identified(command, len(command.value), "a side effect")
-        return self._decode(type, command.value)
+        requests.add_identified(command, len(command.value or b""), "a side effect")
+        return self.decoded(self._decoder(type), command.value)
 
     def now(self) -> datetime:
         return _EPOCH + timedelta(milliseconds=self._loop.now_ms)
 
     def random(self) -> Random:
         if self._random is None:
-            self._random = Random(self.run_id)
+            self._random = Random(b"workflow" + self.started.seed)
         return self._random
 
     def info(self) -> WorkflowInfo:
         assert self._started_ms is not None, "code runs, so a turn has begun"
         started = _EPOCH + timedelta(milliseconds=self._started_ms)
-        return WorkflowInfo(self.workflow_id, self.run_id, self.workflow, started)
+        headers = dict(self.started.headers)
+        workflow = self.started.workflow
+        return WorkflowInfo(self.workflow_id, self.run_id, workflow, started, headers)
 
-    def _recorded_value(self, id: int) -> bytes:
+    def decoded(self, decode: _Decode, payload: bytes | None) -> Any:
+        """Decode a payload; what its class makes up meanwhile is the same at each replay."""
+        loop = self._loop
+        loop.library = self.library
+        try:
+            return decode(payload)
+        finally:
+            loop.library = None
+
+    def _recorded_value(self, id: int) -> bytes | None:
         for event in self._recorded or ():
             if isinstance(event, events.SideEffectRecorded) and event.id == id:
                 return event.value
@@ -302,7 +331,7 @@ class Run(Runtime):
             requests.refusal = ""
             loop.guarded = guarded
 
-    def _decoder(self, type: Any) -> Callable[[bytes], Any]:
+    def _decoder(self, type: Any) -> _Decode:
         loop = self._loop
         guarded, loop.guarded = loop.guarded, False
         try:
@@ -310,14 +339,10 @@ class Run(Runtime):
         finally:
             loop.guarded = guarded
 
-    def _decode(self, type: Any, payload: bytes) -> Any:
-        decode = self._decoder(type)
-        loop = self._loop
-        guarded, loop.guarded = loop.guarded, False
-        try:
-            return decode(payload)
-        finally:
-            loop.guarded = guarded
+
+def _decodes_nothing(decode: _Decode, payload: bytes | None) -> Any:
+    """Stand in for the run in the inbox of one that is dropped."""
+    raise AssertionError("the run is dropped")
 
 
 def _wake(future: asyncio.Future[Any]) -> None:

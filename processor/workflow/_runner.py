@@ -16,6 +16,7 @@ import traceback
 import zlib
 from asyncio import _get_running_loop, _set_running_loop
 from collections.abc import Callable, Sequence, Set
+from functools import partial
 from typing import Any
 
 from processor.config import Settings
@@ -26,8 +27,9 @@ from processor.core.commands import (
     CompleteWorkflow,
     FailWorkflow,
 )
-from processor.core.events import Event, WorkflowStarted
+from processor.core.events import Event
 from processor.core.runner import CodeError
+from processor.core.started import EventReceived, WorkflowStarted
 from processor.errors import ProcessorError, WorkflowNotRegistered
 from processor.failures import failure_of, traceback_of
 from processor.registry import Registry
@@ -43,6 +45,9 @@ from processor.workflow._run import Run
 __all__ = ("WorkflowRunner", "WorkflowRunners")
 
 _NONE: frozenset[int] = frozenset()
+_FLAGS: frozenset[str] = frozenset()
+"""Behaviour that runs may be begun under; a run stays with it."""
+
 _SETTLING = (events.TimerFired, events.ActivityCompleted, events.ActivityFailed)
 
 
@@ -52,18 +57,18 @@ class WorkflowRunner:
     def __init__(
         self,
         workflow: Workflow[..., Any],
-        arguments: tuple[Any, ...],
+        started: WorkflowStarted,
         workflow_id: str,
         run_id: str,
         registry: Registry,
         settings: Settings,
     ) -> None:
         self._workflow = workflow
-        self._arguments = arguments
+        self._arguments: tuple[Any, ...] = ()
         self._settings = settings
         self._payloads = registry.payloads
         self._requests = Requests(registry.payloads, settings)
-        self._run = Run(workflow_id, run_id, workflow.name, registry.payloads, self._requests)
+        self._run = Run(workflow_id, run_id, started, registry.payloads, self._requests)
         # Prime, so that the numbers of one run are far from those of the next: all tasks of the
         # process share asyncio's one set.
         seed = zlib.crc32(run_id.encode()) * 1_000_003
@@ -74,16 +79,31 @@ class WorkflowRunner:
         self._cancel_reason: str | None = None
         self._over = False
         self._feed: dict[type[Event], Callable[[Any], object]] = {
-            events.WorkflowStarted: self._start,
+            WorkflowStarted: self._start,
             events.ActivityCompleted: self._run.activity_completed,
             events.ActivityFailed: self._run.activity_failed,
             events.TimerFired: lambda fact: self._loop.fire(fact.id),
-            events.EventReceived: self._run.event_received,
+            EventReceived: self._run.event_received,
             events.WorkflowCancelRequested: self._cancel,
         }
 
+    def read_arguments(self, now_ms: int, arguments: bytes | None) -> None:
+        """Decode the arguments, before the first turn. Raises ``SchemaMismatch``."""
+        decode = partial(self._workflow.signature.decode, payloads=self._payloads)
+        self._run.begin(now_ms, 0, None)
+        host = _get_running_loop()
+        _set_running_loop(self._loop)
+        try:
+            self._arguments = self._run.decoded(decode, arguments)
+        finally:
+            _set_running_loop(host)
+
     def activate(
-        self, now_ms: int, facts: Sequence[Event], recorded: Sequence[Event] | None
+        self,
+        now_ms: int,
+        number: int,
+        facts: Sequence[Event],
+        recorded: Sequence[Event] | None,
     ) -> list[Command]:
         """Feed facts, run until everything waits, return what was asked for."""
         if self._over:
@@ -92,7 +112,7 @@ class WorkflowRunner:
         if len(facts) > 1:
             arrived = {fact.id for fact in facts if isinstance(fact, _SETTLING)}
         self._requests.begin(arrived)
-        self._run.begin(now_ms, recorded)
+        self._run.begin(now_ms, number, recorded)
         try:
             over = self._advance(facts)
         except BaseException as error:
@@ -101,6 +121,10 @@ class WorkflowRunner:
             if over:
                 self._end(None)
         return self._requests.take()
+
+    def snapshot(self) -> bytes | None:
+        """Return None: a coroutine can be made again by replay only."""
+        return None
 
     def waiting(self) -> list[str]:
         """Return where each unfinished task waits, in the order in which they were made."""
@@ -137,11 +161,14 @@ class WorkflowRunner:
             for fact in facts:
                 feed = self._feed.get(type(fact))
                 if feed is not None:
+                    loop.library = self._run.library
                     feed(fact)
+                    loop.library = None
                     if self._settle():
                         return True
             return False
         finally:
+            loop.library = None
             if collects:
                 gc.enable()
             _set_running_loop(host)
@@ -223,8 +250,11 @@ class WorkflowRunners:
         put_in_order()
         self._registry = registry
         self._settings = settings or Settings()
+        self.strict = self._settings.strict_replay
 
-    def start(self, workflow_id: str, run_id: str, started: WorkflowStarted) -> WorkflowRunner:
+    def start(
+        self, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int
+    ) -> WorkflowRunner:
         """Return a fresh runner for a run of a registered workflow."""
         registry = self._registry
         workflow = registry.workflows.get(started.workflow)
@@ -234,8 +264,27 @@ class WorkflowRunners:
                 f"workflow {started.workflow!r} is not registered in this worker (it has: {known})."
                 " Add it to Worker(workflows=[...]) and deploy that"
             )
-        arguments = workflow.signature.decode(started.arguments, registry.payloads)
-        return WorkflowRunner(workflow, arguments, workflow_id, run_id, registry, self._settings)
+        unknown = sorted(set(started.flags) - _FLAGS)
+        if unknown:
+            raise WorkflowNotRegistered(
+                f"the run was begun with {', '.join(unknown)}, which this release does not know. "
+                "Start a later release; the run goes on there"
+            )
+        runner = WorkflowRunner(workflow, started, workflow_id, run_id, registry, self._settings)
+        runner.read_arguments(now_ms, started.arguments)
+        return runner
+
+    def resume(
+        self, workflow_id: str, run_id: str, started: WorkflowStarted, value: bytes
+    ) -> WorkflowRunner:
+        """Refuse: the code of a workflow is made again by replay, never from a snapshot."""
+        raise WorkflowNotRegistered(
+            f"run {run_id} of {started.workflow!r} has a snapshot, from which a workflow cannot go "
+            "on. Start the release that wrote it"
+        )
+
+    def difference(self, recorded: bytes | None, now: bytes | None) -> str:
+        return self._registry.payloads.difference(recorded, now)
 
 
 def _fails(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:

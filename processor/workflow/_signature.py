@@ -94,8 +94,10 @@ class Signature:
         bound.apply_defaults()
         return bound.args[: max(last + 1, len(args))]
 
-    def decode(self, arguments: bytes, payloads: Payloads) -> tuple[Any, ...]:
-        """Return the arguments of an encoded list, typed by the annotations."""
+    def decode(self, arguments: bytes | None, payloads: Payloads) -> tuple[Any, ...]:
+        """Return the arguments of an encoded list (None: an empty one), typed by annotations."""
+        if arguments is None:
+            arguments = payloads.encode([])
         count = self.maximum
         if count is None or count != self.required:
             count = self._count(arguments, payloads)
@@ -107,7 +109,7 @@ class Signature:
                 raise self._miscounted(found) from None
             raise SchemaMismatch(f"{self.what}{self._signature}: {error}") from error
 
-    def _decoder(self, count: int, payloads: Payloads) -> Callable[[bytes], tuple[Any, ...]]:
+    def _decoder(self, count: int, payloads: Payloads) -> Callable[[bytes | None], tuple[Any, ...]]:
         annotation = self._tuples.get(count)
         if annotation is None:
             types = self.types[:count]
@@ -118,7 +120,7 @@ class Signature:
             self._tuples[count] = annotation
         return payloads.decoder(annotation)
 
-    def _count(self, arguments: bytes, payloads: Payloads) -> int:
+    def _count(self, arguments: bytes | None, payloads: Payloads) -> int:
         try:
             count = len(payloads.decoder(list[Any])(arguments))
         except SchemaMismatch as error:

@@ -13,8 +13,10 @@ from processor.activities import executor as executors
 from processor.activities.executor import Executor
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
-from processor.core.effects import ActivityTask, HeartbeatSeen
-from processor.core.inputs import ActivityReport, ReplyTo
+from processor.core.address import ReplyTo
+from processor.core.answers import HeartbeatSeen
+from processor.core.effects import ActivityTask
+from processor.core.inputs import ActivityReport
 from processor.registry import Registry
 
 
@@ -248,3 +250,86 @@ def test_what_a_shard_says_of_another_attempt_ends_nothing() -> None:
         assert executor.running == 0
 
     asyncio.run(main())
+
+
+# --- payloads and headers ------------------------------------------------------------------------
+
+
+def outcome_of(function: Any, **changes: Any) -> list[ActivityReport]:
+    """Return what is reported of an attempt that runs in the queue, in order."""
+    reports: list[ActivityReport] = []
+
+    async def main() -> None:
+        payloads = JsonPayloads()
+        defined = activity.define(name="wait")(function)
+        registry = Registry([], [defined], payloads)
+        executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
+        executor.enqueue(replace(task(1, eager=False), **changes), reports.append)
+        async with asyncio.timeout(5):
+            while not reports or reports[-1].kind not in ("completed", "failed"):
+                await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+    return reports
+
+
+@pytest.mark.parametrize(
+    ("result", "payload"), [(None, None), ("", b'""'), ({}, b"{}"), (0, b"0"), ([None], b"[null]")]
+)
+def test_a_result_of_none_is_no_payload(result: Any, payload: bytes | None) -> None:
+    async def returns() -> Any:
+        return result
+
+    assert outcome_of(returns)[-1].payload == payload
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [(None, "default"), (b"[]", "default"), (b"[null]", None), (b'[""]', "")],
+    ids=str,
+)
+def test_arguments_that_are_absent_are_the_functions_own(
+    arguments: bytes | None, given: str | None
+) -> None:
+    seen: list[str | None] = []
+
+    async def takes(value: str | None = "default") -> None:
+        seen.append(value)
+
+    assert outcome_of(takes, arguments=arguments)[-1].kind == "completed"
+    assert seen == [given]
+
+
+@pytest.mark.parametrize("arguments", [b"", b"null", b"{}"], ids=str)
+def test_arguments_that_are_no_list_fail_the_attempt(arguments: bytes) -> None:
+    async def takes() -> None:
+        raise AssertionError("it is not called")
+
+    (report,) = outcome_of(takes, arguments=arguments)
+    assert report.failure is not None
+    assert (report.failure.kind, report.payload) == ("schema_mismatch", None)
+    assert "the arguments have to be a list" in report.failure.message
+
+
+@pytest.mark.parametrize(
+    ("before", "seen"), [(None, None), (b"null", None), (b"7", 7)], ids=["absent", "null", "7"]
+)
+def test_details_of_heartbeats_may_be_absent(before: bytes | None, seen: int | None) -> None:
+    async def beats() -> int | None:
+        activity.heartbeat()
+        await asyncio.sleep(0)
+        return activity.heartbeat_details(int | None)
+
+    reports = outcome_of(beats, heartbeat_details=before, heartbeat_ms=60_000)
+    assert [report.kind for report in reports] == ["started", "heartbeat", "completed"]
+    assert reports[1].payload is None
+    assert reports[2].payload == (None if seen is None else b"7")
+
+
+def test_an_attempt_sees_the_headers_of_its_task() -> None:
+    async def reads() -> list[str]:
+        return [f"{name}={value.decode()}" for name, value in activity.info().headers.items()]
+
+    headers = (("trace", b"abc"), ("tenant", b"7"))
+    assert outcome_of(reads, headers=headers)[-1].payload == b'["trace=abc","tenant=7"]'
+    assert outcome_of(reads)[-1].payload == b"[]"

@@ -46,6 +46,7 @@ def test_rows_are_readable(invoke: Invoke, finished_order: str) -> None:
     assert [turn["row"]["first"] for turn in turns][:2] == [0, 2]
     assert turns[0]["row"]["events"][0]["type"] == "WorkflowStarted"
     assert turns[0]["row"]["events"][0]["arguments"][0]["id"] == "A-1"
+    assert "seed" not in turns[0]["row"]["events"][0]
     assert scan("history", "--limit=2") == turns[:2]
     assert scan("history", f"--prefix={run['key']}") == turns
     assert scan("history", f"--prefix={turns[1]['key']}") == turns[1:2]
@@ -69,6 +70,27 @@ def test_get_finds_what_scan_shows(invoke: Invoke, finished_order: str) -> None:
     assert "no store 'other'" in other.stderr
 
 
+def test_every_row_that_is_shown_has_a_key_that_can_be_typed(
+    invoke: Invoke, finished_order: str
+) -> None:
+    where = embedded(finished_order)
+    invoke("start", "order_processing", WAITING, "--id=A-2", *where)
+    assert invoke("start", "order_processing", WAITING, "--id=A-2", *where).exit_code == 3
+    filled: set[str] = set()
+    while "timers" not in filled:
+        assert invoke("result", "A-2", "--timeout=0.5", *where).exit_code == 4
+        counts = lines(invoke("tables", "list", "--state-dir=state", "--json").stdout)
+        filled = {row["table"] for row in counts if row["rows"]}
+    assert filled >= {"meta", "runs", "latest", "history", "requests", "claims"}
+    for table in sorted(filled):
+        scanned = invoke("tables", "scan", table, "--state-dir=state", "--json")
+        for row in lines(scanned.stdout):
+            assert row["key"].isprintable(), f"{table}: {row}"
+            got = invoke("tables", "get", table, row["key"], "--state-dir=state", "--json")
+            assert got.exit_code == 0, got.stderr
+            assert json.loads(got.stdout) == row
+
+
 def test_timers_and_their_keys(invoke: Invoke, tmp_path: Path) -> None:
     where = embedded(f"embedded:{tmp_path / 'state'}")
     invoke("start", "order_processing", WAITING, "--id=A-2", *where)
@@ -90,10 +112,17 @@ def test_timers_and_their_keys(invoke: Invoke, tmp_path: Path) -> None:
         ("timers", (1_795_484_705_010).to_bytes(8, "big") + b"4-0\0timer\0007\0000"),
         ("latest", "Bestellung/ß".encode()),
         ("runs", b"4-0"),
+        ("requests", b"chcrCag5nZHc"),
+        ("requests", b"rc7/hcrCag5nZHc"),
+        ("claims", (200).to_bytes(8, "big")),
+        ("replaced", (200).to_bytes(8, "big") + (130).to_bytes(8, "big") + b"4-0/130/7"),
+        ("purged", (1_795_484_705_010).to_bytes(8, "big") + b"4-0"),
     ],
 )
 def test_keys_go_to_text_and_back(family: str, key: bytes) -> None:
-    assert key_bytes(family, key_text(family, key)) == key
+    text = key_text(family, key)
+    assert text.isprintable()
+    assert key_bytes(family, text) == key
 
 
 def test_the_tables_of_a_running_worker_can_be_read(

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from hypothesis import strategies as st
 
 from processor.codec.records import RECORDS
 from processor.codec.schemas import load
-from processor.core.effects import ReplyBody
-from processor.core.events import Event
-from processor.core.failure import Failure
-from processor.core.inputs import CommandBody, Origin, ReplyTo
-from processor.core.options import ActivityOptions
+from processor.core import (
+    address,
+    answers,
+    attempt,
+    cause,
+    effects,
+    events,
+    failure,
+    inputs,
+    marks,
+    options,
+    snapshot,
+    started,
+    turn,
+)
 from processor.core.turn import Positions
 from processor.data import data_dir
 
 DIRECTORY: Path = data_dir("schemas")
 SCHEMAS = {file: load(DIRECTORY / f"{file}.avsc") for file in RECORDS}
+_MODULES = (
+    *(address, answers, attempt, cause, effects, events, failure, inputs, marks, options),
+    *(snapshot, started, turn),
+)
 CLASSES: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (
-        *RECORDS.values(),
-        *get_args(Event),
-        *get_args(CommandBody),
-        *get_args(ReplyBody),
-        *(Failure, ActivityOptions, Origin, Positions, ReplyTo),
-    )
+    name: cls
+    for module in _MODULES
+    for name, cls in vars(module).items()
+    if isinstance(cls, type) and cls.__module__ == module.__name__
 }
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -58,7 +68,10 @@ def values(schema: Any, named: Any) -> st.SearchStrategy[Any]:
     if isinstance(schema, str):
         return st.deferred(lambda: values(named[schema], named))
     if schema["type"] == "array":
-        return st.lists(values(schema["items"], named), max_size=4).map(tuple)
+        return st.lists(values(schema["items"], named), max_size=3).map(tuple)
+    if schema["type"] == "map":
+        pairs = st.dictionaries(TEXT, values(schema["values"], named), max_size=2)
+        return pairs.map(lambda held: tuple(held.items()))
     if schema["type"] == "enum":
         return st.sampled_from(schema["symbols"])
     cls = CLASSES[schema["name"].rpartition(".")[2]]
@@ -72,10 +85,15 @@ def records(file: str) -> st.SearchStrategy[Any]:
 def plain(value: Any) -> Any:
     """Return what any Avro library hands out for a value: dictionaries and lists."""
     if is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: plain_field(f.name, getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Positions):
         return value._asdict()
     return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def plain_field(name: str, value: Any) -> Any:
+    """Headers are the maps of our schemas; dataclasses have them as pairs."""
+    return dict(value) if name == "headers" else plain(value)
 
 
 def datum(value: Any, schema: Any, named: Any) -> Any:
@@ -89,6 +107,8 @@ def datum(value: Any, schema: Any, named: Any) -> Any:
         return (name, datum(value, named[name], named))
     if isinstance(schema, dict) and schema["type"] == "array":
         return [datum(item, schema["items"], named) for item in value]
+    if isinstance(schema, dict) and schema["type"] == "map":
+        return dict(value)
     if isinstance(schema, dict) and schema["type"] == "record":
         return {
             f["name"]: datum(getattr(value, f["name"]), f["type"], named) for f in schema["fields"]

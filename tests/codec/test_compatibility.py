@@ -1,4 +1,4 @@
-"""Each edit of a schema that would make old records unreadable is caught, with its field."""
+"""What was published stays what it was: each edit but a new branch is caught, with its field."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ Edit = Callable[[dict[str, Any]], None]
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A copy in which what is current is also what was published, as version 0.1.0."""
+    """A copy in which what is current is also what was published, as level 1.
+
+    Without the largest file, which every check would parse, and which has nothing of its own.
+    """
     copy = Path(shutil.copytree(DIRECTORY, tmp_path / "schemas"))
     shutil.rmtree(copy / "published")
-    published = copy / "published" / "0.1.0"
+    (copy / "snapshot.avsc").unlink()
+    published = copy / "published" / "1"
     published.mkdir(parents=True)
     for path in copy.glob("*.avsc"):
         shutil.copy(path, published)
@@ -68,17 +72,49 @@ def rename(where: str, name: str, **more: Any) -> Edit:
     return lambda schema: field(schema, where).update(name=name, **more)
 
 
-def drop_event(name: str) -> Edit:
+def branches(schema: Any, where: str) -> Any:
+    """Return the branches of a union, also of one whose values stand in an array."""
+    type = field(schema, where)["type"]
+    return type["items"] if isinstance(type, dict) else type
+
+
+def is_called(branch: Any, name: str) -> bool:
+    return (branch if isinstance(branch, str) else branch["name"]).rpartition(".")[2] == name
+
+
+def drop(where: str, name: str) -> Edit:
     def change(schema: Any) -> None:
-        items = field(schema, "Turn.events")["type"]["items"]
-        items[:] = [branch for branch in items if branch["name"] != name]
+        kept = branches(schema, where)
+        kept[:] = [branch for branch in kept if not is_called(branch, name)]
 
     return change
 
 
-def add_event(name: str) -> Edit:
-    new = {"type": "record", "name": name, "fields": []}
-    return lambda schema: field(schema, "Turn.events")["type"]["items"].append(new)
+def insert(where: str, at: int, new: Any) -> Edit:
+    def change(schema: Any) -> None:
+        held = branches(schema, where)
+        held.insert(len(held) if at < 0 else at, new)
+
+    return change
+
+
+def swap(where: str) -> Edit:
+    def change(schema: Any) -> None:
+        held = branches(schema, where)
+        held[-1], held[-2] = held[-2], held[-1]
+
+    return change
+
+
+def reorder(name: str) -> Edit:
+    return lambda schema: record(schema, name)["fields"].reverse()
+
+
+def redefault(where: str, default: Any) -> Edit:
+    return lambda schema: field(schema, where).update(default=default)
+
+
+NEW = {"type": "record", "name": "RunArchived", "fields": []}
 
 
 def change_file(directory: Path, file: str, edit: Edit) -> None:
@@ -92,38 +128,49 @@ def test_our_own_schemas_are_compatible() -> None:
     assert check(DIRECTORY) == []
 
 
+ADDED = "the field was added; make a new record, at the end of a union"
+LOST = "the field was lost; make a new record, at the end of a union"
+
+
 @pytest.mark.parametrize(
     ("file", "edit", "where", "reason"),
     [
-        ("claim.avsc", add("Claim", name="host", type="string"), "Claim.host", "without a default"),
-        ("turn.avsc", add("Failure", name="n", type="int"), "Failure.n", "without a default"),
-        ("reply.avsc", add("ReplyTo", name="n", type="int"), "ReplyTo.n", "without a default"),
-        ("turn.avsc", add("TimerFired", name="n", type="int"), "TimerFired.n", "without a default"),
-        ("claim.avsc", rename("Claim.nonce", "once"), "Claim.once", "rename by an alias"),
+        ("claim.avsc", add("Claim", name="host", type="string"), "Claim.host", ADDED),
+        ("claim.avsc", add("Claim", name="host", type="string", default=""), "Claim.host", ADDED),
+        (
+            "turn.avsc",
+            add("Failure", name="n", type=["null", "int"], default=None),
+            "Failure.n",
+            ADDED,
+        ),
+        ("command.avsc", add("StartRun", name="n", type="int", default=0), "StartRun.n", ADDED),
+        ("claim.avsc", remove("Claim.nonce"), "Claim.nonce", LOST),
+        ("claim.avsc", reorder("Claim"), "Claim", "the order of its fields changed"),
         (
             "claim.avsc",
             retype("Claim.time_ms", "string"),
             "Claim.time_ms",
-            "type changed from long to string",
+            "its type changed from long to string",
         ),
         ("claim.avsc", retype("Claim.time_ms", "int"), "Claim.time_ms", "from long to int"),
+        ("claim.avsc", retype("Claim.level", "long"), "Claim.level", "from int to long"),
         (
-            "turn.avsc",
-            retype("ActivityCompleted.id", "string"),
-            "ActivityCompleted.id",
-            "from long to string",
+            "claim.avsc",
+            retype("Claim.owner", ["string", "null"]),
+            "Claim.owner",
+            "from string to [string, null]",
         ),
         (
             "dead_letter.avsc",
             retype("DeadLetter.key", "bytes"),
             "DeadLetter.key",
-            "bytes does not read null, as it did",
+            "the union became bytes",
         ),
         (
             "dead_letter.avsc",
             retype("DeadLetter.key", ["null", "long"]),
             "DeadLetter.key",
-            "branch bytes was removed",
+            "the branch bytes is not where it was; new ones go to the end",
         ),
         (
             "turn.avsc",
@@ -132,62 +179,100 @@ def test_our_own_schemas_are_compatible() -> None:
             "from string to int",
         ),
         (
+            "activity_task.avsc",
+            retype("ActivityTask.headers", {"type": "map", "values": "string"}),
+            "ActivityTask.headers",
+            "from map to map",
+        ),
+        (
             "turn.avsc",
-            drop_event("RunParked"),
+            drop("Turn.events", "RunUnparked"),
             "Turn.events",
-            "branch record RunParked was removed",
+            "the branch RunUnparked is not where it was",
+        ),
+        (
+            "turn.avsc",
+            insert("Turn.events", 0, NEW),
+            "Turn.events",
+            "the branch ActivityCompleted is not where it was",
+        ),
+        ("turn.avsc", swap("Turn.events"), "Turn.events", "is not where it was"),
+        (
+            "turn.avsc",
+            insert("Turn.cause", 0, NEW),
+            "Turn.cause",
+            "the branch null is not where it was",
         ),
         (
             "timer_due.avsc",
             lambda schema: record(schema, "TimerKind")["symbols"].remove("retry"),
             "TimerDue.kind",
-            "symbol 'retry' was removed from the enum TimerKind",
+            "the symbols of enum TimerKind changed",
+        ),
+        (
+            "timer_due.avsc",
+            lambda schema: record(schema, "TimerKind")["symbols"].append("calendar"),
+            "TimerDue.kind",
+            "the symbols of enum TimerKind changed",
         ),
         (
             "activity_report.avsc",
             lambda schema: record(schema, "ReplyTo").update(name="Answer"),
             "ActivityReport.reply_to",
-            "branch record ReplyTo was removed",
+            "the branch ReplyTo is not where it was",
         ),
         (
+            "turn.avsc",
+            redefault("Turn.cause", {"id": "x"}),
+            "Turn.cause",
+            "its default changed",
+        ),
+        ("claim.avsc", redefault("Claim.owner", ""), "Claim.owner", "its default changed"),
+        (
             "claim.avsc",
-            lambda schema: schema.update(namespace="processor.v2"),
-            "Claim",
-            "renamed to processor.v2.Claim",
+            lambda schema: schema.update(name="Owner"),
+            "",
+            "Owner (level 1 is published)",
         ),
     ],
 )
-def test_an_incompatible_edit_names_record_and_field(
+def test_an_edit_of_what_was_published_names_record_and_field(
     directory: Path, file: str, edit: Edit, where: str, reason: str
 ) -> None:
     change_file(directory, file, edit)
-    problems = check(directory)
+    problems = [problem for problem in check(directory) if problem.level]
     assert len(problems) == 1, problems
     text = str(problems[0])
-    assert text.startswith(f"{file}: {where}: ")
+    assert text.startswith(f"{file}: {where}: " if where else f"{file}: ")
     assert reason in text
-    assert text.endswith("(cannot read what version 0.1.0 wrote)")
+    assert text.endswith("(level 1 is published)")
+
+
+def test_another_namespace_is_another_record(directory: Path) -> None:
+    change_file(directory, "claim.avsc", lambda schema: schema.update(namespace="processor.v2"))
+    (problem,) = check(directory)
+    assert (problem.file, problem.level) == ("claim.avsc", 1)
 
 
 @pytest.mark.parametrize(
     ("file", "edit"),
     [
-        ("claim.avsc", add("Claim", name="host", type="string", default="")),
-        ("turn.avsc", add("Failure", name="n", type=["null", "int"], default=None)),
-        ("claim.avsc", remove("Claim.nonce")),
-        ("claim.avsc", rename("Claim.nonce", "once", aliases=["nonce"])),
-        ("turn.avsc", retype("ActivityCompleted.attempt", "long")),
-        ("claim.avsc", retype("Claim.owner", ["null", "string"])),
-        ("turn.avsc", add_event("RunArchived")),
-        (
-            "timer_due.avsc",
-            lambda schema: record(schema, "TimerKind")["symbols"].append("calendar"),
-        ),
+        ("turn.avsc", insert("Turn.events", -1, NEW)),
+        ("turn.avsc", insert("Turn.cause", -1, NEW)),
+        ("turn.avsc", insert("CallSent.operation", -1, NEW)),
+        ("command.avsc", insert("ClientCommand.body", -1, NEW)),
+        ("reply.avsc", insert("Reply.body", -1, NEW)),
         ("claim.avsc", lambda schema: schema.update(doc="Other words.")),
+        ("turn.avsc", lambda schema: field(schema, "Failure.kind").update(doc="Other words.")),
     ],
 )
-def test_a_compatible_edit_passes(directory: Path, file: str, edit: Edit) -> None:
+def test_a_new_branch_and_other_words_pass(directory: Path, file: str, edit: Edit) -> None:
     change_file(directory, file, edit)
+    assert check(directory) == []
+
+
+def test_a_new_file_passes(directory: Path) -> None:
+    (directory / "archived.avsc").write_text(json.dumps(NEW), encoding="utf-8")
     assert check(directory) == []
 
 
@@ -200,21 +285,55 @@ def test_two_edits_are_two_problems(directory: Path) -> None:
     ]
 
 
-def test_each_published_version_is_compared(directory: Path) -> None:
-    shutil.copytree(directory / "published" / "0.1.0", directory / "published" / "0.2.0")
+def test_each_published_level_is_compared(directory: Path) -> None:
+    shutil.copytree(directory / "published" / "1", directory / "published" / "2")
     change_file(directory, "claim.avsc", retype("Claim.time_ms", "boolean"))
-    assert [problem.version for problem in check(directory)] == ["0.1.0", "0.2.0"]
+    assert [problem.level for problem in check(directory)] == [1, 2]
+
+
+def test_levels_are_compared_in_the_order_of_numbers_and_other_folders_are_none(
+    directory: Path,
+) -> None:
+    for name in (*map(str, range(10, 1, -1)), "draft"):
+        shutil.copytree(directory / "published" / "1", directory / "published" / name)
+    change_file(directory, "claim.avsc", retype("Claim.time_ms", "boolean"))
+    assert [problem.level for problem in check(directory)] == [*range(1, 11)]
+
+
+def test_no_level_is_left_out(directory: Path) -> None:
+    shutil.copytree(directory / "published" / "1", directory / "published" / "3")
+    assert check(directory) == [Problem("published/3", "level 2 is missing before it")]
+
+
+def test_a_level_has_the_schemas_of_the_one_before(directory: Path) -> None:
+    second = Path(shutil.copytree(directory / "published" / "1", directory / "published" / "2"))
+    (second / "turn.avsc").unlink()
+    reason = "it is not among the schemas of level 2, but of the level before"
+    assert check(directory) == [Problem("published/2/turn.avsc", reason)]
+
+
+@pytest.mark.parametrize("branch", ["string", {"type": "array", "items": "bytes"}], ids=str)
+@pytest.mark.parametrize("place", ["Turn.events", "Turn.cause"])
+def test_a_new_branch_is_a_record(directory: Path, place: str, branch: Any) -> None:
+    change_file(directory, "turn.avsc", insert(place, 99, branch))
+    (problem,) = check(directory)
+    assert "is no record" in problem.reason
+
+
+def test_what_a_later_level_added_is_published_as_well(directory: Path) -> None:
+    change_file(directory, "turn.avsc", insert("Turn.events", -1, NEW))
+    second = Path(shutil.copytree(directory / "published" / "1", directory / "published" / "2"))
+    shutil.copy(directory / "turn.avsc", second)
+    assert check(directory) == []
+    change_file(directory, "turn.avsc", drop("Turn.events", "RunArchived"))
+    (problem,) = check(directory)
+    assert (problem.level, problem.field) == (2, "events")
 
 
 def test_a_removed_schema_is_a_problem(directory: Path) -> None:
     (directory / "claim.avsc").unlink()
-    assert check(directory) == [
-        Problem(
-            "claim.avsc",
-            "the schema was removed; records that were written with it are still read",
-            version="0.1.0",
-        )
-    ]
+    reason = "the schema was removed; records that were written with it are still read"
+    assert check(directory) == [Problem("claim.avsc", reason, level=1)]
 
 
 @pytest.mark.parametrize(
@@ -235,4 +354,4 @@ def test_a_schema_that_does_not_parse_is_a_problem(directory: Path, text: str) -
 def test_without_published_schemas_there_is_nothing_to_compare_with(directory: Path) -> None:
     shutil.rmtree(directory / "published")
     (problem,) = check(directory)
-    assert "no published version in" in str(problem)
+    assert "no published level in" in str(problem)

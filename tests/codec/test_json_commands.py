@@ -6,12 +6,13 @@ import pytest
 
 from processor.codec.json_commands import decode_command
 from processor.codec.records import encode
+from processor.core.address import ReplyTo
+from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.inputs import (
     CancelRun,
     ClientCommand,
     CommandBody,
     RaiseEvent,
-    ReplyTo,
     StartRun,
     TerminateRun,
 )
@@ -22,21 +23,31 @@ from processor.errors import SchemaMismatch
 @pytest.mark.parametrize(
     ("json", "body"),
     [
-        ('{"type": "start", "workflow": "w"}', StartRun("w")),
+        ('{"type": "start", "workflow": "w"}', StartRun("w", b"[]")),
         (
             '{"type": "start", "workflow": "w", "arguments": [1, {"a": "ü"}], "reuse": "reject",'
             ' "conflict": "use-existing", "execution_timeout_ms": 5000, "memo": {"m": 1}}',
             StartRun("w", '[1, {"a": "ü"}]'.encode(), "reject", "use-existing", 5000, b'{"m": 1}'),
         ),
-        ('{"type": "event", "name": "paid"}', RaiseEvent("paid")),
+        (
+            '{"type": "start", "workflow": "w", "memo": null, "headers": {"b": "ü", "a": ""}}',
+            StartRun("w", b"[]", memo=b"null", headers=(("b", "ü".encode()), ("a", b""))),
+        ),
+        ('{"type": "event", "name": "paid"}', RaiseEvent("paid", None)),
         (
             '{"type": "event", "name": "paid", "payload": {"sum": 1.50}, "run_id": "r"}',
             RaiseEvent("paid", b'{"sum": 1.50}', "r"),
         ),
         ('{"type": "event", "name": "paid", "payload": null}', RaiseEvent("paid", b"null")),
+        (
+            '{"type": "event", "name": "paid", "first_run_id": "r", "headers": {"h": "1"}}',
+            RaiseEvent("paid", first_run_id="r", headers=(("h", b"1"),)),
+        ),
         ('{"type": "cancel"}', CancelRun()),
         ('{"type": "cancel", "reason": "late", "run_id": "r"}', CancelRun("late", "r")),
+        ('{"type": "cancel", "first_run_id": "r"}', CancelRun(first_run_id="r")),
         ('{"type": "terminate", "reason": "stuck"}', TerminateRun("stuck")),
+        ('{"type": "terminate", "first_run_id": "r"}', TerminateRun(first_run_id="r")),
     ],
 )
 def test_each_type_of_command(json: str, body: CommandBody) -> None:
@@ -44,18 +55,24 @@ def test_each_type_of_command(json: str, body: CommandBody) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "json", "workflow_id", "request_id"),
+    ("key", "json", "workflow_id", "cause"),
     [
-        (b"a", '{"type": "cancel"}', "a", ""),
-        (b"a", '{"type": "cancel", "workflow_id": "a", "request_id": "r-1"}', "a", "r-1"),
-        (None, '{"type": "cancel", "workflow_id": "a"}', "a", ""),
-        ("ü".encode(), '{"type": "cancel"}', "ü", ""),
+        (b"a", '{"type": "cancel"}', "a", None),
+        (b"a", '{"type": "cancel", "request_id": ""}', "a", None),
+        (
+            b"a",
+            '{"type": "cancel", "workflow_id": "a", "request_id": "r-1"}',
+            "a",
+            NamedRequest("r-1"),
+        ),
+        (None, '{"type": "cancel", "workflow_id": "a"}', "a", None),
+        ("ü".encode(), '{"type": "cancel"}', "ü", None),
     ],
 )
-def test_the_workflow_id_is_the_key(
-    key: bytes | None, json: str, workflow_id: str, request_id: str
+def test_the_key_is_the_workflow_id_and_the_request_id_says_which_request_it_is(
+    key: bytes | None, json: str, workflow_id: str, cause: Cause | None
 ) -> None:
-    assert decode_command(key, json.encode()) == ClientCommand(workflow_id, CancelRun(), request_id)
+    assert decode_command(key, json.encode()) == ClientCommand(workflow_id, CancelRun(), cause)
 
 
 @pytest.mark.parametrize(
@@ -73,16 +90,29 @@ def test_the_workflow_id_is_the_key(
             r"`int` >= 1 - at `\$.execution_timeout_ms`",
         ),
         (b'{"type": "event", "payload": 1}', "missing required field `name`"),
+        (b'{"type": "event", "name": "n", "headers": {"h": 1}}', r"`int` - at `\$.headers"),
+        (b'{"type": "event", "name": "n", "key": "k"}', "unknown field `key`"),
         (b'{"workflow": "w"}', "missing required field `type`; it is one of start, event"),
         (b'{"type": "begin"}', r"Invalid value 'begin' - at `\$.type`; it is one of start"),
         (b'{"type": "cancel", "workflow_id": "b"}', r"differs .* key 'a' - at `\$.workflow_id`"),
         (b'{"type": "cancel"', "not valid JSON: Input data was truncated"),
         (b'{"type": "event", "name": "n", "payload": {"a": tru}}', "not valid JSON"),
         (b'{"type": "event", "name": "n", "payload": "\xff"}', "not UTF-8"),
+        (
+            b'{"type": "event", "name": "n", "payload": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+            "not valid JSON: maximum recursion depth",
+        ),
+        (
+            b'{"type": "cancel", "request_id": "' + b"r" * 256 + b'"}',
+            "its request id has 256 bytes; the limit is 255",
+        ),
+        (encode(ClientCommand("a", CancelRun(), NamedRequest("r" * 256))), "request id has 256"),
+        (encode(ClientCommand("a", CancelRun(), ClientRequest("c" * 65, 1))), "client id has 65"),
+        (encode(ClientCommand("a", CancelRun(), Origin(b"l" * 65, 0, 0, 0))), "log id has 65"),
         (b"", "not a command: it begins with b''; send JSON"),
         (b"start", "not a command: it begins with b'star'; send JSON .*command.avsc"),
         (b"\xc3\x0112345678", "unknown schema fingerprint"),
-        (encode(Claim("a", "b", 1)), "expected a ClientCommand and found a Claim"),
+        (encode(Claim("a", "b", 1, 1)), "expected a ClientCommand and found a Claim"),
     ],
 )
 def test_what_is_wrong_is_named(json: bytes, message: str) -> None:
@@ -102,5 +132,6 @@ def test_a_key_that_is_no_text_is_refused() -> None:
 
 
 def test_avro_commands_come_through_as_they_are() -> None:
-    command = ClientCommand("a", StartRun("w"), "r", ReplyTo(1, "c"))
+    cause = ClientRequest("c", 9)
+    command = ClientCommand("a", StartRun("w"), cause, True, ReplyTo(1, "c", 9))
     assert decode_command(b"a", encode(command)) == command

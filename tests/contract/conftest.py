@@ -1,4 +1,4 @@
-"""Every test of the ports runs on every adapter; those on Kafka need a broker."""
+"""Every test runs on every adapter, or every store; those on Kafka need a broker."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from .adapters import Adapter, Embedded, Simulated
+from .stores import Store, made
 
-__all__ = ("adapter", "log_adapter")
+__all__ = ("adapter", "log_adapter", "store")
 
 _KINDS = ["embedded", "simulated-0", "simulated-1"]
 _KAFKA = [
@@ -33,6 +34,14 @@ def log_adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Adap
         yield from _connected(KafkaLogOnly(request.getfixturevalue("kafka_servers"), extra))
     else:
         yield from _connected(_made(request.param, tmp_path))
+
+
+@pytest.fixture(params=["memory", "rocks"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store that a test can open again, or wipe."""
+    store = made(request.param, tmp_path / "tables")
+    yield store
+    store.held.close()
 
 
 def _made(param: str, path: Path) -> Adapter:

@@ -7,10 +7,12 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import NewTopic
 
+from processor.errors import TopicsNotReady
 from processor.kafka.connection import KafkaSettings
+from processor.kafka.identity import CO_PARTITIONED, describe_shard_topics, ids_text, log_id
 from processor.kafka.log import KafkaLog
 from processor.kafka.producing import Producing
 from processor.kafka.topics import connect
@@ -18,6 +20,7 @@ from processor.shard.ports import OutputRecord
 
 from .adapters import Adapter
 
+PATIENCE_S = 30.0
 LIBRDKAFKA: Mapping[str, Any] = {"linger.ms": 0}
 """A property of the one producer that the other does not know."""
 
@@ -28,11 +31,13 @@ class KafkaLogOnly(Adapter):
     def __init__(self, servers: str, extra: Mapping[str, Any]) -> None:
         super().__init__()
         self._connection = KafkaSettings(servers, f"test-{uuid.uuid4().hex[:12]}", extra)
-        admin = connect(servers)
-        for created in admin.create_topics([NewTopic(self._connection.events, 1, 1)]).values():
+        self._admin = connect(servers)
+        topics = [NewTopic(self._connection.topic(name), 1, 1) for name in CO_PARTITIONED]
+        for created in self._admin.create_topics(topics).values():
             created.result()
         self._reader = Consumer(self._connection.consumer())
         self._producing: Producing | None = None
+        self._id = self._made_id()
 
     def connect(self) -> None:
         if self._producing is not None:
@@ -40,7 +45,7 @@ class KafkaLogOnly(Adapter):
         config = self._connection.log_producer()
         extra = self._connection.extra
         self._producing = Producing(config, extra, "a test", stop_at_error=True)
-        self.log = KafkaLog(self._connection, 0, self._producing, self._watermarks)
+        self.log = KafkaLog(self._connection, 0, self._id, self._producing, self._watermarks)
 
     def settle(self) -> None:
         time.sleep(0.05)
@@ -52,6 +57,20 @@ class KafkaLogOnly(Adapter):
         if self._producing is not None:
             self._producing.close()
         self._reader.close()
+
+    def _made_id(self) -> bytes:
+        """Return the log id once every broker knows the topics, which were made just now."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                self._watermarks(self._connection.events, 0)
+                ids, _ = describe_shard_topics(self._admin, self._connection)
+            except (TopicsNotReady, KafkaException):
+                if time.monotonic() > deadline:
+                    raise
+                self.settle()
+            else:
+                return log_id(ids_text(ids))
 
     def _watermarks(self, topic: str, partition: int) -> tuple[int, int]:
         place = TopicPartition(topic, partition)

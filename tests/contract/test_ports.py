@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
+from processor.core.address import Address, Caller, ReplyTo
+from processor.core.answers import Accepted
+from processor.core.cause import Origin
 from processor.core.effects import (
-    Accepted,
     ActivityTask,
     DeadLetter,
     Message,
@@ -14,13 +18,14 @@ from processor.core.effects import (
     Reply,
     RunResult,
 )
-from processor.core.inputs import CancelRun, ClientCommand, Origin, RaiseEvent, ReplyTo, TimerDue
+from processor.core.inputs import CancelRun, ClientCommand, RaiseEvent, StartRun, TimerDue
 from processor.core.turn import Positions
 from processor.shard.ports import InboxRecord, LogRecord, OutputRecord
 
 from .adapters import Adapter
 
 COUNT = 20
+LOG = b"a log of 16 byte"
 
 
 def append(adapter: Adapter, records: Sequence[tuple[bytes, bytes | None]]) -> list[int]:
@@ -75,6 +80,15 @@ def test_bounds_are_the_first_offset_and_the_end(log_adapter: Adapter) -> None:
     assert log_adapter.log.bounds() == (offsets[0], offsets[-1] + 1)
 
 
+def test_a_log_has_an_id_that_each_owner_finds_again(log_adapter: Adapter) -> None:
+    """It is part of run ids and of the origins of messages, wherever they are made."""
+    before = log_adapter.log.id
+    assert len(before) == 16
+    append(log_adapter, numbered(1))
+    log_adapter.connect()
+    assert log_adapter.log.id == before
+
+
 def test_a_new_owner_finds_the_log_and_goes_on_behind_it(log_adapter: Adapter) -> None:
     before = append(log_adapter, numbered(3))
     log_adapter.connect()
@@ -102,8 +116,8 @@ def taken(adapter: Adapter, count: int) -> list[InboxRecord]:
 def send_messages(adapter: Adapter, numbers: range) -> None:
     append(adapter, numbered(len(numbers) + 1))
     for n in numbers:
-        message = Message("event", "order-1", f"event-{n}", b"%d" % n)
-        adapter.outbox.send(message, n, Origin(0, n, 0))
+        message = Message("order-1", RaiseEvent(f"event-{n}", b"%d" % n))
+        adapter.outbox.send(message, n, Origin(LOG, 0, n, 0))
     delivered: list[int] = []
 
     def all_there() -> bool:
@@ -119,16 +133,28 @@ def test_messages_arrive_in_order_as_commands_with_their_origin(adapter: Adapter
     records = taken(adapter, 5)
     assert [record.offset for record in records] == list(range(5))
     assert [record.input for record in records] == [
-        ClientCommand("order-1", RaiseEvent(f"event-{n}", b"%d" % n), origin=Origin(0, n, 0))
+        ClientCommand("order-1", RaiseEvent(f"event-{n}", b"%d" % n), Origin(LOG, 0, n, 0))
         for n in range(5)
     ]
 
 
-def test_a_cancel_message_carries_its_reason(adapter: Adapter) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [CancelRun("enough"), RaiseEvent("go", None, headers=(("h", b""),)), StartRun("order", b"[]")],
+    ids=lambda body: type(body).__name__,
+)
+def test_a_message_carries_its_body_and_who_waits_for_the_answer(
+    adapter: Adapter, body: Any
+) -> None:
     adapter.inbox.open(Positions())
-    adapter.outbox.send(Message("cancel", "order-1", "enough", b"null"), None)
-    (record,) = taken(adapter, 1)
-    assert record.input == ClientCommand("order-1", CancelRun("enough"))
+    caller = Caller(Address(None, "parent-1"), "run-9", 3)
+    adapter.outbox.send(Message("order-1", body), None)
+    adapter.outbox.send(Message("order-1", body, caller), None)
+    records = taken(adapter, 2)
+    assert [record.input for record in records] == [
+        ClientCommand("order-1", body),
+        ClientCommand("order-1", body, caller=caller),
+    ]
 
 
 def test_due_timers_are_an_input_of_their_own(adapter: Adapter) -> None:
@@ -158,7 +184,8 @@ def test_reading_begins_at_the_positions_again_after_a_new_owner_came(adapter: A
 def test_what_is_sent_again_before_the_inbox_opens_is_kept_as_well(adapter: Adapter) -> None:
     """What a new owner owes: delivered is only what the next owner finds, whatever happens."""
     append(adapter, numbered(1))
-    adapter.outbox.send(Message("event", "order-1", "owed", b"1"), 7, Origin(0, 7, 0))
+    owed = Message("order-1", RaiseEvent("owed", b"1"))
+    adapter.outbox.send(owed, 7, Origin(LOG, 0, 7, 0))
     adapter.inbox.open(Positions())
     (record,) = taken(adapter, 1)
     adapter.eventually(lambda: list(adapter.outbox.delivered()) == [7])
@@ -180,7 +207,7 @@ def test_each_token_is_delivered_once(adapter: Adapter) -> None:
     adapter.inbox.open(Positions())
     append(adapter, numbered(COUNT))
     sends: list[tuple[Any, int | None]] = [(TASK, 1), (LETTER, 2), (TASK, None), (LETTER, -1)]
-    sends += [(Message("event", "order-1", "go", b"1"), n) for n in range(3, COUNT)]
+    sends += [(Message("order-1", RaiseEvent("go", b"1")), n) for n in range(3, COUNT)]
     for effect, token in sends:
         adapter.outbox.send(effect, token)
     delivered: list[int] = []
@@ -211,13 +238,13 @@ def test_the_same_token_is_delivered_as_often_as_it_was_sent(adapter: Adapter) -
 
 
 def test_replies_reach_their_client(adapter: Adapter) -> None:
-    reply = Reply(ReplyTo(0, "client"), "r1", Accepted("0-1"))
+    reply = Reply(ReplyTo(0, "client", 7), Accepted("0-1"))
     adapter.outbox.reply(reply)
     adapter.eventually(lambda: adapter.replies)
     assert adapter.replies == [reply]
 
 
-RESULT = RunResult("order-1", "0-1", "order", "completed", b"1", None, 5)
+RESULT = RunResult("order-1", "0-1", "0-1", "order", "completed", b"1", None, None, 5)
 OUTPUTS: list[tuple[int, list[OutputRecord]]] = [
     (2, [Publish("records", b"k", b"1"), Publish("records", None, b"2")]),
     (5, [RESULT]),
@@ -242,3 +269,22 @@ def test_outputs_are_published_once_though_a_new_owner_publishes_again(adapter: 
         adapter.eventually(lambda: len(adapter.outputs()) >= 5)
     adapter.settle()
     assert adapter.outputs() == [record for _, records in OUTPUTS for record in records]
+
+
+def test_what_is_published_is_told_without_waiting_and_never_too_early(adapter: Adapter) -> None:
+    """A mark says it, and records below may go then: it counts once that mark is in the log."""
+    append(adapter, numbered(10))
+    outbox = adapter.outbox
+    outbox.published()
+    assert outbox.published_floor(2) == 2, "nothing below had anything to publish"
+    for offset, records in OUTPUTS:
+        outbox.publish(offset, records)
+        floor = outbox.published_floor(offset + 1)
+        assert floor <= offset + 1
+        append(adapter, numbered(1))
+        below = [len(records) for offset, records in OUTPUTS if offset < floor]
+        assert len(adapter.outputs()) >= sum(below)
+    adapter.eventually(lambda: outbox.published_floor(7) == 7)
+    adapter.settle()
+    assert len(adapter.outputs()) == 5
+    assert outbox.published_floor(9) == 9

@@ -2,158 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from processor.codec.records import encode
 from processor.core import events
-from processor.core.derive import effects_of
-from processor.core.effects import Effect, SetTimer
-from processor.core.events import Event, WorkflowStarted
-from processor.core.evolve import evolve
-from processor.core.failure import Failure
-from processor.core.inputs import Origin
-from processor.core.options import ActivityOptions
-from processor.core.state import RunState
-from processor.core.turn import Positions, Turn
+from processor.core.attempt import AttemptState
+from processor.core.effects import SetTimer
+from processor.core.events import Event
+from processor.core.started import WorkflowStarted
+from processor.core.turn import Positions
 from processor.errors import StoreCorrupt
 from processor.policy import Status
-from processor.shard.ports import Checkpoint, Confirmed, OpenAttempt
-from processor.store.keyvalue import FAMILIES, KeyValue, Memory
-from processor.store.rocks import Rocks, destroy
+from processor.shard.ports import Changes, Checkpoint, OpenAttempt
+from processor.store.keyvalue import FAMILIES, Memory
 from processor.store.tables import StateTables
 
-IDENTITY = "events-0@log"
-NOW = 1_000
-
-
-class Store:
-    """Opens the same store again and again; ``wipe`` deletes it."""
-
-    def __init__(self, open: Callable[[], KeyValue], wipe: Callable[[], None]) -> None:
-        self._open, self._wipe = open, wipe
-        self.held = open()
-
-    def again(self) -> KeyValue:
-        self.held.close()
-        self.held = self._open()
-        return self.held
-
-    def wiped(self) -> KeyValue:
-        self.held.close()
-        self._wipe()
-        self.held = self._open()
-        return self.held
-
-
-@pytest.fixture(params=["memory", "rocks"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "rocks":
-        path = tmp_path / "tables"
-        store = Store(lambda: Rocks(path), lambda: destroy(path))
-    else:
-        disk = [Memory()]
-        store = Store(lambda: disk[0], lambda: disk.__setitem__(0, Memory()))
-    yield store
-    store.held.close()
-
-
-class Writer:
-    """Writes turns of several runs, as the shard does: one group for each call."""
-
-    def __init__(self, tables: StateTables) -> None:
-        self.tables = tables
-        self._states: dict[str, RunState] = {}
-        self._offset = 0
-
-    def write(self, *turns: tuple[str, Sequence[Event]]) -> None:
-        group = [self._turn(run_id, list(happened)) for run_id, happened in turns]
-        checkpoint = Checkpoint(self._offset, 0, Positions(self._offset, 1, 2), self._offset)
-        self.tables.write(group, checkpoint)
-
-    def _turn(self, run_id: str, happened: list[Event]) -> Confirmed:
-        workflow_id = run_id.partition("/")[0]
-        state = self._states.setdefault(run_id, RunState(workflow_id, run_id))
-        positions = Positions(self._offset + 1, 1, 2)
-        turn = Turn(
-            workflow_id,
-            run_id,
-            0,
-            state.events,
-            NOW,
-            "commands",
-            positions,
-            0,
-            None,
-            tuple(happened),
-        )
-        effects: list[Effect] = []
-        for event in happened:
-            effects += effects_of(state, event, NOW)
-            evolve(state, event, NOW)
-        self._offset += 1
-        return Confirmed(self._offset - 1, turn, encode(turn), state.summary(), effects)
-
-
-STARTED = WorkflowStarted("order", b"[]")
-DOWN = Failure("application", "Down", "down")
-
-
-def scheduled(id: int, eager: bool = True) -> Event:
-    return events.ActivityScheduled(id, "pay", b"[]", eager, ActivityOptions())
-
-
-def tell(tables: StateTables) -> Any:
-    """Return all that the tables say."""
-    runs = list(tables.runs(""))
-    return (
-        tables.checkpoint(),
-        runs,
-        [(run.run_id, list(tables.history(run.run_id))) for run in runs],
-        list(tables.parked()),
-        list(tables.open_attempts()),
-        tables.timers(-1, 100),
-    )
+from .records import NOW, STARTED, Happened, Writer, again, scheduled, tell, waits
+from .stores import IDENTITY, Store
 
 
 def story(writer: Writer) -> None:
-    writer.write(("a/1", [STARTED, scheduled(1), events.TimerStarted(2, 90)]))
+    writer.write(("a-1", [STARTED, scheduled(1), events.TimerStarted(2, 90)]))
     writer.write(
-        ("b/2", [STARTED, events.TimerStarted(1, 50), scheduled(2, eager=False)]),
-        ("a/1", [events.ActivityAttemptFailed(1, 1, DOWN, 70)]),
-        ("a/1", [events.ActivityRetried(1, 2, True), events.RunParked("bug", "e", "w", "t")]),
+        ("b-2", [STARTED, events.TimerStarted(1, 50), scheduled(2, eager=False)]),
+        ("a-1", waits(1, 70)),
+        ("a-1", again(1)),
+        ("a-1", [events.RunParked("bug", "e", "w", "t")]),
     )
-    writer.write(("c/3", [STARTED, scheduled(1), events.WorkflowCompleted(b"1")]))
+    writer.write(("c-3", [STARTED, scheduled(1), events.WorkflowCompleted(b"1")]))
 
 
 def test_a_new_store_is_at_the_beginning(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
-    assert tell(tables) == (Checkpoint(), [], [], [], [], [])
-    assert tables.latest("a") is None and tables.run("a/1") is None
+    assert tell(tables) == (Checkpoint(), [], [], [], [], [], [], [], [])
+    assert tables.latest("a") is None and tables.run("a-1") is None
+    assert tables.turn("a-1", 0) is None
 
 
 def test_the_fold(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
     story(Writer(tables))
-    checkpoint, runs, histories, parked, attempts, timers = tell(tables)
-    assert (checkpoint.next_offset, checkpoint.positions) == (5, Positions(5, 1, 2))
+    checkpoint, runs, histories, parked, attempts, timers, *_ = tell(tables)
+    assert (checkpoint.next_offset, checkpoint.positions) == (16, Positions(16, 1, 2))
     assert [(run.workflow_id, run.status) for run in runs] == [
         ("a", Status.PARKED),
         ("b", Status.RUNNING),
         ("c", Status.COMPLETED),
     ]
-    assert [[first for first, _ in turns] for _, turns in histories] == [[0, 3, 4], [0], [0]]
+    assert [[first for first, _ in turns] for _, turns in histories] == [[0, 3], [0], [0]]
+    assert tables.turn("a-1", 3) == histories[0][1][1][1]
     assert parked == ["a"]
     assert attempts == [
-        OpenAttempt("a", "a/1", 1, 2, "pay", True),
-        OpenAttempt("b", "b/2", 2, 1, "pay", False),
+        OpenAttempt("a", "a-1", "pay", 13, b"a-1/attempt-1/13/0", again(1)),
+        OpenAttempt("b", "b-2", "pay", 11, b"", AttemptState(2, 1, False, NOW)),
     ]
     assert [(timer.run_id, timer.kind, timer.due_ms) for timer in timers] == [
-        ("b/2", "timer", 50),
-        ("a/1", "timer", 90),
+        ("b-2", "timer", 50),
+        ("a-1", "timer", 90),
     ]
 
 
@@ -168,43 +72,61 @@ def test_it_is_all_there_when_it_is_opened_again(store: Store) -> None:
 def test_what_is_not_flushed_is_read_and_is_not_in_the_store(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
     writer = Writer(tables)
-    writer.write(("a/1", [STARTED, scheduled(1)]))
+    writer.write(("a-1", [STARTED, scheduled(1)]))
     first = tables.checkpoint()
     tables.flush()
-    writer.write(("a/1", [events.ActivityCompleted(1, 1, b"1"), scheduled(2)]))
-    writer.write(("b/2", [STARTED]))
+    writer.write(("a-1", [events.ActivityCompleted(1, 1, b"1"), scheduled(2)]))
+    writer.write(("b-2", [STARTED]))
     latest = tables.latest("b")
-    assert latest is not None and latest.run_id == "b/2"
-    assert tables.run("a/1") != StateTables(store.held, IDENTITY).run("a/1")
+    assert latest is not None and latest.run_id == "b-2"
+    assert tables.run("a-1") != StateTables(store.held, IDENTITY).run("a-1")
     left = StateTables(store.held, IDENTITY)
-    assert (tables.checkpoint().next_offset, left.checkpoint()) == (3, first)
-    assert left.latest("b") is None and len(list(left.history("a/1"))) == 1
-    assert len(list(tables.history("a/1"))) == 2, "who reads rows has them written first"
+    assert (tables.checkpoint().next_offset, left.checkpoint()) == (13, first)
+    assert left.latest("b") is None and len(list(left.history("a-1"))) == 1
+    assert len(list(tables.history("a-1"))) == 2, "who reads rows has them written first"
     assert StateTables(store.held, IDENTITY).checkpoint() == tables.checkpoint()
 
 
 def test_an_attempt_that_is_over_before_it_is_written_leaves_no_row(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
     writer = Writer(tables)
-    writer.write(("a/1", [STARTED, scheduled(1)]))
+    writer.write(("a-1", [STARTED, scheduled(1)]))
     tables.flush()
-    writer.write(("a/1", [events.ActivityCompleted(1, 1, b"1"), scheduled(2)]))
-    writer.write(("a/1", [events.ActivityAttemptFailed(2, 1, DOWN, 70)]))
-    writer.write(("a/1", [events.ActivityRetried(2, 2, True)]))
-    assert [(row.id, row.attempt) for row in tables.open_attempts()] == [(2, 2)]
-    writer.write(("a/1", [events.ActivityCompleted(2, 2, b"1"), scheduled(3)]))
-    writer.write(("a/1", [events.ActivityCompleted(3, 1, b"1")]))
+    writer.write(("a-1", [events.ActivityCompleted(1, 1, b"1"), scheduled(2)]))
+    writer.write(("a-1", waits(2, 70)))
+    writer.write(("a-1", again(2)))
+    assert [(row.state.id, row.state.attempt) for row in tables.open_attempts()] == [(2, 2)]
+    assert tables.timers(-1, 100) == [], "the retry is not waited for any more"
+    writer.write(("a-1", [events.ActivityCompleted(2, 2, b"1"), scheduled(3)]))
+    writer.write(("a-1", [events.ActivityCompleted(3, 1, b"1")]))
     assert list(tables.open_attempts()) == []
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_the_end_of_a_run_takes_its_attempts_along_and_gives_their_records_up(
+    store: Store, flushed: bool
+) -> None:
+    tables = StateTables(store.held, IDENTITY)
+    writer = Writer(tables)
+    writer.write(("a-1", [STARTED, scheduled(1), scheduled(2)]))
+    writer.write(("a-1", waits(1, 70)))
+    writer.write(("a-1", again(1)))
+    if flushed:
+        tables.flush()
+    assert tables.replaced(1 << 40, 9) == [(12, b"a-1/attempt-1/11/0")]
+    writer.write(("a-1", [events.WorkflowTerminated("enough")]))
+    assert list(tables.open_attempts()) == [] and tables.timers(-1, 100) == []
+    assert tables.replaced(1 << 40, 9)[1:] == [(13, b"a-1/attempt-1/12/0")]
 
 
 def test_many_turns_or_large_ones_are_written_by_themselves(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
     writer = Writer(tables)
     for number in range(500):
-        writer.write((f"a/{number}", [STARTED]))
-    assert StateTables(store.held, IDENTITY).checkpoint().next_offset == 500
-    writer.write(("b/1", [events.WorkflowStarted("order", b"x" * 5_000_000)]))
-    assert StateTables(store.held, IDENTITY).checkpoint().next_offset == 501
+        writer.write((f"a-{number}", [STARTED]))
+    assert StateTables(store.held, IDENTITY).checkpoint().next_offset == 510
+    writer.write(("b-1", [WorkflowStarted("order", b"x" * 5_000_000, STARTED.seed)]))
+    assert StateTables(store.held, IDENTITY).checkpoint().next_offset == 511
 
 
 def test_a_wiped_store_is_rebuilt_to_the_same(store: Store) -> None:
@@ -218,10 +140,10 @@ def test_a_wiped_store_is_rebuilt_to_the_same(store: Store) -> None:
 
 
 def test_one_group_or_many_makes_no_difference(store: Store) -> None:
-    turns: list[tuple[str, list[Event]]] = [
-        ("a/1", [STARTED, events.TimerStarted(1, 50)]),
-        ("a/1", [events.TimerFired(1), scheduled(2)]),
-        ("a/1", [events.ActivityCompleted(2, 1, b"1"), events.WorkflowCompleted(b"1")]),
+    turns: list[tuple[str, Happened]] = [
+        ("a-1", [STARTED, events.TimerStarted(1, 50)]),
+        ("a-1", [events.TimerFired(1), scheduled(2)]),
+        ("a-1", [events.ActivityCompleted(2, 1, b"1"), events.WorkflowCompleted(b"1")]),
     ]
     one, many = StateTables(store.held, IDENTITY), StateTables(Memory(), IDENTITY)
     Writer(one).write(*turns)
@@ -235,33 +157,33 @@ def test_one_group_or_many_makes_no_difference(store: Store) -> None:
 def test_a_later_run_of_an_id_is_the_latest_and_the_earlier_one_stays(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
     writer = Writer(tables)
-    writer.write(("a/1", [STARTED, events.WorkflowCompleted(b"1")]), ("a/2", [STARTED]))
-    latest, earlier = tables.latest("a"), tables.run("a/1")
+    writer.write(("a-1", [STARTED, events.WorkflowCompleted(b"1")]), ("a-2", [STARTED]))
+    latest, earlier = tables.latest("a"), tables.run("a-1")
     assert latest is not None and earlier is not None
-    assert (latest.run_id, latest.status) == ("a/2", Status.RUNNING)
+    assert (latest.run_id, latest.status) == ("a-2", Status.RUNNING)
     assert (earlier.status, earlier.result) == (Status.COMPLETED, b"1")
 
 
 def test_rows_of_runs_whose_ids_begin_alike_are_kept_apart(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
     writer = Writer(tables)
-    for run_id in ("a/1", "a/10", "a/1x"):
+    for run_id in ("a-1", "a-10", "a-1x"):
         writer.write((run_id, [STARTED, scheduled(1)]))
-    assert len(list(tables.history("a/1"))) == 1
-    assert [row.run_id for row in tables.open_attempts("a/1")] == ["a/1"]
+    assert len(list(tables.history("a-1"))) == 1
+    assert [row.run_id for row in tables.open_attempts("a-1")] == ["a-1"]
 
 
 def test_history_begins_where_it_is_asked_to(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
     writer = Writer(tables)
-    writer.write(("a/1", [STARTED]), *[("a/1", [events.StatusSet(b"%d" % n)]) for n in range(300)])
-    assert [first for first, _ in tables.history("a/1")] == list(range(301))
-    assert [first for first, _ in tables.history("a/1", 255)] == list(range(255, 301))
+    writer.write(("a-1", [STARTED]), *[("a-1", [events.StatusSet(b"%d" % n)]) for n in range(300)])
+    assert [first for first, _ in tables.history("a-1")] == list(range(301))
+    assert [first for first, _ in tables.history("a-1", 255)] == list(range(255, 301))
 
 
 def test_runs_are_paged_by_workflow_id(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
-    Writer(tables).write(*[(f"{name}/1", [STARTED]) for name in ("b", "a", "ab", "c")])
+    Writer(tables).write(*[(f"{name}-1", [STARTED]) for name in ("b", "a", "ab", "c")])
     assert [run.workflow_id for run in tables.runs("")] == ["a", "ab", "b", "c"]
     assert [run.workflow_id for run in tables.runs("a")] == ["ab", "b", "c"]
 
@@ -270,7 +192,7 @@ def test_timers_come_in_order_and_those_of_one_moment_together(store: Store) -> 
     tables = StateTables(store.held, IDENTITY)
     due = [500, 3, 70_000, 256, 255, 256, 256]
     started: list[Event] = [events.TimerStarted(n, ms) for n, ms in enumerate(due, 1)]
-    Writer(tables).write(("a/1", [STARTED, *started]))
+    Writer(tables).write(("a-1", [STARTED, *started]))
 
     def times(after_ms: int, limit: int) -> list[int]:
         found: list[SetTimer] = tables.timers(after_ms, limit)
@@ -284,13 +206,12 @@ def test_timers_come_in_order_and_those_of_one_moment_together(store: Store) -> 
     assert [timer.due_ms for timer in near] == [255, 256, 256, 256]
 
 
-def test_the_checkpoint_keeps_what_other_shards_have_sent(store: Store) -> None:
+def test_the_checkpoint_is_kept_whole(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
-    seen = {4: Origin(4, 17, 2), 0: Origin(0, 3, 0)}
-    tables.write([], Checkpoint(9, 5, Positions(1, 2, 3), 4, seen))
+    checkpoint = Checkpoint(9, 5, 3, Positions(1, 2, 3), 4, 6, 1_700_000_000_000)
+    tables.write([], checkpoint, Changes())
     tables.flush()
-    again = StateTables(store.again(), IDENTITY).checkpoint()
-    assert again == Checkpoint(9, 5, Positions(1, 2, 3), 4, seen)
+    assert StateTables(store.again(), IDENTITY).checkpoint() == checkpoint
 
 
 def test_tables_of_another_log_are_refused(store: Store) -> None:
@@ -303,9 +224,9 @@ def test_rows_that_cannot_be_read_are_said_so(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
     story(Writer(tables))
     tables.flush()
-    store.held.write([("runs", b"a/1", b"\xc1"), ("meta", b"checkpoint", b"\xc1")])
+    store.held.write([("runs", b"a-1", b"\xc1"), ("meta", b"checkpoint", b"\xc1")])
     with pytest.raises(StoreCorrupt):
-        tables.run("a/1")
+        tables.run("a-1")
     with pytest.raises(StoreCorrupt):
         tables.checkpoint()
 

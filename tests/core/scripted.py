@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from processor.core import events
+from processor.core.attempt import AttemptState
 from processor.core.commands import Command
-from processor.core.decide import Context
+from processor.core.draft import Context
 from processor.core.events import Event, WorkflowStarted
-from processor.core.evolve import evolve
+from processor.core.evolve import attempted, evolve
 from processor.core.failure import Failure
 from processor.core.options import ActivityOptions
 from processor.core.replay import Instance
@@ -20,29 +21,46 @@ from processor.core.turn import Positions, Turn
 from processor.errors import WorkflowNotRegistered
 
 NOW = 1_000_000
-ID, RUN = "order-1", "0-7"
-STARTED = WorkflowStarted("order", b"[]", request_id="r1")
+ID, RUN = "order-1", "run-1"
+SEED = b"16 random bytes."
+STARTED = WorkflowStarted("order", b"[]", SEED)
 DOWN = Failure("application", "Down", "it is down")
 
 Answer = list[Command] | CodeError
+Happened = Event | AttemptState
 
 
 @dataclass
 class Scripted:
-    """Answers each activation with the next entry of ``answers``; notes the facts that it saw."""
+    """Answers each activation with the next entry of ``answers``; notes what it was given.
+
+    ``keeps``: it has snapshots, which hold how many activations there were.
+    """
 
     answers: list[Answer]
     seen: list[Event] = field(default_factory=list)
+    turns: list[tuple[int, int]] = field(default_factory=list)
+    keeps: bool = False
+    activations: int = 0
     closed: bool = False
 
     def activate(
-        self, now_ms: int, facts: Sequence[Event], recorded: Sequence[Event] | None
+        self,
+        now_ms: int,
+        number: int,
+        facts: Sequence[Event],
+        recorded: Sequence[Event] | None,
     ) -> list[Command]:
         self.seen += facts
-        answer = self.answers.pop(0) if self.answers else []
-        if isinstance(answer, CodeError):
+        self.turns.append((now_ms, number))
+        answer = self.answers[self.activations] if self.activations < len(self.answers) else []
+        self.activations += 1
+        if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def snapshot(self) -> bytes | None:
+        return b"%d" % self.activations if self.keeps else None
 
     def waiting(self) -> list[str]:
         return []
@@ -53,39 +71,77 @@ class Scripted:
 
 @dataclass
 class Runners:
-    """Knows the workflow ``order`` alone."""
+    """Knows the workflow ``order`` alone. Payloads differ where their bytes do, ``alike`` do not.
+
+    ``made`` are the runners that it has handed out.
+    """
 
     answers: list[Answer] = field(default_factory=list)
+    strict: bool = False
+    keeps: bool = False
+    alike: set[bytes | None] = field(default_factory=set)
+    made: list[Scripted] = field(default_factory=list)
 
-    def start(self, workflow_id: str, run_id: str, started: WorkflowStarted) -> Scripted:
+    def start(
+        self, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int
+    ) -> Scripted:
+        return self._made(started, 0)
+
+    def resume(
+        self, workflow_id: str, run_id: str, started: WorkflowStarted, value: bytes
+    ) -> Scripted:
+        return self._made(started, int(value))
+
+    def difference(self, recorded: bytes | None, now: bytes | None) -> str:
+        return "" if {recorded, now} <= self.alike else f"{recorded!r} became {now!r}"
+
+    def _made(self, started: WorkflowStarted, activations: int) -> Scripted:
         if started.workflow != "order":
             raise WorkflowNotRegistered(f"no {started.workflow}")
-        return Scripted(list(self.answers))
+        made = Scripted(list(self.answers), keeps=self.keeps, activations=activations)
+        self.made.append(made)
+        return made
 
 
 def context(
     *answers: Answer,
     now_ms: int = NOW,
     place: Callable[[str, ActivityOptions], bool] = lambda name, options: True,
+    not_activated: frozenset[type[Event]] = frozenset(),
+    keeps: bool = False,
 ) -> Context:
-    return Context(now_ms, Runners(list(answers)), place)
+    runners = Runners(list(answers), keeps=keeps)
+    return Context(now_ms, runners, place, lambda: SEED, not_activated)
 
 
-def state(*history: Event, now_ms: int = NOW) -> RunState:
-    """Return the fold of a history that begins with the start."""
+def state(*history: Happened, started: WorkflowStarted = STARTED, now_ms: int = NOW) -> RunState:
+    """Return the fold of a history, and of where attempts stand, that begins with the start."""
     folded = RunState(ID, RUN)
-    for event in (STARTED, *history):
-        evolve(folded, event, now_ms)
+    for each in (started, *history):
+        if isinstance(each, AttemptState):
+            assert attempted(folded, each, b"key"), "the activity is open"
+        else:
+            evolve(folded, each, now_ms)
     return folded
 
 
-def instance(*history: Event, asks: Sequence[Answer] = (), now_ms: int = NOW) -> Instance:
-    return Instance(state(*history, now_ms=now_ms), Scripted(list(asks)))
+def instance(
+    *history: Happened,
+    asks: Sequence[Answer] = (),
+    started: WorkflowStarted = STARTED,
+    now_ms: int = NOW,
+) -> Instance:
+    return Instance(state(*history, started=started, now_ms=now_ms), Scripted(list(asks)))
 
 
 def scheduled(id: int = 1, **options: Any) -> events.ActivityScheduled:
     """Return an activity that is queued."""
     return events.ActivityScheduled(id, "pay", b"[]", False, ActivityOptions(**options))
+
+
+def attempt(number: int = 1, **how: Any) -> AttemptState:
+    """Return where activity 1, which is queued, stands."""
+    return AttemptState(**{"id": 1, "attempt": number, "eager": False, "dispatched_ms": NOW, **how})
 
 
 def turn(first: int, *happened: Event, now_ms: int = NOW) -> Turn:

@@ -1,4 +1,4 @@
-"""What one input does: history in, exact turn out."""
+"""What one input does: history in, exact turn out. How attempts go: see ``test_attempts``."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 
 from processor.core import commands, effects, events
-from processor.core.decide import STARTS_MAX, decide, unpark
-from processor.core.effects import Accepted, Refused
+from processor.core.address import Address, ReplyTo
+from processor.core.answers import Accepted, Closed, Refused
+from processor.core.cause import ClientRequest
+from processor.core.decide import decide, succeed, unpark
 from processor.core.events import Event
 from processor.core.inputs import (
-    ActivityReport,
+    AnswerCall,
     AwaitResult,
     CancelRun,
     ClientCommand,
     CommandBody,
     RaiseEvent,
-    ReplyTo,
     StartRun,
     TerminateRun,
     TimerDue,
@@ -26,12 +27,26 @@ from processor.core.inputs import (
 from processor.core.options import ActivityOptions
 from processor.core.replay import Instance
 from processor.core.runner import CodeError
-from processor.core.state import RunState, Summary
+from processor.core.started import Lineage, Successor, WorkflowStarted
+from processor.core.state import Summary
 from processor.policy import Status
 
-from .scripted import DOWN, ID, NOW, RUN, STARTED, Scripted, context, instance, scheduled, state
+from .scripted import (
+    DOWN,
+    ID,
+    NOW,
+    RUN,
+    SEED,
+    STARTED,
+    Scripted,
+    context,
+    instance,
+    scheduled,
+    state,
+)
 
-CLIENT = ReplyTo(3, "client")
+CLIENT = ReplyTo(3, "client", 7)
+NEXT = "run-2"
 OPTIONS = ActivityOptions()
 BUG = CodeError("bug", "ValueError: no", "orders.py:3: x", "Traceback")
 PARKED = events.RunParked("bug", "ValueError: no", "orders.py:3: x", "Traceback")
@@ -40,12 +55,8 @@ DONE = commands.CompleteWorkflow(b'"done"')
 COMPLETED = events.WorkflowCompleted(b'"done"')
 
 
-def command(body: CommandBody, request_id: str = "r9") -> ClientCommand:
-    return ClientCommand(ID, body, request_id, CLIENT)
-
-
-def report(kind: Any, id: int = 1, attempt: int = 1, **how: Any) -> ActivityReport:
-    return ActivityReport(ID, RUN, id, attempt, kind, **how)
+def command(body: CommandBody) -> ClientCommand:
+    return ClientCommand(ID, body, ClientRequest("client", 9), reply_to=CLIENT)
 
 
 def due(kind: Any, id: int = 1, attempt: int = 0, due_ms: int = NOW) -> TimerDue:
@@ -55,111 +66,148 @@ def due(kind: Any, id: int = 1, attempt: int = 0, due_ms: int = NOW) -> TimerDue
 def decided(input: Any, run: Instance | None, *answers: Any) -> list[list[Event]]:
     """Return the events of each turn; the run's state must be their fold."""
     latest = None if run is None else run.state.summary()
-    outcome = decide(input, run, latest, "0-9", context(*answers))
-    return [draft.events for draft in outcome.turns]
+    outcome = decide(input, run, latest, NEXT, context(*answers))
+    return [draft.events for draft in outcome.drafts]
 
 
 # --- starts -----------------------------------------------------------------------------------
 
 
 def test_a_start_records_what_the_code_asks_for_and_what_has_to_leave() -> None:
-    body = StartRun("order", b"[1]", execution_timeout_ms=500)
-    outcome = decide(command(body), None, None, "0-9", context([SCHEDULE]))
-    (draft,) = outcome.turns
-    assert draft.first == 0
+    body = StartRun("order", b"[1]", execution_timeout_ms=500, memo=b"2", headers=(("h", b"3"),))
+    outcome = decide(command(body), None, None, NEXT, context([SCHEDULE]))
+    (draft,) = outcome.drafts
+    assert (draft.first, draft.attempt, draft.snapshot) == (0, None, None)
     assert draft.events == [
-        events.WorkflowStarted("order", b"[1]", 500, None, "r9"),
+        WorkflowStarted("order", b"[1]", SEED, 500, b"2", (("h", b"3"),)),
         events.ActivityScheduled(1, "pay", b"[]", True, OPTIONS),
     ]
     timer, task = draft.effects
-    assert timer == effects.SetTimer(ID, "0-9", "execution", 0, 0, NOW + 500)
+    assert timer == effects.SetTimer(ID, NEXT, "execution", 0, 0, NOW + 500)
     assert isinstance(task, effects.ActivityTask)
     assert (task.id, task.attempt, task.eager, task.scheduled_ms) == (1, 1, True, NOW)
-    assert outcome.replies == [effects.Reply(CLIENT, "r9", Accepted("0-9"))]
+    assert outcome.answer == Accepted(NEXT)
+    assert outcome.replies == [] and outcome.awaited is None
 
 
-def closed(status: Status, request_id: str = "r1") -> Summary:
+def closed(status: Status) -> Summary:
     ends: dict[Status, Event] = {
         Status.COMPLETED: COMPLETED,
         Status.FAILED: events.WorkflowFailed(DOWN),
     }
-    return replace(state(ends[status]).summary(), request_id=request_id)
+    return state(ends[status]).summary()
 
 
 @pytest.mark.parametrize(
     ("latest", "how", "answer"),
     [
-        (None, {}, Accepted("0-9")),
+        (None, {}, Accepted(NEXT)),
         (None, {"workflow": "other"}, "WorkflowNotRegistered"),
         (None, {"reuse": "maybe"}, "CommandRejected"),
         (None, {"conflict": "maybe"}, "CommandRejected"),
-        (closed(Status.COMPLETED), {}, Accepted("0-9")),
+        (closed(Status.COMPLETED), {}, Accepted(NEXT)),
         (closed(Status.COMPLETED), {"reuse": "allow-failed"}, "WorkflowAlreadyStarted"),
         (closed(Status.COMPLETED), {"reuse": "reject"}, "WorkflowAlreadyStarted"),
-        (closed(Status.FAILED), {"reuse": "allow-failed"}, Accepted("0-9")),
+        (closed(Status.FAILED), {"reuse": "allow-failed"}, Accepted(NEXT)),
         (closed(Status.FAILED), {"reuse": "reject"}, "WorkflowAlreadyStarted"),
-        (closed(Status.COMPLETED, "r9"), {"reuse": "reject"}, Accepted(RUN)),
+        (closed(Status.COMPLETED), {"conflict": "use-existing"}, Accepted(NEXT)),
+        (closed(Status.COMPLETED), {"conflict": "terminate"}, Accepted(NEXT)),
     ],
 )
 def test_a_start_where_no_run_is_open(latest: Summary | None, how: Any, answer: Any) -> None:
     body = StartRun(**{"workflow": "order", **how})
-    outcome = decide(command(body), None, latest, "0-9", context())
-    given = outcome.replies[0].body
+    outcome = decide(command(body), None, latest, NEXT, context())
+    given = outcome.answer
     assert (given.error if isinstance(given, Refused) else given) == answer
-    assert len(outcome.turns) == (answer == Accepted("0-9"))
-    assert (outcome.refused is not None) == isinstance(given, Refused)
+    assert [draft.events for draft in outcome.drafts] == (
+        [[WorkflowStarted("order", None, SEED)]] if answer == Accepted(NEXT) else []
+    )
+
+
+LATER_RUN = WorkflowStarted("order", b"[]", SEED, lineage=Lineage("run-0", RUN))
 
 
 @pytest.mark.parametrize(
-    ("how", "request_id", "answer", "turns"),
+    ("started", "how", "answer"),
     [
-        ({}, "r9", "WorkflowAlreadyStarted", []),
-        ({"conflict": "use-existing"}, "r9", Accepted(RUN, created=False), []),
-        ({}, "r1", Accepted(RUN), []),
+        (STARTED, {}, "WorkflowAlreadyStarted"),
+        (STARTED, {"conflict": "use-existing"}, Accepted(RUN, created=False)),
         (
-            {"conflict": "terminate"},
-            "r9",
-            Accepted("0-9"),
-            [
-                [events.WorkflowTerminated("replaced by a new run")],
-                [events.WorkflowStarted("order", b"[]", None, None, "r9")],
-            ],
+            LATER_RUN,
+            {"conflict": "use-existing"},
+            Accepted(RUN, created=False, first_run_id="run-0"),
         ),
-        ({"conflict": "terminate", "workflow": "other"}, "r9", "WorkflowNotRegistered", []),
+        (STARTED, {"conflict": "terminate", "workflow": "other"}, "WorkflowNotRegistered"),
+        (STARTED, {"conflict": "terminate", "reuse": "maybe"}, "CommandRejected"),
     ],
 )
-def test_a_start_where_a_run_is_open(how: Any, request_id: str, answer: Any, turns: Any) -> None:
-    run = instance()
+def test_a_start_where_a_run_is_open_changes_nothing(started: Any, how: Any, answer: Any) -> None:
+    run = instance(started=started)
     body = StartRun(**{"workflow": "order", **how})
-    outcome = decide(command(body, request_id), run, run.state.summary(), "0-9", context())
-    given = outcome.replies[0].body
+    outcome = decide(command(body), run, run.state.summary(), NEXT, context())
+    given = outcome.answer
     assert (given.error if isinstance(given, Refused) else given) == answer
-    assert [draft.events for draft in outcome.turns] == turns
+    assert outcome.drafts == []
+    assert run.state.status is Status.RUNNING
+
+
+def test_a_start_that_ends_the_open_run_names_its_successor_and_then_starts_it() -> None:
+    run = instance(events.TimerStarted(1, NOW + 5))
+    body = StartRun("order", b"[1]", conflict="terminate")
+    outcome = decide(command(body), run, run.state.summary(), NEXT, context([SCHEDULE]))
+    ended, begun = outcome.drafts
+    started = WorkflowStarted("order", b"[1]", SEED)
+    successor = Successor(NEXT, started)
+    assert ended.events == [events.WorkflowTerminated("replaced by a new run", successor)]
+    clear, result, owed = ended.effects
+    assert clear == effects.ClearTimer(RUN, "timer", 1, 0, NOW + 5)
+    assert isinstance(result, effects.RunResult)
+    assert (result.status, result.successor_run_id) == ("terminated", NEXT)
+    assert owed == effects.StartSuccessor(ID, NEXT, started)
+    assert ended.instance.state.summary().successor == NEXT
+    assert begun.events[0] == started and begun.first == 0
+    assert begun.instance.state.run_id == NEXT
+    assert outcome.answer == Accepted(NEXT)
+
+
+def test_a_successor_that_is_owed_begins_as_its_closing_event_says() -> None:
+    draft = succeed(ID, NEXT, STARTED, context([SCHEDULE]))
+    assert draft.events == [STARTED, events.ActivityScheduled(1, "pay", b"[]", True, OPTIONS)]
+    assert (draft.instance.state.run_id, draft.first) == (NEXT, 0)
+
+
+def test_a_successor_whose_code_is_not_here_parks() -> None:
+    draft = succeed(ID, NEXT, replace(STARTED, workflow="other"), context())
+    started, parked = draft.events
+    assert isinstance(started, WorkflowStarted)
+    assert isinstance(parked, events.RunParked) and parked.kind == "not_registered"
+    assert draft.instance.pending == [started]
 
 
 def test_who_wants_the_result_with_a_start_is_not_told_of_the_start() -> None:
-    """But of a start that was made before: whoever asks again would wait for long."""
     body = StartRun("order", result_within_ms=500)
-    outcome = decide(command(body), None, None, "0-9", context())
-    assert len(outcome.turns) == 1 and outcome.replies == []
-    assert outcome.awaited == AwaitResult("0-9", 500)
-    nobody = replace(command(body), reply_to=None)
-    assert decide(nobody, None, None, "0-9", context()).awaited is None
-    again = decide(command(body, "r1"), instance(), state().summary(), "0-9", context())
-    assert again.turns == [] and again.awaited is None
-    assert again.replies == [effects.Reply(CLIENT, "r1", Accepted(RUN))]
+    outcome = decide(command(body), None, None, NEXT, context())
+    assert len(outcome.drafts) == 1 and outcome.answer is None
+    assert outcome.awaited == AwaitResult(NEXT, timeout_ms=500)
+    nobody = decide(replace(command(body), reply_to=None), None, None, NEXT, context())
+    assert nobody.awaited is None and nobody.answer == Accepted(NEXT)
 
 
 # --- commands to a run ------------------------------------------------------------------------
 
-EVENT = events.EventReceived("go", b"1", "r9")
+EVENT = events.EventReceived("go", b"1")
 
 
 @pytest.mark.parametrize(
     ("history", "body", "turns"),
     [
         ([], RaiseEvent("go", b"1"), [[EVENT, COMPLETED]]),
-        ([EVENT], RaiseEvent("go", b"1"), []),
+        ([], RaiseEvent("go"), [[events.EventReceived("go", None), COMPLETED]]),
+        (
+            [],
+            RaiseEvent("go", b"1", headers=(("h", b"2"),)),
+            [[events.EventReceived("go", b"1", (("h", b"2"),)), COMPLETED]],
+        ),
         ([], CancelRun("enough"), [[events.WorkflowCancelRequested("enough"), COMPLETED]]),
         ([events.WorkflowCancelRequested("")], CancelRun("enough"), []),
         ([], TerminateRun("enough"), [[events.WorkflowTerminated("enough")]]),
@@ -170,15 +218,42 @@ EVENT = events.EventReceived("go", b"1", "r9")
 def test_a_command_to_an_open_run(history: Any, body: Any, turns: Any) -> None:
     run = instance(*history, asks=[[DONE]])
     outcome = decide(command(body), run, run.state.summary(), "", context())
-    assert [draft.events for draft in outcome.turns] == turns
-    assert outcome.replies == [effects.Reply(CLIENT, "r9", Accepted(RUN))]
+    assert [draft.events for draft in outcome.drafts] == turns
+    assert outcome.answer == Accepted(RUN)
+
+
+@pytest.mark.parametrize(
+    ("names", "meant"),
+    [
+        ({}, True),
+        ({"run_id": RUN}, True),
+        ({"run_id": "run-0"}, False),
+        ({"first_run_id": "run-0"}, True),
+        ({"first_run_id": RUN}, False),
+        ({"run_id": RUN, "first_run_id": "run-0"}, True),
+        ({"run_id": "run-0", "first_run_id": "run-0"}, False),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", [RaiseEvent, CancelRun, TerminateRun])
+def test_a_command_names_a_run_or_a_chain_or_takes_the_latest(
+    kind: Any, names: Any, meant: bool
+) -> None:
+    run = instance(started=LATER_RUN)
+    outcome = decide(command(kind("go", **names)), run, run.state.summary(), "", context())
+    if meant:
+        assert outcome.answer == Accepted(RUN, first_run_id="run-0") and len(outcome.drafts) == 1
+    else:
+        assert isinstance(outcome.answer, Refused) and outcome.drafts == []
+        assert outcome.answer.error == "WorkflowNotFound"
 
 
 @pytest.mark.parametrize(
     ("latest", "body", "answer"),
     [
         (None, RaiseEvent("go"), "WorkflowNotFound"),
-        (closed(Status.COMPLETED), RaiseEvent("go", run_id="0-1"), "WorkflowNotFound"),
+        (None, CancelRun(), "WorkflowNotFound"),
+        (closed(Status.COMPLETED), RaiseEvent("go", run_id="run-0"), "WorkflowNotFound"),
         (closed(Status.COMPLETED), RaiseEvent("go"), "CommandRejected"),
         (closed(Status.COMPLETED), CancelRun(), Accepted(RUN, created=False)),
         (closed(Status.COMPLETED), TerminateRun(), Accepted(RUN, created=False)),
@@ -186,106 +261,49 @@ def test_a_command_to_an_open_run(history: Any, body: Any, turns: Any) -> None:
 )
 def test_a_command_where_no_run_is_open(latest: Any, body: Any, answer: Any) -> None:
     outcome = decide(command(body), None, latest, "", context())
-    given = outcome.replies[0].body
+    given = outcome.answer
     assert (given.error if isinstance(given, Refused) else given) == answer
-    assert not outcome.turns
+    assert not outcome.drafts
 
 
-def test_an_event_that_was_taken_is_not_refused_when_its_sender_asks_again_after_the_end() -> None:
-    latest = state(events.EventReceived("go", b"1", "r9"), COMPLETED).summary()
-    for request_id, taken in (("r9", True), ("r10", False)):
-        outcome = decide(command(RaiseEvent("go"), request_id), None, latest, "", context())
-        assert (outcome.replies[0].body == Accepted(RUN)) is taken
-        assert not outcome.turns
+# --- answers to calls -------------------------------------------------------------------------
+
+CALL = events.CallSent(2, Address(None, "other"), RaiseEvent("go"))
+CLOSED = Closed("run-9", "completed", b"5")
 
 
-# --- reports ----------------------------------------------------------------------------------
-
-RETRIED = events.ActivityAttemptFailed(1, 1, DOWN, NOW + 1_000)
-LAST = {"maximum_attempts": 1}
-
-
-@pytest.mark.parametrize(
-    ("history", "given", "turns"),
-    [
-        (
-            [scheduled()],
-            report("completed", payload=b"5"),
-            [[events.ActivityCompleted(1, 1, b"5"), COMPLETED]],
-        ),
-        ([scheduled()], report("failed", failure=DOWN), [[RETRIED]]),
-        (
-            [scheduled(**LAST)],
-            report("failed", failure=DOWN),
-            [[events.ActivityFailed(1, 1, DOWN), COMPLETED]],
-        ),
-        ([scheduled()], report("started", worker="w"), [[events.ActivityStarted(1, 1, "w")]]),
-        (
-            [scheduled()],
-            report("heartbeat", payload=b"3"),
-            [[events.ActivityHeartbeatRecorded(1, 1, b"3")]],
-        ),
-        ([scheduled()], report("completed", attempt=2), []),
-        ([scheduled()], report("completed", id=2), []),
-        ([scheduled(), RETRIED], report("completed"), []),
-        ([scheduled(), events.ActivityCancelled(1)], report("completed"), []),
-        ([scheduled(), events.ActivityCompleted(1, 1, b"5")], report("completed"), []),
-    ],
-)
-def test_a_report(history: Any, given: ActivityReport, turns: Any) -> None:
-    assert decided(given, instance(*history, asks=[[DONE]])) == turns
-
-
-def test_a_report_to_another_run_or_to_none_changes_nothing() -> None:
-    given = replace(report("completed"), run_id="0-1")
-    assert decided(given, instance(scheduled())) == []
-    assert decided(given, None) == []
-
-
-def test_a_second_copy_of_a_start_changes_nothing() -> None:
-    history = [scheduled(), events.ActivityStarted(1, 1, "w")]
-    assert decided(report("started", worker="w"), instance(*history)) == []
-
-
-def test_an_attempt_that_is_started_too_often_has_failed() -> None:
-    history: list[Event] = [scheduled(**LAST), *[events.ActivityStarted(1, 1, "w")] * STARTS_MAX]
-    ((failed, end),) = decided(report("started", worker="v"), instance(*history, asks=[[DONE]]))
-    assert isinstance(failed, events.ActivityFailed)
-    assert failed.failure.timeout_kind == "lost" and not failed.failure.retryable
-    assert end == COMPLETED
+def test_the_answer_to_a_call_is_a_fact_that_the_code_sees_once() -> None:
+    run = instance(CALL, asks=[[DONE]])
+    given = AnswerCall(RUN, 2, CLOSED)
+    outcome = decide(command(given), run, run.state.summary(), "", context())
+    (draft,) = outcome.drafts
+    answered = events.CallAnswered(2, CLOSED)
+    assert draft.events == [answered, COMPLETED]
+    assert isinstance(run.runner, Scripted) and run.runner.seen == [answered]
+    assert outcome.answer == Accepted(RUN)
 
 
 @pytest.mark.parametrize(
-    ("starts", "worker", "cancelled"),
+    ("history", "given"),
     [
-        (0, "v", False),
-        (STARTS_MAX - 1, "v", False),
-        (STARTS_MAX, "v", True),
-        (STARTS_MAX, "w", False),
+        ([CALL], AnswerCall(RUN, 3, CLOSED)),
+        ([CALL], AnswerCall("run-0", 2, CLOSED)),
+        ([CALL, events.CallAnswered(2, CLOSED)], AnswerCall(RUN, 2, CLOSED)),
+        ([CALL, COMPLETED], AnswerCall(RUN, 2, CLOSED)),
     ],
+    ids=["another call", "another run", "a second answer", "a closed run"],
 )
-def test_a_start_that_asks_is_told_whether_to_run(
-    starts: int, worker: str, cancelled: bool
-) -> None:
-    history: list[Event] = [scheduled(**LAST), *[events.ActivityStarted(1, 1, "w")] * starts]
-    given = report("started", worker=worker, reply_to=CLIENT)
-    outcome = decide(given, instance(*history, asks=[[DONE]]), None, "", context())
-    seen = effects.HeartbeatSeen(RUN, 1, 1, cancelled)
-    assert outcome.replies == [effects.Reply(CLIENT, "", seen)]
+def test_an_answer_that_nobody_waits_for_is_dropped(history: Any, given: AnswerCall) -> None:
+    run = instance(*history)
+    is_open = run.state.closed_ms is None
+    outcome = decide(
+        command(given), run if is_open else None, run.state.summary(), "", context([DONE])
+    )
+    assert outcome.drafts == []
+    assert isinstance(outcome.answer, Accepted) and not outcome.answer.created
 
 
-@pytest.mark.parametrize(("attempt", "cancelled"), [(1, False), (2, True)])
-def test_a_heartbeat_is_told_whether_to_stop(attempt: int, cancelled: bool) -> None:
-    given = report("heartbeat", attempt=attempt, reply_to=CLIENT)
-    outcome = decide(given, instance(scheduled()), None, "", context())
-    seen = effects.HeartbeatSeen(RUN, 1, attempt, cancelled)
-    assert outcome.replies == [effects.Reply(CLIENT, "", seen)]
-
-
-# --- timers -----------------------------------------------------------------------------------
-
-WATCHED = scheduled(start_to_close_ms=50, schedule_to_close_ms=400, **LAST)
-BEGAN = events.ActivityStarted(1, 1, "w")
+# --- timers of the code -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -294,51 +312,35 @@ BEGAN = events.ActivityStarted(1, 1, "w")
         ([events.TimerStarted(1, NOW)], due("timer"), [[events.TimerFired(1), COMPLETED]]),
         ([events.TimerStarted(1, NOW), events.TimerCancelled(1)], due("timer"), []),
         ([], due("timer"), []),
-        (
-            [scheduled(), RETRIED],
-            due("retry", attempt=1, due_ms=NOW + 1_000),
-            [[events.ActivityRetried(1, 2, True)]],
-        ),
-        ([scheduled(), RETRIED], due("retry", attempt=1, due_ms=NOW), []),
-        ([scheduled(), RETRIED], due("retry", attempt=2, due_ms=NOW + 1_000), []),
-        ([WATCHED, BEGAN], due("start_to_close", attempt=1, due_ms=NOW), []),
-        ([WATCHED, BEGAN], due("schedule_to_start", attempt=1, due_ms=NOW), []),
     ],
 )
 def test_a_timer(history: Any, given: TimerDue, turns: Any) -> None:
     assert decided(given, instance(*history, asks=[[DONE]])) == turns
 
 
-@pytest.mark.parametrize(
-    ("kind", "due_ms", "retryable"),
-    [("start_to_close", NOW + 50, True), ("schedule_to_close", NOW + 400, False)],
-)
-def test_a_time_out_of_an_activity(kind: Any, due_ms: int, retryable: bool) -> None:
-    run = instance(WATCHED, BEGAN, asks=[[DONE]])
-    ((failed, end),) = decided(due(kind, attempt=1, due_ms=due_ms), run)
-    assert isinstance(failed, events.ActivityFailed) and end == COMPLETED
-    assert (failed.failure.timeout_kind, failed.failure.retryable) == (kind, retryable)
+def test_a_timer_of_another_run_or_of_none_changes_nothing() -> None:
+    other = replace(due("timer"), run_id="run-0")
+    assert decided(other, instance(events.TimerStarted(1, NOW))) == []
+    assert decided(due("timer"), None) == []
 
 
 def test_the_execution_time_out_ends_the_run_with_all_that_it_has_open() -> None:
-    run_state = RunState(ID, RUN)
-    draft_of = decide(
-        command(StartRun("order", execution_timeout_ms=500)),
-        None,
-        None,
-        RUN,
-        context([commands.StartTimer(1, NOW + 9_000)]),
-    ).turns[0]
-    run_state = draft_of.instance.state
-    outcome = decide(due("execution", 0, 0, NOW + 500), draft_of.instance, None, "", context())
-    (draft,) = outcome.turns
+    run = instance(
+        events.TimerStarted(1, NOW + 9_000),
+        scheduled(2, schedule_to_close_ms=70),
+        started=replace(STARTED, execution_timeout_ms=500),
+    )
+    outcome = decide(due("execution", 0, 0, NOW + 500), run, None, "", context())
+    (draft,) = outcome.drafts
     assert draft.events == [events.WorkflowTimedOut(500)]
     assert draft.effects == [
+        effects.ClearTimer(RUN, "schedule_to_close", 2, 0, NOW + 70),
+        effects.CancelAttempt(RUN, 2),
         effects.ClearTimer(RUN, "timer", 1, 0, NOW + 9_000),
         effects.ClearTimer(RUN, "execution", 0, 0, NOW + 500),
-        effects.RunResult(ID, RUN, "order", "timed_out", None, None, NOW),
+        effects.RunResult(ID, RUN, RUN, "order", "timed_out", None, None, None, NOW),
     ]
-    assert run_state.status is Status.TIMED_OUT
+    assert run.state.status is Status.TIMED_OUT
 
 
 # --- code that cannot go on -------------------------------------------------------------------
@@ -358,13 +360,64 @@ def test_code_with_a_bug_is_parked_and_keeps_its_facts_until_it_goes_on() -> Non
     assert run.pending == []
 
 
+def test_code_that_still_has_its_bug_stays_parked_with_its_facts() -> None:
+    run = instance(PARKED)
+    run.pending = [EVENT]
+    run.runner = Scripted([BUG])
+    assert unpark(run, context()) is None
+    assert run.runner is BUG and run.pending == [EVENT]
+    assert run.state.status is Status.PARKED
+
+
+def test_what_the_namespaces_level_does_not_have_yet_parks_before_anything_is_asked() -> None:
+    publish = commands.PublishRecord("t", None, b"1", "orders.py:5")
+    later = frozenset({events.RecordPublished})
+    run = instance(asks=[[SCHEDULE, publish]])
+    ready = context(not_activated=later)
+    (draft,) = decide(command(RaiseEvent("go", b"1")), run, run.state.summary(), "", ready).drafts
+    event, parked = draft.events
+    assert event == EVENT
+    assert isinstance(parked, events.RunParked)
+    assert (parked.kind, parked.where) == ("not_activated", "orders.py:5")
+    assert parked.error.startswith("RecordPublished needs a later level")
+    assert "`processor upgrade`" in parked.error
+    assert draft.effects == [], "not even the activity that the level has"
+    assert run.pending == [EVENT]
+    run.runner = Scripted([[SCHEDULE, publish]])
+    assert unpark(run, ready) is None, "it is the same level still"
+    upgraded = run.runner = Scripted([[publish]])
+    draft_after = unpark(run, context())
+    assert draft_after is not None and upgraded.seen == [EVENT]
+    assert draft_after.events == [
+        events.RunUnparked(),
+        events.RecordPublished("t", None, b"1"),
+    ]
+
+
+def test_a_runner_whose_wish_was_not_granted_is_closed() -> None:
+    runner = Scripted([[SCHEDULE]])
+    run = Instance(state(), runner)
+    later = context(not_activated=frozenset({events.ActivityScheduled}))
+    decide(command(RaiseEvent("go")), run, run.state.summary(), "", later)
+    assert runner.closed
+
+
+def test_what_the_level_has_is_recorded_though_it_lacks_something_else() -> None:
+    run = instance(asks=[[SCHEDULE]])
+    later = context(not_activated=frozenset({events.RecordPublished}))
+    (draft,) = decide(command(RaiseEvent("go")), run, run.state.summary(), "", later).drafts
+    assert isinstance(draft.events[1], events.ActivityScheduled)
+
+
 def test_time_never_goes_back_in_a_run() -> None:
     run = instance(now_ms=NOW + 500)
     outcome = decide(command(RaiseEvent("go")), run, run.state.summary(), "", context())
-    assert outcome.turns[0].now_ms == NOW + 500
+    assert outcome.drafts[0].now_ms == NOW + 500
+    assert isinstance(run.runner, Scripted) and run.runner.turns == [(NOW + 500, 1)]
 
 
 def test_every_command_of_the_code_is_recorded_in_order() -> None:
+    other = Address(None, "other")
     asked = [
         commands.StartTimer(1, NOW + 5),
         commands.CancelTimer(1),
@@ -374,7 +427,8 @@ def test_every_command_of_the_code_is_recorded_in_order() -> None:
         commands.SetStatus(b'"s"'),
         commands.RejectEvent("go", b"1", "no int"),
         commands.PublishRecord("t", b"k", b"v"),
-        commands.SendMessage("event", "other", "go", b"1"),
+        commands.SendMessage(other, "event", "go", "", b"1"),
+        commands.SendMessage(other, "cancel", "", "enough", None),
         commands.FailWorkflow(DOWN),
     ]
     ((_, *recorded),) = decided(command(StartRun("order")), None, asked)
@@ -387,10 +441,14 @@ def test_every_command_of_the_code_is_recorded_in_order() -> None:
         events.StatusSet(b'"s"'),
         events.EventRejected("go", b"1", "no int"),
         events.RecordPublished("t", b"k", b"v"),
-        events.MessageSent("event", "other", "go", b"1"),
+        events.MessageSent(other, "event", "go", "", b"1"),
+        events.MessageSent(other, "cancel", "", "enough", None),
         events.WorkflowFailed(DOWN),
     ]
 
 
-def test_the_start_is_the_one_of_the_scripts() -> None:
-    assert instance().state.request_id == STARTED.request_id
+def test_code_that_lets_a_cancellation_through_ends_cancelled() -> None:
+    run = instance(asks=[[commands.CancelWorkflow("enough")]])
+    assert decided(command(CancelRun("enough")), run) == [
+        [events.WorkflowCancelRequested("enough"), events.WorkflowCancelled("enough")]
+    ]

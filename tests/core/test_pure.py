@@ -10,7 +10,16 @@ import pytest
 import processor.core
 
 PACKAGE = Path(processor.core.__file__).parent
-STDLIB = {"__future__", "collections", "dataclasses", "typing"}
+STDLIB = {
+    "__future__",
+    "base64",
+    "collections",
+    "dataclasses",
+    "hashlib",
+    "traceback",
+    "types",
+    "typing",
+}
 OWN = {"processor.core", "processor.errors", "processor.policy"}
 CALLS = {"time", "datetime", "random", "uuid", "os", "open", "print", "input", "id", "hash"}
 MODULES = sorted(PACKAGE.glob("*.py"))

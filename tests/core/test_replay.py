@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from processor.core import commands, events
+from processor.core.address import Address
+from processor.core.commands import Command
+from processor.core.events import Event
 from processor.core.options import ActivityOptions
-from processor.core.replay import describe, matches, replay
+from processor.core.replay import Instance, describe, matches, replay
 from processor.core.runner import CodeError
 from processor.policy import Status
 
-from .scripted import NOW, STARTED, Answer, Runners, Scripted, scheduled, state, turn
+from .scripted import (
+    DOWN,
+    ID,
+    NOW,
+    RUN,
+    SEED,
+    STARTED,
+    Answer,
+    Runners,
+    Scripted,
+    attempt,
+    scheduled,
+    state,
+    turn,
+)
 
+OTHER = Address(None, "other")
 PAY = commands.ScheduleActivity(1, "pay", b"[]", ActivityOptions(), "orders.py:9")
 PAID = events.ActivityCompleted(1, 1, b"1")
 DONE = commands.CompleteWorkflow(b"1")
 HISTORY = (
     turn(0, STARTED, scheduled(1)),
-    turn(2, events.ActivityStarted(1, 1, "w")),
-    turn(3, PAID, events.WorkflowCompleted(b"1"), now_ms=NOW + 5),
+    turn(2, PAID, events.WorkflowCompleted(b"1"), now_ms=NOW + 5),
 )
 
 
@@ -28,13 +48,22 @@ def played(*answers: Answer) -> Runners:
 
 def test_replay_gives_the_state_back_and_shows_the_code_its_facts_only() -> None:
     run = replay(played([PAY], [DONE]), HISTORY)
-    expected = state(scheduled(1), events.ActivityStarted(1, 1, "w"))
     assert run.state.status is Status.COMPLETED
-    assert run.state.events == expected.events + 2
+    assert run.state.events == state(scheduled(1)).events + 2
     assert run.state.updated_ms == NOW + 5
     assert isinstance(run.runner, Scripted)
     assert run.runner.seen == [STARTED, PAID]
-    assert run.pending == []
+    assert run.runner.turns == [(NOW, 0), (NOW + 5, 2)], "times and numbers of the turns"
+    assert (run.pending, run.difference) == ([], "")
+
+
+def test_where_attempts_stand_comes_from_their_records() -> None:
+    stands = attempt(3, failures=2, last_failure=DOWN)
+    over = attempt(2, id=9)
+    run = replay(played([PAY]), HISTORY[:1], [(stands, b"key-1"), (over, b"key-9")])
+    (activity,) = run.state.activities.values()
+    assert (activity.state, activity.key) == (stands, b"key-1")
+    assert isinstance(run.runner, Scripted) and run.runner.seen == [STARTED]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +90,8 @@ def test_replay_gives_the_state_back_and_shows_the_code_its_facts_only() -> None
     ],
 )
 def test_a_mismatch_names_the_event_both_decisions_and_the_line(asked: Answer, said: str) -> None:
-    run = replay(played(asked, [DONE]), HISTORY[:2])
+    event = turn(2, events.EventReceived("go"))
+    run = replay(played(asked, [DONE]), (HISTORY[0], event))
     assert isinstance(run.runner, CodeError)
     assert run.runner.kind == "nondeterminism"
     assert said in str(run.runner)
@@ -89,34 +119,162 @@ def test_a_parked_run_gets_its_facts_when_it_was_taken_up_again() -> None:
     gone_on = replay(played([PAY], [DONE]), turns)
     assert isinstance(gone_on.runner, Scripted)
     assert gone_on.runner.seen == [STARTED, PAID, events.EventReceived("go", b"1")]
+    assert gone_on.runner.turns[-1] == (NOW, 5), "the number that it had live"
     assert gone_on.pending == []
 
 
 def test_code_that_is_not_there_is_said_so() -> None:
-    other = turn(0, events.WorkflowStarted("other", b"[]"))
+    other = turn(0, events.WorkflowStarted("other", b"[]", SEED))
     run = replay(played(), (other,))
     assert isinstance(run.runner, CodeError)
     assert run.runner.kind == "not_registered"
 
 
 def test_a_runner_that_fails_is_closed() -> None:
-    class Kept(Runners):
-        made: Scripted
-
-        def start(self, workflow_id: str, run_id: str, started: events.WorkflowStarted) -> Scripted:
-            Kept.made = Scripted([CodeError("bug", "no")])
-            return Kept.made
-
-    replay(Kept(), HISTORY[:1])
-    assert Kept.made.closed
+    runners = played(CodeError("bug", "no"))
+    replay(runners, HISTORY[:1])
+    assert runners.made[0].closed
 
 
-def test_payloads_and_times_may_change_with_the_code_but_not_what_was_asked_for() -> None:
-    assert matches(PAY, scheduled(1))
-    assert not matches(PAY, scheduled(2))
-    assert matches(commands.StartTimer(1, NOW + 99), events.TimerStarted(1, NOW))
-    assert not matches(DONE, events.WorkflowFailed.__new__(events.WorkflowFailed))
-    message = commands.SendMessage("event", "a", "go", b"1")
-    assert matches(message, events.MessageSent("event", "a", "go", b"2"))
-    assert not matches(message, events.MessageSent("event", "b", "go", b"1"))
-    assert describe(message) == "MessageSent(name='go', kind='event', workflow_id='a')"
+# --- what identifies a decision ---------------------------------------------------------------
+
+MESSAGE = commands.SendMessage(OTHER, "event", "go", "", b"1")
+
+
+@pytest.mark.parametrize(
+    ("command", "event", "same"),
+    [
+        (PAY, scheduled(1), True),
+        (PAY, scheduled(2), False),
+        (PAY, scheduled(1, maximum_attempts=3), True),
+        (PAY, replace(scheduled(1), name="refund"), False),
+        (commands.StartTimer(1, NOW + 99), events.TimerStarted(1, NOW), True),
+        (commands.StartTimer(1, NOW), events.TimerStarted(2, NOW), False),
+        (commands.CancelTimer(1), events.TimerStarted(1, NOW), False),
+        (commands.RecordSideEffect(1, b"1"), events.SideEffectRecorded(1, b"2"), True),
+        (DONE, events.WorkflowFailed(DOWN), False),
+        (commands.FailWorkflow(DOWN), events.WorkflowFailed(replace(DOWN, message="")), True),
+        (commands.CancelWorkflow("a"), events.WorkflowCancelled("b"), True),
+        (MESSAGE, events.MessageSent(OTHER, "event", "go", "", b"2"), True),
+        (MESSAGE, events.MessageSent(OTHER, "event", "stop", "", b"1"), False),
+        (MESSAGE, events.MessageSent(OTHER, "cancel", "go", "", b"1"), False),
+        (MESSAGE, events.MessageSent(Address(None, "b"), "event", "go", "", b"1"), False),
+        (MESSAGE, events.MessageSent(Address("n", "other"), "event", "go", "", b"1"), False),
+        (commands.PublishRecord("t", b"k", b"1"), events.RecordPublished("t", b"l", b"2"), True),
+        (commands.PublishRecord("t", b"k", b"1"), events.RecordPublished("u", b"k", b"1"), False),
+        (commands.RejectEvent("a", b"", "x"), events.EventRejected("a", b"", "y"), True),
+        (commands.RejectEvent("a", b"", "x"), events.EventRejected("b", b"", "x"), False),
+    ],
+)
+def test_what_identifies_a_decision(command: Command, event: Event, same: bool) -> None:
+    assert matches(command, event) is same
+
+
+def test_a_decision_is_described_by_what_identifies_it() -> None:
+    assert describe(MESSAGE) == (
+        "MessageSent(name='go', kind='event', to=Address(namespace=None, workflow_id='other'))"
+    )
+
+
+# --- payloads ---------------------------------------------------------------------------------
+
+LINE = "orders.py:9"
+
+
+def replayed(command: Any, event: Event, **how: Any) -> tuple[Runners, Instance]:
+    runners = Runners([[replace(command, line=LINE)]], **how)
+    return runners, replay(runners, (turn(0, STARTED, event),))
+
+
+@pytest.mark.parametrize(
+    ("command", "event", "said"),
+    [
+        (
+            replace(PAY, arguments=b"[2]"),
+            scheduled(1),
+            f"ActivityScheduled(id=1, name='pay') has other arguments at replay at {LINE}: "
+            "b'[]' became b'[2]'",
+        ),
+        (
+            commands.SetStatus(None),
+            events.StatusSet(b"1"),
+            f"StatusSet() has other value at replay at {LINE}: b'1' became None",
+        ),
+        (
+            commands.RejectEvent("go", b"2", "why"),
+            events.EventRejected("go", b"1", "why"),
+            "EventRejected(name='go') has other payload",
+        ),
+        (
+            commands.PublishRecord("t", b"l", b"2"),
+            events.RecordPublished("t", b"k", b"1"),
+            "RecordPublished(topic='t') has other key",
+        ),
+        (
+            commands.PublishRecord("t", b"k", b"2"),
+            events.RecordPublished("t", b"k", b"1"),
+            "RecordPublished(topic='t') has other value",
+        ),
+        (MESSAGE, events.MessageSent(OTHER, "event", "go", "", b"2"), "has other payload"),
+        (DONE, events.WorkflowCompleted(b"2"), "WorkflowCompleted() has other result"),
+    ],
+)
+def test_a_payload_that_is_made_otherwise_is_told_or_parks(
+    command: Any, event: Event, said: str
+) -> None:
+    _, run = replayed(command, event)
+    assert isinstance(run.runner, Scripted) and not run.runner.closed
+    assert run.difference.startswith(f"run {RUN} of {ID}: ") and said in run.difference
+    runners, parked = replayed(command, event, strict=True)
+    assert isinstance(parked.runner, CodeError)
+    assert (parked.runner.kind, parked.runner.where) == ("nondeterminism", LINE)
+    assert parked.runner.error == run.difference
+    assert runners.made[0].closed
+
+
+@pytest.mark.parametrize(
+    ("command", "event"),
+    [
+        (commands.RecordSideEffect(1, b"2"), events.SideEffectRecorded(1, b"1")),
+        (commands.StartTimer(1, NOW + 9), events.TimerStarted(1, NOW)),
+        (commands.RejectEvent("go", b"1", "what"), events.EventRejected("go", b"1", "why")),
+        (
+            commands.SendMessage(OTHER, "cancel", "", "what", None),
+            events.MessageSent(OTHER, "cancel", "", "why", None),
+        ),
+        (commands.CancelWorkflow("what"), events.WorkflowCancelled("why")),
+        (commands.FailWorkflow(DOWN), events.WorkflowFailed(replace(DOWN, traceback="t"))),
+        (replace(PAY, options=ActivityOptions(queue="far")), scheduled(1)),
+    ],
+)
+def test_delays_reasons_failures_and_options_may_change_with_the_code(
+    command: Any, event: Event
+) -> None:
+    for strict in (False, True):
+        _, run = replayed(command, event, strict=strict)
+        assert isinstance(run.runner, Scripted)
+        assert run.difference == ""
+
+
+def test_payloads_of_the_same_value_are_no_difference_whatever_their_bytes() -> None:
+    alike = {b'{"a":1,"b":2}', b'{"b": 2, "a": 1}'}
+    one, other = sorted(alike)
+    for strict in (False, True):
+        event = events.StatusSet(one)
+        _, run = replayed(commands.SetStatus(other), event, strict=strict, alike=alike)
+        assert isinstance(run.runner, Scripted) and run.difference == ""
+
+
+def test_the_first_difference_is_told() -> None:
+    asked = [commands.SetStatus(b"2"), commands.SetStatus(b"3"), DONE]
+    recorded = (events.StatusSet(b"2"), events.StatusSet(b"1"), events.WorkflowCompleted(b"2"))
+    run = replay(Runners([asked]), (turn(0, STARTED, *recorded),))
+    assert "b'1' became b'3'" in run.difference
+
+
+def test_what_code_that_cannot_go_on_asked_for_is_not_compared() -> None:
+    run = replay(
+        Runners([[replace(PAY, arguments=b"[2]")]], strict=True),
+        (turn(0, STARTED, events.RunParked("bug", "e", "", "")),),
+    )
+    assert isinstance(run.runner, Scripted) and run.pending == [STARTED]

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from processor.core.attempt import AttemptState, OpenActivity
 from processor.core.failure import Failure
+from processor.core.headers import NO_HEADERS
 from processor.core.options import ActivityOptions
 from processor.core.retry import retry_at
-from processor.core.state import OpenActivity
 
 NOW = 1_000_000
 
@@ -40,6 +41,7 @@ NOW = 1_000_000
     ],
 )
 def test_the_next_attempt(attempt: int, options: Any, failure: Any, delay_ms: int | None) -> None:
-    activity = OpenActivity(1, "pay", b"[]", ActivityOptions(**options), False, NOW, attempt)
+    state = AttemptState(1, attempt, eager=False, dispatched_ms=NOW)
+    activity = OpenActivity(1, "pay", b"[]", ActivityOptions(**options), NO_HEADERS, NOW, state)
     given = Failure(**{"kind": "application", "type": "Down", "message": "", **failure})
     assert retry_at(activity, given, NOW) == (None if delay_ms is None else NOW + delay_ms)

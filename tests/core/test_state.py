@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 
 from processor.core import events
+from processor.core.address import Address
+from processor.core.answers import Accepted
 from processor.core.events import CLOSING, DECISIONS, Event
-from processor.core.evolve import evolve
+from processor.core.evolve import attempted, evolve
+from processor.core.inputs import RaiseEvent
+from processor.core.started import Lineage, Successor
 from processor.core.state import TRANSITIONS, RunState
 from processor.policy import Status
 
-from .scripted import DOWN, NOW, STARTED, scheduled, state
+from .scripted import DOWN, NOW, RUN, STARTED, attempt, scheduled, state
 
 PARKED = events.RunParked("bug", "error", "", "")
 REACHED: dict[Status, tuple[Event, ...]] = {
@@ -24,34 +29,34 @@ REACHED: dict[Status, tuple[Event, ...]] = {
     Status.TERMINATED: (events.WorkflowTerminated("enough"),),
     Status.TIMED_OUT: (events.WorkflowTimedOut(5),),
 }
-OPEN_THINGS = (scheduled(1), events.TimerStarted(2, NOW + 5))
+OTHER = Address(None, "other")
+CALL = events.CallSent(4, OTHER, RaiseEvent("go"))
+OPEN_THINGS = (scheduled(1), events.TimerStarted(2, NOW + 5), CALL)
 SAMPLES: tuple[Event, ...] = (
-    STARTED,
-    events.EventReceived("go", b"1", "r2"),
-    events.WorkflowCancelRequested("enough"),
-    events.TimerFired(2),
-    events.ActivityStarted(1, 1, "w"),
-    events.ActivityHeartbeatRecorded(1, 1, b"1"),
-    events.ActivityAttemptFailed(1, 1, DOWN, NOW + 5),
-    events.ActivityRetried(1, 2, True),
     events.ActivityCompleted(1, 1, b"1"),
-    events.ActivityFailed(1, 1, DOWN),
-    events.RunUnparked(),
     scheduled(3),
-    events.ActivityCancelled(1),
     events.TimerStarted(3, NOW),
-    events.TimerCancelled(2),
+    events.TimerFired(2),
+    STARTED,
+    events.WorkflowCompleted(b"1"),
+    events.EventReceived("go", b"1"),
+    events.ActivityFailed(1, 1, DOWN),
     events.SideEffectRecorded(3, b"1"),
     events.StatusSet(b"1"),
-    events.EventRejected("go", b"1", "why"),
+    events.MessageSent(OTHER, "event", "go", "", b"1"),
     events.RecordPublished("t", None, b"1"),
-    events.MessageSent("event", "other", "go", b"1"),
-    events.WorkflowCompleted(b"1"),
+    events.TimerCancelled(2),
+    events.ActivityCancelled(1),
+    events.EventRejected("go", b"1", "why"),
+    events.WorkflowCancelRequested("enough"),
     events.WorkflowFailed(DOWN),
     events.WorkflowCancelled("enough"),
     events.WorkflowTerminated("enough"),
     events.WorkflowTimedOut(5),
     PARKED,
+    events.RunUnparked(),
+    events.CallSent(3, OTHER, RaiseEvent("go")),
+    events.CallAnswered(4, Accepted("run-9")),
 )
 
 
@@ -95,20 +100,62 @@ def test_decisions_are_events() -> None:
 
 def test_a_closed_run_holds_nothing_open() -> None:
     run = in_status(Status.TERMINATED)
-    assert not run.activities and not run.timers
+    assert not run.activities and not run.timers and not run.calls
     assert run.summary().cancel_reason == "enough"
 
 
-def test_an_attempt_that_failed_waits_and_the_next_one_begins_afresh() -> None:
-    run = state(
-        scheduled(1, start_to_close_ms=50, schedule_to_close_ms=900),
-        events.ActivityStarted(1, 1, "w"),
-    )
+@pytest.mark.parametrize(
+    "event",
+    [event for event in SAMPLES if isinstance(event, CLOSING)],
+    ids=lambda e: type(e).__name__,
+)
+def test_a_closed_run_names_the_one_that_follows_it(event: Event) -> None:
+    run = state()
+    evolve(run, replace(event, successor=Successor("run-2", STARTED)), NOW)
+    assert run.summary().successor == "run-2"
+    alone = state()
+    evolve(alone, event, NOW)
+    assert alone.summary().successor is None
+
+
+def test_a_chain_is_known_by_its_first_run() -> None:
+    assert state().first_run_id == state().summary().first_run_id == RUN
+    later = replace(STARTED, lineage=Lineage(first_run_id="run-0", previous_run_id="run-0"))
+    assert state(started=later).summary().first_run_id == "run-0"
+    begins_one = replace(STARTED, lineage=Lineage(caller=None, attempt=2))
+    assert state(started=begins_one).first_run_id == RUN
+
+
+@pytest.mark.parametrize(
+    ("event", "held"),
+    [
+        (events.WorkflowCompleted(None), (None, None, None)),
+        (events.WorkflowCompleted(b""), (b"", None, None)),
+        (events.WorkflowFailed(DOWN), (None, DOWN, None)),
+        (events.WorkflowCancelled("enough"), (None, None, "enough")),
+    ],
+)
+def test_a_closed_run_keeps_how_it_ended(event: Event, held: object) -> None:
+    run = state(event).summary()
+    assert (run.result, run.failure, run.cancel_reason) == held
+
+
+def test_where_an_attempt_stands_is_no_part_of_the_history() -> None:
+    run = state(scheduled(1, start_to_close_ms=50, schedule_to_close_ms=900))
+    assert run.activities[1].state == attempt() and run.activities[1].key == b""
+    before = (run.events, run.updated_ms)
+    began = attempt(started_ms=NOW, worker="w", starts=1)
+    assert attempted(run, began, b"k1")
     activity = run.activities[1]
+    assert (activity.state, activity.key, activity.attempt) == (began, b"k1", 1)
     assert activity.armed == {"schedule_to_close": NOW + 900, "start_to_close": NOW + 50}
-    evolve(run, events.ActivityAttemptFailed(1, 1, DOWN, NOW + 7), NOW)
+    waits = attempt(retry_at_ms=NOW + 7, failures=1, last_failure=DOWN)
+    assert attempted(run, waits, b"k2")
     assert activity.armed == {"retry": NOW + 7, "schedule_to_close": NOW + 900}
-    evolve(run, events.ActivityRetried(1, 2, False), NOW + 7)
-    assert (activity.attempt, activity.starts, activity.worker) == (2, 0, "")
-    assert activity.armed == {"schedule_to_close": NOW + 900}
-    assert (activity.retry_at_ms, activity.last_failure) == (None, DOWN)
+    assert (run.events, run.updated_ms) == before
+
+
+def test_a_record_of_an_attempt_that_is_over_changes_nothing() -> None:
+    run = state(scheduled(1), events.ActivityCompleted(1, 1, b"1"))
+    assert not attempted(run, attempt(2), b"k")
+    assert run == state(scheduled(1), events.ActivityCompleted(1, 1, b"1"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,6 @@ from processor import (
 )
 from processor.core.inputs import ClientCommand
 from processor.embedded.ports import MemoryInbox
-from processor.shard.ports import InboxRecord
 from processor.store import open_tables
 from processor.store.tables import StateTables
 
@@ -314,34 +313,6 @@ def test_the_time_out_of_run_is_for_all_of_it(tmp_path: Path) -> None:
         assert (await client.handle("slow").describe()).status is Status.RUNNING
 
     run(tmp_path, talk)
-
-
-def test_a_shard_that_forgot_a_command_is_asked_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken = MemoryInbox.take
-    forgotten = 0
-
-    def forgets(inbox: MemoryInbox, count: int) -> Sequence[InboxRecord]:
-        nonlocal forgotten
-        records = taken(inbox, count)
-        if records and not forgotten:
-            forgotten = len(records)
-            return ()
-        return records
-
-    monkeypatch.setattr(MemoryInbox, "take", forgets)
-
-    async def main() -> None:
-        server = f"embedded:{tmp_path}"
-        async with (
-            Worker(server, workflows=WORKFLOWS, activities=ACTIVITIES),
-            Client(server, settings=Settings(request_timeout_s=1)) as client,
-        ):
-            assert await client.run(adds, [1, 2]) == 3
-            assert forgotten
-
-    asyncio.run(main())
 
 
 def test_nobody_answers(tmp_path: Path) -> None:

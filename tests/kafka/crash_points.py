@@ -22,7 +22,8 @@ from processor.kafka import publishing
 from processor.kafka.log import KafkaLog
 from processor.kafka.outbox import KafkaOutbox
 from processor.kafka.producing import Producing
-from processor.shard import loop, takeover
+from processor.shard import deciding
+from processor.shard.fold import Fold
 from processor.shard.takeover import Takeover
 from processor.shard.timers import Timers
 from processor.store.tables import StateTables
@@ -83,7 +84,7 @@ def _result(result: Any, *_: Any) -> Any:
     return result
 
 
-def _by_the_loop(_tables: Any, group: Any, _checkpoint: Any) -> bool:
+def _by_the_loop(_tables: Any, group: Any, *_: Any) -> bool:
     """Whether the tables are written by the shard's loop, and not by the fold of a takeover."""
     return bool(group) and threading.current_thread() is threading.main_thread()
 
@@ -118,10 +119,10 @@ def _queued_timer(reached: Reached) -> None:
     """After a timer was sent to the topic; here there is never room to decide one at once."""
     original = Timers.fire
 
-    def fire(timers: Timers, now_ms: int, _: int, decide: Any) -> None:
-        original(timers, now_ms, 0, decide)
+    def fire(timers: Timers, now_ms: int, _: int, *how: Any) -> None:
+        original(timers, now_ms, 0, *how)
 
-    Timers.fire = fire  # type: ignore[method-assign]
+    Timers.fire = fire  # type: ignore[method-assign, assignment]
     _after(KafkaOutbox, "send", reached, _sent_timer)
 
 
@@ -141,7 +142,7 @@ def _in_a_transaction(at: str) -> Callable[[Reached], None]:
                 if at == "committed":
                     reached()
 
-        publishing.Producer = Crashing  # type: ignore[misc]
+        publishing.Producer = Crashing  # type: ignore[attr-defined]
 
     return install
 
@@ -160,7 +161,7 @@ POINTS: dict[str, Callable[[Reached], None]] = {
     "in the middle of a release": _at(_before, KafkaOutbox, "send", lambda _, __, t, *___: t),
     "sent, not delivered": _at(_after, KafkaOutbox, "send", _sent),
     "delivered, not noted": _at(_after, KafkaOutbox, "delivered", _result),
-    "due timer decided": _at(_after, loop, "decide", _is_timer),
+    "due timer decided": _at(_after, deciding, "decide", _is_timer),
     "due timer queued": _queued_timer,
     "replied": _at(_after, KafkaOutbox, "reply"),
     "eager attempt begun": _at(_after, Executor, "start"),
@@ -170,6 +171,6 @@ POINTS: dict[str, Callable[[Reached], None]] = {
     "transaction committed, not noted": _in_a_transaction("committed"),
     "claim queued": _at(_after, Takeover, "begin"),
     "claimed, not folded": _at(_after, Takeover, "claimed", lambda epoch, *_: epoch is not None),
-    "in the middle of a fold": _at(_before, takeover._Fold, "take"),
+    "in the middle of a fold": _at(_before, Fold, "take"),
     "folded, no input read": _at(_after, Takeover, "fold"),
 }

@@ -179,18 +179,26 @@ async def prove(servers: str, load: Load) -> Proof:
         load.asked,
         len(load.failures),
         sum(len(reading.turns) for reading in readings),
-        sum(reading.claims for reading in readings),
-        sum(reading.ghosts for reading in readings),
+        sum(len(reading.claimed) for reading in readings),
+        sum(len(reading.ghosts) for reading in readings),
     )
 
 
 def read_logs(servers: str, namespace: str) -> list[Reading]:
     """Read every partition of ``events`` by the claim rule."""
-    logs: dict[int, list[tuple[int, bytes | None]]] = {}
+    logs: dict[int, list[tuple[int, bytes, bytes | None]]] = {}
     for message in committed(servers, f"{namespace}.events", 0, "read_uncommitted"):
         log = logs.setdefault(message.partition() or 0, [])
-        log.append((message.offset() or 0, message.value()))
+        log.append((message.offset() or 0, message.key() or b"", message.value()))
+    for log in logs.values():
+        _check_keys(log)
     return [read_log(log) for log in logs.values()]
+
+
+def _check_keys(log: list[tuple[int, bytes, bytes | None]]) -> None:
+    """No key is used twice for a value, by whoever wrote: nothing replaces anything."""
+    used = Counter(key for _, key, value in log if value is not None)
+    assert not used or max(used.values()) == 1, used.most_common(3)
 
 
 def check_logs(servers: str, namespace: str) -> list[Reading]:
@@ -217,7 +225,8 @@ def _check_outputs(
 ) -> None:
     """Results and published records are seen once each by a ``read_committed`` consumer."""
     due = Counter(workflow_id.encode() for workflow_id, _ in runs.values())
-    seen = Counter(m.key() for m in committed(servers, f"{namespace}.results", due.total()))
+    results = committed(servers, f"{namespace}.results", due.total())
+    seen = Counter(message.key() or b"" for message in results)
     assert seen == due, f"results: {(seen - due) or (due - seen)}"
     topic = published_topic(namespace)
     published = Counter(

@@ -23,10 +23,17 @@ from tests.orders import ACTIVITIES
 
 
 class WorkerProcess:
-    """One worker of a namespace, with a state directory and a static member id of its own."""
+    """One worker of a namespace, with a state directory and a static member id of its own.
 
-    def __init__(self, servers: str, namespace: str, folder: Path, slot: int) -> None:
+    ``tree`` is the checkout that it runs; else this one.
+    """
+
+    def __init__(
+        self, servers: str, namespace: str, folder: Path, slot: int, tree: Path | None = None
+    ) -> None:
         self._arguments = [servers, namespace, str(folder / f"state-{slot}"), f"slot-{slot}"]
+        self._tree = {} if tree is None else {"PYTHONPATH": str(tree)}
+        self._folder = tree
         self.log_path = folder / f"worker-{slot}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.state_dir = folder / f"state-{slot}"
@@ -37,7 +44,8 @@ class WorkerProcess:
                 [sys.executable, "-m", "tests.kafka.processes", *self._arguments, *options],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self._tree},
+                cwd=self._folder,
             )
 
     def signal(self, number: signal.Signals) -> None:

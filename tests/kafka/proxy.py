@@ -36,6 +36,8 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._passing = asyncio.Event()
         self._passing.set()
+        self._answering = asyncio.Event()
+        self._answering.set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -62,10 +64,15 @@ class Proxy:
         """Keep connections, take new ones, and let nothing through: a cable without an end."""
         self._loop.call_soon_threadsafe(self._passing.clear)
 
+    def withhold_answers(self) -> None:
+        """Let through what clients send, and nothing that comes back: they cannot know."""
+        self._loop.call_soon_threadsafe(self._answering.clear)
+
     def mend(self) -> None:
         """Let everything through again; what was held back goes first, as TCP would have it."""
         self.delay_s, self.bytes_per_s = 0.0, float("inf")
-        self._loop.call_soon_threadsafe(self._passing.set)
+        for gate in (self._passing, self._answering):
+            self._loop.call_soon_threadsafe(gate.set)
         self._run(self._listen())
 
     # --- on the proxy's loop ----------------------------------------------------------------------
@@ -98,8 +105,9 @@ class Proxy:
             writer.transport.abort()
             return
         self._open |= {writer, back}
-        for source, sink in ((reader, back), (there, writer)):
-            task = asyncio.ensure_future(self._pump(source, sink, {writer, back}))
+        ways = ((reader, back, self._passing), (there, writer, self._answering))
+        for source, sink, gate in ways:
+            task = asyncio.ensure_future(self._pump(source, sink, gate, {writer, back}))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -107,9 +115,10 @@ class Proxy:
         self,
         source: asyncio.StreamReader,
         sink: asyncio.StreamWriter,
+        gate: asyncio.Event,
         both: set[asyncio.StreamWriter],
     ) -> None:
-        """Carry one direction; where it ends, both end."""
+        """Carry one direction while its gate is open; where it ends, both end."""
         arriving: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         reading = asyncio.ensure_future(self._read(source, arriving))
         try:
@@ -120,6 +129,7 @@ class Proxy:
                         return
                     await asyncio.sleep(max(due - monotonic(), len(chunk) / self.bytes_per_s))
                     await self._passing.wait()
+                    await gate.wait()
                     sink.write(chunk)
                     await sink.drain()
         finally:

@@ -12,13 +12,13 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from processor.codec.records import decode, decode_as, encode
+from processor.core.cause import Origin
 from processor.core.effects import DeadLetter, Message
 from processor.core.inputs import (
     ActivityReport,
     CancelRun,
     ClientCommand,
     DescribeRun,
-    Origin,
     RaiseEvent,
     TimerDue,
 )
@@ -252,12 +252,12 @@ def test_inputs_arrive_decoded_and_in_order(kafka: Adapters) -> None:
     records = taken(ports, 6)
     by_source = {
         source: [(r.offset, r.input) for r in records if r.source == source]
-        for source in ("commands", "activity-results", "timers")
+        for source in ("commands", "results", "timers")
     }
     assert [offset for offset, _ in by_source["commands"]] == [0, 1, 2, 3]
     assert by_source["commands"][0][1] == start(workflow_id)
     assert by_source["commands"][3][1] == ClientCommand(workflow_id, RaiseEvent("paid"))
-    assert by_source["activity-results"] == [(0, report)]
+    assert by_source["results"] == [(0, report)]
     assert by_source["timers"] == [(0, due)]
     assert kafka.ports.next_command(0) == 4
 
@@ -354,8 +354,9 @@ def test_effects_go_to_their_topics_and_their_tokens_come_back(kafka: Adapters) 
     letter = DeadLetter("commands", 2, 7, b"k", b"v", "why")
     ports.outbox.send(task(), 10)
     ports.outbox.send(task(id=2), 10)
-    ports.outbox.send(Message("event", target, "paid", b"1"), 11, Origin(2, 11, 0))
-    ports.outbox.send(Message("cancel", target, "too late", b""), 12, Origin(2, 12, 0))
+    origins = [Origin(ports.log.id, 2, offset, 0) for offset in (11, 12)]
+    ports.outbox.send(Message(target, RaiseEvent("paid", b"1")), 11, origins[0])
+    ports.outbox.send(Message(target, CancelRun("too late")), 12, origins[1])
     ports.outbox.send(due, None)
     ports.outbox.send(letter, -1)
     tokens: list[int] = []
@@ -372,8 +373,8 @@ def test_effects_go_to_their_topics_and_their_tokens_come_back(kafka: Adapters) 
     commands = kafka.records(kafka.topic("commands"), 2, PARTITIONS)
     assert {message.partition() for message in commands} == {3}
     assert [decode(message.value() or b"") for message in commands] == [
-        ClientCommand(target, RaiseEvent("paid", b"1"), origin=Origin(2, 11, 0)),
-        ClientCommand(target, CancelRun("too late"), origin=Origin(2, 12, 0)),
+        ClientCommand(target, RaiseEvent("paid", b"1"), origins[0]),
+        ClientCommand(target, CancelRun("too late"), origins[1]),
     ]
     (timer,) = kafka.records(kafka.topic("timers"), 1, PARTITIONS)
     assert (timer.partition(), timer.key(), decode(timer.value() or b"")) == (2, b"w", due)
@@ -388,8 +389,8 @@ def test_no_message_overtakes_one_that_was_refused(kafka: Adapters) -> None:
     ports, target = kafka.open(2), id_on(3)
     for number in range(5):
         payload = os.urandom(10_000) if number == 2 else b"1"
-        message = Message("event", target, f"m{number}", payload)
-        ports.outbox.send(message, number, Origin(2, number, 0))
+        message = Message(target, RaiseEvent(f"m{number}", payload))
+        ports.outbox.send(message, number, Origin(ports.log.id, 2, number, 0))
         time.sleep(0.05)
 
     def refused() -> bool:
@@ -405,7 +406,8 @@ def test_no_message_overtakes_one_that_was_refused(kafka: Adapters) -> None:
     bodies = [decode_as(ClientCommand, message.value() or b"").body for message in found]
     assert bodies == [RaiseEvent("m0", b"1"), RaiseEvent("m1", b"1")]
     again = kafka.open(1)
-    again.outbox.send(Message("event", target, "m2", b"1"), 2, Origin(2, 2, 0))
+    message = Message(target, RaiseEvent("m2", b"1"))
+    again.outbox.send(message, 2, Origin(again.log.id, 2, 2, 0))
     until(lambda: list(again.outbox.delivered()) == [2], "the next owner's message")
 
 

@@ -13,15 +13,24 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from processor.config import Settings
-from processor.core.effects import Accepted, Reply
-from processor.core.inputs import ClientCommand, DescribeRun, ListRuns, StartRun
+from processor.core.answers import Accepted
+from processor.core.cause import Cause, ClientRequest
+from processor.core.effects import Reply
+from processor.core.inputs import (
+    ClientCommand,
+    CommandBody,
+    DescribeRun,
+    ListRuns,
+    RaiseEvent,
+    StartRun,
+)
 from processor.core.turn import Positions
 from processor.errors import PayloadTooLarge, ShardUnavailable, TopicsNotReady
-from processor.kafka.connection import KafkaSettings
+from processor.kafka.connection import KafkaSettings, partition_of
 from processor.kafka.gateway import KafkaGateway
 from processor.kafka.local_broker import free_port
 
-from .harness import PARTITIONS, Adapters, adapters, start
+from .harness import PARTITIONS, Adapters, adapters, id_on, start
 
 
 @pytest.fixture
@@ -33,11 +42,14 @@ def kafka(
 
 
 class FakeShards:
-    """Answers each command with its partition and how often it was asked."""
+    """Answers each command with its partition and how often it was asked.
+
+    ``asked`` has the commands of each request, by the client and its number.
+    """
 
     def __init__(self, kafka: Adapters) -> None:
         self._ports = [kafka.open(partition) for partition in range(PARTITIONS)]
-        self.asked: dict[str, int] = {}
+        self.asked: dict[tuple[str, int], list[ClientCommand]] = {}
         self.silent_times = 0
         for ports in self._ports:
             ports.inbox.open(Positions())
@@ -49,12 +61,12 @@ class FakeShards:
                     command = record.input
                     assert isinstance(command, ClientCommand)
                     assert command.reply_to is not None
-                    times = self.asked[command.request_id] = (
-                        self.asked.get(command.request_id, 0) + 1
-                    )
-                    if times > self.silent_times:
-                        body = Accepted(f"{partition}-{times}")
-                        ports.outbox.reply(Reply(command.reply_to, command.request_id, body))
+                    request = command.reply_to.client, command.reply_to.request
+                    asked = self.asked.setdefault(request, [])
+                    asked.append(command)
+                    if len(asked) > self.silent_times:
+                        body = Accepted(f"{partition}-{len(asked)}")
+                        ports.outbox.reply(Reply(command.reply_to, body))
             await asyncio.sleep(0.0005)
 
 
@@ -101,18 +113,50 @@ def test_a_request_comes_back_from_the_shard_of_its_workflow(kafka: Adapters) ->
     run(test)
 
 
-def test_a_request_is_sent_again_until_it_is_answered(kafka: Adapters) -> None:
+@pytest.mark.parametrize("body", [DescribeRun(), RaiseEvent("go")], ids=["read", "change"])
+def test_a_request_is_sent_again_until_it_is_answered(kafka: Adapters, body: CommandBody) -> None:
     async def test() -> None:
         shards = FakeShards(kafka)
         shards.silent_times = 2
         serving = asyncio.create_task(shards.serve())
         async with gateway(kafka, Settings(request_timeout_s=0.4)) as it:
-            command = ClientCommand("w", DescribeRun(), request_id="mine")
-            answer = await it.request(command, timeout_s=10)
+            answer = await it.request(ClientCommand("w", body), timeout_s=10)
             assert isinstance(answer, Accepted)
-            assert shards.asked["mine"] >= 3, "the same request id each time"
-            assert list(shards.asked) == ["mine"]
+            [((client, number), asked)] = shards.asked.items()
+            assert len(asked) >= 3 and number == 1, "the same request each time"
+            cause = ClientRequest(client, 1) if isinstance(body, RaiseEvent) else None
+            assert {each.cause for each in asked} == {cause}
+            assert {each.body for each in asked} == {body}
+            assert not asked[0].again, "it was new to everybody"
+            assert all(each.again for each in asked[1:]), "a broker had it before"
         serving.cancel()
+
+    run(test)
+
+
+def test_changes_are_numbered_for_each_shard_and_reads_are_not(kafka: Adapters) -> None:
+    async def test() -> None:
+        shards = FakeShards(kafka)
+        serving = asyncio.create_task(shards.serve())
+        async with gateway(kafka) as first, gateway(kafka) as second:
+            for round in range(3):
+                for each in (first, second):
+                    for partition in range(PARTITIONS):
+                        workflow_id = id_on(partition, round)
+                        await each.request(start(workflow_id), timeout_s=10)
+                        await each.request(ClientCommand(workflow_id, DescribeRun()), timeout_s=10)
+        serving.cancel()
+        numbers: dict[tuple[str, int], list[Cause | None]] = {}
+        for (client, _), asked in shards.asked.items():
+            for command in asked:
+                if isinstance(command.body, StartRun):
+                    place = client, partition_of(command.workflow_id, PARTITIONS)
+                    numbers.setdefault(place, []).append(command.cause)
+                else:
+                    assert command.cause is None
+        assert len(numbers) == 2 * PARTITIONS
+        for (client, _), causes in numbers.items():
+            assert causes == [ClientRequest(client, number) for number in (1, 2, 3)]
 
     run(test)
 

@@ -15,10 +15,10 @@ import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from processor.codec.records import decode_as, encode
+from processor.codec.records import LEVEL, decode_as, encode
 from processor.config import Settings
 from processor.core.effects import Publish, RunResult
-from processor.core.turn import Claim, Positions, Turn
+from processor.core.turn import Claim, Positions, Turn, claim_key, turn_key
 from processor.errors import LogTruncated
 from processor.kafka import publishing
 from processor.kafka.membership import Membership, Standing
@@ -112,7 +112,10 @@ def member(kafka: Adapters, name: str, shards: int = PARTITIONS) -> Iterator[Mem
 
 
 def result(number: int) -> RunResult:
-    return RunResult(f"w{number}", f"0-{number}", "order", "completed", b"%d" % number, None, 1)
+    run_id = f"run-{number}"
+    return RunResult(
+        f"w{number}", run_id, run_id, "order", "completed", b"%d" % number, None, None, 1
+    )
 
 
 def results(kafka: Adapters, count: int) -> list[str]:
@@ -447,7 +450,7 @@ def test_a_missing_topic_of_the_user_is_named_and_waited_for(
 def test_a_lost_position_is_not_guessed(kafka: Adapters) -> None:
     ports = kafka.open()
     log = log_of(ports)
-    log.append(b"claim/1", encode(Claim("me", "1", 1)))
+    log.append(claim_key("1"), encode(Claim("me", "1", LEVEL, 1)))
     acknowledged(log, 1)
     assert ports.outbox.published() == 0, "claims alone: nothing can have been published"
     ports.outbox.close()
@@ -455,7 +458,7 @@ def test_a_lost_position_is_not_guessed(kafka: Adapters) -> None:
     for future in kafka.admin.delete_consumer_groups([group]).values():
         future.result()
     turn = Turn("w", "0-0", 0, 0, 1, "commands", Positions(), 0, None, ())
-    log.append(b"0-0/0/0", encode(turn))
+    log.append(turn_key("0-0", 0, 0), encode(turn))
     acknowledged(log, 1)
     with pytest.raises(LogTruncated, match=r"--reset-offsets --to-offset N"):
         kafka.open().outbox.published()

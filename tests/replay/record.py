@@ -18,21 +18,22 @@ from typing import Any
 from processor import ProcessorError, Settings, workflow
 from processor.activity import Activity
 from processor.codec.records import encode
-from processor.core.events import ActivityAttemptFailed, ActivityFailed, Event, RunParked
+from processor.core.events import ActivityFailed, Event, RunParked
 from processor.core.events import WorkflowFailed as Failed
 from processor.core.failure import Failure
-from processor.core.turn import Turn
+from processor.core.turn import AttemptRecord, Turn
 from processor.simulation.host import Code
 from processor.testing import Environment
 from processor.workflow._runner import WorkflowRunners
 from tests.orders import SCENARIOS, Scenario, play
 from tests.simulation.reading import read
 
-from . import programs_0_1 as code
+from . import programs_1 as code
+from . import samples_1
 from .append_only import HERE, MANIFEST, recorded_files
 from .recording import RECORDED, describe, dump, registry_of
 
-RELEASE = "0.1.0"
+LEVEL = "1"
 ROOT = HERE.parent.parent
 
 Script = Callable[[Environment], Awaitable[dict[str, str]]]
@@ -175,8 +176,12 @@ SCRIPTS: tuple[Script, ...] = (
 
 
 def main() -> int:
-    folder = RECORDED / RELEASE
+    folder = RECORDED / LEVEL
     folder.mkdir(parents=True, exist_ok=True)
+    samples = folder / "samples.json"
+    if not samples.exists():
+        samples.write_text(samples_1.dump(), encoding="utf-8")
+        print(f"{samples.relative_to(HERE)} is new")
     for script in SCRIPTS:
         for name, values in asyncio.run(played(script)).items():
             path = folder / f"{name}.json"
@@ -198,9 +203,10 @@ async def played(script: Script) -> dict[str, list[bytes]]:
     activities = [each for each in vars(code).values() if isinstance(each, Activity)]
     async with Environment(registry_of(vars(code)).workflows.values(), activities) as env:
         names = await script(env)
-        turns = [valid.turn for valid in read(env._world, 0).turns]
+        valid = [each.record for each in read(env._world, 0).records]
+    records = [each for each in valid if isinstance(each, Turn | AttemptRecord)]
     return {
-        name: [encode(_portable(turn)) for turn in turns if turn.workflow_id == workflow_id]
+        name: [encode(_portable(each)) for each in records if each.workflow_id == workflow_id]
         for name, workflow_id in names.items()
     }
 
@@ -214,14 +220,18 @@ def restart(env: Environment, programs: dict[str, Any]) -> None:
     env._world.restart("host")
 
 
-def _portable(turn: Turn) -> Turn:
+def _portable(record: Turn | AttemptRecord) -> Turn | AttemptRecord:
     """Leave the paths of this machine out of tracebacks."""
-    return replace(turn, events=tuple(_without_paths(event) for event in turn.events))
+    if isinstance(record, Turn):
+        return replace(record, events=tuple(_without_paths(event) for event in record.events))
+    state = record.state
+    first, last = (each and _failure(each) for each in (state.first_failure, state.last_failure))
+    return replace(record, state=replace(state, first_failure=first, last_failure=last))
 
 
 def _without_paths(event: Event) -> Event:
     match event:
-        case ActivityAttemptFailed() | ActivityFailed() | Failed():
+        case ActivityFailed() | Failed():
             return replace(event, failure=_failure(event.failure))
         case RunParked():
             where, traceback = _relative(event.where), _relative(event.traceback)

@@ -1,8 +1,9 @@
-"""A recorded history: the bytes of its turns, and in words what they are and what they do.
+"""A recorded history: the bytes of its records, and in words what they are and what they do.
 
-A file holds, for each turn, ``bytes`` (base64), the ``events`` in them, the ``commands`` that the
-frozen code asks for when it gets there, and what of the ``state`` is new. The words come from
-the views below, which a later release adapts to its own names; what they say may not change.
+A file holds, for each record of a run, ``bytes`` (base64), the ``events`` in them (or where an
+activity stands), the ``commands`` that the frozen code asks for when it gets there, and what of the
+``state`` is new. The words come from the views below, which a later release adapts to its own
+names; what they say may not change.
 """
 
 from __future__ import annotations
@@ -21,24 +22,28 @@ import msgspec
 from processor import HistoryEvent
 from processor.activity import Activity
 from processor.codec.payloads import JsonPayloads
-from processor.codec.records import decode_as, encode
+from processor.codec.records import decode, encode
 from processor.codec.views import history_view, to_json
+from processor.core.attempt import OpenActivity
 from processor.core.commands import Command, FailWorkflow, RejectEvent
-from processor.core.events import Event, WorkflowStarted
+from processor.core.events import Event
 from processor.core.failure import Failure
 from processor.core.replay import replay
 from processor.core.runner import CodeError, Runner, Runners
-from processor.core.state import OpenActivity, RunState
-from processor.core.turn import Turn
+from processor.core.started import WorkflowStarted
+from processor.core.state import RunState
+from processor.core.turn import AttemptRecord, Turn
 from processor.registry import Registry
 from processor.workflow import Workflow
 from processor.workflow._runner import WorkflowRunners
 
-from . import programs_0_1
+from . import programs_1
 
 RECORDED = Path(__file__).parent / "recorded"
-PROGRAMS: dict[str, ModuleType] = {"0.1.0": programs_0_1}
-"""The frozen code of each release that has recorded histories."""
+PROGRAMS: dict[str, ModuleType] = {"1": programs_1}
+"""The frozen code of each level that has recorded histories."""
+
+RunRecord = Turn | AttemptRecord
 
 _FOR_PEOPLE = {"line", "traceback", "where"}
 """They hold paths, or depend on the release of Python."""
@@ -52,7 +57,7 @@ def registry_of(programs: Mapping[str, Any]) -> Registry:
 
 
 def recorded() -> list[Path]:
-    return sorted(RECORDED.glob("*/*.json"))
+    return sorted(path for path in RECORDED.glob("*/*.json") if path.stem != "samples")
 
 
 def load(path: Path) -> list[dict[str, Any]]:
@@ -80,10 +85,11 @@ def values_of(turns: list[dict[str, Any]]) -> list[bytes]:
 
 
 def history(name: str) -> list[HistoryEvent]:
-    """Return a history of the newest release that recorded it, as a client reads it."""
-    release = max(path.parent.name for path in recorded() if path.stem == name)
-    values = values_of(load(RECORDED / release / f"{name}.json"))
-    views = [view for value in values for view in history_view(decode_as(Turn, value))]
+    """Return a history of the newest level that recorded it, as a client reads it."""
+    level = max(int(path.parent.name) for path in recorded() if path.stem == name)
+    values = values_of(load(RECORDED / str(level) / f"{name}.json"))
+    turns = [record for value in values if isinstance(record := decode(value), Turn)]
+    views = [view for turn in turns for view in history_view(turn)]
     return [
         HistoryEvent(
             view.pop("number"),
@@ -96,23 +102,26 @@ def history(name: str) -> list[HistoryEvent]:
 
 
 def describe(values: Sequence[bytes], programs: ModuleType) -> list[dict[str, Any]]:
-    """Return what a file has to hold: decode the turns and replay them, up to each of them."""
-    turns = [decode_as(Turn, value) for value in values]
+    """Return what a file has to hold: decode the records and replay them, up to each of them."""
+    records = [_record(value) for value in values]
     described: list[dict[str, Any]] = []
     before: dict[str, Any] = {}
     activations = 0
-    for number, (value, turn) in enumerate(zip(values, turns, strict=True), 1):
+    for number, (value, record) in enumerate(zip(values, records, strict=True), 1):
         listening = _Listening(WorkflowRunners(registry_of(vars(programs))))
-        instance = replay(listening, turns[:number])
+        so_far = records[:number]
+        turns = [each for each in so_far if isinstance(each, Turn)]
+        attempts = [(each.state, b"") for each in so_far if isinstance(each, AttemptRecord)]
+        instance = replay(listening, turns, attempts)
         if isinstance(instance.runner, CodeError):
             raise instance.runner
+        assert not instance.difference, instance.difference
         instance.runner.close()
         state = state_view(instance.state)
         described.append(
             {
                 "bytes": b64encode(value).decode(),
-                **_turn_view(turn),
-                "events": [view(event) for event in turn.events],
+                **_record_view(record),
                 "commands": [
                     command_view(command)
                     for asked in listening.activations[activations:]
@@ -129,10 +138,15 @@ def describe(values: Sequence[bytes], programs: ModuleType) -> list[dict[str, An
     return described
 
 
-def encoded_again(value: bytes) -> bytes | None:
-    """Return the turn as this release writes it; None where its schema is another one by now."""
-    again = encode(decode_as(Turn, value))
-    return again if again[:10] == value[:10] else None
+def encoded_again(value: bytes) -> bytes:
+    """Return a record as this release writes it: the same bytes, whatever levels came since."""
+    return encode(decode(value))
+
+
+def _record(value: bytes) -> RunRecord:
+    record = decode(value)
+    assert isinstance(record, RunRecord), record
+    return record
 
 
 def differences(recorded: Any, now: Any, where: str = "") -> Iterator[str]:
@@ -158,9 +172,19 @@ class _Listening:
     def __init__(self, runners: Runners) -> None:
         self.activations: list[list[Command]] = []
         self._runners = runners
+        self.strict = False
 
-    def start(self, workflow_id: str, run_id: str, started: WorkflowStarted) -> Runner:
-        return _Listener(self._runners.start(workflow_id, run_id, started), self.activations)
+    def start(self, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int) -> Runner:
+        runner = self._runners.start(workflow_id, run_id, started, now_ms)
+        return _Listener(runner, self.activations)
+
+    def resume(
+        self, workflow_id: str, run_id: str, started: WorkflowStarted, value: bytes
+    ) -> Runner:
+        raise AssertionError("no workflow has snapshots")
+
+    def difference(self, recorded: bytes | None, now: bytes | None) -> str:
+        return self._runners.difference(recorded, now)
 
 
 class _Listener:
@@ -169,11 +193,18 @@ class _Listener:
         self._activations = activations
 
     def activate(
-        self, now_ms: int, facts: Sequence[Event], recorded: Sequence[Event] | None
+        self,
+        now_ms: int,
+        number: int,
+        facts: Sequence[Event],
+        recorded: Sequence[Event] | None,
     ) -> list[Command]:
-        asked = self._runner.activate(now_ms, facts, recorded)
+        asked = self._runner.activate(now_ms, number, facts, recorded)
         self._activations.append(asked)
         return asked
+
+    def snapshot(self) -> bytes | None:
+        return self._runner.snapshot()
 
     def waiting(self) -> list[str]:
         return self._runner.waiting()
@@ -225,17 +256,20 @@ def _without_words(failure: Failure) -> Failure:
     return replace(failure, message="", cause=cause)
 
 
-def _turn_view(turn: Turn) -> dict[str, Any]:
-    return {
-        "run": f"{turn.workflow_id} {turn.run_id}",
-        "epoch": turn.epoch,
-        "first": turn.first,
-        "time_ms": turn.time_ms,
-        "source": turn.source,
-        "positions": list(turn.positions),
-        "delivered": turn.delivered,
-        "origin": view(turn.origin),
+def _record_view(record: RunRecord) -> dict[str, Any]:
+    shown = {
+        "record": type(record).__name__,
+        "run": f"{record.workflow_id} {record.run_id}",
+        "epoch": record.epoch,
+        "time_ms": record.time_ms,
+        "source": record.source,
+        "positions": list(record.positions),
+        "delivered": record.delivered,
+        "cause": view(record.cause),
     }
+    if isinstance(record, AttemptRecord):
+        return {**shown, "name": record.name, "events": [], "attempt": view(record.state)}
+    return {**shown, "first": record.first, "events": [view(event) for event in record.events]}
 
 
 def state_view(state: RunState) -> dict[str, Any]:
@@ -247,8 +281,6 @@ def state_view(state: RunState) -> dict[str, Any]:
         "closed_ms": state.closed_ms,
         "deadline_ms": state.deadline_ms,
         "events": state.events,
-        "request_id": state.request_id,
-        "request_ids": list(state.request_ids),
         "activities": {str(id): _open_view(each) for id, each in state.activities.items()},
         "timers": {str(id): due_ms for id, due_ms in state.timers.items()},
         "custom_status": view(state.custom_status),
@@ -256,23 +288,25 @@ def state_view(state: RunState) -> dict[str, Any]:
         "result": view(state.result),
         "failure": view(state.failure),
         "parked": None if state.parked is None else state.parked.kind,
-        "memo": view(state.memo),
+        "memo": None if state.started is None else view(state.started.memo),
     }
     return {key: value for key, value in shown.items() if value not in (None, "", [], {})}
 
 
 def _open_view(activity: OpenActivity) -> dict[str, Any]:
+    state = activity.state
     shown = {
         "name": activity.name,
-        "eager": activity.eager,
+        "eager": state.eager,
         "scheduled_ms": activity.scheduled_ms,
-        "attempt": activity.attempt,
-        "worker": activity.worker,
-        "starts": activity.starts,
-        "retry_at_ms": activity.retry_at_ms,
-        "heartbeat_at_ms": activity.heartbeat_at_ms,
-        "heartbeat_details": view(activity.heartbeat_details),
-        "last_failure": None if activity.last_failure is None else activity.last_failure.type,
+        "attempt": state.attempt,
+        "worker": state.worker,
+        "starts": state.starts,
+        "retry_at_ms": state.retry_at_ms,
+        "heartbeat_ms": state.heartbeat_ms,
+        "details": view(state.details),
+        "failures": state.failures,
+        "last_failure": None if state.last_failure is None else state.last_failure.type,
         "armed": {str(kind): due_ms for kind, due_ms in activity.armed.items()},
     }
     return {key: value for key, value in shown.items() if value not in (None, "", 0, {})}

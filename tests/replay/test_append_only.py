@@ -12,6 +12,7 @@ import pytest
 from . import record
 from .append_only import (
     HERE,
+    MANIFEST,
     NoHistory,
     changes,
     lines_of,
@@ -21,8 +22,8 @@ from .append_only import (
 )
 from .recording import PROGRAMS, RECORDED
 
-PINNED = {"0.1.0": "4bdc0323c9875a6beb3c832cce8e9c5aa63354ccee67861257830190145d7042"}
-"""The hash of the manifest's lines of each release. It may change only while a release is made."""
+PINNED = {"1": "3a6d7be9bd98d883fccfa8a2a4b7251708640c9b2918f7abb5f8e4513727381e"}
+"""The hash of the manifest's lines of each level. It may change only until the level is closed."""
 
 
 def test_what_is_recorded_is_as_it_was() -> None:
@@ -39,26 +40,26 @@ def test_no_commit_had_something_else() -> None:
     assert not found
 
 
-@pytest.mark.parametrize("release", sorted(path.name for path in RECORDED.iterdir()))
-def test_each_release_is_pinned(release: str) -> None:
+@pytest.mark.parametrize("level", sorted(path.name for path in RECORDED.iterdir()))
+def test_each_level_is_pinned(level: str) -> None:
     """This needs no earlier commit: a shallow clone and an archive hold it too."""
-    assert release in PINNED and release in PROGRAMS
-    assert sha256(lines_of(HERE, release).encode()).hexdigest() == PINNED[release]
+    assert level in PINNED and level in PROGRAMS
+    assert sha256(lines_of(HERE, level).encode()).hexdigest() == PINNED[level]
 
 
 def test_recording_never_overwrites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, path in (("HERE", ""), ("RECORDED", "recorded"), ("MANIFEST", "MANIFEST")):
+    for name, path in (("HERE", ""), ("RECORDED", "recorded"), ("MANIFEST", MANIFEST.name)):
         monkeypatch.setattr(record, name, tmp_path / path)
     chain = next(each for each in record.SCRIPTS if each.__qualname__.startswith("plainly"))
     monkeypatch.setattr(record, "SCRIPTS", (chain,))
     record.main()
-    (file,) = tmp_path.glob("recorded/*/*.json")
-    listed = (tmp_path / "MANIFEST").read_text()
+    (file,) = tmp_path.glob("recorded/*/chain.json")
+    listed = (tmp_path / MANIFEST.name).read_text()
     assert file.name in listed
     file.write_text("edited")
     record.main()
     assert file.read_text() == "edited"
-    assert (tmp_path / "MANIFEST").read_text() == listed
+    assert (tmp_path / MANIFEST.name).read_text() == listed
 
 
 # --- the check can fail -----------------------------------------------------------------------
@@ -70,12 +71,12 @@ class Repository:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.folder = path / "tests" / "replay"
-        self.history = self.folder / "recorded" / "0.1.0" / "one.json"
+        self.history = self.folder / "recorded" / "1" / "one.json"
         self.history.parent.mkdir(parents=True)
         self.git("init", "--quiet", "--initial-branch=main", str(path), there=False)
         for name in ("one", "two"):
             self.history.with_stem(name).write_text(f"[{name!r}]")
-        (self.folder / "programs_0_1.py").write_text("frozen = True\n")
+        (self.folder / "programs_1.py").write_text("frozen = True\n")
         self.hide()
         self.commit()
 
@@ -91,7 +92,7 @@ class Repository:
             for path in recorded_files(self.folder)
         }
         lines = "".join(f"{digest} {path}\n" for path, digest in hashes.items())
-        (self.folder / "MANIFEST").write_text(lines)
+        (self.folder / MANIFEST.name).write_text(lines)
 
     def commit(self) -> None:
         self.git("add", "--all")
@@ -108,7 +109,7 @@ def repository(tmp_path: Path) -> Repository:
 
 def test_new_recordings_are_welcome(repository: Repository) -> None:
     repository.history.with_stem("three").write_text("[]")
-    assert "is not in MANIFEST" in repository.found()[0]
+    assert "is not in MANIFEST-1" in repository.found()[0]
     repository.hide()
     assert not repository.found(), "before the commit"
     repository.commit()
@@ -117,7 +118,7 @@ def test_new_recordings_are_welcome(repository: Repository) -> None:
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["plainly", "with the manifest"])
 @pytest.mark.parametrize("committed", [False, True], ids=["working tree", "committed"])
-@pytest.mark.parametrize("file", ["recorded/0.1.0/one.json", "programs_0_1.py"])
+@pytest.mark.parametrize("file", ["recorded/1/one.json", "programs_1.py"])
 @pytest.mark.parametrize("how", ["edit", "delete"])
 def test_an_edit_and_a_deletion_are_refused(
     repository: Repository, how: str, file: str, committed: bool, hidden: bool
@@ -167,10 +168,10 @@ def test_an_edit_on_a_merged_branch_is_refused(repository: Repository) -> None:
 
 
 def test_a_manifest_that_was_away_for_a_while_is_refused(repository: Repository) -> None:
-    manifest = (repository.folder / "MANIFEST").read_text()
-    (repository.folder / "MANIFEST").unlink()
+    manifest = (repository.folder / MANIFEST.name).read_text()
+    (repository.folder / MANIFEST.name).unlink()
     repository.commit()
-    (repository.folder / "MANIFEST").write_text(manifest)
+    (repository.folder / MANIFEST.name).write_text(manifest)
     repository.commit()
     assert "was deleted in commit" in repository.found()[0]
 
@@ -181,7 +182,7 @@ def test_clones_are_checked_too(repository: Repository, tmp_path: Path) -> None:
         repository.git("clone", "--quiet", depth, f"file://{repository.path}", str(clone))
         folder = clone / "tests" / "replay"
         assert not [*changes(folder), *rewritten(folder)]
-        (folder / "recorded" / "0.1.0" / "one.json").unlink()
+        (folder / "recorded" / "1" / "one.json").unlink()
         assert list(changes(folder))
 
 

@@ -12,12 +12,12 @@ from processor.config import Settings
 from processor.core.effects import ActivityTask
 from processor.core.inputs import ActivityReport, ClientCommand, StartRun
 from processor.core.options import ActivityOptions
-from processor.core.turn import Positions
 from processor.embedded.disk import FAMILIES, Disk, DiskLog
 from processor.embedded.ports import MemoryInbox, MemoryOutbox
 from processor.registry import Registry
 from processor.shard.loop import Shard
-from processor.shard.ports import Checkpoint, ShardPorts
+from processor.shard.ports import Checkpoint, ClaimRow, ShardPorts
+from processor.shard.requests import Requests
 from processor.shard.takeover import Taken
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
@@ -61,9 +61,10 @@ def shard_with(
     activities = activities or NoActivities()
     outbox = MemoryOutbox(disk, inbox, activities, lambda reply: None)
     tables = StateTables(Memory(), "test")
-    ports = ShardPorts(DiskLog(disk), inbox, outbox, tables, activities, FixedClock())
+    clock, log = FixedClock(), DiskLog(disk)
+    ports = ShardPorts(log, inbox, outbox, tables, activities, clock, lambda: b"16 random bytes.")
     runners = WorkflowRunners(Registry([order_processing], ACTIVITIES, JsonPayloads()), settings)
-    taken = Taken(-1, Checkpoint(positions=Positions()), [], [], 0, 0, 0)
+    taken = Taken(-1, ClaimRow(-1, b""), Checkpoint(), Requests(), [], [], [], 0, 0, 0)
     return Shard(0, ports, runners, settings, taken, lambda: None), disk, inbox
 
 

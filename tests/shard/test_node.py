@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from processor.config import Settings
-from processor.errors import LogTruncated
+from processor.errors import LogTruncated, ReleaseTooOld
 from processor.node import Node
-from processor.shard.ports import ShardPorts
+from processor.shard.ports import LogRecord, ShardPorts
+from processor.store.keyvalue import Memory
+from processor.store.tables import StateTables
 
 PATIENCE_S = 10.0
 
@@ -71,7 +73,7 @@ def test_a_shard_given_up_while_it_is_opened_is_closed() -> None:
         inbox, outbox, tables = (Part(closed, name) for name in ("inbox", "outbox", "tables"))
         none: Any = None
         parts: Any = (inbox, outbox, tables)
-        return ShardPorts(none, *parts, none, none)
+        return ShardPorts(none, *parts, none, none, none)
 
     async def main() -> None:
         factory = Factory(opened)
@@ -111,6 +113,27 @@ def test_a_stopped_shard_leaves_the_others_alone() -> None:
     asyncio.run(main())
 
 
+def test_a_process_leaves_at_once_when_one_log_is_for_later_releases() -> None:
+    """Else it would keep the other shards from processes that know the level of all."""
+
+    def too_old(partition: int) -> ShardPorts:
+        raise ReleaseTooOld(f"shard {partition} is at level 9")
+
+    async def main() -> None:
+        factory = Factory(too_old)
+        node = node_of(factory)
+        stopped = asyncio.ensure_future(node.wait_stopped())
+        for partition in (0, 1):
+            node.assign(partition)
+        factory.gates[0].set()
+        with pytest.raises(ReleaseTooOld, match="shard 0 is at level 9"):
+            await asyncio.wait_for(stopped, PATIENCE_S)
+        factory.gates[1].set()
+        await node.close()
+
+    asyncio.run(main())
+
+
 class ParkedLog:
     """A log that takes acknowledgements in when a pass asks for them, and wakes nobody."""
 
@@ -128,6 +151,12 @@ class ParkedLog:
         arrived, self._arrived = self._arrived, []
         return arrived
 
+    def bounds(self) -> tuple[int, int]:
+        return 0, 0
+
+    def read(self, first: int, end: int) -> Iterator[LogRecord]:
+        yield from ()
+
 
 class OnePass(Factory):
     """Ports over a ``ParkedLog``; the takeover ends where it asks what was published."""
@@ -139,10 +168,10 @@ class OnePass(Factory):
         self.gates[0].set()
 
     def _ports(self, partition: int) -> ShardPorts:
-        inbox, tables = (Part([], name) for name in ("inbox", "tables"))
+        inbox, tables = Part([], "inbox"), StateTables(Memory(), "events-0")
         outbox = SimpleNamespace(published=self._published, close=lambda: None)
         clock = FixedClock()
-        parts: Any = (self.log, inbox, outbox, tables, None, clock)
+        parts: Any = (self.log, inbox, outbox, tables, None, clock, None)
         return ShardPorts(*parts)
 
     def _published(self) -> int:

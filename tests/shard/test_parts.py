@@ -12,12 +12,13 @@ from processor.core.inputs import TimerDue
 from processor.core.replay import Instance
 from processor.core.runner import CodeError
 from processor.core.state import RunState
+from processor.core.turn import Positions, Turn
 from processor.shard.cache import Cache, Entry
 from processor.shard.outbox import Deliveries
-from processor.shard.ports import Checkpoint
+from processor.shard.ports import Changes, Checkpoint, Confirmed
 from processor.shard.timers import Timers
 from processor.store.keyvalue import Memory
-from processor.store.tables import StateTables, _Rows
+from processor.store.tables import StateTables
 
 # --- timers -----------------------------------------------------------------------------------
 
@@ -30,8 +31,6 @@ class Rows:
 
     def __init__(self) -> None:
         self.tables = StateTables(Memory(), "events-0")
-        self._states: dict[int, SetTimer] = {}
-        self._store = self.tables._store
 
     def set(self, id: int, due_ms: int, *, attempt: int = 0) -> SetTimer:
         timer = SetTimer("order-1", "0-1", "timer", id, attempt, due_ms)
@@ -44,9 +43,9 @@ class Rows:
         return cleared
 
     def _write(self, effect: SetTimer | ClearTimer) -> None:
-        rows = _Rows()
-        rows._take_effect(effect)
-        self._store.write(rows.mutations())
+        place = ("order-1", "0-1", 0, 1, 0, "commands", Positions(), 0, None)
+        turn = Confirmed(5, b"key", Turn(*place, ()), b"value", None, [effect])
+        self.tables.write([turn], Checkpoint(6), Changes())
 
 
 class Queue:
@@ -165,7 +164,7 @@ def test_what_there_is_no_room_for_queues_and_nothing_overtakes_it() -> None:
     def fire(now_ms: int, room: int) -> tuple[list[int], list[int]]:
         decided.clear()
         queue.sent.clear()
-        timers.fire(now_ms, room, lambda _, due: decided.append(due))
+        timers.fire(now_ms, room, lambda: 1_000, lambda _, due: decided.append(due))
         return [each.id for each in decided], queue.sent
 
     def back(id: int) -> None:
@@ -181,6 +180,17 @@ def test_what_there_is_no_room_for_queues_and_nothing_overtakes_it() -> None:
     back(6)
     assert fire(79, 5) == ([7], [])
     assert fire(89, 0) == ([], [8])
+
+
+def test_room_is_asked_for_before_each_timer() -> None:
+    """What was decided just now may have taken the last of it."""
+    rows, queue = Rows(), Queue()
+    timers = timers_of(rows, 0, queue)
+    for id in range(1, 5):
+        timers.set(rows.set(id, 10 * id))
+    decided: list[int] = []
+    timers.fire(99, 9, lambda: 2 - len(decided), lambda _, due: decided.append(due.id))
+    assert (decided, queue.sent) == ([1, 2], [3, 4])
 
 
 # --- deliveries -------------------------------------------------------------------------------
@@ -240,8 +250,11 @@ class Live:
     def __init__(self) -> None:
         self.closed = False
 
-    def activate(self, now_ms: int, facts: Any, recorded: Any) -> list[Any]:
+    def activate(self, now_ms: int, number: int, facts: Any, recorded: Any) -> list[Any]:
         return []
+
+    def snapshot(self) -> bytes | None:
+        return None
 
     def waiting(self) -> list[str]:
         return []
@@ -253,7 +266,7 @@ class Live:
 def entry(name: str, in_flight: int = 0, bytes: int = 100) -> tuple[Entry, Live]:
     runner = Live()
     instance = Instance(RunState(name, f"{name}/1"), runner)
-    return Entry(name, instance, None, in_flight, bytes), runner
+    return Entry(name, instance, None, in_flight, bytes=bytes), runner
 
 
 def test_the_least_recently_used_runs_go_first() -> None:
@@ -297,16 +310,15 @@ def test_bytes_are_bounded_as_well() -> None:
 
 def test_a_closed_run_is_dropped_once_nothing_is_in_flight() -> None:
     cache = Cache(10, 10_000)
-    held, _ = entry("a", in_flight=1)
+    held, _ = entry("a", in_flight=2)
     cache.add(held)
     held.instance = None
+    held.begun.add("a/1")
     cache.settled(held)
-    assert len(cache) == 1
-    held.in_flight = 0
+    assert len(cache) == 1 and held.begun == {"a/1"}
     cache.settled(held)
     assert (len(cache), cache.bytes) == (0, 0)
-    cache.settled(held)
-    assert cache.bytes == 0
+    assert held.in_flight == 0 and not held.begun
 
 
 def test_closing_drops_all_of_it_also_runs_without_code() -> None:

@@ -1,20 +1,35 @@
-"""Taking a shard over: which tables may be gone on from, and which are rebuilt."""
+"""Taking a shard over: whether it may be, which tables are gone on from, and what is owed then."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
 from processor.codec.records import encode
-from processor.core.events import WorkflowCompleted, WorkflowStarted
-from processor.core.turn import Positions, Turn, turn_key
-from processor.errors import StoreCorrupt
-from processor.shard.takeover import Taken, Takeover
+from processor.core import effects, events
+from processor.core.address import Address, ReplyTo
+from processor.core.answers import Refused
+from processor.core.attempt import AttemptState
+from processor.core.cause import Origin
+from processor.core.events import WorkflowCompleted
+from processor.core.inputs import RaiseEvent
+from processor.core.started import Successor
+from processor.core.turn import Claim, Positions, Turn, turn_key
+from processor.errors import LogTruncated, ReleaseTooOld, StoreCorrupt
+from processor.shard.flight import ShardLost
+from processor.shard.outbox import Deliveries
+from processor.shard.takeover import Taken, Takeover, send_owed
 from processor.simulation.broker import Broker
 from processor.simulation.faults import CALM
 from processor.simulation.ports import SimulatedLog
 from processor.simulation.scheduler import START_MS, Scheduler
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
+from tests.contract.records import NOW, STARTED, again, scheduled, waits
+from tests.contract.stores import IDENTITY
+
+from .logs import WrittenLog
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -37,7 +52,7 @@ class Shard:
 
     def write(self, taken: Taken, number: int) -> None:
         """Append the one turn of a run, as the owner would."""
-        events = (WorkflowStarted("greet", b"[]"), WorkflowCompleted(b"null"))
+        happened = (STARTED, WorkflowCompleted(b"null"))
         run_id = f"0-{number}"
         turn = Turn(
             f"w-{number}",
@@ -49,7 +64,7 @@ class Shard:
             Positions(number + 1),
             0,
             None,
-            events,
+            happened,
         )
         self.broker.logs[0].append(turn_key(run_id, 0, taken.epoch), encode(turn))
 
@@ -75,3 +90,284 @@ def test_a_store_that_nobody_wrote_past_is_gone_on_from_however_old() -> None:
     shard, ours = Shard(), Memory()
     shard.take_over(ours, 0)
     assert shard.take_over(ours, 100).turns == 0
+
+
+def test_a_log_that_lost_what_the_tables_hold_is_not_gone_on_from() -> None:
+    log = WrittenLog()
+    log.claim()
+    log.write("a-1", [STARTED], [events.StatusSet(b"1")])
+    tables = log.take_over()[1]
+    log.first = 5
+    with pytest.raises(LogTruncated, match=r"at log offset 4, but the log was \[5, 4\)"):
+        log.take_over(tables)
+    log.first = 0
+    for offset in (2, 3, 4):
+        log.records.pop(offset, None)
+    log.end = 2
+    with pytest.raises(LogTruncated, match="at log offset 4, but the log was"):
+        log.take_over(tables)
+    with pytest.raises(LogTruncated, match="everything below log offset 9 was published"):
+        log.take_over(published=9)
+
+
+def test_tables_go_on_where_what_they_have_was_deleted_from_the_log() -> None:
+    log = WrittenLog()
+    before, _ = log.owner, log.claim()
+    log.claim("another")
+    log.owner, after = before, log.owner
+    ghost = log.write("b-1", [STARTED])[0]
+    log.owner = after
+    log.write("a-1", [STARTED], [events.StatusSet(b"1")])
+    tables = log.take_over()[1]
+    log.first = ghost + 1
+    log.claim("a third one")
+    log.write("a-1", [events.StatusSet(b"2")])
+    log.first = log.end - 1
+    with pytest.raises(LogTruncated):
+        log.take_over()
+    log.first = ghost + 1
+    taken, _ = log.take_over(tables, published=log.end)
+    assert taken.turns == 1
+
+
+# --- levels -----------------------------------------------------------------------------------
+
+
+def test_the_level_of_the_last_claim_is_gone_on_with() -> None:
+    log = WrittenLog()
+    log.claim(level=1)
+    log.claim(level=3)
+    log.write("a-1", [STARTED])
+    taken, tables = log.take_over(level_max=3)
+    assert taken.checkpoint.level == 3
+    claimed = log.records[taken.epoch].value
+    assert claimed == encode(Claim("us", "nonce-1", 3, NOW))
+    assert log.take_over(tables, level_max=3)[0].checkpoint.level == 3
+
+
+@pytest.mark.parametrize("behind", ["nothing", "records", "many records", "tombstones", "a ghost"])
+def test_a_release_that_does_not_know_the_level_leaves_before_it_claims(behind: str) -> None:
+    log = WrittenLog()
+    log.claim()
+    before = log.owner
+    log.claim(level=2)
+    log.write("a-1", [STARTED])
+    match behind:
+        case "records":
+            log.write("a-1", [events.StatusSet(b"1")])
+        case "many records":
+            log.write("a-1", *[[events.StatusSet(b"1")]] * 500)
+        case "tombstones":
+            for number in range(500):
+                log.put(b"gone-%d" % number, None)
+        case "a ghost":
+            log.owner = before
+            log.add(log.owner.answered)
+    end = log.end
+    with pytest.raises(ReleaseTooOld, match="is at level 2 of the log's format"):
+        log.take_over(level_max=1)
+    assert log.end == end, "nothing was written"
+
+
+def test_a_record_of_a_later_release_makes_a_process_leave() -> None:
+    log = WrittenLog()
+    log.claim()
+    log.put(b"key", b"\xc3\x01" + b"12345678" + b"of a later release")
+    with pytest.raises(ReleaseTooOld, match=r"log offset 1 cannot be read: unknown schema"):
+        log.take_over()
+    assert log.end == 2
+
+
+def test_a_namespace_that_was_raised_while_we_claimed_is_claimed_again_at_its_level() -> None:
+    log = WrittenLog()
+    log.claim()
+    tables = StateTables(Memory(), IDENTITY)
+    takeover = Takeover(0, log, tables, "us", level_max=2)
+    takeover.survey()
+    log.claim("another", level=2)
+    takeover.begin("nonce", NOW)
+    epoch = takeover.claimed("nonce", NOW)
+    assert epoch is not None
+    with pytest.raises(ShardLost, match="raised to level 2 meanwhile"):
+        takeover.fold(epoch, 0)
+    assert log.take_over(tables, level_max=2)[0].checkpoint.level == 2
+
+
+# --- what is owed -----------------------------------------------------------------------------
+
+OTHER = Address(None, "other")
+SENT = events.MessageSent(OTHER, "event", "go", "", b"1")
+MESSAGE = effects.Message("other", RaiseEvent("go", b"1"))
+DONE = WorkflowCompleted(b"1")
+
+
+class Outbox:
+    """Notes what is sent, with the token and the origin, replied and published."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Any, int | None, Origin | None]] = []
+        self.replied: list[effects.Reply] = []
+        self.outputs: list[tuple[int, list[Any]]] = []
+
+    def send(self, effect: Any, token: int | None, origin: Origin | None = None) -> None:
+        self.sent.append((effect, token, origin))
+
+    def reply(self, reply: effects.Reply) -> None:
+        self.replied.append(reply)
+
+    def publish(self, offset: int, records: list[Any]) -> None:
+        self.outputs.append((offset, list(records)))
+
+
+def owed(taken: Taken) -> tuple[Outbox, Deliveries]:
+    outbox, deliveries = Outbox(), Deliveries(taken.epoch + 1)
+    port: Any = outbox
+    send_owed(taken.owed, taken.successors, port, deliveries, WrittenLog.id, 3)
+    return outbox, deliveries
+
+
+@pytest.fixture
+def log() -> WrittenLog:
+    log = WrittenLog()
+    log.claim()
+    return log
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new tables", "tables that were there"])
+def test_what_is_not_known_to_be_delivered_is_sent_again_in_order(
+    log: WrittenLog, known: bool
+) -> None:
+    log.write("a-1", [STARTED, SENT, events.RecordPublished("t", None, b"1"), SENT])
+    log.owner.reply_to = ReplyTo(2, "client", 5)
+    answered = log.add(log.owner.answered)
+    log.write("a-1", [events.EventRejected("go", b"x", "why"), DONE])
+    tables = log.take_over()[1] if known else None
+    taken, _ = log.take_over(tables)
+    outbox, deliveries = owed(taken)
+    (first, token, origin), (second, _, other), (letter, last, _) = outbox.sent
+    assert first == second == MESSAGE and token == 1
+    assert origin == Origin(WrittenLog.id, 3, 1, 0)
+    assert other == Origin(WrittenLog.id, 3, 1, 1), "messages are counted, and nothing else is"
+    assert isinstance(letter, effects.DeadLetter) and last == 3
+    told = Refused("WorkflowNotFound", "none")
+    assert outbox.replied == [effects.Reply(ReplyTo(2, "client", 5), told)]
+    assert answered == 2
+    ((at, (published,)), (end, (result,))) = outbox.outputs
+    assert (at, published) == (1, effects.Publish("t", None, b"1"))
+    assert end == 3 and isinstance(result, effects.RunResult)
+    assert deliveries.floor == 1
+    for token in (1, 1, 3):
+        deliveries.delivered(token)
+    assert deliveries.floor == taken.epoch + 1
+
+
+@pytest.mark.parametrize(
+    ("delivered", "published", "sent", "outputs"),
+    [(0, 0, [1, 2], [1, 2]), (2, 0, [2], [1, 2]), (0, 2, [1, 2], [2]), (9, 9, [], [])],
+)
+def test_what_is_delivered_or_published_is_not_owed(
+    log: WrittenLog, delivered: int, published: int, sent: list[int], outputs: list[int]
+) -> None:
+    happened = [SENT, events.RecordPublished("t", None, b"1")]
+    log.write("a-1", [STARTED, *happened], happened)
+    for _ in range(10):
+        log.owner.delivered = delivered
+        log.write("a-1", [events.StatusSet(b"1")])
+    outbox, _ = owed(log.take_over(published=published)[0])
+    assert [token for _, token, _ in outbox.sent] == sent
+    assert [offset for offset, _ in outbox.outputs] == outputs
+
+
+@pytest.mark.parametrize("forgotten", range(4))
+def test_what_follows_a_snapshot_is_owed_though_the_turns_below_it_are_half_gone(
+    log: WrittenLog, forgotten: int
+) -> None:
+    happened = [events.StatusSet(b"1")]
+    below = log.write("a-1", [STARTED], happened, happened)
+    log.snapshot("a-1", happened)
+    (last,) = log.write("a-1", [SENT, events.RecordPublished("t", None, b"1")])
+    _, tables = log.take_over()
+    for _, key in [row for row in tables.replaced(log.end, 9) if row[1] in log.replaced(*below)]:
+        if forgotten:
+            forgotten -= 1
+            log.put(key, None)
+    log.take_over(tables)
+    outbox, _ = owed(log.take_over(tables)[0])
+    assert [token for _, token, _ in outbox.sent] == [last]
+    assert [offset for offset, _ in outbox.outputs] == [last]
+
+
+def test_a_mark_says_what_was_published(log: WrittenLog) -> None:
+    log.write("a-1", [STARTED, DONE])
+    log.owner.published = 2
+    log.mark()
+    assert owed(log.take_over()[0])[0].outputs == []
+
+
+@pytest.mark.parametrize(
+    ("stood", "sent"),
+    [
+        (None, 1),
+        (AttemptState(1, 1, False, NOW, started_ms=NOW, worker="w", starts=1), None),
+        (waits(1, 70), None),
+        (AttemptState(1, 2, False, NOW + 70, failures=1), 2),
+        (again(1), None),
+    ],
+    ids=["first", "begun", "waits", "retried", "eager"],
+)
+def test_a_task_of_a_queue_is_sent_again_until_a_worker_began_it(
+    log: WrittenLog, stood: AttemptState | None, sent: int | None
+) -> None:
+    log.write("a-1", [STARTED, scheduled(1, eager=False)])
+    if stood is not None:
+        log.write("a-1", stood)
+    taken, tables = log.take_over()
+    outbox, _ = owed(taken)
+    assert [task.attempt for task, _, _ in outbox.sent] == ([] if sent is None else [sent])
+    assert [token for _, token, _ in outbox.sent] == ([] if sent is None else [sent])
+    assert owed(log.take_over(tables)[0])[0].sent == outbox.sent
+    log.claim()
+    log.owner.delivered = log.end
+    log.write("a-1", [events.StatusSet(b"1")])
+    assert owed(log.take_over(tables)[0])[0].sent == []
+
+
+@pytest.mark.parametrize(
+    ("stood", "lost"), [(None, 1), (again(1), 2), (again(1, 5), 5), (waits(1, 70), None)]
+)
+def test_an_attempt_that_ran_in_the_dead_process_is_lost(
+    log: WrittenLog, stood: AttemptState | None, lost: int | None
+) -> None:
+    log.write("a-1", [STARTED, scheduled(1), scheduled(2, eager=False)])
+    if stood is not None:
+        log.write("a-1", stood)
+    taken, _ = log.take_over()
+    assert [report.attempt for report in taken.lost] == ([] if lost is None else [lost])
+    for report in taken.lost:
+        assert (report.kind, report.id, report.run_id) == ("failed", 1, "a-1")
+        assert report.failure is not None and report.failure.timeout_kind == "lost"
+
+
+def test_the_start_of_a_successor_is_owed_until_it_is_in_the_log(log: WrittenLog) -> None:
+    ended = events.WorkflowTerminated("replaced", Successor("a-2", STARTED))
+    log.write("a-1", [STARTED])
+    (closing,) = log.write("a-1", [ended])
+    taken, tables = log.take_over()
+    start = effects.StartSuccessor("a", "a-2", STARTED)
+    assert taken.successors == [(start, closing)]
+    outbox, deliveries = owed(taken)
+    assert outbox.sent == [] and deliveries.floor == closing
+    deliveries.delivered(closing)
+    assert deliveries.floor == taken.epoch + 1
+    log.claim()
+    log.write("a-2", [STARTED])
+    assert log.take_over(tables)[0].successors == []
+    assert log.take_over()[0].successors == []
+
+
+def test_a_successor_that_was_purged_since_does_not_begin_again(log: WrittenLog) -> None:
+    ended = events.WorkflowTerminated("replaced", Successor("a-2", STARTED))
+    log.write("a-1", [STARTED, ended])
+    (begun,) = log.write("a-2", [STARTED, DONE])
+    log.add(lambda: log.owner.purged("a-2", 50))
+    assert log.cleaned(begun).take_over()[0].successors == []

@@ -10,10 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from examples import orders
-from processor.core.effects import Closed
-from processor.core.inputs import CancelRun, TerminateRun
+from processor.core.answers import Closed
+from processor.core.inputs import CancelRun, StartRun, TerminateRun
 
-from . import transfers
+from . import tally, transfers
 from .programs import Author, Step, events_of, fits
 from .transfers import Ledger
 
@@ -24,6 +24,8 @@ __all__ = (
     "account_cases",
     "order_case",
     "program_case",
+    "send_messages",
+    "tally_cases",
     "victim_case",
 )
 
@@ -46,7 +48,7 @@ class Case:
     arguments: list[Any]
     ends: dict[str, Right]
     events: list[tuple[str, Any]] = field(default_factory=list)
-    stop: CancelRun | TerminateRun | None = None
+    stop: CancelRun | TerminateRun | StartRun | None = None
     timeout_ms: int | None = None
     after: list[Case] = field(default_factory=list)
     bounded: str = ""
@@ -108,24 +110,47 @@ def program_case(steps: list[Step], number: int, random: Random | None = None) -
 
 
 def raise_events(case: Case, sent: set[int]) -> None:
-    """Let the client raise what the program waits for and no other program sends."""
+    """Let the client raise what the program waits for and nobody else sends."""
     waited = events_of(case.arguments[0])
     case.events = [(f"event-{number}", number) for number in waited if number not in sent]
 
 
 def victim_case(random: Random, number: int) -> Case:
-    """Return a workflow that ends only by being ended: in time, by a client, or by another one."""
+    """Return a workflow that ends only by being ended: in time, by a client, or by another one.
+
+    Or it is replaced: a start of its id ends it, and begins another workflow, in one.
+    """
     case = Case(f"victim-{number}", "victim", [random.random() < 0.5], {})
-    match random.choice(("in time", "by a client", "by another")):
+    match random.choice(("in time", "by a client", "by another", "replaced")):
         case "in time":
             case.timeout_ms = random.randint(1, 100_000)
             case.ends["timed_out"] = nothing
         case "by a client":
             case.stop = random.choice((CancelRun("a test"), TerminateRun("a test")))
             case.ends["cancelled" if isinstance(case.stop, CancelRun) else "terminated"] = nothing
+        case "replaced":
+            steps = msgspec.json.encode([[Step("double", number)]])
+            case.stop = StartRun("program", steps, conflict="terminate")
+            case.ends["terminated"] = nothing
         case _:
             case.ends["cancelled"] = nothing
     return case
+
+
+def tally_cases(random: Random) -> list[Case]:
+    """Return two tallies: the first one tells the second one of its even numbers."""
+    numbers = [random.randint(1, 60) for _ in range(random.randint(2, 12))]
+    even = tally.told(numbers)
+    cases = []
+    if even:
+        arguments = tally.arguments(len(even), "")
+        ends: dict[str, Right] = {"completed": tally.total(even).__eq__}
+        cases.append(Case("tally-told", tally.TALLY, arguments, ends))
+    arguments = tally.arguments(len(numbers), "tally-told" if even else "")
+    ends = {"completed": tally.total(numbers).__eq__}
+    events = [("add", number) for number in numbers]
+    cases.append(Case("tally", tally.TALLY, arguments, ends, events, after=[*cases]))
+    return cases
 
 
 def send_messages(random: Random, author: Author, cases: list[Case]) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from processor.codec.records import LEVEL
+from processor.core.address import ReplyTo
+from processor.core.inputs import ClientCommand, ReadShard
 from processor.simulation.faults import PER_HOST
 from processor.simulation.host import Host
 from processor.simulation.perils import DAY_MS
@@ -24,25 +27,28 @@ _LOOK_AGAIN_MS: Final = 30_000
 _REST_MS: Final = 2 * _HOUR_MS
 """Longer than until the next mark, also by a clock that has jumped back an hour."""
 
-_RESTS_MAX: Final = 3
+_RESTS_MAX: Final = 5
 
-_BESIDES: Final = ("back_up", "clock_jump", "compaction", "retention", "unreadable")
+_BESIDES: Final = (
+    *("back_up", "clock_jump", "compaction", "look", "purge", "retention", "unreadable"),
+)
 
 
 class Chaos:
     """Use ``run`` instead of the world's. After it every host has recovered and is at rest.
 
     What befalls hosts is bounded by ``perils.blows_left``, the rest is not. Workers are hosts
-    whose name begins with "worker": they get no shards.
+    whose name begins with "worker": they get no shards. ``earlier`` has copies of their disks.
     """
 
     def __init__(self, world: World) -> None:
         self.removed = 0
+        self.purgeable: list[tuple[str, str]] = []
         self.unreadable: set[tuple[int, int]] = set()
         self._world = world
         self._scheduler = world.scheduler
         self._steps_max = 0
-        self._earlier: dict[tuple[str, int], Memory] = {}
+        self.earlier: dict[tuple[str, int], Memory] = {}
         self._kinds = (*PER_HOST, *_BESIDES)
         self._weights = [getattr(world.faults, kind) for kind in self._kinds]
         self._per_step = sum(self._weights)
@@ -53,6 +59,7 @@ class Chaos:
         self._steps_max = steps_max
         scheduler.before_step = self._before_step
         world.on_crash = self._crashed
+        world.on_leave = self._left
         world.perils.silent = self._silent
         while not done():
             if not scheduler.step():
@@ -136,7 +143,7 @@ class Chaos:
         if host is None:
             return False
         for partition, disk in host.disks.items():
-            self._earlier[host.name, partition] = disk.copy()
+            self.earlier[host.name, partition] = disk.copy()
         return True
 
     def _clock_jump(self) -> bool:
@@ -153,10 +160,48 @@ class Chaos:
         random = self._scheduler.random
         log = random.choice(self._world.broker.logs)
         below = log.cleanable()
-        removed = log.compact(below if random.random() < 0.7 else random.randint(0, below))
+        if random.random() < 0.3:
+            below = random.randint(0, below)
+        rewritten = random.randint(0, below) if random.random() < 0.5 else None
+        removed = log.compact(below, rewritten)
         self._scheduler.trace(f"a cleaner removes {removed}")
         self.removed += removed
         return removed > 0
+
+    def _purge(self) -> bool:
+        """Let the owner give up a run that is over, and whose client knows how it ended."""
+        if not self.purgeable:
+            return False
+        workflow_id, run_id = self._scheduler.random.choice(self.purgeable)
+        partition = self._world.broker.partition_of(workflow_id)
+        ownership = self._owner(partition).ownerships.get(partition)
+        if ownership is None or ownership.shard is None:
+            return False
+        self._scheduler.trace(f"run {run_id} is purged")
+        ownership.do(lambda shard: shard.purge(workflow_id, run_id))
+        return True
+
+    def _look(self) -> bool:
+        """Somebody asks a shard about itself, and does not wait for the answer."""
+        broker = self._world.broker
+        partition = self._scheduler.random.randrange(broker.partitions)
+        broker.command(ClientCommand("", ReadShard(), reply_to=ReplyTo(0, "nobody", 0)), partition)
+        return True
+
+    def upgrade_after(self, delay_ms: int) -> None:
+        """Raise the level once the last old process is gone; it may come back, and has to leave."""
+        self._scheduler.after(delay_ms, "an upgrade", self._upgrade)
+
+    def _upgrade(self) -> None:
+        for host in self._world.hosts.values():
+            if host.level == LEVEL and not _is_worker(host):
+                host.crash()
+                self._take_away(host)
+        for partition in self._partitions:
+            able = self._some(lambda host: host.alive and host.level > LEVEL)
+            if able is not None and not _is_worker(able):  # may look before, and claim after it
+                self._world.assign(partition, able.name)
+        self._scheduler.soon("an upgrade", lambda: self._world.upgrade(LEVEL + 1))
 
     def _retention(self) -> bool:
         """Remove inputs up to where the log stands, or the slowest of those who read them."""
@@ -186,7 +231,7 @@ class Chaos:
     def _crashed(self, name: str) -> None:
         host, scheduler, faults = self._world.hosts[name], self._scheduler, self._world.faults
         for partition in list(host.disks):
-            earlier = self._earlier.get((name, partition))
+            earlier = self.earlier.get((name, partition))
             if scheduler.strikes(faults, "wiped"):
                 del host.disks[partition]
             elif earlier is not None and scheduler.strikes(faults, "stale"):
@@ -201,6 +246,20 @@ class Chaos:
             host = self._world.hosts[name]
             self._take_away(host)
             host.worker.expelled()
+
+    def _left(self, name: str) -> None:
+        """The group gives the shards of a process that leaves to those that know the level."""
+        host = self._world.hosts[name]
+        for partition, owner in list(self._world.owners.items()):
+            if owner != name:
+                continue
+            able = self._some(lambda h: h.alive and h.level > host.level and not _is_worker(h))
+            if able is not None:
+                self._world.assign(partition, able.name)
+                host.revoke(partition)
+            else:  # whoever starts next gets them
+                self._scheduler.after(_LOOK_AGAIN_MS, f"{name} is gone", lambda: self._left(name))
+                return
 
     def _take_away(self, host: Host) -> None:
         """The group gives the shards of a silent host to others."""
@@ -280,11 +339,12 @@ class Chaos:
         return ownership is not None and ownership.at_rest
 
     def _marked(self, partition: int) -> bool:
-        """Whether the positions in the log are the ends of the inputs."""
+        """Whether the positions in the log are the ends of the inputs, and nothing waits to go."""
         session = self._owner(partition).ownerships[partition].session
         assert session is not None, "the owner is in step"
         ends = tuple(held.end for held in self._world.broker.inputs[partition].values())
-        return tuple(session.tables.checkpoint().positions) == ends
+        waits = session.tables.replaced(1 << 62, 1)
+        return tuple(session.tables.checkpoint().positions) == ends and not waits
 
     def _hand_over(self, partition: int) -> None:
         for host in self._world.hosts.values():

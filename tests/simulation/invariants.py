@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, deque
 from operator import ge
 from typing import Any
 
+from processor.codec.records import encode
 from processor.core import events
+from processor.core.answers import Accepted, Closed, Refused
+from processor.core.attempt import AttemptState
+from processor.core.cause import Cause, Origin
 from processor.core.decide import STARTS_MAX
-from processor.core.effects import (
-    Accepted,
-    ActivityTask,
-    Closed,
-    Message,
-    Publish,
-    Reply,
-    RunResult,
-    SetTimer,
-)
+from processor.core.effects import ActivityTask, Message, Publish, Reply, RunResult, SetTimer
 from processor.core.events import CLOSING
-from processor.core.inputs import Origin, TimerDue
-from processor.core.replay import replay
-from processor.core.runner import CodeError
-from processor.shard.takeover import Takeover
-from processor.simulation.faults import CALM
+from processor.core.inputs import StartRun, TimerDue
+from processor.core.marks import Answered, Mark
+from processor.core.options import DEFAULTS
+from processor.core.run_id import run_id_of
+from processor.core.snapshot import Snapshot
+from processor.core.started import EventReceived, WorkflowStarted
+from processor.core.turn import Turn
+from processor.shard.reads import EXPIRED
 from processor.simulation.outbox import Left
-from processor.simulation.ports import SimulatedLog
-from processor.simulation.scheduler import Scheduler
-from processor.store.keyvalue import FAMILIES, Memory
-from processor.store.tables import StateTables
 
+from .checked import Checked
+from .invariants_of_tables import check_tables
 from .reading import Reading, Valid, read
 from .story import Story
 
@@ -37,17 +34,6 @@ __all__ = ("SUCCEEDED_MIN", "Checked", "check")
 
 SUCCEEDED_MIN = 0.9
 """Less of the operations, and a run proves nothing: it may hold because all was refused."""
-
-
-class Checked:
-    """Counts what was checked, by invariant."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-
-    def that(self, invariant: str, holds: bool, *what: Any) -> None:
-        self.counts[invariant] += 1
-        assert holds, f"{invariant}: {' '.join(map(str, what))}"
 
 
 def check(story: Story) -> tuple[list[Reading], Checked]:
@@ -58,17 +44,25 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
         checked.that("every case ends as the model says", case.is_right, case)
     for reading in readings:
         _histories(checked, reading)
+        _lost_for_a_reason(checked, reading)
         _reports(checked, reading)
+        _keys(checked, story, reading)
         _positions(checked, story, reading)
         _deliveries(checked, story, reading)
         _outputs(checked, story, reading)
-        _tables(checked, story, reading)
+        check_tables(checked, story, reading)
         _eager_starts(checked, story, reading)
+        _successors(checked, reading)
+        _levels(checked, story, reading)
     _departures(checked, story, readings)
     _ends(checked, story, readings)
-    _messages(checked, readings)
+    _messages(checked, story, readings)
     _dead_letters(checked, story, readings)
     _sums(checked, story)
+    _contest(checked, story, readings)
+    for host in story.world.hosts.values():
+        reserved = host.activities.executor._reserved
+        checked.that("slots come back", reserved == 0, host.name, reserved)
     enough = story.succeeded >= SUCCEEDED_MIN * story.asked
     checked.that("operations succeed", enough, story.succeeded, "of", story.asked)
     return readings, checked
@@ -86,33 +80,28 @@ def _histories(checked: Checked, reading: Reading) -> None:
             checked.that("histories are contiguous", contiguous, run_id, turn.first, number)
             number += len(turn.events)
         history = [event for _, turn, _ in turns for event in turn.events]
-        begins = isinstance(history[0], events.WorkflowStarted)
+        begins = isinstance(history[0], WorkflowStarted)
         checked.that("a history begins with the start", begins, run_id, history[0])
         ends = [event for event in history if isinstance(event, CLOSING)]
         checked.that("a run has one end, which is its last", ends == [history[-1]], run_id, ends)
         _one_outcome_each(checked, run_id, history)
-        _lost_for_a_reason(checked, run_id, history)
 
 
-def _lost_for_a_reason(checked: Checked, run_id: str, history: list[events.Event]) -> None:
+def _lost_for_a_reason(checked: Checked, reading: Reading) -> None:
     """An activity is lost for good when no attempt or no time is left, or it ended many workers."""
-    activities: dict[int, tuple[events.ActivityScheduled, bool]] = {}
-    starts: Counter[tuple[int, int]] = Counter()
-    for event in history:
-        match event:
-            case events.ActivityScheduled():
-                activities[event.id] = event, event.eager
-            case events.ActivityRetried():
-                activities[event.id] = activities[event.id][0], event.eager
-            case events.ActivityStarted():
-                starts[event.id, event.attempt] += 1
-            case events.ActivityFailed() if event.failure.timeout_kind == "lost":
-                scheduled, eager = activities[event.id]
-                options = scheduled.options
-                used_up = event.attempt == options.maximum_attempts
-                poison = not eager and starts[event.id, event.attempt] == STARTS_MAX
-                reason = used_up or poison or options.schedule_to_close_ms is not None
-                checked.that("an activity is lost for a reason", reason, run_id, event)
+    scheduled = {
+        (turn.run_id, event.id): event
+        for _, turn, _ in reading.turns
+        for event in turn.events
+        if isinstance(event, events.ActivityScheduled)
+    }
+    for run_id, event, state in reading.outcomes:
+        if isinstance(event, events.ActivityFailed) and event.failure.timeout_kind == "lost":
+            options = scheduled[run_id, event.id].options or DEFAULTS
+            used_up = event.attempt == options.maximum_attempts
+            poison = not state.eager and state.starts == STARTS_MAX
+            reason = used_up or poison or options.schedule_to_close_ms is not None
+            checked.that("an activity is lost for a reason", reason, run_id, event)
 
 
 def _one_outcome_each(checked: Checked, run_id: str, history: list[events.Event]) -> None:
@@ -126,100 +115,146 @@ def _one_outcome_each(checked: Checked, run_id: str, history: list[events.Event]
         left = {id for id in scheduled if not outcomes[id]}
         # What a program gave up in its last turn has its outcome in the end of the run.
         checked.that("a completed run has every outcome", not left, run_id, left)
-    ids = [e.request_id for e in history if isinstance(e, events.EventReceived) and e.request_id]
-    checked.that("a client's event counts once", len(ids) == len(set(ids)), run_id, ids)
 
 
 def _reports(checked: Checked, reading: Reading) -> None:
     """What is recorded of an activity is of the attempt that runs."""
-    for run_id, event, attempt in reading.attempts:
-        runs = event.attempt == attempt
-        checked.that("a report counts for its attempt only", runs, run_id, event, attempt)
+    for run_id, event, state in reading.outcomes:
+        over = (
+            isinstance(event, events.ActivityFailed)
+            and event.failure.timeout_kind == "schedule_to_close"
+        )
+        runs = event.attempt == state.attempt and (state.retry_at_ms is None or over)
+        checked.that("a report counts for its attempt only", runs, run_id, event, state)
+    for place, states in reading.changes.items():
+        for before, after in itertools.pairwise(states):
+            follows = _follows(before, after)
+            checked.that("an attempt goes on or is retried", follows, place, before, after)
+
+
+def _follows(before: AttemptState, after: AttemptState) -> bool:
+    """Return whether an attempt may stand like this next: it goes on, or another one begins."""
+    if before.retry_at_ms is not None:
+        return after.attempt == before.attempt + 1 and after.is_dispatch
+    failed = after.failures == before.failures + 1 and after.retry_at_ms is not None
+    return after.attempt == before.attempt and (failed or after.failures == before.failures)
+
+
+def _keys(checked: Checked, story: Story, reading: Reading) -> None:
+    """No key is used twice for what counts, so that nothing that comes late replaces it."""
+    keys = Counter(key for _, key, _, _ in reading.records)
+    again = [key for key, count in keys.items() if count > 1]
+    checked.that("no key is used twice", not again, again)
 
 
 def _positions(checked: Checked, story: Story, reading: Reading) -> None:
-    """No input counts twice: positions only grow, and each turn of an input moves its own.
+    """No input counts twice: positions only grow, and what an input causes moves its own.
 
-    In the end they say of everything that it was read, also of what left no turn.
+    In the end they say of everything that it was read, also of what left no record.
     """
     before = (0, 0, 0)
-    fields = {"commands": 0, "activity-results": 1, "timers": 2}
-    for offset, turn, _ in reading.turns:
-        after = tuple(turn.positions)
+    fields = {"commands": 0, "results": 1, "timers": 2}
+    for offset, _, record, _ in reading.records:
+        after = tuple(record.positions)
         checked.that("positions only grow", all(map(ge, after, before)), offset, before, after)
-        if turn.source in fields:
-            moved = fields[turn.source]
+        if record.source in fields:
+            moved = fields[record.source]
             once = after[moved] > before[moved]
-            checked.that("an input changes history once", once, offset, turn.source, before)
+            checked.that("an input changes history once", once, offset, record.source, before)
         before = after  # type: ignore[assignment]
     ends = tuple(held.end for held in story.world.broker.inputs[reading.partition].values())
     checked.that("what was read is written down", before == ends, reading.partition, before, ends)
-    origins = Counter(turn.origin for _, turn, _ in reading.turns if turn.origin is not None)
-    for origin, count in origins.items():
-        checked.that("a message changes history once", count == 1, origin, count)
+    _causes(checked, story, reading)
+
+
+def _causes(checked: Checked, story: Story, reading: Reading) -> None:
+    """Messages and requests count once. Shards that are forgetful know those that come again."""
+    commands = story.world.broker.inputs[reading.partition]["commands"]
+    found: set[Cause] = set()
+    for _, _, record, _ in reading.records:
+        if isinstance(record, Mark) or record.cause is None:
+            continue
+        cause, offset = record.cause, record.positions.commands - 1
+        if isinstance(cause, Origin):
+            checked.that("a message counts once", cause not in found, cause)
+        elif not story.forgetful:
+            checked.that("a request counts once", cause not in found, cause)
+        elif cause in found and offset >= commands.first:
+            again = commands.get(offset).again  # type: ignore[union-attr]
+            checked.that("a request that comes again never counts", not again, cause)
+        found.add(cause)
 
 
 def _deliveries(checked: Checked, story: Story, reading: Reading) -> None:
     """A turn calls only that delivered which had arrived: what it is wrong about is lost."""
     arrivals = story.world.broker.arrivals
     under_way: deque[Origin] = deque()
-    for offset, turn, effects in reading.turns:
-        while under_way and under_way[0].offset < turn.delivered:
+    log_id = story.world.broker.log_id
+    for offset, _, record, effects in reading.records:
+        while under_way and under_way[0].offset < record.delivered:
             message = under_way.popleft()
             arrived = message in arrivals and arrivals[message] <= offset
             checked.that("what is called delivered has arrived", arrived, offset, message)
-        for index, effect in enumerate(effects):
-            if isinstance(effect, Message):
-                under_way.append(Origin(reading.partition, offset, index))
+        messages = [effect for effect in effects if isinstance(effect, Message)]
+        for index in range(len(messages)):
+            under_way.append(Origin(log_id, reading.partition, offset, index))
+    _given_up(checked, story, reading)
+
+
+def _given_up(checked: Checked, story: Story, reading: Reading) -> None:
+    """What has a tombstone had been delivered and published when that was written."""
+    broker, partition = story.world.broker, reading.partition
+    gone = {
+        record.key: record.offset
+        for record in broker.logs[partition].written[::-1]
+        if record.value is None
+    }
+    for offset, key, _, effects in reading.records:
+        end = gone.get(key)
+        if end is None:
+            continue
+        messages = sum(isinstance(effect, Message) for effect in effects)
+        for index in range(messages):
+            origin = Origin(broker.log_id, partition, offset, index)
+            arrived = broker.arrivals.get(origin, end + 1) <= end
+            checked.that("what is given up was delivered", arrived, key, origin)
+        if any(isinstance(effect, Publish | RunResult) for effect in effects):
+            there = broker.outputs[partition].written_at.get(offset, end + 1) <= end
+            checked.that("what is given up was published", there, key, offset)
+
+
+def _levels(checked: Checked, story: Story, reading: Reading) -> None:
+    """A release claims what it knows, and an owner writes under a claim of the present level only.
+
+    A claim may be late: by somebody who looked before the level was raised. It is made again.
+    """
+    level = 0
+    written = {record.epoch for _, _, record, _ in reading.records}
+    for offset, claim in reading.claimed:
+        level = max(level, claim.level)
+        host = story.world.hosts.get(claim.owner)
+        if host is not None:
+            knows = claim.level <= host.level
+            checked.that("a release claims what it knows", knows, offset, claim)
+            silent = offset not in written
+            right = silent or claim.level == level
+            checked.that("an owner's claim says the level", right, offset, claim, level)
 
 
 def _outputs(checked: Checked, story: Story, reading: Reading) -> None:
     """Results and published records are there once each, in the order of the log."""
     due = [
         (offset, effect)
-        for offset, _, effects in reading.turns
+        for offset, _, _, effects in reading.records
         for effect in effects
         if isinstance(effect, Publish | RunResult)
     ]
     outputs = story.world.broker.outputs[reading.partition].records
     written = [(offset, record) for offset, _, record in outputs]
     for each in due:
-        checked.that("results are there once each", written.count(each) == 1, each)
+        once = written.count(each) == due.count(each)
+        checked.that("results are there once each", once, each)
     checked.that("results are in the order of the log", written == due, written, due)
-
-
-def _tables(checked: Checked, story: Story, reading: Reading) -> None:
-    """The owner's tables, the fold of the log, and the replay through the code agree."""
-    world, partition = story.world, reading.partition
-    session = world.hosts[world.owners[partition]].ownerships[partition].session
-    assert session is not None and session.at_rest, "the owner is at rest"
-    scheduler = Scheduler(0, world.scheduler.now_ms)
-    log = SimulatedLog(world.broker, partition, scheduler, CALM, lambda: None)
-    fresh, held = Memory(), world.hosts[world.owners[partition]].disk(partition)
-    tables = StateTables(fresh, f"events-{partition}")
-    takeover = Takeover(partition, log, tables, "a check")
-    takeover.fold(world.broker.logs[partition].end, 0)
-    for family in FAMILIES:
-        if family != "meta":
-            same = rows(held, family) == rows(fresh, family)
-            checked.that("tables are the fold of the log", same, partition, family)
-    ours, folded = session.tables.checkpoint(), tables.checkpoint()
-    same = (ours.positions, ours.seen) == (folded.positions, folded.seen)
-    checked.that("the checkpoint is the fold of the log", same, ours, folded)
-    for run_id, turns in reading.runs.items():
-        instance = replay(story.code.runners, [turn for _, turn, _ in turns])
-        replays = not isinstance(instance.runner, CodeError)
-        checked.that("a history replays", replays, run_id, instance.runner)
-        same = instance.state.summary() == tables.run(run_id)
-        checked.that("replay equals the tables", same, run_id)
-        if not isinstance(instance.runner, CodeError):
-            instance.runner.close()
-    for left in ("activities", "timers", "parked"):
-        checked.that("closed runs leave no rows", not rows(fresh, left), left, rows(fresh, left))
-
-
-def rows(store: Memory, family: str) -> list[tuple[bytes, bytes]]:
-    return list(store.scan(family, b""))
 
 
 # --- nothing leaves early, and nothing of a ghost ---------------------------------------------
@@ -227,7 +262,7 @@ def rows(store: Memory, family: str) -> list[tuple[bytes, bytes]]:
 
 def _eager_starts(checked: Checked, story: Story, reading: Reading) -> None:
     placed: dict[tuple[str, int, int], int] = {}
-    for offset, _, effects in reading.turns:
+    for offset, _, _, effects in reading.records:
         for effect in effects:
             if isinstance(effect, ActivityTask):
                 placed[effect.run_id, effect.id, effect.attempt] = offset
@@ -240,8 +275,8 @@ def _eager_starts(checked: Checked, story: Story, reading: Reading) -> None:
 
 def _departures(checked: Checked, story: Story, readings: list[Reading]) -> None:
     """Each effect belongs to a turn that counts, and left after its acknowledgement."""
-    turns = [{valid.offset: valid for valid in reading.turns} for reading in readings]
-    answers = _Answers(readings)
+    turns = [{valid.offset: valid for valid in reading.records} for reading in readings]
+    answers = _Answers(story, readings)
     for left in story.world.departures:
         effect = left.effect
         if isinstance(effect, TimerDue):
@@ -265,28 +300,39 @@ def _departed(checked: Checked, left: Left, valid: Valid | None) -> None:
 
 
 class _Answers:
-    """Where the turns are that an answer tells of."""
+    """Where the records are that an answer tells of: the first of a request.
 
-    def __init__(self, readings: list[Reading]) -> None:
-        self._events: dict[tuple[int, str], int] = {}
+    A forgetful shard writes another one if the connection brings the same copy later.
+    """
+
+    def __init__(self, story: Story, readings: list[Reading]) -> None:
+        self._asked = story.world.broker.asked
+        self._forgetful = story.forgetful
+        self._causes: dict[tuple[int, Any], int] = {}
         self._starts: dict[str, int] = {}
         self._ends: dict[str, int] = {}
         for reading in readings:
+            for offset, _, record, _ in reading.records:
+                if not isinstance(record, Mark) and record.cause is not None:
+                    self._causes.setdefault((reading.partition, record.cause), offset)
             for offset, turn, _ in reading.turns:
                 for event in turn.events:
-                    if isinstance(event, events.WorkflowStarted):
+                    if isinstance(event, WorkflowStarted):
                         self._starts[turn.run_id] = offset
-                    elif isinstance(event, events.EventReceived):
-                        self._events[reading.partition, event.request_id] = offset
                     elif isinstance(event, CLOSING):
                         self._ends[turn.run_id] = offset
 
     def told_by(self, partition: int, reply: Reply) -> list[int]:
         body = reply.body
-        if isinstance(body, Accepted):
-            told = [self._starts.get(body.run_id, -1)]
-            event = self._events.get((partition, reply.request_id))
-            return told if event is None else [*told, event]
+        if self._forgetful and body == EXPIRED:
+            return []
+        if isinstance(body, Accepted | Refused):
+            command = self._asked.get((reply.to.client, reply.to.request))
+            cause = None if command is None else command.cause
+            told = [] if cause is None else [self._causes.get((partition, cause), -1)]
+            if isinstance(body, Accepted):
+                told.append(self._starts.get(body.run_id, -1))
+            return told
         if isinstance(body, Closed):
             return [self._ends.get(body.run_id, -1)]
         return []
@@ -300,37 +346,50 @@ def _ends(checked: Checked, story: Story, readings: list[Reading]) -> None:
     started: Counter[str] = Counter()
     for reading in readings:
         for _, turn, _ in reading.turns:
-            started[turn.workflow_id] += turn.first == 0 and bool(turn.events)
-    del started[""]
-    expected = {case.workflow_id: 1 for case in story.cases}
+            started[turn.workflow_id] += turn.first == 0
+    if story.contest is not None:
+        del started[story.contest.workflow_id]
+    expected = {case.workflow_id: 1 + isinstance(case.stop, StartRun) for case in story.cases}
     checked.that("an accepted id has one run", started == expected, started)
-    results = {result.workflow_id: result for result in story.world.broker.results()}
+    results = {result.run_id: result for result in story.world.broker.results()}
     for case in story.cases:
-        result, closed = results[case.workflow_id], case.closed
+        closed = case.closed
         assert closed is not None, "the story is over"
+        result = results[closed.run_id]
         told = (closed.run_id, closed.status, closed.result)
         same = told == (result.run_id, result.status, result.result)
         checked.that("the client and the results say the same", same, closed, result)
 
 
-def _messages(checked: Checked, readings: list[Reading]) -> None:
-    """Each message between workflows arrives once."""
+def _messages(checked: Checked, story: Story, readings: list[Reading]) -> None:
+    """Each message between workflows arrives once, and so does each of another namespace."""
     turns = [valid.turn for reading in readings for valid in reading.turns]
     sent = Counter(
-        (event.workflow_id, event.name, event.payload)
+        (event.to.workflow_id, event.name, event.payload)
         for turn in turns
         for event in turn.events
         if isinstance(event, events.MessageSent) and event.kind == "event"
     )
-    received = Counter(
+    ours = Counter(
         (turn.workflow_id, event.name, event.payload)
         for turn in turns
         for event in turn.events
-        if isinstance(event, events.EventReceived) and turn.origin is not None
+        if isinstance(event, EventReceived)
+        and isinstance(turn.cause, Origin)
+        and turn.cause.log == story.world.broker.log_id
     )
     for message, count in sent.items():
-        checked.that("a message arrives once", received[message] == count, message, received)
-    checked.that("no message comes from nowhere", received == sent, received - sent)
+        checked.that("a message arrives once", ours[message] == count, message, ours)
+    checked.that("no message comes from nowhere", ours == sent, ours - sent)
+    causes = Counter(
+        record.cause
+        for reading in readings
+        for _, _, record, _ in reading.records
+        if not isinstance(record, Mark)
+    )
+    for command in story.foreign:
+        once = causes[command.cause] == 1
+        checked.that("another namespace's messages count once", once, command)
 
 
 def _dead_letters(checked: Checked, story: Story, readings: list[Reading]) -> None:
@@ -339,9 +398,83 @@ def _dead_letters(checked: Checked, story: Story, readings: list[Reading]) -> No
     for place in story.chaos.unreadable:
         checked.that("the unreadable is kept", place in burials, place)
     for (partition, command), buried in burials.items():
-        turns = readings[partition].turns
-        first = next((at for at, turn, _ in turns if turn.positions.commands > command), buried)
+        if (partition, command) not in story.chaos.unreadable:
+            continue
+        records = readings[partition].records
+        first = next((v.offset for v in records if v.record.positions.commands > command), buried)
         checked.that("no turn is past what is not buried yet", buried <= first, partition, command)
+
+    letters = story.world.broker.dead_letters
+    for reading in readings:
+        for _, _, record, _ in reading.records:
+            if isinstance(record, Answered) and record.letter is not None:
+                kept = record.letter in letters
+                checked.that("what is refused of strangers is kept", kept, record)
+    values = [letter.value for letter in letters]
+    for command in story.lost:
+        kept = encode(command) in values
+        checked.that("what strangers lost is kept", kept, command)
+
+
+def _successors(checked: Checked, reading: Reading) -> None:
+    """A run that follows another one begins with the next record, and begins once."""
+    for before, after in itertools.pairwise(reading.records):
+        closing = before.record.events[-1] if isinstance(before.record, Turn | Snapshot) else None
+        successor = getattr(closing, "successor", None)
+        if successor is not None:
+            begins = isinstance(after.record, Turn | Snapshot) and (
+                (after.record.run_id, after.record.first) == (successor.run_id, 0)
+            )
+            checked.that("a successor begins next", begins, before, after)
+    starts = Counter(turn.run_id for _, turn, _ in reading.turns if turn.first == 0)
+    again = [run_id for run_id, count in starts.items() if count > 1]
+    checked.that("a run begins once", not again, again)
+
+
+def _contest(checked: Checked, story: Story, readings: list[Reading]) -> None:
+    """Of several starts of one id each makes one run at most, and is told which."""
+    contest = story.contest
+    if contest is None:
+        return
+    asked = story.world.broker.asked
+    runs = {
+        turn.run_id: turn
+        for reading in readings
+        for _, turn, _ in reading.turns
+        if turn.workflow_id == contest.workflow_id and turn.first == 0
+    }
+    made: Counter[str] = Counter()
+    for entrant in contest.entrants:
+        command = asked[entrant.client._name, 1]
+        assert isinstance(command.body, StartRun), "a client's first request is its start"
+        partition = story.world.broker.partition_of(contest.workflow_id)
+        log_id = story.world.broker.log_id
+        run_id = run_id_of(log_id, contest.workflow_id, command.cause, partition, -1)
+        made[run_id] += 1
+        answer = entrant.answer
+        if isinstance(answer, Accepted) and answer.created:
+            is_own = answer.run_id == run_id and run_id in runs
+            checked.that("a start is told its own run", is_own, answer, run_id)
+        elif not story.forgetful:
+            checked.that("a refused start makes no run", run_id not in runs, answer, run_id)
+    checked.that("no run comes from nowhere", set(runs) <= set(made), runs, made)
+    for run_id, turn in _terminated(readings, contest.workflow_id):
+        own = [each for each in contest.entrants if f"ended by {each.client._name}" == turn]
+        for entrant in own:
+            told = entrant.answer
+            is_own = isinstance(told, Accepted) and told.run_id == run_id
+            checked.that("who ends a chain ends no other one", is_own, run_id, entrant)
+
+
+def _terminated(readings: list[Reading], workflow_id: str) -> list[tuple[str, str]]:
+    """Return the runs of an id that were terminated, with the reasons."""
+    return [
+        (turn.run_id, event.reason)
+        for reading in readings
+        for _, turn, _ in reading.turns
+        for event in turn.events
+        if turn.workflow_id == workflow_id and isinstance(event, events.WorkflowTerminated)
+    ]
 
 
 def _sums(checked: Checked, story: Story) -> None:

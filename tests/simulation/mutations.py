@@ -9,20 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
-from processor.core import decide, state
-from processor.core.effects import DeadLetter
-from processor.core.state import OpenActivity
-from processor.core.turn import Positions
-from processor.shard import loop, takeover
-from processor.shard.loop import Shard, _Appended
-from processor.shard.outbox import Deliveries
-from processor.shard.takeover import Taken, Takeover, _Fold
-from processor.simulation.partitions import Outputs, Transactions
-from processor.simulation.publisher import Publisher, ShardOutputs
+from . import switches_cleaning as cleaning
+from . import switches_log as log
+from . import switches_once as once
 
 __all__ = ("MUTATIONS", "Mutation")
 
@@ -31,230 +23,20 @@ __all__ = ("MUTATIONS", "Mutation")
 class Mutation:
     """``seeds_max``: it is caught within so many seeds, beginning with seed 0.
 
-    ``caught_by`` are patterns for the failure, with its class.
+    ``rule`` is where the rule stands in ``docs/log-format.md``. ``caught_by`` are patterns for the
+    failure, with its class.
     """
 
+    rule: str
     protection: str
     switch_off: Callable[[pytest.MonkeyPatch], None]
     caught_by: tuple[str, ...]
     seeds_max: int
 
 
-# --- acknowledge, store, release --------------------------------------------------------------
-
-
-def effects_at_once(patch: pytest.MonkeyPatch) -> None:
-    """Release the effects of a turn as soon as it is on its way."""
-    append, release_effects = Shard._append, Shard._release_effects
-    released: set[int] = set()
-
-    def append_and_release(self: Shard, appended: _Appended) -> None:
-        offset = self._expected + len(self._in_flight)
-        append(self, appended)
-        if appended.entry is not None:
-            self._deliveries.released(offset, release_effects(self, offset, appended))
-            released.add(id(appended))
-
-    def release_once(self: Shard, offset: int, appended: _Appended) -> int:
-        if id(appended) in released:
-            released.discard(id(appended))
-            return 0
-        return release_effects(self, offset, appended)
-
-    patch.setattr(Shard, "_append", append_and_release)
-    patch.setattr(Shard, "_release_effects", release_once)
-
-
-def replies_at_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Shard, "_then", lambda self, callback: callback())
-
-
-def store_at_once(patch: pytest.MonkeyPatch) -> None:
-    """Write a turn into the tables as soon as it is on its way."""
-    append, store = Shard._append, Shard._store
-
-    def append_and_store(self: Shard, appended: _Appended) -> None:
-        offset = self._expected + len(self._in_flight)
-        append(self, appended)
-        store(self, [(offset, appended)])
-        self.flush()
-
-    patch.setattr(Shard, "_append", append_and_store)
-    patch.setattr(Shard, "_store", lambda self, confirmed: None)
-
-
-def no_gap_check(patch: pytest.MonkeyPatch) -> None:
-    def believe(self: Shard, offset: int, appended: _Appended) -> int:
-        return offset if offset >= 0 else self._expected
-
-    patch.setattr(Shard, "_check_gap", believe)
-
-
-def unknown_offsets_believed(patch: pytest.MonkeyPatch) -> None:
-    """Take an acknowledgement without an offset for the next one."""
-    check_gap = Shard._check_gap
-
-    def believe(self: Shard, offset: int, appended: _Appended) -> int:
-        return check_gap(self, offset, appended) if offset >= 0 else self._expected
-
-    patch.setattr(Shard, "_check_gap", believe)
-
-
-# --- what a turn says -------------------------------------------------------------------------
-
-
-def no_epoch_check(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(takeover, "is_current", lambda turn, epoch: True)
-
-
-def keys_without_epoch(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(loop, "turn_key", lambda run_id, first, epoch: f"{run_id}/{first}".encode())
-
-
-def no_positions(patch: pytest.MonkeyPatch) -> None:
-    """Write down no position of the inputs: each owner begins where the first one did."""
-    write = Shard._write
-
-    def write_without(
-        self: Shard, draft: Any, entry: Any, source: Any, positions: Positions, origin: Any
-    ) -> None:
-        write(self, draft, entry, source, Positions(), origin)
-
-    patch.setattr(Shard, "_write", write_without)
-
-
-def delivered_too_soon(patch: pytest.MonkeyPatch) -> None:
-    """Say of every turn that its effects are delivered."""
-    patch.setattr(Deliveries, "floor", property(lambda self: self._next_offset))
-
-
-def no_marks(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Shard, "_mark_positions", lambda self, now_ms: None)
-
-
-# --- takeover ---------------------------------------------------------------------------------
-
-
-def no_fold(patch: pytest.MonkeyPatch) -> None:
-    """Begin with the tables as they are."""
-
-    def begin(self: Takeover, epoch: int, published: int) -> Taken:
-        fold = _Fold(self._tables, self._tables.checkpoint(), published)
-        fold.finish(epoch)
-        return Taken(epoch, fold.checkpoint, [], [], 0, 0, 0)
-
-    patch.setattr(Takeover, "fold", begin)
-
-
-def nothing_owed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(loop, "send_owed", lambda *_: None)
-
-
-def owed_only_if_new(patch: pytest.MonkeyPatch) -> None:
-    """Send nothing again of a turn that is in the tables."""
-    patch.setattr(_Fold, "_collect_known", lambda self, offset, value, turn: None)
-
-
-def nothing_lost(patch: pytest.MonkeyPatch) -> None:
-    """Report no eager attempt that died with its process."""
-    fold = Takeover.fold
-
-    def without_lost(self: Takeover, epoch: int, published: int) -> Taken:
-        taken = fold(self, epoch, published)
-        taken.lost.clear()
-        return taken
-
-    patch.setattr(Takeover, "fold", without_lost)
-
-
-def published_from_the_start(patch: pytest.MonkeyPatch) -> None:
-    """Ignore what the last committed transaction says was published."""
-    fold, confirm = Takeover.fold, Publisher._confirm
-
-    def begin_at_the_start(self: Publisher, shard: ShardOutputs) -> None:
-        confirm(self, shard)
-        shard._position = 0
-
-    patch.setattr(Publisher, "_confirm", begin_at_the_start)
-    patch.setattr(Takeover, "fold", lambda self, epoch, published: fold(self, epoch, 0))
-
-
-def former_generations_publish(patch: pytest.MonkeyPatch) -> None:
-    """Let the publishers of earlier owners commit."""
-    send = Transactions.send
-    patch.setattr(
-        Transactions,
-        "send",
-        lambda self, name, epoch, batches, **_: send(self, name, epoch, batches, is_member=True),
-    )
-
-
-def open_transactions_not_awaited(patch: pytest.MonkeyPatch) -> None:
-    """Take a shard's position over while an earlier owner's transaction may still change it."""
-    nobody = property(lambda self: "", lambda self, name: None)
-    patch.setattr(Outputs, "publisher", nobody, raising=False)
-    patch.setattr(Transactions, "settle", lambda self, partition: None)
-
-
-def own_transactions_not_awaited(patch: pytest.MonkeyPatch) -> None:
-    """The same, with a transaction of this process, from before it lost the shard."""
-    patch.setattr(Publisher, "busy", False)
-
-
-def former_epochs_publish(patch: pytest.MonkeyPatch) -> None:
-    """Begin anew without ending what was open: a commit that was given up may still come."""
-    patch.setattr(Transactions, "begin", lambda self, name: self._epochs[name])
-
-
-def letters_not_awaited(patch: pytest.MonkeyPatch) -> None:
-    """Take the next input before the dead letter of the last one is written."""
-
-    def bury(self: Shard, letter: DeadLetter, positions: Positions) -> None:
-        self._outbox.send(letter, None)
-        self._positions = positions
-
-    patch.setattr(Shard, "_bury", bury)
-
-
-# --- duplicates -------------------------------------------------------------------------------
-
-
-def no_deduplication(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Shard, "_is_new", lambda self, origin: True)
-
-
-def origins_forgotten(patch: pytest.MonkeyPatch) -> None:
-    """Do not tell the next owner which messages of other shards have arrived."""
-    reached = _Fold._reached
-
-    def forget(self: _Fold, offset: int, turn: Any) -> None:
-        seen = dict(self._seen)
-        reached(self, offset, turn)
-        self._seen = seen
-
-    patch.setattr(_Fold, "_reached", forget)
-
-
-def stale_reports(patch: pytest.MonkeyPatch) -> None:
-    """Believe what an earlier attempt says."""
-
-    def attempt(instance: Any, run_id: str, id: int, attempt: int) -> OpenActivity | None:
-        if instance is None or instance.state.run_id != run_id:
-            return None
-        found: OpenActivity | None = instance.state.activities.get(id)
-        return found
-
-    patch.setattr(decide, "_attempt", attempt)
-
-
-def requests_forgotten(patch: pytest.MonkeyPatch) -> None:
-    """Take an event again that a client sent twice."""
-    patch.setattr(state, "REQUEST_IDS_MAX", 0)
-
-
 NOT_CONTIGUOUS = (
     "AssertionError: histories are contiguous",
-    r"AssertionError: [\d-]+: turn \d+ at \d+",
+    r"AssertionError: [\w-]+: turn \d+ at \d+",
 )
 """Said by the reader of the logs, and by the fold and the replay of the product itself."""
 
@@ -265,117 +47,365 @@ GHOSTS = (
     "AssertionError: results are there once each",
     "AssertionError: results are in the order of the log",
 )
-LOST_EFFECTS = ("AssertionError: results are there once each", "Stuck: it is not done")
+STUCK = "Stuck: it is not done"
+LOST_EFFECTS = ("AssertionError: results are there once each", STUCK)
 TABLES = "AssertionError: tables are the fold of the log"
+CLEANED = "AssertionError: a half-cleaned log says the same"
+GIVEN_UP = (
+    "AssertionError: what is given up was delivered",
+    "AssertionError: what is given up was published",
+)
+ONCE = "AssertionError: a request counts once"
+MESSAGE_ONCE = "AssertionError: a message counts once"
+KEYS = "AssertionError: no key is used twice"
+AGAIN = r"AssertionError: turn \d+ again, after \d+"
 
 MUTATIONS: Sequence[Mutation] = (
     # --- those that the proof has to catch ---
     Mutation(
+        "append",
         "effects wait for the acknowledgement",
-        effects_at_once,
+        log.effects_at_once,
         (GHOSTS[1], "AssertionError: an effect leaves after its turn"),
         20,
     ),
-    Mutation("turns of another epoch do not count", no_epoch_check, (TABLES, *NOT_CONTIGUOUS), 50),
-    Mutation("gaps in the offsets are looked at", no_gap_check, GHOSTS, 50),
     Mutation(
+        "claims",
+        "records of another epoch do not count",
+        log.no_epoch_check,
+        (TABLES, *NOT_CONTIGUOUS),
+        50,
+    ),
+    Mutation("append", "gaps in the offsets are looked at", log.no_gap_check, GHOSTS, 50),
+    Mutation(
+        "append",
         "the store waits for the acknowledgement",
-        store_at_once,
+        log.store_at_once,
         (TABLES, *NOT_CONTIGUOUS, r"LogTruncated: shard \d: the state directory is at log offset"),
         50,
     ),
-    Mutation("keys name the epoch", keys_without_epoch, NOT_CONTIGUOUS, 150),
     Mutation(
-        "messages are taken once",
-        no_deduplication,
-        ("AssertionError: a message changes history once",),
+        "keys", "turns name the epoch", log.turn_keys_without_epoch, (*NOT_CONTIGUOUS, KEYS), 150
+    ),
+    Mutation(
+        "counts once",
+        "messages and requests are taken once",
+        once.no_deduplication,
+        (MESSAGE_ONCE, ONCE),
         150,
     ),
     Mutation(
+        "positions",
         "turns carry the positions of the inputs",
-        no_positions,
+        log.no_positions,
         ("AssertionError: an input changes history once",),
         20,
     ),
-    Mutation("what is owed is sent again", nothing_owed, LOST_EFFECTS, 50),
+    Mutation("owed", "what is owed is sent again", log.nothing_owed, LOST_EFFECTS, 50),
     # --- further ones ---
     Mutation(
+        "append",
         "replies wait for the acknowledgement",
-        replies_at_once,
+        log.replies_at_once,
         ("AssertionError: an answer follows its turn",),
         50,
     ),
-    Mutation("an unknown offset is a gap", unknown_offsets_believed, GHOSTS, 500),
-    Mutation("known turns may be owed", owed_only_if_new, LOST_EFFECTS, 400),
+    Mutation("append", "an unknown offset is a gap", log.unknown_offsets_believed, GHOSTS, 200),
+    Mutation("owed", "known records may be owed", log.owed_only_if_new, LOST_EFFECTS, 200),
     Mutation(
-        "turns say what is delivered",
-        delivered_too_soon,
+        "owed",
+        "refusals that nobody waits for are kept",
+        log.letters_not_owed,
+        ("AssertionError: what is refused of strangers is kept",),
+        200,
+    ),
+    Mutation(
+        "owed",
+        "records say what is delivered",
+        log.delivered_too_soon,
         ("AssertionError: what is called delivered has arrived",),
         100,
     ),
     Mutation(
-        "the published position is kept",
-        published_from_the_start,
-        (r"AssertionError: turn \d+ again, after \d+",),
-        20,
+        "publish", "the published position is kept", log.published_from_the_start, (AGAIN,), 20
     ),
     Mutation(
+        "publish",
         "a former generation publishes nothing",
-        former_generations_publish,
-        (r"AssertionError: turn \d+ again, after \d+",),
+        log.former_generations_publish,
+        (AGAIN,),
         1_000,
     ),
     Mutation(
+        "publish",
         "another owner's open transaction is awaited",
-        open_transactions_not_awaited,
-        (r"AssertionError: turn \d+ again, after \d+",),
+        log.open_transactions_not_awaited,
+        (AGAIN,),
         400,
     ),
     Mutation(
+        "publish",
         "a process's own open transaction is awaited",
-        own_transactions_not_awaited,
-        (r"AssertionError: turn \d+ again, after \d+",),
+        log.own_transactions_not_awaited,
+        (AGAIN,),
         400,
     ),
     Mutation(
+        "publish",
         "a publisher that begins anew is fenced from itself",
-        former_epochs_publish,
-        (r"AssertionError: turn \d+ again, after \d+",),
+        log.former_epochs_publish,
+        (AGAIN,),
         400,
     ),
     Mutation(
+        "positions",
         "marks carry positions",
-        no_marks,
+        log.no_marks,
         ("AssertionError: what was read is written down",),
         50,
     ),
     Mutation(
+        "positions",
         "dead letters hold intake back",
-        letters_not_awaited,
+        log.letters_not_awaited,
         ("AssertionError: no turn is past what is not buried yet",),
         150,
     ),
-    Mutation("the log is folded before the first input", no_fold, (TABLES, *NOT_CONTIGUOUS), 20),
-    Mutation("lost attempts are reported", nothing_lost, ("Stuck: it is not done",), 50),
     Mutation(
+        "claims",
+        "the log is folded before the first input",
+        log.no_fold,
+        (TABLES, *NOT_CONTIGUOUS),
+        20,
+    ),
+    Mutation("owed", "lost attempts are reported", log.nothing_lost, (STUCK,), 50),
+    Mutation(
+        "counts once",
         "the next owner knows which messages were taken",
-        origins_forgotten,
-        (
-            "AssertionError: a message changes history once",
-            "AssertionError: the checkpoint is the fold of the log",
-        ),
+        once.origins_forgotten,
+        (MESSAGE_ONCE, TABLES),
         50,
     ),
     Mutation(
+        "counts once",
+        "another log is another source",
+        once.logs_confused,
+        (STUCK, "AssertionError: another namespace's messages count once"),
+        200,
+    ),
+    Mutation(
+        "counts once",
         "reports of earlier attempts are ignored",
-        stale_reports,
-        ("AssertionError: a report counts for its attempt only",),
+        once.stale_reports,
+        (
+            "AssertionError: a report counts for its attempt only",
+            "AssertionError: an attempt goes on or is retried",
+        ),
+        100,
+    ),
+    Mutation("counts once", "requests are taken once", once.requests_forgotten, (ONCE,), 100),
+    Mutation(
+        "counts once", "requests with an id are taken once", once.names_forgotten, (ONCE,), 200
+    ),
+    Mutation(
+        "counts once",
+        "numbers may be missing",
+        once.gaps_not_tracked,
+        (STUCK, "AssertionError: every case ends as the model says"),
         100,
     ),
     Mutation(
-        "requests are taken once",
-        requests_forgotten,
-        ("AssertionError: a client's event counts once",),
+        "counts once",
+        "a forgotten client's request is expired",
+        once.again_not_heard,
+        ("AssertionError: a request that comes again never counts",),
+        200,
+    ),
+    Mutation(
+        "counts once",
+        "what is refused leaves a record",
+        once.refusals_leave_nothing,
+        (
+            "AssertionError: what is refused of strangers is kept",
+            "AssertionError: what strangers lost is kept",
+            "AssertionError: a refused start makes no run",
+            "AssertionError: another namespace's messages count once",
+        ),
         100,
+    ),
+    Mutation(
+        "identity",
+        "a run is called after the request",
+        once.run_ids_by_place,
+        ("AssertionError: a start is told its own run", "AssertionError: a run begins once"),
+        100,
+    ),
+    Mutation(
+        "identity",
+        "a command is for its own chain",
+        once.chains_not_compared,
+        ("AssertionError: who ends a chain ends no other one",),
+        200,
+    ),
+    Mutation(
+        "successors",
+        "a successor begins next",
+        once.successor_left_out,
+        ("AssertionError: a successor begins next", STUCK),
+        100,
+    ),
+    Mutation(
+        "successors",
+        "a successor is owed at a takeover",
+        once.successors_not_owed,
+        ("AssertionError: a successor begins next", STUCK),
+        200,
+    ),
+    Mutation(
+        "deciding fails",
+        "the run is replayed first",
+        once.broken_code_goes_on,
+        (TABLES, *NOT_CONTIGUOUS, STUCK, "AssertionError"),
+        100,
+    ),
+    Mutation(
+        "deciding fails",
+        "the run's turns are acknowledged first",
+        once.failed_at_once,
+        (TABLES, *NOT_CONTIGUOUS, STUCK, "AssertionError"),
+        200,
+    ),
+    Mutation(
+        "deciding fails",
+        "slots are given back",
+        once.slots_not_given_back,
+        ("AssertionError: slots come back",),
+        200,
+    ),
+    Mutation(
+        "forgetting",
+        "only what is delivered and published is given up",
+        cleaning.forgotten_before_delivery,
+        (*GIVEN_UP, *LOST_EFFECTS),
+        200,
+    ),
+    Mutation(
+        "forgetting",
+        "only what a mark covers is given up",
+        cleaning.forgotten_without_mark,
+        (ONCE, MESSAGE_ONCE, *LOST_EFFECTS, TABLES, CLEANED, *GIVEN_UP),
+        200,
+    ),
+    Mutation(
+        "forgetting",
+        "marks know the requests",
+        once.marks_without_windows,
+        (ONCE, TABLES),
+        200,
+    ),
+    Mutation(
+        "forgetting",
+        "marks know the sources",
+        once.marks_without_sources,
+        (MESSAGE_ONCE, TABLES),
+        200,
+    ),
+    Mutation(
+        "forgetting",
+        "a claim stays with the ghosts that it exposes",
+        cleaning.claims_dropped_with_ghosts,
+        (TABLES, CLEANED, *NOT_CONTIGUOUS, r"LogTruncated: shard \d: run \w+ is known up to"),
+        200,
+    ),
+    Mutation(
+        "forgetting",
+        "ghosts are deleted",
+        cleaning.ghosts_kept,
+        ("AssertionError: ghosts are given up",),
+        100,
+    ),
+    Mutation(
+        "half-cleaned logs",
+        "a record says that its claim was there",
+        cleaning.claims_not_inferred,
+        (TABLES, CLEANED, *NOT_CONTIGUOUS, STUCK, "LogTruncated"),
+        200,
+    ),
+    Mutation(
+        "half-cleaned logs",
+        "a run without a beginning is skipped",
+        cleaning.headless_not_skipped,
+        NOT_CONTIGUOUS,
+        200,
+    ),
+    Mutation(
+        "half-cleaned logs",
+        "tables that miss something are folded afresh",
+        cleaning.gaps_not_seen,
+        NOT_CONTIGUOUS,
+        200,
+    ),
+    Mutation(
+        "half-cleaned logs",
+        "a snapshot is a beginning",
+        cleaning.snapshots_not_read,
+        (TABLES, CLEANED, "LogTruncated"),
+        200,
+    ),
+    Mutation(
+        "half-cleaned logs",
+        "a purge ends what is left of a run",
+        cleaning.purges_not_read,
+        (TABLES, CLEANED, "LogTruncated"),
+        200,
+    ),
+    Mutation(
+        "half-cleaned logs",
+        "a run's turns go from its beginning on",
+        cleaning.middle_first,
+        ("LogTruncated", *NOT_CONTIGUOUS),
+        200,
+    ),
+    Mutation(
+        "forgetting",
+        "readers do not act on tombstones",
+        cleaning.tombstones_believed,
+        (TABLES, *NOT_CONTIGUOUS, "AssertionError"),
+        200,
+    ),
+    Mutation(
+        "attempts",
+        "attempts are folded",
+        cleaning.attempts_not_folded,
+        (TABLES, *NOT_CONTIGUOUS, STUCK),
+        50,
+    ),
+    Mutation(
+        "keys", "attempts have keys of their own", log.attempt_keys_without_number, (KEYS,), 50
+    ),
+    Mutation("keys", "marks have keys of their own", log.mark_keys_without_number, (KEYS,), 50),
+    Mutation(
+        "levels",
+        "a release leaves what it does not know",
+        cleaning.levels_not_looked_at,
+        (
+            "AssertionError: a release claims what it knows",
+            "AssertionError: an owner's claim says the level",
+        ),
+        200,
+    ),
+    Mutation(
+        "levels",
+        "an owner's claim says the level",
+        cleaning.low_claims_kept,
+        ("AssertionError: an owner's claim says the level",),
+        200,
+    ),
+    Mutation(
+        "replay",
+        "what payloads make up is made up again",
+        cleaning.libraries_draw_anew,
+        ("AssertionError: payloads are made again",),
+        200,
     ),
 )

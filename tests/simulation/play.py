@@ -86,8 +86,8 @@ def _played(story: Story) -> tuple[Coverage, str]:
     world = story.world
     counts = Counter(
         {
-            "takeovers": sum(reading.claims for reading in readings) - len(readings),
-            "ghosts ignored": sum(reading.ghosts for reading in readings),
+            "takeovers": sum(len(reading.claimed) for reading in readings) - len(readings),
+            "ghosts ignored": sum(len(reading.ghosts) for reading in readings),
             "redeliveries dropped": _redelivered(world),
             "turns": sum(len(reading.turns) for reading in readings),
             "workflows": len(story.cases),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
+from uuid import uuid4
 
 from processor import ActivityTimedOut, ProcessorError, workflow
 
@@ -24,6 +25,13 @@ class Step:
     number: int = 0
     to: str = ""
     branches: list[list[Step]] = field(default_factory=list)
+
+
+@dataclass
+class Named:
+    """A payload that makes up what it lacks."""
+
+    name: str = field(default_factory=lambda: uuid4().hex)
 
 
 # --- the interpreter --------------------------------------------------------------------------
@@ -125,6 +133,12 @@ async def _cancel(step: Step) -> str:
 
 async def _noted(step: Step) -> int:
     return workflow.side_effect(lambda: step.number, int)
+
+
+async def _made_up(step: Step) -> str:
+    named = workflow.side_effect(dict, Named)
+    workflow.publish("records", named.name, step.number)
+    return "made up"
 
 
 async def _status(step: Step) -> str:
@@ -237,6 +251,7 @@ _STEPS: Final[dict[str, Callable[[Step], Any]]] = {
     "signal": _signal,
     "cancel": _cancel,
     "noted": _noted,
+    "made up": _made_up,
     "status": _status,
     "until": _until,
     "queue": _queue,
@@ -257,6 +272,7 @@ _CONSTANT: Final[dict[str, Any]] = {
     "no event": "timeout",
     "given up": "given up",
     "publish": "published",
+    "made up": "made up",
     "signal": "sent",
     "cancel": "sent",
     "status": "set",

@@ -1,76 +1,94 @@
-"""The logs of a world as a reader of its own sees them: by the claim rule, and nothing else."""
+"""The logs of a world as a reader of its own sees them: by the claim rule, and nothing else.
+
+All that was ever appended is read, whatever cleaners have taken since.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from processor.core.derive import effects_of
+from processor.core.attempt import AttemptState
+from processor.core.derive import effects_of, effects_of_answer, effects_of_attempt
 from processor.core.effects import Effect, SetTimer
-from processor.core.events import (
-    ActivityAttemptFailed,
-    ActivityCompleted,
-    ActivityFailed,
-    ActivityHeartbeatRecorded,
-    ActivityStarted,
-)
-from processor.core.evolve import evolve
+from processor.core.events import ActivityCompleted, ActivityFailed
+from processor.core.evolve import attempted, evolve
+from processor.core.marks import Answered
+from processor.core.snapshot import Snapshot
 from processor.core.state import RunState
-from processor.core.turn import Positions, Turn
+from processor.core.turn import AttemptRecord, Claim, Positions, Purged, Turn
 from processor.simulation.world import World
 from tests import log_rules
+from tests.log_rules import UnderClaim
 
-__all__ = ("Reading", "Valid", "positions", "read")
-
-
-Report = (
-    ActivityStarted
-    | ActivityHeartbeatRecorded
-    | ActivityAttemptFailed
-    | ActivityCompleted
-    | ActivityFailed
-)
-"""What is recorded of one attempt."""
+__all__ = ("Outcome", "Reading", "Valid", "ValidTurn", "positions", "read")
 
 
 class Valid(NamedTuple):
-    """A turn that counts, with what it makes leave the shard."""
+    """A record that counts, with what it makes leave the shard."""
 
     offset: int
-    turn: Turn
+    key: bytes
+    record: UnderClaim
     effects: list[Effect]
+
+
+class ValidTurn(NamedTuple):
+    offset: int
+    turn: Turn | Snapshot
+    effects: list[Effect]
+
+
+class Outcome(NamedTuple):
+    """How an activity ended, and where it stood just before."""
+
+    run_id: str
+    event: ActivityCompleted | ActivityFailed
+    state: AttemptState
 
 
 @dataclass
 class Reading:
-    """One log. ``timers`` has, for each timer that was set, the first turn that did.
+    """One log. ``timers`` has, for each timer that was set, the first record that did.
 
-    ``attempts`` has each event about an attempt, with the attempt that ran just then (0: none did).
+    ``purged`` are the records by which runs were given up.
+
+    ``changes`` are the states of each activity, one after the other, by run and id.
     """
 
     partition: int
-    turns: list[Valid] = field(default_factory=list)
-    claims: int = 0
-    ghosts: int = 0
+    records: list[Valid] = field(default_factory=list)
+    claimed: list[tuple[int, Claim]] = field(default_factory=list)
+    purged: dict[str, Purged] = field(default_factory=dict)
+    ghosts: list[tuple[int, bytes]] = field(default_factory=list)
     timers: dict[SetTimer, int] = field(default_factory=dict)
-    attempts: list[tuple[str, Report, int]] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    changes: dict[tuple[str, int], list[AttemptState]] = field(default_factory=dict)
+    attempts: dict[tuple[str, int], tuple[AttemptState, bytes]] = field(default_factory=dict)
 
     @property
-    def runs(self) -> dict[str, list[Valid]]:
-        found: dict[str, list[Valid]] = {}
+    def turns(self) -> list[ValidTurn]:
+        return [
+            ValidTurn(offset, record, effects)
+            for offset, _, record, effects in self.records
+            if isinstance(record, Turn | Snapshot)
+        ]
+
+    @property
+    def runs(self) -> dict[str, list[ValidTurn]]:
+        found: dict[str, list[ValidTurn]] = {}
         for valid in self.turns:
-            if valid.turn.events:  # a mark belongs to no run
-                found.setdefault(valid.turn.run_id, []).append(valid)
+            found.setdefault(valid.turn.run_id, []).append(valid)
         return found
 
 
 def read(world: World, partition: int) -> Reading:
     logged = _logged(world, partition)
-    reading = Reading(partition, claims=logged.claims, ghosts=logged.ghosts)
+    reading = Reading(partition, claimed=logged.claimed, ghosts=logged.ghosts)
     states: dict[str, RunState] = {}
-    for offset, turn in logged.turns:
-        effects = _effects(reading, states, turn)
-        reading.turns.append(Valid(offset, turn, effects))
+    for offset, key, record in logged.records:
+        effects = _effects(reading, states, key, record)
+        reading.records.append(Valid(offset, key, record, effects))
         for effect in effects:
             if isinstance(effect, SetTimer):
                 reading.timers.setdefault(effect, offset)
@@ -78,35 +96,56 @@ def read(world: World, partition: int) -> Reading:
 
 
 def positions(world: World, partition: int) -> Positions:
-    """Return where the inputs stand, as the last turn says that counts."""
-    turns = _logged(world, partition).turns
-    return turns[-1].turn.positions if turns else Positions()
+    """Return where the inputs stand, as the last record says that counts."""
+    records = _logged(world, partition).records
+    return records[-1].record.positions if records else Positions()
 
 
 def _logged(world: World, partition: int) -> log_rules.Reading:
-    log = world.broker.logs[partition]
-    records = log.read(log.first, log.end)
-    return log_rules.read_log((offset, value) for offset, _, value in records)
+    return log_rules.read_log(world.broker.logs[partition].written)
 
 
-def _effects(reading: Reading, states: dict[str, RunState], turn: Turn) -> list[Effect]:
+def _effects(
+    reading: Reading, states: dict[str, RunState], key: bytes, record: UnderClaim
+) -> list[Effect]:
+    match record:
+        case Turn() | Snapshot():
+            return _turn_effects(reading, states, record)
+        case AttemptRecord():
+            return _attempt_effects(reading, states[record.run_id], key, record)
+        case Answered():
+            return effects_of_answer(record)
+        case Purged():
+            reading.purged[record.run_id] = record
+            return []
+        case _:
+            return []
+
+
+def _turn_effects(
+    reading: Reading, states: dict[str, RunState], turn: Turn | Snapshot
+) -> list[Effect]:
     state = states.setdefault(turn.run_id, RunState(turn.workflow_id, turn.run_id))
     where = f"{turn.run_id} {turn.first} {state.events}"
     assert turn.first == state.events, f"histories are contiguous: {where}"
     effects: list[Effect] = []
     for event in turn.events:
-        if isinstance(event, Report):
-            reading.attempts.append((turn.run_id, event, _running(state, event)))
+        if isinstance(event, ActivityCompleted | ActivityFailed):
+            activity = state.activities[event.id]
+            reading.outcomes.append(Outcome(turn.run_id, event, activity.state))
         effects += effects_of(state, event, turn.time_ms)
         evolve(state, event, turn.time_ms)
     return effects
 
 
-def _running(state: RunState, event: Report) -> int:
-    """Return which attempt of the activity may be reported on."""
-    activity = state.activities.get(event.id)
-    if activity is None:
-        return 0
-    waits = activity.retry_at_ms is not None
-    over = isinstance(event, ActivityFailed) and event.failure.timeout_kind == "schedule_to_close"
-    return 0 if waits and not over else activity.attempt
+def _attempt_effects(
+    reading: Reading, state: RunState, key: bytes, record: AttemptRecord
+) -> list[Effect]:
+    activity = state.activities.get(record.state.id)
+    assert activity is not None, f"an attempt belongs to an open activity: {record}"
+    place = record.run_id, activity.id
+    reading.changes.setdefault(place, [activity.state]).append(record.state)
+    reading.attempts[place] = record.state, key
+    effects = effects_of_attempt(state, activity, record.state)
+    attempted(state, record.state, key)
+    return effects

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
+from typing import Any
 
 from examples import orders
 from processor.codec.payloads import JsonPayloads
+from processor.codec.records import LEVEL
 from processor.config import Settings
-from processor.core.effects import Accepted, Closed, Refused, ReplyBody
+from processor.core.answers import Accepted, Closed, Refused, ReplyBody
 from processor.core.inputs import AwaitResult, ClientCommand, RaiseEvent, StartRun
 from processor.registry import Registry
+from processor.shard import requests
 from processor.simulation.clients import SimulatedClient
 from processor.simulation.faults import ROUGH, Faults, swarm
 from processor.simulation.host import Code
 from processor.simulation.world import World
+from processor.workflow import _guard
 from processor.workflow._runner import WorkflowRunners
 
 from . import deeds, programs, transfers
@@ -24,10 +29,13 @@ from .cases import (
     order_case,
     program_case,
     send_messages,
+    tally_cases,
     victim_case,
 )
 from .chaos import Chaos
-from .programs import Author
+from .programs import Author, Step
+from .strangers import Contest, Foreign, Rival, Sent, Stranger
+from .tally import TallyRunners
 from .transfers import Ledger
 
 __all__ = ("ORDER_ACTIVITIES", "PAYLOADS", "Story")
@@ -42,7 +50,10 @@ ORDER_ACTIVITIES = (
     orders.send_follow_up_email,
 )
 PAYLOADS = JsonPayloads()
+_guard.install()
 _ACCOUNT = transfers.account.name
+_FEW = 3
+"""So many clients, ids and refusals are remembered by the shards of some stories."""
 
 
 class Story:
@@ -62,9 +73,13 @@ class Story:
         self.asked = 0
         self.succeeded = 0
         self._waiting: list[tuple[list[Case], Callable[[], None]]] = []
+        self.forgetful = seed % 8 == 5
+        requests.KEPT = requests.KEPT_MAX = _FEW if self.forgetful else 1_000
         random = self._random = Random(f"story {seed}")
         if faults is None:
             faults = ROUGH if random.random() < 0.5 else swarm(random)
+            if self.forgetful:  # whoever is told that a request is expired has to look by himself
+                faults = replace(faults, refused=0.0)
         settings = settings or Settings(
             cached_runs_max=random.choice((0, 2, 1_000)),
             max_activities=random.choice((16, 1_000)),
@@ -76,16 +91,32 @@ class Story:
             [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited],
             PAYLOADS,
         )
-        self.code = Code(registry, WorkflowRunners(registry, settings), ("default", "far"))
+        runners = TallyRunners(WorkflowRunners(registry, settings))
+        self.code = Code(registry, runners, ("default", "far"))
         hosts = [f"host-{number}" for number in range(random.choice((1, 2, 3)))]
         workers = [f"worker-{number}" for number in range(random.choice((0, 0, 1, 2)))]
+        self.upgrades = len(hosts) > 1 and random.random() < 0.2
         for name in (*hosts, *workers):
-            self.world.host(name, self.code)
+            self.world.host(name, self._code_of(name == hosts[-1]))
         for partition in range(self.world.broker.partitions):
             self.world.assign(partition, random.choice(hosts))
         self.ledger: Ledger | None = None
+        self.contest: Contest | None = None
+        self.strangers: list[Foreign | Stranger] = []
+        self.lost: list[ClientCommand] = []
+        self.foreign: list[ClientCommand] = []
+        self.rivals: list[Rival] = []
         self.cases = self._draw() if cases is None else cases
         self.chaos = Chaos(self.world)
+
+    def _code_of(self, is_last: bool) -> Code:
+        """Return what a host runs: where there is an upgrade, the last one has the old release."""
+        if not self.upgrades:
+            return self.code
+        return replace(self.code, level=LEVEL if is_last else LEVEL + 1)
+
+    def encode(self, value: Any) -> bytes | None:
+        return PAYLOADS.encode(value)
 
     def run(self) -> None:
         scripts = {}
@@ -95,9 +126,18 @@ class Story:
         for script in scripts.values():
             script.begin()
         clients = [script.client for script in scripts.values()]
+        clients += [rival.client for rival in self.rivals]
+        if self.contest is not None:
+            clients += [entrant.client for entrant in self.contest.entrants]
+            self.contest.begin()
+        for stranger in self.strangers:
+            self.once_started(self.cases, stranger.begin)
+        if self.upgrades:
+            self.chaos.upgrade_after(self._random.randint(0, 60_000))
         self.chaos.run(
             lambda: (
                 all(case.closed is not None for case in self.cases)
+                and (self.contest is None or self.contest.done)
                 and not any(client.waiting for client in clients)
             )
         )
@@ -137,7 +177,41 @@ class Story:
             cases += [program_case(author.write(), each, random) for each in range(programs_count)]
             cases += [victim_case(random, each) for each in range(victims_count)]
             send_messages(random, author, cases)
+        if random.random() < 0.3:
+            cases += tally_cases(random)
+        self._draw_strangers(cases)
         return cases
+
+    def _draw_strangers(self, cases: list[Case]) -> None:
+        """Let others send some of the events, and get in the way."""
+        random = self._random
+        foreign: list[Sent] = []
+        by_hand: list[Sent] = []
+        for case in cases:
+            for event in list(case.events):
+                to = random.choice((None, None, None, foreign, by_hand))
+                if to is not None and case.stop is None and case.workflow in ("program", "tally"):
+                    case.events.remove(event)
+                    to.append((case.workflow_id, *event))
+        if foreign:
+            other = Foreign(self, random, foreign)
+            self.strangers.append(other)
+            self.foreign = other.commands
+        lost = random.choice((0, 0, 1, 2, 12))
+        if by_hand or lost:
+            stranger = Stranger(self, random, by_hand, lost)
+            self.strangers.append(stranger)
+            self.lost = stranger.lost
+        for number, case in enumerate(cases):
+            if random.random() < 0.2:
+                client = self.world.client(f"rival-{number}")
+                self.rivals.append(Rival(client, case.workflow_id, case.workflow))
+        if random.random() < 0.4:
+            sleep_ms = random.randint(1, random.choice((100, 20_000)))
+            steps = PAYLOADS.encode([[Step("sleep", sleep_ms)]])
+            self.contest = Contest(self.world, random, steps)
+            for number in range(random.randint(2, 8)):
+                self.contest.enter(self.world.client(f"entrant-{number}"))
 
 
 class _Script:
@@ -171,14 +245,20 @@ class _Script:
         self._ask(ClientCommand(case.workflow_id, body), self._started)
 
     def _started(self, reply: ReplyBody) -> None:
-        was_started = isinstance(reply, Accepted | Closed)
+        was_started = isinstance(reply, Accepted | Closed) or self._expired(reply)
         assert was_started, f"{self._case.workflow_id} was not started: {reply}"
         self._case.started = True
         self._story.look_again()
+        for rival in self._story.rivals:
+            if rival.workflow_id == self._case.workflow_id:
+                delay_ms = self._random.randint(0, 60_000)
+                self._scheduler.after(delay_ms, "a rival", rival.begin)
         if isinstance(reply, Closed):
             self._closed(reply)
             return
-        self._ask(ClientCommand(self._case.workflow_id, AwaitResult()), self._closed)
+        chain = reply.run_id if isinstance(reply, Accepted) else None
+        waits = AwaitResult(first_run_id=chain)
+        self._ask(ClientCommand(self._case.workflow_id, waits), self._closed)
         if self._case.stop is not None:
             self._later(ClientCommand(self._case.workflow_id, self._case.stop))
         accounts = [other for other in self._story.cases if other.workflow == _ACCOUNT]
@@ -206,11 +286,19 @@ class _Script:
 
     def _answered(self, reply: ReplyBody) -> None:
         """Only what comes when the run is over is refused; accounts end when all has come."""
-        if isinstance(reply, Refused):
+        if self._expired(reply):
+            self._story.asked -= 1
+        elif isinstance(reply, Refused):
             late = reply.error == "CommandRejected" and self._case.workflow != _ACCOUNT
             assert late, f"{self._case}: {reply}"
             self._story.asked -= 1
 
+    def _expired(self, reply: ReplyBody) -> bool:
+        """Return whether the shard has forgotten this client, whose request has counted."""
+        is_expired = isinstance(reply, Refused) and reply.error == "RequestExpired"
+        return is_expired and self._story.forgetful
+
     def _closed(self, reply: ReplyBody) -> None:
         assert isinstance(reply, Closed), f"{self._case.workflow_id}: {reply}"
         self._case.closed = reply
+        self._story.chaos.purgeable.append((self._case.workflow_id, reply.run_id))

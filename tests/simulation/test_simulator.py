@@ -104,7 +104,7 @@ def test_outputs_are_there_once_though_a_publisher_does_not_learn_how_a_commit_e
 
 
 def test_a_transaction_is_written_whole_by_a_member_in_the_last_epoch_of_its_producer() -> None:
-    shards = [Outputs(), Outputs()]
+    shards = [Outputs(LogPartition()), Outputs(LogPartition())]
     transactions = Transactions(shards)
     record = Publish("topic", None, b"1")
     batches = [Batch(partition, 1, [(0, [record])]) for partition in range(2)]
@@ -119,7 +119,7 @@ def test_a_transaction_is_written_whole_by_a_member_in_the_last_epoch_of_its_pro
 
 
 def test_what_is_open_is_aborted_where_another_one_begins_or_its_time_is_up() -> None:
-    shards = [Outputs()]
+    shards = [Outputs(LogPartition())]
     transactions = Transactions(shards)
     batches = [Batch(0, 1, [(0, [])])]
     epoch = transactions.begin("a")

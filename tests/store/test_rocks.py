@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from processor.errors import StoreCorrupt
+from processor.store.keyvalue import FAMILIES
 from processor.store.rocks import Rocks
 
 ROWS = 400
@@ -97,3 +98,14 @@ def test_what_wiping_would_not_mend_is_an_error_of_the_system(tmp_path: Path) ->
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError):
         Rocks(tmp_path / "file" / "tables")
+
+
+def test_a_directory_of_a_release_with_fewer_tables_gets_the_others(tmp_path: Path) -> None:
+    store = Rocks(tmp_path, FAMILIES[:7])
+    store.write([("runs", b"a", b"1")])
+    store.close()
+    again = Rocks(tmp_path)
+    again.write([("claims", b"b", b"2"), ("purged", b"c", b"3")])
+    assert again.get("runs", b"a") == b"1"
+    assert list(again.scan("claims", b"")) == [(b"b", b"2")]
+    again.close()

@@ -1,7 +1,7 @@
 """A tiny world around one runner: it answers activities and timers in a seeded random order.
 
-Every turn is kept as (time, facts, commands), so that a run can be replayed against a fresh
-runner, which has to ask for exactly the same again.
+Every turn is kept as (time, number, facts, commands), so that a run can be replayed against a
+fresh runner, which has to ask for exactly the same again.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from processor.core import commands, events
 from processor.core.commands import Command
 from processor.core.events import Event
 from processor.core.failure import Failure
+from processor.core.started import EventReceived, WorkflowStarted
 from processor.registry import Registry
 from processor.workflow import Workflow
 from processor.workflow._runner import WorkflowRunner, WorkflowRunners
 
 START_MS = 1_700_000_000_000
+SEED = bytes(range(16))
 PAYLOADS = JsonPayloads()
 
 Answer = Callable[..., Any]
@@ -29,7 +31,10 @@ Answer = Callable[..., Any]
 
 @dataclass
 class Turn:
+    """``number`` is that of its first event in the history of the run."""
+
     now_ms: int
+    number: int
     facts: list[Event]
     commands: list[Command]
 
@@ -43,6 +48,9 @@ class World:
     answers: dict[str, Answer] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
     now_ms: int = START_MS
+    seed: bytes = SEED
+    workflow_id: str = "order-1"
+    run_id: str = "run-1"
     turns: list[Turn] = field(default_factory=list)
     activities: dict[int, commands.ScheduleActivity] = field(default_factory=dict)
     timers: dict[int, int] = field(default_factory=dict)
@@ -52,11 +60,23 @@ class World:
 
     def fresh(self) -> WorkflowRunner:
         runners = WorkflowRunners(Registry([self.workflow], [], PAYLOADS), self.settings)
-        return runners.start("order-1", "run-1", self.started)
+        return runners.start(self.workflow_id, self.run_id, self.started, self.begun_ms)
 
     @property
-    def started(self) -> events.WorkflowStarted:
-        return events.WorkflowStarted(self.workflow.name, PAYLOADS.encode(self.arguments))
+    def started(self) -> WorkflowStarted:
+        arguments = PAYLOADS.encode(self.arguments)
+        return WorkflowStarted(self.workflow.name, arguments, self.seed)
+
+    @property
+    def begun_ms(self) -> int:
+        """Return the time of the first turn."""
+        return self.turns[0].now_ms if self.turns else self.now_ms
+
+    @property
+    def number(self) -> int:
+        """Return the number of the next event: each fact and each command is one."""
+        last = self.turns[-1] if self.turns else Turn(0, 0, [], [])
+        return last.number + len(last.facts) + len(last.commands)
 
     # --- feeding ------------------------------------------------------------------------------
 
@@ -67,8 +87,9 @@ class World:
                 del self.timers[fact.id]
             elif isinstance(fact, events.ActivityCompleted | events.ActivityFailed):
                 del self.activities[fact.id]
-        asked = self.runner.activate(self.now_ms, facts, None)
-        self.turns.append(Turn(self.now_ms, list(facts), asked))
+        number = self.number
+        asked = self.runner.activate(self.now_ms, number, facts, None)
+        self.turns.append(Turn(self.now_ms, number, list(facts), asked))
         for command in asked:
             self._note(command)
         return asked
@@ -77,7 +98,7 @@ class World:
         return self.feed(self.started)
 
     def event(self, name: str, value: Any, after_ms: int = 0) -> list[Command]:
-        fact = events.EventReceived(name, PAYLOADS.encode(value))
+        fact = EventReceived(name, PAYLOADS.encode(value))
         return self.feed(fact, after_ms=after_ms)
 
     def complete(self, id: int, result: Any = None) -> list[Command]:
@@ -141,12 +162,12 @@ class World:
     def replay(self) -> None:
         """Feed the same facts to a fresh runner and require the same commands, turn by turn."""
         runner = self.fresh()
-        for number, turn in enumerate(self.turns):
+        for index, turn in enumerate(self.turns):
             recorded = [
                 events.SideEffectRecorded(command.id, command.value)
                 for command in turn.commands
                 if isinstance(command, commands.RecordSideEffect)
             ]
-            again = runner.activate(turn.now_ms, turn.facts, recorded)
-            assert again == turn.commands, f"turn {number} of {self.workflow.name}"
+            again = runner.activate(turn.now_ms, turn.number, turn.facts, recorded)
+            assert again == turn.commands, f"turn {index} of {self.workflow.name}"
         runner.close()

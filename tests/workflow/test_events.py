@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from processor import activity, workflow
-from processor.core import commands, events
+from processor.core import commands
+from processor.core.started import EventReceived
 from tests.workflow.driver import PAYLOADS, World
 
 
@@ -134,7 +135,7 @@ def test_a_waiter_that_is_cancelled_before_it_runs_gives_its_event_back() -> Non
     world = World(racing)
     world.start()
     # Both arrive in one turn and before the loop runs, as after a run was parked.
-    world.runner._run.event_received(events.EventReceived("go", b"1"))
+    world.runner._run.event_received(EventReceived("go", b"1"))
     world.event("n", 7)
     assert world.result(world.event("n", 8)) == [True, 7, 8]
 

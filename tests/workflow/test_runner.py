@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -13,12 +14,15 @@ import pytest
 
 from processor import ApplicationError, activity, workflow
 from processor.core import commands, events
+from processor.core.address import Address
 from processor.core.failure import Failure
+from processor.core.options import ActivityOptions
 from processor.core.runner import CodeError
+from processor.core.started import WorkflowStarted
 from processor.errors import SchemaMismatch, WorkflowNotRegistered
 from processor.registry import Registry
 from processor.workflow._runner import WorkflowRunners
-from tests.workflow.driver import PAYLOADS, START_MS, World
+from tests.workflow.driver import PAYLOADS, SEED, START_MS, World
 
 
 @activity.define
@@ -42,7 +46,7 @@ def test_an_activity_call_becomes_a_command_with_its_line() -> None:
     (command,) = World(calls).start()
     assert isinstance(command, commands.ScheduleActivity)
     assert (command.id, command.name, command.arguments) == (1, "far", b'["x"]')
-    assert (command.options.queue, command.options.start_to_close_ms) == ("far", 5_000)
+    assert command.options == ActivityOptions(queue="far", start_to_close_ms=5_000)
     assert command.line == f"{__file__}:{calls.function.__code__.co_firstlineno + 2}"
 
 
@@ -57,8 +61,9 @@ def test_activities_are_called_by_name_and_by_object() -> None:
     one, two = world.start()
     assert isinstance(one, commands.ScheduleActivity)
     assert isinstance(two, commands.ScheduleActivity)
-    assert (one.name, one.arguments, one.options.queue) == ("elsewhere", b"[1]", "java")
-    assert (two.options.queue, two.options.start_to_close_ms) == ("far", 9_000)
+    assert (one.name, one.arguments) == ("elsewhere", b"[1]")
+    assert one.options == ActivityOptions(queue="java")
+    assert two.options == ActivityOptions(queue="far", start_to_close_ms=9_000)
     world.complete(1, 5)
     assert world.result(world.complete(2, "done")) == [5, "done"]
 
@@ -80,10 +85,10 @@ def test_sync_verbs_become_commands() -> None:
     assert asked == [
         commands.PublishRecord("records", b"key", b"raw"),
         commands.PublishRecord("records", None, b'{"a":1}'),
-        commands.SendMessage("event", "other", "hello", b"[1]"),
-        commands.SendMessage("cancel", "other", "enough", b"null"),
+        commands.SendMessage(Address(None, "other"), "event", "hello", "", b"[1]"),
+        commands.SendMessage(Address(None, "other"), "cancel", "", "enough", None),
         commands.SetStatus(b'"half way"'),
-        commands.CompleteWorkflow(b"null"),
+        commands.CompleteWorkflow(None),
     ]
 
 
@@ -103,10 +108,38 @@ def test_time_identity_and_randomness() -> None:
     found = world.run()
     assert found[:4] == ["order-1", "run-1", "looks", "True"]
     assert found[4] == str(datetime.fromtimestamp(START_MS / 1000, UTC) + timedelta(seconds=1.5))
-    random = Random("run-1")
+    random = Random(b"workflow" + SEED)
     assert found[5] == str(UUID(int=random.getrandbits(128), version=4))
     assert found[6] == str(random.randint(1, 10**9))
     world.replay()
+
+
+def test_headers_came_with_the_start() -> None:
+    @workflow.define
+    async def reads() -> dict[str, str]:
+        return {name: value.decode() for name, value in workflow.info().headers.items()}
+
+    world = World(reads)
+    headers = (("trace", b"abc"), ("tenant", b"7"))
+    started = replace(world.started, headers=headers)
+    runners = WorkflowRunners(Registry([reads], [], PAYLOADS))
+    runner = runners.start("w", "r", started, START_MS)
+    assert world.result(runner.activate(START_MS, 0, [started], None)) == {
+        "trace": "abc",
+        "tenant": "7",
+    }
+    assert world.run() == {}
+
+
+def test_a_run_that_was_begun_with_a_flag_of_a_later_release_waits_for_that() -> None:
+    @workflow.define
+    async def flagged() -> None: ...
+
+    world = World(flagged)
+    started = replace(world.started, flags=("awaits-signals", "guards-more"))
+    runners = WorkflowRunners(Registry([flagged], [], PAYLOADS))
+    with pytest.raises(WorkflowNotRegistered, match="awaits-signals, guards-more, which this"):
+        runners.start("w", "r", started, START_MS)
 
 
 def test_time_never_goes_back() -> None:
@@ -166,7 +199,7 @@ def test_cancelling_an_activity_later_gives_a_command_and_ignores_its_result() -
     assert isinstance(command, commands.CancelActivity)
     assert "test_runner.py" in command.line
     late = events.ActivityCompleted(command.id, 1, b"1")
-    assert world.runner.activate(world.now_ms, [late], None) == []
+    assert world.runner.activate(world.now_ms, world.number, [late], None) == []
     assert world.result(world.event("go", 1)) == "gave up"
 
 
@@ -300,7 +333,7 @@ def test_any_other_error_is_a_bug_that_names_its_line() -> None:
     assert "return 1 / 0" in error.traceback
     assert "workflow/_run" not in error.traceback
     with pytest.raises(RuntimeError, match="is over"):
-        world.runner.activate(world.now_ms, [], None)
+        world.runner.activate(world.now_ms, world.number, [], None)
 
 
 def test_leaving_the_process_is_a_bug_too() -> None:
@@ -334,11 +367,14 @@ def test_unknown_workflows_and_wrong_arguments_are_refused_at_the_start() -> Non
 
     runners = WorkflowRunners(Registry([typed], [], PAYLOADS))
     with pytest.raises(WorkflowNotRegistered, match=r"'other' is not registered.*it has: typed"):
-        runners.start("w", "r", events.WorkflowStarted("other", b"[]"))
+        runners.start("w", "r", WorkflowStarted("other", b"[]", SEED), START_MS)
     for arguments, message in (
+        (None, "takes 1 to 2 arguments; the payload has 0"),
         (b"[]", "takes 1 to 2 arguments; the payload has 0"),
         (b'["x"]', "Expected `int`, got `str`"),
         (b"{}", "have to be a list"),
+        (b"null", "have to be a list"),
+        (b"", "have to be a list"),
     ):
         with pytest.raises(SchemaMismatch, match=message):
-            runners.start("w", "r", events.WorkflowStarted("typed", arguments))
+            runners.start("w", "r", WorkflowStarted("typed", arguments, SEED), START_MS)

@@ -48,7 +48,7 @@ def test_a_side_effect_that_the_history_does_not_have_is_a_mismatch() -> None:
 
     world = World(effects)
     with pytest.raises(CodeError, match="no side effect at position 1") as caught:
-        world.runner.activate(START_MS, [world.started], [])
+        world.runner.activate(START_MS, 0, [world.started], [])
     assert caught.value.kind == "nondeterminism"
     assert "workflow.side_effect(lambda: 1, int)" in caught.value.where
 

@@ -2,11 +2,12 @@
 """Every line here is right; the types are pinned by ``assert_type``."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
 
-from processor import RetryPolicy, activity, workflow
+from processor import Client, Handle, RetryPolicy, Worker, activity, workflow
 
 
 @dataclass
@@ -51,6 +52,7 @@ async def shopping(order: Order, count: int = 1) -> bool:
     assert_type(await workflow.wait_for_event("approved", bool, timeout=timedelta(hours=2)), bool)
     assert_type(await workflow.wait_for_event("names", list[str]), list[str])
     assert_type(workflow.side_effect(lambda: 1), int)
+    assert_type(workflow.info().headers, Mapping[str, bytes])
     workflow.publish("records", None, {"id": order.id})
     return True
 
@@ -61,3 +63,13 @@ async def outer(order: Order) -> None:
 
 
 assert_type(activity.heartbeat_details(Order), Order | None)
+assert_type(activity.info().headers, Mapping[str, bytes])
+
+
+async def serves(client: Client) -> None:
+    Worker("embedded:state", workflows=[shopping], activities=[charge, add], strict_replay=True)
+    assert_type(await client.start(shopping, Order("a"), 2), Handle[bool])
+    assert_type(await client.run(shopping, Order("a"), 2, conflict="use-existing"), bool)
+    assert_type(client.handle("a", "a run", workflow=shopping), Handle[bool])
+    assert_type(await client.handle("a", run_id="a run", workflow=outer).result(), None)
+    assert_type(client.handle("a").run_id, str | None)

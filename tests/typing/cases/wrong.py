@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from processor.core.events import TimerFired
 from processor.core.turn import Turn
-from processor import activity, workflow
+from processor import Client, Worker, activity, workflow
 
 
 @dataclass
@@ -62,6 +62,7 @@ async def shopping(order: Order) -> bool:
     await workflow.sleep("1")  # wrong
     workflow.publish("records", 1, b"")  # wrong
     await workflow.call_activity(charge, order, start_to_close="5s")  # wrong
+    workflow.info().headers["trace"] = b"1"  # wrong
     print(approved)
     return bool(number)
 
@@ -76,3 +77,13 @@ async def outer(order: Order) -> None:
 def records_are_frozen(turn: Turn, event: TimerFired) -> None:
     turn.epoch = 18  # wrong
     event.id = 2  # wrong
+
+
+async def serves(client: Client) -> None:
+    Worker("embedded:state", strict_replay="yes")  # wrong
+    Worker("embedded:state", strict=True)  # wrong
+    await client.start(shopping, "order")  # wrong
+    await client.run(shopping, Order("a"), conflict="maybe")  # wrong
+    client.handle("a", run_id=3)  # wrong
+    text: str = await client.handle("a", workflow=shopping).result()  # wrong
+    print(text)

@@ -1,0 +1,134 @@
+"""Levels: what each release added to the records, and which of it a record uses.
+
+No record that was published ever gets, loses or changes a field, nor does a record inside one. What
+is new is a new branch at the end of a union. So the bytes of a record depend on nothing but the
+branches in it, and its level is the lowest one that has them all: a release that knows a later
+level writes what an earlier one reads, as long as it uses nothing new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from processor.codec.schemas import SchemaFile
+
+__all__ = ("Measure", "branches_of", "measure_of")
+
+Measure: TypeAlias = Callable[[Any], int]
+"""Returns the level of a record."""
+
+Place: TypeAlias = tuple[str, str]
+"""A record and its field."""
+
+
+def branches_of(schema: SchemaFile) -> dict[Place, list[str]]:
+    """Return the branches of each union, by the record and the field that has it."""
+    found = {}
+    for full_name, named in schema.named.items():
+        for field in named.get("fields", ()):
+            branches = _union(field["type"])
+            if branches is not None:
+                found[full_name, field["name"]] = [_short(branch) for branch in branches]
+    return found
+
+
+def measure_of(current: SchemaFile, earlier: Sequence[SchemaFile]) -> Measure | None:
+    """Return what tells the level of a record; None where all of them are of the first one.
+
+    ``earlier`` are the same schema at the levels before, the first one first.
+    """
+    now = branches_of(current)
+    known = [branches_of(schema) for schema in earlier]
+    added: dict[Place, dict[str, int]] = {}
+    for place, branches in now.items():
+        for index, name in enumerate(branches):
+            before = sum(index >= len(each.get(place, ())) for each in known)
+            if before:
+                added.setdefault(place, {})[name] = before
+    if not added:
+        return None
+    steps = _Measures(current.named, added).measure(current.name)
+    levels = [schema.level for schema in (*earlier, current)]
+    return lambda record: levels[steps(record)]
+
+
+class _Measures:
+    """Makes the functions that look for branches which were added; others are never visited."""
+
+    def __init__(self, named: Mapping[str, Any], added: Mapping[Place, Mapping[str, int]]) -> None:
+        self._named = named
+        self._added = added
+        self._made: dict[str, Measure] = {}
+
+    def measure(self, full_name: str) -> Measure:
+        """Return what tells how many of the earlier levels lack a branch of a record."""
+        known = self._made.get(full_name)
+        if known is not None:
+            return known
+        parts: list[Measure] = []
+
+        def measured(record: Any) -> int:
+            return max([part(record) for part in parts], default=0)
+
+        self._made[full_name] = measured
+        for field in self._named[full_name].get("fields", ()):
+            part = self._field(full_name, field)
+            if part is not None:
+                parts.append(part)
+        return measured
+
+    def _field(self, full_name: str, field: Any) -> Measure | None:
+        added = self._added.get((full_name, field["name"]), {})
+        inner = {_short(name): self.measure(name) for name in self._records(field["type"])}
+        if not added and not self._reaches(field["type"], set()):
+            return None
+        attribute = field["name"]
+
+        def measured(record: Any) -> int:
+            value = getattr(record, attribute)
+            values = value if isinstance(value, tuple) else (value,)
+            most = 0
+            for each in values:
+                name = type(each).__name__
+                most = max(most, added.get(name, 0))
+                if name in inner:
+                    most = max(most, inner[name](each))
+            return most
+
+        return measured
+
+    def _reaches(self, type: Any, seen: set[str]) -> bool:
+        """Return whether a record of this type may hold a branch that was added."""
+        for name in self._records(type):
+            if name in seen:
+                continue
+            seen.add(name)
+            for field in self._named[name].get("fields", ()):
+                if (name, field["name"]) in self._added or self._reaches(field["type"], seen):
+                    return True
+        return False
+
+    def _records(self, type: Any) -> Iterator[str]:
+        """Yield the names of the records in a field's type."""
+        if isinstance(type, list):
+            for branch in type:
+                yield from self._records(branch)
+        elif isinstance(type, dict) and type["type"] == "array":
+            yield from self._records(type["items"])
+        elif isinstance(type, dict) and type["type"] == "record":
+            yield type["name"]
+        elif isinstance(type, str) and self._named.get(type, {}).get("type") == "record":
+            yield type
+
+
+def _union(type: Any) -> list[Any] | None:
+    """Return the branches of a union, also of one whose values stand in an array."""
+    if isinstance(type, dict) and type["type"] == "array":
+        return _union(type["items"])
+    return type if isinstance(type, list) else None
+
+
+def _short(branch: Any) -> str:
+    name: str = branch["name"] if isinstance(branch, dict) else branch
+    return name.rpartition(".")[2]

@@ -1,0 +1,121 @@
+"""What a shard writes into its log about itself: which requests have counted, and what was told."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from processor.core.address import ReplyTo
+from processor.core.answers import Accepted, Refused
+from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
+from processor.core.effects import DeadLetter
+from processor.core.frozen import frozen
+from processor.core.turn import Positions, Source
+
+__all__ = (
+    "Answered",
+    "ClientWindow",
+    "KnownAnswer",
+    "Mark",
+    "NamedWindow",
+    "SourceWindow",
+    "answered_key",
+    "mark_key",
+)
+
+
+@frozen
+class SourceWindow:
+    """The last message that has counted of a shard that sends messages.
+
+    ``heard_at``, here and below: the offset of the record that said so, which gives the order in
+    which things are forgotten.
+    """
+
+    origin: Origin
+    heard_at: int
+
+
+@frozen
+class ClientWindow:
+    """Which requests of a client have counted: up to ``highest``, without the ``missing`` ones.
+
+    Of what is below ``floor``, nothing is known any more.
+    """
+
+    client: str
+    highest: int
+    floor: int
+    missing: tuple[int, ...] = ()
+    heard_ms: int = 0
+    heard_at: int = 0
+
+
+@frozen
+class NamedWindow:
+    """A request of a stranger that has counted."""
+
+    id: str
+    heard_ms: int
+    heard_at: int
+
+
+@frozen
+class KnownAnswer:
+    """What a request was told lately that left no turn: sent again, it is told the same."""
+
+    cause: ClientRequest | NamedRequest
+    answer: Accepted | Refused
+    heard_at: int
+
+
+@frozen
+class Mark:
+    """Covers everything below it in the log: positions, and which messages and requests counted.
+
+    ``published``: what the records below this log offset publish was there. Lists begin with what
+    has been silent longest. Runs that were purged before ``forgotten_ms`` are not known any more.
+    """
+
+    epoch: int
+    time_ms: int
+    source: Source
+    positions: Positions
+    delivered: int
+    published: int
+    sources: tuple[SourceWindow, ...] = ()
+    clients: tuple[ClientWindow, ...] = ()
+    named: tuple[NamedWindow, ...] = ()
+    answers: tuple[KnownAnswer, ...] = ()
+    forgotten_ms: int = 0
+
+    cause: ClassVar[None] = None
+    """No single request or message: a mark says what all of them were."""
+
+
+@frozen
+class Answered:
+    """A command that could have changed something and left no turn.
+
+    Without this record, a takeover would decide it once more, and maybe otherwise. ``letter`` goes
+    to dead-letters where nobody waits for the answer.
+    """
+
+    workflow_id: str
+    epoch: int
+    time_ms: int
+    source: Source
+    positions: Positions
+    delivered: int
+    cause: Cause | None
+    reply_to: ReplyTo | None
+    answer: Accepted | Refused
+    letter: DeadLetter | None = None
+
+
+def mark_key(number: int, epoch: int) -> bytes:
+    """``number`` is another one for each record that is appended in an epoch."""
+    return f"mark/{number}/{epoch}".encode()
+
+
+def answered_key(number: int, epoch: int) -> bytes:
+    return f"answered/{number}/{epoch}".encode()

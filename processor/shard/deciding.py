@@ -1,0 +1,281 @@
+"""Decides inputs, appends what comes of it, and knows how far the inputs have been read.
+
+A decide that raises an error has changed the state and the code of its run already, while earlier
+turns of that run are in flight. So nothing is decided until those are acknowledged. Then the run is
+replayed, and the input is decided once more. Where that fails as well, a command is refused and the
+input of a topic is buried; a timer, or the report of an attempt that ran here, parks the run,
+because it comes again.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Final, NamedTuple
+
+from processor.codec.records import encode, level_of
+from processor.core.answers import Refused
+from processor.core.decide import Outcome, decide, succeed, unpark
+from processor.core.draft import Context, Draft
+from processor.core.effects import DeadLetter, StartSuccessor
+from processor.core.inputs import ClientCommand, Input
+from processor.core.replay import failed as code_failed
+from processor.core.runner import CodeError
+from processor.core.turn import Positions, Source
+from processor.shard.cache import Cache, Entry
+from processor.shard.eager import Eager
+from processor.shard.flight import Appended, Flight
+from processor.shard.instances import Instances
+from processor.shard.outbox import Deliveries
+from processor.shard.ports import Clock, Outbox
+from processor.shard.reads import Reads
+from processor.shard.writer import Writer
+
+__all__ = ("Deciding",)
+
+_log = logging.getLogger("processor.shard")
+
+_TOPICS: Final[dict[Source, str]] = {"results": "activity-results", "timers": "timers"}
+
+
+class _Failed(NamedTuple):
+    """An input that is to be decided once more. ``positions``: those past it in its topic."""
+
+    source: Source
+    input: Input
+    run_id: str
+    positions: Positions | None
+    offset: int
+
+
+class Deciding:
+    """``positions`` are past everything that is in the log, or on its way there."""
+
+    def __init__(
+        self,
+        partition: int,
+        level: int,
+        positions: Positions,
+        context: Context,
+        flight: Flight,
+        deliveries: Deliveries,
+        instances: Instances,
+        cache: Cache,
+        writer: Writer,
+        eager: Eager,
+        reads: Reads,
+        outbox: Outbox,
+        clock: Clock,
+    ) -> None:
+        self.positions = positions
+        self._partition = partition
+        self._level = level
+        self._context = context
+        self._flight = flight
+        self._deliveries = deliveries
+        self._instances = instances
+        self._cache = cache
+        self._writer = writer
+        self._eager = eager
+        self._reads = reads
+        self._outbox = outbox
+        self._clock = clock
+        self._buried: Positions | None = None
+        self._failed: _Failed | None = None
+        self._trying = False
+
+    @property
+    def held(self) -> bool:
+        """Whether an input is under way, so that none that is read may follow it."""
+        return self._buried is not None or self._failed is not None
+
+    @property
+    def failed(self) -> bool:
+        """Whether an input is to be decided once more, so that nothing may be decided before."""
+        return self._failed is not None
+
+    def passed(self, positions: Positions) -> None:
+        """Note that an input has been read, if it is not held."""
+        if not self.held:
+            self.positions = positions
+
+    # --- dead letters -------------------------------------------------------------------------
+
+    def bury(self, letter: DeadLetter, positions: Positions) -> None:
+        """Send to ``dead-letters``; until it is there no input is read, and no turn is past it."""
+        self._buried = positions
+        self._outbox.send(letter, -1)
+
+    def is_buried(self) -> None:
+        """Note that the dead letter is there."""
+        assert self._buried is not None, "one dead letter at a time"
+        self.positions, self._buried = self._buried, None
+
+    # --- inputs -------------------------------------------------------------------------------
+
+    def decide(
+        self,
+        source: Source,
+        input: Input,
+        run_id: str = "",
+        positions: Positions | None = None,
+        offset: int = -1,
+        entry: Entry | None = None,
+    ) -> None:
+        """Decide an input. ``positions``, past it, and ``offset`` are its place in its topic.
+
+        ``run_id`` names the run that a start would make; ``entry`` is that of its workflow id, if
+        somebody has looked already.
+        """
+        entry = entry or self._instances.entry(input.workflow_id)
+        context, reserved = self._context, self._eager.reserved
+        context.now_ms, context.begun = self._clock.now_ms(), None
+        where = positions or self.positions
+        command = input if isinstance(input, ClientCommand) else None
+        cause = None if command is None else command.cause
+        made = begun = None
+        try:
+            if command is not None and level_of(command) > self._level:
+                outcome = Outcome().answered(_not_activated(self._level))
+            else:
+                latest = None if command is None else entry.latest()
+                outcome = decide(input, entry.instance, latest, run_id, context)
+            drafts = outcome.drafts
+            if drafts:
+                made = self._writer.made(drafts[0], entry, source, where, cause)
+            if len(drafts) > 1:
+                begun = self._writer.made(drafts[1], entry, "successor", where, None)
+        except Exception as error:
+            self._undo(reserved)
+            self._could_not(_Failed(source, input, run_id, positions, offset), error)
+            return
+        if made is not None:
+            self._writer.append(drafts[0], made)
+            if begun is not None:
+                self._writer.append(drafts[1], begun)
+                begun.after.append(partial(self._succeeded, made))
+        elif command is not None:
+            self._writer.answer(command, offset, where, outcome.answer)
+            return
+        if command is not None or outcome.replies:
+            self._flight.then(partial(self._reads.answer, input, outcome))
+
+    def _succeeded(self, closing: Appended) -> None:
+        self._deliveries.delivered(closing.offset)
+
+    # --- deciding that fails ------------------------------------------------------------------
+
+    def _could_not(self, failed: _Failed, error: Exception) -> None:
+        """Nothing was written: try once more when what is in flight is there, or give up."""
+        if self._trying:
+            self._cache.drop(failed.input.workflow_id)
+            self._give_up(failed, error)
+            return
+        _log.warning(
+            "shard %d: %s for %r could not be decided; it is tried once more",
+            self._partition,
+            type(failed.input).__name__,
+            failed.input.workflow_id,
+            exc_info=error,
+        )
+        self._failed = failed
+        self._flight.then(self._try_again)
+
+    def _try_again(self) -> None:
+        """Decide once more, from what is acknowledged; or go on without the input."""
+        failed, self._failed = self._failed, None
+        assert failed is not None, "called once for each failure"
+        self._cache.drop(failed.input.workflow_id)
+        self._trying = True
+        try:
+            self.decide(*failed)
+        finally:
+            self._trying = False
+        if failed.positions is not None:
+            self.passed(failed.positions)
+
+    def _give_up(self, failed: _Failed, error: Exception) -> None:
+        source, input, _, positions, offset = failed
+        code_error = code_failed(error)
+        reason = f"deciding it failed twice: {code_error.error}"
+        kind = type(input).__name__
+        _log.error(
+            "shard %d: %s for %r is given up: %s", self._partition, kind, input.workflow_id, reason
+        )
+        if isinstance(input, ClientCommand):
+            where = positions or self.positions
+            outcome = Outcome().answered(Refused("CommandRejected", reason))
+            self._writer.answer(input, offset, where, outcome.answer, bury=True)
+        elif positions is not None:
+            key, topic = input.workflow_id.encode(), _TOPICS[source]
+            letter = DeadLetter(topic, self._partition, offset, key, encode(input), reason)
+            self.bury(letter, positions)
+        else:
+            self._park(input.workflow_id, source, code_error)
+
+    def _park(self, workflow_id: str, source: Source, error: CodeError) -> None:
+        entry = self._instances.entry(workflow_id)
+        if entry.instance is not None and entry.instance.state.parked is None:
+            draft = Draft(entry.instance, self._context)
+            draft.park(error)
+            self._writer.write(draft, entry, source, self.positions, None)
+
+    # --- what nobody asks for -----------------------------------------------------------------
+
+    def begin_successor(self, effect: StartSuccessor, offset: int) -> None:
+        """Write the start of a run that the owner before us owed. If that fails twice, it parks."""
+        try:
+            begun = self._successor(effect)
+        except Exception:
+            try:
+                begun = self._successor(effect)
+            except Exception as error:
+                begun = self._successor(effect, code_failed(error))
+        begun.after.append(partial(self._deliveries.delivered, offset))
+
+    def _successor(self, effect: StartSuccessor, broken: CodeError | None = None) -> Appended:
+        entry = self._instances.entry(effect.workflow_id)
+        context, reserved = self._at_this_time(), self._eager.reserved
+        try:
+            which = effect.workflow_id, effect.run_id, effect.started
+            draft = succeed(*which, context, broken)
+            made = self._writer.made(draft, entry, "successor", self.positions, None)
+        except Exception:
+            self._undo(reserved)
+            raise
+        self._writer.append(draft, made)
+        return made
+
+    def retry_parked(self, workflow_id: str) -> None:
+        """Try the code of a parked run again: this process may have newer code."""
+        entry = self._instances.entry(workflow_id)
+        context, reserved = self._at_this_time(), self._eager.reserved
+        try:
+            draft = None if entry.instance is None else unpark(entry.instance, context)
+            if draft is not None:
+                self._writer.write(draft, entry, "takeover", self.positions, None)
+        except Exception as error:
+            self._undo(reserved)
+            self._cache.drop(workflow_id)
+            _log.warning("shard %d: %r stays parked", self._partition, workflow_id, exc_info=error)
+
+    # --- what it needs, and what is left when it fails ----------------------------------------
+
+    def _at_this_time(self) -> Context:
+        context = self._context
+        context.now_ms, context.begun = self._clock.now_ms(), None
+        return context
+
+    def _undo(self, reserved: int) -> None:
+        """Give back what deciding took: slots, and the code of a run that does not begin."""
+        self._eager.give_back(reserved)
+        if self._context.begun is not None:
+            self._context.begun.close()
+
+
+def _not_activated(level: int) -> Refused:
+    return Refused(
+        "UpgradeNeeded",
+        f"this namespace is at level {level} of the log's format, and this command needs a later "
+        f"one: run `processor upgrade` once all processes have a release that knows it",
+    )

@@ -1,0 +1,89 @@
+"""Where the effects of an acknowledged record go, in their order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from processor.core.cause import Origin
+from processor.core.effects import (
+    ActivityTask,
+    CancelAttempt,
+    ClearTimer,
+    DeadLetter,
+    Forget,
+    Message,
+    Publish,
+    Reply,
+    RunResult,
+    SetTimer,
+    StartSuccessor,
+)
+from processor.core.marks import Mark
+from processor.shard.eager import Eager
+from processor.shard.flight import Appended
+from processor.shard.ports import Activities, Outbox, OutputRecord
+from processor.shard.reads import Reads
+from processor.shard.timers import Timers
+
+__all__ = ("Effects",)
+
+
+class Effects:
+    """``origin`` is that of the shard's messages, but for their places."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        eager: Eager,
+        outbox: Outbox,
+        timers: Timers,
+        reads: Reads,
+        activities: Activities,
+    ) -> None:
+        self._origin = origin
+        self._eager = eager
+        self._outbox = outbox
+        self._timers = timers
+        self._reads = reads
+        self._activities = activities
+
+    def release(self, appended: Appended) -> int:
+        """Release the effects of one record; return how many of them are sends to wait for."""
+        offset, sends, messages = appended.offset, 0, 0
+        outputs: list[OutputRecord] = []
+        for effect in appended.effects:
+            match effect:
+                case ActivityTask():
+                    if effect.eager:
+                        self._eager.start(effect)
+                    else:
+                        self._outbox.send(effect, offset)
+                        sends += 1
+                case SetTimer():
+                    self._timers.set(effect)
+                case ClearTimer():
+                    self._timers.clear(effect)
+                case RunResult():
+                    outputs.append(effect)
+                    self._reads.closed(effect)
+                case Publish():
+                    outputs.append(effect)
+                case CancelAttempt():
+                    self._activities.cancel(effect.run_id, effect.id)
+                case Message():
+                    origin = replace(self._origin, offset=offset, index=messages)
+                    self._outbox.send(effect, offset, origin)
+                    sends, messages = sends + 1, messages + 1
+                case DeadLetter():
+                    self._outbox.send(effect, offset)
+                    sends += 1
+                case StartSuccessor():
+                    sends += 1  # it is delivered when its start, the next record, is acknowledged
+                case Reply():
+                    self._outbox.reply(effect)
+                case Forget():
+                    pass  # the tables have it, until a mark covers it
+        if outputs or (appended.entry is None and isinstance(appended.record, Mark)):
+            # A mark moves the published position on.
+            self._outbox.publish(offset, outputs)
+        return sends

@@ -1,0 +1,129 @@
+"""The records on their way into the log: in order, acknowledged in order, by nobody but us.
+
+The offsets of acknowledged appends have to be contiguous. A gap means that somebody else wrote: a
+later claim in it, or anything under one, ends our ownership; what an earlier owner still had on its
+way is a ghost, which counts for nobody and is deleted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from processor.codec.records import decode
+from processor.core.effects import Effect
+from processor.core.state import Summary
+from processor.core.turn import Claim
+from processor.shard.cache import Entry
+from processor.shard.ports import Log, Replaced
+from processor.shard.requests import UnderClaim
+
+__all__ = ("Appended", "Flight", "Ghost", "ShardLost")
+
+
+class ShardLost(Exception):
+    """Somebody else owns the shard now: drop everything that is not confirmed."""
+
+
+@dataclass(slots=True)
+class Appended:
+    """A record on its way into the log: of a run, of the shard itself, or a tombstone.
+
+    ``record`` is None for a tombstone, and ``forgotten`` what it is for; ``entry`` and ``summary``
+    are there for records of a run. ``offset`` is known once it is acknowledged.
+    """
+
+    key: bytes
+    value: bytes | None
+    record: UnderClaim | None = None
+    entry: Entry | None = None
+    summary: Summary | None = None
+    effects: Sequence[Effect] = ()
+    forgotten: Replaced | None = None
+    after: list[Callable[[], None]] = field(default_factory=list)
+    offset: int = -1
+
+
+@dataclass(slots=True)
+class Ghost:
+    """A record of an earlier owner that came after our claim."""
+
+    offset: int
+    key: bytes
+
+
+class Flight:
+    """``ghosts`` are those that were found since somebody took them."""
+
+    def __init__(self, partition: int, log: Log, epoch: int) -> None:
+        self._partition = partition
+        self._log = log
+        self._epoch = epoch
+        self._expected = epoch + 1
+        self._in_flight: deque[Appended] = deque()
+        self.bytes = 0
+        self.ghosts: list[Ghost] = []
+
+    def __len__(self) -> int:
+        return len(self._in_flight)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether ``acknowledged`` may have something to say."""
+        return self._log.waiting
+
+    @property
+    def number(self) -> int:
+        """A number for the key of the next record: another one for each record of an epoch."""
+        return self._expected + len(self._in_flight)
+
+    def append(self, appended: Appended) -> None:
+        self.bytes += len(appended.value or b"")
+        self._log.append(appended.key, appended.value)
+        self._in_flight.append(appended)
+
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call back once every record before now is acknowledged."""
+        if self._in_flight:
+            self._in_flight[-1].after.append(callback)
+        else:
+            callback()
+
+    def acknowledged(self) -> list[Appended]:
+        """Return the records that the log has taken since the last call. Raises ``ShardLost``."""
+        confirmed: list[Appended] = []
+        in_flight = self._in_flight
+        for offset in self._log.acknowledged():
+            if offset != self._expected:
+                offset = self._check_gap(offset, in_flight[0])
+            appended = in_flight.popleft()
+            appended.offset = offset
+            self.bytes -= len(appended.value or b"")
+            confirmed.append(appended)
+            self._expected = offset + 1
+        return confirmed
+
+    def _check_gap(self, offset: int, appended: Appended) -> int:
+        """Find out who else wrote; return the offset of our record, or raise ``ShardLost``."""
+        end = offset + 1 if offset >= 0 else self._log.bounds()[1]
+        for record in self._log.read(self._expected, end):
+            if record.key == appended.key and record.value == appended.value:
+                return record.offset
+            if record.value is None:
+                continue
+            written = decode(record.value)
+            if isinstance(written, Claim):
+                self._lose(f"{written.owner} claimed it", record.offset)
+            assert isinstance(written, UnderClaim), f"events offset {record.offset}: {written}"
+            if written.epoch > self._epoch:
+                self._lose("a later owner wrote", record.offset)
+            self.ghosts.append(Ghost(record.offset, record.key))
+        raise ShardLost(f"shard {self._partition}: our record is not in the log below {end}")
+
+    def _lose(self, who: str, offset: int) -> NoReturn:
+        raise ShardLost(
+            f"shard {self._partition}: {who} at log offset {offset}, after our claim at "
+            f"{self._epoch}"
+        )

@@ -1,0 +1,72 @@
+"""The instances of a shard: live in memory, or replayed from the tables when an input needs one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from processor.codec.records import decode
+from processor.core.replay import Instance, replay
+from processor.core.runner import Runners
+from processor.core.snapshot import Snapshot
+from processor.core.state import Summary
+from processor.core.turn import Turn
+from processor.shard.cache import Cache, Entry
+from processor.shard.ports import Tables
+
+__all__ = ("Instances", "recorded")
+
+_log = logging.getLogger("processor.shard")
+
+_WARNED_MAX = 10_000
+"""Runs that are remembered, so that each is warned of once."""
+
+
+class Instances:
+    def __init__(self, tables: Tables, runners: Runners, cache: Cache) -> None:
+        self._tables = tables
+        self._runners = runners
+        self._cache = cache
+        self._warned: set[str] = set()
+
+    def entry(self, workflow_id: str) -> Entry:
+        """Return the workflow id's live entry, replayed from the tables if it was evicted."""
+        entry = self._cache.get(workflow_id)
+        if entry is not None:
+            return entry
+        entry = Entry(workflow_id)
+        latest = self._tables.latest(workflow_id)
+        if latest is not None and latest.status.is_open:
+            entry.instance = self._replayed(latest, entry)
+            self._cache.add(entry)
+        else:
+            entry.closed = latest
+        return entry
+
+    def _replayed(self, latest: Summary, entry: Entry) -> Instance:
+        run_id, records = latest.run_id, []
+        for value, record in recorded(self._tables, run_id, latest.base):
+            entry.bytes += len(value)
+            records.append(record)
+        attempts = [(row.state, row.key) for row in self._tables.open_attempts(run_id)]
+        instance = replay(self._runners, records, attempts)
+        if instance.difference and run_id not in self._warned:
+            if len(self._warned) >= _WARNED_MAX:
+                self._warned.clear()
+            self._warned.add(run_id)
+            _log.warning(
+                "%s. The run goes on with what is recorded; make the values the same at each "
+                "replay (strict_replay=True parks such runs)",
+                instance.difference,
+            )
+        return instance
+
+
+def recorded(
+    tables: Tables, run_id: str, first: int = 0
+) -> Iterator[tuple[bytes, Turn | Snapshot]]:
+    """Yield the turns of a run from an event on, as bytes and as records."""
+    for _, value in tables.history(run_id, first):
+        record = decode(value)
+        assert isinstance(record, Turn | Snapshot), f"history of {run_id} holds {record}"
+        yield value, record

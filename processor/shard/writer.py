@@ -1,0 +1,235 @@
+"""Writes the records of a shard: what each one says of positions, floors and causes, and its key.
+
+No key is used twice for a value: a turn is called after its run and first event, everything else
+after a number that grows with each record of an epoch.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from processor.codec.records import encode
+from processor.core.answers import Accepted, Refused, ReplyBody
+from processor.core.cause import Cause
+from processor.core.derive import effects_of_answer
+from processor.core.draft import Draft
+from processor.core.effects import DeadLetter
+from processor.core.inputs import ClientCommand
+from processor.core.marks import Answered, Mark, answered_key, mark_key
+from processor.core.purge import summary_of
+from processor.core.runner import CodeError
+from processor.core.snapshot import Snapshot, snapshot_of
+from processor.core.state import Summary
+from processor.core.turn import (
+    AttemptRecord,
+    Positions,
+    Purged,
+    Source,
+    Turn,
+    attempt_key,
+    purged_key,
+    turn_key,
+)
+from processor.errors import PayloadTooLarge
+from processor.shard.cache import Cache, Entry
+from processor.shard.flight import Appended, Flight
+from processor.shard.outbox import Deliveries
+from processor.shard.ports import Clock
+from processor.shard.requests import Requests, shortened
+
+__all__ = ("Writer",)
+
+_RECORD_BYTES_MAX: Final = 16_000_000
+"""A little less than what the log takes: see ``topics/events.yaml``."""
+
+ID_RETENTION_MS: Final = 30 * 24 * 3600 * 1000
+"""How long the ids of purged runs stay known."""
+
+
+class Writer:
+    """``requests`` knows what has counted, with all that is on its way into the log."""
+
+    def __init__(
+        self,
+        partition: int,
+        epoch: int,
+        flight: Flight,
+        deliveries: Deliveries,
+        requests: Requests,
+        cache: Cache,
+        clock: Clock,
+    ) -> None:
+        self._partition = partition
+        self._epoch = epoch
+        self._flight = flight
+        self._deliveries = deliveries
+        self._requests = requests
+        self._cache = cache
+        self._clock = clock
+
+    def write(
+        self,
+        draft: Draft,
+        entry: Entry,
+        source: Source,
+        positions: Positions,
+        cause: Cause | None,
+    ) -> Appended:
+        """Append a record of a run and note what follows once it is acknowledged."""
+        appended = self.made(draft, entry, source, positions, cause)
+        self.append(draft, appended)
+        return appended
+
+    def made(
+        self,
+        draft: Draft,
+        entry: Entry,
+        source: Source,
+        positions: Positions,
+        cause: Cause | None,
+    ) -> Appended:
+        """Return the record that a draft comes to. It has to be appended next."""
+        state, epoch = draft.instance.state, self._epoch
+        record: Turn | AttemptRecord | Snapshot
+        if draft.attempt is None:
+            key = turn_key(state.run_id, draft.first, epoch)
+            record = turn = Turn(
+                state.workflow_id,
+                state.run_id,
+                epoch,
+                draft.first,
+                draft.now_ms,
+                source,
+                positions,
+                self._deliveries.floor,
+                cause,
+                tuple(draft.events),
+            )
+            if draft.snapshot is not None:
+                state.base = draft.first
+                record = snapshot_of(turn, state, draft.snapshot)
+        else:
+            activity = state.activities[draft.attempt.id]
+            key = attempt_key(state.run_id, activity.id, self._flight.number, epoch)
+            activity.key = key
+            record = AttemptRecord(
+                state.workflow_id,
+                state.run_id,
+                epoch,
+                draft.now_ms,
+                source,
+                positions,
+                self._deliveries.floor,
+                cause,
+                activity.name,
+                draft.attempt,
+            )
+        value = encode(record)
+        if len(value) > _RECORD_BYTES_MAX:
+            raise PayloadTooLarge(
+                f"a turn of {len(value):,} bytes; the limit is {_RECORD_BYTES_MAX:,}. Ask for less "
+                "at once, and keep large values elsewhere"
+            )
+        return Appended(key, value, record, entry, state.summary(), draft.effects)
+
+    def append(self, draft: Draft, made: Appended) -> None:
+        """Append the record that was made of a draft."""
+        entry, summary, record, value = made.entry, made.summary, made.record, made.value
+        assert entry is not None and summary is not None and record and value, "it is of a run"
+        if record.cause is not None:
+            self._requests.take(record, self._flight.number)
+        if not entry.cached:
+            self._cache.add(entry)
+        entry.in_flight += 1
+        if draft.first == 0 and draft.attempt is None:
+            entry.begun.add(summary.run_id)
+        if summary.closed_ms is None:
+            entry.instance, entry.closed = draft.instance, None
+            self._cache.grew(entry, len(value))
+        else:
+            entry.instance, entry.closed = None, summary
+            if not isinstance(draft.instance.runner, CodeError):
+                draft.instance.runner.close()
+        self._flight.append(made)
+
+    def answer(
+        self,
+        command: ClientCommand,
+        offset: int,
+        positions: Positions,
+        answer: ReplyBody | None,
+        *,
+        bury: bool = False,
+    ) -> None:
+        """Write down what a command is told that left no turn: it counts, and is decided once.
+
+        What is refused while nobody waits for the answer goes to ``dead-letters``, and with
+        ``bury`` in any case.
+        """
+        assert isinstance(answer, Accepted | Refused), f"{command.body} is told {answer}"
+        letter = None
+        if isinstance(answer, Refused):
+            answer = Refused(answer.error, shortened(answer.message))
+            if bury or command.reply_to is None:
+                reason = f"{answer.error}: {answer.message}"
+                key, value = command.workflow_id.encode(), encode(command)
+                letter = DeadLetter("commands", self._partition, offset, key, value, reason)
+        record = Answered(
+            command.workflow_id,
+            self._epoch,
+            self._clock.now_ms(),
+            "commands",
+            positions,
+            self._deliveries.floor,
+            command.cause,
+            command.reply_to,
+            answer,
+            letter,
+        )
+        self._append(answered_key(self._flight.number, self._epoch), record)
+
+    def purge(
+        self, summary: Summary, closed_ms: int, latest: bool, positions: Positions
+    ) -> Appended:
+        """Write down that a closed run is gone, and whether it was the latest of its id."""
+        record = Purged(
+            summary.workflow_id,
+            summary.run_id,
+            self._epoch,
+            self._clock.now_ms(),
+            "eager",
+            positions,
+            self._deliveries.floor,
+            None,
+            summary.first_run_id,
+            summary.workflow,
+            summary.status.value,
+            summary.started_ms,
+            closed_ms,
+            summary.events,
+            latest,
+        )
+        return self._append(purged_key(summary.run_id, self._epoch), record)
+
+    def mark(self, positions: Positions, delivered: int, published: int) -> None:
+        """Write down all that is known beside the runs: it covers what was appended before it."""
+        now_ms = self._clock.now_ms()
+        forgotten_ms = max(now_ms - ID_RETENTION_MS, 0)
+        mark = Mark(
+            self._epoch,
+            now_ms,
+            "eager",
+            positions,
+            delivered,
+            published,
+            forgotten_ms=forgotten_ms,
+        )
+        self._append(mark_key(self._flight.number, self._epoch), self._requests.marked(mark))
+
+    def _append(self, key: bytes, record: Answered | Mark | Purged) -> Appended:
+        self._requests.take(record, self._flight.number)
+        effects = effects_of_answer(record) if isinstance(record, Answered) else ()
+        summary = summary_of(record) if isinstance(record, Purged) else None
+        appended = Appended(key, encode(record), record, summary=summary, effects=effects)
+        self._flight.append(appended)
+        return appended

@@ -1,0 +1,292 @@
+"""Levels: what a later release writes without its news is what this one reads, and the rest TooNew.
+
+The schemas of the later releases here are ours with branches added, and those of earlier ones are
+ours with branches taken away: each time the bytes of everything else have to stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from processor.codec import records
+from processor.codec.compatibility import check
+from processor.codec.json_commands import decode_command, reply_to_of
+from processor.codec.records import LEVEL, Codec, decode, encode, later_events, level_of
+from processor.codec.schemas import load, load_levels
+from processor.core import events
+from processor.core.address import Address, Caller, ReplyTo
+from processor.core.answers import Accepted
+from processor.core.cause import ClientRequest
+from processor.core.events import Event
+from processor.core.frozen import frozen
+from processor.core.inputs import CancelRun, ClientCommand, RaiseEvent, StartRun
+from processor.core.snapshot import RunImage, Snapshot
+from processor.core.started import WorkflowStarted
+from processor.core.turn import Claim, Positions, Turn
+from processor.errors import SchemaMismatch, TooNew
+from tests.codec.samples import DIRECTORY
+
+PLACE = ("order-1", "run-1", 17, 0, 5, "commands", Positions(), 0, None)
+STARTED = WorkflowStarted("order", None, b"16 random bytes.")
+OTHER = Address(None, "other")
+
+
+@frozen
+class RunArchived:
+    """An event of the next release."""
+
+    why: str
+
+
+@frozen
+class PauseRun:
+    """A command of the next release."""
+
+    why: str
+
+
+def turn(*happened: Any) -> Turn:
+    return Turn(*PLACE, happened)
+
+
+def call(operation: Any) -> events.CallSent:
+    return events.CallSent(3, OTHER, operation)
+
+
+def snapshot(*calls: events.CallSent) -> Snapshot:
+    return Snapshot(*PLACE, (STARTED,), RunImage(STARTED, 5, 5, 1, calls=calls), b"1")
+
+
+def union_of(schema: Any, record: str, field: str) -> list[Any]:
+    """Return the branches of a union, to be changed in place."""
+    found = named(schema, record)
+    assert found is not None, f"no record {record}"
+    type = next(each["type"] for each in found["fields"] if each["name"] == field)
+    branches: list[Any] = type["items"] if isinstance(type, dict) else type
+    return branches
+
+
+def named(schema: Any, name: str) -> Any:
+    if isinstance(schema, list):
+        return next(filter(None, (named(part, name) for part in schema)), None)
+    if not isinstance(schema, dict):
+        return None
+    if schema.get("name") == name and schema["type"] == "record":
+        return schema
+    parts = [each["type"] for each in schema.get("fields", ())]
+    return named([*parts, schema.get("items")], name)
+
+
+def edit(path: Path, change: Callable[[Any], object]) -> None:
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    change(schema)
+    path.write_text(json.dumps(schema), encoding="utf-8")
+
+
+# --- a later release --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Codec:
+    """The next release: it has a new event, a new command, and one more operation of calls."""
+    directory = Path(shutil.copytree(DIRECTORY, tmp_path / "schemas"))
+    why = {"name": "why", "type": "string", "doc": "Why."}
+    for cls in (RunArchived, PauseRun):
+        monkeypatch.setitem(records._CLASSES, cls.__name__, cls)
+
+    def branch(cls: type) -> dict[str, Any]:
+        return {"type": "record", "name": cls.__name__, "doc": "New.", "fields": [why]}
+
+    def add_event(schema: Any) -> None:
+        union_of(schema, schema["name"], "events").append(branch(RunArchived))
+        union_of(schema, "CallSent", "operation").append(branch(PauseRun))
+
+    edit(directory / "turn.avsc", add_event)
+    edit(directory / "snapshot.avsc", add_event)
+    edit(
+        directory / "command.avsc",
+        lambda schema: union_of(schema, "ClientCommand", "body").append(branch(PauseRun)),
+    )
+    assert check(directory) == [], "the release is one that may be made"
+    return Codec(directory)
+
+
+ARCHIVED: Any = RunArchived("old")
+PAUSE: Any = PauseRun("lunch")
+COMMAND = ClientCommand(
+    "order-1",
+    RaiseEvent("go"),
+    ClientRequest("c", 3),
+    True,
+    ReplyTo(2, "c", 3),
+    Caller(OTHER, "run-9", 1),
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "level"),
+    [
+        (turn(STARTED), 1),
+        (turn(), 1),
+        (turn(STARTED, ARCHIVED), 2),
+        (turn(ARCHIVED, STARTED), 2),
+        (turn(call(StartRun("order"))), 1),
+        (turn(call(PAUSE)), 2),
+        (snapshot(), 1),
+        (snapshot(call(CancelRun())), 1),
+        (snapshot(call(CancelRun()), call(PAUSE)), 2),
+        (replace(snapshot(), events=(ARCHIVED,)), 2),
+        (COMMAND, 1),
+        (replace(COMMAND, body=PAUSE), 2),
+        (Claim("me", "n", 2, 5), 1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_record_is_of_the_lowest_level_that_has_what_is_in_it(
+    later: Codec, record: Any, level: int
+) -> None:
+    written = later.encode(record)
+    assert later.level_of(record) == level
+    assert later.decode(written) == record
+    if level == 1:
+        assert written == encode(record), "not a byte of it changed"
+        assert decode(written) == record
+        assert level_of(record) == 1
+    else:
+        with pytest.raises(TooNew, match=r"a later release .*\(this one knows level 1\)"):
+            decode(written)
+
+
+def test_a_release_knows_its_level_and_reads_every_one_before(later: Codec) -> None:
+    assert (LEVEL, later.level) == (1, 2)
+    known = set(records._codec.fingerprints)
+    assert known < set(later.fingerprints)
+    assert len(later.fingerprints) == len(known) + 3, "a turn, a snapshot and a command"
+
+
+def test_who_waits_for_the_answer_to_a_later_releases_command_is_known(later: Codec) -> None:
+    data = later.encode(replace(COMMAND, body=PAUSE))
+    with pytest.raises(TooNew):
+        decode_command(b"order-1", data)
+    assert reply_to_of(b"order-1", data) == ReplyTo(2, "c", 3)
+    envelope = records.read_envelope(data)
+    assert envelope == ("order-1", ClientRequest("c", 3), True, ReplyTo(2, "c", 3), COMMAND.caller)
+    assert reply_to_of(b"order-1", later.encode(replace(COMMAND, reply_to=None))) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "data"),
+    [
+        (b"order-2", encode(COMMAND)),
+        (None, encode(COMMAND)),
+        (b"order-1", encode(COMMAND)[:30]),
+        (b"order-1", encode(Claim("order-1", "n", 1, 5))),
+        (b"order-1", b"\xc3\x01" + b"12345678" + b"\x0eorder-1"),
+        (b"order-1", b"\xc3\x01"),
+        (b"order-1", b'{"type": "pause"}'),
+        (b"order-1", b""),
+        (b"order-1", b"\xc3\x01" + b"\xff" * 40),
+    ],
+    ids=str,
+)
+def test_nobody_is_answered_for_what_only_looks_like_a_command(
+    key: bytes | None, data: bytes
+) -> None:
+    """The key is the workflow id: by chance it is not what stands where a command has its own."""
+    assert reply_to_of(key, data) is None
+
+
+def test_an_envelope_that_cannot_be_read_says_why() -> None:
+    with pytest.raises(SchemaMismatch, match="not a record of processor"):
+        records.read_envelope(b"{}")
+
+
+# --- earlier releases -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def third(tmp_path: Path) -> Path:
+    """Our schemas as if they were the third level: the ones before lack the last events."""
+    directory = Path(shutil.copytree(DIRECTORY, tmp_path / "schemas"))
+    shutil.copytree(directory / "published" / "1", directory / "published" / "2")
+    for level, lacks in ((1, 2), (2, 1)):
+        for file in ("turn", "snapshot"):
+            path = directory / "published" / str(level) / f"{file}.avsc"
+            edit(path, lambda schema, n=lacks: _shorten(schema, n))  # type: ignore[misc]
+    return directory
+
+
+def _shorten(schema: Any, lacks: int) -> None:
+    """Take the last events away; a snapshot's image has calls, so their class is kept there."""
+    items = union_of(schema, schema["name"], "events")
+    last = items[-lacks:]
+    del items[-lacks:]
+    if schema["name"] == "Snapshot" and lacks == 2:
+        image = named(schema, "RunImage")
+        calls = next(each for each in image["fields"] if each["name"] == "calls")
+        calls["type"]["items"] = last[0]
+
+
+SENT, ANSWERED = call(StartRun("order")), events.CallAnswered(3, Accepted("run-9"))
+
+
+def test_the_last_events_are_what_the_levels_here_are_made_of() -> None:
+    assert get_args(Event)[-2:] == (events.CallSent, events.CallAnswered)
+
+
+@pytest.mark.parametrize(
+    ("happened", "level"),
+    [((STARTED,), 1), ((STARTED, SENT), 2), ((ANSWERED,), 3), ((SENT, ANSWERED, STARTED), 3)],
+)
+def test_each_record_has_the_header_of_its_level(
+    third: Path, happened: tuple[Event, ...], level: int
+) -> None:
+    codec = Codec(third)
+    headers = {each.level: each.header for each in load_levels(third, "turn")}
+    assert len(set(headers.values())) == 3
+    record = turn(*happened)
+    written = codec.encode(record)
+    assert written[:10] == headers[level]
+    assert codec.level_of(record) == level
+    assert codec.decode(written) == record
+    assert written[10:] == encode(record)[10:], "whatever its header says"
+
+
+def test_records_of_every_level_are_read_alike(third: Path) -> None:
+    codec = Codec(third)
+    written = codec.encode(turn(STARTED))
+    for each in load_levels(third, "turn"):
+        assert codec.decode(each.header + written[10:]) == turn(STARTED)
+
+
+def test_what_a_namespace_of_a_level_does_not_have(third: Path) -> None:
+    codec = Codec(third)
+    assert codec.level == 3
+    assert codec.later_events(3) == codec.later_events(4) == frozenset()
+    assert codec.later_events(2) == {events.CallAnswered}
+    assert codec.later_events(1) == {events.CallSent, events.CallAnswered}
+    assert later_events(LEVEL) == frozenset()
+
+
+def test_a_schema_that_did_not_change_keeps_its_level(third: Path) -> None:
+    assert [each.level for each in load_levels(third, "turn")] == [1, 2, 3]
+    assert [each.level for each in load_levels(third, "claim")] == [1]
+    claim = Claim("me", "n", 3, 5)
+    assert Codec(third).encode(claim) == encode(claim)
+    assert Codec(third).level_of(claim) == 1
+
+
+def test_other_words_make_no_level(tmp_path: Path) -> None:
+    """Else a release that corrects a word would say that it can read the next level."""
+    directory = Path(shutil.copytree(DIRECTORY, tmp_path / "schemas"))
+    edit(directory / "claim.avsc", lambda schema: schema.update(doc="Other words."))
+    assert check(directory) == []
+    assert load(directory / "claim.avsc").header == load(DIRECTORY / "claim.avsc").header
+    assert Codec(directory).level == 1

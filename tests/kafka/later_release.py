@@ -1,0 +1,150 @@
+"""A later release, for the test of two releases: this one, with level 2 of the log's format.
+
+Level 2 has a new event, for ``workflow.note`` in workflow code, and a new command, which a client
+of that release sends. Everything else is this checkout.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+__all__ = ("later_release",)
+
+ROOT: Final = Path(__file__).parents[2]
+_COPIED: Final = ("processor", "tests", "examples", "schemas", "topics", "pyproject.toml")
+
+_TEXT: Final = {"name": "text", "type": "string", "doc": "The note."}
+_BRANCHES: Final = {
+    ("turn.avsc", "events"): "NoteTaken",
+    ("snapshot.avsc", "events"): "NoteTaken",
+    ("command.avsc", "body"): "NoteRun",
+}
+"""The new branch of each union."""
+
+_WORKFLOW: Final = '''
+
+@workflow.define
+async def takes_note(text: str) -> str:
+    """Goes on only where the namespace has level 2."""
+    workflow.note(text)
+    return text
+'''
+
+_CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "core/events.py",
+        "Event: TypeAlias = (",
+        '@frozen\nclass NoteTaken:\n    """The code took a note."""\n\n    text: str\n\n\n'
+        "Event: TypeAlias = (\n    NoteTaken |",
+    ),
+    ("core/events.py", "DECISIONS: Final = (", "DECISIONS: Final = (\n    NoteTaken,"),
+    (
+        "core/commands.py",
+        "Command: TypeAlias = (",
+        '@dataclass(slots=True)\nclass TakeNote:\n    text: str\n    line: str = ""\n\n\n'
+        "Command: TypeAlias = (\n    TakeNote |",
+    ),
+    (
+        "core/replay.py",
+        "    commands.SetStatus: events.StatusSet,",
+        "    commands.SetStatus: events.StatusSet,\n    commands.TakeNote: events.NoteTaken,",
+    ),
+    (
+        "core/draft.py",
+        "        case commands.SetStatus():",
+        "        case commands.TakeNote():\n            return events.NoteTaken(command.text)\n"
+        "        case commands.SetStatus():",
+    ),
+    (
+        "core/evolve.py",
+        "        case EventReceived() | SideEffectRecorded() | EventRejected():",
+        "        case EventReceived() | SideEffectRecorded() | EventRejected():\n            pass\n"
+        "        case _ if type(event).__name__ == 'NoteTaken':",
+    ),
+    (
+        "core/inputs.py",
+        "Change: TypeAlias = StartRun",
+        '@frozen\nclass NoteRun:\n    """Tell a run something, as an event with the name note."""\n'
+        "\n    text: str\n    run_id: str | None = None\n    first_run_id: str | None = None\n\n\n"
+        "Change: TypeAlias = NoteRun | StartRun",
+    ),
+    (
+        "core/inputs.py",
+        "CommandBody: TypeAlias = (",
+        "CommandBody: TypeAlias = (\n    NoteRun |",
+    ),
+    (
+        "core/decide.py",
+        "        case CancelRun():\n            if instance.state.cancel_reason",
+        "        case _ if type(body).__name__ == 'NoteRun':\n"
+        "            draft = Draft(instance, context)\n"
+        "            draft.advance(EventReceived('note', body.text.encode()))\n"
+        "            outcome.drafts.append(draft)\n"
+        "        case CancelRun():\n            if instance.state.cancel_reason",
+    ),
+    (
+        "workflow/_context.py",
+        "    @abstractmethod\n    def set_status(",
+        "    def note(self, text: str, line: str) -> None: ...\n\n"
+        "    @abstractmethod\n    def set_status(",
+    ),
+    (
+        "workflow/_run.py",
+        "    def set_status(self, value: Any, line: str) -> None:",
+        "    def note(self, text: str, line: str) -> None:\n"
+        "        from processor.core.commands import TakeNote\n\n"
+        "        self._requests.add(TakeNote(text, line), len(text), 'a note')\n\n"
+        "    def set_status(self, value: Any, line: str) -> None:",
+    ),
+    (
+        "workflow/__init__.py",
+        "def set_status(value: Any) -> None:",
+        "def note(text: str) -> None:\n    current('note').note(text, line_here())\n\n\n"
+        "def set_status(value: Any) -> None:",
+    ),
+)
+"""File of the package, what stands there once, and what stands there in the later release."""
+
+
+def later_release(folder: Path) -> Path:
+    """Make the later release in a folder; processes that are started there run it."""
+    for name in _COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "recorded")
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            shutil.copy(source, folder / name)
+    for file, before, after in _CHANGES:
+        path = folder / "processor" / file
+        text = path.read_text()
+        assert text.count(before) == 1, f"{file} has {before!r} {text.count(before)} times"
+        path.write_text(text.replace(before, after))
+    _add_level(folder / "schemas")
+    probes = folder / "tests" / "kafka" / "probes.py"
+    text = probes.read_text()
+    assert text.count("PROBES = [") == 1, "the list of workflows is where it was"
+    with_it = f"{_WORKFLOW}\n\nPROBES = [\n    takes_note,"
+    probes.write_text(text.replace("PROBES = [", with_it.lstrip("\n")))
+    return folder
+
+
+def _add_level(schemas: Path) -> None:
+    for (file, name), branch in _BRANCHES.items():
+        path = schemas / file
+        schema = json.loads(path.read_text())
+        [field] = [each for each in schema["fields"] if each["name"] == name]
+        union: list[Any] = field["type"] if name == "body" else field["type"]["items"]
+        optional = {"type": ["null", "string"], "default": None, "doc": "Which run is meant."}
+        which = [{"name": "run_id", **optional}, {"name": "first_run_id", **optional}]
+        fields = [_TEXT, *(which if branch == "NoteRun" else [])]
+        doc = "Test of two releases."
+        union.append({"type": "record", "name": branch, "doc": doc, "fields": fields})
+        path.write_text(json.dumps(schema, indent=2))
+    level = schemas / "published" / "2"
+    level.mkdir()
+    for path in schemas.glob("*.avsc"):
+        shutil.copy(path, level / path.name)

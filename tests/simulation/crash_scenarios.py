@@ -1,0 +1,283 @@
+"""What is played with a failure at every step: see ``crash_at_every_step``.
+
+Whatever fails, everything has to come in the same order. So a scenario asks for one thing after the
+other, and leaves more time between two of them than a takeover takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+from examples import orders
+from processor import ActivityTimedOut, ApplicationError, activity, workflow
+from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
+from processor.core.cause import NamedRequest
+from processor.core.inputs import (
+    AwaitResult,
+    ClientCommand,
+    CommandBody,
+    RaiseEvent,
+    ReadShard,
+    StartRun,
+)
+
+from . import tally
+from .cases import COMPLETED, Case, nothing, program_case
+from .programs import Step
+from .story import PAYLOADS
+
+__all__ = ("ACTIVITIES", "SCENARIOS", "WORKFLOWS", "Scenario", "Stage")
+
+_MINUTE_MS: Final = 60_000
+_DAY_MS: Final = 24 * 60 * _MINUTE_MS
+
+
+class Stage(Protocol):
+    """What a scenario may do besides its cases. ``lost`` are commands that have to be buried."""
+
+    cases: list[Case]
+    lost: list[ClientCommand]
+
+    def later(self, delay_ms: int, action: Callable[[], None]) -> None:
+        """Let something happen; the run is not over before."""
+
+    def ask(
+        self, name: str, workflow_id: str, body: CommandBody, then: Callable[[Any], None]
+    ) -> None:
+        """Send a request of the client with this name. What it is told has to be the same."""
+
+    def produce(self, command: ClientCommand) -> None:
+        """Send a command as strangers do, who hear of nothing."""
+
+    def produce_bytes(self, value: bytes) -> None:
+        """Send what cannot be read."""
+
+    def purge(self, case: Case, then: Callable[[], None]) -> None:
+        """Give up the run of a case that is over, and call back once that is in the log."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Cases, each started once the one before it is accepted. Their events come later.
+
+    ``besides`` is called in the beginning, and arranges what else is to happen.
+    """
+
+    name: str
+    cases: Callable[[], list[Case]]
+    partitions: int = 1
+    besides: Callable[[Stage], None] = lambda stage: None
+
+
+# --- workflows and activities -----------------------------------------------------------------
+
+
+@activity.define(queue="far", eager=False, heartbeat=40)
+async def climb(top: int) -> int:
+    """Fails after one step up from where the attempt before came to, until it begins at the top."""
+    return await _climbed(top)
+
+
+@activity.define(heartbeat=40)
+async def climb_here(top: int) -> int:
+    return await _climbed(top)
+
+
+@activity.define(queue="far", eager=False, heartbeat=40, schedule_to_close=240)
+async def climb_for_ever() -> int:
+    """Fails twice, and is still on its way when its time is up."""
+    step = activity.info().attempt
+    if step <= 2:
+        return await _climbed(3)
+    return await _beat(step)
+
+
+@activity.define(queue="far", eager=False, heartbeat=40)
+async def wait_far() -> int:
+    return await _beat(0)
+
+
+@activity.define
+async def wait_here() -> None:
+    await asyncio.sleep(1_000_000)
+
+
+async def _climbed(top: int) -> int:
+    step = activity.heartbeat_details(int) or 0
+    if step == top:
+        return step
+    activity.heartbeat(step + 1)
+    await asyncio.sleep(25)
+    raise ApplicationError(f"no higher than {step + 1}")
+
+
+async def _beat(details: int) -> int:
+    while True:
+        activity.heartbeat(details)
+        await asyncio.sleep(25)
+
+
+@workflow.define
+async def labours() -> list[Any]:
+    done: list[Any] = [await climb(2), await climb_here(2)]
+    try:
+        await climb_for_ever()
+    except ActivityTimedOut as error:
+        done.append(error.kind)
+    try:
+        async with asyncio.timeout(100):
+            await wait_far()
+    except TimeoutError:
+        done.append("given up")
+    return done
+
+
+@workflow.define
+async def stays() -> None:
+    """Goes on until somebody ends it, with an attempt on a queue and one in the process."""
+    await asyncio.gather(wait_far(), wait_here())
+
+
+WORKFLOWS: Final = (labours, stays)
+ACTIVITIES: Final = (climb, climb_here, climb_for_ever, wait_far, wait_here)
+
+
+# --- scenarios --------------------------------------------------------------------------------
+
+
+def _order(**how: Any) -> Case:
+    order = orders.Order("order-1", **how)
+    case = Case(order.id, "order_processing", [order], {"completed": COMPLETED.__eq__})
+    if order.amount > orders.REVIEW_ABOVE:
+        case.events = [("fraudReviewApproved", True)]
+    return case
+
+
+def _two_shards() -> list[Case]:
+    """A program on shard 1 that waits for a message of one on shard 0; both have queued work."""
+    receiver = program_case([Step("event", 1), Step("remote", 2), Step("publish", 3)], 0)
+    signal = Step("signal", 1, receiver.workflow_id)
+    steps = [Step("publish", 4), Step("remote", 5), signal, Step("watched", 6)]
+    sender = program_case([*steps, Step("double", 7), Step("publish", 8)], 4)
+    return [receiver, sender]
+
+
+def _stays() -> list[Case]:
+    """A run that is ended by the start of another workflow with its id."""
+    case = Case("the-id", "stays", [], {"terminated": nothing})
+    case.stop = _start(Step("publish", 1), Step("double", 2), conflict="terminate")
+    return [case]
+
+
+def _replaced(stage: Stage) -> None:
+    [case] = stage.cases
+
+    def begun(reply: Accepted) -> None:
+        assert reply.created
+        stage.ask("another", case.workflow_id, AwaitResult(reply.run_id), _is(Closed))
+
+    assert isinstance(case.stop, StartRun)
+    replace_it = partial(stage.ask, "another", case.workflow_id, case.stop, begun)
+    stage.later(2 * _MINUTE_MS, replace_it)
+
+
+def _waits() -> list[Case]:
+    case = program_case([Step("event", 1)], 0)
+    case.events = [("event-1", 1)]
+    return [case]
+
+
+def _refused(stage: Stage) -> None:
+    """Let others start what is open, just before it ends; and ask for what is not there."""
+    [case] = stage.cases
+    start = _start(Step("double", 1))
+    missing = ClientCommand("nobody", RaiseEvent("anything", b"1"))
+    named = ClientCommand("nobody", RaiseEvent("anything", b"2"), NamedRequest("once"))
+    again = ClientCommand(case.workflow_id, start, NamedRequest("a start"))
+
+    def strangers() -> None:
+        for command in (missing, named, again):
+            stage.lost.append(command)
+            stage.produce(command)
+        stage.produce(named)
+        stage.produce_bytes(b"no record")
+
+    start_it = partial(stage.ask, "another", case.workflow_id, start, _is(Refused))
+    stage.later(10 * _MINUTE_MS - 2, start_it)
+    stage.later(10 * _MINUTE_MS - 1, strangers)
+
+
+def _is_over() -> list[Case]:
+    """Two runs with an activity of each kind; the id of the first one is used again."""
+    cases = [program_case([Step("remote", 1), Step("flaky", 2)], number) for number in range(2)]
+    cases[0].stop = _start(Step("double", 3), reuse="allow")
+    return cases
+
+
+def _purged(stage: Stage) -> None:
+    """Give up two runs; use the id of one of them again, and have the other one forgotten."""
+    first, second = stage.cases
+
+    def both_are_gone() -> None:
+        assert first.closed is not None and first.stop is not None
+        ask = partial(stage.ask, "another", first.workflow_id)
+        ask(AwaitResult(first.closed.run_id), _is(Refused))
+        ask(_start(Step("double", 4), reuse="reject"), _is(Refused))
+        ask(first.stop, begun)
+
+    def begun(reply: Accepted) -> None:
+        assert first.closed is not None and reply.run_id != first.closed.run_id
+        stage.ask("another", first.workflow_id, AwaitResult(reply.run_id), _is(Closed))
+        stage.later(31 * _DAY_MS, a_month_later)
+
+    def a_month_later() -> None:
+        """Have a mark written: with it, the shard forgets what was purged so long ago."""
+        stage.ask("another", "", ReadShard(), forgotten)
+
+    def forgotten(reply: Page) -> None:
+        assert second.closed is not None
+        stage.ask("another", second.workflow_id, AwaitResult(second.closed.run_id), _is(Refused))
+
+    purge_second = partial(stage.purge, second, both_are_gone)
+    stage.later(10 * _MINUTE_MS, partial(stage.purge, first, purge_second))
+
+
+def _labours() -> list[Case]:
+    done = [2, 2, "schedule_to_close", "given up"]
+    return [Case("labours", "labours", [], {"completed": done.__eq__})]
+
+
+def _tally() -> list[Case]:
+    """A run that goes on from snapshots, so that what was before them is given up meanwhile."""
+    numbers = (4, 2, 5, 3, 8, 10)
+    ends = {"completed": tally.total(numbers).__eq__}
+    case = Case("tally", tally.TALLY, tally.arguments(len(numbers), ""), ends)
+    case.events = [("add", number) for number in numbers]
+    return [case]
+
+
+def _start(*steps: Step, **how: Any) -> StartRun:
+    return StartRun("program", PAYLOADS.encode([[*steps]]), **how)
+
+
+def _is(expected: type) -> Callable[[ReplyBody], None]:
+    def told(reply: ReplyBody) -> None:
+        assert isinstance(reply, expected), reply
+
+    return told
+
+
+SCENARIOS: Final = (
+    Scenario("approved", lambda: [_order(amount=5_000.0)]),
+    Scenario("payment retried", lambda: [_order(amount=10.0, payment_failures=2)]),
+    Scenario("two shards", _two_shards, partitions=2),
+    Scenario("replaced", _stays, besides=_replaced),
+    Scenario("refused", _waits, besides=_refused),
+    Scenario("purged", _is_over, besides=_purged),
+    Scenario("retried and timed out", _labours),
+    Scenario("snapshots", _tally),
+)
