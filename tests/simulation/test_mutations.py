@@ -65,21 +65,23 @@ def test_a_protection_switched_off_is_caught(mutation: Mutation) -> None:
 
 def test_nothing_is_caught_where_nothing_is_switched_off() -> None:
     with pytest.raises(NotCaught, match=re.escape("Others: {}")):
-        hunt(Mutation("none", lambda patch: None, (".*",), 20))
+        hunt(Mutation("none", "nothing", lambda patch: None, (".*",), 20))
 
 
 def test_another_failure_is_no_catch() -> None:
     mutation = next(each for each in MUTATIONS if each.protection.startswith("effects"))
     with pytest.raises(NotCaught, match="an eager attempt begins after its turn"):
-        hunt(Mutation("none", mutation.switch_off, ("AssertionError: something else",), 3))
+        hunt(
+            Mutation("none", "nothing", mutation.switch_off, ("AssertionError: something else",), 3)
+        )
 
 
 def test_a_patch_that_does_not_fit_is_no_catch() -> None:
     def misspelled(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr("processor.shard.loop.Shard._then", lambda self: None)
+        patch.setattr("processor.shard.loop.Shard._store", lambda self: None)
 
     with pytest.raises(TypeError):
-        hunt(Mutation("none", misspelled, (".*",), 3))
+        hunt(Mutation("none", "nothing", misspelled, (".*",), 3))
 
 
 def row_of(mutation: Mutation) -> str:

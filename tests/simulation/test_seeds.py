@@ -21,7 +21,7 @@ from . import invariants
 from .play import Failure, play
 from .prove import Proof, main, prove
 
-SEEDS = int(os.environ.get("SEEDS", 2_000))
+SEEDS = int(os.environ.get("SEEDS", 1_000))
 PROCESSES = 2
 
 
