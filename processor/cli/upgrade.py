@@ -98,10 +98,9 @@ def on_kafka(target: Target, dry_run: bool, force: bool) -> dict[str, Any]:
 
 def embedded(path: Path, dry_run: bool) -> dict[str, Any]:
     """Append the claim; the folder must be no other process's."""
-    from processor.codec.records import LEVEL, encode
-    from processor.core.turn import Claim, claim_key
+    from processor.codec.records import LEVEL
     from processor.embedded.disk import DiskLog, open_disk
-    from processor.shard.survey import level_of_log
+    from processor.shard.survey import level_of_log, raises
 
     if not (path / "log").exists():
         raise typer.BadParameter(f"there is no embedded state in {path}")
@@ -111,9 +110,7 @@ def embedded(path: Path, dry_run: bool) -> dict[str, Any]:
         level = level_of_log(0, log)
         report = reported(str(path), [level], LEVEL, dry_run)
         if level < LEVEL and not dry_run:
-            nonce = secrets.token_hex(8)
-            claim = Claim("processor upgrade", nonce, LEVEL, int(time() * 1000))
-            log.append(claim_key(nonce), encode(claim))
+            log.append(*raises(secrets.token_hex(8), LEVEL, int(time() * 1000)))
             disk.commit()
             report["raised"] = [0]
         return report

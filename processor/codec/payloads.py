@@ -20,6 +20,7 @@ from processor.codec.defaults import (
     repeatable_defaults,
     struct_again,
 )
+from processor.core.failure import shortened
 from processor.errors import SchemaMismatch
 
 __all__ = ("JsonPayloads",)
@@ -107,8 +108,7 @@ def _ordered(values: list[Any]) -> list[bytes]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]} ..."
+    return shortened(repr(value), _SHOWN_MAX)
 
 
 def _decoder(annotation: Any) -> Decode:

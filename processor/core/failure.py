@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from processor.core.frozen import frozen
 
-__all__ = ("Failure", "writable")
+__all__ = ("Failure", "shortened", "writable")
 
 
 @frozen
@@ -29,6 +29,11 @@ class Failure:
     attempts: int = 0
     traceback: str | None = None
     cause: Failure | None = None
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return at most so many characters of a text, and a sign that there were more."""
+    return text if len(text) <= limit else f"{text[:limit]} ..."
 
 
 def writable(text: str) -> str:

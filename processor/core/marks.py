@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from processor.core.address import ReplyTo
 from processor.core.answers import Accepted, Refused
 from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
@@ -87,9 +85,6 @@ class Mark:
     named: tuple[NamedWindow, ...] = ()
     answers: tuple[KnownAnswer, ...] = ()
     forgotten_ms: int = 0
-
-    cause: ClassVar[None] = None
-    """No single request or message: a mark says what all of them were."""
 
 
 @frozen

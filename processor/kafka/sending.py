@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError
 
 from processor.codec.records import encode
 from processor.core.effects import DeadLetter
+from processor.core.failure import shortened
 from processor.kafka.connection import COMMAND_BYTES_MAX
 from processor.kafka.faults import MISSING, TOO_LARGE
 from processor.kafka.record_producer import Outgoing, Written
@@ -102,19 +103,17 @@ class Sending:
             error.str(),
         )
         reason = f"{outgoing.topic} refused {len(value):,} bytes as too large: {error.str()}"
-        letter = DeadLetter(
-            outgoing.topic, outgoing.partition, -1, outgoing.key, value[:COMMAND_BYTES_MAX], reason
+        letter = _fitting(
+            DeadLetter(outgoing.topic, outgoing.partition, -1, outgoing.key, value, reason)
         )
         self._transport.sends.produce(
-            self._dead_letters, ANY_PARTITION, outgoing.key, encode(letter), outgoing.delivered
+            self._dead_letters, ANY_PARTITION, letter.key, encode(letter), outgoing.delivered
         )
 
 
 def _fitting(letter: DeadLetter) -> DeadLetter:
     """Return a letter that its topic takes, with its key and its reason."""
-    key, value, reason = letter.key, letter.value, letter.reason
-    if len(reason) > _REASON_MAX:
-        reason = f"{reason[:_REASON_MAX]} ..."
+    key, value, reason = letter.key, letter.value, shortened(letter.reason, _REASON_MAX)
     if key is not None and len(key) > _KEY_BYTES_MAX:
         reason += f" (the first {_KEY_BYTES_MAX:,} of {len(key):,} bytes of the key are here)"
         key = key[:_KEY_BYTES_MAX]

@@ -13,18 +13,16 @@ from typing import Final
 import msgspec
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from processor.codec.records import encode
 from processor.config import Settings
 from processor.core.answers import Page
 from processor.core.inputs import ClientCommand, ReadShard
-from processor.core.turn import Claim, claim_key
 from processor.errors import ShardUnavailable
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.gateway import KafkaGateway
 from processor.kafka.identity import describe_shard_topics, ids_text, log_id
 from processor.kafka.log import KafkaLog
 from processor.kafka.transport import KafkaTransport
-from processor.shard.survey import level_of_log
+from processor.shard.survey import level_of_log, raises
 
 __all__ = ("NamespaceLevel", "Process")
 
@@ -109,9 +107,8 @@ class NamespaceLevel:
     def raise_to(self, level: int, partitions: Sequence[int]) -> None:
         """Append a claim to each of these shards. Their owners find it, and claim them again."""
         for partition in partitions:
-            nonce = secrets.token_hex(8)
-            claim = Claim("processor upgrade", nonce, level, int(time() * 1000))
-            self._logs[partition].append(claim_key(nonce), encode(claim))
+            claim = raises(secrets.token_hex(8), level, int(time() * 1000))
+            self._logs[partition].append(*claim)
         deadline = monotonic() + _CALL_S
         waiting = {*partitions}
         while waiting and monotonic() < deadline:

@@ -29,7 +29,6 @@ class Entry:
     in_flight: int = 0
     begun: set[str] = field(default_factory=set)
     bytes: int = _RUN_BYTES
-    cached: bool = False
 
     def latest(self) -> Summary | None:
         return self.closed if self.instance is None else self.instance.state.summary()
@@ -58,7 +57,6 @@ class Cache:
     def add(self, entry: Entry) -> None:
         self._entries[entry.workflow_id] = entry
         self._bytes += entry.bytes
-        entry.cached = True
 
     def grew(self, entry: Entry, bytes: int) -> None:
         entry.bytes += bytes
@@ -95,9 +93,8 @@ class Cache:
             self._drop(entry)
 
     def _drop(self, entry: Entry) -> None:
-        if not entry.cached:
+        if self._entries.get(entry.workflow_id) is not entry:
             return
-        entry.cached = False
         del self._entries[entry.workflow_id]
         self._bytes -= entry.bytes
         if entry.instance is not None and not isinstance(entry.instance.runner, CodeError):

@@ -128,8 +128,7 @@ class Deciding:
         somebody has looked already.
         """
         entry = entry or self._instances.entry(input.workflow_id)
-        context, reserved = self._context, self._eager.reserved
-        context.now_ms, context.begun = self._clock.now_ms(), None
+        context, reserved = self._at_this_time(), self._eager.reserved
         where = positions or self.positions
         command = input if isinstance(input, ClientCommand) else None
         cause = None if command is None else command.cause

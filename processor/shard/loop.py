@@ -236,9 +236,7 @@ class Shard:
             positions, delivered = record.positions, record.delivered
             if isinstance(record, Mark):
                 published = record.published
-                self._counted.take(record, appended.offset)
-            elif record.cause is not None:
-                self._counted.take(record, appended.offset)
+            self._counted.take(record, appended.offset)
         if self._flight.ghosts:
             self._store_ghosts(changes)
         changes.requests = self._counted.changes()

@@ -34,7 +34,7 @@ from processor.core.marks import (
 from processor.core.snapshot import Snapshot
 from processor.core.turn import AttemptRecord, Purged, Turn
 
-__all__ = ("Known", "Requests", "Row", "UnderClaim", "shortened")
+__all__ = ("REASON_MAX", "Known", "Requests", "Row", "UnderClaim")
 
 MISSING_MAX: Final = 64
 """Numbers of a client that have not come, and may still come."""
@@ -48,7 +48,7 @@ CLIENT_MS: Final = 10 * 60 * 1000
 NAMED_MS: Final = 24 * 3600 * 1000
 """More of them, up to ``KEPT_MAX``, are remembered for this time after their last word."""
 
-_REASON_MAX: Final = 500
+REASON_MAX: Final = 500
 """Characters of a refusal that are kept: with all the bounds, a mark is below 13 MB."""
 
 Standing = Literal["new", "known", "expired"]
@@ -58,11 +58,6 @@ Known: TypeAlias = SourceWindow | ClientWindow | NamedWindow | KnownAnswer
 
 Row: TypeAlias = tuple[str, Known | None]
 """The name of a row and what it holds; None where it is to be deleted."""
-
-
-def shortened(reason: str) -> str:
-    """Return a reason that is never too long to be remembered by the thousand."""
-    return reason if len(reason) <= _REASON_MAX else f"{reason[:_REASON_MAX]} ..."
 
 
 K = TypeVar("K")

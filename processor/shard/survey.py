@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
-from processor.codec.records import LogRecordBody, decode
-from processor.core.turn import LEVEL_FIRST, Claim
+from processor.codec.records import LogRecordBody, decode, encode
+from processor.core.turn import LEVEL_FIRST, Claim, claim_key
 from processor.errors import ReleaseTooOld, TooNew
 from processor.shard.ports import LogReader
 
-__all__ = ("entry_of", "level_of_log", "too_old")
+__all__ = ("entry_of", "level_of_log", "raises", "too_old")
 
 _IN_THE_LOG: Final = get_args(LogRecordBody)
 _LAST_RECORDS: Final = 64
@@ -42,6 +42,11 @@ def level_of_log(partition: int, log: LogReader) -> int:
         if named >= 0 or begin == first:
             return level
         width *= _FURTHER
+
+
+def raises(nonce: str, level: int, now_ms: int) -> tuple[bytes, bytes]:
+    """Return key and value of the claim that raises a shard to a level."""
+    return claim_key(nonce), encode(Claim("processor upgrade", nonce, level, now_ms))
 
 
 def entry_of(partition: int, offset: int, value: bytes) -> LogRecordBody:

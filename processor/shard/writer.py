@@ -14,6 +14,7 @@ from processor.core.cause import Cause
 from processor.core.derive import effects_of_answer
 from processor.core.draft import Draft
 from processor.core.effects import DeadLetter
+from processor.core.failure import shortened
 from processor.core.inputs import ClientCommand
 from processor.core.marks import Answered, Mark, answered_key, mark_key
 from processor.core.purge import summary_of
@@ -35,7 +36,7 @@ from processor.shard.cache import Cache, Entry
 from processor.shard.flight import Appended, Flight
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import Clock
-from processor.shard.requests import Requests, shortened
+from processor.shard.requests import REASON_MAX, Requests
 
 __all__ = ("Writer",)
 
@@ -136,9 +137,8 @@ class Writer:
         """Append the record that was made of a draft."""
         entry, summary, record, value = made.entry, made.summary, made.record, made.value
         assert entry is not None and summary is not None and record and value, "it is of a run"
-        if record.cause is not None:
-            self._requests.take(record, self._flight.number)
-        if not entry.cached:
+        self._requests.take(record, self._flight.number)
+        if self._cache.get(entry.workflow_id) is None:
             self._cache.add(entry)
         entry.in_flight += 1
         if draft.first == 0 and draft.attempt is None:
@@ -169,7 +169,7 @@ class Writer:
         assert isinstance(answer, Accepted | Refused), f"{command.body} is told {answer}"
         letter = None
         if isinstance(answer, Refused):
-            answer = Refused(answer.error, shortened(answer.message))
+            answer = Refused(answer.error, shortened(answer.message, REASON_MAX))
             if bury or command.reply_to is None:
                 reason = f"{answer.error}: {answer.message}"
                 key, value = command.workflow_id.encode(), encode(command)

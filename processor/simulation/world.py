@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from processor.codec.records import encode
 from processor.config import Settings
-from processor.core.turn import Claim, claim_key
+from processor.shard.survey import raises
 from processor.simulation.activities import EagerStarts
 from processor.simulation.broker import Broker
 from processor.simulation.clients import SimulatedClient
@@ -105,8 +104,7 @@ class World:
         """Raise the level of the namespace, as ``processor upgrade`` does: claim every shard."""
         for log in self.broker.logs:
             nonce = f"{self.scheduler.random.getrandbits(64):016x}"
-            claim = Claim("processor upgrade", nonce, level, self.scheduler.now_ms)
-            log.append(claim_key(nonce), encode(claim))
+            log.append(*raises(nonce, level, self.scheduler.now_ms))
         self.scheduler.trace(f"the namespace is at level {level}")
 
     def restart(self, name: str) -> None:

@@ -104,9 +104,6 @@ _claim: Final = reader(ClaimRow)
 _summary: Final = reader(Summary)
 
 
-_NO_STATES: Final[Mapping[int, AttemptState]] = {}
-
-
 _First: TypeAlias = tuple[ActivityTask, int, AttemptState | None]
 """An activity that begins, the offset of its turn, and where it stands if that is known.
 
@@ -168,14 +165,11 @@ class Rows:
 
     def take(self, confirmed: Confirmed) -> None:
         record = confirmed.record
-        if isinstance(record, Turn):  # the most frequent
-            if record.first == 0:
-                self._latest[record.workflow_id] = record.run_id
-            self._take_turn(record, confirmed, _NO_STATES)
-            return
         if confirmed.summary is not None and is_latest(record):
             self._latest[confirmed.summary.workflow_id] = confirmed.summary.run_id
         match record:
+            case Turn():
+                self._take_turn(record, confirmed, {})
             case AttemptRecord():
                 self._take_attempt(record, confirmed)
             case Snapshot():

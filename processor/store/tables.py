@@ -30,7 +30,7 @@ import msgspec
 
 from processor.core.effects import SetTimer
 from processor.core.state import Summary
-from processor.core.turn import Positions, Turn
+from processor.core.turn import Positions
 from processor.errors import StoreCorrupt
 from processor.shard.ports import (
     NEVER_MS,
@@ -101,7 +101,7 @@ class StateTables:
             record, summary = confirmed.record, confirmed.summary
             if summary is not None:
                 self._group_runs[summary.run_id] = summary
-                if record.first == 0 if isinstance(record, Turn) else is_latest(record):
+                if is_latest(record):
                     self._group_latest[summary.workflow_id] = summary.run_id
             self._group_bytes += len(confirmed.value)
         self._group += group

@@ -10,7 +10,7 @@ from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import avro.io
 import avro.schema
@@ -196,11 +196,7 @@ def test_classes_and_schemas_agree_on_types_and_defaults(file: str) -> None:
             continue
         cls: Any = CLASSES[name.rpartition(".")[2]]
         assert schema["doc"]
-        hints = {
-            key: hint
-            for key, hint in get_type_hints(cls).items()
-            if get_origin(hint) is not ClassVar
-        }
+        hints = get_type_hints(cls)
         assert sorted(hints) == sorted(f["name"] for f in schema["fields"]), cls
         defaults = (
             {f.name: f.default for f in fields(cls)}
