@@ -20,7 +20,8 @@ class Entry:
     """One workflow id: its open run, or the summary of its closed one.
 
     ``in_flight`` counts its turns that are not acknowledged: until then the tables are behind
-    and the entry must stay. ``begun`` are the runs that began meanwhile.
+    and the entry must stay. ``begun`` are the runs that began meanwhile. ``cached``: whether the
+    cache holds it.
     """
 
     workflow_id: str
@@ -29,6 +30,7 @@ class Entry:
     in_flight: int = 0
     begun: set[str] = field(default_factory=set)
     bytes: int = _RUN_BYTES
+    cached: bool = False
 
     def latest(self) -> Summary | None:
         return self.closed if self.instance is None else self.instance.state.summary()
@@ -55,6 +57,7 @@ class Cache:
         return entry
 
     def add(self, entry: Entry) -> None:
+        entry.cached = True
         self._entries[entry.workflow_id] = entry
         self._bytes += entry.bytes
 
@@ -93,8 +96,9 @@ class Cache:
             self._drop(entry)
 
     def _drop(self, entry: Entry) -> None:
-        if self._entries.get(entry.workflow_id) is not entry:
+        if not entry.cached:
             return
+        entry.cached = False
         del self._entries[entry.workflow_id]
         self._bytes -= entry.bytes
         if entry.instance is not None and not isinstance(entry.instance.runner, CodeError):

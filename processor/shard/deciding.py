@@ -38,7 +38,7 @@ _log = logging.getLogger("processor.shard")
 _TOPICS: Final[dict[Source, str]] = {"results": "activity-results", "timers": "timers"}
 
 
-class _Failed(NamedTuple):
+class Failed(NamedTuple):
     """An input that is to be decided once more. ``positions``: those past it in its topic."""
 
     source: Source
@@ -49,7 +49,10 @@ class _Failed(NamedTuple):
 
 
 class Deciding:
-    """``positions`` are past everything that is in the log, or on its way there."""
+    """``positions`` are past everything that is in the log, or on its way there.
+
+    ``failed`` is an input that is to be decided once more; nothing may be decided before.
+    """
 
     def __init__(
         self,
@@ -81,18 +84,13 @@ class Deciding:
         self._outbox = outbox
         self._clock = clock
         self._buried: Positions | None = None
-        self._failed: _Failed | None = None
+        self.failed: Failed | None = None
         self._trying = False
 
     @property
     def held(self) -> bool:
         """Whether an input is under way, so that none that is read may follow it."""
-        return self._buried is not None or self._failed is not None
-
-    @property
-    def failed(self) -> bool:
-        """Whether an input is to be decided once more, so that nothing may be decided before."""
-        return self._failed is not None
+        return self._buried is not None or self.failed is not None
 
     def passed(self, positions: Positions) -> None:
         """Note that an input has been read, if it is not held."""
@@ -146,7 +144,7 @@ class Deciding:
                 begun = self._writer.made(drafts[1], entry, "successor", where, None)
         except Exception as error:
             self._undo(reserved)
-            self._could_not(_Failed(source, input, run_id, positions, offset), error)
+            self._could_not(Failed(source, input, run_id, positions, offset), error)
             return
         if made is not None:
             self._writer.append(drafts[0], made)
@@ -164,7 +162,7 @@ class Deciding:
 
     # --- deciding that fails ------------------------------------------------------------------
 
-    def _could_not(self, failed: _Failed, error: Exception) -> None:
+    def _could_not(self, failed: Failed, error: Exception) -> None:
         """Nothing was written: try once more when what is in flight is there, or give up."""
         if self._trying:
             self._cache.drop(failed.input.workflow_id)
@@ -177,12 +175,12 @@ class Deciding:
             failed.input.workflow_id,
             exc_info=error,
         )
-        self._failed = failed
+        self.failed = failed
         self._flight.then(self._try_again)
 
     def _try_again(self) -> None:
         """Decide once more, from what is acknowledged; or go on without the input."""
-        failed, self._failed = self._failed, None
+        failed, self.failed = self.failed, None
         assert failed is not None, "called once for each failure"
         self._cache.drop(failed.input.workflow_id)
         self._trying = True
@@ -193,7 +191,7 @@ class Deciding:
         if failed.positions is not None:
             self.passed(failed.positions)
 
-    def _give_up(self, failed: _Failed, error: Exception) -> None:
+    def _give_up(self, failed: Failed, error: Exception) -> None:
         source, input, _, positions, offset = failed
         code_error = code_failed(error)
         reason = f"deciding it failed twice: {code_error.error}"

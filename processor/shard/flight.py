@@ -8,19 +8,17 @@ way is a ghost, which counts for nobody and is deleted.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from processor.codec.records import decode
-from processor.core.effects import Effect
-from processor.core.state import Summary
 from processor.core.turn import Claim
 from processor.shard.cache import Entry
-from processor.shard.ports import Log, Replaced
+from processor.shard.ports import Confirmed, Log, Replaced
 from processor.shard.requests import UnderClaim
 
-__all__ = ("Appended", "Flight", "Ghost", "ShardLost")
+__all__ = ("Appended", "Flight", "Ghost", "ShardLost", "Tombstone")
 
 
 class ShardLost(Exception):
@@ -28,22 +26,25 @@ class ShardLost(Exception):
 
 
 @dataclass(slots=True)
-class Appended:
-    """A record on its way into the log: of a run, of the shard itself, or a tombstone.
+class Appended(Confirmed):
+    """A record on its way into the log, confirmed once it is acknowledged and has its offset.
 
-    ``record`` is None for a tombstone, and ``forgotten`` what it is for; ``entry`` and ``summary``
-    are there for records of a run. ``offset`` is known once it is acknowledged.
+    ``entry`` is there for records of a run. ``after``: what is called when it is confirmed.
     """
 
-    key: bytes
-    value: bytes | None
-    record: UnderClaim | None = None
     entry: Entry | None = None
-    summary: Summary | None = None
-    effects: Sequence[Effect] = ()
-    forgotten: Replaced | None = None
+    after: list[Callable[[], None]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Tombstone:
+    """What deletes a record of the log, on its way there. ``forgotten``: the row that it is for."""
+
+    key: bytes
+    forgotten: Replaced
     after: list[Callable[[], None]] = field(default_factory=list)
     offset: int = -1
+    value: None = None
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class Flight:
         self._log = log
         self._epoch = epoch
         self._expected = epoch + 1
-        self._in_flight: deque[Appended] = deque()
+        self._in_flight: deque[Appended | Tombstone] = deque()
         self.bytes = 0
         self.ghosts: list[Ghost] = []
 
@@ -79,7 +80,7 @@ class Flight:
         """A number for the key of the next record: another one for each record of an epoch."""
         return self._expected + len(self._in_flight)
 
-    def append(self, appended: Appended) -> None:
+    def append(self, appended: Appended | Tombstone) -> None:
         self.bytes += len(appended.value or b"")
         self._log.append(appended.key, appended.value)
         self._in_flight.append(appended)
@@ -91,9 +92,9 @@ class Flight:
         else:
             callback()
 
-    def acknowledged(self) -> list[Appended]:
+    def acknowledged(self) -> list[Appended | Tombstone]:
         """Return the records that the log has taken since the last call. Raises ``ShardLost``."""
-        confirmed: list[Appended] = []
+        confirmed: list[Appended | Tombstone] = []
         in_flight = self._in_flight
         for offset in self._log.acknowledged():
             if offset != self._expected:
@@ -105,7 +106,7 @@ class Flight:
             self._expected = offset + 1
         return confirmed
 
-    def _check_gap(self, offset: int, appended: Appended) -> int:
+    def _check_gap(self, offset: int, appended: Appended | Tombstone) -> int:
         """Find out who else wrote; return the offset of our record, or raise ``ShardLost``."""
         end = offset + 1 if offset >= 0 else self._log.bounds()[1]
         for record in self._log.read(self._expected, end):

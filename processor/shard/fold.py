@@ -344,7 +344,7 @@ class Fold:
                 summary = summaries.get(state.run_id)
                 if summary is None:
                     summary = summaries[state.run_id] = state.summary()
-            group.append(Confirmed(offset, key, entry, value, summary, effects))
+            group.append(Confirmed(key, value, entry, summary, effects, offset))
         self._changes.requests = self.requests.changes()
         self._tables.write(group, self.checkpoint, self._changes)
         self._group, self._group_effects, self._changes = [], [], Changes()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from processor.core.marks import Mark
-from processor.shard.flight import Appended
+from processor.shard.flight import Tombstone
 from processor.shard.ports import Replaced, Tables
 
 __all__ = ("Forgetting",)
@@ -25,7 +25,7 @@ _AT_ONCE: Final = 64
 class Forgetting:
     """``more``: whether there may be keys that can be given up now."""
 
-    def __init__(self, tables: Tables, append: Callable[[Appended], None]) -> None:
+    def __init__(self, tables: Tables, append: Callable[[Tombstone], None]) -> None:
         self._tables = tables
         self._append = append
         self._below = 1
@@ -50,7 +50,7 @@ class Forgetting:
         found = [row for row in rows if row not in self._under_way]
         for row in found[:free]:
             self._under_way.add(row)
-            self._append(Appended(row[1], None, forgotten=row))
+            self._append(Tombstone(row[1], row))
         self.more = False
 
     def forgotten(self, row: Replaced) -> None:

@@ -37,7 +37,7 @@ from processor.shard.cache import Cache, Entry
 from processor.shard.deciding import Deciding
 from processor.shard.eager import Eager
 from processor.shard.effects import Effects
-from processor.shard.flight import Appended, Flight, ShardLost
+from processor.shard.flight import Appended, Flight, ShardLost, Tombstone
 from processor.shard.forgetting import Forgetting
 from processor.shard.instances import Instances
 from processor.shard.outbox import Deliveries
@@ -211,32 +211,22 @@ class Shard:
 
     # --- 2. store -----------------------------------------------------------------------------
 
-    def _store(self, confirmed: Sequence[Appended]) -> None:
+    def _store(self, confirmed: Sequence[Appended | Tombstone]) -> None:
         group: list[Confirmed] = []
         changes = Changes()
         before = self._confirmed
         positions, delivered, published = before.positions, before.delivered, before.published
         for appended in confirmed:
-            record = appended.record
-            if record is None:
-                if appended.forgotten is not None:
-                    changes.forgotten.append(appended.forgotten)
+            if isinstance(appended, Tombstone):
+                changes.forgotten.append(appended.forgotten)
                 continue
-            assert appended.value is not None, "a record has a value"
-            group.append(
-                Confirmed(
-                    appended.offset,
-                    appended.key,
-                    record,
-                    appended.value,
-                    appended.summary,
-                    appended.effects,
-                )
-            )
+            group.append(appended)
+            record = appended.record
             positions, delivered = record.positions, record.delivered
             if isinstance(record, Mark):
                 published = record.published
-            self._counted.take(record, appended.offset)
+            if isinstance(record, Mark) or record.cause is not None:
+                self._counted.take(record, appended.offset)
         if self._flight.ghosts:
             self._store_ghosts(changes)
         changes.requests = self._counted.changes()
@@ -265,17 +255,16 @@ class Shard:
 
     # --- 3. release ---------------------------------------------------------------------------
 
-    def _release(self, confirmed: Sequence[Appended]) -> None:
+    def _release(self, confirmed: Sequence[Appended | Tombstone]) -> None:
         for appended in confirmed:
-            record = appended.record
-            if record is not None:
+            if isinstance(appended, Tombstone):
+                self._forgetting.forgotten(appended.forgotten)
+            else:
                 self._deliveries.released(appended.offset, self._effects.release(appended))
                 if appended.entry is not None:
                     self._cache.settled(appended.entry)
-                elif isinstance(record, Mark):
-                    self._forgetting.covered(record, appended.offset)
-            elif appended.forgotten is not None:
-                self._forgetting.forgotten(appended.forgotten)
+                elif isinstance(appended.record, Mark):
+                    self._forgetting.covered(appended.record, appended.offset)
             for callback in appended.after:
                 callback()
 
@@ -293,7 +282,7 @@ class Shard:
             lot = min(len(self._eager), room)
             for _ in range(lot):
                 self._deciding.decide("eager", self._eager.next())
-                if self._deciding.failed:
+                if self._deciding.failed is not None:
                     return False
             if not lot and not self._deciding.held:
                 room = min(room, self._activities.room())
@@ -313,7 +302,7 @@ class Shard:
 
     def _room(self) -> int:
         settings = self._settings
-        if self._deciding.failed:
+        if self._deciding.failed is not None:
             return 0
         if self._flight.bytes >= settings.bytes_in_flight_max:
             return 0

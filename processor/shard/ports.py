@@ -220,18 +220,19 @@ class Checkpoint:
     time_ms: int = 0
 
 
-class Confirmed(NamedTuple):
+@dataclass(slots=True)
+class Confirmed:
     """An acknowledged record on its way into the tables.
 
     ``summary`` is that of its run just after it; None for a record of the shard's own.
     """
 
-    offset: int
     key: bytes
-    record: UnderClaim
     value: bytes
-    summary: Summary | None
-    effects: Sequence[Effect]
+    record: UnderClaim
+    summary: Summary | None = None
+    effects: Sequence[Effect] = ()
+    offset: int = -1
 
 
 class ClaimRow(NamedTuple):

@@ -79,6 +79,9 @@ class _Window:
 
     def note(self, number: int, now_ms: int, offset: int) -> None:
         self.heard_ms, self.heard_at = now_ms, offset
+        if number == self.highest + 1:  # as it is unless a record was lost on the way
+            self.highest = number
+            return
         if number <= self.highest:
             if number in self.missing:
                 self.missing.remove(number)

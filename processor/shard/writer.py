@@ -131,14 +131,16 @@ class Writer:
                 f"a turn of {len(value):,} bytes; the limit is {_RECORD_BYTES_MAX:,}. Ask for less "
                 "at once, and keep large values elsewhere"
             )
-        return Appended(key, value, record, entry, state.summary(), draft.effects)
+        return Appended(key, value, record, state.summary(), draft.effects, entry=entry)
 
     def append(self, draft: Draft, made: Appended) -> None:
         """Append the record that was made of a draft."""
         entry, summary, record, value = made.entry, made.summary, made.record, made.value
-        assert entry is not None and summary is not None and record and value, "it is of a run"
-        self._requests.take(record, self._flight.number)
-        if self._cache.get(entry.workflow_id) is None:
+        assert entry is not None and summary is not None, "it is of a run"
+        assert not isinstance(record, Mark), "it is of a run"
+        if record.cause is not None:
+            self._requests.take(record, self._flight.number)
+        if not entry.cached:
             self._cache.add(entry)
         entry.in_flight += 1
         if draft.first == 0 and draft.attempt is None:
@@ -230,6 +232,6 @@ class Writer:
         self._requests.take(record, self._flight.number)
         effects = effects_of_answer(record) if isinstance(record, Answered) else ()
         summary = summary_of(record) if isinstance(record, Purged) else None
-        appended = Appended(key, encode(record), record, summary=summary, effects=effects)
+        appended = Appended(key, encode(record), record, summary, effects)
         self._flight.append(appended)
         return appended

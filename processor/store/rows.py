@@ -104,6 +104,8 @@ _claim: Final = reader(ClaimRow)
 _summary: Final = reader(Summary)
 
 
+_NO_STATES: Final[Mapping[int, AttemptState]] = {}
+
 _First: TypeAlias = tuple[ActivityTask, int, AttemptState | None]
 """An activity that begins, the offset of its turn, and where it stands if that is known.
 
@@ -120,13 +122,16 @@ def _opened(task: ActivityTask, offset: int, state: AttemptState | None) -> Open
 class Rows:
     """Collects what records change, over a store that holds what was before.
 
-    ``runs`` are the summaries of the runs that the group is about.
+    ``runs`` are the summaries of the runs that the group is about, and ``latest`` those of them
+    that are the latest of their workflow ids.
     """
 
-    def __init__(self, store: KeyValue, runs: Mapping[str, Summary]) -> None:
+    def __init__(
+        self, store: KeyValue, runs: Mapping[str, Summary], latest: Mapping[str, str]
+    ) -> None:
         self._store = store
         self._runs: dict[str, Summary | None] = dict(runs)
-        self._latest: dict[str, str | None] = {}
+        self._latest: dict[str, str | None] = dict(latest)
         self._rows: list[Mutation] = []
         self._history: dict[bytes, bytes] = {}
         self._timers: dict[bytes, bytes | None] = {}
@@ -165,11 +170,9 @@ class Rows:
 
     def take(self, confirmed: Confirmed) -> None:
         record = confirmed.record
-        if confirmed.summary is not None and is_latest(record):
-            self._latest[confirmed.summary.workflow_id] = confirmed.summary.run_id
         match record:
             case Turn():
-                self._take_turn(record, confirmed, {})
+                self._take_turn(record, confirmed, _NO_STATES)
             case AttemptRecord():
                 self._take_attempt(record, confirmed)
             case Snapshot():

@@ -114,7 +114,7 @@ class StateTables:
         checkpoint = self._group_checkpoint
         if checkpoint is None:
             return
-        rows = Rows(self._store, self._group_runs)
+        rows = Rows(self._store, self._group_runs, self._group_latest)
         for confirmed in self._group:
             rows.take(confirmed)
         for changes in self._group_changes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from processor.codec.records import encode
@@ -105,7 +106,7 @@ class Writer:
         place = (made.workflow_id, run_id, self.epoch, made.first, NOW, made.source, made.positions)
         rest = (made.delivered, made.cause, made.events, image_of(state), b"1")
         record = Snapshot(*place, *rest)
-        return turn._replace(record=record, value=encode(record), summary=state.summary())
+        return replace(turn, record=record, value=encode(record), summary=state.summary())
 
     def attempt(self, run_id: str, after: AttemptState) -> Confirmed:
         state = self._state(run_id)
@@ -148,7 +149,7 @@ class Writer:
 
     def _confirmed(self, key: bytes, record: Any, summary: Any, effects: list[Effect]) -> Confirmed:
         self.offset += 1
-        return Confirmed(self.offset - 1, key, record, encode(record), summary, effects)
+        return Confirmed(key, encode(record), record, summary, effects, self.offset - 1)
 
 
 def tell(tables: StateTables) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -173,7 +174,7 @@ def test_an_image_of_a_run_that_is_not_known_makes_it_the_latest_with_all_that_i
     other.write(("a-1", [STARTED, scheduled(1), events.TimerStarted(2, 90)]))
     other.write(("a-1", waits(1, 70)))
     made = other.snapshot("a-1", [events.StatusSet(b"1")])
-    writer.put(made._replace(effects=effects_of_image(other.states["a-1"])))
+    writer.put(replace(made, effects=effects_of_image(other.states["a-1"])))
     (attempt,) = writer.tables.open_attempts()
     assert attempt.state == waits(1, 70) and attempt.offset == made.offset
     assert {timer.due_ms for timer in writer.tables.timers(-1, 9)} == {70, 90}

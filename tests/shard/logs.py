@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from processor.codec.records import encode
 from processor.core.marks import Mark
@@ -76,7 +77,7 @@ class WrittenLog:
         made = self.owner.mark()
         assert isinstance(made.record, Mark)
         record = self.counted.marked(made.record)
-        return made._replace(record=record, value=encode(record))
+        return replace(made, record=record, value=encode(record))
 
     def put(self, key: bytes, value: bytes | None) -> int:
         offset = self.end

@@ -10,7 +10,7 @@ from processor.codec.records import encode
 from processor.core.events import StatusSet
 from processor.core.marks import Mark, mark_key
 from processor.core.turn import Claim, Positions, Turn, claim_key, turn_key
-from processor.shard.flight import Appended, Flight, Ghost, ShardLost
+from processor.shard.flight import Appended, Flight, Ghost, ShardLost, Tombstone
 from processor.shard.ports import LogRecord
 
 EPOCH = 10
@@ -58,6 +58,7 @@ def turn(epoch: int, first: int = 5) -> tuple[bytes, bytes]:
     return turn_key("run-1", first, epoch), encode(Turn(*place, (StatusSet(b"1"),)))
 
 
+MARK = Mark(EPOCH, 0, "eager", Positions(), 0, 0)
 CLAIM = claim_key("n"), encode(Claim("another host", "n", 1, 5))
 
 
@@ -67,7 +68,7 @@ def log() -> WrittenLog:
 
 
 def sent(flight: Flight, number: int) -> Appended:
-    appended = Appended(b"key-%d" % number, b"value-%d" % number)
+    appended = Appended(b"key-%d" % number, b"value-%d" % number, MARK)
     flight.append(appended)
     return appended
 
@@ -149,7 +150,7 @@ def test_a_record_whose_offset_is_unknown_is_found_by_all_of_it(log: WrittenLog)
     (key, value), (_, ghost) = turn(EPOCH), turn(EPOCH - 1)
     log.other(key, ghost)
     log.lost = True
-    appended = Appended(key, value)
+    appended = Appended(key, value, MARK)
     flight.append(appended)
     assert flight.acknowledged() == [appended]
     assert (appended.offset, flight.ghosts) == (12, [Ghost(11, key)])
@@ -158,7 +159,7 @@ def test_a_record_whose_offset_is_unknown_is_found_by_all_of_it(log: WrittenLog)
 def test_our_tombstone_is_found_as_well(log: WrittenLog) -> None:
     flight = Flight(3, log, EPOCH)
     log.lost = True
-    appended = Appended(b"key", None)
+    appended = Tombstone(b"key", (5, b"key"))
     log.other(b"another", None)
     flight.append(appended)
     assert flight.acknowledged() == [appended]

@@ -13,7 +13,7 @@ from processor.core.marks import Mark, mark_key
 from processor.core.started import WorkflowStarted
 from processor.core.state import RunState
 from processor.core.turn import Positions, Turn, turn_key
-from processor.shard.flight import Appended
+from processor.shard.flight import Tombstone
 from processor.shard.forgetting import Forgetting
 from processor.shard.ports import Changes, Checkpoint, Confirmed
 from processor.store.keyvalue import Memory
@@ -28,7 +28,7 @@ class Log:
 
     def __init__(self) -> None:
         self.tables = StateTables(Memory(), "events-0")
-        self.appended: list[Appended] = []
+        self.appended: list[Tombstone] = []
         self.forgetting = Forgetting(self.tables, self.appended.append)
         self._next = 10
 
@@ -40,7 +40,7 @@ class Log:
         turn = Turn("a", run_id, 0, first, 0, "commands", Positions(), 0, None, (event,))
         summary = RunState("a", run_id, STARTED, events=first + 1).summary()
         effects: list[Effect] = [Forget(key) for key in forgets]
-        row = Confirmed(offset, turn_key(run_id, first, 0), turn, encode(turn), summary, effects)
+        row = Confirmed(turn_key(run_id, first, 0), encode(turn), turn, summary, effects, offset)
         self.tables.write([row], Checkpoint(self._next), Changes())
         return offset
 
@@ -57,13 +57,12 @@ class Log:
         """Return the keys whose tombstones are appended now."""
         self.appended.clear()
         self.forgetting.step()
-        assert all(each.value is None and each.record is None for each in self.appended)
+        assert all(each.value is None for each in self.appended)
         return [each.key for each in self.appended]
 
     def acknowledge(self) -> None:
         """Let the tombstones that were appended last be acknowledged."""
-        rows = [each.forgotten for each in self.appended if each.forgotten is not None]
-        assert len(rows) == len(self.appended)
+        rows = [each.forgotten for each in self.appended]
         self.tables.write([], Checkpoint(self._next), Changes(forgotten=rows))
         self.tables.flush()
         for row in rows:
@@ -169,7 +168,7 @@ def test_there_is_more_to_do_only_when_something_changed(log: Log) -> None:
 def test_the_last_mark_stays_and_the_one_before_goes(log: Log) -> None:
     for number in (1, 2):
         mark = Mark(0, 0, "eager", Positions(), 0, 0)
-        row = Confirmed(number, mark_key(number, 0), mark, encode(mark), None, ())
+        row = Confirmed(mark_key(number, 0), encode(mark), mark, None, (), number)
         log.tables.write([row], Checkpoint(number + 1), Changes())
         log.tables.flush()
     assert log.step() == [mark_key(1, 0)]

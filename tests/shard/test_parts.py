@@ -44,7 +44,7 @@ class Rows:
 
     def _write(self, effect: SetTimer | ClearTimer) -> None:
         place = ("order-1", "0-1", 0, 1, 0, "commands", Positions(), 0, None)
-        turn = Confirmed(5, b"key", Turn(*place, ()), b"value", None, [effect])
+        turn = Confirmed(b"key", b"value", Turn(*place, ()), None, [effect], 5)
         self.tables.write([turn], Checkpoint(6), Changes())
 
 
