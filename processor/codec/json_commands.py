@@ -4,7 +4,7 @@
         kcat -P -b localhost -t default.commands -K:
 
 A value that begins with ``{`` is JSON; one that begins with C3 is an Avro record (``records``).
-Both are read by the same function, so that a topic may hold both.
+``decode_command`` reads both, so that a topic may hold both.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ from typing import Annotated, Final, TypeAlias, get_args
 
 import msgspec
 
-from processor.codec.records import decode_as, read_envelope
-from processor.codec.schemas import MAGIC
-from processor.core.address import ReplyTo
-from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
+from processor.core.cause import NamedRequest
 from processor.core.headers import Headers
 from processor.core.inputs import (
     CancelRun,
@@ -29,15 +26,12 @@ from processor.core.inputs import (
 from processor.errors import SchemaMismatch
 from processor.policy import ConflictPolicy, ReusePolicy
 
-__all__ = ("decode_command", "reply_to_of")
+__all__ = ("decode_json",)
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 Duration: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
 
 _SHOWN_MAX: Final = 100
-_REQUEST_ID_MAX: Final = 255
-_CLIENT_ID_MAX: Final = 64
-_LOG_ID_MAX: Final = 16
 
 _ABSENT: Final = msgspec.Raw()
 
@@ -85,12 +79,8 @@ _CHOICES: Final = {
 _decoder: Final = msgspec.json.Decoder(_Start | _Event | _Cancel | _Terminate)
 
 
-def decode_command(key: bytes | None, value: bytes) -> ClientCommand:
-    """Return the command of a record of ``commands``. ``SchemaMismatch`` says what is wrong."""
-    if value[:1] == MAGIC[:1]:
-        command = decode_as(ClientCommand, value)
-        _check_cause(command.cause)
-        return command
+def decode_json(key: bytes | None, value: bytes) -> ClientCommand:
+    """Return the command of a record that holds JSON. ``SchemaMismatch`` says what is wrong."""
     if value[:1] != b"{":
         raise SchemaMismatch(
             f"not a command: it begins with {value[:4]!r}; send JSON that begins with {{ or an "
@@ -107,36 +97,7 @@ def decode_command(key: bytes | None, value: bytes) -> ClientCommand:
     except (msgspec.DecodeError, RecursionError) as error:
         raise SchemaMismatch(f"JSON command: it is not valid JSON: {error}") from error
     cause = NamedRequest(parsed.request_id) if parsed.request_id else None
-    _check_cause(cause)
     return ClientCommand(_workflow_id(key, parsed), _body(parsed), cause)
-
-
-def reply_to_of(key: bytes | None, value: bytes) -> ReplyTo | None:
-    """Return who waits for the answer to a command that only a later release can read.
-
-    All that is needed for an answer stands before the body, in every level. Something else that
-    looks like that does not name its key as its workflow.
-    """
-    try:
-        envelope = read_envelope(value)
-    except SchemaMismatch:
-        return None
-    return envelope.reply_to if envelope.workflow_id.encode() == key else None
-
-
-def _check_cause(cause: Cause | None) -> None:
-    """Refuse identities that are too large to be remembered by the thousand."""
-    match cause:
-        case NamedRequest():
-            what, size, limit = "request id", len(cause.id.encode()), _REQUEST_ID_MAX
-        case ClientRequest():
-            what, size, limit = "client id", len(cause.client.encode()), _CLIENT_ID_MAX
-        case Origin():
-            what, size, limit = "log id", len(cause.log), _LOG_ID_MAX
-        case None:
-            return
-    if size > limit:
-        raise SchemaMismatch(f"command: its {what} has {size:,} bytes; the limit is {limit}")
 
 
 def _choices(message: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -23,6 +24,12 @@ _PAYLOADS = frozenset(
 )
 _SECRET = frozenset({"seed"})
 """Whoever knows it can tell what the run draws at random."""
+
+_NESTED_MAX: Final = 200
+"""Python's readers of JSON give up at about a thousand frames, of which their callers take some."""
+
+_BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
+"""Brackets, and strings as a whole, since those may hold brackets that mean nothing."""
 
 
 def to_json(view: object) -> bytes:
@@ -101,8 +108,22 @@ def _text(value: bytes) -> str | bytes:
 
 
 def _is_json(value: bytes) -> bool:
+    """Return whether a payload may stand in a view as it is: whoever reads that has to cope."""
     try:
         msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    return True
+    brackets = value.count(b"[") + value.count(b"{")
+    return brackets <= _NESTED_MAX or _nesting(value) <= _NESTED_MAX
+
+
+def _nesting(json: bytes) -> int:
+    """Return how deep the arrays and objects of valid JSON are nested."""
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(json):
+        if bracket in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif bracket in b"]}":
+            depth -= 1
+    return deepest

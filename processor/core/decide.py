@@ -388,11 +388,11 @@ def _timer(due: TimerDue, instance: Instance | None, context: Context) -> Outcom
     activity = state.activities.get(due.id)
     match due.kind:
         case "timer":
-            if due.id in state.timers:
+            if state.timers.get(due.id) == due.due_ms:
                 draft.advance(events.TimerFired(due.id))
         case "execution":
-            assert state.deadline_ms is not None, "the execution timer has a deadline"
-            draft.add(events.WorkflowTimedOut(state.deadline_ms - state.started_ms))
+            if state.deadline_ms == due.due_ms:
+                draft.add(events.WorkflowTimedOut(due.due_ms - state.started_ms))
         case "retry":
             waits = activity is not None and activity.state.retry_at_ms == due.due_ms
             if activity is not None and waits and activity.attempt == due.attempt:

@@ -10,10 +10,9 @@ from typing import Final
 
 from confluent_kafka import Message, TopicPartition
 
-from processor.codec.json_commands import decode_command, reply_to_of
-from processor.codec.records import decode_as
+from processor.codec.inputs import decode_input, reply_to_of
 from processor.core.effects import DeadLetter
-from processor.core.inputs import ActivityReport, Input, StartRun, TimerDue
+from processor.core.inputs import ClientCommand, Input, StartRun
 from processor.core.turn import Positions, Source
 from processor.errors import LogTruncated, SchemaMismatch, TooNew
 from processor.kafka.connection import PARTITIONER_HINT, partition_of
@@ -128,19 +127,11 @@ class KafkaInbox:
             return InboxRecord(source, offset, letter, reply_to)
 
     def _checked(self, source: Source, key: bytes | None, value: bytes) -> Input:
-        if source == "commands":
-            command = decode_command(key, value)
-            self._check_key(command.workflow_id, key)
-            if isinstance(command.body, StartRun):
-                self._check_partition(command.workflow_id)
-            return command
-        record: ActivityReport | TimerDue
-        if source == "timers":
-            record = decode_as(TimerDue, value)
-        else:
-            record = decode_as(ActivityReport, value)
-        self._check_key(record.workflow_id, key)
-        return record
+        input = decode_input(source, key, value)
+        self._check_key(input.workflow_id, key)
+        if isinstance(input, ClientCommand) and isinstance(input.body, StartRun):
+            self._check_partition(input.workflow_id)
+        return input
 
     def _check_key(self, workflow_id: str, key: bytes | None) -> None:
         if (key or b"") != workflow_id.encode():

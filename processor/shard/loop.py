@@ -321,7 +321,8 @@ class Shard:
         elif isinstance(input, ClientCommand):
             self._command(input, offset, positions)
         else:
-            self._deciding.decide(source, input, positions=positions, offset=offset)
+            if not self._timers.came_early(input, self._clock.now_ms()):
+                self._deciding.decide(source, input, positions=positions, offset=offset)
             self._timers.came_back(input)
         self._deciding.passed(positions)
 
@@ -332,15 +333,19 @@ class Shard:
         elif command.reply_to is None:
             return
         elif isinstance(body, DescribeRun):
-            entry = self._instances.entry(command.workflow_id)
-            answer = self._reads.describe(command, body, entry)
-            self._flight.then(partial(self._outbox.reply, answer))
+            self._reads.guarded(command, partial(self._describe, command, body))
         elif isinstance(body, ReadShard):
             self._mark()
             told = Reply(command.reply_to, Page(to_json(self._view())))
             self._flight.then(partial(self._outbox.reply, told))
         else:
-            self._flight.then(partial(self._reads.serve, command, body))
+            serve = partial(self._reads.serve, command, body)
+            self._flight.then(partial(self._reads.guarded, command, serve))
+
+    def _describe(self, command: ClientCommand, body: DescribeRun) -> None:
+        entry = self._instances.entry(command.workflow_id)
+        answer = self._reads.describe(command, body, entry)
+        self._flight.then(partial(self._outbox.reply, answer))
 
     def _change(self, command: ClientCommand, offset: int, positions: Positions) -> None:
         """Let a command that may change something count, unless it has."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +14,7 @@ from processor.core.address import ReplyTo
 from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
 from processor.core.decide import Outcome, accepted
 from processor.core.effects import Reply, RunResult
+from processor.core.failure import shortened
 from processor.core.inputs import (
     AwaitResult,
     ClientCommand,
@@ -24,6 +27,7 @@ from processor.core.inputs import (
 )
 from processor.core.runner import CodeError
 from processor.core.state import Summary
+from processor.errors import StoreCorrupt
 from processor.shard.cache import Entry
 from processor.shard.instances import recorded
 from processor.shard.ports import Clock, Outbox, Tables
@@ -31,7 +35,10 @@ from processor.shard.requests import Standing
 
 __all__ = ("EXPIRED", "Reads")
 
+_log = logging.getLogger("processor.shard")
+
 _PAGE_BYTES = 400_000
+_ERROR_MAX = 500
 _SCANNED_MAX = 5_000
 
 
@@ -97,6 +104,30 @@ class Reads:
         else:
             self._answer(command, accepted(latest, created=False))
 
+    def guarded(self, command: ClientCommand, question: Callable[[], None]) -> None:
+        """Answer a question. One that cannot be answered ends here: nothing else depends on it."""
+        try:
+            question()
+        except StoreCorrupt:
+            raise
+        except Exception as error:
+            kind = type(command.body).__name__
+            _log.error(
+                "shard %d: %s of %r failed",
+                self._partition,
+                kind,
+                command.workflow_id,
+                exc_info=error,
+            )
+            reason = f"{kind} failed: {shortened(f'{type(error).__name__}: {error}', _ERROR_MAX)}"
+            self._answer(
+                command,
+                Refused(
+                    "CommandRejected",
+                    f"{reason}; the traceback is in the log of the worker. Nothing was changed",
+                ),
+            )
+
     def serve(self, command: ClientCommand, body: CommandBody) -> None:
         match body:
             case AwaitResult():
@@ -157,16 +188,17 @@ class Reads:
         self._answer(command, Page(to_json({"run_id": summary.run_id, "events": views}), after))
 
     def _list_runs(self, command: ClientCommand, body: ListRuns) -> None:
-        views: list[dict[str, object]] = []
-        after = None
+        views: list[bytes] = []
+        size, after = 0, None
         for scanned, summary in enumerate(self._tables.runs(body.after), 1):
             if body.status in (None, summary.status.value):
                 if body.workflow in (None, summary.workflow):
-                    views.append(summary_view(summary))
-            if len(views) >= body.limit or scanned >= _SCANNED_MAX:
+                    views.append(to_json(summary_view(summary)))
+                    size += len(views[-1])
+            if len(views) >= body.limit or scanned >= _SCANNED_MAX or size >= _PAGE_BYTES:
                 after = summary.workflow_id
                 break
-        self._answer(command, Page(to_json(views), after))
+        self._answer(command, Page(b"[%b]" % b",".join(views), after))
 
     def _find(
         self, workflow_id: str, run_id: str | None, first_run_id: str | None

@@ -72,6 +72,17 @@ class Timers:
         if input == self._last_queued:
             self._last_queued = None
 
+    def came_early(self, input: Input, now_ms: int) -> bool:
+        """Return whether a timer was read before its time; then it fires when that comes.
+
+        The clock of the owner that queued it may have been ahead of ours.
+        """
+        if not isinstance(input, TimerDue) or input.due_ms <= now_ms:
+            return False
+        which = input.workflow_id, input.run_id, input.kind, input.id, input.attempt
+        self.set(SetTimer(*which, input.due_ms))
+        return True
+
     def due(self, now_ms: int) -> Iterator[TimerDue]:
         """Yield what has come due, each once."""
         while True:

@@ -17,7 +17,7 @@ import pytest
 
 from processor.codec import records
 from processor.codec.compatibility import check
-from processor.codec.json_commands import decode_command, reply_to_of
+from processor.codec.inputs import decode_command, reply_to_of
 from processor.codec.records import LEVEL, Codec, decode, encode, later_events, level_of
 from processor.codec.schemas import load, load_levels
 from processor.core import events

@@ -1,0 +1,96 @@
+"""What a reader of inputs refuses, although it is a well-formed record: each with what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from processor.codec.inputs import decode_input
+from processor.codec.records import encode
+from processor.core.address import ReplyTo
+from processor.core.cause import ClientRequest, NamedRequest, Origin
+from processor.core.failure import Failure
+from processor.core.inputs import (
+    ActivityReport,
+    AwaitResult,
+    CancelRun,
+    ClientCommand,
+    ListRuns,
+    RaiseEvent,
+    ReadHistory,
+    StartRun,
+    TimerDue,
+)
+from processor.errors import SchemaMismatch
+
+LOG = bytes(16)
+START = ClientCommand("a", StartRun("order"), ClientRequest("c", 1), reply_to=ReplyTo(0, "c", 1))
+REPORT = ActivityReport("a", "run", 1, 1, "failed", failure=Failure("application", "E", "no"))
+TIMER = TimerDue("a", "run", "timer", 1, 0, 5)
+
+
+def asking(body: Any) -> ClientCommand:
+    return replace(START, body=body)
+
+
+def behind(causes: int) -> Failure:
+    failure = Failure("application", "E", "no")
+    for _ in range(causes):
+        failure = replace(failure, cause=failure)
+    return failure
+
+
+ODD: list[tuple[Any, str]] = [
+    (replace(START, workflow_id=""), "workflow id has 0 bytes"),
+    (replace(START, workflow_id="é" * 501), "workflow id has 1,002 bytes"),
+    (replace(TIMER, workflow_id=""), "workflow id has 0 bytes"),
+    (replace(REPORT, workflow_id="x" * 1_001), "workflow id has 1,001 bytes"),
+    (asking(StartRun("")), "name of the workflow has 0 bytes"),
+    (asking(StartRun("x", execution_timeout_ms=0)), "execution_timeout_ms is 0"),
+    (asking(StartRun("x", execution_timeout_ms=1 << 62)), "execution_timeout_ms is 4611"),
+    (asking(StartRun("x", result_within_ms=-1)), "result_within_ms is -1"),
+    (asking(RaiseEvent("")), "name of the event has 0 bytes"),
+    (asking(RaiseEvent("x" * 1_001)), "name of the event has 1,001 bytes"),
+    (asking(CancelRun("x" * 100_001)), "reason has 100,001 bytes"),
+    (asking(AwaitResult(timeout_ms=1 << 62)), "timeout_ms is 4611"),
+    (asking(ReadHistory(first=-1)), "first is -1"),
+    (asking(ReadHistory(first=(1 << 62) + 1)), "first is 4611"),
+    (asking(ListRuns(limit=0)), "limit is 0"),
+    (asking(ListRuns(limit=1 << 30)), "limit is 1073741824"),
+    (replace(START, reply_to=ReplyTo(-1, "c", 1)), "partition of its reply address is -1"),
+    (replace(START, reply_to=ReplyTo(0, "c" * 65, 1)), "client id of its reply address has 65"),
+    (replace(START, cause=ClientRequest("c" * 65, 1)), "client id has 65 bytes"),
+    (replace(START, cause=ClientRequest("c", 0)), "number of the request is 0"),
+    (replace(START, cause=NamedRequest("x" * 256)), "request id has 256 bytes"),
+    (replace(START, cause=Origin(b"short", 0, 0, 0)), "log id of its origin has 5 bytes"),
+    (replace(START, cause=Origin(LOG, -1, 0, 0)), "shard of its origin is -1"),
+    (replace(START, cause=Origin(LOG, 0, -1, 0)), "offset of its origin is -1"),
+    (replace(REPORT, failure=None), "says no failure"),
+    (replace(REPORT, failure=behind(51)), "more than 50 causes"),
+    (
+        replace(REPORT, failure=replace(behind(0), next_delay_ms=1 << 62)),
+        "next_delay_ms is 4611",
+    ),
+    (replace(REPORT, worker="x" * 1_001), "worker has 1,001 bytes"),
+    (replace(REPORT, reply_to=ReplyTo(-5, "c", 1)), "partition of its reply address is -5"),
+]
+
+
+def source_of(record: Any) -> Any:
+    kinds = {ClientCommand: "commands", ActivityReport: "results", TimerDue: "timers"}
+    return kinds[type(record)]
+
+
+@pytest.mark.parametrize(("record", "reason"), ODD, ids=[reason for _, reason in ODD])
+def test_it_is_refused_with_what_is_wrong(record: Any, reason: str) -> None:
+    key, value = record.workflow_id.encode(), encode(record)
+    with pytest.raises(SchemaMismatch, match=reason):
+        decode_input(source_of(record), key, value)
+
+
+@pytest.mark.parametrize("record", [START, REPORT, TIMER, replace(REPORT, failure=behind(50))])
+def test_what_our_own_writers_write_is_read(record: Any) -> None:
+    key, value = record.workflow_id.encode(), encode(record)
+    assert decode_input(source_of(record), key, value) == record
