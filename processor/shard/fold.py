@@ -9,6 +9,7 @@ be gone as well; then the first record that names it says that it was there.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -53,7 +54,9 @@ from processor.shard.requests import Requests, UnderClaim
 __all__ = ("Fold", "Owed", "counts", "folded", "state_before", "stored_state")
 
 _GROUP_TURNS = 1_000
-_STATES_MAX = 20_000
+_STATES_MAX = 50_000
+"""Runs whose state is kept meanwhile, the latest ones; else each of their turns is folded again."""
+
 _GHOSTS_MAX: Final = 64
 
 Leaving: TypeAlias = Sendable | OutputRecord | Reply | StartSuccessor
@@ -108,8 +111,9 @@ class Fold:
         self._positions = before.positions
         self._delivered = before.delivered
         self._published = max(published, before.published)
-        self._states: dict[str, RunState] = {}
-        self._known: dict[str, RunState] = {}
+        self._states: OrderedDict[str, RunState] = OrderedDict()
+        self._known: OrderedDict[str, RunState] = OrderedDict()
+        self._over: list[str] = []
         self._headless: dict[str, _Headless] = {}
         self._group: list[tuple[int, bytes, UnderClaim, bytes, RunState | Summary | None]] = []
         self._group_effects: list[list[Effect]] = []
@@ -228,7 +232,7 @@ class Fold:
         self.turns += 1
         self._add(offset, key, value, turn, state, folded(state, turn))
         if state.closed_ms is not None:
-            self._states.pop(turn.run_id, None)
+            self._over.append(turn.run_id)
 
     def _apply_image(self, offset: int, key: bytes, value: bytes, snapshot: Snapshot) -> None:
         """Begin with a snapshot, where nothing is left of what was before."""
@@ -261,13 +265,13 @@ class Fold:
 
     def _apply_purged(self, offset: int, key: bytes, value: bytes, purged: Purged) -> None:
         if self._before.next_offset:
-            self._flush()
-            known = self._tables.run(purged.run_id)
+            known = self._states.get(purged.run_id) or self._tables.run(purged.run_id)
             if known is not None and known.events != purged.events:
                 raise self._gap(purged.run_id, known.events, "it is purged")
         headless = self._headless.pop(purged.run_id, _Headless())
         keys = [*headless.keys, *(attempt[1] for attempt in headless.attempts.values())]
-        self._states.pop(purged.run_id, None)
+        if purged.run_id in self._states:
+            self._over.append(purged.run_id)
         self._add(offset, key, value, purged, summary_of(purged), [*map(Forget, keys)])
 
     def _add(
@@ -292,7 +296,10 @@ class Fold:
             self.time_ms = entry.time_ms
 
     def _state_at(self, turn: Turn | Snapshot) -> RunState | None:
-        """Return the state of a run just before a turn; None where its beginning is gone."""
+        """Return the state of a run just before a turn; None where its beginning is gone.
+
+        A run that is not in memory is in no record of the group: the tables have all of it.
+        """
         if turn.run_id in self._headless:
             return None
         state = self._states.get(turn.run_id)
@@ -300,10 +307,9 @@ class Fold:
             if turn.first == 0:
                 state = RunState(turn.workflow_id, turn.run_id)
             else:
-                self._flush()
                 state = stored_state(self._tables, turn.workflow_id, turn.run_id, turn.first)
         if state is not None:
-            self._states[turn.run_id] = state
+            _keep(self._states, state)
             if state.events != turn.first:
                 raise self._gap(turn.run_id, state.events, f"event {turn.first} follows")
         return state
@@ -323,13 +329,12 @@ class Fold:
 
     def _loaded(self, entry: AttemptRecord) -> RunState | None:
         """Return the state of a run that is not in memory."""
-        self._flush()
         summary = self._tables.run(entry.run_id)
         if summary is None:
             return None
         state = stored_state(self._tables, entry.workflow_id, entry.run_id, summary.events)
         if state is not None:
-            self._states[entry.run_id] = state
+            _keep(self._states, state)
         return state
 
     def _flush(self) -> None:
@@ -349,8 +354,11 @@ class Fold:
         self._tables.write(group, self.checkpoint, self._changes)
         self._group, self._group_effects, self._changes = [], [], Changes()
         self._owed = [*filter(self._undelivered, self._owed)]
-        if len(self._states) > _STATES_MAX:
-            self._states.clear()
+        for run_id in self._over:
+            self._states.pop(run_id, None)
+        self._over.clear()
+        while len(self._states) > _STATES_MAX:
+            self._states.popitem(last=False)
 
     # --- what may not have been delivered -----------------------------------------------------
 
@@ -373,10 +381,10 @@ class Fold:
         state = self._known.get(turn.run_id)
         if state is None or state.events != turn.first:
             state = state_before(self._tables, turn.workflow_id, turn.run_id, turn.first)
-            if state is not None:
-                if len(self._known) >= _STATES_MAX:
-                    self._known.clear()
-                self._known[turn.run_id] = state
+        if state is not None:
+            _keep(self._known, state)
+            if len(self._known) > _STATES_MAX:
+                self._known.popitem(last=False)
         return state
 
     def _collect(self, offset: int, effects: Iterable[Effect]) -> None:
@@ -396,6 +404,12 @@ class Fold:
         return owed.offset >= self._delivered
 
 
+def _keep(states: OrderedDict[str, RunState], state: RunState) -> None:
+    """Keep the state of a run as the one that was used last."""
+    states[state.run_id] = state
+    states.move_to_end(state.run_id)
+
+
 def state_before(tables: Tables, workflow_id: str, run_id: str, first: int) -> RunState | None:
     """Return the state of a run before an event, from what the tables keep of its history.
 
@@ -404,9 +418,7 @@ def state_before(tables: Tables, workflow_id: str, run_id: str, first: int) -> R
     """
     state = RunState(workflow_id, run_id)
     begins = False
-    for _, turn in recorded(tables, run_id):
-        if turn.first >= first:
-            break
+    for _, turn in recorded(tables, run_id, end=first):
         if begins or turn.first == 0:
             begins = True
             if turn.first != state.events:

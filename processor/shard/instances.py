@@ -18,6 +18,8 @@ __all__ = ("Instances", "recorded")
 
 _log = logging.getLogger("processor.shard")
 
+_EVENTS_MAX = 1 << 62
+
 _WARNED_MAX = 10_000
 """Runs that are remembered, so that each is warned of once."""
 
@@ -63,10 +65,12 @@ class Instances:
 
 
 def recorded(
-    tables: Tables, run_id: str, first: int = 0
+    tables: Tables, run_id: str, first: int = 0, end: int = _EVENTS_MAX
 ) -> Iterator[tuple[bytes, Turn | Snapshot]]:
-    """Yield the turns of a run from an event on, as bytes and as records."""
-    for _, value in tables.history(run_id, first):
+    """Yield the turns of a run from an event on, below another, as bytes and as records."""
+    for number, value in tables.history(run_id, first):
+        if number >= end:
+            return
         record = decode(value)
         assert isinstance(record, Turn | Snapshot), f"history of {run_id} holds {record}"
         yield value, record

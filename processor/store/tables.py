@@ -168,7 +168,8 @@ class StateTables:
             yield key.decode()
 
     def open_attempts(self, run_id: str | None = None) -> Iterator[OpenAttempt]:
-        self.flush()
+        if run_id is None or run_id in self._group_runs:
+            self.flush()
         prefix = b"" if run_id is None else run_id.encode() + b"\0"
         for key, value in self._store.scan("activities", prefix):
             if not key.startswith(prefix):
