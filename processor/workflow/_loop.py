@@ -122,7 +122,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     while a value is decoded: it answers clocks and draws, and nothing is forbidden. ``runtime`` is
     what the verbs of ``processor.workflow`` talk to. ``tasks`` holds every unfinished task, since
     asyncio keeps weak references only. After ``dropped`` is set nothing can be asked for any
-    more: whatever would wait ends the coroutine that is being unwound.
+    more: whatever would wait ends the coroutine that is being unwound. ``refusals`` says how often
+    that is still raised: after that, whatever waits just waits.
     """
 
     def __init__(self, timers: Timers, seed: int) -> None:
@@ -131,6 +132,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.guarded = False
         self.library: Library | None = None
         self.dropped = False
+        self.refusals = 0
         self.violation: NonDeterminismError | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.timers: dict[int, TimerHandle] = {}
@@ -185,6 +187,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if self.violation is None:
             self.violation = error
         return error
+
+    def unwind(self) -> None:
+        """End the coroutine that is being unwound, unless it has caught that too often."""
+        if self.refusals > 0:
+            self.refusals -= 1
+            raise GeneratorExit
 
     def next_number(self) -> tuple[int, int]:
         """Return the next number as a hash (it differs between runs) and as it is."""
@@ -252,7 +260,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def create_future(self) -> Future:
         if self.dropped:
-            raise GeneratorExit
+            self.unwind()
         future = Future(loop=self)
         future._number = self.next_number()[0]
         return future
@@ -261,7 +269,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self, coro: Coroutine[Any, Any, Any] | Any, *, name: str | None = None, **options: Any
     ) -> Task:
         if self.dropped:
-            raise GeneratorExit
+            self.unwind()
         task = Task(coro, loop=self, name=name, **options)
         # A run that is dropped drops tasks that wait; that is no mistake of anybody's.
         task._log_destroy_pending = False  # type: ignore[attr-defined]

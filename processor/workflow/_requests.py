@@ -150,7 +150,8 @@ class Requests:
     def _refuse(self, what: str) -> None:
         if self._loop.dropped:
             # The coroutine is being unwound, not run: its clean-up must not go any further.
-            raise GeneratorExit
+            self._loop.unwind()
+            return
         raise RuntimeError(f"{self.refusal} asked for {what}; it may only read and compute")
 
 

@@ -100,6 +100,11 @@ class Run(Runtime):
         self._recorded = None
         self._loop.runtime = None
 
+    @property
+    def turn(self) -> int:
+        """The number of this activation."""
+        return self._requests.turn
+
     # --- facts --------------------------------------------------------------------------------
 
     def activity_completed(self, fact: events.ActivityCompleted) -> None:

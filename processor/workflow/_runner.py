@@ -35,12 +35,13 @@ from processor.failures import failure_of, traceback_of
 from processor.registry import Registry
 from processor.workflow._definition import Workflow
 from processor.workflow._drop import drop
-from processor.workflow._frames import innermost, waiting_at, where_of
+from processor.workflow._frames import boundary, innermost, waiting_at, where_of
 from processor.workflow._generators import stand_in
 from processor.workflow._loop import WorkflowLoop
 from processor.workflow._ordering import put_in_order
 from processor.workflow._requests import Requests
 from processor.workflow._run import Run
+from processor.workflow._watchdog import here
 
 __all__ = ("WorkflowRunner", "WorkflowRunners")
 
@@ -77,6 +78,7 @@ class WorkflowRunner:
         self._run.attach(self._loop)
         self._main: asyncio.Task[Any] | None = None
         self._cancel_reason: str | None = None
+        self._interrupted: CodeError | None = None
         self._over = False
         self._feed: dict[type[Event], Callable[[Any], object]] = {
             WorkflowStarted: self._start,
@@ -118,7 +120,7 @@ class WorkflowRunner:
         except BaseException as error:
             self._end(error)
         else:
-            if over:
+            if over or self._interrupted is not None:
                 self._end(None)
         return self._requests.take()
 
@@ -154,26 +156,40 @@ class WorkflowRunner:
         host_task = _put_aside(host) if host is not None else None
         collects = gc.isenabled()
         loop = self._loop
+        watched = here()
         stand_in()
         _set_running_loop(loop)
         try:
             gc.disable()
-            for fact in facts:
-                feed = self._feed.get(type(fact))
-                if feed is not None:
-                    loop.library = self._run.library
-                    feed(fact)
-                    loop.library = None
-                    if self._settle():
-                        return True
-            return False
+            watched.running = self._run
+            try:
+                return self._fed(facts)
+            finally:
+                watched.running = None  # as ``over`` does, which costs a call
+                if watched.sent is not None:
+                    watched.over()
         finally:
+            if watched.sent is not None:
+                self._interrupted = watched.taken()
             loop.library = None
             if collects:
                 gc.enable()
             _set_running_loop(host)
             if host_task is not None:
                 _put_back(host, host_task)
+
+    @boundary
+    def _fed(self, facts: Sequence[Event]) -> bool:
+        loop = self._loop
+        for fact in facts:
+            feed = self._feed.get(type(fact))
+            if feed is not None:
+                loop.library = self._run.library
+                feed(fact)
+                loop.library = None
+                if self._settle():
+                    return True
+        return False
 
     def _settle(self) -> bool:
         """Run until nothing is due and no condition becomes true; return whether it is over."""
@@ -211,6 +227,8 @@ class WorkflowRunner:
     def _ended(self, interrupted: BaseException | None) -> CodeError | None:
         if isinstance(interrupted, KeyboardInterrupt):
             raise interrupted
+        if self._interrupted is not None:
+            return self._interrupted
         if self._loop.violation is not None:
             return _code_error("nondeterminism", self._loop.violation)
         if self._run.broken is not None:

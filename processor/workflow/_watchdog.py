@@ -1,0 +1,191 @@
+"""Ends workflow code that does not give control back: one thread looks at all that run code.
+
+What counts is the CPU time of the code's own thread, so that a paused process, a slow disk or a
+busy machine is no reason. After ``INTERRUPT_S`` an exception is raised in that thread. It has to
+land in the code and nowhere else, so both sides keep an order:
+
+    the watchdog   says that it sends, then looks whether the code still runs, then sends
+    the code       is over, then looks whether something is sent; then it waits for the watchdog,
+                   and takes back what has not landed
+
+What cannot be interrupted (it catches everything, or is in C) ends the process after ``END_S``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from types import FrameType
+from typing import Final, Protocol
+from weakref import WeakSet
+
+from processor.core.runner import CodeError
+from processor.workflow._frames import is_boundary, is_library, is_ours, where_of
+
+__all__ = ("NeverEnds", "Watched", "here")
+
+_log = logging.getLogger("processor.workflow")
+
+INTERRUPT_S: Final = 2.0
+END_S: Final = 10.0
+LOOK_EVERY_S: Final = 0.25
+_LAST_WORDS_S: Final = 2.0
+
+_send = ctypes.pythonapi.PyThreadState_SetAsyncExc
+_send.argtypes = (ctypes.c_ulong, ctypes.py_object)
+_take_back = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
+    ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
+)
+
+
+class NeverEnds(BaseException):
+    """Raised in workflow code that does not give control back."""
+
+
+class Running(Protocol):
+    """A run whose code runs; ``turn`` is another number at each activation."""
+
+    workflow_id: str
+    run_id: str
+
+    @property
+    def turn(self) -> int: ...
+
+
+class Watched:
+    """One thread that runs workflow code: ``running`` is set exactly while it does.
+
+    ``sent`` says why the code was interrupted; whoever ends the run takes it.
+    """
+
+    __slots__ = ("__weakref__", "_clock", "_seen", "_since", "_thread", "running", "sent")
+
+    def __init__(self) -> None:
+        self.running: Running | None = None
+        self.sent: CodeError | None = None
+        self._thread = threading.get_ident()
+        self._clock = time.pthread_getcpuclockid(self._thread)
+        self._seen: tuple[Running, int] | None = None
+        self._since = 0.0
+
+    def over(self) -> None:
+        """Note that the code does not run any more: nothing lands in its thread from now on."""
+        self.running = None
+        if self.sent is not None:
+            with _lock:
+                _take_back(self._thread, None)
+
+    def taken(self) -> CodeError | None:
+        """Return why the code that is over was interrupted, if it was; once."""
+        sent, self.sent = self.sent, None
+        self.running = self._seen = None
+        return sent
+
+    # --- the watchdog's thread ----------------------------------------------------------------
+
+    def look(self) -> None:
+        """Interrupt the code, or end the process, where it has run for too long."""
+        run = self.running
+        if run is None:
+            self._seen = None
+            return
+        now, seen = time.clock_gettime(self._clock), (run, run.turn)
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+            return
+        lasted = now - self._since
+        if lasted >= END_S:
+            _end_process(run, lasted, sys._current_frames().get(self._thread))
+        elif lasted >= INTERRUPT_S and self.sent is None:
+            self._interrupt(run, lasted)
+
+    def _interrupt(self, run: Running, lasted: float) -> None:
+        error = _error(lasted, sys._current_frames().get(self._thread))
+        with _lock:
+            self.sent = error
+            if (self.running, run.turn) == self._seen:
+                _send(self._thread, NeverEnds)
+            else:
+                self.sent = None
+
+
+_lock = threading.Lock()
+_local = threading.local()
+_watched: WeakSet[Watched] = WeakSet()
+_threads: list[threading.Thread] = []
+
+
+def here() -> Watched:
+    """Return what watches the thread that calls."""
+    try:
+        return _local.watched  # type: ignore[no-any-return]
+    except AttributeError:
+        watched = _local.watched = Watched()
+        with _lock:
+            _watched.add(watched)
+            if not _threads:
+                _threads.append(threading.Thread(target=_watch, name="watchdog", daemon=True))
+                _threads[0].start()
+        return watched
+
+
+def _watch() -> None:
+    while True:
+        time.sleep(LOOK_EVERY_S)
+        with _lock:
+            every = list(_watched)
+        for watched in every:
+            try:
+                watched.look()
+            except OSError:  # the thread has ended, and its clock with it
+                continue
+        del every
+
+
+def _error(lasted: float, frame: FrameType | None) -> CodeError:
+    where, stack = _stack_of(frame)
+    return CodeError(
+        "never_ends",
+        f"workflow code did not give control back for {lasted:.1f} s of CPU time"
+        + (f", at {where}" if where else "")
+        + ". Nothing else of its shard runs meanwhile, so it was interrupted. Await something in "
+        "the loop, or do the work in an activity. A loop that waits for the clock never ends: "
+        "time stands still within a turn, so await workflow.sleep() instead",
+        where,
+        stack,
+    )
+
+
+def _stack_of(frame: FrameType | None) -> tuple[str, str]:
+    """Return the user's line, and the stack from the workflow code on."""
+    frames: list[tuple[FrameType, int]] = []
+    line = ""
+    while frame is not None and not is_boundary(frame):
+        module = frame.f_globals.get("__name__")
+        if not line and not is_library(module):
+            line = where_of(frame)
+        if not is_ours(module):
+            frames.append((frame, frame.f_lineno))
+        frame = frame.f_back
+    return line, "".join(traceback.StackSummary.extract(reversed(frames)).format())
+
+
+def _end_process(run: Running, lasted: float, frame: FrameType | None) -> None:
+    """Say which run it is, and end: whoever takes the shards up goes on with all other runs."""
+    where, stack = _stack_of(frame)
+    text = (
+        "workflow %s, run %s: its code does not give control back (%.1f s of CPU time), and cannot "
+        "be interrupted: it catches everything, or is in C code. This process ends, since nothing "
+        "else can run in it. Terminate the run, or deploy code that ends; it is at %s\n%s"
+    )
+    values = (run.workflow_id, run.run_id, lasted, where or "an unknown line", stack)
+    # By another thread: the one that hangs may hold a lock of a log handler.
+    last_words = threading.Thread(target=_log.critical, args=(text, *values), daemon=True)
+    last_words.start()
+    last_words.join(_LAST_WORDS_S)
+    os._exit(1)

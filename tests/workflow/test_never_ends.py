@@ -1,0 +1,280 @@
+"""Workflow code that never gives control back: it is interrupted, given up, or ends the process."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from processor import workflow
+from processor.core.runner import CodeError
+from processor.workflow import _watchdog
+from tests.workflow.driver import World
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_watchdog, "INTERRUPT_S", 0.2)
+    monkeypatch.setattr(_watchdog, "LOOK_EVERY_S", 0.02)
+
+
+def _line(function: Callable[..., object], below: int) -> str:
+    return f"{__file__}:{function.__code__.co_firstlineno + below}"
+
+
+# --- an activation that does not end ----------------------------------------------------------
+
+
+def test_code_that_does_not_give_control_back_parks_its_run(hurried: None) -> None:
+    @workflow.define
+    async def spins() -> None:
+        await workflow.wait_for_event("go")
+        while True:
+            pass
+
+    world = World(spins)
+    world.start()
+    with pytest.raises(CodeError, match=r"did not give control back for 0\.\d s of CPU") as caught:
+        world.event("go", 1)
+    error = caught.value
+    assert error.kind == "never_ends"
+    first = spins.function.__code__.co_firstlineno
+    assert re.match(rf"{re.escape(__file__)}:{first + 3}|{first + 4}: ", error.where)
+    assert "in spins" in error.traceback
+    assert "time stands still within a turn, so await workflow.sleep()" in error.error
+    _is_as_before()
+
+
+@pytest.mark.parametrize("caught", [Exception, BaseException], ids=["Exception", "BaseException"])
+def test_code_that_catches_the_interruption_and_ends_is_parked_too(
+    hurried: None, caught: type[BaseException]
+) -> None:
+    @workflow.define
+    async def catches() -> int:
+        try:
+            while True:
+                pass
+        except caught:
+            return 1
+
+    with pytest.raises(CodeError) as error:
+        World(catches).start()
+    assert error.value.kind == "never_ends"
+    _is_as_before()
+
+
+def test_a_task_and_a_condition_are_interrupted(hurried: None) -> None:
+    def forever() -> bool:
+        while True:
+            pass
+
+    @workflow.define
+    async def in_a_task() -> None:
+        async def inner() -> None:
+            await asyncio.sleep(0)
+            forever()
+
+        task = asyncio.create_task(inner())
+        await asyncio.Future()
+        await task
+
+    @workflow.define
+    async def in_a_later_check() -> None:
+        first = True
+
+        def holds() -> bool:
+            nonlocal first
+            if first:
+                first = False
+                return False
+            return forever()
+
+        await workflow.wait_until(holds)
+
+    for made in (in_a_task, in_a_later_check):
+        with pytest.raises(CodeError) as error:
+            World(made).start()
+        assert error.value.kind == "never_ends", made
+    _is_as_before()
+
+
+def test_waiting_without_working_is_no_reason(hurried: None) -> None:
+    @workflow.define
+    async def blocks() -> int:
+        _sleep(0.5)
+        return 1
+
+    world = World(blocks)
+    assert world.result(world.start()) == 1
+
+
+def test_many_short_activations_are_no_reason(hurried: None) -> None:
+    @workflow.define
+    async def works() -> int:
+        for _ in range(30):
+            await workflow.wait_for_event("go")
+            begun = _thread_time()
+            while _thread_time() < begun + 0.02:
+                pass
+        return 1
+
+    world = World(works)
+    world.start()
+    for _ in range(29):
+        world.event("go", 1)
+    assert world.result(world.event("go", 1)) == 1
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_the_interruption_lands_in_the_code_or_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Activations end at about the time when they are interrupted, in whatever order."""
+    monkeypatch.setattr(_watchdog, "INTERRUPT_S", 0.0)
+    monkeypatch.setattr(_watchdog, "LOOK_EVERY_S", 0.0)
+
+    @workflow.define
+    async def works(count: int) -> int:
+        for _ in range(count):
+            pass
+        return 1
+
+    parked = 0
+    ends = time.monotonic() + 2
+    while time.monotonic() < ends:
+        for count in (10, 1_000, 100_000):
+            world = World(works, (count,))
+            try:
+                asked = world.start()
+            except CodeError as error:
+                parked += error.kind == "never_ends"
+            else:
+                assert world.result(asked) == 1
+            _is_as_before()
+    assert parked > 0, "some are interrupted"
+
+
+# --- a run that is dropped --------------------------------------------------------------------
+
+
+def test_a_dropped_run_that_catches_everything_is_given_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @workflow.define
+    async def swallows() -> None:
+        while True:
+            with suppress(BaseException):
+                await asyncio.sleep(1)
+
+    @workflow.define
+    async def swallows_ours() -> None:
+        while True:
+            with suppress(BaseException):
+                await workflow.sleep(1)
+
+    for made in (swallows, swallows_ours):
+        caplog.clear()
+        world = World(made)
+        world.start()
+        begun = time.process_time()
+        world.runner.close()
+        assert time.process_time() - begun < 1
+        [record] = caplog.records
+        text = record.getMessage()
+        assert "workflow order-1, run run-1: its code is dropped, but it catches" in text
+        assert _line(made.function, 4) in text
+        del world
+        gc.collect()
+
+
+def test_a_dropped_run_that_only_computes_is_interrupted(
+    hurried: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    @workflow.define
+    async def spins_at_the_end() -> None:
+        try:
+            await workflow.sleep(1)
+        finally:
+            while True:
+                pass
+
+    world = World(spins_at_the_end)
+    world.start()
+    world.runner.close()
+    [record] = caplog.records
+    assert "run run-1: while it was dropped: workflow code did not give" in record.getMessage()
+    _is_as_before()
+
+
+def test_code_that_catches_much_while_it_is_dropped_still_ends() -> None:
+    ended = []
+
+    @workflow.define
+    async def tidies() -> None:
+        try:
+            await workflow.sleep(1)
+        finally:
+            for _ in range(500):
+                with suppress(BaseException):
+                    await workflow.sleep(1)
+            ended.append(True)
+
+    world = World(tidies)
+    world.start()
+    world.runner.close()
+    assert ended == [True]
+
+
+# --- what cannot be interrupted ---------------------------------------------------------------
+
+_STUBBORN = """
+from processor import workflow
+from processor.workflow import _watchdog
+from tests.workflow.driver import World
+
+_watchdog.INTERRUPT_S, _watchdog.END_S, _watchdog.LOOK_EVERY_S = 0.1, 0.5, 0.02
+
+@workflow.define
+async def stubborn() -> None:
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
+
+World(stubborn, workflow_id="order-7", run_id="run-7").start()
+"""
+
+
+def test_what_cannot_be_interrupted_ends_the_process_and_is_named() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _STUBBORN], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    assert "workflow order-7, run run-7: its code does not give control back" in ended.stderr
+    assert "in stubborn" in ended.stderr
+
+
+# --- what it needs ----------------------------------------------------------------------------
+
+
+def _is_as_before() -> None:
+    """Check that the thread is left as if nothing had happened, and that nothing lands later."""
+    assert gc.isenabled()
+    assert asyncio._get_running_loop() is None
+    watched = _watchdog.here()
+    assert watched.running is None
+    assert watched.sent is None
+    for _ in range(1_000):
+        threading.get_ident()
+
+
+_sleep = time.sleep
+_thread_time = time.thread_time
