@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, get_args
 
-from processor.core.failure import Failure, writable
+from processor.core.failure import Failure, shortened, writable
 from processor.core.payloads import Payloads
 from processor.errors import (
     ActivityCancelled,
@@ -34,6 +34,9 @@ CAUSES_MAX = 10
 MESSAGE_CHARS_MAX = 10_000
 TRACEBACK_CHARS_MAX = 20_000
 DETAILS_BYTES_MAX = 1_000_000
+NAME_CHARS_MAX = 500
+GROUP_MAX = 20
+DELAY_MS_MAX = 100 * 365 * 24 * 3600 * 1000
 
 _TIMEOUT_KINDS: tuple[TimeoutKind, ...] = get_args(TimeoutKind)
 
@@ -43,13 +46,19 @@ def failure_of(
 ) -> Failure:
     """Return an exception as data, with its causes, and with tracebacks as text.
 
-    Details that cannot be encoded or are too large are left out, and the message says so: the
-    failure itself has to get through.
+    Details that cannot be encoded or are too large are left out, and the message says so; so is
+    whatever else of an exception raises an error itself. The failure has to get through, so this
+    never raises. ``details_bytes_max`` is for all causes together.
     """
-    chain = _chain(exception)
     failure: Failure | None = None
-    for each in reversed(chain):
-        failure = replace(_one(each, payloads, details_bytes_max), cause=failure)
+    left = details_bytes_max
+    for each in reversed(_chain(exception)):
+        try:
+            one = _one(each, payloads, left)
+        except BaseException as broken:  # of the user's class: a property, an __init__ not called
+            one = _in_short(each, broken)
+        left -= len(one.details or b"")
+        failure = replace(one, cause=failure)
     assert failure is not None, "a chain holds the exception itself"
     return failure
 
@@ -76,7 +85,7 @@ def traceback_of(exception: BaseException) -> str:
         lines = ["Traceback (most recent call last):\n", *summary.format()]
     if isinstance(exception, SyntaxError | BaseExceptionGroup):
         lines += traceback.format_exception_only(exception)
-        lines += [traceback_of(each) for each in getattr(exception, "exceptions", ())]
+        lines += [traceback_of(each) for each in getattr(exception, "exceptions", ())[:GROUP_MAX]]
     else:
         lines += traceback.format_exception_only(exception)
     text = "".join(lines).rstrip()
@@ -90,8 +99,10 @@ def _chain(exception: BaseException) -> list[BaseException]:
     """Return an exception and what caused it, as Python would show it."""
     chain: list[BaseException] = []
     each: BaseException | None = exception
-    while each is not None and len(chain) < CAUSES_MAX and each not in chain:
+    seen: set[int] = set()
+    while each is not None and len(chain) < CAUSES_MAX and id(each) not in seen:
         chain.append(each)
+        seen.add(id(each))
         if each.__cause__ is not None:
             each = each.__cause__
         elif isinstance(each, BaseExceptionGroup):
@@ -102,18 +113,18 @@ def _chain(exception: BaseException) -> list[BaseException]:
 
 
 def _one(error: BaseException, payloads: Payloads, details_bytes_max: int) -> Failure:
-    message, kind, type_name = writable(_message(error)), "exception", type(error).__name__
-    details, text = None, writable(traceback_of(error))
+    message, kind, type_name = _message(error), "exception", _type_name(error)
+    details, text = None, _traceback(error)
     match error:
         case ApplicationError():
             details, note = _details(error.details, payloads, details_bytes_max)
             return Failure(
                 "application",
-                writable(error.type),
+                _word(error.type) if isinstance(error.type, str) else type_name,
                 message + note,
                 details,
-                error.retryable,
-                None if error.next_delay is None else milliseconds(error.next_delay),
+                bool(error.retryable),
+                _delay_ms(error.next_delay),
                 traceback=text,
             )
         case ActivityTimedOut():
@@ -132,7 +143,7 @@ def _one(error: BaseException, payloads: Payloads, details_bytes_max: int) -> Fa
             failed = isinstance(error, ActivityFailed)
             return Failure(
                 "activity_failed" if failed else "activity_cancelled",
-                error.type if isinstance(error, ActivityFailed) else type_name,
+                _word(error.type) if isinstance(error, ActivityFailed) else type_name,
                 message,
                 activity=error.activity or None,
                 attempts=error.attempts,
@@ -147,18 +158,50 @@ def _one(error: BaseException, payloads: Payloads, details_bytes_max: int) -> Fa
     return Failure(kind, type_name, message, traceback=text)
 
 
+def _in_short(error: BaseException, broken: BaseException) -> Failure:
+    """Return what can be said of an exception of which something raises an error itself."""
+    why = f"(the rest of this error cannot be told: {_type_name(broken)}: {_message(broken)})"
+    return Failure(
+        "exception", _type_name(error), f"{_message(error)} {why}", traceback=_traceback(error)
+    )
+
+
+def _type_name(error: BaseException) -> str:
+    return _word(type.__getattribute__(type(error), "__name__"))
+
+
+def _word(name: str) -> str:
+    return shortened(writable(str(name)), NAME_CHARS_MAX)
+
+
+def _delay_ms(delay: timedelta | None) -> int | None:
+    """Return the delay before the next attempt, within what a record can hold."""
+    return None if delay is None else min(max(milliseconds(delay), 0), DELAY_MS_MAX)
+
+
+def _traceback(error: BaseException) -> str | None:
+    try:
+        return writable(traceback_of(error))
+    except BaseException:  # of the user's class, or of a source file that cannot be read
+        return None
+
+
 def _message(error: BaseException) -> str:
-    if isinstance(error, BaseExceptionGroup):
-        inner = "; ".join(f"{type(each).__name__}: {_message(each)}" for each in error.exceptions)
-        text = f"{error.message}: {inner}"
-    else:
-        try:
-            text = str(error)
-        except Exception as broken:
-            text = f"(its message cannot be made: {broken!r})"
+    try:
+        text = writable(str(_text(error)))
+    except BaseException as broken:  # whatever the user's own __str__ raises
+        text = f"(its message cannot be made: __str__ raises {_type_name(broken)})"
     if len(text) > MESSAGE_CHARS_MAX:
         text = f"{text[:MESSAGE_CHARS_MAX]} ... ({len(text):,} characters)"
     return text
+
+
+def _text(error: BaseException) -> str:
+    if not isinstance(error, BaseExceptionGroup):
+        return str(error)
+    members = [f"{_type_name(each)}: {_message(each)}" for each in error.exceptions[:GROUP_MAX]]
+    more = len(error.exceptions) - GROUP_MAX
+    return f"{error.message}: {'; '.join(members)}" + (f"; and {more} more" if more > 0 else "")
 
 
 def _details(value: Any, payloads: Payloads, bytes_max: int) -> tuple[bytes | None, str]:
@@ -167,8 +210,8 @@ def _details(value: Any, payloads: Payloads, bytes_max: int) -> tuple[bytes | No
         return None, ""
     try:
         details = payloads.encode(value)
-    except SchemaMismatch as error:
-        return None, f" (details left out: {error})"
+    except BaseException as error:  # of the user's value, or of the user's codec
+        return None, f" (details left out: {_message(error)})"
     if details is not None and len(details) > bytes_max:
         return None, f" (details left out: {len(details):,} bytes; the limit is {bytes_max:,})"
     return details, ""

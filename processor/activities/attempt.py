@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -25,25 +26,35 @@ _SHARE_OF_TIMEOUT = 0.5
 class Attempt:
     """Implements ``ActivityContext``; its methods may be called from the activity's thread.
 
-    ``running`` is its asyncio task until it is over.
+    ``running`` is its asyncio task until it is over. ``entered``: that task has begun.
+    ``function_began``: so has the activity's function, which may wait for a thread.
+    ``announces``: its shard is told when the function begins. ``limit`` is the time-out that it
+    runs under, which passes as ``limit_kind``. ``silent``: no heartbeat came in time.
     """
 
     __slots__ = (
         "_beat_at",
-        "_begun_ms",
+        "_began_ms",
         "_loop",
         "_payloads",
         "_send_heartbeat",
         "_sent_at",
         "_throttle_s",
         "_unsent",
+        "_waits",
+        "announces",
         "announcing",
-        "begun",
         "cancelled",
         "details",
+        "entered",
+        "function_began",
+        "limit",
+        "limit_kind",
         "report",
         "running",
+        "silent",
         "task",
+        "watchdog",
     )
 
     def __init__(
@@ -54,33 +65,51 @@ class Attempt:
         throttle_s: float,
         send_heartbeat: Callable[[Attempt, bytes | None], None],
         loop: asyncio.AbstractEventLoop,
-        begun_ms: int,
+        announces: bool,
     ) -> None:
         self.task = task
         self.report = report
-        self.begun = False
-        self._begun_ms = begun_ms
+        self.announces = announces
+        self.entered = False
+        self.function_began = False
         self.cancelled = False
+        self.silent = False
         self.running: asyncio.Task[None] | None = None
         self.announcing: asyncio.TimerHandle | None = None
+        self.watchdog: asyncio.TimerHandle | None = None
+        self.limit: asyncio.Timeout | None = None
+        self.limit_kind = ""
         self.details = task.heartbeat_details
+        self._began_ms = task.scheduled_ms
         self._payloads = payloads
         self._send_heartbeat = send_heartbeat
         self._loop = loop
         self._beat_at = 0.0
         self._sent_at = _NEVER
         self._throttle_s = throttle_s
-        self._unsent: tuple[bytes | None] | None = None
+        self._unsent: deque[bytes | None] = deque(maxlen=1)
+        self._waits = False
         if task.heartbeat_ms is not None:
-            self._beat_at = loop.time()
             self._throttle_s = min(throttle_s, task.heartbeat_ms / 1000 * _SHARE_OF_TIMEOUT)
+
+    def begins(self, now_ms: int) -> None:
+        """Note that the function begins; may be called from its thread."""
+        self._began_ms = now_ms
+        self._beat_at = self._loop.time()
+        self.function_began = True
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether something has to be done on the loop when the function begins."""
+        task = self.task
+        return self.announces or not task.start_to_close_ms is task.heartbeat_ms is None
 
     @property
     def info(self) -> ActivityInfo:
         task = self.task
         deadline_ms = task.deadline_ms
         if task.start_to_close_ms is not None:
-            close_ms = self._begun_ms + task.start_to_close_ms
+            close_ms = self._began_ms + task.start_to_close_ms
             deadline_ms = close_ms if deadline_ms is None else min(deadline_ms, close_ms)
         return ActivityInfo(
             workflow_id=task.workflow_id,
@@ -97,35 +126,44 @@ class Attempt:
         payload = None if details is None else self._payloads.encode(details)
         self._beat_at = self._loop.time()
         self.details = payload
-        self._loop.call_soon_threadsafe(self._beat, payload)
+        self._unsent.append(payload)
+        self._loop.call_soon_threadsafe(self._beat)
 
     def silent_s(self) -> float:
         """Return for how long no heartbeat came."""
         return self._loop.time() - self._beat_at
 
     def is_cancelled(self) -> bool:
-        return self.cancelled
+        """A function in a thread may outlive its attempt: nobody takes what it returns then."""
+        return self.cancelled or self.running is None
 
     def decode(self, payload: bytes, type: Any) -> Any:
         return self._payloads.decoder(type)(payload)
 
-    def _beat(self, payload: bytes | None) -> None:
+    def send_unsent(self) -> None:
+        """Send the details that the throttle still holds back: the next attempt begins with them.
+
+        Nothing happens where there are none.
+        """
+        if self._unsent:
+            self._sent_at = self._loop.time()
+            self._send_heartbeat(self, self._unsent.popleft())
+
+    def _beat(self) -> None:
         """Send now, or once for all that come within the throttle time."""
         wait_s = self._sent_at + self._throttle_s - self._loop.time()
+        if self.running is None or self._waits or not self._unsent:
+            return
         if wait_s <= 0:
-            self._sent_at = self._loop.time()
-            self._send_heartbeat(self, payload)
-        elif self._unsent is None:
-            self._unsent = (payload,)
-            self._loop.call_later(wait_s, self._flush)
+            self.send_unsent()
         else:
-            self._unsent = (payload,)
+            self._waits = True
+            self._loop.call_later(wait_s, self._flush)
 
     def _flush(self) -> None:
-        if self._unsent is not None and self.running is not None:
-            (payload,), self._unsent = self._unsent, None
-            self._sent_at = self._loop.time()
-            self._send_heartbeat(self, payload)
+        self._waits = False
+        if self.running is not None:
+            self.send_unsent()
 
 
 def _time(ms: int) -> datetime:

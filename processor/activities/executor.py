@@ -9,8 +9,10 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any, Final
 
 from processor.activities.attempt import Attempt, Report
@@ -34,6 +36,12 @@ _log = logging.getLogger("processor.activities")
 _ANNOUNCE_S: Final = 0.05
 """An attempt without time-outs that is over by then is not announced: its outcome says it all."""
 
+_WARN_EVERY_S: Final = 60.0
+"""How often it is said that an activity is not registered here."""
+
+_WARNED_MAX: Final = 1_000
+_LISTED_MAX: Final = 50
+
 _ASK_S: Final = 30.0
 """How long a task waits for its shard's word; a shard that is away cannot take its outcome."""
 
@@ -47,12 +55,12 @@ class _Asked:
     overdue: asyncio.TimerHandle
 
 
-class _Expired(Exception):
-    """An attempt passed its time-out of this kind."""
+class _Raised(Exception):
+    """A plain function raised this: ``StopIteration`` cannot pass through a coroutine."""
 
-    def __init__(self, kind: str) -> None:
-        super().__init__(kind)
-        self.kind = kind
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
 
 
 class Executor:
@@ -81,6 +89,8 @@ class Executor:
         self._backlog: deque[tuple[ActivityTask, Report, bool]] = deque()
         self._asked: dict[tuple[str, int], _Asked] = {}
         self._stopping = False
+        self._context = contextvars.copy_context()
+        self._warned: dict[str, float] = {}
         self.reply_to: ReplyTo | None = None
 
     # --- slots --------------------------------------------------------------------------------
@@ -150,9 +160,10 @@ class Executor:
         if attempt is not None:
             attempt.cancelled = True
             definition = self._registry.activity_named(attempt.task.name)
-            if attempt.begun and definition is not None and definition.is_async:
-                assert attempt.running is not None, "it has begun"
-                attempt.running.cancel("the activity was cancelled")
+            if attempt.entered and definition is not None:
+                if definition.is_async or not attempt.function_began:
+                    assert attempt.running is not None, "its task has begun"
+                    attempt.running.cancel("the activity was cancelled")
 
     async def drain(self, timeout_s: float) -> None:
         """Take no new work; wait for what runs, then cancel it."""
@@ -176,17 +187,7 @@ class Executor:
             if again and self.reply_to is not None:
                 self._ask(task, report, self.reply_to)
                 continue
-            self._run(task, report)
-            self._announce(task, report)
-
-    def _announce(self, task: ActivityTask, report: Report) -> None:
-        """Say that a queued attempt has started; at once where its time-outs begin with that."""
-        started = _report_of(task, "started", worker=self._identity)
-        if task.start_to_close_ms is not None or task.heartbeat_ms is not None:
-            report(started)
-            return
-        attempt = self._attempts[task.run_id, task.id]
-        attempt.announcing = self._loop.call_later(_ANNOUNCE_S, report, started)
+            self._run(task, report, announces=True)
 
     def _ask(self, task: ActivityTask, report: Report, reply_to: ReplyTo) -> None:
         """Announce a start, and wait for what the shard says of it. The task has its slot."""
@@ -209,7 +210,8 @@ class Executor:
         else:
             self._next()
 
-    def _run(self, task: ActivityTask, report: Report) -> None:
+    def _run(self, task: ActivityTask, report: Report, *, announces: bool = False) -> None:
+        """Begin an attempt, in the worker's context: not in that of whoever happens to run now."""
         attempt = Attempt(
             task,
             report,
@@ -217,11 +219,12 @@ class Executor:
             self._settings.heartbeat_throttle_s,
             self._heartbeat,
             self._loop,
-            self._clock.now_ms(),
+            announces,
         )
         self._attempts[task.run_id, task.id] = attempt
         self._fresh += 1
-        attempt.running = self._loop.create_task(self._attempt(attempt))
+        context = self._context.copy()
+        attempt.running = self._loop.create_task(self._attempt(attempt), context=context)
 
     def _heartbeat(self, attempt: Attempt, details: bytes | None) -> None:
         task = attempt.task
@@ -229,21 +232,20 @@ class Executor:
         attempt.report(_report_of(task, "heartbeat", payload=details, reply_to=reply_to))
 
     async def _attempt(self, attempt: Attempt) -> None:
+        """Run an attempt to its one report, or to none where its shard gave it up."""
         task = attempt.task
         self._fresh -= 1
-        attempt.begun = True
+        attempt.entered = True
         outcome: ActivityReport | None = None
         try:
             if not attempt.cancelled:
                 outcome = await self._outcome(attempt)
-        except asyncio.CancelledError:
-            if self._stopping and not attempt.cancelled:
-                outcome = _report_of(task, "failed", failure=_timed_out(task, "lost"))
         finally:
             # The task's context holds the attempt: without this, both wait for the collector.
-            attempt.running = None
-            if attempt.announcing is not None:
-                attempt.announcing.cancel()
+            attempt.running = attempt.limit = None
+            for timer in (attempt.announcing, attempt.watchdog):
+                if timer is not None:
+                    timer.cancel()
             # A later attempt of the same activity may run here by now: a shard that was lost and
             # claimed again counts this one as lost.
             if self._attempts.get((task.run_id, task.id)) is attempt:
@@ -251,50 +253,62 @@ class Executor:
             self._reserved += task.eager and outcome is not None
             self._next()
         if outcome is not None:
+            if outcome.kind == "failed":
+                attempt.send_unsent()
             attempt.report(outcome)
 
-    async def _outcome(self, attempt: Attempt) -> ActivityReport:
+    async def _outcome(self, attempt: Attempt) -> ActivityReport | None:
+        """Return what came of an attempt, whatever its function did; None where it was given up."""
         task = attempt.task
         definition = self._registry.activity_named(task.name)
         if definition is None:
-            return _report_of(task, "failed", failure=_unknown(task, self._identity))
-        try:
-            payload = await self._result(definition, attempt)
-        except asyncio.CancelledError:
-            if attempt.cancelled or self._stopping:
-                raise
-            if task.heartbeat_ms is not None and attempt.silent_s() * 1000 >= task.heartbeat_ms:
-                failure = _timed_out(task, "heartbeat", attempt.details)
-                return _report_of(task, "failed", failure=failure)
-            raise
-        except _Expired as error:
-            failure = _timed_out(task, error.kind, attempt.details)
-            return _report_of(task, "failed", failure=failure)
-        except Exception as error:  # whatever user code raises is the attempt's failure
-            return _report_of(task, "failed", failure=failure_of(error, self._payloads))
-        if payload is not None and len(payload) > self._settings.payload_bytes_max:
-            failure = _too_large(task, len(payload), self._settings.payload_bytes_max)
-            return _report_of(task, "failed", failure=failure)
-        return _report_of(task, "completed", payload=payload)
+            failure = self._unknown(task)
+        else:
+            try:
+                payload = await self._result(definition, attempt)
+                size, limit = len(payload or b""), self._settings.payload_bytes_max
+                if size <= limit:
+                    return _report_of(task, "completed", payload=payload)
+                failure = _too_large(task, size, limit)
+            except BaseException as error:
+                # SystemExit, KeyboardInterrupt and what else the function raises are its failure.
+                if isinstance(error, GeneratorExit) and self._is_closed(attempt):
+                    raise
+                if isinstance(error, asyncio.CancelledError) and attempt.cancelled:
+                    return None
+                failure = self._failure(attempt, error)
+        return _report_of(task, "failed", failure=failure)
+
+    def _failure(self, attempt: Attempt, error: BaseException) -> Failure:
+        """Return why an attempt failed: a time-out, the worker's end, or what was raised."""
+        task, limit = attempt.task, attempt.limit
+        if isinstance(error, _Raised):
+            return _raised(task, error.error, self._payloads)
+        if isinstance(error, TimeoutError | asyncio.CancelledError):
+            if limit is not None and limit.expired():
+                return _timed_out(task, attempt.limit_kind, attempt.details)
+        if isinstance(error, asyncio.CancelledError):
+            if attempt.silent:
+                return _timed_out(task, "heartbeat", attempt.details)
+            if self._stopping:
+                return _timed_out(task, "lost", attempt.details)
+        return _raised(task, error, self._payloads)
+
+    def _is_closed(self, attempt: Attempt) -> bool:
+        """Return whether the attempt's coroutine is thrown away with its loop."""
+        return asyncio.current_task(self._loop) is not attempt.running
 
     async def _result(self, definition: ActivityDefinition, attempt: Attempt) -> bytes | None:
         """Run the activity within its time-outs, if it has any, and encode what it returns."""
         task = attempt.task
-        if task.start_to_close_ms is task.deadline_ms is task.heartbeat_ms is None:
+        if definition.is_async:
+            attempt.begins(self._clock.now_ms())
+            self._function_began(attempt)
+        if task.start_to_close_ms is task.deadline_ms is None:
             return await self._called(definition, attempt)
-        kind, timeout_s = _time_left(task, self._clock.now_ms())
-        timed_out = asyncio.timeout(timeout_s)
-        watchdog = self._watch(attempt)
-        try:
-            async with timed_out:
-                return await self._called(definition, attempt)
-        except TimeoutError:
-            if timed_out.expired():
-                raise _Expired(kind) from None
-            raise
-        finally:
-            if watchdog is not None:
-                watchdog.cancel()
+        async with asyncio.timeout(None) as attempt.limit:
+            self._set_limit(attempt)
+            return await self._called(definition, attempt)
 
     async def _called(self, definition: ActivityDefinition, attempt: Attempt) -> bytes | None:
         arguments = self._registry.arguments_of(definition, attempt.task.arguments)
@@ -307,36 +321,95 @@ class Executor:
         if definition.is_async:
             return await definition.function(*arguments)
         context = contextvars.copy_context()
-        return await self._loop.run_in_executor(
-            self._threads, context.run, definition.function, *arguments
+        result = await self._loop.run_in_executor(
+            self._threads, context.run, self._in_thread, attempt, definition.function, arguments
         )
+        if isinstance(result, _Raised):
+            raise result
+        return result
 
-    def _watch(self, attempt: Attempt) -> asyncio.Task[None] | None:
+    def _in_thread(
+        self, attempt: Attempt, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> Any:
+        """Call a plain function, unless its attempt is over; return what it returns or raises."""
+        if attempt.cancelled or attempt.running is None:
+            return None
+        attempt.begins(self._clock.now_ms())
+        try:
+            if attempt.is_timed:
+                self._loop.call_soon_threadsafe(self._function_began, attempt)
+            return function(*arguments)
+        except BaseException as error:  # handed on as it is: no future and no coroutine bends it
+            return _Raised(error)
+
+    # --- time-outs ----------------------------------------------------------------------------
+
+    def _function_began(self, attempt: Attempt) -> None:
+        """Let what begins with an activity's function begin, and not before: it waits for a thread.
+
+        Its start-to-close and heartbeat time-outs do, here and in its shard, which is told.
+        """
+        if attempt.running is None:
+            return
+        task = attempt.task
+        if attempt.limit is not None:
+            self._set_limit(attempt)
+        if task.heartbeat_ms is not None:
+            self._watch(attempt)
+        if attempt.announces:
+            started = _report_of(task, "started", worker=self._identity)
+            if task.start_to_close_ms is task.heartbeat_ms is None:
+                attempt.announcing = self._loop.call_later(_ANNOUNCE_S, attempt.report, started)
+            else:
+                attempt.report(started)
+
+    def _set_limit(self, attempt: Attempt) -> None:
+        """Let the time-out that passes first end the attempt."""
+        task, limit = attempt.task, attempt.limit
+        assert limit is not None, "it has a time-out"
+        limits: list[tuple[float, str]] = []
+        if task.start_to_close_ms is not None and attempt.function_began:
+            limits.append((task.start_to_close_ms / 1000, "start_to_close"))
+        if task.deadline_ms is not None:
+            left_s = max((task.deadline_ms - self._clock.now_ms()) / 1000, 0.0)
+            limits.append((left_s, "schedule_to_close"))
+        if limits and not limit.expired():
+            left_s, attempt.limit_kind = min(limits)
+            limit.reschedule(self._loop.time() + left_s)
+
+    def _watch(self, attempt: Attempt) -> None:
         """End an attempt that promised heartbeats and is silent for too long."""
         heartbeat_ms = attempt.task.heartbeat_ms
-        if heartbeat_ms is None:
-            return None
+        if heartbeat_ms is None or attempt.running is None:
+            return
+        left_s = heartbeat_ms / 1000 - attempt.silent_s()
+        if left_s > 0:
+            attempt.watchdog = self._loop.call_later(left_s, self._watch, attempt)
+        else:
+            attempt.silent = True
+            attempt.running.cancel("no heartbeat")
 
-        async def watch() -> None:
-            while (left_s := heartbeat_ms / 1000 - attempt.silent_s()) > 0:
-                await asyncio.sleep(left_s)
-            if attempt.running is not None:
-                attempt.running.cancel("no heartbeat")
-
-        return self._loop.create_task(watch())
-
-
-def _time_left(task: ActivityTask, now_ms: int) -> tuple[str, float | None]:
-    """Return which time-out ends this attempt first, and in how many seconds."""
-    limits: list[tuple[float, str]] = []
-    if task.start_to_close_ms is not None:
-        limits.append((task.start_to_close_ms / 1000, "start_to_close"))
-    if task.deadline_ms is not None:
-        limits.append(((task.deadline_ms - now_ms) / 1000, "schedule_to_close"))
-    if not limits:
-        return "", None
-    left_s, kind = min(limits)
-    return kind, max(left_s, 0.0)
+    def _unknown(self, task: ActivityTask) -> Failure:
+        """Return the failure of an activity that is not registered here, and say so in the log."""
+        known = sorted(self._registry.activities)
+        listed = ", ".join(known[:_LISTED_MAX]) + (", ..." if len(known) > _LISTED_MAX else "")
+        message = (
+            f"worker {self._identity} serves queue {task.queue!r} but does not know activity "
+            f"{task.name!r}: register it there, or send it to another queue. Registered "
+            f"are: {listed or 'none'}"
+        )
+        if monotonic() - self._warned.get(task.name, float("-inf")) >= _WARN_EVERY_S:
+            if len(self._warned) >= _WARNED_MAX:
+                self._warned.clear()
+            self._warned[task.name] = monotonic()
+            _log.warning("%s (workflow id %r)", message, task.workflow_id)
+        return Failure(
+            "application",
+            "ActivityNotRegistered",
+            message,
+            activity=task.name,
+            attempts=task.attempt,
+        )
 
 
 def _report_of(
@@ -378,15 +451,17 @@ def _timed_out(task: ActivityTask, kind: str, details: bytes | None = None) -> F
     )
 
 
-def _unknown(task: ActivityTask, identity: str) -> Failure:
-    return Failure(
-        "application",
-        "ActivityNotRegistered",
-        f"worker {identity} serves queue {task.queue!r} but does not know activity "
-        f"{task.name!r}: register it there, or send it to another queue",
-        activity=task.name,
-        attempts=task.attempt,
-    )
+def _raised(task: ActivityTask, error: BaseException, payloads: Payloads) -> Failure:
+    """Return the failure for what an activity's function raised.
+
+    A cancellation of its own making cancels nothing: nobody asked for it.
+    """
+    failure = failure_of(error, payloads)
+    if failure.kind != "cancelled":
+        return failure
+    said = f": {failure.message}" if failure.message else ""
+    message = f"activity {task.name!r} was cancelled by its own code, and by nobody else{said}"
+    return replace(failure, kind="exception", message=message)
 
 
 def _too_large(task: ActivityTask, size: int, limit: int) -> Failure:
