@@ -38,6 +38,8 @@ NAME_CHARS_MAX = 500
 GROUP_MAX = 20
 DELAY_MS_MAX = 100 * 365 * 24 * 3600 * 1000
 
+_NAME = type.__dict__["__name__"]
+
 _TIMEOUT_KINDS: tuple[TimeoutKind, ...] = get_args(TimeoutKind)
 
 
@@ -167,7 +169,8 @@ def _in_short(error: BaseException, broken: BaseException) -> Failure:
 
 
 def _type_name(error: BaseException) -> str:
-    return _word(type.__getattribute__(type(error), "__name__"))
+    """Return the name of its class, whatever the class of that class says."""
+    return _word(_NAME.__get__(type(error)))
 
 
 def _word(name: str) -> str:

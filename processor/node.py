@@ -285,7 +285,14 @@ class Node:
             raise
 
     async def _take_over(self, partition: int, ports: ShardPorts) -> Taken:
-        takeover = Takeover(partition, ports.log, ports.tables, self._owner, ports.tombstones_ms)
+        takeover = Takeover(
+            partition,
+            ports.log,
+            ports.tables,
+            self._owner,
+            ports.tombstones_ms,
+            keeps_tasks=ports.keeps_tasks,
+        )
         await self._blocking(takeover.survey)
         nonce = uuid.uuid4().hex
         takeover.begin(nonce, ports.clock.now_ms())

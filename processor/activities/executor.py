@@ -46,7 +46,7 @@ _ASK_S: Final = 30.0
 """How long a task waits for its shard's word; a shard that is away cannot take its outcome."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Asked:
     """A task that may have run before; its shard was asked whether it is still wanted."""
 
@@ -131,16 +131,22 @@ class Executor:
     def enqueue(self, task: ActivityTask, report: Report, again: bool = False) -> None:
         """Run a queued task as soon as a slot is free; say so when it starts.
 
-        A second copy of a task that is here already is dropped. A task that may have been
-        delivered before (``again``) starts when its shard wants it: it may be over, or be what
-        ended the worker that had it.
+        A second copy of a task that is here already is dropped; who sent that hears of the attempt
+        from now on. A task that may have been delivered before (``again``) starts when its shard
+        wants it: it may be over, or be what ended the worker that had it.
         """
+        if not self._is_here(task, report):
+            self._backlog.append((task, report, again))
+            self._next()
+
+    def _is_here(self, task: ActivityTask, report: Report) -> bool:
+        """Return whether this attempt is here already; its reports go to ``report`` then."""
         key = (task.run_id, task.id)
         here = self._attempts.get(key) or self._asked.get(key)
-        if here is not None and here.task.attempt == task.attempt:
-            return
-        self._backlog.append((task, report, again))
-        self._next()
+        if here is None or here.task.attempt != task.attempt:
+            return False
+        here.report = report
+        return True
 
     def heed(self, seen: HeartbeatSeen) -> bool:
         """Take a shard's word on an attempt; return whether it ends what is here of it."""
@@ -184,6 +190,8 @@ class Executor:
     def _next(self) -> None:
         while self._backlog and self.free > 0 and not self._stopping:
             task, report, again = self._backlog.popleft()
+            if self._is_here(task, report):
+                continue
             if again and self.reply_to is not None:
                 self._ask(task, report, self.reply_to)
                 continue
@@ -359,7 +367,9 @@ class Executor:
         if attempt.announces:
             started = _report_of(task, "started", worker=self._identity)
             if task.start_to_close_ms is task.heartbeat_ms is None:
-                attempt.announcing = self._loop.call_later(_ANNOUNCE_S, attempt.report, started)
+                attempt.announcing = self._loop.call_later(
+                    _ANNOUNCE_S, lambda: attempt.report(started)
+                )
             else:
                 attempt.report(started)
 

@@ -24,8 +24,9 @@ __all__ = ("AttemptState", "OpenActivity", "armed")
 class AttemptState:
     """``retry_at_ms`` is there while no attempt is out; ``started_ms`` once a worker announced it.
 
-    ``starts`` counts the workers that began this attempt, ``failures`` the attempts that failed.
-    ``details`` are those of the last heartbeat of any attempt.
+    ``starts`` counts the workers that began this attempt; of an eager one, in which process it was
+    lost, it counts the attempts in a row that were lost with their process. ``failures`` counts the
+    attempts that failed. ``details`` are those of the last heartbeat of any attempt.
     """
 
     id: int
@@ -45,7 +46,7 @@ class AttemptState:
     @property
     def is_dispatch(self) -> bool:
         """Whether this is the state in which an attempt leaves the shard."""
-        return self.retry_at_ms is self.started_ms is self.heartbeat_ms is None and not self.starts
+        return self.retry_at_ms is self.started_ms is self.heartbeat_ms is None
 
 
 @dataclass(slots=True)

@@ -44,7 +44,10 @@ __all__ = (
 )
 
 STARTS_MAX = 5
-"""How often one attempt may be started (its worker died each time) until it counts as poison."""
+"""How often one attempt may be started (its worker died each time) until it counts as poison.
+
+An eager attempt is lost with its process: so many lost ones in a row count as poison, too.
+"""
 
 
 @dataclass(slots=True)
@@ -287,7 +290,7 @@ def _report(report: ActivityReport, instance: Instance | None, context: Context)
             )
         case "failed":
             assert report.failure is not None, "a failed report has a failure"
-            _attempt_failed(draft, activity, report.failure)
+            _attempt_failed(draft, activity, report.failure, lost=bool(report.worker))
         case "started":
             if report.worker == state.worker:
                 return outcome
@@ -331,11 +334,22 @@ def _is_poison(report: ActivityReport, state: AttemptState) -> bool:
 
 
 def _poison(activity: OpenActivity) -> Failure:
+    if activity.state.eager:
+        happened = (
+            f"was lost {STARTS_MAX} times in a row with the process that ran it, in attempt "
+            f"{activity.attempt} for the last time: it seems to end its process (a crash of native "
+            "code, os._exit, memory), or it takes longer than the process lives"
+        )
+    else:
+        happened = (
+            f"was started {STARTS_MAX} times in attempt {activity.attempt} and never ended: it "
+            "seems to end its worker"
+        )
     return Failure(
         "activity_timed_out",
         "ActivityTimedOut",
-        f"activity {activity.name!r} was started {STARTS_MAX} times in attempt "
-        f"{activity.attempt} and never ended: it seems to end its worker",
+        f"activity {activity.name!r} {happened}",
+        details=activity.state.details,
         retryable=False,
         timeout_kind="lost",
         activity=activity.name,
@@ -343,15 +357,23 @@ def _poison(activity: OpenActivity) -> Failure:
     )
 
 
-def _attempt_failed(draft: Draft, activity: OpenActivity, failure: Failure) -> None:
+def _attempt_failed(
+    draft: Draft, activity: OpenActivity, failure: Failure, *, lost: bool = False
+) -> None:
+    """Retry or fail. ``lost``: the process ended that ran this eager attempt; that is counted."""
+    state = activity.state
+    starts = 0 if state.eager else state.starts
+    if lost:
+        starts = state.starts + 1
+        failure = _poison(activity) if starts >= STARTS_MAX else failure
     retry_at_ms = retry_at(activity, failure, draft.now_ms)
     if retry_at_ms is None:
         draft.advance(events.ActivityFailed(activity.id, activity.attempt, failure))
         return
-    state = activity.state
     after = replace(
         state,
         retry_at_ms=retry_at_ms,
+        starts=starts,
         failures=state.failures + 1,
         first_failure=state.first_failure or failure,
         last_failure=failure,
@@ -371,7 +393,7 @@ def _retried(draft: Draft, activity: OpenActivity, eager: bool) -> None:
         heartbeat_ms=None,
         retry_at_ms=None,
         worker="",
-        starts=0,
+        starts=state.starts if eager and state.eager else 0,
     )
     draft.stands(activity, after)
 

@@ -177,8 +177,8 @@ class ActivityReport:
     """What a worker says about one attempt.
 
     kind: "started" (``worker``), "completed" (``payload`` is the result, or None), "failed"
-    (``failure``), "heartbeat" (``payload`` are its details). With ``reply_to``, the shard says
-    whether to stop.
+    (``failure``; with ``worker`` it is the shard that says so of a process that is gone),
+    "heartbeat" (``payload`` are its details). With ``reply_to``, the shard says whether to stop.
     """
 
     workflow_id: str

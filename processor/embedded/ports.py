@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
+from processor.core.address import ReplyTo
+from processor.core.answers import HeartbeatSeen
 from processor.core.cause import Origin
 from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
@@ -22,11 +24,23 @@ from processor.shard.ports import InboxRecord, OutputRecord, Sendable
 
 __all__ = ("MemoryInbox", "MemoryOutbox", "QueuedTasks")
 
+_WORKER: Final = ReplyTo(0, "activities of this process")
+
 
 class QueuedTasks(Protocol):
-    """Runs tasks of queues in this process, as their slots allow."""
+    """Runs tasks of queues in this process, as their slots allow.
 
-    def enqueue(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None: ...
+    One that may have begun before (``again``) is asked about first: a report "started" to which
+    ``heed`` brings the answer, so that a task which ends its process each time is counted.
+    """
+
+    reply_to: ReplyTo | None
+
+    def enqueue(
+        self, task: ActivityTask, report: Callable[[ActivityReport], None], again: bool = False
+    ) -> None: ...
+
+    def heed(self, seen: HeartbeatSeen) -> bool: ...
 
 
 class MemoryInbox:
@@ -98,7 +112,10 @@ class MemoryInbox:
 
 
 class MemoryOutbox:
-    """``_held``: tasks that wait for the shard's first step; None from then on."""
+    """``_held``: tasks that wait for the shard's first step; None from then on.
+
+    Tasks are in memory only: a shard that is taken over derives them again (``keeps_tasks``).
+    """
 
     def __init__(
         self,
@@ -114,6 +131,7 @@ class MemoryOutbox:
         self._delivered: deque[int] = deque()
         self._letters = disk.end_of("dead-letters")
         self._held: list[ActivityTask] | None = []
+        tasks.reply_to = _WORKER
 
     def send(self, effect: Sendable, token: int | None, origin: Origin | None = None) -> None:
         match effect:
@@ -142,13 +160,16 @@ class MemoryOutbox:
         """
         held, self._held = self._held, None
         for task in held or ():
-            self._tasks.enqueue(task, self._inbox.report)
+            self._tasks.enqueue(task, self._inbox.report, again=True)
         drained = list(self._delivered)
         self._delivered.clear()
         return drained
 
     def reply(self, reply: Reply) -> None:
-        self._replied(reply)
+        if isinstance(reply.body, HeartbeatSeen):
+            self._tasks.heed(reply.body)
+        else:
+            self._replied(reply)
 
     def publish(self, offset: int, records: Sequence[OutputRecord]) -> None:
         for index, record in enumerate(records):

@@ -134,7 +134,8 @@ class EmbeddedRuntime:
         outbox = MemoryOutbox(self._disk, inbox, self._activities, self._replied)
         log = DiskLog(self._disk)
         entropy = partial(urandom, 16)
-        return ShardPorts(log, inbox, outbox, tables, self._activities, self._clock, entropy)
+        run, clock = self._activities, self._clock
+        return ShardPorts(log, inbox, outbox, tables, run, clock, entropy, keeps_tasks=False)
 
     def wipe(self, partition: int) -> None:
         destroy(self._tables_path(partition))

@@ -21,7 +21,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message,
 from confluent_kafka.admin import AdminClient
 
 from processor.activities.executor import Executor, Report
-from processor.codec.records import decode_as, encode
+from processor.codec.records import decode_as
 from processor.core.answers import HeartbeatSeen
 from processor.core.effects import ActivityTask, DeadLetter, Reply
 from processor.core.inputs import ActivityReport
@@ -31,6 +31,7 @@ from processor.kafka.faults import MISSING
 from processor.kafka.identity import describe
 from processor.kafka.offsets import OffsetTracker
 from processor.kafka.replies import ReplyReader
+from processor.kafka.reports import encoded
 from processor.kafka.sending import Sending
 from processor.kafka.share import ShareQueueConsumer
 from processor.kafka.static_member import abandon, is_shut_out, leave
@@ -191,7 +192,7 @@ class QueueConsumer:
             self._reports_topic,
             partition_of(report.workflow_id, self._partitions),
             report.workflow_id.encode(),
-            encode(report),
+            encoded(report),
             partial(self._settled, task, is_outcome),
         )
         if is_outcome and self._ahead:

@@ -26,11 +26,12 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from processor.codec.records import decode_as, encode
+from processor.codec.records import decode_as
 from processor.core.effects import ActivityTask, DeadLetter
 from processor.core.inputs import ActivityReport
 from processor.errors import SchemaMismatch
 from processor.kafka.connection import partition_of
+from processor.kafka.reports import encoded
 from processor.kafka.sending import Sending
 from processor.kafka.transport import KafkaTransport
 
@@ -120,7 +121,7 @@ class ShareQueueConsumer:
             self._reports_topic,
             partition_of(report.workflow_id, self._partitions),
             report.workflow_id.encode(),
-            encode(report),
+            encoded(report),
             done,
         )
 

@@ -144,7 +144,8 @@ class Shard:
         self._successors = deque(taken.successors)
         self._purging: set[str] = set()
         owed = taken.owed, taken.successors
-        send_owed(*owed, self._outbox, self._deliveries, ports.log.id, partition)
+        floor = taken.checkpoint.delivered
+        send_owed(*owed, self._outbox, self._deliveries, ports.log.id, partition, floor)
         self._inbox.open(self._deciding.positions)
 
     # --- the step ---------------------------------------------------------------------------

@@ -344,6 +344,7 @@ class ShardPorts:
     """All that one shard is connected to.
 
     ``entropy`` returns 16 random bytes. ``tombstones_ms``: how long the log keeps tombstones.
+    ``keeps_tasks``: whether tasks of queues outlive the process that sent them.
     """
 
     log: Log
@@ -354,3 +355,4 @@ class ShardPorts:
     clock: Clock
     entropy: Callable[[], bytes]
     tombstones_ms: int = TOMBSTONES_MS
+    keeps_tasks: bool = True

@@ -52,6 +52,8 @@ from processor.shard.survey import entry_of, level_of_log, too_old
 __all__ = ("Taken", "Takeover", "send_owed")
 
 _HOUR_MS = 3600 * 1000
+_LONG_MS = 600 * 1000
+"""An attempt that ran for so long did not end its process at once: its loss is not counted."""
 
 
 @dataclass(slots=True)
@@ -88,8 +90,11 @@ class Takeover:
         owner: str,
         tombstones_ms: int = TOMBSTONES_MS,
         level_max: int = LEVEL,
+        *,
+        keeps_tasks: bool = True,
     ) -> None:
         self._tombstones_ms = tombstones_ms
+        self._keeps_tasks = keeps_tasks
         self._partition = partition
         self._log = log
         self._tables = tables
@@ -165,7 +170,8 @@ class Takeover:
             )
         owed, successors = self._owed(fold)
         attempts = list(self._tables.open_attempts())
-        lost = [_lost(row) for row in attempts if row.state.eager and row.state.retry_at_ms is None]
+        eager = [row for row in attempts if row.state.eager and row.state.retry_at_ms is None]
+        lost = [_lost(row, fold.time_ms) for row in eager]
         return Taken(
             epoch,
             fold.claim,
@@ -192,10 +198,15 @@ class Takeover:
         return sorted(rest, key=lambda each: (each.offset, each.index)), successors
 
     def _owed_tasks(self, delivered: int) -> Iterator[Owed]:
-        """Yield the tasks of queues that may not have been sent: attempts that left, if ever."""
+        """Yield the tasks of queues that may not have been sent: attempts that left, if ever.
+
+        Where queues are in memory only, these are all that are out, begun or not.
+        """
         states: dict[str, RunState] = {}
         for row in self._tables.open_attempts():
-            if row.offset < delivered or row.state.eager or not row.state.is_dispatch:
+            if row.state.eager or row.state.retry_at_ms is not None:
+                continue
+            if self._keeps_tasks and (row.offset < delivered or not row.state.is_dispatch):
                 continue
             state = states.get(row.run_id)
             if state is None:
@@ -238,8 +249,12 @@ def send_owed(
     deliveries: Deliveries,
     log_id: bytes,
     partition: int,
+    delivered: int,
 ) -> None:
-    """Send again what the owner before us may not have delivered, in log order."""
+    """Send again what the owner before us may not have delivered, in log order.
+
+    What is below ``delivered`` had been, and moves no floor: tasks that were lost with a process.
+    """
     sends: dict[int, int] = {}
     outputs: dict[int, list[OutputRecord]] = {}
     for _, offset in successors:
@@ -254,6 +269,8 @@ def send_owed(
                 origin = Origin(log_id, partition, each.offset, each.index)
                 outbox.send(each.effect, each.offset, origin)
                 sends[each.offset] = sends.get(each.offset, 0) + 1
+            case ActivityTask() if each.offset < delivered:
+                outbox.send(each.effect, None)
             case ActivityTask() | DeadLetter():
                 outbox.send(each.effect, each.offset)
                 sends[each.offset] = sends.get(each.offset, 0) + 1
@@ -272,16 +289,21 @@ def _state_now(tables: Tables, row: OpenAttempt) -> RunState:
     return state
 
 
-def _lost(row: OpenAttempt) -> ActivityReport:
-    attempt = row.state.attempt
+def _lost(row: OpenAttempt, last_ms: int) -> ActivityReport:
+    """Return the report of an attempt that an owner before us ran, who wrote until ``last_ms``.
+
+    Its activity may be what ended that process, unless it is known to have run for long.
+    """
+    state, attempt = row.state, row.state.attempt
     failure = Failure(
         "activity_timed_out",
         "ActivityTimedOut",
         f"activity {row.name!r}: attempt {attempt} was lost with the process that ran it",
+        details=state.details,
         timeout_kind="lost",
         activity=row.name,
         attempts=attempt,
     )
-    return ActivityReport(
-        row.workflow_id, row.run_id, row.state.id, attempt, "failed", failure=failure
-    )
+    worker = "" if last_ms - state.dispatched_ms > _LONG_MS else "an owner before"
+    which = row.workflow_id, row.run_id, state.id, attempt
+    return ActivityReport(*which, "failed", failure=failure, worker=worker)

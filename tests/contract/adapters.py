@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from processor.codec.records import decode_as
+from processor.core.address import ReplyTo
+from processor.core.answers import HeartbeatSeen
 from processor.core.effects import ActivityTask, Publish, Reply, RunResult
 from processor.core.inputs import ActivityReport
 from processor.embedded.disk import Disk, DiskLog, open_disk
@@ -61,6 +63,7 @@ class Embedded(Adapter):
         super().__init__()
         self._path = path
         self._disk: Disk | None = None
+        self.reply_to: ReplyTo | None = None
 
     def connect(self) -> None:
         self.close()
@@ -70,8 +73,13 @@ class Embedded(Adapter):
         self.inbox = inbox
         self.outbox = MemoryOutbox(disk, inbox, self, self.replies.append)
 
-    def enqueue(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None:
+    def enqueue(
+        self, task: ActivityTask, report: Callable[[ActivityReport], None], again: bool = False
+    ) -> None:
         self.tasks.append(task)
+
+    def heed(self, seen: HeartbeatSeen) -> bool:
+        return False
 
     def settle(self) -> None:
         assert self._disk is not None

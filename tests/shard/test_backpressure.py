@@ -9,6 +9,8 @@ import pytest
 from examples.orders import order_processing
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
+from processor.core.address import ReplyTo
+from processor.core.answers import HeartbeatSeen
 from processor.core.effects import ActivityTask
 from processor.core.inputs import ActivityReport, ClientCommand, StartRun
 from processor.core.options import ActivityOptions
@@ -32,6 +34,7 @@ class NoActivities:
 
     def __init__(self) -> None:
         self.slots = 1_000
+        self.reply_to: ReplyTo | None = None
 
     def place(self, name: str, options: ActivityOptions) -> bool:
         return False
@@ -45,7 +48,12 @@ class NoActivities:
 
     def cancel(self, run_id: str, id: int) -> None: ...
 
-    def enqueue(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None: ...
+    def enqueue(
+        self, task: ActivityTask, report: Callable[[ActivityReport], None], again: bool = False
+    ) -> None: ...
+
+    def heed(self, seen: HeartbeatSeen) -> bool:
+        return False
 
 
 class FixedClock:

@@ -222,7 +222,8 @@ class Outbox:
 def owed(taken: Taken) -> tuple[Outbox, Deliveries]:
     outbox, deliveries = Outbox(), Deliveries(taken.epoch + 1)
     port: Any = outbox
-    send_owed(taken.owed, taken.successors, port, deliveries, WrittenLog.id, 3)
+    delivered = taken.checkpoint.delivered
+    send_owed(taken.owed, taken.successors, port, deliveries, WrittenLog.id, 3, delivered)
     return outbox, deliveries
 
 
