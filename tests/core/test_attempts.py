@@ -152,12 +152,60 @@ def test_a_report_to_no_run_changes_nothing() -> None:
 
 
 def test_an_attempt_that_is_started_too_often_has_failed() -> None:
-    run = instance(scheduled(), replace(BEGAN, starts=STARTS_MAX), asks=[[DONE]])
+    stood = replace(BEGAN, starts=STARTS_MAX, details=b"3")
+    run = instance(scheduled(), stood, asks=[[DONE]])
     (draft,) = outcome_of(report("started", worker="v"), run).drafts
     failed, end = draft.events
     assert isinstance(failed, events.ActivityFailed) and end == COMPLETED
     assert failed.failure.timeout_kind == "lost" and not failed.failure.retryable
     assert f"started {STARTS_MAX} times" in failed.failure.message
+    assert failed.failure.details == b"3"
+
+
+LOST = Failure("activity_timed_out", "ActivityTimedOut", "lost", timeout_kind="lost")
+GONE: dict[str, Any] = {"failure": LOST, "worker": "an owner before"}
+
+
+@pytest.mark.parametrize(
+    ("stood", "given", "starts"),
+    [
+        (attempt(eager=True), GONE, 1),
+        (attempt(eager=True, starts=3), GONE, 4),
+        (attempt(eager=True, starts=4), {"failure": LOST}, 0),
+        (attempt(eager=True, starts=4), {"failure": DOWN}, 0),
+        (attempt(starts=4), {"failure": DOWN}, 4),
+    ],
+    ids=["first", "fourth", "stopped with its worker", "failed by itself", "queued"],
+)
+def test_eager_attempts_that_are_lost_with_their_process_are_counted_in_a_row(
+    stood: AttemptState, given: dict[str, Any], starts: int
+) -> None:
+    run = instance(scheduled(), replace(stood, details=b"3"))
+    after = stands(report("failed", **given), run)
+    assert (after.starts, after.details, after.failures) == (starts, b"3", 1)
+    assert after.retry_at_ms is not None
+    again = stands(due("retry", due_ms=after.retry_at_ms), run)
+    assert (again.attempt, again.starts) == (2, starts if stood.eager else 0)
+    assert again.is_dispatch, "it leaves the shard"
+    assert again.eager
+
+
+def test_a_count_of_lost_attempts_ends_with_an_attempt_in_a_queue() -> None:
+    waits = replace(WAITS, eager=True, starts=4)
+    run = instance(scheduled(), waits)
+    assert stands(due("retry", due_ms=NOW + 1_000), run, place=lambda *_: False).starts == 0
+
+
+def test_what_is_lost_with_its_process_too_often_has_failed() -> None:
+    stood = attempt(5, eager=True, starts=STARTS_MAX - 1, details=b"3")
+    run = instance(scheduled(), stood, asks=[[DONE]])
+    (draft,) = outcome_of(report("failed", attempt=5, **GONE), run).drafts
+    failed, end = draft.events
+    assert isinstance(failed, events.ActivityFailed) and end == COMPLETED
+    failure = failed.failure
+    assert (failure.timeout_kind, failure.retryable, failure.details) == ("lost", False, b"3")
+    assert f"was lost {STARTS_MAX} times in a row with the process" in failure.message
+    assert "it seems to end its process" in failure.message
 
 
 POISON = replace(BEGAN, starts=STARTS_MAX)

@@ -114,11 +114,16 @@ class WrittenLog:
     # --- whoever folds it ---------------------------------------------------------------------
 
     def take_over(
-        self, tables: StateTables | None = None, published: int = 0, level_max: int = 1
+        self,
+        tables: StateTables | None = None,
+        published: int = 0,
+        level_max: int = 1,
+        *,
+        keeps_tasks: bool = True,
     ) -> tuple[Taken, StateTables]:
         """Claim the shard and fold the log into tables, which are new if none are given."""
         tables = tables or StateTables(Memory(), IDENTITY)
-        takeover = Takeover(0, self, tables, "us", level_max=level_max)
+        takeover = Takeover(0, self, tables, "us", level_max=level_max, keeps_tasks=keeps_tasks)
         takeover.survey()
         takeover.begin("nonce", NOW)
         epoch = takeover.claimed("nonce", NOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -347,6 +348,45 @@ def test_an_attempt_that_ran_in_the_dead_process_is_lost(
     for report in taken.lost:
         assert (report.kind, report.id, report.run_id) == ("failed", 1, "a-1")
         assert report.failure is not None and report.failure.timeout_kind == "lost"
+        assert report.failure.details == (None if stood is None else stood.details)
+
+
+@pytest.mark.parametrize("minutes", [0, 9, 11])
+def test_an_attempt_that_ran_for_long_is_lost_and_not_counted(
+    log: WrittenLog, minutes: int
+) -> None:
+    """It is not what ended its process at once: shards move, and activities take their time."""
+    log.write("a-1", [STARTED, scheduled(1)])
+    log.write("a-1", replace(again(1), dispatched_ms=NOW - minutes * 60_000))
+    (report,) = log.take_over()[0].lost
+    assert bool(report.worker) == (minutes < 10)
+
+
+@pytest.mark.parametrize(
+    ("stood", "sent"),
+    [
+        (None, 1),
+        (AttemptState(1, 1, False, NOW, started_ms=NOW, worker="w", starts=1), 1),
+        (AttemptState(1, 2, False, NOW + 70, failures=1), 2),
+        (waits(1, 70), None),
+        (again(1), None),
+    ],
+    ids=["first", "begun", "retried", "waits", "eager"],
+)
+def test_tasks_that_are_in_memory_only_are_derived_again(
+    log: WrittenLog, stood: AttemptState | None, sent: int | None
+) -> None:
+    log.write("a-1", [STARTED, scheduled(1, eager=False)])
+    if stood is not None:
+        log.write("a-1", stood)
+    log.owner.delivered = log.end
+    log.write("a-1", [events.StatusSet(b"1")])
+    assert owed(log.take_over()[0])[0].sent == []
+    taken = log.take_over(keeps_tasks=False)[0]
+    outbox, deliveries = owed(taken)
+    assert [task.attempt for task, _, _ in outbox.sent] == ([] if sent is None else [sent])
+    assert [token for _, token, _ in outbox.sent] == ([] if sent is None else [None])
+    assert deliveries.floor == taken.epoch + 1, "no floor goes back for it"
 
 
 def test_the_start_of_a_successor_is_owed_until_it_is_in_the_log(log: WrittenLog) -> None:

@@ -89,6 +89,7 @@ async def too_slow_far(number: int) -> int:
 
 @activity.define(queue="far", eager=False, retry=TWICE, heartbeat=5)
 async def silent(number: int) -> int:
+    activity.heartbeat(number)
     await asyncio.sleep(FOR_EVER_S)
     return number
 

@@ -45,6 +45,7 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
     for reading in readings:
         _histories(checked, reading)
         _lost_for_a_reason(checked, reading)
+        _details_of_time_outs(checked, reading)
         _reports(checked, reading)
         _keys(checked, story, reading)
         _positions(checked, story, reading)
@@ -99,9 +100,17 @@ def _lost_for_a_reason(checked: Checked, reading: Reading) -> None:
         if isinstance(event, events.ActivityFailed) and event.failure.timeout_kind == "lost":
             options = scheduled[run_id, event.id].options or DEFAULTS
             used_up = event.attempt == options.maximum_attempts
-            poison = not state.eager and state.starts == STARTS_MAX
+            poison = state.starts + state.eager == STARTS_MAX
             reason = used_up or poison or options.schedule_to_close_ms is not None
             checked.that("an activity is lost for a reason", reason, run_id, event)
+
+
+def _details_of_time_outs(checked: Checked, reading: Reading) -> None:
+    """Whoever hears of a time-out hears how far the attempts had come, as they said themselves."""
+    for run_id, event, state in reading.outcomes:
+        if isinstance(event, events.ActivityFailed) and event.failure.timeout_kind is not None:
+            told = event.failure.details == state.details
+            checked.that("a time-out tells the last details", told, run_id, event, state)
 
 
 def _one_outcome_each(checked: Checked, run_id: str, history: list[events.Event]) -> None:

@@ -283,6 +283,27 @@ MUTATIONS: Sequence[Mutation] = (
         200,
     ),
     Mutation(
+        "attempts",
+        "a shard that is closed gives its slots back",
+        once.slots_lost_at_close,
+        ("AssertionError: slots come back",),
+        100,
+    ),
+    Mutation(
+        "attempts",
+        "an attempt that outlives its shard gives its slot back",
+        once.slots_lost_after_close,
+        ("AssertionError: slots come back",),
+        100,
+    ),
+    Mutation(
+        "attempts",
+        "a time-out tells the last details",
+        once.time_outs_without_details,
+        ("AssertionError: a time-out tells the last details",),
+        50,
+    ),
+    Mutation(
         "forgetting",
         "only what is delivered and published is given up",
         cleaning.forgotten_before_delivery,

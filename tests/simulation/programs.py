@@ -46,7 +46,7 @@ async def program(steps: list[Step]) -> list[Any]:
 async def victim(tidies: bool) -> str:
     """Goes on until somebody ends it."""
     try:
-        await asyncio.gather(workflow.wait_for_event("never", int), endless(0))
+        await asyncio.gather(workflow.wait_for_event("never", int), _unless_lost(endless(0)))
     except asyncio.CancelledError:
         if tidies:
             await deeds.double(1)
@@ -55,10 +55,8 @@ async def victim(tidies: bool) -> str:
 
 
 async def _one(step: Step) -> Any:
-    if step.kind in deeds.FAR:
-        return await _unless_lost(DEEDS[step.kind](step.number))
     if step.kind in DEEDS:
-        return await DEEDS[step.kind](step.number)
+        return await _unless_lost(DEEDS[step.kind](step.number))
     if step.kind in deeds.FAILING:
         try:
             return await deeds.FAILING[step.kind](step.number)
@@ -68,7 +66,7 @@ async def _one(step: Step) -> Any:
 
 
 async def _unless_lost(called: Coroutine[Any, Any, Any]) -> Any:
-    """Await a queued activity, which is given up when it seems to end its workers.
+    """Await an activity, which is given up when it seems to end its workers.
 
     So many may die in a story; the invariants know how many it takes.
     """
@@ -103,7 +101,7 @@ async def _no_event(step: Step) -> Any:
 
 async def _given_up(step: Step) -> Any:
     try:
-        return await asyncio.wait_for(endless(step.number), timeout=1 + step.number)
+        return await asyncio.wait_for(_unless_lost(endless(step.number)), timeout=1 + step.number)
     except TimeoutError:
         return "given up"
 
@@ -302,9 +300,9 @@ def _fits(step: Step, result: Any) -> bool:
             return rising and all(fits(branches[index], each) for index, each in result)
         case "timeout":
             return result == "timeout" or fits(branches[0], result)
-        case "given up far":
+        case "given up" | "given up far":
             return result in ("given up", "lost")
-        case kind if kind in deeds.FAR and result == "lost":
+        case kind if kind in DEEDS and result == "lost":
             return True
         case "event" | "noted":
             return bool(result == step.number)

@@ -194,6 +194,36 @@ def slots_not_given_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Eager, "give_back", lambda self, reserved: None)
 
 
+def slots_lost_at_close(patch: pytest.MonkeyPatch) -> None:
+    """Keep the slots of a shard that is closed: those of what has not begun, or is not decided."""
+
+    def close(self: Eager) -> None:
+        self._closed = True
+
+    patch.setattr(Eager, "close", close)
+
+
+def slots_lost_after_close(patch: pytest.MonkeyPatch) -> None:
+    """Keep the slots of attempts that end when their shard is closed."""
+    reported = Eager._reported
+
+    def ended(self: Eager, report: Any) -> None:
+        if not self._closed:
+            reported(self, report)
+
+    patch.setattr(Eager, "_reported", ended)
+
+
+def time_outs_without_details(patch: pytest.MonkeyPatch) -> None:
+    """Say of an attempt that took too long only that it did."""
+    attempt_failed = decide._attempt_failed
+
+    def without(draft: Any, activity: Any, failure: Any, **how: Any) -> None:
+        attempt_failed(draft, activity, replace(failure, details=None), **how)
+
+    patch.setattr(decide, "_attempt_failed", without)
+
+
 def failed_at_once(patch: pytest.MonkeyPatch) -> None:
     """Decide once more while turns of the run are in flight that the tables do not have."""
     then = Flight.then
