@@ -9,11 +9,15 @@ brings is measured in ``docs/performance.md``.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from threading import Thread
 
-__all__ = ("background_threads",)
+__all__ = ("background_threads", "guarded_thread")
+
+_log = logging.getLogger("processor.kafka")
 
 
 @contextmanager
@@ -30,3 +34,18 @@ def background_threads() -> Iterator[None]:
     finally:
         with suppress(OSError):
             os.sched_setscheduler(0, policy, param)
+
+
+def guarded_thread(
+    name: str, work: Callable[[], None], died: Callable[[Exception], None]
+) -> Thread:
+    """Return a thread, not started yet, that says so and calls ``died`` where an error ends it."""
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:  # a bug: whoever waits for this thread has to know
+            _log.exception("the thread %r died", name)
+            died(error)
+
+    return Thread(target=run, name=name, daemon=True)

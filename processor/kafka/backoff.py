@@ -2,22 +2,59 @@
 
 from __future__ import annotations
 
-__all__ = ("Backoff",)
+from random import uniform
+from time import monotonic
+
+__all__ = ("Backoff", "Pace")
 
 _FIRST_S = 0.1
 _MAX_S = 5.0
+_JITTER = 0.2
+"""What many wait for at once is not tried by all of them at one moment."""
+
+_CALM_S = 10.0
 
 
 class Backoff:
-    """0.1 s, then twice as long each time, 5 s at the most; after ``reset`` from the start."""
+    """``first_s``, then twice as long each time, ``max_s`` at the most; after ``reset`` from start.
 
-    def __init__(self) -> None:
-        self._delay_s = _FIRST_S
+    Each delay is up to a fifth shorter than that.
+    """
+
+    def __init__(self, first_s: float = _FIRST_S, max_s: float = _MAX_S) -> None:
+        self._first_s = self._delay_s = first_s
+        self._max_s = max_s
 
     def next_s(self) -> float:
         delay_s = self._delay_s
-        self._delay_s = min(delay_s * 2, _MAX_S)
-        return delay_s
+        self._delay_s = min(delay_s * 2, self._max_s)
+        return delay_s * uniform(1 - _JITTER, 1.0)
 
     def reset(self) -> None:
-        self._delay_s = _FIRST_S
+        self._delay_s = self._first_s
+
+
+class Pace:
+    """Bounds how often something is tried: at once after a calm time, then ever more seldom.
+
+    Success is not asked for: what is tried again soon has not lasted.
+    """
+
+    def __init__(self, first_s: float, max_s: float, calm_s: float = _CALM_S) -> None:
+        self._backoff = Backoff(first_s, max_s)
+        self._calm_s = calm_s
+        self._next_at = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether ``wait_s`` would be 0."""
+        return monotonic() >= self._next_at
+
+    def wait_s(self) -> float:
+        """Return how long to wait before the try that is about to be made."""
+        now = monotonic()
+        if now > self._next_at + self._calm_s:
+            self._backoff.reset()
+        begins = max(now, self._next_at)
+        self._next_at = begins + self._backoff.next_s()
+        return begins - now

@@ -22,7 +22,9 @@ Record = tuple[bytes | None, bytes | None]
 Fault = int | Literal["answer lost", "request lost", "not replicated", "silent", "garbage"]
 
 OUT_OF_ORDER, NOT_LEADER, UNKNOWN_TOPIC, NOT_REPLICATED, TOO_LARGE = 45, 6, 3, 20, 10
+DUPLICATE, OLD_EPOCH = 46, 47
 PRODUCER = 4_711
+SEQUENCES = 1 << 31
 SHORT_S = 10.0
 
 
@@ -82,12 +84,21 @@ class _Log:
     last: tuple[int, int, int] = (-1, 0, -1)
     """First sequence, number of records and offset of the last batch."""
 
+    epoch: int = 0
+    knows: bool = True
+    """Whether a duplicate's offset is known; old brokers say only that it is one."""
+
     def append(self, batch: Batch) -> tuple[int, int]:
         """Return error and offset; what is there already is not written again."""
+        if batch.epoch < self.epoch:
+            return OLD_EPOCH, -1
+        if batch.epoch > self.epoch and batch.sequence == 0:
+            self.epoch, self.last = batch.epoch, (-1, 0, -1)
         first, count, offset = self.last
-        if (batch.sequence, len(batch.records)) == (first, count):
-            return 0, offset
-        if batch.sequence != (first + count if first >= 0 else 0):
+        if (batch.epoch, batch.sequence, len(batch.records)) == (self.epoch, first, count):
+            return (0, offset) if self.knows else (DUPLICATE, -1)
+        expected = (first + count) % SEQUENCES if first >= 0 else 0
+        if (batch.epoch, batch.sequence) != (self.epoch, expected):
             return OUT_OF_ORDER, -1
         offset = len(self.records)
         self.records += batch.records
@@ -108,8 +119,12 @@ class Cluster:
         self.chunk = 1 << 20
         self.batch_max = 1 << 30
         self.answering = True
+        self.connections = 0
+        self.dead: set[int] = set()
+        self.unnamed: set[int] = set()
         self._lock = Lock()
         self._listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(nodes)]
+        self._ports = [listener.getsockname()[1] for listener in self._listeners]
         self._open: list[socket.socket] = []
 
     @property
@@ -119,6 +134,11 @@ class Cluster:
     def records(self, topic: str, partition: int) -> Sequence[Record]:
         log = self.logs.get((topic, partition))
         return [] if log is None else log.records
+
+    def kill(self, node: int) -> None:
+        """From now on it takes nothing; the others still say that it leads what it led."""
+        self.dead.add(node)
+        self.hang_up()
 
     def hang_up(self) -> None:
         for each in self._open:
@@ -142,15 +162,15 @@ class Cluster:
             listener.close()
         self.hang_up()
 
-    @property
-    def _ports(self) -> Sequence[int]:
-        return [listener.getsockname()[1] for listener in self._listeners]
-
     def _listen(self, node: int, listener: socket.socket) -> None:
         with suppress(OSError):
             while True:
                 connection, _ = listener.accept()
                 connection.settimeout(SHORT_S)
+                self.connections += 1
+                if node in self.dead:
+                    connection.close()
+                    continue
                 self._open.append(connection)
                 Thread(target=self._serve, args=(node, connection), daemon=True).start()
 
@@ -188,8 +208,9 @@ class Cluster:
         for _ in range(count):
             name, at = _text(body, at)
             topics.append(name)
-        parts = [struct.pack(">ii", 0, len(self._ports))]
-        for node, port in enumerate(self._ports):
+        named = {node: port for node, port in enumerate(self._ports) if node not in self.unnamed}
+        parts = [struct.pack(">ii", 0, len(named))]
+        for node, port in named.items():
             parts.append(struct.pack(">ih9sih", node, 9, b"127.0.0.1", port, -1))
         parts.append(struct.pack(">hii", -1, 0, count))
         for name in topics:
@@ -218,7 +239,7 @@ class Cluster:
                 partition, length = struct.unpack_from(">ii", body, at)
                 at += 8
                 batch, at = parse_batch(body[at : at + length]), at + length
-                assert (batch.producer, batch.epoch) == (PRODUCER, 0)
+                assert batch.producer == PRODUCER
                 place = name, partition
                 places.append(place)
                 fault = self.misbehave(place)

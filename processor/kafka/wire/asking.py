@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ssl
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,12 +20,26 @@ from processor.kafka.wire.protocol import (
 )
 from processor.kafka.wire.security import Security
 
-__all__ = ("NO_ANSWER", "Address", "Identity", "addresses_of", "ask")
+__all__ = ("NO_ANSWER", "Address", "Identity", "addresses_of", "ask", "refusal")
 
 NO_ANSWER: Final = (OSError, KafkaException, ScramException)
 """What is raised where a broker cannot be reached, or does not let us in."""
 
 _PORT: Final = 9092
+
+_PASSWORD: Final = (
+    "check sasl.mechanism, sasl.username and sasl.password, in kafka= or in the file of "
+    "--kafka-config, against what the brokers have"
+)
+_REMEDIES: Final[Mapping[int, str]] = {
+    KafkaError.SASL_AUTHENTICATION_FAILED: _PASSWORD,
+    KafkaError.UNSUPPORTED_SASL_MECHANISM: _PASSWORD,
+    KafkaError.ILLEGAL_SASL_STATE: _PASSWORD,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "allow this user Write on the namespace's topics, or "
+    "IdempotentWrite on the cluster (kafka-acls.sh --producer --idempotent)",
+    KafkaError._SSL: "check ssl.ca.location, in kafka= or in the file of --kafka-config: it has to "
+    "hold the authority that signed the brokers' certificates, which have to name their hosts",
+}
 
 Address = tuple[str, int]
 
@@ -55,7 +70,7 @@ def ask(
 ) -> tuple[Cluster, Identity | None]:
     """Return what the first broker to answer says of these topics, and an id if wanted. Blocks.
 
-    Raises one of ``NO_ANSWER``: the error of the last broker, if none answered.
+    Raises one of ``NO_ANSWER`` if none answered: that we are not let in, or the last one's error.
     """
     failure: Exception = OSError("no server is named")
     for host, port in addresses:
@@ -68,8 +83,24 @@ def ask(
             finally:
                 link.close()
         except NO_ANSWER as error:
-            failure = error
+            if refusal(failure) is None:
+                failure = error
     raise failure
+
+
+def refusal(error: Exception) -> KafkaError | None:
+    """Return what to do about an error that trying again will not mend, None for any other."""
+    match error:
+        case KafkaException():
+            code, why = error.args[0].code(), error.args[0].str()
+        case ScramException():
+            code, why = KafkaError.SASL_AUTHENTICATION_FAILED, str(error)
+        case ssl.SSLCertVerificationError():
+            code, why = KafkaError._SSL, str(error)
+        case _:
+            return None
+    remedy = _REMEDIES.get(code)
+    return None if remedy is None else KafkaError(code, f"no broker lets us in ({why}): {remedy}")
 
 
 def _identity(answer: bytes) -> Identity:

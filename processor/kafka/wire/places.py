@@ -5,15 +5,35 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from random import getrandbits
+from typing import Final, NamedTuple
 
+from confluent_kafka import KafkaError
+
+from processor.kafka.backoff import Pace
+from processor.kafka.connection import murmur2
 from processor.kafka.record_producer import Outgoing
+from processor.kafka.wire.batch import record_batch
 from processor.kafka.wire.link import Link
 
-__all__ = ("RECORDS_MAX", "Batch", "Broker", "Place", "Taken")
+__all__ = ("Batch", "Broker", "Outcome", "Place", "partition_for", "size_of")
 
-RECORDS_MAX: Final = 100_000
+_RECORDS_MAX: Final = 100_000
 """Of one batch; its bytes end it long before, unless its records have next to none."""
+
+_SEQUENCES: Final = 0x7FFFFFFF
+_BATCH_BYTES: Final = 1_000_000
+"""Below what the smallest topic takes; a larger record has a batch of its own."""
+
+
+def size_of(outgoing: Outgoing) -> int:
+    return len(outgoing.key or b"") + len(outgoing.value or b"")
+
+
+def partition_for(key: bytes | None, partitions: int) -> int:
+    """Return the partition of a key, as Kafka's own clients choose it; any one where it is None."""
+    number = getrandbits(31) if key is None else murmur2(key) & 0x7FFFFFFF
+    return number % partitions
 
 
 class Taken:
@@ -29,31 +49,94 @@ class Taken:
         return self._offset
 
 
+class Outcome(NamedTuple):
+    """What became of records, and the offset of the first one, if it is known."""
+
+    records: Sequence[Outgoing]
+    error: KafkaError | None
+    offset: int
+
+    def tell(self) -> int:
+        """Call back who sent them; return how many that were."""
+        records, error, offset = self
+        for number, outgoing in enumerate(records):
+            if error is not None:
+                outgoing.delivered(error, None)
+            else:
+                outgoing.delivered(None, Taken(offset + number if offset >= 0 else -1))
+        return len(records)
+
+
 @dataclass(slots=True)
 class Batch:
+    """``tries``: how often it was sent. After the first, a broker may have it, whatever it says."""
+
     records: Sequence[Outgoing]
     data: bytes
+    tries: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class Place:
     """One partition. ``batch`` waits for its answer if ``out``, and else to be sent again.
 
-    ``room``: how many records the next batch may have; fewer after one that was too large.
+    ``resting``: it is not sent before a while. ``room``: how many records the next batch may have;
+    fewer after one that was too large. ``epoch`` and ``sequence`` are those of the next batch.
     """
 
     topic: str
     partition: int
+    pace: Pace
     leader: Broker | None = None
     waiting: deque[Outgoing] = field(default_factory=deque)
     batch: Batch | None = None
     out: bool = False
+    resting: bool = False
+    epoch: int = 0
     sequence: int = 0
-    room: int = RECORDS_MAX
+    room: int = _RECORDS_MAX
 
     @property
     def busy(self) -> bool:
         return self.batch is not None or bool(self.waiting)
+
+    @property
+    def used(self) -> bool:
+        """Whether a broker may know us here."""
+        return self.epoch > 0 or self.sequence > 0 or self.batch is not None
+
+    def next_batch(self, time_ms: int, producer_id: int, epoch: int) -> Batch:
+        """Take what waits, as far as one batch takes it."""
+        waiting = self.waiting
+        records: list[Outgoing] = []
+        size = 0
+        while waiting and len(records) < self.room:
+            size += size_of(waiting[0])
+            if records and size > _BATCH_BYTES:
+                break
+            records.append(waiting.popleft())
+        data = record_batch(records, time_ms, producer_id, epoch + self.epoch, self.sequence)
+        return Batch(records, data)
+
+    def go_on(self) -> None:
+        """Count the batch as written."""
+        assert self.batch is not None, "it was sent"
+        self.sequence = (self.sequence + len(self.batch.records)) & _SEQUENCES
+        self.batch, self.room = None, _RECORDS_MAX
+
+    def drop(self) -> Sequence[Outgoing]:
+        """Give the batch up, and return its records.
+
+        If it was sent, its numbers are never used again: a broker that has it would take another
+        batch with them for this one, and say that it is written. So the next batch is the first
+        one of a new epoch, as KIP-360 has it; brokers keep an epoch for each partition.
+        """
+        batch, self.batch = self.batch, None
+        if batch is None:
+            return ()
+        if batch.tries:
+            self.epoch, self.sequence = self.epoch + 1, 0
+        return batch.records
 
 
 @dataclass(slots=True, eq=False)
@@ -62,9 +145,15 @@ class Broker:
 
     host: str
     port: int
+    pace: Pace
     link: Link | None = None
     dialing: bool = False
     ready: dict[Place, None] = field(default_factory=dict)
     out: Sequence[Place] | None = None
     sent_at: float = 0.0
     lost_at: float = 0.0
+    refusals: int = 0
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.host, self.port

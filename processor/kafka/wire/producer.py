@@ -5,30 +5,35 @@ have them. So one request is out to each broker, and what is produced meanwhile 
 the busier, the larger. For each partition one batch is out at the most, and it is sent again as it
 is until a broker answers for it; brokers drop what they have already by its sequence number.
 
-Connections are made, and leaders looked up, by threads of their own that end with their task.
+Connections are made, and leaders looked up, by threads of their own that end with their task. All
+that is tried again is tried ever more seldom, up to once a second.
+
+A fatal error ends a producer for all: what waits is called back with it, ``produce`` raises it, and
+``poll`` does so once.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
-from threading import Lock, Thread
+from threading import Lock
 from time import monotonic, sleep, time
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
+from processor.kafka.background import guarded_thread
+from processor.kafka.backoff import Pace
 from processor.kafka.client_log import client_log
-from processor.kafka.connection import LOG_RECORD_BYTES_MAX, murmur2
+from processor.kafka.connection import LOG_RECORD_BYTES_MAX
 from processor.kafka.faults import ELSEWHERE, FOR_NOW, PRODUCER_UNKNOWN, TOO_LARGE
 from processor.kafka.record_producer import Outgoing
-from processor.kafka.wire.asking import NO_ANSWER, Identity, addresses_of, ask
-from processor.kafka.wire.batch import record_batch
+from processor.kafka.wire.asking import NO_ANSWER, Identity, addresses_of, ask, refusal
 from processor.kafka.wire.link import Link
-from processor.kafka.wire.places import RECORDS_MAX, Batch, Broker, Place, Taken
+from processor.kafka.wire.places import Batch, Broker, Outcome, Place, partition_for, size_of
 from processor.kafka.wire.protocol import Answered, Cluster, ProtocolError, parse_produce, produce
 from processor.kafka.wire.security import Security
 
@@ -38,15 +43,16 @@ _ACKS_MS: Final = 15_000
 """How long a broker waits for its replicas before it says that it did."""
 
 _ANSWER_S: Final = 20.0
-_RETRY_S: Final = 0.1
+_RETRY_S: Final = 0.05
+_RETRY_MAX_S: Final = 1.0
+_REFUSALS_MAX: Final = 8
+"""So often in a row we may not be let in, by all brokers or by one of them."""
+
 _MISSING_S: Final = 5.0
 """How long a topic may be unknown: brokers hear of a new one one after the other."""
 
-_BATCH_BYTES: Final = 1_000_000
-"""Below what the smallest topic takes; a larger record has a batch of its own."""
-
 _REQUEST_BYTES: Final = 8_000_000
-_SEQUENCES: Final = 0x7FFFFFFF
+_EPOCH_MAX: Final = 0x7FFF
 
 
 class WireProducer:
@@ -68,13 +74,16 @@ class WireProducer:
         self._leaders: dict[str, Mapping[int, int]] = {}
         self._unplaced: dict[str, deque[Outgoing]] = {}
         self._missing: dict[str, float] = {}
-        self._resting: deque[tuple[float, Place]] = deque()
-        self._done: deque[tuple[Sequence[Outgoing], KafkaError | None, int]] = deque()
+        self._resting: list[tuple[float, Place]] = []
+        self._done: deque[Outcome] = deque()
         self._selector = DefaultSelector()
         self._count = 0
         self._identity: Identity | None = None
         self._looking = False
+        self._asking = _pace()
         self._purged = False
+        self._ended: KafkaError | None = None
+        self._told = False
         self._closed = False
         with self._lock:
             self._look()
@@ -85,7 +94,9 @@ class WireProducer:
 
     def produce(self, outgoing: Outgoing) -> None:
         """Take a record, to send it with the next request."""
-        if _size(outgoing) > LOG_RECORD_BYTES_MAX:
+        if self._ended is not None:
+            raise KafkaException(self._ended)
+        if size_of(outgoing) > LOG_RECORD_BYTES_MAX:
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
         with self._lock:
             self._count += 1
@@ -115,7 +126,11 @@ class WireProducer:
                     if key.data.out is None:  # nothing was asked: it hung up
                         self._receive(key.data)
                 self._advance()
-        return self._call_back()
+        called = self._call_back()
+        if self._ended is not None and not called and not self._told:
+            self._told = True
+            raise KafkaException(self._ended)
+        return called
 
     def purge(self, *, in_flight: bool) -> None:
         """Give up what was not sent, and what is out if asked. Nothing is sent from now on."""
@@ -134,8 +149,7 @@ class WireProducer:
     def _put(self, outgoing: Outgoing) -> None:
         topic, partition, key, _, _ = outgoing
         if partition < 0:
-            number = random.getrandbits(31) if key is None else murmur2(key) & 0x7FFFFFFF
-            partition = number % len(self._leaders[topic])
+            partition = partition_for(key, len(self._leaders[topic]))
         place = self._places.get((topic, partition)) or self._new_place(topic, partition)
         place.waiting.append(outgoing)
         if place.batch is None:
@@ -143,17 +157,22 @@ class WireProducer:
 
     def _new_place(self, topic: str, partition: int) -> Place:
         leader = self._brokers.get(self._leaders.get(topic, {}).get(partition, -1))
-        place = self._places[topic, partition] = Place(topic, partition, leader)
+        place = self._places[topic, partition] = Place(topic, partition, _pace(), leader)
         return place
 
     def _offer(self, place: Place) -> None:
         """Let the place's leader have what it holds, once that is known."""
-        if place.out or not place.busy:
+        if place.out or place.resting or not place.busy:
             return
         if place.leader is None:
             self._look()
         else:
             place.leader.ready[place] = None
+
+    def _rest(self, place: Place) -> None:
+        """Offer it again after a while."""
+        place.resting = True
+        self._resting.append((monotonic() + place.pace.wait_s(), place))
 
     def _advance(self) -> None:
         now = monotonic()
@@ -162,8 +181,10 @@ class WireProducer:
                 self._receive(broker)
                 if broker.out is not None and now - broker.sent_at > _ANSWER_S:
                     self._lose(broker, f"no answer within {_ANSWER_S:.0f} s")
-        while self._resting and self._resting[0][0] <= now:
-            self._offer(self._resting.popleft()[1])
+        for each in [each for each in self._resting if each[0] <= now]:
+            self._resting.remove(each)
+            each[1].resting = False
+            self._offer(each[1])
         self._send()
 
     def _send(self) -> None:
@@ -178,12 +199,14 @@ class WireProducer:
 
     def _send_to(self, broker: Broker, link: Link) -> None:
         batches: dict[str, list[tuple[int, bytes]]] = {}
+        assert self._identity is not None, "nothing is sent before"
         out, size, time_ms = [], 0, int(time() * 1000)
         while broker.ready and size < _REQUEST_BYTES:
             place = next(iter(broker.ready))
             del broker.ready[place]
             if place.batch is None:
-                place.batch = self._batch(place, time_ms)
+                place.batch = place.next_batch(time_ms, *self._identity)
+            place.batch.tries += 1
             place.out = True
             out.append(place)
             data = place.batch.data
@@ -197,20 +220,6 @@ class WireProducer:
             return
         if not sent:
             self._selector.modify(link.socket, EVENT_READ | EVENT_WRITE, broker)
-
-    def _batch(self, place: Place, time_ms: int) -> Batch:
-        """Take what waits, as far as one batch takes it."""
-        waiting = place.waiting
-        records: list[Outgoing] = []
-        size = 0
-        while waiting and len(records) < place.room:
-            size += _size(waiting[0])
-            if records and size > _BATCH_BYTES:
-                break
-            records.append(waiting.popleft())
-        assert self._identity is not None, "nothing is sent before"
-        id, epoch = self._identity
-        return Batch(records, record_batch(records, time_ms, id, epoch, place.sequence))
 
     def _receive(self, broker: Broker) -> None:
         link = broker.link
@@ -240,65 +249,73 @@ class WireProducer:
         if batch is None:  # purged meanwhile
             return
         written = error in (0, KafkaError.DUPLICATE_SEQUENCE_NUMBER)
-        if not written and not self._purged:
+        if written:
+            place.go_on()
+            self._done.append(Outcome(batch.records, None, -1 if error else answered.offset))
+        elif not self._purged and error in ELSEWHERE | FOR_NOW:
             if error in ELSEWHERE:
                 place.leader = None
-                self._offer(place)
-                return
-            if error in FOR_NOW:
-                self._resting.append((monotonic() + _RETRY_S, place))
-                return
-            if error in TOO_LARGE and len(batch.records) > 1:
-                self._split(place, batch)
-                return
-        place.batch = None
-        if written:
-            place.sequence = (place.sequence + len(batch.records)) & _SEQUENCES
-            place.room = RECORDS_MAX
-            self._done.append((batch.records, None, -1 if error else answered.offset))
+            self._rest(place)
+        elif not self._purged and error in TOO_LARGE and self._may_split(batch):
+            self._split(place)
         else:
-            reason = answered.reason or None
-            self._refuse(batch.records, KafkaError(error, reason, fatal=error in PRODUCER_UNKNOWN))
+            fatal = error in PRODUCER_UNKNOWN
+            cause = KafkaError(error, answered.reason or None, fatal=fatal)
+            self._refuse_batch(place, cause)
+            if fatal:
+                self._end(cause)
         self._offer(place)
 
-    def _split(self, place: Place, batch: Batch) -> None:
+    def _may_split(self, batch: Batch) -> bool:
+        """Whether sending it in parts would, at the worst, write records twice that may be."""
+        return len(batch.records) > 1 and not (self._gapless and batch.tries > 1)
+
+    def _split(self, place: Place) -> None:
         """Send half of a batch that was too large: one record must not take others along."""
-        place.batch, place.room = None, len(batch.records) // 2
-        place.waiting.extendleft(reversed(batch.records))
-        self._offer(place)
+        records = place.drop()
+        place.room = len(records) // 2
+        place.waiting.extendleft(reversed(records))
+
+    def _refuse_batch(self, place: Place, error: KafkaError) -> None:
+        self._refuse(place.drop(), error)
+        if self._identity is not None and self._identity.epoch + place.epoch > _EPOCH_MAX:
+            self._end(KafkaError(KafkaError._FATAL, "its last epoch is used up", fatal=True))
 
     def _refuse(self, records: Sequence[Outgoing], error: KafkaError) -> None:
         self._fail(records, error)
         if self._gapless and records:
             self._purge(in_flight=False)
 
-    def _purge(self, in_flight: bool) -> None:
+    def _end(self, error: KafkaError) -> None:
+        """Give up for ever, except what is out."""
+        if self._ended is None:
+            self._ended = error
+            self._purge(in_flight=False, error=error)
+
+    def _purge(self, in_flight: bool, error: KafkaError | None = None) -> None:
         self._purged = True
+        given_up = error or KafkaError(KafkaError._PURGE_QUEUE)
         for records in self._unplaced.values():
-            self._fail(records, KafkaError(KafkaError._PURGE_QUEUE))
+            self._fail(records, given_up)
         self._unplaced.clear()
         self._resting.clear()
         for place in self._places.values():
-            self._fail(place.waiting, KafkaError(KafkaError._PURGE_QUEUE))
-            place.waiting = deque()
+            place.resting = False
             if in_flight or not place.out:
-                self._purge_batch(place)
+                self._fail(place.drop(), error or KafkaError(KafkaError._PURGE_INFLIGHT))
+            self._fail(place.waiting, given_up)
+            place.waiting = deque()
         for broker in self._brokers.values():
             broker.ready.clear()
 
-    def _purge_batch(self, place: Place) -> None:
-        if place.batch is not None:
-            self._fail(place.batch.records, KafkaError(KafkaError._PURGE_INFLIGHT))
-            place.batch = None
-
     def _fail(self, records: Sequence[Outgoing], error: KafkaError) -> None:
         if records:
-            self._done.append((records, error, -1))
+            self._done.append(Outcome(records, error, -1))
 
     def _lose(self, broker: Broker, why: str) -> None:
         """Ask again who leads what this broker led; what was out is sent again."""
         level = logging.INFO if broker.out is None else logging.WARNING
-        client_log.log(level, "%s: %s:%d: %s", self._client, broker.host, broker.port, why)
+        client_log.log(level, "%s: %s:%d: %s", self._client, *broker.address, why)
         self._hang_up(broker)
         broker.lost_at = monotonic()
         out, broker.out = broker.out or (), None
@@ -309,7 +326,7 @@ class WireProducer:
         for place in out:
             place.out = False
             if self._purged:
-                self._purge_batch(place)
+                self._fail(place.drop(), KafkaError(KafkaError._PURGE_INFLIGHT))
             self._offer(place)
         self._look()
 
@@ -320,25 +337,32 @@ class WireProducer:
             broker.link = None
 
     def _dial(self, broker: Broker) -> None:
-        if not broker.dialing:
+        if not broker.dialing and broker.pace.due:
             broker.dialing = True
-            name = f"kafka connection to {broker.host}:{broker.port}"
-            Thread(target=self._connect, args=(broker,), name=name, daemon=True).start()
+            broker.pace.wait_s()
+            self._start(f"kafka connection to {broker.host}:{broker.port}", self._connect, broker)
 
     def _look(self) -> None:
-        if not self._looking and not self._closed:
+        if not (self._looking or self._closed or self._purged):
             self._looking = True
-            Thread(target=self._look_up, name="kafka leaders", daemon=True).start()
+            self._start("kafka leaders", self._look_up)
+
+    def _start(self, name: str, work: Callable[..., None], *args: Any) -> None:
+        try:
+            guarded_thread(name, partial(work, *args), self._died).start()
+        except RuntimeError as error:  # the process, or its container, may have no more of them
+            self._end(KafkaError(KafkaError._FATAL, f"no thread for {name}: {error}", fatal=True))
 
     def _sought(self) -> Sequence[str]:
         """Return the topics of which we do not know who leads what is to be sent."""
-        unled = (p.topic for p in self._places.values() if p.leader is None and p.busy)
+        places = self._places.values()
+        unled = (p.topic for p in places if p.leader is None and p.busy and not p.resting)
         return sorted({*self._unplaced, *unled})
 
     def _learn(self, cluster: Cluster) -> None:
         for node, (host, port) in cluster.brokers.items():
-            broker = self._brokers.setdefault(node, Broker(host, port))
-            if (broker.host, broker.port) != (host, port):
+            broker = self._brokers.setdefault(node, Broker(host, port, _pace()))
+            if broker.address != (host, port):
                 self._lose(broker, f"moved to {host}:{port}")
                 broker.host, broker.port = host, port
         for name, topic in cluster.topics.items():
@@ -356,6 +380,15 @@ class WireProducer:
                 self._missing.pop(name, None)
             elif monotonic() > self._missing.setdefault(name, monotonic()) + _MISSING_S:
                 self._give_up(name, unknown, topic.error)
+        for node in self._brokers.keys() - cluster.brokers.keys():
+            self._forget(node)
+
+    def _forget(self, node: int) -> None:
+        """Forget a broker that the others do not name any more, unless it still answers."""
+        broker = self._brokers[node]
+        leads = any(place.leader is broker for place in self._places.values())
+        if not (broker.link or broker.dialing or leads):
+            del self._brokers[node]
 
     def _move(self, place: Place, leader: Broker) -> None:
         if place.leader is not None and place.leader is not leader:
@@ -372,11 +405,12 @@ class WireProducer:
         error = KafkaError(code or KafkaError._UNKNOWN_PARTITION)
         self._refuse(self._unplaced.pop(topic, ()), error)
         for place in places:
-            if not place.out and place.batch is not None:
-                batch, place.batch = place.batch, None
-                self._refuse(batch.records, error)
+            if not place.out:
+                self._refuse_batch(place, error)
             waiting, place.waiting = place.waiting, deque()
             self._refuse(waiting, error)
+            if not (place.out or place.used):
+                del self._places[topic, place.partition]
 
     # --- who polls --------------------------------------------------------------------------------
 
@@ -385,13 +419,7 @@ class WireProducer:
         called = 0
         done = self._done
         while done:
-            records, error, offset = done.popleft()
-            for number, outgoing in enumerate(records):
-                if error is not None:
-                    outgoing.delivered(error, None)
-                else:
-                    outgoing.delivered(None, Taken(offset + number if offset >= 0 else -1))
-            called += len(records)
+            called += done.popleft().tell()
         if called:
             with self._lock:
                 self._count -= called
@@ -399,12 +427,18 @@ class WireProducer:
 
     # --- threads ----------------------------------------------------------------------------------
 
+    def _died(self, error: Exception) -> None:
+        """Nobody would connect, or look, again."""
+        with self._lock:
+            self._end(KafkaError(KafkaError._FATAL, f"a thread of it died: {error!r}", fatal=True))
+
     def _connect(self, broker: Broker) -> None:
         try:
             link = Link(broker.host, broker.port, self._security, self._client)
         except NO_ANSWER as error:
             with self._lock:
                 broker.dialing = False
+                broker.refusals = self._refused(error, broker.refusals)
                 self._lose(broker, str(error))
             return
         link.unblock()
@@ -413,38 +447,53 @@ class WireProducer:
             if self._closed:
                 link.close()
                 return
-            broker.link = link
+            broker.link, broker.refusals = link, 0
             self._selector.register(link.socket, EVENT_READ, broker)
             self._send()
 
     def _look_up(self) -> None:
         """Ask brokers until we know who we are and who leads what is to be sent."""
+        refusals, failed = 0, False
         while True:
             with self._lock:
                 topics, nobody = self._sought(), self._identity is None
-                if self._closed or not (topics or nobody):
+                if self._closed or self._purged or not (topics or nobody):
                     self._looking = False
                     return
+                known = self._leaders.keys() | self._missing.keys()
+            if failed or (not nobody and known.issuperset(topics)):  # not for the first time
+                sleep(self._asking.wait_s())
             try:
                 cluster, identity = self._ask(topics, identify=nobody)
             except NO_ANSWER as error:
                 client_log.warning("%s: no broker serves us yet: %s", self._client, error)
-            else:
+                failed = True
                 with self._lock:
-                    self._identity = identity or self._identity
-                    self._learn(cluster)
-                    self._send()
-                    if not self._sought():
-                        continue
-            sleep(_RETRY_S)
+                    refusals = self._refused(error, refusals)
+                continue
+            refusals, failed = 0, False
+            with self._lock:
+                self._identity = identity or self._identity
+                self._learn(cluster)
+                self._send()
+
+    def _refused(self, error: Exception, refusals: int) -> int:
+        """Count how often in a row we were not let in; too often is the end."""
+        told = refusal(error)
+        if told is None:
+            return 0
+        if refusals + 1 >= _REFUSALS_MAX:
+            reason = f"{told.str()} ({_REFUSALS_MAX} times in a row)"
+            self._end(KafkaError(told.code(), reason, fatal=True))
+        return refusals + 1
 
     def _ask(self, topics: Sequence[str], *, identify: bool) -> tuple[Cluster, Identity | None]:
         """Ask the brokers that we know; those that were lost last come last."""
         with self._lock:
             known = sorted(self._brokers.values(), key=lambda broker: broker.lost_at)
-            addresses = [*((broker.host, broker.port) for broker in known), *self._bootstrap]
-        return ask(addresses, self._security, self._client, topics, identify=identify)
+        named = dict.fromkeys((*(broker.address for broker in known), *self._bootstrap))
+        return ask(list(named), self._security, self._client, topics, identify=identify)
 
 
-def _size(outgoing: Outgoing) -> int:
-    return len(outgoing.key or b"") + len(outgoing.value or b"")
+def _pace() -> Pace:
+    return Pace(_RETRY_S, _RETRY_MAX_S)
