@@ -17,7 +17,7 @@ from processor.core.inputs import ClientCommand
 from processor.errors import PayloadTooLarge, ShardUnavailable, TopicsNotReady
 from processor.gateway import Requester
 from processor.kafka.connection import COMMAND_BYTES_MAX, KafkaSettings, partition_of
-from processor.kafka.producing import Producing
+from processor.kafka.producing import Lasting, Producing
 from processor.kafka.record_producer import Written
 from processor.kafka.replies import ReplyReader
 from processor.kafka.topics import BrokerUnreachable, connect
@@ -58,7 +58,9 @@ class KafkaGateway:
         self._waiting: dict[int, _Request] = {}
         self._collecting = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._producing: Producing | None = None
+        self._producing = Lasting(
+            lambda: Producing(connection.client_producer(), connection.extra, "a client")
+        )
         self._replies: ReplyReader | None = None
 
     @property
@@ -115,23 +117,22 @@ class KafkaGateway:
     # --- on the loop --------------------------------------------------------------------------
 
     def _send(self, request: _Request) -> None:
-        assert self._loop is not None and self._producing is not None, "the gateway is started"
+        assert self._loop is not None, "the gateway is started"
+        producing = self._producing.get()
         if not self._collecting:
             self._collecting = True
-            self._producing.collect()
             self._loop.call_soon(self._flush)
+        producing.collect()
         key = request.command.workflow_id.encode()
-        self._producing.produce(
-            self._commands, request.partition, key, request.value, request.delivered
-        )
+        producing.produce(self._commands, request.partition, key, request.value, request.delivered)
         wait_s = min(self._ask_again_s, max(request.deadline - monotonic(), 0.0))
         request.timer = self._loop.call_later(wait_s, self._overdue, request)
 
     def _flush(self) -> None:
         """Send what this turn of the loop asked for, in one go."""
         self._collecting = False
-        if self._producing is not None:
-            self._producing.flush()
+        if (made := self._producing.made) is not None:
+            made.flush()
 
     def _overdue(self, request: _Request) -> None:
         """Ask again, or give up; a command that no broker took yet is on its way all the same."""
@@ -195,8 +196,7 @@ class KafkaGateway:
         except KafkaException as error:
             raise ShardUnavailable(f"{replies_topic} cannot be read: {error}") from error
         self._requester = Requester(self._replies.to)
-        config = connection.client_producer()
-        self._producing = Producing(config, connection.extra, "a client")
+        self._producing.get()
 
     def _received(self, replies: Sequence[Reply]) -> None:
         """Hand a batch over to the loop: one wake-up for all of it."""
@@ -205,7 +205,7 @@ class KafkaGateway:
             self._loop.call_soon_threadsafe(self._resolve, replies)
 
     def _disconnect(self) -> None:
-        for client in (self._producing, self._replies):
+        for client in (self._producing.made, self._replies):
             if client is not None:
                 client.close()
-        self._producing = self._replies = None
+        self._producing.made = self._replies = None

@@ -19,17 +19,21 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from processor.kafka.background import background_threads
+from processor.kafka.backoff import Pace
 from processor.kafka.producers import open_producer
 from processor.kafka.record_producer import Delivered, Outgoing
 from processor.kafka.serving import Serving
 
-__all__ = ("Producing",)
+__all__ = ("Lasting", "Producing")
 
 _log = logging.getLogger("processor.kafka")
 
 _POLL_S = 0.1
 _CLOSE_S = 2.0
 _BROKEN_S = 0.01
+_AFTER_A_BUG_S = 0.1
+_RENEW_FIRST_S = 1.0
+_RENEW_MAX_S = 5.0
 
 
 class Producing:
@@ -144,7 +148,12 @@ class Producing:
         """Stop for ever where going on would leave a hole, or where the client cannot go on."""
         if self.broken is None and (self._stop_at_error or error.fatal()):
             self.broken = error
-            _log.error("the Kafka producer for %s stops: %s", self._name, error.str())
+            _log.error(
+                "the Kafka producer for %s stops: %s. What it could not send is told to whoever "
+                "sent it, and the next record has a new producer",
+                self._name,
+                error.str(),
+            )
             self._producer.purge(in_flight=False)
 
     def _leave_to_thread(self) -> None:
@@ -157,25 +166,41 @@ class Producing:
             return self._producer.poll(timeout_s)
         except KafkaException as error:  # a fatal error is raised here, and by produce
             self._refused(error.args[0])
-            sleep(min(timeout_s, _BROKEN_S))
-            return 1
+        except Exception as error:  # of who was called back; the others must hear of theirs
+            self._broke(error)
+        sleep(min(timeout_s, _BROKEN_S))
+        return 1
 
     def _run(self) -> None:
         while not self._closed:
-            with self._serving:
-                served = self._serve(_POLL_S)
-            if not self._collects:
-                served += self._send_waiting()
-            if self._later:
-                served += self._send_due()
-            if served:
-                self._serving.arrived()
-                for wake in self._wakes:
-                    wake()
-            elif self._retired and not len(self._producer):
-                self._producer.close()
-                return
-            self._serving.park()
+            try:
+                if not self._serve_round():
+                    return
+            except Exception as error:  # nobody else would tell what becomes of the records
+                self._broke(error)
+                sleep(_AFTER_A_BUG_S)
+
+    def _serve_round(self) -> bool:
+        """Serve what comes next; return whether there may be more."""
+        with self._serving:
+            served = self._serve(_POLL_S)
+        if not self._collects:
+            served += self._send_waiting()
+        if self._later:
+            served += self._send_due()
+        if served:
+            self._serving.arrived()
+            for wake in self._wakes:
+                wake()
+        elif self._retired and not (len(self._producer) or self._later or self._waiting):
+            self._producer.close()
+            return False
+        self._serving.park()
+        return True
+
+    def _broke(self, error: Exception) -> None:
+        _log.exception("a bug in the Kafka producer for %s", self._name)
+        self._refused(KafkaError(KafkaError._FATAL, f"a bug: {error!r}", fatal=True))
 
     def _send_waiting(self) -> int:
         """Hand over what waits, as far as there is room; return how much that was."""
@@ -215,3 +240,30 @@ class Producing:
                 self.produce(*outgoing)
                 done += 1
         return done
+
+
+class Lasting:
+    """A producer that is made when it is needed, and anew once the last one had to stop.
+
+    The second time in short order it is made only after a while, and meanwhile the one that stopped
+    tells why: a password that was changed is not tried as fast as there are records.
+    """
+
+    def __init__(self, make: Callable[[], Producing], lock: Lock | None = None) -> None:
+        """``lock`` is held by whoever calls ``make``."""
+        self._make = make
+        self._lock = lock or Lock()
+        self._pace = Pace(_RENEW_FIRST_S, _RENEW_MAX_S, calm_s=60.0)
+        self.made: Producing | None = None
+
+    def get(self) -> Producing:
+        made = self.made
+        if made is None or (made.broken is not None and self._pace.due):
+            with self._lock:
+                old = made = self.made
+                if made is None or made.broken is not None:
+                    made = self.made = self._make()
+                    if old is not None:
+                        self._pace.wait_s()
+                        old.retire()
+        return made

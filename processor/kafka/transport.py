@@ -11,7 +11,7 @@ from processor.config import Settings
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.faults import watermarks_of
 from processor.kafka.inbox import INPUTS
-from processor.kafka.producing import Producing
+from processor.kafka.producing import Lasting, Producing
 from processor.kafka.reading import InputReader
 
 __all__ = ("KafkaTransport",)
@@ -32,37 +32,30 @@ class KafkaTransport:
         self.settings = settings
         self._lock = Lock()
         self._asks_lock = Lock()
-        self._log: Producing | None = None
-        self._sends: Producing | None = None
+        extra = connection.extra
+        self._log = Lasting(
+            lambda: self._wired(
+                Producing(connection.log_producer(), extra, "the log", stop_at_error=True)
+            ),
+            self._lock,
+        )
+        self._sends = Lasting(
+            lambda: self._wired(Producing(connection.producer(), extra, "effects")),
+            self._lock,
+        )
         self._reader: InputReader | None = None
         self._asks: Consumer | None = None
         self._wakes: list[Callable[[], None]] = []
 
     @property
     def log(self) -> Producing:
-        """The producer of ``events``; a new one where the last one had to stop."""
-        if self._log is None or self._log.broken is not None:
-            with self._lock:
-                if self._log is None or self._log.broken is not None:
-                    old, config = self._log, self.connection.log_producer()
-                    self._log = self._wired(
-                        Producing(config, self.connection.extra, "the log", stop_at_error=True)
-                    )
-                    if old is not None:
-                        old.retire()
-        return self._log
+        """The producer of ``events``."""
+        return self._log.get()
 
     @property
     def sends(self) -> Producing:
         """The producer of everything else that needs no transaction."""
-        if self._sends is None or self._sends.broken is not None:
-            with self._lock:
-                if self._sends is None or self._sends.broken is not None:
-                    old, config = self._sends, self.connection.producer()
-                    self._sends = self._wired(Producing(config, self.connection.extra, "effects"))
-                    if old is not None:
-                        old.retire()
-        return self._sends
+        return self._sends.get()
 
     @property
     def reader(self) -> InputReader:
@@ -89,7 +82,7 @@ class KafkaTransport:
             if wake in self._wakes:
                 return
             self._wakes.append(wake)
-            for producing in (self._log, self._sends):
+            for producing in (self._log.made, self._sends.made):
                 if producing is not None:
                     producing.wake_on_delivery(wake)
 
@@ -98,7 +91,7 @@ class KafkaTransport:
 
         This, ``end_pass`` and ``watch`` are for the loop that runs the shards.
         """
-        for producing in (self._log, self._sends):
+        for producing in (self._log.made, self._sends.made):
             if producing is not None:
                 producing.poll()
                 producing.collect()
@@ -108,7 +101,7 @@ class KafkaTransport:
     def end_pass(self) -> bool:
         """Hand over what was produced; take in what has arrived meanwhile, and say if it did."""
         arrived = 0
-        for producing in (self._log, self._sends):
+        for producing in (self._log.made, self._sends.made):
             if producing is not None:
                 producing.flush()
                 arrived += producing.poll()
@@ -118,11 +111,12 @@ class KafkaTransport:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for an acknowledgement of the log, if one is due."""
-        return self._log is not None and self._log.wait(timeout_s) > 0
+        made = self._log.made
+        return made is not None and made.wait(timeout_s) > 0
 
     def watch(self) -> None:
         """Wake the loop when something arrives."""
-        for client in (self._log, self._sends, self._reader):
+        for client in (self._log.made, self._sends.made, self._reader):
             if client is not None:
                 client.watch()
 
@@ -147,7 +141,7 @@ class KafkaTransport:
 
     def close(self) -> None:
         """Stop everything. Blocks for a few seconds where brokers do not answer."""
-        for client in (self._reader, self._log, self._sends):
+        for client in (self._reader, self._log.made, self._sends.made):
             if client is not None:
                 client.close()
         with self._asks_lock:

@@ -79,30 +79,38 @@ def _bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
 
 
 @dataclass
-class _Log:
-    records: list[Record] = field(default_factory=list)
+class _Producer:
+    """What a log knows of one of its producers."""
+
     last: tuple[int, int, int] = (-1, 0, -1)
     """First sequence, number of records and offset of the last batch."""
 
     epoch: int = 0
+
+
+@dataclass
+class _Log:
+    records: list[Record] = field(default_factory=list)
+    producers: dict[int, _Producer] = field(default_factory=dict)
     knows: bool = True
     """Whether a duplicate's offset is known; old brokers say only that it is one."""
 
     def append(self, batch: Batch) -> tuple[int, int]:
         """Return error and offset; what is there already is not written again."""
-        if batch.epoch < self.epoch:
+        known = self.producers.setdefault(batch.producer, _Producer())
+        if batch.epoch < known.epoch:
             return OLD_EPOCH, -1
-        if batch.epoch > self.epoch and batch.sequence == 0:
-            self.epoch, self.last = batch.epoch, (-1, 0, -1)
-        first, count, offset = self.last
-        if (batch.epoch, batch.sequence, len(batch.records)) == (self.epoch, first, count):
+        if batch.epoch > known.epoch and batch.sequence == 0:
+            known.epoch, known.last = batch.epoch, (-1, 0, -1)
+        first, count, offset = known.last
+        if (batch.epoch, batch.sequence, len(batch.records)) == (known.epoch, first, count):
             return (0, offset) if self.knows else (DUPLICATE, -1)
         expected = (first + count) % SEQUENCES if first >= 0 else 0
-        if (batch.epoch, batch.sequence) != (self.epoch, expected):
+        if (batch.epoch, batch.sequence) != (known.epoch, expected):
             return OUT_OF_ORDER, -1
         offset = len(self.records)
         self.records += batch.records
-        self.last = batch.sequence, len(batch.records), offset
+        known.last = batch.sequence, len(batch.records), offset
         return 0, offset
 
 
@@ -119,7 +127,7 @@ class Cluster:
         self.chunk = 1 << 20
         self.batch_max = 1 << 30
         self.answering = True
-        self.connections = 0
+        self.connections = self.producers = 0
         self.dead: set[int] = set()
         self.unnamed: set[int] = set()
         self._lock = Lock()
@@ -197,7 +205,8 @@ class Cluster:
                 case 3:
                     return self._metadata(body)
                 case 22:
-                    return struct.pack(">ihqh", 0, 0, PRODUCER, 0)
+                    self.producers += 1
+                    return struct.pack(">ihqh", 0, 0, PRODUCER + self.producers, 0)
                 case 0:
                     return self._produce(node, body)
         raise AssertionError(f"request {api}")
@@ -239,7 +248,7 @@ class Cluster:
                 partition, length = struct.unpack_from(">ii", body, at)
                 at += 8
                 batch, at = parse_batch(body[at : at + length]), at + length
-                assert batch.producer == PRODUCER
+                assert PRODUCER < batch.producer <= PRODUCER + self.producers
                 place = name, partition
                 places.append(place)
                 fault = self.misbehave(place)

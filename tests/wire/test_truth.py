@@ -148,7 +148,8 @@ def test_numbers_begin_again_after_the_last_one(cluster: Cluster, sent: Sent) ->
     sent.send(0, b"warm")
     sent.wait()
     sent.producer._places["events", 0].sequence = SEQUENCES - 3
-    cluster.logs["events", 0].last = SEQUENCES - 4, 1, 0
+    [known] = cluster.logs["events", 0].producers.values()
+    known.last = SEQUENCES - 4, 1, 0
     records = [b"%d" % number for number in range(9)]
     for number in range(0, 9, 2):
         for value in records[number : number + 2]:
@@ -285,8 +286,8 @@ def test_an_epoch_has_an_end(cluster: Cluster, sent: Sent) -> None:
     sent.send(0, b"warm")
     sent.wait()
     sent.producer._places["events", 0].epoch = 32_767
-    cluster.logs["events", 0].epoch = 32_767
-    cluster.logs["events", 0].last = 0, 1, 0
+    [known] = cluster.logs["events", 0].producers.values()
+    known.epoch, known.last = 32_767, (0, 1, 0)
     cluster.misbehave = in_turn("answer lost", REFUSED)
     sent.send(0, b"unknown")
     sent.until(lambda: b"unknown" in sent.outcomes)

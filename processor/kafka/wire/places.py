@@ -56,15 +56,19 @@ class Outcome(NamedTuple):
     error: KafkaError | None
     offset: int
 
-    def tell(self) -> int:
-        """Call back who sent them; return how many that were."""
+    def tell(self) -> Exception | None:
+        """Call back everybody who sent one; return what one of them failed with, if so."""
+        failure = None
         records, error, offset = self
         for number, outgoing in enumerate(records):
-            if error is not None:
-                outgoing.delivered(error, None)
-            else:
-                outgoing.delivered(None, Taken(offset + number if offset >= 0 else -1))
-        return len(records)
+            try:
+                if error is not None:
+                    outgoing.delivered(error, None)
+                else:
+                    outgoing.delivered(None, Taken(offset + number if offset >= 0 else -1))
+            except Exception as failed:
+                failure = failed
+        return failure
 
 
 @dataclass(slots=True)

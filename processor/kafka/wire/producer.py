@@ -416,13 +416,16 @@ class WireProducer:
 
     def _call_back(self) -> int:
         """Tell the senders, without the lock, since they may produce again."""
-        called = 0
-        done = self._done
+        called, failure, done = 0, None, self._done
         while done:
-            called += done.popleft().tell()
+            outcome = done.popleft()
+            failure = outcome.tell() or failure
+            called += len(outcome.records)
         if called:
             with self._lock:
                 self._count -= called
+        if failure is not None:
+            raise failure
         return called
 
     # --- threads ----------------------------------------------------------------------------------
