@@ -26,7 +26,9 @@ from typing import (
     overload,
 )
 
+from processor import checks
 from processor.core.options import DEFAULTS, ActivityOptions
+from processor.errors import InvalidArgument
 from processor.workflow._context import plain
 from processor.workflow._frames import line_of, user_frame
 from processor.workflow._loop import WorkflowLoop
@@ -193,14 +195,21 @@ def define(
     **options: Unpack[Options],
 ) -> Any:
     """Make a function an activity, under its own name or ``name``."""
-    if name is not None and not name:
-        raise ValueError("@activity.define: name must not be empty")
+    if name is not None:
+        checks.name(name, "@activity.define: name")
     wire = options_with(DEFAULTS, options, "@activity.define")
 
     def decorate(function: Callable[..., Any]) -> Any:
         if not callable(function):
-            raise TypeError(f"@activity.define: {function!r} has to be a function")
-        known = name or function.__name__
+            raise InvalidArgument(
+                f"@activity.define: {checks.shown(function)} has to be a function; a name is given "
+                "as name=..."
+            )
+        known = name or getattr(function, "__name__", None)
+        if not isinstance(known, str):
+            raise InvalidArgument(
+                f"@activity.define: {checks.shown(function)} has no name of its own: give name=..."
+            )
         names = names_at(2, function)
         signature = Signature(f"activity {known!r}", function, 0, names)
         is_async = inspect.iscoroutinefunction(inspect.unwrap(function))

@@ -18,6 +18,7 @@
     │   ├── CommandRejected
     │   ├── RequestExpired        it came too late to know whether it had counted already
     │   └── UpgradeNeeded         the namespace's level does not have what it asks for
+    ├── InvalidArgument           a call got a value that it cannot take (a ValueError, too)
     ├── PayloadTooLarge           a value does not fit into a record
     ├── SchemaMismatch            a value does not fit the type that was asked for
     │   └── TooNew                a later release wrote this record
@@ -30,8 +31,8 @@
     └── StateDirectoryInUse       another process holds the state directory
 
 An error is classed by the reaction that it demands. What workflow code may catch and act on is a
-``ProcessorError``; every other exception that escapes workflow code is a bug: the run is parked
-with its traceback and goes on when fixed code is deployed.
+``ProcessorError``; every other exception that escapes workflow code is a bug, and so is an
+``InvalidArgument``: the run is parked with its traceback and goes on when fixed code is deployed.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ __all__ = (
     "ActivityTimedOut",
     "ApplicationError",
     "CommandRejected",
+    "InvalidArgument",
     "LogTruncated",
     "NonDeterminismError",
     "PayloadTooLarge",
@@ -80,12 +82,17 @@ class ProcessorError(Exception):
     """The root of the tree."""
 
 
+class InvalidArgument(ProcessorError, ValueError, TypeError):
+    """A call got a value that it cannot take; the message names the argument and what to give."""
+
+
 class ApplicationError(ProcessorError):
     """Raised by user code to fail an activity or a workflow on purpose.
 
     ``type`` names the kind of error for retry policies and for callers (default: the class name).
     ``details`` is any value that can be encoded. ``retryable=False`` ends an activity's retries.
-    ``next_delay`` replaces the retry policy's delay before the next attempt.
+    ``next_delay`` (a ``timedelta`` or seconds) replaces the retry policy's delay before the next
+    attempt.
     """
 
     def __init__(
@@ -95,14 +102,33 @@ class ApplicationError(ProcessorError):
         type: str | None = None,
         details: Any = None,
         retryable: bool = True,
-        next_delay: timedelta | None = None,
+        next_delay: timedelta | float | None = None,
     ) -> None:
+        if type is not None and not isinstance(type, str):
+            raise InvalidArgument(
+                f"ApplicationError: type: give the name of a kind of error as text, not {type!a}"
+            )
+        if next_delay is not None:
+            next_delay = _delay(next_delay)
         super().__init__(message)
         self.message = message
         self.type = type or self.__class__.__name__
         self.details = details
         self.retryable = retryable
-        self.next_delay = next_delay
+        self.next_delay: timedelta | None = next_delay
+
+
+def _delay(value: timedelta | float) -> timedelta:
+    try:
+        delay = value if isinstance(value, timedelta) else timedelta(seconds=value)
+    except (TypeError, ValueError, OverflowError):
+        delay = timedelta(-1)
+    if not timedelta(0) <= delay <= timedelta(days=4_000 * 366):
+        raise InvalidArgument(
+            "ApplicationError: next_delay: give a timedelta or seconds, 0 to 4,000 years, not "
+            f"{value!a}"
+        )
+    return delay
 
 
 class ActivityError(ProcessorError):

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from typing import Literal
 
+from processor import checks
+from processor.errors import InvalidArgument
+
 __all__ = ("ConflictPolicy", "RetryPolicy", "ReusePolicy", "Status", "milliseconds")
 
 ReusePolicy = Literal["allow", "allow-failed", "reject"]
 ConflictPolicy = Literal["fail", "use-existing", "terminate"]
+
+_COEFFICIENT_MAX = 1_000_000
+_ATTEMPTS_MAX = 2**31 - 1
 
 
 class Status(str, Enum):
@@ -42,25 +49,63 @@ class RetryPolicy:
     The delay before attempt n+1 is ``initial_interval * coefficient ** (n - 1)``, at most
     ``maximum_interval`` (default: 100 times the initial one). ``maximum_attempts`` counts the
     first attempt too; ``None`` means no limit. ``non_retryable`` holds error types (classes or
-    their names) that end the retries at once.
+    their names) that end the retries at once; a class covers its subclasses. Intervals are a
+    ``timedelta`` or seconds.
     """
 
-    initial_interval: timedelta = timedelta(seconds=1)
+    initial_interval: timedelta | float = timedelta(seconds=1)
     coefficient: float = 2.0
-    maximum_interval: timedelta | None = None
+    maximum_interval: timedelta | float | None = None
     maximum_attempts: int | None = None
     non_retryable: tuple[type[BaseException] | str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.initial_interval <= timedelta(0):
-            raise ValueError("RetryPolicy: initial_interval must be longer than 0")
-        if self.coefficient < 1:
-            raise ValueError("RetryPolicy: coefficient must be 1 or more")
-        if self.maximum_interval is not None and self.maximum_interval < self.initial_interval:
-            raise ValueError("RetryPolicy: maximum_interval must not be below initial_interval")
-        if self.maximum_attempts is not None and self.maximum_attempts < 1:
-            raise ValueError("RetryPolicy: maximum_attempts must be 1 or more, or None")
+        initial_ms = checks.duration_ms(self.initial_interval, "RetryPolicy: initial_interval")
+        coefficient = self.coefficient
+        if not _is_number(coefficient) or not 1 <= coefficient <= _COEFFICIENT_MAX:
+            raise InvalidArgument(
+                "RetryPolicy: coefficient: give a number from 1 to 1,000,000, not "
+                f"{checks.shown(coefficient)}"
+            )
+        if self.maximum_interval is not None:
+            maximum = self.maximum_interval
+            if checks.duration_ms(maximum, "RetryPolicy: maximum_interval") < initial_ms:
+                raise InvalidArgument(
+                    "RetryPolicy: maximum_interval must not be below initial_interval: "
+                    f"{checks.shown(maximum)} is below {checks.shown(self.initial_interval)}"
+                )
+        attempts = self.maximum_attempts
+        if attempts is not None:
+            whole = isinstance(attempts, int) and not isinstance(attempts, bool)
+            if not whole or not 1 <= attempts <= _ATTEMPTS_MAX:
+                raise InvalidArgument(
+                    "RetryPolicy: maximum_attempts: give a whole number from 1 on, or None for no "
+                    f"limit, not {checks.shown(attempts)}"
+                )
+        object.__setattr__(self, "non_retryable", _error_types(self.non_retryable))
 
     @property
     def non_retryable_names(self) -> tuple[str, ...]:
         return tuple(e if isinstance(e, str) else e.__name__ for e in self.non_retryable)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _error_types(given: object) -> tuple[type[BaseException] | str, ...]:
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise InvalidArgument(
+            "RetryPolicy: non_retryable: give a tuple of error classes or names, not "
+            f"{checks.shown(given)}; for one, write a comma: ({checks.shown(given)},)"
+        )
+    found = tuple(given)
+    for each in found:
+        if isinstance(each, str):
+            checks.name(each, "RetryPolicy: non_retryable")
+        elif not (isinstance(each, type) and issubclass(each, BaseException)):
+            raise InvalidArgument(
+                "RetryPolicy: non_retryable: give error classes or their names, not "
+                f"{checks.shown(each)}"
+            )
+    return found

@@ -7,6 +7,7 @@ what asyncio has no word for.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Coroutine, MutableMapping
 from datetime import datetime, timedelta
@@ -14,8 +15,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
+from processor import checks
 from processor.core.options import DEFAULTS
-from processor.policy import milliseconds
+from processor.errors import InvalidArgument
 from processor.workflow._context import WorkflowInfo, current, in_workflow, runtime_or_none
 from processor.workflow._definition import Workflow, define
 from processor.workflow._frames import line_here
@@ -73,7 +75,9 @@ def wait_for_event(
     Raises ``TimeoutError`` when none came in time.
     """
     runtime = current("wait_for_event")
-    return runtime.wait_for_event(name, type, _milliseconds(timeout), line_here())
+    name = checks.name(name, "workflow.wait_for_event: name")
+    timeout_ms = _milliseconds(timeout, "workflow.wait_for_event: timeout")
+    return runtime.wait_for_event(name, type, timeout_ms, line_here())
 
 
 def wait_until(
@@ -84,12 +88,19 @@ def wait_until(
     It is asked again whenever the code has run, so it has to be cheap and must not change
     anything. Raises ``TimeoutError`` when it did not hold in time.
     """
-    return current("wait_until").wait_until(predicate, _milliseconds(timeout), line_here())
+    runtime = current("wait_until")
+    _check_plain(predicate, "workflow.wait_until: predicate")
+    timeout_ms = _milliseconds(timeout, "workflow.wait_until: timeout")
+    return runtime.wait_until(predicate, timeout_ms, line_here())
 
 
 def sleep(delay: timedelta | float) -> Coroutine[object, None, None]:
-    """Sleep durably, however long: a ``timedelta``, or seconds. ``asyncio.sleep`` does the same."""
-    return current("sleep").sleep(milliseconds(delay), line_here())
+    """Sleep durably, however long: a ``timedelta``, or seconds. ``asyncio.sleep`` does the same.
+
+    ``math.inf`` sleeps until the run is cancelled.
+    """
+    runtime = current("sleep")
+    return runtime.sleep(checks.lasting_ms(delay, "workflow.sleep: delay"), line_here())
 
 
 def timer(when: timedelta | float | datetime) -> Coroutine[object, None, None]:
@@ -97,9 +108,12 @@ def timer(when: timedelta | float | datetime) -> Coroutine[object, None, None]:
     runtime = current("timer")
     if isinstance(when, datetime):
         if when.tzinfo is None:
-            raise ValueError(f"workflow.timer: {when!r} has no time zone, so it names no time")
+            raise InvalidArgument(
+                f"workflow.timer: when: {when!r} has no time zone, so it names no time; give an "
+                "aware datetime, for example workflow.now() + timedelta(days=1)"
+            )
         when = when - runtime.now()
-    return runtime.sleep(milliseconds(when), line_here())
+    return runtime.sleep(checks.lasting_ms(when, "workflow.timer: when"), line_here())
 
 
 @overload
@@ -126,10 +140,18 @@ def call_activity(
     """Call an activity, also by its name alone: for one that runs in another code base."""
     runtime = current("call_activity")
     if not isinstance(activity, str):
+        if not callable(getattr(activity, "options", None)):
+            raise InvalidArgument(
+                "workflow.call_activity: activity: give an activity (@activity.define) or its "
+                f"name, not {checks.shown(activity)}"
+            )
         if result_type is not None:
-            raise ValueError("call_activity: result_type is for activities called by name")
+            raise InvalidArgument(
+                "workflow.call_activity: result_type is for activities called by name"
+            )
         return activity.options(**options)(*args) if options else activity(*args)
-    wire = options_with(DEFAULTS, options, "call_activity")  # type: ignore[arg-type]
+    activity = checks.name(activity, "workflow.call_activity: activity")
+    wire = options_with(DEFAULTS, options, "workflow.call_activity")  # type: ignore[arg-type]
     expected = Any if result_type is None else result_type
     coroutine: Any = runtime.call_activity(activity, args, wire, expected, line_here())
     coroutine.__qualname__ = activity
@@ -138,17 +160,29 @@ def call_activity(
 
 def publish(topic: str, key: str | bytes | None, value: Any) -> None:
     """Send a record to a Kafka topic of yours, exactly once. ``bytes`` are sent as they are."""
-    current("publish").publish(topic, key, value, line_here())
+    runtime = current("publish")
+    topic = checks.topic(topic, "workflow.publish: topic")
+    if isinstance(key, str):
+        key = checks.text(key, "workflow.publish: key")
+    elif not (key is None or isinstance(key, bytes)):
+        raise InvalidArgument(
+            f"workflow.publish: key: give text, bytes or None, not {checks.shown(key)}"
+        )
+    runtime.publish(topic, key, value, line_here())
 
 
 def signal(workflow_id: str, name: str, payload: Any = None) -> None:
     """Send an external event to another workflow; nothing happens if it does not run."""
-    current("signal").signal(workflow_id, name, payload, line_here())
+    runtime = current("signal")
+    workflow_id = checks.workflow_id(workflow_id, "workflow.signal: workflow_id")
+    runtime.signal(workflow_id, checks.name(name, "workflow.signal: name"), payload, line_here())
 
 
 def cancel(workflow_id: str, reason: str = "") -> None:
     """Ask another workflow to cancel; nothing happens if it does not run."""
-    current("cancel").cancel(workflow_id, reason, line_here())
+    runtime = current("cancel")
+    workflow_id = checks.workflow_id(workflow_id, "workflow.cancel: workflow_id")
+    runtime.cancel(workflow_id, checks.text(reason, "workflow.cancel: reason"), line_here())
 
 
 def set_status(value: Any) -> None:
@@ -174,7 +208,9 @@ def side_effect(function: Callable[[], Any], type: Any = Any) -> Any:
     For something short that replay could not repeat, such as reading an environment variable. It
     may run again if the process dies before the turn is stored; it must not raise.
     """
-    return current("side_effect").side_effect(function, type, line_here())
+    runtime = current("side_effect")
+    _check_plain(function, "workflow.side_effect: function")
+    return runtime.side_effect(function, type, line_here())
 
 
 def now() -> datetime:
@@ -220,5 +256,13 @@ class _Logger(logging.LoggerAdapter[logging.Logger]):
 logger = _Logger(logging.getLogger("processor.workflow"), {})
 
 
-def _milliseconds(timeout: timedelta | float | None) -> int | None:
-    return None if timeout is None else milliseconds(timeout)
+def _milliseconds(timeout: timedelta | float | None, what: str) -> int | None:
+    return None if timeout is None else checks.lasting_ms(timeout, what)
+
+
+def _check_plain(function: Any, what: str) -> None:
+    if not callable(function) or inspect.iscoroutinefunction(function):
+        raise InvalidArgument(
+            f"{what}: give a plain function (not async) without arguments, not "
+            f"{checks.shown(function)}"
+        )

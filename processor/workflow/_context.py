@@ -65,7 +65,8 @@ class Runtime(ABC):
     ) -> Coroutine[Any, Any, None]: ...
 
     @abstractmethod
-    def sleep(self, delay_ms: int, line: str) -> Coroutine[Any, Any, None]: ...
+    def sleep(self, delay_ms: int | None, line: str) -> Coroutine[Any, Any, None]:
+        """Return a coroutine that waits so long, or for ever where it is None."""
 
     @abstractmethod
     def publish(self, topic: str, key: str | bytes | None, value: Any, line: str) -> None: ...

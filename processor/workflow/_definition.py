@@ -9,7 +9,8 @@ from datetime import timedelta
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from processor.policy import milliseconds
+from processor import checks
+from processor.errors import InvalidArgument
 from processor.workflow._context import plain
 from processor.workflow._loop import WorkflowLoop
 from processor.workflow._signature import Signature, names_at
@@ -108,7 +109,10 @@ def define(
     def decorate(function: Callable[..., Coroutine[Any, Any, Any]], depth: int = 2) -> Any:
         shown = getattr(function, "__qualname__", repr(function))
         if not inspect.iscoroutinefunction(function):
-            raise TypeError(f"@workflow.define: {shown} has to be an async function (async def)")
+            raise InvalidArgument(
+                f"@workflow.define: {shown} has to be an async function (async def); a name is "
+                "given as name=..."
+            )
         known = name or function.__name__
         return Workflow(
             function,
@@ -130,18 +134,23 @@ def _checked(
     execution_timeout: timedelta | float | None,
     failure_exception_types: tuple[type[BaseException], ...],
 ) -> int | None:
-    if name is not None and not name:
-        raise ValueError("@workflow.define: name must not be empty")
-    if version < 1:
-        raise ValueError(f"@workflow.define: version must be 1 or more, not {version}")
+    if name is not None:
+        checks.name(name, "@workflow.define: name")
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version < 2**31:
+        raise InvalidArgument(
+            f"@workflow.define: version: give a whole number from 1 on, not {checks.shown(version)}"
+        )
+    if not isinstance(failure_exception_types, tuple | list):
+        raise InvalidArgument(
+            "@workflow.define: failure_exception_types: give a tuple of exception classes, not "
+            f"{checks.shown(failure_exception_types)}"
+        )
     for each in failure_exception_types:
         if not (isinstance(each, type) and issubclass(each, BaseException)):
-            raise ValueError(
-                f"@workflow.define: failure_exception_types holds {each!r}, which is no exception"
+            raise InvalidArgument(
+                "@workflow.define: failure_exception_types: it holds "
+                f"{checks.shown(each)}, which is no exception class"
             )
     if execution_timeout is None:
         return None
-    timeout_ms = milliseconds(execution_timeout)
-    if timeout_ms <= 0:
-        raise ValueError("@workflow.define: execution_timeout must be longer than 0")
-    return timeout_ms
+    return checks.duration_ms(execution_timeout, "@workflow.define: execution_timeout")

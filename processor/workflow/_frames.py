@@ -36,7 +36,8 @@ _identity = object.__hash__
 
 _OURS = (
     *("asyncio", "contextlib"),
-    *("processor.activity", "processor.failures", "processor.workflow"),
+    *("processor.activity", "processor.checks", "processor.errors", "processor.failures"),
+    *("processor.policy", "processor.workflow"),
 )
 
 

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
+from processor.checks import DURATION_S_MAX, lasting_ms
 from processor.errors import NonDeterminismError
 from processor.workflow._frames import boundary, line_here, user_frame, where_of
 from processor.workflow._library import Library
@@ -23,6 +24,7 @@ from processor.workflow._library import Library
 __all__ = ("Future", "Handle", "Task", "TimerHandle", "Timers", "WorkflowLoop")
 
 _new_context = contextvars.copy_context
+_NUMBERS = (float, int)
 
 
 class Handle(asyncio.Handle):
@@ -218,7 +220,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> TimerHandle:
-        due_ms = self.now_ms + math.ceil(delay * 1000)
+        if type(delay) in _NUMBERS and -DURATION_S_MAX <= delay <= DURATION_S_MAX:
+            delay_ms: int | None = math.ceil(delay * 1000)
+        else:
+            delay_ms = lasting_ms(delay, "asyncio: a delay")
+        due_ms = None if delay_ms is None else self.now_ms + delay_ms
         return self.start_timer(due_ms, callback, args, line_here(), context)
 
     def call_at(  # type: ignore[override]
@@ -229,20 +235,30 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
     ) -> TimerHandle:
         # Seconds since the epoch carry an error of about a ten-thousandth of a millisecond.
-        due_ms = math.ceil(when * 1000 - 0.01)
+        due_ms: int | None
+        if type(when) in _NUMBERS and -DURATION_S_MAX <= when <= DURATION_S_MAX:
+            due_ms = math.ceil(when * 1000 - 0.01)
+        else:
+            due_ms = lasting_ms(when, "asyncio: a time")
         return self.start_timer(due_ms, callback, args, line_here(), context)
 
     def start_timer(
         self,
-        due_ms: int,
+        due_ms: int | None,
         callback: Callable[..., object],
         args: Sequence[Any],
         line: str,
         context: contextvars.Context | None = None,
     ) -> TimerHandle:
-        """Start a durable timer; one that is over already only waits for its turn in the queue."""
+        """Start a durable timer; one that is over already only waits for its turn in the queue.
+
+        One that is due at None never is: nothing is recorded of it.
+        """
         context = _new_context() if context is None else context
-        handle = TimerHandle(due_ms, callback, args, context, self, line)
+        handle = TimerHandle(due_ms or 0, callback, args, context, self, line)
+        if due_ms is None:
+            handle._when = math.inf
+            return handle
         if due_ms <= self.now_ms:
             self.ready.append(handle)
             return handle

@@ -7,10 +7,12 @@ from datetime import timedelta
 from types import UnionType
 from typing import Any, TypeAlias, TypedDict, _SpecialForm
 
+from processor import checks
 from processor.core.options import DEFAULTS, ActivityOptions
+from processor.errors import InvalidArgument
 from processor.policy import RetryPolicy, milliseconds
 
-__all__ = ("Options", "TypeForm", "duration_ms", "options_with")
+__all__ = ("Options", "TypeForm", "options_with")
 
 TypeForm: TypeAlias = UnionType | _SpecialForm
 """A type that is no class, to type checkers: a union, ``Any``. Values of it are typed as Any."""
@@ -32,39 +34,33 @@ _DURATIONS = ("schedule_to_start", "start_to_close", "schedule_to_close", "heart
 
 
 def options_with(options: ActivityOptions, changes: Options, where: str) -> ActivityOptions:
-    """Return options with some of them changed. Raises ``ValueError`` naming what is wrong."""
+    """Return options with some of them changed. ``InvalidArgument`` names what is wrong."""
     fields: dict[str, Any] = {}
     for name, value in changes.items():
         if name in _DURATIONS:
-            fields[f"{name}_ms"] = duration_ms(name, value, where)
+            found = None if value is None else checks.duration_ms(value, f"{where}: {name}")
+            fields[f"{name}_ms"] = found
         elif name == "retry":
             if not isinstance(value, RetryPolicy):
-                raise ValueError(f"{where}: retry must be a RetryPolicy, not {value!r}")
+                raise InvalidArgument(
+                    f"{where}: retry: give a RetryPolicy, not {checks.shown(value)}"
+                )
             fields.update(_retry_fields(value))
         elif name == "queue":
-            if not isinstance(value, str) or not value:
-                raise ValueError(f"{where}: queue must be a name, not {value!r}")
-            fields["queue"] = value
+            fields["queue"] = checks.queue(value, f"{where}: queue")
         elif name == "eager":
-            if value not in (None, True, False):
-                raise ValueError(f"{where}: eager must be True, False or None, not {value!r}")
+            if value is not None and not isinstance(value, bool):
+                raise InvalidArgument(
+                    f"{where}: eager: give True, False or None, not {checks.shown(value)}"
+                )
             fields["eager"] = value
         else:
             known = ", ".join(sorted(Options.__annotations__))
-            raise ValueError(f"{where}: there is no option {name!r}; there are {known}")
+            raise InvalidArgument(
+                f"{where}: there is no option {checks.shown(name)}; there are {known}"
+            )
     changed = replace(options, **fields)
     return DEFAULTS if changed == DEFAULTS else changed
-
-
-def duration_ms(name: str, value: Any, where: str) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, timedelta | int | float):
-        raise ValueError(f"{where}: {name} must be a timedelta or seconds, not {value!r}")
-    found_ms = milliseconds(value)
-    if found_ms <= 0:
-        raise ValueError(f"{where}: {name} must be longer than 0, not {value!r}")
-    return found_ms
 
 
 def _retry_fields(policy: RetryPolicy) -> dict[str, Any]:

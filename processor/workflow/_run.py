@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from processor.core.events import Event
 from processor.core.options import DEFAULTS, ActivityOptions
 from processor.core.payloads import Payloads
 from processor.core.started import EventReceived, WorkflowStarted
-from processor.errors import SchemaMismatch
+from processor.errors import InvalidArgument, SchemaMismatch
 from processor.failures import exception_of
 from processor.workflow._context import Runtime, WorkflowInfo
 from processor.workflow._frames import boundary
@@ -157,7 +158,14 @@ class Run(Runtime):
         guarded, loop.guarded = loop.guarded, True
         requests.refusal = "the predicate of workflow.wait_until()"
         try:
-            return bool(predicate())
+            holds = predicate()
+            if holds is not True and inspect.iscoroutine(holds):
+                holds.close()
+                raise InvalidArgument(
+                    "workflow.wait_until: predicate: it returned a coroutine, which always counts "
+                    "as true; give a plain function"
+                )
+            return bool(holds)
         finally:
             requests.refusal = ""
             loop.guarded = guarded
@@ -240,12 +248,15 @@ class Run(Runtime):
             if timer is not None:
                 timer.cancel()
 
-    async def sleep(self, delay_ms: int, line: str) -> None:
+    async def sleep(self, delay_ms: int | None, line: str) -> None:
         loop = self._loop
-        if delay_ms <= 0:
+        if delay_ms == 0:
             await asyncio.sleep(0)
             return
         future: asyncio.Future[Any] = _Future(loop=loop)
+        if delay_ms is None:
+            await future
+            return
         timer = loop.start_timer(loop.now_ms + delay_ms, _wake, (future,), line)
         try:
             await future
@@ -257,10 +268,9 @@ class Run(Runtime):
         raw_key = key.encode() if isinstance(key, str) else key
         payload = value if isinstance(value, bytes) else None
         payload = self._requests.encode(value, what) if payload is None else payload
-        size = len(payload or b"")
+        size = len(payload or b"") + len(raw_key or b"")
         self._requests.check_size(size, what)
-        command = PublishRecord(topic, raw_key, payload, line)
-        self._requests.add(command, size + len(raw_key or b""), what)
+        self._requests.add(PublishRecord(topic, raw_key, payload, line), size, what)
 
     def signal(self, workflow_id: str, name: str, payload: Any, line: str) -> None:
         what = f"a message to {workflow_id!r}"
@@ -326,7 +336,13 @@ class Run(Runtime):
         guarded, loop.guarded = loop.guarded, False
         requests.refusal = "the function of workflow.side_effect()"
         try:
-            return function()
+            value = function()
+            if inspect.iscoroutine(value):
+                value.close()
+                raise InvalidArgument(
+                    "workflow.side_effect: function: it returned a coroutine; give a plain function"
+                )
+            return value
         except Exception as error:
             # Nothing is recorded, so replay would call it again, and could go another way.
             error.add_note("A side effect must not raise: catch this in it, or use an activity.")

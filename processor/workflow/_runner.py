@@ -30,7 +30,7 @@ from processor.core.commands import (
 from processor.core.events import Event
 from processor.core.runner import CodeError
 from processor.core.started import EventReceived, WorkflowStarted
-from processor.errors import ProcessorError, WorkflowNotRegistered
+from processor.errors import InvalidArgument, ProcessorError, WorkflowNotRegistered
 from processor.failures import failure_of, traceback_of
 from processor.registry import Registry
 from processor.workflow._definition import Workflow
@@ -306,7 +306,12 @@ class WorkflowRunners:
 
 
 def _fails(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:
-    """Return whether an exception fails the run. A group does if all that it holds do."""
+    """Return whether an exception fails the run. A group does if all that it holds do.
+
+    A wrong argument is a bug: like others, it does if the workflow names its class.
+    """
+    if isinstance(error, InvalidArgument):
+        return isinstance(error, tuple(each for each in types if each is not ProcessorError))
     if isinstance(error, BaseExceptionGroup) and not isinstance(error, types):
         return all(_fails(each, types) for each in error.exceptions)
     return isinstance(error, types)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, get_type_hints
 
+from processor.checks import shown
 from processor.core.payloads import Payloads
-from processor.errors import SchemaMismatch
+from processor.errors import InvalidArgument, SchemaMismatch
 
 __all__ = ("Signature", "names_at")
 
@@ -36,11 +37,17 @@ class Signature:
         self._function = function
         self._names = names
         self._tuples: dict[int, Any] = {}
-        self._signature = inspect.signature(function)
+        try:
+            self._signature = inspect.signature(function)
+        except (TypeError, ValueError) as error:
+            raise InvalidArgument(
+                f"{what}: {shown(function)} has no parameters that can be read: {error}; put the "
+                "call into a function (def)"
+            ) from None
         parameters = list(self._signature.parameters.values())[skipped:]
         for each in parameters:
             if each.kind in (each.KEYWORD_ONLY, each.VAR_KEYWORD):
-                raise TypeError(
+                raise InvalidArgument(
                     f"{what}: parameter {each} has no position, but arguments are stored as a "
                     "list. Make it a positional parameter, or take one dataclass"
                 )
@@ -59,14 +66,14 @@ class Signature:
             return get_type_hints(function, localns=self._names, include_extras=True)
         except NameError as error:
             where = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
-            raise TypeError(
+            raise InvalidArgument(
                 f"{self.what} at {where}: the annotations cannot be resolved ({error}). Names in "
                 "annotations have to be importable in the function's module, not only for type "
                 "checkers"
             ) from error
 
     def resolve(self) -> None:
-        """Resolve the annotations now. Raises ``TypeError`` where that is not possible."""
+        """Resolve the annotations now. Raises ``InvalidArgument`` where that is not possible."""
         assert self.hints is not None
 
     @cached_property
@@ -82,13 +89,13 @@ class Signature:
         return self.required <= count <= self.limit
 
     def positions(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Return arguments by position, as Python would bind them. Raises ``TypeError``."""
+        """Return arguments by position, as Python would bind them. Raises ``InvalidArgument``."""
         if not kwargs and self.fits(len(args)):
             return args
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{self.what}{self._signature}: {error}") from None
+            raise InvalidArgument(f"{self.what}{self._signature}: {error}") from None
         given = (i for i, each in enumerate(self._parameters) if each.name in bound.arguments)
         last = max(given, default=-1)
         bound.apply_defaults()

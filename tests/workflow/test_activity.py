@@ -161,14 +161,16 @@ def test_options_reach_the_command() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"queue": ""}, "queue must be a name"),
-        ({"retry": 3}, "retry must be a RetryPolicy, not 3"),
-        ({"start_to_close": 0}, "start_to_close must be longer than 0"),
-        ({"heartbeat": "1s"}, "heartbeat must be a timedelta or seconds"),
-        ({"heartbeat": True}, "heartbeat must be a timedelta or seconds"),
-        ({"eager": "yes"}, "eager must be True, False or None"),
+        ({"queue": ""}, "queue: give a name of 1 to 1,000 bytes"),
+        ({"queue": "a b"}, "queue: no queue can be named 'a b'"),
+        ({"retry": 3}, "retry: give a RetryPolicy, not 3"),
+        ({"start_to_close": 0}, "start_to_close: give a duration longer than 0"),
+        ({"start_to_close": 1e17}, "start_to_close: give 0 s to 4,000 years, not 1e"),
+        ({"heartbeat": "1s"}, "heartbeat: give a timedelta or seconds"),
+        ({"heartbeat": True}, "heartbeat: give a timedelta or seconds"),
+        ({"eager": "yes"}, "eager: give True, False or None"),
         ({"timeout": 3}, "no option 'timeout'; there are eager, heartbeat, queue"),
-        ({"name": ""}, "name must not be empty"),
+        ({"name": ""}, "name: give a name of 1 to 1,000 bytes"),
     ],
 )
 def test_wrong_options_are_named(options: Any, message: str) -> None:

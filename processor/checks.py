@@ -1,0 +1,147 @@
+"""What users pass by hand: ids, names, texts and durations, checked where they enter.
+
+Each function returns the checked value, or raises ``InvalidArgument``. ``what`` names the argument
+in the message, for example ``"workflow.sleep: delay"``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+from typing import Any, Final
+
+from processor.errors import InvalidArgument
+
+__all__ = (
+    "DURATION_S_MAX",
+    "ID_BYTES_MAX",
+    "NAME_BYTES_MAX",
+    "TEXT_BYTES_MAX",
+    "duration_ms",
+    "lasting_ms",
+    "name",
+    "queue",
+    "seconds",
+    "shown",
+    "text",
+    "topic",
+    "workflow_id",
+)
+
+ID_BYTES_MAX: Final = 1_000
+NAME_BYTES_MAX: Final = 1_000
+TEXT_BYTES_MAX: Final = 100_000
+DURATION_S_MAX: Final = 4_000 * 366 * 86_400
+"""4,000 years: a time that far from now is still one that ``datetime`` can show."""
+
+_SHOWN_MAX: Final = 100
+_QUEUE: Final = re.compile(r"[a-zA-Z0-9._-]{1,150}")
+_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+
+
+def workflow_id(value: Any, what: str) -> str:
+    """Return a workflow id: text of 1 to 1,000 bytes in UTF-8."""
+    return _bounded(value, what, ID_BYTES_MAX, "an id")
+
+
+def name(value: Any, what: str) -> str:
+    """Return a name of an event, activity, queue or workflow: text of 1 to 1,000 bytes in UTF-8."""
+    return _bounded(value, what, NAME_BYTES_MAX, "a name")
+
+
+def text(value: Any, what: str) -> str:
+    """Return text that may be empty, of at most 100,000 bytes in UTF-8."""
+    return _bounded(value, what, TEXT_BYTES_MAX, "text", least=0)
+
+
+def queue(value: Any, what: str) -> str:
+    """Return the name of a queue of activities: it becomes the end of a topic's name."""
+    given = name(value, what)
+    if not _QUEUE.fullmatch(given):
+        raise InvalidArgument(
+            f"{what}: no queue can be named {shown(given)}; a name has 1 to 150 of the characters "
+            "a-z, A-Z, 0-9, '.', '_' and '-'"
+        )
+    return given
+
+
+def topic(value: Any, what: str) -> str:
+    """Return a name that a Kafka topic can have."""
+    given = _bounded(value, what, NAME_BYTES_MAX, "the name of a topic")
+    if not _TOPIC.fullmatch(given) or given in (".", ".."):
+        raise InvalidArgument(
+            f"{what}: no Kafka topic can be named {shown(given)}; a name has 1 to 249 of the "
+            "characters a-z, A-Z, 0-9, '.', '_' and '-'"
+        )
+    return given
+
+
+def seconds(value: Any, what: str) -> float:
+    """Return a duration in seconds: 0 or more, finite. Takes a ``timedelta`` or seconds."""
+    if isinstance(value, timedelta):
+        found = value.total_seconds()
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        found = value
+    else:
+        raise InvalidArgument(f"{what}: give a timedelta or seconds, not {shown(value)}")
+    if not 0 <= found <= DURATION_S_MAX:  # neither does nan
+        raise InvalidArgument(f"{what}: give 0 s to 4,000 years, not {shown(value)}")
+    return found
+
+
+def duration_ms(value: Any, what: str) -> int:
+    """Return a duration in whole milliseconds, rounded up. As ``seconds``, and longer than 0."""
+    found = seconds(value, what)
+    if found == 0:
+        raise InvalidArgument(f"{what}: give a duration longer than 0, not {shown(value)}")
+    return math.ceil(found * 1000)
+
+
+def lasting_ms(value: Any, what: str) -> int | None:
+    """Return how long to wait in whole milliseconds; None for ``math.inf``: for ever.
+
+    What is over already (below 0) is 0, as in asyncio.
+    """
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if value == math.inf:
+            return None
+        if value < 0:
+            return 0
+        if value > DURATION_S_MAX:
+            raise InvalidArgument(
+                f"{what}: {shown(value)} s is longer than 4,000 years, the longest that can be "
+                "waited for; give math.inf to wait for ever"
+            )
+    return math.ceil(seconds(value, what) * 1000)
+
+
+def shown(value: Any) -> str:
+    """Return a value as errors show it: short, on one line, and never failing."""
+    try:
+        found = ascii(value)
+    except Exception:
+        found = f"a value of type {type(value).__name__}"
+    return found if len(found) <= _SHOWN_MAX else f"{found[:_SHOWN_MAX]} ..."
+
+
+def _bounded(value: Any, what: str, bytes_max: int, kind: str, least: int = 1) -> str:
+    if not isinstance(value, str):
+        wanted = "text (str)" if kind == "text" else f"{kind} as text (str)"
+        hint = ": use str(...)" if kind == "an id" else ""
+        raise InvalidArgument(f"{what}: give {wanted}, not {shown(value)}{hint}")
+    given = str.__str__(value)  # what a subclass makes of itself is not what it holds
+    try:
+        size = len(given.encode())
+    except UnicodeEncodeError:
+        raise InvalidArgument(
+            f"{what}: {shown(given)} holds half of a surrogate pair, which is no text; decode "
+            "bytes with errors='replace'"
+        ) from None
+    if not least <= size <= bytes_max:
+        raise InvalidArgument(
+            f"{what}: give {kind} of {least} to {bytes_max:,} bytes, not {size:,}"
+        )
+    return given
