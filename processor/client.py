@@ -63,6 +63,9 @@ class RunDescription:
     """A run as its shard sees it. ``pending``: activities, timers and lines of code it waits for.
 
     ``parked`` is there while the run waits for fixed code: kind, error, where, traceback.
+    ``undelivered`` is there once something that it published went to dead letters: how many records
+    (count), and why (reasons, of the first ten). The worker that has the shard knows it until it
+    ends; the dead letters say it for as long as they are kept.
     """
 
     workflow_id: str
@@ -78,6 +81,7 @@ class RunDescription:
     pending: dict[str, Any] = field(default_factory=dict)
     memo: Any = None
     shard: int = 0
+    undelivered: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -467,6 +471,7 @@ def _description(view: dict[str, Any]) -> RunDescription:
         view.get("pending", {}),
         view.get("memo"),
         view.get("shard", 0),
+        view.get("undelivered"),
     )
 
 

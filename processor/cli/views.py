@@ -134,6 +134,10 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
             yield name.replace("_", " "), shown_value(value)
     for name, value in (run.parked or {}).items():
         yield f"parked {name}", str(value)
+    if run.undelivered is not None:
+        yield "undelivered", f"{run.undelivered['count']} records are in dead-letters"
+        for reason in run.undelivered["reasons"]:
+            yield "", reason
     for name, entries in run.pending.items():
         for entry in entries:
             yield name, shown_value(shortened(entry) if isinstance(entry, dict) else entry)

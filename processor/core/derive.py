@@ -81,7 +81,8 @@ def effects_of(state: RunState, event: Event, now_ms: int) -> list[Effect]:
                 return []
             return [_set(state, "execution", 0, 0, now_ms + event.execution_timeout_ms)]
         case RecordPublished():
-            return [Publish(event.topic, event.key, event.value, event.headers)]
+            of = state.workflow_id, state.run_id
+            return [Publish(event.topic, event.key, event.value, event.headers, *of)]
         case MessageSent():
             return [_message(event)]
         case CallSent():

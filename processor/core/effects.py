@@ -5,6 +5,7 @@ Derived from what stands in the log alone (``derive``), so that a new owner deri
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import TypeAlias
 
 from processor.core.address import Caller, ReplyTo
@@ -127,12 +128,17 @@ class RunResult:
 
 @frozen
 class Publish:
-    """``workflow.publish``: a record on a topic of the user's, exactly once."""
+    """``workflow.publish``: a record on a topic of the user's, exactly once.
+
+    ``workflow_id`` and ``run_id`` say whose it is, where it cannot be delivered.
+    """
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Headers = NO_HEADERS
+    workflow_id: str = field(default="", compare=False)
+    run_id: str = field(default="", compare=False)
 
 
 @frozen

@@ -182,5 +182,8 @@ class MemoryOutbox:
         """Return ``released``: what was handed over is on disk before any later record."""
         return released
 
+    def undelivered(self, run_id: str) -> None:
+        return None
+
     def close(self) -> None:
         self._delivered.clear()

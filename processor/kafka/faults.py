@@ -10,7 +10,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 __all__ = (
     "ELSEWHERE",
     "FENCED",
+    "FORBIDDEN",
     "FOR_NOW",
+    "INVALID",
     "MISSING",
     "NOT_A_MEMBER",
     "PRODUCER_UNKNOWN",
@@ -41,6 +43,19 @@ TOO_LARGE: Final = frozenset(
     )
 )
 """The record can never be written to this topic as it is."""
+
+INVALID: Final = frozenset(
+    (
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError._INVALID_ARG,
+    )
+)
+"""The topic refuses the record for what it holds, and will refuse it again."""
+
+FORBIDDEN: Final = frozenset((KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION))
+"""We may not write to the topic, or no topic can have its name."""
 
 FENCED: Final = frozenset(
     (

@@ -14,6 +14,7 @@ from processor.codec.records import encode
 from processor.core.cause import Origin
 from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.core.inputs import ClientCommand, TimerDue
+from processor.core.undelivered import Undelivered
 from processor.errors import ProcessorError, TopicsNotReady
 from processor.kafka.connection import COMMAND_BYTES_MAX, partition_of
 from processor.kafka.faults import MISSING
@@ -107,6 +108,9 @@ class KafkaOutbox:
 
     def published_floor(self, released: int) -> int:
         return self._publisher.floor(released)
+
+    def undelivered(self, run_id: str) -> Undelivered | None:
+        return self._publisher.undelivered(run_id)
 
     def close(self) -> None:
         self._closed = True

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
@@ -13,9 +14,18 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processor.codec.records import encode
 from processor.core.effects import RunResult
+from processor.core.undelivered import Undelivered
 from processor.errors import LogTruncated
 from processor.kafka.backoff import Backoff
 from processor.kafka.faults import FENCED, PURGED
+from processor.kafka.undeliverable import (
+    NOWHERE,
+    TOPIC_HEADER,
+    Letter,
+    Place,
+    Refusal,
+    Undeliverable,
+)
 from processor.shard.ports import OutputRecord
 
 if TYPE_CHECKING:
@@ -29,6 +39,12 @@ RECORDS_MAX: Final = 2_000
 BYTES_MAX: Final = 8_000_000
 """A transaction with so much takes no more in."""
 
+_CAREFUL_MAX: Final = 100
+"""Records of a transaction in which some go one by one; it must end before its time-out."""
+
+_FLUSH_S: Final = 5.0
+_REASON_S: Final = 0.5
+_NOT_ITS_OWN: Final = PURGED | FENCED | {KafkaError._INVALID_DIFFERENT_RECORD, KafkaError._STATE}
 _SAY_EVERY_S = 30.0
 _REFRESH_S = 3_600.0
 """An offset expires that was not committed for long (``offsets.retention.minutes``, 7 days)."""
@@ -76,11 +92,13 @@ class ShardPublisher:
         self._pending: deque[tuple[int, Sequence[OutputRecord]]] = deque()
         self._position = 0
         self._closed = False
-        self._refused: KafkaError | None = None
+        self._refused: list[Refusal] = []
+        self._letters: list[Letter] = []
+        self._ends_at = NOWHERE
+        self._undeliverable = Undeliverable(publishing.connection, partition)
         self._retry_at = 0.0
         self._backoff = Backoff()
         self._said_at = -_SAY_EVERY_S
-        self._known_topics: set[str] = {self._connection.topic("results")}
 
     @property
     def backlog(self) -> int:
@@ -128,6 +146,10 @@ class ShardPublisher:
         except IndexError:  # nothing waits, or the publisher's thread has just taken the last one
             return released
 
+    def undelivered(self, run_id: str) -> Undelivered | None:
+        """Return what of a run is in dead letters, as far as this process knows."""
+        return self._undeliverable.of(run_id)
+
     def close(self) -> None:
         """Give up what is pending; the next owner publishes it."""
         self._closed = True
@@ -150,7 +172,7 @@ class ShardPublisher:
 
     # --- the publisher's thread -------------------------------------------------------------------
 
-    def batch(self, now: float, has_topic: Callable[[str], bool]) -> Batch | None:
+    def batch(self, now: float, error_of: Callable[[str], KafkaError | None]) -> Batch | None:
         """Return what the next transaction holds, if it is time; drop what an earlier one did."""
         if self._closed or now < self.due_at:
             return None
@@ -159,15 +181,16 @@ class ShardPublisher:
             pending.popleft()
         turns: list[tuple[int, Sequence[OutputRecord]]] = []
         count = size = 0
+        most = _CAREFUL_MAX if self._undeliverable.is_careful else RECORDS_MAX
         for index in range(len(pending)):
             offset, records = pending[index]
-            if missing := self._missing_topic(records, has_topic):
+            if missing := self._undeliverable.waits_for(records, error_of, now):
                 self._say_missing(missing, offset, now)
                 break
             turns.append((offset, records))
             count += len(records)
             size += sum(map(_size, records))
-            if count >= RECORDS_MAX or size >= BYTES_MAX:
+            if count >= most or size >= BYTES_MAX or offset >= self._ends_at:
                 break
         if not turns and now < self.committed_at + _REFRESH_S:
             return None
@@ -175,13 +198,10 @@ class ShardPublisher:
 
     def produce(self, producer: Producer, batch: Batch) -> None:
         """Hand the records of a batch over, to an open transaction."""
-        for _, records in batch.turns:
-            for record in records:
-                try:
-                    self._produce(producer, record)
-                except KafkaException as error:
-                    self._delivered(error.args[0], None)
-                    raise
+        self._refused, self._letters = [], []
+        for offset, records in batch.turns:
+            for index, record in enumerate(records):
+                self._produce(producer, (offset, index), record)
 
     def committed(self, batch: Batch, now: float) -> None:
         """Note that a batch is published."""
@@ -189,70 +209,97 @@ class ShardPublisher:
             self._pending.popleft()
         self._position = batch.position
         self.committed_at = now
+        self._ends_at = NOWHERE
+        self._undeliverable.delivered(self._letters, batch.position, now)
+        self._letters = []
         self._backoff.reset()
 
     def resume(self, position: int) -> None:
         """Go on from what is committed, after a transaction of unknown outcome."""
         self._position = position
+        self._undeliverable.delivered(self._letters, position, monotonic())
+        self._letters = []
 
-    def put_off(self, now: float) -> bool:
+    def put_off(self, error: KafkaError, now: float) -> bool:
         """Wait a while after a failed transaction, if it was a record of ours that was refused.
 
-        The other shards go on without us. Returns whether it was.
+        What will never be taken is replaced by a dead letter, at once. The other shards go on
+        without us. Returns whether it was ours.
         """
-        refused, self._refused = self._refused, None
-        if refused is None or self._closed:
+        refused, self._refused = self._refused, []
+        if self._closed:
             return False
-        self._known_topics = {self._connection.topic("results")}
+        ends_at = self._undeliverable.take(refused, error, now)
+        self._ends_at = NOWHERE if ends_at is None else ends_at
+        if ends_at is not None:
+            return True
+        if not refused:
+            return False
+        self._undeliverable.forget_topics()
+        cause = refused[0].error
         delay_s = self._backoff.next_s()
         self._retry_at = now + delay_s
         _log.warning(
             "shard %d: publishing failed: a record was refused (%s: %s). It is tried again in "
             "%.1f s, and what this shard publishes waits for it%s",
             self.partition,
-            refused.name(),
-            refused.str(),
+            cause.name(),
+            cause.str(),
             delay_s,
-            self._publishing.hint(refused),
+            self._publishing.hint(cause),
         )
         return True
 
-    def _produce(self, producer: Producer, record: OutputRecord) -> None:
+    def _produce(self, producer: Producer, place: Place, record: OutputRecord) -> None:
+        letter = self._undeliverable.letter_for(place, record)
+        key: bytes | None
+        value: bytes | None
+        headers: list[tuple[str, str | bytes | None]] = []
+        if letter is not None:
+            self._letters.append(letter)
+            topic, value = self._connection.topic("dead-letters"), letter.encoded()
+            key = f"events/{self.partition}/{place[0]}".encode()
+            headers = [(TOPIC_HEADER, letter.topic.encode())]
+        elif isinstance(record, RunResult):
+            topic, value = self._connection.topic("results"), encode(record)
+            key, headers = record.workflow_id.encode(), _RESULT_HEADERS
+        else:
+            topic, key, value = record.topic, record.key, record.value
+        delivered = partial(self._delivered, place, record if letter is None else None)
         while True:
             try:
-                if isinstance(record, RunResult):
-                    producer.produce(
-                        self._connection.topic("results"),
-                        encode(record),
-                        record.workflow_id.encode(),
-                        on_delivery=self._delivered,
-                        headers=_RESULT_HEADERS,
-                    )
-                else:
-                    producer.produce(
-                        record.topic, record.value, record.key, on_delivery=self._delivered
-                    )
-                return
+                producer.produce(topic, value, key, on_delivery=delivered, headers=headers)
+                break
             except BufferError:
                 producer.poll(0.1)
+            except KafkaException as error:
+                delivered(error.args[0], None)
+                if not self._refused:
+                    producer.poll(_REASON_S)  # what was refused before ended the transaction
+                self._abort_if_refused()
+                raise
+        if letter is None and self._undeliverable.goes_alone(record):
+            producer.flush(_FLUSH_S)
+            self._abort_if_refused()
 
-    def _delivered(self, error: KafkaError | None, _message: Message | None) -> None:
-        """Note the first error that is the record's own, and not what became of all of them."""
-        if error is not None and error.code() not in PURGED | FENCED and self._refused is None:
-            self._refused = error
+    def _abort_if_refused(self) -> None:
+        """Raise what was refused. The error says that the transaction is to be aborted."""
+        if self._refused:
+            cause = self._refused[0].error
+            raise KafkaException(KafkaError(cause.code(), cause.str(), txn_requires_abort=True))
+
+    def _delivered(
+        self,
+        place: Place,
+        record: OutputRecord | None,
+        error: KafkaError | None,
+        _message: Message | None,
+    ) -> None:
+        """Note an error that is the record's own, and not what became of all of them."""
+        if error is not None and error.code() not in _NOT_ITS_OWN:
+            self._refused.append(Refusal(place, record, error))
 
     # --- what can go wrong --------------------------------------------------------------------
-
-    def _missing_topic(
-        self, records: Sequence[OutputRecord], has_topic: Callable[[str], bool]
-    ) -> str | None:
-        for record in records:
-            if isinstance(record, RunResult) or record.topic in self._known_topics:
-                continue
-            if not has_topic(record.topic):
-                return record.topic
-            self._known_topics.add(record.topic)
-        return None
 
     def _say_missing(self, topic: str, offset: int, now: float) -> None:
         self._retry_at = now + 1.0
@@ -260,8 +307,8 @@ class ShardPublisher:
             self._said_at = now
             _log.error(
                 "shard %d: workflow.publish to topic %r, which does not exist: make the topic. "
-                "Results and published records of this shard wait from log offset %d on, and are "
-                "published then; workflows go on",
+                "Results and published records of this shard wait a few seconds from log offset "
+                "%d on; then records for that topic go to dead-letters",
                 self.partition,
                 topic,
                 offset,

@@ -193,7 +193,7 @@ class Publishing:
     def _batches(self, shards: Sequence[ShardPublisher], now: float) -> Iterator[Batch]:
         records = size = 0
         for shard in shards:
-            batch = shard.batch(now, self._has_topic)
+            batch = shard.batch(now, self._topic_error)
             if batch is not None:
                 yield batch
                 records, size = records + batch.records, size + batch.size
@@ -312,16 +312,16 @@ class Publishing:
         positions = [place.offset for place in found[: len(shards)]]
         return [None if offset < 0 else offset for offset in positions]
 
-    def _has_topic(self, topic: str) -> bool:
+    def _topic_error(self, topic: str) -> KafkaError | None:
         assert self._producer is not None, "connected before"
         found = self._producer.list_topics(topic, _CALL_S).topics.get(topic)
-        return found is not None and found.error is None
+        return KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART) if found is None else found.error
 
     # --- what can go wrong --------------------------------------------------------------------
 
     def _put_off(self, error: KafkaError, shards: Sequence[ShardPublisher], now: float) -> None:
         """Try again later, or at once without the shards whose records were refused."""
-        refused = [shard for shard in shards if shard.put_off(now)]
+        refused = [shard for shard in shards if shard.put_off(error, now)]
         if self._closed or refused:
             return
         self._retry_at = now + self._backoff.next_s()

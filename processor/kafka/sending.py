@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError
 
 from processor.codec.records import encode
 from processor.core.effects import DeadLetter
-from processor.core.failure import shortened
+from processor.core.failure import shortened, writable
 from processor.kafka.connection import COMMAND_BYTES_MAX
 from processor.kafka.faults import MISSING, TOO_LARGE
 from processor.kafka.record_producer import Outgoing, Written
@@ -20,7 +20,7 @@ from processor.kafka.record_producer import Outgoing, Written
 if TYPE_CHECKING:
     from processor.kafka.transport import KafkaTransport
 
-__all__ = ("ANY_PARTITION", "Sending")
+__all__ = ("ANY_PARTITION", "Sending", "fitting")
 
 _log = logging.getLogger("processor.kafka")
 
@@ -63,7 +63,7 @@ class Sending:
     def bury(self, letter: DeadLetter, done: Callable[[], None]) -> None:
         """Send to ``dead-letters``, cut to what that topic takes."""
         place = f"{letter.topic}/{letter.partition}/{letter.offset}".encode()
-        self.send(self._dead_letters, ANY_PARTITION, place, encode(_fitting(letter)), done)
+        self.send(self._dead_letters, ANY_PARTITION, place, encode(fitting(letter)), done)
 
     def close(self) -> None:
         """Give up what was not delivered yet."""
@@ -103,7 +103,7 @@ class Sending:
             error.str(),
         )
         reason = f"{outgoing.topic} refused {len(value):,} bytes as too large: {error.str()}"
-        letter = _fitting(
+        letter = fitting(
             DeadLetter(outgoing.topic, outgoing.partition, -1, outgoing.key, value, reason)
         )
         self._transport.sends.produce(
@@ -111,9 +111,9 @@ class Sending:
         )
 
 
-def _fitting(letter: DeadLetter) -> DeadLetter:
+def fitting(letter: DeadLetter) -> DeadLetter:
     """Return a letter that its topic takes, with its key and its reason."""
-    key, value, reason = letter.key, letter.value, shortened(letter.reason, _REASON_MAX)
+    key, value, reason = letter.key, letter.value, writable(shortened(letter.reason, _REASON_MAX))
     if key is not None and len(key) > _KEY_BYTES_MAX:
         reason += f" (the first {_KEY_BYTES_MAX:,} of {len(key):,} bytes of the key are here)"
         key = key[:_KEY_BYTES_MAX]

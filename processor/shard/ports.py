@@ -27,6 +27,7 @@ from processor.core.inputs import ActivityReport, Input, TimerDue
 from processor.core.options import ActivityOptions
 from processor.core.state import Summary
 from processor.core.turn import LEVEL_FIRST, Positions, Source
+from processor.core.undelivered import Undelivered
 from processor.shard.requests import Known, Row, UnderClaim
 
 __all__ = (
@@ -165,6 +166,9 @@ class Outbox(Protocol):
         That is ``released`` where nothing waits: what is below it was handed over, or had nothing
         to publish.
         """
+
+    def undelivered(self, run_id: str) -> Undelivered | None:
+        """Return what a run published that is in dead letters, as far as this process knows."""
 
     def close(self) -> None:
         """Give up what is not sent yet; the next owner sends it."""

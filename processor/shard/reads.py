@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from processor.codec.views import history_view, pending_view, summary_view, to_json
@@ -167,6 +167,9 @@ class Reads:
             runner = instance.runner
             waiting = [] if isinstance(runner, CodeError) else runner.waiting()
             view["pending"] = pending_view(instance.state, waiting)
+        undelivered = self._outbox.undelivered(found.run_id)
+        if undelivered is not None:
+            view["undelivered"] = asdict(undelivered)
         return Reply(command.reply_to, Page(to_json(view)))
 
     def _history(self, command: ClientCommand, body: ReadHistory) -> None:

@@ -111,6 +111,9 @@ class SimulatedOutbox:
         pending = self._outputs.pending
         return min(pending[0][0], released) if pending else released
 
+    def undelivered(self, run_id: str) -> None:
+        return None
+
     def close(self) -> None:
         self._closed = True
         self._ways.cut()

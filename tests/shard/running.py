@@ -123,6 +123,9 @@ class Ports:
     def published_floor(self, released: int) -> int:
         return released
 
+    def undelivered(self, run_id: str) -> None:
+        return None
+
     def close(self) -> None: ...
 
     def place(self, name: str, options: ActivityOptions) -> bool:

@@ -1,0 +1,270 @@
+"""One record that cannot be delivered holds nobody up: it is a dead letter, in order and once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from processor.codec.records import decode_as
+from processor.config import Settings
+from processor.core.effects import DeadLetter, Publish, RunResult
+from processor.kafka import publishing
+from processor.kafka.local_broker import LocalBroker
+from processor.kafka.publisher import ShardPublisher
+from processor.kafka.publishing import Publishing
+from processor.kafka.topics import connect, read_topics
+from processor.kafka.transport import KafkaTransport
+
+from .harness import PARTITIONS, Adapters, adapters, nobodys, set_config, until
+from .own_broker import QUICK, need_jars
+
+
+@pytest.fixture
+def kafka(
+    kafka_servers: str, namespace: str, admin: AdminClient, tmp_path: Path
+) -> Iterator[Adapters]:
+    with adapters(kafka_servers, namespace, admin, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def publisher(kafka: Adapters) -> Iterator[ShardPublisher]:
+    with_publisher = publishers(kafka)
+    yield next(with_publisher)
+    next(with_publisher, None)
+
+
+def publishers(kafka: Adapters) -> Iterator[ShardPublisher]:
+    """Yield the publisher of shard 0, and end its process after that."""
+    nobody = nobodys(kafka.connection)
+    transport = KafkaTransport(kafka.connection, Settings())
+    process = Publishing(kafka.connection, "me", lambda: nobody, transport.last_committed, 0.02)
+    publisher = ShardPublisher(0, process, "", lambda: True)
+    publisher.begin()
+    yield publisher
+    publisher.close()
+    process.close()
+    transport.close()
+
+
+def result(number: int) -> RunResult:
+    of = f"w{number}", f"run-{number}", f"run-{number}"
+    return RunResult(*of, "workflow", "completed", b"%d" % number, None, None, 1)
+
+
+def record(topic: str, value: bytes, number: int = 1, key: bytes | None = b"k") -> Publish:
+    return Publish(topic, key, value, {}, f"w{number}", f"run-{number}")
+
+
+def topic_of(kafka: Adapters, name: str, **configs: str) -> str:
+    """Make a topic of the user's."""
+    topic = f"{kafka.connection.namespace}-{name}"
+    made = NewTopic(topic, 1, 1, config={name.replace("_", "."): v for name, v in configs.items()})
+    for future in kafka.admin.create_topics([made]).values():
+        future.result()
+    until(lambda: bool(read_topics(kafka.admin, [topic])), f"topic {topic}")
+    return topic
+
+
+def letters(kafka: Adapters, count: int) -> list[DeadLetter]:
+    found = kafka.records(kafka.topic("dead-letters"), count)
+    return [decode_as(DeadLetter, message.value() or b"") for message in found]
+
+
+def results(kafka: Adapters, count: int) -> list[int]:
+    found = kafka.records(kafka.topic("results"), count, PARTITIONS)
+    return sorted(int(decode_as(RunResult, m.value() or b"").result or b"") for m in found)
+
+
+def is_done(publisher: ShardPublisher) -> Callable[[], bool]:
+    return lambda: publisher.backlog == 0
+
+
+def test_a_record_that_is_too_large_is_a_letter_and_the_next_ones_are_published(
+    kafka: Adapters, publisher: ShardPublisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    narrow = topic_of(kafka, "narrow", max_message_bytes="1000")
+    large = os.urandom(5_000)
+    publisher.publish(1, [result(1)])
+    publisher.publish(2, [record(narrow, b"before"), record(narrow, large), record(narrow, b"2")])
+    publisher.publish(3, [result(3)])
+    begun = time.monotonic()
+    until(is_done(publisher), "everything")
+    assert time.monotonic() - begun < 5
+    assert results(kafka, 2) == [1, 3]
+    assert [m.value() for m in kafka.records(narrow, 2)] == [b"before", b"2"]
+    (letter,) = letters(kafka, 1)
+    assert (letter.topic, letter.key, letter.value) == (narrow, b"k", large)
+    assert "MSG_SIZE_TOO_LARGE" in letter.reason and "run run-1" in letter.reason
+    told = publisher.undelivered("run-1")
+    assert told is not None and (told.count, told.reasons) == (1, (letter.reason,))
+    assert publisher.undelivered("run-3") is None
+    assert "run run-1 of workflow id 'w1'" in caplog.text
+    assert "processor topics dead-letters replay" in caplog.text
+
+
+def test_small_records_that_are_too_large_together_are_no_letters(
+    kafka: Adapters, publisher: ShardPublisher
+) -> None:
+    narrow = topic_of(kafka, "narrow", max_message_bytes="1000")
+    values = [os.urandom(300) for _ in range(30)]
+    values[17] = os.urandom(3_000)
+    for offset, value in enumerate(values):
+        publisher.publish(offset, [record(narrow, value, offset), result(offset)])
+    until(is_done(publisher), "everything")
+    good = [value for value in values if len(value) < 1_000]
+    assert [m.value() for m in kafka.records(narrow, len(good))] == good
+    assert [letter.value for letter in letters(kafka, 1)] == [values[17]]
+    assert results(kafka, 30) == list(range(30))
+
+
+def test_what_a_broker_calls_invalid_is_a_letter(
+    kafka: Adapters, publisher: ShardPublisher
+) -> None:
+    """A compacted topic takes no record without a key."""
+    compacted = topic_of(kafka, "compacted", cleanup_policy="compact")
+    for offset in range(20):
+        key = None if offset % 3 == 0 else b"k"
+        publisher.publish(offset, [record(compacted, b"%d" % offset, offset, key), result(offset)])
+    until(is_done(publisher), "everything")
+    keyed = [b"%d" % offset for offset in range(20) if offset % 3]
+    assert [m.value() for m in kafka.records(compacted, len(keyed))] == keyed
+    found = letters(kafka, 7)
+    assert [letter.value for letter in found] == [b"%d" % n for n in range(0, 20, 3)]
+    assert all("INVALID_RECORD" in letter.reason for letter in found)
+    assert results(kafka, 20) == list(range(20))
+
+
+def test_records_for_a_topic_that_does_not_exist_are_letters(
+    kafka: Adapters, publisher: ShardPublisher
+) -> None:
+    missing = f"{kafka.connection.namespace}-missing"
+    for offset in range(300):
+        publisher.publish(offset, [record(missing, b"%d" % offset, offset), result(offset)])
+    begun = time.monotonic()
+    until(is_done(publisher), "everything", 20)
+    assert time.monotonic() - begun < 12
+    found = letters(kafka, 300)
+    assert [letter.value for letter in found] == [b"%d" % offset for offset in range(300)]
+    assert "does not exist" in found[0].reason
+    assert results(kafka, 300) == list(range(300))
+    begun = time.monotonic()
+    publisher.publish(300, [record(missing, b"again"), result(300)])
+    until(is_done(publisher), "the next one")
+    assert time.monotonic() - begun < 3, "the topic was waited for once"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "no such name", "näme", "x" * 250, "a/b", "a\n"])
+def test_records_for_what_can_be_no_topic_are_letters(
+    kafka: Adapters, publisher: ShardPublisher, name: str
+) -> None:
+    """Histories of before may have them, though workflow code is refused such a name now."""
+    publisher.publish(1, [record(name, b"v"), result(1)])
+    until(is_done(publisher), "everything")
+    (letter,) = letters(kafka, 1)
+    assert (letter.topic, letter.value) == (name, b"v")
+    assert "no topic can have this name" in letter.reason
+    assert results(kafka, 1) == [1]
+
+
+def test_a_result_that_is_too_large_is_a_letter(kafka: Adapters, publisher: ShardPublisher) -> None:
+    set_config(kafka.admin, kafka.topic("results"), "max.message.bytes", "2000")
+    large = RunResult("w", "r", "r", "workflow", "completed", os.urandom(5_000), None, None, 1)
+    publisher.publish(1, [large])
+    publisher.publish(2, [result(2)])
+    until(is_done(publisher), "everything")
+    (letter,) = letters(kafka, 1)
+    assert (letter.topic, letter.key) == (kafka.topic("results"), b"w")
+    assert decode_as(RunResult, letter.value or b"") == large
+    assert results(kafka, 1) == [2]
+
+
+def test_a_letter_is_written_once_though_its_commit_was_not_heard_of(
+    kafka: Adapters, publisher: ShardPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from confluent_kafka import KafkaError, KafkaException
+
+    lost = []
+
+    class Deaf(Producer):
+        def commit_transaction(self, *arguments: Any) -> None:
+            super().commit_transaction(*arguments)
+            if len(lost) < 3:
+                lost.append(1)
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    monkeypatch.setattr(publishing, "Producer", Deaf)
+    narrow = topic_of(kafka, "narrow", max_message_bytes="1000")
+    for offset in range(5):
+        publisher.publish(offset, [record(narrow, os.urandom(2_000), offset), result(offset)])
+    until(is_done(publisher), "everything")
+    assert len(lost) == 3
+    assert results(kafka, 5) == list(range(5))
+    reasons = [letter.reason for letter in letters(kafka, 5)]
+    assert [reason.partition(" of ")[0] for reason in reasons] == [f"run run-{n}" for n in range(5)]
+    assert all(publisher.undelivered(f"run-{n}") is not None for n in range(5))
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
+    """A broker that asks who may do what; all may do all that no rule forbids."""
+    need_jars()
+    authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+    overrides = {
+        **QUICK,
+        "authorizer.class.name": authorizer,
+        "allow.everyone.if.no.acl.found": "true",
+    }
+    with LocalBroker(tmp_path_factory.mktemp("guarded"), overrides=overrides) as broker:
+        yield broker
+
+
+@pytest.mark.parametrize("operation", [AclOperation.WRITE, AclOperation.ALL])
+def test_records_for_a_topic_without_permission_are_letters(
+    guarded: LocalBroker, namespace: str, tmp_path: Path, operation: AclOperation
+) -> None:
+    admin = connect(guarded.bootstrap_servers)
+    with adapters(guarded.bootstrap_servers, namespace, admin, tmp_path) as kafka:
+        closed = topic_of(kafka, "closed")
+        open_too = topic_of(kafka, "open")
+        rule = AclBinding(
+            ResourceType.TOPIC,
+            closed,
+            ResourcePatternType.LITERAL,
+            "User:ANONYMOUS",
+            "*",
+            operation,
+            AclPermissionType.DENY,
+        )
+        for future in admin.create_acls([rule]).values():
+            future.result()
+        with_publisher = publishers(kafka)
+        publisher = next(with_publisher)
+        for offset in range(50):
+            records = [record(closed, b"%d" % offset, offset), record(open_too, b"%d" % offset)]
+            publisher.publish(offset, [*records, result(offset)])
+        until(is_done(publisher), "everything")
+        numbers = [b"%d" % offset for offset in range(50)]
+        found = letters(kafka, 50)
+        assert [(letter.topic, letter.value) for letter in found] == [
+            (closed, number) for number in numbers
+        ]
+        assert "TOPIC_AUTHORIZATION_FAILED" in found[0].reason
+        assert [message.value() for message in kafka.records(open_too, 50)] == numbers
+        assert results(kafka, 50) == list(range(50))
+        next(with_publisher, None)
