@@ -38,6 +38,7 @@ from processor.errors import (
     WorkflowFailed,
     WorkflowNotFound,
     WorkflowNotRegistered,
+    WorkflowParked,
     WorkflowTerminated,
     WorkflowTimedOut,
 )
@@ -83,6 +84,7 @@ __all__ = (
     "WorkflowFailed",
     "WorkflowNotFound",
     "WorkflowNotRegistered",
+    "WorkflowParked",
     "WorkflowTerminated",
     "WorkflowTimedOut",
     "activity",

@@ -7,15 +7,16 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Generic, TypeVar, TypeVarTuple, overload
+from typing import Any, Final, Generic, TypeVar, TypeVarTuple, overload
 
 import msgspec
 
-from processor import errors
+from processor import checks, errors
+from processor import client_arguments as given
 from processor.assembly import open_gateway
+from processor.client_arguments import Seconds
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
@@ -31,10 +32,17 @@ from processor.core.inputs import (
     StartRun,
     TerminateRun,
 )
+from processor.descriptions import (
+    HistoryEvent,
+    RunDescription,
+    description,
+    history_event,
+)
 from processor.errors import (
     CommandRejected,
     PayloadTooLarge,
     ProcessorError,
+    SchemaMismatch,
     ShardUnavailable,
     WorkflowCancelled,
     WorkflowFailed,
@@ -43,8 +51,9 @@ from processor.errors import (
 )
 from processor.failures import exception_of
 from processor.gateway import Gateway
-from processor.policy import ConflictPolicy, ReusePolicy, Status, milliseconds
-from processor.workflow import Workflow
+from processor.policy import ConflictPolicy, ReusePolicy, Status
+from processor.readable import readable
+from processor.vigil import Parked, Vigil
 
 __all__ = ("Client", "Handle", "HistoryEvent", "RunDescription")
 
@@ -53,45 +62,9 @@ Ts = TypeVarTuple("Ts")
 
 _log = logging.getLogger("processor.client")
 
-_ASK_AGAIN_S = 0.2
-_WAIT_S = 30.0
+_ASK_AGAIN_S: Final = 0.2
+_WAIT_S: Final = 30.0
 """How long a shard keeps a waiting client, which then asks again."""
-
-
-@dataclass(frozen=True)
-class RunDescription:
-    """A run as its shard sees it. ``pending``: activities, timers and lines of code it waits for.
-
-    ``parked`` is there while the run waits for fixed code: kind, error, where, traceback.
-    ``undelivered`` is there once something that it published went to dead letters: how many records
-    (count), and why (reasons, of the first ten). The worker that has the shard knows it until it
-    ends; the dead letters say it for as long as they are kept.
-    """
-
-    workflow_id: str
-    run_id: str
-    workflow: str
-    status: Status
-    started: datetime
-    closed: datetime | None
-    events: int
-    custom_status: Any = None
-    cancel_reason: str | None = None
-    parked: dict[str, Any] | None = None
-    pending: dict[str, Any] = field(default_factory=dict)
-    memo: Any = None
-    shard: int = 0
-    undelivered: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class HistoryEvent:
-    """One event; ``fields`` are those of its type, payloads as plain JSON values."""
-
-    number: int
-    time: datetime
-    type: str
-    fields: dict[str, Any]
 
 
 class Client:
@@ -133,9 +106,9 @@ class Client:
         id: str | None = None,
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
-        execution_timeout: timedelta | float | None = None,
+        execution_timeout: Seconds | None = None,
         memo: Any = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> Handle[R]: ...
 
     @overload
@@ -146,9 +119,9 @@ class Client:
         id: str | None = None,
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
-        execution_timeout: timedelta | float | None = None,
+        execution_timeout: Seconds | None = None,
         memo: Any = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> Handle[Any]: ...
 
     async def start(  # type: ignore[misc]  # mypy cannot match *Ts with the implementation's *Any
@@ -158,22 +131,24 @@ class Client:
         id: str | None = None,
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
-        execution_timeout: timedelta | float | None = None,
+        execution_timeout: Seconds | None = None,
         memo: Any = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> Handle[Any]:
         """Start a workflow, durably, and return its handle.
 
         ``id`` is the workflow id (default: a new one). ``reuse`` says what a closed run of that id
-        means ("allow", "allow-failed", "reject"), ``conflict`` what an open one does ("fail",
-        "use-existing", "terminate"). Times are seconds or ``timedelta``; ``timeout`` is how long
-        to wait for the shard's answer. Raises ``WorkflowAlreadyStarted``,
+        means ("allow", "allow-failed", "reject", "use-existing": its result is the result),
+        ``conflict`` what an open one does ("fail", which ``reuse="use-existing"`` makes
+        "use-existing"; "terminate"). Times are seconds or ``timedelta``; ``timeout`` is how long to
+        wait for the shard's answer. Raises ``InvalidArgument``, ``WorkflowAlreadyStarted``,
         ``WorkflowNotRegistered``, ``SchemaMismatch``, ``PayloadTooLarge``, ``ShardUnavailable``.
         """
+        timeout_s = given.seconds(timeout, "start: timeout")
         handle, body = self._prepared(
-            workflow, args, id, reuse, conflict, execution_timeout, memo, None
+            "start", workflow, args, id, reuse, conflict, execution_timeout, memo
         )
-        handle._begun(await self._accepted(handle.id, body, timeout))
+        handle._begun(await self._accepted(handle.id, body, timeout_s))
         return handle
 
     @overload
@@ -184,9 +159,10 @@ class Client:
         id: str | None = None,
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
-        execution_timeout: timedelta | float | None = None,
+        execution_timeout: Seconds | None = None,
         memo: Any = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
+        parked: Parked | None = None,
     ) -> R: ...
 
     @overload
@@ -197,34 +173,43 @@ class Client:
         id: str | None = None,
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
-        execution_timeout: timedelta | float | None = None,
+        execution_timeout: Seconds | None = None,
         memo: Any = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
+        parked: Parked | None = None,
     ) -> Any: ...
 
     async def run(  # type: ignore[misc]  # as above
-        self, workflow: Any, *args: Any, timeout: float | None = None, **how: Any
+        self,
+        workflow: Any,
+        *args: Any,
+        timeout: Seconds | None = None,
+        parked: Parked | None = None,
+        **how: Any,
     ) -> Any:
         """Start a workflow and return its result; the rest is as for ``start``.
 
-        ``timeout`` is for all of it, in seconds (default: none). Both travel in one request: a
-        short run has one answer, which is its result.
+        ``timeout`` is for all of it, in seconds (default: none), ``parked`` as for
+        ``Handle.result``. Both travel in one request: a short run has one answer, its result.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        limit_s = given.seconds(timeout, "run: timeout")
+        deadline = None if limit_s is None else time.monotonic() + limit_s
         patience_s = self._settings.request_timeout_s
-        within_s = patience_s if timeout is None else min(timeout, patience_s)
-        handle, body = self._prepared(workflow, args, within_ms=int(within_s * 1000), **how)
-        try:
-            answer = await self._ask(handle.id, body, within_s)
-        except ShardUnavailable as error:
-            if timeout is None or timeout > patience_s:
-                raise
-            raise TimeoutError(f"no result of {handle.id!r} within {timeout} s: {error}") from error
-        if isinstance(answer, Closed):
-            return self._outcome(handle.id, answer, handle._result_type)
-        assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"
-        handle._begun(answer)
-        return await handle._result(timeout, deadline)
+        within_s = patience_s if limit_s is None else min(limit_s, patience_s)
+        handle, body = self._prepared("run", workflow, args, within_ms=int(within_s * 1000), **how)
+        async with self._vigil(handle, parked, "run: parked"):
+            try:
+                answer = await self._ask(handle.id, body, within_s)
+            except ShardUnavailable as error:
+                if limit_s is None or limit_s > patience_s:
+                    raise
+                text = f"no result of {handle.id!r} within {limit_s:g} s: {error}"
+                raise TimeoutError(text) from error
+            if isinstance(answer, Closed):
+                return self._outcome(handle.id, answer, handle._result_type)
+            assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"
+            handle._begun(answer)
+            return await handle._result(limit_s, deadline)
 
     @overload
     def handle(
@@ -243,7 +228,11 @@ class Client:
 
         ``workflow`` gives the result its type.
         """
-        return Handle(self, id, run_id, Any if workflow is None else _named(workflow)[1])
+        checks.workflow_id(id, "handle: id")
+        if run_id is not None:
+            checks.name(run_id, "handle: run_id")
+        result_type = Any if workflow is None else given.named("handle", workflow)[1]
+        return Handle(self, id, run_id, result_type)
 
     async def list(
         self,
@@ -252,9 +241,14 @@ class Client:
         workflow: str | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[RunDescription]:
-        """Yield the latest run of each workflow id, shard by shard, from the state tables."""
-        wanted = None if status is None else Status(status).value
-        left = limit
+        """Yield the latest run of each workflow id, shard by shard, from the state tables.
+
+        ``limit`` is how many at the most (default: all). Raises ``InvalidArgument``.
+        """
+        wanted = None if status is None else given.status(status)
+        if workflow is not None:
+            checks.name(workflow, "list: workflow")
+        left = None if limit is None else given.positive(limit, "list: limit")
         for partition in range(self._gateway.partitions):
             after: str | None = ""
             while after is not None:
@@ -262,7 +256,7 @@ class Client:
                 body = ListRuns(wanted, workflow, after, count)
                 page = await self._page("", body, partition=partition)
                 for view in msgspec.json.decode(page.content):
-                    yield _description({**view, "shard": partition})
+                    yield description({**view, "shard": partition})
                     left = None if left is None else left - 1
                     if left == 0:
                         return
@@ -272,30 +266,45 @@ class Client:
 
     def _prepared(
         self,
+        call: str,
         workflow: Any,
         args: tuple[Any, ...],
         id: str | None = None,
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
-        execution_timeout: timedelta | float | None = None,
+        execution_timeout: Seconds | None = None,
         memo: Any = None,
         within_ms: int | None = None,
     ) -> tuple[Handle[Any], StartRun]:
         """Return the handle of a workflow that is to be started, and what starts it."""
-        name, result_type = _named(workflow)
+        name, result_type = given.named(call, workflow)
+        if id is None:
+            id = uuid.uuid4().hex
         start = StartRun(
             name,
-            self._encoded(f"the arguments of workflow {name!r}", list(args)),
-            reuse,
-            conflict,
-            _limit_ms(workflow, execution_timeout),
-            self._encoded("the memo", memo),
+            self._encoded_arguments(workflow, name, args),
+            given.one_of(ReusePolicy, reuse, f"{call}: reuse"),
+            given.one_of(ConflictPolicy, conflict, f"{call}: conflict"),
+            given.limit_ms(call, workflow, execution_timeout),
+            self._encoded(f"{call}: memo", memo),
             result_within_ms=within_ms,
         )
-        return Handle(self, id or uuid.uuid4().hex, None, result_type), start
+        return Handle(self, checks.workflow_id(id, f"{call}: id"), None, result_type), start
+
+    def _encoded_arguments(self, workflow: Any, name: str, args: tuple[Any, ...]) -> bytes | None:
+        try:
+            return self._encoded(f"the arguments of workflow {name!r}", list(args))
+        except SchemaMismatch:
+            for number, each in enumerate(args):  # which one is it?
+                which = given.argument(workflow, number)
+                self._encoded(f"argument {which} of workflow {name!r}", each)
+            raise
 
     def _encoded(self, what: str, value: Any) -> bytes | None:
-        payload = self._payloads.encode(value)
+        try:
+            payload = self._payloads.encode(value)
+        except SchemaMismatch as error:
+            raise SchemaMismatch(f"{what}: {error}") from error
         limit = self._settings.payload_bytes_max
         if payload is not None and len(payload) > limit:
             raise PayloadTooLarge(
@@ -303,6 +312,13 @@ class Client:
                 "and pass where it is"
             )
         return payload
+
+    def _vigil(
+        self, handle: Handle[Any], parked: Parked | None, what: str
+    ) -> AbstractAsyncContextManager[None]:
+        """Return what looks whether a run goes on, as long as somebody waits for its result."""
+        raises = parked is not None and given.one_of(Parked, parked, what) == "raise"
+        return Vigil(handle.id, handle.describe, raises=raises)
 
     async def _ask(
         self,
@@ -340,14 +356,22 @@ class Client:
 
     def _outcome(self, workflow_id: str, closed: Closed, result_type: Any) -> Any:
         if closed.status == Status.COMPLETED:
-            return self._payloads.decoder(result_type)(closed.result)
+            try:
+                return self._payloads.decoder(result_type)(closed.result)
+            except SchemaMismatch as error:
+                run = f"run {closed.run_id} of {workflow_id!r}"
+                raise SchemaMismatch(f"the result of {run}: {error}") from error
         which = {"workflow_id": workflow_id, "run_id": closed.run_id}
         run = f"run {closed.run_id} of {workflow_id!r}"
         match Status(closed.status):
             case Status.CANCELLED:
-                raise WorkflowCancelled(f"{run} was cancelled", **which)
+                raise WorkflowCancelled(
+                    f"{run} was cancelled{_why(closed)}", **which, reason=closed.reason or ""
+                )
             case Status.TERMINATED:
-                raise WorkflowTerminated(f"{run} was terminated", **which)
+                raise WorkflowTerminated(
+                    f"{run} was terminated{_why(closed)}", **which, reason=closed.reason or ""
+                )
             case Status.TIMED_OUT:
                 raise WorkflowTimedOut(f"{run} passed its execution time-out", **which)
             case _:
@@ -378,23 +402,30 @@ class Handle(Generic[R]):
         self.run_id = accepted.run_id
         self._which = (None, accepted.first_run_id or accepted.run_id)
 
-    async def result(self, timeout: float | None = None) -> R:
+    async def result(self, timeout: Seconds | None = None, *, parked: Parked | None = None) -> R:
         """Wait for the end and return the result; ``timeout`` in seconds (default: none).
 
-        Raises ``WorkflowFailed`` (the cause is the original error), ``WorkflowCancelled``,
-        ``WorkflowTerminated``, ``WorkflowTimedOut``, or ``TimeoutError`` when the time is up.
+        While the run is parked or held up, a warning says so after a second; ``parked="raise"``
+        raises ``WorkflowParked`` then. Raises ``WorkflowFailed`` (the cause is the original error),
+        ``WorkflowCancelled``, ``WorkflowTerminated``, ``WorkflowTimedOut``, or ``TimeoutError``
+        when the time is up.
         """
-        return await self._result(timeout, None if timeout is None else time.monotonic() + timeout)
+        limit_s = given.seconds(timeout, "result: timeout")
+        async with self._client._vigil(self, parked, "result: parked"):
+            deadline = None if limit_s is None else time.monotonic() + limit_s
+            return await self._result(limit_s, deadline)
 
-    async def _result(self, timeout: float | None, deadline: float | None) -> R:
+    async def _result(self, limit_s: float | None, deadline: float | None) -> R:
         while True:
             left_s = _WAIT_S if deadline is None else min(deadline - time.monotonic(), _WAIT_S)
             if left_s <= 0:
-                raise TimeoutError(f"no result of {self.id!r} within {timeout} s")
+                raise TimeoutError(f"no result of {self.id!r} within {limit_s:g} s")
+            asked = time.monotonic()
             try:
                 closed = await self._client._closed(self, left_s)
             except ShardUnavailable as error:
-                _log.warning("still waiting for the result of %r: %s", self.id, error)
+                if time.monotonic() - asked < left_s:  # else it still runs, or the vigil finds out
+                    _log.warning("still waiting for the result of %r: %s", self.id, error)
                 await asyncio.sleep(min(left_s, _ASK_AGAIN_S))
                 continue
             outcome: R = self._client._outcome(self.id, closed, self._result_type)
@@ -402,20 +433,25 @@ class Handle(Generic[R]):
 
     async def raise_event(self, name: str, payload: Any = None) -> None:
         """Send an external event; it is durable once this returns."""
+        checks.name(name, "raise_event: name")
         encoded = self._client._encoded(f"event {name!r}", payload)
         await self._client._accepted(self.id, RaiseEvent(name, encoded, *self._which))
 
     async def cancel(self, reason: str = "") -> None:
         """Ask the workflow to stop: ``asyncio.CancelledError`` is raised where it waits."""
-        await self._client._accepted(self.id, CancelRun(reason, *self._which))
+        await self._client._accepted(
+            self.id, CancelRun(checks.text(reason, "cancel: reason"), *self._which)
+        )
 
     async def terminate(self, reason: str = "") -> None:
         """End the run at once, without running its code again."""
-        await self._client._accepted(self.id, TerminateRun(reason, *self._which))
+        await self._client._accepted(
+            self.id, TerminateRun(checks.text(reason, "terminate: reason"), *self._which)
+        )
 
     async def describe(self) -> RunDescription:
         page = await self._client._page(self.id, DescribeRun(*self._which))
-        return _description(msgspec.json.decode(page.content))
+        return description(msgspec.json.decode(page.content))
 
     async def history(self) -> list[HistoryEvent]:
         """Return all events of the run, in order."""
@@ -425,56 +461,17 @@ class Handle(Generic[R]):
             page = await self._client._page(self.id, ReadHistory(*which, first))
             content = msgspec.json.decode(page.content)
             which = (content["run_id"], None)
-            events += [_history_event(view) for view in content["events"]]
+            events += [history_event(view) for view in content["events"]]
             if page.after is None:
                 return events
             first = int(page.after)
 
 
-def _named(workflow: Any) -> tuple[str, Any]:
-    if isinstance(workflow, str):
-        return workflow, Any
-    if isinstance(workflow, Workflow):
-        return workflow.name, workflow.result_type
-    raise TypeError(f"{workflow!r} is no workflow: decorate it with @workflow.define")
-
-
-def _limit_ms(workflow: Any, execution_timeout: timedelta | float | None) -> int | None:
-    if execution_timeout is not None:
-        return milliseconds(execution_timeout)
-    return workflow.execution_timeout_ms if isinstance(workflow, Workflow) else None
+def _why(closed: Closed) -> str:
+    return f": {readable(closed.reason)}" if closed.reason else ""
 
 
 def _refusal(refused: Refused) -> ProcessorError:
     error = getattr(errors, refused.error, CommandRejected)
     raised: ProcessorError = error(refused.message)
     return raised
-
-
-def _time(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
-
-
-def _description(view: dict[str, Any]) -> RunDescription:
-    closed_ms = view.get("closed_ms")
-    return RunDescription(
-        view["workflow_id"],
-        view["run_id"],
-        view["workflow"],
-        Status(view["status"]),
-        _time(view["started_ms"]),
-        None if closed_ms is None else _time(closed_ms),
-        view["events"],
-        view.get("custom_status"),
-        view.get("cancel_reason"),
-        view.get("parked"),
-        view.get("pending", {}),
-        view.get("memo"),
-        view.get("shard", 0),
-        view.get("undelivered"),
-    )
-
-
-def _history_event(view: dict[str, Any]) -> HistoryEvent:
-    number, time_ms, type = view.pop("number"), view.pop("time_ms"), view.pop("type")
-    return HistoryEvent(number, _time(time_ms), type, view)

@@ -10,7 +10,8 @@
     │   ├── WorkflowFailed
     │   ├── WorkflowCancelled
     │   ├── WorkflowTerminated
-    │   └── WorkflowTimedOut
+    │   ├── WorkflowTimedOut
+    │   └── WorkflowParked        it is open, and waits for fixed code
     ├── RequestError              a client's request was refused; nothing changed
     │   ├── WorkflowAlreadyStarted
     │   ├── WorkflowNotFound
@@ -37,6 +38,7 @@ An error is classed by the reaction that it demands. What workflow code may catc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -69,6 +71,7 @@ __all__ = (
     "WorkflowFailed",
     "WorkflowNotFound",
     "WorkflowNotRegistered",
+    "WorkflowParked",
     "WorkflowTerminated",
     "WorkflowTimedOut",
 )
@@ -185,11 +188,45 @@ class WorkflowFailed(WorkflowError):
 
 
 class WorkflowCancelled(WorkflowError):
-    """The workflow was cancelled and let the cancellation through."""
+    """The workflow was cancelled and let the cancellation through; ``reason`` is the request's."""
+
+    def __init__(
+        self, message: str, *, workflow_id: str = "", run_id: str = "", reason: str = ""
+    ) -> None:
+        super().__init__(message, workflow_id=workflow_id, run_id=run_id)
+        self.reason = reason
 
 
 class WorkflowTerminated(WorkflowError):
-    """The workflow was ended from outside, without running its code again."""
+    """The workflow was ended from outside, without running its code again; ``reason`` says why.
+
+    Where a start of the same id replaced the run, the reason names the run that follows.
+    """
+
+    def __init__(
+        self, message: str, *, workflow_id: str = "", run_id: str = "", reason: str = ""
+    ) -> None:
+        super().__init__(message, workflow_id=workflow_id, run_id=run_id)
+        self.reason = reason
+
+
+class WorkflowParked(WorkflowError):
+    """The run waits for fixed code; ``parked`` has its kind, error, place and traceback.
+
+    Raised where ``parked="raise"`` was asked for, and in the test environment. The run is open, and
+    goes on when a worker has code that fits.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_id: str = "",
+        run_id: str = "",
+        parked: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, workflow_id=workflow_id, run_id=run_id)
+        self.parked = dict(parked or {})
 
 
 class WorkflowTimedOut(WorkflowError):

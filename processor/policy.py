@@ -13,7 +13,7 @@ from processor.errors import InvalidArgument
 
 __all__ = ("ConflictPolicy", "RetryPolicy", "ReusePolicy", "Status", "milliseconds")
 
-ReusePolicy = Literal["allow", "allow-failed", "reject"]
+ReusePolicy = Literal["allow", "allow-failed", "reject", "use-existing"]
 ConflictPolicy = Literal["fail", "use-existing", "terminate"]
 
 _COEFFICIENT_MAX = 1_000_000

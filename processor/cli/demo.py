@@ -99,7 +99,7 @@ def demo(
     try:
         result = asyncio.run(stage.play())
     except KeyboardInterrupt:
-        say(f"\nstopped; `processor demo` resumes {plan.id} where it is now", "yellow")
+        say(f"\nstopped; `processor demo` resumes {plan.id} where it is now", "yellow", lines=True)
         raise
     except WorkflowError:
         memory.forget()
@@ -212,7 +212,11 @@ class Stage:
 
     def _explain(self) -> None:
         if on_terminal() and not self.as_json:
-            say("Kill me with Ctrl-C (or kill -9) and start me again: I resume here.\n", "dim")
+            say(
+                "Kill me with Ctrl-C (or kill -9) and start me again: I resume here.\n",
+                "dim",
+                lines=True,
+            )
 
     def _tell(self, text: str, style: str = "") -> None:
         if not self.as_json:

@@ -1,4 +1,7 @@
-"""What commands print: rich on a terminal, plain text elsewhere, JSON where it is asked for."""
+"""What commands print: rich on a terminal, plain text elsewhere, JSON where it is asked for.
+
+Texts of others (ids, reasons, values) pass ``readable`` here, so that no command can forget it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
+
+from processor.readable import readable
 
 __all__ = (
     "on_terminal",
@@ -44,8 +49,12 @@ def write_json(value: Any) -> None:
     sys.stdout.flush()
 
 
-def say(text: str, style: str = "") -> None:
-    """Print a line; ``style`` is rich's and counts on a terminal only."""
+def say(text: str, style: str = "", *, lines: bool = False) -> None:
+    """Print a line; ``style`` is rich's and counts on a terminal only.
+
+    With ``lines``, a text may have several: what nothing follows that they could forge.
+    """
+    text = readable(text, lines=lines)
     if on_terminal():
         from rich.console import Console
         from rich.text import Text
@@ -56,8 +65,9 @@ def say(text: str, style: str = "") -> None:
         sys.stdout.flush()
 
 
-def say_error(text: str) -> None:
-    """Print one message for people on stderr."""
+def say_error(text: str, *, lines: bool = False) -> None:
+    """Print one message for people on stderr; with ``lines``, it may have several."""
+    text = readable(text, lines=lines)
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.text import Text
@@ -71,6 +81,7 @@ def say_error(text: str) -> None:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows under their headings; plain text is aligned, and never cut or wrapped."""
+    rows = [tuple(readable(cell) for cell in row) for row in rows]
     if on_terminal():
         from rich.box import SIMPLE_HEAD
         from rich.console import Console

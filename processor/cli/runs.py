@@ -221,7 +221,7 @@ async def show_result(handle: Handle[Any], timeout: float | None, as_json: bool)
     if as_json:
         write_json({**which, "status": Status.COMPLETED.value, "result": value})
     else:
-        say(shown_value(value))
+        say(shown_value(value), lines=True)
 
 
 def status_of(error: WorkflowError) -> Status:

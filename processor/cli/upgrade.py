@@ -15,6 +15,7 @@ import typer
 from processor.cli.faults import REFUSED
 from processor.cli.options import Json, Target, target_options
 from processor.cli.output import say, say_error, write_json
+from processor.readable import readable
 
 if TYPE_CHECKING:
     from processor.kafka.upgrade import Process
@@ -59,7 +60,7 @@ def upgrade(
         show(report)
     if report["refused"]:
         if not as_json:
-            say_error(report["refused"])
+            say_error(report["refused"], lines=True)
         raise typer.Exit(REFUSED)
 
 
@@ -138,7 +139,7 @@ def objection(
     """Return why the level must not be raised now; "" where nothing speaks against it."""
     old = [each for each in processes if each.level is None or each.level < known]
     lines = [
-        f"  {each.member} on {each.host}, in group {each.group}: "
+        f"  {readable(each.member)} on {readable(each.host)}, in group {readable(each.group)}: "
         + ("its client.id does not say" if each.level is None else f"level {each.level}")
         for each in old
     ]

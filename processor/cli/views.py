@@ -27,6 +27,7 @@ from processor.cli.output import (
 )
 from processor.cli.session import connected
 from processor.policy import Status
+from processor.readable import readable
 
 if TYPE_CHECKING:
     from processor.client import HistoryEvent, RunDescription
@@ -58,7 +59,8 @@ def describe(
             return
         for name, value in description_lines(found):
             style = STATUS_STYLES.get(value, "") if name == "status" else ""
-            say(f"{name + ':':<15}{value}", style)
+            text = readable(value, lines=True).replace("\n", "\n" + 15 * " ")
+            say(f"{name + ':':<15}{text}", style, lines=True)
 
     asyncio.run(work())
 

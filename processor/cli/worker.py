@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from processor.cli.options import Json, Modules, StateDir, Target, target_options
+from processor.readable import readable
 
 if TYPE_CHECKING:
     from processor.cli.modules import Code
@@ -192,6 +193,16 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
+class Lines(logging.Formatter):
+    """Log lines for people: one record is one line, and what more it has is indented.
+
+    So no text of others (an id, a reason, an error) looks like a record, or acts on the terminal.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        return readable(super().format(record), lines=True).replace("\n", "\n    ")
+
+
 class JsonLines(logging.Formatter):
     """One JSON document for each log record."""
 
@@ -210,7 +221,7 @@ class JsonLines(logging.Formatter):
 def log_to(as_json: bool, level: int = logging.INFO) -> None:
     """Log to stderr for people, or as JSON lines to stdout."""
     handler = logging.StreamHandler(sys.stdout if as_json else sys.stderr)
-    handler.setFormatter(JsonLines() if as_json else logging.Formatter(LOG_FORMAT))
+    handler.setFormatter(JsonLines() if as_json else Lines(LOG_FORMAT))
     logging.root.setLevel(level)
     logging.root.handlers = [handler]
 

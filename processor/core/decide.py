@@ -144,7 +144,7 @@ def _start(
     refusal = _refusal(command.workflow_id, start, latest)
     if refusal is not None:
         return outcome.answered(refusal)
-    if latest is not None and latest.status.is_open and start.conflict == "use-existing":
+    if latest is not None and _is_used(start, latest):
         return outcome.answered(accepted(latest, created=False))
     started = WorkflowStarted(
         start.workflow,
@@ -162,7 +162,9 @@ def _start(
         return outcome.answered(Refused(error, message))
     if instance is not None:
         successor = Successor(run_id, started)
-        outcome.drafts.append(_terminated(instance, "replaced by a new run", context, successor))
+        outcome.drafts.append(
+            _terminated(instance, f"replaced by run {run_id}", context, successor)
+        )
     draft = Draft(Instance(RunState(command.workflow_id, run_id), runner), context)
     draft.advance(started)
     outcome.drafts.append(draft)
@@ -172,10 +174,18 @@ def _start(
     return outcome.answered(Accepted(run_id))
 
 
+def _is_used(start: StartRun, latest: Summary) -> bool:
+    """Return whether the run that has the id, open or closed, is what a start is answered with."""
+    if not latest.status.is_open or start.conflict == "fail":
+        return start.reuse == "use-existing"
+    return start.conflict == "use-existing"
+
+
 def _refusal(workflow_id: str, start: StartRun, latest: Summary | None) -> Refused | None:
-    if start.reuse not in ("allow", "allow-failed", "reject"):
-        reason = f"unknown id reuse policy {start.reuse!r}: it is allow, allow-failed or reject"
-        return Refused("CommandRejected", reason)
+    if start.reuse not in ("allow", "allow-failed", "reject", "use-existing"):
+        reason = f"unknown id reuse policy {start.reuse!r}"
+        choices = "it is allow, allow-failed, reject or use-existing"
+        return Refused("CommandRejected", f"{reason}: {choices}")
     if start.conflict not in ("fail", "use-existing", "terminate"):
         reason = f"unknown id conflict policy {start.conflict!r}"
         return Refused("CommandRejected", f"{reason}: it is fail, use-existing or terminate")
@@ -183,7 +193,7 @@ def _refusal(workflow_id: str, start: StartRun, latest: Summary | None) -> Refus
         return None
     taken = f"workflow id {workflow_id!r} is taken by run {latest.run_id} ({latest.status.value})"
     if latest.status.is_open:
-        if start.conflict == "fail":
+        if start.conflict == "fail" and start.reuse != "use-existing":
             return Refused("WorkflowAlreadyStarted", f"{taken}; conflict policy is 'fail'")
     elif start.reuse == "reject":
         return Refused("WorkflowAlreadyStarted", f"{taken}; reuse policy is 'reject'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -14,6 +15,7 @@ from processor.errors import InvalidArgument, SchemaMismatch
 
 __all__ = ("Signature", "names_at")
 
+_ARGUMENT = re.compile(r"(?:at )?`\$\[(\d+)\]([^`]*)`")
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -101,6 +103,12 @@ class Signature:
         bound.apply_defaults()
         return bound.args[: max(last + 1, len(args))]
 
+    def parameter(self, number: int) -> str:
+        """Return the name of the parameter that takes an argument, by the argument's number."""
+        if number < len(self._parameters):
+            return repr(self._parameters[number].name)
+        return str(number + 1) if self._rest is None else f"{number + 1} (*{self._rest.name})"
+
     def decode(self, arguments: bytes | None, payloads: Payloads) -> tuple[Any, ...]:
         """Return the arguments of an encoded list (None: an empty one), typed by annotations."""
         if arguments is None:
@@ -114,7 +122,12 @@ class Signature:
             found = self._count(arguments, payloads)
             if not self.fits(found):
                 raise self._miscounted(found) from None
-            raise SchemaMismatch(f"{self.what}{self._signature}: {error}") from error
+            text = _ARGUMENT.sub(self._named, str(error))
+            raise SchemaMismatch(f"{self.what}{self._signature}: {text}") from error
+
+    def _named(self, path: re.Match[str]) -> str:
+        """Return the path of an argument in the list of them as its name, and the path in it."""
+        return f"argument {self.parameter(int(path[1]))} at `${path[2]}`"
 
     def _decoder(self, count: int, payloads: Payloads) -> Callable[[bytes | None], tuple[Any, ...]]:
         annotation = self._tuples.get(count)

@@ -158,7 +158,7 @@ def test_a_start_that_ends_the_open_run_names_its_successor_and_then_starts_it()
     ended, begun = outcome.drafts
     started = WorkflowStarted("order", b"[1]", SEED)
     successor = Successor(NEXT, started)
-    assert ended.events == [events.WorkflowTerminated("replaced by a new run", successor)]
+    assert ended.events == [events.WorkflowTerminated(f"replaced by run {NEXT}", successor)]
     clear, result, owed = ended.effects
     assert clear == effects.ClearTimer(RUN, "timer", 1, 0, NOW + 5)
     assert isinstance(result, effects.RunResult)

@@ -160,7 +160,7 @@ def test_terminations_of_two_clients_end_no_run_of_another(
             assert by_two is None
             assert isinstance(begun, Handle)
             assert [await described(one, each.run_id) for each in (replaced, ended, begun)] == [
-                (Status.TERMINATED, "replaced by a new run"),
+                (Status.TERMINATED, f"replaced by run {ended.run_id}"),
                 (Status.TERMINATED, "by two" if by_start else "by one"),
                 (Status.RUNNING, None),
             ]

@@ -1,0 +1,70 @@
+"""What users pass to the client, checked at the call: errors name the call and the argument."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, TypeAlias, get_args
+
+from processor import checks
+from processor.errors import InvalidArgument
+from processor.policy import Status
+from processor.workflow import Workflow
+
+__all__ = ("Seconds", "argument", "limit_ms", "named", "one_of", "positive", "seconds", "status")
+
+Seconds: TypeAlias = timedelta | float
+"""A duration, or seconds."""
+
+
+def named(call: str, workflow: Any) -> tuple[str, Any]:
+    """Return the name of a workflow, and the type of its result."""
+    if isinstance(workflow, str):
+        return checks.name(workflow, f"{call}: workflow"), Any
+    if isinstance(workflow, Workflow):
+        return workflow.name, workflow.result_type
+    given = checks.shown(workflow)
+    raise InvalidArgument(f"{call}: {given} is no workflow: decorate it with @workflow.define")
+
+
+def argument(workflow: Any, number: int) -> str:
+    """Return the name of a workflow's argument, or its place where the name is not known."""
+    if isinstance(workflow, Workflow):
+        return workflow.signature.parameter(number)
+    return str(number + 1)
+
+
+def limit_ms(call: str, workflow: Any, execution_timeout: Seconds | None) -> int | None:
+    """Return the execution time-out that holds: the one of the call, or that of the workflow."""
+    if execution_timeout is not None:
+        return checks.duration_ms(execution_timeout, f"{call}: execution_timeout")
+    return workflow.execution_timeout_ms if isinstance(workflow, Workflow) else None
+
+
+def seconds(value: Seconds | None, what: str) -> float | None:
+    """Return a duration in seconds, None where there is none."""
+    return None if value is None else checks.seconds(value, what)
+
+
+def one_of(kind: Any, value: Any, what: str) -> Any:
+    """Return one of the values of a ``Literal``."""
+    choices = get_args(kind)
+    if isinstance(value, str) and value in choices:
+        return str(value)
+    raise InvalidArgument(f"{what}: give one of {choices}, not {checks.shown(value)}")
+
+
+def status(value: Any) -> str:
+    """Return the status that a list is narrowed to."""
+    try:
+        return Status(value).value
+    except ValueError:
+        choices = ", ".join(each.value for each in Status)
+        given = checks.shown(value)
+        raise InvalidArgument(f"list: status: give one of {choices}, not {given}") from None
+
+
+def positive(value: Any, what: str) -> int:
+    """Return a whole number from 1 on."""
+    if type(value) is not int or value < 1:
+        raise InvalidArgument(f"{what}: give a whole number from 1 on, not {checks.shown(value)}")
+    return value

@@ -1,0 +1,128 @@
+"""A run as its shard sees it, for people: its description, its events, and what holds it up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from processor.policy import Status
+from processor.readable import readable
+
+__all__ = (
+    "HistoryEvent",
+    "RunDescription",
+    "description",
+    "hindrances",
+    "history_event",
+    "parked_text",
+)
+
+_SOON_MS: Final = 5_000
+"""An activity that no worker has taken by then is held up."""
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """A run as its shard sees it. ``pending``: activities, timers and lines of code it waits for.
+
+    ``parked`` is there while the run waits for fixed code: kind, error, where, traceback.
+    ``cancel_reason`` is also why the run was terminated. ``successor`` is the run that follows it.
+    ``undelivered`` is there once something that it published went to dead letters: how many records
+    (count), and why (reasons, of the first ten). The worker that has the shard knows it until it
+    ends; the dead letters say it for as long as they are kept.
+    """
+
+    workflow_id: str
+    run_id: str
+    workflow: str
+    status: Status
+    started: datetime
+    closed: datetime | None
+    events: int
+    custom_status: Any = None
+    cancel_reason: str | None = None
+    parked: dict[str, Any] | None = None
+    pending: dict[str, Any] = field(default_factory=dict)
+    memo: Any = None
+    shard: int = 0
+    successor: str | None = None
+    undelivered: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class HistoryEvent:
+    """One event; ``fields`` are those of its type, payloads as plain JSON values."""
+
+    number: int
+    time: datetime
+    type: str
+    fields: dict[str, Any]
+
+
+def description(view: Mapping[str, Any]) -> RunDescription:
+    """Return the description that a shard gave as JSON."""
+    closed_ms = view.get("closed_ms")
+    return RunDescription(
+        view["workflow_id"],
+        view["run_id"],
+        view["workflow"],
+        Status(view["status"]),
+        _time(view["started_ms"]),
+        None if closed_ms is None else _time(closed_ms),
+        view["events"],
+        view.get("custom_status"),
+        view.get("cancel_reason"),
+        view.get("parked"),
+        view.get("pending", {}),
+        view.get("memo"),
+        view.get("shard", 0),
+        view.get("successor"),
+        view.get("undelivered"),
+    )
+
+
+def history_event(view: dict[str, Any]) -> HistoryEvent:
+    """Return the event that a shard gave as JSON."""
+    number, time_ms, type = view.pop("number"), view.pop("time_ms"), view.pop("type")
+    return HistoryEvent(number, _time(time_ms), type, view)
+
+
+def parked_text(run: RunDescription) -> str:
+    """Return why a parked run does not go on, and what helps; "" where it is not parked."""
+    parked = run.parked
+    if parked is None:
+        return ""
+    at = f" at {readable(parked['where'])}" if parked.get("where") else ""
+    trace = readable(parked.get("traceback") or "", lines=True).strip()
+    return (
+        f"run {run.run_id} of {run.workflow_id!r} is parked ({parked['kind']}): "
+        f"{readable(parked['error'])}{at}. It goes on when a worker with corrected code starts"
+        + "".join(f"\n    {line}" for line in trace.splitlines())
+    )
+
+
+def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
+    """Yield what keeps an open run from going on as its author meant it to."""
+    if text := parked_text(run):
+        yield text
+    for activity in run.pending.get("activities", ()):
+        name = f"activity {activity['name']!r} of {run.workflow_id!r}"
+        if failure := activity["last_failure"]:
+            yield (
+                f"{name}: {activity['failures']} of its attempts failed, the last with "
+                f"{readable(failure['type'])}: {readable(failure['message'])}"
+            )
+        waits_ms = now_ms - activity["dispatched_ms"]
+        waits = activity["started_ms"] is activity["retry_at_ms"] is None and waits_ms > _SOON_MS
+        if waits and not activity["eager"]:
+            yield (
+                f"{name}: no worker of queue {activity['queue']!r} has taken it for "
+                f"{waits_ms // 1000} s. Start a worker with queues=[{activity['queue']!r}], or "
+                "wait for one that is busy"
+            )
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
