@@ -4,29 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from processor import checks
 from processor.config import Settings
+from processor.errors import InvalidArgument
 from processor.gateway import Gateway
 
-__all__ = ("EMBEDDED", "embedded_path", "open_gateway")
+__all__ = ("EMBEDDED", "check_target", "embedded_path", "open_gateway")
 
 EMBEDDED = "embedded:"
 
 
+def check_target(server: Any, namespace: Any, kafka: Any) -> None:
+    """Refuse what neither a client nor a worker can use. Raises ``InvalidArgument``.
+
+    Values of properties and servers with user information are not shown: they may be passwords.
+    """
+    if not isinstance(server, str) or not server.strip():
+        given = checks.shown(server)
+        raise InvalidArgument(
+            "server: give Kafka's bootstrap servers ('localhost:9092') or 'embedded:PATH', not "
+            f"{given}"
+        )
+    if server.startswith(EMBEDDED):
+        if not server.removeprefix(EMBEDDED).strip():
+            raise InvalidArgument("server: 'embedded:' needs a path: 'embedded:./state'")
+    elif "@" in server:
+        raise InvalidArgument(
+            "server: bootstrap servers (HOST:PORT) take no user and password; give them as "
+            'kafka={"sasl.username": ..., "sasl.password": ...}'
+        )
+    checks.topic(namespace, "namespace")
+    if not isinstance(kafka, Mapping):
+        raise InvalidArgument(
+            f"kafka: give a dictionary of librdkafka's properties, not a {type(kafka).__name__}"
+        )
+    for name, value in kafka.items():
+        if not isinstance(name, str):
+            raise InvalidArgument(f"kafka: properties have names (str), not {checks.shown(name)}")
+        if not isinstance(value, str | int | float) and not callable(value):
+            raise InvalidArgument(
+                f"kafka: property {name!r} is a {type(value).__name__}; give text (str)"
+            )
+
+
 def embedded_path(server: str) -> Path | None:
     """Return the path of ``embedded:PATH``, None for Kafka's bootstrap servers."""
-    if not server.startswith(EMBEDDED):
-        return None
-    path = server.removeprefix(EMBEDDED)
-    if not path:
-        raise ValueError("server 'embedded:' needs a path, for example 'embedded:./state'")
-    return Path(path)
+    return Path(server.removeprefix(EMBEDDED)) if server.startswith(EMBEDDED) else None
 
 
 def open_gateway(
     server: str, namespace: str, settings: Settings, kafka: Mapping[str, str]
 ) -> Gateway:
-    """Return the gateway to a server, not yet started."""
+    """Return the gateway to a server, not yet started. Raises ``InvalidArgument``."""
+    check_target(server, namespace, kafka)
     path = embedded_path(server)
     if path is not None:
         from processor.embedded.runtime import EmbeddedGateway

@@ -13,10 +13,10 @@ from typing import Any, Final, Generic, TypeVar, TypeVarTuple, overload
 
 import msgspec
 
+from processor import arguments as given
 from processor import checks, errors
-from processor import client_arguments as given
+from processor.arguments import Seconds
 from processor.assembly import open_gateway
-from processor.client_arguments import Seconds
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
@@ -84,7 +84,9 @@ class Client:
     ) -> None:
         self._settings = settings or Settings()
         self._payloads = JsonPayloads()
-        self._gateway: Gateway = open_gateway(server, namespace, self._settings, kafka or {})
+        self._gateway: Gateway = open_gateway(
+            server, namespace, self._settings, {} if kafka is None else kafka
+        )
 
     async def __aenter__(self) -> Client:
         await self._gateway.start()
@@ -228,9 +230,9 @@ class Client:
 
         ``workflow`` gives the result its type.
         """
-        checks.workflow_id(id, "handle: id")
+        id = checks.workflow_id(id, "handle: id")
         if run_id is not None:
-            checks.name(run_id, "handle: run_id")
+            run_id = checks.name(run_id, "handle: run_id")
         result_type = Any if workflow is None else given.named("handle", workflow)[1]
         return Handle(self, id, run_id, result_type)
 
@@ -247,8 +249,8 @@ class Client:
         """
         wanted = None if status is None else given.status(status)
         if workflow is not None:
-            checks.name(workflow, "list: workflow")
-        left = None if limit is None else given.positive(limit, "list: limit")
+            workflow = checks.name(workflow, "list: workflow")
+        left = None if limit is None else given.whole(limit, "list: limit", 1)
         for partition in range(self._gateway.partitions):
             after: str | None = ""
             while after is not None:
@@ -433,7 +435,7 @@ class Handle(Generic[R]):
 
     async def raise_event(self, name: str, payload: Any = None) -> None:
         """Send an external event; it is durable once this returns."""
-        checks.name(name, "raise_event: name")
+        name = checks.name(name, "raise_event: name")
         encoded = self._client._encoded(f"event {name!r}", payload)
         await self._client._accepted(self.id, RaiseEvent(name, encoded, *self._which))
 

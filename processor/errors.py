@@ -135,7 +135,11 @@ def _delay(value: timedelta | float) -> timedelta:
 
 
 class ActivityError(ProcessorError):
-    """An awaited activity did not complete. ``activity`` is its name, ``attempts`` how many ran."""
+    """An awaited activity did not complete. ``activity`` is its name, ``attempts`` how many ran.
+
+    ``except ActivityError`` catches whatever an activity raised: an ``ApplicationError`` of an
+    activity is both, and so are ``PayloadTooLarge`` and ``SchemaMismatch``.
+    """
 
     def __init__(self, message: str, *, activity: str = "", attempts: int = 0) -> None:
         super().__init__(message)

@@ -12,16 +12,18 @@ import asyncio
 import traceback
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from processor.core.failure import Failure, shortened, writable
 from processor.core.payloads import Payloads
 from processor.errors import (
     ActivityCancelled,
+    ActivityError,
     ActivityFailed,
     ActivityTimedOut,
     ApplicationError,
     PayloadTooLarge,
+    ProcessorError,
     SchemaMismatch,
     TimeoutKind,
 )
@@ -29,6 +31,8 @@ from processor.policy import milliseconds
 from processor.workflow._frames import frames_of
 
 __all__ = ("exception_of", "failure_of", "traceback_of")
+
+E = TypeVar("E", bound=ProcessorError)
 
 CAUSES_MAX = 10
 MESSAGE_CHARS_MAX = 10_000
@@ -68,6 +72,8 @@ def failure_of(
 def exception_of(failure: Failure, payloads: Payloads) -> BaseException:
     """Return the exception that a failure stands for; its causes hang on ``__cause__``."""
     error = _made(failure, payloads)
+    if isinstance(error, ActivityError):
+        error.activity, error.attempts = failure.activity or "", failure.attempts
     if failure.cause is not None:
         error.__cause__ = exception_of(failure.cause, payloads)
     if failure.traceback:
@@ -238,9 +244,9 @@ def _made(failure: Failure, payloads: Payloads) -> BaseException:
                 failure.message, activity=activity, attempts=attempts, type=failure.type
             )
         case "payload_too_large":
-            return PayloadTooLarge(failure.message)
+            return _class(PayloadTooLarge, failure)(failure.message)
         case "schema_mismatch":
-            return SchemaMismatch(failure.message)
+            return _class(SchemaMismatch, failure)(failure.message)
         case "cancelled" if not activity:
             return asyncio.CancelledError(failure.message)
         case "cancelled":
@@ -252,6 +258,23 @@ def _made(failure: Failure, payloads: Payloads) -> BaseException:
             return _application(failure, payloads)
 
 
+def _class(kind: type[E], failure: Failure) -> type[E]:
+    """Return the class to make an error of: an activity's is an ``ActivityError`` as well."""
+    made: type[E] = _OF_ACTIVITIES[kind] if failure.activity else kind
+    return made
+
+
+def _of_activities(kind: type[ProcessorError]) -> Any:
+    # Named like the error itself: a traceback reads the same wherever it was raised.
+    names = {"__module__": kind.__module__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (kind, ActivityError), names)
+
+
+_OF_ACTIVITIES: Final[dict[type[ProcessorError], Any]] = {
+    kind: _of_activities(kind) for kind in (ApplicationError, PayloadTooLarge, SchemaMismatch)
+}
+
+
 def _timeout_kind(failure: Failure) -> TimeoutKind:
     for kind in _TIMEOUT_KINDS:
         if kind == failure.timeout_kind:
@@ -261,7 +284,7 @@ def _timeout_kind(failure: Failure) -> TimeoutKind:
 
 def _application(failure: Failure, payloads: Payloads) -> ApplicationError:
     delay_ms = failure.next_delay_ms
-    return ApplicationError(
+    return _class(ApplicationError, failure)(
         failure.message,
         type=failure.type,
         details=_decoded(failure.details, payloads),

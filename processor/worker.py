@@ -14,11 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from processor import checks
 from processor.activities.executor import Executor
-from processor.assembly import embedded_path
+from processor.arguments import whole
+from processor.assembly import check_target, embedded_path
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.embedded.runtime import EmbeddedRuntime, SystemClock
+from processor.errors import InvalidArgument
 from processor.node import ShardStatus
 from processor.registry import Registry
 from processor.shard.ports import Clock
@@ -83,25 +86,30 @@ class Worker:
         settings: Settings | None = None,
         kafka: Mapping[str, str] | None = None,
     ) -> None:
+        check_target(server, namespace, {} if kafka is None else kafka)
         settings = settings or Settings()
         if max_activities is not None:
+            max_activities = whole(max_activities, "Worker: max_activities", 1)
             settings = replace(settings, max_activities=max_activities)
         if max_cached_runs is not None:
+            max_cached_runs = whole(max_cached_runs, "Worker: max_cached_runs", 0)
             settings = replace(settings, cached_runs_max=max_cached_runs)
         if strict_replay is not None:
             settings = replace(settings, strict_replay=strict_replay)
         self._server = server
         self._namespace = namespace
-        self._queues = tuple(queues)
+        self._queues = _queues(queues)
         self._owns_shards = shards
         self._share_groups = share_groups
         self._create_topics = create_topics
-        self._partitions = partitions
+        self._partitions = whole(partitions, "Worker: partitions", 1)
         self._state_dir = Path(state_dir) if state_dir is not None else Path("processor-state")
         self._settings = settings
         self._kafka = dict(kafka or {})
         self._payloads = JsonPayloads()
         self._registry = Registry(list(workflows), list(activities), self._payloads)
+        if instance_id is not None:
+            checks.name(instance_id, "Worker: instance_id")
         self._identity = instance_id or worker_identity()
         self._stop = asyncio.Event()
         self._executor: Executor | None = None
@@ -197,6 +205,13 @@ class Worker:
             kafka=self._kafka,
         )
         return KafkaRuntime(options, runners, executor, self._settings, clock)
+
+
+def _queues(queues: Any) -> tuple[str, ...]:
+    if isinstance(queues, str) or not isinstance(queues, Iterable):
+        given = checks.shown(queues)
+        raise InvalidArgument(f"Worker: queues: give a list of names (['default']), not {given}")
+    return tuple(checks.queue(each, "Worker: queues") for each in queues)
 
 
 def worker_identity(slot: int = 0) -> str:

@@ -114,7 +114,7 @@ class Target:
 
     server: str
     namespace: str = "default"
-    kafka: Mapping[str, str] = field(default_factory=dict)
+    kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def given(
@@ -167,8 +167,8 @@ def properties_in(path: Path) -> dict[str, str]:
             continue
         if not equals:
             raise typer.BadParameter(
-                f"--kafka-config {path}, line {number}: {name!r} is no property. A line is"
-                " name=value, as in: security.protocol=SASL_SSL"
+                f"--kafka-config {path}, line {number} is no property (it is not shown: it may hold"
+                " a password). A line is name=value, as in: security.protocol=SASL_SSL"
             )
         properties[name] = value
     return properties

@@ -23,6 +23,7 @@ from processor.cli.output import (
     show_table,
     shown_time,
     shown_value,
+    to_plain,
     write_json,
 )
 from processor.cli.session import connected
@@ -131,7 +132,12 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
         yield "closed", shown_time(run.closed)
     yield "events", str(run.events)
     yield "shard", str(run.shard)
-    for name in ("custom_status", "cancel_reason", "memo"):
+    if run.cancel_reason is not None:
+        terminated = run.status is Status.TERMINATED
+        yield "reason" if terminated else "cancel reason", run.cancel_reason
+    if run.successor is not None:
+        yield "followed by", run.successor
+    for name in ("custom_status", "memo"):
         if (value := getattr(run, name)) is not None:
             yield name.replace("_", " "), shown_value(value)
     for name, value in (run.parked or {}).items():
@@ -140,9 +146,36 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
         yield "undelivered", f"{run.undelivered['count']} records are in dead-letters"
         for reason in run.undelivered["reasons"]:
             yield "", reason
-    for name, entries in run.pending.items():
-        for entry in entries:
-            yield name, shown_value(shortened(entry) if isinstance(entry, dict) else entry)
+    for activity in run.pending.get("activities", ()):
+        yield "activity", "\n".join(activity_lines(activity))
+    for timer in run.pending.get("timers", ()):
+        yield "timer", f"#{timer['id']}, due {at(timer['due_ms'])}"
+    for place in run.pending.get("waiting", ()):
+        yield "waiting", place
+
+
+def activity_lines(activity: Mapping[str, Any]) -> Iterator[str]:
+    """Yield where an open activity stands: its attempt, its heartbeat, its last failure."""
+    if activity["retry_at_ms"] is not None:
+        where = f"is tried again {at(activity['retry_at_ms'])}"
+    elif activity["started_ms"] is not None:
+        where = f"runs since {at(activity['started_ms'])} on {activity['worker']}"
+    elif activity["eager"]:
+        where = f"runs beside its shard since {at(activity['dispatched_ms'])}"
+    else:
+        where = f"in queue {activity['queue']} since {at(activity['dispatched_ms'])}"
+    yield f"#{activity['id']} {activity['name']}, attempt {activity['attempt']}: {where}"
+    if activity["heartbeat_ms"] is not None:
+        details = shown_value(to_plain(activity["details"]))
+        yield f"heartbeat {at(activity['heartbeat_ms'])}: {details}"
+    if failure := activity["last_failure"]:
+        count = activity["failures"]
+        yield f"{count} failed, the last with {failure['type']}: {failure['message']}"
+
+
+def at(time_ms: int) -> str:
+    """Return a time of the engine's for people."""
+    return shown_time(datetime.fromtimestamp(time_ms / 1000, UTC))
 
 
 def shortened(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,8 +196,7 @@ def essentials(event: HistoryEvent, width: int = CELL_MAX) -> str:
 def labelled(name: str, value: Any) -> str:
     """Return a field with its name where the value alone would not explain itself."""
     if name.endswith("_ms"):
-        time = datetime.fromtimestamp(value / 1000, UTC)
-        return f"{name.removesuffix('_ms').removesuffix('_at')} {shown_time(time)}"
+        return f"{name.removesuffix('_ms').removesuffix('_at')} {at(value)}"
     return str(value) if name in ("workflow", "name") else f"{name}={value}"
 
 

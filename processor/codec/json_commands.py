@@ -3,12 +3,14 @@
     echo 'order-1:{"type": "start", "workflow": "order", "arguments": ["order-1", 12]}' |
         kcat -P -b localhost -t default.commands -K:
 
-A value that begins with ``{`` is JSON; one that begins with C3 is an Avro record (``records``).
+A value that begins with ``{`` is JSON, also behind white space or a byte order mark, which editors
+and shells put there; one that begins with C3 is an Avro record (``records``).
 ``decode_command`` reads both, so that a topic may hold both.
 """
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from typing import Annotated, Final, TypeAlias, get_args
 
 import msgspec
@@ -81,6 +83,7 @@ _decoder: Final = msgspec.json.Decoder(_Start | _Event | _Cancel | _Terminate)
 
 def decode_json(key: bytes | None, value: bytes) -> ClientCommand:
     """Return the command of a record that holds JSON. ``SchemaMismatch`` says what is wrong."""
+    value = value.removeprefix(BOM_UTF8).lstrip()
     if value[:1] != b"{":
         raise SchemaMismatch(
             f"not a command: it begins with {value[:4]!r}; send JSON that begins with {{ or an "

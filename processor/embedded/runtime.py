@@ -17,7 +17,6 @@ from threading import get_ident
 from time import monotonic, time_ns
 from typing import Final, Protocol
 
-from processor.codec.records import encode
 from processor.config import Settings
 from processor.core.address import ReplyTo
 from processor.core.answers import ReplyBody
@@ -31,7 +30,7 @@ from processor.gateway import Requester, new_client_id
 from processor.node import Node, ShardStatus
 from processor.shard.ports import Activities, Clock, ShardPorts
 from processor.store import open_tables
-from processor.store.rocks import destroy
+from processor.store.rocks import destroy, make_private
 
 __all__ = ("EmbeddedGateway", "EmbeddedRuntime", "LocalActivities", "SystemClock", "running")
 
@@ -89,7 +88,7 @@ class EmbeddedRuntime:
 
     async def start(self) -> None:
         """Open the path and take its shard over; returns once it runs."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_private(self.path)
         self._disk = await asyncio.to_thread(open_disk, self.path / "log", sync=self._sync)
         self._disk.on_dirty = self._dirty
         _RUNNING[self.path] = self
@@ -264,9 +263,8 @@ class EmbeddedGateway:
     ) -> ReplyBody:
         """Return the shard's answer; asks again until ``timeout_s`` is over.
 
-        Raises ``SchemaMismatch`` for a command that could not be written down.
+        Commands are not encoded on the way: ``Client`` has checked what they are made of.
         """
-        encode(command)
         loop = asyncio.get_running_loop()
         deadline = monotonic() + timeout_s
         command = self._requester.identified(command, 0)

@@ -48,7 +48,7 @@ class KafkaSettings:
 
     servers: str
     namespace: str = "default"
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def topic(self, name: str) -> str:
         """Return the full name of one of the namespace's topics."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -49,7 +49,7 @@ class KafkaWorkerOptions:
     partitions: int
     state_dir: Path
     instance_id: str
-    kafka: Mapping[str, str]
+    kafka: Mapping[str, str] = field(repr=False)
 
 
 class KafkaRuntime:

@@ -12,7 +12,7 @@ import rocksdict
 from processor.errors import StateDirectoryInUse, StoreCorrupt
 from processor.store.keyvalue import FAMILIES, Mutation
 
-__all__ = ("Rocks", "destroy")
+__all__ = ("Rocks", "destroy", "make_private")
 
 _log = logging.getLogger("processor.store")
 
@@ -36,6 +36,9 @@ _NOT_THE_STORES_FAULT = (
 """What wiping the directory would not mend; everything else is a directory to rebuild."""
 
 
+_FOLDER_MODE = 0o700
+_FILE_MODE = 0o600
+
 _memtables = rocksdict.WriteBufferManager(_MEMTABLES_BYTES, False)
 _blocks = rocksdict.Cache(_BLOCKS_BYTES)
 
@@ -52,7 +55,9 @@ class Rocks:
     ) -> None:
         self._path = path
         self._closed = False
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._read_only = read_only
+        if not read_only:
+            make_private(path)
         access = (
             rocksdict.AccessType.read_only() if read_only else rocksdict.AccessType.read_write()
         )
@@ -65,6 +70,8 @@ class Rocks:
             )
         except Exception as error:  # rocksdict raises bare Exceptions: the text says which
             raise _classed(path, error) from error
+        if not read_only:
+            _take_from_others(path)
         self._families = {f: self._database.get_column_family(f) for f in families}
         self._handles = {f: self._database.get_column_family_handle(f) for f in families}
 
@@ -131,6 +138,43 @@ class Rocks:
                 _log.warning("closing state directory %s: %s", self._path, error)
         self._families.clear()
         del opened, self._database
+        if not self._read_only:
+            _take_from_others(self._path)
+
+
+def make_private(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for this user only.
+
+    What was made before with wider rights loses them: histories hold what users pass.
+    """
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+    if not missing:
+        _narrow(path, _FOLDER_MODE)
+
+
+def _take_from_others(path: Path) -> None:
+    """Narrow the rights of the files of a store. Those to come lie in a folder of its user's."""
+    for each in path.iterdir():
+        _narrow(each, _FILE_MODE)
+
+
+def _narrow(path: Path, mode: int) -> None:
+    try:
+        held = path.stat().st_mode & 0o777
+        if held & ~mode:
+            path.chmod(held & mode)
+    except FileNotFoundError:
+        pass  # a store deletes files while it runs
+    except OSError as error:
+        _log.warning(
+            "state directory %s can be read by other users, and that cannot be changed (%s): run"
+            " `chmod -R go= %s` as its owner",
+            path,
+            error,
+            path,
+        )
 
 
 def destroy(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 __all__ = ("PLAIN", "SCRAM", "Sasl", "Security", "foreign", "security_of")
@@ -35,7 +35,7 @@ _KNOWN: Final = frozenset(
 class Sasl:
     mechanism: str
     username: str
-    password: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What users pass to the client, checked at the call: errors name the call and the argument."""
+"""What users pass to clients and workers, checked: errors name the call and the argument."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from processor.errors import InvalidArgument
 from processor.policy import Status
 from processor.workflow import Workflow
 
-__all__ = ("Seconds", "argument", "limit_ms", "named", "one_of", "positive", "seconds", "status")
+__all__ = ("Seconds", "argument", "limit_ms", "named", "one_of", "seconds", "status", "whole")
 
 Seconds: TypeAlias = timedelta | float
 """A duration, or seconds."""
@@ -23,7 +23,7 @@ def named(call: str, workflow: Any) -> tuple[str, Any]:
     if isinstance(workflow, Workflow):
         return workflow.name, workflow.result_type
     given = checks.shown(workflow)
-    raise InvalidArgument(f"{call}: {given} is no workflow: decorate it with @workflow.define")
+    raise InvalidArgument(f"{call}: workflow: {given} is none: decorate a function with @workflow.define")
 
 
 def argument(workflow: Any, number: int) -> str:
@@ -48,23 +48,23 @@ def seconds(value: Seconds | None, what: str) -> float | None:
 def one_of(kind: Any, value: Any, what: str) -> Any:
     """Return one of the values of a ``Literal``."""
     choices = get_args(kind)
-    if isinstance(value, str) and value in choices:
-        return str(value)
+    if isinstance(value, str) and (text := str.__str__(value)) in choices:
+        return text
     raise InvalidArgument(f"{what}: give one of {choices}, not {checks.shown(value)}")
 
 
 def status(value: Any) -> str:
     """Return the status that a list is narrowed to."""
-    try:
-        return Status(value).value
-    except ValueError:
-        choices = ", ".join(each.value for each in Status)
+    choices = {each.value for each in Status}
+    if isinstance(value, str) and (text := str.__str__(value)) in choices:
+        return text
+    given, names = checks.shown(value), ", ".join(each.value for each in Status)
+    raise InvalidArgument(f"list: status: give one of {names}, not {given}")
+
+
+def whole(value: Any, what: str, least: int) -> int:
+    """Return a whole number, ``least`` or more."""
+    if type(value) is not int or value < least:
         given = checks.shown(value)
-        raise InvalidArgument(f"list: status: give one of {choices}, not {given}") from None
-
-
-def positive(value: Any, what: str) -> int:
-    """Return a whole number from 1 on."""
-    if type(value) is not int or value < 1:
-        raise InvalidArgument(f"{what}: give a whole number from 1 on, not {checks.shown(value)}")
+        raise InvalidArgument(f"{what}: give a whole number from {least} on, not {given}")
     return value

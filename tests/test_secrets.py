@@ -1,0 +1,64 @@
+"""Passwords stand in no ``repr``, no error and no log line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from processor import Client, InvalidArgument, Worker
+from processor.cli.options import Target, properties_in
+from processor.kafka.connection import KafkaSettings
+from processor.kafka.runtime import KafkaWorkerOptions
+from processor.kafka.wire.security import security_of
+
+SECRET = "hunter2"
+KAFKA = {
+    "security.protocol": "SASL_PLAINTEXT",
+    "sasl.mechanism": "PLAIN",
+    "sasl.username": "ada",
+    "sasl.password": SECRET,
+    "ssl.key.password": SECRET,
+    "sasl.jaas.config": f'PlainLoginModule required password="{SECRET}";',
+    "sasl.oauthbearer.token.endpoint.url": f"https://ada:{SECRET}@idp/token",
+}
+
+
+def test_no_repr_shows_a_password() -> None:
+    options = KafkaWorkerOptions(
+        "localhost:1", "default", (), True, False, False, 1, Path(), "me", KAFKA
+    )
+    held = [
+        KafkaSettings("localhost:1", "default", KAFKA),
+        options,
+        security_of(KAFKA),
+        Target("localhost:1", "default", KAFKA),
+        Client("localhost:1", kafka=KAFKA),
+        Worker("localhost:1", kafka=KAFKA),
+    ]
+    assert [each for each in held if SECRET in repr(each)] == []
+
+
+@pytest.mark.parametrize("server", [f"ada:{SECRET}@broker:9092", f"kafka://ada:{SECRET}@broker"])
+@pytest.mark.parametrize("kind", [Client, Worker])
+def test_a_server_with_a_password_is_refused_and_not_shown(kind: type, server: str) -> None:
+    with pytest.raises(InvalidArgument, match="sasl") as refused:
+        kind(server)
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("line", [f"sasl.password {SECRET}", f"sasl.password: {SECRET}", SECRET])
+def test_a_line_that_is_no_property_is_not_shown(tmp_path: Path, line: str) -> None:
+    config = tmp_path / "kafka.properties"
+    config.write_text(f"# ours\n{line}\n")
+    with pytest.raises(typer.BadParameter, match="line 2") as refused:
+        properties_in(config)
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", [Client, Worker])
+def test_a_property_that_is_no_text_is_named_and_not_shown(kind: type) -> None:
+    with pytest.raises(InvalidArgument, match=r"'sasl\.password'") as refused:
+        kind("localhost:1", kafka={"sasl.password": SECRET.encode()})
+    assert SECRET not in str(refused.value)
