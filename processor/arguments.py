@@ -23,7 +23,7 @@ def named(call: str, workflow: Any) -> tuple[str, Any]:
     if isinstance(workflow, Workflow):
         return workflow.name, workflow.result_type
     given = checks.shown(workflow)
-    raise InvalidArgument(f"{call}: workflow: {given} is none: decorate a function with @workflow.define")
+    raise InvalidArgument(f"{call}: workflow: {given} is none: put @workflow.define on a function")
 
 
 def argument(workflow: Any, number: int) -> str:

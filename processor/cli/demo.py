@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 import uuid
@@ -86,6 +87,7 @@ def demo(
     path = embedded_path(target.server)
     if client_only and path is not None:
         raise typer.BadParameter("--client-only needs workers elsewhere, so a Kafka --server")
+    logging.getLogger("processor.shard").setLevel(logging.ERROR)  # payments fail, and it shows that
     memory = Memory((path or KAFKA_FOLDER) / ORDER_FILE)
     before = memory.recall()
     given_up = before if fresh else None

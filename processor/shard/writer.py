@@ -6,6 +6,7 @@ after a number that grows with each record of an epoch.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from processor.codec.records import encode
@@ -14,6 +15,7 @@ from processor.core.cause import Cause
 from processor.core.derive import effects_of_answer
 from processor.core.draft import Draft
 from processor.core.effects import DeadLetter
+from processor.core.events import RunParked
 from processor.core.failure import shortened
 from processor.core.inputs import ClientCommand
 from processor.core.marks import Answered, Mark, answered_key, mark_key
@@ -37,6 +39,7 @@ from processor.shard.flight import Appended, Flight
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import Clock
 from processor.shard.requests import REASON_MAX, Requests
+from processor.shard.telling import Telling
 
 __all__ = ("Writer",)
 
@@ -67,6 +70,7 @@ class Writer:
         self._requests = requests
         self._cache = cache
         self._clock = clock
+        self._telling = Telling(partition)
 
     def write(
         self,
@@ -143,8 +147,14 @@ class Writer:
         if not entry.cached:
             self._cache.add(entry)
         entry.in_flight += 1
-        if draft.first == 0 and draft.attempt is None:
-            entry.begun.add(summary.run_id)
+        if draft.attempt is None:
+            if draft.first == 0:
+                entry.begun.add(summary.run_id)
+            last = draft.events[-1]
+            if type(last) is RunParked and isinstance(record, Turn | Snapshot):
+                made.after.append(partial(self._telling.parked, record, last))
+        elif draft.attempt.retry_at_ms is not None and isinstance(record, AttemptRecord):
+            made.after.append(partial(self._telling.failed, record))
         if summary.closed_ms is None:
             entry.instance, entry.closed = draft.instance, None
             self._cache.grew(entry, len(value))

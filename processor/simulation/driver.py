@@ -2,15 +2,15 @@
 
 Steps run in plain callbacks, between whatever the test's own tasks do. Virtual time moves only
 when nothing is left to do at this moment, the test's tasks had their turn, and somebody waits
-for a result or sleeps.
+for a result or sleeps. Before it moves, whoever waits may look whether that can come at all.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 from processor.simulation.host import Host
 from processor.simulation.world import World
@@ -22,6 +22,10 @@ _POLITE_TURNS: Final = 3
 """How often the test's own tasks get the loop before time is skipped."""
 
 _POLL_S: Final = 0.002
+_PATIENCE_S: Final = 1.0
+
+Lookout: TypeAlias = Callable[[bool], None]
+"""Told whether nothing is left that could happen, at this moment and at any later one."""
 
 
 class Driver:
@@ -32,6 +36,8 @@ class Driver:
         self._callback: asyncio.Handle | None = None
         self._polite = 0
         self._waiters = 0
+        self._lookouts: list[Lookout] = []
+        self._nothing_since: float | None = None
         self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
         self._failed: list[asyncio.Future[None]] = []
         self._error: BaseException | None = None
@@ -39,7 +45,17 @@ class Driver:
     def wake(self) -> None:
         """Let the world go on: something was sent to it."""
         self._polite = 0
+        self._nothing_since = None
         self._again(0)
+
+    @contextmanager
+    def looking(self, lookout: Lookout) -> Iterator[None]:
+        """Ask ``lookout`` each time that nothing is left to do at this moment."""
+        self._lookouts.append(lookout)
+        try:
+            yield
+        finally:
+            self._lookouts.remove(lookout)
 
     @contextmanager
     def watched(self) -> Iterator[asyncio.Future[None]]:
@@ -114,12 +130,31 @@ class Driver:
         if self._host.activities.loop.waits_for_io:
             self._host.activities.loop.turn()
             self._again(_POLL_S)
-        elif self._may_skip() and scheduler.next_ms is not None:
+        elif self._may_skip():
+            self._look(scheduler.next_ms is None)
+            if scheduler.next_ms is None:
+                return
             self._polite += 1
             if self._polite > _POLITE_TURNS:
                 self._polite = 0
                 scheduler.step(self._limit_ms())
             self._again(0)
+
+    def _look(self, nothing_left: bool) -> None:
+        """Let whoever waits know where that is for nothing.
+
+        A test's own tasks may still send something: they have ``_PATIENCE_S`` of real time.
+        """
+        now = self._loop.time()
+        if not nothing_left:
+            self._nothing_since = None
+        elif self._nothing_since is None:
+            self._nothing_since = now
+        silent_s = 0.0 if self._nothing_since is None else now - self._nothing_since
+        for lookout in list(self._lookouts):
+            lookout(silent_s >= _PATIENCE_S)
+        if nothing_left and self._lookouts:
+            self._again(max(_PATIENCE_S - silent_s, 0) or _PATIENCE_S)
 
     def _may_skip(self) -> bool:
         return bool(self._waiters or self._sleepers)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from processor.testing.environment import Environment
+from processor.testing.environment import Environment, NothingLeft
 
-__all__ = ("Environment",)
+__all__ = ("Environment", "NothingLeft")

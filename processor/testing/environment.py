@@ -6,18 +6,23 @@ waits for them and somebody awaits a result, or sleeps.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
 
+from processor import arguments
 from processor.activity import Activity
-from processor.client import Client
+from processor.client import Client, Handle
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.core.effects import DeadLetter, Publish
+from processor.descriptions import RunDescription
+from processor.errors import ProcessorError
 from processor.policy import milliseconds
 from processor.registry import Registry
 from processor.simulation.driver import Driver
@@ -25,12 +30,20 @@ from processor.simulation.gateway import SimulatedGateway
 from processor.simulation.host import Code
 from processor.simulation.scheduler import START_MS
 from processor.simulation.world import World
+from processor.vigil import Parked, parked_error
 from processor.workflow import Workflow, _guard
 from processor.workflow._runner import WorkflowRunners
 
-__all__ = ("Environment",)
+__all__ = ("Environment", "NothingLeft")
 
 _HOST = "host"
+
+
+class NothingLeft(ProcessorError, TimeoutError):
+    """A result was waited for, and nothing is left that could bring it: no timer, no attempt.
+
+    The message says what the run waits for. A test that sends it later sends it within a second.
+    """
 
 
 class Environment(Client):
@@ -41,6 +54,9 @@ class Environment(Client):
     arrives first. ``start`` is the first moment of virtual time. ``max_cached_runs=0`` replays at
     every step, which finds code that is not deterministic: a decision that replay does not repeat,
     or a payload that it makes otherwise, parks the run.
+
+    ``result`` and ``run`` raise ``WorkflowParked`` as soon as the run is parked (unless
+    ``parked="warn"``), and ``NothingLeft`` when nothing could wake it any more.
     """
 
     def __init__(
@@ -84,6 +100,44 @@ class Environment(Client):
         self._driver.close()
         self._world.close()
 
+    def _vigil(
+        self, handle: Handle[Any], parked: Parked | None, what: str
+    ) -> AbstractAsyncContextManager[None]:
+        if parked is not None:
+            arguments.one_of(Parked, parked, what)
+        return self._looking(handle, parks=parked != "warn")
+
+    @asynccontextmanager
+    async def _looking(self, handle: Handle[Any], *, parks: bool) -> AsyncIterator[None]:
+        """End a wait for what cannot come: with ``parks``, the run of ``handle`` is parked."""
+        assert self._driver is not None, "use 'async with Environment(...) as env'"
+        nothing_left = False
+        limit = asyncio.timeout(None)
+
+        def look(nothing: bool) -> None:
+            nonlocal nothing_left
+            if not limit.expired() and (nothing or (parks and self._is_parked(handle))):
+                nothing_left = nothing
+                limit.reschedule(0)
+
+        try:
+            async with limit:
+                with self._driver.looking(look):
+                    yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            run = await handle.describe()
+            if run.parked is not None:
+                raise parked_error(run) from None
+            assert nothing_left, "one of two reasons"
+            raise NothingLeft(_waits_in_vain(run)) from None
+
+    def _is_parked(self, handle: Handle[Any]) -> bool:
+        session = self._world.hosts[_HOST].ownerships[0].session
+        summary = None if session is None else session.tables.latest(handle.id)
+        return summary is not None and summary.parked is not None
+
     def now(self) -> datetime:
         """Return the virtual time."""
         return datetime.fromtimestamp(self._world.scheduler.now_ms / 1000, UTC)
@@ -107,6 +161,15 @@ class Environment(Client):
     def trace_hash(self) -> str:
         """A hash over all that happened: the same for the same seed and the same test."""
         return self._world.trace_hash
+
+
+def _waits_in_vain(run: RunDescription) -> str:
+    places = "; ".join(run.pending.get("waiting", ())) or "nothing"
+    return (
+        f"run {run.run_id} of {run.workflow_id!r} is {run.status.value} and waits at {places}, and "
+        "nothing is left that could wake it: no timer, no activity. Send what it waits for "
+        "(raise_event), or give it a time-out"
+    )
 
 
 def _mocked(
