@@ -19,6 +19,7 @@ __all__ = (
     "NAME_BYTES_MAX",
     "TEXT_BYTES_MAX",
     "duration_ms",
+    "is_topic",
     "lasting_ms",
     "name",
     "queue",
@@ -69,12 +70,17 @@ def queue(value: Any, what: str) -> str:
 def topic(value: Any, what: str) -> str:
     """Return a name that a Kafka topic can have."""
     given = _bounded(value, what, NAME_BYTES_MAX, "the name of a topic")
-    if not _TOPIC.fullmatch(given) or given in (".", ".."):
+    if not is_topic(given):
         raise InvalidArgument(
             f"{what}: no Kafka topic can be named {shown(given)}; a name has 1 to 249 of the "
             "characters a-z, A-Z, 0-9, '.', '_' and '-'"
         )
     return given
+
+
+def is_topic(name: str) -> bool:
+    """Return whether a Kafka topic can have this name."""
+    return _TOPIC.fullmatch(name) is not None and name not in (".", "..")
 
 
 def seconds(value: Any, what: str) -> float:

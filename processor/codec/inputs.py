@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from processor.checks import DURATION_S_MAX, ID_BYTES_MAX, TEXT_BYTES_MAX
 from processor.codec.json_commands import decode_json
 from processor.codec.records import decode_as, read_envelope
 from processor.codec.schemas import MAGIC
@@ -33,13 +34,7 @@ from processor.errors import SchemaMismatch
 
 __all__ = ("decode_command", "decode_input", "reply_to_of")
 
-ID_BYTES_MAX: Final = 1_000
-"""Of a workflow id, a name, and what else is a key somewhere."""
-
-TEXT_BYTES_MAX: Final = 100_000
-"""Of a reason."""
-
-DURATION_MS_MAX: Final = 1 << 53
+DURATION_MS_MAX: Final = DURATION_S_MAX * 1_000
 PAGE_MAX: Final = 10_000
 CAUSES_MAX: Final = 50
 

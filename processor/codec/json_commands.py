@@ -31,7 +31,7 @@ from processor.policy import ConflictPolicy, ReusePolicy
 __all__ = ("decode_json",)
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
-Duration: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
+Duration: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
 _SHOWN_MAX: Final = 100
 

@@ -20,10 +20,11 @@ from typing import Final, NamedTuple
 import lz4.frame
 from confluent_kafka import KafkaError
 
+from processor.checks import is_topic
 from processor.codec.records import encode
 from processor.core.effects import DeadLetter, RunResult
 from processor.core.failure import writable
-from processor.core.undelivered import Undelivered, is_topic_name
+from processor.core.undelivered import Undelivered
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.faults import FORBIDDEN, INVALID, MISSING, TOO_LARGE
 from processor.kafka.sending import fitting
@@ -127,7 +128,7 @@ class Undeliverable:
     ) -> bool:
         if self._closed.get(topic, (0.0, ""))[0] > now:
             return False
-        if not is_topic_name(topic):
+        if not is_topic(topic):
             self._closed[topic] = inf, "no topic can have this name"
             return False
         error = error_of(topic)

@@ -108,7 +108,10 @@ def test_the_key_is_the_workflow_id_and_the_request_id_says_which_request_it_is(
         ),
         (encode(ClientCommand("a", CancelRun(), NamedRequest("r" * 256))), "request id has 256"),
         (encode(ClientCommand("a", CancelRun(), ClientRequest("c" * 65, 1))), "client id has 65"),
-        (encode(ClientCommand("a", CancelRun(), Origin(b"l" * 65, 0, 0, 0))), "log id of its origin has 65"),
+        (
+            encode(ClientCommand("a", CancelRun(), Origin(b"l" * 65, 0, 0, 0))),
+            "log id of its origin has 65",
+        ),
         (b"", "not a command: it begins with b''; send JSON"),
         (b"start", "not a command: it begins with b'star'; send JSON .*command.avsc"),
         (b"\xc3\x0112345678", "unknown schema fingerprint"),
