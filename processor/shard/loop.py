@@ -285,17 +285,14 @@ class Shard:
                 self._deciding.decide("eager", self._eager.next())
                 if self._deciding.failed is not None:
                     return False
-            if not lot and not self._deciding.held:
+            if not lot:
                 room = min(room, self._activities.room())
                 if room == 0 and self._inbox.waiting:
                     self._look_again_ms = self._clock.now_ms() + _LOOK_AGAIN_MS
                     return False
-                records, self._unread = self._unread or self._inbox.take(room), ()
-                for lot, record in enumerate(records, 1):
-                    self._read(record)
-                    if self._deciding.held:
-                        self._unread = records[lot:]
-                        break
+                records = self._unread or self._inbox.take(room)
+                lot = self._read_all(records)
+                self._unread = records[lot:]
             if not lot:
                 return bool(self._parked)
             left -= lot
@@ -311,9 +308,18 @@ class Shard:
             return 0
         return settings.turns_in_flight_max - len(self._flight)
 
+    def _read_all(self, records: Sequence[InboxRecord]) -> int:
+        """Read inputs as far as those before them let it; return how many that were."""
+        for count, record in enumerate(records):
+            if self._deciding.held:
+                if not (isinstance(record.input, DeadLetter) and self._deciding.takes_letters):
+                    return count
+            self._read(record)
+        return len(records)
+
     def _read(self, record: InboxRecord) -> None:
         source, offset, input, reply_to = record
-        positions = self._deciding.positions.past(source, offset)
+        positions = self._deciding.read.past(source, offset)
         if isinstance(input, DeadLetter):
             self._deciding.bury(input, positions)
             if reply_to is not None:

@@ -212,7 +212,7 @@ def test_a_letter_is_written_once_though_its_commit_was_not_heard_of(
     narrow = topic_of(kafka, "narrow", max_message_bytes="1000")
     for offset in range(5):
         publisher.publish(offset, [record(narrow, os.urandom(2_000), offset), result(offset)])
-    until(is_done(publisher), "everything")
+        until(is_done(publisher), "this one")
     assert len(lost) == 3
     assert results(kafka, 5) == list(range(5))
     reasons = [letter.reason for letter in letters(kafka, 5)]

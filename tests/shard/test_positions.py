@@ -52,6 +52,40 @@ def test_no_turn_is_past_an_unreadable_input_before_its_dead_letter_is_there() -
     assert letters == [1, 3]
 
 
+def test_dead_letters_travel_together_and_no_turn_is_past_any_before_all_are_there() -> None:
+    ports = Ports()
+    running = shard(ports)
+    timer = InboxRecord("timers", 7, DeadLetter("timers", 0, 7, None, b"?", "it is no record"))
+    ports.arrived = [start(0), *map(unreadable, range(1, 41)), timer, start(41), unreadable(42)]
+    for _ in range(5):
+        running.step()
+    letters = [effect for effect, _ in ports.sent if isinstance(effect, DeadLetter)]
+    assert [each.offset for each in letters] == [*range(1, 41), 7]
+    assert read(ports) == [1]
+    for left in (40, 1):
+        ports.tokens = [-1] * left
+        running.step()
+        running.step()
+        assert read(ports) == ([1] if left > 1 else [1, 42])
+    turn = ports.records()[-1]
+    assert turn.positions == Positions(42, 0, 8)
+    assert [e.offset for e, _ in ports.sent if isinstance(e, DeadLetter)][-1] == 42
+
+
+def test_large_dead_letters_travel_a_few_at_a_time() -> None:
+    ports = Ports()
+    running = shard(ports)
+    letters = [DeadLetter("commands", 0, n, None, bytes(1_000_000), "no") for n in range(20)]
+    ports.arrived = [InboxRecord("commands", n, letter) for n, letter in enumerate(letters)]
+    for sent in (8, 16, 20):
+        for _ in range(3):
+            running.step()
+        assert len(ports.sent) == sent
+        ports.tokens = [-1] * (8 if sent < 20 else 4)
+    running.step()
+    assert running.idle
+
+
 def marked(ports: Ports, running: Shard, offset: int) -> None:
     """Let an input that changes nothing be read, and a mark be written of it."""
     ports.arrived = [unreadable(offset)]
