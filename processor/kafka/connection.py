@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from processor.codec.records import LEVEL
 from processor.kafka.client_log import client_log
+from processor.kafka.properties import check_properties
 from processor.kafka.topic_specs import topic_name
 
 __all__ = (
@@ -43,12 +44,16 @@ _MASK: Final = 0xFFFFFFFF
 class KafkaSettings:
     """Where the brokers are and which namespace is meant.
 
-    ``extra`` are librdkafka properties (security, for one); they win over all of ours.
+    ``extra`` are librdkafka properties (security, for one); they win over ours. Raises
+    ``KafkaConfigInvalid`` where one of them must not.
     """
 
     servers: str
     namespace: str = "default"
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        check_properties(self.extra)
 
     def topic(self, name: str) -> str:
         """Return the full name of one of the namespace's topics."""
@@ -121,8 +126,7 @@ class KafkaSettings:
                 "retry.backoff.max.ms": 10,
             }
         )
-        if "message.timeout.ms" not in self.extra:
-            del config["message.timeout.ms"]  # librdkafka bounds it by the transaction's time-out
+        del config["message.timeout.ms"]  # librdkafka bounds it by the transaction's time-out
         return config
 
     def consumer(

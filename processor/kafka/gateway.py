@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -17,12 +18,15 @@ from processor.core.inputs import ClientCommand
 from processor.errors import PayloadTooLarge, ShardUnavailable, TopicsNotReady
 from processor.gateway import Requester
 from processor.kafka.connection import COMMAND_BYTES_MAX, KafkaSettings, partition_of
+from processor.kafka.producers import which_producer
 from processor.kafka.producing import Lasting, Producing
 from processor.kafka.record_producer import Written
 from processor.kafka.replies import ReplyReader
 from processor.kafka.topics import BrokerUnreachable, connect
 
 __all__ = ("KafkaGateway",)
+
+_log = logging.getLogger("processor.kafka")
 
 
 @dataclass(slots=True, eq=False)
@@ -196,6 +200,7 @@ class KafkaGateway:
         except KafkaException as error:
             raise ShardUnavailable(f"{replies_topic} cannot be read: {error}") from error
         self._requester = Requester(self._replies.to)
+        _log.info("%s", which_producer(connection.extra))
         self._producing.get()
 
     def _received(self, replies: Sequence[Reply]) -> None:

@@ -19,6 +19,7 @@ from processor.kafka.connection import KafkaSettings
 from processor.kafka.log import KafkaLogReader
 from processor.kafka.membership import Membership, Standing
 from processor.kafka.ports import KafkaPorts
+from processor.kafka.producers import which_producer
 from processor.kafka.queue import Queues
 from processor.kafka.topic_specs import topic_name
 from processor.kafka.topics import apply, connect, missing_or_wrong, plan, read_topics
@@ -95,6 +96,7 @@ class KafkaRuntime:
         )
 
     async def start(self) -> None:
+        _log.info("%s", which_producer(self._transport.connection.extra))
         await asyncio.to_thread(self._prepare_topics)
         if self._options.owns_shards:
             await asyncio.to_thread(self._transport.warm)

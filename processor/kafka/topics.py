@@ -26,6 +26,7 @@ from confluent_kafka.admin import (
 )
 
 from processor.errors import ProcessorError, TopicsNotReady
+from processor.kafka.properties import KafkaConfigInvalid, check_properties
 from processor.kafka.topic_specs import TopicSpec, expand, load_specs, topic_name
 
 __all__ = (
@@ -76,10 +77,6 @@ WORKER_CANNOT_RUN = frozenset(("cleanup.policy", "max.message.bytes"))
 
 class BrokerUnreachable(ProcessorError):
     """No Kafka broker answered under the given addresses."""
-
-
-class KafkaConfigInvalid(ProcessorError):
-    """The Kafka client refused a property that it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +155,7 @@ def connect(servers: str, extra: Mapping[str, str] | None = None) -> AdminClient
     ``extra`` are librdkafka properties (security, for one). The client alone would wait and
     complain on stderr for ever, which hides a mistyped address.
     """
+    check_properties(extra or {})
     seen: list[str] = []
     config: dict[str, Any] = {
         "bootstrap.servers": servers,

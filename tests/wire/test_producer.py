@@ -14,7 +14,7 @@ from processor.kafka.record_producer import Outgoing, Written
 from processor.kafka.wire import producer as module
 from processor.kafka.wire.producer import WireProducer
 from processor.kafka.wire.security import Security
-from tests.wire.scripted import NOT_LEADER, Cluster, Fault, Place
+from tests.wire.scripted import NOT_LEADER, SHORT_S, Cluster, Fault, Place
 
 TOPICS = {"events": 8, "commands": 3}
 FAULTS: list[Fault] = ["answer lost", "request lost", "not replicated", "garbage", 19, NOT_LEADER]
@@ -257,10 +257,13 @@ def test_a_broker_that_falls_silent_is_asked_again_over_another_connection(
     sent.send(0, b"warm")
     sent.wait()
     cluster.answering = False
+    begun = time.monotonic()
     sent.send(0, b"unanswered")
     sent.until(lambda: len(cluster.records("events", 0)) == 2)
+    time.sleep(0.1)
     cluster.answering = True
     sent.wait()
+    assert time.monotonic() - begun < SHORT_S / 2, "it is we who hang up"
     assert sent.outcomes[b"unanswered"] == 1
     assert len(cluster.records("events", 0)) == 2, "written once, answered later"
 
