@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import uniform
 from time import monotonic
 
-__all__ = ("Backoff", "Pace")
+__all__ = ("Backoff", "Pace", "Rounds")
 
 _FIRST_S = 0.1
 _MAX_S = 5.0
@@ -58,3 +58,15 @@ class Pace:
         begins = max(now, self._next_at)
         self._next_at = begins + self._backoff.next_s()
         return begins - now
+
+
+class Rounds(Pace):
+    """As ``Pace``, for many that are tried together: who asks before a round begins is in it."""
+
+    def wait_s(self) -> float:
+        now = monotonic()
+        if now >= self._next_at:
+            if now > self._next_at + self._calm_s:
+                self._backoff.reset()
+            self._next_at = now + self._backoff.next_s()
+        return self._next_at - now

@@ -164,6 +164,14 @@ class Membership:
                     self._begin_again()
                 else:
                     self._fail(error)
+            except Exception as error:  # a bug: nobody else would keep our place in the group
+                _log.exception("the thread of group %s died", self._group)
+                self._give_up(sorted(self._owned), _LOST_S)
+                failure = ProcessorError(
+                    f"the thread that keeps this process in group {self._group} died: {error!r}. "
+                    "Restart the process; its log has the traceback"
+                )
+                self._loop.call_soon_threadsafe(self._failed, failure)
             finally:
                 self._answer(False)
         self._consumer.close()

@@ -120,9 +120,9 @@ class ShardPublisher:
                 position = self._publishing.take_over(self)
                 break
             except KafkaException as error:
-                if self._closed:
-                    raise
                 cause = error.args[0]
+                if self._closed or cause.code() == KafkaError._ASSIGNMENT_LOST:
+                    raise  # whoever waits for this thread would wait for ever
                 _log.info("shard %d: reading its position: %s", self.partition, cause.str())
                 if monotonic() - said >= _SAY_EVERY_S:
                     said = monotonic()

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError
 from processor.codec.records import encode
 from processor.core.effects import DeadLetter
 from processor.core.failure import shortened, writable
+from processor.kafka.backoff import Rounds
 from processor.kafka.connection import COMMAND_BYTES_MAX
 from processor.kafka.faults import MISSING, TOO_LARGE
 from processor.kafka.record_producer import Outgoing, Written
@@ -27,7 +28,9 @@ _log = logging.getLogger("processor.kafka")
 ANY_PARTITION: Final = -1
 _KEY_BYTES_MAX: Final = 10_000
 _REASON_MAX: Final = 10_000
-_RETRY_S = 1.0
+_RETRY_FIRST_S = 1.0
+_RETRY_MAX_S = 5.0
+_CALM_S = 30.0
 _SAY_EVERY_S = 30.0
 
 
@@ -40,6 +43,7 @@ class Sending:
         self._dead_letters = transport.connection.topic("dead-letters")
         self._queue_prefix = transport.connection.topic("activities.")
         self._said: dict[str, float] = {}
+        self._rounds: dict[str, Rounds] = {}
         self._closed = False
 
     def send(
@@ -79,9 +83,17 @@ class Sending:
             self._said[topic] = monotonic()
             reason, remedy = error.str(), self._remedy(topic, error)
             _log.error("%s: sending to %s failed (%s). %s", self._sender, topic, reason, remedy)
-        self._transport.sends.produce_later(outgoing, _RETRY_S)
+        rounds = self._rounds.setdefault(
+            topic, Rounds(_RETRY_FIRST_S, _RETRY_MAX_S, calm_s=_CALM_S)
+        )
+        self._transport.sends.produce_later(outgoing, rounds.wait_s())
 
     def _remedy(self, topic: str, error: KafkaError) -> str:
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return (
+                "Allow this process's user Write and Describe on that topic; it is sent again "
+                "until then"
+            )
         if error.code() not in MISSING:
             return "It is sent again until it is delivered"
         if not topic.startswith(self._queue_prefix):

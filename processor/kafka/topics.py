@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -157,11 +157,18 @@ def connect(servers: str, extra: Mapping[str, str] | None = None) -> AdminClient
     """
     check_properties(extra or {})
     seen: list[str] = []
+    refused: list[str] = []
+
+    def told(error: KafkaError) -> None:
+        seen.append(error.str())
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            refused.append(error.str())
+
     config: dict[str, Any] = {
         "bootstrap.servers": servers,
         "client.id": "processor-topics",
         "log_level": 0,
-        "error_cb": lambda error: seen.append(error.str()),
+        "error_cb": told,
         **(extra or {}),
     }
     try:
@@ -175,6 +182,12 @@ def connect(servers: str, extra: Mapping[str, str] | None = None) -> AdminClient
         admin.list_topics(timeout=CONNECT_TIMEOUT_S)
     except KafkaException as error:
         admin.poll(0)
+        if refused:
+            raise BrokerUnreachable(
+                f"No Kafka broker at {servers} lets us in ({refused[0]}). Check security.protocol, "
+                "sasl.mechanism, sasl.username, sasl.password and ssl.ca.location, in kafka= or in "
+                "the file of --kafka-config, against what the brokers have"
+            ) from error
         reason = seen[0] if seen else error.args[0].str()
         raise BrokerUnreachable(
             f"No Kafka broker answered at {servers} within {CONNECT_TIMEOUT_S:.0f} s ({reason})."

@@ -247,3 +247,22 @@ def test_positions_are_committed_for_the_tools_that_show_lag(
     (place,) = reader.committed([TopicPartition(connection.topic("commands"), 1)], 10)
     reader.close()
     assert place.offset == 3
+
+
+def test_a_thread_that_dies_ends_the_worker_and_says_why(
+    connection: KafkaSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else nobody would keep its place in the group, and its shards would stand still."""
+
+    def broken(_: Membership) -> None:
+        raise ValueError("a bug")
+
+    async def main() -> None:
+        async with member(connection, "one") as one:
+            await until(lambda: len(one.shards) == PARTITIONS, "its shards")
+            monkeypatch.setattr(Membership, "_confirm", broken)
+            await until(lambda: one.error is not None, "the error")
+            assert "a bug" in str(one.error) and "Restart the process" in str(one.error)
+            assert "Traceback" in caplog.text
+
+    run(main)
