@@ -141,18 +141,20 @@ class Activity(Generic[P, R]):
         signature = Signature(definition.signature.what, definition.function, 1)
         self.definition = replace(definition, signature=signature)
 
-    @overload
-    def __get__(self, instance: None, owner: type, /) -> Activity[P, R]: ...
+    @property
+    def is_unbound(self) -> bool:
+        """Whether it is a method without its instance: workflows call it, and no worker runs it."""
+        return self._is_method
 
-    @overload
     def __get__(
-        self: Activity[Concatenate[Any, Q], T], instance: object, owner: type, /
-    ) -> Activity[Q, T]: ...
+        self: Activity[Concatenate[Any, Q], T], instance: object | None, owner: type, /
+    ) -> Activity[Q, T]:
+        """Bind a method to its instance, as Python does with functions.
 
-    def __get__(self, instance: object | None, owner: type, /) -> Any:
-        """Bind a method to its instance, as Python does with functions."""
+        Through the class it is what a workflow calls, which has no instance and needs none.
+        """
         if instance is None or not self._is_method:
-            return self
+            return cast("Activity[Q, T]", self)
         bound = self.definition.function.__get__(instance, owner)
         return Activity(replace(self.definition, function=bound), self.wire_options)
 

@@ -65,6 +65,12 @@ def _workflow(given: object) -> Workflow[..., Any]:
 def _activity(given: object) -> ActivityDefinition:
     if not isinstance(given, Activity):
         raise TypeError(f"{given!r} is no activity: put @activity.define on the function")
+    if given.is_unbound:
+        name = given.definition.function.__name__
+        raise TypeError(
+            f"{given!r} is a method of a class: a worker needs it with its instance. Make one, and "
+            f"register the method of that: activities=[instance.{name}]"
+        )
     return given.definition
 
 

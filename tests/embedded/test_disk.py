@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from processor import Client, ProcessorError, ShardUnavailable, Worker, activity, workflow
-from processor.embedded.disk import Disk
+from processor.core.inputs import ActivityReport, ClientCommand, RaiseEvent, TimerDue
+from processor.core.turn import Positions
+from processor.embedded.disk import Disk, open_disk
+from processor.embedded.ports import MemoryInbox
 from processor.store.rocks import Rocks
 
 
@@ -91,3 +94,93 @@ def test_what_is_flushed_late_is_acknowledged_late(
                 assert await (await start).result() == 1
 
     asyncio.run(main())
+
+
+def test_a_flush_that_failed_once_is_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a failed fsync leaves on disk nobody knows: a later one that succeeds proves nothing."""
+    server = f"embedded:{tmp_path / 'log'}"
+    sync, failures = Rocks.sync, 0
+
+    def fails_once(store: Rocks) -> None:
+        nonlocal failures
+        if store._path.name == "log" and failures == 0 and fails:
+            failures += 1
+            raise OSError(5, "Input/output error")
+        sync(store)
+
+    monkeypatch.setattr(Rocks, "sync", fails_once)
+    fails = False
+
+    async def main() -> None:
+        nonlocal fails
+        worker = Worker(server, workflows=[adds], activities=[one])
+        running = asyncio.create_task(worker.run())
+        async with Client(server) as client:
+            assert await client.run(adds, 1, id="before") == 1
+            fails = True
+            for number in range(3):
+                with pytest.raises(ShardUnavailable):
+                    await client.start(adds, 1, id=f"w-{number}", timeout=0.5)
+        with pytest.raises(ProcessorError, match=r"cannot be written .*Input/output error"):
+            await asyncio.wait_for(running, 10)
+
+    asyncio.run(main())
+    assert failures == 1
+
+
+def test_a_disk_that_gave_up_writes_nothing_when_it_is_closed(tmp_path: Path) -> None:
+    disk = open_disk(tmp_path / "log", sync=False)
+    told: list[str] = []
+    disk.put("log", b"first", b"1", lambda: told.append("first"))
+    disk.commit()
+    disk.put("log", b"second", b"2", lambda: told.append("second"))
+    disk.give_up()
+    assert not disk.dirty
+    disk.close()
+    disk = open_disk(tmp_path / "log", sync=False)
+    assert told == ["first"] and disk._store.get("log", b"second") is None
+    disk.close()
+
+
+# --- the numbers of the inbox ---------------------------------------------------------------------
+
+
+def message(name: str) -> ClientCommand:
+    return ClientCommand("w", RaiseEvent(name))
+
+
+def test_numbers_of_messages_that_no_turn_has_answered_are_not_used_again(tmp_path: Path) -> None:
+    """Else a message takes the place of another one, which is lost with it."""
+    disk = open_disk(tmp_path / "log", sync=False)
+    inbox = MemoryInbox(disk, lambda: None)
+    inbox.open(Positions())
+    assert inbox.take(10) == []
+    for name in ("a", "b"):
+        inbox.submit(message(name), durable=True)
+    disk.commit()
+    disk.close()
+
+    disk = open_disk(tmp_path / "log", sync=False)
+    inbox = MemoryInbox(disk, lambda: None)
+    inbox.open(Positions(commands=1))
+    inbox.submit(message("of a client"))
+    inbox.submit(message("c"), durable=True)
+    taken = [(record.offset, record.input) for record in inbox.take(10)]
+    assert taken == [(1, message("b")), (2, message("of a client")), (3, message("c"))]
+    disk.commit()
+    assert [offset for offset, _ in disk.messages(0)] == [1, 3]
+    disk.close()
+
+
+def test_numbers_that_the_log_knows_are_not_used_again(tmp_path: Path) -> None:
+    disk = open_disk(tmp_path / "log", sync=False)
+    inbox = MemoryInbox(disk, lambda: None)
+    inbox.open(Positions(commands=7, results=8, timers=9))
+    inbox.take(10)
+    inbox.submit(message("a"))
+    inbox.report(ActivityReport("w", "r", 1, 1, "completed"))
+    inbox.due(TimerDue("w", "r", "timer", 1, 0, 5))
+    assert [record.offset for record in inbox.take(10)] == [7, 8, 9]
+    disk.close()

@@ -35,6 +35,10 @@ class Shop:
     async def greet(self, name: str) -> bytes:
         return b""
 
+    @activity.define(start_to_close=5)
+    def count(self, name: str, times: int = 1) -> int:
+        return times
+
 
 @workflow.define(name="shopping", version=2, execution_timeout=timedelta(hours=1))
 async def shopping(order: Order, count: int = 1) -> bool:
@@ -44,6 +48,12 @@ async def shopping(order: Order, count: int = 1) -> bool:
     assert_type(await add.options(start_to_close=5, queue="x")(1), int)
     assert_type(await loose({}), list[int])
     assert_type(await Shop().greet("Ann"), bytes)
+    assert_type(await Shop.greet("Ann"), bytes)
+    assert_type(await Shop.count("Ann", times=2), int)
+    assert_type(await Shop.count.options(queue="x")("Ann"), int)
+    assert_type(await workflow.call_activity(Shop.count, "Ann"), int)
+    methods = await asyncio.gather(Shop.greet("Ann"), Shop().count("Ann"))
+    assert_type(methods, tuple[bytes, int])
     both = await asyncio.gather(charge(order), add(1))
     assert_type(both, tuple[str, int])
     assert_type(await asyncio.create_task(charge(order)), str)
@@ -67,7 +77,12 @@ assert_type(activity.info().headers, Mapping[str, bytes])
 
 
 async def serves(client: Client) -> None:
-    Worker("embedded:state", workflows=[shopping], activities=[charge, add], strict_replay=True)
+    Worker(
+        "embedded:state",
+        workflows=[shopping],
+        activities=[charge, add, Shop().greet],
+        strict_replay=True,
+    )
     assert_type(await client.start(shopping, Order("a"), 2), Handle[bool])
     assert_type(await client.run(shopping, Order("a"), 2, conflict="use-existing"), bool)
     assert_type(client.handle("a", "a run", workflow=shopping), Handle[bool])

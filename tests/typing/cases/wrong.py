@@ -56,6 +56,8 @@ async def shopping(order: Order) -> bool:
     await add.options(timeout=1)(2)  # wrong
     await add.options(queue="x")("2")  # wrong
     await Shop().greet(1)  # wrong
+    await Shop.greet(1)  # wrong
+    await Shop.greet(Shop(), "Ann")  # wrong
     number: int = await charge(order)  # wrong
     approved: str = await workflow.wait_for_event("approved", bool)  # wrong
     await workflow.wait_for_event("approved", bool, timeout="2h")  # wrong
