@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -86,7 +86,8 @@ class Executor:
         self._reserved = 0
         self._fresh = 0
         self._attempts: dict[tuple[str, int], Attempt] = {}
-        self._backlog: deque[tuple[ActivityTask, Report, bool]] = deque()
+        self._backlog: OrderedDict[tuple[str, int], tuple[ActivityTask, Report, bool]]
+        self._backlog = OrderedDict()
         self._asked: dict[tuple[str, int], _Asked] = {}
         self._stopping = False
         self._context = contextvars.copy_context()
@@ -136,7 +137,7 @@ class Executor:
         wants it: it may be over, or be what ended the worker that had it.
         """
         if not self._is_here(task, report):
-            self._backlog.append((task, report, again))
+            self._backlog[task.run_id, task.id] = (task, report, again)
             self._next()
 
     def _is_here(self, task: ActivityTask, report: Report) -> bool:
@@ -189,9 +190,7 @@ class Executor:
 
     def _next(self) -> None:
         while self._backlog and self.free > 0 and not self._stopping:
-            task, report, again = self._backlog.popleft()
-            if self._is_here(task, report):
-                continue
+            _, (task, report, again) = self._backlog.popitem(last=False)
             if again and self.reply_to is not None:
                 self._ask(task, report, self.reply_to)
                 continue
@@ -240,14 +239,13 @@ class Executor:
         attempt.report(_report_of(task, "heartbeat", payload=details, reply_to=reply_to))
 
     async def _attempt(self, attempt: Attempt) -> None:
-        """Run an attempt to its one report, or to none where its shard gave it up."""
+        """Run an attempt to its one report, or to none if it is eager and its shard gave it up."""
         task = attempt.task
         self._fresh -= 1
         attempt.entered = True
         outcome: ActivityReport | None = None
         try:
-            if not attempt.cancelled:
-                outcome = await self._outcome(attempt)
+            outcome = _given_up(task) if attempt.cancelled else await self._outcome(attempt)
         finally:
             # The task's context holds the attempt: without this, both wait for the collector.
             attempt.running = attempt.limit = None
@@ -266,7 +264,7 @@ class Executor:
             attempt.report(outcome)
 
     async def _outcome(self, attempt: Attempt) -> ActivityReport | None:
-        """Return what came of an attempt, whatever its function did; None where it was given up."""
+        """Return what came of an attempt, whatever its function did; None: see ``_given_up``."""
         task = attempt.task
         definition = self._registry.activity_named(task.name)
         if definition is None:
@@ -283,7 +281,7 @@ class Executor:
                 if isinstance(error, GeneratorExit) and self._is_closed(attempt):
                     raise
                 if isinstance(error, asyncio.CancelledError) and attempt.cancelled:
-                    return None
+                    return _given_up(task)
                 failure = self._failure(attempt, error)
         return _report_of(task, "failed", failure=failure)
 
@@ -459,6 +457,18 @@ def _timed_out(task: ActivityTask, kind: str, details: bytes | None = None) -> F
         activity=task.name,
         attempts=task.attempt,
     )
+
+
+def _given_up(task: ActivityTask) -> ActivityReport | None:
+    """Return the report of an attempt that its shard does not want any more.
+
+    The shard drops it. Whoever brought the task of a queue has to hear that it is over.
+    """
+    if task.eager:
+        return None
+    message = f"activity {task.name!r}: attempt {task.attempt} was cancelled"
+    failure = Failure("activity_cancelled", "ActivityCancelled", message, activity=task.name)
+    return _report_of(task, "failed", failure=failure)
 
 
 def _raised(task: ActivityTask, error: BaseException, payloads: Payloads) -> Failure:

@@ -107,6 +107,8 @@ class ShareQueueConsumer:
     # --- on the loop --------------------------------------------------------------------------
 
     def _hand_over(self, task: ActivityTask, finished: Future[bool], again: bool) -> None:
+        if (older := self._open.get((task.run_id, task.id))) is not None:
+            _set(older)
         self._open[task.run_id, task.id] = finished
         self._run_task(task, partial(self._report, finished), again)
 

@@ -252,6 +252,63 @@ def test_what_a_shard_says_of_another_attempt_ends_nothing() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("eager", [True, False])
+@pytest.mark.parametrize("begun", [True, False])
+def test_who_brought_a_task_hears_that_it_was_given_up(eager: bool, begun: bool) -> None:
+    """Seen on Kafka: the offset of a task whose run ended in the same process stood for ever."""
+    reports: list[ActivityReport] = []
+
+    @activity.define(name="wait")
+    async def wait() -> None:
+        await asyncio.sleep(9)
+
+    async def main() -> None:
+        payloads = JsonPayloads()
+        registry = Registry([], [wait], payloads)
+        executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
+        if eager:
+            assert executor.place("wait", wait.wire_options)
+            executor.start(task(1), reports.append)
+        else:
+            executor.enqueue(task(1, eager=False), reports.append)
+        await asyncio.sleep(0.01 if begun else 0)
+        executor.cancel("0-1", 1)
+        await asyncio.sleep(0.01)
+        assert executor.running == 0
+
+    asyncio.run(main())
+    said = [(r.kind, r.failure.type) for r in reports if r.failure]
+    assert said == ([] if eager else [("failed", "ActivityCancelled")])
+
+
+def test_a_copy_of_a_task_that_runs_takes_its_report_over() -> None:
+    """A shard that is opened again in this process reads another inbox than the one before."""
+    gate = asyncio.Event()
+    before: list[ActivityReport] = []
+    after: list[ActivityReport] = []
+
+    @activity.define(name="wait")
+    async def wait() -> None:
+        await gate.wait()
+
+    async def main() -> None:
+        payloads = JsonPayloads()
+        settings = Settings(max_activities=1)
+        registry = Registry([], [wait], payloads)
+        executor = Executor(registry, payloads, settings, "a test", StoppedClock())
+        for id in (1, 2):
+            executor.enqueue(task(1, id=id, eager=False), before.append)
+        await asyncio.sleep(0.01)
+        for id in (1, 2):
+            executor.enqueue(task(1, id=id, eager=False), after.append)
+        gate.set()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert before == []
+    assert sorted({report.id for report in after if report.kind == "completed"}) == [1, 2]
+
+
 # --- payloads and headers ------------------------------------------------------------------------
 
 
