@@ -17,6 +17,7 @@ PROGRAMS = {
 }
 
 SAYS = {
+    "activities-1": r"12 EUR\n",
     "replay-1": r"parked run \w+ of \w+: ActivityScheduled\(id=1, name='double'\) has other "
     r"arguments at replay at .*: \$\[0\] was 1 and is 2\n",
     "requests-1": (
