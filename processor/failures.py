@@ -294,4 +294,10 @@ def _application(failure: Failure, payloads: Payloads) -> ApplicationError:
 
 
 def _decoded(details: bytes | None, payloads: Payloads) -> Any:
-    return None if details is None else payloads.decoder(Any)(details)
+    """Return details, as the bytes that they are where they cannot be decoded."""
+    if details is None:
+        return None
+    try:
+        return payloads.decoder(Any)(details)
+    except Exception:  # what was accepted once never stops whoever reads it
+        return details

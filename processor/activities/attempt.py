@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from processor.activity import ActivityInfo
+from processor.config import Settings
 from processor.core.effects import ActivityTask
 from processor.core.inputs import ActivityReport
 from processor.core.payloads import Payloads
+from processor.errors import PayloadTooLarge
 
 __all__ = ("Attempt", "Report")
 
@@ -35,6 +37,7 @@ class Attempt:
     __slots__ = (
         "_beat_at",
         "_began_ms",
+        "_bytes_max",
         "_loop",
         "_payloads",
         "_send_heartbeat",
@@ -62,7 +65,7 @@ class Attempt:
         task: ActivityTask,
         report: Report,
         payloads: Payloads,
-        throttle_s: float,
+        settings: Settings,
         send_heartbeat: Callable[[Attempt, bytes | None], None],
         loop: asyncio.AbstractEventLoop,
         announces: bool,
@@ -86,11 +89,12 @@ class Attempt:
         self._loop = loop
         self._beat_at = 0.0
         self._sent_at = _NEVER
-        self._throttle_s = throttle_s
+        self._throttle_s = settings.heartbeat_throttle_s
+        self._bytes_max = settings.payload_bytes_max
         self._unsent: deque[bytes | None] = deque(maxlen=1)
         self._waits = False
         if task.heartbeat_ms is not None:
-            self._throttle_s = min(throttle_s, task.heartbeat_ms / 1000 * _SHARE_OF_TIMEOUT)
+            self._throttle_s = min(self._throttle_s, task.heartbeat_ms / 1000 * _SHARE_OF_TIMEOUT)
 
     def begins(self, now_ms: int) -> None:
         """Note that the function begins; may be called from its thread."""
@@ -124,6 +128,12 @@ class Attempt:
 
     def heartbeat(self, details: Any) -> None:
         payload = None if details is None else self._payloads.encode(details)
+        if payload is not None and len(payload) > self._bytes_max:
+            raise PayloadTooLarge(
+                f"activity.heartbeat: the details in activity {self.task.name!r} have "
+                f"{len(payload):,} bytes; the limit is {self._bytes_max:,}. Keep the value "
+                "elsewhere and give where it is"
+            )
         self._beat_at = self._loop.time()
         self.details = payload
         self._unsent.append(payload)

@@ -223,7 +223,7 @@ class Executor:
             task,
             report,
             self._payloads,
-            self._settings.heartbeat_throttle_s,
+            self._settings,
             self._heartbeat,
             self._loop,
             announces,

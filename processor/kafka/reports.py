@@ -28,8 +28,6 @@ def encoded(report: ActivityReport) -> bytes:
 
 
 def _unwritable(report: ActivityReport, why: str) -> ActivityReport:
-    if report.kind == "heartbeat":
-        return replace(report, payload=None)
     failure = Failure(
         "payload_too_large",
         "PayloadTooLarge",

@@ -23,7 +23,7 @@ from processor.config import Settings
 from processor.core.failure import Failure
 from processor.core.inputs import ActivityReport
 from processor.embedded.runtime import SystemClock
-from processor.failures import failure_of
+from processor.failures import exception_of, failure_of
 from processor.kafka.connection import COMMAND_BYTES_MAX
 from processor.kafka.reports import encoded
 from processor.registry import Registry
@@ -409,6 +409,22 @@ def test_details_that_the_throttle_holds_back_reach_a_time_out() -> None:
     reports = outcome_of(beats, start_to_close_ms=100)
     assert reports[-1].failure is not None and reports[-1].failure.details == b"3"
     assert (reports[-2].kind, reports[-2].payload) == ("heartbeat", b"3")
+
+
+def test_details_that_are_too_large_are_refused_at_the_call() -> None:
+    async def beats() -> None:
+        activity.heartbeat("a")
+        activity.heartbeat("d" * 1_000_001)
+
+    failure = failure_in(reports := outcome_of(beats))
+    assert failure.type == "PayloadTooLarge" and "1,000,003 bytes" in failure.message
+    assert reports[-2].payload == b'"a"'
+
+
+def test_details_that_cannot_be_decoded_are_the_bytes_that_they_are() -> None:
+    for details in (b"\xff", b"[" * 2_000 + b"]" * 2_000):
+        error = exception_of(Failure("application", "E", "m", details), JsonPayloads())
+        assert isinstance(error, ApplicationError) and error.details == details
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1])
