@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 
 from processor.activity import Activity, ActivityDefinition
+from processor.checks import shown
 from processor.core.payloads import Payloads
+from processor.errors import InvalidArgument
 from processor.workflow._definition import Workflow
 
 __all__ = ("Registry",)
@@ -26,8 +28,8 @@ N = TypeVar("N", bound=_Named)
 class Registry:
     """Workflows and activities by name. A name that is used twice is refused at once.
 
-    Annotations are resolved here too, so that a wrong one stops the worker at its start and not
-    a run in its middle.
+    Annotations are resolved here too, and their decoders are built, so that a wrong one stops the
+    worker at its start and not a run in its middle.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Registry:
             *(each.signature for each in self.activities.values()),
         ):
             signature.resolve()
+            signature.check(payloads)
 
     def activity_named(self, name: str) -> ActivityDefinition | None:
         """Return the definition of an activity, None where this worker does not have it."""
@@ -58,18 +61,22 @@ class Registry:
 
 def _workflow(given: object) -> Workflow[..., Any]:
     if not isinstance(given, Workflow):
-        raise TypeError(f"{given!r} is no workflow: put @workflow.define on the function")
+        raise InvalidArgument(
+            f"{shown(given)} is no workflow: put @workflow.define on the function"
+        )
     return given
 
 
 def _activity(given: object) -> ActivityDefinition:
     if not isinstance(given, Activity):
-        raise TypeError(f"{given!r} is no activity: put @activity.define on the function")
+        raise InvalidArgument(
+            f"{shown(given)} is no activity: put @activity.define on the function"
+        )
     if given.is_unbound:
         name = given.definition.function.__name__
-        raise TypeError(
-            f"{given!r} is a method of a class: a worker needs it with its instance. Make one, and "
-            f"register the method of that: activities=[instance.{name}]"
+        raise InvalidArgument(
+            f"{shown(given)} is a method of a class: a worker needs it with its instance. Make "
+            f"one, and register the method of that: activities=[instance.{name}]"
         )
     return given.definition
 
@@ -79,7 +86,7 @@ def _by_name(kind: str, definitions: Iterable[N]) -> dict[str, N]:
     for each in definitions:
         other = found.setdefault(each.name, each)
         if other is not each:
-            raise ValueError(
+            raise InvalidArgument(
                 f"two {kind} definitions have the name {each.name!r}: one at {other.place}, one "
                 f"at {each.place}. Give one of them another name: @{kind}.define(name=...)"
             )

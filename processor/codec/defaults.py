@@ -19,7 +19,7 @@ import msgspec
 
 from processor.workflow._library import answering, repeatable
 
-__all__ = ("has_structs", "model_again", "repeatable_defaults", "struct_again")
+__all__ = ("classes_of", "has_structs", "model_again", "repeatable_defaults", "struct_again")
 
 _CACHE: Final = "__msgspec_cache__"
 """Where msgspec keeps what it found out of a dataclass, its factories among that."""
@@ -86,7 +86,7 @@ def _again(value: Any, plain: Any, whose: type, put: Callable[[Any, str, Any], N
     elif isinstance(plain, dict | list):
         for number, field in enumerate(_fields(type(value))):  # type: ignore[arg-type]
             if isinstance(plain, dict):
-                part = plain.get(field.key, MISSING)
+                part = plain.get(field.key, plain.get(field.name, MISSING))
             else:
                 part = plain[number] if number < len(plain) else MISSING
             if part is not MISSING:
@@ -143,6 +143,11 @@ def _made(cls: type) -> Any:
         put = msgspec.structs.force_setattr if is_struct else object.__setattr__
         _again(value, {}, object, put)
     return value
+
+
+def classes_of(annotation: Any) -> list[type]:
+    """Return the classes that values of an annotation are made of."""
+    return list(_classes(annotation, set()))
 
 
 def _classes(annotation: Any, seen: set[Any]) -> Iterator[type]:

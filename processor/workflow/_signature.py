@@ -78,6 +78,18 @@ class Signature:
         """Resolve the annotations now. Raises ``InvalidArgument`` where that is not possible."""
         assert self.hints is not None
 
+    def check(self, payloads: Payloads) -> None:
+        """Build the decoders now. Raises ``SchemaMismatch`` where a type cannot be decoded."""
+        named = {each.name: self.hints.get(each.name, Any) for each in self._parameters}
+        if self._rest is not None:
+            named[self._rest.name] = self.hints.get(self._rest.name, Any)
+        for name, annotation in (*named.items(), ("return", self.result)):
+            try:
+                payloads.decoder(annotation)
+            except SchemaMismatch as error:
+                which = "the result" if name == "return" else f"parameter {name!r}"
+                raise SchemaMismatch(f"{self.what}{self._signature}: {which}: {error}") from error
+
     @cached_property
     def types(self) -> tuple[Any, ...]:
         """The types of the positional parameters; Any where there is no annotation."""

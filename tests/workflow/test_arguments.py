@@ -62,7 +62,7 @@ def told(call: Callable[[], Any]) -> str:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: workflow.signal(UUID(int=1), "n"), "workflow.signal: workflow_id: give an id as"),  # type: ignore[arg-type]
+        (lambda: workflow.signal(UUID(int=1), "n"), "workflow.signal: workflow_id: give an id as"),
         (
             lambda: workflow.signal("", "n"),
             "workflow.signal: workflow_id: give an id of 1 to 1,000",
@@ -70,34 +70,34 @@ def told(call: Callable[[], Any]) -> str:
         (lambda: workflow.signal("i" * 1_000_000, "n"), "1 to 1,000 bytes, not 1,000,000"),
         (lambda: workflow.signal("i", ""), "workflow.signal: name: give a name of"),
         (lambda: workflow.signal("\udc80", "n"), "half of a surrogate pair"),
-        (lambda: workflow.cancel("i", None), "workflow.cancel: reason: give text"),  # type: ignore[arg-type]
-        (lambda: workflow.cancel(5), "workflow.cancel: workflow_id: give an id"),  # type: ignore[arg-type]
+        (lambda: workflow.cancel("i", None), "workflow.cancel: reason: give text"),
+        (lambda: workflow.cancel(5), "workflow.cancel: workflow_id: give an id"),
         (lambda: workflow.publish("a/b", None, 1), "no Kafka topic can be named 'a/b'"),
-        (lambda: workflow.publish("a", 5, 1), "workflow.publish: key: give text, bytes or None"),  # type: ignore[arg-type]
+        (lambda: workflow.publish("a", 5, 1), "workflow.publish: key: give text, bytes or None"),
         (lambda: workflow.publish("a", "\udc80", 1), "half of a surrogate pair"),
         (lambda: workflow.publish("a", b"k" * 2_000_000, 1), "PayloadTooLarge: a record for topic"),
         (lambda: workflow.wait_for_event(""), "workflow.wait_for_event: name: give a name"),
-        (lambda: workflow.wait_for_event("n", int, "5"), "timeout: give a timedelta or seconds"),  # type: ignore[call-overload]
-        (lambda: workflow.wait_for_event("n", "nothing"), "cannot be decoded"),  # type: ignore[call-overload]
+        (lambda: workflow.wait_for_event("n", int, "5"), "timeout: give a timedelta or seconds"),
+        (lambda: workflow.wait_for_event("n", "nothing"), "cannot be decoded"),
         (lambda: workflow.wait_until(async_function), "give a plain function"),
         (lambda: workflow.wait_until(lambda: async_function()), "returned a coroutine"),
-        (lambda: workflow.wait_until(True), "predicate: give a plain function"),  # type: ignore[arg-type]
+        (lambda: workflow.wait_until(True), "predicate: give a plain function"),
         (lambda: workflow.wait_until(lambda: True, math.nan), "timeout: give 0 s to 4,000 years"),
-        (lambda: workflow.sleep("1"), "workflow.sleep: delay: give a timedelta or seconds"),  # type: ignore[arg-type]
+        (lambda: workflow.sleep("1"), "workflow.sleep: delay: give a timedelta or seconds"),
         (lambda: workflow.sleep(1e17), "give math.inf to wait for ever"),
         (lambda: asyncio.sleep(1e17), "asyncio: a delay: 1e+17 s is longer than 4,000 years"),
         (lambda: _loop().call_later(math.nan, print), "asyncio: a delay: give 0 s to 4,000 years"),
         (lambda: _loop().call_at(1e300, print), "asyncio: a time: 1e+300 s is longer than"),
         (lambda: workflow.timer(datetime(2024, 1, 1)), "has no time zone"),
-        (lambda: workflow.timer(date(2024, 1, 1)), "workflow.timer: when: give a timedelta or"),  # type: ignore[arg-type]
-        (lambda: workflow.call_activity(print), "give an activity (@activity.define) or its name"),  # type: ignore[call-overload]
+        (lambda: workflow.timer(date(2024, 1, 1)), "workflow.timer: when: give a timedelta or"),
+        (lambda: workflow.call_activity(print), "give an activity (@activity.define) or its name"),
         (lambda: workflow.call_activity(""), "workflow.call_activity: activity: give a name"),
-        (lambda: workflow.call_activity("a", queue=5), "queue: give a name as text"),  # type: ignore[call-overload]
-        (lambda: add(), "missing a required argument: 'a'"),  # type: ignore[call-arg]
-        (lambda: add(1, c=2), "unexpected keyword argument 'c'"),  # type: ignore[call-arg]
+        (lambda: workflow.call_activity("a", queue=5), "queue: give a name as text"),
+        (lambda: add(), "missing a required argument: 'a'"),
+        (lambda: add(1, c=2), "unexpected keyword argument 'c'"),
         (lambda: add.options(start_to_close=1e17)(1), "start_to_close: give 0 s to 4,000 years"),
-        (lambda: add.options(retry="never")(1), "retry: give a RetryPolicy"),  # type: ignore[arg-type]
-        (lambda: _raise(ApplicationError("m", type=KeyError)), "ApplicationError: type: give"),  # type: ignore[arg-type]
+        (lambda: add.options(retry="never")(1), "retry: give a RetryPolicy"),
+        (lambda: _raise(ApplicationError("m", type=KeyError)), "ApplicationError: type: give"),
         (lambda: _raise(ApplicationError(next_delay=math.nan)), "next_delay: give a timedelta or"),
     ],
 )
@@ -116,7 +116,7 @@ def _loop() -> asyncio.AbstractEventLoop:
 def test_a_wrong_argument_is_a_bug_and_parks_the_run() -> None:
     @workflow.define
     async def calls() -> None:
-        workflow.cancel("i", None)  # type: ignore[arg-type]
+        workflow.cancel("i", None)
 
     with pytest.raises(CodeError, match=r"workflow\.cancel: reason: give text") as caught:
         World(calls).start()
@@ -125,7 +125,7 @@ def test_a_wrong_argument_is_a_bug_and_parks_the_run() -> None:
 
     @workflow.define(failure_exception_types=(ValueError,))
     async def fails() -> None:
-        workflow.cancel("i", None)  # type: ignore[arg-type]
+        workflow.cancel("i", None)
 
     assert isinstance(World(fails).start()[-1], commands.FailWorkflow)
 
@@ -167,7 +167,7 @@ def test_retry_policies_are_checked(given: dict[str, Any], message: str) -> None
 
 
 def test_retry_policies_take_seconds_and_lists() -> None:
-    policy = RetryPolicy(initial_interval=2, maximum_interval=5.5, non_retryable=[OSError, "Down"])  # type: ignore[arg-type]
+    policy = RetryPolicy(initial_interval=2, maximum_interval=5.5, non_retryable=[OSError, "Down"])
     assert policy.non_retryable == (OSError, "Down")
     options = add.options(retry=policy).wire_options
     assert (options.initial_interval_ms, options.maximum_interval_ms) == (2_000, 5_500)
@@ -191,9 +191,9 @@ def test_options_of_a_workflow_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument, match=f"@workflow.define: {next(iter(options))}: "):
         workflow.define(**options)
     with pytest.raises(InvalidArgument, match="a name is given as name="):
-        workflow.define("order")  # type: ignore[call-overload]
+        workflow.define("order")
     with pytest.raises(InvalidArgument, match="a name is given as name="):
-        activity.define("order")  # type: ignore[call-overload]
+        activity.define("order")
 
 
 # --- for ever ---------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ ODD: list[Any] = [
     *(b"", b"a", b"\xff", b"a" * 2_000_000, bytearray(b"a"), memoryview(b"a")),
     *((), [], {}, set(), (1,), [1], {"a": 1}, {1: 2}, {(1, 2): 3}, {None: 1}, frozenset("a")),
     *(ENDLESS, DEEP, object(), Broken(), [Broken()], {"a": Broken()}, Plain(), Plain(Broken())),
-    *(int, str, Plain, list[int], list["nowhere"], int | str, Any, len, print, async_function),  # type: ignore[name-defined]  # noqa: F821
+    *(int, str, Plain, list[int], int | str, Any, len, print, async_function),
     *(lambda: None, lambda: 1 / 0, lambda x: x, lambda: Broken(), lambda: async_function()),
     *(timedelta.max, timedelta.min, timedelta(0), datetime.max, datetime.min, datetime.now(UTC)),
     *(date.max, Decimal("NaN"), Decimal(1), Fraction(1, 3), UUID(int=1), 1j, ..., NotImplemented),
