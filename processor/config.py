@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = ("Settings",)
 
@@ -59,6 +60,16 @@ class Settings:
     strict_replay: bool = False
     """Payloads that replay makes otherwise than recorded park the run; else a warning tells it."""
 
+    guard: Literal["answer", "refuse", False] = "answer"
+    """What clocks and random numbers do in workflow code; a run stays with what it began under.
+
+    "answer": they answer from the run, the same at each replay. "refuse": they raise. False: there
+    is no guard, and replay may differ.
+    """
+
+    passthrough: tuple[str, ...] = ()
+    """Modules whose code may reach files, sockets and threads inside of workflow code."""
+
     session_timeout_s: float = 6.0
     """How long a dead process keeps its shards."""
 
@@ -67,6 +78,17 @@ class Settings:
 
     request_timeout_s: float = 10.0
     """How long a client waits for a shard's answer; it asks again after half of it, or 5 s."""
+
+    def __post_init__(self) -> None:
+        if not (self.guard is False or self.guard in ("answer", "refuse")):
+            raise ValueError(f"guard: give 'answer', 'refuse' or False, not {self.guard!a:.100}")
+        if isinstance(self.passthrough, str) or not all(
+            isinstance(each, str) for each in self.passthrough
+        ):
+            raise ValueError(
+                "passthrough: give the names of modules, as ('pydantic_ai',), not "
+                f"{self.passthrough!a:.100}"
+            )
 
     @property
     def ask_again_s(self) -> float:

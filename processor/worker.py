@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from processor import checks
 from processor.activities.executor import Executor
@@ -59,11 +59,13 @@ class Worker:
     ``share_groups=True`` reads them through Kafka's share groups (KIP-932, brokers from 4.2 on; a
     preview in librdkafka) instead of a consumer group.
     ``max_cached_runs=0`` replays at every step. ``strict_replay=True`` parks runs whose payloads
-    replay makes otherwise than they are recorded; else a warning tells it. ``create_topics=True``
-    makes missing topics with ``partitions`` (development and tests). ``state_dir`` holds the tables
-    of the shards (default: ``./processor-state``). ``instance_id`` names this process slot in the
-    consumer group; a restart under the same name has its shards back at once. ``kafka``: as for
-    ``Client``.
+    replay makes otherwise than they are recorded; else a warning tells it. ``guard="refuse"`` makes
+    clocks and random numbers raise in workflow code instead of answering from the run,
+    ``guard=False`` lets everything through; ``passthrough`` names modules that may reach files,
+    sockets and threads there. ``create_topics=True`` makes missing topics with ``partitions``
+    (development and tests). ``state_dir`` holds the tables of the shards (default:
+    ``./processor-state``). ``instance_id`` names this process slot in the consumer group; a restart
+    under the same name has its shards back at once. ``kafka``: as for ``Client``.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class Worker:
         max_activities: int | None = None,
         max_cached_runs: int | None = None,
         strict_replay: bool | None = None,
+        guard: Literal["answer", "refuse", False] | None = None,
+        passthrough: Sequence[str] | None = None,
         create_topics: bool = False,
         partitions: int = 8,
         state_dir: Path | str | None = None,
@@ -96,6 +100,10 @@ class Worker:
             settings = replace(settings, cached_runs_max=max_cached_runs)
         if strict_replay is not None:
             settings = replace(settings, strict_replay=strict_replay)
+        if guard is not None:
+            settings = replace(settings, guard=guard)
+        if passthrough is not None:
+            settings = replace(settings, passthrough=tuple(passthrough))
         self._server = server
         self._namespace = namespace
         self._queues = _queues(queues)

@@ -153,6 +153,7 @@ def _start(
         start.execution_timeout_ms,
         start.memo,
         start.headers,
+        context.runners.flags,
     )
     runner = begun(context.runners, command.workflow_id, run_id, started, context.now_ms)
     if not isinstance(runner, CodeError):

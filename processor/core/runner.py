@@ -66,9 +66,11 @@ class Runners(Protocol):
     """Makes runners from registered workflow code.
 
     ``strict``: payloads that replay makes otherwise than they are recorded park the run, too.
+    ``flags`` name behaviour that new runs are begun under.
     """
 
     strict: bool
+    flags: tuple[str, ...]
 
     def start(self, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int) -> Runner:
         """Return a fresh runner, not yet activated. ``now_ms`` is the time of its first turn.

@@ -32,6 +32,7 @@ class SessionRunners:
 
     def __init__(self, runners: Runners, scheduler: Scheduler, faults: Faults) -> None:
         self.strict = runners.strict
+        self.flags = runners.flags
         self._runners = runners
         self._scheduler = scheduler
         self._faults = faults

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from processor import arguments
 from processor.activity import Activity
@@ -53,7 +53,8 @@ class Environment(Client):
     async or not. ``seed`` decides everything that is left to chance, such as which of two results
     arrives first. ``start`` is the first moment of virtual time. ``max_cached_runs=0`` replays at
     every step, which finds code that is not deterministic: a decision that replay does not repeat,
-    or a payload that it makes otherwise, parks the run.
+    or a payload that it makes otherwise, parks the run. ``guard`` and ``passthrough``: as for
+    ``Worker``.
 
     ``result`` and ``run`` raise ``WorkflowParked`` as soon as the run is parked (unless
     ``parked="warn"``), and ``NothingLeft`` when nothing could wake it any more.
@@ -68,11 +69,17 @@ class Environment(Client):
         seed: int = 0,
         start: datetime | None = None,
         max_cached_runs: int | None = None,
+        guard: Literal["answer", "refuse", False] | None = None,
+        passthrough: Sequence[str] | None = None,
         settings: Settings | None = None,
     ) -> None:
         settings = replace(settings or Settings(), strict_replay=True)
         if max_cached_runs is not None:
             settings = replace(settings, cached_runs_max=max_cached_runs)
+        if guard is not None:
+            settings = replace(settings, guard=guard)
+        if passthrough is not None:
+            settings = replace(settings, passthrough=tuple(passthrough))
         self._settings = settings
         self._payloads = JsonPayloads()
         replaced = _mocked({each.name: each for each in activities}, mocks or {})

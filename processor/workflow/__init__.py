@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
@@ -18,7 +19,7 @@ from uuid import UUID
 from processor import checks
 from processor.core.options import DEFAULTS
 from processor.errors import InvalidArgument
-from processor.workflow._context import WorkflowInfo, current, in_workflow, runtime_or_none
+from processor.workflow._context import WorkflowInfo, current, in_workflow, passing, runtime_or_none
 from processor.workflow._definition import Workflow, define
 from processor.workflow._frames import line_here
 from processor.workflow._options import Options, options_with
@@ -37,6 +38,7 @@ __all__ = (
     "info",
     "logger",
     "now",
+    "passthrough",
     "publish",
     "random",
     "set_status",
@@ -211,6 +213,20 @@ def side_effect(function: Callable[[], Any], type: Any = Any) -> Any:
     runtime = current("side_effect")
     _check_plain(function, "workflow.side_effect: function")
     return runtime.side_effect(function, type, line_here())
+
+
+@contextmanager
+def passthrough() -> Iterator[None]:
+    """Let the code inside reach files, sockets and threads, which the guard refuses elsewhere.
+
+    For libraries that do so and whose answers are the same at each replay. Clocks and random
+    numbers still answer from the run. ``Worker(passthrough=[...])`` does it for whole modules.
+    """
+    token = passing.set(True)
+    try:
+        yield
+    finally:
+        passing.reset(token)
 
 
 def now() -> datetime:

@@ -18,10 +18,21 @@ from typing import Any
 from processor.core.options import ActivityOptions
 from processor.workflow._loop import WorkflowLoop
 
-__all__ = ("Runtime", "WorkflowInfo", "current", "in_workflow", "plain", "runtime_or_none")
+__all__ = (
+    "Runtime",
+    "WorkflowInfo",
+    "current",
+    "in_workflow",
+    "passing",
+    "plain",
+    "runtime_or_none",
+)
 
 plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)
 """True while a workflow's function runs as a plain coroutine, for example in a unit test."""
+
+passing: contextvars.ContextVar[bool] = contextvars.ContextVar("passing", default=False)
+"""True inside of ``workflow.passthrough()``."""
 
 
 @dataclass(frozen=True)

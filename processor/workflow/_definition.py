@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -13,6 +14,7 @@ from processor import checks
 from processor.errors import InvalidArgument
 from processor.workflow._context import plain
 from processor.workflow._loop import WorkflowLoop
+from processor.workflow._names import unanswered
 from processor.workflow._signature import Signature, names_at
 
 __all__ = ("Workflow", "define")
@@ -114,6 +116,12 @@ def define(
                 "given as name=..."
             )
         known = name or function.__name__
+        for what in unanswered(inspect.unwrap(function)):
+            warnings.warn(
+                f"workflow {known!r} uses {what}: it does not answer from the run, so that replay "
+                "cannot repeat it",
+                stacklevel=depth + 1,
+            )
         return Workflow(
             function,
             known,

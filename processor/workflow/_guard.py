@@ -1,13 +1,17 @@
-"""The guard: workflow code that asks the outside world for something is stopped at that line.
+"""The guard: what workflow code asks the outside world for answers from the run, or is refused.
 
-Two nets. Functions whose answer differs at replay (clocks, random numbers) are wrapped where they
-live; what leaves the process (files, sockets, threads, subprocesses) is seen by an audit hook.
-Both ask one question: is the running loop a workflow's, and is user code running on it. Anywhere
-else that is one look at the running loop, and the original runs. While a run decodes a value,
-clocks and random numbers answer from the run (``_library``).
+Functions whose answer differs at replay (clocks, random numbers) are wrapped where they live; what
+leaves the process (files, sockets, threads, subprocesses) is seen by an audit hook. Both ask one
+question: is the running loop a workflow's, and is user code running on it. Anywhere else that is
+one look at the running loop, and the original runs.
+
+Clocks tell the time of the turn, and what is random comes from a stream of the run (``_library``):
+the same at each replay. Files that come with installed code can be read. Other files are let
+through, so that no library is left half filled, and the run parks after the activation. Sockets,
+threads and processes raise at the line. In the mode "refuse" everything raises.
 
 Not seen: ``datetime.now`` and names that were imported out of ``time`` or ``random`` before
-``install`` (``from time import time``). ``processor check`` finds those in the source.
+``install`` (``from time import time``). ``@workflow.define`` warns of those (``_names``).
 """
 
 from __future__ import annotations
@@ -17,15 +21,17 @@ import os
 import random
 import secrets
 import sys
+import sysconfig
 import threading
 import time
 import uuid
 from asyncio import _get_running_loop
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from processor.workflow._frames import is_boundary
+from processor.workflow._context import passing
+from processor.workflow._frames import is_boundary, is_library
 from processor.workflow._loop import WorkflowLoop
 
 __all__ = ("install",)
@@ -69,9 +75,21 @@ _AUDITED: Final[dict[str, tuple[str, str]]] = {
 }
 """Audit event -> what to call it, and what to do instead."""
 
+_AT_THE_LINE: Final = frozenset(
+    event
+    for event in _AUDITED
+    if event.startswith(("_thread.", "socket.", "subprocess."))
+    or event in ("builtins.input", "urllib.Request")
+    or event.removeprefix("os.")
+    in ("exec", "fork", "forkpty", "kill", "posix_spawn", "spawn", "startfile", "system")
+)
+"""What raises where it is asked for; the rest is let through, and parks the run afterwards."""
+
+_WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
 _PASSED = (
     *("importlib", "linecache", "logging", "traceback", "tracemalloc", "warnings", "zipimport"),
-    *("zoneinfo", "_frozen_importlib", "_frozen_importlib_external"),
+    *("zoneinfo", "_frozen_importlib", "_frozen_importlib_external", "loguru", "structlog"),
 )
 """Modules that may read files and clocks on the way from a user's line: what they do does not
 come back as a value that the code could decide by (or is the same in every replay)."""
@@ -97,7 +115,8 @@ def install() -> None:
         answer = _make_uuid(int(name[-1]))
         _wrap(uuid, name, f"uuid.{name}()", "Use workflow.uuid4() instead.", answer)
     for name in ("choice", "randbelow", "randbits", "token_bytes", "token_hex", "token_urlsafe"):
-        _wrap(secrets, name, f"secrets.{name}()", "Make secrets in an activity.")
+        draw = _draw_through(getattr(secrets, name))
+        _wrap(secrets, name, f"secrets.{name}()", "Make secrets in an activity.", draw)
     for name in ("urandom", "getrandom"):
         _wrap(os, name, f"os.{name}()", _RANDOM, _draw_bytes)
     _wrap(random, "_urandom", "random.SystemRandom()", _RANDOM, _draw_bytes)
@@ -120,6 +139,11 @@ def _draw(name: str) -> Answer:
 
 def _draw_bytes(library: Any, size: int, *_: Any) -> bytes:
     return bytes(library.random.randbytes(size))
+
+
+def _draw_through(function: Callable[..., Any]) -> Answer:
+    """Answer by the function itself, where what it draws from answers."""
+    return lambda library, *args, **kwargs: function(*args, **kwargs)
 
 
 def _make_uuid(version: int) -> Answer:
@@ -145,8 +169,10 @@ def _wrap(module: Any, name: str, what: str, instead: str, answer: Answer | None
             if loop.library is not None:
                 if answer is not None:
                     return answer(loop.library, *args, **kwargs)
-            elif loop.guarded:
-                _refuse(loop, what, instead)
+            elif loop.guarded and loop.guard != "off":
+                if _decided(loop, answer is not None, what, instead) == "answer":
+                    assert answer is not None, "it was decided by that"
+                    return answer(loop.runtime.library, *args, **kwargs)
         return called(*args, **kwargs)
 
     setattr(module, name, guarded)
@@ -162,8 +188,9 @@ def _wrap_seed() -> None:
         if a is None and type(loop) is WorkflowLoop:
             if loop.library is not None:
                 a = loop.library.random.getrandbits(256)
-            elif loop.guarded:
-                _refuse(loop, "random.Random() without a seed", _RANDOM)
+            elif loop.guarded and loop.guard != "off":
+                if _decided(loop, True, "random.Random() without a seed", _RANDOM) == "answer":
+                    a = loop.runtime.library.random.getrandbits(256)
         original(self, a, version)
 
     random.Random.seed = seed  # type: ignore[method-assign]
@@ -173,8 +200,12 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     if event in _AUDITED:
         loop = _get_running_loop()
         if type(loop) is WorkflowLoop and loop.guarded and loop.library is None:
-            if not _is_time_zone(event, args):
-                _refuse(loop, *_AUDITED[event])
+            if loop.guard == "off" or _is_time_zone(event, args):
+                return
+            if loop.guard == "refuse" or event in _AT_THE_LINE:
+                _decided(loop, False, *_AUDITED[event])
+            elif not _is_installed(event, args):
+                _decided(loop, False, *_AUDITED[event], raises=False)
 
 
 def _is_time_zone(event: str, args: tuple[Any, ...]) -> bool:
@@ -185,15 +216,57 @@ def _is_time_zone(event: str, args: tuple[Any, ...]) -> bool:
     return str(args[0]).startswith(tuple(f"{path}{os.sep}" for path in zoneinfo.TZPATH))
 
 
-def _refuse(loop: WorkflowLoop, what: str, instead: str) -> None:
-    """Raise, unless a module that may do this stands between the call and the loop."""
+def _is_installed(event: str, args: tuple[Any, ...]) -> bool:
+    """Return whether this reads what came with installed code: it changes as code does."""
+    if event == "open":
+        if len(args) > 2 and isinstance(args[2], int) and args[2] & _WRITES:
+            return False
+    elif event not in ("os.listdir", "os.scandir", "glob.glob"):
+        return False
+    if not args or not isinstance(args[0], str | bytes | os.PathLike):
+        return False
+    return os.path.abspath(os.fsdecode(args[0])).startswith(_installed_paths())
+
+
+@functools.cache
+def _installed_paths() -> tuple[str, ...]:
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple({f"{os.path.abspath(sysconfig.get_path(name))}{os.sep}" for name in names})
+
+
+def _decided(
+    loop: WorkflowLoop, answers: bool, what: str, instead: str, *, raises: bool = True
+) -> Literal["answer", "pass"]:
+    """Return what becomes of a call, or raise. Without ``raises`` the run parks later on instead.
+
+    What a module does that may do this, and what logs, goes to the outside world: replay does not
+    repeat it. Whether refusals are lifted is for the nearest frame to say that is no library's of
+    Python's own.
+    """
     loop.guarded = False
     try:
+        nearest: str | None = None
         frame: FrameType | None = sys._getframe(2)
         while frame is not None and not is_boundary(frame):
-            if str(frame.f_globals.get("__name__")).partition(".")[0] in _PASSED:
-                return
+            module = frame.f_globals.get("__name__")
+            if str(module).partition(".")[0] in _PASSED:
+                return "pass"
+            if nearest is None and not is_library(module) and module != __name__:
+                nearest = str(module)
             frame = frame.f_back
-        raise loop.refused(what, instead, 2)
+        lifted = passing.get() or _is_within(nearest, loop.passthrough)
+        if answers and (lifted or loop.guard == "answer"):
+            return "answer"
+        if not lifted:
+            error = loop.refused(what, instead, 2)
+            if raises:
+                raise error
+        return "pass"
     finally:
         loop.guarded = True
+
+
+def _is_within(module: str | None, passthrough: tuple[str, ...]) -> bool:
+    return module is not None and any(
+        module == each or module.startswith(f"{each}.") for each in passthrough
+    )

@@ -14,7 +14,7 @@ import contextvars
 import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from processor.checks import DURATION_S_MAX, lasting_ms
 from processor.errors import NonDeterminismError
@@ -120,22 +120,26 @@ class Task(asyncio.Task[Any]):
 class WorkflowLoop(asyncio.AbstractEventLoop):
     """One run's loop.
 
-    ``guarded`` is True exactly while user code runs; the guard asks for it. ``library`` is there
-    while a value is decoded: it answers clocks and draws, and nothing is forbidden. ``runtime`` is
-    what the verbs of ``processor.workflow`` talk to. ``tasks`` holds every unfinished task, since
-    asyncio keeps weak references only. After ``dropped`` is set nothing can be asked for any
-    more: whatever would wait ends the coroutine that is being unwound. ``refusals`` says how often
-    that is still raised: after that, whatever waits just waits.
+    ``guarded`` is True exactly while user code runs; the guard asks for it, and ``guard`` says what
+    it does then, but for ``passthrough``. ``library`` is there while a value is decoded: it answers
+    clocks and draws, and nothing is forbidden. ``runtime`` is what the verbs of
+    ``processor.workflow`` talk to. ``tasks`` holds every unfinished task, since asyncio keeps weak
+    references only. After ``dropped`` is set nothing can be asked for any more: whatever would
+    wait ends the coroutine that is being unwound. ``refusals`` says how often that is still
+    raised: after that, whatever waits just waits.
     """
 
     def __init__(self, timers: Timers, seed: int) -> None:
         self.runtime: Any = timers
         self.now_ms = 0
         self.guarded = False
+        self.guard: Literal["answer", "refuse", "off"] = "answer"
+        self.passthrough: tuple[str, ...] = ()
         self.library: Library | None = None
         self.dropped = False
         self.refusals = 0
         self.violation: NonDeterminismError | None = None
+        self.violated_at = ""
         self.tasks: set[asyncio.Task[Any]] = set()
         self.timers: dict[int, TimerHandle] = {}
         self.ready: deque[Handle | TimerHandle] = deque()
@@ -187,7 +191,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             + f". Replay cannot repeat it. {instead}"
         )
         if self.violation is None:
-            self.violation = error
+            self.violation, self.violated_at = error, where
         return error
 
     def unwind(self) -> None:

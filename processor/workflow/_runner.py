@@ -17,7 +17,7 @@ import zlib
 from asyncio import _get_running_loop, _set_running_loop
 from collections.abc import Callable, Sequence, Set
 from functools import partial
-from typing import Any
+from typing import Any, Final, Literal
 
 from processor.config import Settings
 from processor.core import events
@@ -28,6 +28,7 @@ from processor.core.commands import (
     FailWorkflow,
 )
 from processor.core.events import Event
+from processor.core.failure import writable
 from processor.core.runner import CodeError
 from processor.core.started import EventReceived, WorkflowStarted
 from processor.errors import InvalidArgument, ProcessorError, WorkflowNotRegistered
@@ -46,8 +47,11 @@ from processor.workflow._watchdog import here
 __all__ = ("WorkflowRunner", "WorkflowRunners")
 
 _NONE: frozenset[int] = frozenset()
-_FLAGS: frozenset[str] = frozenset()
-"""Behaviour that runs may be begun under; a run stays with it."""
+_GUARDS: Final[dict[str, Literal["refuse", "off"]]] = {
+    "guard=refuse": "refuse",
+    "guard=off": "off",
+}
+"""Behaviour that runs may be begun under; a run stays with it. Without one the guard answers."""
 
 _SETTLING = (events.TimerFired, events.ActivityCompleted, events.ActivityFailed)
 
@@ -74,6 +78,9 @@ class WorkflowRunner:
         # process share asyncio's one set.
         seed = zlib.crc32(run_id.encode()) * 1_000_003
         self._loop = WorkflowLoop(self._run, seed)  # type: ignore[abstract]  # see _forbid
+        for flag in started.flags:
+            self._loop.guard = _GUARDS[flag]
+        self._loop.passthrough = settings.passthrough
         self._requests.attach(self._loop)
         self._run.attach(self._loop)
         self._main: asyncio.Task[Any] | None = None
@@ -230,7 +237,9 @@ class WorkflowRunner:
         if self._interrupted is not None:
             return self._interrupted
         if self._loop.violation is not None:
-            return _code_error("nondeterminism", self._loop.violation)
+            error = _code_error("nondeterminism", self._loop.violation)
+            error.where = error.where or writable(self._loop.violated_at)
+            return error
         if self._run.broken is not None:
             return _code_error("bug", self._run.broken)
         if interrupted is not None:
@@ -269,6 +278,8 @@ class WorkflowRunners:
         self._registry = registry
         self._settings = settings or Settings()
         self.strict = self._settings.strict_replay
+        guard = self._settings.guard or "off"
+        self.flags: tuple[str, ...] = () if guard == "answer" else (f"guard={guard}",)
 
     def start(
         self, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int
@@ -282,7 +293,7 @@ class WorkflowRunners:
                 f"workflow {started.workflow!r} is not registered in this worker (it has: {known})."
                 " Add it to Worker(workflows=[...]) and deploy that"
             )
-        unknown = sorted(set(started.flags) - _FLAGS)
+        unknown = sorted(set(started.flags) - {*_GUARDS})
         if unknown:
             raise WorkflowNotRegistered(
                 f"the run was begun with {', '.join(unknown)}, which this release does not know. "

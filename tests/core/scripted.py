@@ -78,6 +78,7 @@ class Runners:
 
     answers: list[Answer] = field(default_factory=list)
     strict: bool = False
+    flags: tuple[str, ...] = ()
     keeps: bool = False
     alike: set[bytes | None] = field(default_factory=set)
     made: list[Scripted] = field(default_factory=list)

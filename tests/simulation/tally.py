@@ -127,6 +127,7 @@ class TallyRunners:
     def __init__(self, others: Runners) -> None:
         self._others = others
         self.strict = others.strict
+        self.flags = others.flags
 
     def start(self, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int) -> Runner:
         if started.workflow != TALLY:

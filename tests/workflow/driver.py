@@ -51,6 +51,7 @@ class World:
     seed: bytes = SEED
     workflow_id: str = "order-1"
     run_id: str = "run-1"
+    flags: tuple[str, ...] | None = None
     turns: list[Turn] = field(default_factory=list)
     activities: dict[int, commands.ScheduleActivity] = field(default_factory=dict)
     timers: dict[int, int] = field(default_factory=dict)
@@ -60,12 +61,14 @@ class World:
 
     def fresh(self) -> WorkflowRunner:
         runners = WorkflowRunners(Registry([self.workflow], [], PAYLOADS), self.settings)
+        if self.flags is None:
+            self.flags = runners.flags
         return runners.start(self.workflow_id, self.run_id, self.started, self.begun_ms)
 
     @property
     def started(self) -> WorkflowStarted:
         arguments = PAYLOADS.encode(self.arguments)
-        return WorkflowStarted(self.workflow.name, arguments, self.seed)
+        return WorkflowStarted(self.workflow.name, arguments, self.seed, flags=self.flags or ())
 
     @property
     def begun_ms(self) -> int:

@@ -21,11 +21,14 @@ from typing import Any
 import pytest
 
 from processor import NonDeterminismError, workflow
+from processor.config import Settings
 from processor.core.runner import CodeError
 from processor.workflow import _guard
 from tests.workflow.driver import World
 
 _guard.install()
+
+REFUSES = Settings(guard="refuse")
 
 FORBIDDEN: list[tuple[str, Callable[[], Any], str]] = [
     ("time.time()", lambda: time.time(), "workflow.now()"),
@@ -71,7 +74,7 @@ def test_a_forbidden_call_names_its_line(name: str, call: Callable[[], Any], ins
     async def calls() -> None:
         call()
 
-    world = World(calls)
+    world = World(calls, settings=REFUSES)
     with pytest.raises(CodeError) as caught:
         world.start()
     error = caught.value
@@ -116,7 +119,7 @@ def test_it_parks_the_run_even_if_the_code_catches_it() -> None:
         return "all is well"
 
     with pytest.raises(CodeError) as caught:
-        World(swallows).start()
+        World(swallows, settings=REFUSES).start()
     assert caught.value.kind == "nondeterminism"
     assert caught_inside == [caught.value.error]
     first = swallows.function.__code__.co_firstlineno
@@ -129,7 +132,7 @@ def test_predicates_are_workflow_code_too() -> None:
         await workflow.wait_until(lambda: time.time() > 0)
 
     with pytest.raises(CodeError, match=r"time\.time\(\)"):
-        World(waits).start()
+        World(waits, settings=REFUSES).start()
 
 
 def test_what_the_library_and_logging_do_passes(tmp_path: Path) -> None:
