@@ -41,6 +41,12 @@ class Settings:
     What comes after a pause leaves at once. Clients that wait for a result do not wait for this.
     """
 
+    unread_events_max: int = 10_000
+    """Events of one run that its code has not taken; more are refused."""
+
+    unpublished_bytes_max: int = 64_000_000
+    """Results and published records that no consumer can see yet, per shard; then intake waits."""
+
     waiters_max: int = 100_000
     """Clients that wait for a result, per shard."""
 

@@ -217,6 +217,8 @@ def _command(
         return outcome.answered(_closed_already(body, latest))
     match body:
         case RaiseEvent():
+            if _is_full(instance, context.unread_events_max):
+                return outcome.answered(_full(body, latest, context.unread_events_max))
             draft = Draft(instance, context)
             draft.advance(EventReceived(body.name, body.payload, body.headers))
             outcome.drafts.append(draft)
@@ -247,6 +249,24 @@ def _closed_already(body: RaiseEvent | CancelRun | TerminateRun, latest: Summary
         reason = f"run {latest.run_id} of {latest.workflow!r} is {latest.status.value}"
         return Refused("CommandRejected", f"{reason}: event {body.name!r} was not taken")
     return accepted(latest, created=False)
+
+
+def _is_full(instance: Instance, limit: int) -> bool:
+    """Return whether as many events as may wait for the code do; parked, those that came since."""
+    runner = instance.runner
+    unread = 0 if isinstance(runner, CodeError) else runner.unread()
+    if unread + len(instance.pending) < limit:
+        return False
+    return unread + sum(isinstance(fact, EventReceived) for fact in instance.pending) >= limit
+
+
+def _full(event: RaiseEvent, run: Summary, limit: int) -> Refused:
+    return Refused(
+        "CommandRejected",
+        f"run {run.run_id} of {run.workflow!r} has {limit:,} events that its code has not taken "
+        f"(unread_events_max): event {event.name!r} was not taken. Send it again when the code has "
+        "taken some; code that waits for events in a loop takes them all",
+    )
 
 
 def accepted(run: Summary, *, created: bool = True) -> Accepted:

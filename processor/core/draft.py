@@ -26,6 +26,7 @@ class Context:
     """What deciding needs from outside.
 
     ``place`` says whether an activity runs eagerly, ``entropy`` returns 16 random bytes.
+    ``unread_events_max``: more of a run's events may not wait for its code.
     ``not_activated`` are the events that the namespace's level does not have yet. ``begun`` is the
     code of the run that this decision begins.
     """
@@ -36,6 +37,7 @@ class Context:
     entropy: Callable[[], bytes]
     not_activated: frozenset[type[Event]] = frozenset()
     begun: Runner | None = None
+    unread_events_max: int = 10_000
 
     def check(self, asked: list[Command]) -> None:
         """Raise ``CodeError`` where the code asks for what cannot be recorded yet."""

@@ -228,8 +228,8 @@ class WorkflowTimedOut:
 class RunParked:
     """The code met a bug or a mismatch. Facts are kept; the code is run again by newer code.
 
-    ``kind``: "bug", "nondeterminism", "not_registered", or "not_activated" (it asks for what the
-    namespace's level does not have yet). ``where``: file, line and source.
+    ``kind``: "bug", "nondeterminism", "never_ends", "not_registered", or "not_activated" (it asks
+    for what the namespace's level does not have yet). ``where``: file, line and source.
     """
 
     kind: str

@@ -22,8 +22,8 @@ _TRACEBACK_CHARS_MAX: Final = 20_000
 class CodeError(Exception):
     """Workflow code cannot go on: a bug, a mismatch, or code that is not there. Parks the run.
 
-    kind: "bug", "nondeterminism", "not_registered" or "not_activated". ``where`` is
-    ``file:line: source``.
+    kind: "bug", "nondeterminism", "never_ends", "not_registered" or "not_activated". ``where``
+    is ``file:line: source``.
     """
 
     def __init__(self, kind: str, error: str, where: str = "", traceback: str = "") -> None:
@@ -57,6 +57,9 @@ class Runner(Protocol):
 
     def waiting(self) -> list[str]:
         """Return where the code waits now, one ``file:line function`` for each waiting task."""
+
+    def unread(self) -> int:
+        """Return how many events the code was given and has not taken."""
 
     def close(self) -> None:
         """Drop the coroutine without running any more of it."""

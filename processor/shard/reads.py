@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
-from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from itertools import count
 from typing import Final
 
 from processor.codec.views import history_view, pending_view, summary_view, to_json
@@ -40,18 +41,18 @@ _log = logging.getLogger("processor.shard")
 _PAGE_BYTES = 400_000
 _ERROR_MAX = 500
 _SCANNED_MAX = 5_000
+_WAIT_MAX_MS: Final = 3_600_000
+"""Who waits for longer is forgotten like one that is gone: clients ask again long before."""
 
-
-@dataclass(slots=True)
-class _Waiter:
-    """Who waits for the end of a run; not the command, whose arguments may be large."""
-
-    to: ReplyTo
-    expires_ms: int
+_OUTDATED_MAX: Final = 1_000
 
 
 class Reads:
-    """Serves reads; called only when every turn before them is acknowledged."""
+    """Serves reads; called only when every turn before them is acknowledged.
+
+    ``_waiters`` has for each run who waits for its end, and until when: not the commands, whose
+    arguments may be large. ``_expiry`` has them in the order of time, and what is outdated.
+    """
 
     def __init__(
         self, partition: int, tables: Tables, outbox: Outbox, clock: Clock, settings: Settings
@@ -60,8 +61,9 @@ class Reads:
         self._tables = tables
         self._outbox = outbox
         self._clock = clock
-        self._waiters: dict[str, list[_Waiter]] = {}
-        self._expiry: deque[tuple[int, str]] = deque()
+        self._waiters: dict[str, dict[ReplyTo, int]] = {}
+        self._expiry: list[tuple[int, int, str, ReplyTo]] = []
+        self._numbers = count()
         self._waiting = 0
         self._waiters_max = settings.waiters_max
 
@@ -69,8 +71,8 @@ class Reads:
         """Answer everybody who waits for this run."""
         waiters = self._waiters.pop(result.run_id, ())
         self._waiting -= len(waiters)
-        for waiter in waiters:
-            self._outbox.reply(Reply(waiter.to, _closed_by(result)))
+        for to in waiters:
+            self._outbox.reply(Reply(to, _closed_by(result)))
 
     def answer(self, input: Input, outcome: Outcome) -> None:
         """Tell whoever asked what was decided."""
@@ -223,32 +225,44 @@ class Reads:
         return summary
 
     def _wait(self, command: ClientCommand, run_id: str, timeout_ms: int) -> None:
-        now_ms = self._clock.now_ms()
-        self._forget(now_ms)
-        if self._waiting >= self._waiters_max:
-            reason = f"shard {self._partition} has {self._waiters_max} waiting clients"
-            refused = Refused("ShardUnavailable", f"{reason}; ask again later")
-            started = isinstance(command.body, StartRun)
-            self._answer(command, Accepted(run_id) if started else refused)
-            return
-        expires_ms = now_ms + timeout_ms
-        self._waiting += 1
         assert command.reply_to is not None, "only who can be answered waits"
-        waiter = _Waiter(command.reply_to, expires_ms)
-        self._waiters.setdefault(run_id, []).append(waiter)
-        self._expiry.append((expires_ms, run_id))
+        to, now_ms = command.reply_to, self._clock.now_ms()
+        self._forget(now_ms)
+        waiters = self._waiters.setdefault(run_id, {})
+        if to not in waiters:
+            if self._waiting >= self._waiters_max:
+                self._too_many(command, run_id)
+                return
+            self._waiting += 1
+        expires_ms = waiters[to] = now_ms + min(max(timeout_ms, 0), _WAIT_MAX_MS)
+        heapq.heappush(self._expiry, (expires_ms, next(self._numbers), run_id, to))
+
+    def _too_many(self, command: ClientCommand, run_id: str) -> None:
+        if not self._waiters[run_id]:
+            del self._waiters[run_id]
+        reason = f"shard {self._partition} has {self._waiters_max} waiting clients"
+        refused = Refused("ShardUnavailable", f"{reason}; ask again later")
+        started = isinstance(command.body, StartRun)
+        self._answer(command, Accepted(run_id) if started else refused)
 
     def _forget(self, now_ms: int) -> None:
         """Drop waiters whose client has asked again or gone."""
-        while self._expiry and self._expiry[0][0] <= now_ms:
-            _, run_id = self._expiry.popleft()
-            known = self._waiters.get(run_id, [])
-            waiters = [w for w in known if w.expires_ms > now_ms]
-            self._waiting -= len(known) - len(waiters)
-            if waiters:
-                self._waiters[run_id] = waiters
-            else:
-                self._waiters.pop(run_id, None)
+        expiry = self._expiry
+        while expiry and expiry[0][0] <= now_ms:
+            expires_ms, _, run_id, to = heapq.heappop(expiry)
+            waiters = self._waiters.get(run_id)
+            if waiters is not None and waiters.get(to) == expires_ms:
+                del waiters[to]
+                self._waiting -= 1
+                if not waiters:
+                    del self._waiters[run_id]
+        if len(expiry) > 2 * self._waiting + _OUTDATED_MAX:
+            self._expiry = [
+                (expires_ms, next(self._numbers), run_id, to)
+                for run_id, waiters in self._waiters.items()
+                for to, expires_ms in waiters.items()
+            ]
+            heapq.heapify(self._expiry)
 
     def _answer(self, command: ClientCommand, body: ReplyBody) -> None:
         if command.reply_to is not None:

@@ -88,6 +88,9 @@ class _Failing:
         self._session.may_fail()
         return self._runner.snapshot()
 
+    def unread(self) -> int:
+        return self._runner.unread()
+
     def waiting(self) -> list[str]:
         return self._runner.waiting()
 

@@ -36,19 +36,24 @@ Decode = Callable[[Callable[[bytes | None], Any], bytes | None], Any]
 
 
 class Inbox:
-    """The events of one run that its code has not taken, and who waits for which name."""
+    """The events of one run that its code has not taken, and who waits for which name.
 
-    __slots__ = ("_decode", "_loop", "_requests", "_unread", "_waiters")
+    ``unread`` counts them.
+    """
+
+    __slots__ = ("_decode", "_loop", "_requests", "_unread", "_waiters", "unread")
 
     def __init__(self, loop: WorkflowLoop, requests: Requests, decode: Decode) -> None:
         self._loop = loop
         self._decode = decode
         self._requests = requests
+        self.unread = 0
         self._unread: dict[str, deque[bytes | None]] = {}
         self._waiters: dict[str, deque[_Waiter]] = {}
 
     def receive(self, name: str, payload: bytes | None) -> None:
         self._unread.setdefault(name, deque()).append(payload)
+        self.unread += 1
         self._deliver(name)
 
     async def wait(
@@ -67,6 +72,7 @@ class Inbox:
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.exception() is None:
                 self._unread.setdefault(name, deque()).appendleft(waiter.payload)
+                self.unread += 1
                 self._deliver(name)
             raise
         finally:
@@ -96,8 +102,10 @@ class Inbox:
                 size = len(payload or b"")
                 self._requests.add(command, size, f"the rejection of event {name!r}")
                 unread.popleft()
+                self.unread -= 1
                 continue
             unread.popleft()
+            self.unread -= 1
             waiters.popleft()
             waiter.payload = payload
             waiter.future.set_result(value)

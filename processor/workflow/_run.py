@@ -106,6 +106,11 @@ class Run(Runtime):
         """The number of this activation."""
         return self._requests.turn
 
+    @property
+    def unread(self) -> int:
+        """How many events nobody has taken."""
+        return self._inbox.unread
+
     # --- facts --------------------------------------------------------------------------------
 
     def activity_completed(self, fact: events.ActivityCompleted) -> None:

@@ -142,6 +142,9 @@ class WorkflowRunner:
         tasks = sorted((task for task in self._loop.tasks if not task.done()), key=hash)
         return [waiting_at(task.get_coro()) for task in tasks]
 
+    def unread(self) -> int:
+        return self._run.unread
+
     def close(self) -> None:
         """Drop the coroutine without running any more of it.
 

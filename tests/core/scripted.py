@@ -62,6 +62,9 @@ class Scripted:
     def snapshot(self) -> bytes | None:
         return b"%d" % self.activations if self.keeps else None
 
+    def unread(self) -> int:
+        return 0
+
     def waiting(self) -> list[str]:
         return []
 

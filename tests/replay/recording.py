@@ -206,6 +206,9 @@ class _Listener:
     def snapshot(self) -> bytes | None:
         return self._runner.snapshot()
 
+    def unread(self) -> int:
+        return self._runner.unread()
+
     def waiting(self) -> list[str]:
         return self._runner.waiting()
 

@@ -256,6 +256,9 @@ class Live:
     def snapshot(self) -> bytes | None:
         return None
 
+    def unread(self) -> int:
+        return 0
+
     def waiting(self) -> list[str]:
         return []
 

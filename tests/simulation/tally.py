@@ -114,6 +114,9 @@ class TallyRunner:
     def snapshot(self) -> bytes | None:
         return None if self._state.busy is not None else msgspec.json.encode(self._state)
 
+    def unread(self) -> int:
+        return len(self._state.waiting)
+
     def waiting(self) -> list[str]:
         return []
 
