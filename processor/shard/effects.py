@@ -21,6 +21,7 @@ from processor.core.effects import (
 from processor.core.marks import Mark
 from processor.shard.eager import Eager
 from processor.shard.flight import Appended
+from processor.shard.outbox import Unpublished
 from processor.shard.ports import Activities, Outbox, OutputRecord
 from processor.shard.reads import Reads
 from processor.shard.timers import Timers
@@ -46,6 +47,7 @@ class Effects:
         self._timers = timers
         self._reads = reads
         self._activities = activities
+        self.unpublished = Unpublished()
 
     def release(self, appended: Appended) -> int:
         """Release the effects of one record; return how many of them are sends to wait for."""
@@ -86,4 +88,6 @@ class Effects:
         if outputs or (appended.entry is None and isinstance(appended.record, Mark)):
             # A mark moves the published position on.
             self._outbox.publish(offset, outputs)
+            if outputs:
+                self.unpublished.handed_over(offset, outputs)
         return sends

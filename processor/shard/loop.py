@@ -12,6 +12,7 @@ Nothing of a turn leaves before step 3, and nothing waits for it in step 4.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -55,6 +56,8 @@ from processor.shard.timers import Timers
 from processor.shard.writer import Writer
 
 __all__ = ("Shard", "ShardLost")
+
+_log = logging.getLogger("processor.shard")
 
 _INTAKE_MAX = 256
 """Inputs per step, so that acknowledgements and activities get their turn."""
@@ -147,6 +150,7 @@ class Shard:
         self._marked: tuple[Positions, int, int] | None = None
         self._flush_due_ms = self._look_again_ms = NEVER_MS
         self._behind = True
+        self._says_behind = False
         self._parked = deque(self._tables.parked())
         self._successors = deque(taken.successors)
         self._purging: set[str] = set()
@@ -306,12 +310,14 @@ class Shard:
         return self._room() > 0
 
     def _room(self) -> int:
-        settings = self._settings
+        settings, unpublished = self._settings, self._effects.unpublished
         if self._deciding.failed is not None:
             return 0
         if self._flight.bytes >= settings.bytes_in_flight_max:
             return 0
         if self._deliveries.outstanding >= settings.turns_in_flight_max:
+            return 0
+        if unpublished.bytes >= settings.unpublished_bytes_max and self._is_behind():
             return 0
         return settings.turns_in_flight_max - len(self._flight)
 
@@ -323,6 +329,23 @@ class Shard:
                     return count
             self._read(record)
         return len(records)
+
+    def _is_behind(self) -> bool:
+        """Return whether too much waits to be published; then it is asked again soon."""
+        unpublished, limit = self._effects.unpublished, self._settings.unpublished_bytes_max
+        unpublished.published(self._outbox.published_floor(self._confirmed.next_offset))
+        was, self._says_behind = self._says_behind, unpublished.bytes >= limit
+        if self._says_behind:
+            self._look_again_ms = self._clock.now_ms() + _LOOK_AGAIN_MS
+            if not was:
+                _log.warning(
+                    "shard %d takes no input for now: %d bytes of results and published records "
+                    "are not published yet; the limit is %d (unpublished_bytes_max)",
+                    self.partition,
+                    unpublished.bytes,
+                    limit,
+                )
+        return self._says_behind
 
     def _read(self, record: InboxRecord) -> None:
         source, offset, input, reply_to = record

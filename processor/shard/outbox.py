@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from typing import Final
 
 from processor.core.cause import Origin
-from processor.core.effects import Message
+from processor.core.effects import Message, RunResult
 from processor.core.inputs import ClientCommand
+from processor.shard.ports import OutputRecord
 
-__all__ = ("Deliveries", "message_command")
+__all__ = ("Deliveries", "Unpublished", "message_command")
+
+_OUTPUT_BYTES: Final = 200
+"""About what a record takes in memory beside its value."""
 
 
 class Deliveries:
@@ -46,6 +52,33 @@ class Deliveries:
         del self._open[offset]
         while self._order and self._order[0] not in self._open:
             self._order.popleft()
+
+
+class Unpublished:
+    """Results and published records that were handed over, and that no consumer may see yet.
+
+    ``bytes``: about how much memory they take, or took when it was last asked what is published.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._sizes: deque[tuple[int, int]] = deque()
+
+    def handed_over(self, offset: int, records: Sequence[OutputRecord]) -> None:
+        size = sum(map(_size, records))
+        self.bytes += size
+        self._sizes.append((offset, size))
+
+    def published(self, floor: int) -> None:
+        """Note that everything below a log offset is published."""
+        sizes = self._sizes
+        while sizes and sizes[0][0] < floor:
+            self.bytes -= sizes.popleft()[1]
+
+
+def _size(record: OutputRecord) -> int:
+    value = record.result if isinstance(record, RunResult) else record.value
+    return len(value or b"") + _OUTPUT_BYTES
 
 
 def message_command(message: Message, origin: Origin | None) -> ClientCommand:

@@ -12,7 +12,7 @@ from processor.config import Settings
 from processor.core.address import ReplyTo
 from processor.core.answers import HeartbeatSeen
 from processor.core.effects import ActivityTask
-from processor.core.inputs import ActivityReport, ClientCommand, StartRun
+from processor.core.inputs import ActivityReport, ClientCommand, StartRun, TerminateRun
 from processor.core.options import ActivityOptions
 from processor.embedded.disk import FAMILIES, Disk, DiskLog
 from processor.embedded.ports import MemoryInbox, MemoryOutbox
@@ -124,6 +124,34 @@ def test_commands_wait_for_slots_of_activities_and_are_looked_at_again() -> None
     while shard.step():
         pass
     assert appended(disk) == ORDERS
+    shard.close()
+
+
+def test_intake_waits_for_what_is_to_be_published(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shard, disk, inbox = shard_with(Settings(unpublished_bytes_max=10_000))
+    floor = 0
+    monkeypatch.setattr(MemoryOutbox, "published_floor", lambda self, released: floor)
+    submit_orders(inbox)
+    for number in range(ORDERS):
+        inbox.submit(ClientCommand(f"order-{number}", TerminateRun("enough")))
+
+    def run() -> int:
+        for _ in range(20):
+            disk.commit()
+            shard.step()
+        return sum(not run.status.is_open for run in shard._tables.runs(""))
+
+    closed = run()
+    assert 0 < closed < ORDERS
+    assert run() == closed, "nothing more is taken in"
+    now_ms = FixedClock().now_ms()
+    assert not shard.step() and now_ms < shard.next_timer_ms() <= now_ms + 10
+    assert len(caplog.records) == 1
+    assert "shard 0 takes no input for now: " in caplog.text
+    floor = 1 << 40
+    assert run() == ORDERS, "and goes on when it is published"
     shard.close()
 
 

@@ -320,6 +320,21 @@ def test_a_partition_that_does_not_exist_is_told(
     assert sent.code(b"beyond") == KafkaError._UNKNOWN_PARTITION
 
 
+def test_partitions_that_do_not_exist_are_forgotten(
+    cluster: Cluster, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MISSING_S", 0.2)
+    sent.send(0, b"there")
+    for round in range(3):
+        for partition in range(1_000):
+            sent.send(1_000 * (round + 1) + partition, b"%d/%d" % (round, partition))
+        sent.wait()
+    assert len(sent.producer._places) == 1
+    sent.send(0, b"there as well")
+    sent.wait()
+    assert [value for _, value in cluster.records("events", 0)] == [b"there", b"there as well"]
+
+
 def test_a_key_says_where_its_records_go_as_javas_partitioner_does(
     cluster: Cluster, sent: Sent
 ) -> None:
