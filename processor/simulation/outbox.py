@@ -100,7 +100,8 @@ class SimulatedOutbox:
     def publish(self, offset: int, records: Sequence[OutputRecord]) -> None:
         for record in records:
             self._leaves(offset, record)
-        self._outputs.offer(offset, records)
+        if not self._outputs.offer(offset, records):
+            self._broker.outputs[self._partition].again.append(offset)
         self._publisher.serve()
 
     @port_call

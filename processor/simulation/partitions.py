@@ -163,12 +163,14 @@ class Outputs:
 
     ``position`` is written together with the records: the log offset below which all is there.
     ``publisher`` is the process that wrote it. ``written_at`` has, for each turn by its offset,
-    where the log ended just then.
+    where the log ended just then. ``again``: turns that were handed over although the publisher
+    knew that they are there.
     """
 
     def __init__(self, log: LogPartition) -> None:
         self.records: list[Output] = []
         self.written_at: dict[int, int] = {}
+        self.again: list[int] = []
         self._log = log
         self.position = 0
         self.publisher = ""

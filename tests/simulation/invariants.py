@@ -26,6 +26,7 @@ from processor.shard.reads import EXPIRED
 from processor.simulation.outbox import Left
 
 from .checked import Checked
+from .invariants_of_memory import check_memory
 from .invariants_of_tables import check_tables
 from .reading import Reading, Valid, read
 from .story import Story
@@ -52,6 +53,7 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
         _deliveries(checked, story, reading)
         _outputs(checked, story, reading)
         check_tables(checked, story, reading)
+        check_memory(checked, story, reading)
         _eager_starts(checked, story, reading)
         _successors(checked, reading)
         _levels(checked, story, reading)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from . import switches_bounds as bounds
 from . import switches_cleaning as cleaning
 from . import switches_log as log
 from . import switches_once as once
@@ -128,6 +129,41 @@ MUTATIONS: Sequence[Mutation] = (
     ),
     Mutation(
         "publish", "the published position is kept", log.published_from_the_start, (AGAIN,), 20
+    ),
+    Mutation(
+        "publish",
+        "a takeover asks what is published",
+        bounds.published_not_asked,
+        ("AssertionError: what is published is not sent again",),
+        100,
+    ),
+    Mutation(
+        "publish",
+        "a mark moves the published position",
+        bounds.marks_move_nothing,
+        ("AssertionError: a mark moves the published position",),
+        100,
+    ),
+    Mutation(
+        "publish",
+        "what is published is not counted",
+        bounds.published_still_counted,
+        ("AssertionError: what is published is not counted",),
+        20,
+    ),
+    Mutation(
+        "waiters",
+        "who is answered is not counted",
+        bounds.answered_still_counted,
+        ("AssertionError: who is counted waits",),
+        50,
+    ),
+    Mutation(
+        "waiters",
+        "who is forgotten is not counted",
+        bounds.forgotten_still_counted,
+        ("AssertionError: who is counted waits",),
+        100,
     ),
     Mutation(
         "publish",
