@@ -19,6 +19,7 @@ __all__ = (
     "NO_OPTIONS",
     "PARTITIONER_HINT",
     "KafkaSettings",
+    "fits",
     "murmur2",
     "partition_of",
 )
@@ -27,7 +28,10 @@ LOG_RECORD_BYTES_MAX: Final = 16_777_216
 """``max.message.bytes`` of ``events``: a turn may be large."""
 
 COMMAND_BYTES_MAX: Final = 2_000_000
-"""What a record of any other topic may take; their ``max.message.bytes`` is 2 MiB."""
+"""What key and value of any other record may take together.
+
+``max.message.bytes`` of those topics is 2 MiB: 97,152 bytes are left for headers and the batch.
+"""
 
 PARTITIONER_HINT: Final = (
     "use Kafka's default partitioner: murmur2 of the key. librdkafka's own default is another one; "
@@ -168,6 +172,11 @@ class KafkaSettings:
             "socket.keepalive.enable": True,
             "logger": client_log,
         }
+
+
+def fits(key: bytes | None, value: bytes | None) -> bool:
+    """Return whether a topic of ours, other than ``events``, takes a record."""
+    return len(key or b"") + len(value or b"") <= COMMAND_BYTES_MAX
 
 
 def murmur2(key: bytes) -> int:

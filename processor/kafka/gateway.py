@@ -14,10 +14,11 @@ from processor.codec.records import encode
 from processor.config import Settings
 from processor.core.answers import ReplyBody
 from processor.core.effects import Reply
+from processor.core.failure import shortened
 from processor.core.inputs import ClientCommand
 from processor.errors import PayloadTooLarge, ShardUnavailable, TopicsNotReady
 from processor.gateway import Requester
-from processor.kafka.connection import COMMAND_BYTES_MAX, KafkaSettings, partition_of
+from processor.kafka.connection import COMMAND_BYTES_MAX, KafkaSettings, fits, partition_of
 from processor.kafka.producers import which_producer
 from processor.kafka.producing import Lasting, Producing
 from processor.kafka.record_producer import Written
@@ -27,6 +28,7 @@ from processor.kafka.topics import BrokerUnreachable, connect
 __all__ = ("KafkaGateway",)
 
 _log = logging.getLogger("processor.kafka")
+_ID_SHOWN = 100
 
 
 @dataclass(slots=True, eq=False)
@@ -88,10 +90,13 @@ class KafkaGateway:
             partition = partition_of(command.workflow_id, self._partitions)
         command = self._requester.identified(command, partition)
         value = encode(command)
-        if len(value) > COMMAND_BYTES_MAX:
+        key = command.workflow_id.encode()
+        if not fits(key, value):
             raise PayloadTooLarge(
-                f"the command for {command.workflow_id!r} has {len(value):,} bytes; the limit is "
-                f"{COMMAND_BYTES_MAX:,}. Keep large values elsewhere and pass where they are"
+                f"the command for {shortened(command.workflow_id, _ID_SHOWN)!r} has "
+                f"{len(key) + len(value):,} bytes, of which {len(key):,} are its key, the workflow "
+                f"id; the limit is {COMMAND_BYTES_MAX:,}. Keep large values elsewhere and pass "
+                "where they are"
             )
         request = _Request(
             partition,

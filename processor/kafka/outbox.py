@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, assert_never
 from confluent_kafka import KafkaError
 
 from processor.codec.records import encode
+from processor.core.answers import Refused
 from processor.core.cause import Origin
 from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.core.inputs import ClientCommand, TimerDue
 from processor.core.undelivered import Undelivered
 from processor.errors import ProcessorError, TopicsNotReady
-from processor.kafka.connection import COMMAND_BYTES_MAX, partition_of
-from processor.kafka.faults import MISSING
+from processor.kafka.connection import COMMAND_BYTES_MAX, fits, partition_of
+from processor.kafka.faults import MISSING, TOO_LARGE
 from processor.kafka.record_producer import Written
 from processor.kafka.sending import ANY_PARTITION, Sending
 from processor.shard.outbox import message_command
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ("KafkaOutbox", "MessageNotSent")
 
 _log = logging.getLogger("processor.kafka")
+
+
+_ORIGINS_MAX = 10_000
 
 
 class MessageNotSent(ProcessorError):
@@ -75,7 +79,7 @@ class KafkaOutbox:
             case ActivityTask():
                 self._send_task(effect, done)
             case Message():
-                self._send_message(effect.workflow_id, message_command(effect, origin), done)
+                self._send_message(message_command(effect, origin), origin, done)
             case TimerDue():
                 key = effect.workflow_id.encode()
                 send(self._timers, self._partition, key, encode(effect), done)
@@ -96,9 +100,12 @@ class KafkaOutbox:
 
     def reply(self, reply: Reply) -> None:
         to = reply.to
-        self._transport.sends.produce(
-            self._replies, to.partition, to.client.encode(), encode(reply), self._replied
-        )
+        key, value = to.client.encode(), encode(reply)
+        if not fits(key, value):
+            size = f"{len(key) + len(value):,} bytes; the limit is {COMMAND_BYTES_MAX:,}"
+            told = Refused("PayloadTooLarge", f"the answer has {size}. The command counts")
+            value = encode(Reply(to, told))
+        self._transport.sends.produce(self._replies, to.partition, key, value, self._replied)
 
     def publish(self, offset: int, records: Sequence[OutputRecord]) -> None:
         self._publisher.publish(offset, records)
@@ -118,21 +125,30 @@ class KafkaOutbox:
         self._publisher.close()
 
     def _send_message(
-        self, workflow_id: str, command: ClientCommand, done: Callable[[], None]
+        self, command: ClientCommand, origin: Origin | None, done: Callable[[], None]
     ) -> None:
-        partition = partition_of(workflow_id, self._partitions)
-        key, value = workflow_id.encode(), encode(command)
-        if len(value) > COMMAND_BYTES_MAX:
-            reason = f"a message of {len(value):,} bytes; the limit is {COMMAND_BYTES_MAX:,}"
-            self._sending.bury(DeadLetter("commands", partition, -1, key, value, reason), done)
+        partition = partition_of(command.workflow_id, self._partitions)
+        key, value = command.workflow_id.encode(), encode(command)
+        too_large = self._transport.too_large
+        if not fits(key, value) or origin in too_large:
+            size = len(key) + len(value)
+            limit = f"{COMMAND_BYTES_MAX:,}"
+            if origin in too_large:
+                limit = f"max.message.bytes of {self._commands}, which refused it"
+            reason = f"a message of {size:,} bytes to another instance; the limit is {limit}"
+            letter = DeadLetter("commands", partition, -1, key, value, reason)
+            _log.error("shard %d: %s; it goes to dead-letters", self._partition, reason)
+            self._sending.bury(letter, done)
             return
 
         def delivered(error: KafkaError | None, _written: Written | None) -> None:
             if error is None:
                 done()
-            else:
-                self._ordered.fail(error)
-                self._failure = self._failure or self._not_sent(partition, error)
+                return
+            if error.code() in TOO_LARGE and origin is not None and len(too_large) < _ORIGINS_MAX:
+                too_large.add(origin)  # whoever takes the shard over does not try it again
+            self._ordered.fail(error)
+            self._failure = self._failure or self._not_sent(partition, error)
 
         self._ordered.produce(self._commands, partition, key, value, delivered)
 

@@ -8,6 +8,7 @@ from threading import Lock
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processor.config import Settings
+from processor.core.cause import Origin
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.faults import watermarks_of
 from processor.kafka.inbox import INPUTS
@@ -30,6 +31,9 @@ class KafkaTransport:
     def __init__(self, connection: KafkaSettings, settings: Settings) -> None:
         self.connection = connection
         self.settings = settings
+        self.too_large: set[Origin] = set()
+        """Messages between instances that their topic refused: they go to dead letters."""
+
         self._lock = Lock()
         self._asks_lock = Lock()
         extra = connection.extra
