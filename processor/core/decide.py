@@ -321,7 +321,8 @@ def _report(report: ActivityReport, instance: Instance | None, context: Context)
             )
         case "failed":
             assert report.failure is not None, "a failed report has a failure"
-            _attempt_failed(draft, activity, report.failure, lost=bool(report.worker))
+            lost = state.eager and report.worker != ""
+            _attempt_failed(draft, activity, report.failure, lost=lost)
         case "started":
             if report.worker == state.worker:
                 return outcome
