@@ -63,7 +63,7 @@ def open_gateway(
     if path is not None:
         from processor.embedded.runtime import EmbeddedGateway
 
-        return EmbeddedGateway(path, settings)
+        return EmbeddedGateway(path, settings, namespace)
     from processor.kafka.connection import KafkaSettings
     from processor.kafka.gateway import KafkaGateway
 

@@ -107,6 +107,11 @@ class Worker:
         self._server = server
         self._namespace = namespace
         self._queues = _queues(queues)
+        if not shards and embedded_path(server) is not None:
+            raise InvalidArgument(
+                f"Worker: shards: {server!r} is one shard with its activities, which shards=False "
+                "leaves nobody to serve; give shards=True"
+            )
         self._owns_shards = shards
         self._share_groups = share_groups
         self._create_topics = create_topics
@@ -197,7 +202,9 @@ class Worker:
         runners = WorkflowRunners(self._registry, self._settings)
         path = embedded_path(self._server)
         if path is not None:
-            return EmbeddedRuntime(path, runners, executor, self._settings, clock)
+            return EmbeddedRuntime(
+                path, runners, executor, self._settings, clock, namespace=self._namespace
+            )
         from processor.kafka.runtime import KafkaRuntime, KafkaWorkerOptions
 
         options = KafkaWorkerOptions(

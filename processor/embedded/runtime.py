@@ -25,7 +25,12 @@ from processor.core.inputs import ClientCommand
 from processor.core.runner import Runners
 from processor.embedded.disk import Committed, Disk, DiskLog, open_disk
 from processor.embedded.ports import MemoryInbox, MemoryOutbox, QueuedTasks
-from processor.errors import ProcessorError, ShardUnavailable
+from processor.errors import (
+    InvalidArgument,
+    ProcessorError,
+    ShardUnavailable,
+    StateDirectoryInUse,
+)
 from processor.gateway import Requester, new_client_id
 from processor.node import Node, ShardStatus
 from processor.shard.ports import Activities, Clock, ShardPorts
@@ -35,6 +40,9 @@ from processor.store.rocks import destroy, make_private
 __all__ = ("EmbeddedGateway", "EmbeddedRuntime", "LocalActivities", "SystemClock", "running")
 
 _log = logging.getLogger("processor.embedded")
+
+_OPEN: dict[Path, EmbeddedRuntime] = {}
+"""The runtimes of this process, by path, from the moment that they want it."""
 
 _RUNNING: dict[Path, EmbeddedRuntime] = {}
 
@@ -68,9 +76,11 @@ class EmbeddedRuntime:
         settings: Settings,
         clock: Clock,
         *,
+        namespace: str = "default",
         sync: bool = True,
     ) -> None:
         self.path = path.resolve()
+        self.namespace = namespace
         self._runners = runners
         self._activities = activities
         self._settings = settings
@@ -87,7 +97,16 @@ class EmbeddedRuntime:
         self.node: Node | None = None
 
     async def start(self) -> None:
-        """Open the path and take its shard over; returns once it runs."""
+        """Open the path and take its shard over; returns once it runs.
+
+        Raises ``StateDirectoryInUse`` where another worker, of this process or not, has the path.
+        """
+        if (other := _OPEN.setdefault(self.path, self)) is not self:
+            raise StateDirectoryInUse(
+                f"another Worker of this process (namespace {other.namespace!r}) serves "
+                f"embedded:{self.path}, and a path has one. Give that one all workflows and "
+                "activities, or give this one a path of its own"
+            )
         make_private(self.path)
         self._disk = await asyncio.to_thread(open_disk, self.path / "log", sync=self._sync)
         self._disk.on_dirty = self._dirty
@@ -108,7 +127,9 @@ class EmbeddedRuntime:
         if disk is not None:
             disk.on_dirty = lambda: None
             await asyncio.to_thread(disk.close)
-        _RUNNING.pop(self.path, None)
+        for known in (_RUNNING, _OPEN):
+            if known.get(self.path) is self:
+                del known[self.path]
 
     async def drain(self) -> None:
         """Let what is decided be committed."""
@@ -247,8 +268,9 @@ class EmbeddedGateway:
 
     partitions = 1
 
-    def __init__(self, path: Path, settings: Settings) -> None:
+    def __init__(self, path: Path, settings: Settings, namespace: str = "default") -> None:
         self._path = path.resolve()
+        self._namespace = namespace
         self._settings = settings
         self._client = new_client_id()
         self._requester = Requester(ReplyTo(0, self._client))
@@ -305,6 +327,12 @@ class EmbeddedGateway:
     def _attached(self) -> EmbeddedRuntime | None:
         runtime = running(self._path)
         if runtime is not None and runtime is not self._runtime:
+            if runtime.namespace != self._namespace:
+                raise InvalidArgument(
+                    f"namespace: the Worker of embedded:{self._path} serves {runtime.namespace!r}, "
+                    f"not {self._namespace!r}: a path holds one namespace. Give each a path of its "
+                    "own, or this client the worker's namespace"
+                )
             runtime.add_gateway(self._client, self)
             self._runtime = runtime
         return runtime

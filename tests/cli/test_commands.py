@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_no_broker_is_exit_code_4(invoke: Invoke) -> None:
         (("worker", "examples.orders", "--no-shards", "-s", "embedded:x"), "--no-shards"),
         (("demo", "--client-only"), "Kafka --server"),
         (("list", "--kafka-config", "nowhere"), "--kafka-config nowhere cannot be read"),
-        (("list", "--kafka-config", "broken.py"), "broken.py, line 1: '1 / 0' is no property"),
+        (("list", "--kafka-config", "broken.py"), "broken.py, line 1 is no property"),
         (("tables", "list"), "no state tables in processor-state"),
     ],
 )
@@ -191,3 +192,45 @@ def test_a_state_directory_in_use_is_refused(finished_order: str, tmp_path: Path
         worker.terminate()
         worker.communicate(timeout=30)
     assert worker.returncode == 0
+
+
+STUCK = """
+from datetime import timedelta
+from processor import RetryPolicy, activity, workflow
+
+@activity.define(retry=RetryPolicy(initial_interval=timedelta(hours=1)))
+async def charge(order: str) -> None:
+    activity.heartbeat({"done": 3})
+    raise ValueError("the bank is closed")
+
+@activity.define(eager=False, queue="default")
+async def prints(order: str) -> None: ...
+
+@workflow.define
+async def pays(order: str) -> None:
+    import asyncio
+    await asyncio.gather(charge(order), asyncio.sleep(7200))
+"""
+
+
+def test_describe_shows_activities_in_words(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "stuck_code.py").write_text(STUCK)
+    where = ("--server", f"embedded:{tmp_path / 'state'}", "--module", "stuck_code")
+    invoke("start", "pays", '"A-1"', "--id=A-1", *where)
+    shown = invoke("describe", "A-1", *where).stdout
+    lines = [line for line in shown.splitlines() if line.startswith(("activity:", " "))]
+    assert re.match(r"activity: +#\d+ charge, attempt 1: is tried again 2\d{3}-", lines[0]), shown
+    assert any("1 failed, the last with ValueError: the bank is closed" in each for each in lines)
+    assert re.search(r"^timer: +#\d+, due 2\d{3}-", shown, re.M)
+    assert "{" not in "".join(lines).replace('{"done":3}', "")
+    told = json.loads(invoke("describe", "A-1", "--json", *where).stdout)
+    assert told["pending"]["activities"][0]["name"] == "charge"
+
+
+def test_the_reason_of_an_end_is_shown(invoke: Invoke, tmp_path: Path) -> None:
+    where = embedded(f"embedded:{tmp_path / 'state'}")
+    invoke("start", "order_processing", WAITING, "--id=A-9", *where)
+    invoke("terminate", "A-9", "--reason", "a double order", *where)
+    assert re.search(r"^reason: +a double order$", invoke("describe", "A-9", *where).stdout, re.M)
+    failed = invoke("result", "A-9", *where)
+    assert failed.stderr.endswith("was terminated: a double order\n")

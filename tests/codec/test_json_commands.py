@@ -138,3 +138,9 @@ def test_avro_commands_come_through_as_they_are() -> None:
     cause = ClientRequest("c", 9)
     command = ClientCommand("a", StartRun("w"), cause, True, ReplyTo(1, "c", 9))
     assert decode_command(b"a", encode(command)) == command
+
+
+@pytest.mark.parametrize("before", [b" ", b"\r\n\t ", b"\xef\xbb\xbf", b"\xef\xbb\xbf \n"])
+def test_white_space_and_a_byte_order_mark_may_come_first(before: bytes) -> None:
+    json = before + b'{"type": "cancel", "reason": "late"}\n'
+    assert decode_command(b"a", json) == ClientCommand("a", CancelRun("late"))
