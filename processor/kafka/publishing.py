@@ -285,7 +285,9 @@ class Publishing:
     def _fence(self, former: str) -> None:
         """Abort what another process left open. If it still lives, it connects again."""
         with self._fencing:
-            if monotonic() - self._fenced_at.get(former, -_FENCE_AGAIN_S) >= _FENCE_AGAIN_S:
+            oldest = monotonic() - _FENCE_AGAIN_S
+            self._fenced_at = {name: at for name, at in self._fenced_at.items() if at > oldest}
+            if former not in self._fenced_at:
                 self._begun(former)
                 self._fenced_at[former] = monotonic()
 
