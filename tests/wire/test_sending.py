@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import Any
 
 from confluent_kafka import KafkaError
@@ -34,5 +35,5 @@ def test_a_topic_that_we_may_not_write_to_is_tried_with_patience_until_we_may(ca
         transport.close()
         assert done and cluster.records(topic, 0) == [(b"key", b"value")]
         assert "Allow this process's user Write and Describe on that topic" in caplog.text
-        first, second = (after - before for before, after in zip(tries, tries[1:], strict=False))
+        first, second = (after - before for before, after in pairwise(tries))
         assert second > 1.3 * first

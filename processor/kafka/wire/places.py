@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import getrandbits
-from typing import Final, NamedTuple
+from typing import Final
 
 from confluent_kafka import KafkaError
 
@@ -16,7 +16,7 @@ from processor.kafka.record_producer import Outgoing
 from processor.kafka.wire.batch import record_batch
 from processor.kafka.wire.link import Link
 
-__all__ = ("Batch", "Broker", "Outcome", "Place", "partition_for", "size_of")
+__all__ = ("Batch", "Broker", "Place", "partition_for", "size_of", "tell")
 
 _RECORDS_MAX: Final = 100_000
 """Of one batch; its bytes end it long before, unless its records have next to none."""
@@ -49,26 +49,21 @@ class Taken:
         return self._offset
 
 
-class Outcome(NamedTuple):
-    """What became of records, and the offset of the first one, if it is known."""
+def tell(records: Sequence[Outgoing], error: KafkaError | None, offset: int) -> Exception | None:
+    """Call back who sent these records; return what one of them failed with, if so.
 
-    records: Sequence[Outgoing]
-    error: KafkaError | None
-    offset: int
-
-    def tell(self) -> Exception | None:
-        """Call back everybody who sent one; return what one of them failed with, if so."""
-        failure = None
-        records, error, offset = self
-        for number, outgoing in enumerate(records):
-            try:
-                if error is not None:
-                    outgoing.delivered(error, None)
-                else:
-                    outgoing.delivered(None, Taken(offset + number if offset >= 0 else -1))
-            except Exception as failed:
-                failure = failed
-        return failure
+    ``offset`` is that of the first one, below 0 where it is not known.
+    """
+    failure = None
+    for number, outgoing in enumerate(records):
+        try:
+            if error is not None:
+                outgoing.delivered(error, None)
+            else:
+                outgoing.delivered(None, Taken(offset + number if offset >= 0 else -1))
+        except Exception as failed:
+            failure = failed
+    return failure
 
 
 @dataclass(slots=True)

@@ -33,7 +33,7 @@ from processor.kafka.faults import ELSEWHERE, FOR_NOW, PRODUCER_UNKNOWN, TOO_LAR
 from processor.kafka.record_producer import Outgoing
 from processor.kafka.wire.asking import NO_ANSWER, Identity, addresses_of, ask, refusal
 from processor.kafka.wire.link import Link
-from processor.kafka.wire.places import Batch, Broker, Outcome, Place, partition_for, size_of
+from processor.kafka.wire.places import Broker, Place, partition_for, size_of, tell
 from processor.kafka.wire.protocol import Answered, Cluster, ProtocolError, parse_produce, produce
 from processor.kafka.wire.security import Security
 
@@ -75,7 +75,7 @@ class WireProducer:
         self._unplaced: dict[str, deque[Outgoing]] = {}
         self._missing: dict[str, float] = {}
         self._resting: list[tuple[float, Place]] = []
-        self._done: deque[Outcome] = deque()
+        self._done: deque[tuple[Sequence[Outgoing], KafkaError | None, int]] = deque()
         self._selector = DefaultSelector()
         self._count = 0
         self._identity: Identity | None = None
@@ -181,10 +181,11 @@ class WireProducer:
                 self._receive(broker)
                 if broker.out is not None and now - broker.sent_at > _ANSWER_S:
                     self._lose(broker, f"no answer within {_ANSWER_S:.0f} s")
-        for each in [each for each in self._resting if each[0] <= now]:
-            self._resting.remove(each)
-            each[1].resting = False
-            self._offer(each[1])
+        if self._resting:
+            for each in [each for each in self._resting if each[0] <= now]:
+                self._resting.remove(each)
+                each[1].resting = False
+                self._offer(each[1])
         self._send()
 
     def _send(self) -> None:
@@ -248,15 +249,15 @@ class WireProducer:
         batch, error = place.batch, answered.error
         if batch is None:  # purged meanwhile
             return
-        written = error in (0, KafkaError.DUPLICATE_SEQUENCE_NUMBER)
-        if written:
+        doubtful = self._gapless and batch.tries > 1  # the log must not have records twice
+        if error in (0, KafkaError.DUPLICATE_SEQUENCE_NUMBER):
             place.go_on()
-            self._done.append(Outcome(batch.records, None, -1 if error else answered.offset))
+            self._done.append((batch.records, None, -1 if error else answered.offset))
         elif not self._purged and error in ELSEWHERE | FOR_NOW:
             if error in ELSEWHERE:
                 place.leader = None
             self._rest(place)
-        elif not self._purged and error in TOO_LARGE and self._may_split(batch):
+        elif not self._purged and error in TOO_LARGE and len(batch.records) > 1 and not doubtful:
             self._split(place)
         else:
             fatal = error in PRODUCER_UNKNOWN
@@ -265,10 +266,6 @@ class WireProducer:
             if fatal:
                 self._end(cause)
         self._offer(place)
-
-    def _may_split(self, batch: Batch) -> bool:
-        """Whether sending it in parts would, at the worst, write records twice that may be."""
-        return len(batch.records) > 1 and not (self._gapless and batch.tries > 1)
 
     def _split(self, place: Place) -> None:
         """Send half of a batch that was too large: one record must not take others along."""
@@ -310,7 +307,7 @@ class WireProducer:
 
     def _fail(self, records: Sequence[Outgoing], error: KafkaError) -> None:
         if records:
-            self._done.append(Outcome(records, error, -1))
+            self._done.append((records, error, -1))
 
     def _lose(self, broker: Broker, why: str) -> None:
         """Ask again who leads what this broker led; what was out is sent again."""
@@ -418,9 +415,9 @@ class WireProducer:
         """Tell the senders, without the lock, since they may produce again."""
         called, failure, done = 0, None, self._done
         while done:
-            outcome = done.popleft()
-            failure = outcome.tell() or failure
-            called += len(outcome.records)
+            records, error, offset = done.popleft()
+            failure = tell(records, error, offset) or failure
+            called += len(records)
         if called:
             with self._lock:
                 self._count -= called
