@@ -19,6 +19,8 @@ from .killed import SLOTS, TASKS, WORKFLOWS, attempts_of, fans_out, noted, waits
 
 ROOT = Path(__file__).parent.parent.parent
 LIFE_S = 60
+ANNOUNCED_S = 0.3
+"""By then the log knows of what runs, and calls all tasks delivered."""
 
 
 def life(path: Path, name: str) -> subprocess.Popen[str]:
@@ -37,9 +39,11 @@ def test_queued_activities_survive_a_kill(tmp_path: Path) -> None:
     """Those that ran run again, as it is promised; those that waited are not lost."""
     with life(tmp_path, "fans_out") as first:
         until(lambda: noted(tmp_path, "waits") == SLOTS)
+        time.sleep(ANNOUNCED_S)
         first.kill()
     with life(tmp_path, "fans_out") as second:
         until(lambda: noted(tmp_path, "waits") == 2 * SLOTS)
+        time.sleep(ANNOUNCED_S)
         second.kill()
     (tmp_path / "over").touch()
     with life(tmp_path, "fans_out") as last:
