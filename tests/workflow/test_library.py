@@ -25,6 +25,7 @@ import pydantic
 import pytest
 
 from processor import Status, activity, workflow
+from processor.config import Settings
 from processor.core.runner import CodeError
 from processor.testing import Environment
 from processor.workflow import Workflow, _guard
@@ -284,7 +285,7 @@ def test_after_decoding_the_guard_holds_again(names: tuple[str, str], payload: A
             await asyncio.sleep(0)
         return f"{time.time()}"
 
-    world = World(calls)
+    world = World(calls, settings=Settings(guard="refuse"))
     world.start()
     world.event("made", payload)
     with pytest.raises(CodeError, match=r"workflow code called time\.time\(\)"):
@@ -316,7 +317,7 @@ def test_code_that_makes_a_value_itself_is_still_stopped() -> None:
         return str(Ticket())
 
     with pytest.raises(CodeError, match=r"workflow code called uuid\.uuid4\(\)"):
-        World(makes).start()
+        World(makes, settings=Settings(guard="refuse")).start()
 
 
 def test_elsewhere_clocks_and_draws_are_the_real_ones() -> None:
