@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar, get_args
 
 from processor.core.failure import Failure, shortened, writable
+from processor.core.headers import BASES, Headers
 from processor.core.payloads import Payloads
 from processor.errors import (
     ActivityCancelled,
@@ -30,7 +31,7 @@ from processor.errors import (
 from processor.policy import milliseconds
 from processor.workflow._frames import frames_of
 
-__all__ = ("exception_of", "failure_of", "traceback_of")
+__all__ = ("bases_of", "exception_of", "failure_of", "traceback_of")
 
 E = TypeVar("E", bound=ProcessorError)
 
@@ -67,6 +68,12 @@ def failure_of(
         failure = replace(one, cause=failure)
     assert failure is not None, "a chain holds the exception itself"
     return failure
+
+
+def bases_of(exception: BaseException) -> Headers:
+    """Return the header that names the class of an error and what that is derived from."""
+    bases = [each.__name__ for each in type(exception).__mro__[:-2]]
+    return ((BASES, ",".join(bases).encode(errors="replace")),)
 
 
 def exception_of(failure: Failure, payloads: Payloads) -> BaseException:

@@ -22,10 +22,11 @@ from processor.core.address import ReplyTo
 from processor.core.answers import HeartbeatSeen
 from processor.core.effects import ActivityTask
 from processor.core.failure import Failure
+from processor.core.headers import NO_HEADERS, Headers
 from processor.core.inputs import ActivityReport
 from processor.core.options import ActivityOptions
 from processor.core.payloads import Payloads
-from processor.failures import failure_of
+from processor.failures import bases_of, failure_of
 from processor.registry import Registry
 from processor.shard.ports import Clock
 
@@ -268,22 +269,25 @@ class Executor:
         task = attempt.task
         definition = self._registry.activity_named(task.name)
         if definition is None:
-            failure = self._unknown(task)
+            failure, headers = self._unknown(task), NO_HEADERS
         else:
             try:
                 payload = await self._result(definition, attempt)
                 size, limit = len(payload or b""), self._settings.payload_bytes_max
                 if size <= limit:
                     return _report_of(task, "completed", payload=payload)
-                failure = _too_large(task, size, limit)
+                failure, headers = _too_large(task, size, limit), NO_HEADERS
             except BaseException as error:
                 # SystemExit, KeyboardInterrupt and what else the function raises are its failure.
                 if isinstance(error, GeneratorExit) and self._is_closed(attempt):
                     raise
                 if isinstance(error, asyncio.CancelledError) and attempt.cancelled:
                     return _given_up(task)
-                failure = self._failure(attempt, error)
-        return _report_of(task, "failed", failure=failure)
+                failure, headers = (
+                    self._failure(attempt, error),
+                    bases_of(error.error if isinstance(error, _Raised) else error),
+                )
+        return _report_of(task, "failed", failure=failure, headers=headers)
 
     def _failure(self, attempt: Attempt, error: BaseException) -> Failure:
         """Return why an attempt failed: a time-out, the worker's end, or what was raised."""
@@ -428,6 +432,7 @@ def _report_of(
     failure: Failure | None = None,
     worker: str = "",
     reply_to: ReplyTo | None = None,
+    headers: Headers = NO_HEADERS,
 ) -> ActivityReport:
     return ActivityReport(
         task.workflow_id,
@@ -439,6 +444,7 @@ def _report_of(
         failure,
         worker,
         reply_to,
+        headers,
     )
 
 

@@ -15,6 +15,7 @@ from processor.core.attempt import AttemptState, OpenActivity
 from processor.core.draft import Context, Draft
 from processor.core.effects import Reply
 from processor.core.failure import Failure
+from processor.core.headers import NO_HEADERS, Headers
 from processor.core.inputs import (
     ActivityReport,
     AnswerCall,
@@ -322,7 +323,7 @@ def _report(report: ActivityReport, instance: Instance | None, context: Context)
         case "failed":
             assert report.failure is not None, "a failed report has a failure"
             lost = state.eager and report.worker != ""
-            _attempt_failed(draft, activity, report.failure, lost=lost)
+            _attempt_failed(draft, activity, report.failure, report.headers, lost=lost)
         case "started":
             if report.worker == state.worker:
                 return outcome
@@ -390,7 +391,12 @@ def _poison(activity: OpenActivity) -> Failure:
 
 
 def _attempt_failed(
-    draft: Draft, activity: OpenActivity, failure: Failure, *, lost: bool = False
+    draft: Draft,
+    activity: OpenActivity,
+    failure: Failure,
+    headers: Headers = NO_HEADERS,
+    *,
+    lost: bool = False,
 ) -> None:
     """Retry or fail. ``lost``: the process ended that ran this eager attempt; that is counted."""
     state = activity.state
@@ -398,7 +404,7 @@ def _attempt_failed(
     if lost:
         starts = state.starts + 1
         failure = _poison(activity) if starts >= STARTS_MAX else failure
-    retry_at_ms = retry_at(activity, failure, draft.now_ms)
+    retry_at_ms = retry_at(activity, failure, draft.now_ms, headers)
     if retry_at_ms is None:
         draft.advance(events.ActivityFailed(activity.id, activity.attempt, failure))
         return

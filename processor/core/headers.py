@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-__all__ = ("NO_HEADERS", "Headers")
+__all__ = ("BASES", "NO_HEADERS", "Headers")
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 """Pairs, because what holds them is hashed. A name stands in them once."""
+
+BASES: Final = "processor-error-bases"
+"""In a worker's report of a failure: the names of the classes that the error's is derived from."""
 
 NO_HEADERS: Final[Headers] = ()

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from processor.core.attempt import OpenActivity
 from processor.core.failure import Failure
+from processor.core.headers import BASES, NO_HEADERS, Headers
 
 __all__ = ("retry_at",)
 
 _NEVER_RETRIED = ("payload_too_large", "schema_mismatch")
 
 
-def retry_at(activity: OpenActivity, failure: Failure, now_ms: int) -> int | None:
+def retry_at(
+    activity: OpenActivity, failure: Failure, now_ms: int, headers: Headers = NO_HEADERS
+) -> int | None:
     """Return when the next attempt is due (ms since the epoch), or None if there is none.
 
-    There is none when the failure says so, its type is non-retryable, the attempts are used up,
-    or the next one would begin after schedule-to-close.
+    There is none when the failure says so, its type or one that it is derived from (``headers`` of
+    the report have those) is non-retryable, the attempts are used up, or the next one would begin
+    after schedule-to-close.
     """
     options = activity.options
     if not failure.retryable or failure.kind in _NEVER_RETRIED:
         return None
     if failure.type in options.non_retryable:
         return None
+    if options.non_retryable and headers:
+        bases = dict(headers).get(BASES, b"").decode(errors="replace").split(",")
+        if any(each in options.non_retryable for each in bases):
+            return None
     if options.maximum_attempts is not None and activity.attempt >= options.maximum_attempts:
         return None
     if failure.next_delay_ms is not None:
