@@ -21,7 +21,10 @@ class Settings:
     """All that one turn asks for together; ``events`` allows 16 MiB a record."""
 
     turns_in_flight_max: int = 2_000
-    """Turns that were appended and are not acknowledged yet, per shard; then intake waits."""
+    """Turns that were appended and are not acknowledged yet, per shard; then intake waits.
+
+    As many answers may wait for them.
+    """
 
     bytes_in_flight_max: int = 64_000_000
     """The same in bytes."""

@@ -283,10 +283,9 @@ class Executor:
                     raise
                 if isinstance(error, asyncio.CancelledError) and attempt.cancelled:
                     return _given_up(task)
-                failure, headers = (
-                    self._failure(attempt, error),
-                    bases_of(error.error if isinstance(error, _Raised) else error),
-                )
+                failure, headers = self._failure(attempt, error), NO_HEADERS
+                if failure.kind not in ("activity_timed_out", "activity_cancelled"):
+                    headers = bases_of(error.error if isinstance(error, _Raised) else error)
         return _report_of(task, "failed", failure=failure, headers=headers)
 
     def _failure(self, attempt: Attempt, error: BaseException) -> Failure:

@@ -29,11 +29,13 @@ class ShardLost(Exception):
 class Appended(Confirmed):
     """A record on its way into the log, confirmed once it is acknowledged and has its offset.
 
-    ``entry`` is there for records of a run. ``after``: what is called when it is confirmed.
+    ``entry`` is there for records of a run. ``after``: what is called when it is confirmed, and
+    ``answers`` how much of it only waits for what is before it.
     """
 
     entry: Entry | None = None
     after: list[Callable[[], None]] = field(default_factory=list)
+    answers: int = 0
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class Tombstone:
     after: list[Callable[[], None]] = field(default_factory=list)
     offset: int = -1
     value: None = None
+    answers: int = 0
 
 
 @dataclass(slots=True)
@@ -56,7 +59,10 @@ class Ghost:
 
 
 class Flight:
-    """``ghosts`` are those that were found since somebody took them."""
+    """``ghosts`` are those that were found since somebody took them.
+
+    ``answers`` counts what waits for records, and is none itself.
+    """
 
     def __init__(self, partition: int, log: Log, epoch: int) -> None:
         self._partition = partition
@@ -65,6 +71,7 @@ class Flight:
         self._expected = epoch + 1
         self._in_flight: deque[Appended | Tombstone] = deque()
         self.bytes = 0
+        self.answers = 0
         self.ghosts: list[Ghost] = []
 
     def __len__(self) -> int:
@@ -88,7 +95,10 @@ class Flight:
     def then(self, callback: Callable[[], None]) -> None:
         """Call back once every record before now is acknowledged."""
         if self._in_flight:
-            self._in_flight[-1].after.append(callback)
+            last = self._in_flight[-1]
+            last.after.append(callback)
+            last.answers += 1
+            self.answers += 1
         else:
             callback()
 
@@ -102,6 +112,7 @@ class Flight:
             appended = in_flight.popleft()
             appended.offset = offset
             self.bytes -= len(appended.value or b"")
+            self.answers -= appended.answers
             confirmed.append(appended)
             self._expected = offset + 1
         return confirmed

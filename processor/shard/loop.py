@@ -319,7 +319,7 @@ class Shard:
             return 0
         if unpublished.bytes >= settings.unpublished_bytes_max and self._is_behind():
             return 0
-        return settings.turns_in_flight_max - len(self._flight)
+        return settings.turns_in_flight_max - max(len(self._flight), self._flight.answers)
 
     def _read_all(self, records: Sequence[InboxRecord]) -> int:
         """Read inputs as far as those before them let it; return how many that were."""

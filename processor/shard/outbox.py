@@ -16,6 +16,9 @@ __all__ = ("Deliveries", "Unpublished", "message_command")
 _OUTPUT_BYTES: Final = 200
 """About what a record takes in memory beside its value."""
 
+_DELIVERED_MAX: Final = 1_000
+"""Turns that are kept in order although they are delivered: one before them is not."""
+
 
 class Deliveries:
     """Counts, per turn, the sends that are not acknowledged yet.
@@ -43,6 +46,8 @@ class Deliveries:
         if sends:
             self._order.append(offset)
             self._open[offset] = sends
+            if len(self._order) > 2 * len(self._open) + _DELIVERED_MAX:
+                self._order = deque(each for each in self._order if each in self._open)
 
     def delivered(self, offset: int) -> None:
         left = self._open[offset] - 1

@@ -66,6 +66,7 @@ class SimulatedOutbox:
         self._delivered: deque[int] = deque()
         self._publisher = publisher or Publisher(owner, broker, scheduler, faults)
         self._outputs = ShardOutputs(partition)
+        self._published = 0
 
     @property
     def idle(self) -> bool:
@@ -100,13 +101,15 @@ class SimulatedOutbox:
     def publish(self, offset: int, records: Sequence[OutputRecord]) -> None:
         for record in records:
             self._leaves(offset, record)
-        if not self._outputs.offer(offset, records):
+        if offset < self._published:
             self._broker.outputs[self._partition].again.append(offset)
+        self._outputs.offer(offset, records)
         self._publisher.serve()
 
     @port_call
     def published(self) -> int:
-        return self._publisher.take_over(self._outputs)
+        self._published = self._publisher.take_over(self._outputs)
+        return self._published
 
     def published_floor(self, released: int) -> int:
         pending = self._outputs.pending

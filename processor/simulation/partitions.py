@@ -163,8 +163,8 @@ class Outputs:
 
     ``position`` is written together with the records: the log offset below which all is there.
     ``publisher`` is the process that wrote it. ``written_at`` has, for each turn by its offset,
-    where the log ended just then. ``again``: turns that were handed over although the publisher
-    knew that they are there.
+    where the log ended just then. ``again``: turns that an owner handed over although it had been
+    told that they are there.
     """
 
     def __init__(self, log: LogPartition) -> None:

@@ -29,12 +29,10 @@ class ShardOutputs:
         self.pending: deque[tuple[int, Sequence[OutputRecord]]] = deque()
         self._position = 0
 
-    def offer(self, offset: int, records: Sequence[OutputRecord]) -> bool:
-        """Publish a turn's records; False where the committed position is beyond it already."""
-        if offset < self._position:
-            return False
-        self.pending.append((offset, records))
-        return True
+    def offer(self, offset: int, records: Sequence[OutputRecord]) -> None:
+        """Publish a turn's records, unless the committed position is beyond it already."""
+        if offset >= self._position:
+            self.pending.append((offset, records))
 
     def resume(self, position: int) -> None:
         """Go on at a committed position."""

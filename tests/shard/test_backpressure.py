@@ -12,12 +12,19 @@ from processor.config import Settings
 from processor.core.address import ReplyTo
 from processor.core.answers import HeartbeatSeen
 from processor.core.effects import ActivityTask
-from processor.core.inputs import ActivityReport, ClientCommand, StartRun, TerminateRun
+from processor.core.inputs import (
+    ActivityReport,
+    ClientCommand,
+    DescribeRun,
+    StartRun,
+    TerminateRun,
+)
 from processor.core.options import ActivityOptions
 from processor.embedded.disk import FAMILIES, Disk, DiskLog
 from processor.embedded.ports import MemoryInbox, MemoryOutbox
 from processor.registry import Registry
 from processor.shard.loop import Shard
+from processor.shard.outbox import Deliveries
 from processor.shard.ports import Checkpoint, ClaimRow, ShardPorts
 from processor.shard.requests import Requests
 from processor.shard.takeover import Taken
@@ -125,6 +132,35 @@ def test_commands_wait_for_slots_of_activities_and_are_looked_at_again() -> None
         pass
     assert appended(disk) == ORDERS
     shard.close()
+
+
+def test_answers_that_wait_for_the_log_are_bounded() -> None:
+    shard, disk, inbox = shard_with(Settings(turns_in_flight_max=50))
+    start = StartRun("order_processing", b'[{"id": "A", "amount": 10.0}]')
+    inbox.submit(ClientCommand("order-0", start))
+    for number in range(ORDERS):
+        inbox.submit(ClientCommand("order-0", DescribeRun(), reply_to=ReplyTo(0, "c", number)))
+    for _ in range(20):
+        shard.step()
+    assert inbox._records and shard._flight.answers <= 50 + 16
+    disk.commit()
+    while shard.step():
+        pass
+    assert not inbox._records and shard._flight.answers == 0, "and it goes on"
+    shard.close()
+
+
+def test_what_is_delivered_behind_something_that_is_not_is_forgotten() -> None:
+    deliveries = Deliveries(0)
+    deliveries.released(7, 1)
+    for offset in range(8, 10_000):
+        deliveries.released(offset, 1)
+        deliveries.delivered(offset)
+    assert len(deliveries._order) < 1_100
+    assert deliveries.floor == 7
+    deliveries.released(10_000, 1)
+    deliveries.delivered(7)
+    assert deliveries.floor == 10_000
 
 
 def test_intake_waits_for_what_is_to_be_published(
