@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from processor.cli import dead_letters
 from processor.cli.faults import FAILED
 from processor.cli.options import Json, Target, target_options
 from processor.cli.output import STATUS_STYLES, on_terminal, say, write_json
@@ -38,7 +39,11 @@ Queue = Annotated[
     typer.Option(metavar="NAME", help="Activity queues; give it once for each. Else: default."),
 ]
 
-group = typer.Typer(help="Plan, make and check the topics of a namespace.", no_args_is_help=True)
+group = typer.Typer(
+    help="Plan, make and check the topics of a namespace, and their dead letters.",
+    no_args_is_help=True,
+)
+group.add_typer(dead_letters.group, name="dead-letters")
 
 
 @group.command()

@@ -31,7 +31,7 @@ from processor.shard.ports import OutputRecord
 if TYPE_CHECKING:
     from processor.kafka.publishing import Publishing
 
-__all__ = ("BYTES_MAX", "RECORDS_MAX", "Batch", "ShardPublisher")
+__all__ = ("BYTES_MAX", "RECORDS_MAX", "RESULT_HEADERS", "Batch", "ShardPublisher")
 
 _log = logging.getLogger("processor.kafka")
 
@@ -49,7 +49,7 @@ _SAY_EVERY_S = 30.0
 _REFRESH_S = 3_600.0
 """An offset expires that was not committed for long (``offsets.retention.minutes``, 7 days)."""
 
-_RESULT_HEADERS: Final[list[tuple[str, str | bytes | None]]] = [("content-type", b"avro/binary")]
+RESULT_HEADERS: Final[list[tuple[str, str | bytes | None]]] = [("content-type", b"avro/binary")]
 
 _Turns = Sequence[tuple[int, Sequence[OutputRecord]]]
 
@@ -262,7 +262,7 @@ class ShardPublisher:
             headers = [(TOPIC_HEADER, letter.topic.encode())]
         elif isinstance(record, RunResult):
             topic, value = self._connection.topic("results"), encode(record)
-            key, headers = record.workflow_id.encode(), _RESULT_HEADERS
+            key, headers = record.workflow_id.encode(), RESULT_HEADERS
         else:
             topic, key, value = record.topic, record.key, record.value
         delivered = partial(self._delivered, place, record if letter is None else None)

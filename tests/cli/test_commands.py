@@ -18,6 +18,7 @@ GROUPS = ("topics", "tables", "schemas")
 COMMANDS = (
     *("demo", "dev", "worker", "start", "run", "event", "result", "cancel", "terminate"),
     *("describe", "history", "list", "topics plan", "topics apply", "topics check"),
+    *("topics dead-letters list", "topics dead-letters replay"),
     *("tables list", "tables get", "tables scan", "schemas check"),
 )
 
