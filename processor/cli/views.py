@@ -143,7 +143,7 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
     for name, value in (run.parked or {}).items():
         yield f"parked {name}", str(value)
     if run.undelivered is not None:
-        yield "undelivered", f"{run.undelivered['count']} records are in dead-letters"
+        yield "undelivered", f"{run.undelivered['count']} in dead-letters"
         for reason in run.undelivered["reasons"]:
             yield "", reason
     for activity in run.pending.get("activities", ()):

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from processor.codec.json_commands import decode_command
+from processor.codec.inputs import decode_command
 from processor.codec.records import decode_as, encode
 from processor.core.cause import NamedRequest
 from processor.core.effects import DeadLetter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,9 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from processor import Client, Worker, workflow
+from processor.cli.views import description_lines
+from processor.client import RunDescription
 from processor.codec.records import decode_as
 from processor.config import Settings
 from processor.core.effects import DeadLetter, Publish, RunResult
@@ -268,3 +272,47 @@ def test_records_for_a_topic_without_permission_are_letters(
         assert [message.value() for message in kafka.records(open_too, 50)] == numbers
         assert results(kafka, 50) == list(range(50))
         next(with_publisher, None)
+
+
+@workflow.define
+async def publishes(topics: list[str]) -> str:
+    for topic in topics:
+        workflow.publish(topic, "k", f"for {topic}")
+    return "done"
+
+
+async def talk(kafka: Adapters, narrow: str, state: Path) -> list[RunDescription]:
+    connection = kafka.connection
+    async with (
+        Worker(
+            connection.servers,
+            namespace=connection.namespace,
+            workflows=[publishes],
+            state_dir=state,
+        ),
+        Client(connection.servers, namespace=connection.namespace) as client,
+    ):
+        missing = f"{connection.namespace}-missing"
+        assert await client.run(publishes, [narrow, missing, narrow], id="bad") == "done"
+        assert await client.run(publishes, [narrow], id="good") == "done"
+        async with asyncio.timeout(60):
+            while (bad := await client.handle("bad").describe()).undelivered is None:
+                await asyncio.sleep(0.1)
+        return [bad, await client.handle("good").describe()]
+
+
+def test_a_run_says_what_it_could_not_deliver(
+    kafka: Adapters, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    there = topic_of(kafka, "there")
+    bad, good = asyncio.run(talk(kafka, there, tmp_path / "worker"))
+    assert good.undelivered is None
+    assert bad.undelivered is not None and bad.undelivered["count"] == 1
+    (reason,) = bad.undelivered["reasons"]
+    assert f"{kafka.connection.namespace}-missing" in reason and bad.run_id in reason
+    assert f"run {bad.run_id} of workflow id 'bad'" in caplog.text
+    assert ("undelivered", "1 in dead-letters") in list(description_lines(bad))
+    assert len(kafka.records(there, 3)) == 3
+    assert len(kafka.records(kafka.topic("results"), 2, PARTITIONS)) == 2
+    (letter,) = letters(kafka, 1)
+    assert letter.reason == reason

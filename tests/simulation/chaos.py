@@ -222,8 +222,9 @@ class Chaos:
     def _unreadable(self) -> bool:
         partition = self._scheduler.random.randrange(self._world.broker.partitions)
         commands = self._world.broker.inputs[partition]["commands"]
-        self.unreadable.add((partition, commands.end))
-        commands.append_bytes(b"no record, %d" % commands.end)
+        for _ in range(1 + commands.end % 3):  # some travel to the dead letters together
+            self.unreadable.add((partition, commands.end))
+            commands.append_bytes(b"no record, %d" % commands.end)
         return True
 
     # --- what follows -------------------------------------------------------------------------

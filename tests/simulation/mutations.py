@@ -208,6 +208,13 @@ MUTATIONS: Sequence[Mutation] = (
         150,
     ),
     Mutation(
+        "positions",
+        "all dead letters that travel together are awaited",
+        log.one_letter_for_all,
+        ("AssertionError: no turn is past what is not buried yet",),
+        150,
+    ),
+    Mutation(
         "claims",
         "the log is folded before the first input",
         log.no_fold,

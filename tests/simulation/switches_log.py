@@ -241,3 +241,12 @@ def letters_not_awaited(patch: pytest.MonkeyPatch) -> None:
         self.positions = positions
 
     patch.setattr(Deciding, "bury", bury)
+
+
+def one_letter_for_all(patch: pytest.MonkeyPatch) -> None:
+    """Go on past all dead letters that are on their way once the first of them is written."""
+
+    def is_buried(self: Deciding) -> None:
+        self.positions, self._buried = self.read, None
+
+    patch.setattr(Deciding, "is_buried", is_buried)
