@@ -379,7 +379,8 @@ class Client:
             case _:
                 assert closed.failure is not None, "a failed run has a failure"
                 cause = exception_of(closed.failure, self._payloads)
-                raise WorkflowFailed(f"{run} failed: {cause}", **which) from cause
+                why = readable(str(cause), lines=True)
+                raise WorkflowFailed(f"{run} failed: {why}", **which) from cause
 
 
 class Handle(Generic[R]):

@@ -23,6 +23,7 @@ from processor.core.inputs import ClientCommand, Input
 from processor.core.replay import failed as code_failed
 from processor.core.runner import CodeError
 from processor.core.turn import Positions, Source
+from processor.readable import readable
 from processor.shard.cache import Cache, Entry
 from processor.shard.eager import Eager
 from processor.shard.flight import Appended, Flight
@@ -223,7 +224,11 @@ class Deciding:
         reason = f"deciding it failed twice: {code_error.error}"
         kind = type(input).__name__
         _log.error(
-            "shard %d: %s for %r is given up: %s", self._partition, kind, input.workflow_id, reason
+            "shard %d: %s for %r is given up: %s",
+            self._partition,
+            kind,
+            input.workflow_id,
+            readable(reason),
         )
         if isinstance(input, ClientCommand):
             where = positions or self.positions

@@ -11,6 +11,7 @@ from processor.core.runner import Runners
 from processor.core.snapshot import Snapshot
 from processor.core.state import Summary
 from processor.core.turn import Turn
+from processor.readable import readable
 from processor.shard.cache import Cache, Entry
 from processor.shard.ports import Tables
 
@@ -59,7 +60,7 @@ class Instances:
             _log.warning(
                 "%s. The run goes on with what is recorded; make the values the same at each "
                 "replay (strict_replay=True parks such runs)",
-                instance.difference,
+                readable(instance.difference),
             )
         return instance
 

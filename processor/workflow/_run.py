@@ -28,6 +28,7 @@ from processor.core.payloads import Payloads
 from processor.core.started import EventReceived, WorkflowStarted
 from processor.errors import InvalidArgument, SchemaMismatch
 from processor.failures import exception_of
+from processor.readable import readable
 from processor.workflow._context import Runtime, WorkflowInfo
 from processor.workflow._frames import boundary
 from processor.workflow._inbox import Inbox, expire_after
@@ -197,7 +198,7 @@ class Run(Runtime):
             error = context.get("exception")
             _log.warning(
                 "workflow %s, run %s: %s",
-                self.workflow_id,
+                readable(self.workflow_id),
                 self.run_id,
                 context.get("message", "an error was lost"),
                 exc_info=error if isinstance(error, BaseException) else None,

@@ -20,6 +20,11 @@ SAYS = {
     "activities-1": r"12 EUR\n",
     "replay-1": r"parked run \w+ of \w+: ActivityScheduled\(id=1, name='double'\) has other "
     r"arguments at replay at .*: \$\[0\] was 1 and is 2\n",
+    "told-1": (
+        r"ZeroDivisionError: division by zero\n"
+        r"run \w+ of 'b' is running and waits at <string>:\d+ waits, and nothing is left that "
+        r"could wake it\n"
+    ),
     "requests-1": (
         r"refused: workflow id 'order-7' is taken by run \w+ \(running\); conflict policy is 'fail'"
         r"\nthe same run: True"
