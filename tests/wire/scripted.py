@@ -127,7 +127,7 @@ class Cluster:
         self.chunk = 1 << 20
         self.batch_max = 1 << 30
         self.answering = True
-        self.connections = self.producers = 0
+        self.connections = self.refused = self.producers = 0
         self.dead: set[int] = set()
         self.unnamed: set[int] = set()
         self._lock = Lock()
@@ -177,6 +177,7 @@ class Cluster:
                 connection.settimeout(SHORT_S)
                 self.connections += 1
                 if node in self.dead:
+                    self.refused += 1
                     connection.close()
                     continue
                 self._open.append(connection)

@@ -237,6 +237,38 @@ def test_a_leader_that_is_gone_is_asked_for_with_patience(
     assert all(values(cluster, partition)[-1] == b"late %d" % partition for partition in range(8))
 
 
+def test_what_is_refused_for_now_is_sent_again_with_patience(cluster: Cluster, sent: Sent) -> None:
+    sent.send(0, b"warm")
+    sent.wait()
+    asked = len(cluster.requests)
+    cluster.misbehave = lambda _: KafkaError.NOT_ENOUGH_REPLICAS
+    sent.send(0, b"late")
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        sent.producer.poll(0.01)
+    assert 3 <= len(cluster.requests) - asked <= 9
+    cluster.misbehave = lambda _: 0
+    sent.wait()
+    assert values(cluster) == [b"warm", b"late"]
+
+
+def test_a_broker_that_is_gone_is_called_with_patience_whatever_is_learnt_meanwhile() -> None:
+    """Each new topic is looked for at once, and all of them are led by the one that is gone."""
+    topics = [f"topic-{number}" for number in range(30)]
+    with Cluster(dict.fromkeys(topics, 1), nodes=2) as cluster:
+        cluster.leaders = {(topic, 0): 1 for topic in topics}
+        cluster.dead.add(1)
+        producer = WireProducer(cluster.servers, Security(), "a test")
+        sent = Sent(producer)
+        for topic in topics:
+            sent.send(0, topic.encode(), topic=topic)
+            until = time.monotonic() + 0.05
+            while time.monotonic() < until:
+                producer.poll(0.01)
+        producer.close()
+        assert 1 <= cluster.refused <= 10
+
+
 def test_brokers_that_are_gone_are_forgotten(cluster: Cluster, sent: Sent) -> None:
     cluster.leaders["events", 1] = 1
     sent.send(1, b"one")
