@@ -91,7 +91,7 @@ class Attempt:
         self._sent_at = _NEVER
         self._throttle_s = settings.heartbeat_throttle_s
         self._bytes_max = settings.payload_bytes_max
-        self._unsent: deque[bytes | None] = deque(maxlen=1)
+        self._unsent: deque[bytes | None] | None = None
         self._waits = False
         if task.heartbeat_ms is not None:
             self._throttle_s = min(self._throttle_s, task.heartbeat_ms / 1000 * _SHARE_OF_TIMEOUT)
@@ -136,6 +136,8 @@ class Attempt:
             )
         self._beat_at = self._loop.time()
         self.details = payload
+        if self._unsent is None:
+            self._unsent = deque(maxlen=1)
         self._unsent.append(payload)
         self._loop.call_soon_threadsafe(self._beat)
 

@@ -310,7 +310,7 @@ class Executor:
     async def _result(self, definition: ActivityDefinition, attempt: Attempt) -> bytes | None:
         """Run the activity within its time-outs, if it has any, and encode what it returns."""
         task = attempt.task
-        if definition.is_async:
+        if definition.is_async and attempt.is_timed:
             attempt.begins(self._clock.now_ms())
             self._function_began(attempt)
         if task.start_to_close_ms is task.deadline_ms is None:
