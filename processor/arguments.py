@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, TypeAlias, get_args
+from functools import cache
+from typing import Any, Final, TypeAlias, get_args
 
 from processor import checks
 from processor.errors import InvalidArgument
@@ -14,6 +15,8 @@ __all__ = ("Seconds", "argument", "limit_ms", "named", "one_of", "seconds", "sta
 
 Seconds: TypeAlias = timedelta | float
 """A duration, or seconds."""
+
+_args_of: Final = cache(get_args)
 
 
 def named(call: str, workflow: Any) -> tuple[str, Any]:
@@ -47,7 +50,7 @@ def seconds(value: Seconds | None, what: str) -> float | None:
 
 def one_of(kind: Any, value: Any, what: str) -> Any:
     """Return one of the values of a ``Literal``."""
-    choices = get_args(kind)
+    choices = _args_of(kind)
     if isinstance(value, str) and (text := str.__str__(value)) in choices:
         return text
     raise InvalidArgument(f"{what}: give one of {choices}, not {checks.shown(value)}")

@@ -53,7 +53,7 @@ from processor.failures import exception_of
 from processor.gateway import Gateway
 from processor.policy import ConflictPolicy, ReusePolicy, Status
 from processor.readable import readable
-from processor.vigil import Parked, Vigil
+from processor.vigil import Parked, Vigil, Vigils
 
 __all__ = ("Client", "Handle", "HistoryEvent", "RunDescription")
 
@@ -83,6 +83,7 @@ class Client:
         kafka: Mapping[str, str] | None = None,
     ) -> None:
         self._settings = settings or Settings()
+        self._vigils = Vigils()
         self._payloads = JsonPayloads()
         self._gateway: Gateway = open_gateway(
             server, namespace, self._settings, {} if kafka is None else kafka
@@ -320,7 +321,7 @@ class Client:
     ) -> AbstractAsyncContextManager[None]:
         """Return what looks whether a run goes on, as long as somebody waits for its result."""
         raises = parked is not None and given.one_of(Parked, parked, what) == "raise"
-        return Vigil(handle.id, handle.describe, raises=raises)
+        return Vigil(self._vigils, handle.id, handle.describe, raises=raises)
 
     async def _ask(
         self,

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 from processor.descriptions import RunDescription, hindrances, parked_text
 from processor.errors import ProcessorError, ShardUnavailable, WorkflowParked
 
-__all__ = ("Parked", "Vigil", "parked_error")
+__all__ = ("Parked", "Vigil", "Vigils", "parked_error")
 
 _log = logging.getLogger("processor.client")
 
@@ -25,6 +25,35 @@ _LOOK_MAX_S: Final = 120.0
 """When it is looked whether the run goes on: first soon, then less and less often."""
 
 
+class Vigils:
+    """The waits of one client that have just begun: one timer for all, since most are short."""
+
+    def __init__(self) -> None:
+        self._begun: dict[Vigil, float] = {}
+        self._timed_on: asyncio.AbstractEventLoop | None = None
+
+    def add(self, vigil: Vigil, loop: asyncio.AbstractEventLoop) -> None:
+        """Let a wait be looked after, if it still goes on in a second."""
+        self._begun[vigil] = due = loop.time() + _LOOK_AFTER_S
+        if self._timed_on is not loop:
+            self._timed_on = loop
+            loop.call_at(due, self._look, loop)
+
+    def remove(self, vigil: Vigil) -> None:
+        self._begun.pop(vigil, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now, begun = loop.time(), self._begun
+        self._timed_on = None
+        for vigil, due in list(begun.items()):
+            if due > now:
+                self._timed_on = loop
+                loop.call_at(due, self._look, loop)
+                return
+            del begun[vigil]
+            vigil.begin()
+
+
 class Vigil:
     """``async with`` it, wait for a result; it warns of what holds the run up, each thing once.
 
@@ -32,8 +61,14 @@ class Vigil:
     """
 
     def __init__(
-        self, id: str, describe: Callable[[], Awaitable[RunDescription]], *, raises: bool
+        self,
+        vigils: Vigils,
+        id: str,
+        describe: Callable[[], Awaitable[RunDescription]],
+        *,
+        raises: bool,
     ) -> None:
+        self._vigils = vigils
         self._id = id
         self._describe = describe
         self._limit = asyncio.timeout(None) if raises else None
@@ -43,7 +78,7 @@ class Vigil:
 
     async def __aenter__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(_LOOK_AFTER_S, self._begin)
+        self._vigils.add(self, self._loop)
         if self._limit is not None:
             await self._limit.__aenter__()
 
@@ -53,7 +88,7 @@ class Vigil:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._timer.cancel()
+        self._vigils.remove(self)
         if self._looking is not None:
             self._looking.cancel()
         if self._limit is not None:
@@ -64,7 +99,8 @@ class Vigil:
                     raise
                 raise self._error from None
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Look whether the run goes on, now and then."""
         self._looking = self._loop.create_task(self._look())
 
     async def _look(self) -> None:

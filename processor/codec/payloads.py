@@ -96,8 +96,6 @@ class JsonPayloads:
 
     def decoder(self, annotation: Any) -> Decode:
         """Return a function from JSON to the annotated type; plain JSON values where it is Any."""
-        if annotation in (inspect.Signature.empty, NoReturn, Never):
-            annotation = Any
         try:
             known = self._decoders.get(annotation)
         except TypeError:  # An annotation may hold what cannot be hashed; it is then built anew.
@@ -107,6 +105,8 @@ class JsonPayloads:
         return known
 
     def _built(self, annotation: Any) -> Decode:
+        if annotation in (inspect.Signature.empty, NoReturn, Never):
+            return self.decoder(Any)
         return _decoder(annotation, self.decoder, self._stand_ins)
 
     def difference(self, one: bytes | None, other: bytes | None) -> str:
