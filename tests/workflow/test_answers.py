@@ -26,6 +26,7 @@ import pytz
 from processor import workflow
 from processor.config import Settings
 from processor.core.runner import CodeError
+from processor.testing import Environment
 from processor.workflow import _guard
 from tests.workflow import reaches_out
 from tests.workflow.driver import START_MS, World
@@ -264,6 +265,26 @@ def test_a_run_stays_with_the_mode_that_it_began_under() -> None:
     without = World(waits, settings=Settings(guard=False))
     assert without.flags == ("guard=off",)
     assert without.run() is False
+
+
+@pytest.mark.parametrize(
+    ("guard", "flags", "status"),
+    [("answer", [], "completed"), ("refuse", ["guard=refuse"], "parked")],
+)
+def test_the_mode_stands_in_the_history(guard: Any, flags: list[str], status: str) -> None:
+    @workflow.define
+    async def tells() -> bool:
+        return time.time() > 0
+
+    async def main() -> tuple[Any, str]:
+        async with Environment(workflows=[tells], guard=guard) as environment:
+            handle = await environment.start(tells)
+            described = await handle.describe()
+            first, *_ = await handle.history()
+            return first.fields.get("flags") or [], described.status.value
+
+    found, state = asyncio.run(main())
+    assert (list(found), state) == (flags, status)
 
 
 def test_without_a_guard_everything_passes(tmp_path: Path) -> None:
