@@ -178,8 +178,6 @@ def _decoder(annotation: Any, build: Callable[[Any], Decode], known: dict[Any, S
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             kind = "" if isinstance(error, msgspec.ValidationError) else "it is not valid JSON: "
             raise SchemaMismatch(f"the value does not fit {name}: {kind}{error}") from error
-        except Exception as error:  # whatever methods of the user's classes raise
-            raise SchemaMismatch(f"the value does not fit {name}: {_named(error)}") from error
 
     return decode_payload
 

@@ -397,12 +397,12 @@ class Fails:
             raise AttributeError("zero")
 
 
-def test_whatever_a_class_raises_becomes_our_error() -> None:
+def test_what_a_class_raises_is_told_when_it_is_encoded_and_is_a_bug_when_it_is_decoded() -> None:
     with pytest.raises(SchemaMismatch, match="dump"):
         PAYLOADS.encode(Raises(value=1))
-    with pytest.raises(SchemaMismatch, match="ZeroDivisionError"):
+    with pytest.raises(ZeroDivisionError):
         PAYLOADS.decoder(Raises)(b'{"value": 0}')
-    with pytest.raises(SchemaMismatch, match="AttributeError: zero"):
+    with pytest.raises(AttributeError, match="zero"):
         PAYLOADS.decoder(Fails)(b'{"value": 0}')
 
 
