@@ -11,22 +11,23 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
 
 from processor.activities.attempt import Attempt, Report
+from processor.activities.reports import given_up, raised, report_of, timed_out, too_large
 from processor.activity import ActivityDefinition, current
 from processor.config import Settings
 from processor.core.address import ReplyTo
 from processor.core.answers import HeartbeatSeen
 from processor.core.effects import ActivityTask
 from processor.core.failure import Failure
-from processor.core.headers import NO_HEADERS, Headers
+from processor.core.headers import NO_HEADERS
 from processor.core.inputs import ActivityReport
 from processor.core.options import ActivityOptions
 from processor.core.payloads import Payloads
-from processor.failures import bases_of, failure_of
+from processor.failures import bases_of
 from processor.registry import Registry
 from processor.shard.ports import Clock
 
@@ -203,7 +204,7 @@ class Executor:
             older.overdue.cancel()
         asked = _Asked(task, report, self._loop.call_later(_ASK_S, self._unanswered, task))
         self._asked[task.run_id, task.id] = asked
-        report(_report_of(task, "started", worker=self._identity, reply_to=reply_to))
+        report(report_of(task, "started", worker=self._identity, reply_to=reply_to))
 
     def _unanswered(self, task: ActivityTask) -> None:
         asked = self._asked[task.run_id, task.id]
@@ -237,7 +238,7 @@ class Executor:
     def _heartbeat(self, attempt: Attempt, details: bytes | None) -> None:
         task = attempt.task
         reply_to = None if task.eager else self.reply_to
-        attempt.report(_report_of(task, "heartbeat", payload=details, reply_to=reply_to))
+        attempt.report(report_of(task, "heartbeat", payload=details, reply_to=reply_to))
 
     async def _attempt(self, attempt: Attempt) -> None:
         """Run an attempt to its one report, or to none if it is eager and its shard gave it up."""
@@ -246,7 +247,7 @@ class Executor:
         attempt.entered = True
         outcome: ActivityReport | None = None
         try:
-            outcome = _given_up(task) if attempt.cancelled else await self._outcome(attempt)
+            outcome = given_up(task) if attempt.cancelled else await self._outcome(attempt)
         finally:
             # The task's context holds the attempt: without this, both wait for the collector.
             attempt.running = attempt.limit = None
@@ -265,7 +266,7 @@ class Executor:
             attempt.report(outcome)
 
     async def _outcome(self, attempt: Attempt) -> ActivityReport | None:
-        """Return what came of an attempt, whatever its function did; None: see ``_given_up``."""
+        """Return what came of an attempt, whatever its function did; None: see ``given_up``."""
         task = attempt.task
         definition = self._registry.activity_named(task.name)
         if definition is None:
@@ -275,33 +276,33 @@ class Executor:
                 payload = await self._result(definition, attempt)
                 size, limit = len(payload or b""), self._settings.payload_bytes_max
                 if size <= limit:
-                    return _report_of(task, "completed", payload=payload)
-                failure, headers = _too_large(task, size, limit), NO_HEADERS
+                    return report_of(task, "completed", payload=payload)
+                failure, headers = too_large(task, size, limit), NO_HEADERS
             except BaseException as error:
                 # SystemExit, KeyboardInterrupt and what else the function raises are its failure.
                 if isinstance(error, GeneratorExit) and self._is_closed(attempt):
                     raise
                 if isinstance(error, asyncio.CancelledError) and attempt.cancelled:
-                    return _given_up(task)
+                    return given_up(task)
                 failure, headers = self._failure(attempt, error), NO_HEADERS
                 if failure.kind not in ("activity_timed_out", "activity_cancelled"):
                     headers = bases_of(error.error if isinstance(error, _Raised) else error)
-        return _report_of(task, "failed", failure=failure, headers=headers)
+        return report_of(task, "failed", failure=failure, headers=headers)
 
     def _failure(self, attempt: Attempt, error: BaseException) -> Failure:
         """Return why an attempt failed: a time-out, the worker's end, or what was raised."""
         task, limit = attempt.task, attempt.limit
         if isinstance(error, _Raised):
-            return _raised(task, error.error, self._payloads)
+            return raised(task, error.error, self._payloads)
         if isinstance(error, TimeoutError | asyncio.CancelledError):
             if limit is not None and limit.expired():
-                return _timed_out(task, attempt.limit_kind, attempt.details)
+                return timed_out(task, attempt.limit_kind, attempt.details)
         if isinstance(error, asyncio.CancelledError):
             if attempt.silent:
-                return _timed_out(task, "heartbeat", attempt.details)
+                return timed_out(task, "heartbeat", attempt.details)
             if self._stopping:
-                return _timed_out(task, "lost", attempt.details)
-        return _raised(task, error, self._payloads)
+                return timed_out(task, "lost", attempt.details)
+        return raised(task, error, self._payloads)
 
     def _is_closed(self, attempt: Attempt) -> bool:
         """Return whether the attempt's coroutine is thrown away with its loop."""
@@ -366,7 +367,7 @@ class Executor:
         if task.heartbeat_ms is not None:
             self._watch(attempt)
         if attempt.announces:
-            started = _report_of(task, "started", worker=self._identity)
+            started = report_of(task, "started", worker=self._identity)
             if task.start_to_close_ms is task.heartbeat_ms is None:
                 attempt.announcing = self._loop.call_later(
                     _ANNOUNCE_S, lambda: attempt.report(started)
@@ -421,81 +422,3 @@ class Executor:
             activity=task.name,
             attempts=task.attempt,
         )
-
-
-def _report_of(
-    task: ActivityTask,
-    kind: Any,
-    *,
-    payload: bytes | None = None,
-    failure: Failure | None = None,
-    worker: str = "",
-    reply_to: ReplyTo | None = None,
-    headers: Headers = NO_HEADERS,
-) -> ActivityReport:
-    return ActivityReport(
-        task.workflow_id,
-        task.run_id,
-        task.id,
-        task.attempt,
-        kind,
-        payload,
-        failure,
-        worker,
-        reply_to,
-        headers,
-    )
-
-
-def _timed_out(task: ActivityTask, kind: str, details: bytes | None = None) -> Failure:
-    if kind == "lost":
-        what = "was stopped with its worker"
-    else:
-        what = f"passed its {kind.replace('_', '-')} time-out"
-    return Failure(
-        "activity_timed_out",
-        "ActivityTimedOut",
-        f"activity {task.name!r}: attempt {task.attempt} {what}",
-        details=details,
-        retryable=kind != "schedule_to_close",
-        timeout_kind=kind,
-        activity=task.name,
-        attempts=task.attempt,
-    )
-
-
-def _given_up(task: ActivityTask) -> ActivityReport | None:
-    """Return the report of an attempt that its shard does not want any more.
-
-    The shard drops it. Whoever brought the task of a queue has to hear that it is over.
-    """
-    if task.eager:
-        return None
-    message = f"activity {task.name!r}: attempt {task.attempt} was cancelled"
-    failure = Failure("activity_cancelled", "ActivityCancelled", message, activity=task.name)
-    return _report_of(task, "failed", failure=failure)
-
-
-def _raised(task: ActivityTask, error: BaseException, payloads: Payloads) -> Failure:
-    """Return the failure for what an activity's function raised.
-
-    A cancellation of its own making cancels nothing: nobody asked for it.
-    """
-    failure = failure_of(error, payloads)
-    if failure.kind != "cancelled":
-        return failure
-    said = f": {failure.message}" if failure.message else ""
-    message = f"activity {task.name!r} was cancelled by its own code, and by nobody else{said}"
-    return replace(failure, kind="exception", message=message)
-
-
-def _too_large(task: ActivityTask, size: int, limit: int) -> Failure:
-    return Failure(
-        "payload_too_large",
-        "PayloadTooLarge",
-        f"the result of activity {task.name!r} has {size:,} bytes; the limit is {limit:,}. "
-        "Keep the value elsewhere and return where it is",
-        retryable=False,
-        activity=task.name,
-        attempts=task.attempt,
-    )

@@ -123,19 +123,12 @@ class Shard:
             self._reads,
             self._activities,
         )
-        later = later_events(self.level)
+        later, unread_max = later_events(self.level), settings.unread_events_max
         self._deciding = Deciding(
             partition,
             self.level,
             taken.checkpoint.positions,
-            Context(
-                0,
-                runners,
-                self._eager.place,
-                ports.entropy,
-                later,
-                unread_events_max=settings.unread_events_max,
-            ),
+            Context(0, runners, self._eager.place, ports.entropy, later, None, unread_max),
             self._flight,
             self._deliveries,
             self._instances,

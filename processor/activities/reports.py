@@ -1,0 +1,94 @@
+"""What a worker reports of an attempt, and the failures that the worker itself tells of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from processor.core.address import ReplyTo
+from processor.core.effects import ActivityTask
+from processor.core.failure import Failure
+from processor.core.headers import NO_HEADERS, Headers
+from processor.core.inputs import ActivityReport
+from processor.core.payloads import Payloads
+from processor.failures import failure_of
+
+__all__ = ("given_up", "raised", "report_of", "timed_out", "too_large")
+
+
+def report_of(
+    task: ActivityTask,
+    kind: Any,
+    *,
+    payload: bytes | None = None,
+    failure: Failure | None = None,
+    worker: str = "",
+    reply_to: ReplyTo | None = None,
+    headers: Headers = NO_HEADERS,
+) -> ActivityReport:
+    return ActivityReport(
+        task.workflow_id,
+        task.run_id,
+        task.id,
+        task.attempt,
+        kind,
+        payload,
+        failure,
+        worker,
+        reply_to,
+        headers,
+    )
+
+
+def timed_out(task: ActivityTask, kind: str, details: bytes | None = None) -> Failure:
+    if kind == "lost":
+        what = "was stopped with its worker"
+    else:
+        what = f"passed its {kind.replace('_', '-')} time-out"
+    return Failure(
+        "activity_timed_out",
+        "ActivityTimedOut",
+        f"activity {task.name!r}: attempt {task.attempt} {what}",
+        details=details,
+        retryable=kind != "schedule_to_close",
+        timeout_kind=kind,
+        activity=task.name,
+        attempts=task.attempt,
+    )
+
+
+def given_up(task: ActivityTask) -> ActivityReport | None:
+    """Return the report of an attempt that its shard does not want any more.
+
+    The shard drops it. Whoever brought the task of a queue has to hear that it is over.
+    """
+    if task.eager:
+        return None
+    message = f"activity {task.name!r}: attempt {task.attempt} was cancelled"
+    failure = Failure("activity_cancelled", "ActivityCancelled", message, activity=task.name)
+    return report_of(task, "failed", failure=failure)
+
+
+def raised(task: ActivityTask, error: BaseException, payloads: Payloads) -> Failure:
+    """Return the failure for what an activity's function raised.
+
+    A cancellation of its own making cancels nothing: nobody asked for it.
+    """
+    failure = failure_of(error, payloads)
+    if failure.kind != "cancelled":
+        return failure
+    said = f": {failure.message}" if failure.message else ""
+    message = f"activity {task.name!r} was cancelled by its own code, and by nobody else{said}"
+    return replace(failure, kind="exception", message=message)
+
+
+def too_large(task: ActivityTask, size: int, limit: int) -> Failure:
+    return Failure(
+        "payload_too_large",
+        "PayloadTooLarge",
+        f"the result of activity {task.name!r} has {size:,} bytes; the limit is {limit:,}. "
+        "Keep the value elsewhere and return where it is",
+        retryable=False,
+        activity=task.name,
+        attempts=task.attempt,
+    )
