@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
-from functools import cache
-from typing import Any, Final, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 from processor import checks
 from processor.errors import InvalidArgument
@@ -15,8 +15,6 @@ __all__ = ("Seconds", "argument", "limit_ms", "named", "one_of", "seconds", "sta
 
 Seconds: TypeAlias = timedelta | float
 """A duration, or seconds."""
-
-_args_of: Final = cache(get_args)
 
 
 def named(call: str, workflow: Any) -> tuple[str, Any]:
@@ -48,9 +46,8 @@ def seconds(value: Seconds | None, what: str) -> float | None:
     return None if value is None else checks.seconds(value, what)
 
 
-def one_of(kind: Any, value: Any, what: str) -> Any:
-    """Return one of the values of a ``Literal``."""
-    choices = _args_of(kind)
+def one_of(choices: Collection[str], value: Any, what: str) -> Any:
+    """Return one of the choices that there are."""
     if isinstance(value, str) and (text := str.__str__(value)) in choices:
         return text
     raise InvalidArgument(f"{what}: give one of {choices}, not {checks.shown(value)}")

@@ -51,9 +51,15 @@ from processor.errors import (
 )
 from processor.failures import exception_of
 from processor.gateway import Gateway
-from processor.policy import ConflictPolicy, ReusePolicy, Status
+from processor.policy import (
+    CONFLICT_POLICIES,
+    REUSE_POLICIES,
+    ConflictPolicy,
+    ReusePolicy,
+    Status,
+)
 from processor.readable import readable
-from processor.vigil import Parked, Vigil, Vigils
+from processor.vigil import PARKED, Parked, Vigil, Vigils
 
 __all__ = ("Client", "Handle", "HistoryEvent", "RunDescription")
 
@@ -286,8 +292,8 @@ class Client:
         start = StartRun(
             name,
             self._encoded_arguments(workflow, name, args),
-            given.one_of(ReusePolicy, reuse, f"{call}: reuse"),
-            given.one_of(ConflictPolicy, conflict, f"{call}: conflict"),
+            given.one_of(REUSE_POLICIES, reuse, f"{call}: reuse"),
+            given.one_of(CONFLICT_POLICIES, conflict, f"{call}: conflict"),
             given.limit_ms(call, workflow, execution_timeout),
             self._encoded(f"{call}: memo", memo),
             result_within_ms=within_ms,
@@ -320,7 +326,7 @@ class Client:
         self, handle: Handle[Any], parked: Parked | None, what: str
     ) -> AbstractAsyncContextManager[None]:
         """Return what looks whether a run goes on, as long as somebody waits for its result."""
-        raises = parked is not None and given.one_of(Parked, parked, what) == "raise"
+        raises = parked is not None and given.one_of(PARKED, parked, what) == "raise"
         return Vigil(self._vigils, handle.id, handle.describe, raises=raises)
 
     async def _ask(

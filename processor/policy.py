@@ -6,15 +6,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from processor import checks
 from processor.errors import InvalidArgument
 
-__all__ = ("ConflictPolicy", "RetryPolicy", "ReusePolicy", "Status", "milliseconds")
+__all__ = (
+    "CONFLICT_POLICIES",
+    "REUSE_POLICIES",
+    "ConflictPolicy",
+    "RetryPolicy",
+    "ReusePolicy",
+    "Status",
+    "milliseconds",
+)
 
 ReusePolicy = Literal["allow", "allow-failed", "reject", "use-existing"]
 ConflictPolicy = Literal["fail", "use-existing", "terminate"]
+REUSE_POLICIES: Final[tuple[str, ...]] = get_args(ReusePolicy)
+CONFLICT_POLICIES: Final[tuple[str, ...]] = get_args(ConflictPolicy)
 
 _COEFFICIENT_MAX = 1_000_000
 _ATTEMPTS_MAX = 2**31 - 1

@@ -7,17 +7,19 @@ import logging
 from collections.abc import Awaitable, Callable
 from time import time_ns
 from types import TracebackType
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from processor.descriptions import RunDescription, hindrances, parked_text
 from processor.errors import ProcessorError, ShardUnavailable, WorkflowParked
 
-__all__ = ("Parked", "Vigil", "Vigils", "parked_error")
+__all__ = ("PARKED", "Parked", "Vigil", "Vigils", "parked_error")
 
 _log = logging.getLogger("processor.client")
 
 Parked: TypeAlias = Literal["warn", "raise"]
 """What a parked run does to whoever waits for its result."""
+
+PARKED: Final = get_args(Parked)
 
 _LOOK_AFTER_S: Final = 1.0
 _LOOK_LESS_OFTEN: Final = 4

@@ -30,7 +30,7 @@ from processor.simulation.gateway import SimulatedGateway
 from processor.simulation.host import Code
 from processor.simulation.scheduler import START_MS
 from processor.simulation.world import World
-from processor.vigil import Parked, parked_error
+from processor.vigil import PARKED, Parked, parked_error
 from processor.workflow import Workflow, _guard
 from processor.workflow._runner import WorkflowRunners
 
@@ -111,7 +111,7 @@ class Environment(Client):
         self, handle: Handle[Any], parked: Parked | None, what: str
     ) -> AbstractAsyncContextManager[None]:
         if parked is not None:
-            arguments.one_of(Parked, parked, what)
+            arguments.one_of(PARKED, parked, what)
         return self._looking(handle, parks=parked != "warn")
 
     @asynccontextmanager
