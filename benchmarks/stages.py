@@ -108,8 +108,7 @@ def install(clocks: Clocks) -> None:
     places: tuple[tuple[Any, str, str], ...] = (
         (deciding, "decide", "engine"),
         (writer, "encode", "encode"),
-        (inbox, "decode_command", "decode"),
-        (inbox, "decode_as", "decode"),
+        (inbox, "decode_input", "decode"),
         (WorkflowRunner, "activate", "user code"),
         (loop.Shard, "step", "loop"),
     )

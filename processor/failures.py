@@ -35,6 +35,7 @@ __all__ = ("bases_of", "exception_of", "failure_of", "traceback_of")
 
 E = TypeVar("E", bound=ProcessorError)
 
+BASES_MAX = 50
 CAUSES_MAX = 10
 MESSAGE_CHARS_MAX = 10_000
 TRACEBACK_CHARS_MAX = 20_000
@@ -72,8 +73,8 @@ def failure_of(
 
 def bases_of(exception: BaseException) -> Headers:
     """Return the header that names the class of an error and what that is derived from."""
-    bases = [each.__name__ for each in type(exception).__mro__[:-2]]
-    return ((BASES, ",".join(bases).encode(errors="replace")),)
+    bases = type.mro(type(exception))[:-2][:BASES_MAX]
+    return ((BASES, ",".join(_word(_NAME.__get__(each)) for each in bases).encode()),)
 
 
 def exception_of(failure: Failure, payloads: Payloads) -> BaseException:

@@ -25,6 +25,7 @@ from processor.core.inputs import (
     ListRuns,
     RaiseEvent,
     ReadHistory,
+    ReadShard,
     StartRun,
     TerminateRun,
     TimerDue,
@@ -61,7 +62,8 @@ def decode_command(key: bytes | None, value: bytes) -> ClientCommand:
     """Return the command of a record, which may be JSON. ``SchemaMismatch`` says what is wrong."""
     json = value[:1] != MAGIC[:1]
     command = decode_json(key, value) if json else decode_as(ClientCommand, value)
-    _check_text("workflow id", command.workflow_id, ID_BYTES_MAX)
+    of_the_shard = isinstance(command.body, ListRuns | ReadShard)
+    _check_text("workflow id", command.workflow_id, ID_BYTES_MAX, least=0 if of_the_shard else 1)
     _check_cause(command.cause)
     _check_reply_to(command.reply_to)
     _check_body(command.body)

@@ -20,6 +20,7 @@ from processor.core.inputs import (
     ListRuns,
     RaiseEvent,
     ReadHistory,
+    ReadShard,
     StartRun,
     TimerDue,
 )
@@ -90,7 +91,17 @@ def test_it_is_refused_with_what_is_wrong(record: Any, reason: str) -> None:
         decode_input(source_of(record), key, value)
 
 
-@pytest.mark.parametrize("record", [START, REPORT, TIMER, replace(REPORT, failure=behind(50))])
+OURS = [
+    START,
+    REPORT,
+    TIMER,
+    replace(REPORT, failure=behind(50)),
+    ClientCommand("", ListRuns(), reply_to=ReplyTo(0, "c", 1)),
+    ClientCommand("", ReadShard(), reply_to=ReplyTo(0, "c", 1)),
+]
+
+
+@pytest.mark.parametrize("record", OURS)
 def test_what_our_own_writers_write_is_read(record: Any) -> None:
     key, value = record.workflow_id.encode(), encode(record)
     assert decode_input(source_of(record), key, value) == record

@@ -393,7 +393,7 @@ class Fuzz:
 
     def check_questions(self) -> None:
         """Everybody's questions are answered, whatever was accepted before."""
-        listed = self.ask(ListRuns(limit=1_000), "a")
+        listed = self.ask(ListRuns(limit=1_000), "")
         for each in self.read(listed):
             self.read(self.ask(DescribeRun(), each["workflow_id"]))
             history = self.ask(ReadHistory(run_id=each["run_id"]), each["workflow_id"])
