@@ -28,7 +28,6 @@ from processor.core.inputs import (
 )
 from processor.core.runner import CodeError
 from processor.core.state import Summary
-from processor.errors import StoreCorrupt
 from processor.shard.cache import Entry
 from processor.shard.instances import recorded
 from processor.shard.ports import Clock, Outbox, Tables
@@ -37,6 +36,16 @@ from processor.shard.requests import Standing
 __all__ = ("EXPIRED", "Reads")
 
 _log = logging.getLogger("processor.shard")
+
+_OF_VALUES: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What code raises about a value. A disk that fails is no matter of one question."""
 
 _PAGE_BYTES = 400_000
 _ERROR_MAX = 500
@@ -110,9 +119,7 @@ class Reads:
         """Answer a question. One that cannot be answered ends here: nothing else depends on it."""
         try:
             question()
-        except StoreCorrupt:
-            raise
-        except Exception as error:
+        except _OF_VALUES as error:
             kind = type(command.body).__name__
             _log.error(
                 "shard %d: %s of %r failed",

@@ -53,7 +53,7 @@ __all__ = ("Taken", "Takeover", "send_owed")
 
 _HOUR_MS = 3600 * 1000
 _LONG_MS = 600 * 1000
-"""An attempt that ran for so long did not end its process at once: its loss is not counted."""
+"""The loss of an attempt that began so long ago is not counted: it ended no process at once."""
 
 
 @dataclass(slots=True)
@@ -171,7 +171,7 @@ class Takeover:
         owed, successors = self._owed(fold)
         attempts = list(self._tables.open_attempts())
         eager = [row for row in attempts if row.state.eager and row.state.retry_at_ms is None]
-        lost = [_lost(row, fold.time_ms) for row in eager]
+        lost = [_lost(row, self._now_ms) for row in eager]
         return Taken(
             epoch,
             fold.claim,
@@ -289,10 +289,10 @@ def _state_now(tables: Tables, row: OpenAttempt) -> RunState:
     return state
 
 
-def _lost(row: OpenAttempt, last_ms: int) -> ActivityReport:
-    """Return the report of an attempt that an owner before us ran, who wrote until ``last_ms``.
+def _lost(row: OpenAttempt, now_ms: int) -> ActivityReport:
+    """Return the report of an attempt that an owner before us ran.
 
-    Its activity may be what ended that process, unless it is known to have run for long.
+    Its activity may be what ended that process, unless it began long ago.
     """
     state, attempt = row.state, row.state.attempt
     failure = Failure(
@@ -304,6 +304,6 @@ def _lost(row: OpenAttempt, last_ms: int) -> ActivityReport:
         activity=row.name,
         attempts=attempt,
     )
-    worker = "" if last_ms - state.dispatched_ms > _LONG_MS else "an owner before"
+    worker = "" if now_ms - state.dispatched_ms > _LONG_MS else "an owner before"
     which = row.workflow_id, row.run_id, state.id, attempt
     return ActivityReport(*which, "failed", failure=failure, worker=worker)

@@ -182,5 +182,5 @@ def test_it_bites(
 ) -> None:
     switch_off(monkeypatch)
     with pytest.raises((AssertionError, LogTruncated)) as caught:
-        fail_at_every_step(scenario_named(name), most=100, **how)
+        fail_at_every_step(scenario_named(name), most=300, **how)
     print(caught.value, getattr(caught.value, "__notes__", "without a failure"))
