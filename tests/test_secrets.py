@@ -15,7 +15,7 @@ from processor.kafka.wire.security import security_of
 
 SECRET = "hunter2"
 KAFKA = {
-    "security.protocol": "SASL_PLAINTEXT",
+    "security.protocol": "SASL_SSL",
     "sasl.mechanism": "PLAIN",
     "sasl.username": "ada",
     "sasl.password": SECRET,

@@ -218,8 +218,8 @@ def time_outs_without_details(patch: pytest.MonkeyPatch) -> None:
     """Say of an attempt that took too long only that it did."""
     attempt_failed = decide._attempt_failed
 
-    def without(draft: Any, activity: Any, failure: Any, **how: Any) -> None:
-        attempt_failed(draft, activity, replace(failure, details=None), **how)
+    def without(draft: Any, activity: Any, failure: Any, *rest: Any, **how: Any) -> None:
+        attempt_failed(draft, activity, replace(failure, details=None), *rest, **how)
 
     patch.setattr(decide, "_attempt_failed", without)
 
