@@ -148,9 +148,13 @@ def on_a_terminal(folder: Path, answer: bytes) -> tuple[str, int]:
 
 
 def terminal_leader() -> tuple[str, ...]:
-    """Return a command that makes its stdin the controlling terminal: Ctrl-C then is a signal."""
+    """Return a command that makes its stdin the controlling terminal: Ctrl-C then is a signal.
+
+    A shell starts what runs in its background with that signal ignored, which children inherit.
+    """
     code = (
-        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+        "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+        "signal.signal(signal.SIGINT, signal.SIG_DFL);"
         "os.execv(sys.argv[1], sys.argv[1:])"
     )
     return (COMMAND[0], "-c", code)
