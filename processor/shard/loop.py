@@ -67,6 +67,9 @@ _MARK_EVERY_MS = 60_000
 _LOOK_AGAIN_MS = 10
 """How long commands wait for slots until it is asked again whether they should."""
 
+_PUBLISHED_AGAIN_MS = 200
+"""How long intake waits for the publisher until it is asked again how far that has come."""
+
 _FLUSH_AFTER_MS = 200
 """How long a turn may be in the log, and in the tables in memory only."""
 
@@ -329,7 +332,7 @@ class Shard:
         unpublished.published(self._outbox.published_floor(self._confirmed.next_offset))
         was, self._says_behind = self._says_behind, unpublished.bytes >= limit
         if self._says_behind:
-            self._look_again_ms = self._clock.now_ms() + _LOOK_AGAIN_MS
+            self._look_again_ms = self._clock.now_ms() + _PUBLISHED_AGAIN_MS
             if not was:
                 _log.warning(
                     "shard %d takes no input for now: %d bytes of results and published records "

@@ -126,7 +126,7 @@ def test_commands_wait_for_slots_of_activities_and_are_looked_at_again() -> None
     assert not shard.step(), "nothing more can be done at once"
     assert appended(disk) == taken
     now_ms = FixedClock().now_ms()
-    assert shard.has_work(now_ms) and now_ms < shard.next_timer_ms() <= now_ms + 10
+    assert shard.has_work(now_ms) and now_ms < shard.next_timer_ms() <= now_ms + 200
     activities.slots = 1_000
     while shard.step():
         pass
@@ -183,7 +183,7 @@ def test_intake_waits_for_what_is_to_be_published(
     assert 0 < closed < ORDERS
     assert run() == closed, "nothing more is taken in"
     now_ms = FixedClock().now_ms()
-    assert not shard.step() and now_ms < shard.next_timer_ms() <= now_ms + 10
+    assert not shard.step() and now_ms < shard.next_timer_ms() <= now_ms + 200
     assert len(caplog.records) == 1
     assert "shard 0 takes no input for now: " in caplog.text
     floor = 1 << 40
