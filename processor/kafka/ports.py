@@ -140,7 +140,7 @@ class KafkaPorts:
         """Open the state directory; ``ids`` are those of the topics that it is a cache of."""
         shard = f"{self._connection.namespace}/{partition}@"
         path = self._path(partition)
-        store = Rocks(path)
+        store = Rocks(path, marked=True)
         try:
             held = (store.get("meta", b"identity") or b"").decode(errors="replace")
             if held.startswith(shard):

@@ -12,7 +12,7 @@ __all__ = ("open_tables",)
 
 def open_tables(path: Path, identity: str) -> StateTables:
     """Open (or make) the tables in a directory; ``StoreCorrupt`` says that they are to be wiped."""
-    store = Rocks(path)
+    store = Rocks(path, marked=True)
     try:
         return StateTables(store, identity)
     except BaseException:

@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import rocksdict
 
@@ -43,8 +44,16 @@ _memtables = rocksdict.WriteBufferManager(_MEMTABLES_BYTES, False)
 _blocks = rocksdict.Cache(_BLOCKS_BYTES)
 
 
+_MARK: Final = b"\xff" * 8
+"""The last key of each family of a store that is ``marked``."""
+
+
 class Rocks:
-    """What was written survives the end of the process; after ``sync``, a power cut as well."""
+    """What was written survives the end of the process; after ``sync``, a power cut as well.
+
+    With ``marked``, each batch leaves its number in every family, and ``StoreCorrupt`` is raised
+    where they differ: a manifest that was cut forgets files of some families only.
+    """
 
     def __init__(
         self,
@@ -52,6 +61,7 @@ class Rocks:
         families: Sequence[str] = FAMILIES,
         *,
         read_only: bool = False,
+        marked: bool = False,
     ) -> None:
         self._path = path
         self._closed = False
@@ -74,6 +84,17 @@ class Rocks:
             _take_from_others(path)
         self._families = {f: self._database.get_column_family(f) for f in families}
         self._handles = {f: self._database.get_column_family_handle(f) for f in families}
+        self._batch = self._last_batch() if marked else None
+
+    def _last_batch(self) -> int:
+        """Return the number of the batch that was written last."""
+        marks = {family: self.get(family, _MARK) for family in self._families}
+        if len(set(marks.values())) > 1:
+            self.close()
+            raise StoreCorrupt(
+                f"state directory {self._path} has lost files: its families are not of one time"
+            )
+        return int.from_bytes(next(iter(marks.values())) or b"", "big")
 
     def get(self, family: str, key: bytes) -> bytes | None:
         try:
@@ -90,6 +111,11 @@ class Rocks:
                 batch.delete(key, handles[family])
             else:
                 batch.put(key, value, handles[family])
+        if self._batch is not None:
+            self._batch += 1
+            mark = self._batch.to_bytes(8, "big")
+            for handle in handles.values():
+                batch.put(_MARK, mark, handle)
         try:
             self._database.write(batch)
         except Exception as error:  # rocksdict raises bare Exceptions: the text says which
@@ -106,13 +132,18 @@ class Rocks:
         cursor = self._families[family].iter()
         cursor.seek(first)
         while cursor.valid():
-            yield cursor.key(), cursor.value()
+            key = cursor.key()
+            if key == _MARK:
+                return
+            yield key, cursor.value()
             cursor.next()
         self._check(cursor)
 
     def last(self, family: str) -> bytes | None:
         cursor = self._families[family].iter()
         cursor.seek_to_last()
+        if cursor.valid() and cursor.key() == _MARK:
+            cursor.prev()
         if cursor.valid():
             key: bytes = cursor.key()
             return key

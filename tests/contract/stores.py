@@ -32,6 +32,6 @@ class Store:
 
 def made(kind: str, path: Path) -> Store:
     if kind == "rocks":
-        return Store(lambda: Rocks(path), lambda: destroy(path))
+        return Store(lambda: Rocks(path, marked=True), lambda: destroy(path))
     disk = [Memory()]
     return Store(lambda: disk[0], lambda: disk.__setitem__(0, Memory()))

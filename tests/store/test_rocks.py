@@ -109,3 +109,33 @@ def test_a_directory_of_a_release_with_fewer_tables_gets_the_others(tmp_path: Pa
     assert again.get("runs", b"a") == b"1"
     assert list(again.scan("claims", b"")) == [(b"b", b"2")]
     again.close()
+
+
+def test_families_are_of_one_time_or_the_store_is_corrupt(tmp_path: Path) -> None:
+    """A manifest that was cut forgets files of some families: only a part of the rows is gone."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for life in range(4):
+        store = Rocks(whole, marked=True)
+        for number in range(life * 10, life * 10 + 10):
+            row = b"%d" % number
+            store.write([("meta", b"last", row), ("runs", row, b"x"), ("history", row, b"y")])
+        assert [key for key, _ in store.scan("meta", b"")] == [b"last"]
+        store.close()
+    (manifest,) = whole.glob("MANIFEST*")
+    found = set[str]()
+    for size in range(0, manifest.stat().st_size, 7):
+        shutil.rmtree(cut, ignore_errors=True)
+        shutil.copytree(whole, cut)
+        with (cut / manifest.name).open("r+b") as file:
+            file.truncate(size)
+        try:
+            store = Rocks(cut, marked=True)
+        except StoreCorrupt:
+            found.add("corrupt")
+            continue
+        found.add("whole")
+        last = int(store.get("meta", b"last") or b"-1")
+        rows = [b"%d" % number for number in range(last + 1)]
+        assert all(store.get(family, row) for row in rows for family in ("runs", "history"))
+        store.close()
+    assert found == {"corrupt", "whole"}
