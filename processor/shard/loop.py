@@ -67,7 +67,7 @@ _MARK_EVERY_MS = 60_000
 _LOOK_AGAIN_MS = 10
 """How long commands wait for slots until it is asked again whether they should."""
 
-_PUBLISHED_AGAIN_MS = 200
+_PUBLISHED_AGAIN_MS = 1_000
 """How long intake waits for the publisher until it is asked again how far that has come."""
 
 _FLUSH_AFTER_MS = 200
