@@ -15,8 +15,6 @@ from processor.simulation.scheduler import Channel, Scheduler
 __all__ = ("Publisher", "ShardOutputs")
 
 _RETRY_MS: Final = 100
-_HEARD_MS = 30_000
-"""After so long a process has heard of its shards, if it missed the first word."""
 _BATCH_TURNS: Final = 3
 _HEARD: Final = 0.5
 """How probably a process has heard of the last generation when it begins anew."""
@@ -183,13 +181,7 @@ class Publisher:
             self._transactions.settle(shard.partition)
             if shard.generation == self._generation(shard.partition):
                 outputs.publisher = self._name
-        elif self._generation(shard.partition) is not None:
-            self._after(_HEARD_MS, "hears of its shards", self._hear)
         shard.resume(outputs.position)
-
-    def _hear(self) -> None:
-        if any(each.generation is None for each in self._shards):
-            self.reassigned()
 
     def _go_on(self) -> None:
         self._busy = False

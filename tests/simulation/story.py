@@ -84,7 +84,6 @@ class Story:
             cached_runs_max=random.choice((0, 2, 1_000)),
             max_activities=random.choice((16, 1_000)),
             turns_in_flight_max=2 if seed % 4 == 3 else 2_000,
-            unpublished_bytes_max=300 if seed % 4 == 1 else 64_000_000,
         )
         self.world = World(seed, random.choice((1, 2, 3)), faults, settings, watched=True)
         registry = Registry(
