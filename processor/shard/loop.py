@@ -179,6 +179,7 @@ class Shard:
             self._forgetting.step()
         if now_ms >= self._flush_due_ms:
             self.flush()
+            self._look_at_published()
         return self._behind
 
     def has_work(self, now_ms: int) -> bool:
@@ -326,10 +327,15 @@ class Shard:
             self._read(record)
         return len(records)
 
+    def _look_at_published(self) -> None:
+        """Forget what was handed over and is published by now."""
+        floor = self._outbox.published_floor(self._confirmed.next_offset)
+        self._effects.unpublished.published(floor)
+
     def _is_behind(self) -> bool:
         """Return whether too much waits to be published; then it is asked again soon."""
+        self._look_at_published()
         unpublished, limit = self._effects.unpublished, self._settings.unpublished_bytes_max
-        unpublished.published(self._outbox.published_floor(self._confirmed.next_offset))
         was, self._says_behind = self._says_behind, unpublished.bytes >= limit
         if self._says_behind:
             self._look_again_ms = self._clock.now_ms() + _PUBLISHED_AGAIN_MS

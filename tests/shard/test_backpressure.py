@@ -33,6 +33,10 @@ from processor.store.tables import StateTables
 from processor.workflow._runner import WorkflowRunners
 from tests.orders import ACTIVITIES
 
+from .running import ORDER, Ports
+from .running import run as run_shard
+from .running import shard as running_shard
+
 ORDERS = 500
 
 
@@ -189,6 +193,21 @@ def test_intake_waits_for_what_is_to_be_published(
     floor = 1 << 40
     assert run() == ORDERS, "and goes on when it is published"
     shard.close()
+
+
+def test_what_is_published_is_forgotten_long_before_the_limit() -> None:
+    ports = Ports()
+    running = running_shard(ports)
+    ports.read_commands(
+        ClientCommand("order-1", StartRun("order_processing", ORDER)),
+        ClientCommand("order-1", TerminateRun("enough")),
+    )
+    run_shard(running)
+    assert running._effects.unpublished.bytes > 0
+    ports.now += 1_000
+    run_shard(running)
+    assert running._effects.unpublished.bytes == 0
+    running.close()
 
 
 def test_many_parked_runs_are_all_tried_without_another_wake_up() -> None:
