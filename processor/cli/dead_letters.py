@@ -11,7 +11,8 @@ import typer
 
 from processor.cli.faults import FAILED
 from processor.cli.options import Json, Target, target_options
-from processor.cli.output import say, show_table, shown_time, to_plain, write_json
+from processor.cli.output import cut, say, show_table, to_plain, write_json
+from processor.cli.views import at
 
 if TYPE_CHECKING:
     from processor.kafka.dead_letters import DeadLetters, Kept
@@ -154,16 +155,14 @@ def row(kept: Kept) -> tuple[str, ...]:
     key = "" if letter.key is None else letter.key.decode(errors="replace")
     return (
         str(kept.offset),
-        shown_time(datetime.fromtimestamp(kept.time_ms / 1000, UTC)),
+        at(kept.time_ms),
         kept.topic,
-        cut(key, KEY_MAX),
+        on_one_line(key, KEY_MAX),
         str(len(letter.value or b"")),
         state_of(kept),
-        cut(kept.letter.reason, REASON_MAX),
+        on_one_line(letter.reason, REASON_MAX),
     )
 
 
-def cut(text: str, limit: int) -> str:
-    """Return at most so many characters, on one line."""
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def on_one_line(text: str, limit: int) -> str:
+    return cut(" ".join(text.split()), limit)

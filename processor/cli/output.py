@@ -106,6 +106,11 @@ def shown_time(time: datetime) -> str:
     return time.astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
+def cut(text: str, limit: int) -> str:
+    """Return at most so many characters of a text, and a sign that there were more."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def shown_value(value: Any) -> str:
     """Return a value for people: text as it is, everything else as JSON."""
     if isinstance(value, str):

@@ -17,7 +17,7 @@ import typer
 
 from processor.cli.faults import REFUSED
 from processor.cli.options import Json, StateDir
-from processor.cli.output import say_error, show_table, shown_value, to_plain, write_json
+from processor.cli.output import cut, say_error, show_table, shown_value, to_plain, write_json
 from processor.errors import ProcessorError
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def shortened(row: Any) -> str:
         text = shown_value({name: v for name, v in row.items() if v not in (None, "", [], {})})
     else:
         text = shown_value(row)
-    return text if len(text) <= CELL_MAX else text[: CELL_MAX - 1] + "…"
+    return cut(text, CELL_MAX)
 
 
 def show_row(row: Any) -> None:

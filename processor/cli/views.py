@@ -19,6 +19,7 @@ from processor.cli.options import (
 )
 from processor.cli.output import (
     STATUS_STYLES,
+    cut,
     say,
     show_table,
     shown_time,
@@ -190,7 +191,7 @@ def essentials(event: HistoryEvent, width: int = CELL_MAX) -> str:
     parts += [labelled(name, fields[name]) for name in NAMES if name in fields]
     parts += [shown_value(told(fields[name])) for name in LATEST if name in fields]
     text = " ".join(parts)
-    return text if len(text) <= width else text[: width - 1] + "…"
+    return cut(text, width)
 
 
 def labelled(name: str, value: Any) -> str:

@@ -11,7 +11,7 @@ and shells put there; one that begins with C3 is an Avro record (``records``).
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from typing import Annotated, Final, TypeAlias, get_args
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -26,7 +26,7 @@ from processor.core.inputs import (
     TerminateRun,
 )
 from processor.errors import SchemaMismatch
-from processor.policy import ConflictPolicy, ReusePolicy
+from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, ConflictPolicy, ReusePolicy
 
 __all__ = ("decode_json",)
 
@@ -75,8 +75,8 @@ class _Terminate(_Command, kw_only=True, tag="terminate"):
 
 _CHOICES: Final = {
     "type": ("start", "event", "cancel", "terminate"),
-    "reuse": get_args(ReusePolicy),
-    "conflict": get_args(ConflictPolicy),
+    "reuse": REUSE_POLICIES,
+    "conflict": CONFLICT_POLICIES,
 }
 _decoder: Final = msgspec.json.Decoder(_Start | _Event | _Cancel | _Terminate)
 

@@ -33,7 +33,7 @@ from processor.core.retry import retry_at
 from processor.core.runner import CodeError
 from processor.core.started import EventReceived, Successor, WorkflowStarted
 from processor.core.state import RunState, Summary
-from processor.policy import Status
+from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, Status
 
 __all__ = (
     "STARTS_MAX",
@@ -184,11 +184,11 @@ def _is_used(start: StartRun, latest: Summary) -> bool:
 
 
 def _refusal(workflow_id: str, start: StartRun, latest: Summary | None) -> Refused | None:
-    if start.reuse not in ("allow", "allow-failed", "reject", "use-existing"):
+    if start.reuse not in REUSE_POLICIES:
         reason = f"unknown id reuse policy {start.reuse!r}"
         choices = "it is allow, allow-failed, reject or use-existing"
         return Refused("CommandRejected", f"{reason}: {choices}")
-    if start.conflict not in ("fail", "use-existing", "terminate"):
+    if start.conflict not in CONFLICT_POLICIES:
         reason = f"unknown id conflict policy {start.conflict!r}"
         return Refused("CommandRejected", f"{reason}: it is fail, use-existing or terminate")
     if latest is None:

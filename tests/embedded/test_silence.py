@@ -173,16 +173,22 @@ def test_who_wants_it_raised_gets_an_error(tmp_path: Path, after_s: float) -> No
 # --- activities -------------------------------------------------------------------------------
 
 
-def test_failing_attempts_are_told_now_and_then(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def waits_until_told(workflow: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Wait for the result of a workflow until a warning says what holds it up."""
+
     async def talk(client: Client) -> None:
-        handle = await client.start(tries, id="a")
+        handle = await client.start(workflow, id="a")
         waiting = asyncio.ensure_future(handle.result())
         await until(lambda: "still waiting" in caplog.text)
         waiting.cancel()
 
     run(tmp_path, talk)
+
+
+def test_failing_attempts_are_told_now_and_then(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits_until_told(tries, tmp_path, caplog)
     shard = [r.getMessage() for r in caplog.records if r.name == "processor.shard"]
     assert len(shard) == 1, "some forty attempts, one line"
     assert "activity 'fails' of 'a' failed" in shard[0]
@@ -194,13 +200,7 @@ def test_failing_attempts_are_told_now_and_then(
 def test_an_activity_that_nobody_knows_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def talk(client: Client) -> None:
-        handle = await client.start(asks_nobody, id="a")
-        waiting = asyncio.ensure_future(handle.result())
-        await until(lambda: "still waiting" in caplog.text)
-        waiting.cancel()
-
-    run(tmp_path, talk)
+    waits_until_told(asks_nobody, tmp_path, caplog)
     for name in ("processor.shard", "processor.client"):
         text = "\n".join(r.getMessage() for r in caplog.records if r.name == name)
         assert "nobody_knows" in text

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from processor.kafka.topics import apply, connect, plan
 
 from .evidence import Evidence
+from .harness import Adapters, adapters
 from .own_broker import OwnBroker, own_broker
 from .processes import StartWorker, WorkerProcess
 
@@ -84,3 +85,11 @@ def workers(
     yield first, second
     first.end()
     second.end()
+
+
+@pytest.fixture
+def kafka(
+    kafka_servers: str, namespace: str, admin: AdminClient, tmp_path: Path
+) -> Iterator[Adapters]:
+    with adapters(kafka_servers, namespace, admin, tmp_path) as made:
+        yield made

@@ -15,7 +15,6 @@ from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
     AclPermissionType,
-    AdminClient,
     NewTopic,
     ResourcePatternType,
     ResourceType,
@@ -36,14 +35,6 @@ from processor.kafka.transport import KafkaTransport
 
 from .harness import PARTITIONS, Adapters, adapters, nobodys, set_config, until
 from .own_broker import QUICK, need_jars
-
-
-@pytest.fixture
-def kafka(
-    kafka_servers: str, namespace: str, admin: AdminClient, tmp_path: Path
-) -> Iterator[Adapters]:
-    with adapters(kafka_servers, namespace, admin, tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

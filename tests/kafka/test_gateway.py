@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from processor.config import Settings
 from processor.core.answers import Accepted
@@ -30,15 +28,7 @@ from processor.kafka.connection import KafkaSettings, partition_of
 from processor.kafka.gateway import KafkaGateway
 from processor.kafka.local_broker import free_port
 
-from .harness import PARTITIONS, Adapters, adapters, id_on, start
-
-
-@pytest.fixture
-def kafka(
-    kafka_servers: str, namespace: str, admin: AdminClient, tmp_path: Path
-) -> Iterator[Adapters]:
-    with adapters(kafka_servers, namespace, admin, tmp_path) as made:
-        yield made
+from .harness import PARTITIONS, Adapters, id_on, start
 
 
 class FakeShards:

@@ -8,12 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from processor.codec.records import LEVEL, decode_as, encode
 from processor.config import Settings
@@ -32,20 +31,11 @@ from .harness import (
     PARTITIONS,
     Adapters,
     acknowledged,
-    adapters,
     log_of,
     nobodys,
     set_config,
     until,
 )
-
-
-@pytest.fixture
-def kafka(
-    kafka_servers: str, namespace: str, admin: AdminClient, tmp_path: Path
-) -> Iterator[Adapters]:
-    with adapters(kafka_servers, namespace, admin, tmp_path) as made:
-        yield made
 
 
 class Owner:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -26,15 +25,7 @@ from processor.kafka.topics import apply, plan, read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.registry import Registry
 
-from .harness import PARTITIONS, Adapters, adapters, task, until
-
-
-@pytest.fixture
-def kafka(
-    kafka_servers: str, namespace: str, admin: AdminClient, tmp_path: Path
-) -> Iterator[Adapters]:
-    with adapters(kafka_servers, namespace, admin, tmp_path) as made:
-        yield made
+from .harness import PARTITIONS, Adapters, task, until
 
 
 class Worker:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from processor.codec.records import decode_as, encode
 from processor.config import Settings
@@ -23,17 +20,9 @@ from processor.kafka.gateway import KafkaGateway
 from processor.kafka.outbox import MessageNotSent
 from processor.shard.ports import ShardPorts
 
-from .harness import PARTITIONS, Adapters, adapters, set_config, until
+from .harness import PARTITIONS, Adapters, set_config, until
 
 MB = 1_000_000
-
-
-@pytest.fixture
-def kafka(
-    kafka_servers: str, namespace: str, admin: AdminClient, tmp_path: Path
-) -> Iterator[Adapters]:
-    with adapters(kafka_servers, namespace, admin, tmp_path) as made:
-        yield made
 
 
 def letters(kafka: Adapters, count: int) -> list[DeadLetter]:

@@ -14,24 +14,24 @@ from confluent_kafka import KafkaError, KafkaException
 from processor.kafka.wire import producer as module
 from processor.kafka.wire.producer import WireProducer
 from processor.kafka.wire.security import Security
-from tests.wire.scripted import DUPLICATE, NOT_LEADER, OUT_OF_ORDER, Cluster, Fault, Place
-from tests.wire.test_producer import TOPICS, Sent
+from tests.wire.scripted import (
+    DUPLICATE,
+    NOT_LEADER,
+    OUT_OF_ORDER,
+    SEQUENCES,
+    Cluster,
+    Fault,
+    Place,
+)
+from tests.wire.sent import TOPICS, Sent
 
 REFUSED = KafkaError.TOPIC_AUTHORIZATION_FAILED
-SEQUENCES = 1 << 31
 
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     with Cluster(TOPICS, nodes=2) as running:
         yield running
-
-
-@pytest.fixture
-def sent(cluster: Cluster) -> Iterator[Sent]:
-    producer = WireProducer(cluster.servers, Security(), "a test")
-    yield Sent(producer)
-    producer.close()
 
 
 def in_turn(*faults: Fault) -> Callable[[Place], Fault]:
