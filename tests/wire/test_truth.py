@@ -344,13 +344,17 @@ def ended(sent: Sent) -> KafkaError:
 def test_a_thread_that_dies_ends_the_producer_loudly(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: Any, task: str
 ) -> None:
+    produced = threading.Event()
+
     def broken(*_: object, **__: object) -> Any:
+        assert produced.wait(10), "the record is there before the thread dies"
         raise ValueError("a bug")
 
     monkeypatch.setattr(module, task, broken)
     producer = WireProducer(cluster.servers, Security(), "a test")
     sent = Sent(producer)
     sent.send(0, b"waits")
+    produced.set()
     error = ended(sent)
     assert "a bug" in error.str() and "Traceback" in caplog.text
     outcome = sent.outcomes[b"waits"]

@@ -101,7 +101,7 @@ class WireProducer:
         with self._lock:
             self._count += 1
             if self._purged:
-                self._fail((outgoing,), KafkaError(KafkaError._PURGE_QUEUE))
+                self._fail((outgoing,), self._ended or KafkaError(KafkaError._PURGE_QUEUE))
             elif outgoing.partition >= 0 or outgoing.topic in self._leaders:
                 self._put(outgoing)
             else:
