@@ -12,9 +12,7 @@ from processor.kafka import publishing
 from processor.kafka.membership import Standing
 
 from .harness import Adapters, nobodys, until
-from .test_publisher import Owner, ids, is_done, kafka, result, results
-
-__all__ = ("kafka",)
+from .test_publisher import Owner, ids, is_done, result, results
 
 
 def test_a_shard_that_was_lost_is_not_waited_for(kafka: Adapters) -> None:
