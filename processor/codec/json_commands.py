@@ -15,6 +15,7 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
+from processor.checks import shown
 from processor.core.cause import NamedRequest
 from processor.core.headers import Headers
 from processor.core.inputs import (
@@ -32,8 +33,6 @@ __all__ = ("decode_json",)
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 Duration: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
-
-_SHOWN_MAX: Final = 100
 
 _ABSENT: Final = msgspec.Raw()
 
@@ -121,7 +120,7 @@ def _workflow_id(key: bytes | None, command: _Command) -> str:
         name = key.decode() if key else ""
     except UnicodeDecodeError as error:
         raise SchemaMismatch(
-            f"JSON command: the record's key {_shown(key)} is not UTF-8; the key is the workflow id"
+            f"JSON command: the record's key {shown(key)} is not UTF-8; the key is the workflow id"
         ) from error
     if not name and command.workflow_id is None:
         raise SchemaMismatch(
@@ -130,16 +129,11 @@ def _workflow_id(key: bytes | None, command: _Command) -> str:
         )
     if name and command.workflow_id not in (None, name):
         raise SchemaMismatch(
-            f"JSON command: workflow_id {_shown(command.workflow_id)} differs from the record's "
-            f"key {_shown(name)} - at `$.workflow_id`; make them equal, because the key decides "
+            f"JSON command: workflow_id {shown(command.workflow_id)} differs from the record's "
+            f"key {shown(name)} - at `$.workflow_id`; make them equal, because the key decides "
             "the partition"
         )
     return name or command.workflow_id or ""
-
-
-def _shown(text: str | bytes | None) -> str:
-    """Return what an error says of a text that may be huge."""
-    return repr(text) if text is None or len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]!r} ..."
 
 
 def _body(command: _Start | _Event | _Cancel | _Terminate) -> CommandBody:

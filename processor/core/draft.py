@@ -35,9 +35,9 @@ class Context:
     runners: Runners
     place: Callable[[str, ActivityOptions], bool]
     entropy: Callable[[], bytes]
+    unread_events_max: int
     not_activated: frozenset[type[Event]] = frozenset()
     begun: Runner | None = None
-    unread_events_max: int = 10_000
 
     def check(self, asked: list[Command]) -> None:
         """Raise ``CodeError`` where the code asks for what cannot be recorded yet."""

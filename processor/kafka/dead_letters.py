@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from processor.codec.inputs import decode_command
 from processor.codec.records import decode_as, encode
-from processor.core.cause import NamedRequest
+from processor.core.cause import NamedRequest, Origin
 from processor.core.effects import DeadLetter
 from processor.errors import SchemaMismatch, ShardUnavailable, TopicsNotReady
 from processor.kafka.connection import KafkaSettings
@@ -31,7 +31,7 @@ __all__ = ("DeadLetters", "Kept", "Outcome")
 _CALL_S: Final = 30.0
 _BATCH_MAX: Final = 500
 _BATCH_BYTES_MAX: Final = 8_000_000
-_REPLAYED: Final = b"replayed/"
+_REPLAYED_KEY: Final = re.compile(rb"replayed/(\d{1,19})")
 _CUT: Final = re.compile(r"\(the first [\d,]+ of [\d,]+ bytes (of the key )?are here\)")
 
 
@@ -140,7 +140,7 @@ class DeadLetters:
             producer.begin_transaction()
             for kept in batch:
                 self._produce(producer, kept, delivered)
-                mark = _REPLAYED + b"%d" % kept.offset
+                mark = b"replayed/%d" % kept.offset
                 producer.produce(self._topic, None, mark, on_delivery=delivered)
             producer.commit_transaction(_CALL_S)
         except KafkaException as error:
@@ -173,9 +173,9 @@ class DeadLetters:
     def _replayed(self) -> Set[int]:
         found = set()
         for message in self._messages():
-            key = message.key() or b""
-            if message.value() is None and key.startswith(_REPLAYED):
-                found.add(int(key.removeprefix(_REPLAYED)))
+            key = _REPLAYED_KEY.fullmatch(message.key() or b"")
+            if message.value() is None and key is not None:
+                found.add(int(key[1]))
         return found
 
     def _messages(self) -> Iterator[Message]:
@@ -222,7 +222,7 @@ class DeadLetters:
             why_not = "it is no dead letter"
             return Kept(offset, message.timestamp()[1], self._topic, letter, False, why_not)
         named: Any = dict(message.headers() or ()).get(TOPIC_HEADER)
-        topic = self._full_name(letter.topic) if named is None else named.decode()
+        topic = self._full_name(letter.topic) if named is None else named.decode(errors="replace")
         why_not = _why_not(letter, published=named is not None)
         return Kept(offset, message.timestamp()[1], topic, letter, offset in replayed, why_not)
 
@@ -245,11 +245,22 @@ def _why_not(letter: DeadLetter, *, published: bool) -> str:
 
 
 def _identified(kept: Kept) -> bytes | None:
-    """Return a command with an id of its own, from its letter: what it had may have counted."""
+    """Return a command with another id: the one that it had may have counted.
+
+    The id is that of the record that was buried. A crash can bury one record twice, and two letters
+    are one request then.
+    """
     letter = kept.letter
     try:
         command = decode_command(letter.key, letter.value or b"")
     except SchemaMismatch:
         return letter.value
-    cause = NamedRequest(f"dead-letters/{kept.offset}")
+    match command.cause:
+        case _ if letter.offset >= 0:
+            place = f"{letter.partition}/{letter.offset}"
+        case Origin(log, shard, offset, index):
+            place = f"{log.hex()}/{shard}/{offset}/{index}"
+        case _:
+            place = f"letter/{kept.offset}"
+    cause = NamedRequest(f"dead-letters/{place}")
     return encode(replace(command, cause=cause, again=False, reply_to=None))

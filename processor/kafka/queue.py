@@ -222,6 +222,9 @@ class QueueConsumer:
                     _log.warning("%s: %s", self._topic, error)
                     if is_shut_out(error.args[0]):
                         self._begin_again()
+                except Exception:  # what was polled may be lost: it comes again to a new member
+                    _log.exception("a bug in taking the tasks of %s", self._topic)
+                    self._begin_again()
             self._settle_all()
             leave(self._consumer)
         finally:

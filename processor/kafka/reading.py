@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from threading import Thread
+from time import sleep
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -32,6 +33,7 @@ _POLL_PAUSED_S = 0.005
 _BATCH = 2_000
 _OPEN_S = 30.0
 _HELD_S = 3.0
+_AFTER_A_BUG_S = 1.0
 
 
 class Stream:
@@ -80,6 +82,9 @@ class InputReader:
             self._sort(messages)
         except KafkaException as error:
             _log.warning("reading inputs: %s", error)
+            return 1
+        except Exception as error:  # as on the thread
+            self._broke(error)
             return 1
         finally:
             self._serving.end()
@@ -141,14 +146,27 @@ class InputReader:
 
     def _run(self) -> None:
         while not self._closed:
-            with self._serving:
-                wakes = self._read()
-            if wakes:
-                self._serving.arrived()
-                for wake in wakes:
-                    wake()
-                self._serving.park()
+            try:
+                with self._serving:
+                    wakes = self._read()
+                if wakes:
+                    self._serving.arrived()
+                    for wake in wakes:
+                        wake()
+                    self._serving.park()
+            except Exception as error:  # what was read may be lost: all begin again where they were
+                self._broke(error)
+                sleep(_AFTER_A_BUG_S)
         self._consumer.close()
+
+    def _broke(self, error: Exception) -> None:
+        _log.exception("a bug in reading the inputs")
+        for stream in set(self._streams.values()):
+            stream.error = ProcessorError(
+                f"reading the inputs failed: {error!r}. The shard begins again at the last record "
+                "that it took; the log has the traceback"
+            )
+            stream.wake()
 
     def _read(self) -> Set[Callable[[], None]]:
         """Wait for what arrives next; return whom to wake."""
@@ -184,7 +202,7 @@ class InputReader:
             error = message.error()
             if error is not None:
                 self._note_error(stream, topic, message, error)
-            elif stream is not None:
+            elif stream is not None and stream.error is None:
                 stream.records.append((sources[topic], message))  # type: ignore[index]
             if stream is not None:
                 touched.add(stream)

@@ -6,6 +6,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from threading import Thread
+from time import sleep
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
@@ -24,6 +25,7 @@ _log = logging.getLogger("processor.kafka")
 _POLL_S = 0.1
 _BATCH = 1_000
 _CALL_S = 10.0
+_AFTER_A_BUG_S = 1.0
 
 
 class ReplyReader:
@@ -68,16 +70,21 @@ class ReplyReader:
         consumer = self._consumer
         while not self._closed:
             try:
-                first = consumer.poll(_POLL_S)
-                if first is None:
-                    continue
-                messages = [first, *consumer.consume(_BATCH, 0)]
+                self._read(consumer)
             except KafkaException as error:
                 _log.warning("reading replies: %s", error)
-                continue
-            if replies := [reply for m in messages if (reply := self._decoded(m)) is not None]:
-                self._deliver(replies)
+            except Exception:  # what was read is lost: whoever waits for it asks again
+                _log.exception("a bug in reading replies")
+                sleep(_AFTER_A_BUG_S)
         consumer.close()
+
+    def _read(self, consumer: Consumer) -> None:
+        first = consumer.poll(_POLL_S)
+        if first is None:
+            return
+        messages = [first, *consumer.consume(_BATCH, 0)]
+        if replies := [reply for m in messages if (reply := self._decoded(m)) is not None]:
+            self._deliver(replies)
 
     def _decoded(self, message: Message) -> Reply | None:
         if (error := message.error()) is not None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from functools import partial
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from confluent_kafka import AcknowledgeType, KafkaException, Message, ShareConsumer
@@ -49,6 +49,7 @@ _HOLD_S = 20.0
 
 _CALL_S = 10.0
 _JOIN_S = 15.0
+_AFTER_A_BUG_S = 1.0
 
 
 class ShareQueueConsumer:
@@ -134,6 +135,15 @@ class ShareQueueConsumer:
             self._begin_at_the_first_task()
         except KafkaException as error:
             _log.warning("share group %s: its configuration failed: %s", self._group, error)
+        while not self._stopping:
+            try:
+                self._take()
+            except Exception:  # what was polled is given back; it comes again to a new member
+                _log.exception("a bug in taking the tasks of share group %s", self._group)
+                sleep(_AFTER_A_BUG_S)
+
+    def _take(self) -> None:
+        """Take tasks until this queue stops."""
         consumer = ShareConsumer(self._config)
         try:
             consumer.subscribe([self._topic])

@@ -131,7 +131,7 @@ class Shard:
             partition,
             self.level,
             taken.checkpoint.positions,
-            Context(0, runners, self._eager.place, ports.entropy, later, None, unread_max),
+            Context(0, runners, self._eager.place, ports.entropy, unread_max, later),
             self._flight,
             self._deliveries,
             self._instances,

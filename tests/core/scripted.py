@@ -115,7 +115,7 @@ def context(
     keeps: bool = False,
 ) -> Context:
     runners = Runners(list(answers), keeps=keeps)
-    return Context(now_ms, runners, place, lambda: SEED, not_activated)
+    return Context(now_ms, runners, place, lambda: SEED, 10_000, not_activated)
 
 
 def state(*history: Happened, started: WorkflowStarted = STARTED, now_ms: int = NOW) -> RunState:
