@@ -1,8 +1,8 @@
 """Ends workflow code that does not give control back: one thread looks at all that run code.
 
-What counts is the CPU time of the code's own thread, so that a paused process, a slow disk or a
-busy machine is no reason. After ``INTERRUPT_S`` an exception is raised in that thread. It has to
-land in the code and nowhere else, so both sides keep an order:
+What counts is the CPU time of the code's own thread (see ``_cpu_clock``), so that a paused process,
+a slow disk or a busy machine is no reason. After ``INTERRUPT_S`` an exception is raised in that
+thread. It has to land in the code and nowhere else, so both sides keep an order:
 
     the watchdog   says that it sends, then looks whether the code still runs, then sends
     the code       is over, then looks whether something is sent; then it waits for the watchdog,
@@ -20,6 +20,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Final, Protocol
 from weakref import WeakSet
@@ -69,7 +71,7 @@ class Watched:
         self.running: Running | None = None
         self.sent: CodeError | None = None
         self._thread = threading.get_ident()
-        self._clock = time.pthread_getcpuclockid(self._thread)
+        self._clock = _cpu_clock(self._thread)
         self._seen: tuple[Running, int] | None = None
         self._since = 0.0
 
@@ -94,7 +96,7 @@ class Watched:
         if run is None:
             self._seen = None
             return
-        now, seen = time.clock_gettime(self._clock), (run, run.turn)
+        now, seen = self._clock(), (run, run.turn)
         if seen != self._seen:
             self._seen, self._since = seen, now
             return
@@ -132,6 +134,31 @@ def here() -> Watched:
                 _threads.append(threading.Thread(target=_watch, name="watchdog", daemon=True))
                 _threads[0].start()
         return watched
+
+
+def _cpu_clock(thread: int) -> Callable[[], float]:
+    """Return a clock of a thread's CPU time, in seconds."""
+    if hasattr(time, "pthread_getcpuclockid"):
+        return partial(time.clock_gettime, time.pthread_getcpuclockid(thread))
+    return _process_clock()
+
+
+def _process_clock() -> Callable[[], float]:
+    """Return a clock for where threads have none (macOS, Windows).
+
+    It goes on by the process's CPU time, and not faster than time itself: a paused process is no
+    reason there either, but the work of other threads counts.
+    """
+    total, cpu, real = 0.0, time.process_time(), time.monotonic()
+
+    def now() -> float:
+        nonlocal total, cpu, real
+        cpu_now, real_now = time.process_time(), time.monotonic()
+        total += min(cpu_now - cpu, real_now - real)
+        cpu, real = cpu_now, real_now
+        return total
+
+    return now
 
 
 def _watch() -> None:

@@ -21,10 +21,13 @@ from processor.workflow import _watchdog
 from tests.workflow.driver import World
 
 
-@pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["a clock of the thread", "none, as on macOS"])
+def hurried(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_watchdog, "INTERRUPT_S", 0.2)
     monkeypatch.setattr(_watchdog, "LOOK_EVERY_S", 0.02)
+    if request.param.startswith("none"):
+        monkeypatch.delattr(time, "pthread_getcpuclockid")
+    monkeypatch.setattr(_watchdog, "_local", threading.local())
 
 
 def _line(function: Callable[..., object], below: int) -> str:
