@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import assert_never
 
-from processor.core import commands, events
 from processor.core.attempt import AttemptState, OpenActivity
-from processor.core.commands import Command
 from processor.core.derive import effects_of, effects_of_attempt
 from processor.core.effects import Effect
-from processor.core.events import Event, RunParked
+from processor.core.events import ActivityScheduled, Event, RunParked
 from processor.core.evolve import attempted, evolve
 from processor.core.options import DEFAULTS, ActivityOptions
-from processor.core.replay import RECORDED_AS, Instance, wakes_code
-from processor.core.runner import CodeError, Runner, Runners
+from processor.core.replay import Instance, wakes_code
+from processor.core.runner import Asked, CodeError, Runner, Runners
 from processor.policy import Status
 
 __all__ = ("Context", "Draft")
@@ -39,16 +36,16 @@ class Context:
     not_activated: frozenset[type[Event]] = frozenset()
     begun: Runner | None = None
 
-    def check(self, asked: list[Command]) -> None:
+    def check(self, asked: Sequence[Asked]) -> None:
         """Raise ``CodeError`` where the code asks for what cannot be recorded yet."""
-        for command in asked:
-            if RECORDED_AS[type(command)] in self.not_activated:
+        for decision, line in asked:
+            if type(decision) in self.not_activated:
                 raise CodeError(
                     "not_activated",
-                    f"{RECORDED_AS[type(command)].__name__} needs a later level of the log's "
-                    "format than this namespace has: run `processor upgrade` once all processes "
-                    "have this release. The run goes on by itself then",
-                    command.line,
+                    f"{type(decision).__name__} needs a later level of the log's format than this "
+                    "namespace has: run `processor upgrade` once all processes have this release. "
+                    "The run goes on by itself then",
+                    line,
                 )
 
 
@@ -111,24 +108,31 @@ class Draft:
         self.instance.runner = error
         self.add(RunParked(error.kind, error.error, error.where, error.traceback))
 
-    def asked(self, runner: Runner, facts: Sequence[Event]) -> list[Command]:
+    def asked(self, runner: Runner, facts: Sequence[Event]) -> list[Asked]:
         """Return what the code asks for when it sees these facts."""
         asked = runner.activate(self.now_ms, self.first, facts, None)
         self._check(runner, asked)
         return asked
 
-    def _check(self, runner: Runner, asked: list[Command]) -> None:
+    def _check(self, runner: Runner, asked: Sequence[Asked]) -> None:
         try:
             self.context.check(asked)
         except CodeError:
             runner.close()
             raise
 
-    def record(self, runner: Runner, asked: list[Command]) -> None:
-        for command in asked:
-            self.add(_recorded(command, self.context))
+    def record(self, runner: Runner, asked: Sequence[Asked]) -> None:
+        for decision, _ in asked:
+            self.add(self._placed(decision) if type(decision) is ActivityScheduled else decision)
         if self.instance.state.closed_ms is None:
             self.snapshot = runner.snapshot()
+
+    def _placed(self, asked: ActivityScheduled) -> ActivityScheduled:
+        """Return an activity that the code asks for with where its first attempt runs."""
+        if not self.context.place(asked.name, asked.options or DEFAULTS):
+            return asked
+        what = asked.id, asked.name, asked.arguments
+        return ActivityScheduled(*what, True, asked.options, asked.headers)
 
     def stands(self, activity: OpenActivity, after: AttemptState) -> None:
         """Say where an activity stands from now on. The key of that is known when it is written."""
@@ -136,39 +140,3 @@ class Draft:
         self.effects += effects_of_attempt(self.instance.state, activity, after)
         attempted(self.instance.state, after, b"")
         self.attempt = after
-
-
-def _recorded(command: Command, context: Context) -> Event:
-    """Return the event that records a command."""
-    match command:
-        case commands.ScheduleActivity():
-            eager = context.place(command.name, command.options or DEFAULTS)
-            return events.ActivityScheduled(
-                command.id, command.name, command.arguments, eager, command.options
-            )
-        case commands.CompleteWorkflow():
-            return events.WorkflowCompleted(command.result)
-        case commands.StartTimer():
-            return events.TimerStarted(command.id, command.due_ms)
-        case commands.CancelTimer():
-            return events.TimerCancelled(command.id)
-        case commands.CancelActivity():
-            return events.ActivityCancelled(command.id)
-        case commands.RecordSideEffect():
-            return events.SideEffectRecorded(command.id, command.value)
-        case commands.SetStatus():
-            return events.StatusSet(command.value)
-        case commands.RejectEvent():
-            return events.EventRejected(command.name, command.payload, command.reason)
-        case commands.PublishRecord():
-            return events.RecordPublished(command.topic, command.key, command.value)
-        case commands.SendMessage():
-            return events.MessageSent(
-                command.to, command.kind, command.name, command.reason, command.payload
-            )
-        case commands.FailWorkflow():
-            return events.WorkflowFailed(command.failure)
-        case commands.CancelWorkflow():
-            return events.WorkflowCancelled(command.reason)
-        case _:
-            assert_never(command)

@@ -12,7 +12,7 @@ encoded list. How the attempts of an activity go is no part of a history: see ``
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args
 
 from processor.core.address import Address
 from processor.core.answers import CallOutcome
@@ -33,6 +33,7 @@ __all__ = (
     "CallAnswered",
     "CallOperation",
     "CallSent",
+    "Decision",
     "Event",
     "EventReceived",
     "EventRejected",
@@ -265,22 +266,24 @@ Event: TypeAlias = (
     | CallAnswered
 )
 
-DECISIONS: Final = (
-    ActivityScheduled,
-    ActivityCancelled,
-    TimerStarted,
-    TimerCancelled,
-    SideEffectRecorded,
-    StatusSet,
-    EventRejected,
-    RecordPublished,
-    MessageSent,
-    CallSent,
-    WorkflowCompleted,
-    WorkflowFailed,
-    WorkflowCancelled,
+Decision: TypeAlias = (
+    ActivityScheduled
+    | ActivityCancelled
+    | TimerStarted
+    | TimerCancelled
+    | SideEffectRecorded
+    | StatusSet
+    | EventRejected
+    | RecordPublished
+    | MessageSent
+    | CallSent
+    | WorkflowCompleted
+    | WorkflowFailed
+    | WorkflowCancelled
 )
-"""Events that record what the workflow code asked for; replay compares exactly these."""
+"""What workflow code asks for while it runs; replay compares exactly these."""
+
+DECISIONS: Final[tuple[type[Decision], ...]] = get_args(Decision)
 
 CLOSING: Final = (
     WorkflowCompleted,

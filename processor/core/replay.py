@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from traceback import format_exception
 from typing import Final
 
-from processor.core import commands, events
+from processor.core import events
 from processor.core.attempt import AttemptState
-from processor.core.commands import Command
-from processor.core.events import DECISIONS, Event, RunParked
+from processor.core.events import DECISIONS, Decision, Event, RunParked
 from processor.core.evolve import attempted, evolve
-from processor.core.runner import CodeError, Runner, Runners
+from processor.core.runner import Asked, CodeError, Runner, Runners
 from processor.core.snapshot import Snapshot, state_of
 from processor.core.started import WorkflowStarted
 from processor.core.state import RunState
@@ -25,7 +24,6 @@ from processor.core.turn import Turn
 from processor.errors import ProcessorError
 
 __all__ = (
-    "RECORDED_AS",
     "Instance",
     "begun",
     "describe",
@@ -37,21 +35,6 @@ __all__ = (
 )
 
 _IGNORED_BY_CODE = (events.RunParked, events.RunUnparked)
-
-RECORDED_AS: Final[dict[type[Command], type[Event]]] = {
-    commands.ScheduleActivity: events.ActivityScheduled,
-    commands.CancelActivity: events.ActivityCancelled,
-    commands.StartTimer: events.TimerStarted,
-    commands.CancelTimer: events.TimerCancelled,
-    commands.RecordSideEffect: events.SideEffectRecorded,
-    commands.SetStatus: events.StatusSet,
-    commands.RejectEvent: events.EventRejected,
-    commands.PublishRecord: events.RecordPublished,
-    commands.SendMessage: events.MessageSent,
-    commands.CompleteWorkflow: events.WorkflowCompleted,
-    commands.FailWorkflow: events.WorkflowFailed,
-    commands.CancelWorkflow: events.WorkflowCancelled,
-}
 
 _IDENTITY: Final = ("id", "name", "topic", "kind", "to")
 """Fields that identify a decision; others (a delay, a reason) may change with the code."""
@@ -155,7 +138,7 @@ class _Player:
     def play(self, turn: Turn | Snapshot) -> None:
         state = self.state
         assert turn.first == state.events, f"{turn.run_id}: turn {turn.first} at {state.events}"
-        decisions: list[Event] = []
+        decisions: list[Decision] = []
         parks = False
         for event in turn.events:
             evolve(state, event, turn.time_ms)
@@ -183,23 +166,23 @@ class _Player:
                 self.runner = failed(error)
 
     def _compare_payloads(
-        self, turn: Turn | Snapshot, taken: Sequence[Command], recorded: Sequence[Event]
+        self, turn: Turn | Snapshot, taken: Sequence[Asked], recorded: Sequence[Decision]
     ) -> None:
         """Look for values that the code makes otherwise now; the first one is told."""
-        for command, event in zip(taken, recorded, strict=True):
+        for (decision, line), event in zip(taken, recorded, strict=True):
             for name in _PAYLOADS.get(type(event), ()):
-                before, now = getattr(event, name), getattr(command, name)
+                before, now = getattr(event, name), getattr(decision, name)
                 if before == now or self.difference:
                     continue
                 how = self._runners.difference(before, now)
                 if how:
-                    where = f" at {command.line}" if command.line else ""
+                    where = f" at {line}" if line else ""
                     text = (
                         f"run {turn.run_id} of {turn.workflow_id}: {describe(event)} has other "
                         f"{name} at replay{where}: {how}"
                     )
                     if self._runners.strict:
-                        raise CodeError("nondeterminism", text, command.line)
+                        raise CodeError("nondeterminism", text, line)
                     self.difference = text
 
 
@@ -214,36 +197,34 @@ def failed(error: Exception) -> CodeError:
     return CodeError("bug", text, "", trace)
 
 
-def _compare(turn: Turn | Snapshot, taken: Sequence[Command], recorded: Sequence[Event]) -> None:
+def _compare(turn: Turn | Snapshot, taken: Sequence[Asked], recorded: Sequence[Decision]) -> None:
     number = turn.first + len(turn.events) - len(recorded)
     for index in range(max(len(taken), len(recorded))):
-        command = taken[index] if index < len(taken) else None
+        decision, where = taken[index] if index < len(taken) else (None, "")
         event = recorded[index] if index < len(recorded) else None
-        if command is None or event is None or not matches(command, event):
-            where = command.line if command is not None else ""
+        if decision is None or event is None or not matches(decision, event):
             raise CodeError(
                 "nondeterminism",
                 f"run {turn.run_id} of {turn.workflow_id}: at event {number + index} the history "
-                f"has {describe(event)}, but the code now asks for {describe(command)}"
+                f"has {describe(event)}, but the code now asks for {describe(decision)}"
                 + (f" at {where}" if where else "")
                 + ". Deploy code that repeats the history; the run then goes on",
                 where,
             )
 
 
-def matches(command: Command, event: Event) -> bool:
+def matches(decision: Decision, recorded: Decision) -> bool:
     """Return whether a decision taken at replay is the recorded one."""
-    if RECORDED_AS[type(command)] is not type(event):
+    if type(decision) is not type(recorded):
         return False
-    return all(getattr(command, name, None) == getattr(event, name, None) for name in _IDENTITY)
+    return all(getattr(decision, name, None) == getattr(recorded, name, None) for name in _IDENTITY)
 
 
-def describe(decision: Command | Event | None) -> str:
+def describe(decision: Decision | None) -> str:
     """Return a decision in words: its type and the fields that identify it."""
     if decision is None:
         return "nothing"
-    kind = RECORDED_AS.get(type(decision), type(decision)).__name__  # type: ignore[arg-type]
     fields = (
         f"{name}={getattr(decision, name)!r}" for name in _IDENTITY if hasattr(decision, name)
     )
-    return f"{kind}({', '.join(fields)})"
+    return f"{type(decision).__name__}({', '.join(fields)})"

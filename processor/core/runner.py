@@ -1,4 +1,4 @@
-"""The seam between the engine and the workflow code: history and new events in, commands out.
+"""The seam between the engine and the workflow code: history and new events in, decisions out.
 
 Today's runner is the deterministic loop in the same process (``processor.workflow``).
 """
@@ -6,14 +6,16 @@ Today's runner is the deterministic loop in the same process (``processor.workfl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
-from processor.core.commands import Command
-from processor.core.events import Event
+from processor.core.events import Decision, Event
 from processor.core.failure import writable
 from processor.core.started import WorkflowStarted
 
-__all__ = ("CodeError", "Runner", "Runners")
+__all__ = ("Asked", "CodeError", "Runner", "Runners")
+
+Asked: TypeAlias = tuple[Decision, str]
+"""A decision of the code, and the line that asked for it: ``file:line``, for people."""
 
 _ERROR_CHARS_MAX: Final = 10_000
 _TRACEBACK_CHARS_MAX: Final = 20_000
@@ -43,13 +45,13 @@ class Runner(Protocol):
         number: int,
         facts: Sequence[Event],
         recorded: Sequence[Event] | None,
-    ) -> list[Command]:
+    ) -> list[Asked]:
         """Feed facts in order, run until everything waits, return what was asked for.
 
         ``number`` is that of the first event of the turn: what libraries draw at random begins
         with it. ``recorded`` holds the turn's decisions at replay (side effects take their values
         from it, the logger is silent), None when live. Raises ``CodeError``; the runner is then
-        dead.
+        dead. Where an activity runs is not the code's to say: ``eager`` is False.
         """
 
     def snapshot(self) -> bytes | None:

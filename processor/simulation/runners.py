@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 from weakref import WeakSet
 
-from processor.core.commands import Command
 from processor.core.events import Event
-from processor.core.runner import Runner, Runners
+from processor.core.runner import Asked, Runner, Runners
 from processor.core.started import WorkflowStarted
 from processor.simulation.faults import Faults
 from processor.simulation.scheduler import Scheduler
@@ -77,7 +76,7 @@ class _Failing:
 
     def activate(
         self, now_ms: int, number: int, facts: Sequence[Event], recorded: Sequence[Event] | None
-    ) -> list[Command]:
+    ) -> list[Asked]:
         asked = self._runner.activate(now_ms, number, facts, recorded)
         if recorded is None:
             self._session.activates()

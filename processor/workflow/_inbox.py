@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from processor.core.commands import RejectEvent
+from processor.core.events import EventRejected
 from processor.errors import SchemaMismatch
 from processor.workflow._loop import WorkflowLoop
 from processor.workflow._requests import Requests
@@ -98,9 +98,9 @@ class Inbox:
             try:
                 value = self._decode(waiter.decode, payload)
             except SchemaMismatch as error:
-                command = RejectEvent(name, payload, str(error), waiter.line)
-                size = len(payload or b"")
-                self._requests.add(command, size, f"the rejection of event {name!r}")
+                rejected = EventRejected(name, payload, str(error))
+                size, what = len(payload or b""), f"the rejection of event {name!r}"
+                self._requests.add(rejected, waiter.line, size, what)
                 unread.popleft()
                 self.unread -= 1
                 continue

@@ -1,4 +1,4 @@
-"""What the code asks for in one turn: commands in order, with their identifiers and sizes."""
+"""What the code asks for in one turn: decisions in order, with their identifiers and sizes."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ from collections.abc import Set
 from typing import TypeAlias
 
 from processor.config import Settings
-from processor.core.commands import (
-    CancelActivity,
-    CancelTimer,
-    Command,
-    RecordSideEffect,
-    ScheduleActivity,
-    StartTimer,
+from processor.core.events import (
+    ActivityCancelled,
+    ActivityScheduled,
+    Decision,
+    SideEffectRecorded,
+    TimerCancelled,
+    TimerStarted,
 )
 from processor.core.payloads import Payloads
+from processor.core.runner import Asked
 from processor.errors import PayloadTooLarge, SchemaMismatch
 from processor.workflow._loop import TimerHandle, WorkflowLoop
 
 __all__ = ("Requests",)
 
-Identified: TypeAlias = ScheduleActivity | StartTimer | RecordSideEffect
+Identified: TypeAlias = ActivityScheduled | TimerStarted | SideEffectRecorded
 
-_COMMAND_BYTES = 100
-"""About what a command takes in the log beside its payload."""
+_DECISION_BYTES = 100
+"""About what a decision takes in the log beside its payload."""
 
 
 class Requests:
-    """The commands of the turn that runs, and the counter that all turns of a run share.
+    """The decisions of the turn that runs, and the counter that all turns of a run share.
 
     A start and its cancellation within one turn cancel each other out: neither is returned.
     ``arrived`` are the ids that facts of this turn settle: the log has their outcome already, so
@@ -36,7 +37,7 @@ class Requests:
     """
 
     __slots__ = (
-        "_commands",
+        "_asked",
         "_loop",
         "_payloads",
         "_settings",
@@ -52,7 +53,7 @@ class Requests:
         self._loop: WorkflowLoop
         self._payloads = payloads
         self._settings = settings
-        self._commands: list[Command | None] = []
+        self._asked: list[Asked | None] = []
         self._sized = 0
         self.arrived: Set[int] = frozenset()
         self.elided = False
@@ -66,15 +67,15 @@ class Requests:
     def begin(self, arrived: Set[int]) -> None:
         self.turn += 1
         self.arrived = arrived
-        self._commands = []
+        self._asked = []
         self._sized = 0
         self.elided = False
 
-    def take(self) -> list[Command]:
-        """Return the commands of the turn, without those that cancelled each other out."""
+    def take(self) -> list[Asked]:
+        """Return the decisions of the turn, without those that cancelled each other out."""
         if self.elided:
-            return [command for command in self._commands if command is not None]
-        return self._commands  # type: ignore[return-value]
+            return [asked for asked in self._asked if asked is not None]
+        return self._asked  # type: ignore[return-value]
 
     def encode(self, value: object, what: str, name: str = "") -> bytes | None:
         """Encode a value of the user's. ``what`` and ``name`` say in errors which one."""
@@ -100,51 +101,60 @@ class Requests:
                 "reference to it"
             )
 
-    def add(self, command: Command, size: int, what: str, name: str = "") -> int:
-        """Add a command whose payload has ``size`` bytes; return its index within the turn."""
+    def add(self, decision: Decision, line: str, size: int, what: str, name: str = "") -> int:
+        """Add a decision whose payload has ``size`` bytes; return its index within the turn."""
         if self.refusal or self._loop.dropped:
             self._refuse(_named(what, name))
-        commands = self._commands
-        sized = self._sized + size + _COMMAND_BYTES
+        asked = self._asked
+        sized = self._sized + size + _DECISION_BYTES
         if sized > self._settings.turn_bytes_max:
             raise PayloadTooLarge(
-                f"one turn cannot ask for {len(commands) + 1:,} things of {sized:,} bytes together "
+                f"one turn cannot ask for {len(asked) + 1:,} things of {sized:,} bytes together "
                 f"(the last one is {_named(what, name)}): the limit is "
                 f"{self._settings.turn_bytes_max:,} (turn_bytes_max). Await a part of them before "
                 "asking for the rest"
             )
         self._sized = sized
-        commands.append(command)
-        return len(commands) - 1
+        asked.append((decision, line))
+        return len(asked) - 1
 
-    def add_identified(self, command: Identified, size: int, what: str, name: str = "") -> int:
-        """Add a command and give it the next id of the run."""
-        index = self.add(command, size, what, name)
-        self.last_id = command.id = self.last_id + 1
+    @property
+    def next_id(self) -> int:
+        """The id of what the code asks for next."""
+        return self.last_id + 1
+
+    def add_identified(
+        self, decision: Identified, line: str, size: int, what: str, name: str = ""
+    ) -> int:
+        """Add a decision that has ``next_id``."""
+        index = self.add(decision, line, size, what, name)
+        self.last_id = decision.id
         return index
 
-    def end(self, command: Command) -> None:
-        """Add the command that ends the run. There is always room for it in the record."""
-        self._commands.append(command)
+    def end(self, decision: Decision, line: str = "") -> None:
+        """Add the decision that ends the run. There is always room for it in the record."""
+        self._asked.append((decision, line))
 
     def cancel_activity(self, id: int, turn: int, index: int, line: str) -> None:
         if turn == self.turn:
-            self._elide(index, ScheduleActivity)
+            self._elide(index)
         elif id not in self.arrived:
-            self.add(CancelActivity(id, line), 0, "a cancellation")
+            self.add(ActivityCancelled(id), line, 0, "a cancellation")
 
     def cancel_timer(self, handle: TimerHandle, line: str) -> None:
         if handle.turn == self.turn:
-            self._elide(handle.index, StartTimer)
+            self._elide(handle.index)
         elif handle.id not in self.arrived and not self._loop.dropped:
-            self.add(CancelTimer(handle.id, line), 0, "a cancellation")
+            self.add(TimerCancelled(handle.id), line, 0, "a cancellation")
 
-    def _elide(self, index: int, kind: type[Command]) -> None:
-        command = self._commands[index]
-        assert isinstance(command, kind), f"command {index} is {command}"
-        size = len(command.arguments or b"") if isinstance(command, ScheduleActivity) else 0
-        self._sized -= size + _COMMAND_BYTES
-        self._commands[index] = None
+    def _elide(self, index: int) -> None:
+        asked = self._asked[index]
+        assert asked is not None, f"{index} is taken back once"
+        decision, _ = asked
+        assert isinstance(decision, ActivityScheduled | TimerStarted), f"{index} is {decision}"
+        size = len(decision.arguments or b"") if isinstance(decision, ActivityScheduled) else 0
+        self._sized -= size + _DECISION_BYTES
+        self._asked[index] = None
         self.elided = True
 
     def _refuse(self, what: str) -> None:

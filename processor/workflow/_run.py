@@ -1,4 +1,4 @@
-"""The runtime of one run: what the verbs ask for becomes commands, what facts settle wakes code."""
+"""The runtime of one run: what verbs ask for becomes decisions, what facts settle wakes code."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any, TypeAlias
 
 from processor.core import events
 from processor.core.address import Address
-from processor.core.commands import (
-    PublishRecord,
-    RecordSideEffect,
-    ScheduleActivity,
-    SendMessage,
-    SetStatus,
-    StartTimer,
+from processor.core.events import (
+    ActivityScheduled,
+    Event,
+    MessageSent,
+    RecordPublished,
+    SideEffectRecorded,
+    StatusSet,
+    TimerStarted,
 )
-from processor.core.events import Event
 from processor.core.options import DEFAULTS, ActivityOptions
 from processor.core.payloads import Payloads
 from processor.core.started import EventReceived, WorkflowStarted
@@ -45,7 +45,7 @@ _log = logging.getLogger("processor.workflow")
 
 _Decode: TypeAlias = Callable[[bytes | None], Any]
 _OpenActivity: TypeAlias = tuple[str, asyncio.Future[Any], _Decode, int, int]
-"""Name, future, decoder of the result; turn in which it was scheduled, index of its command."""
+"""Name, future, decoder of the result; turn in which it was scheduled, index of its decision."""
 
 
 class Run(Runtime):
@@ -180,9 +180,9 @@ class Run(Runtime):
 
     def timer_started(self, handle: TimerHandle) -> None:
         requests = self._requests
-        command = StartTimer(0, handle.due_ms, handle.line)
-        handle.index = requests.add_identified(command, 0, "a timer")
-        handle.id = command.id
+        started = TimerStarted(requests.next_id, handle.due_ms)
+        handle.index = requests.add_identified(started, handle.line, 0, "a timer")
+        handle.id = started.id
         handle.turn = requests.turn
 
     def timer_cancelled(self, handle: TimerHandle) -> None:
@@ -217,10 +217,10 @@ class Run(Runtime):
         requests = self._requests
         payload = requests.encode(arguments, "the arguments of activity", name)
         wire = None if options is DEFAULTS else options
-        command = ScheduleActivity(0, name, payload, wire, line)
         decode = self._payloads.decoder(result)
-        index = requests.add_identified(command, len(payload or b""), "activity", name)
-        id = command.id
+        id = requests.next_id
+        scheduled = ActivityScheduled(id, name, payload, False, wire)
+        index = requests.add_identified(scheduled, line, len(payload or b""), "activity", name)
         future: asyncio.Future[Any] = _Future(loop=self._loop)
         self._activities[id] = (name, future, decode, requests.turn, index)
         try:
@@ -276,31 +276,31 @@ class Run(Runtime):
         payload = self._requests.encode(value, what) if payload is None else payload
         size = len(payload or b"") + len(raw_key or b"")
         self._requests.check_size(size, what)
-        self._requests.add(PublishRecord(topic, raw_key, payload, line), size, what)
+        self._requests.add(RecordPublished(topic, raw_key, payload), line, size, what)
 
     def signal(self, workflow_id: str, name: str, payload: Any, line: str) -> None:
         what = f"a message to {workflow_id!r}"
         encoded = self._requests.encode(payload, what)
-        command = SendMessage(Address(None, workflow_id), "event", name, "", encoded, line)
-        self._requests.add(command, len(encoded or b""), what)
+        sent = MessageSent(Address(None, workflow_id), "event", name, "", encoded)
+        self._requests.add(sent, line, len(encoded or b""), what)
 
     def cancel(self, workflow_id: str, reason: str, line: str) -> None:
-        command = SendMessage(Address(None, workflow_id), "cancel", "", reason, None, line)
-        self._requests.add(command, len(reason), f"a message to {workflow_id!r}")
+        sent = MessageSent(Address(None, workflow_id), "cancel", "", reason, None)
+        self._requests.add(sent, line, len(reason), f"a message to {workflow_id!r}")
 
     def set_status(self, value: Any, line: str) -> None:
         encoded = self._requests.encode(value, "the status")
-        self._requests.add(SetStatus(encoded, line), len(encoded or b""), "the status")
+        self._requests.add(StatusSet(encoded), line, len(encoded or b""), "the status")
 
     def side_effect(self, function: Callable[[], Any], type: Any, line: str) -> Any:
         requests = self._requests
-        command = RecordSideEffect(0, None, line)
         if self.replaying:
-            command.value = self._recorded_value(requests.last_id + 1)
+            value = self._recorded_value(requests.next_id)
         else:
-            command.value = requests.encode(self._value_of(function), "a side effect's value")
-        requests.add_identified(command, len(command.value or b""), "a side effect")
-        return self.decoded(self._decoder(type), command.value)
+            value = requests.encode(self._value_of(function), "a side effect's value")
+        recorded = SideEffectRecorded(requests.next_id, value)
+        requests.add_identified(recorded, line, len(value or b""), "a side effect")
+        return self.decoded(self._decoder(type), value)
 
     def now(self) -> datetime:
         return _EPOCH + timedelta(milliseconds=self._loop.now_ms)
@@ -328,7 +328,7 @@ class Run(Runtime):
 
     def _recorded_value(self, id: int) -> bytes | None:
         for event in self._recorded or ():
-            if isinstance(event, events.SideEffectRecorded) and event.id == id:
+            if isinstance(event, SideEffectRecorded) and event.id == id:
                 return event.value
         raise self._loop.refused(
             "workflow.side_effect()",

@@ -1,4 +1,4 @@
-"""The runner: one run's code in memory, fed with facts, asked for commands.
+"""The runner: one run's code in memory, fed with facts, asked for decisions.
 
 ``activate`` is the whole of it, and it is synchronous: enter the loop; for each fact resolve what
 the fact settles and run the loop until nothing is due; leave. The host's own running loop is put
@@ -21,15 +21,9 @@ from typing import Any, Final, Literal
 
 from processor.config import Settings
 from processor.core import events
-from processor.core.commands import (
-    CancelWorkflow,
-    Command,
-    CompleteWorkflow,
-    FailWorkflow,
-)
 from processor.core.events import Event
 from processor.core.failure import writable
-from processor.core.runner import CodeError
+from processor.core.runner import Asked, CodeError
 from processor.core.started import EventReceived, WorkflowStarted
 from processor.errors import InvalidArgument, ProcessorError, WorkflowNotRegistered
 from processor.failures import failure_of, traceback_of
@@ -113,7 +107,7 @@ class WorkflowRunner:
         number: int,
         facts: Sequence[Event],
         recorded: Sequence[Event] | None,
-    ) -> list[Command]:
+    ) -> list[Asked]:
         """Feed facts, run until everything waits, return what was asked for."""
         if self._over:
             raise RuntimeError(f"the code of run {self._run.run_id} is over: it takes no facts")
@@ -226,7 +220,7 @@ class WorkflowRunner:
     # --- the end ------------------------------------------------------------------------------
 
     def _end(self, interrupted: BaseException | None) -> None:
-        """Add the command that ends the run, or raise the ``CodeError`` that parks it."""
+        """Add the decision that ends the run, or raise the ``CodeError`` that parks it."""
         try:
             code_error = self._ended(interrupted)
         finally:
@@ -254,7 +248,7 @@ class WorkflowRunner:
         except asyncio.CancelledError as error:
             if self._cancel_reason is None:
                 return _code_error("bug", error, "cancelled, but nobody asked for that: ")
-            self._requests.end(CancelWorkflow(self._cancel_reason))
+            self._requests.end(events.WorkflowCancelled(self._cancel_reason))
         except BaseException as error:
             if not _fails(error, (ProcessorError, *self._workflow.failure_exception_types)):
                 return _code_error("bug", error)
@@ -264,13 +258,14 @@ class WorkflowRunner:
     def _complete(self, result: Any) -> None:
         what = f"the result of workflow {self._workflow.name!r}"
         payload = self._requests.encode(result, what)
-        self._requests.end(CompleteWorkflow(payload))
+        self._requests.end(events.WorkflowCompleted(payload))
 
     def _fail(self, error: BaseException) -> None:
         place = innermost(error)
         line = "" if place is None else f"{place[0].f_code.co_filename}:{place[1]}"
         limit = self._settings.payload_bytes_max
-        self._requests.end(FailWorkflow(failure_of(error, self._payloads, limit), line))
+        failure = failure_of(error, self._payloads, limit)
+        self._requests.end(events.WorkflowFailed(failure), line)
 
 
 class WorkflowRunners:

@@ -8,14 +8,13 @@ from typing import Any
 
 from processor.core import events
 from processor.core.attempt import AttemptState
-from processor.core.commands import Command
 from processor.core.draft import Context
-from processor.core.events import Event, WorkflowStarted
+from processor.core.events import Decision, Event, WorkflowStarted
 from processor.core.evolve import attempted, evolve
 from processor.core.failure import Failure
 from processor.core.options import ActivityOptions
 from processor.core.replay import Instance
-from processor.core.runner import CodeError
+from processor.core.runner import Asked, CodeError
 from processor.core.state import RunState
 from processor.core.turn import Positions, Turn
 from processor.errors import WorkflowNotRegistered
@@ -26,7 +25,10 @@ SEED = b"16 random bytes."
 STARTED = WorkflowStarted("order", b"[]", SEED)
 DOWN = Failure("application", "Down", "it is down")
 
-Answer = list[Command] | CodeError
+LINE = "orders.py:9"
+"""Where all code of scripts asks."""
+
+Answer = list[Decision] | CodeError
 Happened = Event | AttemptState
 
 
@@ -50,14 +52,14 @@ class Scripted:
         number: int,
         facts: Sequence[Event],
         recorded: Sequence[Event] | None,
-    ) -> list[Command]:
+    ) -> list[Asked]:
         self.seen += facts
         self.turns.append((now_ms, number))
         answer = self.answers[self.activations] if self.activations < len(self.answers) else []
         self.activations += 1
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return [(decision, LINE) for decision in answer]
 
     def snapshot(self) -> bytes | None:
         return b"%d" % self.activations if self.keeps else None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from processor.codec.records import encode
-from processor.core import commands, effects, events
+from processor.core import effects, events
 from processor.core.address import ReplyTo
 from processor.core.answers import HeartbeatSeen
 from processor.core.attempt import AttemptState, armed
@@ -23,7 +23,7 @@ from processor.policy import Status
 from .scripted import DOWN, ID, NOW, RUN, Scripted, attempt, context, instance, scheduled
 
 WORKER = ReplyTo(3, "worker")
-DONE = commands.CompleteWorkflow(b'"done"')
+DONE = events.WorkflowCompleted(b'"done"')
 COMPLETED = events.WorkflowCompleted(b'"done"')
 LATER = NOW + 700
 WENT = replace(DOWN, message="it went")

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from processor.core import commands, events
+from processor.core import events
 from processor.core.address import Address
-from processor.core.commands import Command
-from processor.core.events import Event
+from processor.core.events import Decision, Event
 from processor.core.options import ActivityOptions
 from processor.core.replay import Instance, describe, matches, replay
 from processor.core.runner import CodeError
@@ -19,6 +18,7 @@ from processor.policy import Status
 from .scripted import (
     DOWN,
     ID,
+    LINE,
     NOW,
     RUN,
     SEED,
@@ -33,9 +33,9 @@ from .scripted import (
 )
 
 OTHER = Address(None, "other")
-PAY = commands.ScheduleActivity(1, "pay", b"[]", ActivityOptions(), "orders.py:9")
+PAY = events.ActivityScheduled(1, "pay", b"[]", False, ActivityOptions())
 PAID = events.ActivityCompleted(1, 1, b"1")
-DONE = commands.CompleteWorkflow(b"1")
+DONE = events.WorkflowCompleted(b"1")
 HISTORY = (
     turn(0, STARTED, scheduled(1)),
     turn(2, PAID, events.WorkflowCompleted(b"1"), now_ms=NOW + 5),
@@ -75,16 +75,16 @@ def test_where_attempts_stand_comes_from_their_records() -> None:
             "asks for nothing.",
         ),
         (
-            [commands.StartTimer(1, NOW, "orders.py:7")],
-            "but the code now asks for TimerStarted(id=1) at orders.py:7.",
+            [events.TimerStarted(1, NOW)],
+            "but the code now asks for TimerStarted(id=1) at orders.py:9.",
         ),
         (
-            [PAY, commands.SetStatus(b"1", "orders.py:8")],
+            [PAY, events.StatusSet(b"1")],
             "at event 2 the history has nothing, but the code now asks for StatusSet() at "
-            "orders.py:8.",
+            "orders.py:9.",
         ),
         (
-            [commands.ScheduleActivity(1, "refund", b"[]", ActivityOptions(), "orders.py:9")],
+            [events.ActivityScheduled(1, "refund", b"[]", False, ActivityOptions())],
             "asks for ActivityScheduled(id=1, name='refund') at orders.py:9.",
         ),
     ],
@@ -138,36 +138,36 @@ def test_a_runner_that_fails_is_closed() -> None:
 
 # --- what identifies a decision ---------------------------------------------------------------
 
-MESSAGE = commands.SendMessage(OTHER, "event", "go", "", b"1")
+MESSAGE = events.MessageSent(OTHER, "event", "go", "", b"1")
 
 
 @pytest.mark.parametrize(
-    ("command", "event", "same"),
+    ("decision", "recorded", "same"),
     [
         (PAY, scheduled(1), True),
         (PAY, scheduled(2), False),
         (PAY, scheduled(1, maximum_attempts=3), True),
         (PAY, replace(scheduled(1), name="refund"), False),
-        (commands.StartTimer(1, NOW + 99), events.TimerStarted(1, NOW), True),
-        (commands.StartTimer(1, NOW), events.TimerStarted(2, NOW), False),
-        (commands.CancelTimer(1), events.TimerStarted(1, NOW), False),
-        (commands.RecordSideEffect(1, b"1"), events.SideEffectRecorded(1, b"2"), True),
+        (events.TimerStarted(1, NOW + 99), events.TimerStarted(1, NOW), True),
+        (events.TimerStarted(1, NOW), events.TimerStarted(2, NOW), False),
+        (events.TimerCancelled(1), events.TimerStarted(1, NOW), False),
+        (events.SideEffectRecorded(1, b"1"), events.SideEffectRecorded(1, b"2"), True),
         (DONE, events.WorkflowFailed(DOWN), False),
-        (commands.FailWorkflow(DOWN), events.WorkflowFailed(replace(DOWN, message="")), True),
-        (commands.CancelWorkflow("a"), events.WorkflowCancelled("b"), True),
+        (events.WorkflowFailed(DOWN), events.WorkflowFailed(replace(DOWN, message="")), True),
+        (events.WorkflowCancelled("a"), events.WorkflowCancelled("b"), True),
         (MESSAGE, events.MessageSent(OTHER, "event", "go", "", b"2"), True),
         (MESSAGE, events.MessageSent(OTHER, "event", "stop", "", b"1"), False),
         (MESSAGE, events.MessageSent(OTHER, "cancel", "go", "", b"1"), False),
         (MESSAGE, events.MessageSent(Address(None, "b"), "event", "go", "", b"1"), False),
         (MESSAGE, events.MessageSent(Address("n", "other"), "event", "go", "", b"1"), False),
-        (commands.PublishRecord("t", b"k", b"1"), events.RecordPublished("t", b"l", b"2"), True),
-        (commands.PublishRecord("t", b"k", b"1"), events.RecordPublished("u", b"k", b"1"), False),
-        (commands.RejectEvent("a", b"", "x"), events.EventRejected("a", b"", "y"), True),
-        (commands.RejectEvent("a", b"", "x"), events.EventRejected("b", b"", "x"), False),
+        (events.RecordPublished("t", b"k", b"1"), events.RecordPublished("t", b"l", b"2"), True),
+        (events.RecordPublished("t", b"k", b"1"), events.RecordPublished("u", b"k", b"1"), False),
+        (events.EventRejected("a", b"", "x"), events.EventRejected("a", b"", "y"), True),
+        (events.EventRejected("a", b"", "x"), events.EventRejected("b", b"", "x"), False),
     ],
 )
-def test_what_identifies_a_decision(command: Command, event: Event, same: bool) -> None:
-    assert matches(command, event) is same
+def test_what_identifies_a_decision(decision: Decision, recorded: Decision, same: bool) -> None:
+    assert matches(decision, recorded) is same
 
 
 def test_a_decision_is_described_by_what_identifies_it() -> None:
@@ -178,16 +178,14 @@ def test_a_decision_is_described_by_what_identifies_it() -> None:
 
 # --- payloads ---------------------------------------------------------------------------------
 
-LINE = "orders.py:9"
 
-
-def replayed(command: Any, event: Event, **how: Any) -> tuple[Runners, Instance]:
-    runners = Runners([[replace(command, line=LINE)]], **how)
+def replayed(decision: Any, event: Event, **how: Any) -> tuple[Runners, Instance]:
+    runners = Runners([[decision]], **how)
     return runners, replay(runners, (turn(0, STARTED, event),))
 
 
 @pytest.mark.parametrize(
-    ("command", "event", "said"),
+    ("decision", "event", "said"),
     [
         (
             replace(PAY, arguments=b"[2]"),
@@ -196,22 +194,22 @@ def replayed(command: Any, event: Event, **how: Any) -> tuple[Runners, Instance]
             "b'[]' became b'[2]'",
         ),
         (
-            commands.SetStatus(None),
+            events.StatusSet(None),
             events.StatusSet(b"1"),
             f"StatusSet() has other value at replay at {LINE}: b'1' became None",
         ),
         (
-            commands.RejectEvent("go", b"2", "why"),
+            events.EventRejected("go", b"2", "why"),
             events.EventRejected("go", b"1", "why"),
             "EventRejected(name='go') has other payload",
         ),
         (
-            commands.PublishRecord("t", b"l", b"2"),
+            events.RecordPublished("t", b"l", b"2"),
             events.RecordPublished("t", b"k", b"1"),
             "RecordPublished(topic='t') has other key",
         ),
         (
-            commands.PublishRecord("t", b"k", b"2"),
+            events.RecordPublished("t", b"k", b"2"),
             events.RecordPublished("t", b"k", b"1"),
             "RecordPublished(topic='t') has other value",
         ),
@@ -220,12 +218,12 @@ def replayed(command: Any, event: Event, **how: Any) -> tuple[Runners, Instance]
     ],
 )
 def test_a_payload_that_is_made_otherwise_is_told_or_parks(
-    command: Any, event: Event, said: str
+    decision: Any, event: Event, said: str
 ) -> None:
-    _, run = replayed(command, event)
+    _, run = replayed(decision, event)
     assert isinstance(run.runner, Scripted) and not run.runner.closed
     assert run.difference.startswith(f"run {RUN} of {ID}: ") and said in run.difference
-    runners, parked = replayed(command, event, strict=True)
+    runners, parked = replayed(decision, event, strict=True)
     assert isinstance(parked.runner, CodeError)
     assert (parked.runner.kind, parked.runner.where) == ("nondeterminism", LINE)
     assert parked.runner.error == run.difference
@@ -233,25 +231,25 @@ def test_a_payload_that_is_made_otherwise_is_told_or_parks(
 
 
 @pytest.mark.parametrize(
-    ("command", "event"),
+    ("decision", "event"),
     [
-        (commands.RecordSideEffect(1, b"2"), events.SideEffectRecorded(1, b"1")),
-        (commands.StartTimer(1, NOW + 9), events.TimerStarted(1, NOW)),
-        (commands.RejectEvent("go", b"1", "what"), events.EventRejected("go", b"1", "why")),
+        (events.SideEffectRecorded(1, b"2"), events.SideEffectRecorded(1, b"1")),
+        (events.TimerStarted(1, NOW + 9), events.TimerStarted(1, NOW)),
+        (events.EventRejected("go", b"1", "what"), events.EventRejected("go", b"1", "why")),
         (
-            commands.SendMessage(OTHER, "cancel", "", "what", None),
+            events.MessageSent(OTHER, "cancel", "", "what", None),
             events.MessageSent(OTHER, "cancel", "", "why", None),
         ),
-        (commands.CancelWorkflow("what"), events.WorkflowCancelled("why")),
-        (commands.FailWorkflow(DOWN), events.WorkflowFailed(replace(DOWN, traceback="t"))),
+        (events.WorkflowCancelled("what"), events.WorkflowCancelled("why")),
+        (events.WorkflowFailed(DOWN), events.WorkflowFailed(replace(DOWN, traceback="t"))),
         (replace(PAY, options=ActivityOptions(queue="far")), scheduled(1)),
     ],
 )
 def test_delays_reasons_failures_and_options_may_change_with_the_code(
-    command: Any, event: Event
+    decision: Any, event: Event
 ) -> None:
     for strict in (False, True):
-        _, run = replayed(command, event, strict=strict)
+        _, run = replayed(decision, event, strict=strict)
         assert isinstance(run.runner, Scripted)
         assert run.difference == ""
 
@@ -261,12 +259,12 @@ def test_payloads_of_the_same_value_are_no_difference_whatever_their_bytes() -> 
     one, other = sorted(alike)
     for strict in (False, True):
         event = events.StatusSet(one)
-        _, run = replayed(commands.SetStatus(other), event, strict=strict, alike=alike)
+        _, run = replayed(events.StatusSet(other), event, strict=strict, alike=alike)
         assert isinstance(run.runner, Scripted) and run.difference == ""
 
 
 def test_the_first_difference_is_told() -> None:
-    asked = [commands.SetStatus(b"2"), commands.SetStatus(b"3"), DONE]
+    asked = [events.StatusSet(b"2"), events.StatusSet(b"3"), DONE]
     recorded = (events.StatusSet(b"2"), events.StatusSet(b"1"), events.WorkflowCompleted(b"2"))
     run = replay(Runners([asked]), (turn(0, STARTED, *recorded),))
     assert "b'1' became b'3'" in run.difference

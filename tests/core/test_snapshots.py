@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from processor.codec.records import decode, encode
-from processor.core import commands, events
+from processor.core import events
 from processor.core.address import Address
 from processor.core.attempt import AttemptState
 from processor.core.cause import ClientRequest
@@ -95,13 +95,13 @@ def test_only_an_open_run_has_an_image() -> None:
 
 # --- deciding and replaying -------------------------------------------------------------------
 
-PAY = commands.ScheduleActivity(1, "pay", b"[]", None)
-SCRIPT: tuple[list[commands.Command], ...] = (
-    [PAY, commands.StartTimer(2, NOW + 9)],
-    [commands.SetStatus(b"1")],
-    [commands.CancelTimer(2)],
-    [commands.SetStatus(b"2")],
-    [commands.CompleteWorkflow(b"3")],
+PAY = events.ActivityScheduled(1, "pay", b"[]", False, None)
+SCRIPT: tuple[list[events.Decision], ...] = (
+    [PAY, events.TimerStarted(2, NOW + 9)],
+    [events.StatusSet(b"1")],
+    [events.TimerCancelled(2)],
+    [events.StatusSet(b"2")],
+    [events.WorkflowCompleted(b"3")],
 )
 
 
@@ -159,7 +159,7 @@ def _without_image(each: Turn | Snapshot) -> Turn:
 
 def test_what_follows_a_snapshot_is_compared_as_ever() -> None:
     records = live(*SCRIPT, until=4)
-    other = [*SCRIPT[:3], [commands.SetStatus(b"9")]]
+    other = [*SCRIPT[:3], [events.StatusSet(b"9")]]
     run = replay(Runners(other), records[1:])
     assert "b'2' became b'9'" in run.difference
     changed = replay(Runners([*SCRIPT[:2], [PAY]]), records[1:])

@@ -40,24 +40,7 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
         '@frozen\nclass NoteTaken:\n    """The code took a note."""\n\n    text: str\n\n\n'
         "Event: TypeAlias = (\n    NoteTaken |",
     ),
-    ("core/events.py", "DECISIONS: Final = (", "DECISIONS: Final = (\n    NoteTaken,"),
-    (
-        "core/commands.py",
-        "Command: TypeAlias = (",
-        '@dataclass(slots=True)\nclass TakeNote:\n    text: str\n    line: str = ""\n\n\n'
-        "Command: TypeAlias = (\n    TakeNote |",
-    ),
-    (
-        "core/replay.py",
-        "    commands.SetStatus: events.StatusSet,",
-        "    commands.SetStatus: events.StatusSet,\n    commands.TakeNote: events.NoteTaken,",
-    ),
-    (
-        "core/draft.py",
-        "        case commands.SetStatus():",
-        "        case commands.TakeNote():\n            return events.NoteTaken(command.text)\n"
-        "        case commands.SetStatus():",
-    ),
+    ("core/events.py", "Decision: TypeAlias = (", "Decision: TypeAlias = (\n    NoteTaken |"),
     (
         "core/evolve.py",
         "        case EventReceived() | SideEffectRecorded() | EventRejected():",
@@ -95,8 +78,7 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
         "workflow/_run.py",
         "    def set_status(self, value: Any, line: str) -> None:",
         "    def note(self, text: str, line: str) -> None:\n"
-        "        from processor.core.commands import TakeNote\n\n"
-        "        self._requests.add(TakeNote(text, line), len(text), 'a note')\n\n"
+        "        self._requests.add(events.NoteTaken(text), line, len(text), 'a note')\n\n"
         "    def set_status(self, value: Any, line: str) -> None:",
     ),
     (

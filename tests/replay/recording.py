@@ -25,11 +25,10 @@ from processor.codec.payloads import JsonPayloads
 from processor.codec.records import decode, encode
 from processor.codec.views import history_view, to_json
 from processor.core.attempt import OpenActivity
-from processor.core.commands import Command, FailWorkflow, RejectEvent
-from processor.core.events import Event
+from processor.core.events import Decision, Event, EventRejected, WorkflowFailed
 from processor.core.failure import Failure
 from processor.core.replay import replay
-from processor.core.runner import CodeError, Runner, Runners
+from processor.core.runner import Asked, CodeError, Runner, Runners
 from processor.core.started import WorkflowStarted
 from processor.core.state import RunState
 from processor.core.turn import AttemptRecord, Turn
@@ -123,9 +122,9 @@ def describe(values: Sequence[bytes], programs: ModuleType) -> list[dict[str, An
                 "bytes": b64encode(value).decode(),
                 **_record_view(record),
                 "commands": [
-                    command_view(command)
+                    decision_view(decision)
                     for asked in listening.activations[activations:]
-                    for command in asked
+                    for decision, _ in asked
                 ],
                 "state": {
                     key: state.get(key)
@@ -170,7 +169,7 @@ class _Listening:
     """Runners that note what the code asks for."""
 
     def __init__(self, runners: Runners) -> None:
-        self.activations: list[list[Command]] = []
+        self.activations: list[list[Asked]] = []
         self._runners = runners
         self.strict = False
 
@@ -188,7 +187,7 @@ class _Listening:
 
 
 class _Listener:
-    def __init__(self, runner: Runner, activations: list[list[Command]]) -> None:
+    def __init__(self, runner: Runner, activations: list[list[Asked]]) -> None:
         self._runner = runner
         self._activations = activations
 
@@ -198,7 +197,7 @@ class _Listener:
         number: int,
         facts: Sequence[Event],
         recorded: Sequence[Event] | None,
-    ) -> list[Command]:
+    ) -> list[Asked]:
         asked = self._runner.activate(now_ms, number, facts, recorded)
         self._activations.append(asked)
         return asked
@@ -244,14 +243,39 @@ def _payload(value: bytes) -> Any:
         return {"base64": b64encode(value).decode()}
 
 
-def command_view(command: Command) -> Any:
-    """Return a command, without wording: later releases may explain better."""
-    match command:
-        case RejectEvent():
-            command = replace(command, reason="")
-        case FailWorkflow():
-            command = replace(command, failure=_without_words(command.failure))
-    return view(command)
+def decision_view(decision: Decision) -> Any:
+    """Return a decision, without wording: later releases may explain better.
+
+    Its name and fields are those of the first release, which had a class of its own for what the
+    code asks for.
+    """
+    match decision:
+        case EventRejected():
+            decision = replace(decision, reason="")
+        case WorkflowFailed():
+            decision = replace(decision, failure=_without_words(decision.failure))
+    shown = view(decision)
+    not_asked = ("eager", "headers", "successor")
+    return {
+        **{key: value for key, value in shown.items() if key not in not_asked},
+        "is": _ASKED_AS[shown["is"]],
+    }
+
+
+_ASKED_AS = {
+    "ActivityScheduled": "ScheduleActivity",
+    "ActivityCancelled": "CancelActivity",
+    "TimerStarted": "StartTimer",
+    "TimerCancelled": "CancelTimer",
+    "SideEffectRecorded": "RecordSideEffect",
+    "StatusSet": "SetStatus",
+    "EventRejected": "RejectEvent",
+    "RecordPublished": "PublishRecord",
+    "MessageSent": "SendMessage",
+    "WorkflowCompleted": "CompleteWorkflow",
+    "WorkflowFailed": "FailWorkflow",
+    "WorkflowCancelled": "CancelWorkflow",
+}
 
 
 def _without_words(failure: Failure) -> Failure:

@@ -13,9 +13,8 @@ import pytest
 
 from processor.codec.records import PARTS, RECORDS, UNIONS, decode, encode
 from processor.core import attempt
-from processor.core.commands import Command, StartTimer
-from processor.core.events import Event
-from processor.core.runner import CodeError
+from processor.core.events import Event, TimerStarted
+from processor.core.runner import Asked, CodeError
 from processor.workflow._requests import Requests
 
 from . import recording
@@ -95,9 +94,11 @@ def test_code_that_asks_for_something_else_is_caught(monkeypatch: pytest.MonkeyP
     """Another delay is no contradiction for replay; here it is."""
     take = Requests.take
 
-    def later(self: Requests) -> list[Command]:
-        asked = take(self)
-        return [replace(c, due_ms=c.due_ms + 1) if isinstance(c, StartTimer) else c for c in asked]
+    def later(self: Requests) -> list[Asked]:
+        return [
+            (replace(each, due_ms=each.due_ms + 1) if isinstance(each, TimerStarted) else each, at)
+            for each, at in take(self)
+        ]
 
     monkeypatch.setattr(Requests, "take", later)
     found = list(different(LIKE_AN_ORDER))

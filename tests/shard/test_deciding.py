@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from processor.core import commands, events
+from processor.core import events
 from processor.core.address import ReplyTo
 from processor.core.answers import Accepted, Refused
 from processor.core.cause import ClientRequest
-from processor.core.commands import Command
 from processor.core.effects import DeadLetter
 from processor.core.events import Event
 from processor.core.inputs import ActivityReport, ClientCommand, RaiseEvent, StartRun
 from processor.core.marks import Answered
+from processor.core.runner import Asked
 from processor.core.started import WorkflowStarted
 from processor.core.turn import Turn
 from processor.policy import Status
@@ -40,15 +40,15 @@ class Fragile(Scripted):
 
     def activate(
         self, now_ms: int, number: int, facts: Sequence[Event], recorded: Sequence[Event] | None
-    ) -> list[Command]:
+    ) -> list[Asked]:
         self.seen += facts
         if recorded is None and not isinstance(facts[0], self.maker.spared) and self.maker.failures:
             self.maker.failures -= 1
             raise RuntimeError("nobody expects \ud800 this")
         if isinstance(facts[0], WorkflowStarted):
-            pay = commands.ScheduleActivity(1, "pay", b"[]", None)
-            return [pay, commands.StartTimer(2, now_ms + 1_000)]
-        return [commands.SetStatus(b"%d" % number)]
+            pay = events.ActivityScheduled(1, "pay", b"[]", False, None)
+            return [(pay, ""), (events.TimerStarted(2, now_ms + 1_000), "")]
+        return [(events.StatusSet(b"%d" % number), "")]
 
 
 @dataclass

@@ -13,16 +13,16 @@ import msgspec
 
 from processor.core import events
 from processor.core.address import Address
-from processor.core.commands import (
-    Command,
-    CompleteWorkflow,
-    PublishRecord,
-    ScheduleActivity,
-    SendMessage,
-    StartTimer,
+from processor.core.events import (
+    ActivityScheduled,
+    Decision,
+    Event,
+    MessageSent,
+    RecordPublished,
+    TimerStarted,
+    WorkflowCompleted,
 )
-from processor.core.events import Event
-from processor.core.runner import Runner, Runners
+from processor.core.runner import Asked, Runner, Runners
 from processor.core.started import EventReceived, WorkflowStarted
 
 from . import deeds
@@ -58,7 +58,7 @@ class TallyRunner:
     def __init__(self, workflow_id: str, state: _State) -> None:
         self._workflow_id = workflow_id
         self._state = state
-        self._asked: list[Command] = []
+        self._asked: list[Asked] = []
         self._now_ms = 0
 
     def activate(
@@ -67,7 +67,7 @@ class TallyRunner:
         number: int,
         facts: Sequence[Event],
         recorded: Sequence[Event] | None,
-    ) -> list[Command]:
+    ) -> list[Asked]:
         self._asked, self._now_ms = [], now_ms
         for fact in facts:
             match fact:
@@ -87,25 +87,28 @@ class TallyRunner:
         while state.waiting and state.busy is None and state.left:
             number = state.waiting.pop(0)
             payload = b"%d" % number
-            self._asked.append(PublishRecord("records", payload, payload))
+            self._ask(RecordPublished("records", payload, payload))
             if number % 2 == 0 and state.to:
                 to = Address(None, state.to)
-                self._asked.append(SendMessage(to, "event", "add", "", payload))
+                self._ask(MessageSent(to, "event", "add", "", payload))
             if number % 5 == 0:
-                self._asked.append(StartTimer(self._next_id(), self._now_ms + _TIMER_MS))
+                self._ask(TimerStarted(self._next_id(), self._now_ms + _TIMER_MS))
             if number % 3 == 0:
                 state.busy = self._next_id()
                 name = deeds.double.name
-                self._asked.append(ScheduleActivity(state.busy, name, b"[%d]" % number, None))
+                self._ask(ActivityScheduled(state.busy, name, b"[%d]" % number, False))
             else:
                 self._ended(number)
+
+    def _ask(self, decision: Decision) -> None:
+        self._asked.append((decision, ""))
 
     def _ended(self, added: int) -> None:
         state = self._state
         state.sum += added
         state.left -= 1
         if not state.left:
-            self._asked.append(CompleteWorkflow(b"%d" % state.sum))
+            self._ask(WorkflowCompleted(b"%d" % state.sum))
 
     def _next_id(self) -> int:
         self._state.last_id += 1

@@ -1,6 +1,6 @@
 """A tiny world around one runner: it answers activities and timers in a seeded random order.
 
-Every turn is kept as (time, number, facts, commands), so that a run can be replayed against a
+Every turn is kept as (time, number, facts, decisions), so that a run can be replayed against a
 fresh runner, which has to ask for exactly the same again.
 """
 
@@ -13,10 +13,10 @@ from typing import Any
 
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
-from processor.core import commands, events
-from processor.core.commands import Command
-from processor.core.events import Event
+from processor.core import events
+from processor.core.events import Decision, Event
 from processor.core.failure import Failure
+from processor.core.runner import Asked
 from processor.core.started import EventReceived, WorkflowStarted
 from processor.registry import Registry
 from processor.workflow import Workflow
@@ -36,7 +36,7 @@ class Turn:
     now_ms: int
     number: int
     facts: list[Event]
-    commands: list[Command]
+    asked: list[Asked]
 
 
 @dataclass
@@ -53,7 +53,7 @@ class World:
     run_id: str = "run-1"
     flags: tuple[str, ...] | None = None
     turns: list[Turn] = field(default_factory=list)
-    activities: dict[int, commands.ScheduleActivity] = field(default_factory=dict)
+    activities: dict[int, events.ActivityScheduled] = field(default_factory=dict)
     timers: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,13 +77,13 @@ class World:
 
     @property
     def number(self) -> int:
-        """Return the number of the next event: each fact and each command is one."""
+        """Return the number of the next event: each fact and each decision is one."""
         last = self.turns[-1] if self.turns else Turn(0, 0, [], [])
-        return last.number + len(last.facts) + len(last.commands)
+        return last.number + len(last.facts) + len(last.asked)
 
     # --- feeding ------------------------------------------------------------------------------
 
-    def feed(self, *facts: Event, after_ms: int = 0) -> list[Command]:
+    def feed(self, *facts: Event, after_ms: int = 0) -> list[Decision]:
         self.now_ms += after_ms
         for fact in facts:
             if isinstance(fact, events.TimerFired):
@@ -93,40 +93,46 @@ class World:
         number = self.number
         asked = self.runner.activate(self.now_ms, number, facts, None)
         self.turns.append(Turn(self.now_ms, number, list(facts), asked))
-        for command in asked:
-            self._note(command)
-        return asked
+        decisions = [decision for decision, _ in asked]
+        for decision in decisions:
+            self._note(decision)
+        return decisions
 
-    def start(self) -> list[Command]:
+    @property
+    def lines(self) -> list[str]:
+        """Return the lines that asked for what the last turn decided."""
+        return [line for _, line in self.turns[-1].asked]
+
+    def start(self) -> list[Decision]:
         return self.feed(self.started)
 
-    def event(self, name: str, value: Any, after_ms: int = 0) -> list[Command]:
+    def event(self, name: str, value: Any, after_ms: int = 0) -> list[Decision]:
         fact = EventReceived(name, PAYLOADS.encode(value))
         return self.feed(fact, after_ms=after_ms)
 
-    def complete(self, id: int, result: Any = None) -> list[Command]:
+    def complete(self, id: int, result: Any = None) -> list[Decision]:
         return self.feed(events.ActivityCompleted(id, 1, PAYLOADS.encode(result)))
 
-    def fail(self, id: int, failure: Failure) -> list[Command]:
+    def fail(self, id: int, failure: Failure) -> list[Decision]:
         return self.feed(events.ActivityFailed(id, 1, failure))
 
-    def fire(self, id: int) -> list[Command]:
+    def fire(self, id: int) -> list[Decision]:
         wait_ms = max(self.timers[id] - self.now_ms, 0)
         return self.feed(events.TimerFired(id), after_ms=wait_ms)
 
-    def cancel(self, reason: str = "enough") -> list[Command]:
+    def cancel(self, reason: str = "enough") -> list[Decision]:
         return self.feed(events.WorkflowCancelRequested(reason))
 
-    def _note(self, command: Command) -> None:
-        match command:
-            case commands.ScheduleActivity():
-                self.activities[command.id] = command
-            case commands.StartTimer():
-                self.timers[command.id] = command.due_ms
-            case commands.CancelActivity():
-                del self.activities[command.id]
-            case commands.CancelTimer():
-                del self.timers[command.id]
+    def _note(self, decision: Decision) -> None:
+        match decision:
+            case events.ActivityScheduled():
+                self.activities[decision.id] = decision
+            case events.TimerStarted():
+                self.timers[decision.id] = decision.due_ms
+            case events.ActivityCancelled():
+                del self.activities[decision.id]
+            case events.TimerCancelled():
+                del self.timers[decision.id]
 
     # --- running to the end -------------------------------------------------------------------
 
@@ -143,34 +149,34 @@ class World:
                 asked = self.fire(next(id for id, at in self.timers.items() if at == due))
         return self.result(asked)
 
-    def _answer(self, id: int) -> list[Command]:
-        command = self.activities[id]
-        arguments = PAYLOADS.decoder(list[Any])(command.arguments)
-        result = self.answers[command.name](*arguments)
+    def _answer(self, id: int) -> list[Decision]:
+        activity = self.activities[id]
+        arguments = PAYLOADS.decoder(list[Any])(activity.arguments)
+        result = self.answers[activity.name](*arguments)
         return self.fail(id, result) if isinstance(result, Failure) else self.complete(id, result)
 
     @staticmethod
-    def over(asked: Sequence[Command]) -> bool:
-        ends = commands.CompleteWorkflow | commands.FailWorkflow | commands.CancelWorkflow
+    def over(asked: Sequence[Decision]) -> bool:
+        ends = events.WorkflowCompleted | events.WorkflowFailed | events.WorkflowCancelled
         return bool(asked) and isinstance(asked[-1], ends)
 
     @staticmethod
-    def result(asked: Sequence[Command]) -> Any:
+    def result(asked: Sequence[Decision]) -> Any:
         """Return the result of a completed run; its failure or cancellation as it is."""
         end = asked[-1]
-        if isinstance(end, commands.CompleteWorkflow):
+        if isinstance(end, events.WorkflowCompleted):
             return PAYLOADS.decoder(Any)(end.result)
         return end
 
     def replay(self) -> None:
-        """Feed the same facts to a fresh runner and require the same commands, turn by turn."""
+        """Feed the same facts to a fresh runner and require the same decisions, turn by turn."""
         runner = self.fresh()
         for index, turn in enumerate(self.turns):
             recorded = [
-                events.SideEffectRecorded(command.id, command.value)
-                for command in turn.commands
-                if isinstance(command, commands.RecordSideEffect)
+                decision
+                for decision, _ in turn.asked
+                if isinstance(decision, events.SideEffectRecorded)
             ]
             again = runner.activate(turn.now_ms, turn.number, turn.facts, recorded)
-            assert again == turn.commands, f"turn {index} of {self.workflow.name}"
+            assert again == turn.asked, f"turn {index} of {self.workflow.name}"
         runner.close()

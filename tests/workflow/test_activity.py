@@ -11,7 +11,7 @@ import pytest
 
 from processor import RetryPolicy, activity, workflow
 from processor.activity import ActivityInfo, current
-from processor.core.commands import ScheduleActivity
+from processor.core.events import ActivityScheduled
 from processor.core.options import ActivityOptions
 from processor.errors import SchemaMismatch
 from processor.registry import Registry
@@ -49,16 +49,16 @@ class Shop:
         return number
 
 
-def asked(body: Any) -> ScheduleActivity:
-    """Return the command of a workflow that awaits what ``body`` returns."""
+def asked(body: Any) -> ActivityScheduled:
+    """Return what a workflow asks for that awaits what ``body`` returns."""
 
     @workflow.define
     async def calls() -> Any:
         return await body()
 
-    (command,) = World(calls).start()
-    assert isinstance(command, ScheduleActivity)
-    return command
+    (scheduled,) = World(calls).start()
+    assert isinstance(scheduled, ActivityScheduled)
+    return scheduled
 
 
 # --- calls -------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def test_verbs_say_where_they_work() -> None:
 # --- options -----------------------------------------------------------------------------------
 
 
-def test_options_reach_the_command() -> None:
+def test_options_reach_the_decision() -> None:
     options = asked(lambda: add_up(1)).options
     assert options == ActivityOptions(queue="sums", maximum_attempts=2)
     other = add_up.options(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from processor import activity, workflow
-from processor.core import commands
+from processor.core import events
 from processor.core.started import EventReceived
 from tests.workflow.driver import PAYLOADS, World
 
@@ -58,16 +58,16 @@ def test_an_event_that_does_not_fit_is_rejected_and_the_wait_goes_on() -> None:
     world.start()
     world.event("review", "yes")
     rejected, started = world.complete(1)
-    assert isinstance(rejected, commands.RejectEvent)
+    assert isinstance(rejected, events.EventRejected)
     assert rejected.name == "review"
     assert rejected.payload == b'"yes"'
     assert "Expected `object`, got `str`" in rejected.reason
-    assert "test_events.py:" in rejected.line
-    assert isinstance(started, commands.StartTimer)
+    assert "test_events.py:" in world.lines[0]
+    assert isinstance(started, events.TimerStarted)
     (again,) = world.event("review", {"approved": "perhaps"})
-    assert isinstance(again, commands.RejectEvent)
+    assert isinstance(again, events.EventRejected)
     *_, end = world.event("review", {"approved": True, "by": "Ann"})
-    assert end == commands.CompleteWorkflow(b'"Ann"')
+    assert end == events.WorkflowCompleted(b'"Ann"')
     world.replay()
 
 
@@ -82,7 +82,7 @@ def test_a_wait_times_out_and_the_event_waits_for_the_next_one() -> None:
 
     world = World(patient)
     (timer,) = world.start()
-    assert timer == commands.StartTimer(1, world.now_ms + 5_000, timer.line)
+    assert timer == events.TimerStarted(1, world.now_ms + 5_000)
     assert world.fire(1) == []
     assert world.result(world.event("go", True)) == ["no event 'go' within 5 s", True]
     world.replay()
@@ -98,8 +98,8 @@ def test_an_event_cancels_the_time_out() -> None:
     world = World(quick)
     world.start()
     cancelled, scheduled = world.event("go", 1)
-    assert isinstance(cancelled, commands.CancelTimer)
-    assert isinstance(scheduled, commands.ScheduleActivity)
+    assert isinstance(cancelled, events.TimerCancelled)
+    assert isinstance(scheduled, events.ActivityScheduled)
     world.replay()
 
 
@@ -112,7 +112,7 @@ def test_an_event_that_is_there_starts_no_timer() -> None:
     world = World(quick)
     world.start()
     world.event("go", 1)
-    assert world.complete(1) == [commands.CompleteWorkflow(b"1")]
+    assert world.complete(1) == [events.WorkflowCompleted(b"1")]
 
 
 def test_a_waiter_that_is_cancelled_before_it_runs_gives_its_event_back() -> None:

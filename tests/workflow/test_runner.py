@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from processor import ApplicationError, activity, workflow
-from processor.core import commands, events
+from processor.core import events
 from processor.core.address import Address
 from processor.core.failure import Failure
 from processor.core.options import ActivityOptions
@@ -38,16 +38,17 @@ async def far(name: str) -> str:
 # --- what commands say -------------------------------------------------------------------------
 
 
-def test_an_activity_call_becomes_a_command_with_its_line() -> None:
+def test_an_activity_call_becomes_a_decision_with_its_line() -> None:
     @workflow.define
     async def calls() -> None:
         await far(name="x")
 
-    (command,) = World(calls).start()
-    assert isinstance(command, commands.ScheduleActivity)
-    assert (command.id, command.name, command.arguments) == (1, "far", b'["x"]')
-    assert command.options == ActivityOptions(queue="far", start_to_close_ms=5_000)
-    assert command.line == f"{__file__}:{calls.function.__code__.co_firstlineno + 2}"
+    world = World(calls)
+    (scheduled,) = world.start()
+    assert isinstance(scheduled, events.ActivityScheduled)
+    assert (scheduled.id, scheduled.name, scheduled.arguments) == (1, "far", b'["x"]')
+    assert scheduled.options == ActivityOptions(queue="far", start_to_close_ms=5_000)
+    assert world.lines == [f"{__file__}:{calls.function.__code__.co_firstlineno + 2}"]
 
 
 def test_activities_are_called_by_name_and_by_object() -> None:
@@ -59,8 +60,8 @@ def test_activities_are_called_by_name_and_by_object() -> None:
 
     world = World(calls)
     one, two = world.start()
-    assert isinstance(one, commands.ScheduleActivity)
-    assert isinstance(two, commands.ScheduleActivity)
+    assert isinstance(one, events.ActivityScheduled)
+    assert isinstance(two, events.ActivityScheduled)
     assert (one.name, one.arguments) == ("elsewhere", b"[1]")
     assert one.options == ActivityOptions(queue="java")
     assert two.options == ActivityOptions(queue="far", start_to_close_ms=9_000)
@@ -68,7 +69,7 @@ def test_activities_are_called_by_name_and_by_object() -> None:
     assert world.result(world.complete(2, "done")) == [5, "done"]
 
 
-def test_sync_verbs_become_commands() -> None:
+def test_sync_verbs_become_decisions() -> None:
     @workflow.define
     async def verbs() -> None:
         workflow.publish("records", "key", b"raw")
@@ -77,19 +78,17 @@ def test_sync_verbs_become_commands() -> None:
         workflow.cancel("other", "enough")
         workflow.set_status("half way")
 
-    asked = World(verbs).start()
-    line = asked[0].line
-    assert line.endswith(f"test_runner.py:{verbs.function.__code__.co_firstlineno + 2}")
-    for command in asked:
-        command.line = ""
-    assert asked == [
-        commands.PublishRecord("records", b"key", b"raw"),
-        commands.PublishRecord("records", None, b'{"a":1}'),
-        commands.SendMessage(Address(None, "other"), "event", "hello", "", b"[1]"),
-        commands.SendMessage(Address(None, "other"), "cancel", "", "enough", None),
-        commands.SetStatus(b'"half way"'),
-        commands.CompleteWorkflow(None),
+    world = World(verbs)
+    assert world.start() == [
+        events.RecordPublished("records", b"key", b"raw"),
+        events.RecordPublished("records", None, b'{"a":1}'),
+        events.MessageSent(Address(None, "other"), "event", "hello", "", b"[1]"),
+        events.MessageSent(Address(None, "other"), "cancel", "", "enough", None),
+        events.StatusSet(b'"half way"'),
+        events.WorkflowCompleted(None),
     ]
+    first = verbs.function.__code__.co_firstlineno + 2
+    assert world.lines == [*(f"{__file__}:{first + n}" for n in range(5)), ""]
 
 
 def test_time_identity_and_randomness() -> None:
@@ -124,10 +123,8 @@ def test_headers_came_with_the_start() -> None:
     started = replace(world.started, headers=headers)
     runners = WorkflowRunners(Registry([reads], [], PAYLOADS))
     runner = runners.start("w", "r", started, START_MS)
-    assert world.result(runner.activate(START_MS, 0, [started], None)) == {
-        "trace": "abc",
-        "tenant": "7",
-    }
+    [(end, _)] = runner.activate(START_MS, 0, [started], None)
+    assert world.result([end]) == {"trace": "abc", "tenant": "7"}
     assert world.run() == {}
 
 
@@ -165,7 +162,7 @@ def test_a_timer_that_is_cancelled_within_its_turn_was_never_started() -> None:
         await step()
 
     (only,) = World(hasty).start()
-    assert isinstance(only, commands.ScheduleActivity)
+    assert isinstance(only, events.ActivityScheduled)
 
 
 def test_an_activity_that_is_cancelled_within_its_turn_was_never_scheduled() -> None:
@@ -178,7 +175,7 @@ def test_an_activity_that_is_cancelled_within_its_turn_was_never_scheduled() -> 
         await far("x")
 
     (only,) = World(hasty).start()
-    assert isinstance(only, commands.ScheduleActivity)
+    assert isinstance(only, events.ActivityScheduled)
     assert (only.id, only.name) == (2, "far")
 
 
@@ -195,10 +192,10 @@ def test_cancelling_an_activity_later_gives_a_command_and_ignores_its_result() -
     world = World(gives_up)
     world.start()
     (timer,) = world.timers
-    (command,) = world.fire(timer)
-    assert isinstance(command, commands.CancelActivity)
-    assert "test_runner.py" in command.line
-    late = events.ActivityCompleted(command.id, 1, b"1")
+    (cancelled,) = world.fire(timer)
+    assert isinstance(cancelled, events.ActivityCancelled)
+    assert "test_runner.py" in world.lines[0]
+    late = events.ActivityCompleted(cancelled.id, 1, b"1")
     assert world.runner.activate(world.now_ms, world.number, [late], None) == []
     assert world.result(world.event("go", 1)) == "gave up"
 
@@ -214,7 +211,7 @@ def test_what_has_arrived_in_the_same_turn_is_not_cancelled_any_more() -> None:
     world = World(both)
     world.start()
     result, fired = events.ActivityCompleted(2, 1, b"9"), events.TimerFired(1)
-    assert world.feed(result, fired) == [commands.CompleteWorkflow(b"9")]
+    assert world.feed(result, fired) == [events.WorkflowCompleted(b"9")]
     world.replay()
 
 
@@ -226,8 +223,8 @@ def test_a_cancellation_ends_the_run() -> None:
     world = World(waits)
     world.start()
     given_up, end = world.cancel("closing")
-    assert isinstance(given_up, commands.CancelActivity)
-    assert end == commands.CancelWorkflow("closing")
+    assert isinstance(given_up, events.ActivityCancelled)
+    assert end == events.WorkflowCancelled("closing")
     world.replay()
 
 
@@ -244,8 +241,8 @@ def test_a_cancellation_is_raised_once_with_its_reason_and_may_be_cleaned_up_aft
     world = World(cleans_up)
     world.start()
     cancelled, clean_up = world.cancel("closing")
-    assert isinstance(cancelled, commands.CancelTimer)
-    assert isinstance(clean_up, commands.ScheduleActivity)
+    assert isinstance(cancelled, events.TimerCancelled)
+    assert isinstance(clean_up, events.ActivityScheduled)
     assert clean_up.arguments == b'["closing"]'
     assert world.cancel("again") == []
     assert world.result(world.complete(2, 1)) == "cleaned up"
@@ -271,8 +268,8 @@ def test_a_cancellation_without_a_request_is_a_bug() -> None:
 
 def failed(world: World) -> Failure:
     *_, end = world.start()
-    assert isinstance(end, commands.FailWorkflow)
-    assert "test_runner.py:" in end.line
+    assert isinstance(end, events.WorkflowFailed)
+    assert "test_runner.py:" in world.lines[-1]
     return end.failure
 
 
@@ -357,7 +354,7 @@ def test_after_the_end_nothing_is_asked_for() -> None:
         return f"{len(tasks)}"
 
     world = World(ends)
-    assert world.start() == [commands.CompleteWorkflow(b'"3"')]
+    assert world.start() == [events.WorkflowCompleted(b'"3"')]
     assert world.runner.waiting() == []
 
 
