@@ -13,12 +13,19 @@ from operator import ge
 from typing import NamedTuple
 
 from processor.codec.records import decode
-from processor.core import events
 from processor.core.cause import Origin
-from processor.core.events import CLOSING
+from processor.core.event import Event
 from processor.core.marks import Answered, Mark
+from processor.core.nouns.activity import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityScheduled,
+)
+from processor.core.nouns.call import MessageSent
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.run import Closing, WorkflowCompleted, WorkflowStarted
 from processor.core.snapshot import Snapshot
-from processor.core.started import EventReceived, WorkflowStarted
 from processor.core.turn import AttemptRecord, Claim, Purged, Turn
 
 __all__ = (
@@ -102,23 +109,21 @@ def check_histories(reading: Reading) -> None:
             number += len(turn.events)
         history = [event for _, turn in turns for event in turn.events]
         assert isinstance(history[0], WorkflowStarted)
-        ends = [event for event in history if isinstance(event, CLOSING)]
+        ends = [event for event in history if isinstance(event, Closing)]
         assert ends == [history[-1]], f"{run_id}: {ends}"
         _one_outcome_each(run_id, history)
 
 
-def _one_outcome_each(run_id: str, history: list[events.Event]) -> None:
+def _one_outcome_each(run_id: str, history: list[Event]) -> None:
     outcomes = Counter(
         event.id
         for event in history
-        if isinstance(
-            event, events.ActivityCompleted | events.ActivityFailed | events.ActivityCancelled
-        )
+        if isinstance(event, ActivityCompleted | ActivityFailed | ActivityCancelled)
     )
-    scheduled = {event.id for event in history if isinstance(event, events.ActivityScheduled)}
+    scheduled = {event.id for event in history if isinstance(event, ActivityScheduled)}
     assert all(count == 1 for count in outcomes.values()), f"{run_id}: {outcomes}"
     assert set(outcomes) <= scheduled
-    if isinstance(history[-1], events.WorkflowCompleted):
+    if isinstance(history[-1], WorkflowCompleted):
         assert set(outcomes) == scheduled, f"{run_id}: {scheduled - set(outcomes)} has no outcome"
 
 
@@ -149,7 +154,7 @@ def check_messages(readings: Iterable[Reading]) -> None:
         (event.to.workflow_id, event.name)
         for turn in turns
         for event in turn.events
-        if isinstance(event, events.MessageSent)
+        if isinstance(event, MessageSent)
     )
     received = Counter(
         (turn.workflow_id, event.name)

@@ -21,10 +21,9 @@ from processor.codec.levels import Measure, measure_of
 from processor.codec.schemas import MAGIC, SchemaFile, disagreements, load_levels
 from processor.core.address import Address, Caller, ReplyTo, RunRef
 from processor.core.answers import Accepted, CallOutcome, Refused, ReplyBody
-from processor.core.attempt import AttemptState
 from processor.core.cause import Cause, Origin
 from processor.core.effects import ActivityTask, DeadLetter, Reply, RunResult
-from processor.core.events import CallOperation, Event
+from processor.core.event import Event
 from processor.core.failure import Failure
 from processor.core.inputs import ActivityReport, ClientCommand, CommandBody, TimerDue
 from processor.core.marks import (
@@ -35,9 +34,9 @@ from processor.core.marks import (
     NamedWindow,
     SourceWindow,
 )
-from processor.core.options import ActivityOptions
-from processor.core.snapshot import OpenActivityImage, RunImage, Snapshot, TimerImage
-from processor.core.started import (
+from processor.core.nouns.activity import AttemptState
+from processor.core.nouns.call import CallOperation
+from processor.core.nouns.run import (
     Carried,
     Correlation,
     Lineage,
@@ -46,7 +45,10 @@ from processor.core.started import (
     Successor,
     UpdateOutcome,
 )
+from processor.core.options import ActivityOptions
+from processor.core.snapshot import OpenActivityImage, RunImage, Snapshot, TimerImage
 from processor.core.turn import AttemptRecord, Claim, Positions, Purged, Turn
+from processor.core.vocabulary import EVENTS
 from processor.data import data_dir
 from processor.errors import SchemaMismatch, TooNew
 
@@ -100,9 +102,9 @@ RECORDS: Final[dict[str, type]] = {
 """The class of each schema file."""
 
 UNIONS: Final = {
-    "Turn.events": get_args(Event),
+    "Turn.events": EVENTS,
     "Turn.cause": get_args(Cause),
-    "Snapshot.events": get_args(Event),
+    "Snapshot.events": EVENTS,
     "CallSent.operation": get_args(CallOperation),
     "CallAnswered.outcome": get_args(CallOutcome),
     "ClientCommand.body": get_args(CommandBody),
@@ -229,7 +231,7 @@ class Codec:
         """Return the events that a namespace of this level does not have."""
         known = [schema for schema in self._turns if schema.level <= level]
         names = _short_names(known[-1]) if known else set[str]()
-        return frozenset(cls for cls in get_args(Event) if cls.__name__ not in names)
+        return frozenset(cls for cls in EVENTS if cls.__name__ not in names)
 
     def decode(self, data: bytes) -> Record:
         """Return the record of these bytes, whichever release wrote it.

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from processor.core.attempt import OpenActivity
+from processor.core.nouns.activity import OpenActivity
 from processor.core.snapshot import Snapshot
 from processor.core.state import RunState, Summary
 from processor.core.turn import Turn

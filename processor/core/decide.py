@@ -6,16 +6,11 @@ that changes nothing (a duplicate, a late report) yields no turn.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from processor.core import events
-from processor.core.answers import Accepted, HeartbeatSeen, Refused, ReplyBody
-from processor.core.attempt import AttemptState, OpenActivity
-from processor.core.draft import Context, Draft
-from processor.core.effects import Reply
-from processor.core.failure import Failure
-from processor.core.headers import NO_HEADERS, Headers
+from processor.core.answers import Accepted, Refused, ReplyBody
+from processor.core.attempts import reported, retried, timed_out
+from processor.core.draft import Context, Draft, Outcome
 from processor.core.inputs import (
     ActivityReport,
     AnswerCall,
@@ -28,45 +23,28 @@ from processor.core.inputs import (
     TerminateRun,
     TimerDue,
 )
+from processor.core.nouns.call import CallAnswered
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.run import (
+    RunUnparked,
+    Successor,
+    WorkflowCancelRequested,
+    WorkflowStarted,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+)
+from processor.core.nouns.timer import TimerFired
 from processor.core.replay import Instance, begun
-from processor.core.retry import retry_at
 from processor.core.runner import CodeError
-from processor.core.started import EventReceived, Successor, WorkflowStarted
 from processor.core.state import RunState, Summary
 from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, Status
 
 __all__ = (
-    "STARTS_MAX",
-    "Outcome",
     "accepted",
     "decide",
     "succeed",
     "unpark",
 )
-
-STARTS_MAX = 5
-"""How often one attempt may be started (its worker died each time) until it counts as poison.
-
-An eager attempt is lost with its process: so many lost ones in a row count as poison, too.
-"""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """The records that an input causes (nearly always one or none), and what its sender is told.
-
-    ``answer`` is for the sender of a command, ``replies`` are for workers.
-    """
-
-    drafts: list[Draft] = field(default_factory=list)
-    answer: ReplyBody | None = None
-    replies: list[Reply] = field(default_factory=list)
-    awaited: AwaitResult | None = None
-    """What the sender of a start asks for with it."""
-
-    def answered(self, body: ReplyBody) -> Outcome:
-        self.answer = body
-        return self
 
 
 def decide(
@@ -83,7 +61,7 @@ def decide(
     """
     match input:
         case ActivityReport():
-            return _report(input, instance, context)
+            return reported(input, instance, context)
         case TimerDue():
             return _timer(input, instance, context)
         case ClientCommand(body=StartRun() as start):
@@ -106,7 +84,7 @@ def unpark(instance: Instance, context: Context) -> Draft | None:
         instance.runner = error
         return None
     instance.pending = []
-    draft.add(events.RunUnparked())
+    draft.add(RunUnparked())
     draft.record(runner, asked)
     return draft
 
@@ -226,7 +204,7 @@ def _command(
         case CancelRun():
             if instance.state.cancel_reason is None:
                 draft = Draft(instance, context)
-                draft.advance(events.WorkflowCancelRequested(body.reason))
+                draft.advance(WorkflowCancelRequested(body.reason))
                 outcome.drafts.append(draft)
         case TerminateRun():
             outcome.drafts.append(_terminated(instance, body.reason, context))
@@ -285,7 +263,7 @@ def _answer_call(answer: AnswerCall, instance: Instance | None, context: Context
     if answer.call not in state.calls:
         return outcome.answered(Accepted(state.run_id, created=False))
     draft = Draft(instance, context)
-    draft.advance(events.CallAnswered(answer.call, answer.outcome))
+    draft.advance(CallAnswered(answer.call, answer.outcome))
     outcome.drafts.append(draft)
     return outcome.answered(Accepted(answer.run_id))
 
@@ -294,146 +272,8 @@ def _terminated(
     instance: Instance, reason: str, context: Context, successor: Successor | None = None
 ) -> Draft:
     draft = Draft(instance, context)
-    draft.add(events.WorkflowTerminated(reason, successor))
+    draft.add(WorkflowTerminated(reason, successor))
     return draft
-
-
-# --- reports of activity attempts -------------------------------------------------------------
-
-
-def _report(report: ActivityReport, instance: Instance | None, context: Context) -> Outcome:
-    activity = _attempt(instance, report.run_id, report.id, report.attempt)
-    outcome = Outcome()
-    poison = (
-        report.kind == "started" and activity is not None and _is_poison(report, activity.state)
-    )
-    if report.reply_to is not None:
-        seen = HeartbeatSeen(report.run_id, report.id, report.attempt, activity is None or poison)
-        outcome.replies.append(Reply(report.reply_to, seen))
-    if activity is None:
-        return outcome
-    assert instance is not None
-    draft = Draft(instance, context)
-    state = activity.state
-    match report.kind:
-        case "completed":
-            draft.advance(
-                events.ActivityCompleted(report.id, report.attempt, report.payload, report.headers)
-            )
-        case "failed":
-            assert report.failure is not None, "a failed report has a failure"
-            lost = state.eager and report.worker != ""
-            _attempt_failed(draft, activity, report.failure, report.headers, lost=lost)
-        case "started":
-            if report.worker == state.worker:
-                return outcome
-            if poison:
-                _attempt_failed(draft, activity, _poison(activity))
-            else:
-                after = replace(
-                    state,
-                    started_ms=draft.now_ms,
-                    heartbeat_ms=None,
-                    worker=report.worker,
-                    starts=state.starts + 1,
-                )
-                draft.stands(activity, after)
-        case "heartbeat":
-            after = replace(state, heartbeat_ms=draft.now_ms, details=report.payload)
-            draft.stands(activity, after)
-        case _:
-            assert_never(report.kind)
-    outcome.drafts.append(draft)
-    return outcome
-
-
-def _attempt(instance: Instance | None, run_id: str, id: int, attempt: int) -> OpenActivity | None:
-    """Return the activity if this attempt is the one that runs now."""
-    if instance is None or instance.state.run_id != run_id:
-        return None
-    activity = instance.state.activities.get(id)
-    if (
-        activity is None
-        or activity.state.attempt != attempt
-        or activity.state.retry_at_ms is not None
-    ):
-        return None
-    return activity
-
-
-def _is_poison(report: ActivityReport, state: AttemptState) -> bool:
-    """Return whether another worker is about to start what has ended all that started it."""
-    return report.worker != state.worker and state.starts >= STARTS_MAX
-
-
-def _poison(activity: OpenActivity) -> Failure:
-    if activity.state.eager:
-        happened = (
-            f"was lost {STARTS_MAX} times in a row with the process that ran it, in attempt "
-            f"{activity.attempt} for the last time: it seems to end its process (a crash of native "
-            "code, os._exit, memory), or it takes longer than the process lives"
-        )
-    else:
-        happened = (
-            f"was started {STARTS_MAX} times in attempt {activity.attempt} and never ended: it "
-            "seems to end its worker"
-        )
-    return Failure(
-        "activity_timed_out",
-        "ActivityTimedOut",
-        f"activity {activity.name!r} {happened}",
-        details=activity.state.details,
-        retryable=False,
-        timeout_kind="lost",
-        activity=activity.name,
-        attempts=activity.attempt,
-    )
-
-
-def _attempt_failed(
-    draft: Draft,
-    activity: OpenActivity,
-    failure: Failure,
-    headers: Headers = NO_HEADERS,
-    *,
-    lost: bool = False,
-) -> None:
-    """Retry or fail. ``lost``: the process ended that ran this eager attempt; that is counted."""
-    state = activity.state
-    starts = 0 if state.eager else state.starts
-    if lost:
-        starts = state.starts + 1
-        failure = _poison(activity) if starts >= STARTS_MAX else failure
-    retry_at_ms = retry_at(activity, failure, draft.now_ms, headers)
-    if retry_at_ms is None:
-        draft.advance(events.ActivityFailed(activity.id, activity.attempt, failure))
-        return
-    after = replace(
-        state,
-        retry_at_ms=retry_at_ms,
-        starts=starts,
-        failures=state.failures + 1,
-        first_failure=state.first_failure or failure,
-        last_failure=failure,
-    )
-    draft.stands(activity, after)
-
-
-def _retried(draft: Draft, activity: OpenActivity, eager: bool) -> None:
-    """The delay is over: the next attempt is on its way."""
-    state = activity.state
-    after = replace(
-        state,
-        attempt=state.attempt + 1,
-        eager=eager,
-        dispatched_ms=draft.now_ms,
-        started_ms=None,
-        heartbeat_ms=None,
-        retry_at_ms=None,
-        worker="",
-        starts=state.starts if eager and state.eager else 0,
-    )
-    draft.stands(activity, after)
 
 
 # --- timers -----------------------------------------------------------------------------------
@@ -449,43 +289,19 @@ def _timer(due: TimerDue, instance: Instance | None, context: Context) -> Outcom
     match due.kind:
         case "timer":
             if state.timers.get(due.id) == due.due_ms:
-                draft.advance(events.TimerFired(due.id))
+                draft.advance(TimerFired(due.id))
         case "execution":
             if state.deadline_ms == due.due_ms:
-                draft.add(events.WorkflowTimedOut(due.due_ms - state.started_ms))
+                draft.add(WorkflowTimedOut(due.due_ms - state.started_ms))
         case "retry":
             waits = activity is not None and activity.state.retry_at_ms == due.due_ms
             if activity is not None and waits and activity.attempt == due.attempt:
-                _retried(draft, activity, context.place(activity.name, activity.options))
+                retried(draft, activity, context.place(activity.name, activity.options))
         case "schedule_to_start" | "start_to_close" | "schedule_to_close" | "heartbeat":
             if activity is not None and activity.armed.get(due.kind) == due.due_ms:
-                _timed_out(draft, activity, due)
+                timed_out(draft, activity, due)
         case _:
             assert_never(due.kind)
     if draft.events or draft.attempt is not None:
         outcome.drafts.append(draft)
     return outcome
-
-
-def _timed_out(draft: Draft, activity: OpenActivity, due: TimerDue) -> None:
-    """End an attempt that took too long.
-
-    The cause is the last failure that was no time-out: one that held all time-outs before it
-    would grow with every attempt.
-    """
-    words = due.kind.replace("_", "-")
-    last = activity.state.last_failure
-    if last is not None and last.kind == "activity_timed_out":
-        last = last.cause
-    failure = Failure(
-        "activity_timed_out",
-        "ActivityTimedOut",
-        f"activity {activity.name!r}: {words} time-out in attempt {activity.attempt}",
-        details=activity.state.details,
-        retryable=due.kind != "schedule_to_close",
-        timeout_kind=due.kind,
-        activity=activity.name,
-        attempts=activity.attempt,
-        cause=last,
-    )
-    _attempt_failed(draft, activity, failure)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from processor.core.attempt import AttemptState, OpenActivity
-from processor.core.derive import effects_of, effects_of_attempt
-from processor.core.effects import Effect
-from processor.core.events import ActivityScheduled, Event, RunParked
-from processor.core.evolve import attempted, evolve
+from processor.core.answers import ReplyBody
+from processor.core.effects import Effect, Reply
+from processor.core.event import Event
+from processor.core.evolve import evolve
+from processor.core.inputs import AwaitResult
+from processor.core.nouns.activity import (
+    ActivityScheduled,
+    AttemptState,
+    OpenActivity,
+    attempted,
+    effects_of_attempt,
+)
+from processor.core.nouns.run import RunParked
 from processor.core.options import DEFAULTS, ActivityOptions
-from processor.core.replay import Instance, wakes_code
+from processor.core.replay import Instance
 from processor.core.runner import Asked, CodeError, Runner, Runners
 from processor.policy import Status
 
-__all__ = ("Context", "Draft")
+__all__ = ("Context", "Draft", "Outcome")
 
 
 @dataclass(slots=True)
@@ -79,7 +87,7 @@ class Draft:
 
     def add(self, event: Event) -> None:
         state = self.instance.state
-        self.effects += effects_of(state, event, self.now_ms)
+        self.effects += event.effects(state, self.now_ms)
         evolve(state, event, self.now_ms)
         self.events.append(event)
 
@@ -89,7 +97,7 @@ class Draft:
             self.add(fact)
         instance = self.instance
         if instance.state.status is Status.PARKED:
-            instance.pending += [fact for fact in facts if wakes_code(fact)]
+            instance.pending += [fact for fact in facts if fact.wakes_code]
             return
         runner = instance.runner
         try:
@@ -101,7 +109,7 @@ class Draft:
             self.record(runner, asked)
         except CodeError as error:
             self.park(error)
-            instance.pending += [fact for fact in facts if wakes_code(fact)]
+            instance.pending += [fact for fact in facts if fact.wakes_code]
 
     def park(self, error: CodeError) -> None:
         """Let the run wait for other code."""
@@ -140,3 +148,21 @@ class Draft:
         self.effects += effects_of_attempt(self.instance.state, activity, after)
         attempted(self.instance.state, after, b"")
         self.attempt = after
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The records that an input causes (nearly always one or none), and what its sender is told.
+
+    ``answer`` is for the sender of a command, ``replies`` are for workers.
+    """
+
+    drafts: list[Draft] = field(default_factory=list)
+    answer: ReplyBody | None = None
+    replies: list[Reply] = field(default_factory=list)
+    awaited: AwaitResult | None = None
+    """What the sender of a start asks for with it."""
+
+    def answered(self, body: ReplyBody) -> Outcome:
+        self.answer = body
+        return self

@@ -1,12 +1,11 @@
 """Effects: what leaves a shard because of a turn, once the log has acknowledged the turn.
 
-Derived from what stands in the log alone (``derive``), so that a new owner derives them again.
+Derived from what stands in the log alone, so that a new owner derives them again.
 """
 
 from __future__ import annotations
 
 from dataclasses import field
-from typing import TypeAlias
 
 from processor.core.address import Caller, ReplyTo
 from processor.core.answers import ReplyBody
@@ -14,7 +13,6 @@ from processor.core.failure import Failure
 from processor.core.frozen import frozen
 from processor.core.headers import NO_HEADERS, Headers
 from processor.core.inputs import CommandBody, TimerKind
-from processor.core.started import WorkflowStarted
 
 __all__ = (
     "ActivityTask",
@@ -28,12 +26,15 @@ __all__ = (
     "Reply",
     "RunResult",
     "SetTimer",
-    "StartSuccessor",
 )
 
 
+class Effect:
+    __slots__ = ()
+
+
 @frozen
-class ActivityTask:
+class ActivityTask(Effect):
     """One attempt to run. ``deadline_ms``: when schedule-to-close ends it, whatever happens.
 
     ``heartbeat_details`` are the last ones of the attempt before. The idempotency key of the
@@ -58,7 +59,7 @@ class ActivityTask:
 
 
 @frozen
-class CancelAttempt:
+class CancelAttempt(Effect):
     """Stop an eager attempt; a queued one learns it from the answer to its next heartbeat."""
 
     run_id: str
@@ -66,7 +67,7 @@ class CancelAttempt:
 
 
 @frozen
-class SetTimer:
+class SetTimer(Effect):
     workflow_id: str
     run_id: str
     kind: TimerKind
@@ -76,7 +77,7 @@ class SetTimer:
 
 
 @frozen
-class ClearTimer:
+class ClearTimer(Effect):
     run_id: str
     kind: TimerKind
     id: int
@@ -85,7 +86,7 @@ class ClearTimer:
 
 
 @frozen
-class Message:
+class Message(Effect):
     """A command to the instance ``workflow_id``, on whichever shard it lives."""
 
     workflow_id: str
@@ -94,23 +95,14 @@ class Message:
 
 
 @frozen
-class StartSuccessor:
-    """The run that follows a closed one: its start is the next record of the log."""
-
-    workflow_id: str
-    run_id: str
-    started: WorkflowStarted
-
-
-@frozen
-class Forget:
+class Forget(Effect):
     """What this key of the log holds has been replaced: it may be deleted."""
 
     key: bytes
 
 
 @frozen
-class RunResult:
+class RunResult(Effect):
     """How a run ended; a record on ``results``, exactly once."""
 
     workflow_id: str
@@ -127,7 +119,7 @@ class RunResult:
 
 
 @frozen
-class Publish:
+class Publish(Effect):
     """``workflow.publish``: a record on a topic of the user's, exactly once.
 
     ``workflow_id`` and ``run_id`` say whose it is, where it cannot be delivered.
@@ -142,13 +134,13 @@ class Publish:
 
 
 @frozen
-class Reply:
+class Reply(Effect):
     to: ReplyTo
     body: ReplyBody
 
 
 @frozen
-class DeadLetter:
+class DeadLetter(Effect):
     """Something that could not be used, with where it came from and why."""
 
     topic: str
@@ -157,18 +149,3 @@ class DeadLetter:
     key: bytes | None
     value: bytes | None
     reason: str
-
-
-Effect: TypeAlias = (
-    ActivityTask
-    | CancelAttempt
-    | SetTimer
-    | ClearTimer
-    | Message
-    | StartSuccessor
-    | Forget
-    | RunResult
-    | Publish
-    | Reply
-    | DeadLetter
-)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from processor.core.address import ReplyTo
 from processor.core.answers import Accepted, Refused
 from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
-from processor.core.effects import DeadLetter
+from processor.core.effects import DeadLetter, Effect, Reply
 from processor.core.frozen import frozen
 from processor.core.turn import Positions, Source
 
@@ -105,6 +107,12 @@ class Answered:
     reply_to: ReplyTo | None
     answer: Accepted | Refused
     letter: DeadLetter | None = None
+
+    @property
+    def effects(self) -> Sequence[Effect]:
+        """What leaves the shard because of a command that left no turn."""
+        reply = () if self.reply_to is None else (Reply(self.reply_to, self.answer),)
+        return reply if self.letter is None else (*reply, self.letter)
 
 
 def mark_key(number: int, epoch: int) -> bytes:

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from traceback import format_exception
-from typing import Final
 
-from processor.core import events
-from processor.core.attempt import AttemptState
-from processor.core.events import DECISIONS, Decision, Event, RunParked
-from processor.core.evolve import attempted, evolve
+from processor.core.event import Decision, Event
+from processor.core.evolve import evolve
+from processor.core.nouns.activity import AttemptState, attempted
+from processor.core.nouns.run import RunParked, WorkflowStarted
 from processor.core.runner import Asked, CodeError, Runner, Runners
 from processor.core.snapshot import Snapshot, state_of
-from processor.core.started import WorkflowStarted
 from processor.core.state import RunState
 from processor.core.turn import Turn
 from processor.errors import ProcessorError
@@ -31,23 +29,7 @@ __all__ = (
     "matches",
     "not_runnable",
     "replay",
-    "wakes_code",
 )
-
-_IGNORED_BY_CODE = (events.RunParked, events.RunUnparked)
-
-_IDENTITY: Final = ("id", "name", "topic", "kind", "to")
-"""Fields that identify a decision; others (a delay, a reason) may change with the code."""
-
-_PAYLOADS: Final[dict[type[Event], tuple[str, ...]]] = {
-    events.ActivityScheduled: ("arguments",),
-    events.StatusSet: ("value",),
-    events.EventRejected: ("payload",),
-    events.RecordPublished: ("key", "value"),
-    events.MessageSent: ("payload",),
-    events.WorkflowCompleted: ("result",),
-}
-"""Fields of decisions that hold values of users, as the code made them."""
 
 
 @dataclass(slots=True)
@@ -63,11 +45,6 @@ class Instance:
     runner: Runner | CodeError
     pending: list[Event] = field(default_factory=list)
     difference: str = ""
-
-
-def wakes_code(event: Event) -> bool:
-    """Return whether workflow code can notice this fact."""
-    return not isinstance(event, _IGNORED_BY_CODE)
 
 
 def replay(
@@ -142,11 +119,11 @@ class _Player:
         parks = False
         for event in turn.events:
             evolve(state, event, turn.time_ms)
-            if isinstance(event, DECISIONS):
+            if isinstance(event, Decision):
                 decisions.append(event)
             elif isinstance(event, RunParked):
                 parks = True
-            elif wakes_code(event):
+            elif event.wakes_code:
                 self.pending.append(event)
         if isinstance(turn, Snapshot):
             state.base = turn.first
@@ -170,7 +147,7 @@ class _Player:
     ) -> None:
         """Look for values that the code makes otherwise now; the first one is told."""
         for (decision, line), event in zip(taken, recorded, strict=True):
-            for name in _PAYLOADS.get(type(event), ()):
+            for name in event.payloads:
                 before, now = getattr(event, name), getattr(decision, name)
                 if before == now or self.difference:
                     continue
@@ -217,14 +194,12 @@ def matches(decision: Decision, recorded: Decision) -> bool:
     """Return whether a decision taken at replay is the recorded one."""
     if type(decision) is not type(recorded):
         return False
-    return all(getattr(decision, name, None) == getattr(recorded, name, None) for name in _IDENTITY)
+    return all(getattr(decision, name) == getattr(recorded, name) for name in decision.identity)
 
 
 def describe(decision: Decision | None) -> str:
     """Return a decision in words: its type and the fields that identify it."""
     if decision is None:
         return "nothing"
-    fields = (
-        f"{name}={getattr(decision, name)!r}" for name in _IDENTITY if hasattr(decision, name)
-    )
+    fields = (f"{name}={getattr(decision, name)!r}" for name in decision.identity)
     return f"{type(decision).__name__}({', '.join(fields)})"

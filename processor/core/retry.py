@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from processor.core.attempt import OpenActivity
 from processor.core.failure import Failure
 from processor.core.headers import BASES, NO_HEADERS, Headers
+from processor.core.nouns.activity import OpenActivity
 
 __all__ = ("retry_at",)
 

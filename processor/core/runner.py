@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeAlias
 
-from processor.core.events import Decision, Event
+from processor.core.event import Decision, Event
 from processor.core.failure import writable
-from processor.core.started import WorkflowStarted
+from processor.core.nouns.run import WorkflowStarted
 
 __all__ = ("Asked", "CodeError", "Runner", "Runners")
 

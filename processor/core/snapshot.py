@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from processor.core.attempt import AttemptState, OpenActivity
 from processor.core.cause import Cause
-from processor.core.events import ActivityScheduled, CallSent, Event, RunParked
+from processor.core.event import Event
 from processor.core.frozen import frozen
+from processor.core.nouns.activity import ActivityScheduled, AttemptState, OpenActivity
+from processor.core.nouns.call import CallSent
+from processor.core.nouns.run import RunParked, WorkflowStarted
 from processor.core.options import DEFAULTS
-from processor.core.started import WorkflowStarted
 from processor.core.state import RunState
 from processor.core.turn import Positions, Source, Turn
 from processor.policy import Status

@@ -1,37 +1,19 @@
-"""The state of a run: what its events add up to. ``evolve`` is the only code that changes it.
-
-A run is in one of seven states. The table below is the whole of it; ``tests/core/test_state.py``
-walks every pair, and ``docs/architecture.md`` shows it.
-"""
+"""The state of a run: what its events add up to. ``evolve`` is the only code that changes it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
 
-from processor.core.attempt import OpenActivity
-from processor.core.events import CallSent, RunParked
 from processor.core.failure import Failure
 from processor.core.frozen import frozen
-from processor.core.started import WorkflowStarted
+from processor.core.nouns.activity import Activities
+from processor.core.nouns.call import Calls
+from processor.core.nouns.run import Run, RunParked
+from processor.core.nouns.timer import Timers
+from processor.core.nouns.value import Values
 from processor.policy import Status
 
-__all__ = ("TRANSITIONS", "RunState", "Summary")
-
-TRANSITIONS: Final[dict[str, dict[Status, Status]]] = {
-    "RunParked": {Status.RUNNING: Status.PARKED},
-    "RunUnparked": {Status.PARKED: Status.RUNNING},
-    "WorkflowCompleted": {Status.RUNNING: Status.COMPLETED},
-    "WorkflowFailed": {Status.RUNNING: Status.FAILED},
-    "WorkflowCancelled": {Status.RUNNING: Status.CANCELLED},
-    "WorkflowTerminated": {
-        Status.RUNNING: Status.TERMINATED,
-        Status.PARKED: Status.TERMINATED,
-    },
-    "WorkflowTimedOut": {Status.RUNNING: Status.TIMED_OUT, Status.PARKED: Status.TIMED_OUT},
-}
-"""Event type -> status before -> status after. Every other event leaves the status as it is and
-needs an open run; a closed run takes no event at all."""
+__all__ = ("RunState", "Summary")
 
 
 @frozen
@@ -66,47 +48,9 @@ class Summary:
         return run_id in (None, self.run_id) and first_run_id in (None, self.first_run_id)
 
 
-@dataclass(slots=True)
-class RunState:
-    """``events`` counts the history, so it is the number of the next event.
-
-    ``base`` is the number of the event with which replay begins: that of the last snapshot.
-    """
-
-    workflow_id: str
-    run_id: str
-    started: WorkflowStarted | None = None
-    status: Status = Status.RUNNING
-    started_ms: int = 0
-    updated_ms: int = 0
-    closed_ms: int | None = None
-    events: int = 0
-    activities: dict[int, OpenActivity] = field(default_factory=dict)
-    timers: dict[int, int] = field(default_factory=dict)
-    calls: dict[int, CallSent] = field(default_factory=dict)
-    custom_status: bytes | None = None
-    cancel_reason: str | None = None
-    result: bytes | None = None
-    failure: Failure | None = None
-    parked: RunParked | None = None
-    successor: str | None = None
-    base: int = 0
-
-    @property
-    def workflow(self) -> str:
-        return "" if self.started is None else self.started.workflow
-
-    @property
-    def first_run_id(self) -> str:
-        lineage = None if self.started is None else self.started.lineage
-        first = None if lineage is None else lineage.first_run_id
-        return self.run_id if first is None else first
-
-    @property
-    def deadline_ms(self) -> int | None:
-        """When the execution time-out ends the run."""
-        limit_ms = None if self.started is None else self.started.execution_timeout_ms
-        return None if limit_ms is None else self.started_ms + limit_ms
+@dataclass
+class RunState(Activities, Timers, Calls, Values, Run):
+    """The parts of all nouns."""
 
     def summary(self) -> Summary:
         started = self.started

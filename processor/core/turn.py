@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
-from processor.core.attempt import AttemptState
 from processor.core.cause import Cause
-from processor.core.events import Event
+from processor.core.event import Event
 from processor.core.frozen import frozen
+from processor.core.nouns.activity import AttemptState
 
 __all__ = (
     "LEVEL_FIRST",

@@ -15,11 +15,12 @@ from typing import Final, NamedTuple
 
 from processor.codec.records import encode, level_of
 from processor.core.answers import Refused
-from processor.core.decide import Outcome, decide, succeed, unpark
-from processor.core.draft import Context, Draft
-from processor.core.effects import DeadLetter, StartSuccessor
+from processor.core.decide import decide, succeed, unpark
+from processor.core.draft import Context, Draft, Outcome
+from processor.core.effects import DeadLetter
 from processor.core.failure import writable
 from processor.core.inputs import ClientCommand, Input
+from processor.core.nouns.run import StartSuccessor
 from processor.core.replay import failed as code_failed
 from processor.core.runner import CodeError
 from processor.core.turn import Positions, Source

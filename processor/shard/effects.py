@@ -16,9 +16,9 @@ from processor.core.effects import (
     Reply,
     RunResult,
     SetTimer,
-    StartSuccessor,
 )
 from processor.core.marks import Mark
+from processor.core.nouns.run import StartSuccessor
 from processor.shard.eager import Eager
 from processor.shard.flight import Appended
 from processor.shard.outbox import Unpublished

@@ -10,29 +10,16 @@ be gone as well; then the first record that names it says that it was there.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from processor.codec.records import LogRecordBody
-from processor.core.derive import (
-    effects_of,
-    effects_of_answer,
-    effects_of_attempt,
-    effects_of_image,
-)
-from processor.core.effects import (
-    DeadLetter,
-    Effect,
-    Forget,
-    Message,
-    Publish,
-    Reply,
-    RunResult,
-    StartSuccessor,
-)
-from processor.core.evolve import attempted, evolve
+from processor.core.effects import DeadLetter, Effect, Forget, Message, Publish, Reply, RunResult
+from processor.core.evolve import evolve
 from processor.core.marks import Answered, Mark
+from processor.core.nouns.activity import attempted, effects_of_attempt
+from processor.core.nouns.run import StartSuccessor
 from processor.core.purge import summary_of
 from processor.core.snapshot import Snapshot, state_of
 from processor.core.state import RunState, Summary
@@ -116,7 +103,7 @@ class Fold:
         self._over: list[str] = []
         self._headless: dict[str, _Headless] = {}
         self._group: list[tuple[int, bytes, UnderClaim, bytes, RunState | Summary | None]] = []
-        self._group_effects: list[list[Effect]] = []
+        self._group_effects: list[Sequence[Effect]] = []
         self._changes = Changes()
         self._owed: list[Owed] = []
 
@@ -217,7 +204,7 @@ class Fold:
                 self._published = max(self._published, entry.published)
                 self._add(offset, key, value, entry, None, [])
             case Answered():
-                self._add(offset, key, value, entry, None, effects_of_answer(entry))
+                self._add(offset, key, value, entry, None, entry.effects)
         self._reached(offset, entry)
         if len(self._group) >= _GROUP_TURNS:
             self._flush()
@@ -240,7 +227,7 @@ class Fold:
         headless.keys.pop()
         state = self._states[snapshot.run_id] = state_of(snapshot)
         self.turns += 1
-        effects = [*effects_of_image(state), *map(Forget, headless.keys)]
+        effects = [*state.armed(), *map(Forget, headless.keys)]
         self._group.append((offset, key, snapshot, value, state))
         self._group_effects.append(effects)
         for at, attempt_key, attempt_value, record in headless.attempts.values():
@@ -281,7 +268,7 @@ class Fold:
         value: bytes,
         entry: UnderClaim,
         state: RunState | Summary | None,
-        effects: list[Effect],
+        effects: Sequence[Effect],
     ) -> None:
         self._group.append((offset, key, entry, value, state))
         self._group_effects.append(effects)
@@ -372,7 +359,7 @@ class Fold:
                         self._collect(offset, folded(state, entry))
             case Answered():
                 if self._tables.is_replaced(offset, key):
-                    self._collect(offset, effects_of_answer(entry))
+                    self._collect(offset, entry.effects)
             case _:
                 pass  # attempts are found in the tables; marks and purges make nothing leave
 
@@ -447,7 +434,7 @@ def folded(state: RunState, turn: Turn | Snapshot) -> list[Effect]:
     assert state.events == turn.first, f"{turn.run_id}: turn {turn.first} at {state.events}"
     effects: list[Effect] = []
     for event in turn.events:
-        effects += effects_of(state, event, turn.time_ms)
+        effects += event.effects(state, turn.time_ms)
         evolve(state, event, turn.time_ms)
     if isinstance(turn, Snapshot):
         state.base = turn.first

@@ -23,10 +23,7 @@ from processor.config import Settings
 from processor.core.answers import Page, Refused
 from processor.core.cause import Origin
 from processor.core.draft import Context
-from processor.core.effects import (
-    DeadLetter,
-    Reply,
-)
+from processor.core.effects import DeadLetter, Reply
 from processor.core.inputs import Change, ClientCommand, DescribeRun, ReadShard, StartRun
 from processor.core.marks import Mark
 from processor.core.run_id import run_id_of

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from processor.core.address import ReplyTo
-from processor.core.attempt import AttemptState
 from processor.core.cause import Origin
 from processor.core.effects import (
     ActivityTask,
@@ -24,6 +23,7 @@ from processor.core.effects import (
     SetTimer,
 )
 from processor.core.inputs import ActivityReport, Input, TimerDue
+from processor.core.nouns.activity import AttemptState
 from processor.core.options import ActivityOptions
 from processor.core.state import Summary
 from processor.core.turn import LEVEL_FIRST, Positions, Source

@@ -13,7 +13,8 @@ from processor.codec.views import history_view, pending_view, summary_view, to_j
 from processor.config import Settings
 from processor.core.address import ReplyTo
 from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
-from processor.core.decide import Outcome, accepted
+from processor.core.decide import accepted
+from processor.core.draft import Outcome
 from processor.core.effects import Reply, RunResult
 from processor.core.failure import shortened
 from processor.core.inputs import (

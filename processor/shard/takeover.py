@@ -18,18 +18,11 @@ from dataclasses import dataclass, replace
 
 from processor.codec.records import LEVEL, encode
 from processor.core.cause import Origin
-from processor.core.derive import task_of
-from processor.core.effects import (
-    ActivityTask,
-    DeadLetter,
-    Message,
-    Publish,
-    Reply,
-    RunResult,
-    StartSuccessor,
-)
+from processor.core.effects import ActivityTask, DeadLetter, Message, Publish, Reply, RunResult
 from processor.core.failure import Failure
 from processor.core.inputs import ActivityReport
+from processor.core.nouns.activity import task_of
+from processor.core.nouns.run import StartSuccessor
 from processor.core.state import RunState
 from processor.core.turn import Claim, claim_key
 from processor.errors import LogTruncated, StoreCorrupt

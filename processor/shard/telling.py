@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from processor.core.events import RunParked
+from processor.core.nouns.run import RunParked
 from processor.core.snapshot import Snapshot
 from processor.core.turn import AttemptRecord, Turn
 from processor.readable import readable

@@ -12,13 +12,12 @@ from typing import Final
 from processor.codec.records import encode
 from processor.core.answers import Accepted, Refused, ReplyBody
 from processor.core.cause import Cause
-from processor.core.derive import effects_of_answer
 from processor.core.draft import Draft
 from processor.core.effects import DeadLetter
-from processor.core.events import RunParked
 from processor.core.failure import shortened
 from processor.core.inputs import ClientCommand
 from processor.core.marks import Answered, Mark, answered_key, mark_key
+from processor.core.nouns.run import RunParked
 from processor.core.purge import summary_of
 from processor.core.runner import CodeError
 from processor.core.snapshot import Snapshot, snapshot_of
@@ -240,7 +239,7 @@ class Writer:
 
     def _append(self, key: bytes, record: Answered | Mark | Purged) -> Appended:
         self._requests.take(record, self._flight.number)
-        effects = effects_of_answer(record) if isinstance(record, Answered) else ()
+        effects = record.effects if isinstance(record, Answered) else ()
         summary = summary_of(record) if isinstance(record, Purged) else None
         appended = Appended(key, encode(record), record, summary, effects)
         self._flight.append(appended)

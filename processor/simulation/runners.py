@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 from weakref import WeakSet
 
-from processor.core.events import Event
+from processor.core.event import Event
+from processor.core.nouns.run import WorkflowStarted
 from processor.core.runner import Asked, Runner, Runners
-from processor.core.started import WorkflowStarted
 from processor.simulation.faults import Faults
 from processor.simulation.scheduler import Scheduler
 

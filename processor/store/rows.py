@@ -9,26 +9,9 @@ import msgspec
 
 from processor.codec.records import decode
 from processor.core.answers import Accepted, Refused
-from processor.core.attempt import AttemptState
 from processor.core.cause import ClientRequest, NamedRequest
-from processor.core.effects import (
-    ActivityTask,
-    CancelAttempt,
-    ClearTimer,
-    Effect,
-    Forget,
-    SetTimer,
-)
-from processor.core.events import (
-    ActivityCompleted,
-    ActivityFailed,
-    ActivityScheduled,
-    Event,
-    RunParked,
-    RunUnparked,
-    WorkflowTerminated,
-    WorkflowTimedOut,
-)
+from processor.core.effects import ActivityTask, CancelAttempt, ClearTimer, Effect, Forget, SetTimer
+from processor.core.event import Event
 from processor.core.marks import (
     Answered,
     ClientWindow,
@@ -37,6 +20,13 @@ from processor.core.marks import (
     NamedWindow,
     SourceWindow,
 )
+from processor.core.nouns.activity import (
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityScheduled,
+    AttemptState,
+)
+from processor.core.nouns.run import RunParked, RunUnparked, WorkflowTerminated, WorkflowTimedOut
 from processor.core.snapshot import Snapshot
 from processor.core.state import Summary
 from processor.core.turn import AttemptRecord, Purged, Turn, turn_key, turn_of_key

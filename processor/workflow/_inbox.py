@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from processor.core.events import EventRejected
+from processor.core.nouns.external import EventRejected
 from processor.errors import SchemaMismatch
 from processor.workflow._loop import WorkflowLoop
 from processor.workflow._requests import Requests

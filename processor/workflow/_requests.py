@@ -6,14 +6,10 @@ from collections.abc import Set
 from typing import TypeAlias
 
 from processor.config import Settings
-from processor.core.events import (
-    ActivityCancelled,
-    ActivityScheduled,
-    Decision,
-    SideEffectRecorded,
-    TimerCancelled,
-    TimerStarted,
-)
+from processor.core.event import Decision
+from processor.core.nouns.activity import ActivityCancelled, ActivityScheduled
+from processor.core.nouns.timer import TimerCancelled, TimerStarted
+from processor.core.nouns.value import SideEffectRecorded
 from processor.core.payloads import Payloads
 from processor.core.runner import Asked
 from processor.errors import PayloadTooLarge, SchemaMismatch

@@ -12,20 +12,17 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, TypeAlias
 
-from processor.core import events
 from processor.core.address import Address
-from processor.core.events import (
-    ActivityScheduled,
-    Event,
-    MessageSent,
-    RecordPublished,
-    SideEffectRecorded,
-    StatusSet,
-    TimerStarted,
-)
+from processor.core.event import Event
+from processor.core.nouns.activity import ActivityCompleted, ActivityFailed, ActivityScheduled
+from processor.core.nouns.call import MessageSent
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.record import RecordPublished
+from processor.core.nouns.run import WorkflowStarted
+from processor.core.nouns.timer import TimerStarted
+from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.options import DEFAULTS, ActivityOptions
 from processor.core.payloads import Payloads
-from processor.core.started import EventReceived, WorkflowStarted
 from processor.errors import InvalidArgument, SchemaMismatch
 from processor.failures import exception_of
 from processor.readable import readable
@@ -114,7 +111,7 @@ class Run(Runtime):
 
     # --- facts --------------------------------------------------------------------------------
 
-    def activity_completed(self, fact: events.ActivityCompleted) -> None:
+    def activity_completed(self, fact: ActivityCompleted) -> None:
         entry = self._activities.pop(fact.id, None)
         if entry is None:
             return
@@ -126,7 +123,7 @@ class Run(Runtime):
         else:
             future.set_result(result)
 
-    def activity_failed(self, fact: events.ActivityFailed) -> None:
+    def activity_failed(self, fact: ActivityFailed) -> None:
         entry = self._activities.pop(fact.id, None)
         if entry is None:
             return

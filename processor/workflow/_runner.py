@@ -20,11 +20,19 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from processor.config import Settings
-from processor.core import events
-from processor.core.events import Event
+from processor.core.event import Event
 from processor.core.failure import writable
+from processor.core.nouns.activity import ActivityCompleted, ActivityFailed
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.run import (
+    WorkflowCancelled,
+    WorkflowCancelRequested,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+)
+from processor.core.nouns.timer import TimerFired
 from processor.core.runner import Asked, CodeError
-from processor.core.started import EventReceived, WorkflowStarted
 from processor.errors import InvalidArgument, ProcessorError, WorkflowNotRegistered
 from processor.failures import failure_of, traceback_of
 from processor.registry import Registry
@@ -47,7 +55,7 @@ _GUARDS: Final[dict[str, Literal["refuse", "off"]]] = {
 }
 """Behaviour that runs may be begun under; a run stays with it. Without one the guard answers."""
 
-_SETTLING = (events.TimerFired, events.ActivityCompleted, events.ActivityFailed)
+_SETTLING = (TimerFired, ActivityCompleted, ActivityFailed)
 
 
 class WorkflowRunner:
@@ -83,11 +91,11 @@ class WorkflowRunner:
         self._over = False
         self._feed: dict[type[Event], Callable[[Any], object]] = {
             WorkflowStarted: self._start,
-            events.ActivityCompleted: self._run.activity_completed,
-            events.ActivityFailed: self._run.activity_failed,
-            events.TimerFired: lambda fact: self._loop.fire(fact.id),
+            ActivityCompleted: self._run.activity_completed,
+            ActivityFailed: self._run.activity_failed,
+            TimerFired: lambda fact: self._loop.fire(fact.id),
             EventReceived: self._run.event_received,
-            events.WorkflowCancelRequested: self._cancel,
+            WorkflowCancelRequested: self._cancel,
         }
 
     def read_arguments(self, now_ms: int, arguments: bytes | None) -> None:
@@ -212,7 +220,7 @@ class WorkflowRunner:
         coroutine = self._workflow.function(*self._arguments)
         self._main = self._loop.create_task(coroutine, context=context)
 
-    def _cancel(self, fact: events.WorkflowCancelRequested) -> None:
+    def _cancel(self, fact: WorkflowCancelRequested) -> None:
         if self._main is not None and self._cancel_reason is None:
             self._cancel_reason = fact.reason
             self._main.cancel(fact.reason)
@@ -248,7 +256,7 @@ class WorkflowRunner:
         except asyncio.CancelledError as error:
             if self._cancel_reason is None:
                 return _code_error("bug", error, "cancelled, but nobody asked for that: ")
-            self._requests.end(events.WorkflowCancelled(self._cancel_reason))
+            self._requests.end(WorkflowCancelled(self._cancel_reason))
         except BaseException as error:
             if not _fails(error, (ProcessorError, *self._workflow.failure_exception_types)):
                 return _code_error("bug", error)
@@ -258,14 +266,14 @@ class WorkflowRunner:
     def _complete(self, result: Any) -> None:
         what = f"the result of workflow {self._workflow.name!r}"
         payload = self._requests.encode(result, what)
-        self._requests.end(events.WorkflowCompleted(payload))
+        self._requests.end(WorkflowCompleted(payload))
 
     def _fail(self, error: BaseException) -> None:
         place = innermost(error)
         line = "" if place is None else f"{place[0].f_code.co_filename}:{place[1]}"
         limit = self._settings.payload_bytes_max
         failure = failure_of(error, self._payloads, limit)
-        self._requests.end(events.WorkflowFailed(failure), line)
+        self._requests.end(WorkflowFailed(failure), line)
 
 
 class WorkflowRunners:

@@ -13,26 +13,24 @@ from processor.codec.schemas import load
 from processor.core import (
     address,
     answers,
-    attempt,
     cause,
     effects,
-    events,
     failure,
     inputs,
     marks,
     options,
     snapshot,
-    started,
     turn,
 )
+from processor.core.nouns import activity, call, external, record, run, timer, value
 from processor.core.turn import Positions
 from processor.data import data_dir
 
 DIRECTORY: Path = data_dir("schemas")
 SCHEMAS = {file: load(DIRECTORY / f"{file}.avsc") for file in RECORDS}
 _MODULES = (
-    *(address, answers, attempt, cause, effects, events, failure, inputs, marks, options),
-    *(snapshot, started, turn),
+    *(address, answers, cause, effects, failure, inputs, marks, options, snapshot, turn),
+    *(activity, call, external, record, run, timer, value),
 )
 CLASSES: dict[str, type] = {
     name: cls

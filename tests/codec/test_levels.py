@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
@@ -20,16 +20,17 @@ from processor.codec.compatibility import check
 from processor.codec.inputs import decode_command, reply_to_of
 from processor.codec.records import LEVEL, Codec, decode, encode, later_events, level_of
 from processor.codec.schemas import load, load_levels
-from processor.core import events
 from processor.core.address import Address, Caller, ReplyTo
 from processor.core.answers import Accepted
 from processor.core.cause import ClientRequest
-from processor.core.events import Event
+from processor.core.event import Event
 from processor.core.frozen import frozen
 from processor.core.inputs import CancelRun, ClientCommand, RaiseEvent, StartRun
+from processor.core.nouns.call import CallAnswered, CallSent
+from processor.core.nouns.run import WorkflowStarted
 from processor.core.snapshot import RunImage, Snapshot
-from processor.core.started import WorkflowStarted
 from processor.core.turn import Claim, Positions, Turn
+from processor.core.vocabulary import EVENTS
 from processor.errors import SchemaMismatch, TooNew
 from tests.codec.samples import DIRECTORY
 
@@ -56,11 +57,11 @@ def turn(*happened: Any) -> Turn:
     return Turn(*PLACE, happened)
 
 
-def call(operation: Any) -> events.CallSent:
-    return events.CallSent(3, OTHER, operation)
+def call(operation: Any) -> CallSent:
+    return CallSent(3, OTHER, operation)
 
 
-def snapshot(*calls: events.CallSent) -> Snapshot:
+def snapshot(*calls: CallSent) -> Snapshot:
     return Snapshot(*PLACE, (STARTED,), RunImage(STARTED, 5, 5, 1, calls=calls), b"1")
 
 
@@ -234,11 +235,11 @@ def _shorten(schema: Any, lacks: int) -> None:
         calls["type"]["items"] = last[0]
 
 
-SENT, ANSWERED = call(StartRun("order")), events.CallAnswered(3, Accepted("run-9"))
+SENT, ANSWERED = call(StartRun("order")), CallAnswered(3, Accepted("run-9"))
 
 
 def test_the_last_events_are_what_the_levels_here_are_made_of() -> None:
-    assert get_args(Event)[-2:] == (events.CallSent, events.CallAnswered)
+    assert EVENTS[-2:] == (CallSent, CallAnswered)
 
 
 @pytest.mark.parametrize(
@@ -270,8 +271,8 @@ def test_what_a_namespace_of_a_level_does_not_have(third: Path) -> None:
     codec = Codec(third)
     assert codec.level == 3
     assert codec.later_events(3) == codec.later_events(4) == frozenset()
-    assert codec.later_events(2) == {events.CallAnswered}
-    assert codec.later_events(1) == {events.CallSent, events.CallAnswered}
+    assert codec.later_events(2) == {CallAnswered}
+    assert codec.later_events(1) == {CallSent, CallAnswered}
     assert later_events(LEVEL) == frozenset()
 
 

@@ -10,7 +10,7 @@ from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 import avro.io
 import avro.schema
@@ -22,16 +22,20 @@ from hypothesis import strategies as st
 from processor.codec.compiled import Compiled, compile_schema
 from processor.codec.records import RECORDS, Codec, decode, decode_as, encode
 from processor.codec.varint import varint
-from processor.core import events
 from processor.core.address import ReplyTo
 from processor.core.answers import Accepted
 from processor.core.cause import Origin
 from processor.core.effects import Reply, RunResult
+from processor.core.event import Event
 from processor.core.failure import Failure
 from processor.core.headers import Headers
 from processor.core.inputs import ActivityReport, CancelRun, ClientCommand
+from processor.core.nouns.activity import ActivityCompleted, ActivityScheduled
+from processor.core.nouns.run import RunUnparked
+from processor.core.nouns.timer import TimerFired
 from processor.core.options import ActivityOptions
 from processor.core.turn import Claim, Positions, Turn
+from processor.core.vocabulary import EVENTS
 from processor.errors import SchemaMismatch, TooNew
 from tests.codec.samples import (
     CLASSES,
@@ -57,11 +61,11 @@ TURN = Turn(
     1_234,
     Origin(LOG, 3, 99, 1),
     (
-        events.ActivityCompleted(3, 1, b'{"ok":true}', (("trace", b"1"), ("", b""))),
-        events.ActivityScheduled(
+        ActivityCompleted(3, 1, b'{"ok":true}', (("trace", b"1"), ("", b""))),
+        ActivityScheduled(
             4, "charge", b"[1]", True, ActivityOptions(non_retryable=("A", "B"), heartbeat_ms=5)
         ),
-        events.RunUnparked(),
+        RunUnparked(),
     ),
 )
 
@@ -93,7 +97,7 @@ def test_every_record_comes_back_and_both_other_libraries_agree(
     assert body.getvalue() == encoded[10:]
 
 
-@pytest.mark.parametrize("event", get_args(events.Event), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("event", EVENTS, ids=lambda cls: cls.__name__)
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_every_event_comes_back_as_its_own_class(event: type, data: st.DataObject) -> None:
@@ -115,17 +119,17 @@ def test_what_comes_back_is_what_a_constructor_makes() -> None:
 def test_maps_keep_their_order_and_may_come_in_blocks_with_sizes() -> None:
     pairs = (("b", b"1"), ("a", b"2"))
     empty, one, both = (
-        encode(replace(TURN, events=(events.ActivityCompleted(1, 1, None, headers),)))
+        encode(replace(TURN, events=(ActivityCompleted(1, 1, None, headers),)))
         for headers in ((), pairs[:1], pairs)
     )
-    assert decode_as(Turn, both).events == (events.ActivityCompleted(1, 1, None, pairs),)
-    assert decode_as(Turn, empty).events == (events.ActivityCompleted(1, 1, None, ()),)
+    assert decode_as(Turn, both).events == (ActivityCompleted(1, 1, None, pairs),)
+    assert decode_as(Turn, empty).events == (ActivityCompleted(1, 1, None, ()),)
     end = b"\0\0"  # of the map, and of the array around it
     pair = one[len(empty) - 1 : -2]
     assert empty.endswith(end) and one.endswith(pair + end)
     sized = empty[:-2] + (bytes([0x01, 2 * len(pair)]) + pair) * 2 + end
     assert decode_as(Turn, sized).events == (
-        events.ActivityCompleted(1, 1, None, (("b", b"1"), ("b", b"1"))),
+        ActivityCompleted(1, 1, None, (("b", b"1"), ("b", b"1"))),
     )
 
 
@@ -133,11 +137,11 @@ def test_arrays_may_come_in_blocks_with_sizes() -> None:
     """Java's blocking encoder writes them so: a negative count, then the size in bytes."""
     empty = encode(replace(TURN, events=()))
     assert empty.endswith(b"\0")
-    one = encode(replace(TURN, events=(events.TimerFired(5),)))
+    one = encode(replace(TURN, events=(TimerFired(5),)))
     item = one[len(empty) : -1]
     block = bytes([0x01, 2 * len(item)]) + item
     assert decode(empty[:-1] + block + block + b"\0") == replace(
-        TURN, events=(events.TimerFired(5), events.TimerFired(5))
+        TURN, events=(TimerFired(5), TimerFired(5))
     )
 
 
@@ -165,6 +169,8 @@ def avro_type(hint: Any) -> Any:
         parts = get_args(hint)
         rest = [avro_type(part) for part in parts if part is not type(None)]
         return ["null", *rest] if len(rest) < len(parts) else sorted(rest)
+    if hint is Event:
+        return sorted(avro_type(each) for each in EVENTS)
     if get_origin(hint) is tuple:
         return {"array": avro_type(get_args(hint)[0])}
     if get_origin(hint) is Literal:
@@ -196,7 +202,11 @@ def test_classes_and_schemas_agree_on_types_and_defaults(file: str) -> None:
             continue
         cls: Any = CLASSES[name.rpartition(".")[2]]
         assert schema["doc"]
-        hints = get_type_hints(cls)
+        hints = {
+            each: hint
+            for each, hint in get_type_hints(cls).items()
+            if get_origin(hint) is not ClassVar
+        }
         assert sorted(hints) == sorted(f["name"] for f in schema["fields"]), cls
         defaults = (
             {f.name: f.default for f in fields(cls)}
@@ -405,7 +415,7 @@ def test_a_record_of_another_kind_is_refused() -> None:
 
 ACCEPTED = Accepted("run-1")
 LOOSE: Any = SimpleNamespace(
-    ActivityCompleted=events.ActivityCompleted,
+    ActivityCompleted=ActivityCompleted,
     ActivityReport=ActivityReport,
     Claim=Claim,
     Reply=Reply,

@@ -8,12 +8,22 @@ from typing import Any
 import pytest
 
 from processor.codec.views import history_view, pending_view, summary_view, to_json
-from processor.core import events
-from processor.core.attempt import AttemptState
 from processor.core.failure import Failure
+from processor.core.nouns.activity import ActivityScheduled, AttemptState
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.record import RecordPublished
+from processor.core.nouns.run import (
+    Lineage,
+    Successor,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+    WorkflowTerminated,
+)
+from processor.core.nouns.timer import TimerStarted
+from processor.core.nouns.value import StatusSet
 from processor.core.options import ActivityOptions
 from processor.core.snapshot import RunImage, Snapshot
-from processor.core.started import EventReceived, Lineage, Successor, WorkflowStarted
 from processor.core.state import Summary
 from processor.core.turn import Positions, Turn
 from processor.policy import Status
@@ -31,7 +41,7 @@ def shown(*happened: Any) -> list[dict[str, Any]]:
 
 
 def test_an_event_is_shown_with_its_number_time_and_type() -> None:
-    first, second = shown(EventReceived("go", b'{"a":[1]}'), events.StatusSet(None))
+    first, second = shown(EventReceived("go", b'{"a":[1]}'), StatusSet(None))
     assert first == {
         "number": 4,
         "time_ms": 5,
@@ -53,13 +63,13 @@ def test_whoever_reads_a_history_cannot_tell_what_the_run_draws_at_random() -> N
     successor = Successor("run-2", STARTED)
     for happened in (
         STARTED,
-        events.WorkflowTerminated("replaced", successor),
-        events.WorkflowCompleted(b"1", successor=successor),
+        WorkflowTerminated("replaced", successor),
+        WorkflowCompleted(b"1", successor=successor),
     ):
         (view,) = shown(happened)
         text = json.dumps(view)
         assert "seed" not in text and "secret" not in text
-    (view,) = shown(events.WorkflowTerminated("replaced", successor))
+    (view,) = shown(WorkflowTerminated("replaced", successor))
     assert view["successor"]["run_id"] == "run-2"
     assert view["successor"]["started"]["arguments"] == ["a", 1]
 
@@ -79,7 +89,7 @@ def test_whoever_reads_a_history_cannot_tell_what_the_run_draws_at_random() -> N
 def test_a_payload_is_shown_as_it_is_and_in_base64_where_it_is_no_json(
     payload: bytes | None, view: Any
 ) -> None:
-    assert shown(events.StatusSet(payload))[0]["value"] == view
+    assert shown(StatusSet(payload))[0]["value"] == view
 
 
 def test_headers_are_shown_as_text_where_they_are_text() -> None:
@@ -92,12 +102,12 @@ def test_headers_are_shown_as_text_where_they_are_text() -> None:
 
 
 def test_keys_of_published_records_are_bytes_and_no_payloads() -> None:
-    (view,) = shown(events.RecordPublished("t", b"1", b"1"))
+    (view,) = shown(RecordPublished("t", b"1", b"1"))
     assert (view["key"], view["value"]) == ("MQ==", 1)
 
 
 def test_a_summary_leaves_out_what_is_not_there() -> None:
-    run = state(events.WorkflowFailed(DOWN), started=STARTED).summary()
+    run = state(WorkflowFailed(DOWN), started=STARTED).summary()
     view = json.loads(to_json(summary_view(run)))
     assert (view["workflow_id"], view["status"], view["memo"]) == ("order-1", "failed", None)
     assert view["failure"]["details"] == [1]
@@ -117,7 +127,7 @@ def test_a_purged_run_is_shown_as_one() -> None:
 
 def test_what_an_open_run_waits_for() -> None:
     began = attempt(2, started_ms=7, worker="w", details=b"[3]", failures=1, last_failure=DOWN)
-    run = state(scheduled(queue="far"), began, events.TimerStarted(2, 99))
+    run = state(scheduled(queue="far"), began, TimerStarted(2, 99))
     view = json.loads(to_json(pending_view(run, ["orders.py:3 order"])))
     assert view["timers"] == [{"id": 2, "due_ms": 99}]
     assert view["waiting"] == ["orders.py:3 order"]
@@ -130,7 +140,7 @@ def test_what_an_open_run_waits_for() -> None:
 
 
 def test_an_activity_that_nobody_has_begun_is_shown_as_dispatched() -> None:
-    run = state(events.ActivityScheduled(1, "pay", None, True, ActivityOptions()))
+    run = state(ActivityScheduled(1, "pay", None, True, ActivityOptions()))
     (activity,) = pending_view(run, [])["activities"]
     fresh = AttemptState(1, 1, True, run.started_ms)
     assert (activity["eager"], activity["dispatched_ms"]) == (True, fresh.dispatched_ms)

@@ -7,21 +7,24 @@ from dataclasses import replace
 from typing import Any
 
 from processor.codec.records import encode
-from processor.core import events
 from processor.core.address import ReplyTo
 from processor.core.answers import Refused
-from processor.core.attempt import AttemptState
 from processor.core.cause import Cause
-from processor.core.derive import effects_of, effects_of_answer, effects_of_attempt
 from processor.core.effects import Effect
-from processor.core.events import Event
-from processor.core.evolve import attempted, evolve
+from processor.core.event import Event
+from processor.core.evolve import evolve
 from processor.core.failure import Failure
 from processor.core.marks import Answered, Mark, answered_key, mark_key
+from processor.core.nouns.activity import (
+    ActivityScheduled,
+    AttemptState,
+    attempted,
+    effects_of_attempt,
+)
+from processor.core.nouns.run import WorkflowStarted
 from processor.core.options import ActivityOptions
 from processor.core.purge import summary_of
 from processor.core.snapshot import Snapshot, image_of
-from processor.core.started import WorkflowStarted
 from processor.core.state import RunState
 from processor.core.turn import (
     AttemptRecord,
@@ -43,7 +46,7 @@ Happened = Sequence[Event] | AttemptState
 
 
 def scheduled(id: int, eager: bool = True) -> Event:
-    return events.ActivityScheduled(id, "pay", b"[]", eager, ActivityOptions())
+    return ActivityScheduled(id, "pay", b"[]", eager, ActivityOptions())
 
 
 def waits(id: int, due_ms: int) -> AttemptState:
@@ -93,7 +96,7 @@ class Writer:
         made = Turn(*place, self.cause, tuple(happened))
         effects: list[Effect] = []
         for event in happened:
-            effects += effects_of(state, event, NOW)
+            effects += event.effects(state, NOW)
             evolve(state, event, NOW)
         return self._confirmed(key, made, state.summary(), effects)
 
@@ -128,7 +131,7 @@ class Writer:
         place = ("a", self.epoch, NOW, *self._said, self.cause, self.reply_to)
         record = Answered(*place, told)
         key = answered_key(self.offset, self.epoch)
-        return self._confirmed(key, record, None, effects_of_answer(record))
+        return self._confirmed(key, record, None, record.effects)
 
     def purged(self, run_id: str, time_ms: int, *, latest: bool = True) -> Confirmed:
         state = self.states.pop(run_id)

@@ -10,14 +10,7 @@ import pytest
 from processor.core.address import Address, Caller, ReplyTo
 from processor.core.answers import Accepted
 from processor.core.cause import Origin
-from processor.core.effects import (
-    ActivityTask,
-    DeadLetter,
-    Message,
-    Publish,
-    Reply,
-    RunResult,
-)
+from processor.core.effects import ActivityTask, DeadLetter, Message, Publish, Reply, RunResult
 from processor.core.inputs import CancelRun, ClientCommand, RaiseEvent, StartRun, TimerDue
 from processor.core.turn import Positions
 from processor.shard.ports import InboxRecord, LogRecord, OutputRecord

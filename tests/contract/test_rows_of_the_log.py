@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from processor.core import events
 from processor.core.answers import Refused
-from processor.core.attempt import AttemptState
 from processor.core.cause import ClientRequest, NamedRequest, Origin
-from processor.core.derive import effects_of_image
 from processor.core.marks import ClientWindow, KnownAnswer, NamedWindow, SourceWindow
+from processor.core.nouns.activity import ActivityCancelled, ActivityCompleted, AttemptState
+from processor.core.nouns.run import RunParked, RunUnparked, WorkflowCompleted, WorkflowTerminated
+from processor.core.nouns.timer import TimerFired, TimerStarted
+from processor.core.nouns.value import StatusSet
 from processor.core.turn import turn_key
 from processor.shard.ports import Changes, Checkpoint, ClaimRow, Confirmed, OpenAttempt
 from processor.store.keyvalue import Memory
@@ -24,7 +25,7 @@ from .records import NOW, STARTED, Writer, again, scheduled, tell, waits
 from .stores import IDENTITY, Store
 
 ALL = 1 << 40
-DONE = events.WorkflowCompleted(b"1")
+DONE = WorkflowCompleted(b"1")
 TOLD = Refused("WorkflowNotFound", "there is none: ü")
 
 
@@ -105,7 +106,7 @@ def test_what_has_its_tombstone_is_not_asked_for_again(writer: Writer) -> None:
 
 
 def test_a_tombstone_in_the_log_is_known_at_whatever_offset_its_key_waits(writer: Writer) -> None:
-    writer.write(("a-1", [STARTED]), ("a-1", [events.StatusSet(b"1")]))
+    writer.write(("a-1", [STARTED]), ("a-1", [StatusSet(b"1")]))
     writer.write(("a-1", [DONE]))
     writer.put(writer.purged("a-1", 50))
     assert keys(writer) == [(13, "a-1/0/0"), (13, "a-1/1/0"), (13, "a-1/2/0")]
@@ -134,12 +135,12 @@ def test_only_the_last_mark_stays(writer: Writer) -> None:
 
 
 def test_a_snapshot_gives_up_the_turns_before_it_and_keeps_what_is_open(writer: Writer) -> None:
-    writer.write(("a-1", [STARTED, scheduled(1), scheduled(2), events.TimerStarted(3, 90)]))
+    writer.write(("a-1", [STARTED, scheduled(1), scheduled(2), TimerStarted(3, 90)]))
     writer.write(("a-1", waits(1, 70)))
     writer.write(("a-1", again(1)))
     before = list(writer.tables.open_attempts())
     timers = writer.tables.timers(-1, 9)
-    made = writer.snapshot("a-1", [events.StatusSet(b"1"), scheduled(4)])
+    made = writer.snapshot("a-1", [StatusSet(b"1"), scheduled(4)])
     writer.put(made)
     assert (made.offset, (made.offset, "a-1/0/0")) == (13, keys(writer)[-1])
     last = OpenAttempt("a", "a-1", "pay", 13, b"", AttemptState(4, 1, True, NOW))
@@ -157,7 +158,7 @@ def test_each_turn_is_given_up_once_however_many_snapshots_follow(
     """Else an entity that is busy between two marks gives up the square of its turns."""
     writer.write(("a-1", [STARTED]))
     for _ in range(5):
-        writer.put(writer.snapshot("a-1", [events.StatusSet(b"1")]))
+        writer.put(writer.snapshot("a-1", [StatusSet(b"1")]))
         if flushed:
             writer.tables.flush()
     assert keys(writer) == [(11 + first, f"a-1/{first}/0") for first in range(5)]
@@ -171,10 +172,10 @@ def test_an_image_of_a_run_that_is_not_known_makes_it_the_latest_with_all_that_i
 ) -> None:
     """The effects are those of the whole image: the log has nothing else of it."""
     other = Writer(StateTables(Memory(), IDENTITY))
-    other.write(("a-1", [STARTED, scheduled(1), events.TimerStarted(2, 90)]))
+    other.write(("a-1", [STARTED, scheduled(1), TimerStarted(2, 90)]))
     other.write(("a-1", waits(1, 70)))
-    made = other.snapshot("a-1", [events.StatusSet(b"1")])
-    writer.put(replace(made, effects=effects_of_image(other.states["a-1"])))
+    made = other.snapshot("a-1", [StatusSet(b"1")])
+    writer.put(replace(made, effects=[*other.states["a-1"].armed()]))
     (attempt,) = writer.tables.open_attempts()
     assert attempt.state == waits(1, 70) and attempt.offset == made.offset
     assert {timer.due_ms for timer in writer.tables.timers(-1, 9)} == {70, 90}
@@ -187,7 +188,7 @@ def test_an_image_of_a_run_that_is_not_known_makes_it_the_latest_with_all_that_i
 
 
 def test_a_purged_run_keeps_its_row_and_gives_up_its_turns_in_order(writer: Writer) -> None:
-    writer.write(("a-1", [STARTED]), *[("a-1", [events.StatusSet(None)])] * 11)
+    writer.write(("a-1", [STARTED]), *[("a-1", [StatusSet(None)])] * 11)
     writer.write(("a-1", [DONE]))
     writer.put(writer.purged("a-1", 50))
     run = writer.tables.run("a-1")
@@ -305,23 +306,23 @@ class Story:
         self._number += 1
         activity = next(iter(state.activities), None)
         timer = next(iter(state.timers), None)
-        steps: list[Any] = [[scheduled(self._number)], [events.TimerStarted(self._number, 90)]]
+        steps: list[Any] = [[scheduled(self._number)], [TimerStarted(self._number, 90)]]
         if activity is not None:
             steps += [waits(activity, 70), again(activity), waits(activity, 71)]
-            steps += [[events.ActivityCompleted(activity, 1, b"1"), scheduled(self._number)]]
-            steps += [[events.ActivityCancelled(activity)]]
+            steps += [[ActivityCompleted(activity, 1, b"1"), scheduled(self._number)]]
+            steps += [[ActivityCancelled(activity)]]
         if timer is not None:
-            steps += [[events.TimerFired(timer)]]
+            steps += [[TimerFired(timer)]]
         if state.parked is None:
-            steps += [[events.RunParked("bug", "e", "", "")], [DONE]]
+            steps += [[RunParked("bug", "e", "", "")], [DONE]]
         else:
-            steps += [[events.RunUnparked()], [events.WorkflowTerminated("")]]
+            steps += [[RunUnparked()], [WorkflowTerminated("")]]
         self.writer.write((run_id, random.choice(steps)))
 
     def snapshot(self) -> None:
         run_id = self._open()
         if run_id is not None:
-            self.writer.put(self.writer.snapshot(run_id, [events.StatusSet(b"1")]))
+            self.writer.put(self.writer.snapshot(run_id, [StatusSet(b"1")]))
 
     def answer(self) -> None:
         self.writer.put(self.writer.answered())

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from processor.core import events
-from processor.core.attempt import AttemptState
 from processor.core.effects import SetTimer
-from processor.core.events import Event
-from processor.core.started import WorkflowStarted
+from processor.core.event import Event
+from processor.core.nouns.activity import ActivityCompleted, AttemptState
+from processor.core.nouns.run import (
+    RunParked,
+    WorkflowCompleted,
+    WorkflowStarted,
+    WorkflowTerminated,
+)
+from processor.core.nouns.timer import TimerFired, TimerStarted
+from processor.core.nouns.value import StatusSet
 from processor.core.turn import Positions
 from processor.errors import StoreCorrupt
 from processor.policy import Status
@@ -21,14 +27,14 @@ from .stores import IDENTITY, Store
 
 
 def story(writer: Writer) -> None:
-    writer.write(("a-1", [STARTED, scheduled(1), events.TimerStarted(2, 90)]))
+    writer.write(("a-1", [STARTED, scheduled(1), TimerStarted(2, 90)]))
     writer.write(
-        ("b-2", [STARTED, events.TimerStarted(1, 50), scheduled(2, eager=False)]),
+        ("b-2", [STARTED, TimerStarted(1, 50), scheduled(2, eager=False)]),
         ("a-1", waits(1, 70)),
         ("a-1", again(1)),
-        ("a-1", [events.RunParked("bug", "e", "w", "t")]),
+        ("a-1", [RunParked("bug", "e", "w", "t")]),
     )
-    writer.write(("c-3", [STARTED, scheduled(1), events.WorkflowCompleted(b"1")]))
+    writer.write(("c-3", [STARTED, scheduled(1), WorkflowCompleted(b"1")]))
 
 
 def test_a_new_store_is_at_the_beginning(store: Store) -> None:
@@ -75,7 +81,7 @@ def test_what_is_not_flushed_is_read_and_is_not_in_the_store(store: Store) -> No
     writer.write(("a-1", [STARTED, scheduled(1)]))
     first = tables.checkpoint()
     tables.flush()
-    writer.write(("a-1", [events.ActivityCompleted(1, 1, b"1"), scheduled(2)]))
+    writer.write(("a-1", [ActivityCompleted(1, 1, b"1"), scheduled(2)]))
     writer.write(("b-2", [STARTED]))
     latest = tables.latest("b")
     assert latest is not None and latest.run_id == "b-2"
@@ -92,13 +98,13 @@ def test_an_attempt_that_is_over_before_it_is_written_leaves_no_row(store: Store
     writer = Writer(tables)
     writer.write(("a-1", [STARTED, scheduled(1)]))
     tables.flush()
-    writer.write(("a-1", [events.ActivityCompleted(1, 1, b"1"), scheduled(2)]))
+    writer.write(("a-1", [ActivityCompleted(1, 1, b"1"), scheduled(2)]))
     writer.write(("a-1", waits(2, 70)))
     writer.write(("a-1", again(2)))
     assert [(row.state.id, row.state.attempt) for row in tables.open_attempts()] == [(2, 2)]
     assert tables.timers(-1, 100) == [], "the retry is not waited for any more"
-    writer.write(("a-1", [events.ActivityCompleted(2, 2, b"1"), scheduled(3)]))
-    writer.write(("a-1", [events.ActivityCompleted(3, 1, b"1")]))
+    writer.write(("a-1", [ActivityCompleted(2, 2, b"1"), scheduled(3)]))
+    writer.write(("a-1", [ActivityCompleted(3, 1, b"1")]))
     assert list(tables.open_attempts()) == []
 
 
@@ -114,7 +120,7 @@ def test_the_end_of_a_run_takes_its_attempts_along_and_gives_their_records_up(
     if flushed:
         tables.flush()
     assert tables.replaced(1 << 40, 9) == [(12, b"a-1/attempt-1/11/0")]
-    writer.write(("a-1", [events.WorkflowTerminated("enough")]))
+    writer.write(("a-1", [WorkflowTerminated("enough")]))
     assert list(tables.open_attempts()) == [] and tables.timers(-1, 100) == []
     assert tables.replaced(1 << 40, 9)[1:] == [(13, b"a-1/attempt-1/12/0")]
 
@@ -141,9 +147,9 @@ def test_a_wiped_store_is_rebuilt_to_the_same(store: Store) -> None:
 
 def test_one_group_or_many_makes_no_difference(store: Store) -> None:
     turns: list[tuple[str, Happened]] = [
-        ("a-1", [STARTED, events.TimerStarted(1, 50)]),
-        ("a-1", [events.TimerFired(1), scheduled(2)]),
-        ("a-1", [events.ActivityCompleted(2, 1, b"1"), events.WorkflowCompleted(b"1")]),
+        ("a-1", [STARTED, TimerStarted(1, 50)]),
+        ("a-1", [TimerFired(1), scheduled(2)]),
+        ("a-1", [ActivityCompleted(2, 1, b"1"), WorkflowCompleted(b"1")]),
     ]
     one, many = StateTables(store.held, IDENTITY), StateTables(Memory(), IDENTITY)
     Writer(one).write(*turns)
@@ -157,7 +163,7 @@ def test_one_group_or_many_makes_no_difference(store: Store) -> None:
 def test_a_later_run_of_an_id_is_the_latest_and_the_earlier_one_stays(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
     writer = Writer(tables)
-    writer.write(("a-1", [STARTED, events.WorkflowCompleted(b"1")]), ("a-2", [STARTED]))
+    writer.write(("a-1", [STARTED, WorkflowCompleted(b"1")]), ("a-2", [STARTED]))
     latest, earlier = tables.latest("a"), tables.run("a-1")
     assert latest is not None and earlier is not None
     assert (latest.run_id, latest.status) == ("a-2", Status.RUNNING)
@@ -176,7 +182,7 @@ def test_rows_of_runs_whose_ids_begin_alike_are_kept_apart(store: Store) -> None
 def test_history_begins_where_it_is_asked_to(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
     writer = Writer(tables)
-    writer.write(("a-1", [STARTED]), *[("a-1", [events.StatusSet(b"%d" % n)]) for n in range(300)])
+    writer.write(("a-1", [STARTED]), *[("a-1", [StatusSet(b"%d" % n)]) for n in range(300)])
     assert [first for first, _ in tables.history("a-1")] == list(range(301))
     assert [first for first, _ in tables.history("a-1", 255)] == list(range(255, 301))
 
@@ -191,7 +197,7 @@ def test_runs_are_paged_by_workflow_id(store: Store) -> None:
 def test_timers_come_in_order_and_those_of_one_moment_together(store: Store) -> None:
     tables = StateTables(store.held, IDENTITY)
     due = [500, 3, 70_000, 256, 255, 256, 256]
-    started: list[Event] = [events.TimerStarted(n, ms) for n, ms in enumerate(due, 1)]
+    started: list[Event] = [TimerStarted(n, ms) for n, ms in enumerate(due, 1)]
     Writer(tables).write(("a-1", [STARTED, *started]))
 
     def times(after_ms: int, limit: int) -> list[int]:

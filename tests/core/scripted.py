@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from processor.core import events
-from processor.core.attempt import AttemptState
 from processor.core.draft import Context
-from processor.core.events import Decision, Event, WorkflowStarted
-from processor.core.evolve import attempted, evolve
+from processor.core.event import Decision, Event
+from processor.core.evolve import evolve
 from processor.core.failure import Failure
+from processor.core.nouns.activity import ActivityScheduled, AttemptState, attempted
+from processor.core.nouns.run import WorkflowStarted
 from processor.core.options import ActivityOptions
 from processor.core.replay import Instance
 from processor.core.runner import Asked, CodeError
@@ -140,9 +140,9 @@ def instance(
     return Instance(state(*history, started=started, now_ms=now_ms), Scripted(list(asks)))
 
 
-def scheduled(id: int = 1, **options: Any) -> events.ActivityScheduled:
+def scheduled(id: int = 1, **options: Any) -> ActivityScheduled:
     """Return an activity that is queued."""
-    return events.ActivityScheduled(id, "pay", b"[]", False, ActivityOptions(**options))
+    return ActivityScheduled(id, "pay", b"[]", False, ActivityOptions(**options))
 
 
 def attempt(number: int = 1, **how: Any) -> AttemptState:

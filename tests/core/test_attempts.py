@@ -8,13 +8,22 @@ from typing import Any
 import pytest
 
 from processor.codec.records import encode
-from processor.core import effects, events
+from processor.core import effects
 from processor.core.address import ReplyTo
 from processor.core.answers import HeartbeatSeen
-from processor.core.attempt import AttemptState, armed
-from processor.core.decide import STARTS_MAX, Outcome, decide
+from processor.core.attempts import STARTS_MAX
+from processor.core.decide import decide
+from processor.core.draft import Outcome
 from processor.core.failure import Failure
 from processor.core.inputs import ActivityReport, TimerDue
+from processor.core.nouns.activity import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    AttemptState,
+    armed,
+)
+from processor.core.nouns.run import WorkflowCompleted
 from processor.core.options import ActivityOptions
 from processor.core.replay import Instance
 from processor.core.turn import AttemptRecord, Positions
@@ -23,8 +32,8 @@ from processor.policy import Status
 from .scripted import DOWN, ID, NOW, RUN, Scripted, attempt, context, instance, scheduled
 
 WORKER = ReplyTo(3, "worker")
-DONE = events.WorkflowCompleted(b'"done"')
-COMPLETED = events.WorkflowCompleted(b'"done"')
+DONE = WorkflowCompleted(b'"done"')
+COMPLETED = WorkflowCompleted(b'"done"')
 LATER = NOW + 700
 WENT = replace(DOWN, message="it went")
 BEGAN = attempt(started_ms=NOW, worker="w", starts=1)
@@ -110,15 +119,15 @@ def test_a_report_says_where_the_activity_stands(history: Any, given: Any, after
         (
             [scheduled()],
             report("completed", payload=b"5", headers=(("h", b"1"),)),
-            events.ActivityCompleted(1, 1, b"5", (("h", b"1"),)),
+            ActivityCompleted(1, 1, b"5", (("h", b"1"),)),
         ),
-        ([scheduled()], report("completed"), events.ActivityCompleted(1, 1, None)),
+        ([scheduled()], report("completed"), ActivityCompleted(1, 1, None)),
         (
             [scheduled(), replace(BEGAN, attempt=3)],
             report("completed", attempt=3, payload=b"5"),
-            events.ActivityCompleted(1, 3, b"5"),
+            ActivityCompleted(1, 3, b"5"),
         ),
-        ([scheduled(**LAST)], report("failed", failure=DOWN), events.ActivityFailed(1, 1, DOWN)),
+        ([scheduled(**LAST)], report("failed", failure=DOWN), ActivityFailed(1, 1, DOWN)),
     ],
 )
 def test_an_outcome_is_a_turn(history: Any, given: ActivityReport, turn: Any) -> None:
@@ -135,8 +144,8 @@ def test_an_outcome_is_a_turn(history: Any, given: ActivityReport, turn: Any) ->
         ([scheduled(), WAITS], report("heartbeat")),
         ([scheduled(), WAITS], report("failed", failure=DOWN)),
         ([scheduled(), attempt(2)], report("failed", failure=DOWN)),
-        ([scheduled(), events.ActivityCancelled(1)], report("completed")),
-        ([scheduled(), events.ActivityCompleted(1, 1, b"5")], report("completed")),
+        ([scheduled(), ActivityCancelled(1)], report("completed")),
+        ([scheduled(), ActivityCompleted(1, 1, b"5")], report("completed")),
         ([scheduled(), BEGAN], report("started", worker="w")),
         ([scheduled()], replace(report("completed"), run_id="run-0")),
     ],
@@ -156,7 +165,7 @@ def test_an_attempt_that_is_started_too_often_has_failed() -> None:
     run = instance(scheduled(), stood, asks=[[DONE]])
     (draft,) = outcome_of(report("started", worker="v"), run).drafts
     failed, end = draft.events
-    assert isinstance(failed, events.ActivityFailed) and end == COMPLETED
+    assert isinstance(failed, ActivityFailed) and end == COMPLETED
     assert failed.failure.timeout_kind == "lost" and not failed.failure.retryable
     assert f"started {STARTS_MAX} times" in failed.failure.message
     assert failed.failure.details == b"3"
@@ -201,7 +210,7 @@ def test_what_is_lost_with_its_process_too_often_has_failed() -> None:
     run = instance(scheduled(), stood, asks=[[DONE]])
     (draft,) = outcome_of(report("failed", attempt=5, **GONE), run).drafts
     failed, end = draft.events
-    assert isinstance(failed, events.ActivityFailed) and end == COMPLETED
+    assert isinstance(failed, ActivityFailed) and end == COMPLETED
     failure = failed.failure
     assert (failure.timeout_kind, failure.retryable, failure.details) == ("lost", False, b"3")
     assert f"was lost {STARTS_MAX} times in a row with the process" in failure.message
@@ -252,7 +261,7 @@ def test_a_retry_begins_afresh_but_for_its_details_and_failures(eager: bool) -> 
         ([scheduled(), WAITS], due("retry", due_ms=NOW)),
         ([scheduled(), WAITS], due("retry", attempt=2, due_ms=NOW + 1_000)),
         ([scheduled(), attempt(2)], due("retry", due_ms=NOW + 1_000)),
-        ([scheduled(), WAITS, events.ActivityCancelled(1)], due("retry", due_ms=NOW + 1_000)),
+        ([scheduled(), WAITS, ActivityCancelled(1)], due("retry", due_ms=NOW + 1_000)),
         ([scheduled(start_to_close_ms=50), BEGAN], due("start_to_close")),
         ([scheduled(start_to_close_ms=50), BEGAN], due("schedule_to_start")),
         ([scheduled(start_to_close_ms=50)], due("start_to_close", due_ms=NOW + 50)),
@@ -301,7 +310,7 @@ def test_the_time_for_all_attempts_ends_the_activity_wherever_it_stands(history:
     run = instance(scheduled(**LIMITS), *history, asks=[[DONE]])
     (draft,) = outcome_of(due("schedule_to_close", attempt=0, due_ms=NOW + 90_000), run).drafts
     failed, _ = draft.events
-    assert isinstance(failed, events.ActivityFailed)
+    assert isinstance(failed, ActivityFailed)
     assert (failed.failure.timeout_kind, failed.failure.retryable) == ("schedule_to_close", False)
 
 

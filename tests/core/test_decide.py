@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from processor.core import effects, events
+from processor.core import effects
 from processor.core.address import Address, ReplyTo
 from processor.core.answers import Accepted, Closed, Refused
 from processor.core.cause import ClientRequest
 from processor.core.decide import decide, succeed, unpark
-from processor.core.events import Event
+from processor.core.event import Event
 from processor.core.inputs import (
     AnswerCall,
     AwaitResult,
@@ -24,10 +24,29 @@ from processor.core.inputs import (
     TerminateRun,
     TimerDue,
 )
+from processor.core.nouns.activity import ActivityCancelled, ActivityScheduled
+from processor.core.nouns.call import CallAnswered, CallSent, MessageSent
+from processor.core.nouns.external import EventReceived, EventRejected
+from processor.core.nouns.record import RecordPublished
+from processor.core.nouns.run import (
+    Lineage,
+    RunParked,
+    RunUnparked,
+    StartSuccessor,
+    Successor,
+    WorkflowCancelled,
+    WorkflowCancelRequested,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+)
+from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
+from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.options import ActivityOptions
 from processor.core.replay import Instance
 from processor.core.runner import CodeError
-from processor.core.started import Lineage, Successor, WorkflowStarted
 from processor.core.state import Summary
 from processor.policy import Status
 
@@ -50,10 +69,10 @@ CLIENT = ReplyTo(3, "client", 7)
 NEXT = "run-2"
 OPTIONS = ActivityOptions()
 BUG = CodeError("bug", "ValueError: no", "orders.py:3: x", "Traceback")
-PARKED = events.RunParked("bug", "ValueError: no", "orders.py:3: x", "Traceback")
-SCHEDULE = events.ActivityScheduled(1, "pay", b"[]", False, OPTIONS)
-DONE = events.WorkflowCompleted(b'"done"')
-COMPLETED = events.WorkflowCompleted(b'"done"')
+PARKED = RunParked("bug", "ValueError: no", "orders.py:3: x", "Traceback")
+SCHEDULE = ActivityScheduled(1, "pay", b"[]", False, OPTIONS)
+DONE = WorkflowCompleted(b'"done"')
+COMPLETED = WorkflowCompleted(b'"done"')
 
 
 def command(body: CommandBody) -> ClientCommand:
@@ -81,7 +100,7 @@ def test_a_start_records_what_the_code_asks_for_and_what_has_to_leave() -> None:
     assert (draft.first, draft.attempt, draft.snapshot) == (0, None, None)
     assert draft.events == [
         WorkflowStarted("order", b"[1]", SEED, 500, b"2", (("h", b"3"),)),
-        events.ActivityScheduled(1, "pay", b"[]", True, OPTIONS),
+        ActivityScheduled(1, "pay", b"[]", True, OPTIONS),
     ]
     timer, task = draft.effects
     assert timer == effects.SetTimer(ID, NEXT, "execution", 0, 0, NOW + 500)
@@ -94,7 +113,7 @@ def test_a_start_records_what_the_code_asks_for_and_what_has_to_leave() -> None:
 def closed(status: Status) -> Summary:
     ends: dict[Status, Event] = {
         Status.COMPLETED: COMPLETED,
-        Status.FAILED: events.WorkflowFailed(DOWN),
+        Status.FAILED: WorkflowFailed(DOWN),
     }
     return state(ends[status]).summary()
 
@@ -153,18 +172,18 @@ def test_a_start_where_a_run_is_open_changes_nothing(started: Any, how: Any, ans
 
 
 def test_a_start_that_ends_the_open_run_names_its_successor_and_then_starts_it() -> None:
-    run = instance(events.TimerStarted(1, NOW + 5))
+    run = instance(TimerStarted(1, NOW + 5))
     body = StartRun("order", b"[1]", conflict="terminate")
     outcome = decide(command(body), run, run.state.summary(), NEXT, context([SCHEDULE]))
     ended, begun = outcome.drafts
     started = WorkflowStarted("order", b"[1]", SEED)
     successor = Successor(NEXT, started)
-    assert ended.events == [events.WorkflowTerminated(f"replaced by run {NEXT}", successor)]
+    assert ended.events == [WorkflowTerminated(f"replaced by run {NEXT}", successor)]
     clear, result, owed = ended.effects
     assert clear == effects.ClearTimer(RUN, "timer", 1, 0, NOW + 5)
     assert isinstance(result, effects.RunResult)
     assert (result.status, result.successor_run_id) == ("terminated", NEXT)
-    assert owed == effects.StartSuccessor(ID, NEXT, started)
+    assert owed == StartSuccessor(ID, NEXT, started)
     assert ended.instance.state.summary().successor == NEXT
     assert begun.events[0] == started and begun.first == 0
     assert begun.instance.state.run_id == NEXT
@@ -175,7 +194,7 @@ def test_a_successor_that_is_owed_begins_as_its_closing_event_says() -> None:
     draft = succeed(ID, NEXT, STARTED, context([SCHEDULE]))
     assert draft.events == [
         STARTED,
-        events.ActivityScheduled(1, "pay", b"[]", True, OPTIONS),
+        ActivityScheduled(1, "pay", b"[]", True, OPTIONS),
     ]
     assert (draft.instance.state.run_id, draft.first) == (NEXT, 0)
 
@@ -184,7 +203,7 @@ def test_a_successor_whose_code_is_not_here_parks() -> None:
     draft = succeed(ID, NEXT, replace(STARTED, workflow="other"), context())
     started, parked = draft.events
     assert isinstance(started, WorkflowStarted)
-    assert isinstance(parked, events.RunParked) and parked.kind == "not_registered"
+    assert isinstance(parked, RunParked) and parked.kind == "not_registered"
     assert draft.instance.pending == [started]
 
 
@@ -199,23 +218,23 @@ def test_who_wants_the_result_with_a_start_is_not_told_of_the_start() -> None:
 
 # --- commands to a run ------------------------------------------------------------------------
 
-EVENT = events.EventReceived("go", b"1")
+EVENT = EventReceived("go", b"1")
 
 
 @pytest.mark.parametrize(
     ("history", "body", "turns"),
     [
         ([], RaiseEvent("go", b"1"), [[EVENT, COMPLETED]]),
-        ([], RaiseEvent("go"), [[events.EventReceived("go", None), COMPLETED]]),
+        ([], RaiseEvent("go"), [[EventReceived("go", None), COMPLETED]]),
         (
             [],
             RaiseEvent("go", b"1", headers=(("h", b"2"),)),
-            [[events.EventReceived("go", b"1", (("h", b"2"),)), COMPLETED]],
+            [[EventReceived("go", b"1", (("h", b"2"),)), COMPLETED]],
         ),
-        ([], CancelRun("enough"), [[events.WorkflowCancelRequested("enough"), COMPLETED]]),
-        ([events.WorkflowCancelRequested("")], CancelRun("enough"), []),
-        ([], TerminateRun("enough"), [[events.WorkflowTerminated("enough")]]),
-        ([PARKED], TerminateRun("enough"), [[events.WorkflowTerminated("enough")]]),
+        ([], CancelRun("enough"), [[WorkflowCancelRequested("enough"), COMPLETED]]),
+        ([WorkflowCancelRequested("")], CancelRun("enough"), []),
+        ([], TerminateRun("enough"), [[WorkflowTerminated("enough")]]),
+        ([PARKED], TerminateRun("enough"), [[WorkflowTerminated("enough")]]),
         ([PARKED], RaiseEvent("go", b"1"), [[EVENT]]),
     ],
 )
@@ -272,7 +291,7 @@ def test_a_command_where_no_run_is_open(latest: Any, body: Any, answer: Any) -> 
 
 # --- answers to calls -------------------------------------------------------------------------
 
-CALL = events.CallSent(2, Address(None, "other"), RaiseEvent("go"))
+CALL = CallSent(2, Address(None, "other"), RaiseEvent("go"))
 CLOSED = Closed("run-9", "completed", b"5")
 
 
@@ -281,7 +300,7 @@ def test_the_answer_to_a_call_is_a_fact_that_the_code_sees_once() -> None:
     given = AnswerCall(RUN, 2, CLOSED)
     outcome = decide(command(given), run, run.state.summary(), "", context())
     (draft,) = outcome.drafts
-    answered = events.CallAnswered(2, CLOSED)
+    answered = CallAnswered(2, CLOSED)
     assert draft.events == [answered, COMPLETED]
     assert isinstance(run.runner, Scripted) and run.runner.seen == [answered]
     assert outcome.answer == Accepted(RUN)
@@ -292,7 +311,7 @@ def test_the_answer_to_a_call_is_a_fact_that_the_code_sees_once() -> None:
     [
         ([CALL], AnswerCall(RUN, 3, CLOSED)),
         ([CALL], AnswerCall("run-0", 2, CLOSED)),
-        ([CALL, events.CallAnswered(2, CLOSED)], AnswerCall(RUN, 2, CLOSED)),
+        ([CALL, CallAnswered(2, CLOSED)], AnswerCall(RUN, 2, CLOSED)),
         ([CALL, COMPLETED], AnswerCall(RUN, 2, CLOSED)),
     ],
     ids=["another call", "another run", "a second answer", "a closed run"],
@@ -313,8 +332,8 @@ def test_an_answer_that_nobody_waits_for_is_dropped(history: Any, given: AnswerC
 @pytest.mark.parametrize(
     ("history", "given", "turns"),
     [
-        ([events.TimerStarted(1, NOW)], due("timer"), [[events.TimerFired(1), COMPLETED]]),
-        ([events.TimerStarted(1, NOW), events.TimerCancelled(1)], due("timer"), []),
+        ([TimerStarted(1, NOW)], due("timer"), [[TimerFired(1), COMPLETED]]),
+        ([TimerStarted(1, NOW), TimerCancelled(1)], due("timer"), []),
         ([], due("timer"), []),
     ],
 )
@@ -324,19 +343,19 @@ def test_a_timer(history: Any, given: TimerDue, turns: Any) -> None:
 
 def test_a_timer_of_another_run_or_of_none_changes_nothing() -> None:
     other = replace(due("timer"), run_id="run-0")
-    assert decided(other, instance(events.TimerStarted(1, NOW))) == []
+    assert decided(other, instance(TimerStarted(1, NOW))) == []
     assert decided(due("timer"), None) == []
 
 
 def test_the_execution_time_out_ends_the_run_with_all_that_it_has_open() -> None:
     run = instance(
-        events.TimerStarted(1, NOW + 9_000),
+        TimerStarted(1, NOW + 9_000),
         scheduled(2, schedule_to_close_ms=70),
         started=replace(STARTED, execution_timeout_ms=500),
     )
     outcome = decide(due("execution", 0, 0, NOW + 500), run, None, "", context())
     (draft,) = outcome.drafts
-    assert draft.events == [events.WorkflowTimedOut(500)]
+    assert draft.events == [WorkflowTimedOut(500)]
     assert draft.effects == [
         effects.ClearTimer(RUN, "schedule_to_close", 2, 0, NOW + 70),
         effects.CancelAttempt(RUN, 2),
@@ -351,16 +370,16 @@ def test_the_execution_time_out_ends_the_run_with_all_that_it_has_open() -> None
 
 
 def test_code_with_a_bug_is_parked_and_keeps_its_facts_until_it_goes_on() -> None:
-    run = instance(events.TimerStarted(1, NOW), asks=[BUG])
-    assert decided(due("timer"), run) == [[events.TimerFired(1), PARKED]]
+    run = instance(TimerStarted(1, NOW), asks=[BUG])
+    assert decided(due("timer"), run) == [[TimerFired(1), PARKED]]
     assert decided(command(RaiseEvent("go", b"1")), run) == [[EVENT]]
     assert unpark(run, context()) is None
     fixed = Scripted([[DONE]])
     run.runner = fixed
     draft = unpark(run, context())
     assert draft is not None
-    assert draft.events == [events.RunUnparked(), COMPLETED]
-    assert fixed.seen == [events.TimerFired(1), EVENT]
+    assert draft.events == [RunUnparked(), COMPLETED]
+    assert fixed.seen == [TimerFired(1), EVENT]
     assert run.pending == []
 
 
@@ -374,14 +393,14 @@ def test_code_that_still_has_its_bug_stays_parked_with_its_facts() -> None:
 
 
 def test_what_the_namespaces_level_does_not_have_yet_parks_before_anything_is_asked() -> None:
-    publish = events.RecordPublished("t", None, b"1")
-    later = frozenset({events.RecordPublished})
+    publish = RecordPublished("t", None, b"1")
+    later = frozenset({RecordPublished})
     run = instance(asks=[[SCHEDULE, publish]])
     ready = context(not_activated=later)
     (draft,) = decide(command(RaiseEvent("go", b"1")), run, run.state.summary(), "", ready).drafts
     event, parked = draft.events
     assert event == EVENT
-    assert isinstance(parked, events.RunParked)
+    assert isinstance(parked, RunParked)
     assert (parked.kind, parked.where) == ("not_activated", LINE)
     assert parked.error.startswith("RecordPublished needs a later level")
     assert "`processor upgrade`" in parked.error
@@ -393,24 +412,24 @@ def test_what_the_namespaces_level_does_not_have_yet_parks_before_anything_is_as
     draft_after = unpark(run, context())
     assert draft_after is not None and upgraded.seen == [EVENT]
     assert draft_after.events == [
-        events.RunUnparked(),
-        events.RecordPublished("t", None, b"1"),
+        RunUnparked(),
+        RecordPublished("t", None, b"1"),
     ]
 
 
 def test_a_runner_whose_wish_was_not_granted_is_closed() -> None:
     runner = Scripted([[SCHEDULE]])
     run = Instance(state(), runner)
-    later = context(not_activated=frozenset({events.ActivityScheduled}))
+    later = context(not_activated=frozenset({ActivityScheduled}))
     decide(command(RaiseEvent("go")), run, run.state.summary(), "", later)
     assert runner.closed
 
 
 def test_what_the_level_has_is_recorded_though_it_lacks_something_else() -> None:
     run = instance(asks=[[SCHEDULE]])
-    later = context(not_activated=frozenset({events.RecordPublished}))
+    later = context(not_activated=frozenset({RecordPublished}))
     (draft,) = decide(command(RaiseEvent("go")), run, run.state.summary(), "", later).drafts
-    assert isinstance(draft.events[1], events.ActivityScheduled)
+    assert isinstance(draft.events[1], ActivityScheduled)
 
 
 def test_time_never_goes_back_in_a_run() -> None:
@@ -423,17 +442,17 @@ def test_time_never_goes_back_in_a_run() -> None:
 def test_every_decision_of_the_code_is_recorded_in_order() -> None:
     other = Address(None, "other")
     asked = [
-        events.TimerStarted(1, NOW + 5),
-        events.TimerCancelled(1),
+        TimerStarted(1, NOW + 5),
+        TimerCancelled(1),
         SCHEDULE,
-        events.ActivityCancelled(1),
-        events.SideEffectRecorded(2, b"1"),
-        events.StatusSet(b'"s"'),
-        events.EventRejected("go", b"1", "no int"),
-        events.RecordPublished("t", b"k", b"v"),
-        events.MessageSent(other, "event", "go", "", b"1"),
-        events.MessageSent(other, "cancel", "", "enough", None),
-        events.WorkflowFailed(DOWN),
+        ActivityCancelled(1),
+        SideEffectRecorded(2, b"1"),
+        StatusSet(b'"s"'),
+        EventRejected("go", b"1", "no int"),
+        RecordPublished("t", b"k", b"v"),
+        MessageSent(other, "event", "go", "", b"1"),
+        MessageSent(other, "cancel", "", "enough", None),
+        WorkflowFailed(DOWN),
     ]
     ((_, *recorded),) = decided(command(StartRun("order")), None, asked)
     assert recorded == [
@@ -442,7 +461,7 @@ def test_every_decision_of_the_code_is_recorded_in_order() -> None:
 
 
 def test_code_that_lets_a_cancellation_through_ends_cancelled() -> None:
-    run = instance(asks=[[events.WorkflowCancelled("enough")]])
+    run = instance(asks=[[WorkflowCancelled("enough")]])
     assert decided(command(CancelRun("enough")), run) == [
-        [events.WorkflowCancelRequested("enough"), events.WorkflowCancelled("enough")]
+        [WorkflowCancelRequested("enough"), WorkflowCancelled("enough")]
     ]

@@ -7,9 +7,22 @@ from typing import Any
 
 import pytest
 
-from processor.core import events
 from processor.core.address import Address
-from processor.core.events import Decision, Event
+from processor.core.event import Decision, Event
+from processor.core.nouns.activity import ActivityCompleted, ActivityScheduled
+from processor.core.nouns.call import MessageSent
+from processor.core.nouns.external import EventReceived, EventRejected
+from processor.core.nouns.record import RecordPublished
+from processor.core.nouns.run import (
+    RunParked,
+    RunUnparked,
+    WorkflowCancelled,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+)
+from processor.core.nouns.timer import TimerCancelled, TimerStarted
+from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.options import ActivityOptions
 from processor.core.replay import Instance, describe, matches, replay
 from processor.core.runner import CodeError
@@ -33,12 +46,12 @@ from .scripted import (
 )
 
 OTHER = Address(None, "other")
-PAY = events.ActivityScheduled(1, "pay", b"[]", False, ActivityOptions())
-PAID = events.ActivityCompleted(1, 1, b"1")
-DONE = events.WorkflowCompleted(b"1")
+PAY = ActivityScheduled(1, "pay", b"[]", False, ActivityOptions())
+PAID = ActivityCompleted(1, 1, b"1")
+DONE = WorkflowCompleted(b"1")
 HISTORY = (
     turn(0, STARTED, scheduled(1)),
-    turn(2, PAID, events.WorkflowCompleted(b"1"), now_ms=NOW + 5),
+    turn(2, PAID, WorkflowCompleted(b"1"), now_ms=NOW + 5),
 )
 
 
@@ -75,22 +88,22 @@ def test_where_attempts_stand_comes_from_their_records() -> None:
             "asks for nothing.",
         ),
         (
-            [events.TimerStarted(1, NOW)],
+            [TimerStarted(1, NOW)],
             "but the code now asks for TimerStarted(id=1) at orders.py:9.",
         ),
         (
-            [PAY, events.StatusSet(b"1")],
+            [PAY, StatusSet(b"1")],
             "at event 2 the history has nothing, but the code now asks for StatusSet() at "
             "orders.py:9.",
         ),
         (
-            [events.ActivityScheduled(1, "refund", b"[]", False, ActivityOptions())],
+            [ActivityScheduled(1, "refund", b"[]", False, ActivityOptions())],
             "asks for ActivityScheduled(id=1, name='refund') at orders.py:9.",
         ),
     ],
 )
 def test_a_mismatch_names_the_event_both_decisions_and_the_line(asked: Answer, said: str) -> None:
-    event = turn(2, events.EventReceived("go"))
+    event = turn(2, EventReceived("go"))
     run = replay(played(asked, [DONE]), (HISTORY[0], event))
     assert isinstance(run.runner, CodeError)
     assert run.runner.kind == "nondeterminism"
@@ -105,26 +118,26 @@ def test_facts_that_come_while_the_code_is_broken_are_kept() -> None:
 
 
 def test_a_parked_run_gets_its_facts_when_it_was_taken_up_again() -> None:
-    parked = events.RunParked("bug", "e", "", "")
+    parked = RunParked("bug", "e", "", "")
     turns = (
         turn(0, STARTED, scheduled(1)),
         turn(2, PAID, parked),
-        turn(4, events.EventReceived("go", b"1")),
-        turn(5, events.RunUnparked(), events.WorkflowCompleted(b"1")),
+        turn(4, EventReceived("go", b"1")),
+        turn(5, RunUnparked(), WorkflowCompleted(b"1")),
     )
     waiting = replay(played([PAY]), turns[:3])
     assert isinstance(waiting.runner, Scripted)
     assert waiting.state.status is Status.PARKED
-    assert waiting.pending == [PAID, events.EventReceived("go", b"1")]
+    assert waiting.pending == [PAID, EventReceived("go", b"1")]
     gone_on = replay(played([PAY], [DONE]), turns)
     assert isinstance(gone_on.runner, Scripted)
-    assert gone_on.runner.seen == [STARTED, PAID, events.EventReceived("go", b"1")]
+    assert gone_on.runner.seen == [STARTED, PAID, EventReceived("go", b"1")]
     assert gone_on.runner.turns[-1] == (NOW, 5), "the number that it had live"
     assert gone_on.pending == []
 
 
 def test_code_that_is_not_there_is_said_so() -> None:
-    other = turn(0, events.WorkflowStarted("other", b"[]", SEED))
+    other = turn(0, WorkflowStarted("other", b"[]", SEED))
     run = replay(played(), (other,))
     assert isinstance(run.runner, CodeError)
     assert run.runner.kind == "not_registered"
@@ -138,7 +151,7 @@ def test_a_runner_that_fails_is_closed() -> None:
 
 # --- what identifies a decision ---------------------------------------------------------------
 
-MESSAGE = events.MessageSent(OTHER, "event", "go", "", b"1")
+MESSAGE = MessageSent(OTHER, "event", "go", "", b"1")
 
 
 @pytest.mark.parametrize(
@@ -148,22 +161,22 @@ MESSAGE = events.MessageSent(OTHER, "event", "go", "", b"1")
         (PAY, scheduled(2), False),
         (PAY, scheduled(1, maximum_attempts=3), True),
         (PAY, replace(scheduled(1), name="refund"), False),
-        (events.TimerStarted(1, NOW + 99), events.TimerStarted(1, NOW), True),
-        (events.TimerStarted(1, NOW), events.TimerStarted(2, NOW), False),
-        (events.TimerCancelled(1), events.TimerStarted(1, NOW), False),
-        (events.SideEffectRecorded(1, b"1"), events.SideEffectRecorded(1, b"2"), True),
-        (DONE, events.WorkflowFailed(DOWN), False),
-        (events.WorkflowFailed(DOWN), events.WorkflowFailed(replace(DOWN, message="")), True),
-        (events.WorkflowCancelled("a"), events.WorkflowCancelled("b"), True),
-        (MESSAGE, events.MessageSent(OTHER, "event", "go", "", b"2"), True),
-        (MESSAGE, events.MessageSent(OTHER, "event", "stop", "", b"1"), False),
-        (MESSAGE, events.MessageSent(OTHER, "cancel", "go", "", b"1"), False),
-        (MESSAGE, events.MessageSent(Address(None, "b"), "event", "go", "", b"1"), False),
-        (MESSAGE, events.MessageSent(Address("n", "other"), "event", "go", "", b"1"), False),
-        (events.RecordPublished("t", b"k", b"1"), events.RecordPublished("t", b"l", b"2"), True),
-        (events.RecordPublished("t", b"k", b"1"), events.RecordPublished("u", b"k", b"1"), False),
-        (events.EventRejected("a", b"", "x"), events.EventRejected("a", b"", "y"), True),
-        (events.EventRejected("a", b"", "x"), events.EventRejected("b", b"", "x"), False),
+        (TimerStarted(1, NOW + 99), TimerStarted(1, NOW), True),
+        (TimerStarted(1, NOW), TimerStarted(2, NOW), False),
+        (TimerCancelled(1), TimerStarted(1, NOW), False),
+        (SideEffectRecorded(1, b"1"), SideEffectRecorded(1, b"2"), True),
+        (DONE, WorkflowFailed(DOWN), False),
+        (WorkflowFailed(DOWN), WorkflowFailed(replace(DOWN, message="")), True),
+        (WorkflowCancelled("a"), WorkflowCancelled("b"), True),
+        (MESSAGE, MessageSent(OTHER, "event", "go", "", b"2"), True),
+        (MESSAGE, MessageSent(OTHER, "event", "stop", "", b"1"), False),
+        (MESSAGE, MessageSent(OTHER, "cancel", "go", "", b"1"), False),
+        (MESSAGE, MessageSent(Address(None, "b"), "event", "go", "", b"1"), False),
+        (MESSAGE, MessageSent(Address("n", "other"), "event", "go", "", b"1"), False),
+        (RecordPublished("t", b"k", b"1"), RecordPublished("t", b"l", b"2"), True),
+        (RecordPublished("t", b"k", b"1"), RecordPublished("u", b"k", b"1"), False),
+        (EventRejected("a", b"", "x"), EventRejected("a", b"", "y"), True),
+        (EventRejected("a", b"", "x"), EventRejected("b", b"", "x"), False),
     ],
 )
 def test_what_identifies_a_decision(decision: Decision, recorded: Decision, same: bool) -> None:
@@ -194,27 +207,27 @@ def replayed(decision: Any, event: Event, **how: Any) -> tuple[Runners, Instance
             "b'[]' became b'[2]'",
         ),
         (
-            events.StatusSet(None),
-            events.StatusSet(b"1"),
+            StatusSet(None),
+            StatusSet(b"1"),
             f"StatusSet() has other value at replay at {LINE}: b'1' became None",
         ),
         (
-            events.EventRejected("go", b"2", "why"),
-            events.EventRejected("go", b"1", "why"),
+            EventRejected("go", b"2", "why"),
+            EventRejected("go", b"1", "why"),
             "EventRejected(name='go') has other payload",
         ),
         (
-            events.RecordPublished("t", b"l", b"2"),
-            events.RecordPublished("t", b"k", b"1"),
+            RecordPublished("t", b"l", b"2"),
+            RecordPublished("t", b"k", b"1"),
             "RecordPublished(topic='t') has other key",
         ),
         (
-            events.RecordPublished("t", b"k", b"2"),
-            events.RecordPublished("t", b"k", b"1"),
+            RecordPublished("t", b"k", b"2"),
+            RecordPublished("t", b"k", b"1"),
             "RecordPublished(topic='t') has other value",
         ),
-        (MESSAGE, events.MessageSent(OTHER, "event", "go", "", b"2"), "has other payload"),
-        (DONE, events.WorkflowCompleted(b"2"), "WorkflowCompleted() has other result"),
+        (MESSAGE, MessageSent(OTHER, "event", "go", "", b"2"), "has other payload"),
+        (DONE, WorkflowCompleted(b"2"), "WorkflowCompleted() has other result"),
     ],
 )
 def test_a_payload_that_is_made_otherwise_is_told_or_parks(
@@ -233,15 +246,15 @@ def test_a_payload_that_is_made_otherwise_is_told_or_parks(
 @pytest.mark.parametrize(
     ("decision", "event"),
     [
-        (events.SideEffectRecorded(1, b"2"), events.SideEffectRecorded(1, b"1")),
-        (events.TimerStarted(1, NOW + 9), events.TimerStarted(1, NOW)),
-        (events.EventRejected("go", b"1", "what"), events.EventRejected("go", b"1", "why")),
+        (SideEffectRecorded(1, b"2"), SideEffectRecorded(1, b"1")),
+        (TimerStarted(1, NOW + 9), TimerStarted(1, NOW)),
+        (EventRejected("go", b"1", "what"), EventRejected("go", b"1", "why")),
         (
-            events.MessageSent(OTHER, "cancel", "", "what", None),
-            events.MessageSent(OTHER, "cancel", "", "why", None),
+            MessageSent(OTHER, "cancel", "", "what", None),
+            MessageSent(OTHER, "cancel", "", "why", None),
         ),
-        (events.WorkflowCancelled("what"), events.WorkflowCancelled("why")),
-        (events.WorkflowFailed(DOWN), events.WorkflowFailed(replace(DOWN, traceback="t"))),
+        (WorkflowCancelled("what"), WorkflowCancelled("why")),
+        (WorkflowFailed(DOWN), WorkflowFailed(replace(DOWN, traceback="t"))),
         (replace(PAY, options=ActivityOptions(queue="far")), scheduled(1)),
     ],
 )
@@ -258,14 +271,14 @@ def test_payloads_of_the_same_value_are_no_difference_whatever_their_bytes() -> 
     alike = {b'{"a":1,"b":2}', b'{"b": 2, "a": 1}'}
     one, other = sorted(alike)
     for strict in (False, True):
-        event = events.StatusSet(one)
-        _, run = replayed(events.StatusSet(other), event, strict=strict, alike=alike)
+        event = StatusSet(one)
+        _, run = replayed(StatusSet(other), event, strict=strict, alike=alike)
         assert isinstance(run.runner, Scripted) and run.difference == ""
 
 
 def test_the_first_difference_is_told() -> None:
-    asked = [events.StatusSet(b"2"), events.StatusSet(b"3"), DONE]
-    recorded = (events.StatusSet(b"2"), events.StatusSet(b"1"), events.WorkflowCompleted(b"2"))
+    asked = [StatusSet(b"2"), StatusSet(b"3"), DONE]
+    recorded = (StatusSet(b"2"), StatusSet(b"1"), WorkflowCompleted(b"2"))
     run = replay(Runners([asked]), (turn(0, STARTED, *recorded),))
     assert "b'1' became b'3'" in run.difference
 
@@ -273,6 +286,6 @@ def test_the_first_difference_is_told() -> None:
 def test_what_code_that_cannot_go_on_asked_for_is_not_compared() -> None:
     run = replay(
         Runners([[replace(PAY, arguments=b"[2]")]], strict=True),
-        (turn(0, STARTED, events.RunParked("bug", "e", "", "")),),
+        (turn(0, STARTED, RunParked("bug", "e", "", "")),),
     )
     assert isinstance(run.runner, Scripted) and run.pending == [STARTED]

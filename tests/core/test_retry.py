@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from processor.core.attempt import AttemptState, OpenActivity
 from processor.core.failure import Failure
 from processor.core.headers import NO_HEADERS
+from processor.core.nouns.activity import AttemptState, OpenActivity
 from processor.core.options import ActivityOptions
 from processor.core.retry import retry_at
 

@@ -7,19 +7,31 @@ from dataclasses import replace
 import pytest
 
 from processor.codec.records import decode, encode
-from processor.core import events
 from processor.core.address import Address
-from processor.core.attempt import AttemptState
 from processor.core.cause import ClientRequest
 from processor.core.decide import decide
 from processor.core.draft import Draft
+from processor.core.event import Decision
 from processor.core.evolve import evolve
 from processor.core.inputs import ClientCommand, RaiseEvent, StartRun
+from processor.core.nouns.activity import ActivityScheduled, AttemptState
+from processor.core.nouns.call import CallSent
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.run import (
+    Lineage,
+    Plan,
+    RetryOptions,
+    RunParked,
+    WorkflowCancelRequested,
+    WorkflowCompleted,
+    WorkflowFailed,
+)
+from processor.core.nouns.timer import TimerCancelled, TimerStarted
+from processor.core.nouns.value import StatusSet
 from processor.core.purge import summary_of
 from processor.core.replay import Instance, replay
 from processor.core.runner import CodeError
 from processor.core.snapshot import Snapshot, image_of, state_of
-from processor.core.started import Lineage, Plan, RetryOptions
 from processor.core.state import RunState
 from processor.core.turn import Positions, Purged, Turn
 from processor.policy import Status
@@ -39,7 +51,7 @@ from .scripted import (
     state,
 )
 
-PARKED = events.RunParked("bug", "error", "where", "traceback")
+PARKED = RunParked("bug", "error", "where", "traceback")
 WHOLE = replace(
     STARTED,
     execution_timeout_ms=500,
@@ -52,20 +64,20 @@ WHOLE = replace(
 FULL = (
     scheduled(1, queue="far", heartbeat_ms=60),
     attempt(2, started_ms=NOW, worker="w", details=b"", first_failure=DOWN, last_failure=DOWN),
-    events.ActivityScheduled(2, "ship", None, True, None, (("h", b"1"),)),
+    ActivityScheduled(2, "ship", None, True, None, (("h", b"1"),)),
     scheduled(3),
     AttemptState(3, 1, False, NOW, retry_at_ms=NOW + 9, failures=1),
-    events.TimerStarted(4, NOW + 99),
-    events.TimerStarted(5, NOW + 1),
-    events.CallSent(6, Address(None, "other"), StartRun("order", b"[]")),
-    events.StatusSet(b"null"),
-    events.WorkflowCancelRequested("enough"),
+    TimerStarted(4, NOW + 99),
+    TimerStarted(5, NOW + 1),
+    CallSent(6, Address(None, "other"), StartRun("order", b"[]")),
+    StatusSet(b"null"),
+    WorkflowCancelRequested("enough"),
 )
 
 
 def snapshot(run: RunState, value: bytes = b"1") -> Snapshot:
     """Return a snapshot whose turn is the last event of the run's history."""
-    last = (events.StatusSet(b"null"),)
+    last = (StatusSet(b"null"),)
     place = (ID, RUN, 0, run.events - 1, NOW, "commands", Positions(), 0, None, last)
     return Snapshot(*place, image_of(run), value)
 
@@ -88,20 +100,20 @@ def test_a_state_comes_back_from_its_image(run: RunState) -> None:
 
 
 def test_only_an_open_run_has_an_image() -> None:
-    run = state(events.WorkflowCompleted(None))
+    run = state(WorkflowCompleted(None))
     with pytest.raises(AssertionError, match="is not open"):
         image_of(run)
 
 
 # --- deciding and replaying -------------------------------------------------------------------
 
-PAY = events.ActivityScheduled(1, "pay", b"[]", False, None)
-SCRIPT: tuple[list[events.Decision], ...] = (
-    [PAY, events.TimerStarted(2, NOW + 9)],
-    [events.StatusSet(b"1")],
-    [events.TimerCancelled(2)],
-    [events.StatusSet(b"2")],
-    [events.WorkflowCompleted(b"3")],
+PAY = ActivityScheduled(1, "pay", b"[]", False, None)
+SCRIPT: tuple[list[Decision], ...] = (
+    [PAY, TimerStarted(2, NOW + 9)],
+    [StatusSet(b"1")],
+    [TimerCancelled(2)],
+    [StatusSet(b"2")],
+    [WorkflowCompleted(b"3")],
 )
 
 
@@ -159,7 +171,7 @@ def _without_image(each: Turn | Snapshot) -> Turn:
 
 def test_what_follows_a_snapshot_is_compared_as_ever() -> None:
     records = live(*SCRIPT, until=4)
-    other = [*SCRIPT[:3], [events.StatusSet(b"9")]]
+    other = [*SCRIPT[:3], [StatusSet(b"9")]]
     run = replay(Runners(other), records[1:])
     assert "b'2' became b'9'" in run.difference
     changed = replay(Runners([*SCRIPT[:2], [PAY]]), records[1:])
@@ -176,7 +188,7 @@ def test_attempts_that_changed_after_a_snapshot_stand_as_their_records_say() -> 
 
 def test_a_snapshot_whose_code_is_not_here_is_said_so_and_keeps_later_facts() -> None:
     run = state(started=replace(STARTED, workflow="other"))
-    event = events.EventReceived("go", b"1")
+    event = EventReceived("go", b"1")
     later = Turn(ID, RUN, 0, run.events, NOW, "commands", Positions(), 0, None, (event,))
     found = replay(Runners(), [snapshot(run), later])
     assert isinstance(found.runner, CodeError) and found.runner.kind == "not_registered"
@@ -189,7 +201,7 @@ def test_a_snapshot_whose_code_is_not_here_is_said_so_and_keeps_later_facts() ->
 
 def test_of_a_purged_run_its_id_and_its_end_are_known() -> None:
     run = state(started=WHOLE)
-    evolve(run, events.WorkflowFailed(DOWN), NOW + 5)
+    evolve(run, WorkflowFailed(DOWN), NOW + 5)
     was = run.summary()
     purged = Purged(
         *(ID, RUN, 0, NOW + 70, "eager", Positions(), 0, None),

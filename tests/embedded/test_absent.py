@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from processor import Client, Status, Worker, activity, workflow
-from processor.core import events
 from processor.core.inputs import ClientCommand, RaiseEvent
-from processor.core.started import EventReceived, WorkflowStarted
+from processor.core.nouns.activity import ActivityCompleted
+from processor.core.nouns.call import MessageSent
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.record import RecordPublished
+from processor.core.nouns.run import WorkflowCompleted, WorkflowStarted
+from processor.core.nouns.value import SideEffectRecorded, StatusSet
 
 from .inside import events_in, letters_in, published_in, runtime_at
 
@@ -85,12 +89,12 @@ def test_none_is_no_payload_and_null_stays_null(tmp_path: Path, cached: int | No
     started, *_, completed = held
     assert isinstance(started, WorkflowStarted)
     assert (started.arguments, started.memo) == (b"[null]", None)
-    assert completed == events.WorkflowCompleted(None)
+    assert completed == WorkflowCompleted(None)
     assert [e.payload for e in held if isinstance(e, EventReceived)] == [None, b"null", None]
-    assert [e.result for e in held if isinstance(e, events.ActivityCompleted)] == [None]
-    assert [e.value for e in held if isinstance(e, events.SideEffectRecorded)] == [None]
-    assert [e.value for e in held if isinstance(e, events.StatusSet)] == [None]
-    assert [e.payload for e in held if isinstance(e, events.MessageSent)] == [None]
+    assert [e.result for e in held if isinstance(e, ActivityCompleted)] == [None]
+    assert [e.value for e in held if isinstance(e, SideEffectRecorded)] == [None]
+    assert [e.value for e in held if isinstance(e, StatusSet)] == [None]
+    assert [e.payload for e in held if isinstance(e, MessageSent)] == [None]
 
 
 def test_arguments_that_are_left_out_are_the_functions_own(tmp_path: Path) -> None:
@@ -115,7 +119,7 @@ def test_what_is_published_is_what_was_given(tmp_path: Path, cached: int | None)
     run(tmp_path, talk, cached)
     given = [(b"absent", None), (b"null", b"null"), (b"empty", b""), (b"text", b'""')]
     assert published_in(tmp_path, "topic") == given
-    held = [e for e in events_in(tmp_path, "w") if isinstance(e, events.RecordPublished)]
+    held = [e for e in events_in(tmp_path, "w") if isinstance(e, RecordPublished)]
     assert [(event.key, event.value) for event in held] == given
 
 

@@ -21,7 +21,7 @@ from processor import (
     activity,
     workflow,
 )
-from processor.core.started import Lineage, WorkflowStarted
+from processor.core.nouns.run import Lineage, WorkflowStarted
 
 from .inside import events_in
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from processor import Client, Settings, Worker
-from processor.core.decide import STARTS_MAX
+from processor.core.attempts import STARTS_MAX
 
 from .killed import SLOTS, TASKS, WORKFLOWS, attempts_of, fans_out, noted, waits
 

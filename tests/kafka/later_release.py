@@ -35,18 +35,18 @@ async def takes_note(text: str) -> str:
 
 _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
     (
-        "core/events.py",
-        "Event: TypeAlias = (",
-        '@frozen\nclass NoteTaken:\n    """The code took a note."""\n\n    text: str\n\n\n'
-        "Event: TypeAlias = (\n    NoteTaken |",
+        "core/nouns/value.py",
+        "@frozen\nclass StatusSet(Decision):",
+        '@frozen\nclass NoteTaken(Decision):\n    """The code took a note."""\n\n    text: str\n\n'
+        "    def apply(self, run: Values, now_ms: int) -> None:\n        pass\n\n\n"
+        "@frozen\nclass StatusSet(Decision):",
     ),
-    ("core/events.py", "Decision: TypeAlias = (", "Decision: TypeAlias = (\n    NoteTaken |"),
     (
-        "core/evolve.py",
-        "        case EventReceived() | SideEffectRecorded() | EventRejected():",
-        "        case EventReceived() | SideEffectRecorded() | EventRejected():\n            pass\n"
-        "        case _ if type(event).__name__ == 'NoteTaken':",
+        "core/vocabulary.py",
+        "import SideEffectRecorded, StatusSet",
+        "import NoteTaken, SideEffectRecorded, StatusSet",
     ),
+    ("core/vocabulary.py", "    CallAnswered,\n)", "    CallAnswered,\n    NoteTaken,\n)"),
     (
         "core/inputs.py",
         "Change: TypeAlias = StartRun",
@@ -78,7 +78,8 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
         "workflow/_run.py",
         "    def set_status(self, value: Any, line: str) -> None:",
         "    def note(self, text: str, line: str) -> None:\n"
-        "        self._requests.add(events.NoteTaken(text), line, len(text), 'a note')\n\n"
+        "        from processor.core.nouns.value import NoteTaken\n\n"
+        "        self._requests.add(NoteTaken(text), line, len(text), 'a note')\n\n"
         "    def set_status(self, value: Any, line: str) -> None:",
     ),
     (

@@ -20,7 +20,8 @@ from processor import (
     ShardUnavailable,
     WorkflowAlreadyStarted,
 )
-from processor.core import events
+from processor.core.event import Event
+from processor.core.nouns.record import RecordPublished
 from tests.kafka.probes import collects, errand
 from tests.kafka.talking import committed
 from tests.log_rules import (
@@ -211,7 +212,7 @@ def check_logs(servers: str, namespace: str) -> list[Reading]:
     return readings
 
 
-def _runs(readings: list[Reading]) -> dict[str, tuple[str, list[events.Event]]]:
+def _runs(readings: list[Reading]) -> dict[str, tuple[str, list[Event]]]:
     """Return each run's workflow id and history, as the logs have them."""
     return {
         run_id: (turns[0].turn.workflow_id, [e for _, turn in turns for e in turn.events])
@@ -220,9 +221,7 @@ def _runs(readings: list[Reading]) -> dict[str, tuple[str, list[events.Event]]]:
     }
 
 
-def _check_outputs(
-    servers: str, namespace: str, runs: dict[str, tuple[str, list[events.Event]]]
-) -> None:
+def _check_outputs(servers: str, namespace: str, runs: dict[str, tuple[str, list[Event]]]) -> None:
     """Results and published records are seen once each by a ``read_committed`` consumer."""
     due = Counter(workflow_id.encode() for workflow_id, _ in runs.values())
     results = committed(servers, f"{namespace}.results", due.total())
@@ -233,13 +232,13 @@ def _check_outputs(
         (event.key, event.value)
         for _, history in runs.values()
         for event in history
-        if isinstance(event, events.RecordPublished)
+        if isinstance(event, RecordPublished)
     )
     found = Counter((m.key(), m.value()) for m in committed(servers, topic, published.total()))
     assert found == published, f"published: {(found - published) or (published - found)}"
 
 
-async def _check_served(client: Client, runs: dict[str, tuple[str, list[events.Event]]]) -> None:
+async def _check_served(client: Client, runs: dict[str, tuple[str, list[Event]]]) -> None:
     """The owners' tables say what the log says, for some of the runs."""
     for workflow_id, history in list(runs.values())[-_HISTORIES:]:
         served = [event.type for event in await client.handle(workflow_id).history()]

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from examples.orders import order_processing
 from processor import Client, PayloadTooLarge, ProcessorError
 from processor.codec.records import decode_as, encode
-from processor.core.decide import STARTS_MAX
+from processor.core.attempts import STARTS_MAX
 from processor.core.effects import DeadLetter
 from processor.core.inputs import ClientCommand, RaiseEvent, StartRun
 from processor.kafka.connection import partition_of

@@ -1,0 +1,3 @@
+from .names import put_back
+
+put_back()

@@ -18,9 +18,11 @@ from typing import Any
 from processor import ProcessorError, Settings, workflow
 from processor.activity import Activity
 from processor.codec.records import encode
-from processor.core.events import ActivityFailed, Event, RunParked
-from processor.core.events import WorkflowFailed as Failed
+from processor.core.event import Event
 from processor.core.failure import Failure
+from processor.core.nouns.activity import ActivityFailed
+from processor.core.nouns.run import RunParked
+from processor.core.nouns.run import WorkflowFailed as Failed
 from processor.core.turn import AttemptRecord, Turn
 from processor.simulation.host import Code
 from processor.testing import Environment

@@ -7,14 +7,15 @@ from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from processor.codec.records import PARTS, RECORDS, UNIONS, decode, encode
-from processor.core import attempt
-from processor.core.events import Event, TimerStarted
+from processor.core.nouns import activity
+from processor.core.nouns.timer import TimerStarted
 from processor.core.runner import Asked, CodeError
+from processor.core.vocabulary import EVENTS
 from processor.workflow._requests import Requests
 
 from . import recording
@@ -51,7 +52,7 @@ def test_a_recorded_history_is_replayed(path: Path) -> None:
 
 def test_every_event_is_recorded_somewhere() -> None:
     seen = {event["is"] for path in recorded() for turn in load(path) for event in turn["events"]}
-    assert seen | LATER == {cls.__name__ for cls in get_args(Event)}
+    assert seen | LATER == {cls.__name__ for cls in EVENTS}
 
 
 # --- a record of every kind -------------------------------------------------------------------
@@ -114,7 +115,7 @@ def test_code_that_contradicts_is_caught(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_another_fold_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt, "armed", lambda *how: {})
+    monkeypatch.setattr(activity, "armed", lambda *how: {})
     assert any("armed is gone" in each for each in different(RECORDED / "1" / "queues.json"))
 
 

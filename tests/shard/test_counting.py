@@ -11,7 +11,6 @@ from processor.core.address import ReplyTo
 from processor.core.answers import Accepted, Page, Refused
 from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.effects import DeadLetter, Reply
-from processor.core.events import WorkflowTerminated, WorkflowTimedOut
 from processor.core.inputs import (
     AnswerCall,
     AwaitResult,
@@ -27,8 +26,8 @@ from processor.core.inputs import (
     TerminateRun,
 )
 from processor.core.marks import Answered, Mark
+from processor.core.nouns.run import WorkflowStarted, WorkflowTerminated, WorkflowTimedOut
 from processor.core.run_id import run_id_of
-from processor.core.started import WorkflowStarted
 from processor.core.turn import Turn
 from processor.shard.ports import InboxRecord
 from processor.store.keyvalue import Memory

@@ -11,16 +11,19 @@ from typing import Any
 
 import pytest
 
-from processor.core import events
 from processor.core.address import ReplyTo
 from processor.core.answers import Accepted, Refused
 from processor.core.cause import ClientRequest
 from processor.core.effects import DeadLetter
-from processor.core.events import Event
+from processor.core.event import Event
 from processor.core.inputs import ActivityReport, ClientCommand, RaiseEvent, StartRun
 from processor.core.marks import Answered
+from processor.core.nouns.activity import ActivityScheduled
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.run import RunParked, WorkflowStarted
+from processor.core.nouns.timer import TimerStarted
+from processor.core.nouns.value import StatusSet
 from processor.core.runner import Asked
-from processor.core.started import WorkflowStarted
 from processor.core.turn import Turn
 from processor.policy import Status
 from processor.shard.loop import Shard
@@ -46,9 +49,9 @@ class Fragile(Scripted):
             self.maker.failures -= 1
             raise RuntimeError("nobody expects \ud800 this")
         if isinstance(facts[0], WorkflowStarted):
-            pay = events.ActivityScheduled(1, "pay", b"[]", False, None)
-            return [(pay, ""), (events.TimerStarted(2, now_ms + 1_000), "")]
-        return [(events.StatusSet(b"%d" % number), "")]
+            pay = ActivityScheduled(1, "pay", b"[]", False, None)
+            return [(pay, ""), (TimerStarted(2, now_ms + 1_000), "")]
+        return [(StatusSet(b"%d" % number), "")]
 
 
 @dataclass
@@ -122,15 +125,13 @@ def test_an_input_that_fails_once_is_decided_from_what_is_acknowledged(
     ports.held = False
     run(running)
     received = [
-        turn.events[0].name
-        for turn in ports.turns()
-        if isinstance(turn.events[0], events.EventReceived)
+        turn.events[0].name for turn in ports.turns() if isinstance(turn.events[0], EventReceived)
     ]
     assert received == ["a", "b", "c"]
     assert [reply.body for reply in ports.replies] == [Accepted(ports.turns()[0].run_id)] * 3
     assert makers.made[0].closed and len(makers.made) == 2, "its code was replayed afresh"
     fresh = makers.made[1]
-    assert [type(fact) for fact in fresh.seen] == [WorkflowStarted, *[events.EventReceived] * 3]
+    assert [type(fact) for fact in fresh.seen] == [WorkflowStarted, *[EventReceived] * 3]
 
 
 def test_a_start_that_fails_once_makes_one_run(ports: Ports, makers: Makers) -> None:
@@ -193,7 +194,7 @@ def test_a_timer_that_fails_twice_parks_the_run_because_it_would_come_again(
     run(running)
     assert statuses(ports) == ["RunParked"]
     (parked,) = ports.turns()[-1].events
-    assert isinstance(parked, events.RunParked) and parked.kind == "bug"
+    assert isinstance(parked, RunParked) and parked.kind == "bug"
     assert parked.error.startswith("RuntimeError: nobody expects")
     assert 'raise RuntimeError("nobody expects' in parked.traceback
     assert letters(ports) == []

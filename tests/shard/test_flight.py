@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from processor.codec.records import encode
-from processor.core.events import StatusSet
 from processor.core.marks import Mark, mark_key
+from processor.core.nouns.value import StatusSet
 from processor.core.turn import Claim, Positions, Turn, claim_key, turn_key
 from processor.shard.flight import Appended, Flight, Ghost, ShardLost, Tombstone
 from processor.shard.ports import LogRecord

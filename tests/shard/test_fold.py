@@ -6,9 +6,12 @@ from random import Random
 
 import pytest
 
-from processor.core import events
 from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.marks import Mark
+from processor.core.nouns.activity import ActivityCompleted
+from processor.core.nouns.run import WorkflowCompleted
+from processor.core.nouns.timer import TimerFired, TimerStarted
+from processor.core.nouns.value import StatusSet
 from processor.core.turn import Positions
 from processor.errors import LogTruncated, StoreCorrupt
 from processor.policy import Status
@@ -22,8 +25,8 @@ from tests.contract.stores import IDENTITY
 from .logs import WrittenLog
 
 ALL = 1 << 40
-EVENT = events.StatusSet(b"1")
-DONE = events.WorkflowCompleted(b"1")
+EVENT = StatusSet(b"1")
+DONE = WorkflowCompleted(b"1")
 
 
 @pytest.fixture
@@ -154,14 +157,14 @@ def test_of_a_run_with_a_snapshot_the_cleaner_may_have_left_the_rest(log: Writte
     log.owner.cause = ClientRequest("c", 7)
     first, *rest = log.write(
         "a-1",
-        [STARTED, scheduled(1), scheduled(2), events.TimerStarted(3, 90)],
+        [STARTED, scheduled(1), scheduled(2), TimerStarted(3, 90)],
         [EVENT, scheduled(4)],
         waits(4, 70),
         again(4),
     )
     log.owner.cause = None
     snapshot = log.snapshot("a-1", [EVENT])
-    log.write("a-1", [events.ActivityCompleted(2, 1, b"1")], waits(1, 75))
+    log.write("a-1", [ActivityCompleted(2, 1, b"1")], waits(1, 75))
     state = log.owner.states["a-1"]
     taken, tables = log.cleaned(first).take_over()
     run = tables.run("a-1")
@@ -180,7 +183,7 @@ def test_an_attempt_that_a_snapshot_ended_is_given_up_where_the_beginning_is_gon
     log: WrittenLog,
 ) -> None:
     first, attempt = log.write("a-1", [STARTED, scheduled(1)], waits(1, 70))
-    snapshot = log.snapshot("a-1", [events.ActivityCompleted(1, 1, b"1")])
+    snapshot = log.snapshot("a-1", [ActivityCompleted(1, 1, b"1")])
     _, tables = log.cleaned(first).take_over()
     assert list(tables.open_attempts()) == []
     assert (snapshot, log.replaced(attempt)[0]) in tables.replaced(ALL, 9)
@@ -284,15 +287,15 @@ def go_on(log: WrittenLog, random: Random) -> None:
     states = log.owner.states
     run_id = random.choice([id for id in states if states[id].closed_ms is None] or [""])
     if not run_id or random.random() < 0.2:
-        log.write(f"{log.end}-1", [STARTED, scheduled(1), events.TimerStarted(2, 90)])
+        log.write(f"{log.end}-1", [STARTED, scheduled(1), TimerStarted(2, 90)])
     elif 1 in states[run_id].activities and random.random() < 0.7:
         attempts = [waits(1, 70), again(1), again(1, 3)]
-        log.write(run_id, random.choice([*attempts, [events.ActivityCompleted(1, 1, b"1")]]))
+        log.write(run_id, random.choice([*attempts, [ActivityCompleted(1, 1, b"1")]]))
     elif random.random() < 0.3:
-        ended = [events.ActivityCompleted(1, 1, b"1")] if 1 in states[run_id].activities else []
+        ended = [ActivityCompleted(1, 1, b"1")] if 1 in states[run_id].activities else []
         log.snapshot(run_id, random.choice([[EVENT], [*ended, EVENT]]))
     elif random.random() < 0.3 and states[run_id].timers:
-        log.write(run_id, [events.TimerFired(2)])
+        log.write(run_id, [TimerFired(2)])
     else:
         log.write(run_id, random.choice([[EVENT], [DONE], [EVENT, scheduled(3), DONE]]))
 

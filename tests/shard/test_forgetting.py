@@ -8,9 +8,9 @@ import pytest
 
 from processor.codec.records import encode
 from processor.core.effects import Effect, Forget
-from processor.core.events import StatusSet
 from processor.core.marks import Mark, mark_key
-from processor.core.started import WorkflowStarted
+from processor.core.nouns.run import WorkflowStarted
+from processor.core.nouns.value import StatusSet
 from processor.core.state import RunState
 from processor.core.turn import Positions, Turn, turn_key
 from processor.shard.flight import Tombstone

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from processor.core.started import EventReceived
+from processor.core.nouns.external import EventReceived
 from processor.shard import fold
 from processor.store.tables import StateTables
 from tests.contract.records import STARTED

@@ -14,7 +14,7 @@ from processor.codec.records import decode, encode
 from processor.core.answers import Accepted, Refused
 from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.marks import Answered, Mark
-from processor.core.started import WorkflowStarted
+from processor.core.nouns.run import WorkflowStarted
 from processor.core.turn import Positions, Turn
 from processor.shard import requests
 from processor.shard.requests import CLIENT_MS, NAMED_MS, Requests, UnderClaim

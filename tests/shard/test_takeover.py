@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from processor.codec.records import encode
-from processor.core import effects, events
+from processor.core import effects
 from processor.core.address import Address, ReplyTo
 from processor.core.answers import Refused
-from processor.core.attempt import AttemptState
 from processor.core.cause import Origin
-from processor.core.events import WorkflowCompleted
 from processor.core.inputs import RaiseEvent
-from processor.core.started import Successor
+from processor.core.nouns.activity import AttemptState
+from processor.core.nouns.call import MessageSent
+from processor.core.nouns.external import EventRejected
+from processor.core.nouns.record import RecordPublished
+from processor.core.nouns.run import Successor, WorkflowCompleted, WorkflowTerminated
+from processor.core.nouns.value import StatusSet
 from processor.core.turn import Claim, Positions, Turn, turn_key
 from processor.errors import LogTruncated, ReleaseTooOld, StoreCorrupt
 from processor.shard.flight import ShardLost
@@ -96,7 +99,7 @@ def test_a_store_that_nobody_wrote_past_is_gone_on_from_however_old() -> None:
 def test_a_log_that_lost_what_the_tables_hold_is_not_gone_on_from() -> None:
     log = WrittenLog()
     log.claim()
-    log.write("a-1", [STARTED], [events.StatusSet(b"1")])
+    log.write("a-1", [STARTED], [StatusSet(b"1")])
     tables = log.take_over()[1]
     log.first = 5
     with pytest.raises(LogTruncated, match=r"at log offset 4, but the log was \[5, 4\)"):
@@ -118,11 +121,11 @@ def test_tables_go_on_where_what_they_have_was_deleted_from_the_log() -> None:
     log.owner, after = before, log.owner
     ghost = log.write("b-1", [STARTED])[0]
     log.owner = after
-    log.write("a-1", [STARTED], [events.StatusSet(b"1")])
+    log.write("a-1", [STARTED], [StatusSet(b"1")])
     tables = log.take_over()[1]
     log.first = ghost + 1
     log.claim("a third one")
-    log.write("a-1", [events.StatusSet(b"2")])
+    log.write("a-1", [StatusSet(b"2")])
     log.first = log.end - 1
     with pytest.raises(LogTruncated):
         log.take_over()
@@ -155,9 +158,9 @@ def test_a_release_that_does_not_know_the_level_leaves_before_it_claims(behind: 
     log.write("a-1", [STARTED])
     match behind:
         case "records":
-            log.write("a-1", [events.StatusSet(b"1")])
+            log.write("a-1", [StatusSet(b"1")])
         case "many records":
-            log.write("a-1", *[[events.StatusSet(b"1")]] * 500)
+            log.write("a-1", *[[StatusSet(b"1")]] * 500)
         case "tombstones":
             for number in range(500):
                 log.put(b"gone-%d" % number, None)
@@ -197,7 +200,7 @@ def test_a_namespace_that_was_raised_while_we_claimed_is_claimed_again_at_its_le
 # --- what is owed -----------------------------------------------------------------------------
 
 OTHER = Address(None, "other")
-SENT = events.MessageSent(OTHER, "event", "go", "", b"1")
+SENT = MessageSent(OTHER, "event", "go", "", b"1")
 MESSAGE = effects.Message("other", RaiseEvent("go", b"1"))
 DONE = WorkflowCompleted(b"1")
 
@@ -239,10 +242,10 @@ def log() -> WrittenLog:
 def test_what_is_not_known_to_be_delivered_is_sent_again_in_order(
     log: WrittenLog, known: bool
 ) -> None:
-    log.write("a-1", [STARTED, SENT, events.RecordPublished("t", None, b"1"), SENT])
+    log.write("a-1", [STARTED, SENT, RecordPublished("t", None, b"1"), SENT])
     log.owner.reply_to = ReplyTo(2, "client", 5)
     answered = log.add(log.owner.answered)
-    log.write("a-1", [events.EventRejected("go", b"x", "why"), DONE])
+    log.write("a-1", [EventRejected("go", b"x", "why"), DONE])
     tables = log.take_over()[1] if known else None
     taken, _ = log.take_over(tables)
     outbox, deliveries = owed(taken)
@@ -270,11 +273,11 @@ def test_what_is_not_known_to_be_delivered_is_sent_again_in_order(
 def test_what_is_delivered_or_published_is_not_owed(
     log: WrittenLog, delivered: int, published: int, sent: list[int], outputs: list[int]
 ) -> None:
-    happened = [SENT, events.RecordPublished("t", None, b"1")]
+    happened = [SENT, RecordPublished("t", None, b"1")]
     log.write("a-1", [STARTED, *happened], happened)
     for _ in range(10):
         log.owner.delivered = delivered
-        log.write("a-1", [events.StatusSet(b"1")])
+        log.write("a-1", [StatusSet(b"1")])
     outbox, _ = owed(log.take_over(published=published)[0])
     assert [token for _, token, _ in outbox.sent] == sent
     assert [offset for offset, _ in outbox.outputs] == outputs
@@ -284,10 +287,10 @@ def test_what_is_delivered_or_published_is_not_owed(
 def test_what_follows_a_snapshot_is_owed_though_the_turns_below_it_are_half_gone(
     log: WrittenLog, forgotten: int
 ) -> None:
-    happened = [events.StatusSet(b"1")]
+    happened = [StatusSet(b"1")]
     below = log.write("a-1", [STARTED], happened, happened)
     log.snapshot("a-1", happened)
-    (last,) = log.write("a-1", [SENT, events.RecordPublished("t", None, b"1")])
+    (last,) = log.write("a-1", [SENT, RecordPublished("t", None, b"1")])
     _, tables = log.take_over()
     for _, key in [row for row in tables.replaced(log.end, 9) if row[1] in log.replaced(*below)]:
         if forgotten:
@@ -330,7 +333,7 @@ def test_a_task_of_a_queue_is_sent_again_until_a_worker_began_it(
     assert owed(log.take_over(tables)[0])[0].sent == outbox.sent
     log.claim()
     log.owner.delivered = log.end
-    log.write("a-1", [events.StatusSet(b"1")])
+    log.write("a-1", [StatusSet(b"1")])
     assert owed(log.take_over(tables)[0])[0].sent == []
 
 
@@ -380,7 +383,7 @@ def test_tasks_that_are_in_memory_only_are_derived_again(
     if stood is not None:
         log.write("a-1", stood)
     log.owner.delivered = log.end
-    log.write("a-1", [events.StatusSet(b"1")])
+    log.write("a-1", [StatusSet(b"1")])
     assert owed(log.take_over()[0])[0].sent == []
     taken = log.take_over(keeps_tasks=False)[0]
     outbox, deliveries = owed(taken)
@@ -390,7 +393,7 @@ def test_tasks_that_are_in_memory_only_are_derived_again(
 
 
 def test_the_start_of_a_successor_is_owed_until_it_is_in_the_log(log: WrittenLog) -> None:
-    ended = events.WorkflowTerminated("replaced", Successor("a-2", STARTED))
+    ended = WorkflowTerminated("replaced", Successor("a-2", STARTED))
     log.write("a-1", [STARTED])
     (closing,) = log.write("a-1", [ended])
     taken, tables = log.take_over()
@@ -407,7 +410,7 @@ def test_the_start_of_a_successor_is_owed_until_it_is_in_the_log(log: WrittenLog
 
 
 def test_a_successor_that_was_purged_since_does_not_begin_again(log: WrittenLog) -> None:
-    ended = events.WorkflowTerminated("replaced", Successor("a-2", STARTED))
+    ended = WorkflowTerminated("replaced", Successor("a-2", STARTED))
     log.write("a-1", [STARTED, ended])
     (begun,) = log.write("a-2", [STARTED, DONE])
     log.add(lambda: log.owner.purged("a-2", 50))

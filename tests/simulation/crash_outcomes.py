@@ -9,15 +9,15 @@ from operator import itemgetter
 from typing import Any
 
 from processor.codec.records import decode
-from processor.core import events
 from processor.core.answers import Accepted, Page, ReplyBody
-from processor.core.attempt import AttemptState
 from processor.core.effects import DeadLetter, RunResult
-from processor.core.events import CLOSING, Event
+from processor.core.event import Event
 from processor.core.failure import Failure
 from processor.core.marks import Mark, SourceWindow
+from processor.core.nouns.activity import ActivityCompleted, ActivityFailed, AttemptState
+from processor.core.nouns.run import Closing, Successor, WorkflowStarted
+from processor.core.nouns.timer import TimerStarted
 from processor.core.snapshot import Snapshot
-from processor.core.started import Successor, WorkflowStarted
 from processor.core.turn import Claim, Turn
 from processor.shard.requests import Known
 from processor.simulation.world import World
@@ -91,15 +91,15 @@ def _comparable(turn: Sequence[Event]) -> Iterator[Event]:
     """Leave out what a takeover may change: numbers of attempts, times, and what is random."""
     for event in turn:
         match event:
-            case events.ActivityCompleted():
+            case ActivityCompleted():
                 yield replace(event, attempt=0)
-            case events.ActivityFailed():
+            case ActivityFailed():
                 yield replace(event, attempt=0, failure=_comparable_failure(event.failure))
-            case events.TimerStarted():
+            case TimerStarted():
                 yield replace(event, due_ms=0)
             case WorkflowStarted():
                 yield replace(event, seed=b"")
-            case _ if isinstance(event, CLOSING) and event.successor is not None:
+            case _ if isinstance(event, Closing) and event.successor is not None:
                 started = replace(event.successor.started, seed=b"")
                 yield replace(event, successor=Successor(event.successor.run_id, started))
             case _:

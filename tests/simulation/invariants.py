@@ -8,19 +8,26 @@ from operator import ge
 from typing import Any
 
 from processor.codec.records import encode
-from processor.core import events
 from processor.core.answers import Accepted, Closed, Refused
-from processor.core.attempt import AttemptState
+from processor.core.attempts import STARTS_MAX
 from processor.core.cause import Cause, Origin
-from processor.core.decide import STARTS_MAX
 from processor.core.effects import ActivityTask, Message, Publish, Reply, RunResult, SetTimer
-from processor.core.events import CLOSING
+from processor.core.event import Event
 from processor.core.inputs import StartRun, TimerDue
 from processor.core.marks import Answered, Mark
+from processor.core.nouns.activity import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityScheduled,
+    AttemptState,
+)
+from processor.core.nouns.call import MessageSent
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.run import Closing, WorkflowCompleted, WorkflowStarted, WorkflowTerminated
 from processor.core.options import DEFAULTS
 from processor.core.run_id import run_id_of
 from processor.core.snapshot import Snapshot
-from processor.core.started import EventReceived, WorkflowStarted
 from processor.core.turn import Turn
 from processor.shard.reads import EXPIRED
 from processor.simulation.outbox import Left
@@ -64,8 +71,7 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
     _sums(checked, story)
     _contest(checked, story, readings)
     for host in story.world.hosts.values():
-        reserved = host.activities.executor._reserved
-        checked.that("slots come back", reserved == 0, host.name, reserved)
+        checked.that("slots come back", not host.activities.executor._reserved, host.name)
     enough = story.succeeded >= SUCCEEDED_MIN * story.asked
     checked.that("operations succeed", enough, story.succeeded, "of", story.asked)
     return readings, checked
@@ -85,7 +91,7 @@ def _histories(checked: Checked, reading: Reading) -> None:
         history = [event for _, turn, _ in turns for event in turn.events]
         begins = isinstance(history[0], WorkflowStarted)
         checked.that("a history begins with the start", begins, run_id, history[0])
-        ends = [event for event in history if isinstance(event, CLOSING)]
+        ends = [event for event in history if isinstance(event, Closing)]
         checked.that("a run has one end, which is its last", ends == [history[-1]], run_id, ends)
         _one_outcome_each(checked, run_id, history)
 
@@ -96,10 +102,10 @@ def _lost_for_a_reason(checked: Checked, reading: Reading) -> None:
         (turn.run_id, event.id): event
         for _, turn, _ in reading.turns
         for event in turn.events
-        if isinstance(event, events.ActivityScheduled)
+        if isinstance(event, ActivityScheduled)
     }
     for run_id, event, state in reading.outcomes:
-        if isinstance(event, events.ActivityFailed) and event.failure.timeout_kind == "lost":
+        if isinstance(event, ActivityFailed) and event.failure.timeout_kind == "lost":
             options = scheduled[run_id, event.id].options or DEFAULTS
             used_up = event.attempt == options.maximum_attempts
             poison = state.starts + state.eager == STARTS_MAX
@@ -110,19 +116,19 @@ def _lost_for_a_reason(checked: Checked, reading: Reading) -> None:
 def _details_of_time_outs(checked: Checked, reading: Reading) -> None:
     """Whoever hears of a time-out hears how far the attempts had come, as they said themselves."""
     for run_id, event, state in reading.outcomes:
-        if isinstance(event, events.ActivityFailed) and event.failure.timeout_kind is not None:
+        if isinstance(event, ActivityFailed) and event.failure.timeout_kind is not None:
             told = event.failure.details == state.details
             checked.that("a time-out tells the last details", told, run_id, event, state)
 
 
-def _one_outcome_each(checked: Checked, run_id: str, history: list[events.Event]) -> None:
-    kinds = events.ActivityCompleted | events.ActivityFailed | events.ActivityCancelled
+def _one_outcome_each(checked: Checked, run_id: str, history: list[Event]) -> None:
+    kinds = ActivityCompleted | ActivityFailed | ActivityCancelled
     outcomes = Counter(event.id for event in history if isinstance(event, kinds))
-    scheduled = {event.id for event in history if isinstance(event, events.ActivityScheduled)}
+    scheduled = {event.id for event in history if isinstance(event, ActivityScheduled)}
     for id in scheduled | set(outcomes):
         at_most = outcomes[id] <= 1 and id in scheduled
         checked.that("an activity has one outcome", at_most, run_id, id, outcomes[id])
-    if isinstance(history[-1], events.WorkflowCompleted):
+    if isinstance(history[-1], WorkflowCompleted):
         left = {id for id in scheduled if not outcomes[id]}
         # What a program gave up in its last turn has its outcome in the end of the run.
         checked.that("a completed run has every outcome", not left, run_id, left)
@@ -132,8 +138,7 @@ def _reports(checked: Checked, reading: Reading) -> None:
     """What is recorded of an activity is of the attempt that runs."""
     for run_id, event, state in reading.outcomes:
         over = (
-            isinstance(event, events.ActivityFailed)
-            and event.failure.timeout_kind == "schedule_to_close"
+            isinstance(event, ActivityFailed) and event.failure.timeout_kind == "schedule_to_close"
         )
         runs = event.attempt == state.attempt and (state.retry_at_ms is None or over)
         checked.that("a report counts for its attempt only", runs, run_id, event, state)
@@ -330,7 +335,7 @@ class _Answers:
                 for event in turn.events:
                     if isinstance(event, WorkflowStarted):
                         self._starts[turn.run_id] = offset
-                    elif isinstance(event, CLOSING):
+                    elif isinstance(event, Closing):
                         self._ends[turn.run_id] = offset
 
     def told_by(self, partition: int, reply: Reply) -> list[int]:
@@ -379,7 +384,7 @@ def _messages(checked: Checked, story: Story, readings: list[Reading]) -> None:
         (event.to.workflow_id, event.name, event.payload)
         for turn in turns
         for event in turn.events
-        if isinstance(event, events.MessageSent) and event.kind == "event"
+        if isinstance(event, MessageSent) and event.kind == "event"
     )
     ours = Counter(
         (turn.workflow_id, event.name, event.payload)
@@ -484,13 +489,12 @@ def _terminated(readings: list[Reading], workflow_id: str) -> list[tuple[str, st
         for reading in readings
         for _, turn, _ in reading.turns
         for event in turn.events
-        if turn.workflow_id == workflow_id and isinstance(event, events.WorkflowTerminated)
+        if turn.workflow_id == workflow_id and isinstance(event, WorkflowTerminated)
     ]
 
 
 def _sums(checked: Checked, story: Story) -> None:
-    if story.ledger is not None:
-        names = story.ledger.before
+    if (ledger := story.ledger) is not None:
         after = {case.workflow_id: case.result for case in story.cases}
-        kept = sum(after[name] for name in names) == sum(names.values())
-        checked.that("the sum of the accounts stays", kept, after, story.ledger)
+        kept = sum(after[name] for name in ledger.before) == sum(ledger.before.values())
+        checked.that("the sum of the accounts stays", kept, after, ledger)

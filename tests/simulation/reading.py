@@ -8,12 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from processor.core.attempt import AttemptState
-from processor.core.derive import effects_of, effects_of_answer, effects_of_attempt
 from processor.core.effects import Effect, SetTimer
-from processor.core.events import ActivityCompleted, ActivityFailed
-from processor.core.evolve import attempted, evolve
+from processor.core.evolve import evolve
 from processor.core.marks import Answered
+from processor.core.nouns.activity import (
+    ActivityCompleted,
+    ActivityFailed,
+    AttemptState,
+    attempted,
+    effects_of_attempt,
+)
 from processor.core.snapshot import Snapshot
 from processor.core.state import RunState
 from processor.core.turn import AttemptRecord, Claim, Positions, Purged, Turn
@@ -114,7 +118,7 @@ def _effects(
         case AttemptRecord():
             return _attempt_effects(reading, states[record.run_id], key, record)
         case Answered():
-            return effects_of_answer(record)
+            return [*record.effects]
         case Purged():
             reading.purged[record.run_id] = record
             return []
@@ -133,7 +137,7 @@ def _turn_effects(
         if isinstance(event, ActivityCompleted | ActivityFailed):
             activity = state.activities[event.id]
             reading.outcomes.append(Outcome(turn.run_id, event, activity.state))
-        effects += effects_of(state, event, turn.time_ms)
+        effects += event.effects(state, turn.time_ms)
         evolve(state, event, turn.time_ms)
     return effects
 

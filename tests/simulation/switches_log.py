@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from processor.core.effects import DeadLetter, Effect
-from processor.core.marks import Answered
 from processor.core.turn import Positions
 from processor.shard import fold, loop, writer
 from processor.shard.deciding import Deciding
@@ -173,13 +172,12 @@ def owed_only_if_new(patch: pytest.MonkeyPatch) -> None:
 
 def letters_not_owed(patch: pytest.MonkeyPatch) -> None:
     """Do not send again what the owner before was about to put into dead-letters."""
-    effects_of_answer = fold.effects_of_answer
+    collect = Fold._collect
 
-    def without_letter(answered: Answered) -> list[Effect]:
-        effects = effects_of_answer(answered)
-        return [effect for effect in effects if not isinstance(effect, DeadLetter)]
+    def without_letters(self: Fold, offset: int, effects: Sequence[Effect]) -> None:
+        collect(self, offset, [each for each in effects if not isinstance(each, DeadLetter)])
 
-    patch.setattr(fold, "effects_of_answer", without_letter)
+    patch.setattr(Fold, "_collect", without_letters)
 
 
 def nothing_lost(patch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from processor.core import decide
-from processor.core.attempt import OpenActivity
 from processor.core.cause import Cause, Origin
-from processor.core.decide import Outcome
+from processor.core.draft import Outcome
 from processor.core.effects import Reply
+from processor.core.nouns.activity import OpenActivity
 from processor.core.run_id import run_id_of
 from processor.core.state import Summary
 from processor.shard import deciding, loop

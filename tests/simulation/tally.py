@@ -11,19 +11,15 @@ from typing import Any, Final
 
 import msgspec
 
-from processor.core import events
 from processor.core.address import Address
-from processor.core.events import (
-    ActivityScheduled,
-    Decision,
-    Event,
-    MessageSent,
-    RecordPublished,
-    TimerStarted,
-    WorkflowCompleted,
-)
+from processor.core.event import Decision, Event
+from processor.core.nouns.activity import ActivityCompleted, ActivityScheduled
+from processor.core.nouns.call import MessageSent
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.record import RecordPublished
+from processor.core.nouns.run import WorkflowCompleted, WorkflowStarted
+from processor.core.nouns.timer import TimerStarted
 from processor.core.runner import Asked, Runner, Runners
-from processor.core.started import EventReceived, WorkflowStarted
 
 from . import deeds
 
@@ -73,7 +69,7 @@ class TallyRunner:
             match fact:
                 case EventReceived(name="add"):
                     self._state.waiting.append(msgspec.json.decode(fact.payload or b"0"))
-                case events.ActivityCompleted():
+                case ActivityCompleted():
                     assert fact.id == self._state.busy
                     self._state.busy = None
                     self._ended(msgspec.json.decode(fact.result or b"0"))

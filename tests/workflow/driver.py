@@ -13,11 +13,25 @@ from typing import Any
 
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
-from processor.core import events
-from processor.core.events import Decision, Event
+from processor.core.event import Decision, Event
 from processor.core.failure import Failure
+from processor.core.nouns.activity import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityScheduled,
+)
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.run import (
+    WorkflowCancelled,
+    WorkflowCancelRequested,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+)
+from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
+from processor.core.nouns.value import SideEffectRecorded
 from processor.core.runner import Asked
-from processor.core.started import EventReceived, WorkflowStarted
 from processor.registry import Registry
 from processor.workflow import Workflow
 from processor.workflow._runner import WorkflowRunner, WorkflowRunners
@@ -53,7 +67,7 @@ class World:
     run_id: str = "run-1"
     flags: tuple[str, ...] | None = None
     turns: list[Turn] = field(default_factory=list)
-    activities: dict[int, events.ActivityScheduled] = field(default_factory=dict)
+    activities: dict[int, ActivityScheduled] = field(default_factory=dict)
     timers: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -86,9 +100,9 @@ class World:
     def feed(self, *facts: Event, after_ms: int = 0) -> list[Decision]:
         self.now_ms += after_ms
         for fact in facts:
-            if isinstance(fact, events.TimerFired):
+            if isinstance(fact, TimerFired):
                 del self.timers[fact.id]
-            elif isinstance(fact, events.ActivityCompleted | events.ActivityFailed):
+            elif isinstance(fact, ActivityCompleted | ActivityFailed):
                 del self.activities[fact.id]
         number = self.number
         asked = self.runner.activate(self.now_ms, number, facts, None)
@@ -111,27 +125,27 @@ class World:
         return self.feed(fact, after_ms=after_ms)
 
     def complete(self, id: int, result: Any = None) -> list[Decision]:
-        return self.feed(events.ActivityCompleted(id, 1, PAYLOADS.encode(result)))
+        return self.feed(ActivityCompleted(id, 1, PAYLOADS.encode(result)))
 
     def fail(self, id: int, failure: Failure) -> list[Decision]:
-        return self.feed(events.ActivityFailed(id, 1, failure))
+        return self.feed(ActivityFailed(id, 1, failure))
 
     def fire(self, id: int) -> list[Decision]:
         wait_ms = max(self.timers[id] - self.now_ms, 0)
-        return self.feed(events.TimerFired(id), after_ms=wait_ms)
+        return self.feed(TimerFired(id), after_ms=wait_ms)
 
     def cancel(self, reason: str = "enough") -> list[Decision]:
-        return self.feed(events.WorkflowCancelRequested(reason))
+        return self.feed(WorkflowCancelRequested(reason))
 
     def _note(self, decision: Decision) -> None:
         match decision:
-            case events.ActivityScheduled():
+            case ActivityScheduled():
                 self.activities[decision.id] = decision
-            case events.TimerStarted():
+            case TimerStarted():
                 self.timers[decision.id] = decision.due_ms
-            case events.ActivityCancelled():
+            case ActivityCancelled():
                 del self.activities[decision.id]
-            case events.TimerCancelled():
+            case TimerCancelled():
                 del self.timers[decision.id]
 
     # --- running to the end -------------------------------------------------------------------
@@ -157,14 +171,14 @@ class World:
 
     @staticmethod
     def over(asked: Sequence[Decision]) -> bool:
-        ends = events.WorkflowCompleted | events.WorkflowFailed | events.WorkflowCancelled
+        ends = WorkflowCompleted | WorkflowFailed | WorkflowCancelled
         return bool(asked) and isinstance(asked[-1], ends)
 
     @staticmethod
     def result(asked: Sequence[Decision]) -> Any:
         """Return the result of a completed run; its failure or cancellation as it is."""
         end = asked[-1]
-        if isinstance(end, events.WorkflowCompleted):
+        if isinstance(end, WorkflowCompleted):
             return PAYLOADS.decoder(Any)(end.result)
         return end
 
@@ -173,9 +187,7 @@ class World:
         runner = self.fresh()
         for index, turn in enumerate(self.turns):
             recorded = [
-                decision
-                for decision, _ in turn.asked
-                if isinstance(decision, events.SideEffectRecorded)
+                decision for decision, _ in turn.asked if isinstance(decision, SideEffectRecorded)
             ]
             again = runner.activate(turn.now_ms, turn.number, turn.facts, recorded)
             assert again == turn.asked, f"turn {index} of {self.workflow.name}"

@@ -11,7 +11,7 @@ import pytest
 
 from processor import RetryPolicy, activity, workflow
 from processor.activity import ActivityInfo, current
-from processor.core.events import ActivityScheduled
+from processor.core.nouns.activity import ActivityScheduled
 from processor.core.options import ActivityOptions
 from processor.errors import SchemaMismatch
 from processor.registry import Registry

@@ -24,7 +24,7 @@ from processor import (
     activity,
     workflow,
 )
-from processor.core import events
+from processor.core.nouns.run import WorkflowCancelled, WorkflowCompleted, WorkflowFailed
 from processor.core.runner import CodeError
 from processor.workflow import _guard
 from tests.workflow.driver import World
@@ -55,7 +55,7 @@ def told(call: Callable[[], Any]) -> str:
         return "nothing"
 
     asked = World(calls).start()
-    assert isinstance(asked[-1], events.WorkflowCompleted)
+    assert isinstance(asked[-1], WorkflowCompleted)
     return str(World.result(asked))
 
 
@@ -127,7 +127,7 @@ def test_a_wrong_argument_is_a_bug_and_parks_the_run() -> None:
     async def fails() -> None:
         workflow.cancel("i", None)
 
-    assert isinstance(World(fails).start()[-1], events.WorkflowFailed)
+    assert isinstance(World(fails).start()[-1], WorkflowFailed)
 
 
 def test_a_side_effect_takes_a_plain_function() -> None:
@@ -221,7 +221,7 @@ def test_waiting_for_ever_asks_for_nothing_and_can_be_cancelled(
     world = World(waits)
     assert world.start() == []
     assert world.runner.waiting()
-    assert isinstance(world.cancel()[-1], events.WorkflowCancelled)
+    assert isinstance(world.cancel()[-1], WorkflowCancelled)
     world.replay()
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from processor import activity, workflow
-from processor.core import events
-from processor.core.started import EventReceived
+from processor.core.nouns.activity import ActivityScheduled
+from processor.core.nouns.external import EventReceived, EventRejected
+from processor.core.nouns.run import WorkflowCompleted
+from processor.core.nouns.timer import TimerCancelled, TimerStarted
 from tests.workflow.driver import PAYLOADS, World
 
 
@@ -58,16 +60,16 @@ def test_an_event_that_does_not_fit_is_rejected_and_the_wait_goes_on() -> None:
     world.start()
     world.event("review", "yes")
     rejected, started = world.complete(1)
-    assert isinstance(rejected, events.EventRejected)
+    assert isinstance(rejected, EventRejected)
     assert rejected.name == "review"
     assert rejected.payload == b'"yes"'
     assert "Expected `object`, got `str`" in rejected.reason
     assert "test_events.py:" in world.lines[0]
-    assert isinstance(started, events.TimerStarted)
+    assert isinstance(started, TimerStarted)
     (again,) = world.event("review", {"approved": "perhaps"})
-    assert isinstance(again, events.EventRejected)
+    assert isinstance(again, EventRejected)
     *_, end = world.event("review", {"approved": True, "by": "Ann"})
-    assert end == events.WorkflowCompleted(b'"Ann"')
+    assert end == WorkflowCompleted(b'"Ann"')
     world.replay()
 
 
@@ -82,7 +84,7 @@ def test_a_wait_times_out_and_the_event_waits_for_the_next_one() -> None:
 
     world = World(patient)
     (timer,) = world.start()
-    assert timer == events.TimerStarted(1, world.now_ms + 5_000)
+    assert timer == TimerStarted(1, world.now_ms + 5_000)
     assert world.fire(1) == []
     assert world.result(world.event("go", True)) == ["no event 'go' within 5 s", True]
     world.replay()
@@ -98,8 +100,8 @@ def test_an_event_cancels_the_time_out() -> None:
     world = World(quick)
     world.start()
     cancelled, scheduled = world.event("go", 1)
-    assert isinstance(cancelled, events.TimerCancelled)
-    assert isinstance(scheduled, events.ActivityScheduled)
+    assert isinstance(cancelled, TimerCancelled)
+    assert isinstance(scheduled, ActivityScheduled)
     world.replay()
 
 
@@ -112,7 +114,7 @@ def test_an_event_that_is_there_starts_no_timer() -> None:
     world = World(quick)
     world.start()
     world.event("go", 1)
-    assert world.complete(1) == [events.WorkflowCompleted(b"1")]
+    assert world.complete(1) == [WorkflowCompleted(b"1")]
 
 
 def test_a_waiter_that_is_cancelled_before_it_runs_gives_its_event_back() -> None:

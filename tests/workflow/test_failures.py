@@ -9,8 +9,8 @@ import pytest
 
 from processor import PayloadTooLarge, activity, workflow
 from processor.config import Settings
-from processor.core import events
 from processor.core.failure import Failure
+from processor.core.nouns.run import WorkflowCompleted, WorkflowFailed
 from processor.errors import SchemaMismatch
 from tests.workflow.driver import World
 
@@ -71,7 +71,7 @@ def test_a_failure_travels_through_two_workflows_worth_of_layers() -> None:
     world.start()
     cause = Failure("exception", "OSError", "disk", traceback="Traceback ...\nOSError: disk")
     (end,) = world.fail(1, Failure("exception", "KeyError", "'x'", cause=cause))
-    assert isinstance(end, events.WorkflowFailed)
+    assert isinstance(end, WorkflowFailed)
     failure = end.failure
     assert (failure.kind, failure.type, failure.activity) == ("activity_failed", "KeyError", "step")
     assert failure.message == "KeyError: 'x'"
@@ -112,7 +112,7 @@ def test_a_payload_that_is_too_large_raises_at_its_call() -> None:
         return caught
 
     limited = World(large, settings=Settings(payload_bytes_max=100))
-    assert limited.start() == [events.WorkflowCompleted(b"3")]
+    assert limited.start() == [WorkflowCompleted(b"3")]
 
 
 def test_a_result_that_is_too_large_fails_the_run() -> None:
@@ -138,7 +138,7 @@ def test_the_errors_name_what_the_size_and_the_limit() -> None:
 
 def failed_at(world: World) -> Failure:
     (end,) = world.start()
-    assert isinstance(end, events.WorkflowFailed)
+    assert isinstance(end, WorkflowFailed)
     return end.failure
 
 

@@ -13,12 +13,21 @@ from uuid import UUID
 import pytest
 
 from processor import ApplicationError, activity, workflow
-from processor.core import events
 from processor.core.address import Address
 from processor.core.failure import Failure
+from processor.core.nouns.activity import ActivityCancelled, ActivityCompleted, ActivityScheduled
+from processor.core.nouns.call import MessageSent
+from processor.core.nouns.record import RecordPublished
+from processor.core.nouns.run import (
+    WorkflowCancelled,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+)
+from processor.core.nouns.timer import TimerCancelled, TimerFired
+from processor.core.nouns.value import StatusSet
 from processor.core.options import ActivityOptions
 from processor.core.runner import CodeError
-from processor.core.started import WorkflowStarted
 from processor.errors import SchemaMismatch, WorkflowNotRegistered
 from processor.registry import Registry
 from processor.workflow._runner import WorkflowRunners
@@ -45,7 +54,7 @@ def test_an_activity_call_becomes_a_decision_with_its_line() -> None:
 
     world = World(calls)
     (scheduled,) = world.start()
-    assert isinstance(scheduled, events.ActivityScheduled)
+    assert isinstance(scheduled, ActivityScheduled)
     assert (scheduled.id, scheduled.name, scheduled.arguments) == (1, "far", b'["x"]')
     assert scheduled.options == ActivityOptions(queue="far", start_to_close_ms=5_000)
     assert world.lines == [f"{__file__}:{calls.function.__code__.co_firstlineno + 2}"]
@@ -60,8 +69,8 @@ def test_activities_are_called_by_name_and_by_object() -> None:
 
     world = World(calls)
     one, two = world.start()
-    assert isinstance(one, events.ActivityScheduled)
-    assert isinstance(two, events.ActivityScheduled)
+    assert isinstance(one, ActivityScheduled)
+    assert isinstance(two, ActivityScheduled)
     assert (one.name, one.arguments) == ("elsewhere", b"[1]")
     assert one.options == ActivityOptions(queue="java")
     assert two.options == ActivityOptions(queue="far", start_to_close_ms=9_000)
@@ -80,12 +89,12 @@ def test_sync_verbs_become_decisions() -> None:
 
     world = World(verbs)
     assert world.start() == [
-        events.RecordPublished("records", b"key", b"raw"),
-        events.RecordPublished("records", None, b'{"a":1}'),
-        events.MessageSent(Address(None, "other"), "event", "hello", "", b"[1]"),
-        events.MessageSent(Address(None, "other"), "cancel", "", "enough", None),
-        events.StatusSet(b'"half way"'),
-        events.WorkflowCompleted(None),
+        RecordPublished("records", b"key", b"raw"),
+        RecordPublished("records", None, b'{"a":1}'),
+        MessageSent(Address(None, "other"), "event", "hello", "", b"[1]"),
+        MessageSent(Address(None, "other"), "cancel", "", "enough", None),
+        StatusSet(b'"half way"'),
+        WorkflowCompleted(None),
     ]
     first = verbs.function.__code__.co_firstlineno + 2
     assert world.lines == [*(f"{__file__}:{first + n}" for n in range(5)), ""]
@@ -162,7 +171,7 @@ def test_a_timer_that_is_cancelled_within_its_turn_was_never_started() -> None:
         await step()
 
     (only,) = World(hasty).start()
-    assert isinstance(only, events.ActivityScheduled)
+    assert isinstance(only, ActivityScheduled)
 
 
 def test_an_activity_that_is_cancelled_within_its_turn_was_never_scheduled() -> None:
@@ -175,7 +184,7 @@ def test_an_activity_that_is_cancelled_within_its_turn_was_never_scheduled() -> 
         await far("x")
 
     (only,) = World(hasty).start()
-    assert isinstance(only, events.ActivityScheduled)
+    assert isinstance(only, ActivityScheduled)
     assert (only.id, only.name) == (2, "far")
 
 
@@ -193,9 +202,9 @@ def test_cancelling_an_activity_later_gives_a_command_and_ignores_its_result() -
     world.start()
     (timer,) = world.timers
     (cancelled,) = world.fire(timer)
-    assert isinstance(cancelled, events.ActivityCancelled)
+    assert isinstance(cancelled, ActivityCancelled)
     assert "test_runner.py" in world.lines[0]
-    late = events.ActivityCompleted(cancelled.id, 1, b"1")
+    late = ActivityCompleted(cancelled.id, 1, b"1")
     assert world.runner.activate(world.now_ms, world.number, [late], None) == []
     assert world.result(world.event("go", 1)) == "gave up"
 
@@ -210,8 +219,8 @@ def test_what_has_arrived_in_the_same_turn_is_not_cancelled_any_more() -> None:
 
     world = World(both)
     world.start()
-    result, fired = events.ActivityCompleted(2, 1, b"9"), events.TimerFired(1)
-    assert world.feed(result, fired) == [events.WorkflowCompleted(b"9")]
+    result, fired = ActivityCompleted(2, 1, b"9"), TimerFired(1)
+    assert world.feed(result, fired) == [WorkflowCompleted(b"9")]
     world.replay()
 
 
@@ -223,8 +232,8 @@ def test_a_cancellation_ends_the_run() -> None:
     world = World(waits)
     world.start()
     given_up, end = world.cancel("closing")
-    assert isinstance(given_up, events.ActivityCancelled)
-    assert end == events.WorkflowCancelled("closing")
+    assert isinstance(given_up, ActivityCancelled)
+    assert end == WorkflowCancelled("closing")
     world.replay()
 
 
@@ -241,8 +250,8 @@ def test_a_cancellation_is_raised_once_with_its_reason_and_may_be_cleaned_up_aft
     world = World(cleans_up)
     world.start()
     cancelled, clean_up = world.cancel("closing")
-    assert isinstance(cancelled, events.TimerCancelled)
-    assert isinstance(clean_up, events.ActivityScheduled)
+    assert isinstance(cancelled, TimerCancelled)
+    assert isinstance(clean_up, ActivityScheduled)
     assert clean_up.arguments == b'["closing"]'
     assert world.cancel("again") == []
     assert world.result(world.complete(2, 1)) == "cleaned up"
@@ -268,7 +277,7 @@ def test_a_cancellation_without_a_request_is_a_bug() -> None:
 
 def failed(world: World) -> Failure:
     *_, end = world.start()
-    assert isinstance(end, events.WorkflowFailed)
+    assert isinstance(end, WorkflowFailed)
     assert "test_runner.py:" in world.lines[-1]
     return end.failure
 
@@ -354,7 +363,7 @@ def test_after_the_end_nothing_is_asked_for() -> None:
         return f"{len(tasks)}"
 
     world = World(ends)
-    assert world.start() == [events.WorkflowCompleted(b'"3"')]
+    assert world.start() == [WorkflowCompleted(b'"3"')]
     assert world.runner.waiting() == []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from processor import activity, workflow
-from processor.core import events
+from processor.core.nouns.value import SideEffectRecorded
 from processor.core.runner import CodeError
 from tests.workflow.driver import START_MS, World
 
@@ -34,7 +34,7 @@ def test_a_side_effect_happens_once() -> None:
     world = World(effects)
     world.start()
     recorded, end = world.complete(1, 1)
-    assert isinstance(recorded, events.SideEffectRecorded)
+    assert isinstance(recorded, SideEffectRecorded)
     assert (recorded.id, recorded.value) == (2, b"[1,2]")
     assert world.result([end]) == "(1, 2)"
     world.replay()

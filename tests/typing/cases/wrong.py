@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from processor.core.events import TimerFired
+from processor.core.nouns.timer import TimerFired
 from processor.core.turn import Turn
 from processor import Client, Worker, activity, workflow
 

@@ -7,24 +7,45 @@ from typing import Any
 
 import pytest
 
-from processor.core import effects, events
+from processor.core import effects
 from processor.core.address import Address, Caller, ReplyTo
 from processor.core.answers import Accepted, Refused
-from processor.core.attempt import AttemptState
-from processor.core.derive import (
-    effects_of,
-    effects_of_answer,
-    effects_of_attempt,
-    effects_of_image,
-)
-from processor.core.events import Event
-from processor.core.evolve import attempted
+from processor.core.event import Event
 from processor.core.inputs import CancelRun, RaiseEvent
 from processor.core.marks import Answered
+from processor.core.nouns.activity import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityScheduled,
+    AttemptState,
+    attempted,
+    effects_of_attempt,
+)
+from processor.core.nouns.call import CallAnswered, CallSent, MessageSent
+from processor.core.nouns.external import EventReceived, EventRejected
+from processor.core.nouns.record import RecordPublished
+from processor.core.nouns.run import (
+    RunUnparked,
+    WorkflowCancelled,
+    WorkflowCancelRequested,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+)
+from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
+from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.options import ActivityOptions
+from processor.core.state import RunState
 from processor.core.turn import Positions
 
 from .scripted import DOWN, ID, NOW, RUN, STARTED, attempt, scheduled, state
+
+
+def effects_of(run: RunState, event: Event, now_ms: int) -> list[effects.Effect]:
+    return [*event.effects(run, now_ms)]
+
 
 LATER = NOW + 700
 OTHER = Address(None, "other")
@@ -67,27 +88,27 @@ def task(number: int = 1, **how: Any) -> effects.ActivityTask:
 @pytest.mark.parametrize(
     ("event", "found"),
     [
-        (events.TimerStarted(9, NOW + 5), [set_("timer", 9, 0, NOW + 5)]),
-        (events.TimerFired(2), [clear("timer", 2, 0, NOW + 99)]),
-        (events.TimerCancelled(2), [clear("timer", 2, 0, NOW + 99)]),
+        (TimerStarted(9, NOW + 5), [set_("timer", 9, 0, NOW + 5)]),
+        (TimerFired(2), [clear("timer", 2, 0, NOW + 99)]),
+        (TimerCancelled(2), [clear("timer", 2, 0, NOW + 99)]),
         (
-            events.RecordPublished("t", None, b"v", HEADERS),
+            RecordPublished("t", None, b"v", HEADERS),
             [effects.Publish("t", None, b"v", HEADERS)],
         ),
         (
-            events.MessageSent(OTHER, "event", "go", "", None, HEADERS),
+            MessageSent(OTHER, "event", "go", "", None, HEADERS),
             [effects.Message("other", RaiseEvent("go", None, headers=HEADERS))],
         ),
         (
-            events.MessageSent(OTHER, "cancel", "", "enough", None),
+            MessageSent(OTHER, "cancel", "", "enough", None),
             [effects.Message("other", CancelRun("enough"))],
         ),
         (
-            events.CallSent(3, OTHER, RaiseEvent("go", b"1")),
+            CallSent(3, OTHER, RaiseEvent("go", b"1")),
             [effects.Message("other", RaiseEvent("go", b"1"), Caller(Address(None, ID), RUN, 3))],
         ),
         (
-            events.EventRejected("go", b"x", "no int"),
+            EventRejected("go", b"x", "no int"),
             [
                 effects.DeadLetter(
                     "commands", -1, -1, ID.encode(), b"x", f"event 'go' of {ID}: no int"
@@ -110,7 +131,7 @@ def task(number: int = 1, **how: Any) -> effects.ActivityTask:
             ],
         ),
         (
-            events.ActivityScheduled(9, "pay", None, True, None, HEADERS),
+            ActivityScheduled(9, "pay", None, True, None, HEADERS),
             [
                 replace(
                     task(),
@@ -125,22 +146,22 @@ def task(number: int = 1, **how: Any) -> effects.ActivityTask:
                 ),
             ],
         ),
-        (events.EventReceived("go", b"1"), []),
-        (events.SideEffectRecorded(9, b"1"), []),
-        (events.StatusSet(b"1"), []),
-        (events.WorkflowCancelRequested("enough"), []),
-        (events.RunUnparked(), []),
-        (events.CallAnswered(3, Accepted("run-9")), []),
+        (EventReceived("go", b"1"), []),
+        (SideEffectRecorded(9, b"1"), []),
+        (StatusSet(b"1"), []),
+        (WorkflowCancelRequested("enough"), []),
+        (RunUnparked(), []),
+        (CallAnswered(3, Accepted("run-9")), []),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_an_event(event: Event, found: list[effects.Effect]) -> None:
-    run = state(events.TimerStarted(2, NOW + 99), scheduled(**LIMITS))
+    run = state(TimerStarted(2, NOW + 99), scheduled(**LIMITS))
     assert effects_of(run, event, LATER) == found
 
 
-ENDS = [events.ActivityCompleted(1, 1, b"5"), events.ActivityFailed(1, 1, DOWN)]
-CANCELLED = events.ActivityCancelled(1)
+ENDS = [ActivityCompleted(1, 1, b"5"), ActivityFailed(1, 1, DOWN)]
+CANCELLED = ActivityCancelled(1)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +201,7 @@ def test_the_end_of_an_activity_takes_its_timers_and_the_record_of_its_attempt(
     for end in ENDS:
         assert effects_of(run, end, LATER) == cleared
     assert effects_of(run, CANCELLED, LATER) == [*cleared, effects.CancelAttempt(RUN, 1)]
-    over = effects_of(run, events.WorkflowTerminated("enough"), LATER)
+    over = effects_of(run, WorkflowTerminated("enough"), LATER)
     assert over[: len(cleared) + 1] == [*cleared, effects.CancelAttempt(RUN, 1)]
 
 
@@ -188,15 +209,15 @@ def test_the_end_of_an_activity_takes_its_timers_and_the_record_of_its_attempt(
     ("end", "status", "how"),
     [
         (
-            events.WorkflowCompleted(b"5", HEADERS),
+            WorkflowCompleted(b"5", HEADERS),
             "completed",
             {"result": b"5", "headers": HEADERS},
         ),
-        (events.WorkflowCompleted(None), "completed", {}),
-        (events.WorkflowFailed(DOWN, HEADERS), "failed", {"failure": DOWN, "headers": HEADERS}),
-        (events.WorkflowCancelled("enough"), "cancelled", {"reason": "enough"}),
-        (events.WorkflowTerminated("stuck"), "terminated", {"reason": "stuck"}),
-        (events.WorkflowTimedOut(5), "timed_out", {}),
+        (WorkflowCompleted(None), "completed", {}),
+        (WorkflowFailed(DOWN, HEADERS), "failed", {"failure": DOWN, "headers": HEADERS}),
+        (WorkflowCancelled("enough"), "cancelled", {"reason": "enough"}),
+        (WorkflowTerminated("stuck"), "terminated", {"reason": "stuck"}),
+        (WorkflowTimedOut(5), "timed_out", {}),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -282,18 +303,18 @@ LETTER = effects.DeadLetter("commands", 0, 5, b"k", b"v", "why")
 def test_what_a_command_without_a_turn_was_told(reply_to: Any, letter: Any, found: Any) -> None:
     where = (0, NOW, "commands", Positions(), 0)
     answered = Answered(ID, *where, None, reply_to, TOLD, letter)
-    assert effects_of_answer(answered) == found
+    assert [*answered.effects] == found
 
 
 def test_a_run_of_which_only_a_snapshot_is_left_gets_its_timers_and_tasks() -> None:
     run = state(
-        events.TimerStarted(2, NOW + 99),
+        TimerStarted(2, NOW + 99),
         scheduled(**LIMITS),
         BEGAN,
-        events.ActivityScheduled(5, "pay", b"[]", True),
+        ActivityScheduled(5, "pay", b"[]", True),
         started=replace(STARTED, execution_timeout_ms=500),
     )
-    assert effects_of_image(run) == [
+    assert [*run.armed()] == [
         set_("execution", 0, 0, NOW + 500),
         set_("timer", 2, 0, NOW + 99),
         task(),
@@ -307,7 +328,7 @@ def test_a_run_of_which_only_a_snapshot_is_left_gets_its_timers_and_tasks() -> N
 
 
 def test_options_that_are_the_defaults_are_as_none_at_all() -> None:
-    explicit = events.ActivityScheduled(1, "pay", b"[]", False, ActivityOptions())
+    explicit = ActivityScheduled(1, "pay", b"[]", False, ActivityOptions())
     found = effects_of(state(), explicit, NOW)
     assert found == effects_of(state(), replace(explicit, options=None), NOW)
     assert [type(each) for each in found] == [effects.ActivityTask]

@@ -1,0 +1,188 @@
+"""What becomes of the attempts of activities: their reports, their time-outs, their retries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from processor.core.answers import HeartbeatSeen
+from processor.core.draft import Context, Draft, Outcome
+from processor.core.effects import Reply
+from processor.core.failure import Failure
+from processor.core.headers import NO_HEADERS, Headers
+from processor.core.inputs import ActivityReport, TimerDue
+from processor.core.nouns.activity import (
+    ActivityCompleted,
+    ActivityFailed,
+    AttemptState,
+    OpenActivity,
+)
+from processor.core.replay import Instance
+from processor.core.retry import retry_at
+
+__all__ = ("STARTS_MAX", "reported", "retried", "timed_out")
+
+STARTS_MAX = 5
+"""How often one attempt may be started (its worker died each time) until it counts as poison.
+
+An eager attempt is lost with its process: so many lost ones in a row count as poison, too.
+"""
+
+
+def reported(report: ActivityReport, instance: Instance | None, context: Context) -> Outcome:
+    activity = _attempt(instance, report.run_id, report.id, report.attempt)
+    outcome = Outcome()
+    poison = (
+        report.kind == "started" and activity is not None and _is_poison(report, activity.state)
+    )
+    if report.reply_to is not None:
+        seen = HeartbeatSeen(report.run_id, report.id, report.attempt, activity is None or poison)
+        outcome.replies.append(Reply(report.reply_to, seen))
+    if activity is None:
+        return outcome
+    assert instance is not None
+    draft = Draft(instance, context)
+    state = activity.state
+    match report.kind:
+        case "completed":
+            draft.advance(
+                ActivityCompleted(report.id, report.attempt, report.payload, report.headers)
+            )
+        case "failed":
+            assert report.failure is not None, "a failed report has a failure"
+            lost = state.eager and report.worker != ""
+            _attempt_failed(draft, activity, report.failure, report.headers, lost=lost)
+        case "started":
+            if report.worker == state.worker:
+                return outcome
+            if poison:
+                _attempt_failed(draft, activity, _poison(activity))
+            else:
+                after = replace(
+                    state,
+                    started_ms=draft.now_ms,
+                    heartbeat_ms=None,
+                    worker=report.worker,
+                    starts=state.starts + 1,
+                )
+                draft.stands(activity, after)
+        case "heartbeat":
+            after = replace(state, heartbeat_ms=draft.now_ms, details=report.payload)
+            draft.stands(activity, after)
+        case _:
+            assert_never(report.kind)
+    outcome.drafts.append(draft)
+    return outcome
+
+
+def _attempt(instance: Instance | None, run_id: str, id: int, attempt: int) -> OpenActivity | None:
+    """Return the activity if this attempt is the one that runs now."""
+    if instance is None or instance.state.run_id != run_id:
+        return None
+    activity = instance.state.activities.get(id)
+    if (
+        activity is None
+        or activity.state.attempt != attempt
+        or activity.state.retry_at_ms is not None
+    ):
+        return None
+    return activity
+
+
+def _is_poison(report: ActivityReport, state: AttemptState) -> bool:
+    """Return whether another worker is about to start what has ended all that started it."""
+    return report.worker != state.worker and state.starts >= STARTS_MAX
+
+
+def _poison(activity: OpenActivity) -> Failure:
+    if activity.state.eager:
+        happened = (
+            f"was lost {STARTS_MAX} times in a row with the process that ran it, in attempt "
+            f"{activity.attempt} for the last time: it seems to end its process (a crash of native "
+            "code, os._exit, memory), or it takes longer than the process lives"
+        )
+    else:
+        happened = (
+            f"was started {STARTS_MAX} times in attempt {activity.attempt} and never ended: it "
+            "seems to end its worker"
+        )
+    return Failure(
+        "activity_timed_out",
+        "ActivityTimedOut",
+        f"activity {activity.name!r} {happened}",
+        details=activity.state.details,
+        retryable=False,
+        timeout_kind="lost",
+        activity=activity.name,
+        attempts=activity.attempt,
+    )
+
+
+def _attempt_failed(
+    draft: Draft,
+    activity: OpenActivity,
+    failure: Failure,
+    headers: Headers = NO_HEADERS,
+    *,
+    lost: bool = False,
+) -> None:
+    """Retry or fail. ``lost``: the process ended that ran this eager attempt; that is counted."""
+    state = activity.state
+    starts = 0 if state.eager else state.starts
+    if lost:
+        starts = state.starts + 1
+        failure = _poison(activity) if starts >= STARTS_MAX else failure
+    retry_at_ms = retry_at(activity, failure, draft.now_ms, headers)
+    if retry_at_ms is None:
+        draft.advance(ActivityFailed(activity.id, activity.attempt, failure))
+        return
+    after = replace(
+        state,
+        retry_at_ms=retry_at_ms,
+        starts=starts,
+        failures=state.failures + 1,
+        first_failure=state.first_failure or failure,
+        last_failure=failure,
+    )
+    draft.stands(activity, after)
+
+
+def retried(draft: Draft, activity: OpenActivity, eager: bool) -> None:
+    """The delay is over: the next attempt is on its way."""
+    state = activity.state
+    after = replace(
+        state,
+        attempt=state.attempt + 1,
+        eager=eager,
+        dispatched_ms=draft.now_ms,
+        started_ms=None,
+        heartbeat_ms=None,
+        retry_at_ms=None,
+        worker="",
+        starts=state.starts if eager and state.eager else 0,
+    )
+    draft.stands(activity, after)
+
+
+def timed_out(draft: Draft, activity: OpenActivity, due: TimerDue) -> None:
+    """End an attempt that took too long.
+
+    The cause is the last failure that was no time-out: one that held all time-outs before it
+    would grow with every attempt.
+    """
+    words = due.kind.replace("_", "-")
+    last = activity.state.last_failure
+    if last is not None and last.kind == "activity_timed_out":
+        last = last.cause
+    failure = Failure(
+        "activity_timed_out",
+        "ActivityTimedOut",
+        f"activity {activity.name!r}: {words} time-out in attempt {activity.attempt}",
+        details=activity.state.details,
+        retryable=due.kind != "schedule_to_close",
+        timeout_kind=due.kind,
+        activity=activity.name,
+        attempts=activity.attempt,
+        cause=last,
+    )
+    _attempt_failed(draft, activity, failure)

@@ -1,0 +1,328 @@
+"""Activities: asked for, attempted, and over.
+
+How the attempts of an activity go is no part of the history. Each change is a record of its own
+that replaces the one before, so that an activity which is retried for a month takes one row of the
+log, whatever it costs meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from processor.core.effects import ActivityTask, CancelAttempt, ClearTimer, Effect, Forget, SetTimer
+from processor.core.event import Decision, Fact
+from processor.core.failure import Failure
+from processor.core.frozen import frozen
+from processor.core.headers import NO_HEADERS, Headers
+from processor.core.inputs import TimerKind
+from processor.core.nouns.run import Run
+from processor.core.options import DEFAULTS, ActivityOptions
+
+__all__ = (
+    "Activities",
+    "ActivityCancelled",
+    "ActivityCompleted",
+    "ActivityFailed",
+    "ActivityScheduled",
+    "AttemptState",
+    "OpenActivity",
+    "armed",
+    "attempted",
+    "effects_of_attempt",
+    "task_of",
+)
+
+
+@frozen
+class AttemptState:
+    """``retry_at_ms`` is there while no attempt is out; ``started_ms`` once a worker announced it.
+
+    ``starts`` counts the workers that began this attempt; of an eager one, in which process it was
+    lost, it counts the attempts in a row that were lost with their process. ``failures`` counts the
+    attempts that failed. ``details`` are those of the last heartbeat of any attempt.
+    """
+
+    id: int
+    attempt: int
+    eager: bool
+    dispatched_ms: int
+    started_ms: int | None = None
+    heartbeat_ms: int | None = None
+    retry_at_ms: int | None = None
+    worker: str = ""
+    starts: int = 0
+    details: bytes | None = None
+    failures: int = 0
+    first_failure: Failure | None = None
+    last_failure: Failure | None = None
+
+    @property
+    def is_dispatch(self) -> bool:
+        """Whether this is the state in which an attempt leaves the shard."""
+        return self.retry_at_ms is self.started_ms is self.heartbeat_ms is None
+
+
+@dataclass(slots=True)
+class OpenActivity:
+    """An activity without an outcome.
+
+    ``key`` is that of the log's record of ``state``, empty as long as the activity's own event
+    says it all.
+    """
+
+    id: int
+    name: str
+    arguments: bytes | None
+    options: ActivityOptions
+    headers: Headers
+    scheduled_ms: int
+    state: AttemptState
+    key: bytes = b""
+
+    @property
+    def attempt(self) -> int:
+        return self.state.attempt
+
+    @property
+    def armed(self) -> Mapping[TimerKind, int]:
+        return armed(self.options, self.scheduled_ms, self.state)
+
+
+_NOTHING: Final[Mapping[TimerKind, int]] = MappingProxyType({})
+
+
+def armed(
+    options: ActivityOptions, scheduled_ms: int, state: AttemptState
+) -> Mapping[TimerKind, int]:
+    """Return what runs now for an activity: its retry and its time-outs, with their due times.
+
+    Schedule-to-close spans all attempts. An eager attempt starts at once, and the process that
+    runs it watches over it; only queued ones have time-outs of their own here.
+    """
+    found: dict[TimerKind, int] = {}
+    if options.schedule_to_close_ms is not None:
+        found["schedule_to_close"] = scheduled_ms + options.schedule_to_close_ms
+    if state.retry_at_ms is not None:
+        found["retry"] = state.retry_at_ms
+    elif not state.eager:
+        _arm_queued(found, options, state)
+    return found or _NOTHING
+
+
+def _arm_queued(found: dict[TimerKind, int], options: ActivityOptions, state: AttemptState) -> None:
+    """Add what begins when an attempt leaves, when a worker announces it, and when it beats."""
+    started_ms = state.started_ms
+    if started_ms is None and options.schedule_to_start_ms is not None:
+        found["schedule_to_start"] = state.dispatched_ms + options.schedule_to_start_ms
+    if started_ms is not None and options.start_to_close_ms is not None:
+        found["start_to_close"] = started_ms + options.start_to_close_ms
+    beaten_ms = started_ms if state.heartbeat_ms is None else state.heartbeat_ms
+    if beaten_ms is not None and options.heartbeat_ms is not None:
+        found["heartbeat"] = beaten_ms + options.heartbeat_ms
+
+
+@dataclass
+class Activities(Run):
+    """``activities``: those that are open, by their ids."""
+
+    activities: dict[int, OpenActivity] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        self.activities.clear()
+        super().clear()
+
+    def armed(self) -> Iterator[Effect]:
+        yield from super().armed()
+        for activity in self.activities.values():
+            yield task_of(self, activity, activity.state)
+            for kind, due_ms in activity.armed.items():
+                yield _set(self, kind, activity.id, _number(kind, activity.state), due_ms)
+
+    def left(self) -> Iterator[Effect]:
+        for activity in self.activities.values():
+            yield from _ended(self, activity)
+            yield CancelAttempt(self.run_id, activity.id)
+        yield from super().left()
+
+
+@frozen
+class ActivityScheduled(Decision):
+    """The code asked for an activity. ``eager``: it runs in the process that owns the shard.
+
+    ``options`` is None for the defaults of ``ActivityOptions``.
+    """
+
+    id: int
+    name: str
+    arguments: bytes | None
+    eager: bool
+    options: ActivityOptions | None = None
+    headers: Headers = NO_HEADERS
+
+    identity = ("id", "name")
+    payloads = ("arguments",)
+
+    def apply(self, run: Activities, now_ms: int) -> None:
+        run.activities[self.id] = OpenActivity(
+            self.id,
+            self.name,
+            self.arguments,
+            self.options or DEFAULTS,
+            self.headers,
+            now_ms,
+            AttemptState(self.id, 1, self.eager, now_ms),
+        )
+
+    def effects(self, run: Activities, now_ms: int) -> Sequence[Effect]:
+        options = self.options or DEFAULTS
+        close_ms = options.schedule_to_close_ms
+        task = ActivityTask(
+            run.workflow_id,
+            run.run_id,
+            run.workflow,
+            self.id,
+            1,
+            self.name,
+            self.arguments,
+            options.queue,
+            self.eager,
+            now_ms,
+            options.start_to_close_ms,
+            options.heartbeat_ms,
+            None if close_ms is None else now_ms + close_ms,
+            None,
+            self.headers,
+        )
+        if options is DEFAULTS:
+            return (task,)
+        first = AttemptState(self.id, 1, self.eager, now_ms)
+        timers = [
+            _set(run, kind, self.id, _number(kind, first), due_ms)
+            for kind, due_ms in armed(options, now_ms, first).items()
+        ]
+        return [task, *timers]
+
+
+@frozen
+class ActivityCompleted(Fact):
+    id: int
+    attempt: int
+    result: bytes | None
+    headers: Headers = NO_HEADERS
+
+    def apply(self, run: Activities, now_ms: int) -> None:
+        del run.activities[self.id]
+
+    def effects(self, run: Activities, now_ms: int) -> Sequence[Effect]:
+        return _ended(run, run.activities[self.id])
+
+
+@frozen
+class ActivityFailed(Fact):
+    """The activity failed for good: by an error, a time-out, or a lost last attempt."""
+
+    id: int
+    attempt: int
+    failure: Failure
+
+    def apply(self, run: Activities, now_ms: int) -> None:
+        del run.activities[self.id]
+
+    def effects(self, run: Activities, now_ms: int) -> Sequence[Effect]:
+        return _ended(run, run.activities[self.id])
+
+
+@frozen
+class ActivityCancelled(Decision):
+    """The code gave the activity up; a result that still comes is ignored."""
+
+    id: int
+
+    identity = ("id",)
+
+    def apply(self, run: Activities, now_ms: int) -> None:
+        del run.activities[self.id]
+
+    def effects(self, run: Activities, now_ms: int) -> Sequence[Effect]:
+        return [*_ended(run, run.activities[self.id]), CancelAttempt(run.run_id, self.id)]
+
+
+# --- attempts ---------------------------------------------------------------------------------
+
+
+def attempted(run: Activities, attempt: AttemptState, key: bytes) -> bool:
+    """Apply a record of an attempt; False where its activity is over, and so nothing is changed."""
+    activity = run.activities.get(attempt.id)
+    if activity is None:
+        return False
+    activity.state, activity.key = attempt, key
+    return True
+
+
+def effects_of_attempt(
+    run: Activities, activity: OpenActivity, after: AttemptState
+) -> list[Effect]:
+    """Return what has to leave because an open activity stands as ``after`` says from now on."""
+    before, effects = activity.state, list[Effect]()
+    was, now = activity.armed, armed(activity.options, activity.scheduled_ms, after)
+    for kind, due_ms in was.items():
+        if now.get(kind) != due_ms or _number(kind, before) != _number(kind, after):
+            number = _number(kind, before)
+            effects.append(ClearTimer(run.run_id, kind, activity.id, number, due_ms))
+    if after.attempt != before.attempt and after.is_dispatch:
+        effects.append(task_of(run, activity, after))
+    elif after.retry_at_ms is not None:
+        effects.append(CancelAttempt(run.run_id, activity.id))
+    for kind, due_ms in now.items():
+        if was.get(kind) != due_ms or _number(kind, before) != _number(kind, after):
+            effects.append(_set(run, kind, activity.id, _number(kind, after), due_ms))
+    if activity.key:
+        effects.append(Forget(activity.key))
+    return effects
+
+
+def task_of(run: Activities, activity: OpenActivity, attempt: AttemptState) -> ActivityTask:
+    """Return the task of an attempt."""
+    options = activity.options
+    close_ms = options.schedule_to_close_ms
+    return ActivityTask(
+        run.workflow_id,
+        run.run_id,
+        run.workflow,
+        activity.id,
+        attempt.attempt,
+        activity.name,
+        activity.arguments,
+        options.queue,
+        attempt.eager,
+        attempt.dispatched_ms,
+        options.start_to_close_ms,
+        options.heartbeat_ms,
+        None if close_ms is None else activity.scheduled_ms + close_ms,
+        attempt.details,
+        activity.headers,
+    )
+
+
+def _number(kind: TimerKind, attempt: AttemptState) -> int:
+    """Return the attempt that a time-out is about; schedule-to-close spans all of them."""
+    return 0 if kind == "schedule_to_close" else attempt.attempt
+
+
+def _set(run: Activities, kind: TimerKind, id: int, attempt: int, due_ms: int) -> SetTimer:
+    return SetTimer(run.workflow_id, run.run_id, kind, id, attempt, due_ms)
+
+
+def _ended(run: Activities, activity: OpenActivity) -> list[Effect]:
+    """Return what goes with an activity that is over."""
+    effects: list[Effect] = []
+    if activity.options is not DEFAULTS or activity.state.retry_at_ms is not None:
+        for kind, due_ms in activity.armed.items():
+            number = _number(kind, activity.state)
+            effects.append(ClearTimer(run.run_id, kind, activity.id, number, due_ms))
+    if activity.key:
+        effects.append(Forget(activity.key))
+    return effects

@@ -1,0 +1,88 @@
+"""What the code asks of other instances: messages, and calls that are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from processor.core.address import Address, Caller
+from processor.core.answers import CallOutcome
+from processor.core.effects import Effect, Message
+from processor.core.event import Decision, Fact
+from processor.core.frozen import frozen
+from processor.core.headers import NO_HEADERS, Headers
+from processor.core.inputs import CancelRun, RaiseEvent, StartRun
+from processor.core.nouns.run import Run
+
+__all__ = ("CallAnswered", "CallOperation", "CallSent", "Calls", "MessageSent")
+
+
+@dataclass
+class Calls(Run):
+    """``calls``: those without an answer, by their ids."""
+
+    calls: dict[int, CallSent] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        self.calls.clear()
+        super().clear()
+
+
+@frozen
+class MessageSent(Decision):
+    """A message to another instance that nobody waits for: an "event", or a "cancel"."""
+
+    to: Address
+    kind: str
+    name: str
+    reason: str
+    payload: bytes | None
+    headers: Headers = NO_HEADERS
+
+    identity = ("name", "kind", "to")
+    payloads = ("payload",)
+
+    def apply(self, run: Run, now_ms: int) -> None:
+        pass
+
+    def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
+        body: RaiseEvent | CancelRun
+        if self.kind == "event":
+            body = RaiseEvent(self.name, self.payload, headers=self.headers)
+        else:
+            body = CancelRun(self.reason)
+        return (Message(self.to.workflow_id, body),)
+
+
+CallOperation: TypeAlias = StartRun | RaiseEvent | CancelRun
+
+
+@frozen
+class CallSent(Decision):
+    """Something that the code asked of another instance; ``CallAnswered`` follows, once."""
+
+    id: int
+    to: Address
+    operation: CallOperation
+    timeout_ms: int | None = None
+
+    identity = ("id", "to")
+
+    def apply(self, run: Calls, now_ms: int) -> None:
+        run.calls[self.id] = self
+
+    def effects(self, run: Calls, now_ms: int) -> Sequence[Effect]:
+        caller = Caller(Address(None, run.workflow_id), run.run_id, self.id)
+        return (Message(self.to.workflow_id, self.operation, caller),)
+
+
+@frozen
+class CallAnswered(Fact):
+    """The answer to a call of this run."""
+
+    id: int
+    outcome: CallOutcome
+
+    def apply(self, run: Calls, now_ms: int) -> None:
+        del run.calls[self.id]

@@ -1,0 +1,32 @@
+"""Records that the code publishes to topics of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from processor.core.effects import Effect, Publish
+from processor.core.event import Decision, Whose
+from processor.core.frozen import frozen
+from processor.core.headers import NO_HEADERS, Headers
+
+__all__ = ("RecordPublished",)
+
+
+@frozen
+class RecordPublished(Decision):
+    """``workflow.publish``: a record for a topic of the user's, exactly once."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = NO_HEADERS
+
+    identity = ("topic",)
+    payloads = ("key", "value")
+
+    def apply(self, run: Whose, now_ms: int) -> None:
+        pass
+
+    def effects(self, run: Whose, now_ms: int) -> Sequence[Effect]:
+        of = run.workflow_id, run.run_id
+        return (Publish(self.topic, self.key, self.value, self.headers, *of),)

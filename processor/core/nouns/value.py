@@ -1,0 +1,37 @@
+"""Values that the code records: side effects, and the status that it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from processor.core.event import Decision
+from processor.core.frozen import frozen
+from processor.core.nouns.run import Run
+
+__all__ = ("SideEffectRecorded", "StatusSet", "Values")
+
+
+@dataclass
+class Values(Run):
+    custom_status: bytes | None = None
+
+
+@frozen
+class SideEffectRecorded(Decision):
+    id: int
+    value: bytes | None
+
+    identity = ("id",)
+
+    def apply(self, run: Values, now_ms: int) -> None:
+        pass
+
+
+@frozen
+class StatusSet(Decision):
+    value: bytes | None
+
+    payloads = ("value",)
+
+    def apply(self, run: Values, now_ms: int) -> None:
+        run.custom_status = self.value
