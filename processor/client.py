@@ -20,18 +20,11 @@ from processor.assembly import open_gateway
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
-from processor.core.inputs import (
-    AwaitResult,
-    CancelRun,
-    ClientCommand,
-    CommandBody,
-    DescribeRun,
-    ListRuns,
-    RaiseEvent,
-    ReadHistory,
-    StartRun,
-    TerminateRun,
-)
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import CancelRun, StartRun, TerminateRun
+from processor.core.operation import Request
+from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory
 from processor.descriptions import (
     HistoryEvent,
     RunDescription,
@@ -332,7 +325,7 @@ class Client:
     async def _ask(
         self,
         workflow_id: str,
-        body: CommandBody,
+        body: Request,
         timeout: float | None = None,
         partition: int | None = None,
     ) -> ReplyBody:
@@ -344,15 +337,13 @@ class Client:
         return answer
 
     async def _accepted(
-        self, workflow_id: str, body: CommandBody, timeout: float | None = None
+        self, workflow_id: str, body: Request, timeout: float | None = None
     ) -> Accepted:
         answer = await self._ask(workflow_id, body, timeout)
         assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"
         return answer
 
-    async def _page(
-        self, workflow_id: str, body: CommandBody, partition: int | None = None
-    ) -> Page:
+    async def _page(self, workflow_id: str, body: Request, partition: int | None = None) -> Page:
         answer = await self._ask(workflow_id, body, partition=partition)
         assert isinstance(answer, Page), f"a shard answers {body} with {answer}"
         return answer

@@ -10,7 +10,8 @@ from typing import Protocol
 from processor.core.address import ReplyTo
 from processor.core.answers import ReplyBody
 from processor.core.cause import ClientRequest
-from processor.core.inputs import Change, ClientCommand
+from processor.core.inputs import ClientCommand
+from processor.core.operation import Operation
 
 __all__ = ("Gateway", "Requester", "new_client_id")
 
@@ -55,7 +56,7 @@ class Requester:
     def identified(self, command: ClientCommand, partition: int) -> ClientCommand:
         """Return a command as the next request to a shard. Send it before the one after it."""
         to, cause = self._to, command.cause
-        if cause is None and isinstance(command.body, Change):
+        if cause is None and isinstance(command.body, Operation):
             self._changes[partition] += 1
             cause = ClientRequest(to.client, self._changes[partition])
         reply_to = ReplyTo(to.partition, to.client, next(self._requests))

@@ -25,7 +25,8 @@ from processor.bench.meter import Meter
 from processor.bench.workloads import CHAIN_STEPS, chain
 from processor.client import Client
 from processor.codec.records import encode
-from processor.core.inputs import ClientCommand, StartRun
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.run import StartRun
 
 if TYPE_CHECKING:
     from processor.kafka.connection import KafkaSettings

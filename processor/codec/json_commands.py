@@ -11,73 +11,66 @@ and shells put there; one that begins with C3 is an Avro record (``records``).
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from typing import Annotated, Final, TypeAlias
+from dataclasses import MISSING, Field
+from dataclasses import fields as dataclass_fields
+from typing import Annotated, Any, Final, Literal, Union, get_type_hints
 
 import msgspec
 
 from processor.checks import shown
 from processor.core.cause import NamedRequest
 from processor.core.headers import Headers
-from processor.core.inputs import (
-    CancelRun,
-    ClientCommand,
-    CommandBody,
-    RaiseEvent,
-    StartRun,
-    TerminateRun,
-)
+from processor.core.inputs import ClientCommand
+from processor.core.operation import Operation
+from processor.core.vocabulary import REQUESTS
 from processor.errors import SchemaMismatch
-from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, ConflictPolicy, ReusePolicy
 
 __all__ = ("decode_json",)
 
-Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
-Duration: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
-
 _ABSENT: Final = msgspec.Raw()
+_OPERATIONS: Final = {cls.json: cls for cls in REQUESTS if issubclass(cls, Operation) and cls.json}
 
 
-class _Command(msgspec.Struct, forbid_unknown_fields=True, tag_field="type"):
-    workflow_id: Name | None = None
+class _Command(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", kw_only=True):
+    workflow_id: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     request_id: str = ""
 
 
-class _Start(_Command, kw_only=True, tag="start"):
-    workflow: Name
-    arguments: msgspec.Raw = msgspec.Raw(b"[]")
-    reuse: ReusePolicy = "allow"
-    conflict: ConflictPolicy = "fail"
-    execution_timeout_ms: Duration | None = None
-    memo: msgspec.Raw = _ABSENT
-    headers: dict[str, str] = {}
+def _struct_of(operation: type[Operation]) -> type[_Command]:
+    """Return the JSON form of an operation: its fields, in the types that people write."""
+    hints = get_type_hints(operation)
+    fields = [
+        (field.name, *_json_of(operation, field, hints[field.name]))
+        for field in dataclass_fields(operation)  # type: ignore[arg-type]
+        if field.name not in operation.not_json
+    ]
+    name, tag = operation.__name__, operation.json
+    struct: Any = msgspec.defstruct(name, fields, bases=(_Command,), tag=tag)
+    return struct  # type: ignore[no-any-return]
 
 
-class _Event(_Command, kw_only=True, tag="event"):
-    name: Name
-    payload: msgspec.Raw = _ABSENT
-    run_id: str | None = None
-    first_run_id: str | None = None
-    headers: dict[str, str] = {}
+def _json_of(operation: type[Operation], field: Field[Any], hint: Any) -> tuple[Any, ...]:
+    """Return the type of a field in JSON, and its default if it has one."""
+    if hint == Headers:
+        return dict[str, str], msgspec.field(default_factory=dict)
+    if hint == bytes | None:
+        return msgspec.Raw, _NO_ARGUMENTS if field.name == "arguments" else _ABSENT
+    if choices := operation.choices.get(field.name):
+        return Literal[choices], field.default
+    if hint == int | None:
+        return Annotated[int, msgspec.Meta(ge=1)] | None, None
+    if field.default is MISSING:
+        return (Annotated[str, msgspec.Meta(min_length=1)],)
+    return hint, field.default
 
 
-class _Cancel(_Command, kw_only=True, tag="cancel"):
-    reason: str = ""
-    run_id: str | None = None
-    first_run_id: str | None = None
-
-
-class _Terminate(_Command, kw_only=True, tag="terminate"):
-    reason: str = ""
-    run_id: str | None = None
-    first_run_id: str | None = None
-
-
+_NO_ARGUMENTS: Final = msgspec.Raw(b"[]")
 _CHOICES: Final = {
-    "type": ("start", "event", "cancel", "terminate"),
-    "reuse": REUSE_POLICIES,
-    "conflict": CONFLICT_POLICIES,
+    "type": tuple(_OPERATIONS),
+    **{field: found for each in _OPERATIONS.values() for field, found in each.choices.items()},
 }
-_decoder: Final = msgspec.json.Decoder(_Start | _Event | _Cancel | _Terminate)
+_FORMS: Final = tuple(map(_struct_of, _OPERATIONS.values()))
+_decoder: Final = msgspec.json.Decoder(Union[_FORMS])  # noqa: UP007  # it is made here
 
 
 def decode_json(key: bytes | None, value: bytes) -> ClientCommand:
@@ -136,39 +129,23 @@ def _workflow_id(key: bytes | None, command: _Command) -> str:
     return name or command.workflow_id or ""
 
 
-def _body(command: _Start | _Event | _Cancel | _Terminate) -> CommandBody:
-    match command:
-        case _Start():
-            arguments = bytes(command.arguments)
-            if not arguments.startswith(b"["):
-                raise SchemaMismatch("JSON command: Expected `array` - at `$.arguments`")
-            return StartRun(
-                command.workflow,
-                arguments,
-                command.reuse,
-                command.conflict,
-                command.execution_timeout_ms,
-                _payload(command.memo),
-                _headers(command.headers),
-            )
-        case _Event():
-            return RaiseEvent(
-                command.name,
-                _payload(command.payload),
-                command.run_id,
-                command.first_run_id,
-                _headers(command.headers),
-            )
-        case _Cancel():
-            return CancelRun(command.reason, command.run_id, command.first_run_id)
-        case _Terminate():
-            return TerminateRun(command.reason, command.run_id, command.first_run_id)
+def _body(command: _Command) -> Operation:
+    operation = _OPERATIONS[type(command).__struct_config__.tag]  # type: ignore[index]
+    given = {
+        name: _value_of(name, getattr(command, name))
+        for name in command.__struct_fields__
+        if name not in _Command.__struct_fields__
+    }
+    return operation(**given)
 
 
-def _payload(raw: msgspec.Raw) -> bytes | None:
-    """Return what was given: nothing is None, and ``null`` is ``null``."""
-    return bytes(raw) or None
-
-
-def _headers(given: dict[str, str]) -> Headers:
-    return tuple((name, value.encode()) for name, value in given.items())
+def _value_of(name: str, value: Any) -> Any:
+    """Return the value of a field from what JSON has: nothing is None, ``null`` is ``null``."""
+    if isinstance(value, dict):
+        return tuple((key, text.encode()) for key, text in value.items())
+    if not isinstance(value, msgspec.Raw):
+        return value
+    payload = bytes(value) or None
+    if name == "arguments" and not (payload or b"").startswith(b"["):
+        raise SchemaMismatch("JSON command: Expected `array` - at `$.arguments`")
+    return payload

@@ -25,7 +25,7 @@ from processor.core.cause import Cause, Origin
 from processor.core.effects import ActivityTask, DeadLetter, Reply, RunResult
 from processor.core.event import Event
 from processor.core.failure import Failure
-from processor.core.inputs import ActivityReport, ClientCommand, CommandBody, TimerDue
+from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.marks import (
     Answered,
     ClientWindow,
@@ -36,19 +36,19 @@ from processor.core.marks import (
 )
 from processor.core.nouns.activity import AttemptState
 from processor.core.nouns.call import CallOperation
-from processor.core.nouns.run import (
+from processor.core.nouns.lineage import (
     Carried,
     Correlation,
     Lineage,
     Plan,
     RetryOptions,
-    Successor,
     UpdateOutcome,
 )
+from processor.core.nouns.run import Successor
 from processor.core.options import ActivityOptions
 from processor.core.snapshot import OpenActivityImage, RunImage, Snapshot, TimerImage
 from processor.core.turn import AttemptRecord, Claim, Positions, Purged, Turn
-from processor.core.vocabulary import EVENTS
+from processor.core.vocabulary import EVENTS, REQUESTS
 from processor.data import data_dir
 from processor.errors import SchemaMismatch, TooNew
 
@@ -107,7 +107,7 @@ UNIONS: Final = {
     "Snapshot.events": EVENTS,
     "CallSent.operation": get_args(CallOperation),
     "CallAnswered.outcome": get_args(CallOutcome),
-    "ClientCommand.body": get_args(CommandBody),
+    "ClientCommand.body": REQUESTS,
     "ClientCommand.cause": get_args(Cause),
     "KnownAnswer.answer": (Accepted, Refused),
     "Reply.body": get_args(ReplyBody),

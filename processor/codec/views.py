@@ -10,8 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from processor.core.nouns.activity import OpenActivity
+from processor.core.nouns.run import Summary
 from processor.core.snapshot import Snapshot
-from processor.core.state import RunState, Summary
+from processor.core.state import RunState
 from processor.core.turn import Turn
 
 __all__ = ("history_view", "pending_view", "summary_view", "to_json")

@@ -8,39 +8,27 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from processor.core.answers import Accepted, Refused, ReplyBody
+from processor.core.answers import Accepted, Refused
 from processor.core.attempts import reported, retried, timed_out
 from processor.core.draft import Context, Draft, Outcome
-from processor.core.inputs import (
-    ActivityReport,
-    AnswerCall,
-    AwaitResult,
-    CancelRun,
-    Change,
-    ClientCommand,
-    RaiseEvent,
-    StartRun,
-    TerminateRun,
-    TimerDue,
-)
-from processor.core.nouns.call import CallAnswered
-from processor.core.nouns.external import EventReceived
+from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.run import (
     RunUnparked,
+    StartRun,
     Successor,
-    WorkflowCancelRequested,
+    Summary,
     WorkflowStarted,
     WorkflowTerminated,
     WorkflowTimedOut,
 )
 from processor.core.nouns.timer import TimerFired
+from processor.core.operation import OperationOnRun
+from processor.core.questions import AwaitResult
 from processor.core.replay import Instance, begun
 from processor.core.runner import CodeError
-from processor.core.state import RunState, Summary
-from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, Status
+from processor.core.state import RunState
 
 __all__ = (
-    "accepted",
     "decide",
     "succeed",
     "unpark",
@@ -66,8 +54,10 @@ def decide(
             return _timer(input, instance, context)
         case ClientCommand(body=StartRun() as start):
             return _start(input, start, instance, latest, run_id, context)
+        case ClientCommand(body=OperationOnRun() as asked):
+            return _asked(input, asked, instance, latest, context)
         case ClientCommand():
-            return _command(input, instance, latest, context)
+            raise AssertionError(f"no turn comes of {input.body}")
         case _:
             assert_never(input)
 
@@ -120,11 +110,11 @@ def _start(
     context: Context,
 ) -> Outcome:
     outcome = Outcome()
-    refusal = _refusal(command.workflow_id, start, latest)
+    refusal = start.refusal(command.workflow_id, latest)
     if refusal is not None:
         return outcome.answered(refusal)
-    if latest is not None and _is_used(start, latest):
-        return outcome.answered(accepted(latest, created=False))
+    if latest is not None and start.uses(latest):
+        return outcome.answered(latest.accepted(created=False))
     started = WorkflowStarted(
         start.workflow,
         start.arguments,
@@ -154,118 +144,23 @@ def _start(
     return outcome.answered(Accepted(run_id))
 
 
-def _is_used(start: StartRun, latest: Summary) -> bool:
-    """Return whether the run that has the id, open or closed, is what a start is answered with."""
-    if not latest.status.is_open or start.conflict == "fail":
-        return start.reuse == "use-existing"
-    return start.conflict == "use-existing"
-
-
-def _refusal(workflow_id: str, start: StartRun, latest: Summary | None) -> Refused | None:
-    if start.reuse not in REUSE_POLICIES:
-        reason = f"unknown id reuse policy {start.reuse!r}"
-        choices = "it is allow, allow-failed, reject or use-existing"
-        return Refused("CommandRejected", f"{reason}: {choices}")
-    if start.conflict not in CONFLICT_POLICIES:
-        reason = f"unknown id conflict policy {start.conflict!r}"
-        return Refused("CommandRejected", f"{reason}: it is fail, use-existing or terminate")
-    if latest is None:
-        return None
-    taken = f"workflow id {workflow_id!r} is taken by run {latest.run_id} ({latest.status.value})"
-    if latest.status.is_open:
-        if start.conflict == "fail" and start.reuse != "use-existing":
-            return Refused("WorkflowAlreadyStarted", f"{taken}; conflict policy is 'fail'")
-    elif start.reuse == "reject":
-        return Refused("WorkflowAlreadyStarted", f"{taken}; reuse policy is 'reject'")
-    elif start.reuse == "allow-failed" and latest.status is Status.COMPLETED:
-        return Refused("WorkflowAlreadyStarted", f"{taken}; reuse policy is 'allow-failed'")
-    return None
-
-
-def _command(
-    command: ClientCommand, instance: Instance | None, latest: Summary | None, context: Context
+def _asked(
+    command: ClientCommand,
+    asked: OperationOnRun,
+    instance: Instance | None,
+    latest: Summary | None,
+    context: Context,
 ) -> Outcome:
-    body = command.body
-    assert isinstance(body, Change) and not isinstance(body, StartRun), f"no turn comes of {body}"
-    if isinstance(body, AnswerCall):
-        return _answer_call(body, instance, context)
     outcome = Outcome()
-    if latest is None or not latest.is_meant(body.run_id, body.first_run_id):
-        return outcome.answered(Refused("WorkflowNotFound", _not_found(command, body)))
+    if latest is None or not latest.is_meant(*asked.which()):
+        return outcome.answered(asked.not_found(command.workflow_id))
     if instance is None:
-        return outcome.answered(_closed_already(body, latest))
-    match body:
-        case RaiseEvent():
-            if _is_full(instance, context.unread_events_max):
-                return outcome.answered(_full(body, latest, context.unread_events_max))
-            draft = Draft(instance, context)
-            draft.advance(EventReceived(body.name, body.payload, body.headers))
-            outcome.drafts.append(draft)
-        case CancelRun():
-            if instance.state.cancel_reason is None:
-                draft = Draft(instance, context)
-                draft.advance(WorkflowCancelRequested(body.reason))
-                outcome.drafts.append(draft)
-        case TerminateRun():
-            outcome.drafts.append(_terminated(instance, body.reason, context))
-        case _:
-            assert_never(body)
-    return outcome.answered(accepted(latest))
-
-
-def _not_found(command: ClientCommand, body: RaiseEvent | CancelRun | TerminateRun) -> str:
-    id = command.workflow_id
-    if body.run_id is not None:
-        return f"run {body.run_id!r} is not the latest run of workflow id {id!r}"
-    if body.first_run_id is not None:
-        which = f"the chain that began with run {body.first_run_id!r}"
-        return f"the latest run of workflow id {id!r} is not of {which}"
-    return f"no run of workflow id {id!r}"
-
-
-def _closed_already(body: RaiseEvent | CancelRun | TerminateRun, latest: Summary) -> ReplyBody:
-    if isinstance(body, RaiseEvent):
-        reason = f"run {latest.run_id} of {latest.workflow!r} is {latest.status.value}"
-        return Refused("CommandRejected", f"{reason}: event {body.name!r} was not taken")
-    return accepted(latest, created=False)
-
-
-def _is_full(instance: Instance, limit: int) -> bool:
-    """Return whether as many events as may wait for the code do; parked, those that came since."""
-    runner = instance.runner
-    unread = 0 if isinstance(runner, CodeError) else runner.unread()
-    if unread + len(instance.pending) < limit:
-        return False
-    return unread + sum(isinstance(fact, EventReceived) for fact in instance.pending) >= limit
-
-
-def _full(event: RaiseEvent, run: Summary, limit: int) -> Refused:
-    return Refused(
-        "CommandRejected",
-        f"run {run.run_id} of {run.workflow!r} has {limit:,} events that its code has not taken "
-        f"(unread_events_max): event {event.name!r} was not taken. Send it again when the code has "
-        "taken some; code that waits for events in a loop takes them all",
-    )
-
-
-def accepted(run: Summary, *, created: bool = True) -> Accepted:
-    """Return the answer that names a run that was there before."""
-    first = None if run.first_run_id == run.run_id else run.first_run_id
-    return Accepted(run.run_id, created, first)
-
-
-def _answer_call(answer: AnswerCall, instance: Instance | None, context: Context) -> Outcome:
-    """Take the answer to a call; one that nobody waits for any more is dropped."""
-    outcome = Outcome()
-    state = None if instance is None else instance.state
-    if instance is None or state is None or state.run_id != answer.run_id:
-        return outcome.answered(Accepted("", created=False))
-    if answer.call not in state.calls:
-        return outcome.answered(Accepted(state.run_id, created=False))
+        return outcome.answered(asked.when_closed(latest))
     draft = Draft(instance, context)
-    draft.advance(CallAnswered(answer.call, answer.outcome))
-    outcome.drafts.append(draft)
-    return outcome.answered(Accepted(answer.run_id))
+    answer = asked.decide(draft, latest)
+    if draft.events:
+        outcome.drafts.append(draft)
+    return outcome.answered(answer or latest.accepted())
 
 
 def _terminated(

@@ -9,7 +9,6 @@ from processor.core.answers import ReplyBody
 from processor.core.effects import Effect, Reply
 from processor.core.event import Event
 from processor.core.evolve import evolve
-from processor.core.inputs import AwaitResult
 from processor.core.nouns.activity import (
     ActivityScheduled,
     AttemptState,
@@ -17,10 +16,13 @@ from processor.core.nouns.activity import (
     attempted,
     effects_of_attempt,
 )
+from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import RunParked
 from processor.core.options import DEFAULTS, ActivityOptions
+from processor.core.questions import AwaitResult
 from processor.core.replay import Instance
 from processor.core.runner import Asked, CodeError, Runner, Runners
+from processor.core.state import RunState
 from processor.policy import Status
 
 __all__ = ("Context", "Draft", "Outcome")
@@ -84,6 +86,23 @@ class Draft:
         self.effects: list[Effect] = []
         self.attempt: AttemptState | None = None
         self.snapshot: bytes | None = None
+
+    @property
+    def run(self) -> RunState:
+        return self.instance.state
+
+    @property
+    def unread_max(self) -> int:
+        return self.context.unread_events_max
+
+    @property
+    def unread_full(self) -> bool:
+        """Whether as many events as may wait for the code do; parked, those that came since."""
+        runner, pending = self.instance.runner, self.instance.pending
+        unread = 0 if isinstance(runner, CodeError) else runner.unread()
+        if unread + len(pending) < self.unread_max:
+            return False
+        return unread + sum(isinstance(fact, EventReceived) for fact in pending) >= self.unread_max
 
     def add(self, event: Event) -> None:
         state = self.instance.state

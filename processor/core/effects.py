@@ -12,7 +12,8 @@ from processor.core.answers import ReplyBody
 from processor.core.failure import Failure
 from processor.core.frozen import frozen
 from processor.core.headers import NO_HEADERS, Headers
-from processor.core.inputs import CommandBody, TimerKind
+from processor.core.inputs import TimerKind
+from processor.core.operation import Operation
 
 __all__ = (
     "ActivityTask",
@@ -90,7 +91,7 @@ class Message(Effect):
     """A command to the instance ``workflow_id``, on whichever shard it lives."""
 
     workflow_id: str
-    body: CommandBody
+    body: Operation
     caller: Caller | None = None
 
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final, Protocol
 from processor.core.effects import Effect
 from processor.policy import Status
 
-__all__ = ("Decision", "Event", "Fact", "Whose")
+__all__ = ("Decision", "Drafting", "Event", "Fact", "Whose")
 
 _STAYS: Final[Mapping[Status, Status]] = MappingProxyType({})
 
@@ -29,6 +29,26 @@ class Whose(Protocol):
 
     workflow_id: str
     run_id: str
+
+
+class Drafting(Protocol):
+    """The turn in the making that an operation writes into.
+
+    ``run`` is the state. ``unread_full``: as many events as may wait for the code do.
+    """
+
+    @property
+    def run(self) -> Any: ...
+
+    @property
+    def unread_max(self) -> int: ...
+
+    @property
+    def unread_full(self) -> bool: ...
+
+    def add(self, event: Event) -> None: ...
+
+    def advance(self, *facts: Event) -> None: ...
 
 
 class Event:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processor.core.state import Summary
+from processor.core.nouns.run import Summary
 from processor.core.turn import Purged
 from processor.policy import Status
 

@@ -1,4 +1,4 @@
-"""All that can stand in the history of a run."""
+"""All that can stand in the history of a run, and all that can be asked of one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from processor.core.nouns.activity import (
     ActivityFailed,
     ActivityScheduled,
 )
-from processor.core.nouns.call import CallAnswered, CallSent, MessageSent
-from processor.core.nouns.external import EventReceived, EventRejected
+from processor.core.nouns.call import AnswerCall, CallAnswered, CallSent, MessageSent
+from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
+    CancelRun,
     RunParked,
     RunUnparked,
+    StartRun,
+    TerminateRun,
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
@@ -27,8 +30,16 @@ from processor.core.nouns.run import (
 )
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
+from processor.core.operation import Request
+from processor.core.questions import (
+    AwaitResult,
+    DescribeRun,
+    ListRuns,
+    ReadHistory,
+    ReadShard,
+)
 
-__all__ = ("EVENTS",)
+__all__ = ("EVENTS", "REQUESTS")
 
 EVENTS: Final[tuple[type[Event], ...]] = (
     ActivityCompleted,
@@ -57,3 +68,17 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     CallAnswered,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
+
+REQUESTS: Final[tuple[type[Request], ...]] = (
+    StartRun,
+    RaiseEvent,
+    CancelRun,
+    TerminateRun,
+    AwaitResult,
+    DescribeRun,
+    ReadHistory,
+    ListRuns,
+    ReadShard,
+    AnswerCall,
+)
+"""All that can be asked of an instance. Append-only, as events are."""

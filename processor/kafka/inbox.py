@@ -12,7 +12,8 @@ from confluent_kafka import Message, TopicPartition
 
 from processor.codec.inputs import decode_input, reply_to_of
 from processor.core.effects import DeadLetter
-from processor.core.inputs import ClientCommand, Input, StartRun
+from processor.core.inputs import ClientCommand, Input
+from processor.core.nouns.run import StartRun
 from processor.core.turn import Positions, Source
 from processor.errors import LogTruncated, SchemaMismatch, TooNew
 from processor.kafka.connection import PARTITIONER_HINT, partition_of

@@ -15,7 +15,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from processor.config import Settings
 from processor.core.answers import Page
-from processor.core.inputs import ClientCommand, ReadShard
+from processor.core.inputs import ClientCommand
+from processor.core.questions import ReadShard
 from processor.errors import ShardUnavailable
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.gateway import KafkaGateway

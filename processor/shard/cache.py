@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from processor.core.nouns.run import Summary
 from processor.core.replay import Instance
 from processor.core.runner import CodeError
-from processor.core.state import Summary
 
 __all__ = ("Cache", "Entry")
 

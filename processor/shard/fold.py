@@ -19,10 +19,10 @@ from processor.core.effects import DeadLetter, Effect, Forget, Message, Publish,
 from processor.core.evolve import evolve
 from processor.core.marks import Answered, Mark
 from processor.core.nouns.activity import attempted, effects_of_attempt
-from processor.core.nouns.run import StartSuccessor
+from processor.core.nouns.run import StartSuccessor, Summary
 from processor.core.purge import summary_of
 from processor.core.snapshot import Snapshot, state_of
-from processor.core.state import RunState, Summary
+from processor.core.state import RunState
 from processor.core.turn import AttemptRecord, Claim, Purged, Turn
 from processor.errors import LogTruncated, StoreCorrupt
 from processor.shard.instances import recorded

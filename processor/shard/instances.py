@@ -6,10 +6,10 @@ import logging
 from collections.abc import Iterator
 
 from processor.codec.records import decode
+from processor.core.nouns.run import Summary
 from processor.core.replay import Instance, replay
 from processor.core.runner import Runners
 from processor.core.snapshot import Snapshot
-from processor.core.state import Summary
 from processor.core.turn import Turn
 from processor.readable import readable
 from processor.shard.cache import Cache, Entry

@@ -24,8 +24,11 @@ from processor.core.answers import Page, Refused
 from processor.core.cause import Origin
 from processor.core.draft import Context
 from processor.core.effects import DeadLetter, Reply
-from processor.core.inputs import Change, ClientCommand, DescribeRun, ReadShard, StartRun
+from processor.core.inputs import ClientCommand
 from processor.core.marks import Mark
+from processor.core.nouns.run import StartRun
+from processor.core.operation import Operation
+from processor.core.questions import DescribeRun, ReadShard
 from processor.core.run_id import run_id_of
 from processor.core.runner import Runners
 from processor.core.turn import (
@@ -364,7 +367,7 @@ class Shard:
 
     def _command(self, command: ClientCommand, offset: int, positions: Positions) -> None:
         body = command.body
-        if isinstance(body, Change):
+        if isinstance(body, Operation):
             self._change(command, offset, positions)
         elif command.reply_to is None:
             return

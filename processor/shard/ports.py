@@ -24,8 +24,8 @@ from processor.core.effects import (
 )
 from processor.core.inputs import ActivityReport, Input, TimerDue
 from processor.core.nouns.activity import AttemptState
+from processor.core.nouns.run import Summary
 from processor.core.options import ActivityOptions
-from processor.core.state import Summary
 from processor.core.turn import LEVEL_FIRST, Positions, Source
 from processor.core.undelivered import Undelivered
 from processor.shard.requests import Known, Row, UnderClaim

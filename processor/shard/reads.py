@@ -13,22 +13,14 @@ from processor.codec.views import history_view, pending_view, summary_view, to_j
 from processor.config import Settings
 from processor.core.address import ReplyTo
 from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
-from processor.core.decide import accepted
 from processor.core.draft import Outcome
 from processor.core.effects import Reply, RunResult
 from processor.core.failure import shortened
-from processor.core.inputs import (
-    AwaitResult,
-    ClientCommand,
-    CommandBody,
-    DescribeRun,
-    Input,
-    ListRuns,
-    ReadHistory,
-    StartRun,
-)
+from processor.core.inputs import ClientCommand, Input
+from processor.core.nouns.run import StartRun, Summary
+from processor.core.operation import Request
+from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory
 from processor.core.runner import CodeError
-from processor.core.state import Summary
 from processor.shard.cache import Entry
 from processor.shard.instances import recorded
 from processor.shard.ports import Clock, Outbox, Tables
@@ -114,7 +106,7 @@ class Reads:
         elif standing == "expired" or latest is None:
             self._answer(command, EXPIRED)
         else:
-            self._answer(command, accepted(latest, created=False))
+            self._answer(command, latest.accepted(created=False))
 
     def guarded(self, command: ClientCommand, question: Callable[[], None]) -> None:
         """Answer a question. One that cannot be answered ends here: nothing else depends on it."""
@@ -138,7 +130,7 @@ class Reads:
                 ),
             )
 
-    def serve(self, command: ClientCommand, body: CommandBody) -> None:
+    def serve(self, command: ClientCommand, body: Request) -> None:
         match body:
             case AwaitResult():
                 self._await_result(command, body)

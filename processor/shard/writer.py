@@ -17,11 +17,10 @@ from processor.core.effects import DeadLetter
 from processor.core.failure import shortened
 from processor.core.inputs import ClientCommand
 from processor.core.marks import Answered, Mark, answered_key, mark_key
-from processor.core.nouns.run import RunParked
+from processor.core.nouns.run import RunParked, Summary
 from processor.core.purge import summary_of
 from processor.core.runner import CodeError
 from processor.core.snapshot import Snapshot, snapshot_of
-from processor.core.state import Summary
 from processor.core.turn import (
     AttemptRecord,
     Positions,

@@ -26,9 +26,14 @@ from processor.core.nouns.activity import (
     ActivityScheduled,
     AttemptState,
 )
-from processor.core.nouns.run import RunParked, RunUnparked, WorkflowTerminated, WorkflowTimedOut
+from processor.core.nouns.run import (
+    RunParked,
+    RunUnparked,
+    Summary,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+)
 from processor.core.snapshot import Snapshot
-from processor.core.state import Summary
 from processor.core.turn import AttemptRecord, Purged, Turn, turn_key, turn_of_key
 from processor.errors import StoreCorrupt
 from processor.shard.ports import Changes, ClaimRow, Confirmed, OpenAttempt, Replaced

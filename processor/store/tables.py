@@ -29,7 +29,7 @@ from typing import Any
 import msgspec
 
 from processor.core.effects import SetTimer
-from processor.core.state import Summary
+from processor.core.nouns.run import Summary
 from processor.core.turn import Positions
 from processor.errors import StoreCorrupt
 from processor.shard.ports import (

@@ -18,7 +18,9 @@ from processor import Client, Worker, workflow
 from processor.codec.records import decode_as, encode
 from processor.core.cause import ClientRequest, NamedRequest, Origin
 from processor.core.effects import DeadLetter
-from processor.core.inputs import ClientCommand, RaiseEvent, StartRun
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import StartRun
 from processor.kafka import dead_letters
 from processor.kafka.topics import connect
 from processor.kafka.undeliverable import TOPIC_HEADER

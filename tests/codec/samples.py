@@ -19,18 +19,20 @@ from processor.core import (
     inputs,
     marks,
     options,
+    questions,
     snapshot,
     turn,
 )
-from processor.core.nouns import activity, call, external, record, run, timer, value
+from processor.core.nouns import activity, call, external, lineage, record, run, timer, value
 from processor.core.turn import Positions
 from processor.data import data_dir
 
 DIRECTORY: Path = data_dir("schemas")
 SCHEMAS = {file: load(DIRECTORY / f"{file}.avsc") for file in RECORDS}
 _MODULES = (
-    *(address, answers, cause, effects, failure, inputs, marks, options, snapshot, turn),
-    *(activity, call, external, record, run, timer, value),
+    *(address, answers, cause, effects, failure, inputs, marks, options, questions),
+    *(snapshot, turn),
+    *(activity, call, external, lineage, record, run, timer, value),
 )
 CLASSES: dict[str, type] = {
     name: cls

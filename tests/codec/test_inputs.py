@@ -12,18 +12,10 @@ from processor.codec.records import encode
 from processor.core.address import ReplyTo
 from processor.core.cause import ClientRequest, NamedRequest, Origin
 from processor.core.failure import Failure
-from processor.core.inputs import (
-    ActivityReport,
-    AwaitResult,
-    CancelRun,
-    ClientCommand,
-    ListRuns,
-    RaiseEvent,
-    ReadHistory,
-    ReadShard,
-    StartRun,
-    TimerDue,
-)
+from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import CancelRun, StartRun
+from processor.core.questions import AwaitResult, ListRuns, ReadHistory, ReadShard
 from processor.errors import SchemaMismatch
 
 LOG = bytes(16)

@@ -8,14 +8,10 @@ from processor.codec.inputs import decode_command
 from processor.codec.records import encode
 from processor.core.address import ReplyTo
 from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
-from processor.core.inputs import (
-    CancelRun,
-    ClientCommand,
-    CommandBody,
-    RaiseEvent,
-    StartRun,
-    TerminateRun,
-)
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import CancelRun, StartRun, TerminateRun
+from processor.core.operation import Request
 from processor.core.turn import Claim
 from processor.errors import SchemaMismatch
 
@@ -50,7 +46,7 @@ from processor.errors import SchemaMismatch
         ('{"type": "terminate", "first_run_id": "r"}', TerminateRun(first_run_id="r")),
     ],
 )
-def test_each_type_of_command(json: str, body: CommandBody) -> None:
+def test_each_type_of_command(json: str, body: Request) -> None:
     assert decode_command(b"order-1", json.encode()) == ClientCommand("order-1", body)
 
 

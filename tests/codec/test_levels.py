@@ -25,9 +25,10 @@ from processor.core.answers import Accepted
 from processor.core.cause import ClientRequest
 from processor.core.event import Event
 from processor.core.frozen import frozen
-from processor.core.inputs import CancelRun, ClientCommand, RaiseEvent, StartRun
+from processor.core.inputs import ClientCommand
 from processor.core.nouns.call import CallAnswered, CallSent
-from processor.core.nouns.run import WorkflowStarted
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import CancelRun, StartRun, WorkflowStarted
 from processor.core.snapshot import RunImage, Snapshot
 from processor.core.turn import Claim, Positions, Turn
 from processor.core.vocabulary import EVENTS

@@ -29,13 +29,14 @@ from processor.core.effects import Reply, RunResult
 from processor.core.event import Event
 from processor.core.failure import Failure
 from processor.core.headers import Headers
-from processor.core.inputs import ActivityReport, CancelRun, ClientCommand
+from processor.core.inputs import ActivityReport, ClientCommand
 from processor.core.nouns.activity import ActivityCompleted, ActivityScheduled
-from processor.core.nouns.run import RunUnparked
+from processor.core.nouns.run import CancelRun, RunUnparked
 from processor.core.nouns.timer import TimerFired
+from processor.core.operation import Request
 from processor.core.options import ActivityOptions
 from processor.core.turn import Claim, Positions, Turn
-from processor.core.vocabulary import EVENTS
+from processor.core.vocabulary import EVENTS, REQUESTS
 from processor.errors import SchemaMismatch, TooNew
 from tests.codec.samples import (
     CLASSES,
@@ -169,8 +170,8 @@ def avro_type(hint: Any) -> Any:
         parts = get_args(hint)
         rest = [avro_type(part) for part in parts if part is not type(None)]
         return ["null", *rest] if len(rest) < len(parts) else sorted(rest)
-    if hint is Event:
-        return sorted(avro_type(each) for each in EVENTS)
+    if hint in (Event, Request):
+        return sorted(avro_type(each) for each in (EVENTS if hint is Event else REQUESTS))
     if get_origin(hint) is tuple:
         return {"array": avro_type(get_args(hint)[0])}
     if get_origin(hint) is Literal:

@@ -11,10 +11,11 @@ from processor.codec.views import history_view, pending_view, summary_view, to_j
 from processor.core.failure import Failure
 from processor.core.nouns.activity import ActivityScheduled, AttemptState
 from processor.core.nouns.external import EventReceived
+from processor.core.nouns.lineage import Lineage
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
-    Lineage,
     Successor,
+    Summary,
     WorkflowCompleted,
     WorkflowFailed,
     WorkflowStarted,
@@ -24,7 +25,6 @@ from processor.core.nouns.timer import TimerStarted
 from processor.core.nouns.value import StatusSet
 from processor.core.options import ActivityOptions
 from processor.core.snapshot import RunImage, Snapshot
-from processor.core.state import Summary
 from processor.core.turn import Positions, Turn
 from processor.policy import Status
 from tests.core.scripted import attempt, scheduled, state

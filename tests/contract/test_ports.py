@@ -11,7 +11,9 @@ from processor.core.address import Address, Caller, ReplyTo
 from processor.core.answers import Accepted
 from processor.core.cause import Origin
 from processor.core.effects import ActivityTask, DeadLetter, Message, Publish, Reply, RunResult
-from processor.core.inputs import CancelRun, ClientCommand, RaiseEvent, StartRun, TimerDue
+from processor.core.inputs import ClientCommand, TimerDue
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import CancelRun, StartRun
 from processor.core.turn import Positions
 from processor.shard.ports import InboxRecord, LogRecord, OutputRecord
 

@@ -13,27 +13,21 @@ from processor.core.answers import Accepted, Closed, Refused
 from processor.core.cause import ClientRequest
 from processor.core.decide import decide, succeed, unpark
 from processor.core.event import Event
-from processor.core.inputs import (
-    AnswerCall,
-    AwaitResult,
-    CancelRun,
-    ClientCommand,
-    CommandBody,
-    RaiseEvent,
-    StartRun,
-    TerminateRun,
-    TimerDue,
-)
+from processor.core.inputs import ClientCommand, TimerDue
 from processor.core.nouns.activity import ActivityCancelled, ActivityScheduled
-from processor.core.nouns.call import CallAnswered, CallSent, MessageSent
-from processor.core.nouns.external import EventReceived, EventRejected
+from processor.core.nouns.call import AnswerCall, CallAnswered, CallSent, MessageSent
+from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
+from processor.core.nouns.lineage import Lineage
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
-    Lineage,
+    CancelRun,
     RunParked,
     RunUnparked,
+    StartRun,
     StartSuccessor,
     Successor,
+    Summary,
+    TerminateRun,
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
@@ -44,10 +38,11 @@ from processor.core.nouns.run import (
 )
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
+from processor.core.operation import Request
 from processor.core.options import ActivityOptions
+from processor.core.questions import AwaitResult
 from processor.core.replay import Instance
 from processor.core.runner import CodeError
-from processor.core.state import Summary
 from processor.policy import Status
 
 from .scripted import (
@@ -75,7 +70,7 @@ DONE = WorkflowCompleted(b'"done"')
 COMPLETED = WorkflowCompleted(b'"done"')
 
 
-def command(body: CommandBody) -> ClientCommand:
+def command(body: Request) -> ClientCommand:
     return ClientCommand(ID, body, ClientRequest("client", 9), reply_to=CLIENT)
 
 

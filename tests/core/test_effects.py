@@ -11,7 +11,6 @@ from processor.core import effects
 from processor.core.address import Address, Caller, ReplyTo
 from processor.core.answers import Accepted, Refused
 from processor.core.event import Event
-from processor.core.inputs import CancelRun, RaiseEvent
 from processor.core.marks import Answered
 from processor.core.nouns.activity import (
     ActivityCancelled,
@@ -23,9 +22,10 @@ from processor.core.nouns.activity import (
     effects_of_attempt,
 )
 from processor.core.nouns.call import CallAnswered, CallSent, MessageSent
-from processor.core.nouns.external import EventReceived, EventRejected
+from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
+    CancelRun,
     RunUnparked,
     WorkflowCancelled,
     WorkflowCancelRequested,

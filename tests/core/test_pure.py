@@ -20,9 +20,9 @@ STDLIB = {
     "types",
     "typing",
 }
-OWN = {"processor.core", "processor.errors", "processor.policy"}
+OWN = {"processor.checks", "processor.core", "processor.errors", "processor.policy"}
 CALLS = {"time", "datetime", "random", "uuid", "os", "open", "print", "input", "id", "hash"}
-MODULES = sorted(PACKAGE.glob("*.py"))
+MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def imports(tree: ast.Module) -> set[str]:

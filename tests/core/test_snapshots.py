@@ -13,15 +13,14 @@ from processor.core.decide import decide
 from processor.core.draft import Draft
 from processor.core.event import Decision
 from processor.core.evolve import evolve
-from processor.core.inputs import ClientCommand, RaiseEvent, StartRun
+from processor.core.inputs import ClientCommand
 from processor.core.nouns.activity import ActivityScheduled, AttemptState
 from processor.core.nouns.call import CallSent
-from processor.core.nouns.external import EventReceived
+from processor.core.nouns.external import EventReceived, RaiseEvent
+from processor.core.nouns.lineage import Lineage, Plan, RetryOptions
 from processor.core.nouns.run import (
-    Lineage,
-    Plan,
-    RetryOptions,
     RunParked,
+    StartRun,
     WorkflowCancelRequested,
     WorkflowCompleted,
     WorkflowFailed,

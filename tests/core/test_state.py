@@ -10,7 +10,6 @@ from processor.core.address import Address
 from processor.core.answers import Accepted
 from processor.core.event import Event
 from processor.core.evolve import evolve
-from processor.core.inputs import RaiseEvent
 from processor.core.nouns.activity import (
     ActivityCancelled,
     ActivityCompleted,
@@ -18,11 +17,11 @@ from processor.core.nouns.activity import (
     attempted,
 )
 from processor.core.nouns.call import CallAnswered, CallSent, MessageSent
-from processor.core.nouns.external import EventReceived, EventRejected
+from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
+from processor.core.nouns.lineage import Lineage
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
     Closing,
-    Lineage,
     RunParked,
     RunUnparked,
     Successor,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from processor import Client, Status, Worker, activity, workflow
-from processor.core.inputs import ClientCommand, RaiseEvent
+from processor.core.inputs import ClientCommand
 from processor.core.nouns.activity import ActivityCompleted
 from processor.core.nouns.call import MessageSent
-from processor.core.nouns.external import EventReceived
+from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import WorkflowCompleted, WorkflowStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet

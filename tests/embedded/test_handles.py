@@ -21,7 +21,8 @@ from processor import (
     activity,
     workflow,
 )
-from processor.core.nouns.run import Lineage, WorkflowStarted
+from processor.core.nouns.lineage import Lineage
+from processor.core.nouns.run import WorkflowStarted
 
 from .inside import events_in
 

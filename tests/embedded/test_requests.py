@@ -27,7 +27,10 @@ from processor.core.address import ReplyTo
 from processor.core.answers import Accepted, Refused
 from processor.core.cause import NamedRequest
 from processor.core.effects import Reply
-from processor.core.inputs import Change, ClientCommand, RaiseEvent, StartRun
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import StartRun
+from processor.core.operation import Operation
 from processor.embedded.ports import MemoryInbox
 from processor.embedded.runtime import EmbeddedRuntime
 from processor.errors import RequestExpired
@@ -213,7 +216,7 @@ async def told(c: Client, submitted: list[ClientCommand]) -> Story:
     running = await c.start(waits, id="w", conflict="terminate")
     await running.raise_event("n", 3)
     await c.handle("w").raise_event("n", 4)
-    story.commands = [each for each in submitted if isinstance(each.body, Change)]
+    story.commands = [each for each in submitted if isinstance(each.body, Operation)]
     story.runs = [str(each.run_id) for each in (cancelled, ended, replaced, running)]
     story.histories = [await each.history() for each in (cancelled, ended, replaced, running)]
     assert len(story.commands) == 11

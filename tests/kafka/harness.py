@@ -27,7 +27,8 @@ from confluent_kafka.admin import (
 
 from processor.config import Settings
 from processor.core.effects import ActivityTask
-from processor.core.inputs import ClientCommand, StartRun
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.run import StartRun
 from processor.kafka.connection import NO_OPTIONS, KafkaSettings, partition_of
 from processor.kafka.log import KafkaLog
 from processor.kafka.membership import Standing

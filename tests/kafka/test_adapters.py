@@ -14,14 +14,10 @@ from confluent_kafka.admin import AdminClient
 from processor.codec.records import decode, decode_as, encode
 from processor.core.cause import Origin
 from processor.core.effects import DeadLetter, Message
-from processor.core.inputs import (
-    ActivityReport,
-    CancelRun,
-    ClientCommand,
-    DescribeRun,
-    RaiseEvent,
-    TimerDue,
-)
+from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import CancelRun
+from processor.core.questions import DescribeRun
 from processor.core.turn import Positions
 from processor.errors import LogTruncated, PayloadTooLarge, StoreCorrupt, TopicsNotReady
 from processor.kafka.connection import (

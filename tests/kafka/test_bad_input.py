@@ -17,7 +17,9 @@ from processor import Client, PayloadTooLarge, ProcessorError
 from processor.codec.records import decode_as, encode
 from processor.core.attempts import STARTS_MAX
 from processor.core.effects import DeadLetter
-from processor.core.inputs import ClientCommand, RaiseEvent, StartRun
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import StartRun
 from processor.kafka.connection import partition_of
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.evidence import Evidence

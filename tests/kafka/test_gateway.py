@@ -14,14 +14,11 @@ from processor.config import Settings
 from processor.core.answers import Accepted
 from processor.core.cause import Cause, ClientRequest
 from processor.core.effects import Reply
-from processor.core.inputs import (
-    ClientCommand,
-    CommandBody,
-    DescribeRun,
-    ListRuns,
-    RaiseEvent,
-    StartRun,
-)
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import StartRun
+from processor.core.operation import Request
+from processor.core.questions import DescribeRun, ListRuns
 from processor.core.turn import Positions
 from processor.errors import PayloadTooLarge, ShardUnavailable, TopicsNotReady
 from processor.kafka.connection import KafkaSettings, partition_of
@@ -104,7 +101,7 @@ def test_a_request_comes_back_from_the_shard_of_its_workflow(kafka: Adapters) ->
 
 
 @pytest.mark.parametrize("body", [DescribeRun(), RaiseEvent("go")], ids=["read", "change"])
-def test_a_request_is_sent_again_until_it_is_answered(kafka: Adapters, body: CommandBody) -> None:
+def test_a_request_is_sent_again_until_it_is_answered(kafka: Adapters, body: Request) -> None:
     async def test() -> None:
         shards = FakeShards(kafka)
         shards.silent_times = 2

@@ -14,7 +14,8 @@ import pytest
 from processor import Client, Handle, Status, WorkflowNotFound
 from processor.codec.records import decode_as
 from processor.core.cause import ClientRequest
-from processor.core.inputs import Change, ClientCommand
+from processor.core.inputs import ClientCommand
+from processor.core.operation import Operation
 from tests.kafka.evidence import record
 from tests.kafka.load import check_logs
 from tests.kafka.own_broker import OwnBroker, prepare
@@ -42,7 +43,7 @@ class Requests:
         found: dict[ClientRequest, list[ClientCommand]] = {}
         for message in committed(self._servers, self._topic, 0, "read_uncommitted"):
             command = decode_as(ClientCommand, message.value() or b"")
-            if isinstance(command.body, Change):
+            if isinstance(command.body, Operation):
                 assert isinstance(command.cause, ClientRequest)
                 found.setdefault(command.cause, []).append(command)
         return found

@@ -13,7 +13,8 @@ from processor.core.address import ReplyTo
 from processor.core.answers import Page, Refused
 from processor.core.cause import Origin
 from processor.core.effects import DeadLetter, Message, Reply
-from processor.core.inputs import ClientCommand, RaiseEvent
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
 from processor.errors import PayloadTooLarge
 from processor.kafka.connection import partition_of
 from processor.kafka.gateway import KafkaGateway

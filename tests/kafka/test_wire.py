@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from examples.orders import order_processing
 from processor import Client, Settings, Worker, WorkflowAlreadyStarted, workflow
-from processor.core.inputs import ReadShard
+from processor.core.questions import ReadShard
 from processor.data import data_dir
 from processor.kafka.kafka_jars import find_java, kafka_jars
 from tests.orders import ACTIVITIES, DONE, SCENARIOS, play

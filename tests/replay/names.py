@@ -9,19 +9,25 @@ import sys
 from types import ModuleType
 
 import processor.core
-from processor.core import event
-from processor.core.nouns import activity, call, external, record, run, timer, value
+from processor.core import event, questions
+from processor.core.nouns import activity, call, external, lineage, record, run, timer, value
 
 __all__ = ("put_back",)
 
-_NOUNS = (activity, call, external, record, run, timer, value)
-_FORMER = {"events": (event, *_NOUNS), "started": (external, run), "attempt": (activity,)}
+_NOUNS = (activity, call, external, lineage, record, run, timer, value)
+_FORMER = {
+    "events": (event, *_NOUNS),
+    "started": (external, lineage, run),
+    "attempt": (activity,),
+    "inputs": (questions, run, external, call),
+}
 
 
 def put_back() -> None:
     for name, modules in _FORMER.items():
-        former = ModuleType(f"processor.core.{name}")
-        for module in modules:
-            vars(former).update({each: getattr(module, each) for each in module.__all__})
-        sys.modules[former.__name__] = former
+        full_name = f"processor.core.{name}"
+        former = sys.modules.setdefault(full_name, ModuleType(full_name))
         setattr(processor.core, name, former)
+        for module in modules:
+            for each in module.__all__:
+                vars(former).setdefault(each, getattr(module, each))

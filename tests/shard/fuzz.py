@@ -28,21 +28,11 @@ from processor.core.answers import Accepted, Closed, Page, Refused
 from processor.core.cause import ClientRequest, NamedRequest, Origin
 from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.core.failure import Failure
-from processor.core.inputs import (
-    ActivityReport,
-    AnswerCall,
-    AwaitResult,
-    CancelRun,
-    ClientCommand,
-    DescribeRun,
-    ListRuns,
-    RaiseEvent,
-    ReadHistory,
-    ReadShard,
-    StartRun,
-    TerminateRun,
-    TimerDue,
-)
+from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
+from processor.core.nouns.call import AnswerCall
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import CancelRun, StartRun, TerminateRun
+from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory, ReadShard
 from processor.core.turn import Source
 from processor.errors import SchemaMismatch
 from processor.kafka.inbox import KafkaInbox

@@ -12,14 +12,10 @@ from processor.config import Settings
 from processor.core.address import ReplyTo
 from processor.core.answers import HeartbeatSeen
 from processor.core.effects import ActivityTask
-from processor.core.inputs import (
-    ActivityReport,
-    ClientCommand,
-    DescribeRun,
-    StartRun,
-    TerminateRun,
-)
+from processor.core.inputs import ActivityReport, ClientCommand
+from processor.core.nouns.run import StartRun, TerminateRun
 from processor.core.options import ActivityOptions
+from processor.core.questions import DescribeRun
 from processor.embedded.disk import FAMILIES, Disk, DiskLog
 from processor.embedded.ports import MemoryInbox, MemoryOutbox
 from processor.registry import Registry

@@ -11,22 +11,20 @@ from processor.core.address import ReplyTo
 from processor.core.answers import Accepted, Page, Refused
 from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.effects import DeadLetter, Reply
-from processor.core.inputs import (
-    AnswerCall,
-    AwaitResult,
+from processor.core.inputs import ClientCommand
+from processor.core.marks import Answered, Mark
+from processor.core.nouns.call import AnswerCall
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import (
     CancelRun,
-    ClientCommand,
-    CommandBody,
-    DescribeRun,
-    ListRuns,
-    RaiseEvent,
-    ReadHistory,
-    ReadShard,
     StartRun,
     TerminateRun,
+    WorkflowStarted,
+    WorkflowTerminated,
+    WorkflowTimedOut,
 )
-from processor.core.marks import Answered, Mark
-from processor.core.nouns.run import WorkflowStarted, WorkflowTerminated, WorkflowTimedOut
+from processor.core.operation import Request
+from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory, ReadShard
 from processor.core.run_id import run_id_of
 from processor.core.turn import Turn
 from processor.shard.ports import InboxRecord
@@ -39,7 +37,7 @@ TO = ReplyTo(2, "client", 7)
 
 
 def command(
-    body: CommandBody, cause: Cause | None = None, *, again: bool = False, to: Any = TO
+    body: Request, cause: Cause | None = None, *, again: bool = False, to: Any = TO
 ) -> ClientCommand:
     return ClientCommand("order-1", body, cause, again, to)
 

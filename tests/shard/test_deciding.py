@@ -16,11 +16,11 @@ from processor.core.answers import Accepted, Refused
 from processor.core.cause import ClientRequest
 from processor.core.effects import DeadLetter
 from processor.core.event import Event
-from processor.core.inputs import ActivityReport, ClientCommand, RaiseEvent, StartRun
+from processor.core.inputs import ActivityReport, ClientCommand
 from processor.core.marks import Answered
 from processor.core.nouns.activity import ActivityScheduled
-from processor.core.nouns.external import EventReceived
-from processor.core.nouns.run import RunParked, WorkflowStarted
+from processor.core.nouns.external import EventReceived, RaiseEvent
+from processor.core.nouns.run import RunParked, StartRun, WorkflowStarted
 from processor.core.nouns.timer import TimerStarted
 from processor.core.nouns.value import StatusSet
 from processor.core.runner import Asked

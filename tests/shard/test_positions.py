@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from processor.core.effects import DeadLetter
-from processor.core.inputs import ActivityReport, ClientCommand, StartRun
+from processor.core.inputs import ActivityReport, ClientCommand
 from processor.core.marks import Mark
+from processor.core.nouns.run import StartRun
 from processor.core.turn import Positions
 from processor.shard.loop import Shard
 from processor.shard.ports import InboxRecord

@@ -10,16 +10,10 @@ import pytest
 from processor.core.address import ReplyTo
 from processor.core.answers import Page, Refused
 from processor.core.cause import ClientRequest
-from processor.core.inputs import (
-    AwaitResult,
-    ClientCommand,
-    DescribeRun,
-    ListRuns,
-    RaiseEvent,
-    ReadHistory,
-    StartRun,
-    TimerDue,
-)
+from processor.core.inputs import ClientCommand, TimerDue
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import StartRun
+from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory
 from processor.shard.ports import InboxRecord
 
 from .running import ORDER, Ports, run, shard

@@ -12,12 +12,16 @@ from processor.core import effects
 from processor.core.address import Address, ReplyTo
 from processor.core.answers import Refused
 from processor.core.cause import Origin
-from processor.core.inputs import RaiseEvent
 from processor.core.nouns.activity import AttemptState
 from processor.core.nouns.call import MessageSent
-from processor.core.nouns.external import EventRejected
+from processor.core.nouns.external import EventRejected, RaiseEvent
 from processor.core.nouns.record import RecordPublished
-from processor.core.nouns.run import Successor, WorkflowCompleted, WorkflowTerminated
+from processor.core.nouns.run import (
+    StartSuccessor,
+    Successor,
+    WorkflowCompleted,
+    WorkflowTerminated,
+)
 from processor.core.nouns.value import StatusSet
 from processor.core.turn import Claim, Positions, Turn, turn_key
 from processor.errors import LogTruncated, ReleaseTooOld, StoreCorrupt
@@ -397,7 +401,7 @@ def test_the_start_of_a_successor_is_owed_until_it_is_in_the_log(log: WrittenLog
     log.write("a-1", [STARTED])
     (closing,) = log.write("a-1", [ended])
     taken, tables = log.take_over()
-    start = effects.StartSuccessor("a", "a-2", STARTED)
+    start = StartSuccessor("a", "a-2", STARTED)
     assert taken.successors == [(start, closing)]
     outbox, deliveries = owed(taken)
     assert outbox.sent == [] and deliveries.floor == closing

@@ -8,7 +8,8 @@ from processor.config import Settings
 from processor.core.address import ReplyTo
 from processor.core.answers import Refused
 from processor.core.effects import Reply, RunResult
-from processor.core.inputs import AwaitResult, ClientCommand
+from processor.core.inputs import ClientCommand
+from processor.core.questions import AwaitResult
 from processor.shard.reads import Reads
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables

@@ -11,7 +11,7 @@ import msgspec
 
 from examples import orders
 from processor.core.answers import Closed
-from processor.core.inputs import CancelRun, StartRun, TerminateRun
+from processor.core.nouns.run import CancelRun, StartRun, TerminateRun
 
 from . import tally, transfers
 from .programs import Author, Step, events_of, fits

@@ -7,7 +7,8 @@ from typing import Final
 
 from processor.codec.records import LEVEL
 from processor.core.address import ReplyTo
-from processor.core.inputs import ClientCommand, ReadShard
+from processor.core.inputs import ClientCommand
+from processor.core.questions import ReadShard
 from processor.simulation.faults import PER_HOST
 from processor.simulation.host import Host
 from processor.simulation.perils import DAY_MS

@@ -21,13 +21,11 @@ from examples import orders
 from processor.config import Settings
 from processor.core.answers import Accepted, Closed, ReplyBody
 from processor.core.effects import Reply
-from processor.core.inputs import (
-    AwaitResult,
-    ClientCommand,
-    CommandBody,
-    RaiseEvent,
-    StartRun,
-)
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import StartRun
+from processor.core.operation import Request
+from processor.core.questions import AwaitResult
 from processor.registry import Registry
 from processor.shard import requests
 from processor.shard.loop import Shard
@@ -326,9 +324,7 @@ class Run:
         self._plans += 1
         self.world.scheduler.after(delay_ms, "a plan", act)
 
-    def ask(
-        self, name: str, workflow_id: str, body: CommandBody, then: Callable[[Any], None]
-    ) -> None:
+    def ask(self, name: str, workflow_id: str, body: Request, then: Callable[[Any], None]) -> None:
         client = self._clients.get(name)
         if client is None:
             client = self._clients[name] = self.world.client(name)

@@ -16,14 +16,11 @@ from examples import orders
 from processor import ActivityTimedOut, ApplicationError, activity, workflow
 from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
 from processor.core.cause import NamedRequest
-from processor.core.inputs import (
-    AwaitResult,
-    ClientCommand,
-    CommandBody,
-    RaiseEvent,
-    ReadShard,
-    StartRun,
-)
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import StartRun
+from processor.core.operation import Request
+from processor.core.questions import AwaitResult, ReadShard
 
 from . import tally
 from .cases import COMPLETED, Case, nothing, program_case
@@ -45,9 +42,7 @@ class Stage(Protocol):
     def later(self, delay_ms: int, action: Callable[[], None]) -> None:
         """Let something happen; the run is not over before."""
 
-    def ask(
-        self, name: str, workflow_id: str, body: CommandBody, then: Callable[[Any], None]
-    ) -> None:
+    def ask(self, name: str, workflow_id: str, body: Request, then: Callable[[Any], None]) -> None:
         """Send a request of the client with this name. What it is told has to be the same."""
 
     def produce(self, command: ClientCommand) -> None:

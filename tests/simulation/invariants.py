@@ -13,7 +13,7 @@ from processor.core.attempts import STARTS_MAX
 from processor.core.cause import Cause, Origin
 from processor.core.effects import ActivityTask, Message, Publish, Reply, RunResult, SetTimer
 from processor.core.event import Event
-from processor.core.inputs import StartRun, TimerDue
+from processor.core.inputs import TimerDue
 from processor.core.marks import Answered, Mark
 from processor.core.nouns.activity import (
     ActivityCancelled,
@@ -24,7 +24,13 @@ from processor.core.nouns.activity import (
 )
 from processor.core.nouns.call import MessageSent
 from processor.core.nouns.external import EventReceived
-from processor.core.nouns.run import Closing, WorkflowCompleted, WorkflowStarted, WorkflowTerminated
+from processor.core.nouns.run import (
+    Closing,
+    StartRun,
+    WorkflowCompleted,
+    WorkflowStarted,
+    WorkflowTerminated,
+)
 from processor.core.options import DEFAULTS
 from processor.core.run_id import run_id_of
 from processor.core.snapshot import Snapshot
@@ -33,7 +39,7 @@ from processor.shard.reads import EXPIRED
 from processor.simulation.outbox import Left
 
 from .checked import Checked
-from .invariants_of_memory import check_memory
+from .invariants_of_memory import check_memory, check_sums
 from .invariants_of_tables import check_tables
 from .reading import Reading, Valid, read
 from .story import Story
@@ -68,10 +74,8 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
     _ends(checked, story, readings)
     _messages(checked, story, readings)
     _dead_letters(checked, story, readings)
-    _sums(checked, story)
+    check_sums(checked, story)
     _contest(checked, story, readings)
-    for host in story.world.hosts.values():
-        checked.that("slots come back", not host.activities.executor._reserved, host.name)
     enough = story.succeeded >= SUCCEEDED_MIN * story.asked
     checked.that("operations succeed", enough, story.succeeded, "of", story.asked)
     return readings, checked
@@ -491,10 +495,3 @@ def _terminated(readings: list[Reading], workflow_id: str) -> list[tuple[str, st
         for event in turn.events
         if turn.workflow_id == workflow_id and isinstance(event, WorkflowTerminated)
     ]
-
-
-def _sums(checked: Checked, story: Story) -> None:
-    if (ledger := story.ledger) is not None:
-        after = {case.workflow_id: case.result for case in story.cases}
-        kept = sum(after[name] for name in ledger.before) == sum(ledger.before.values())
-        checked.that("the sum of the accounts stays", kept, after, ledger)

@@ -8,7 +8,7 @@ from .checked import Checked
 from .reading import Reading
 from .story import Story
 
-__all__ = ("check_memory",)
+__all__ = ("check_memory", "check_sums")
 
 
 def check_memory(checked: Checked, story: Story, reading: Reading) -> None:
@@ -32,3 +32,13 @@ def check_memory(checked: Checked, story: Story, reading: Reading) -> None:
         if isinstance(record, Mark) and record.epoch == shard._epoch:
             moved = offset < outputs.position
             checked.that("a mark moves the published position", moved, offset, outputs.position)
+
+
+def check_sums(checked: Checked, story: Story) -> None:
+    """Nothing is made or lost where it only moves: slots for activities, money of accounts."""
+    for host in story.world.hosts.values():
+        checked.that("slots come back", not host.activities.executor._reserved, host.name)
+    if (ledger := story.ledger) is not None:
+        after = {case.workflow_id: case.result for case in story.cases}
+        kept = sum(after[name] for name in ledger.before) == sum(ledger.before.values())
+        checked.that("the sum of the accounts stays", kept, after, ledger)

@@ -6,7 +6,8 @@ import traceback
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from processor.core.inputs import AwaitResult, ClientCommand
+from processor.core.inputs import ClientCommand
+from processor.core.questions import AwaitResult
 from processor.simulation.scheduler import RECENT_STEPS
 from processor.simulation.world import World
 

@@ -12,7 +12,10 @@ from processor.codec.payloads import JsonPayloads
 from processor.codec.records import LEVEL
 from processor.config import Settings
 from processor.core.answers import Accepted, Closed, Refused, ReplyBody
-from processor.core.inputs import AwaitResult, ClientCommand, RaiseEvent, StartRun
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import StartRun
+from processor.core.questions import AwaitResult
 from processor.registry import Registry
 from processor.shard import requests
 from processor.simulation.clients import SimulatedClient

@@ -9,14 +9,11 @@ from typing import Any, Final, Protocol
 
 from processor.core.answers import Accepted, Closed, Refused, ReplyBody
 from processor.core.cause import NamedRequest, Origin
-from processor.core.inputs import (
-    AwaitResult,
-    ClientCommand,
-    CommandBody,
-    RaiseEvent,
-    StartRun,
-    TerminateRun,
-)
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import StartRun, TerminateRun
+from processor.core.operation import Request
+from processor.core.questions import AwaitResult
 from processor.simulation.clients import SimulatedClient
 from processor.simulation.scheduler import Ways
 from processor.simulation.world import World
@@ -203,9 +200,7 @@ class Contest:
             body = TerminateRun(f"ended by {entrant.client._name}", first_run_id=chain)
             self._later(lambda: self._ask(entrant, body, lambda reply: None))
 
-    def _ask(
-        self, entrant: Entrant, body: CommandBody, answered: Callable[[ReplyBody], None]
-    ) -> None:
+    def _ask(self, entrant: Entrant, body: Request, answered: Callable[[ReplyBody], None]) -> None:
         entrant.client.request(ClientCommand(self.workflow_id, body), answered)
 
     def _later(self, action: Callable[[], None]) -> None:

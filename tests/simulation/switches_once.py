@@ -13,8 +13,8 @@ from processor.core.cause import Cause, Origin
 from processor.core.draft import Outcome
 from processor.core.effects import Reply
 from processor.core.nouns.activity import OpenActivity
+from processor.core.nouns.run import Summary
 from processor.core.run_id import run_id_of
-from processor.core.state import Summary
 from processor.shard import deciding, loop
 from processor.shard.cache import Cache
 from processor.shard.eager import Eager

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from processor.core.address import Address, Caller
-from processor.core.answers import CallOutcome
+from processor.core.answers import Accepted, CallOutcome, ReplyBody
 from processor.core.effects import Effect, Message
-from processor.core.event import Decision, Fact
+from processor.core.event import Decision, Drafting, Fact
 from processor.core.frozen import frozen
 from processor.core.headers import NO_HEADERS, Headers
-from processor.core.inputs import CancelRun, RaiseEvent, StartRun
-from processor.core.nouns.run import Run
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import CancelRun, Run, StartRun, Summary
+from processor.core.operation import OperationOnRun
 
-__all__ = ("CallAnswered", "CallOperation", "CallSent", "Calls", "MessageSent")
+__all__ = ("AnswerCall", "CallAnswered", "CallOperation", "CallSent", "Calls", "MessageSent")
 
 
 @dataclass
@@ -86,3 +87,24 @@ class CallAnswered(Fact):
 
     def apply(self, run: Calls, now_ms: int) -> None:
         del run.calls[self.id]
+
+
+@frozen
+class AnswerCall(OperationOnRun):
+    """The answer to call number ``call`` of a run. One that nobody waits for is dropped."""
+
+    run_id: str
+    call: int
+    outcome: CallOutcome
+
+    def which(self) -> tuple[str | None, str | None]:
+        return self.run_id, None
+
+    def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
+        if self.call not in draft.run.calls:
+            return latest.accepted(created=False)
+        draft.advance(CallAnswered(self.call, self.outcome))
+        return None
+
+    def not_found(self, workflow_id: str) -> ReplyBody:
+        return Accepted("", created=False)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
+from processor.checks import ID_BYTES_MAX
+from processor.core.answers import Refused, ReplyBody
+from processor.core.bounds import check_text
 from processor.core.effects import DeadLetter, Effect
-from processor.core.event import Decision, Fact, Whose
+from processor.core.event import Decision, Drafting, Fact, Whose
 from processor.core.frozen import frozen
 from processor.core.headers import NO_HEADERS, Headers
+from processor.core.operation import OperationOnRun
+from processor.policy import Status
 
-__all__ = ("EventReceived", "EventRejected")
+__all__ = ("EventReceived", "EventRejected", "RaiseEvent")
 
 
 @frozen
@@ -26,6 +32,46 @@ class EventReceived(Fact):
 
     def apply(self, run: Whose, now_ms: int) -> None:
         pass
+
+
+@frozen
+class RaiseEvent(OperationOnRun):
+    name: str
+    payload: bytes | None = None
+    run_id: str | None = None
+    first_run_id: str | None = None
+    headers: Headers = NO_HEADERS
+
+    json = "event"
+
+    def check(self) -> None:
+        check_text("name of the event", self.name, ID_BYTES_MAX)
+
+    def decide(self, draft: Drafting, latest: Latest) -> ReplyBody | None:
+        if draft.unread_full:
+            return self._refused(
+                latest,
+                f"has {draft.unread_max:,} events that its code has not taken (unread_events_max)",
+                ". Send it again when the code has taken some; code that waits for events in a "
+                "loop takes them all",
+            )
+        draft.advance(EventReceived(self.name, self.payload, self.headers))
+        return None
+
+    def when_closed(self, latest: Latest) -> ReplyBody:
+        return self._refused(latest, f"is {latest.status.value}")
+
+    def _refused(self, run: Latest, why: str, then: str = "") -> Refused:
+        which = f"run {run.run_id} of {run.workflow!r}"
+        return Refused("CommandRejected", f"{which} {why}: event {self.name!r} was not taken{then}")
+
+
+class Latest(Protocol):
+    """What an event has to know of the latest run."""
+
+    run_id: str
+    workflow: str
+    status: Status
 
 
 @frozen

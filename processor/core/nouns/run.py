@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
-from processor.core.address import Caller, RunRef
+from processor.checks import ID_BYTES_MAX, TEXT_BYTES_MAX
+from processor.core.answers import Accepted, Refused, ReplyBody
+from processor.core.bounds import DURATION_MS_MAX, check_range, check_text
 from processor.core.effects import ClearTimer, Effect, RunResult, SetTimer
-from processor.core.event import Decision, Event, Fact
+from processor.core.event import Decision, Drafting, Event, Fact
 from processor.core.failure import Failure
 from processor.core.frozen import frozen
 from processor.core.headers import NO_HEADERS, Headers
-from processor.core.nouns.external import EventReceived
-from processor.policy import Status
+from processor.core.nouns.lineage import Lineage, Plan
+from processor.core.operation import Operation, OperationOnRun
+from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, Status
 
 __all__ = (
-    "Carried",
+    "CancelRun",
     "Closing",
-    "Correlation",
-    "Lineage",
-    "Plan",
-    "RetryOptions",
     "Run",
     "RunParked",
     "RunUnparked",
+    "StartRun",
     "StartSuccessor",
     "Successor",
-    "UpdateOutcome",
+    "Summary",
+    "TerminateRun",
     "WorkflowCancelRequested",
     "WorkflowCancelled",
     "WorkflowCompleted",
@@ -39,74 +41,6 @@ __all__ = (
 
 
 # --- what a run begins with -----------------------------------------------------------------------
-
-
-@frozen
-class Correlation:
-    """A business key that a run holds."""
-
-    name: str
-    key: str
-
-
-@frozen
-class UpdateOutcome:
-    """An update that was accepted, and what came of it once it is ``over``."""
-
-    id: str
-    name: str
-    payload: bytes | None
-    over: bool
-    result: bytes | None = None
-    failure: Failure | None = None
-
-
-@frozen
-class Carried:
-    """What a run hands on to the next one of its chain."""
-
-    events: tuple[EventReceived, ...] = ()
-    updates: tuple[UpdateOutcome, ...] = ()
-    correlations: tuple[Correlation, ...] = ()
-    keys: tuple[str, ...] = ()
-
-
-@frozen
-class Lineage:
-    """Where a run comes from. ``first_run_id`` None: it is the first one of its chain."""
-
-    first_run_id: str | None = None
-    previous_run_id: str | None = None
-    attempt: int = 1
-    previous_result: bytes | None = None
-    previous_failure: Failure | None = None
-    parent: RunRef | None = None
-    root: RunRef | None = None
-    caller: Caller | None = None
-    carried: Carried | None = None
-
-
-@frozen
-class RetryOptions:
-    """When a failed run is followed by another one. Durations are in milliseconds."""
-
-    initial_interval_ms: int
-    coefficient: float
-    maximum_interval_ms: int
-    maximum_attempts: int | None = None
-    non_retryable: tuple[str, ...] = ()
-
-
-@frozen
-class Plan:
-    """How a run is to be run beyond its first turn; None everywhere means: as it comes."""
-
-    version: int | None = None
-    retry: RetryOptions | None = None
-    cron: str | None = None
-    start_at_ms: int | None = None
-    deadline_ms: int | None = None
-    attributes: bytes | None = None
 
 
 @frozen
@@ -214,6 +148,43 @@ class Run:
 
 def _moved(to: Status, *before: Status) -> Mapping[Status, Status]:
     return dict.fromkeys(before, to)
+
+
+@frozen
+class Summary:
+    """A row of the ``runs`` table: what is known of a run without replaying it.
+
+    ``successor`` is the run that follows it. ``base`` is the event with which replay begins.
+    ``purged_ms``: when its history was given up.
+    """
+
+    workflow_id: str
+    run_id: str
+    first_run_id: str
+    workflow: str
+    status: Status
+    started_ms: int
+    updated_ms: int
+    closed_ms: int | None
+    events: int
+    custom_status: bytes | None
+    cancel_reason: str | None
+    result: bytes | None
+    failure: Failure | None
+    parked: RunParked | None
+    memo: bytes | None
+    successor: str | None = None
+    base: int = 0
+    purged_ms: int | None = None
+
+    def is_meant(self, run_id: str | None, first_run_id: str | None) -> bool:
+        """Return whether a command that names a run, or a chain, or neither, means this one."""
+        return run_id in (None, self.run_id) and first_run_id in (None, self.first_run_id)
+
+    def accepted(self, *, created: bool = True) -> Accepted:
+        """Return the answer that names this run. ``created``: whether something was changed."""
+        first = None if self.first_run_id == self.run_id else self.first_run_id
+        return Accepted(self.run_id, created, first)
 
 
 # --- what happens to it ---------------------------------------------------------------------------
@@ -382,3 +353,92 @@ class WorkflowTimedOut(Closing):
 
     def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
         return self._ended(run, now_ms)
+
+
+# --- what may be asked of it ----------------------------------------------------------------------
+
+
+@frozen
+class StartRun(Operation):
+    """Start a workflow under the command's workflow id. ``reuse`` and ``conflict``: see policy.
+
+    With ``result_within_ms``, who starts a run hears of its end and not of its start, if it ends
+    within so long. Whoever asks again meanwhile hears that it has started.
+    """
+
+    workflow: str
+    arguments: bytes | None = None
+    reuse: str = "allow"
+    conflict: str = "fail"
+    execution_timeout_ms: int | None = None
+    memo: bytes | None = None
+    headers: Headers = NO_HEADERS
+    result_within_ms: int | None = None
+
+    json = "start"
+    choices = MappingProxyType({"reuse": REUSE_POLICIES, "conflict": CONFLICT_POLICIES})
+    not_json = ("result_within_ms",)
+
+    def check(self) -> None:
+        check_text("name of the workflow", self.workflow, ID_BYTES_MAX)
+        check_range("execution_timeout_ms", self.execution_timeout_ms, 1, DURATION_MS_MAX)
+        check_range("result_within_ms", self.result_within_ms, 0, DURATION_MS_MAX)
+
+    def refusal(self, workflow_id: str, latest: Summary | None) -> Refused | None:
+        """Return why there can be no run, from what is known of the latest one of the id."""
+        for field, choices in self.choices.items():
+            if (given := getattr(self, field)) not in choices:
+                words = f"{', '.join(choices[:-1])} or {choices[-1]}"
+                reason = f"unknown id {field} policy {given!r}: it is {words}"
+                return Refused("CommandRejected", reason)
+        if latest is None:
+            return None
+        which = f"run {latest.run_id} ({latest.status.value})"
+        taken = f"workflow id {workflow_id!r} is taken by {which}"
+        if latest.status.is_open:
+            if self.conflict == "fail" and self.reuse != "use-existing":
+                return Refused("WorkflowAlreadyStarted", f"{taken}; conflict policy is 'fail'")
+        elif self.reuse == "reject":
+            return Refused("WorkflowAlreadyStarted", f"{taken}; reuse policy is 'reject'")
+        elif self.reuse == "allow-failed" and latest.status is Status.COMPLETED:
+            return Refused("WorkflowAlreadyStarted", f"{taken}; reuse policy is 'allow-failed'")
+        return None
+
+    def uses(self, latest: Summary) -> bool:
+        """Return whether it is answered with the run that has the id, open or closed."""
+        if not latest.status.is_open or self.conflict == "fail":
+            return self.reuse == "use-existing"
+        return self.conflict == "use-existing"
+
+
+@frozen
+class CancelRun(OperationOnRun):
+    reason: str = ""
+    run_id: str | None = None
+    first_run_id: str | None = None
+
+    json = "cancel"
+
+    def check(self) -> None:
+        check_text("reason", self.reason, TEXT_BYTES_MAX, least=0)
+
+    def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
+        if draft.run.cancel_reason is None:
+            draft.advance(WorkflowCancelRequested(self.reason))
+        return None
+
+
+@frozen
+class TerminateRun(OperationOnRun):
+    reason: str = ""
+    run_id: str | None = None
+    first_run_id: str | None = None
+
+    json = "terminate"
+
+    def check(self) -> None:
+        check_text("reason", self.reason, TEXT_BYTES_MAX, least=0)
+
+    def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
+        draft.add(WorkflowTerminated(self.reason))
+        return None
