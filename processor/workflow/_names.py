@@ -1,7 +1,8 @@
 """Names in workflow code that the guard cannot make to answer: found when it is defined.
 
 ``datetime`` is a class in C whose methods nobody can wrap, and a name that was imported out of
-``time``, ``random`` or ``os`` before the guard was in place is the function itself.
+``time``, ``random`` or ``os`` before the guard was in place is the function itself. A generator of
+random numbers that a module made is that of the process.
 """
 
 from __future__ import annotations
@@ -84,4 +85,6 @@ def _unanswered_call(name: str, found: Any) -> str:
             return f"{name}() (write os.urandom())"
         if isinstance(owner, type):
             return _clock_of(owner, called)
+    if isinstance(found, random.Random) and not isinstance(found, random.SystemRandom):
+        return f"{name} (a generator that all runs share: use workflow.random())"
     return ""

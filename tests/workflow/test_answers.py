@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import inspect
 import logging
 import os
 import random
@@ -442,8 +443,15 @@ def test_names_that_do_not_answer_are_warned_of() -> None:
         async def tells_more() -> str:
             return str(before_thread_time())
 
+    with pytest.warns(UserWarning, match=r"of_the_process .*workflow\.random\(\)"):
 
-before_ctime = time.ctime.__wrapped__  # type: ignore[attr-defined]
-before_thread_time = time.thread_time.__wrapped__  # type: ignore[attr-defined]
+        @workflow.define
+        async def draws_from_a_global() -> float:
+            return of_the_process.random()
+
+
+before_ctime = inspect.unwrap(time.ctime)
+before_thread_time = inspect.unwrap(time.thread_time)
+of_the_process = random.Random(5)
 reaches_out_urandom = os.urandom.__wrapped__  # type: ignore[attr-defined]
 assert sys.version_info >= (3, 11)
