@@ -50,7 +50,7 @@ from processor.errors import (
     WorkflowTimedOut,
 )
 from processor.failures import exception_of
-from processor.gateway import Gateway
+from processor.gateway import Gateway, only_outside
 from processor.policy import (
     CONFLICT_POLICIES,
     REUSE_POLICIES,
@@ -88,6 +88,7 @@ class Client:
         settings: Settings | None = None,
         kafka: Mapping[str, str] | None = None,
     ) -> None:
+        only_outside()
         self._settings = settings or Settings()
         self._vigils = Vigils()
         self._payloads = JsonPayloads()
@@ -96,6 +97,7 @@ class Client:
         )
 
     async def __aenter__(self) -> Client:
+        only_outside()
         await self._gateway.start()
         return self
 
@@ -326,6 +328,7 @@ class Client:
         self, handle: Handle[Any], parked: Parked | None, what: str
     ) -> AbstractAsyncContextManager[None]:
         """Return what looks whether a run goes on, as long as somebody waits for its result."""
+        only_outside()
         raises = parked is not None and given.one_of(PARKED, parked, what) == "raise"
         return Vigil(self._vigils, handle.id, handle.describe, raises=raises)
 
@@ -336,6 +339,7 @@ class Client:
         timeout: float | None = None,
         partition: int | None = None,
     ) -> ReplyBody:
+        only_outside()
         timeout_s = self._settings.request_timeout_s if timeout is None else timeout
         command = ClientCommand(workflow_id, body)
         answer = await self._gateway.request(command, timeout_s=timeout_s, partition=partition)
@@ -386,8 +390,7 @@ class Client:
             case _:
                 assert closed.failure is not None, "a failed run has a failure"
                 cause = exception_of(closed.failure, self._payloads)
-                why = readable(str(cause), lines=True)
-                raise WorkflowFailed(f"{run} failed: {why}", **which) from cause
+                raise WorkflowFailed(f"{run} failed: {readable(str(cause))}", **which) from cause
 
 
 class Handle(Generic[R]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import secrets
 from collections import Counter
@@ -11,8 +12,9 @@ from processor.core.address import ReplyTo
 from processor.core.answers import ReplyBody
 from processor.core.cause import ClientRequest
 from processor.core.inputs import Change, ClientCommand
+from processor.workflow._loop import WorkflowLoop
 
-__all__ = ("Gateway", "Requester", "new_client_id")
+__all__ = ("Gateway", "Requester", "new_client_id", "only_outside")
 
 
 class Gateway(Protocol):
@@ -32,6 +34,17 @@ class Gateway(Protocol):
         """
 
     async def close(self) -> None: ...
+
+
+def only_outside() -> None:
+    """Raise in workflow code: each replay would ask again, and would be answered otherwise."""
+    loop = asyncio._get_running_loop()
+    if type(loop) is WorkflowLoop:
+        raise loop.refused(
+            "a Client",
+            "Each replay would send its requests again. Send events with workflow.signal(), cancel "
+            "with workflow.cancel(). For all else call an activity that uses the client.",
+        )
 
 
 def new_client_id() -> str:

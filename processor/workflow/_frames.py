@@ -37,7 +37,8 @@ _identity = object.__hash__
 _OURS = (
     *("asyncio", "contextlib"),
     *("processor.activity", "processor.checks", "processor.errors", "processor.failures"),
-    *("processor.policy", "processor.workflow"),
+    *("processor.client", "processor.gateway", "processor.policy"),
+    *("processor.testing.environment", "processor.workflow"),
 )
 
 

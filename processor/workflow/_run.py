@@ -39,6 +39,8 @@ from processor.workflow._requests import Requests
 __all__ = ("Run",)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CLOCK_BEGINS_MS = 60_000
+"""What the loop's clock shows when a run begins: not 0, which libraries take for "never"."""
 _Future = asyncio.Future
 _log = logging.getLogger("processor.workflow")
 
@@ -91,6 +93,7 @@ class Run(Runtime):
         library.now_ms, library.number = loop.now_ms, number
         if self._started_ms is None:
             self._started_ms = now_ms
+            loop.zero_ms = library.zero_ms = now_ms - _CLOCK_BEGINS_MS
         self.replaying = recorded is not None
         self._recorded = recorded
 

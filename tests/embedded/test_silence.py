@@ -92,7 +92,24 @@ async def lets_through() -> None:
     await refuses("application")
 
 
-WORKFLOWS = [waits, has_a_bug, bug_after, tries, asks_nobody, catches, lets_through]
+TWO_LINES = "no funds:\n  ERROR root: all is lost \x1b[2J"
+
+
+@workflow.define
+async def fails_in_two_lines() -> None:
+    raise ApplicationError(TWO_LINES)
+
+
+WORKFLOWS = [
+    fails_in_two_lines,
+    waits,
+    has_a_bug,
+    bug_after,
+    tries,
+    asks_nobody,
+    catches,
+    lets_through,
+]
 
 
 def run(path: Path, talk: Callable[[Client], Awaitable[Any]], **how: Any) -> Any:
@@ -222,6 +239,18 @@ def test_an_activity_error_is_whatever_an_activity_raised(
             assert caught[-3:-1] == ["refuses", "1"]
 
     run(tmp_path, talk, max_cached_runs=cached, strict_replay=True)
+
+
+def test_the_text_of_a_failure_is_one_line_and_its_cause_has_all_of_them(tmp_path: Path) -> None:
+    async def talk(client: Client) -> None:
+        with pytest.raises(WorkflowFailed) as failed:
+            await client.run(fails_in_two_lines)
+        text = str(failed.value)
+        assert text.isprintable()
+        assert text.endswith(r"failed: no funds:\n  ERROR root: all is lost \x1b[2J")
+        assert str(failed.value.__cause__) == TWO_LINES
+
+    run(tmp_path, talk)
 
 
 def test_what_is_let_through_fails_the_run_as_before(tmp_path: Path) -> None:

@@ -17,6 +17,11 @@ WHY = "run `make test`, or pip install -e '.[thirdparty]'"
 
 
 @activity.define
+async def asked_of_a_model(messages: str) -> str:
+    return f"it was asked in {messages.count('timestamp')} stamps"
+
+
+@activity.define
 async def weather(city: str) -> str:
     return f"sun in {city}"
 
@@ -40,7 +45,7 @@ async def where_to(state: State) -> str:
 
 async def outcome(flow: Any, cached: int | None) -> Any:
     async with Environment(
-        workflows=[flow], activities=[weather], max_cached_runs=cached
+        workflows=[flow], activities=[weather, asked_of_a_model], max_cached_runs=cached
     ) as environment:
         handle = await environment.start(flow, "Ulm", id="agent-1")
         await environment.sleep(3600)
@@ -80,6 +85,35 @@ def test_pydantic_ai() -> None:
         return [result.output, str(len(result.all_messages())), str(workflow.uuid4())]
 
     assert the_same_cached_and_replayed(ask)[0] == "there is sun in Ulm"
+
+
+def test_messages_that_pydantic_ai_stamps_are_recorded_as_a_side_effect() -> None:
+    """It asks ``datetime.now()``, which answers otherwise at each replay."""
+    pytest.importorskip("pydantic_ai", reason=WHY)
+    from pydantic_ai import Agent
+    from pydantic_ai.messages import (
+        ModelMessage,
+        ModelMessagesTypeAdapter,
+        ModelResponse,
+        TextPart,
+    )
+    from pydantic_ai.models.function import AgentInfo, FunctionModel
+
+    async def model(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        dumped = workflow.side_effect(
+            lambda: ModelMessagesTypeAdapter.dump_json(messages).decode(), str
+        )
+        answer = await asked_of_a_model(dumped)
+        await asyncio.sleep(60)
+        return ModelResponse(parts=[TextPart(answer)])
+
+    agent = Agent(FunctionModel(model))
+
+    @workflow.define
+    async def ask(city: str) -> str:
+        return (await agent.run(f"how is the weather in {city}?")).output
+
+    assert the_same_cached_and_replayed(ask) == "it was asked in 2 stamps"
 
 
 def test_openai_agents() -> None:
