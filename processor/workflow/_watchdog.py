@@ -30,7 +30,7 @@ from weakref import WeakSet
 
 from processor.core.runner import CodeError, NeverEnds
 from processor.readable import readable
-from processor.workflow._frames import is_boundary, is_library, is_ours, where_of
+from processor.workflow._frames import boundary, is_boundary, is_library, is_ours, where_of
 
 __all__ = ("NeverEnds", "Watched", "here", "watching")
 
@@ -152,6 +152,7 @@ def here() -> Watched:
         return watched
 
 
+@boundary
 def watching(run: Running, function: Callable[..., R], *args: Any) -> R:
     """Call a function that may run code of the user's outside of an activation's.
 
