@@ -7,7 +7,7 @@ from typing import Any
 
 from processor.core.shown import GROUP_MAX
 
-__all__ = ("BROKEN", "caused", "nested", "shared")
+__all__ = ("BROKEN", "CountsErrors", "ReadsNothing", "caused", "nested", "shared")
 
 _READ = (
     *("__cause__", "__context__", "__suppress_context__", "__traceback__", "__notes__"),

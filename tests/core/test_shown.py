@@ -22,7 +22,7 @@ def test_whatever_an_error_does_it_is_told(name: str) -> None:
     begun = time.thread_time()
     told = shown(error, causes=True)
     code_error, failure = failed(error), failure_of(error, JsonPayloads())
-    (_, value), = bases_of(error)
+    ((_, value),) = bases_of(error)
     assert time.thread_time() - begun < PATIENCE_S
     assert all(type(text) is str and len(text) < 1_000_000 for text in told)
     assert len(told.traceback) < 21_000 and len(code_error.traceback) <= 20_000
@@ -45,7 +45,9 @@ def test_an_error_is_told_as_python_tells_it() -> None:
     first, _, second = told.traceback.partition(
         "\n\nThe above exception was the direct cause of the following exception:\n\n"
     )
-    assert first.startswith("Traceback (most recent call last):\n") and 'raise KeyError("a")' in first
+    assert (
+        first.startswith("Traceback (most recent call last):\n") and 'raise KeyError("a")' in first
+    )
     assert first.endswith("KeyError: 'a'\nlook here")
     assert 'raise ValueError("b") from error' in second and second.endswith("ValueError: b")
 
