@@ -164,7 +164,9 @@ def watching(run: Running, function: Callable[..., R], *args: Any) -> R:
             watched.running = run
             return function(*args)
         finally:
-            watched.over()
+            watched.running = None  # as ``over`` does, which costs a call
+            if watched.sent is not None:
+                watched.over()
     finally:
         if watched.sent is not None:
             error = watched.taken()
