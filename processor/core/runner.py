@@ -13,10 +13,14 @@ from processor.core.events import Event
 from processor.core.failure import writable
 from processor.core.started import WorkflowStarted
 
-__all__ = ("CodeError", "Runner", "Runners")
+__all__ = ("CodeError", "NeverEnds", "Runner", "Runners")
 
 _ERROR_CHARS_MAX: Final = 10_000
 _TRACEBACK_CHARS_MAX: Final = 20_000
+
+
+class NeverEnds(BaseException):
+    """Raised in code of the user's that does not give control back, wherever it runs."""
 
 
 class CodeError(Exception):

@@ -27,7 +27,9 @@ from processor.core.inputs import (
     StartRun,
 )
 from processor.core.runner import CodeError
+from processor.core.shown import shown
 from processor.core.state import Summary
+from processor.readable import readable
 from processor.shard.cache import Entry
 from processor.shard.instances import recorded
 from processor.shard.ports import Clock, Outbox, Tables
@@ -121,14 +123,15 @@ class Reads:
             question()
         except _OF_VALUES as error:
             kind = type(command.body).__name__
+            told = shown(error, causes=True)
             _log.error(
-                "shard %d: %s of %r failed",
+                "shard %d: %s of %r failed\n%s",
                 self._partition,
                 kind,
                 command.workflow_id,
-                exc_info=error,
+                readable(told.traceback, lines=True),
             )
-            reason = f"{kind} failed: {shortened(f'{type(error).__name__}: {error}', _ERROR_MAX)}"
+            reason = f"{kind} failed: {shortened(told.words, _ERROR_MAX)}"
             self._answer(
                 command,
                 Refused(

@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, Protocol
 
 from processor.checks import DURATION_S_MAX, lasting_ms
+from processor.core.shown import text_of
 from processor.errors import NonDeterminismError
 from processor.workflow._frames import boundary, line_here, user_frame, where_of
 from processor.workflow._library import Library
@@ -163,9 +164,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 try:
                     handle._context.run(handle._callback, *handle._args)
                 except Exception as error:
-                    self.call_exception_handler(
-                        {"message": f"Exception in {handle._callback!r}", "exception": error}
-                    )
+                    what = f"Exception in {text_of(handle._callback, repr)}"
+                    self.call_exception_handler({"message": what, "exception": error})
         finally:
             # A traceback may keep this frame, and the frame must not keep the task that it is of.
             handle = None
