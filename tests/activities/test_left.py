@@ -186,8 +186,10 @@ def test_late_activities_are_cancelled_when_a_worker_stops() -> None:
         it = Running()
         it.executor._registry = Registry([], [wait], it.executor._payloads)
         it.begin("wait")
+        begun = time.monotonic()
         await it.executor.drain(0.1)
         assert kinds(await it.outcomes()) == ["lost"]
+        assert time.monotonic() - begun < 0.8, "it is not waited for as one that swallows it"
 
     asyncio.run(main())
     assert ends == ["cancelled"]
@@ -394,6 +396,19 @@ def test_an_activity_of_a_queue_runs_eagerly_where_that_is_served(
         return it.executor.place("quick", options)
 
     assert asyncio.run(main()) is here
+
+
+def test_a_worker_on_kafka_tells_its_queues_to_its_executor() -> None:
+    from processor.kafka.queue import Queues
+
+    async def main() -> None:
+        it = Running()
+        nothing: Any = None
+        Queues(nothing, it.executor, ("default", "cpu"), None)
+        assert not it.executor.place("quick", replace(DEFAULTS, queue="gpu"))
+        assert it.executor.place("quick", replace(DEFAULTS, queue="cpu"))
+
+    asyncio.run(main())
 
 
 # --- errors that cannot be read -------------------------------------------------------------------
