@@ -38,6 +38,7 @@ _ANNOUNCE_S: Final = 0.05
 """An attempt without time-outs that is over by then is not announced: its outcome says it all."""
 
 _LISTED_MAX: Final = 50
+_ENDS_LOOPS: Final = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)
 
 _ASK_S: Final = 30.0
 """How long a task waits for its shard's word; a shard that is away cannot take its outcome."""
@@ -317,10 +318,11 @@ class Executor:
                 kind = type(error)
                 if issubclass(kind, GeneratorExit) and self._is_closed(attempt):
                     raise
-                if issubclass(kind, asyncio.CancelledError) and (
-                    attempt.ended_by or self._stopping
-                ):
-                    return self._ended(attempt)
+                if issubclass(kind, _ENDS_LOOPS) and not attempt.ended_by:
+                    self._tell_of_exit(task)
+                if issubclass(kind, asyncio.CancelledError):
+                    if attempt.ended_by or self._stopping:
+                        return self._ended(attempt)
                 failure, headers = raised(task, error, self._payloads)
         return report_of(task, "failed", failure=failure, headers=headers)
 
@@ -331,6 +333,17 @@ class Executor:
             return given_up(task)
         failure = timed_out(task, attempt.ended_by or "lost", attempt.details)
         return report_of(task, "failed", failure=failure)
+
+    def _tell_of_exit(self, task: ActivityTask) -> None:
+        """Name an activity that may be what ends the process, which nothing else would name."""
+        if self._seldom(f"{task.name} exits"):
+            _log.warning(
+                "activity %r was cancelled or exits, and not by its workflow or worker. If the "
+                "process ends now: sys.exit() and KeyboardInterrupt in a task or callback that an "
+                "activity made do that; await such code in the activity (workflow id %r)",
+                task.name,
+                task.workflow_id,
+            )
 
     # --- ends before the function's own -------------------------------------------------------
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -351,6 +350,37 @@ def test_a_process_ends_though_a_function_goes_on(
     assert (done.returncode, done.stdout) == (0, "main ended\n"), done.stderr
 
 
+EXITS = """
+import asyncio, sys
+from processor import Client, Worker, activity, workflow
+
+@activity.define
+async def leaves() -> None:
+    async def exits() -> None:
+        sys.exit(3)
+    await asyncio.gather(asyncio.create_task(exits()), asyncio.sleep(5))
+
+@workflow.define
+async def w() -> None:
+    await leaves()
+
+async def main() -> None:
+    server = "embedded:" + sys.argv[1]
+    async with Worker(server, workflows=[w], activities=[leaves]), Client(server) as client:
+        await client.run(w)
+
+asyncio.run(main())
+"""
+
+
+def test_an_exit_in_a_task_of_an_activity_names_the_activity(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", EXITS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=40)
+    assert done.returncode == 3
+    assert "activity 'leaves' was cancelled or exits" in done.stderr
+    assert "sys.exit()" in done.stderr
+
+
 ONCE = RetryPolicy(maximum_attempts=1)
 
 
@@ -409,68 +439,3 @@ def test_a_worker_on_kafka_tells_its_queues_to_its_executor() -> None:
         assert it.executor.place("quick", replace(DEFAULTS, queue="cpu"))
 
     asyncio.run(main())
-
-
-# --- errors that cannot be read -------------------------------------------------------------------
-
-
-def broken(attribute: str, error: BaseException) -> BaseException:
-    def raises(self: object) -> Any:
-        raise error
-
-    kind = ExceptionGroup if attribute == "exceptions" else Exception
-    made = type("Broken", (kind,), {attribute: property(raises)})
-    return made("m", [ValueError()]) if attribute == "exceptions" else made("m")  # type: ignore[no-any-return]
-
-
-class NoAttributes(Exception):
-    def __getattribute__(self, name: str) -> Any:
-        raise SystemExit(name)
-
-
-UNREADABLE: list[Callable[[], BaseException]] = [
-    NoAttributes,
-    *(
-        lambda a=attribute, e=error: broken(a, e("broken"))  # type: ignore[misc]
-        for attribute in ("__cause__", "__context__", "__class__", "__traceback__", "exceptions")
-        for error in (RuntimeError, SystemExit, GeneratorExit, asyncio.CancelledError)
-    ),
-]
-
-
-@pytest.mark.parametrize("made", UNREADABLE, ids=range(len(UNREADABLE)))
-@pytest.mark.parametrize("plain", [True, False], ids=["plain", "async"])
-@pytest.mark.parametrize("limit_ms", [None, 60_000], ids=["no time-out", "a time-out"])
-def test_an_error_that_cannot_be_read_fails_the_attempt(
-    made: Callable[[], BaseException], plain: bool, limit_ms: int | None
-) -> None:
-    from .test_ends import failure_in
-    from .test_executor import outcome_of
-
-    def raises() -> None:
-        raise made()
-
-    async def raises_async() -> None:
-        raise made()
-
-    reports = outcome_of(raises if plain else raises_async, start_to_close_ms=limit_ms)
-    assert failure_in(reports).kind == "exception"
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, GeneratorExit])
-def test_whatever_the_telling_of_an_error_raises_the_attempt_is_reported(
-    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from processor.activities import reports as told
-
-    from .test_ends import failure_in
-    from .test_executor import outcome_of
-
-    def fails(*_: Any) -> Any:
-        raise error
-
-    async def raises() -> None:
-        raise ValueError("m")
-
-    monkeypatch.setattr(told, "failure_of", fails)
-    assert "an error that cannot be told" in failure_in(outcome_of(raises)).message
