@@ -96,12 +96,13 @@ class Sending:
             )
         if error.code() not in MISSING:
             return "It is sent again until it is delivered"
+        command = f"processor topics apply --namespace {self._transport.connection.namespace}"
         if not topic.startswith(self._queue_prefix):
-            return "The topic is missing: run `processor topics apply`; it is sent again until then"
+            return f"The topic is missing: run `{command}`; it is sent again until then"
         queue = topic.removeprefix(self._queue_prefix)
         return (
-            f"The activity queue {queue!r} has no topic: run `processor topics apply --queue "
-            f"{queue}`, or correct the queue's name in the workflow. Its tasks wait until then"
+            f"The activity queue {queue!r} has no topic: run `{command} --queue {queue}`, or "
+            "correct the queue's name in the workflow. Its tasks wait until then"
         )
 
     def _bury_outgoing(self, outgoing: Outgoing, error: KafkaError) -> None:
