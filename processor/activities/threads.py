@@ -6,11 +6,13 @@ for ever where one hangs.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass
-from threading import Condition, Thread
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
 from typing import Any, TypeVar
 
 __all__ = ("Call", "Threads")
@@ -55,18 +57,20 @@ class Threads(Executor):
         self._most = most
         self._alive = 0
         self._idle = 0
-        self._jobs: deque[_Job] = deque()
-        self._changed = Condition()
+        self._waiting = 0
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._lock = Lock()
         self._closed = False
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Call a function in a thread, as soon as one is free. Takes no keyword arguments."""
         assert not kwargs, "the executor of activities gives none"
         job = _Job(Future(), fn, args)
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise RuntimeError("the threads of plain activities have ended: the worker stops")
-            self._jobs.append(job)
+            self._jobs.put(job)
+            self._waiting += 1
             self._serve_one_more()
         return job.future
 
@@ -75,7 +79,7 @@ class Threads(Executor):
         return Call(name)
 
     def ended(self, call: Call) -> None:
-        with self._changed:
+        with self._lock:
             call.running = False
             if call.left:
                 self.left[call.name] -= 1
@@ -83,35 +87,33 @@ class Threads(Executor):
 
     def leave(self, call: Call) -> bool:
         """Wait no more for a call; return whether it goes on. Its thread is replaced then."""
-        with self._changed:
+        with self._lock:
             if not call.running or call.left:
                 return False
             call.left = True
             self.left[call.name] += 1
             self._most += 1
-            if self._jobs:
-                self._serve_one_more()
+            self._serve_one_more()
             return True
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Begin nothing more. Waits for nothing: what runs goes on until the process ends."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            for job in self._jobs:
+        with suppress(Empty):
+            while (job := self._jobs.get_nowait()) is not None:
                 job.future.cancel()
-            self._jobs.clear()
-            self._changed.notify_all()
+        self._jobs.put(None)
 
     def _serve_one_more(self) -> None:
-        """Wake a thread, or begin one."""
-        if self._idle >= len(self._jobs):
-            self._changed.notify()
-        elif self._alive < self._most:
+        """Begin a thread where those that wait are too few for the jobs that do."""
+        if self._idle < self._waiting and self._alive < self._most:
             try:
                 Thread(target=self._serve, name="activity", daemon=True).start()
             except RuntimeError:  # the system has no more; those that are there take it
                 if self._alive == 0:
-                    self._jobs.pop()
+                    self._waiting -= 1
+                    self._jobs.get()
                     raise
             else:
                 self._alive += 1
@@ -123,12 +125,17 @@ class Threads(Executor):
 
     def _next(self) -> _Job | None:
         """Return the next job; None ends this thread, of which there is one too many."""
-        with self._changed:
-            while self._alive <= self._most and not self._closed:
-                if self._jobs:
-                    return self._jobs.popleft()
-                self._idle += 1
-                self._changed.wait()
-                self._idle -= 1
+        with self._lock:
+            if self._alive > self._most or self._closed:
+                self._alive -= 1
+                return None
+            self._idle += 1
+        job = self._jobs.get()
+        with self._lock:
+            self._idle -= 1
+            if job is not None:
+                self._waiting -= 1
+                return job
             self._alive -= 1
-            return None
+        self._jobs.put(None)  # for the others
+        return None
