@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import TypeAlias
 
 from processor.config import Settings
@@ -14,6 +14,7 @@ from processor.core.commands import (
     ScheduleActivity,
     StartTimer,
 )
+from processor.core.events import Event
 from processor.core.payloads import Payloads
 from processor.errors import PayloadTooLarge, SchemaMismatch
 from processor.workflow._loop import TimerHandle, WorkflowLoop
@@ -32,6 +33,7 @@ class Requests:
     A start and its cancellation within one turn cancel each other out: neither is returned.
     ``arrived`` are the ids that facts of this turn settle: the log has their outcome already, so
     they cannot be cancelled any more even if the code did not see it yet.
+    ``recorded`` is what the turn caused, where it is replayed.
     ``refusal`` says why nothing may be asked for now ("" where it may).
     """
 
@@ -44,6 +46,7 @@ class Requests:
         "arrived",
         "elided",
         "last_id",
+        "recorded",
         "refusal",
         "turn",
     )
@@ -55,6 +58,7 @@ class Requests:
         self._commands: list[Command | None] = []
         self._sized = 0
         self.arrived: Set[int] = frozenset()
+        self.recorded: Sequence[Event] = ()
         self.elided = False
         self.last_id = 0
         self.refusal = ""
@@ -93,12 +97,20 @@ class Requests:
 
     def check_size(self, size: int, what: str, name: str = "") -> None:
         limit = self._settings.payload_bytes_max
-        if size > limit:
+        if size > limit and size > self._recorded_bytes_max():
             raise PayloadTooLarge(
                 f"{_named(what, name)}: {size:,} bytes; the limit is {limit:,} "
                 "(payload_bytes_max). Store the value elsewhere, in an activity, and pass a "
                 "reference to it"
             )
+
+    def _recorded_bytes_max(self) -> int:
+        """Return the size of the largest payload that this turn asked for when it was live.
+
+        The limit of that time let it through, whatever the limit is now. What was refused then was
+        larger than all that was let through, so it is refused again.
+        """
+        return max((_payload_bytes(event) for event in self.recorded), default=0)
 
     def add(self, command: Command, size: int, what: str, name: str = "") -> int:
         """Add a command whose payload has ``size`` bytes; return its index within the turn."""
@@ -157,3 +169,11 @@ class Requests:
 
 def _named(what: str, name: str) -> str:
     return f"{what} {name!r}" if name else what
+
+
+def _payload_bytes(event: Event) -> int:
+    """Return the size of what code gave to be written in an event."""
+    return max(
+        len(getattr(event, name, None) or b"") + len(getattr(event, "key", None) or b"")
+        for name in ("arguments", "payload", "value", "status", "result")
+    )
