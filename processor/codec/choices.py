@@ -38,7 +38,15 @@ import msgspec
 from processor.codec.defaults import classes_of, model_again
 from processor.codec.members import Choice, Lossy, Member, Reader, is_model, member_of
 
-__all__ = ("StandIn", "has_pydantic", "is_object", "replaced", "stand_ins", "with_pydantic")
+__all__ = (
+    "StandIn",
+    "has_pydantic",
+    "is_object",
+    "is_told_apart",
+    "replaced",
+    "stand_ins",
+    "with_pydantic",
+)
 
 Build = Callable[[Any], Reader]
 """Makes of an annotation what makes its values. ValueErrors of that have the path."""
@@ -133,6 +141,15 @@ def _has_pydantic(annotation: Any, seen: set[Any]) -> bool:
     except (NameError, TypeError):
         return False
     return any(_has_pydantic(each, seen) for each in hints.values())
+
+
+def is_told_apart(annotation: Any) -> bool:
+    """Return whether a discriminator of pydantic's tells the members of a union apart."""
+    return get_origin(annotation) is Annotated and any(
+        type(each).__module__.startswith("pydantic")
+        and getattr(each, "discriminator", None) is not None
+        for each in annotation.__metadata__
+    )
 
 
 def _asks_a_function(annotation: Any) -> bool:

@@ -33,6 +33,7 @@ from processor.codec.choices import (
     StandIn,
     has_pydantic,
     is_object,
+    is_told_apart,
     replaced,
     stand_ins,
     with_pydantic,
@@ -214,7 +215,7 @@ class JsonPayloads:
         parts, origin = get_args(annotation), get_origin(annotation)
         if not has_pydantic(annotation) or origin in (Union, UnionType):
             return annotation  # Nothing but a tag tells the members of a union apart.
-        if is_object(annotation):
+        if is_object(annotation) or is_told_apart(annotation):
             return with_pydantic(annotation, self._stand_ins)
         if origin not in (tuple, list, dict):
             return annotation
@@ -226,7 +227,7 @@ class JsonPayloads:
 
     def _is_readable(self, annotation: Any) -> bool:
         try:
-            self._reader(annotation)
+            self._made(annotation)
         except _UNREADABLE:
             return False
         return True

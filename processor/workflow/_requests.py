@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from processor.config import Settings
+from processor.core import events
 from processor.core.commands import (
     CancelActivity,
     CancelTimer,
@@ -67,9 +68,10 @@ class Requests:
     def attach(self, loop: WorkflowLoop) -> None:
         self._loop = loop
 
-    def begin(self, arrived: Set[int]) -> None:
+    def begin(self, arrived: Set[int], recorded: Sequence[Event] | None = None) -> None:
         self.turn += 1
         self.arrived = arrived
+        self.recorded = recorded or ()
         self._commands = []
         self._sized = 0
         self.elided = False
@@ -97,20 +99,14 @@ class Requests:
 
     def check_size(self, size: int, what: str, name: str = "") -> None:
         limit = self._settings.payload_bytes_max
-        if size > limit and size > self._recorded_bytes_max():
+        # The limit of the time when the turn was live let through what was recorded. What it
+        # refused was larger than all of that, so that it is refused again.
+        if size > limit and size > max(map(_payload_bytes, self.recorded), default=0):
             raise PayloadTooLarge(
                 f"{_named(what, name)}: {size:,} bytes; the limit is {limit:,} "
                 "(payload_bytes_max). Store the value elsewhere, in an activity, and pass a "
                 "reference to it"
             )
-
-    def _recorded_bytes_max(self) -> int:
-        """Return the size of the largest payload that this turn asked for when it was live.
-
-        The limit of that time let it through, whatever the limit is now. What was refused then was
-        larger than all that was let through, so it is refused again.
-        """
-        return max((_payload_bytes(event) for event in self.recorded), default=0)
 
     def add(self, command: Command, size: int, what: str, name: str = "") -> int:
         """Add a command whose payload has ``size`` bytes; return its index within the turn."""
@@ -118,7 +114,7 @@ class Requests:
             self._refuse(_named(what, name))
         commands = self._commands
         sized = self._sized + size + _COMMAND_BYTES
-        if sized > self._settings.turn_bytes_max:
+        if sized > self._settings.turn_bytes_max and sized > self._recorded_size():
             raise PayloadTooLarge(
                 f"one turn cannot ask for {len(commands) + 1:,} things of {sized:,} bytes together "
                 f"(the last one is {_named(what, name)}): the limit is "
@@ -128,6 +124,9 @@ class Requests:
         self._sized = sized
         commands.append(command)
         return len(commands) - 1
+
+    def _recorded_size(self) -> int:
+        return sum(_payload_bytes(each) + _COMMAND_BYTES for each in self.recorded)
 
     def add_identified(self, command: Identified, size: int, what: str, name: str = "") -> int:
         """Add a command and give it the next id of the run."""
@@ -172,8 +171,15 @@ def _named(what: str, name: str) -> str:
 
 
 def _payload_bytes(event: Event) -> int:
-    """Return the size of what code gave to be written in an event."""
-    return max(
-        len(getattr(event, name, None) or b"") + len(getattr(event, "key", None) or b"")
-        for name in ("arguments", "payload", "value", "status", "result")
-    )
+    """Return the size of what the code gave to an event that it asked for; 0 for a fact."""
+    return sum(len(getattr(event, name) or b"") for name in _GIVEN.get(type(event), ()))
+
+
+_GIVEN: Final[dict[type, tuple[str, ...]]] = {
+    events.ActivityScheduled: ("arguments",),
+    events.SideEffectRecorded: ("value",),
+    events.StatusSet: ("value",),
+    events.RecordPublished: ("key", "value"),
+    events.MessageSent: ("payload",),
+    events.WorkflowCompleted: ("result",),
+}
