@@ -228,24 +228,26 @@ def check_model(model: Any, dumped: Any, path: str = "$") -> None:
     held = {**vars(model), **(model.__pydantic_extra__ or {})}
     if not isinstance(dumped, dict):
         return  # a serializer of the user's: it is read by a validator
+    by_the_user = any(name not in held for name in dumped)  # a serializer, with its own names
     for name, value in held.items():
         if name in dumped:
-            if type(value) not in _SAFE:
-                _check_written(value, dumped[name], f"{path}.{name}")
-        elif name in cls.model_fields:
-            if not _is_default(cls.model_fields[name], value):
-                if any(each not in held for each in dumped):
-                    return  # a serializer of the user's, with other names
-                raise ValueError(
-                    f"the field {name!r} is not written (exclude), and is not its default "
-                    f"(at {path}.{name}); leave it out of the value, or write it"
-                )
-        elif not any(each not in held for each in dumped):
-            raise ValueError(
-                f"the field {name!r} is not written: it is one of {type_name(cls)} only, "
-                f"where another class is annotated (at {path}.{name}); annotate the field with "
-                f"{type_name(cls)}, or with a union of both"
-            )
+            _check_written(value, dumped[name], f"{path}.{name}")
+        elif not by_the_user:
+            _check_left_out(cls, name, value, f"{path}.{name}")
+
+
+def _check_left_out(cls: Any, name: str, value: Any, path: str) -> None:
+    info = cls.model_fields.get(name)
+    if info is None or not (info.exclude or getattr(info, "exclude_if", None)):
+        raise ValueError(
+            f"the field {name!r} is not written: it is one of {type_name(cls)} only, where another "
+            f"class is annotated (at {path}); annotate {type_name(cls)}, or a union of both"
+        )
+    if not _is_default(info, value):
+        raise ValueError(
+            f"the field {name!r} is not written (exclude), and is not its default (at {path}); "
+            "leave it out of the value, or write it"
+        )
 
 
 @cache
