@@ -250,3 +250,12 @@ def test_classes_whose_values_do_not_come_back_stop_the_worker(
 def test_a_part_that_cannot_be_written_is_named_with_its_path() -> None:
     with pytest.raises(SchemaMismatch, match=r"no encoding for .*Own.*\(at \$\.a\[1\]\.inside\)"):
         PAYLOADS.encode({"a": [1, Box(Own())]})
+
+
+def test_an_argument_that_does_not_fit_is_named_without_the_list_of_them() -> None:
+    @workflow.define
+    async def takes(name: str, order: int = 1) -> None: ...
+
+    with pytest.raises(SchemaMismatch, match=r"Expected `int`.*argument 'order' at `\$`") as caught:
+        takes.signature.decode(b'["a", "b"]', PAYLOADS)
+    assert "tuple" not in str(caught.value)
