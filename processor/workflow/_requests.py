@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
-from typing import TypeAlias
+from collections.abc import Sequence, Set
+from typing import Final, TypeAlias
 
 from processor.config import Settings
+from processor.core import events
 from processor.core.commands import (
     CancelActivity,
     CancelTimer,
@@ -14,6 +15,7 @@ from processor.core.commands import (
     ScheduleActivity,
     StartTimer,
 )
+from processor.core.events import Event
 from processor.core.payloads import Payloads
 from processor.errors import PayloadTooLarge, SchemaMismatch
 from processor.workflow._loop import TimerHandle, WorkflowLoop
@@ -32,6 +34,7 @@ class Requests:
     A start and its cancellation within one turn cancel each other out: neither is returned.
     ``arrived`` are the ids that facts of this turn settle: the log has their outcome already, so
     they cannot be cancelled any more even if the code did not see it yet.
+    ``recorded`` is what the turn caused, where it is replayed.
     ``refusal`` says why nothing may be asked for now ("" where it may).
     """
 
@@ -44,6 +47,7 @@ class Requests:
         "arrived",
         "elided",
         "last_id",
+        "recorded",
         "refusal",
         "turn",
     )
@@ -55,6 +59,7 @@ class Requests:
         self._commands: list[Command | None] = []
         self._sized = 0
         self.arrived: Set[int] = frozenset()
+        self.recorded: Sequence[Event] = ()
         self.elided = False
         self.last_id = 0
         self.refusal = ""
@@ -63,9 +68,10 @@ class Requests:
     def attach(self, loop: WorkflowLoop) -> None:
         self._loop = loop
 
-    def begin(self, arrived: Set[int]) -> None:
+    def begin(self, arrived: Set[int], recorded: Sequence[Event] | None = None) -> None:
         self.turn += 1
         self.arrived = arrived
+        self.recorded = recorded or ()
         self._commands = []
         self._sized = 0
         self.elided = False
@@ -93,7 +99,9 @@ class Requests:
 
     def check_size(self, size: int, what: str, name: str = "") -> None:
         limit = self._settings.payload_bytes_max
-        if size > limit:
+        # The limit of the time when the turn was live let through what was recorded. What it
+        # refused was larger than all of that, so that it is refused again.
+        if size > limit and size > max(map(_payload_bytes, self.recorded), default=0):
             raise PayloadTooLarge(
                 f"{_named(what, name)}: {size:,} bytes; the limit is {limit:,} "
                 "(payload_bytes_max). Store the value elsewhere, in an activity, and pass a "
@@ -106,7 +114,7 @@ class Requests:
             self._refuse(_named(what, name))
         commands = self._commands
         sized = self._sized + size + _COMMAND_BYTES
-        if sized > self._settings.turn_bytes_max:
+        if sized > self._settings.turn_bytes_max and sized > self._recorded_size():
             raise PayloadTooLarge(
                 f"one turn cannot ask for {len(commands) + 1:,} things of {sized:,} bytes together "
                 f"(the last one is {_named(what, name)}): the limit is "
@@ -116,6 +124,9 @@ class Requests:
         self._sized = sized
         commands.append(command)
         return len(commands) - 1
+
+    def _recorded_size(self) -> int:
+        return sum(_payload_bytes(each) + _COMMAND_BYTES for each in self.recorded)
 
     def add_identified(self, command: Identified, size: int, what: str, name: str = "") -> int:
         """Add a command and give it the next id of the run."""
@@ -157,3 +168,18 @@ class Requests:
 
 def _named(what: str, name: str) -> str:
     return f"{what} {name!r}" if name else what
+
+
+def _payload_bytes(event: Event) -> int:
+    """Return the size of what the code gave to an event that it asked for; 0 for a fact."""
+    return sum(len(getattr(event, name) or b"") for name in _GIVEN.get(type(event), ()))
+
+
+_GIVEN: Final[dict[type, tuple[str, ...]]] = {
+    events.ActivityScheduled: ("arguments",),
+    events.SideEffectRecorded: ("value",),
+    events.StatusSet: ("value",),
+    events.RecordPublished: ("key", "value"),
+    events.MessageSent: ("payload",),
+    events.WorkflowCompleted: ("result",),
+}

@@ -134,7 +134,7 @@ class WorkflowRunner:
         arrived: Set[int] = _NONE
         if len(facts) > 1:
             arrived = {fact.id for fact in facts if isinstance(fact, _SETTLING)}
-        self._requests.begin(arrived)
+        self._requests.begin(arrived, recorded)
         self._run.begin(now_ms, number, recorded)
         try:
             over = self._advance(facts)

@@ -134,7 +134,8 @@ class Signature:
             found = self._count(arguments, payloads)
             if not self.fits(found):
                 raise self._miscounted(found) from None
-            text = _ARGUMENT.sub(self._named, str(error))
+            inner = f"the value does not fit {self._tuples[count]}: "  # nobody wrote that type
+            text = _ARGUMENT.sub(self._named, str(error).removeprefix(inner))
             raise SchemaMismatch(f"{self.what}{self._signature}: {text}") from error
 
     def _named(self, path: re.Match[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from processor import PayloadTooLarge, activity, workflow
 from processor.config import Settings
-from processor.core import commands
+from processor.core import commands, events
 from processor.core.failure import Failure
 from processor.errors import SchemaMismatch
 from tests.workflow.driver import World
@@ -157,3 +157,32 @@ def test_a_turn_that_asks_for_too_much_raises_at_the_call_that_crosses() -> None
         "one turn cannot ask for 5 things of 1,020 bytes together (the last one is activity "
         "'step'): the limit is 1,000 (turn_bytes_max)."
     )
+
+
+def test_a_lower_limit_parks_no_run_that_asked_for_more_before() -> None:
+    """What was let through is let through again, and what was refused is refused again."""
+
+    @workflow.define
+    async def large() -> str:
+        try:
+            workflow.set_status("x" * 700)
+        except PayloadTooLarge:
+            workflow.set_status("refused")
+        await step("x" * 500)
+        return "done"
+
+    before = World(large, settings=Settings(payload_bytes_max=600, turn_bytes_max=900))
+    before.start()
+    (turn,) = before.turns
+    status, asked = turn.commands
+    assert isinstance(status, commands.SetStatus) and status.value == b'"refused"'
+    assert isinstance(asked, commands.ScheduleActivity)
+    recorded = [
+        events.StatusSet(status.value),
+        events.ActivityScheduled(asked.id, asked.name, asked.arguments, False),
+    ]
+    lowered = World(large, settings=Settings(payload_bytes_max=100, turn_bytes_max=300))
+    replayed = lowered.runner.activate(turn.now_ms, turn.number, turn.facts, recorded)
+    assert replayed == turn.commands
+    (end,) = World(large, settings=Settings(payload_bytes_max=100)).start()[1:]
+    assert isinstance(end, commands.FailWorkflow), "a new run has the new limit"
