@@ -10,7 +10,6 @@ from threading import Lock
 
 from confluent_kafka.admin import AdminClient
 
-from processor.codec.records import decode
 from processor.core.snapshot import Snapshot
 from processor.core.turn import Turn
 from processor.kafka.identity import check_ids, describe_shard_topics, ids_text, log_id
@@ -23,6 +22,7 @@ from processor.kafka.publishing import Publishing
 from processor.kafka.topics import read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.shard.ports import Activities, Clock, ShardPorts
+from processor.shard.survey import entry_of
 from processor.store.rocks import Rocks, destroy
 from processor.store.tables import StateTables
 
@@ -72,7 +72,9 @@ class KafkaPorts:
             watermarks, producing = transport.watermarks, transport.log
             log = KafkaLog(self._connection, partition, log_id(ids), producing, watermarks)
             publishing = self._shared_publishing()
-            publisher = ShardPublisher(partition, publishing, ids, lambda: _is_new(log))
+            publisher = ShardPublisher(
+                partition, publishing, ids, lambda: _is_new(self._connection.events, partition, log)
+            )
             outbox = KafkaOutbox(partition, partitions, transport, producing, publisher)
             topics = [self._connection.topic(name) for name in INPUTS.values()]
             inbox = KafkaInbox(partition, partitions, topics, transport.reader, watermarks, wake)
@@ -89,6 +91,7 @@ class KafkaPorts:
             self._clock,
             partial(urandom, 16),
             tombstones_ms,
+            log_topic=self._connection.events,
         )
 
     def drain(self, timeout_s: float) -> None:
@@ -181,9 +184,10 @@ class KafkaPorts:
             return self._admin
 
 
-def _is_new(log: KafkaLog) -> bool:
+def _is_new(topic: str, partition: int, log: KafkaLog) -> bool:
     """Return whether no turn was ever written: there are claims at the most."""
     for record in log.read(*log.bounds()):
-        if record.value is not None and isinstance(decode(record.value), Turn | Snapshot):
-            return False
+        if record.value is not None:
+            if isinstance(entry_of(topic, partition, record), Turn | Snapshot):
+                return False
     return True

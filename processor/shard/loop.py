@@ -101,7 +101,7 @@ class Shard:
         self._confirmed = taken.checkpoint
         self._counted, self._requests = taken.requests, taken.requests.copy()
         self._deliveries = Deliveries(taken.epoch + 1)
-        self._flight = Flight(partition, ports.log, taken.epoch)
+        self._flight = Flight(partition, ports.log, taken.epoch, ports.log_topic)
         self._forgetting = Forgetting(self._tables, self._flight.append)
         self._unread: Sequence[InboxRecord] = ()
         self._eager = Eager(ports.activities, taken.lost, wake)

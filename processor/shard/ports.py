@@ -348,7 +348,8 @@ class ShardPorts:
     """All that one shard is connected to.
 
     ``entropy`` returns 16 random bytes. ``tombstones_ms``: how long the log keeps tombstones.
-    ``keeps_tasks``: whether tasks of queues outlive the process that sent them.
+    ``keeps_tasks``: whether tasks of queues outlive the process that sent them. ``log_topic``: the
+    full name of the log's topic, for messages.
     """
 
     log: Log
@@ -360,3 +361,4 @@ class ShardPorts:
     entropy: Callable[[], bytes]
     tombstones_ms: int = TOMBSTONES_MS
     keeps_tasks: bool = True
+    log_topic: str = "events"
