@@ -77,7 +77,7 @@ class KafkaOutbox:
         send = self._sending.send
         match effect:
             case ActivityTask():
-                self._send_task(effect, done)
+                self._send_task(effect, done, token)
             case Message():
                 self._send_message(message_command(effect, origin), origin, done)
             case TimerDue():
@@ -97,6 +97,10 @@ class KafkaOutbox:
             raise self._failure
         tokens = self._delivered
         return [tokens.popleft() for _ in range(len(tokens))]
+
+    @property
+    def stuck(self) -> int:
+        return self._sending.stuck.turns
 
     def reply(self, reply: Reply) -> None:
         to = reply.to
@@ -162,7 +166,7 @@ class KafkaOutbox:
             "run `processor topics check`"
         )
 
-    def _send_task(self, task: ActivityTask, done: Callable[[], None]) -> None:
+    def _send_task(self, task: ActivityTask, done: Callable[[], None], token: int | None) -> None:
         """Send a task to its queue's topic; its key spreads tasks over the partitions."""
         key, value = f"{task.run_id}/{task.id}".encode(), encode(task)
         try:
@@ -172,7 +176,7 @@ class KafkaOutbox:
             letter = DeadLetter("activities", ANY_PARTITION, -1, key, value, str(error))
             self._sending.bury(letter, done)
             return
-        self._sending.send(topic, ANY_PARTITION, key, value, done)
+        self._sending.send(topic, ANY_PARTITION, key, value, done, token)
 
     def _replied(self, error: KafkaError | None, _written: Written | None) -> None:
         if error is not None and not self._closed:

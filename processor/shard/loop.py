@@ -312,8 +312,10 @@ class Shard:
             return 0
         if self._flight.bytes >= settings.bytes_in_flight_max:
             return 0
-        if self._deliveries.outstanding >= settings.turns_in_flight_max:
-            return 0
+        outstanding = self._deliveries.outstanding
+        if outstanding >= settings.turns_in_flight_max:
+            if outstanding - self._outbox.stuck >= settings.turns_in_flight_max:
+                return 0
         if unpublished.bytes >= settings.unpublished_bytes_max and self._is_behind():
             return 0
         return settings.turns_in_flight_max - max(len(self._flight), self._flight.answers)

@@ -151,6 +151,10 @@ class Outbox(Protocol):
         the shard is claimed again; publishing must not stop silently.
         """
 
+    @property
+    def stuck(self) -> int:
+        """How many turns have tasks whose queue does not exist; others need not wait for them."""
+
     def reply(self, reply: Reply) -> None:
         """Send without waiting; a client that misses it asks again."""
 

@@ -13,6 +13,7 @@ from scramp import ScramException
 from processor.kafka.wire.link import Link
 from processor.kafka.wire.protocol import (
     Cluster,
+    ProtocolError,
     init_producer_id,
     metadata,
     parse_init_producer_id,
@@ -107,4 +108,6 @@ def _identity(answer: bytes) -> Identity:
     error, producer_id, epoch = parse_init_producer_id(answer)
     if error:
         raise KafkaException(KafkaError(error))
+    if producer_id < 0 or epoch < 0:
+        raise ProtocolError(f"the producer id {producer_id} with epoch {epoch} is none")
     return Identity(producer_id, epoch)

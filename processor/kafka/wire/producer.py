@@ -356,13 +356,14 @@ class WireProducer:
         unled = (p.topic for p in places if p.leader is None and p.busy and not p.resting)
         return sorted({*self._unplaced, *unled})
 
-    def _learn(self, cluster: Cluster) -> None:
+    def _learn(self, cluster: Cluster, asked: Sequence[str]) -> None:
+        """Take an answer in. A topic that it leaves out is one that the broker does not know."""
         for node, (host, port) in cluster.brokers.items():
             broker = self._brokers.setdefault(node, Broker(host, port, _pace()))
             if broker.address != (host, port):
                 self._lose(broker, f"moved to {host}:{port}")
                 broker.host, broker.port = host, port
-        for name, topic in cluster.topics.items():
+        for name, topic in {**dict.fromkeys(asked, _UNKNOWN), **cluster.topics}.items():
             if topic.leaders:
                 self._leaders[name] = topic.leaders
                 for outgoing in self._unplaced.pop(name, ()):
@@ -474,7 +475,7 @@ class WireProducer:
             refusals, failed = 0, False
             with self._lock:
                 self._identity = identity or self._identity
-                self._learn(cluster)
+                self._learn(cluster, topics)
                 self._send()
 
     def _refused(self, error: Exception, refusals: int) -> int:
