@@ -134,7 +134,7 @@ class Sending:
         return (
             f"The activity queue {queue!r} has no topic: run `processor topics apply --queue "
             f"{queue}`, or correct the queue's name in the workflow. Its tasks wait until then, and "
-            f"other work goes on; beyond {STUCK_MAX:,} tasks of a shard they go to dead-letters"
+            f"other work goes on; beyond {STUCK_MAX:,} tasks they go to dead-letters"
         )
 
     def _bury_outgoing(

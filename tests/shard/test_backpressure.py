@@ -138,6 +138,30 @@ def test_commands_wait_for_slots_of_activities_and_are_looked_at_again() -> None
     shard.close()
 
 
+class Queued(Ports):
+    """Its activities go to a queue; what is sent stays on its way."""
+
+    def place(self, name: str, options: ActivityOptions) -> bool:
+        return False
+
+
+def test_tasks_whose_queue_does_not_exist_hold_up_no_other_input() -> None:
+    ports, most = Queued(), Settings().turns_in_flight_max
+    shard = running_shard(ports)
+    count = most + 600
+    starts = [ClientCommand(f"o-{n}", StartRun("order_processing", ORDER)) for n in range(count)]
+    ports.read_commands(*starts)
+    run_shard(shard, 40)
+    assert ports.arrived, "so many turns may have something on its way"
+    ports.stuck = 1_000
+    run_shard(shard)
+    assert not ports.arrived and len(ports.sent) == count
+    ports.deliver_all()
+    run_shard(shard)
+    assert shard._deliveries.outstanding == 0
+    shard.close()
+
+
 def test_answers_that_wait_for_the_log_are_bounded() -> None:
     shard, disk, inbox = shard_with(Settings(turns_in_flight_max=50))
     start = StartRun("order_processing", b'[{"id": "A", "amount": 10.0}]')

@@ -138,8 +138,8 @@ class Link:
         try:
             scram.set_server_first(self._say(scram.get_client_first().encode()).decode())
             scram.set_server_final(self._say(scram.get_client_final().encode()).decode())
-        except (ValueError, LookupError, TypeError) as error:
-            raise ProtocolError(f"an answer that is not {mechanism}: {error}") from error
+        except (ValueError, LookupError, TypeError) as cause:
+            raise ProtocolError(f"an answer that is not {mechanism}: {cause}") from cause
 
     def _say(self, message: bytes) -> bytes:
         answer = self.ask(lambda number, client: sasl_authenticate(number, client, message))

@@ -34,7 +34,14 @@ from processor.kafka.record_producer import Outgoing
 from processor.kafka.wire.asking import NO_ANSWER, Identity, addresses_of, ask, refusal
 from processor.kafka.wire.link import Link
 from processor.kafka.wire.places import Broker, Place, partition_for, size_of, tell
-from processor.kafka.wire.protocol import Answered, Cluster, ProtocolError, parse_produce, produce
+from processor.kafka.wire.protocol import (
+    Answered,
+    Cluster,
+    ProtocolError,
+    Topic,
+    parse_produce,
+    produce,
+)
 from processor.kafka.wire.security import Security
 
 __all__ = ("WireProducer",)
@@ -53,6 +60,7 @@ _MISSING_S: Final = 5.0
 
 _REQUEST_BYTES: Final = 8_000_000
 _EPOCH_MAX: Final = 0x7FFF
+_UNKNOWN: Final = Topic(KafkaError.UNKNOWN_TOPIC_OR_PART, {})
 
 
 class WireProducer:
