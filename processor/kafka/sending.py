@@ -133,7 +133,7 @@ class Sending:
         queue = topic.removeprefix(self._queue_prefix)
         return (
             f"The activity queue {queue!r} has no topic: run `processor topics apply --queue "
-            f"{queue}`, or correct the queue's name in the workflow. Its tasks wait until then, and "
+            f"{queue}`, or correct the queue's name in the workflow. Its tasks wait until then and "
             f"other work goes on; beyond {STUCK_MAX:,} tasks they go to dead-letters"
         )
 

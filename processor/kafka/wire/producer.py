@@ -34,14 +34,7 @@ from processor.kafka.record_producer import Outgoing
 from processor.kafka.wire.asking import NO_ANSWER, Identity, addresses_of, ask, refusal
 from processor.kafka.wire.link import Link
 from processor.kafka.wire.places import Broker, Place, partition_for, size_of, tell
-from processor.kafka.wire.protocol import (
-    Answered,
-    Cluster,
-    ProtocolError,
-    Topic,
-    parse_produce,
-    produce,
-)
+from processor.kafka.wire.protocol import Answered, Cluster, ProtocolError, parse_produce, produce
 from processor.kafka.wire.security import Security
 
 __all__ = ("WireProducer",)
@@ -60,7 +53,6 @@ _MISSING_S: Final = 5.0
 
 _REQUEST_BYTES: Final = 8_000_000
 _EPOCH_MAX: Final = 0x7FFF
-_UNKNOWN: Final = Topic(KafkaError.UNKNOWN_TOPIC_OR_PART, {})
 
 
 class WireProducer:
@@ -364,14 +356,13 @@ class WireProducer:
         unled = (p.topic for p in places if p.leader is None and p.busy and not p.resting)
         return sorted({*self._unplaced, *unled})
 
-    def _learn(self, cluster: Cluster, asked: Sequence[str]) -> None:
-        """Take an answer in. A topic that it leaves out is one that the broker does not know."""
+    def _learn(self, cluster: Cluster) -> None:
         for node, (host, port) in cluster.brokers.items():
             broker = self._brokers.setdefault(node, Broker(host, port, _pace()))
             if broker.address != (host, port):
                 self._lose(broker, f"moved to {host}:{port}")
                 broker.host, broker.port = host, port
-        for name, topic in {**dict.fromkeys(asked, _UNKNOWN), **cluster.topics}.items():
+        for name, topic in cluster.topics.items():
             if topic.leaders:
                 self._leaders[name] = topic.leaders
                 for outgoing in self._unplaced.pop(name, ()):
@@ -483,7 +474,7 @@ class WireProducer:
             refusals, failed = 0, False
             with self._lock:
                 self._identity = identity or self._identity
-                self._learn(cluster, topics)
+                self._learn(cluster)
                 self._send()
 
     def _refused(self, error: Exception, refusals: int) -> int:
