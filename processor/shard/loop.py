@@ -115,6 +115,7 @@ class Shard:
             self._requests,
             self._cache,
             self._clock,
+            ports.record_bytes_max,
         )
         self._reads = Reads(partition, self._tables, self._outbox, self._clock, settings)
         self._timers = Timers(self._tables, self._outbox, self._clock.now_ms())
