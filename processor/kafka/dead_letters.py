@@ -99,8 +99,9 @@ class DeadLetters:
         for kept in self.read():
             if not wanted(kept):
                 continue
-            if kept.replayed or kept.why_not:
-                said = "replayed before" if kept.replayed else kept.why_not
+            why_not = kept.why_not or self._never(kept.topic)
+            if kept.replayed or why_not:
+                said = "replayed before" if kept.replayed else why_not
                 yield Outcome(kept.offset, kept.topic, said)
                 continue
             batch.append(kept)
@@ -271,7 +272,7 @@ class DeadLetters:
             return Kept(offset, message.timestamp()[1], self._topic, letter, False, why_not)
         named: Any = dict(message.headers() or ()).get(TOPIC_HEADER)
         topic = self._full_name(letter.topic) if named is None else named.decode(errors="replace")
-        why_not = self._never(topic) or _why_not(letter, published=named is not None)
+        why_not = _why_not(letter, published=named is not None)
         return Kept(offset, message.timestamp()[1], topic, letter, offset in replayed, why_not)
 
     def _never(self, topic: str) -> str:

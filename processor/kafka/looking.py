@@ -19,7 +19,7 @@ __all__ = ("Looks",)
 _log = logging.getLogger("processor.kafka")
 
 _CALL_S: Final = 10.0
-_OFFSETS_EVERY_S: Final = 10.0
+_OFFSETS_EVERY_S: Final = 5.0
 _SAY_EVERY_S: Final = 60.0
 
 
@@ -43,20 +43,19 @@ class Looks:
 
     def _look_at_partitions(self) -> None:
         topics = [self._connection.topic(name) for name in CO_PARTITIONED]
-        for topic, described in describe(self._admin, topics).items():
-            count = len(described.partitions)
-            if count != self._partitions and self._is_time(topic):
-                _log.error(
-                    "%s has %d partitions, and this worker's shards began with %d: the number of a "
-                    "namespace must not change, because it says which shard a workflow id belongs "
-                    "to. Clients that count the new partitions write where no shard reads, and get "
-                    "no answer. Begin in a new namespace with the number that you want (`processor "
-                    "topics apply --namespace NEW --partitions N`), and stop new clients of this "
-                    "one until its runs have ended",
-                    topic,
-                    count,
-                    self._partitions,
-                )
+        found = describe(self._admin, topics).items()
+        counts = {topic: len(described.partitions) for topic, described in found}
+        wrong = [f"{topic} has {n}" for topic, n in counts.items() if n != self._partitions]
+        if wrong and self._is_time("partitions"):
+            _log.error(
+                "this worker's shards began with %d partitions, and now %s: the number must not "
+                "change, because it says which shard a workflow id belongs to. Clients that count "
+                "the new partitions write where no shard reads, and get no answer. Begin in a new "
+                "namespace with the number that you want (`processor topics apply --namespace NEW "
+                "--partitions N`), and start no new client of this one until its runs have ended",
+                self._partitions,
+                ", ".join(wrong),
+            )
 
     def _look_for_open_transactions(self, shards: Iterable[int]) -> None:
         """Say which input waits for the end of a transaction since the last look."""
