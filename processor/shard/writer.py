@@ -185,6 +185,10 @@ class Writer:
             if bury or command.reply_to is None:
                 reason = f"{answer.error}: {answer.message}"
                 key, value = command.workflow_id.encode(), encode(command)
+                room = self._record_bytes_max // 2
+                if len(value) > room:  # the letter stands in a record of the log
+                    reason += f" (the first {room:,} of {len(value):,} bytes are here)"
+                    value = value[:room]
                 letter = DeadLetter("commands", self._partition, offset, key, value, reason)
         record = Answered(
             command.workflow_id,

@@ -233,6 +233,8 @@ def test_commands_that_no_broker_takes_are_bounded(
     async def test() -> None:
         async with gateway(kafka) as it:
             await asyncio.gather(*(_silent(it.request(start("w"), timeout_s=0.1)) for _ in "123"))
+            while len(it._settled) < 3:
+                await asyncio.sleep(0.01)
             monkeypatch.setattr(Producing, "flush", lambda self: None)
             monkeypatch.setattr("processor.kafka.gateway._KEPT_MAX", 3)
             for _ in range(3):

@@ -10,7 +10,7 @@ from examples.orders import order_processing
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.core.address import ReplyTo
-from processor.core.answers import HeartbeatSeen
+from processor.core.answers import Accepted, HeartbeatSeen, Refused
 from processor.core.effects import ActivityTask
 from processor.core.inputs import (
     ActivityReport,
@@ -240,4 +240,25 @@ def test_many_parked_runs_are_all_tried_without_another_wake_up() -> None:
     while shard.step():
         pass
     assert not shard._parked and shard.idle
+    shard.close()
+
+
+def test_an_input_that_the_log_cannot_take_is_refused_and_others_go_on() -> None:
+    """The topic of the log may take less than it should."""
+    ports = Ports()
+    shard = running_shard(ports, record_bytes_max=20_000)
+    large = b'[{"id": "%s", "amount": 1.0}]' % (b"x" * 100_000)
+    ports.read_commands(
+        ClientCommand("large", StartRun("order_processing", large), reply_to=ReplyTo(0, "c", 1)),
+        ClientCommand("silent", StartRun("order_processing", large)),
+        ClientCommand("good", StartRun("order_processing", ORDER), reply_to=ReplyTo(0, "c", 2)),
+    )
+    for _ in range(5):
+        run_shard(shard)
+        ports.deliver_all()
+    sizes = [len(each.value or b"") for each in ports.read(0, 1 << 30)]
+    assert max(sizes) < 20_000
+    told = {reply.to.request: reply.body for reply in ports.replies}
+    assert isinstance(told[1], Refused) and told[1].error == "PayloadTooLarge", told
+    assert isinstance(told[2], Accepted)
     shard.close()
