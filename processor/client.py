@@ -11,8 +11,6 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar, TypeVarTuple, overload
 
-import msgspec
-
 from processor import arguments as given
 from processor import checks, errors
 from processor.arguments import Seconds
@@ -36,7 +34,9 @@ from processor.descriptions import (
     HistoryEvent,
     RunDescription,
     description,
-    history_event,
+    descriptions,
+    history,
+    read,
 )
 from processor.errors import (
     CommandRejected,
@@ -266,8 +266,8 @@ class Client:
                 count = 100 if left is None else min(left, 100)
                 body = ListRuns(wanted, workflow, after, count)
                 page = await self._page("", body, partition=partition)
-                for view in msgspec.json.decode(page.content):
-                    yield description({**view, "shard": partition})
+                for run in descriptions(page, partition):
+                    yield run
                     left = None if left is None else left - 1
                     if left == 0:
                         return
@@ -464,7 +464,7 @@ class Handle(Generic[R]):
 
     async def describe(self) -> RunDescription:
         page = await self._client._page(self.id, DescribeRun(*self._which))
-        return description(msgspec.json.decode(page.content))
+        return read(page, description)
 
     async def history(self) -> list[HistoryEvent]:
         """Return all events of the run, in order."""
@@ -472,9 +472,9 @@ class Handle(Generic[R]):
         events: list[HistoryEvent] = []
         while True:
             page = await self._client._page(self.id, ReadHistory(*which, first))
-            content = msgspec.json.decode(page.content)
-            which = (content["run_id"], None)
-            events += [history_event(view) for view in content["events"]]
+            run_id, more = read(page, history)
+            which = (run_id, None)
+            events += more
             if page.after is None:
                 return events
             first = int(page.after)
@@ -485,6 +485,10 @@ def _why(closed: Closed) -> str:
 
 
 def _refusal(refused: Refused) -> ProcessorError:
-    error = getattr(errors, refused.error, CommandRejected)
-    raised: ProcessorError = error(refused.message)
+    named = getattr(errors, refused.error, CommandRejected) if refused.error else CommandRejected
+    known = isinstance(named, type) and issubclass(named, ProcessorError)
+    try:
+        raised: ProcessorError = (named if known else CommandRejected)(refused.message)
+    except TypeError:  # an error that no shard refuses with
+        raised = CommandRejected(refused.message)
     return raised

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import msgspec
+
+from processor.core.answers import Page
+from processor.errors import SchemaMismatch
 from processor.policy import Status
 from processor.readable import readable
 
@@ -14,10 +18,15 @@ __all__ = (
     "HistoryEvent",
     "RunDescription",
     "description",
+    "descriptions",
     "hindrances",
+    "history",
     "history_event",
     "parked_text",
+    "read",
 )
+
+R = TypeVar("R")
 
 _SOON_MS: Final = 5_000
 """An activity that no worker has taken by then is held up."""
@@ -126,3 +135,24 @@ def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
 
 def _time(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def descriptions(page: Page, shard: int) -> list[RunDescription]:
+    """Return the runs of a page of a shard."""
+    return read(page, lambda views: [description({**view, "shard": shard}) for view in views])
+
+
+def history(content: Any) -> tuple[str, list[HistoryEvent]]:
+    """Return the run and the events that a page of a history has."""
+    return content["run_id"], [history_event(view) for view in content["events"]]
+
+
+def read(page: Page, as_what: Callable[[Any], R]) -> R:
+    """Return what a page says. Raises ``SchemaMismatch`` for one that no shard gives."""
+    try:
+        return as_what(msgspec.json.decode(page.content))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SchemaMismatch(
+            f"the answer is none that a shard gives ({type(error).__name__}: {error}): something "
+            "else than a worker writes to the replies, or its release is another one"
+        ) from error

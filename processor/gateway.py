@@ -9,12 +9,15 @@ from collections import Counter
 from typing import Protocol
 
 from processor.core.address import ReplyTo
-from processor.core.answers import ReplyBody
+from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
 from processor.core.cause import ClientRequest
-from processor.core.inputs import Change, ClientCommand
+from processor.core.inputs import AwaitResult, Change, ClientCommand, CommandBody, StartRun
+from processor.policy import Status
 from processor.workflow._loop import WorkflowLoop
 
-__all__ = ("Gateway", "Requester", "new_client_id", "only_outside")
+_CLOSED = frozenset(each.value for each in Status if not each.is_open)
+
+__all__ = ("Gateway", "Requester", "is_answer", "new_client_id", "only_outside")
 
 
 class Gateway(Protocol):
@@ -45,6 +48,19 @@ def only_outside() -> None:
             "Each replay would send its requests again. Send events with workflow.signal(), cancel "
             "with workflow.cancel(). For all else call an activity that uses the client.",
         )
+
+
+def is_answer(body: CommandBody, reply: ReplyBody) -> bool:
+    """Return whether a shard may have given this reply: anybody can write to ``replies``."""
+    match reply:
+        case Refused():
+            return True
+        case Closed(_, status, _, failure):
+            known = status in _CLOSED and (status != Status.FAILED or failure is not None)
+            return known and isinstance(body, AwaitResult | StartRun)
+        case Accepted():
+            return isinstance(body, Change)
+    return isinstance(reply, Page) and not isinstance(body, Change | AwaitResult)
 
 
 def new_client_id() -> str:

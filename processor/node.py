@@ -328,6 +328,7 @@ class Node:
             self._owner,
             ports.tombstones_ms,
             keeps_tasks=ports.keeps_tasks,
+            topic=ports.log_topic,
         )
         await self._blocking(takeover.survey)
         nonce = uuid.uuid4().hex

@@ -187,7 +187,7 @@ class KafkaRuntime:
         """
         reader = KafkaLogReader(self._transport.connection, 0, self._transport.watermarks)
         try:
-            level = level_of_log(0, reader)
+            level = level_of_log(0, reader, self._transport.connection.events)
         except KafkaException as error:
             _log.warning(
                 "the level of namespace %r is not known, because its events cannot be read: %s. "

@@ -24,6 +24,7 @@ from processor.core.replay import failed as code_failed
 from processor.core.runner import CodeError
 from processor.core.shown import shown
 from processor.core.turn import Positions, Source
+from processor.errors import PayloadTooLarge
 from processor.readable import readable
 from processor.shard.cache import Cache, Entry
 from processor.shard.eager import Eager
@@ -233,7 +234,8 @@ class Deciding:
         )
         if isinstance(input, ClientCommand):
             where = positions or self.positions
-            outcome = Outcome().answered(Refused("CommandRejected", reason))
+            told = "PayloadTooLarge" if isinstance(error, PayloadTooLarge) else "CommandRejected"
+            outcome = Outcome().answered(Refused(told, reason))
             self._writer.answer(input, offset, where, outcome.answer, bury=True)
         elif positions is not None:
             self.bury(self._letter_of(input, _TOPICS[source], offset, reason), positions)
