@@ -69,9 +69,9 @@ def broker(state: Path, namespace: str, quiet: bool) -> Iterator[Target]:
     from processor.cli.topics import planned, waiting
     from processor.kafka import topics
     from processor.kafka.local_broker import LocalBroker
-    from processor.store.rocks import make_private
+    from processor.store.folder import take_folder
 
-    make_private(state)
+    take_folder(state)
     port = PORT_USUAL if port_is_free(PORT_USUAL) else None
     local = LocalBroker((state / "kafka").resolve(), port)
     with waiting("starting Kafka", quiet):
