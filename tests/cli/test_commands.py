@@ -235,3 +235,14 @@ def test_the_reason_of_an_end_is_shown(invoke: Invoke, tmp_path: Path) -> None:
     assert re.search(r"^reason: +a double order$", invoke("describe", "A-9", *where).stdout, re.M)
     failed = invoke("result", "A-9", *where)
     assert failed.stderr.endswith("was terminated: a double order\n")
+
+
+@pytest.mark.parametrize(
+    "command", [("dead-letters", "list"), ("dead-letters", "replay", "1"), ("plan",), ("check",)]
+)
+def test_an_embedded_folder_has_no_topics(invoke: Invoke, command: tuple[str, ...]) -> None:
+    done = invoke("topics", *command, "--server", "embedded:here")
+    assert done.exit_code == 3
+    text = " ".join(done.output.split())
+    assert "without topics" in text
+    assert "processor history ID --server embedded:here" in text

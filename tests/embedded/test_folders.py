@@ -127,7 +127,7 @@ def test_an_empty_folder_keeps_its_rights_and_what_is_in_it_is_private(
         use(path)
         assert rights(path) == 0o777
         assert {rights(path / each) for each in ("log", "tables-0")} == {0o700}
-        files = [each for each in path.glob("*-0/*")] + [each for each in path.glob("log/*")]
+        files = [*path.glob("*-0/*"), *path.glob("log/*")]
         assert {rights(each) for each in files} == {0o600}
 
 
@@ -143,5 +143,5 @@ def test_a_new_folder_is_for_its_user_only(tmp_path: Path, open_umask: None) -> 
 def test_a_damaged_log_says_what_to_do(tmp_path: Path) -> None:
     use(tmp_path)
     (tmp_path / "log" / "CURRENT").write_text("xx\n")
-    with pytest.raises(StoreCorrupt, match="only copy of its runs.*backup"):
+    with pytest.raises(StoreCorrupt, match=r"only copy of its runs.*backup"):
         use(tmp_path)
