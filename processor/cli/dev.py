@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +67,8 @@ def dev(
         asyncio.run(serve(worker, shutdown_s))
         return
     with broker(state, namespace, as_json) as (local, target):
-        worker = new_worker(code, target, state_dir=state / "worker")
+        name = f"{socket.gethostname()}-dev"  # others keep their state elsewhere, as the host
+        worker = new_worker(code, target, state_dir=state / "worker", instance_id=name)
         tell_kafka(target, code, as_json)
         asyncio.run(serve_beside(local, worker, shutdown_s))
 
@@ -115,8 +117,6 @@ async def serve_beside(local: LocalBroker, running: Worker, shutdown_s: float) -
 
 def port_is_free(port: int) -> bool:
     """Tell whether nobody listens on a port of the loopback address."""
-    import socket
-
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
