@@ -67,6 +67,10 @@ def open_gateway(
     check_target(server, namespace, kafka)
     path = embedded_path(server)
     if path is not None:
+        if kafka:
+            raise InvalidArgument(
+                f"kafka: these properties have no effect with {server!r}: leave them out"
+            )
         from processor.embedded.runtime import EmbeddedGateway
 
         return EmbeddedGateway(path, settings, namespace)
