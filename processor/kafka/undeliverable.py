@@ -28,14 +28,18 @@ from processor.core.undelivered import Undelivered
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.faults import FORBIDDEN, INVALID, MISSING, TOO_LARGE
 from processor.kafka.sending import fitting
+from processor.kafka.topic_specs import is_own
 from processor.shard.ports import OutputRecord
 
-__all__ = ("NOWHERE", "TOPIC_HEADER", "Letter", "Place", "Refusal", "Undeliverable")
+__all__ = ("NOWHERE", "OWN_TOPIC", "TOPIC_HEADER", "Letter", "Place", "Refusal", "Undeliverable")
 
 _log = logging.getLogger("processor.kafka")
 
 TOPIC_HEADER: Final = "topic"
 """The header of a dead letter that has the full name of the topic that refused the record."""
+
+OWN_TOPIC: Final = "workflow.publish does not write to Processor's or Kafka's own topics"
+"""How the reason of a letter ends whose record could harm where it is for."""
 
 _MISSING_S: Final = 5.0
 """How long a topic may be unknown: brokers hear of a new one one after the other."""
@@ -94,6 +98,7 @@ class Undeliverable:
     def __init__(self, connection: KafkaSettings, partition: int) -> None:
         self._results = connection.topic("results")
         self._dead_letters = connection.topic("dead-letters")
+        self._namespace = connection.namespace
         self._partition = partition
         self._known: set[str] = set()
         self._missing: dict[str, float] = {}
@@ -130,6 +135,9 @@ class Undeliverable:
             return False
         if not is_topic(topic):
             self._closed[topic] = inf, "no topic can have this name"
+            return False
+        if is_own(self._namespace, topic):
+            self._closed[topic] = inf, OWN_TOPIC
             return False
         error = error_of(topic)
         if error is None:
