@@ -159,7 +159,8 @@ class Undeliverable:
             return None
         topic = self._topic(record)
         why = self._reasons.get(place)
-        if why is None and topic not in self._known and topic in self._closed:
+        closed = topic not in self._known and topic in self._closed
+        if why is None and closed and not isinstance(record, RunResult):
             why = self._closed[topic][1]
         if why is None and topic in self._too_large and self._is_too_large(topic, record):
             why = "MSG_SIZE_TOO_LARGE: as others of its size just now"
