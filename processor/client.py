@@ -89,7 +89,7 @@ class Client:
         kafka: Mapping[str, str] | None = None,
     ) -> None:
         only_outside()
-        self._settings = settings or Settings()
+        self._settings = given.settings(settings, "Client")
         self._vigils = Vigils()
         self._payloads = JsonPayloads()
         self._gateway: Gateway = open_gateway(
@@ -194,9 +194,13 @@ class Client:
         self,
         workflow: Any,
         *args: Any,
+        id: str | None = None,
+        reuse: ReusePolicy = "allow",
+        conflict: ConflictPolicy = "fail",
+        execution_timeout: Seconds | None = None,
+        memo: Any = None,
         timeout: Seconds | None = None,
         parked: Parked | None = None,
-        **how: Any,
     ) -> Any:
         """Start a workflow and return its result; the rest is as for ``start``.
 
@@ -207,7 +211,10 @@ class Client:
         deadline = None if limit_s is None else time.monotonic() + limit_s
         patience_s = self._settings.request_timeout_s
         within_s = patience_s if limit_s is None else min(limit_s, patience_s)
-        handle, body = self._prepared("run", workflow, args, within_ms=int(within_s * 1000), **how)
+        within_ms = int(within_s * 1000)
+        handle, body = self._prepared(
+            "run", workflow, args, id, reuse, conflict, execution_timeout, memo, within_ms
+        )
         async with self._vigil(handle, parked, "run: parked"):
             try:
                 answer = await self._ask(handle.id, body, within_s)
@@ -259,7 +266,7 @@ class Client:
         wanted = None if status is None else given.status(status)
         if workflow is not None:
             workflow = checks.name(workflow, "list: workflow")
-        left = None if limit is None else given.whole(limit, "list: limit", 1)
+        left = None if limit is None else checks.whole(limit, "list: limit", 1)
         for partition in range(self._gateway.partitions):
             after: str | None = ""
             while after is not None:

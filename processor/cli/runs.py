@@ -18,7 +18,7 @@ from processor.cli.options import (
     WorkflowId,
     target_options,
 )
-from processor.cli.output import say, shown_value, write_json
+from processor.cli.output import cut, say, shown_value, write_json
 from processor.cli.session import connected
 from processor.errors import (
     WorkflowCancelled,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ("register",)
 
 PANEL = "Runs"
+SHOWN_MAX = 200
 
 WorkflowName = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's name.")]
 Arguments = Annotated[
@@ -198,10 +199,15 @@ def parsed(texts: Sequence[str]) -> list[Any]:
     for text in texts:
         try:
             values.append(json.loads(text))
-        except json.JSONDecodeError as error:
+        except RecursionError as error:
             raise typer.BadParameter(
-                f"{text!r} is no JSON ({error}). Text needs quotes inside of the shell's:"
-                f" '{json.dumps(text)}'"
+                f"{cut(text, SHOWN_MAX)!r} is nested too deeply. Nest it less, or pass it as text"
+            ) from error
+        except ValueError as error:
+            short = cut(text, SHOWN_MAX)
+            raise typer.BadParameter(
+                f"{short!r} is no JSON that can be read ({error}). Text needs quotes inside of the"
+                f" shell's: '{json.dumps(short)}'"
             ) from error
     return values
 
@@ -216,6 +222,8 @@ async def show_result(handle: Handle[Any], timeout: float | None, as_json: bool)
             raise
         cause = error.__cause__ or error
         told = {"type": getattr(cause, "type", type(cause).__name__), "message": str(cause)}
+        if isinstance(error, WorkflowCancelled | WorkflowTerminated):
+            told["reason"] = error.reason  # the message has it escaped
         write_json({**which, "status": status_of(error).value, "error": told})
         raise typer.Exit(FAILED) from error
     if as_json:

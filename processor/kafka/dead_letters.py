@@ -35,7 +35,7 @@ from processor.errors import SchemaMismatch, ShardUnavailable, TopicsNotReady
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.faults import FORBIDDEN, MISSING, watermarks_of
 from processor.kafka.publisher import RESULT_HEADERS
-from processor.kafka.undeliverable import TOPIC_HEADER
+from processor.kafka.undeliverable import OWN_TOPIC, TOPIC_HEADER
 
 __all__ = ("DeadLetters", "Kept", "Outcome")
 
@@ -292,7 +292,7 @@ def _why_not(letter: DeadLetter, *, published: bool) -> str:
     if _CUT.search(letter.reason):
         return "the letter has only a part of the record"
     if published:
-        return ""
+        return OWN_TOPIC if letter.reason.endswith(OWN_TOPIC) else ""
     if letter.topic == "commands" and letter.partition < 0:
         return "it is the payload of an event: send it with `processor event`"
     if letter.topic in ("timers", "activity-results") and letter.partition < 0:

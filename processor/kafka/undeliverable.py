@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -29,15 +28,18 @@ from processor.core.undelivered import Undelivered
 from processor.kafka.connection import COMMAND_BYTES_MAX, KafkaSettings
 from processor.kafka.faults import FORBIDDEN, INVALID, MISSING, TOO_LARGE
 from processor.kafka.sending import fitting
-from processor.kafka.topic_specs import load_specs
+from processor.kafka.topic_specs import is_own
 from processor.shard.ports import OutputRecord
 
-__all__ = ("NOWHERE", "TOPIC_HEADER", "Letter", "Place", "Refusal", "Undeliverable")
+__all__ = ("NOWHERE", "OWN_TOPIC", "TOPIC_HEADER", "Letter", "Place", "Refusal", "Undeliverable")
 
 _log = logging.getLogger("processor.kafka")
 
 TOPIC_HEADER: Final = "topic"
 """The header of a dead letter that has the full name of the topic that refused the record."""
+
+OWN_TOPIC: Final = "workflow.publish does not write to Processor's or Kafka's own topics"
+"""How the reason of a letter ends whose record could harm where it is for."""
 
 _MISSING_S: Final = 5.0
 """How long a topic may be unknown: brokers hear of a new one one after the other."""
@@ -106,8 +108,8 @@ class Undeliverable:
     def __init__(self, connection: KafkaSettings, partition: int) -> None:
         self._results = connection.topic("results")
         self._dead_letters = connection.topic("dead-letters")
+        self._namespace = connection.namespace
         self._partition = partition
-        self._own = _own(connection)
         self._letter_bytes = COMMAND_BYTES_MAX
         self._cut_until = 0.0
         self._known: set[str] = set()
@@ -173,11 +175,7 @@ class Undeliverable:
         """Return why a topic can never be published to, empty where it may be."""
         if not is_topic(topic):
             return "no topic can have this name"
-        if topic.startswith("__"):
-            return "it is a topic of Kafka's own; publish to a topic of yours"
-        if self._own.match(topic):
-            return "it is a topic of the namespace's own; publish to a topic of yours"
-        return ""
+        return OWN_TOPIC if is_own(self._namespace, topic) else ""
 
     def suspect(self, topic: str, error: KafkaError, now: float) -> bool:
         """Note that a topic took nothing, and nobody said why; return whether it is closed now.
@@ -322,16 +320,6 @@ class Undeliverable:
         again_s = _SILENT_AGAIN_S if error.code() == KafkaError._TIMED_OUT else _ASK_AGAIN_S
         _bound(self._closed)
         self._closed[topic] = now + again_s, reason
-
-
-def _own(connection: KafkaSettings) -> re.Pattern[str]:
-    """Return what matches the topics of a namespace."""
-    return re.compile(rf"{re.escape(connection.namespace)}\.({_own_names()})\Z")
-
-
-@cache
-def _own_names() -> str:
-    return "|".join(spec.name + (r"\..+" if spec.template else "") for spec in load_specs())
 
 
 def _bound(table: dict[str, Any] | set[str]) -> None:

@@ -15,7 +15,7 @@ from processor.core.cause import Cause
 from processor.core.derive import effects_of_answer
 from processor.core.draft import Draft
 from processor.core.effects import DeadLetter
-from processor.core.events import RunParked
+from processor.core.events import EventRejected, RunParked
 from processor.core.failure import shortened
 from processor.core.inputs import ClientCommand
 from processor.core.marks import Answered, Mark, answered_key, mark_key
@@ -153,6 +153,10 @@ class Writer:
             last = draft.events[-1]
             if type(last) is RunParked and isinstance(record, Turn | Snapshot):
                 made.after.append(partial(self._telling.parked, record, last))
+            for event in draft.events:
+                if type(event) is EventRejected and isinstance(record, Turn | Snapshot):
+                    told = partial(self._telling.rejected, record, summary.workflow, event)
+                    made.after.append(told)
         elif draft.attempt.retry_at_ms is not None and isinstance(record, AttemptRecord):
             made.after.append(partial(self._telling.failed, record))
         if summary.closed_ms is None:

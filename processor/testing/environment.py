@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -15,15 +16,15 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal
 
-from processor import arguments
+from processor import arguments, checks
 from processor.activity import Activity
 from processor.client import Client, Handle
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
+from processor.core.answers import ReplyBody
 from processor.core.effects import DeadLetter, Publish
 from processor.descriptions import RunDescription
-from processor.errors import ProcessorError
-from processor.policy import milliseconds
+from processor.errors import InvalidArgument, ProcessorError
 from processor.registry import Registry
 from processor.simulation.driver import Driver
 from processor.simulation.gateway import SimulatedGateway
@@ -37,6 +38,22 @@ from processor.workflow._runner import WorkflowRunners
 __all__ = ("Environment", "NothingLeft")
 
 _HOST = "host"
+_NOT_ENTERED = "Environment: it does not run: use `async with Environment(...) as env`"
+
+
+class _NotEntered:
+    """The gateway of an environment that does not run."""
+
+    partitions = 1
+
+    async def start(self) -> None:
+        """Nothing to connect."""
+
+    async def request(self, *_: Any, **__: Any) -> ReplyBody:
+        raise InvalidArgument(_NOT_ENTERED)
+
+    async def close(self) -> None:
+        """Nothing to close."""
 
 
 class NothingLeft(ProcessorError, TimeoutError):
@@ -73,21 +90,25 @@ class Environment(Client):
         passthrough: Sequence[str] | None = None,
         settings: Settings | None = None,
     ) -> None:
-        settings = replace(settings or Settings(), strict_replay=True)
-        if max_cached_runs is not None:
-            settings = replace(settings, cached_runs_max=max_cached_runs)
-        if guard is not None:
-            settings = replace(settings, guard=guard)
-        if passthrough is not None:
-            settings = replace(settings, passthrough=tuple(passthrough))
+        given: dict[str, Any] = {
+            "cached_runs_max": max_cached_runs,
+            "guard": guard,
+            "passthrough": passthrough,
+        }
+        settings = replace(
+            arguments.settings(settings, "Environment"),
+            strict_replay=True,
+            **{name: value for name, value in given.items() if value is not None},
+        )
         self._settings = settings
         self._payloads = JsonPayloads()
-        replaced = _mocked({each.name: each for each in activities}, mocks or {})
-        registry = Registry(list(workflows), replaced, self._payloads)
+        replaced = _mocked(_activities(activities), _mocks(mocks))
+        defined = checks.listed(workflows, "Environment: workflows", "[order_processing]")
+        registry = Registry(defined, replaced, self._payloads)
         self._code = Code(registry, WorkflowRunners(registry, settings), _queues(replaced))
-        start_ms = START_MS if start is None else int(start.timestamp() * 1000)
-        self._world = World(seed, settings=settings, now_ms=start_ms)
+        self._world = World(_seed(seed), settings=settings, now_ms=_start_ms(start))
         self._driver: Driver | None = None
+        self._gateway = _NotEntered()
 
     async def __aenter__(self) -> Environment:
         _guard.install()
@@ -117,7 +138,8 @@ class Environment(Client):
     @asynccontextmanager
     async def _looking(self, handle: Handle[Any], *, parks: bool) -> AsyncIterator[None]:
         """End a wait for what cannot come: with ``parks``, the run of ``handle`` is parked."""
-        assert self._driver is not None, "use 'async with Environment(...) as env'"
+        if self._driver is None:
+            raise InvalidArgument(_NOT_ENTERED)
         nothing_left = False
         limit = asyncio.timeout(None)
 
@@ -151,8 +173,10 @@ class Environment(Client):
 
     async def sleep(self, delay: timedelta | float) -> None:
         """Let virtual time pass (a ``timedelta``, or seconds), and all that is due by then."""
-        assert self._driver is not None, "use 'async with Environment(...) as env'"
-        await self._driver.sleep_until(self._world.scheduler.now_ms + milliseconds(delay))
+        delay_ms = math.ceil(checks.seconds(delay, "Environment.sleep: delay") * 1000)
+        if self._driver is None:
+            raise InvalidArgument(_NOT_ENTERED)
+        await self._driver.sleep_until(self._world.scheduler.now_ms + delay_ms)
 
     @property
     def published(self) -> list[Publish]:
@@ -179,13 +203,60 @@ def _waits_in_vain(run: RunDescription) -> str:
     )
 
 
+def _activities(given: Any) -> dict[str, Activity[..., Any]]:
+    """Return the activities by name. What is none is refused as a worker refuses it."""
+    listed = checks.listed(given, "Environment: activities", "[charge]")
+    Registry((), listed, JsonPayloads())
+    return {each.name: each for each in listed}
+
+
+def _mocks(given: Any) -> Mapping[Activity[..., Any], Callable[..., Any]]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        shown = checks.shown(given)
+        raise InvalidArgument(
+            f"Environment: mocks: give a dictionary, as {{charge: function}}, not {shown}"
+        )
+    for activity, function in given.items():
+        if not isinstance(activity, Activity):
+            shown = checks.shown(activity)
+            raise InvalidArgument(
+                f"Environment: mocks: {shown} is no activity: the keys are what is replaced"
+            )
+        if not callable(function):
+            shown = checks.shown(function)
+            raise InvalidArgument(
+                f"Environment: mocks: give a function for {activity.name!r}, not {shown}"
+            )
+    return given
+
+
+def _seed(given: Any) -> int:
+    if type(given) is not int:
+        shown = checks.shown(given)
+        raise InvalidArgument(f"Environment: seed: give a whole number, not {shown}")
+    return given
+
+
+def _start_ms(given: Any) -> int:
+    if given is None:
+        return START_MS
+    if not isinstance(given, datetime):
+        shown = checks.shown(given)
+        raise InvalidArgument(f"Environment: start: give a datetime, not {shown}")
+    start_ms = int(given.timestamp() * 1000)
+    if not 0 <= start_ms <= checks.DURATION_S_MAX * 1000:
+        shown = checks.shown(given)
+        raise InvalidArgument(f"Environment: start: give a time from 1970 on, not {shown}")
+    return start_ms
+
+
 def _mocked(
     activities: dict[str, Activity[..., Any]],
     mocks: Mapping[Activity[..., Any], Callable[..., Any]],
 ) -> list[Activity[..., Any]]:
     for activity, function in mocks.items():
-        if not isinstance(activity, Activity):
-            raise TypeError(f"mocks: {activity!r} is no activity: the keys are what is replaced")
         activities[activity.name] = _with_function(activity, function)
     return list(activities.values())
 

@@ -235,3 +235,43 @@ def test_the_reason_of_an_end_is_shown(invoke: Invoke, tmp_path: Path) -> None:
     assert re.search(r"^reason: +a double order$", invoke("describe", "A-9", *where).stdout, re.M)
     failed = invoke("result", "A-9", *where)
     assert failed.stderr.endswith("was terminated: a double order\n")
+
+
+@pytest.mark.parametrize(
+    "command", [("dead-letters", "list"), ("dead-letters", "replay", "1"), ("plan",), ("check",)]
+)
+def test_an_embedded_folder_has_no_topics(invoke: Invoke, command: tuple[str, ...]) -> None:
+    done = invoke("topics", *command, "--server", "embedded:here")
+    assert done.exit_code == 3
+    text = " ".join(done.output.split())
+    assert "without topics" in text
+    assert "processor history ID --server embedded:here" in text
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000 + "]" * 50_000, "9" * 5_000, "{" * 5_000])
+@pytest.mark.parametrize("command", ["start", "event"])
+def test_json_that_cannot_be_read_is_wrong_usage(invoke: Invoke, command: str, text: str) -> None:
+    target = ("order_processing", text) if command == "start" else ("A-1", "go", text)
+    done = invoke(command, *target, *embedded("embedded:state"))
+    assert done.exit_code == 2, done.output
+    assert isinstance(done.exception, SystemExit)
+    assert len(done.output) < 3_000
+
+
+def test_a_closed_output_harms_nothing(tmp_path: Path) -> None:
+    shell = f"{sys.executable} -m processor schemas list >&- 2>&-; echo $? > code"
+    environment = clean_environment()
+    subprocess.run(["/bin/sh", "-c", shell], cwd=tmp_path, env=environment, check=True, timeout=60)
+    assert (tmp_path / "code").read_text() in ("0\n", "2\n")
+
+
+@pytest.mark.parametrize("how", ["terminate", "cancel"])
+def test_a_reason_is_exact_in_json(invoke: Invoke, tmp_path: Path, how: str) -> None:
+    where = embedded(f"embedded:{tmp_path / 'state'}")
+    order = '{"id": "A-1", "amount": 5000}'
+    reason = "caf\u00e9 \x1b[2J\nline"
+    assert invoke("start", "order_processing", order, "--id=A-1", *where).exit_code == 0
+    assert invoke(how, "A-1", f"--reason={reason}", *where).exit_code == 0
+    done = invoke("result", "A-1", "--json", *where)
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["error"]["reason"] == reason

@@ -302,6 +302,29 @@ def test_who_is_replaced_hears_by_which_run(tmp_path: Path) -> None:
     run(tmp_path, talk)
 
 
+# --- events -----------------------------------------------------------------------------------
+
+
+def test_an_event_that_does_not_fit_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def talk(client: Client) -> None:
+        handle = await client.start(waits, id="a")
+        for _ in range(20):
+            await handle.raise_event("go", 5)
+        await until(lambda: "does not fit" in caplog.text)
+        types = [each.type for each in await handle.history()]
+        assert types.count("EventRejected") == 20
+        await handle.raise_event("go", "fits")
+        assert await handle.result() == "fits"
+
+    run(tmp_path, talk)
+    (record,) = [each for each in caplog.records if "does not fit" in each.getMessage()]
+    assert (record.levelno, record.name) == (logging.WARNING, "processor.shard")
+    for part in ("event 'go'", "'a'", "(workflow 'waits')", "str", "send the event again"):
+        assert part in record.getMessage()
+
+
 # --- reuse ------------------------------------------------------------------------------------
 
 

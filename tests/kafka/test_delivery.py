@@ -27,9 +27,11 @@ from processor.codec.records import decode_as
 from processor.config import Settings
 from processor.core.effects import DeadLetter, Publish, RunResult
 from processor.kafka import publishing
+from processor.kafka.dead_letters import DeadLetters
 from processor.kafka.local_broker import LocalBroker
 from processor.kafka.publisher import ShardPublisher
 from processor.kafka.publishing import Publishing
+from processor.kafka.topic_specs import is_own
 from processor.kafka.topics import connect, read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.kafka.undeliverable import Undeliverable
@@ -253,6 +255,29 @@ def test_records_for_what_can_be_no_topic_are_letters(
     assert (letter.topic, letter.value) == (name, b"v")
     assert "no topic can have this name" in letter.reason
     assert results(kafka, 1) == [1]
+
+
+@pytest.mark.parametrize(
+    "name", ["commands", "events", "results", "dead-letters", "activities.q", "__consumer_offsets"]
+)
+def test_records_for_topics_that_are_not_the_users_are_letters(
+    kafka: Adapters, publisher: ShardPublisher, name: str
+) -> None:
+    topic = name if name.startswith("_") else kafka.connection.topic(name)
+    publisher.publish(1, [record(topic, b"v"), result(1)])
+    until(is_done(publisher), "everything")
+    (letter,) = letters(kafka, 1)
+    assert (letter.topic, letter.value) == (topic, b"v")
+    assert letter.reason.endswith("does not write to Processor's or Kafka's own topics")
+    assert results(kafka, 1) == [1]
+    (kept,) = DeadLetters(kafka.connection).read()
+    assert kept.why_not, "nor does a replay write it there"
+
+
+def test_a_topic_of_the_users_may_begin_as_the_namespace_does() -> None:
+    assert not is_own("shop", "shop.orders")
+    assert not is_own("shop", "other.commands")
+    assert is_own("shop", "shop.commands")
 
 
 def test_a_result_that_is_too_large_is_a_letter(kafka: Adapters, publisher: ShardPublisher) -> None:
