@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from processor.activities.executor import Executor
+from processor.activities.executor import Executor, Report
 from processor.config import Settings
 from processor.core.effects import ActivityTask
 from processor.core.inputs import ActivityReport
@@ -29,10 +29,12 @@ class HostActivities:
         settings: Settings,
         name: str,
         clock: Clock,
+        begins: Callable[[ActivityTask], None],
     ) -> None:
         self.loop = VirtualLoop(scheduler, f"{name} loop")
         with self.loop.entered():
-            self._executor = _Abandonable(registry, registry.payloads, settings, name, clock)
+            self._executor = _Executor(registry, registry.payloads, settings, name, clock)
+        self._executor.begins = begins
 
     @property
     def executor(self) -> Executor:
@@ -47,11 +49,17 @@ class HostActivities:
         self.loop.kill()
 
 
-class _Abandonable(Executor):
+class _Executor(Executor):
+    begins: Callable[[ActivityTask], None]
+
     def abandon(self) -> None:
         """Begin nothing any more: the process is dead."""
         self._stopping = True
         self._backlog.clear()
+
+    def _run(self, task: ActivityTask, report: Report, *, announces: bool = False) -> None:
+        self.begins(task)
+        super()._run(task, report, announces=announces)
 
 
 class Started(NamedTuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from processor.simulation.host import Host
@@ -28,6 +29,14 @@ Lookout: TypeAlias = Callable[[bool], None]
 """Told whether nothing is left that could happen, at this moment and at any later one."""
 
 
+@dataclass(eq=False, slots=True)
+class _Limit:
+    """A moment at which a wait ends; None once that was told."""
+
+    due_ms: int
+    overdue: Callable[[], None] | None
+
+
 class Driver:
     def __init__(self, world: World, host: Host) -> None:
         self._world = world
@@ -37,6 +46,7 @@ class Driver:
         self._polite = 0
         self._waiters = 0
         self._lookouts: list[Lookout] = []
+        self._limits: list[_Limit] = []
         self._nothing_since: float | None = None
         self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
         self._failed: list[asyncio.Future[None]] = []
@@ -50,7 +60,7 @@ class Driver:
 
     @contextmanager
     def looking(self, lookout: Lookout) -> Iterator[None]:
-        """Ask ``lookout`` each time that nothing is left to do at this moment."""
+        """Ask ``lookout`` each time that nothing is left to do at this moment, and now and then."""
         self._lookouts.append(lookout)
         try:
             yield
@@ -79,6 +89,22 @@ class Driver:
             yield
         finally:
             self._waiters -= 1
+
+    @contextmanager
+    def until(self, due_ms: int, overdue: Callable[[], None]) -> Iterator[None]:
+        """Call ``overdue`` once all that is due by then is done, if this lasts so long.
+
+        Virtual time does not move on before this is over.
+        """
+        limit = _Limit(due_ms, overdue)
+        step = self._world.scheduler.at(due_ms, "a wait is over", lambda: None)
+        self._limits.append(limit)
+        try:
+            yield
+        finally:
+            step.cancel()
+            self._limits.remove(limit)
+            self.wake()
 
     async def sleep_until(self, due_ms: int) -> None:
         """Return at a virtual time, after all that is due by then."""
@@ -124,6 +150,7 @@ class Driver:
             if not scheduler.step(scheduler.now_ms):
                 break
         else:
+            self._look(nothing_left=False)
             self._again(0)
             return
         self._end_sleeps(scheduler.now_ms)
@@ -131,16 +158,26 @@ class Driver:
             self._host.activities.loop.turn()
             self._again(_POLL_S)
         elif self._may_skip():
-            self._look(scheduler.next_ms is None)
-            if scheduler.next_ms is None:
+            overdue = [each for each in self._limits if each.due_ms <= scheduler.now_ms]
+            self._look(nothing_left=scheduler.next_ms is None)
+            if scheduler.next_ms is None and not overdue:
                 return
             self._polite += 1
             if self._polite > _POLITE_TURNS:
                 self._polite = 0
-                scheduler.step(self._limit_ms())
+                if overdue:
+                    self._end_waits(overdue)
+                else:
+                    scheduler.step(self._limit_ms())
             self._again(0)
 
-    def _look(self, nothing_left: bool) -> None:
+    def _end_waits(self, overdue: list[_Limit]) -> None:
+        for limit in overdue:
+            tell, limit.overdue = limit.overdue, None
+            if tell is not None:
+                tell()
+
+    def _look(self, *, nothing_left: bool) -> None:
         """Let whoever waits know where that is for nothing.
 
         A test's own tasks may still send something: they have ``_PATIENCE_S`` of real time.

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from processor.config import Settings
+from processor.core.effects import ActivityTask
 from processor.core.runner import Runners
 from processor.shard.loop import Shard
 from processor.shard.ports import ShardPorts
@@ -40,7 +41,8 @@ class Setting:
     """What all hosts of a world share.
 
     ``generation`` is the consumer group's view: in which of its generations a host has a shard.
-    ``left`` hears of a process that leaves because its release is too old.
+    ``left`` hears of a process that leaves because its release is too old, ``attempt_begins`` of
+    each attempt of an activity.
 
     ``starts`` and ``departures`` note what has left the shards, for the invariants (None where
     nobody looks). ``rebuilt`` counts the state directories that were refused, and wiped.
@@ -54,6 +56,7 @@ class Setting:
     generation: Callable[[str, int], int | None]
     crashed: Callable[[str], None] = lambda host: None
     left: Callable[[str], None] = lambda host: None
+    attempt_begins: Callable[[ActivityTask], None] = lambda task: None
     starts: EagerStarts | None = None
     departures: Departures | None = None
     rebuilt: int = 0

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from processor.config import Settings
+from processor.core.effects import ActivityTask
 from processor.shard.survey import raises
 from processor.simulation.activities import EagerStarts
 from processor.simulation.broker import Broker
@@ -53,6 +54,7 @@ class World:
         self._generations: Counter[int] = Counter()
         self.on_crash: Callable[[str], None] = lambda name: None
         self.on_leave: Callable[[str], None] = lambda name: None
+        self.on_attempt: Callable[[ActivityTask], None] = lambda task: None
         self.starts: EagerStarts = []
         self.departures: Departures = []
         self._setting = Setting(
@@ -64,6 +66,7 @@ class World:
             self._generation,
             lambda name: self.on_crash(name),
             lambda name: self.on_leave(name),
+            lambda task: self.on_attempt(task),
             self.starts if watched else None,
             self.departures if watched else None,
         )

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from processor.testing.environment import Environment, NothingLeft
+from processor.testing.environment import Environment, EnvironmentHandle
+from processor.testing.errors import ActivityNotRegistered, NoEndInSight, NothingLeft
 
-__all__ = ("Environment", "NothingLeft")
+__all__ = (
+    "ActivityNotRegistered",
+    "Environment",
+    "EnvironmentHandle",
+    "NoEndInSight",
+    "NothingLeft",
+)
