@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from processor.testing.activities import ActivityEnvironment
 from processor.testing.environment import Environment, EnvironmentHandle
 from processor.testing.errors import ActivityNotRegistered, NoEndInSight, NothingLeft
 
 __all__ = (
+    "ActivityEnvironment",
     "ActivityNotRegistered",
     "Environment",
     "EnvironmentHandle",
