@@ -14,6 +14,7 @@ from processor.registry import Registry
 from processor.shard.ports import Clock
 from processor.simulation.perils import Peril, port_call
 from processor.simulation.scheduler import Scheduler
+from processor.simulation.threads import Threads
 from processor.simulation.virtual_loop import VirtualLoop
 
 __all__ = ("EagerStarts", "HostActivities", "ShardActivities", "Started")
@@ -30,8 +31,9 @@ class HostActivities:
         name: str,
         clock: Clock,
         begins: Callable[[ActivityTask], None],
+        threads: Threads | None,
     ) -> None:
-        self.loop = VirtualLoop(scheduler, f"{name} loop")
+        self.loop = VirtualLoop(scheduler, f"{name} loop", threads)
         with self.loop.entered():
             self._executor = _Executor(registry, registry.payloads, settings, name, clock)
         self._executor.begins = begins
@@ -56,6 +58,7 @@ class _Executor(Executor):
         """Begin nothing any more: the process is dead."""
         self._stopping = True
         self._backlog.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, task: ActivityTask, report: Report, *, announces: bool = False) -> None:
         self.begins(task)

@@ -67,6 +67,7 @@ class Host:
             life,
             self.clock,
             setting.attempt_begins,
+            setting.threads,
         )
         self._peril = Peril(setting.perils, self)
         self._publisher = Publisher(

@@ -18,6 +18,7 @@ from processor.simulation.outbox import Departures
 from processor.simulation.ownership import Setting
 from processor.simulation.perils import Perils
 from processor.simulation.scheduler import START_MS, Scheduler
+from processor.simulation.threads import Threads
 
 __all__ = ("Stuck", "World")
 
@@ -32,7 +33,8 @@ class World:
     """``owners`` is the consumer group: which host a shard is given to.
 
     ``perils`` is what can happen inside of port calls. Where ``watched``, ``starts`` has the eager
-    attempts that began, and ``departures`` what else left the shards.
+    attempts that began, and ``departures`` what else left the shards. ``threads`` are for a world
+    of one host that a ``Driver`` moves: real ones, in which plain functions run.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class World:
         now_ms: int = START_MS,
         *,
         watched: bool = False,
+        threads: Threads | None = None,
     ) -> None:
         scheduler = self.scheduler = Scheduler(seed, now_ms)
         self.broker = Broker(partitions, lambda: scheduler.now_ms)
@@ -67,6 +70,7 @@ class World:
             lambda name: self.on_crash(name),
             lambda name: self.on_leave(name),
             lambda task: self.on_attempt(task),
+            threads,
             self.starts if watched else None,
             self.departures if watched else None,
         )

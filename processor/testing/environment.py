@@ -30,6 +30,7 @@ from processor.simulation.driver import Driver
 from processor.simulation.gateway import SimulatedGateway
 from processor.simulation.host import Code
 from processor.simulation.scheduler import START_MS
+from processor.simulation.threads import Threads
 from processor.simulation.world import World
 from processor.testing.mocks import Mocks, mocked
 from processor.testing.watch import (
@@ -136,7 +137,8 @@ class Environment(Client):
         )
         self._code = Code(self._registry, WorkflowRunners(self._registry, settings), None)
         start_ms = START_MS if start is None else int(start.timestamp() * 1000)
-        self._world = World(seed, settings=settings, now_ms=start_ms)
+        self._threads = Threads()
+        self._world = World(seed, settings=settings, now_ms=start_ms, threads=self._threads)
         self._world.on_attempt = self._attempt_begins
         self._watches: list[Watch] = []
         self._missing: dict[str, ActivityTask] = {}
@@ -145,8 +147,8 @@ class Environment(Client):
     async def __aenter__(self) -> Environment:
         _guard.install()
         host = self._world.host(_HOST, self._code)
+        self._entered = Driver(self._world, host, self._threads)
         self._world.assign(0, _HOST)
-        self._entered = Driver(self._world, host)
         self._gateway = SimulatedGateway(self._world, self._entered)
         return self
 

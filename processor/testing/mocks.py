@@ -14,7 +14,11 @@ from processor.errors import InvalidArgument
 
 __all__ = ("Mocks", "mocked")
 
-Mocks: TypeAlias = Mapping[Activity[..., Any] | str, Callable[..., Any]]
+Mocks: TypeAlias = (
+    Mapping[Activity[..., Any], Callable[..., Any]]
+    | Mapping[str, Callable[..., Any]]
+    | Mapping[Activity[..., Any] | str, Callable[..., Any]]
+)
 """By the activity, or by its name, what is called instead of it."""
 
 
