@@ -201,17 +201,17 @@ class Driver:
             self._real_since = now
         passed_ms = int((now - self._real_since) * 1000)
         self._look(nothing_left=False)
-        is_over = passed_ms >= _MOMENT_MS
         if overdue := self._overdue():
             self._end_waits(overdue)
-        elif is_over:
+        elif loop.take_from_threads(unfinished=False):
+            self._polite = 0
+        elif passed_ms >= _MOMENT_MS:
             if self._may_skip():
                 self._pass(passed_ms)
             else:
                 self._real_since = now
             self._polite = passed_ms = 0
-        if loop.take_from_threads(unfinished=is_over):
-            self._polite = 0
+            loop.take_from_threads(unfinished=True)
         if loop.waits_for_io:
             self._polite = 0
             loop.turn()
