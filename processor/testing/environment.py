@@ -95,7 +95,8 @@ class Environment(Client):
     which of two results arrives first. ``start`` is the first moment of virtual time.
     ``max_cached_runs=0`` replays at every step, which finds code that is not deterministic: a
     decision that replay does not repeat, or a payload that it makes otherwise, parks the run.
-    ``guard`` and ``passthrough``: as for ``Worker``.
+    ``guard`` and ``passthrough``: as for ``Worker``. Plain activities run in threads; meanwhile
+    virtual time passes as real time does.
 
     ``result`` and ``run`` raise ``WorkflowParked`` as soon as the run is parked (unless
     ``parked="warn"``), ``ActivityNotRegistered`` when it calls an activity that is neither

@@ -146,17 +146,24 @@ def test_it_raises_for_who_waits_later_and_not_for_who_waits_for_others() -> Non
     in_environment(talk)
 
 
-@pytest.mark.parametrize("code", [tries, tries_at_once])
-def test_retries_without_an_end_end_with_the_activity_and_its_last_error(code: Any) -> None:
+@pytest.mark.parametrize(
+    ("code", "how"), [(tries, {}), (tries_at_once, {"attempts_max": 100})], ids=["default", "fast"]
+)
+def test_retries_without_an_end_end_with_the_activity_and_its_last_error(
+    code: Any, how: dict[str, int]
+) -> None:
     async def talk(env: Environment) -> None:
         with pytest.raises(NoEndInSight) as raised:
             await env.run(code, id="t")
         text = str(raised.value)
         assert "activity 'fails' of run" in text and "of 't'" in text
-        assert "1,000 attempts" in text and "ValueError: the bank is closed" in text
+        assert (
+            f"{how.get('attempts_max', 1_000):,} attempts" in text
+            and "ValueError: the bank is closed" in text
+        )
         assert "maximum_attempts" in text and "attempts_max" in text
 
-    in_environment(talk, fails)
+    in_environment(talk, fails, **how)
 
 
 def test_time_outs_without_an_end_are_retries_too() -> None:
@@ -182,14 +189,17 @@ def test_retries_go_on_as_long_as_they_may() -> None:
     async def late() -> None:
         nonlocal tried
         tried += 1
-        if tried < 1_200:
+        if tried < 120:
             raise ValueError("not yet")
 
     async def talk(env: Environment) -> None:
-        await env.run(tries)
+        handle = await env.start(tries)
+        with pytest.raises(NoEndInSight, match="all of 100 attempts"):
+            await handle.result()
+        await handle.result()
 
-    in_environment(talk, fails, attempts_max=2_000, mocks={fails: late})
-    assert tried == 1_200
+    in_environment(talk, fails, attempts_max=100, mocks={fails: late})
+    assert tried == 120
 
 
 @pytest.mark.parametrize("code", [ticks, polls], ids=["in time", "in no time"])
@@ -198,19 +208,19 @@ def test_code_that_loops_without_an_end_is_an_error_that_names_the_line(code: An
         with pytest.raises(NoEndInSight) as raised:
             await env.run(code, id="l")
         text = str(raised.value)
-        assert "of 'l' is still running" in text and "10,000 steps" in text
+        assert "of 'l' is still running" in text and "2,000 steps" in text
         assert "test_endless.py:" in text and "steps_max" in text and "within=" in text
 
-    in_environment(talk, poll, steps_max=10_000)
+    in_environment(talk, poll, steps_max=2_000)
 
 
 def test_a_sleep_beside_code_that_loops_in_no_time_ends() -> None:
     async def talk(env: Environment) -> None:
         await env.start(polls, id="l")
-        with pytest.raises(NoEndInSight, match=r"'l' run after 10,000 steps"):
+        with pytest.raises(NoEndInSight, match=r"'l' run after 2,000 steps"):
             await env.sleep(1)
 
-    in_environment(talk, poll, steps_max=10_000)
+    in_environment(talk, poll, steps_max=2_000)
 
 
 def test_a_queue_of_any_name_is_served() -> None:
