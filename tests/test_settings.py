@@ -196,7 +196,7 @@ def test_odd_arguments_of_an_environment(name: str) -> None:
         ({"activities": [len]}, "is no activity"),
         ({"activities": adds}, "activities: give a list"),
         ({"mocks": {adds: 5}}, "mocks: give a function for 'adds', not 5"),
-        ({"mocks": {"adds": len}}, "mocks: 'adds' is no activity"),
+        ({"mocks": {5: len}}, "mocks: 5 is no activity and no name of one"),
         ({"mocks": [adds]}, "mocks: give a dictionary"),
         ({"start": 5}, "start: give a datetime"),
         ({"start": datetime(1900, 1, 1, tzinfo=UTC)}, "start: give a time from 1970 on"),

@@ -25,6 +25,8 @@ SAYS = {
         r"run \w+ of 'b' is running and waits at <string>:\d+ waits, and nothing is left that "
         r"could wake it\n"
     ),
+    "testing-1": r"(12 EUR, then no more\n31 days\n){2}",
+    "testing-2": r"attempt 2 imported 3\n\[8, 9, 10\]\n3\n",
     "requests-1": (
         r"refused: workflow id 'order-7' is taken by run \w+ \(running\); conflict policy is 'fail'"
         r"\nthe same run: True"
