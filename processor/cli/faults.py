@@ -46,7 +46,10 @@ class GuardedGroup(TyperGroup):
             if error.name not in ("confluent_kafka", "yaml", "avro"):
                 raise
             extra = "schemas" if error.name == "avro" else "kafka"
-            say_error(f"{error.name} is not installed. Run: pip install 'processor[{extra}]'")
+            say_error(
+                f"{error.name} is not installed. In a clone of processor's repository, run: "
+                f"pip install '.[{extra}]'"
+            )
             raise typer.Exit(USAGE) from error
         except OSError as error:
             if isinstance(error, BrokenPipeError):
