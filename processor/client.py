@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar, TypeVarTuple, overload
 import msgspec
 
 from processor import arguments as given
-from processor import checks, errors
+from processor import checks
 from processor.arguments import Seconds
 from processor.assembly import open_gateway
 from processor.codec.payloads import JsonPayloads
@@ -37,11 +37,10 @@ from processor.descriptions import (
     RunDescription,
     description,
     history_event,
+    standing,
 )
 from processor.errors import (
-    CommandRejected,
     PayloadTooLarge,
-    ProcessorError,
     SchemaMismatch,
     ShardUnavailable,
     WorkflowCancelled,
@@ -49,7 +48,7 @@ from processor.errors import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.failures import exception_of
+from processor.failures import exception_of, refusal
 from processor.gateway import Gateway
 from processor.policy import (
     CONFLICT_POLICIES,
@@ -206,7 +205,7 @@ class Client:
         patience_s = self._settings.request_timeout_s
         within_s = patience_s if limit_s is None else min(limit_s, patience_s)
         handle, body = self._prepared("run", workflow, args, within_ms=int(within_s * 1000), **how)
-        async with self._vigil(handle, parked, "run: parked"):
+        async with self._vigil(handle, parked, "run: parked") as vigil:
             try:
                 answer = await self._ask(handle.id, body, within_s)
             except ShardUnavailable as error:
@@ -218,7 +217,7 @@ class Client:
                 return self._outcome(handle.id, answer, handle._result_type)
             assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"
             handle._begun(answer)
-            return await handle._result(limit_s, deadline)
+            return await handle._result(limit_s, deadline, vigil)
 
     @overload
     def handle(
@@ -324,7 +323,7 @@ class Client:
 
     def _vigil(
         self, handle: Handle[Any], parked: Parked | None, what: str
-    ) -> AbstractAsyncContextManager[None]:
+    ) -> AbstractAsyncContextManager[Vigil | None]:
         """Return what looks whether a run goes on, as long as somebody waits for its result."""
         raises = parked is not None and given.one_of(PARKED, parked, what) == "raise"
         return Vigil(self._vigils, handle.id, handle.describe, raises=raises)
@@ -340,7 +339,7 @@ class Client:
         command = ClientCommand(workflow_id, body)
         answer = await self._gateway.request(command, timeout_s=timeout_s, partition=partition)
         if isinstance(answer, Refused):
-            raise _refusal(answer)
+            raise refusal(answer)
         return answer
 
     async def _accepted(
@@ -394,7 +393,8 @@ class Handle(Generic[R]):
     """One workflow id. A handle from ``start`` means the chain of runs that it began.
 
     A handle that was made with a ``run_id`` means that run only, any other one the latest run.
-    ``run_id`` is the run that the handle was made with, or that its start made.
+    ``run_id`` is the run that the handle was made with, or that its start made. ``created`` is
+    False where the start found that run.
     """
 
     def __init__(self, client: Client, id: str, run_id: str | None, result_type: Any) -> None:
@@ -403,13 +403,14 @@ class Handle(Generic[R]):
         self._which: tuple[str | None, str | None] = (run_id, None)
         self.id = id
         self.run_id = run_id
+        self.created = False
 
     def __repr__(self) -> str:
         return f"Handle(id={self.id!r}, run_id={self.run_id!r})"
 
     def _begun(self, accepted: Accepted) -> None:
         """Mean the chain of the run that a start made, or found."""
-        self.run_id = accepted.run_id
+        self.run_id, self.created = accepted.run_id, accepted.created
         self._which = (None, accepted.first_run_id or accepted.run_id)
 
     async def result(self, timeout: Seconds | None = None, *, parked: Parked | None = None) -> R:
@@ -421,15 +422,19 @@ class Handle(Generic[R]):
         when the time is up.
         """
         limit_s = given.seconds(timeout, "result: timeout")
-        async with self._client._vigil(self, parked, "result: parked"):
+        async with self._client._vigil(self, parked, "result: parked") as vigil:
             deadline = None if limit_s is None else time.monotonic() + limit_s
-            return await self._result(limit_s, deadline)
+            return await self._result(limit_s, deadline, vigil)
 
-    async def _result(self, limit_s: float | None, deadline: float | None) -> R:
+    async def _result(
+        self, limit_s: float | None, deadline: float | None, vigil: Vigil | None
+    ) -> R:
         while True:
             left_s = _WAIT_S if deadline is None else min(deadline - time.monotonic(), _WAIT_S)
             if left_s <= 0:
-                raise TimeoutError(f"no result of {self.id!r} within {limit_s:g} s")
+                seen = None if vigil is None else vigil.seen
+                doing = "" if seen is None else f": {standing(seen)}"
+                raise TimeoutError(f"no result of {self.id!r} within {limit_s:g} s{doing}")
             asked = time.monotonic()
             try:
                 closed = await self._client._closed(self, left_s)
@@ -447,17 +452,19 @@ class Handle(Generic[R]):
         encoded = self._client._encoded(f"event {name!r}", payload)
         await self._client._accepted(self.id, RaiseEvent(name, encoded, *self._which))
 
-    async def cancel(self, reason: str = "") -> None:
-        """Ask the workflow to stop: ``asyncio.CancelledError`` is raised where it waits."""
-        await self._client._accepted(
-            self.id, CancelRun(checks.text(reason, "cancel: reason"), *self._which)
-        )
+    async def cancel(self, reason: str = "") -> bool:
+        """Ask the workflow to stop: ``asyncio.CancelledError`` is raised where it waits.
 
-    async def terminate(self, reason: str = "") -> None:
-        """End the run at once, without running its code again."""
-        await self._client._accepted(
-            self.id, TerminateRun(checks.text(reason, "terminate: reason"), *self._which)
-        )
+        Return False where it had ended before, or had been asked by this very request, whose
+        answer was lost.
+        """
+        body = CancelRun(checks.text(reason, "cancel: reason"), *self._which)
+        return (await self._client._accepted(self.id, body)).created
+
+    async def terminate(self, reason: str = "") -> bool:
+        """End the run at once, without running its code again; return as ``cancel`` does."""
+        body = TerminateRun(checks.text(reason, "terminate: reason"), *self._which)
+        return (await self._client._accepted(self.id, body)).created
 
     async def describe(self) -> RunDescription:
         page = await self._client._page(self.id, DescribeRun(*self._which))
@@ -479,9 +486,3 @@ class Handle(Generic[R]):
 
 def _why(closed: Closed) -> str:
     return f": {readable(closed.reason)}" if closed.reason else ""
-
-
-def _refusal(refused: Refused) -> ProcessorError:
-    error = getattr(errors, refused.error, CommandRejected)
-    raised: ProcessorError = error(refused.message)
-    return raised

@@ -14,6 +14,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar, get_args
 
+from processor import errors
+from processor.core.answers import Refused
 from processor.core.failure import Failure, shortened, writable
 from processor.core.headers import BASES, Headers
 from processor.core.payloads import Payloads
@@ -23,15 +25,17 @@ from processor.errors import (
     ActivityFailed,
     ActivityTimedOut,
     ApplicationError,
+    CommandRejected,
     PayloadTooLarge,
     ProcessorError,
     SchemaMismatch,
     TimeoutKind,
+    WorkflowAlreadyStarted,
 )
 from processor.policy import milliseconds
 from processor.workflow._frames import frames_of
 
-__all__ = ("bases_of", "exception_of", "failure_of", "traceback_of")
+__all__ = ("bases_of", "exception_of", "failure_of", "refusal", "traceback_of")
 
 E = TypeVar("E", bound=ProcessorError)
 
@@ -45,6 +49,15 @@ GROUP_MAX = 20
 DELAY_MS_MAX = 100 * 365 * 24 * 3600 * 1000
 
 _NAME = type.__dict__["__name__"]
+
+_TAKEN_OPEN: Final = (
+    '. To get that run: conflict="use-existing" (--conflict use-existing on the command line); to '
+    'end it and begin anew: conflict="terminate" (--conflict terminate)'
+)
+_TAKEN_CLOSED: Final = (
+    '. To get that run: reuse="use-existing" (--reuse use-existing on the command line); to begin '
+    'anew: reuse="allow" (--reuse allow)'
+)
 
 _TIMEOUT_KINDS: tuple[TimeoutKind, ...] = get_args(TimeoutKind)
 
@@ -309,3 +322,13 @@ def _decoded(details: bytes | None, payloads: Payloads) -> Any:
         return payloads.decoder(Any)(details)
     except Exception:  # what was accepted once never stops whoever reads it
         return details
+
+
+def refusal(refused: Refused) -> ProcessorError:
+    """Return the error of a request that was refused; a start's says what to pass instead."""
+    error = getattr(errors, refused.error, CommandRejected)
+    message = refused.message
+    if error is WorkflowAlreadyStarted:
+        message += _TAKEN_OPEN if message.endswith("conflict policy is 'fail'") else _TAKEN_CLOSED
+    raised: ProcessorError = error(message)
+    return raised

@@ -59,7 +59,8 @@ class Vigils:
 class Vigil:
     """``async with`` it, wait for a result; it warns of what holds the run up, each thing once.
 
-    With ``raises``, a parked run ends the wait with ``WorkflowParked``.
+    With ``raises``, a parked run ends the wait with ``WorkflowParked``. ``seen`` is the run as it
+    was when it was last looked at.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class Vigil:
         self._error: WorkflowParked | None = None
         self._looking: asyncio.Task[None] | None = None
         self._told: set[str] = set()
+        self.seen: RunDescription | None = None
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Vigil:
         self._loop = asyncio.get_running_loop()
         self._vigils.add(self, self._loop)
         if self._limit is not None:
             await self._limit.__aenter__()
+        return self
 
     async def __aexit__(
         self,
@@ -109,7 +112,8 @@ class Vigil:
         pause_s = _LOOK_AFTER_S
         while True:
             try:
-                self._tell(await self._describe())
+                self.seen = await self._describe()
+                self._tell(self.seen)
             except ShardUnavailable as error:
                 _log.warning("still waiting for the result of %r: %s", self._id, error)
             except ProcessorError:

@@ -15,6 +15,7 @@ __all__ = (
     "FAILED",
     "REFUSED",
     "UNANSWERED",
+    "UNFINISHED",
     "USAGE",
     "GuardedGroup",
     "exit_code",
@@ -24,10 +25,12 @@ FAILED = 1
 USAGE = 2
 REFUSED = 3
 UNANSWERED = 4
+UNFINISHED = 5
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the workflow failed, or a check found errors; 2 wrong usage; "
-    "3 not found, or refused; 4 nobody answered (no broker, or no worker)."
+    "3 not found, or refused; 4 nobody answered (no broker, or no worker); "
+    "5 the time is up, and the run is not at its end."
 )
 UNANSWERED_ERRORS = frozenset(("BrokerUnavailable", "BrokerUnreachable", "ShardUnavailable"))
 """By name: two of them are defined beside Kafka's client, which may not be installed."""

@@ -16,6 +16,7 @@ __all__ = (
     "on_terminal",
     "say",
     "say_error",
+    "say_meanwhile",
     "show_table",
     "shown_time",
     "shown_value",
@@ -77,6 +78,12 @@ def say_error(text: str, *, lines: bool = False) -> None:
     else:
         sys.stderr.write(f"error: {text}\n")
         sys.stderr.flush()
+
+
+def say_meanwhile(text: str) -> None:
+    """Print a line on stderr about what takes its time."""
+    sys.stderr.write(readable(text) + "\n")
+    sys.stderr.flush()
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -13,6 +13,8 @@ from functools import cache
 from types import CodeType, FrameType, TracebackType
 from typing import Any, TypeVar
 
+from processor.core.failure import shortened
+
 __all__ = (
     "boundary",
     "frames_of",
@@ -24,14 +26,17 @@ __all__ = (
     "line_of",
     "user_frame",
     "waiting_at",
+    "waits_for_event",
     "where_of",
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _boundaries: dict[int, CodeType] = {}
+_of_events: dict[int, CodeType] = {}
 _lines: dict[tuple[int, int], tuple[str, CodeType]] = {}
 _LINES_MAX = 10_000
+_NAME_MAX = 100
 _identity = object.__hash__
 
 _OURS = (
@@ -62,6 +67,12 @@ def boundary(function: F) -> F:
     By identity, since the hash of a code object is computed anew each time, from all of it.
     """
     _boundaries[_identity(function.__code__)] = function.__code__
+    return function
+
+
+def waits_for_event(function: F) -> F:
+    """Mark the coroutine that waits for the external event that its variable ``name`` names."""
+    _of_events[_identity(function.__code__)] = function.__code__
     return function
 
 
@@ -133,10 +144,11 @@ def innermost(error: BaseException) -> tuple[FrameType, int] | None:
 def waiting_at(awaitable: Any) -> str:
     """Return ``file:line function`` of the innermost user frame in a chain of awaits.
 
-    Where no frame is the user's (a task made straight from an activity call) it is the line that
-    the library's own coroutine was called at, which its ``line`` variable holds.
+    What waits for an external event names that too. Where no frame is the user's (a task made
+    straight from an activity call) it is the line that the library's own coroutine was called at,
+    which its ``line`` variable holds.
     """
-    found, called, name = "", "", getattr(awaitable, "__qualname__", "")
+    found, called, name, event = "", "", getattr(awaitable, "__qualname__", ""), ""
     while awaitable is not None:
         frame = getattr(awaitable, "cr_frame", None) or getattr(awaitable, "gi_frame", None)
         if frame is not None:
@@ -144,5 +156,9 @@ def waiting_at(awaitable: Any) -> str:
                 found = f"{line_of(frame)} {frame.f_code.co_name}"
             elif not called:
                 called = str(frame.f_locals.get("line", ""))
+            if _identity(frame.f_code) in _of_events:
+                event = f"event {shortened(frame.f_locals['name'], _NAME_MAX)!r}"
         awaitable = getattr(awaitable, "cr_await", None) or getattr(awaitable, "gi_yieldfrom", None)
+    if event:
+        return f"{found}, {event}" if found else f"{called}, {event}"
     return found or f"{called} {name}".strip()

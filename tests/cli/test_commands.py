@@ -51,7 +51,8 @@ def test_cancel_and_terminate(invoke: Invoke, tmp_path: Path) -> None:
     for id, request, status in (("A-3", "terminate", "terminated"), ("A-4", "cancel", "cancelled")):
         invoke("start", "order_processing", WAITING, "--id", id, *where)
         done = invoke(request, id, "--reason", "a test", "--json", *where)
-        assert json.loads(done.stdout) == {"workflow_id": id, "requested": request}
+        told = {"workflow_id": id, "requested": request, "applied": True, "status": status}
+        assert json.loads(done.stdout) == told
         result = invoke("result", id, "--json", *where)
         assert result.exit_code == 1
         assert json.loads(result.stdout)["status"] == status
