@@ -37,7 +37,6 @@ from processor.descriptions import (
     RunDescription,
     description,
     history_event,
-    standing,
 )
 from processor.errors import (
     PayloadTooLarge,
@@ -58,7 +57,7 @@ from processor.policy import (
     Status,
 )
 from processor.readable import readable
-from processor.vigil import PARKED, Parked, Vigil, Vigils
+from processor.vigil import PARKED, Parked, Vigil, Vigils, overdue
 
 __all__ = ("Client", "Handle", "HistoryEvent", "RunDescription")
 
@@ -211,8 +210,7 @@ class Client:
             except ShardUnavailable as error:
                 if limit_s is None or limit_s > patience_s:
                     raise
-                text = f"no result of {handle.id!r} within {limit_s:g} s: {error}"
-                raise TimeoutError(text) from error
+                raise overdue(handle.id, limit_s, vigil, str(error)) from error
             if isinstance(answer, Closed):
                 return self._outcome(handle.id, answer, handle._result_type)
             assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"
@@ -432,9 +430,7 @@ class Handle(Generic[R]):
         while True:
             left_s = _WAIT_S if deadline is None else min(deadline - time.monotonic(), _WAIT_S)
             if left_s <= 0:
-                seen = None if vigil is None else vigil.seen
-                doing = "" if seen is None else f": {standing(seen)}"
-                raise TimeoutError(f"no result of {self.id!r} within {limit_s:g} s{doing}")
+                raise overdue(self.id, limit_s or 0.0, vigil)
             asked = time.monotonic()
             try:
                 closed = await self._client._closed(self, left_s)

@@ -9,10 +9,10 @@ from time import time_ns
 from types import TracebackType
 from typing import Final, Literal, TypeAlias, get_args
 
-from processor.descriptions import RunDescription, hindrances, parked_text
+from processor.descriptions import RunDescription, hindrances, parked_text, standing
 from processor.errors import ProcessorError, ShardUnavailable, WorkflowParked
 
-__all__ = ("PARKED", "Parked", "Vigil", "Vigils", "parked_error")
+__all__ = ("PARKED", "Parked", "Vigil", "Vigils", "overdue", "parked_error")
 
 _log = logging.getLogger("processor.client")
 
@@ -136,3 +136,10 @@ def parked_error(run: RunDescription) -> WorkflowParked:
     """Return what ends the wait for a parked run."""
     which = {"workflow_id": run.workflow_id, "run_id": run.run_id}
     return WorkflowParked(parked_text(run), **which, parked=run.parked)
+
+
+def overdue(id: str, limit_s: float, vigil: Vigil | None, why: str = "") -> TimeoutError:
+    """Return what ends a wait when the time is up: it says what the run does, if that is known."""
+    if vigil is not None and vigil.seen is not None:
+        why = standing(vigil.seen)
+    return TimeoutError(f"no result of {id!r} within {limit_s:g} s" + (f": {why}" if why else ""))
