@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from processor.cli.output import say_error
-from processor.errors import ProcessorError, WorkflowError
+from processor.errors import InvalidArgument, ProcessorError, WorkflowError
 
 __all__ = (
     "EXIT_CODES",
@@ -35,6 +35,9 @@ EXIT_CODES = (
 UNANSWERED_ERRORS = frozenset(("BrokerUnavailable", "BrokerUnreachable", "ShardUnavailable"))
 """By name: two of them are defined beside Kafka's client, which may not be installed."""
 
+ERRORS_OF_LINES = frozenset(("BrokerUnavailable", "TopicsNotReady"))
+"""Their texts are made here, on several lines; others hold what somebody else wrote."""
+
 
 class GuardedGroup(TyperGroup):
     """The top of the command tree, where every error of a command ends."""
@@ -43,7 +46,7 @@ class GuardedGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except (ProcessorError, TimeoutError) as error:
-            say_error(str(error))
+            say_error(str(error), lines=type(error).__name__ in ERRORS_OF_LINES)
             raise typer.Exit(exit_code(error)) from error
         except ModuleNotFoundError as error:
             if error.name not in ("confluent_kafka", "yaml", "avro"):
@@ -65,6 +68,8 @@ def exit_code(error: BaseException) -> int:
     """Return what an error means to a script."""
     if isinstance(error, WorkflowError):
         return FAILED
+    if isinstance(error, InvalidArgument):
+        return USAGE
     if isinstance(error, TimeoutError) or type(error).__name__ in UNANSWERED_ERRORS:
         return UNANSWERED
     return REFUSED

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from processor import checks
 from processor.cli.faults import FAILED, UNFINISHED
 from processor.cli.options import (
     EmbeddedModules,
@@ -17,6 +18,7 @@ from processor.cli.options import (
     RunId,
     Target,
     WorkflowId,
+    checked,
     target_options,
 )
 from processor.cli.output import (
@@ -48,21 +50,45 @@ TELL_AFTER_S = 1.0
 LOOK_S = 2.0
 PARKED = "; it is parked, so its code hears of it when a worker with corrected code starts"
 
-WorkflowName = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's name.")]
+WorkflowName = Annotated[
+    str,
+    typer.Argument(metavar="WORKFLOW", callback=checked(checks.name), help="The workflow's name."),
+]
 Arguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="JSON", help="""Its arguments as JSON: '{"id": "A-1"}' 3 true"""),
 ]
-NewId = Annotated[str | None, typer.Option("--id", help="The workflow id; else a new one.")]
+NewId = Annotated[
+    str | None,
+    typer.Option(
+        "--id", callback=checked(checks.workflow_id), help="The workflow id; else a new one."
+    ),
+]
 Reuse = Annotated[ReusePolicy, typer.Option(help="What a closed run of that id means.")]
 Conflict = Annotated[ConflictPolicy, typer.Option(help="What an open run of that id means.")]
 ExecutionTimeout = Annotated[
-    float | None, typer.Option(metavar="SECONDS", help="How long the run may take in all.")
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        callback=checked(checks.duration_ms),
+        help="How long the run may take in all.",
+    ),
 ]
 Timeout = Annotated[
-    float | None, typer.Option(metavar="SECONDS", help="How long to wait; else for ever.")
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        callback=checked(checks.seconds),
+        help="How long to wait; else for ever.",
+    ),
 ]
-Reason = Annotated[str, typer.Option(help="Why; it is kept in the history.")]
+Reason = Annotated[
+    str, typer.Option(callback=checked(checks.text), help="Why; it is kept in the history.")
+]
+EventName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The event's name."),
+]
 
 
 @target_options()
@@ -151,7 +177,7 @@ def result(
 def event(
     target: Target,
     id: WorkflowId,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The event's name.")],
+    name: EventName,
     payload: Annotated[str, typer.Argument(metavar="JSON", help="What comes with it.")] = "null",
     run_id: RunId = None,
     module: EmbeddedModules = None,

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from processor import checks
 from processor.cli.options import (
     EmbeddedModules,
     Json,
     RunId,
     Target,
     WorkflowId,
+    checked,
     target_options,
 )
 from processor.cli.output import (
@@ -40,6 +42,9 @@ PANEL = "Runs"
 CELL_MAX = 100
 LABEL_WIDTH = 18
 VALUE_MAX = 1_000
+WorkflowOnly = Annotated[
+    str | None, typer.Option(callback=checked(checks.name), help="Only runs of this workflow.")
+]
 LATEST = ("arguments", "result", "payload", "failure", "error", "reason", "value")
 """What a person looks for first in an event, after its names."""
 NAMES = ("workflow", "name", "workflow_id", "attempt", "due_ms", "retry_at_ms")
@@ -96,7 +101,7 @@ def history(
 def list_runs(
     target: Target,
     status: Annotated[Status | None, typer.Option(help="Only runs that stand so.")] = None,
-    workflow: Annotated[str | None, typer.Option(help="Only runs of this workflow.")] = None,
+    workflow: WorkflowOnly = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = 100,
     module: EmbeddedModules = None,
     as_json: Json = False,

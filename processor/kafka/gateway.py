@@ -15,7 +15,7 @@ from processor.config import Settings
 from processor.core.answers import ReplyBody
 from processor.core.effects import Reply
 from processor.core.failure import shortened
-from processor.core.inputs import ClientCommand
+from processor.core.inputs import Change, ClientCommand
 from processor.errors import PayloadTooLarge, ShardUnavailable, TopicsNotReady
 from processor.gateway import Requester
 from processor.kafka.connection import COMMAND_BYTES_MAX, KafkaSettings, fits, partition_of
@@ -168,10 +168,15 @@ class KafkaGateway:
                 f" {request.timeout_s:g} s{why}. Check that the brokers run; the command may still "
                 "arrive"
             )
+        late = f"{shard} did not answer within {request.timeout_s:g} s"
+        why = "Perhaps no worker of this namespace runs, or one is still taking the shard over"
+        if isinstance(request.command.body, Change):
+            late += "; the broker has the command, and a worker will carry it out"
+            return ShardUnavailable(f"{late}. {why}")
+        namespace = self._connection.namespace
         return ShardUnavailable(
-            f"{shard} did not answer within {request.timeout_s:g} s; the broker has the command, "
-            "and a worker will carry it out. Perhaps no worker of this namespace runs, or one is "
-            "still taking the shard over"
+            f"{late}: no worker answered. {why}. Start one (processor worker MODULE --namespace "
+            f"{namespace}), or ask again"
         )
 
     def _resolve(self, replies: Sequence[Reply]) -> None:
