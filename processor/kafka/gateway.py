@@ -160,23 +160,25 @@ class KafkaGateway:
             request.timer = self._loop.call_later(wait_s, self._overdue, request)
 
     def _unavailable(self, request: _Request) -> ShardUnavailable:
-        shard = f"shard {request.partition} of namespace {self._connection.namespace!r}"
+        namespace, limit = self._connection.namespace, f"{request.timeout_s:g} s"
+        shard = f"shard {request.partition} of namespace {namespace!r}"
+        changes = isinstance(request.command.body, Change)
         if not request.taken:
             why = f" ({request.error})" if request.error else ""
+            later = "; the command may still arrive" if changes else ""
             return ShardUnavailable(
                 f"no Kafka broker at {self._connection.servers} took the command for {shard} within"
-                f" {request.timeout_s:g} s{why}. Check that the brokers run; the command may still "
-                "arrive"
+                f" {limit}{why}. Check that the brokers run{later}"
             )
-        late = f"{shard} did not answer within {request.timeout_s:g} s"
         why = "Perhaps no worker of this namespace runs, or one is still taking the shard over"
-        if isinstance(request.command.body, Change):
-            late += "; the broker has the command, and a worker will carry it out"
-            return ShardUnavailable(f"{late}. {why}")
-        namespace = self._connection.namespace
+        if changes:
+            return ShardUnavailable(
+                f"{shard} did not answer within {limit}; the broker has the command, and a worker "
+                f"will carry it out. {why}"
+            )
         return ShardUnavailable(
-            f"{late}: no worker answered. {why}. Start one (processor worker MODULE --namespace "
-            f"{namespace}), or ask again"
+            f"no worker answered for {shard} within {limit}. {why}. Start one (processor worker "
+            f"MODULE --namespace {namespace}), or ask again"
         )
 
     def _resolve(self, replies: Sequence[Reply]) -> None:

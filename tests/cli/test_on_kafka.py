@@ -122,14 +122,13 @@ def test_a_question_without_a_worker_says_that_nobody_answered(
     invoke: Invoke, where: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made(invoke, "apply", where, "--partitions=1")
-    soon = replace(Settings(), request_timeout_s=1.0)
+    soon = replace(Settings(), request_timeout_s=8.0)
     monkeypatch.setattr("processor.client.Settings", lambda: soon)
-    for command in (("list",), ("describe", "x"), ("history", "x")):
-        asked = invoke(*command, *where)
-        assert asked.exit_code == 4
-        assert "no worker answered" in asked.stderr
-        assert f"processor worker MODULE --namespace {where[3]}" in asked.stderr
-        assert "carry it out" not in asked.stderr
+    asked = invoke("list", *where)
+    assert asked.exit_code == 4
+    assert "no worker answered" in asked.stderr
+    assert f"processor worker MODULE --namespace {where[3]}" in asked.stderr
+    assert "carry it out" not in asked.stderr
     started = invoke("start", "order_processing", ORDER, *where)
     assert started.exit_code == 4
     assert "the broker has the command, and a worker will carry it out" in started.stderr
