@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from processor.errors import TopicsNotReady, WorkflowNotFound
+from processor.kafka.kafka_jars import BrokerUnavailable
 
 from .conftest import COMMAND, Invoke, clean_environment, embedded
 
@@ -310,6 +311,7 @@ def test_our_own_lines_stay_lines_and_those_of_others_are_spelled_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], invoke: Invoke
 ) -> None:
     errors: list[Exception] = [
+        BrokerUnavailable("no broker, its log says:\nline 1\n"),
         TopicsNotReady("not ready:\n  t.events: missing\nerror: forged\x1b[2J"),
         WorkflowNotFound("no run of workflow id x\nerror: forged"),
     ]
@@ -321,5 +323,6 @@ def test_our_own_lines_stay_lines_and_those_of_others_are_spelled_out(
 
         monkeypatch.setattr("processor.cli.session.new_client", fails)
         shown.append(invoke("list").stderr)
+    assert shown.pop(0) == "error: no broker, its log says:\n  line 1\n"
     assert shown[0] == "error: not ready:\n    t.events: missing\n  error: forged\\x1b[2J\n"
     assert len(shown[1].splitlines()) == 1
