@@ -177,7 +177,9 @@ def failure_lines(failure: Mapping[str, Any]) -> Iterator[str]:
     each: Mapping[str, Any] | None = failure
     lead = ""
     while each is not None:
-        yield cut(f"{lead}{each['type']}: {each['message']}", VALUE_MAX)
+        type, message = each["type"], each["message"]
+        said = message if message.startswith(f"{type}: ") else f"{type}: {message}"
+        yield cut(lead + said, VALUE_MAX)
         lead, each = "because of ", each.get("cause")
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from processor.cli.views import description_lines
+from processor.descriptions import RunDescription
+from processor.policy import Status
+
 from .conftest import Invoke
 
 MODULE = """
 import asyncio
-from processor import ApplicationError, workflow
+from processor import ApplicationError, RetryPolicy, activity, workflow
 
 @workflow.define
 async def adds(one: int, two: int) -> int:
@@ -26,6 +31,14 @@ async def fails(why: str) -> None:
         raise ApplicationError("the bank is closed", type="Closed")
     except ApplicationError as error:
         raise ApplicationError(why) from error
+
+@activity.define(retry=RetryPolicy(maximum_attempts=1))
+async def breaks() -> None:
+    raise OSError("disk 3")
+
+@workflow.define
+async def fails_outside() -> None:
+    await breaks()
 
 @workflow.define
 async def bug() -> float:
@@ -122,6 +135,12 @@ def test_describe_shows_how_a_run_has_ended(invoke: Invoke, where: tuple[str, ..
     invoke("run", "adds", "1", "2", "--id=done", *where)
     assert re.search(r"^result: +3$", invoke("describe", "done", *where).stdout, re.M)
     assert told(invoke, "describe", "done", *where)["result"] == 3
+    invoke("run", "fails_outside", "--id=outside", *where)
+    assert re.search(
+        r"^error: +OSError: disk 3$",
+        invoke("describe", "outside", *where).stdout,
+        re.M,
+    )
     long = "x" * 5_000
     invoke("run", "fails", f'"{long}"', "--id=failed", *where)
     shown = invoke("describe", "failed", *where).stdout
@@ -167,3 +186,12 @@ def test_a_list_says_none_and_that_there_are_more(invoke: Invoke, where: tuple[s
     assert shown[-1] == "there are more than these 2: --limit shows more"
     assert len(invoke("list", "--limit=2", "--json", *where).stdout.splitlines()) == 2
     assert len(invoke("list", "--limit=3", *where).stdout.splitlines()) == 4
+
+
+def test_what_went_to_dead_letters_stands_under_its_name() -> None:
+    now = datetime.now(UTC)
+    undelivered = {"count": 2, "reasons": ["no such topic", "too large"]}
+    run = RunDescription("w", "r", "adds", Status.RUNNING, now, None, 3, undelivered=undelivered)
+    lines = list(description_lines(run))
+    assert ("undelivered", "2 in dead-letters\nno such topic\ntoo large") in lines
+    assert all(name for name, _ in lines), "a line without a name would begin with a colon"
