@@ -34,7 +34,8 @@ def check_target(server: Any, namespace: Any, kafka: Any) -> None:
     elif "@" in server:
         raise InvalidArgument(
             "server: bootstrap servers (HOST:PORT) take no user and password; give them as "
-            'kafka={"sasl.username": ..., "sasl.password": ...}'
+            'kafka={"sasl.username": ..., "sasl.password": ...}, on the command line in the file '
+            "of --kafka-config"
         )
     checks.topic(namespace, "namespace")
     if not isinstance(kafka, Mapping):

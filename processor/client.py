@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, TypeVar, TypeVarTuple, overload
 
 from processor import arguments as given
-from processor import checks, errors
+from processor import checks
 from processor.arguments import Seconds
 from processor.assembly import open_gateway
 from processor.codec.payloads import JsonPayloads
@@ -39,9 +39,7 @@ from processor.descriptions import (
     read,
 )
 from processor.errors import (
-    CommandRejected,
     PayloadTooLarge,
-    ProcessorError,
     SchemaMismatch,
     ShardUnavailable,
     WorkflowCancelled,
@@ -49,7 +47,7 @@ from processor.errors import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.failures import exception_of
+from processor.failures import exception_of, refusal
 from processor.gateway import Gateway, only_outside
 from processor.policy import (
     CONFLICT_POLICIES,
@@ -59,7 +57,7 @@ from processor.policy import (
     Status,
 )
 from processor.readable import readable
-from processor.vigil import PARKED, Parked, Vigil, Vigils
+from processor.vigil import PARKED, Parked, Vigil, Vigils, overdue
 
 __all__ = ("Client", "Handle", "HistoryEvent", "RunDescription")
 
@@ -215,19 +213,18 @@ class Client:
         handle, body = self._prepared(
             "run", workflow, args, id, reuse, conflict, execution_timeout, memo, within_ms
         )
-        async with self._vigil(handle, parked, "run: parked"):
+        async with self._vigil(handle, parked, "run: parked") as vigil:
             try:
                 answer = await self._ask(handle.id, body, within_s)
             except ShardUnavailable as error:
                 if limit_s is None or limit_s > patience_s:
                     raise
-                text = f"no result of {handle.id!r} within {limit_s:g} s: {error}"
-                raise TimeoutError(text) from error
+                raise overdue(handle.id, limit_s, vigil, str(error)) from error
             if isinstance(answer, Closed):
                 return self._outcome(handle.id, answer, handle._result_type)
             assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"
             handle._begun(answer)
-            return await handle._result(limit_s, deadline)
+            return await handle._result(limit_s, deadline, vigil)
 
     @overload
     def handle(
@@ -333,7 +330,7 @@ class Client:
 
     def _vigil(
         self, handle: Handle[Any], parked: Parked | None, what: str
-    ) -> AbstractAsyncContextManager[None]:
+    ) -> AbstractAsyncContextManager[Vigil | None]:
         """Return what looks whether a run goes on, as long as somebody waits for its result."""
         only_outside()
         raises = parked is not None and given.one_of(PARKED, parked, what) == "raise"
@@ -351,7 +348,7 @@ class Client:
         command = ClientCommand(workflow_id, body)
         answer = await self._gateway.request(command, timeout_s=timeout_s, partition=partition)
         if isinstance(answer, Refused):
-            raise _refusal(answer)
+            raise refusal(answer)
         return answer
 
     async def _accepted(
@@ -404,7 +401,8 @@ class Handle(Generic[R]):
     """One workflow id. A handle from ``start`` means the chain of runs that it began.
 
     A handle that was made with a ``run_id`` means that run only, any other one the latest run.
-    ``run_id`` is the run that the handle was made with, or that its start made.
+    ``run_id`` is the run that the handle was made with, or that its start made. ``created`` is
+    False where the start found that run.
     """
 
     def __init__(self, client: Client, id: str, run_id: str | None, result_type: Any) -> None:
@@ -413,13 +411,14 @@ class Handle(Generic[R]):
         self._which: tuple[str | None, str | None] = (run_id, None)
         self.id = id
         self.run_id = run_id
+        self.created = False
 
     def __repr__(self) -> str:
         return f"Handle(id={self.id!r}, run_id={self.run_id!r})"
 
     def _begun(self, accepted: Accepted) -> None:
         """Mean the chain of the run that a start made, or found."""
-        self.run_id = accepted.run_id
+        self.run_id, self.created = accepted.run_id, accepted.created
         self._which = (None, accepted.first_run_id or accepted.run_id)
 
     async def result(self, timeout: Seconds | None = None, *, parked: Parked | None = None) -> R:
@@ -431,15 +430,17 @@ class Handle(Generic[R]):
         when the time is up.
         """
         limit_s = given.seconds(timeout, "result: timeout")
-        async with self._client._vigil(self, parked, "result: parked"):
+        async with self._client._vigil(self, parked, "result: parked") as vigil:
             deadline = None if limit_s is None else time.monotonic() + limit_s
-            return await self._result(limit_s, deadline)
+            return await self._result(limit_s, deadline, vigil)
 
-    async def _result(self, limit_s: float | None, deadline: float | None) -> R:
+    async def _result(
+        self, limit_s: float | None, deadline: float | None, vigil: Vigil | None
+    ) -> R:
         while True:
             left_s = _WAIT_S if deadline is None else min(deadline - time.monotonic(), _WAIT_S)
             if left_s <= 0:
-                raise TimeoutError(f"no result of {self.id!r} within {limit_s:g} s")
+                raise overdue(self.id, limit_s or 0.0, vigil)
             asked = time.monotonic()
             try:
                 closed = await self._client._closed(self, left_s)
@@ -457,17 +458,19 @@ class Handle(Generic[R]):
         encoded = self._client._encoded(f"event {name!r}", payload)
         await self._client._accepted(self.id, RaiseEvent(name, encoded, *self._which))
 
-    async def cancel(self, reason: str = "") -> None:
-        """Ask the workflow to stop: ``asyncio.CancelledError`` is raised where it waits."""
-        await self._client._accepted(
-            self.id, CancelRun(checks.text(reason, "cancel: reason"), *self._which)
-        )
+    async def cancel(self, reason: str = "") -> bool:
+        """Ask the workflow to stop: ``asyncio.CancelledError`` is raised where it waits.
 
-    async def terminate(self, reason: str = "") -> None:
-        """End the run at once, without running its code again."""
-        await self._client._accepted(
-            self.id, TerminateRun(checks.text(reason, "terminate: reason"), *self._which)
-        )
+        Return False where it had ended before, or had been asked by this very request, whose
+        answer was lost.
+        """
+        body = CancelRun(checks.text(reason, "cancel: reason"), *self._which)
+        return (await self._client._accepted(self.id, body)).created
+
+    async def terminate(self, reason: str = "") -> bool:
+        """End the run at once, without running its code again; return as ``cancel`` does."""
+        body = TerminateRun(checks.text(reason, "terminate: reason"), *self._which)
+        return (await self._client._accepted(self.id, body)).created
 
     async def describe(self) -> RunDescription:
         page = await self._client._page(self.id, DescribeRun(*self._which))
@@ -489,13 +492,3 @@ class Handle(Generic[R]):
 
 def _why(closed: Closed) -> str:
     return f": {readable(closed.reason)}" if closed.reason else ""
-
-
-def _refusal(refused: Refused) -> ProcessorError:
-    named = getattr(errors, refused.error, CommandRejected) if refused.error else CommandRejected
-    known = isinstance(named, type) and issubclass(named, ProcessorError)
-    try:
-        raised: ProcessorError = (named if known else CommandRejected)(refused.message)
-    except TypeError:  # an error that no shard refuses with
-        raised = CommandRejected(refused.message)
-    return raised

@@ -24,12 +24,16 @@ __all__ = (
     "history_event",
     "parked_text",
     "read",
+    "standing",
 )
 
 R = TypeVar("R")
 
 _SOON_MS: Final = 5_000
 """An activity that no worker has taken by then is held up."""
+
+_SHOWN_MAX: Final = 4
+"""Activities and lines of code that are named in one line about a run."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class RunDescription:
     ``cancel_reason`` is also why the run was terminated. ``successor`` is the run that follows it.
     ``undelivered`` is there once something that it published went to dead letters: how many records
     (count), and why (reasons, of the first ten). The worker that has the shard knows it until it
-    ends; the dead letters say it for as long as they are kept.
+    ends; the dead letters say it for as long as they are kept. ``result`` is that of a completed
+    run as JSON, ``failure`` that of a failed one: type, message, traceback, cause ...
     """
 
     workflow_id: str
@@ -58,6 +63,8 @@ class RunDescription:
     shard: int = 0
     successor: str | None = None
     undelivered: dict[str, Any] | None = None
+    result: Any = None
+    failure: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,8 @@ def description(view: Mapping[str, Any]) -> RunDescription:
         view.get("shard", 0),
         view.get("successor"),
         view.get("undelivered"),
+        view.get("result"),
+        view.get("failure"),
     )
 
 
@@ -103,13 +112,28 @@ def parked_text(run: RunDescription) -> str:
     parked = run.parked
     if parked is None:
         return ""
-    at = f" at {readable(parked['where'])}" if parked.get("where") else ""
     trace = readable(parked.get("traceback") or "", lines=True).strip()
-    return (
-        f"run {run.run_id} of {run.workflow_id!r} is parked ({parked['kind']}): "
-        f"{readable(parked['error'])}{at}. It goes on when a worker with corrected code starts"
-        + "".join(f"\n    {line}" for line in trace.splitlines())
+    return f"run {run.run_id} of {run.workflow_id!r} is {_parked(parked)}" + "".join(
+        f"\n    {line}" for line in trace.splitlines()
     )
+
+
+def standing(run: RunDescription) -> str:
+    """Return in one line what a run is doing: what it waits for, and until when."""
+    if run.parked is not None:
+        return f"it is {_parked(run.parked)}"
+    if not run.status.is_open:
+        return f"it is {run.status.value}"
+    parts = [
+        f"activity {readable(each['name'])}, attempt {each['attempt']}"
+        for each in run.pending.get("activities", ())
+    ]
+    parts += [f"waits at {readable(each)}" for each in run.pending.get("waiting", ())]
+    if len(parts) > _SHOWN_MAX:
+        parts[_SHOWN_MAX:] = [f"and {len(parts) - _SHOWN_MAX} more"]
+    if due_ms := [timer["due_ms"] for timer in run.pending.get("timers", ())]:
+        parts.append(f"next timer at {_time(min(due_ms)).astimezone():%Y-%m-%d %H:%M:%S}")
+    return "; ".join(("it is running", *parts))
 
 
 def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
@@ -131,6 +155,14 @@ def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
                 f"{waits_ms // 1000} s. Start a worker with queues=[{activity['queue']!r}], or "
                 "wait for one that is busy"
             )
+
+
+def _parked(parked: Mapping[str, Any]) -> str:
+    at = f" at {readable(parked['where'])}" if parked.get("where") else ""
+    return (
+        f"parked ({parked['kind']}): {readable(parked['error'])}{at}. It goes on when a worker "
+        "with corrected code starts"
+    )
 
 
 def _time(ms: int) -> datetime:

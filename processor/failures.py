@@ -13,6 +13,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar, get_args
 
+from processor import errors
+from processor.core.answers import Refused
 from processor.core.failure import Failure, shortened
 from processor.core.headers import BASES, Headers
 from processor.core.payloads import Payloads
@@ -32,15 +34,17 @@ from processor.errors import (
     ActivityFailed,
     ActivityTimedOut,
     ApplicationError,
+    CommandRejected,
     PayloadTooLarge,
     ProcessorError,
     SchemaMismatch,
     TimeoutKind,
+    WorkflowAlreadyStarted,
 )
 from processor.policy import milliseconds
 from processor.workflow._frames import is_ours
 
-__all__ = ("bases_of", "exception_of", "failure_of")
+__all__ = ("bases_of", "exception_of", "failure_of", "refusal")
 
 E = TypeVar("E", bound=ProcessorError)
 
@@ -50,6 +54,15 @@ DELAY_MS_MAX = 100 * 365 * 24 * 3600 * 1000
 
 _NAME = type.__dict__["__name__"]
 _MRO = type.__dict__["__mro__"]
+
+_TAKEN_OPEN: Final = (
+    '. To get that run: conflict="use-existing" (--conflict use-existing on the command line); to '
+    'end it and begin anew: conflict="terminate" (--conflict terminate)'
+)
+_TAKEN_CLOSED: Final = (
+    '. To get that run: reuse="use-existing" (--reuse use-existing on the command line); to begin '
+    'anew: reuse="allow" (--reuse allow)'
+)
 
 _TIMEOUT_KINDS: tuple[TimeoutKind, ...] = get_args(TimeoutKind)
 
@@ -266,3 +279,17 @@ def _decoded(details: bytes | None, payloads: Payloads) -> Any:
         return payloads.decoder(Any)(details)
     except Exception:  # what was accepted once never stops whoever reads it
         return details
+
+
+def refusal(refused: Refused) -> ProcessorError:
+    """Return the error of a request that was refused; a start's says what to pass instead."""
+    named = getattr(errors, refused.error, CommandRejected) if refused.error else CommandRejected
+    known = isinstance(named, type) and issubclass(named, ProcessorError)
+    error, message = named if known else CommandRejected, refused.message
+    if error is WorkflowAlreadyStarted:
+        message += _TAKEN_OPEN if message.endswith("conflict policy is 'fail'") else _TAKEN_CLOSED
+    try:
+        raised: ProcessorError = error(message)
+    except TypeError:  # an error that no shard refuses with
+        raised = CommandRejected(message)
+    return raised

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -63,7 +63,7 @@ def dev(
     shutdown_s = Settings().shutdown_s
     if not kafka:
         worker = new_worker(code, Target(f"embedded:{state}", namespace))
-        tell_embedded(state, as_json)
+        tell_embedded(state, modules or [EXAMPLE], code, as_json)
         asyncio.run(serve(worker, shutdown_s))
         return
     with broker(state, namespace, as_json) as (local, target):
@@ -146,13 +146,18 @@ def tell_kafka(target: Target, code: Code, quiet: bool) -> None:
     say(f"With {SERVER_DEFAULT} as the default server. Ctrl-C stops it; nothing is lost.", "dim")
 
 
-def tell_embedded(state: Path, quiet: bool) -> None:
+def tell_embedded(state: Path, modules: Sequence[str], code: Code, quiet: bool) -> None:
     """Print what can be done, and what cannot, without a broker."""
     if quiet:
         return
     say(f"Everything runs in this process; its state is in {state}.", "bold")
     say(f"  processor tables scan runs --state-dir {state}    # look into it from elsewhere")
-    say("Other processes cannot send to it; with --kafka they can. Ctrl-C stops it.", "dim")
+    name = code.workflows[0].name if code.workflows else "WORKFLOW"
+    inside = " ".join(f"-m {module}" for module in modules)
+    say("Other processes cannot send to it while it runs. To start a run:")
+    say(f"  processor dev --kafka {' '.join(modules)}    # a real Kafka, which all can send to")
+    say(f"  processor run {name} JSON... -s embedded:{state} {inside}    # after Ctrl-C here")
+    say("Ctrl-C stops it; nothing is lost.", "dim")
 
 
 def register(app: typer.Typer) -> None:

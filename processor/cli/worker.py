@@ -96,9 +96,11 @@ def worker(
     if supervised:
         stop_with_parent(shutdown)
 
+    names = tuple(name.strip() for name in queues.split(",") if name.strip())
+    if not names:
+        raise typer.BadParameter("--queues: name one or more; without it, it is: default")
     code = load_code(modules)
     _log.info("%s on %s, queues %s: %s", target.namespace, server, queues, code)
-    names = tuple(name.strip() for name in queues.split(",") if name.strip())
     on_kafka: dict[str, Any] = {"queues": names, "partitions": partitions, "state_dir": state_dir}
     if server.startswith("embedded:"):
         usual = {"queues": ("default",), "partitions": 8, "state_dir": Path("processor-state")}
@@ -123,6 +125,8 @@ def new_worker(code: Code, target: Target, **how: Any) -> Worker:
     """Return a worker; what is wrong with the definitions is the user's to correct."""
     from processor.worker import Worker
 
+    for text in code.left_out:
+        _log.warning("%s", text)
     how = {"namespace": target.namespace, "kafka": target.kafka, **how}
     try:
         return Worker(target.server, workflows=code.workflows, activities=code.activities, **how)

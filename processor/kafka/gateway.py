@@ -16,7 +16,7 @@ from processor.config import Settings
 from processor.core.answers import ReplyBody
 from processor.core.effects import Reply
 from processor.core.failure import shortened
-from processor.core.inputs import ClientCommand
+from processor.core.inputs import Change, ClientCommand
 from processor.errors import PayloadTooLarge, ProcessorError, ShardUnavailable, TopicsNotReady
 from processor.gateway import Requester, is_answer
 from processor.kafka.connection import COMMAND_BYTES_MAX, KafkaSettings, fits, partition_of
@@ -205,18 +205,25 @@ class KafkaGateway:
             request.timer = self._loop.call_later(wait_s, self._overdue, request)
 
     def _unavailable(self, request: _Request) -> ShardUnavailable:
-        shard = f"shard {request.partition} of namespace {self._connection.namespace!r}"
+        namespace, limit = self._connection.namespace, f"{request.timeout_s:g} s"
+        shard = f"shard {request.partition} of namespace {namespace!r}"
+        changes = isinstance(request.command.body, Change)
         if not request.taken:
             why = f" ({request.error})" if request.error else ""
+            later = "; the command may still arrive" if changes else ""
             return ShardUnavailable(
                 f"no Kafka broker at {self._connection.servers} took the command for {shard} within"
-                f" {request.timeout_s:g} s{why}. Check that the brokers run; the command may still "
-                "arrive"
+                f" {limit}{why}. Check that the brokers run{later}"
+            )
+        why = "Perhaps no worker of this namespace runs, or one is still taking the shard over"
+        if changes:
+            return ShardUnavailable(
+                f"{shard} did not answer within {limit}; the broker has the command, and a worker "
+                f"will carry it out. {why}"
             )
         return ShardUnavailable(
-            f"{shard} did not answer within {request.timeout_s:g} s; the broker has the command, "
-            "and a worker will carry it out. Perhaps no worker of this namespace runs, or one is "
-            "still taking the shard over"
+            f"no worker answered for {shard} within {limit}. {why}. Start one (processor worker "
+            f"MODULE --namespace {namespace}), or ask again"
         )
 
     def _resolve(self, replies: Sequence[Reply]) -> None:

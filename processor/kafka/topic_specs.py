@@ -65,8 +65,8 @@ def specs_directory() -> Path:
             return candidate
     raise FileNotFoundError(
         f"No topic specifications beside the package {package}: neither _data/topics in it nor"
-        " topics/ next to it. The installation is incomplete; run: pip install --force-reinstall"
-        " processor[kafka]"
+        " topics/ next to it. The installation is incomplete; in a clone of processor's repository,"
+        " run: pip install --force-reinstall '.[kafka]'"
     )
 
 

@@ -13,6 +13,7 @@ from functools import cache
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
+from processor.core.failure import shortened
 from processor.core.runner import NeverEnds
 from processor.core.shown import entries_of, text_of
 
@@ -26,15 +27,18 @@ __all__ = (
     "line_of",
     "user_frame",
     "waiting_at",
+    "waits_for_event",
     "where_of",
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _boundaries: dict[int, CodeType] = {}
+_of_events: dict[int, CodeType] = {}
 _lines: dict[tuple[int, int], tuple[str, CodeType]] = {}
 _LINES_MAX = 10_000
 _AWAITS_MAX = 1_000
+_NAME_MAX = 100
 _identity = object.__hash__
 
 _OURS = (
@@ -66,6 +70,12 @@ def boundary(function: F) -> F:
     By identity, since the hash of a code object is computed anew each time, from all of it.
     """
     _boundaries[_identity(function.__code__)] = function.__code__
+    return function
+
+
+def waits_for_event(function: F) -> F:
+    """Mark the coroutine that waits for the external event that its variable ``name`` names."""
+    _of_events[_identity(function.__code__)] = function.__code__
     return function
 
 
@@ -129,11 +139,12 @@ def innermost(error: BaseException) -> tuple[FrameType, int] | None:
 def waiting_at(awaitable: Any) -> str:
     """Return ``file:line function`` of the innermost user frame in a chain of awaits.
 
-    Where no frame is the user's (a task made straight from an activity call) it is the line that
-    the library's own coroutine was called at, which its ``line`` variable holds. Awaitables of the
-    user's are asked, too: they may name themselves for ever, or raise.
+    What waits for an external event names that too. Where no frame is the user's (a task made
+    straight from an activity call) it is the line that the library's own coroutine was called at,
+    which its ``line`` variable holds. Awaitables of the user's are asked, too: they may name
+    themselves for ever, or raise.
     """
-    found = called = name = ""
+    found = called = name = event = ""
     try:
         name = text_of(getattr(awaitable, "__qualname__", ""))
         for _ in range(_AWAITS_MAX):
@@ -143,6 +154,8 @@ def waiting_at(awaitable: Any) -> str:
                     found = f"{line_of(frame)} {frame.f_code.co_name}"
                 elif not called:
                     called = text_of(frame.f_locals.get("line", ""))
+                if _identity(frame.f_code) in _of_events:
+                    event = f"event {shortened(frame.f_locals['name'], _NAME_MAX)!r}"
             awaitable = _one_of(awaitable, "cr_await", "gi_yieldfrom")
             if awaitable is None:
                 break
@@ -150,6 +163,8 @@ def waiting_at(awaitable: Any) -> str:
         raise
     except BaseException:
         pass  # what was found is told
+    if event:
+        return f"{found or called}, {event}"
     return found or f"{called} {name}".strip()
 
 

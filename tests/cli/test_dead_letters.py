@@ -155,6 +155,7 @@ def test_what_a_user_asked_for_is_sent_again_once(
     missing = lines(invoke, "replay", "--all", *where, code=1)
     assert [each["offset"] for each in missing] == [0, 1, 2]
     assert all("UNKNOWN" in each["outcome"] for each in missing)
+    assert all(f"kafka-topics.sh --create --topic {orders})" in each["outcome"] for each in missing)
     make(kafka.admin, orders)
     assert outcomes(lines(invoke, "replay", "1", *where)) == [(1, "replayed")]
     assert outcomes(lines(invoke, "replay", "1", *where)) == [(1, "replayed before")]

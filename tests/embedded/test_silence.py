@@ -187,6 +187,29 @@ def test_who_wants_it_raised_gets_an_error(tmp_path: Path, after_s: float) -> No
     run(tmp_path, talk)
 
 
+def test_a_time_out_says_what_the_run_does(tmp_path: Path) -> None:
+    async def talk(client: Client) -> None:
+        handle = await client.start(waits, id="a")
+        with pytest.raises(TimeoutError, match=r"within 1\.5 s: it is running; .*, event 'go'$"):
+            await handle.result(1.5)
+        with pytest.raises(TimeoutError, match=r"^no result of 'b' within 1\.5 s: it is parked"):
+            await client.run(has_a_bug, id="b", timeout=1.5)
+
+    run(tmp_path, talk)
+
+
+def test_who_ends_a_run_is_told_whether_it_was_open(tmp_path: Path) -> None:
+    async def talk(client: Client) -> None:
+        handle = await client.start(waits, id="a")
+        assert handle.created
+        assert not (await client.start(waits, id="a", conflict="use-existing")).created
+        assert await handle.cancel()
+        assert not await handle.cancel()
+        assert not await handle.terminate()
+
+    run(tmp_path, talk)
+
+
 # --- activities -------------------------------------------------------------------------------
 
 
