@@ -171,7 +171,7 @@ def main() -> None:
     print(f"\n{report}\n\n{bars}", file=sys.stderr)
     say(f"in {out.parent}: {out.stem}.jsonl, .txt" + (", .png" if drawn else ""))
     if not drawn:
-        say("no PNG: matplotlib is not installed (pip install 'processor[bench]')")
+        say("no PNG: matplotlib is not installed (pip install '.[bench]')")
     sys.exit(failed > 0)
 
 

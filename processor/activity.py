@@ -207,6 +207,12 @@ def define(
                 f"@activity.define: {checks.shown(function)} has to be a function; a name is given "
                 "as name=..."
             )
+        if not hasattr(inspect.unwrap(function), "__code__"):
+            raise InvalidArgument(
+                f"@activity.define: {checks.shown(function)} is no function, but an object that "
+                "can be called (functools.partial, a class, an object with __call__, a function of "
+                "C code). Write a function (def or async def) that calls it, and define that"
+            )
         known = name or getattr(function, "__name__", None)
         if not isinstance(known, str):
             raise InvalidArgument(

@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import Any, TypeAlias
 
 from processor import checks
+from processor.config import Settings
 from processor.errors import InvalidArgument
 from processor.policy import Status
 from processor.workflow import Workflow
 
-__all__ = ("Seconds", "argument", "limit_ms", "named", "one_of", "seconds", "status", "whole")
+__all__ = ("Seconds", "argument", "limit_ms", "named", "one_of", "seconds", "settings", "status")
 
 Seconds: TypeAlias = timedelta | float
 """A duration, or seconds."""
@@ -62,9 +63,11 @@ def status(value: Any) -> str:
     raise InvalidArgument(f"list: status: give one of {names}, not {given}")
 
 
-def whole(value: Any, what: str, least: int) -> int:
-    """Return a whole number, ``least`` or more."""
-    if type(value) is not int or value < least:
+def settings(value: Any, what: str) -> Settings:
+    """Return settings, with their defaults where there are none."""
+    if value is None:
+        return Settings()
+    if not isinstance(value, Settings):
         given = checks.shown(value)
-        raise InvalidArgument(f"{what}: give a whole number from {least} on, not {given}")
+        raise InvalidArgument(f"{what}: settings: give Settings(...), not {given}")
     return value

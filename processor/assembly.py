@@ -14,6 +14,7 @@ from processor.gateway import Gateway
 __all__ = ("EMBEDDED", "check_target", "embedded_path", "open_gateway")
 
 EMBEDDED = "embedded:"
+_BROKERS = ("bootstrap.servers", "metadata.broker.list")
 
 
 def check_target(server: Any, namespace: Any, kafka: Any) -> None:
@@ -33,7 +34,8 @@ def check_target(server: Any, namespace: Any, kafka: Any) -> None:
     elif "@" in server:
         raise InvalidArgument(
             "server: bootstrap servers (HOST:PORT) take no user and password; give them as "
-            'kafka={"sasl.username": ..., "sasl.password": ...}'
+            'kafka={"sasl.username": ..., "sasl.password": ...}, on the command line in the file '
+            "of --kafka-config"
         )
     checks.topic(namespace, "namespace")
     if not isinstance(kafka, Mapping):
@@ -43,6 +45,11 @@ def check_target(server: Any, namespace: Any, kafka: Any) -> None:
     for name, value in kafka.items():
         if not isinstance(name, str):
             raise InvalidArgument(f"kafka: properties have names (str), not {checks.shown(name)}")
+        if name in _BROKERS:
+            raise InvalidArgument(
+                f"kafka: property {name} cannot be set, because the argument `server` names the "
+                "brokers: leave it out"
+            )
         if not isinstance(value, str | int | float) and not callable(value):
             raise InvalidArgument(
                 f"kafka: property {name!r} is a {type(value).__name__}; give text (str)"
@@ -61,6 +68,10 @@ def open_gateway(
     check_target(server, namespace, kafka)
     path = embedded_path(server)
     if path is not None:
+        if kafka:
+            raise InvalidArgument(
+                f"kafka: these properties have no effect with {server!r}: leave them out"
+            )
         from processor.embedded.runtime import EmbeddedGateway
 
         return EmbeddedGateway(path, settings, namespace)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -21,13 +22,16 @@ __all__ = (
     "duration_ms",
     "is_topic",
     "lasting_ms",
+    "listed",
     "name",
     "queue",
     "seconds",
     "shown",
     "text",
     "topic",
+    "whole",
     "workflow_id",
+    "yes_or_no",
 )
 
 ID_BYTES_MAX: Final = 1_000
@@ -94,6 +98,27 @@ def seconds(value: Any, what: str) -> float:
     if not 0 <= found <= DURATION_S_MAX:  # neither does nan
         raise InvalidArgument(f"{what}: give 0 s to 4,000 years, not {shown(value)}")
     return found
+
+
+def whole(value: Any, what: str, least: int) -> int:
+    """Return a whole number, ``least`` or more."""
+    if type(value) is not int or value < least:
+        raise InvalidArgument(f"{what}: give a whole number from {least} on, not {shown(value)}")
+    return value
+
+
+def yes_or_no(value: Any, what: str) -> bool:
+    """Return True or False, which text such as "no" is not."""
+    if type(value) is not bool:
+        raise InvalidArgument(f"{what}: give True or False, not {shown(value)}")
+    return value
+
+
+def listed(value: Any, what: str, example: str) -> list[Any]:
+    """Return what a list, or something like it, holds; text and dictionaries are no lists."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidArgument(f"{what}: give a list, as {example}, not {shown(value)}")
+    return list(value)
 
 
 def duration_ms(value: Any, what: str) -> int:

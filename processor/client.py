@@ -11,10 +11,8 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar, TypeVarTuple, overload
 
-import msgspec
-
 from processor import arguments as given
-from processor import checks, errors
+from processor import checks
 from processor.arguments import Seconds
 from processor.assembly import open_gateway
 from processor.codec.payloads import JsonPayloads
@@ -29,12 +27,12 @@ from processor.descriptions import (
     HistoryEvent,
     RunDescription,
     description,
-    history_event,
+    descriptions,
+    history,
+    read,
 )
 from processor.errors import (
-    CommandRejected,
     PayloadTooLarge,
-    ProcessorError,
     SchemaMismatch,
     ShardUnavailable,
     WorkflowCancelled,
@@ -42,8 +40,8 @@ from processor.errors import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.failures import exception_of
-from processor.gateway import Gateway
+from processor.failures import exception_of, refusal
+from processor.gateway import Gateway, only_outside
 from processor.policy import (
     CONFLICT_POLICIES,
     REUSE_POLICIES,
@@ -52,7 +50,7 @@ from processor.policy import (
     Status,
 )
 from processor.readable import readable
-from processor.vigil import PARKED, Parked, Vigil, Vigils
+from processor.vigil import PARKED, Parked, Vigil, Vigils, overdue
 
 __all__ = ("Client", "Handle", "HistoryEvent", "RunDescription")
 
@@ -81,7 +79,8 @@ class Client:
         settings: Settings | None = None,
         kafka: Mapping[str, str] | None = None,
     ) -> None:
-        self._settings = settings or Settings()
+        only_outside()
+        self._settings = given.settings(settings, "Client")
         self._vigils = Vigils()
         self._payloads = JsonPayloads()
         self._gateway: Gateway = open_gateway(
@@ -89,6 +88,7 @@ class Client:
         )
 
     async def __aenter__(self) -> Client:
+        only_outside()
         await self._gateway.start()
         return self
 
@@ -185,9 +185,13 @@ class Client:
         self,
         workflow: Any,
         *args: Any,
+        id: str | None = None,
+        reuse: ReusePolicy = "allow",
+        conflict: ConflictPolicy = "fail",
+        execution_timeout: Seconds | None = None,
+        memo: Any = None,
         timeout: Seconds | None = None,
         parked: Parked | None = None,
-        **how: Any,
     ) -> Any:
         """Start a workflow and return its result; the rest is as for ``start``.
 
@@ -198,20 +202,22 @@ class Client:
         deadline = None if limit_s is None else time.monotonic() + limit_s
         patience_s = self._settings.request_timeout_s
         within_s = patience_s if limit_s is None else min(limit_s, patience_s)
-        handle, body = self._prepared("run", workflow, args, within_ms=int(within_s * 1000), **how)
-        async with self._vigil(handle, parked, "run: parked"):
+        within_ms = int(within_s * 1000)
+        handle, body = self._prepared(
+            "run", workflow, args, id, reuse, conflict, execution_timeout, memo, within_ms
+        )
+        async with self._vigil(handle, parked, "run: parked") as vigil:
             try:
                 answer = await self._ask(handle.id, body, within_s)
             except ShardUnavailable as error:
                 if limit_s is None or limit_s > patience_s:
                     raise
-                text = f"no result of {handle.id!r} within {limit_s:g} s: {error}"
-                raise TimeoutError(text) from error
+                raise overdue(handle.id, limit_s, vigil, str(error)) from error
             if isinstance(answer, Closed):
                 return self._outcome(handle.id, answer, handle._result_type)
             assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"
             handle._begun(answer)
-            return await handle._result(limit_s, deadline)
+            return await handle._result(limit_s, deadline, vigil)
 
     @overload
     def handle(
@@ -250,15 +256,15 @@ class Client:
         wanted = None if status is None else given.status(status)
         if workflow is not None:
             workflow = checks.name(workflow, "list: workflow")
-        left = None if limit is None else given.whole(limit, "list: limit", 1)
+        left = None if limit is None else checks.whole(limit, "list: limit", 1)
         for partition in range(self._gateway.partitions):
             after: str | None = ""
             while after is not None:
                 count = 100 if left is None else min(left, 100)
                 body = ListRuns(wanted, workflow, after, count)
                 page = await self._page("", body, partition=partition)
-                for view in msgspec.json.decode(page.content):
-                    yield description({**view, "shard": partition})
+                for run in descriptions(page, partition):
+                    yield run
                     left = None if left is None else left - 1
                     if left == 0:
                         return
@@ -317,8 +323,9 @@ class Client:
 
     def _vigil(
         self, handle: Handle[Any], parked: Parked | None, what: str
-    ) -> AbstractAsyncContextManager[None]:
+    ) -> AbstractAsyncContextManager[Vigil | None]:
         """Return what looks whether a run goes on, as long as somebody waits for its result."""
+        only_outside()
         raises = parked is not None and given.one_of(PARKED, parked, what) == "raise"
         return Vigil(self._vigils, handle.id, handle.describe, raises=raises)
 
@@ -329,11 +336,12 @@ class Client:
         timeout: float | None = None,
         partition: int | None = None,
     ) -> ReplyBody:
+        only_outside()
         timeout_s = self._settings.request_timeout_s if timeout is None else timeout
         command = ClientCommand(workflow_id, body)
         answer = await self._gateway.request(command, timeout_s=timeout_s, partition=partition)
         if isinstance(answer, Refused):
-            raise _refusal(answer)
+            raise refusal(answer)
         return answer
 
     async def _accepted(
@@ -377,15 +385,15 @@ class Client:
             case _:
                 assert closed.failure is not None, "a failed run has a failure"
                 cause = exception_of(closed.failure, self._payloads)
-                why = readable(str(cause), lines=True)
-                raise WorkflowFailed(f"{run} failed: {why}", **which) from cause
+                raise WorkflowFailed(f"{run} failed: {readable(str(cause))}", **which) from cause
 
 
 class Handle(Generic[R]):
     """One workflow id. A handle from ``start`` means the chain of runs that it began.
 
     A handle that was made with a ``run_id`` means that run only, any other one the latest run.
-    ``run_id`` is the run that the handle was made with, or that its start made.
+    ``run_id`` is the run that the handle was made with, or that its start made. ``created`` is
+    False where the start found that run.
     """
 
     def __init__(self, client: Client, id: str, run_id: str | None, result_type: Any) -> None:
@@ -394,13 +402,14 @@ class Handle(Generic[R]):
         self._which: tuple[str | None, str | None] = (run_id, None)
         self.id = id
         self.run_id = run_id
+        self.created = False
 
     def __repr__(self) -> str:
         return f"Handle(id={self.id!r}, run_id={self.run_id!r})"
 
     def _begun(self, accepted: Accepted) -> None:
         """Mean the chain of the run that a start made, or found."""
-        self.run_id = accepted.run_id
+        self.run_id, self.created = accepted.run_id, accepted.created
         self._which = (None, accepted.first_run_id or accepted.run_id)
 
     async def result(self, timeout: Seconds | None = None, *, parked: Parked | None = None) -> R:
@@ -412,15 +421,17 @@ class Handle(Generic[R]):
         when the time is up.
         """
         limit_s = given.seconds(timeout, "result: timeout")
-        async with self._client._vigil(self, parked, "result: parked"):
+        async with self._client._vigil(self, parked, "result: parked") as vigil:
             deadline = None if limit_s is None else time.monotonic() + limit_s
-            return await self._result(limit_s, deadline)
+            return await self._result(limit_s, deadline, vigil)
 
-    async def _result(self, limit_s: float | None, deadline: float | None) -> R:
+    async def _result(
+        self, limit_s: float | None, deadline: float | None, vigil: Vigil | None
+    ) -> R:
         while True:
             left_s = _WAIT_S if deadline is None else min(deadline - time.monotonic(), _WAIT_S)
             if left_s <= 0:
-                raise TimeoutError(f"no result of {self.id!r} within {limit_s:g} s")
+                raise overdue(self.id, limit_s or 0.0, vigil)
             asked = time.monotonic()
             try:
                 closed = await self._client._closed(self, left_s)
@@ -438,21 +449,23 @@ class Handle(Generic[R]):
         encoded = self._client._encoded(f"event {name!r}", payload)
         await self._client._accepted(self.id, RaiseEvent(name, encoded, *self._which))
 
-    async def cancel(self, reason: str = "") -> None:
-        """Ask the workflow to stop: ``asyncio.CancelledError`` is raised where it waits."""
-        await self._client._accepted(
-            self.id, CancelRun(checks.text(reason, "cancel: reason"), *self._which)
-        )
+    async def cancel(self, reason: str = "") -> bool:
+        """Ask the workflow to stop: ``asyncio.CancelledError`` is raised where it waits.
 
-    async def terminate(self, reason: str = "") -> None:
-        """End the run at once, without running its code again."""
-        await self._client._accepted(
-            self.id, TerminateRun(checks.text(reason, "terminate: reason"), *self._which)
-        )
+        Return False where it had ended before, or had been asked by this very request, whose
+        answer was lost.
+        """
+        body = CancelRun(checks.text(reason, "cancel: reason"), *self._which)
+        return (await self._client._accepted(self.id, body)).created
+
+    async def terminate(self, reason: str = "") -> bool:
+        """End the run at once, without running its code again; return as ``cancel`` does."""
+        body = TerminateRun(checks.text(reason, "terminate: reason"), *self._which)
+        return (await self._client._accepted(self.id, body)).created
 
     async def describe(self) -> RunDescription:
         page = await self._client._page(self.id, DescribeRun(*self._which))
-        return description(msgspec.json.decode(page.content))
+        return read(page, description)
 
     async def history(self) -> list[HistoryEvent]:
         """Return all events of the run, in order."""
@@ -460,9 +473,9 @@ class Handle(Generic[R]):
         events: list[HistoryEvent] = []
         while True:
             page = await self._client._page(self.id, ReadHistory(*which, first))
-            content = msgspec.json.decode(page.content)
-            which = (content["run_id"], None)
-            events += [history_event(view) for view in content["events"]]
+            run_id, more = read(page, history)
+            which = (run_id, None)
+            events += more
             if page.after is None:
                 return events
             first = int(page.after)
@@ -470,9 +483,3 @@ class Handle(Generic[R]):
 
 def _why(closed: Closed) -> str:
     return f": {readable(closed.reason)}" if closed.reason else ""
-
-
-def _refusal(refused: Refused) -> ProcessorError:
-    error = getattr(errors, refused.error, CommandRejected)
-    raised: ProcessorError = error(refused.message)
-    return raised

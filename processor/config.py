@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Final, Literal
+
+from processor import checks
+from processor.errors import InvalidArgument
 
 __all__ = ("Settings",)
 
 _ASK_AGAIN_MAX_S = 5.0
+_DURATION_S_MAX: Final = 366 * 86_400
+_SESSION_S_MAX: Final = 3_600
+"""What Kafka's client takes at the most."""
+
+_NUMBERS: Final = {
+    "payload_bytes_max": 1,
+    "turn_bytes_max": 1,
+    "turns_in_flight_max": 1,
+    "bytes_in_flight_max": 1,
+    "inbox_records_max": 1,
+    "cached_runs_max": 0,
+    "cached_bytes_max": 0,
+    "publish_linger_ms": 0,
+    "unread_events_max": 1,
+    "unpublished_bytes_max": 1,
+    "waiters_max": 0,
+    "max_activities": 1,
+    "activity_threads_max": 1,
+}
+"""The least of each whole number."""
+
+_DURATIONS: Final = {
+    "heartbeat_throttle_s": (0, _DURATION_S_MAX),
+    "session_timeout_s": (0.001, _SESSION_S_MAX),
+    "shutdown_s": (0, _DURATION_S_MAX),
+    "request_timeout_s": (0.001, _DURATION_S_MAX),
+}
+"""The least and the most of each duration, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Limits and time-outs of a worker. Sizes are in bytes, times in the unit of their name."""
+    """Limits and time-outs of a worker. Sizes are in bytes, times in the unit of their name.
+
+    A ``timedelta`` is taken for a time in seconds too. Raises ``InvalidArgument``.
+    """
 
     payload_bytes_max: int = 1_000_000
     """One value: arguments of an activity, a result, an event, a status."""
@@ -89,17 +123,29 @@ class Settings:
     """How long a client waits for a shard's answer; it asks again after half of it, or 5 s."""
 
     def __post_init__(self) -> None:
-        if not (self.guard is False or self.guard in ("answer", "refuse")):
-            raise ValueError(f"guard: give 'answer', 'refuse' or False, not {self.guard!a:.100}")
-        if isinstance(self.passthrough, str) or not all(
-            isinstance(each, str) for each in self.passthrough
-        ):
-            raise ValueError(
-                "passthrough: give the names of modules, as ('pydantic_ai',), not "
-                f"{self.passthrough!a:.100}"
-            )
+        for name, least in _NUMBERS.items():
+            checks.whole(getattr(self, name), f"Settings: {name}", least)
+        for name, bounds in _DURATIONS.items():
+            object.__setattr__(self, name, _duration_s(name, getattr(self, name), *bounds))
+        checks.yes_or_no(self.strict_replay, "Settings: strict_replay")
+        guard: Any = self.guard
+        if guard is not False and not (isinstance(guard, str) and guard in ("answer", "refuse")):
+            given = checks.shown(guard)
+            raise InvalidArgument(f"guard: give 'answer', 'refuse' or False, not {given}")
+        modules = checks.listed(self.passthrough, "passthrough", "('pydantic_ai',)")
+        for each in modules:
+            checks.name(each, "passthrough: the name of a module")
+        object.__setattr__(self, "passthrough", tuple(modules))
 
     @property
     def ask_again_s(self) -> float:
         """Asked again, a shard answers again: one that was taken over has forgotten who waits."""
         return min(self.request_timeout_s / 2, _ASK_AGAIN_MAX_S)
+
+
+def _duration_s(name: str, value: Any, least_s: float, most_s: float) -> float:
+    found = float(checks.seconds(value, f"Settings: {name}"))
+    if not least_s <= found <= most_s:
+        given = checks.shown(value)
+        raise InvalidArgument(f"Settings: {name}: give {least_s:g} to {most_s:,} s, not {given}")
+    return found

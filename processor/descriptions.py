@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import msgspec
+
+from processor.core.answers import Page
+from processor.errors import SchemaMismatch
 from processor.policy import Status
 from processor.readable import readable
 
@@ -14,13 +18,22 @@ __all__ = (
     "HistoryEvent",
     "RunDescription",
     "description",
+    "descriptions",
     "hindrances",
+    "history",
     "history_event",
     "parked_text",
+    "read",
+    "standing",
 )
+
+R = TypeVar("R")
 
 _SOON_MS: Final = 5_000
 """An activity that no worker has taken by then is held up."""
+
+_SHOWN_MAX: Final = 4
+"""Activities and lines of code that are named in one line about a run."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,8 @@ class RunDescription:
     ``cancel_reason`` is also why the run was terminated. ``successor`` is the run that follows it.
     ``undelivered`` is there once something that it published went to dead letters: how many records
     (count), and why (reasons, of the first ten). The worker that has the shard knows it until it
-    ends; the dead letters say it for as long as they are kept.
+    ends; the dead letters say it for as long as they are kept. ``result`` is that of a completed
+    run as JSON, ``failure`` that of a failed one: type, message, traceback, cause ...
     """
 
     workflow_id: str
@@ -49,6 +63,8 @@ class RunDescription:
     shard: int = 0
     successor: str | None = None
     undelivered: dict[str, Any] | None = None
+    result: Any = None
+    failure: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +96,8 @@ def description(view: Mapping[str, Any]) -> RunDescription:
         view.get("shard", 0),
         view.get("successor"),
         view.get("undelivered"),
+        view.get("result"),
+        view.get("failure"),
     )
 
 
@@ -94,13 +112,28 @@ def parked_text(run: RunDescription) -> str:
     parked = run.parked
     if parked is None:
         return ""
-    at = f" at {readable(parked['where'])}" if parked.get("where") else ""
     trace = readable(parked.get("traceback") or "", lines=True).strip()
-    return (
-        f"run {run.run_id} of {run.workflow_id!r} is parked ({parked['kind']}): "
-        f"{readable(parked['error'])}{at}. It goes on when a worker with corrected code starts"
-        + "".join(f"\n    {line}" for line in trace.splitlines())
+    return f"run {run.run_id} of {run.workflow_id!r} is {_parked(parked)}" + "".join(
+        f"\n    {line}" for line in trace.splitlines()
     )
+
+
+def standing(run: RunDescription) -> str:
+    """Return in one line what a run is doing: what it waits for, and until when."""
+    if run.parked is not None:
+        return f"it is {_parked(run.parked)}"
+    if not run.status.is_open:
+        return f"it is {run.status.value}"
+    parts = [
+        f"activity {readable(each['name'])}, attempt {each['attempt']}"
+        for each in run.pending.get("activities", ())
+    ]
+    parts += [f"waits at {readable(each)}" for each in run.pending.get("waiting", ())]
+    if len(parts) > _SHOWN_MAX:
+        parts[_SHOWN_MAX:] = [f"and {len(parts) - _SHOWN_MAX} more"]
+    if due_ms := [timer["due_ms"] for timer in run.pending.get("timers", ())]:
+        parts.append(f"next timer at {_time(min(due_ms)).astimezone():%Y-%m-%d %H:%M:%S}")
+    return "; ".join(("it is running", *parts))
 
 
 def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
@@ -124,5 +157,34 @@ def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
             )
 
 
+def _parked(parked: Mapping[str, Any]) -> str:
+    at = f" at {readable(parked['where'])}" if parked.get("where") else ""
+    return (
+        f"parked ({parked['kind']}): {readable(parked['error'])}{at}. It goes on when a worker "
+        "with corrected code starts"
+    )
+
+
 def _time(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def descriptions(page: Page, shard: int) -> list[RunDescription]:
+    """Return the runs of a page of a shard."""
+    return read(page, lambda views: [description({**view, "shard": shard}) for view in views])
+
+
+def history(content: Any) -> tuple[str, list[HistoryEvent]]:
+    """Return the run and the events that a page of a history has."""
+    return content["run_id"], [history_event(view) for view in content["events"]]
+
+
+def read(page: Page, as_what: Callable[[Any], R]) -> R:
+    """Return what a page says. Raises ``SchemaMismatch`` for one that no shard gives."""
+    try:
+        return as_what(msgspec.json.decode(page.content))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SchemaMismatch(
+            f"the answer is none that a shard gives ({type(error).__name__}: {error}): something "
+            "else than a worker writes to the replies, or its release is another one"
+        ) from error

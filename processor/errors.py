@@ -188,7 +188,10 @@ class WorkflowError(ProcessorError):
 
 
 class WorkflowFailed(WorkflowError):
-    """The workflow raised a ``ProcessorError``, which is the ``__cause__``."""
+    """The workflow raised a ``ProcessorError``, which is the ``__cause__``.
+
+    The message is one line, for logs; the cause has the text as it was raised.
+    """
 
 
 class WorkflowCancelled(WorkflowError):

@@ -9,42 +9,60 @@ activity raised it, and an ``ApplicationError`` of the same ``type`` elsewhere.
 from __future__ import annotations
 
 import asyncio
-import traceback
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar, get_args
 
-from processor.core.failure import Failure, shortened, writable
+from processor import errors
+from processor.core.answers import Refused
+from processor.core.failure import Failure, shortened
 from processor.core.headers import BASES, Headers
 from processor.core.payloads import Payloads
+from processor.core.runner import NeverEnds
+from processor.core.shown import (
+    CAUSES_MAX,
+    NAME_CHARS_MAX,
+    cause_of,
+    context_of,
+    members_of,
+    shown,
+    text_of,
+)
 from processor.errors import (
     ActivityCancelled,
     ActivityError,
     ActivityFailed,
     ActivityTimedOut,
     ApplicationError,
+    CommandRejected,
     PayloadTooLarge,
     ProcessorError,
     SchemaMismatch,
     TimeoutKind,
+    WorkflowAlreadyStarted,
 )
 from processor.policy import milliseconds
-from processor.workflow._frames import frames_of
+from processor.workflow._frames import is_ours
 
-__all__ = ("bases_of", "exception_of", "failure_of", "traceback_of")
+__all__ = ("bases_of", "exception_of", "failure_of", "refusal")
 
 E = TypeVar("E", bound=ProcessorError)
 
 BASES_MAX = 50
-CAUSES_MAX = 10
-MESSAGE_CHARS_MAX = 10_000
-TRACEBACK_CHARS_MAX = 20_000
 DETAILS_BYTES_MAX = 1_000_000
-NAME_CHARS_MAX = 500
-GROUP_MAX = 20
 DELAY_MS_MAX = 100 * 365 * 24 * 3600 * 1000
 
 _NAME = type.__dict__["__name__"]
+_MRO = type.__dict__["__mro__"]
+
+_TAKEN_OPEN: Final = (
+    '. To get that run: conflict="use-existing" (--conflict use-existing on the command line); to '
+    'end it and begin anew: conflict="terminate" (--conflict terminate)'
+)
+_TAKEN_CLOSED: Final = (
+    '. To get that run: reuse="use-existing" (--reuse use-existing on the command line); to begin '
+    'anew: reuse="allow" (--reuse allow)'
+)
 
 _TIMEOUT_KINDS: tuple[TimeoutKind, ...] = get_args(TimeoutKind)
 
@@ -56,13 +74,16 @@ def failure_of(
 
     Details that cannot be encoded or are too large are left out, and the message says so; so is
     whatever else of an exception raises an error itself. The failure has to get through, so this
-    never raises. ``details_bytes_max`` is for all causes together.
+    raises nothing but ``NeverEnds``, where that is sent meanwhile. ``details_bytes_max`` is for all
+    causes together.
     """
     failure: Failure | None = None
     left = details_bytes_max
     for each in reversed(_chain(exception)):
         try:
             one = _one(each, payloads, left)
+        except NeverEnds:
+            raise
         except BaseException as broken:  # of the user's class: a property, an __init__ not called
             one = _in_short(each, broken)
         left -= len(one.details or b"")
@@ -73,7 +94,7 @@ def failure_of(
 
 def bases_of(exception: BaseException) -> Headers:
     """Return the header that names the class of an error and what that is derived from."""
-    bases = type.mro(type(exception))[:-2][:BASES_MAX]
+    bases = _MRO.__get__(type(exception))[:-2][:BASES_MAX]
     return ((BASES, ",".join(_word(_NAME.__get__(each)) for each in bases).encode()),)
 
 
@@ -92,45 +113,23 @@ def exception_of(failure: Failure, payloads: Payloads) -> BaseException:
     return error
 
 
-def traceback_of(exception: BaseException) -> str:
-    """Return the traceback of one exception as text, without the library's frames."""
-    frames = list(frames_of(exception.__traceback__))
-    lines = []
-    if frames:
-        summary = traceback.StackSummary.extract(iter(frames), lookup_lines=True)
-        lines = ["Traceback (most recent call last):\n", *summary.format()]
-    if isinstance(exception, SyntaxError | BaseExceptionGroup):
-        lines += traceback.format_exception_only(exception)
-        lines += [traceback_of(each) for each in getattr(exception, "exceptions", ())[:GROUP_MAX]]
-    else:
-        lines += traceback.format_exception_only(exception)
-    text = "".join(lines).rstrip()
-    if len(text) > TRACEBACK_CHARS_MAX:
-        half = TRACEBACK_CHARS_MAX // 2
-        text = f"{text[:half]}\n  ... left out ...\n{text[-half:]}"
-    return text
-
-
 def _chain(exception: BaseException) -> list[BaseException]:
     """Return an exception and what caused it, as Python would show it."""
     chain: list[BaseException] = []
     each: BaseException | None = exception
-    seen: set[int] = set()
-    while each is not None and len(chain) < CAUSES_MAX and id(each) not in seen:
+    while each is not None and len(chain) < CAUSES_MAX and not any(each is one for one in chain):
         chain.append(each)
-        seen.add(id(each))
-        if each.__cause__ is not None:
-            each = each.__cause__
-        elif isinstance(each, BaseExceptionGroup):
-            each = each.exceptions[0]
-        else:
-            each = None if each.__suppress_context__ else each.__context__
+        members = members_of(each)
+        cause = cause_of(each)
+        if cause is None:
+            cause = members[0] if members else context_of(each)
+        each = cause
     return chain
 
 
 def _one(error: BaseException, payloads: Payloads, details_bytes_max: int) -> Failure:
-    message, kind, type_name = _message(error), "exception", _type_name(error)
-    details, text = None, _traceback(error)
+    type_name, message, _, text = shown(error, is_ours)
+    kind, details = "exception", None
     match error:
         case ApplicationError():
             details, note = _details(error.details, payloads, details_bytes_max)
@@ -176,49 +175,18 @@ def _one(error: BaseException, payloads: Payloads, details_bytes_max: int) -> Fa
 
 def _in_short(error: BaseException, broken: BaseException) -> Failure:
     """Return what can be said of an exception of which something raises an error itself."""
-    why = f"(the rest of this error cannot be told: {_type_name(broken)}: {_message(broken)})"
-    return Failure(
-        "exception", _type_name(error), f"{_message(error)} {why}", traceback=_traceback(error)
-    )
+    told, why = shown(error, is_ours), shown(broken)
+    message = f"{told.message} (the rest of this error cannot be told: {why.type}: {why.message})"
+    return Failure("exception", told.type, message, traceback=told.traceback)
 
 
-def _type_name(error: BaseException) -> str:
-    """Return the name of its class, whatever the class of that class says."""
-    return _word(_NAME.__get__(type(error)))
-
-
-def _word(name: str) -> str:
-    return shortened(writable(str(name)), NAME_CHARS_MAX)
+def _word(name: object) -> str:
+    return shortened(text_of(name), NAME_CHARS_MAX)
 
 
 def _delay_ms(delay: timedelta | None) -> int | None:
     """Return the delay before the next attempt, within what a record can hold."""
     return None if delay is None else min(max(milliseconds(delay), 0), DELAY_MS_MAX)
-
-
-def _traceback(error: BaseException) -> str | None:
-    try:
-        return writable(traceback_of(error))
-    except BaseException:  # of the user's class, or of a source file that cannot be read
-        return None
-
-
-def _message(error: BaseException) -> str:
-    try:
-        text = writable(str(_text(error)))
-    except BaseException as broken:  # whatever the user's own __str__ raises
-        text = f"(its message cannot be made: __str__ raises {_type_name(broken)})"
-    if len(text) > MESSAGE_CHARS_MAX:
-        text = f"{text[:MESSAGE_CHARS_MAX]} ... ({len(text):,} characters)"
-    return text
-
-
-def _text(error: BaseException) -> str:
-    if not isinstance(error, BaseExceptionGroup):
-        return str(error)
-    members = [f"{_type_name(each)}: {_message(each)}" for each in error.exceptions[:GROUP_MAX]]
-    more = len(error.exceptions) - GROUP_MAX
-    return f"{error.message}: {'; '.join(members)}" + (f"; and {more} more" if more > 0 else "")
 
 
 def _details(value: Any, payloads: Payloads, bytes_max: int) -> tuple[bytes | None, str]:
@@ -227,8 +195,10 @@ def _details(value: Any, payloads: Payloads, bytes_max: int) -> tuple[bytes | No
         return None, ""
     try:
         details = payloads.encode(value)
+    except NeverEnds:
+        raise
     except BaseException as error:  # of the user's value, or of the user's codec
-        return None, f" (details left out: {_message(error)})"
+        return None, f" (details left out: {shown(error).message})"
     if details is not None and len(details) > bytes_max:
         return None, f" (details left out: {len(details):,} bytes; the limit is {bytes_max:,})"
     return details, ""
@@ -309,3 +279,17 @@ def _decoded(details: bytes | None, payloads: Payloads) -> Any:
         return payloads.decoder(Any)(details)
     except Exception:  # what was accepted once never stops whoever reads it
         return details
+
+
+def refusal(refused: Refused) -> ProcessorError:
+    """Return the error of a request that was refused; a start's says what to pass instead."""
+    named = getattr(errors, refused.error, CommandRejected) if refused.error else CommandRejected
+    known = isinstance(named, type) and issubclass(named, ProcessorError)
+    error, message = named if known else CommandRejected, refused.message
+    if error is WorkflowAlreadyStarted:
+        message += _TAKEN_OPEN if message.endswith("conflict policy is 'fail'") else _TAKEN_CLOSED
+    try:
+        raised: ProcessorError = error(message)
+    except TypeError:  # an error that no shard refuses with
+        raised = CommandRejected(message)
+    return raised

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import secrets
 from collections import Counter
 from typing import Protocol
 
 from processor.core.address import ReplyTo
-from processor.core.answers import ReplyBody
+from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
 from processor.core.cause import ClientRequest
 from processor.core.inputs import ClientCommand
-from processor.core.operation import Operation
+from processor.core.nouns.run import StartRun
+from processor.core.operation import Operation, Request
+from processor.core.questions import AwaitResult
+from processor.policy import Status
+from processor.workflow._loop import WorkflowLoop
 
-__all__ = ("Gateway", "Requester", "new_client_id")
+_CLOSED = frozenset(each.value for each in Status if not each.is_open)
+
+__all__ = ("Gateway", "Requester", "is_answer", "new_client_id", "only_outside")
 
 
 class Gateway(Protocol):
@@ -33,6 +40,30 @@ class Gateway(Protocol):
         """
 
     async def close(self) -> None: ...
+
+
+def only_outside() -> None:
+    """Raise in workflow code: each replay would ask again, and would be answered otherwise."""
+    loop = asyncio._get_running_loop()
+    if type(loop) is WorkflowLoop:
+        raise loop.refused(
+            "a Client",
+            "Each replay would send its requests again. Send events with workflow.signal(), cancel "
+            "with workflow.cancel(). For all else call an activity that uses the client.",
+        )
+
+
+def is_answer(body: Request, reply: ReplyBody) -> bool:
+    """Return whether a shard may have given this reply: anybody can write to ``replies``."""
+    match reply:
+        case Refused():
+            return True
+        case Closed(_, status, _, failure):
+            known = status in _CLOSED and (status != Status.FAILED or failure is not None)
+            return known and isinstance(body, AwaitResult | StartRun)
+        case Accepted():
+            return isinstance(body, Operation)
+    return isinstance(reply, Page) and not isinstance(body, Operation | AwaitResult)
 
 
 def new_client_id() -> str:

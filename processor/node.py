@@ -13,12 +13,15 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from processor.config import Settings
 from processor.core.runner import Runners
+from processor.core.shown import is_a, shown
 from processor.errors import ProcessorError, ShardUnavailable
+from processor.readable import readable
 from processor.shard.loop import Shard
 from processor.shard.ports import Clock, ShardPorts
 from processor.shard.reactions import reaction_to
@@ -112,9 +115,9 @@ class Node:
     def assign(self, partition: int) -> None:
         """Begin to take over a shard."""
         if partition not in self._owners:
-            self._owners[partition] = self._loop.create_task(
-                self._own(partition), name=f"shard {partition}"
-            )
+            task = self._loop.create_task(self._own(partition), name=f"shard {partition}")
+            self._owners[partition] = task
+            task.add_done_callback(partial(self._ended, partition))
 
     async def revoke(self, partition: int) -> None:
         """Give a shard up at once; what is not confirmed is dropped."""
@@ -187,6 +190,18 @@ class Node:
         finally:
             self.shards.pop(partition, None)
 
+    def _ended(self, partition: int, task: asyncio.Task[None]) -> None:
+        """Stop where a shard has no owner any more though nobody gave it up: never in silence."""
+        if self._owners.get(partition) is not task:
+            return
+        error = None if task.cancelled() else task.exception()
+        why = "it was cancelled" if error is None else shown(error).words
+        text = f"shard {partition} is not kept any more ({why}). Start this process again"
+        if error is not None:
+            told = readable(shown(error, causes=True).traceback, lines=True)
+            _log.critical("%s; nothing is lost\n%s", readable(text), told)
+        self.stop(ShardUnavailable(f"{text}; nothing is lost"))
+
     async def _keep(self, partition: int) -> NoReturn:
         """Own the shard until cancelled, whatever happens to it. The one ladder of errors."""
         delay_s = _RETRY_FIRST_S
@@ -200,13 +215,29 @@ class Node:
                 delay_s = _RETRY_FIRST_S
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, _RETRY_MAX_S)
-            while not await self._blocking(self._ports.may_own, partition):
+            while not await self._may_own(partition):
                 await asyncio.sleep(delay_s)
+
+    async def _may_own(self, partition: int) -> bool:
+        try:
+            return await self._blocking(self._ports.may_own, partition)
+        except Exception as error:
+            text = "shard %d: it is not known whether it is ours (%s); asking again"
+            _log.error(text, partition, readable(shown(error).words))
+            return False
 
     async def _react(
         self, partition: int, status: ShardStatus, error: Exception, delay_s: float
     ) -> None:
         """Do what an error demands before the shard is claimed again, if it ever is."""
+        try:
+            await self._do(partition, status, error, delay_s)
+        except Exception as another:  # of tables that cannot be wiped, say
+            self._failed(partition, status, another, delay_s)
+
+    async def _do(
+        self, partition: int, status: ShardStatus, error: Exception, delay_s: float
+    ) -> None:
         match reaction_to(error):
             case "claim again":
                 _log.warning("%s; dropped what was not confirmed", error)
@@ -223,12 +254,17 @@ class Node:
                 assert isinstance(error, ProcessorError)
                 await self._stand_still(partition, error)
             case "try again":
-                status.error = f"{type(error).__name__}: {error}"
-                self._errors.setdefault(partition, deque(maxlen=_TRIES_AT_START)).append(
-                    status.error
-                )
-                text = "shard %d failed (%s); trying again in %.1f s"
-                _log.error(text, partition, error, delay_s, exc_info=not isinstance(error, OSError))
+                self._failed(partition, status, error, delay_s)
+
+    def _failed(
+        self, partition: int, status: ShardStatus, error: Exception, delay_s: float
+    ) -> None:
+        told = shown(error, causes=True)
+        status.error = f"{told.type}: {told.message}"
+        self._errors.setdefault(partition, deque(maxlen=_TRIES_AT_START)).append(status.error)
+        trace = "" if is_a(error, OSError) else f"\n{readable(told.traceback, lines=True)}"
+        text = "shard %d failed (%s); trying again in %.1f s%s"
+        _log.error(text, partition, readable(told.message), delay_s, trace)
 
     async def _stand_still(self, partition: int, error: ProcessorError) -> NoReturn:
         """Say again and again why the shard is stopped; the process ends once all its shards are.
@@ -292,6 +328,7 @@ class Node:
             self._owner,
             ports.tombstones_ms,
             keeps_tasks=ports.keeps_tasks,
+            topic=ports.log_topic,
         )
         await self._blocking(takeover.survey)
         nonce = uuid.uuid4().hex

@@ -9,10 +9,10 @@ from time import time_ns
 from types import TracebackType
 from typing import Final, Literal, TypeAlias, get_args
 
-from processor.descriptions import RunDescription, hindrances, parked_text
+from processor.descriptions import RunDescription, hindrances, parked_text, standing
 from processor.errors import ProcessorError, ShardUnavailable, WorkflowParked
 
-__all__ = ("PARKED", "Parked", "Vigil", "Vigils", "parked_error")
+__all__ = ("PARKED", "Parked", "Vigil", "Vigils", "overdue", "parked_error")
 
 _log = logging.getLogger("processor.client")
 
@@ -59,7 +59,8 @@ class Vigils:
 class Vigil:
     """``async with`` it, wait for a result; it warns of what holds the run up, each thing once.
 
-    With ``raises``, a parked run ends the wait with ``WorkflowParked``.
+    With ``raises``, a parked run ends the wait with ``WorkflowParked``. ``seen`` is the run as it
+    was when it was last looked at.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class Vigil:
         self._error: WorkflowParked | None = None
         self._looking: asyncio.Task[None] | None = None
         self._told: set[str] = set()
+        self.seen: RunDescription | None = None
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Vigil:
         self._loop = asyncio.get_running_loop()
         self._vigils.add(self, self._loop)
         if self._limit is not None:
             await self._limit.__aenter__()
+        return self
 
     async def __aexit__(
         self,
@@ -109,7 +112,8 @@ class Vigil:
         pause_s = _LOOK_AFTER_S
         while True:
             try:
-                self._tell(await self._describe())
+                self.seen = await self._describe()
+                self._tell(self.seen)
             except ShardUnavailable as error:
                 _log.warning("still waiting for the result of %r: %s", self._id, error)
             except ProcessorError:
@@ -132,3 +136,10 @@ def parked_error(run: RunDescription) -> WorkflowParked:
     """Return what ends the wait for a parked run."""
     which = {"workflow_id": run.workflow_id, "run_id": run.run_id}
     return WorkflowParked(parked_text(run), **which, parked=run.parked)
+
+
+def overdue(id: str, limit_s: float, vigil: Vigil | None, why: str = "") -> TimeoutError:
+    """Return what ends a wait when the time is up: it says what the run does, if that is known."""
+    if vigil is not None and vigil.seen is not None:
+        why = standing(vigil.seen)
+    return TimeoutError(f"no result of {id!r} within {limit_s:g} s" + (f": {why}" if why else ""))

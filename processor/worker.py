@@ -14,9 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
-from processor import checks
+from processor import arguments, checks
 from processor.activities.executor import Executor
-from processor.arguments import whole
 from processor.assembly import check_target, embedded_path
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
@@ -28,7 +27,7 @@ from processor.shard.ports import Clock
 from processor.workflow import _guard
 from processor.workflow._runner import WorkflowRunners
 
-__all__ = ("Worker", "WorkerRuntime", "worker_identity")
+__all__ = ("Worker", "WorkerRuntime")
 
 
 _COLLECT_AFTER = 20_000
@@ -64,8 +63,9 @@ class Worker:
     ``guard=False`` lets everything through; ``passthrough`` names modules that may reach files,
     sockets and threads there. ``create_topics=True`` makes missing topics with ``partitions``
     (development and tests). ``state_dir`` holds the tables of the shards (default:
-    ``./processor-state``). ``instance_id`` names this process slot in the consumer group; a restart
-    under the same name has its shards back at once. ``kafka``: as for ``Client``.
+    ``./processor-state``). ``instance_id`` names this process in the consumer group (default:
+    ``PROCESSOR_INSTANCE_ID``, else the first free one of the host's name, ``host-2``, ``host-3``
+    ...); a restart under the same name has its shards back at once. ``kafka``: as for ``Client``.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Worker:
         namespace: str = "default",
         workflows: Iterable[Any] = (),
         activities: Iterable[Any] = (),
-        queues: Sequence[str] = ("default",),
+        queues: Sequence[str] | None = None,
         shards: bool = True,
         share_groups: bool = False,
         max_activities: int | None = None,
@@ -84,46 +84,47 @@ class Worker:
         guard: Literal["answer", "refuse", False] | None = None,
         passthrough: Sequence[str] | None = None,
         create_topics: bool = False,
-        partitions: int = 8,
+        partitions: int | None = None,
         state_dir: Path | str | None = None,
         instance_id: str | None = None,
         settings: Settings | None = None,
         kafka: Mapping[str, str] | None = None,
     ) -> None:
         check_target(server, namespace, {} if kafka is None else kafka)
-        settings = settings or Settings()
-        if max_activities is not None:
-            max_activities = whole(max_activities, "Worker: max_activities", 1)
-            settings = replace(settings, max_activities=max_activities)
-        if max_cached_runs is not None:
-            max_cached_runs = whole(max_cached_runs, "Worker: max_cached_runs", 0)
-            settings = replace(settings, cached_runs_max=max_cached_runs)
-        if strict_replay is not None:
-            settings = replace(settings, strict_replay=strict_replay)
-        if guard is not None:
-            settings = replace(settings, guard=guard)
-        if passthrough is not None:
-            settings = replace(settings, passthrough=tuple(passthrough))
+        self._settings = _settings(
+            arguments.settings(settings, "Worker"),
+            max_activities=max_activities,
+            cached_runs_max=max_cached_runs,
+            strict_replay=strict_replay,
+            guard=guard,
+            passthrough=passthrough,
+        )
         self._server = server
         self._namespace = namespace
-        self._queues = _queues(queues)
-        if not shards and embedded_path(server) is not None:
-            raise InvalidArgument(
-                f"Worker: shards: {server!r} is one shard with its activities, which shards=False "
-                "leaves nobody to serve; give shards=True"
+        self._owns_shards = checks.yes_or_no(shards, "Worker: shards")
+        self._share_groups = checks.yes_or_no(share_groups, "Worker: share_groups")
+        self._create_topics = checks.yes_or_no(create_topics, "Worker: create_topics")
+        if embedded_path(server) is not None:
+            only_kafkas = {"queues": queues, "partitions": partitions, "state_dir": state_dir}
+            _check_embedded(
+                server,
+                shards,
+                {**only_kafkas, "share_groups": share_groups or None, "kafka": kafka or None},
             )
-        self._owns_shards = shards
-        self._share_groups = share_groups
-        self._create_topics = create_topics
-        self._partitions = whole(partitions, "Worker: partitions", 1)
-        self._state_dir = Path(state_dir) if state_dir is not None else Path("processor-state")
-        self._settings = settings
+        self._queues = _queues(("default",) if queues is None else queues)
+        given_partitions = 8 if partitions is None else partitions
+        self._partitions = checks.whole(given_partitions, "Worker: partitions", 1)
+        self._state_dir = _state_dir(state_dir)
         self._kafka = dict(kafka or {})
         self._payloads = JsonPayloads()
-        self._registry = Registry(list(workflows), list(activities), self._payloads)
+        self._registry = Registry(
+            checks.listed(workflows, "Worker: workflows", "[order_processing]"),
+            checks.listed(activities, "Worker: activities", "[charge]"),
+            self._payloads,
+        )
         if instance_id is not None:
             checks.name(instance_id, "Worker: instance_id")
-        self._identity = instance_id or worker_identity()
+        self._instance_id = instance_id or os.environ.get("PROCESSOR_INSTANCE_ID") or None
         self._stop = asyncio.Event()
         self._executor: Executor | None = None
         self._runtime: WorkerRuntime | None = None
@@ -170,7 +171,7 @@ class Worker:
         _collect_less_often()
         clock = SystemClock()
         # Not the static member id: a restarted process is another worker to its activities.
-        identity = f"{self._identity}/{uuid.uuid4().hex[:8]}"
+        identity = f"{self._instance_id or socket.gethostname()}/{uuid.uuid4().hex[:8]}"
         self._executor = Executor(self._registry, self._payloads, self._settings, identity, clock)
         self._runtime = self._new_runtime(self._executor, clock)
         try:
@@ -216,10 +217,39 @@ class Worker:
             create_topics=self._create_topics,
             partitions=self._partitions,
             state_dir=self._state_dir,
-            instance_id=self._identity,
+            instance_id=self._instance_id,
             kafka=self._kafka,
         )
         return KafkaRuntime(options, runners, executor, self._settings, clock)
+
+
+def _settings(settings: Settings, **given: Any) -> Settings:
+    """Return settings with what is given in place of theirs; theirs say what fits."""
+    return replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+def _check_embedded(server: str, shards: bool, only_kafkas: Mapping[str, Any]) -> None:
+    """Refuse what has no effect without a broker."""
+    if not shards:
+        raise InvalidArgument(
+            f"Worker: shards: {server!r} is one shard with its activities, which shards=False "
+            "leaves nobody to serve; give shards=True"
+        )
+    for name, value in only_kafkas.items():
+        if value is not None:
+            raise InvalidArgument(
+                f"Worker: {name}: it is about Kafka and has no effect with {server!r}, whose one "
+                "shard and all of whose activities are in this process: leave it out"
+            )
+
+
+def _state_dir(given: Any) -> Path:
+    if given is None:
+        return Path("processor-state")
+    if not isinstance(given, str | Path) or not str(given).strip():
+        shown = checks.shown(given)
+        raise InvalidArgument(f"Worker: state_dir: give the path of a folder, not {shown}")
+    return Path(given)
 
 
 def _queues(queues: Any) -> tuple[str, ...]:
@@ -227,12 +257,6 @@ def _queues(queues: Any) -> tuple[str, ...]:
         given = checks.shown(queues)
         raise InvalidArgument(f"Worker: queues: give a list of names (['default']), not {given}")
     return tuple(checks.queue(each, "Worker: queues") for each in queues)
-
-
-def worker_identity(slot: int = 0) -> str:
-    """Return the default static member id: host and process slot."""
-    name = os.environ.get("PROCESSOR_INSTANCE_ID")
-    return name or f"{socket.gethostname()}-{slot}"
 
 
 def _collect_less_often() -> None:

@@ -10,7 +10,9 @@ import typer
 from processor import Client, InvalidArgument, Worker
 from processor.cli.options import Target, properties_in
 from processor.kafka.connection import KafkaSettings
+from processor.kafka.properties import KafkaConfigInvalid
 from processor.kafka.runtime import KafkaWorkerOptions
+from processor.kafka.topics import connect
 from processor.kafka.wire.security import security_of
 
 SECRET = "hunter2"
@@ -61,4 +63,24 @@ def test_a_line_that_is_no_property_is_not_shown(tmp_path: Path, line: str) -> N
 def test_a_property_that_is_no_text_is_named_and_not_shown(kind: type) -> None:
     with pytest.raises(InvalidArgument, match=r"'sasl\.password'") as refused:
         kind("localhost:1", kafka={"sasl.password": SECRET.encode()})
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["bootstrap.servers", "metadata.broker.list"])
+@pytest.mark.parametrize("kind", [Client, Worker])
+def test_brokers_are_named_in_one_place_and_no_password_is_shown(kind: type, name: str) -> None:
+    kafka = {name: f"ada:{SECRET}@broker:9092"}
+    with pytest.raises(InvalidArgument, match=rf"{name} cannot be set, because .*`server`") as why:
+        kind("localhost:1", kafka=kafka)
+    with pytest.raises(KafkaConfigInvalid, match=f"{name} cannot be set") as refused:
+        connect("localhost:1", kafka)
+    assert SECRET not in f"{why.value}{refused.value}"
+
+
+def test_brokers_with_a_password_in_a_file_are_not_shown(tmp_path: Path) -> None:
+    config = tmp_path / "kafka.properties"
+    config.write_text(f"bootstrap.servers=ada:{SECRET}@broker:9092\n")
+    target = Target.given(None, "default", config)
+    with pytest.raises(KafkaConfigInvalid, match="sasl") as refused:
+        connect(target.server, target.kafka)
     assert SECRET not in str(refused.value)

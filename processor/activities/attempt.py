@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from processor.activities.threads import Call
 from processor.activity import ActivityInfo
 from processor.config import Settings
 from processor.core.effects import ActivityTask
@@ -30,8 +31,10 @@ class Attempt:
 
     ``running`` is its asyncio task until it is over. ``entered``: that task has begun.
     ``function_began``: so has the activity's function, which may wait for a thread.
-    ``announces``: its shard is told when the function begins. ``limit`` is the time-out that it
-    runs under, which passes as ``limit_kind``. ``silent``: no heartbeat came in time.
+    ``announces``: its shard is told when the function begins. ``call``: it runs in a thread.
+    ``limit`` is the time-out that it runs under. ``ended_by``: what ended the attempt while its
+    function ran, which is a kind of time-out, or "cancelled"; empty until then. ``overdue`` comes
+    when the function does not end in spite of that.
     """
 
     __slots__ = (
@@ -47,15 +50,15 @@ class Attempt:
         "_waits",
         "announces",
         "announcing",
-        "cancelled",
+        "call",
         "details",
+        "ended_by",
         "entered",
         "function_began",
         "limit",
-        "limit_kind",
+        "overdue",
         "report",
         "running",
-        "silent",
         "task",
         "watchdog",
     )
@@ -75,13 +78,13 @@ class Attempt:
         self.announces = announces
         self.entered = False
         self.function_began = False
-        self.cancelled = False
-        self.silent = False
+        self.ended_by = ""
+        self.call: Call | None = None
         self.running: asyncio.Task[None] | None = None
         self.announcing: asyncio.TimerHandle | None = None
         self.watchdog: asyncio.TimerHandle | None = None
-        self.limit: asyncio.Timeout | None = None
-        self.limit_kind = ""
+        self.limit: asyncio.TimerHandle | None = None
+        self.overdue: asyncio.TimerHandle | None = None
         self.details = task.heartbeat_details
         self._began_ms = task.scheduled_ms
         self._payloads = payloads
@@ -147,7 +150,7 @@ class Attempt:
 
     def is_cancelled(self) -> bool:
         """A function in a thread may outlive its attempt: nobody takes what it returns then."""
-        return self.cancelled or self.running is None
+        return bool(self.ended_by) or self.running is None
 
     def decode(self, payload: bytes, type: Any) -> Any:
         return self._payloads.decoder(type)(payload)

@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any, Final
 
 from processor.activities.attempt import Attempt, Report
+from processor.activities.left import CLEAN_UP_S, LeftBehind, Seldom, listed
 from processor.activities.reports import given_up, raised, report_of, timed_out, too_large
+from processor.activities.threads import Threads
 from processor.activity import ActivityDefinition, current
 from processor.config import Settings
 from processor.core.address import ReplyTo
@@ -25,9 +25,8 @@ from processor.core.effects import ActivityTask
 from processor.core.failure import Failure
 from processor.core.headers import NO_HEADERS
 from processor.core.inputs import ActivityReport
-from processor.core.options import ActivityOptions
+from processor.core.options import DEFAULTS, ActivityOptions
 from processor.core.payloads import Payloads
-from processor.failures import bases_of
 from processor.registry import Registry
 from processor.shard.ports import Clock
 
@@ -38,11 +37,8 @@ _log = logging.getLogger("processor.activities")
 _ANNOUNCE_S: Final = 0.05
 """An attempt without time-outs that is over by then is not announced: its outcome says it all."""
 
-_WARN_EVERY_S: Final = 60.0
-"""How often it is said that an activity is not registered here."""
-
-_WARNED_MAX: Final = 1_000
 _LISTED_MAX: Final = 50
+_ENDS_LOOPS: Final = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)
 
 _ASK_S: Final = 30.0
 """How long a task waits for its shard's word; a shard that is away cannot take its outcome."""
@@ -65,8 +61,16 @@ class _Raised(Exception):
         self.error = error
 
 
+class _Refused(Exception):
+    """Too many calls of this function are left in threads: see ``LeftBehind``."""
+
+
 class Executor:
-    """Implements the shard's ``Activities`` port, and runs queued tasks. Lives on one loop."""
+    """Implements the shard's ``Activities`` port, and runs queued tasks. Lives on one loop.
+
+    ``queues`` are those that this process serves, None for all of them: only their activities and
+    those of the default queue run eagerly here, unless they ask for it.
+    """
 
     def __init__(
         self,
@@ -82,9 +86,8 @@ class Executor:
         self._identity = identity
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._threads = ThreadPoolExecutor(
-            settings.activity_threads_max, thread_name_prefix="activity"
-        )
+        self._threads = Threads(settings.activity_threads_max)
+        self._left = LeftBehind(self._threads, settings, identity)
         self._reserved = 0
         self._fresh = 0
         self._attempts: dict[tuple[str, int], Attempt] = {}
@@ -93,8 +96,9 @@ class Executor:
         self._asked: dict[tuple[str, int], _Asked] = {}
         self._stopping = False
         self._context = contextvars.copy_context()
-        self._warned: dict[str, float] = {}
+        self._seldom = Seldom()
         self.reply_to: ReplyTo | None = None
+        self.queues: Collection[str] | None = None
 
     # --- slots --------------------------------------------------------------------------------
 
@@ -108,12 +112,18 @@ class Executor:
         return len(self._attempts)
 
     def place(self, name: str, options: ActivityOptions) -> bool:
-        if options.eager is False or self._stopping or self._registry.activity_named(name) is None:
+        definition = self._registry.activity_named(name)
+        if options.eager is False or self._stopping or definition is None:
             return False
-        if options.eager is None and self.free <= 0:
+        if options.eager is None and (self.free <= 0 or not self._serves(options.queue)):
+            return False
+        if self._left.is_full(definition):
             return False
         self._reserved += 1
         return True
+
+    def _serves(self, queue: str) -> bool:
+        return self.queues is None or queue == DEFAULTS.queue or queue in self.queues
 
     def release(self, count: int) -> None:
         self._reserved -= count
@@ -167,15 +177,10 @@ class Executor:
     def cancel(self, run_id: str, id: int) -> None:
         attempt = self._attempts.get((run_id, id))
         if attempt is not None:
-            attempt.cancelled = True
-            definition = self._registry.activity_named(attempt.task.name)
-            if attempt.entered and definition is not None:
-                if definition.is_async or not attempt.function_began:
-                    assert attempt.running is not None, "its task has begun"
-                    attempt.running.cancel("the activity was cancelled")
+            self._end(attempt, "cancelled")
 
     async def drain(self, timeout_s: float) -> None:
-        """Take no new work; wait for what runs, then cancel it."""
+        """Take no new work; wait for what runs, then cancel it, and wait no longer than shortly."""
         self._stopping = True
         self._backlog.clear()
         for asked in self._asked.values():
@@ -183,12 +188,26 @@ class Executor:
         self._asked.clear()
         running = [a.running for a in self._attempts.values() if a.running is not None]
         if running:
-            _, late = await asyncio.wait(running, timeout=timeout_s)
-            for task in late:
-                task.cancel("the worker stops")
-            if late:
-                await asyncio.wait(late, timeout=1.0)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+            await asyncio.wait(running, timeout=timeout_s)
+            await self._end_all()
+        await self._left.end()
+        self._threads.shutdown()
+
+    async def _end_all(self) -> None:
+        late = [a for a in self._attempts.values() if a.running is not None]
+        if not late:
+            return
+        names = Counter(attempt.task.name for attempt in late)
+        _log.warning(
+            "the worker stops while activities run: %s. Their attempts are lost, and tried again "
+            "elsewhere or at the next start",
+            listed(names),
+        )
+        for attempt in late:
+            self._end(attempt, "lost")
+        await asyncio.wait([a.running for a in late if a.running is not None], timeout=CLEAN_UP_S)
+        for attempt in late:
+            self._leave(attempt)
 
     def _next(self) -> None:
         while self._backlog and self.free > 0 and not self._stopping:
@@ -242,24 +261,31 @@ class Executor:
 
     async def _attempt(self, attempt: Attempt) -> None:
         """Run an attempt to its one report, or to none if it is eager and its shard gave it up."""
-        task = attempt.task
         self._fresh -= 1
         attempt.entered = True
         outcome: ActivityReport | None = None
         try:
-            outcome = given_up(task) if attempt.cancelled else await self._outcome(attempt)
+            outcome = await self._outcome(attempt)
         finally:
-            # The task's context holds the attempt: without this, both wait for the collector.
-            attempt.running = attempt.limit = None
-            for timer in (attempt.announcing, attempt.watchdog):
-                if timer is not None:
-                    timer.cancel()
-            # A later attempt of the same activity may run here by now: a shard that was lost and
-            # claimed again counts this one as lost.
-            if self._attempts.get((task.run_id, task.id)) is attempt:
-                del self._attempts[task.run_id, task.id]
-            self._reserved += task.eager and outcome is not None
-            self._next()
+            if attempt.running is not None:  # else it was over before
+                self._over(attempt, outcome)
+
+    def _over(self, attempt: Attempt, outcome: ActivityReport | None) -> None:
+        """Give back what an attempt holds, and report it."""
+        task = attempt.task
+        # The task's context holds the attempt: without this, both wait for the collector.
+        attempt.running = None
+        for timer in (attempt.announcing, attempt.watchdog, attempt.limit, attempt.overdue):
+            if timer is not None:
+                timer.cancel()
+        if attempt.call is not None and self._threads.leave(attempt.call):
+            self._loop.call_later(CLEAN_UP_S, self._tell_of_thread, attempt)
+        # A later attempt of the same activity may run here by now: a shard that was lost and
+        # claimed again counts this one as lost.
+        if self._attempts.get((task.run_id, task.id)) is attempt:
+            del self._attempts[task.run_id, task.id]
+        self._reserved += task.eager and outcome is not None
+        self._next()
         if outcome is not None:
             if outcome.kind == "failed":
                 attempt.send_unsent()
@@ -267,42 +293,93 @@ class Executor:
 
     async def _outcome(self, attempt: Attempt) -> ActivityReport | None:
         """Return what came of an attempt, whatever its function did; None: see ``given_up``."""
-        task = attempt.task
+        task, headers = attempt.task, NO_HEADERS
         definition = self._registry.activity_named(task.name)
+        if attempt.ended_by:
+            return self._ended(attempt)
         if definition is None:
-            failure, headers = self._unknown(task), NO_HEADERS
+            failure = self._unknown(task)
+        elif self._left.is_full(definition):
+            failure = self._left.refused(definition, task)
         else:
             try:
                 payload = await self._result(definition, attempt)
                 size, limit = len(payload or b""), self._settings.payload_bytes_max
                 if size <= limit:
                     return report_of(task, "completed", payload=payload)
-                failure, headers = too_large(task, size, limit), NO_HEADERS
+                failure = too_large(task, size, limit)
+            except _Refused:
+                failure = self._left.refused(definition, task)
+            except _Raised as error:
+                failure, headers = raised(task, error.error, self._payloads)
             except BaseException as error:
                 # SystemExit, KeyboardInterrupt and what else the function raises are its failure.
-                if isinstance(error, GeneratorExit) and self._is_closed(attempt):
+                # Its class is asked, not the error itself, whose attributes may raise.
+                kind = type(error)
+                if issubclass(kind, GeneratorExit) and self._is_closed(attempt):
                     raise
-                if isinstance(error, asyncio.CancelledError) and attempt.cancelled:
-                    return given_up(task)
-                failure, headers = self._failure(attempt, error), NO_HEADERS
-                if failure.kind not in ("activity_timed_out", "activity_cancelled"):
-                    headers = bases_of(error.error if isinstance(error, _Raised) else error)
+                if issubclass(kind, _ENDS_LOOPS) and not attempt.ended_by:
+                    self._tell_of_exit(task)
+                if issubclass(kind, asyncio.CancelledError):
+                    if attempt.ended_by or self._stopping:
+                        return self._ended(attempt)
+                failure, headers = raised(task, error, self._payloads)
         return report_of(task, "failed", failure=failure, headers=headers)
 
-    def _failure(self, attempt: Attempt, error: BaseException) -> Failure:
-        """Return why an attempt failed: a time-out, the worker's end, or what was raised."""
-        task, limit = attempt.task, attempt.limit
-        if isinstance(error, _Raised):
-            return raised(task, error.error, self._payloads)
-        if isinstance(error, TimeoutError | asyncio.CancelledError):
-            if limit is not None and limit.expired():
-                return timed_out(task, attempt.limit_kind, attempt.details)
-        if isinstance(error, asyncio.CancelledError):
-            if attempt.silent:
-                return timed_out(task, "heartbeat", attempt.details)
-            if self._stopping:
-                return timed_out(task, "lost", attempt.details)
-        return raised(task, error, self._payloads)
+    def _ended(self, attempt: Attempt) -> ActivityReport | None:
+        """Return the report of an attempt that did not end by itself."""
+        task = attempt.task
+        if attempt.ended_by == "cancelled":
+            return given_up(task)
+        failure = timed_out(task, attempt.ended_by or "lost", attempt.details)
+        return report_of(task, "failed", failure=failure)
+
+    def _tell_of_exit(self, task: ActivityTask) -> None:
+        """Name an activity that may be what ends the process, which nothing else would name."""
+        if self._seldom(f"{task.name} exits"):
+            _log.warning(
+                "activity %r was cancelled or exits, and not by its workflow or worker. If the "
+                "process ends now: sys.exit() and KeyboardInterrupt in a task or callback that an "
+                "activity made do that; await such code in the activity (workflow id %r)",
+                task.name,
+                task.workflow_id,
+            )
+
+    # --- ends before the function's own -------------------------------------------------------
+
+    def _end(self, attempt: Attempt, why: str) -> None:
+        """End an attempt; its function is told, and has a short time to clean up.
+
+        A thread cannot be told: the function in it may ask. One whose workflow gave it up has the
+        same time for that; after a time-out nobody waits for it.
+        """
+        running = attempt.running
+        if attempt.ended_by or running is None:
+            return
+        attempt.ended_by = why
+        if attempt.entered:
+            attempt.overdue = self._loop.call_later(CLEAN_UP_S, self._leave, attempt)
+            if attempt.call is None or why != "cancelled":
+                running.cancel(f"the attempt is over: {why}")
+
+    def _leave(self, attempt: Attempt) -> None:
+        """Let an attempt be over whose function goes on in spite of its cancellation."""
+        running = attempt.running
+        if running is None:
+            return
+        self._over(attempt, self._ended(attempt))
+        if attempt.call is not None:
+            running.cancel()
+            return
+        self._left.add(running, attempt.task.name)
+        definition = self._registry.activity_named(attempt.task.name)
+        if definition is not None:
+            self._left.tell(definition, attempt.task, attempt.ended_by)
+
+    def _tell_of_thread(self, attempt: Attempt) -> None:
+        definition = self._registry.activity_named(attempt.task.name)
+        if attempt.call is not None and attempt.call.running and definition is not None:
+            self._left.tell(definition, attempt.task, attempt.ended_by)
 
     def _is_closed(self, attempt: Attempt) -> bool:
         """Return whether the attempt's coroutine is thrown away with its loop."""
@@ -310,17 +387,11 @@ class Executor:
 
     async def _result(self, definition: ActivityDefinition, attempt: Attempt) -> bytes | None:
         """Run the activity within its time-outs, if it has any, and encode what it returns."""
-        task = attempt.task
         if definition.is_async and attempt.is_timed:
             attempt.begins(self._clock.now_ms())
             self._function_began(attempt)
-        if task.start_to_close_ms is task.deadline_ms is None:
-            return await self._called(definition, attempt)
-        async with asyncio.timeout(None) as attempt.limit:
+        elif attempt.task.deadline_ms is not None:
             self._set_limit(attempt)
-            return await self._called(definition, attempt)
-
-    async def _called(self, definition: ActivityDefinition, attempt: Attempt) -> bytes | None:
         arguments = self._registry.arguments_of(definition, attempt.task.arguments)
         return self._payloads.encode(await self._call(definition, arguments, attempt))
 
@@ -332,25 +403,30 @@ class Executor:
             return await definition.function(*arguments)
         context = contextvars.copy_context()
         result = await self._loop.run_in_executor(
-            self._threads, context.run, self._in_thread, attempt, definition.function, arguments
+            self._threads, context.run, self._in_thread, attempt, definition, arguments
         )
-        if isinstance(result, _Raised):
+        if isinstance(result, _Raised | _Refused):
             raise result
         return result
 
     def _in_thread(
-        self, attempt: Attempt, function: Callable[..., Any], arguments: tuple[Any, ...]
+        self, attempt: Attempt, definition: ActivityDefinition, arguments: tuple[Any, ...]
     ) -> Any:
         """Call a plain function, unless its attempt is over; return what it returns or raises."""
-        if attempt.cancelled or attempt.running is None:
+        if attempt.ended_by or attempt.running is None:
             return None
+        if self._left.is_full(definition):
+            return _Refused()
         attempt.begins(self._clock.now_ms())
+        attempt.call = call = self._threads.begun(definition.name)
         try:
             if attempt.is_timed:
                 self._loop.call_soon_threadsafe(self._function_began, attempt)
-            return function(*arguments)
+            return definition.function(*arguments)
         except BaseException as error:  # handed on as it is: no future and no coroutine bends it
             return _Raised(error)
+        finally:
+            self._threads.ended(call)
 
     # --- time-outs ----------------------------------------------------------------------------
 
@@ -362,8 +438,7 @@ class Executor:
         if attempt.running is None:
             return
         task = attempt.task
-        if attempt.limit is not None:
-            self._set_limit(attempt)
+        self._set_limit(attempt)
         if task.heartbeat_ms is not None:
             self._watch(attempt)
         if attempt.announces:
@@ -377,17 +452,18 @@ class Executor:
 
     def _set_limit(self, attempt: Attempt) -> None:
         """Let the time-out that passes first end the attempt."""
-        task, limit = attempt.task, attempt.limit
-        assert limit is not None, "it has a time-out"
+        task = attempt.task
         limits: list[tuple[float, str]] = []
         if task.start_to_close_ms is not None and attempt.function_began:
             limits.append((task.start_to_close_ms / 1000, "start_to_close"))
         if task.deadline_ms is not None:
             left_s = max((task.deadline_ms - self._clock.now_ms()) / 1000, 0.0)
             limits.append((left_s, "schedule_to_close"))
-        if limits and not limit.expired():
-            left_s, attempt.limit_kind = min(limits)
-            limit.reschedule(self._loop.time() + left_s)
+        if attempt.limit is not None:
+            attempt.limit.cancel()
+        if limits:
+            left_s, kind = min(limits)
+            attempt.limit = self._loop.call_later(left_s, self._end, attempt, kind)
 
     def _watch(self, attempt: Attempt) -> None:
         """End an attempt that promised heartbeats and is silent for too long."""
@@ -398,8 +474,7 @@ class Executor:
         if left_s > 0:
             attempt.watchdog = self._loop.call_later(left_s, self._watch, attempt)
         else:
-            attempt.silent = True
-            attempt.running.cancel("no heartbeat")
+            self._end(attempt, "heartbeat")
 
     def _unknown(self, task: ActivityTask) -> Failure:
         """Return the failure of an activity that is not registered here, and say so in the log."""
@@ -410,10 +485,7 @@ class Executor:
             f"{task.name!r}: register it there, or send it to another queue. Registered "
             f"are: {listed or 'none'}"
         )
-        if monotonic() - self._warned.get(task.name, float("-inf")) >= _WARN_EVERY_S:
-            if len(self._warned) >= _WARNED_MAX:
-                self._warned.clear()
-            self._warned[task.name] = monotonic()
+        if self._seldom(task.name):
             _log.warning("%s (workflow id %r)", message, task.workflow_id)
         return Failure(
             "application",

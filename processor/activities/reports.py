@@ -11,7 +11,7 @@ from processor.core.failure import Failure
 from processor.core.headers import NO_HEADERS, Headers
 from processor.core.inputs import ActivityReport
 from processor.core.payloads import Payloads
-from processor.failures import failure_of
+from processor.failures import bases_of, failure_of
 
 __all__ = ("given_up", "raised", "report_of", "timed_out", "too_large")
 
@@ -69,17 +69,26 @@ def given_up(task: ActivityTask) -> ActivityReport | None:
     return report_of(task, "failed", failure=failure)
 
 
-def raised(task: ActivityTask, error: BaseException, payloads: Payloads) -> Failure:
-    """Return the failure for what an activity's function raised.
+def raised(task: ActivityTask, error: BaseException, payloads: Payloads) -> tuple[Failure, Headers]:
+    """Return the failure for what an activity's function raised, with what its class derives from.
 
     A cancellation of its own making cancels nothing: nobody asked for it.
     """
-    failure = failure_of(error, payloads)
-    if failure.kind != "cancelled":
-        return failure
-    said = f": {failure.message}" if failure.message else ""
-    message = f"activity {task.name!r} was cancelled by its own code, and by nobody else{said}"
-    return replace(failure, kind="exception", message=message)
+    try:
+        failure = failure_of(error, payloads)
+        if failure.kind in ("activity_timed_out", "activity_cancelled"):
+            return failure, NO_HEADERS
+        if failure.kind == "cancelled":
+            said = f": {failure.message}" if failure.message else ""
+            message = f"activity {task.name!r} was cancelled by its own code, and by nobody else"
+            failure = replace(failure, kind="exception", message=f"{message}{said}")
+        return failure, bases_of(error)
+    except BaseException:  # whatever reading the error raises: the attempt has to be over
+        message = (
+            f"activity {task.name!r} raised an error that cannot be told, since reading that error "
+            "raises another one: look for properties and special methods of its class that raise"
+        )
+        return Failure("exception", "Exception", message), NO_HEADERS
 
 
 def too_large(task: ActivityTask, size: int, limit: int) -> Failure:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +13,10 @@ from processor.cli import bench, demo, dev, runs, schemas, tables, topics, upgra
 from processor.cli.faults import EXIT_CODES, GuardedGroup
 
 __all__ = ("app", "main")
+
+for stream in ("stdout", "stderr"):
+    if getattr(sys, stream) is None:  # closed by whoever started this process: nobody reads it
+        setattr(sys, stream, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 app = typer.Typer(
     name="processor",

@@ -15,7 +15,7 @@ from processor.cli.output import cut, say, show_table, to_plain, write_json
 from processor.cli.views import at
 
 if TYPE_CHECKING:
-    from processor.kafka.dead_letters import DeadLetters, Kept
+    from processor.kafka.dead_letters import DeadLetters, Kept, Outcome
 
 __all__ = ("group",)
 
@@ -91,15 +91,28 @@ def replay(
         seen.add(each.offset)
         fine = each.outcome in ("replayed", "replayed before")
         refused = refused or not fine
+        outcome = each.outcome + remedy(target, each)
         if as_json:
-            write_json({"offset": each.offset, "topic": each.topic, "outcome": each.outcome})
+            write_json({"offset": each.offset, "topic": each.topic, "outcome": outcome})
         else:
-            say(f"{each.offset}: {each.topic}: {each.outcome}", "green" if fine else "red")
+            say(f"{each.offset}: {each.topic}: {outcome}", "green" if fine else "red")
     refused = say_missing(sorted(asked - seen), as_json) or refused
     if not seen and everything and not as_json:
         say("nothing to replay", "green")
     if refused:
         raise typer.Exit(FAILED)
+
+
+def remedy(target: Target, outcome: Outcome) -> str:
+    """Return what to do about a topic that is missing."""
+    if "UNKNOWN_TOPIC" not in outcome.outcome:
+        return ""
+    ours = outcome.topic.startswith(f"{target.namespace}.")
+    queue = outcome.topic.removeprefix(f"{target.namespace}.activities.") if ours else ""
+    apply = f"processor topics apply --namespace {target.namespace}"
+    apply += "" if queue in ("", outcome.topic) else f" --queue {queue}"
+    how = apply if ours else f"kafka-topics.sh --create --topic {outcome.topic}"
+    return f". Make the topic ({how}), then replay the letter again"
 
 
 def say_missing(offsets: Sequence[int], as_json: bool) -> bool:

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import os
+import socket
 import sys
 import uuid
 from contextlib import AsyncExitStack, suppress
@@ -165,19 +166,16 @@ class Stage:
         """Return a worker of our own; on Kafka with the topics that it needs."""
         from processor.assembly import embedded_path
         from processor.cli.worker import new_worker
-        from processor.worker import worker_identity
 
-        if embedded_path(self.target.server) is None:
-            from processor.cli.topics import planned
-            from processor.kafka import topics
+        code = code_in([load_example("orders")])
+        if embedded_path(self.target.server) is not None:
+            return new_worker(code, self.target)
+        from processor.cli.topics import planned
+        from processor.kafka import topics
 
-            topics.apply(*await asyncio.to_thread(planned, self.target))
-        return new_worker(
-            code_in([load_example("orders")]),
-            self.target,
-            state_dir=KAFKA_FOLDER / "worker",
-            instance_id=f"{worker_identity()}-demo",
-        )
+        topics.apply(*await asyncio.to_thread(planned, self.target))
+        name = f"{socket.gethostname()}-demo"
+        return new_worker(code, self.target, state_dir=KAFKA_FOLDER / "worker", instance_id=name)
 
     async def _begin(self, client: Client, orders: Any) -> tuple[Handle[Any], int]:
         """Return the order's run, and how many events it has: the one there, or a new one."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import logging
+import socket
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,10 +17,17 @@ from processor.cli.output import say
 
 if TYPE_CHECKING:
     from processor.cli.modules import Code
+    from processor.kafka.local_broker import LocalBroker
+    from processor.worker import Worker
 
 __all__ = ("register",)
 
+_log = logging.getLogger("processor.cli")
+
 PORT_USUAL = 9092
+LOOK_EVERY_S = 1.0
+WITHOUT_BROKER_S = 20.0
+"""How long a worker may take to end without its broker."""
 EXAMPLE = "examples.orders"
 ORDER = '\'{"id": "A-1", "amount": 5000}\''
 
@@ -54,24 +63,25 @@ def dev(
     shutdown_s = Settings().shutdown_s
     if not kafka:
         worker = new_worker(code, Target(f"embedded:{state}", namespace))
-        tell_embedded(state, as_json)
+        tell_embedded(state, modules or [EXAMPLE], code, as_json)
         asyncio.run(serve(worker, shutdown_s))
         return
-    with broker(state, namespace, as_json) as target:
-        worker = new_worker(code, target, state_dir=state / "worker")
+    with broker(state, namespace, as_json) as (local, target):
+        name = f"{socket.gethostname()}-dev"  # others keep their state elsewhere, as the host
+        worker = new_worker(code, target, state_dir=state / "worker", instance_id=name)
         tell_kafka(target, code, as_json)
-        asyncio.run(serve(worker, shutdown_s))
+        asyncio.run(serve_beside(local, worker, shutdown_s))
 
 
 @contextmanager
-def broker(state: Path, namespace: str, quiet: bool) -> Iterator[Target]:
+def broker(state: Path, namespace: str, quiet: bool) -> Iterator[tuple[LocalBroker, Target]]:
     """Run a broker with the topics of the namespace, on the usual port if that is free."""
     from processor.cli.topics import planned, waiting
     from processor.kafka import topics
     from processor.kafka.local_broker import LocalBroker
-    from processor.store.rocks import make_private
+    from processor.store.folder import take_folder
 
-    make_private(state)
+    take_folder(state)
     port = PORT_USUAL if port_is_free(PORT_USUAL) else None
     local = LocalBroker((state / "kafka").resolve(), port)
     with waiting("starting Kafka", quiet):
@@ -80,15 +90,33 @@ def broker(state: Path, namespace: str, quiet: bool) -> Iterator[Target]:
         target = Target(local.bootstrap_servers, namespace)
         with waiting("making topics", quiet):
             topics.apply(*planned(target))
-        yield target
+        yield local, target
     finally:
         local.stop()
 
 
+async def serve_beside(local: LocalBroker, running: Worker, shutdown_s: float) -> None:
+    """Serve until a signal comes; raise ``BrokerUnavailable`` where the broker ends before."""
+    from processor.cli.worker import leave_after, serve
+    from processor.kafka.kafka_jars import BrokerUnavailable
+
+    serving = asyncio.ensure_future(serve(running, shutdown_s))
+    while local.is_running:
+        if (await asyncio.wait((serving,), timeout=LOOK_EVERY_S))[0]:
+            return await serving
+    _log.error("the Kafka at %s has ended: stopping", local.bootstrap_servers)
+    leave_after(WITHOUT_BROKER_S)
+    serving.cancel()
+    await asyncio.wait((serving,), timeout=WITHOUT_BROKER_S / 2)
+    raise BrokerUnavailable(
+        f"the Kafka at {local.bootstrap_servers} has ended, and not by this process. What it has "
+        f"acknowledged is in its folder: start this command again. If it ends again, correct what "
+        f"the end of {local.log_file} says:\n{local.log_tail()}"
+    )
+
+
 def port_is_free(port: int) -> bool:
     """Tell whether nobody listens on a port of the loopback address."""
-    import socket
-
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -118,13 +146,18 @@ def tell_kafka(target: Target, code: Code, quiet: bool) -> None:
     say(f"With {SERVER_DEFAULT} as the default server. Ctrl-C stops it; nothing is lost.", "dim")
 
 
-def tell_embedded(state: Path, quiet: bool) -> None:
+def tell_embedded(state: Path, modules: Sequence[str], code: Code, quiet: bool) -> None:
     """Print what can be done, and what cannot, without a broker."""
     if quiet:
         return
     say(f"Everything runs in this process; its state is in {state}.", "bold")
     say(f"  processor tables scan runs --state-dir {state}    # look into it from elsewhere")
-    say("Other processes cannot send to it; with --kafka they can. Ctrl-C stops it.", "dim")
+    name = code.workflows[0].name if code.workflows else "WORKFLOW"
+    inside = " ".join(f"-m {module}" for module in modules)
+    say("Other processes cannot send to it while it runs. To start a run:")
+    say(f"  processor dev --kafka {' '.join(modules)}    # a real Kafka, which all can send to")
+    say(f"  processor run {name} JSON... -s embedded:{state} {inside}    # after Ctrl-C here")
+    say("Ctrl-C stops it; nothing is lost.", "dim")
 
 
 def register(app: typer.Typer) -> None:

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -22,10 +22,11 @@ __all__ = ("Code", "code_in", "load_code", "load_example")
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What a worker is given."""
+    """What a worker is given; ``left_out`` says what it is not, and how it would be."""
 
     workflows: tuple[Any, ...]
     activities: tuple[Any, ...]
+    left_out: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         workflows = ", ".join(each.name for each in self.workflows) or "none"
@@ -41,8 +42,12 @@ def load_code(names: Sequence[str]) -> Code:
     code = code_in([_imported(name) for name in names])
     if not code.workflows and not code.activities:
         raise typer.BadParameter(
-            f"{', '.join(names)}: no workflow and no activity in there. Define some with"
-            " @workflow.define and @activity.define, or name the module that has them"
+            f"{', '.join(names)}: no workflow and no activity in there. "
+            + (
+                "; ".join(code.left_out)
+                or "Define some with @workflow.define and @activity.define, or name the module "
+                "that has them"
+            )
         )
     return code
 
@@ -52,7 +57,30 @@ def code_in(modules: Sequence[ModuleType]) -> Code:
     found = [value for module in modules for value in vars(module).values()]
     workflows = {id(value): value for value in found if isinstance(value, Workflow)}
     activities = {id(value): value for value in found if isinstance(value, Activity)}
-    return Code(tuple(workflows.values()), tuple(activities.values()))
+    bound = {value.name for value in activities.values() if not value.is_unbound}
+    left_out = [
+        text
+        for cls in {id(value): value for value in found if isinstance(value, type)}.values()
+        for name, value in vars(cls).items()
+        if (text := _left_out(cls, name, value, bound))
+    ]
+    return Code(tuple(workflows.values()), tuple(activities.values()), tuple(left_out))
+
+
+def _left_out(cls: type, name: str, value: object, bound: Set[str]) -> str:
+    """Return what to do with a method that no worker can run as it is; "" where it is none."""
+    if isinstance(value, Workflow):
+        return (
+            f"workflow {value.name!r} at {value.place} is a method of class {cls.__name__}: define "
+            "it as a function at the top of the module"
+        )
+    if isinstance(value, Activity) and value.is_unbound and value.name not in bound:
+        return (
+            f"activity {value.name!r} is a method of class {cls.__name__}, and a worker needs it "
+            f"with an instance. To run it here, put at the top of the module: {name} = "
+            f"{cls.__name__}(...).{name}"
+        )
+    return ""
 
 
 def load_example(name: str) -> ModuleType:

@@ -12,6 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
+from processor import checks
+from processor.errors import InvalidArgument
+
 __all__ = (
     "SERVER_DEFAULT",
     "EmbeddedModules",
@@ -24,6 +27,7 @@ __all__ = (
     "StateDir",
     "Target",
     "WorkflowId",
+    "checked",
     "target_options",
 )
 
@@ -46,6 +50,20 @@ def checked_namespace(namespace: str) -> str:
             f"{namespace!r} cannot begin the name of a topic: use letters, digits, '.', '_' and '-'"
         )
     return namespace
+
+
+def checked(check: Callable[[Any, str], object]) -> Callable[[Any], Any]:
+    """Return what refuses a value, where there is one, that ``check`` refuses in a call."""
+
+    def refuse_wrong(value: Any) -> Any:
+        if value is not None:
+            try:
+                check(value, "")
+            except InvalidArgument as error:
+                raise typer.BadParameter(str(error).removeprefix(": ")) from error
+        return value
+
+    return refuse_wrong
 
 
 def server_option(default: str) -> Any:
@@ -96,9 +114,17 @@ Modules = Annotated[
     list[str],
     typer.Argument(metavar="MODULE", help="Python modules that define workflows and activities."),
 ]
-WorkflowId = Annotated[str, typer.Argument(metavar="ID", help="The workflow id.")]
+WorkflowId = Annotated[
+    str,
+    typer.Argument(metavar="ID", callback=checked(checks.workflow_id), help="The workflow id."),
+]
 RunId = Annotated[
-    str | None, typer.Option("--run-id", help="One run of the workflow id; else the latest one.")
+    str | None,
+    typer.Option(
+        "--run-id",
+        callback=checked(checks.name),
+        help="One run of the workflow id; else the latest one.",
+    ),
 ]
 StateDir = Annotated[
     Path,

@@ -16,6 +16,7 @@ __all__ = (
     "on_terminal",
     "say",
     "say_error",
+    "say_meanwhile",
     "show_table",
     "shown_time",
     "shown_value",
@@ -66,8 +67,12 @@ def say(text: str, style: str = "", *, lines: bool = False) -> None:
 
 
 def say_error(text: str, *, lines: bool = False) -> None:
-    """Print one message for people on stderr; with ``lines``, it may have several."""
-    text = readable(text, lines=lines)
+    """Print one message for people on stderr.
+
+    With ``lines``, it is our own and may have several: what is not its first one is indented, so
+    that no text of others in it looks like a message.
+    """
+    text = readable(text, lines=lines).rstrip("\n").replace("\n", "\n  ")
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.text import Text
@@ -77,6 +82,12 @@ def say_error(text: str, *, lines: bool = False) -> None:
     else:
         sys.stderr.write(f"error: {text}\n")
         sys.stderr.flush()
+
+
+def say_meanwhile(text: str) -> None:
+    """Print a line on stderr about what takes its time."""
+    sys.stderr.write(readable(text) + "\n")
+    sys.stderr.flush()
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import typer
 
 from processor.cli.options import Target
+from processor.errors import WorkflowNotFound
 
 if TYPE_CHECKING:
     from processor.client import Client
@@ -26,8 +27,9 @@ async def connected(target: Target, modules: Sequence[str] | None) -> AsyncItera
             raise typer.BadParameter(
                 "--module is for embedded:PATH; on Kafka, run: processor worker MODULE"
             )
-        async with new_client(target) as client:
-            yield client
+        with which(target):
+            async with new_client(target) as client:
+                yield client
         return
     if not modules:
         raise typer.BadParameter(
@@ -37,8 +39,19 @@ async def connected(target: Target, modules: Sequence[str] | None) -> AsyncItera
     from processor.cli.modules import load_code
     from processor.cli.worker import new_worker
 
-    async with new_worker(load_code(modules), target), new_client(target) as client:
-        yield client
+    with which(target):
+        async with new_worker(load_code(modules), target), new_client(target) as client:
+            yield client
+
+
+@contextmanager
+def which(target: Target) -> Iterator[None]:
+    """Say where a run was looked for that is not there."""
+    try:
+        yield
+    except WorkflowNotFound as error:
+        where = f"namespace {target.namespace!r} at {target.server}"
+        raise WorkflowNotFound(f"{error}, in {where}") from error
 
 
 def new_client(target: Target) -> Client:

@@ -118,9 +118,13 @@ def planned(
         events = topics.topic_name(target.namespace, "events")
         state = topics.read_topics(admin, (events,)).get(events)
         partitions = PARTITIONS_DEFAULT if state is None else state.partitions
-    if replication is None:
-        brokers = admin.list_topics(timeout=topics.REQUEST_TIMEOUT_S).brokers
-        replication = min(REPLICATION_MAX, len(brokers))
+    brokers = len(admin.list_topics(timeout=topics.REQUEST_TIMEOUT_S).brokers)
+    if replication is not None and replication > brokers:
+        raise typer.BadParameter(
+            f"--replication {replication} needs as many brokers, and there are {brokers} at "
+            f"{target.server}: use --replication {brokers}, or add brokers"
+        )
+    replication = replication or min(REPLICATION_MAX, brokers)
     wanted = queues or topics.DEFAULT_QUEUES
     return admin, topics.plan(admin, target.namespace, partitions, replication, wanted)
 

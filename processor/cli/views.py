@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from processor import checks
 from processor.cli.options import (
     EmbeddedModules,
     Json,
     RunId,
     Target,
     WorkflowId,
+    checked,
     target_options,
 )
 from processor.cli.output import (
@@ -38,6 +40,11 @@ __all__ = ("essentials", "register")
 
 PANEL = "Runs"
 CELL_MAX = 100
+LABEL_WIDTH = 18
+VALUE_MAX = 1_000
+WorkflowOnly = Annotated[
+    str | None, typer.Option(callback=checked(checks.name), help="Only runs of this workflow.")
+]
 LATEST = ("arguments", "result", "payload", "failure", "error", "reason", "value")
 """What a person looks for first in an event, after its names."""
 NAMES = ("workflow", "name", "workflow_id", "attempt", "due_ms", "retry_at_ms")
@@ -61,8 +68,8 @@ def describe(
             return
         for name, value in description_lines(found):
             style = STATUS_STYLES.get(value, "") if name == "status" else ""
-            text = readable(value, lines=True).replace("\n", "\n" + 15 * " ")
-            say(f"{name + ':':<15}{text}", style, lines=True)
+            text = readable(value, lines=True).replace("\n", "\n" + LABEL_WIDTH * " ")
+            say(f"{name + ':':<{LABEL_WIDTH}}{text}", style, lines=True)
 
     asyncio.run(work())
 
@@ -94,7 +101,7 @@ def history(
 def list_runs(
     target: Target,
     status: Annotated[Status | None, typer.Option(help="Only runs that stand so.")] = None,
-    workflow: Annotated[str | None, typer.Option(help="Only runs of this workflow.")] = None,
+    workflow: WorkflowOnly = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = 100,
     module: EmbeddedModules = None,
     as_json: Json = False,
@@ -103,14 +110,21 @@ def list_runs(
 
     async def work() -> None:
         async with connected(target, module) as client:
-            wanted = client.list(status=status, workflow=workflow, limit=limit)
+            wanted = client.list(status=status, workflow=workflow, limit=limit + 1)
             found = [each async for each in wanted]
+        more = len(found) > limit
+        del found[limit:]
         if as_json:
             for each in found:
                 write_json(each)
             return
+        if not found:
+            say("none")
+            return
         columns = ("workflow id", "workflow", "status", "started", "events", "run")
         show_table(columns, [list_row(each) for each in found])
+        if more:
+            say(f"there are more than these {limit:,}: --limit shows more", "yellow")
 
     asyncio.run(work())
 
@@ -138,21 +152,35 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
         yield "reason" if terminated else "cancel reason", run.cancel_reason
     if run.successor is not None:
         yield "followed by", run.successor
+    if run.failure is not None:
+        yield "error", "\n".join(failure_lines(run.failure))
+    if run.status is Status.COMPLETED:
+        yield "result", cut(shown_value(run.result), VALUE_MAX)
     for name in ("custom_status", "memo"):
         if (value := getattr(run, name)) is not None:
-            yield name.replace("_", " "), shown_value(value)
-    for name, value in (run.parked or {}).items():
+            yield name.replace("_", " "), cut(shown_value(value), VALUE_MAX)
+    for name, value in shortened(run.parked or {}).items():
         yield f"parked {name}", str(value)
     if run.undelivered is not None:
-        yield "undelivered", f"{run.undelivered['count']} in dead-letters"
-        for reason in run.undelivered["reasons"]:
-            yield "", reason
+        count, reasons = run.undelivered["count"], run.undelivered["reasons"]
+        yield "undelivered", "\n".join((f"{count} in dead-letters", *reasons))
     for activity in run.pending.get("activities", ()):
         yield "activity", "\n".join(activity_lines(activity))
     for timer in run.pending.get("timers", ()):
         yield "timer", f"#{timer['id']}, due {at(timer['due_ms'])}"
     for place in run.pending.get("waiting", ()):
         yield "waiting", place
+
+
+def failure_lines(failure: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why a run failed, and what caused that, the outermost error first."""
+    each: Mapping[str, Any] | None = failure
+    lead = ""
+    while each is not None:
+        type, message = each["type"], each["message"]
+        said = message if message.startswith(f"{type}: ") else f"{type}: {message}"
+        yield cut(lead + said, VALUE_MAX)
+        lead, each = "because of ", each.get("cause")
 
 
 def activity_lines(activity: Mapping[str, Any]) -> Iterator[str]:

@@ -53,7 +53,7 @@ InstanceId = Annotated[
     typer.Option(
         envvar="PROCESSOR_INSTANCE_ID",
         help="Static member id: after a restart under the same one, the shards are back at once."
-        " Else the host's name.",
+        " Else the first free one of the host's name, host-2, host-3 ...",
     ),
 ]
 Shutdown = Annotated[
@@ -86,10 +86,8 @@ def worker(
     """
     from processor.cli.modules import load_code
     from processor.config import Settings
-    from processor.worker import worker_identity
 
     log_to(as_json)
-    identity = instance_id or worker_identity()
     server = target.server
     if processes > 1:
         raise typer.Exit(supervise(server, processes, instance_id, shutdown))
@@ -98,19 +96,24 @@ def worker(
     if supervised:
         stop_with_parent(shutdown)
 
+    names = tuple(name.strip() for name in queues.split(",") if name.strip())
+    if not names:
+        raise typer.BadParameter("--queues: name one or more; without it, it is: default")
     code = load_code(modules)
-    _log.info("%s on %s, queues %s, as %s: %s", target.namespace, server, queues, identity, code)
+    _log.info("%s on %s, queues %s: %s", target.namespace, server, queues, code)
+    on_kafka: dict[str, Any] = {"queues": names, "partitions": partitions, "state_dir": state_dir}
+    if server.startswith("embedded:"):
+        usual = {"queues": ("default",), "partitions": 8, "state_dir": Path("processor-state")}
+        on_kafka = {name: value for name, value in on_kafka.items() if value != usual[name]}
     running = new_worker(
         code,
         target,
-        queues=tuple(name.strip() for name in queues.split(",") if name.strip()),
+        **on_kafka,
         shards=shards,
         share_groups=share_groups,
         max_activities=max_activities,
         create_topics=create_topics,
-        partitions=partitions,
-        state_dir=state_dir,
-        instance_id=identity,
+        instance_id=instance_id,
         settings=replace(Settings(), shutdown_s=shutdown),
     )
     gc.collect()
@@ -122,6 +125,8 @@ def new_worker(code: Code, target: Target, **how: Any) -> Worker:
     """Return a worker; what is wrong with the definitions is the user's to correct."""
     from processor.worker import Worker
 
+    for text in code.left_out:
+        _log.warning("%s", text)
     how = {"namespace": target.namespace, "kafka": target.kafka, **how}
     try:
         return Worker(target.server, workflows=code.workflows, activities=code.activities, **how)
@@ -150,16 +155,18 @@ async def serve(running: Worker, shutdown_s: float) -> None:
 
 
 def supervise(server: str, processes: int, instance_id: str | None, shutdown_s: float) -> int:
-    """Run ``processes`` children with the arguments of this process, each in a slot of its own."""
+    """Run ``processes`` children with the arguments of this process, each with a name of its own.
+
+    Where no instance id is given, each child takes the first free name of the host by itself.
+    """
     from processor.cli.supervisor import Supervisor
-    from processor.worker import worker_identity
 
     if server.startswith("embedded:"):
         raise typer.BadParameter("embedded:PATH belongs to one process: leave --processes out")
 
     def command(slot: int) -> list[str]:
-        identity = f"{instance_id}-{slot}" if instance_id else worker_identity(slot)
-        own = ["--processes=1", f"--instance-id={identity}", "--supervised"]
+        named = [f"--instance-id={instance_id}-{slot}"] if instance_id else []
+        own = ["--processes=1", *named, "--supervised"]
         return [sys.executable, "-m", "processor", *sys.argv[1:], *own]
 
     async def run() -> int:

@@ -159,9 +159,13 @@ def _classes(annotation: Any, seen: set[Any]) -> Iterator[type]:
         return
     seen.add(cls)
     yield cls
-    try:
-        hints = get_type_hints(cls)
-    except (NameError, TypeError):
-        return  # whoever builds the decoder says what is wrong with them
-    for hint in hints.values():
+    model_fields: Any = getattr(cls, "model_fields", None)
+    if isinstance(model_fields, dict):  # pydantic has resolved their names in its own way
+        hints = [each.annotation for each in model_fields.values()]
+    else:
+        try:
+            hints = list(get_type_hints(cls).values())
+        except (NameError, TypeError):
+            return  # whoever builds the decoder says what is wrong with them
+    for hint in hints:
         yield from _classes(hint, seen)

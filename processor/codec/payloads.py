@@ -9,17 +9,35 @@ enums, lists, tuples, sets, dictionaries, named tuples, typed dictionaries, data
 from __future__ import annotations
 
 import inspect
-import math
 import re
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
-from datetime import datetime, time, timedelta
-from functools import cache
-from typing import Any, Final, Never, NoReturn
+from datetime import datetime, time
+from fractions import Fraction
+from functools import partial
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from pathlib import PurePath
+from types import UnionType
+from typing import Any, Final, Never, NoReturn, Union, get_args, get_origin
 
 import msgspec
 
-from processor.codec.choices import StandIn, is_model, replaced, stand_ins
+from processor.codec.choices import (
+    StandIn,
+    has_pydantic,
+    is_object,
+    is_told_apart,
+    replaced,
+    stand_ins,
+    with_pydantic,
+)
 from processor.codec.defaults import (
     classes_of,
     has_structs,
@@ -27,6 +45,17 @@ from processor.codec.defaults import (
     repeatable_defaults,
     struct_again,
 )
+from processor.codec.losses import (
+    advised,
+    check_model,
+    check_plain,
+    culprit,
+    lossy,
+    names_of,
+    refuse_unreadable,
+    type_name,
+)
+from processor.codec.members import Lossy, Reader, is_model
 from processor.core.failure import shortened
 from processor.errors import SchemaMismatch
 
@@ -35,13 +64,21 @@ __all__ = ("JsonPayloads",)
 _NULL: Final = b"null"
 _L: Final = ord("l")
 _U: Final = ord("u")
-_T: Final = ord("T")
+_Z: Final = ord("Z")
+_PLUS: Final = ord("+")
+_MINUS: Final = ord("-")
 _SHOWN_MAX: Final = 200
-_ODD_OFFSET: Final = re.compile(rb'T\d\d:\d\d:\d\d(?:\.\d+)?[+-]\d\d:(?!00|15|30|45)\d\d"')
-"""A time whose offset may have been one of seconds: JSON's has minutes."""
+_ZONED: Final = re.compile(rb':\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"')
+"""A time with an offset: one of seconds, which JSON does not have, looks like any other."""
 
 _NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 """A number in MessagePack that is not a number, or not finite."""
+
+_HELD: Final = "held_by_processor"
+_PATH: Final = re.compile(r" - at `\$([^`]*)`")
+_PATHS: Final = re.compile(r"(?: - at `\$[^`]*`){2,}$")
+_UNREADABLE: Final = (TypeError, ValueError, NameError, NotImplementedError, RecursionError)
+"""What building a decoder raises where a type cannot be read."""
 
 Decode = Callable[[bytes | None], Any]
 
@@ -56,6 +93,7 @@ class JsonPayloads:
         self._encode = msgspec.json.Encoder(enc_hook=_to_plain).encode
         self._packed = msgspec.msgpack.Encoder(enc_hook=_to_plain).encode
         self._decoders: dict[Any, Decode] = {}
+        self._readers: dict[Any, Reader] = {}
         self._stand_ins: dict[Any, StandIn] = {}
 
     def encode(self, value: object) -> bytes | None:
@@ -67,26 +105,50 @@ class JsonPayloads:
                 payload = self._encode(value)
             except TypeError:  # The encoder cannot order keys that are no text: make them text.
                 payload = self._encode(_with_text_keys(value))
-            # A byte is found faster than a word, and most payloads have neither.
-            if _T in payload or (_L in payload and _U in payload and payload.find(_NULL) >= 0):
+            if type(value) is str:
+                return payload
+            # A byte is found faster than a word, and most payloads have none of these.
+            if (_L in payload and _U in payload and payload.find(_NULL) >= 0) or (
+                (_Z in payload or _PLUS in payload or _MINUS in payload) and _ZONED.search(payload)
+            ):
                 self._check(value, payload)
             return payload
         except Exception as error:  # whatever methods of the user's classes raise
-            said = str(error) if isinstance(error, _SAYS_ALL) else _named(error)
-            raise SchemaMismatch(
-                f"a value of type {type(value).__name__} cannot become JSON: {said}"
-            ) from error
+            raise self._refused(value, error) from error
 
     def _check(self, value: object, payload: bytes) -> None:
         """Refuse what became null or lost seconds, where the bytes look as if something did."""
-        nothing = payload.find(_NULL) >= 0
-        if _ODD_OFFSET.search(payload) or (nothing and self._may_hold_nan(value)):
-            _check_plain(
+        if is_model(type(value)):
+            return  # It was looked at when it was written.
+        if _ZONED.search(payload) or self._may_hold_nan(value):
+            check_plain(
                 msgspec.to_builtins(
                     value, str_keys=True, enc_hook=_to_plain, builtin_types=(datetime, time)
-                ),
-                "$",
+                )
             )
+
+    def _refused(self, value: object, error: Exception) -> SchemaMismatch:
+        """Return what says why a value cannot become JSON, and where in it."""
+        said = str(error) if isinstance(error, _SAYS_ALL) else _named(error)
+        if not isinstance(error, RecursionError):
+            path = culprit(value, self._is_refused)
+            if "(at $" in said:
+                said = said.replace("(at $", f"(at {path}", 1)
+            elif path != "$":
+                said = f"{said} (at {path})"
+        return SchemaMismatch(f"a value of type {type(value).__name__} cannot become JSON: {said}")
+
+    def _is_refused(self, value: object) -> bool:
+        try:
+            self._encode(value)
+        except RecursionError:
+            return False
+        except Exception:
+            try:
+                self._encode(_with_text_keys(value))
+            except Exception:
+                return True
+        return False
 
     def _may_hold_nan(self, value: object) -> bool:
         try:
@@ -107,7 +169,70 @@ class JsonPayloads:
     def _built(self, annotation: Any) -> Decode:
         if annotation in (inspect.Signature.empty, NoReturn, Never):
             return self.decoder(Any)
-        return _decoder(annotation, self.decoder, self._stand_ins)
+        name = type_name(annotation)
+        try:
+            decode = self._reader(annotation).of_json
+        except _UNREADABLE as error:
+            raise SchemaMismatch(f"JSON cannot be decoded to {name}: {advised(error)}") from error
+        return _decoder(name, decode, has_structs(annotation))
+
+    def _reader(self, annotation: Any) -> Reader:
+        """Return what reads an annotated type, with pydantic where msgspec cannot."""
+        try:
+            known = self._readers.get(annotation)
+        except TypeError:
+            return self._made(annotation)
+        if known is None:
+            for cls in classes_of(annotation):
+                if problem := lossy(cls):
+                    raise Lossy(problem)
+            try:
+                known = self._made(annotation)
+            except Lossy:
+                raise
+            except _UNREADABLE:
+                # What was half done meanwhile stands for types that were not finished.
+                self._readers.clear()
+                self._stand_ins.clear()
+                instead = self._with_pydantic(annotation)
+                if instead is annotation:
+                    raise
+                known = self._made(instead)
+            self._readers[annotation] = known
+        return known
+
+    def _made(self, annotation: Any) -> Reader:
+        build, known = self._reader, self._stand_ins
+        with repeatable_defaults(annotation), stand_ins(annotation, build, known):
+            instead = replaced(annotation, build, known)
+            decode = msgspec.json.Decoder(instead, dec_hook=_from_plain).decode
+            refuse_unreadable(instead, _is_made)
+            # A struct keeps the types of its fields as they are while they are exchanged.
+            holder = msgspec.defstruct("Holder", [(_HELD, instead)])
+            msgspec.json.Decoder(holder)
+        return Reader(decode, partial(_converted, holder=holder), holder)
+
+    def _with_pydantic(self, annotation: Any) -> Any:
+        """Return a type in which pydantic reads what msgspec cannot; itself where none does."""
+        parts, origin = get_args(annotation), get_origin(annotation)
+        if not has_pydantic(annotation) or origin in (Union, UnionType):
+            return annotation  # Nothing but a tag tells the members of a union apart.
+        if is_object(annotation) or is_told_apart(annotation):
+            return with_pydantic(annotation, self._stand_ins)
+        if origin not in (tuple, list, dict):
+            return annotation
+        inside = tuple(
+            each if each is ... or self._is_readable(each) else self._with_pydantic(each)
+            for each in parts
+        )
+        return annotation if inside == parts else origin[inside]
+
+    def _is_readable(self, annotation: Any) -> bool:
+        try:
+            self._made(annotation)
+        except _UNREADABLE:
+            return False
+        return True
 
     def difference(self, one: bytes | None, other: bytes | None) -> str:
         """Return where two payloads differ as values, "" where they do not.
@@ -153,22 +278,7 @@ def _short(value: Any) -> str:
     return shortened(repr(value), _SHOWN_MAX)
 
 
-def _decoder(annotation: Any, build: Callable[[Any], Decode], known: dict[Any, StandIn]) -> Decode:
-    name = _type_name(annotation)
-    try:
-        for cls in classes_of(annotation):
-            if problem := _lossy(cls):
-                raise TypeError(problem)
-        with repeatable_defaults(annotation), stand_ins(annotation, build, known):
-            instead = replaced(annotation, build, known)
-            decode = msgspec.json.Decoder(instead, dec_hook=_from_plain).decode
-    except (TypeError, ValueError, NameError, NotImplementedError, RecursionError) as error:
-        raise SchemaMismatch(
-            f"JSON cannot be decoded to {name}: {error}; annotate it with another type"
-        ) from error
-
-    fills_in = has_structs(annotation)
-
+def _decoder(name: str, decode: Callable[[bytes], Any], fills_in: bool) -> Decode:
     def decode_payload(data: bytes | None) -> Any:
         try:
             value = decode(_NULL if data is None else data)
@@ -176,10 +286,37 @@ def _decoder(annotation: Any, build: Callable[[Any], Decode], known: dict[Any, S
                 struct_again(value, _plain(data))
             return value
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            kind = "" if isinstance(error, msgspec.ValidationError) else "it is not valid JSON: "
-            raise SchemaMismatch(f"the value does not fit {name}: {kind}{error}") from error
+            if isinstance(error, msgspec.ValidationError):
+                said = _with_one_path(str(error))
+            elif isinstance(error, RecursionError):
+                said = "it is nested too deep; send it in parts"
+            else:
+                said = f"it is not valid JSON: {error}"
+            raise SchemaMismatch(f"the value does not fit {name}: {said}") from error
 
     return decode_payload
+
+
+def _converted(plain: Any, holder: Any) -> Any:
+    try:
+        held: Any = msgspec.convert({_HELD: plain}, holder, str_keys=True, dec_hook=_from_plain)
+    except msgspec.ValidationError as error:
+        raise _with_path(error) from error
+    return getattr(held, _HELD)
+
+
+def _with_path(error: msgspec.ValidationError) -> ValueError:
+    """Return a ValueError, to which msgspec adds the path of what holds this value."""
+    return ValueError(str(error).replace(f"`$.{_HELD}", "`$"))
+
+
+def _with_one_path(text: str) -> str:
+    """Return an error that has the paths of values within values with one path of them all."""
+    paths = _PATHS.search(text)
+    if paths is None:
+        return text
+    steps = _PATH.findall(paths[0])
+    return f"{text[: paths.start()]} - at `${''.join(reversed(steps))}`"
 
 
 def _with_text_keys(value: object) -> Any:
@@ -188,18 +325,22 @@ def _with_text_keys(value: object) -> Any:
 
 def _to_plain(value: Any) -> Any:
     """Turn what msgspec does not know into what it knows."""
-    cls = type(value)
+    cls: Any = type(value)
     if hasattr(cls, "model_dump"):
-        if problem := _lossy(cls):  # type: ignore[arg-type]
+        if problem := lossy(cls):
             raise TypeError(problem)
         # By the names of the fields, and without what is computed from them: aliases need not be
         # the same in both directions.
-        return value.model_dump(mode="json", by_alias=False, round_trip=True)
+        dumped = value.model_dump(mode="json", by_alias=False, round_trip=True)
+        check_model(value, dumped)
+        return dumped
+    if problem := lossy(cls):
+        raise TypeError(problem)
     for base, plain in _PLAIN.items():
         if isinstance(value, base):
             return plain(value)
     raise TypeError(
-        f"no encoding for {_type_name(cls)}; use a dataclass, a msgspec Struct, a pydantic "
+        f"no encoding for {type_name(cls)}; use a dataclass, a msgspec Struct, a pydantic "
         "model, or plain values"
     )
 
@@ -207,23 +348,56 @@ def _to_plain(value: Any) -> Any:
 def _from_plain(kind: Any, value: Any) -> Any:
     """Make a value of a type that msgspec does not know. Its ValueErrors get the path."""
     if type(kind) is StandIn:
-        return kind.decode(value)
+        member = kind.decided(value)
+        if member is None or member.holder is None:
+            return kind.decode(value)
+        # Here and not in a function, because each level of a deep value takes of Python's stack.
+        try:
+            held: Any = msgspec.convert(
+                {_HELD: value}, member.holder, str_keys=True, dec_hook=_from_plain
+            )
+        except msgspec.ValidationError as error:
+            raise _with_path(error) from error
+        return getattr(held, _HELD)
     if is_model(kind):
         # As JSON and not as objects: a strict model accepts text for a date only from JSON.
         data = msgspec.json.encode(value)
-        return model_again(kind.model_validate_json(data, **_names_of(kind)), value)
+        return model_again(kind.model_validate_json(data, **names_of(kind)), value)
     if isinstance(kind, type):
         if isinstance(value, kind):
             return value
+        if issubclass(kind, _TEXTS) and type(value) is str:
+            return kind(value)
         for base in _PLAIN:
             if issubclass(kind, base) and type(value) in (base, _JSON_OF.get(base, base)):
                 made: Any = kind
                 return made(value)
     raise TypeError(
-        f"no decoding to {_type_name(kind)}; use a dataclass, a msgspec Struct, a pydantic model, "
+        f"no decoding to {type_name(kind)}; use a dataclass, a msgspec Struct, a pydantic model, "
         "or plain types"
     )
 
+
+def _list_of(queue: deque[Any]) -> list[Any]:
+    if queue.maxlen is not None:
+        raise ValueError("the maxlen of a deque is not written; use a list, or a deque without it")
+    return list(queue)
+
+
+def _is_made(cls: type) -> bool:
+    """Return whether ``_from_plain`` makes values of a class."""
+    if cls is defaultdict:
+        return False
+    # Numbers of any kind, for one: what was read is an instance already.
+    is_plain = not hasattr(cls, "__class_getitem__") and issubclass(float, cls)
+    return is_plain or is_model(cls) or issubclass(cls, tuple(_PLAIN))
+
+
+_TEXTS: Final[tuple[Any, ...]] = (
+    *(PurePath, Fraction, IPv4Address, IPv6Address),
+    *(IPv4Network, IPv6Network, IPv4Interface, IPv6Interface),
+)
+"""Classes whose values are made of their own text again."""
 
 _PLAIN: Final[dict[type, Callable[[Any], Any]]] = {
     str: str.__str__,
@@ -231,62 +405,13 @@ _PLAIN: Final[dict[type, Callable[[Any], Any]]] = {
     float: float.__float__,
     list: list,
     dict: dict,
-    deque: list,
+    deque: _list_of,
+    **dict.fromkeys(_TEXTS, str),
 }
 """Classes that users derive theirs from, and what makes the plain value of one."""
 
 _JSON_OF: Final[dict[type, type]] = {float: int, deque: list}
 _SAYS_ALL: Final = (TypeError, ValueError, OverflowError, RecursionError)
-
-
-@cache
-def _names_of(model: Any) -> dict[str, bool]:
-    """Return the arguments with which a model reads names of fields, beside their aliases."""
-    known = inspect.signature(model.model_validate_json).parameters
-    return {"by_alias": True, "by_name": True} if "by_name" in known else {}
-
-
-@cache
-def _lossy(cls: Any) -> str:
-    """Return why a class does not come back as it was, "" where it does."""
-    if getattr(cls, "__module__", "") == "pydantic.types" and cls.__name__.startswith("Secret"):
-        return (
-            f"{cls.__name__} is written as '**********'; pass the name of the secret, and read "
-            "the secret where it is needed, in an activity"
-        )
-    if not is_model(cls):
-        return ""
-    for each in classes_of(cls):
-        if each is not cls and (problem := _lossy(each)):
-            return f"{_type_name(cls)}: {problem}"
-    for name, info in cls.model_fields.items():
-        chosen = info.validation_alias or info.alias
-        for alias in getattr(chosen, "choices", [chosen]):
-            if alias != name and isinstance(alias, str) and alias in cls.model_fields:
-                return (
-                    f"{_type_name(cls)}: the alias of field {name!r} is {alias!r}, which is the "
-                    "name of another field; rename one of them"
-                )
-    return ""
-
-
-def _check_plain(value: Any, path: str) -> None:
-    """Raise where a value that JSON cannot hold stands, with its path."""
-    if isinstance(value, dict):
-        for key, each in value.items():
-            _check_plain(each, f"{path}.{key}")
-    elif isinstance(value, list | tuple | set | frozenset):
-        for number, each in enumerate(value):
-            _check_plain(each, f"{path}[{number}]")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"JSON has no {value} (at {path}); use None, or a text")
-    elif isinstance(value, datetime | time):
-        offset = value.utcoffset()
-        if offset is not None and offset % timedelta(minutes=1):
-            raise ValueError(
-                f"JSON has no offset of seconds, as {value} has (at {path}); use "
-                "value.astimezone(UTC)"
-            )
 
 
 def _named(error: Exception) -> str:
@@ -295,11 +420,3 @@ def _named(error: Exception) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception:
         return type(error).__name__
-
-
-def _type_name(annotation: Any) -> str:
-    if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
-        module = annotation.__module__
-        name = annotation.__qualname__
-        return name if module == "builtins" else f"{module}.{name}"
-    return str(annotation)

@@ -129,6 +129,8 @@ def _start(
         context.begun = runner
     else:
         error, _, message = runner.error.partition(": ")
+        if runner.kind != "not_registered":  # it has no name of ours: its arguments never end, say
+            error, message = "CommandRejected", runner.error
         return outcome.answered(Refused(error, message))
     if instance is not None:
         successor = Successor(run_id, started)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from traceback import format_exception
 
 from processor.core.event import Decision, Event
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import AttemptState, attempted
 from processor.core.nouns.run import RunParked, WorkflowStarted
 from processor.core.runner import Asked, CodeError, Runner, Runners
+from processor.core.shown import shown
 from processor.core.snapshot import Snapshot, state_of
 from processor.core.state import RunState
 from processor.core.turn import Turn
@@ -76,6 +76,8 @@ def begun(
     """Return the fresh code of a run, or why there is none."""
     try:
         return runners.start(workflow_id, run_id, started, now_ms)
+    except CodeError as error:
+        return error
     except ProcessorError as error:
         return not_runnable(error)
 
@@ -165,13 +167,14 @@ class _Player:
 
 def not_runnable(error: ProcessorError) -> CodeError:
     """Return why a run's code cannot be started: unknown here, or other arguments by now."""
-    return CodeError("not_registered", f"{type(error).__name__}: {error}")
+    told = shown(error)
+    return CodeError("not_registered", f"{told.type}: {told.message}")
 
 
-def failed(error: Exception) -> CodeError:
+def failed(error: BaseException) -> CodeError:
     """Return why a run cannot go on whose code raised what nobody expects here."""
-    text, trace = f"{type(error).__name__}: {error}", "".join(format_exception(error))
-    return CodeError("bug", text, "", trace)
+    told = shown(error, causes=True)
+    return CodeError("bug", told.words, "", told.traceback)
 
 
 def _compare(turn: Turn | Snapshot, taken: Sequence[Asked], recorded: Sequence[Decision]) -> None:

@@ -12,13 +12,17 @@ from processor.core.event import Decision, Event
 from processor.core.failure import writable
 from processor.core.nouns.run import WorkflowStarted
 
-__all__ = ("Asked", "CodeError", "Runner", "Runners")
+__all__ = ("Asked", "CodeError", "NeverEnds", "Runner", "Runners")
 
 Asked: TypeAlias = tuple[Decision, str]
 """A decision of the code, and the line that asked for it: ``file:line``, for people."""
 
 _ERROR_CHARS_MAX: Final = 10_000
 _TRACEBACK_CHARS_MAX: Final = 20_000
+
+
+class NeverEnds(BaseException):
+    """Raised in code of the user's that does not give control back, wherever it runs."""
 
 
 class CodeError(Exception):

@@ -144,6 +144,14 @@ class Disk:
             self._store.write([("meta", b"identity", held)])
         return held.decode()
 
+    def claim(self, namespace: str) -> str:
+        """Return the namespace that this log is of: this one, where it has none yet."""
+        held = self._store.get("meta", b"namespace")
+        if held is None:
+            held = namespace.encode()
+            self._store.write([("meta", b"namespace", held)])
+        return held.decode()
+
     def end_of(self, family: str) -> int:
         """Return the number after the last one in a family."""
         last = self._store.last(family)

@@ -178,6 +178,10 @@ class MemoryOutbox:
     def published(self) -> int:
         return max(self._disk.end_of("outputs") - 1, 0)
 
+    @property
+    def stuck(self) -> int:
+        return 0
+
     def published_floor(self, released: int) -> int:
         """Return ``released``: what was handed over is on disk before any later record."""
         return released

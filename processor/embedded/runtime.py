@@ -30,12 +30,14 @@ from processor.errors import (
     ProcessorError,
     ShardUnavailable,
     StateDirectoryInUse,
+    StoreCorrupt,
 )
 from processor.gateway import Requester, new_client_id
 from processor.node import Node, ShardStatus
 from processor.shard.ports import Activities, Clock, ShardPorts
 from processor.store import open_tables
-from processor.store.rocks import destroy, make_private
+from processor.store.folder import take_folder
+from processor.store.rocks import destroy
 
 __all__ = ("EmbeddedGateway", "EmbeddedRuntime", "LocalActivities", "SystemClock", "running")
 
@@ -99,7 +101,8 @@ class EmbeddedRuntime:
     async def start(self) -> None:
         """Open the path and take its shard over; returns once it runs.
 
-        Raises ``StateDirectoryInUse`` where another worker, of this process or not, has the path.
+        Raises ``StateDirectoryInUse`` where another worker, of this process or not, has the path,
+        ``InvalidArgument`` where it holds another namespace or what is not ours, ``StoreCorrupt``.
         """
         if (other := _OPEN.setdefault(self.path, self)) is not self:
             raise StateDirectoryInUse(
@@ -107,8 +110,7 @@ class EmbeddedRuntime:
                 f"embedded:{self.path}, and a path has one. Give that one all workflows and "
                 "activities, or give this one a path of its own"
             )
-        make_private(self.path)
-        self._disk = await asyncio.to_thread(open_disk, self.path / "log", sync=self._sync)
+        self._disk = await asyncio.to_thread(self._open_disk)
         self._disk.on_dirty = self._dirty
         _RUNNING[self.path] = self
         owner = f"embedded:{self.path.name}"
@@ -116,6 +118,25 @@ class EmbeddedRuntime:
         self.node.assign(0)
         await asyncio.sleep(0)
         await self.node.wait_running()
+
+    def _open_disk(self) -> Disk:
+        take_folder(self.path)
+        try:
+            disk = open_disk(self.path / "log", sync=self._sync)
+        except StoreCorrupt as error:
+            raise StoreCorrupt(
+                f"the log of embedded:{self.path} is damaged ({error}). It is the only copy of its "
+                "runs, so nothing was changed: put a backup of the whole folder in its place, or "
+                "move the folder away and begin anew with an empty one"
+            ) from error
+        if (held := disk.claim(self.namespace)) != self.namespace:
+            disk.close()
+            raise InvalidArgument(
+                f"namespace: embedded:{self.path} holds the runs of namespace {held!r}, and not of "
+                f"{self.namespace!r}: a path holds one namespace. Give {self.namespace!r} a path "
+                f"of its own, or this worker the namespace {held!r}"
+            )
+        return disk
 
     async def close(self) -> None:
         if self.node is not None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from processor.codec.records import LEVEL
 from processor.kafka.client_log import client_log
-from processor.kafka.properties import check_properties
+from processor.kafka.properties import check_properties, check_servers
 from processor.kafka.topic_specs import topic_name
 
 __all__ = (
@@ -57,6 +57,7 @@ class KafkaSettings:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        check_servers(self.servers)
         check_properties(self.extra)
 
     def topic(self, name: str) -> str:

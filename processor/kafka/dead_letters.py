@@ -12,10 +12,21 @@ import re
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from time import monotonic, sleep
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from processor.checks import is_topic
 from processor.codec.inputs import decode_command
 from processor.codec.records import decode_as, encode
 from processor.core.cause import NamedRequest, Origin
@@ -24,11 +35,15 @@ from processor.errors import SchemaMismatch, ShardUnavailable, TopicsNotReady
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.faults import FORBIDDEN, MISSING, watermarks_of
 from processor.kafka.publisher import RESULT_HEADERS
-from processor.kafka.undeliverable import TOPIC_HEADER
+from processor.kafka.undeliverable import OWN_TOPIC, TOPIC_HEADER
 
 __all__ = ("DeadLetters", "Kept", "Outcome")
 
 _CALL_S: Final = 30.0
+_SETTLED_S: Final = 20.0
+"""A publisher's transaction is over by then: its time-out is 15 s."""
+
+_LOOK_S: Final = 0.1
 _BATCH_MAX: Final = 500
 _BATCH_BYTES_MAX: Final = 8_000_000
 _REPLAYED_KEY: Final = re.compile(rb"replayed/(\d{1,19})")
@@ -84,8 +99,9 @@ class DeadLetters:
         for kept in self.read():
             if not wanted(kept):
                 continue
-            if kept.replayed or kept.why_not:
-                said = "replayed before" if kept.replayed else kept.why_not
+            why_not = kept.why_not or self._never(kept.topic)
+            if kept.replayed or why_not:
+                said = "replayed before" if kept.replayed else why_not
                 yield Outcome(kept.offset, kept.topic, said)
                 continue
             batch.append(kept)
@@ -127,6 +143,39 @@ class DeadLetters:
             self._begun.init_transactions(_CALL_S)
         except KafkaException as error:
             raise ShardUnavailable(f"replaying cannot begin: {error}") from error
+        self._until_settled()
+
+    def _until_settled(self) -> None:
+        """Wait until no transaction is open on the topic: it hides which letters were replayed."""
+        admin = AdminClient(self._connection.admin())
+        deadline = monotonic() + _SETTLED_S
+        while True:
+            try:
+                stable = self._end(admin, IsolationLevel.READ_COMMITTED)
+                end = self._end(admin, IsolationLevel.READ_UNCOMMITTED)
+            except KafkaException as error:
+                raise self._unreadable(error.args[0]) from error
+            if stable >= end:
+                return
+            if monotonic() > deadline:
+                raise ShardUnavailable(
+                    f"a transaction is open on {self._topic} at offset {stable}, and hides which "
+                    "letters were replayed, so nothing is replayed now. Try again when whoever "
+                    "writes there is done. To find and end a transaction that nobody ends: "
+                    f"`kafka-transactions.sh --bootstrap-server {self._connection.servers} "
+                    "find-hanging --broker-id N`, and its `abort`"
+                )
+            sleep(_LOOK_S)
+
+    def _end(self, admin: AdminClient, isolation: IsolationLevel) -> int:
+        """Return where the topic ends for readers of committed records, or of all."""
+        place = TopicPartition(self._topic, 0)
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = admin.list_offsets(
+            {place: latest}, isolation_level=isolation, request_timeout=_CALL_S
+        )
+        offset: int = asked[place].result(_CALL_S).offset
+        return offset
 
     def _transact(self, producer: Producer, batch: Sequence[Kept]) -> KafkaError | None:
         """Send letters together; return what went wrong. The producer is of no use then."""
@@ -226,6 +275,13 @@ class DeadLetters:
         why_not = _why_not(letter, published=named is not None)
         return Kept(offset, message.timestamp()[1], topic, letter, offset in replayed, why_not)
 
+    def _never(self, topic: str) -> str:
+        """Return why no record of ours can be for a topic, empty where one can."""
+        if not is_topic(topic):
+            return "it names what can be no topic"
+        never = {self._connection.topic(name) for name in ("events", "dead-letters", "replies")}
+        return f"no record is replayed to {topic}" if topic in never or topic[:2] == "__" else ""
+
     def _full_name(self, topic: str) -> str:
         """Return a topic of the namespace's; some letters have its full name, others not."""
         prefix = f"{self._connection.namespace}."
@@ -236,9 +292,11 @@ def _why_not(letter: DeadLetter, *, published: bool) -> str:
     if _CUT.search(letter.reason):
         return "the letter has only a part of the record"
     if published:
-        return ""
+        return OWN_TOPIC if letter.reason.endswith(OWN_TOPIC) else ""
     if letter.topic == "commands" and letter.partition < 0:
         return "it is the payload of an event: send it with `processor event`"
+    if letter.topic in ("timers", "activity-results") and letter.partition < 0:
+        return "it does not say which shard it is for"
     if letter.topic == "activities":
         return "its queue can have no topic"
     return "" if letter.value is not None else "the record has no value"

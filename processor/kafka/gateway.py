@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -16,8 +17,9 @@ from processor.core.answers import ReplyBody
 from processor.core.effects import Reply
 from processor.core.failure import shortened
 from processor.core.inputs import ClientCommand
-from processor.errors import PayloadTooLarge, ShardUnavailable, TopicsNotReady
-from processor.gateway import Requester
+from processor.core.operation import Operation
+from processor.errors import PayloadTooLarge, ProcessorError, ShardUnavailable, TopicsNotReady
+from processor.gateway import Requester, is_answer
 from processor.kafka.connection import COMMAND_BYTES_MAX, KafkaSettings, fits, partition_of
 from processor.kafka.producers import which_producer
 from processor.kafka.producing import Lasting, Producing
@@ -29,6 +31,12 @@ __all__ = ("KafkaGateway",)
 
 _log = logging.getLogger("processor.kafka")
 _ID_SHOWN = 100
+_KEPT_MAX = 100_000
+_KEPT_BYTES_MAX = 64_000_000
+"""What is kept of commands that no broker has taken yet; more are refused."""
+
+_KEPT_OVERHEAD = 500
+_SAY_EVERY_S = 30.0
 
 
 @dataclass(slots=True, eq=False)
@@ -41,11 +49,13 @@ class _Request:
     answer: asyncio.Future[ReplyBody]
     timeout_s: float
     deadline: float
+    kept: deque[int]
     timer: asyncio.TimerHandle | None = None
     taken: bool = False
     error: str = ""
 
     def delivered(self, error: KafkaError | None, _written: Written | None) -> None:
+        self.kept.append(-len(self.value) - _KEPT_OVERHEAD)
         if error is None:
             self.taken = True
         else:
@@ -63,6 +73,10 @@ class KafkaGateway:
         self._requester: Requester | None = None
         self._waiting: dict[int, _Request] = {}
         self._collecting = False
+        self._closed = False
+        self._kept = self._kept_bytes = 0
+        self._settled: deque[int] = deque()
+        self._said_forged = -_SAY_EVERY_S
         self._loop: asyncio.AbstractEventLoop | None = None
         self._producing = Lasting(
             lambda: Producing(connection.client_producer(), connection.extra, "a client")
@@ -71,9 +85,11 @@ class KafkaGateway:
 
     @property
     def partitions(self) -> int:
+        self._check_usable()
         return self._partitions
 
     async def start(self) -> None:
+        self._closed = False
         self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._connect)
 
@@ -85,7 +101,8 @@ class KafkaGateway:
         A shard that gets the same request twice answers twice and acts once. It is told which ones
         a broker has acknowledged before, so that it takes none of them for a new one.
         """
-        assert self._loop is not None and self._requester is not None, "the gateway is started"
+        self._check_usable()
+        assert self._loop is not None and self._requester is not None, "it is usable"
         if partition is None:
             partition = partition_of(command.workflow_id, self._partitions)
         command = self._requester.identified(command, partition)
@@ -98,6 +115,7 @@ class KafkaGateway:
                 f"id; the limit is {COMMAND_BYTES_MAX:,}. Keep large values elsewhere and pass "
                 "where they are"
             )
+        self._check_room()
         request = _Request(
             partition,
             command,
@@ -105,6 +123,7 @@ class KafkaGateway:
             self._loop.create_future(),
             timeout_s,
             monotonic() + timeout_s,
+            self._settled,
         )
         assert command.reply_to is not None, "it has an identity"
         number = command.reply_to.request
@@ -118,6 +137,7 @@ class KafkaGateway:
                 request.timer.cancel()
 
     async def close(self) -> None:
+        self._closed = True
         for request in list(self._waiting.values()):
             if not request.answer.done():
                 request.answer.set_exception(ShardUnavailable("the client was closed"))
@@ -125,9 +145,35 @@ class KafkaGateway:
 
     # --- on the loop --------------------------------------------------------------------------
 
+    def _check_usable(self) -> None:
+        """Say what is wrong where a client is used outside of its time, or of its loop."""
+        if self._closed:
+            raise ShardUnavailable("the client was closed: make a new one")
+        if self._requester is None:
+            raise ProcessorError("the client is not connected: use it inside `async with Client()`")
+        if asyncio.get_running_loop() is not self._loop:
+            raise ProcessorError(
+                "the client belongs to another event loop: make one in each loop that needs one"
+            )
+
+    def _check_room(self) -> None:
+        """Refuse a command at once where too much waits for a broker: memory is bounded."""
+        settled = self._settled
+        while settled:
+            self._kept_bytes += settled.popleft()
+            self._kept -= 1
+        if self._kept >= _KEPT_MAX or self._kept_bytes >= _KEPT_BYTES_MAX:
+            raise ShardUnavailable(
+                f"{self._kept:,} commands of {self._kept_bytes:,} bytes wait for a Kafka broker at "
+                f"{self._connection.servers}, which is all that a client keeps; this one was not "
+                "sent. Check that the brokers run, and ask for less at once"
+            )
+
     def _send(self, request: _Request) -> None:
         assert self._loop is not None, "the gateway is started"
         producing = self._producing.get()
+        self._kept += 1
+        self._kept_bytes += len(request.value) + _KEPT_OVERHEAD
         if not self._collecting:
             self._collecting = True
             self._loop.call_soon(self._flush)
@@ -160,25 +206,49 @@ class KafkaGateway:
             request.timer = self._loop.call_later(wait_s, self._overdue, request)
 
     def _unavailable(self, request: _Request) -> ShardUnavailable:
-        shard = f"shard {request.partition} of namespace {self._connection.namespace!r}"
+        namespace, limit = self._connection.namespace, f"{request.timeout_s:g} s"
+        shard = f"shard {request.partition} of namespace {namespace!r}"
+        changes = isinstance(request.command.body, Operation)
         if not request.taken:
             why = f" ({request.error})" if request.error else ""
+            later = "; the command may still arrive" if changes else ""
             return ShardUnavailable(
                 f"no Kafka broker at {self._connection.servers} took the command for {shard} within"
-                f" {request.timeout_s:g} s{why}. Check that the brokers run; the command may still "
-                "arrive"
+                f" {limit}{why}. Check that the brokers run{later}"
+            )
+        why = "Perhaps no worker of this namespace runs, or one is still taking the shard over"
+        if changes:
+            return ShardUnavailable(
+                f"{shard} did not answer within {limit}; the broker has the command, and a worker "
+                f"will carry it out. {why}"
             )
         return ShardUnavailable(
-            f"{shard} did not answer within {request.timeout_s:g} s; the broker has the command, "
-            "and a worker will carry it out. Perhaps no worker of this namespace runs, or one is "
-            "still taking the shard over"
+            f"no worker answered for {shard} within {limit}. {why}. Start one (processor worker "
+            f"MODULE --namespace {namespace}), or ask again"
         )
 
     def _resolve(self, replies: Sequence[Reply]) -> None:
         for reply in replies:
-            request = self._waiting.pop(reply.to.request, None)
-            if request is not None and not request.answer.done():
+            request = self._waiting.get(reply.to.request)
+            if request is None:
+                continue
+            if not is_answer(request.command.body, reply.body):
+                self._say_forged(request, reply)
+                continue
+            del self._waiting[reply.to.request]
+            if not request.answer.done():
                 request.answer.set_result(reply.body)
+
+    def _say_forged(self, request: _Request, reply: Reply) -> None:
+        if monotonic() - self._said_forged >= _SAY_EVERY_S:
+            self._said_forged = monotonic()
+            _log.warning(
+                "%s: a reply (%s) does not fit what was asked (%s) and is dropped: something else "
+                "than a worker writes to that topic",
+                self._connection.topic("replies"),
+                type(reply.body).__name__,
+                type(request.command.body).__name__,
+            )
 
     # --- blocking -----------------------------------------------------------------------------
 

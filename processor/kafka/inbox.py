@@ -81,7 +81,7 @@ class KafkaInbox:
         records = stream.records
         taken = []
         for _ in range(min(count, len(records))):
-            source, message = records.popleft()
+            source, message = stream.take()
             offset = message.offset()
             assert offset is not None, "a message without an error has an offset"
             if source == "commands":

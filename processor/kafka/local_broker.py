@@ -8,6 +8,7 @@ needs. POSIX systems only.
 from __future__ import annotations
 
 import base64
+import os
 import random
 import signal
 import socket
@@ -24,12 +25,15 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from processor.kafka.kafka_jars import BrokerUnavailable, find_java, kafka_jars
+from processor.store.lock import hold, holder
 
 __all__ = ("BrokerUnavailable", "LocalBroker", "LocalCluster", "free_port")
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+LOCK_WITHIN_S = 3.0
+"""A broker whose parent was killed just now ends within that time."""
 LOG_TAIL_LINES = 30
 
 PORTS = range(20_000, 32_000)
@@ -76,8 +80,9 @@ class Quorum:
 class LocalBroker:
     """One broker, with its data, its configuration and its log file in ``data_dir``.
 
-    It dies with the process that started it. ``overrides`` are broker properties. Used as a
-    context manager, it is started and stopped.
+    It dies with the process that started it. A folder has one broker: a second one would open the
+    log of the first before Kafka finds that it is locked, and end the first. ``overrides`` are
+    broker properties. Used as a context manager, it is started and stopped.
     """
 
     def __init__(
@@ -127,21 +132,51 @@ class LocalBroker:
             raise RuntimeError(
                 f"The broker at {self.bootstrap_servers} runs already; stop it first"
             )
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        lock = self._hold()
+        try:
+            self._process = self._spawn(lock)
+        finally:
+            os.close(lock)  # the broker holds it from now on
+        self._watcher = watch(self._process.pid)
+
+    def _hold(self) -> int:
+        """Take the folder, or raise where a broker runs on it."""
+        path, deadline = self.data_dir / "broker.lock", time.monotonic() + LOCK_WITHIN_S
+        while (lock := hold(path)) is None:
+            if time.monotonic() > deadline:
+                raise BrokerUnavailable(
+                    f"{holder(path)} runs a Kafka in {self.data_dir} already{self._address()}, and "
+                    "a folder has one. Use that one (`processor worker MODULE --server ...`), or "
+                    "stop it first, or name another folder (`processor dev --kafka --state FOLDER`)"
+                )
+            time.sleep(0.05)
+        return lock
+
+    def _address(self) -> str:
+        """Return where the broker of this folder listens, as its configuration says."""
+        try:
+            lines = self._config.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return ""
+        name = "advertised.listeners=PLAINTEXT://"
+        found = [line.removeprefix(name) for line in lines if line.startswith(name)]
+        return f" (at {found[0]})" if found else ""
+
+    def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
         classpath, java = f"{kafka_jars()}/*", str(find_java())
         config = self._write_config()
         command = [java, *JAVA_OPTIONS, "-cp", classpath]
         with self.log_file.open("ab") as log:
             if not (self._kafka_dir / "meta.properties").exists():
                 self._format([*command, "kafka.tools.StorageTool", "format"], config)
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [*command, "kafka.Kafka", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                pass_fds=(lock,),
                 start_new_session=True,  # Ctrl-C is for the parent, which then stops the broker
             )
-        self._watcher = watch(self._process.pid)
 
     def await_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until the broker answers requests."""
@@ -206,6 +241,10 @@ class LocalBroker:
     def _kafka_dir(self) -> Path:
         return self.data_dir / "kafka"
 
+    @property
+    def _config(self) -> Path:
+        return self.data_dir / "server.properties"
+
     def _write_config(self) -> Path:
         controller_port = self._quorum.controller_ports[self.node_id]
         properties = {
@@ -220,9 +259,9 @@ class LocalBroker:
             **SMALL_BROKER,
             **self._overrides,
         }
-        path = self.data_dir / "server.properties"
-        path.write_text("".join(f"{k}={v}\n" for k, v in properties.items()), encoding="utf-8")
-        return path
+        text = "".join(f"{k}={v}\n" for k, v in properties.items())
+        self._config.write_text(text, encoding="utf-8")
+        return self._config
 
     def _format(self, command: list[str], config: Path) -> None:
         arguments = ["-t", self._quorum.cluster_id, "-c", str(config)]

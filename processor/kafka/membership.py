@@ -332,9 +332,10 @@ class Membership:
         failure: ProcessorError
         if is_shut_out(error):
             failure = MemberFenced(
-                f"{text}: another process joined it as {self._instance_id!r}. Give every process "
-                "an instance id of its own (instance_id, PROCESSOR_INSTANCE_ID), stable over its "
-                "restarts"
+                f"{text}: another process joined it as {self._instance_id!r}, with its state in "
+                "another folder or on another machine. Give every process an instance id of its "
+                "own that stays over its restarts (--instance-id, PROCESSOR_INSTANCE_ID, "
+                "instance_id=), or give those of one machine the same --state-dir"
             )
         else:
             failure = ProcessorError(f"{text}; restart it")

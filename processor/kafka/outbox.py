@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, assert_never
 
 from confluent_kafka import KafkaError
@@ -35,6 +36,7 @@ _log = logging.getLogger("processor.kafka")
 
 
 _ORIGINS_MAX = 10_000
+_SAY_EVERY_S = 30.0
 
 
 class MessageNotSent(ProcessorError):
@@ -69,6 +71,8 @@ class KafkaOutbox:
         self._sending = Sending(transport, f"shard {partition}")
         self._delivered: deque[int] = deque()
         self._closed = False
+        self._unsent_replies = 0
+        self._said_replies = -_SAY_EVERY_S
 
     def send(self, effect: Sendable, token: int | None, origin: Origin | None = None) -> None:
         done: Callable[[], None] = _nothing
@@ -77,7 +81,7 @@ class KafkaOutbox:
         send = self._sending.send
         match effect:
             case ActivityTask():
-                self._send_task(effect, done)
+                self._send_task(effect, done, token)
             case Message():
                 self._send_message(message_command(effect, origin), origin, done)
             case TimerDue():
@@ -97,6 +101,10 @@ class KafkaOutbox:
             raise self._failure
         tokens = self._delivered
         return [tokens.popleft() for _ in range(len(tokens))]
+
+    @property
+    def stuck(self) -> int:
+        return self._sending.stuck.turns
 
     def reply(self, reply: Reply) -> None:
         to = reply.to
@@ -162,7 +170,7 @@ class KafkaOutbox:
             "run `processor topics check`"
         )
 
-    def _send_task(self, task: ActivityTask, done: Callable[[], None]) -> None:
+    def _send_task(self, task: ActivityTask, done: Callable[[], None], token: int | None) -> None:
         """Send a task to its queue's topic; its key spreads tasks over the partitions."""
         key, value = f"{task.run_id}/{task.id}".encode(), encode(task)
         try:
@@ -172,11 +180,31 @@ class KafkaOutbox:
             letter = DeadLetter("activities", ANY_PARTITION, -1, key, value, str(error))
             self._sending.bury(letter, done)
             return
-        self._sending.send(topic, ANY_PARTITION, key, value, done)
+        self._sending.send(topic, ANY_PARTITION, key, value, done, token)
 
     def _replied(self, error: KafkaError | None, _written: Written | None) -> None:
-        if error is not None and not self._closed:
-            _log.warning("shard %d: a reply was not sent: %s", self._partition, error.str())
+        if error is None or self._closed:
+            return
+        self._unsent_replies += 1
+        if monotonic() - self._said_replies < _SAY_EVERY_S:
+            return
+        self._said_replies = monotonic()
+        remedy = (
+            "If the topic is missing: `processor topics apply`. If it is there, somebody asks for "
+            "answers in a partition that it does not have: find out who writes to "
+            if error.code() in MISSING
+            else "Clients ask again. They write to "
+        )
+        _log.warning(
+            "shard %d: %d replies could not be sent to %s so far, the last one because of: %s. "
+            "%s%s",
+            self._partition,
+            self._unsent_replies,
+            self._replies,
+            error.str(),
+            remedy,
+            self._commands,
+        )
 
 
 def _nothing() -> None:

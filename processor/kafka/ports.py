@@ -10,23 +10,28 @@ from threading import Lock
 
 from confluent_kafka.admin import AdminClient
 
-from processor.codec.records import decode
 from processor.core.snapshot import Snapshot
 from processor.core.turn import Turn
+from processor.kafka.connection import LOG_RECORD_BYTES_MAX
 from processor.kafka.identity import check_ids, describe_shard_topics, ids_text, log_id
 from processor.kafka.inbox import INPUTS, KafkaInbox
 from processor.kafka.log import KafkaLog
+from processor.kafka.looking import Looks
 from processor.kafka.membership import Standing
 from processor.kafka.outbox import KafkaOutbox
 from processor.kafka.publisher import ShardPublisher
 from processor.kafka.publishing import Publishing
 from processor.kafka.topics import read_topics
 from processor.kafka.transport import KafkaTransport
-from processor.shard.ports import Activities, Clock, ShardPorts
+from processor.shard.ports import RECORD_BYTES_MAX, Activities, Clock, ShardPorts
+from processor.shard.survey import entry_of
 from processor.store.rocks import Rocks, destroy
 from processor.store.tables import StateTables
 
 __all__ = ("KafkaPorts",)
+
+_BATCH_BYTES = 1_024
+"""What a batch of one record has beside its value, and more."""
 
 _TOMBSTONES_DEFAULT_MS = 86_400_000
 """Kafka's own default, for where we may not read the topic's configuration."""
@@ -60,11 +65,14 @@ class KafkaPorts:
         self._admin: AdminClient | None = None
         self._lock = Lock()
         self._ids = ""
+        self._looks: Looks | None = None
         self._inboxes: dict[int, KafkaInbox] = {}
 
     def open(self, partition: int, wake: Callable[[], None]) -> ShardPorts:
         transport = self._transport
-        ids, partitions, tombstones_ms = self._describe()
+        ids, partitions, tombstones_ms, record_bytes_max = self._describe()
+        if self._looks is None:
+            self._looks = Looks(self._connection, self._admin_client(), partitions)
         self._ids = self._ids or ids
         tables = self._open_tables(partition, ids)
         try:
@@ -72,7 +80,9 @@ class KafkaPorts:
             watermarks, producing = transport.watermarks, transport.log
             log = KafkaLog(self._connection, partition, log_id(ids), producing, watermarks)
             publishing = self._shared_publishing()
-            publisher = ShardPublisher(partition, publishing, ids, lambda: _is_new(log))
+            publisher = ShardPublisher(
+                partition, publishing, ids, lambda: _is_new(self._connection.events, partition, log)
+            )
             outbox = KafkaOutbox(partition, partitions, transport, producing, publisher)
             topics = [self._connection.topic(name) for name in INPUTS.values()]
             inbox = KafkaInbox(partition, partitions, topics, transport.reader, watermarks, wake)
@@ -89,6 +99,8 @@ class KafkaPorts:
             self._clock,
             partial(urandom, 16),
             tombstones_ms,
+            log_topic=self._connection.events,
+            record_bytes_max=record_bytes_max,
         )
 
     def drain(self, timeout_s: float) -> None:
@@ -132,6 +144,8 @@ class KafkaPorts:
         if self._ids:
             ids, _ = describe_shard_topics(self._admin_client(), self._connection)
             check_ids(self._connection, self._ids, ids_text(ids), "this process")
+        if self._looks is not None:
+            self._looks.look([shard for shard in list(self._inboxes) if self._may_own(shard)])
 
     def _path(self, partition: int) -> Path:
         return self._state_dir / str(partition)
@@ -151,15 +165,19 @@ class KafkaPorts:
             store.close()
             raise
 
-    def _describe(self) -> tuple[str, int, int]:
-        """Return the topics' ids, their partitions, and how long ``events`` keeps tombstones."""
+    def _describe(self) -> tuple[str, int, int, int]:
+        """Return the topics' ids and partitions, and what ``events`` keeps and takes.
+
+        That is how many ms it keeps tombstones, and how many bytes a record may have.
+        """
         admin = self._admin_client()
         ids, partitions = describe_shard_topics(admin, self._connection)
         events = self._connection.events
         state = read_topics(admin, (events,)).get(events)
         configs = {} if state is None else state.configs
         tombstones_ms = int(configs.get("delete.retention.ms", _TOMBSTONES_DEFAULT_MS))
-        return ids_text(ids), partitions, tombstones_ms
+        takes = int(configs.get("max.message.bytes", LOG_RECORD_BYTES_MAX)) - _BATCH_BYTES
+        return ids_text(ids), partitions, tombstones_ms, min(takes, RECORD_BYTES_MAX)
 
     def _shared_publishing(self) -> Publishing:
         with self._lock:
@@ -181,9 +199,10 @@ class KafkaPorts:
             return self._admin
 
 
-def _is_new(log: KafkaLog) -> bool:
+def _is_new(topic: str, partition: int, log: KafkaLog) -> bool:
     """Return whether no turn was ever written: there are claims at the most."""
     for record in log.read(*log.bounds()):
-        if record.value is not None and isinstance(decode(record.value), Turn | Snapshot):
-            return False
+        if record.value is not None:
+            if isinstance(entry_of(topic, partition, record), Turn | Snapshot):
+                return False
     return True

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from processor.errors import ProcessorError
 
-__all__ = ("OF_CONSUMERS", "KafkaConfigInvalid", "check_properties", "protocol_of")
+__all__ = ("OF_CONSUMERS", "KafkaConfigInvalid", "check_properties", "check_servers", "protocol_of")
 
 _ONCE = "records are written once and in order, and none is given up"
 _OWN_PLACE = "positions are kept in the log, and not by the consumer group"
@@ -46,6 +46,9 @@ _OURS: Final[Mapping[str, str]] = {
         ("group.protocol", "partition.assignment.strategy"),
         "the partitions of one shard have to have one owner",
     ),
+    **dict.fromkeys(
+        ("bootstrap.servers", "metadata.broker.list"), "the argument `server` (--server) names them"
+    ),
     "allow.auto.create.topics": "topics are made by `processor topics apply` alone",
 }
 """What the engine rests on, and why."""
@@ -80,6 +83,21 @@ _SECURED: Final = {"sasl.": "SASL", "ssl.": "SSL"}
 
 class KafkaConfigInvalid(ProcessorError):
     """The Kafka client refused a property that it was given."""
+
+
+def check_servers(servers: str) -> None:
+    """Raise ``KafkaConfigInvalid`` where no Kafka broker can be meant. Shows no password."""
+    if servers.startswith("embedded:"):
+        raise KafkaConfigInvalid(
+            f"{servers} is a folder on this machine, without topics: there is nothing to plan, "
+            "check or send again. What a workflow rejected is in its run's history: processor "
+            f"history ID --server {servers} --module MODULE"
+        )
+    if "@" in servers:
+        raise KafkaConfigInvalid(
+            "bootstrap servers (HOST:PORT) take no user and password: give them as the properties "
+            "sasl.username and sasl.password"
+        )
 
 
 def protocol_of(properties: Mapping[str, Any]) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processor.codec.records import encode
-from processor.core.effects import RunResult
+from processor.core.effects import Publish, RunResult
 from processor.core.undelivered import Undelivered
 from processor.errors import LogTruncated
 from processor.kafka.backoff import Backoff
@@ -41,6 +42,9 @@ BYTES_MAX: Final = 8_000_000
 
 _CAREFUL_MAX: Final = 100
 """Records of a transaction in which some go one by one; it must end before its time-out."""
+
+_AHEAD_TURNS: Final = 2_000
+"""Turns whose topics are looked up together: those that are missing are waited for together."""
 
 _FLUSH_S: Final = 5.0
 _REASON_S: Final = 0.5
@@ -185,6 +189,7 @@ class ShardPublisher:
         for index in range(len(pending)):
             offset, records = pending[index]
             if missing := self._undeliverable.waits_for(records, error_of, now):
+                self._undeliverable.look_ahead(_published(pending, index), error_of, now)
                 self._say_missing(missing, offset, now)
                 break
             turns.append((offset, records))
@@ -219,6 +224,22 @@ class ShardPublisher:
         self._position = position
         self._undeliverable.delivered(self._letters, position, monotonic())
         self._letters = []
+
+    def published(self, batch: Batch) -> Iterator[Publish]:
+        """Yield the records of a batch that are for topics of the user's, and no letters yet."""
+        for offset, records in batch.turns:
+            for index, record in enumerate(records):
+                if isinstance(record, Publish):
+                    if self._undeliverable.letter_for((offset, index), record) is None:
+                        yield record
+
+    def forget_topics(self) -> None:
+        """Look the topics up again that records are for."""
+        self._undeliverable.forget_topics()
+
+    def suspect(self, topic: str, error: KafkaError, now: float) -> bool:
+        """Note that a topic takes nothing; return whether its records are letters from now on."""
+        return self._undeliverable.suspect(topic, error, now)
 
     def put_off(self, error: KafkaError, now: float) -> bool:
         """Wait a while after a failed transaction, if it was a record of ours that was refused.
@@ -257,7 +278,10 @@ class ShardPublisher:
         headers: list[tuple[str, str | bytes | None]] = []
         if letter is not None:
             self._letters.append(letter)
-            topic, value = self._connection.topic("dead-letters"), letter.encoded()
+            topic, value = (
+                self._connection.topic("dead-letters"),
+                self._undeliverable.encoded(letter),
+            )
             key = f"events/{self.partition}/{place[0]}".encode()
             headers = [(TOPIC_HEADER, letter.topic.encode())]
         elif isinstance(record, RunResult):
@@ -306,9 +330,10 @@ class ShardPublisher:
         if now - self._said_at >= _SAY_EVERY_S:
             self._said_at = now
             _log.error(
-                "shard %d: workflow.publish to topic %r, which does not exist: make the topic. "
-                "Results and published records of this shard wait a few seconds from log offset "
-                "%d on; then records for that topic go to dead-letters",
+                "shard %d: workflow.publish to topic %r, which does not exist, or takes nothing "
+                "now (a partition has no leader): make the topic, or start its brokers. Results "
+                "and published records of this shard wait from log offset %d on, 30 s at the "
+                "most; then records for that topic go to dead-letters",
                 self.partition,
                 topic,
                 offset,
@@ -334,6 +359,12 @@ class ShardPublisher:
             self._connection.servers,
             self._publishing.hint(error),
         )
+
+
+def _published(pending: Sequence[tuple[int, Sequence[OutputRecord]]], first: int) -> set[str]:
+    """Return the topics of the user's that the next turns have records for."""
+    turns = islice(pending, first, first + _AHEAD_TURNS)
+    return {r.topic for _, records in turns for r in records if isinstance(r, Publish)}
 
 
 def _size(record: OutputRecord) -> int:

@@ -33,12 +33,14 @@ from time import monotonic, sleep
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from processor.core.effects import Publish
 from processor.kafka.backoff import Backoff
 from processor.kafka.bounded import within
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.faults import FENCED, MISSING, NOT_A_MEMBER
 from processor.kafka.identity import check_ids
 from processor.kafka.membership import Standing
+from processor.kafka.probing import PROBES_MAX, let_go, probed
 from processor.kafka.publisher import BYTES_MAX, RECORDS_MAX, Batch, ShardPublisher
 
 __all__ = ("Publishing",)
@@ -90,6 +92,7 @@ class Publishing:
         self._fenced_at: dict[str, float] = {}
         self._fencing = Lock()
         self._retry_at = 0.0
+        self._probed_to = 0
         self._backoff = Backoff()
         self._closed = False
         self._hurry = Event()
@@ -186,7 +189,7 @@ class Publishing:
                 if batches:
                     self._transact(batches, standing)
         except KafkaException as error:
-            self._put_off(error.args[0], [batch.shard for batch in batches], now)
+            self._put_off(error.args[0], batches, now)
         else:
             self._backoff.reset()
 
@@ -263,6 +266,7 @@ class Publishing:
                 within(_ABORT_S, lambda: producer.abort_transaction(_ABORT_S))
         except (KafkaException, TimeoutError) as cause:
             _log.debug("giving up the publisher: %s", cause)
+        let_go(producer)
 
     # --- producers and positions ------------------------------------------------------------------
 
@@ -276,10 +280,14 @@ class Publishing:
         transactional_id = f"{self.connection.namespace}.publisher.{instance_id}"
         producer = Producer(self.connection.transactional_producer(transactional_id))
         results = self.connection.topic("results")
-        found = producer.list_topics(results, _CALL_S).topics.get(results)
-        if found is not None and found.error is not None:
-            raise KafkaException(found.error)
-        producer.init_transactions(_CALL_S)
+        try:
+            found = producer.list_topics(results, _CALL_S).topics.get(results)
+            if found is not None and found.error is not None:
+                raise KafkaException(found.error)
+            producer.init_transactions(_CALL_S)
+        except KafkaException:
+            let_go(producer)
+            raise
         return producer
 
     def _fence(self, former: str) -> None:
@@ -288,7 +296,7 @@ class Publishing:
             oldest = monotonic() - _FENCE_AGAIN_S
             self._fenced_at = {name: at for name, at in self._fenced_at.items() if at > oldest}
             if former not in self._fenced_at:
-                self._begun(former)
+                let_go(self._begun(former))
                 self._fenced_at[former] = monotonic()
 
     def _committed(self, shards: Sequence[ShardPublisher]) -> Sequence[int | None]:
@@ -315,16 +323,27 @@ class Publishing:
         return [None if offset < 0 else offset for offset in positions]
 
     def _topic_error(self, topic: str) -> KafkaError | None:
+        """Return why a topic takes nothing now. Blocks."""
         assert self._producer is not None, "connected before"
         found = self._producer.list_topics(topic, _CALL_S).topics.get(topic)
-        return KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART) if found is None else found.error
+        if found is None:
+            return KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+        if found.error is None and any(each.leader < 0 for each in found.partitions.values()):
+            return KafkaError(KafkaError.LEADER_NOT_AVAILABLE, "a partition of it has no leader")
+        error: KafkaError | None = found.error
+        return error
 
     # --- what can go wrong --------------------------------------------------------------------
 
-    def _put_off(self, error: KafkaError, shards: Sequence[ShardPublisher], now: float) -> None:
-        """Try again later, or at once without the shards whose records were refused."""
+    def _put_off(self, error: KafkaError, batches: Sequence[Batch], now: float) -> None:
+        """Try again later, or at once without what was refused."""
+        shards = [batch.shard for batch in batches]
         refused = [shard for shard in shards if shard.put_off(error, now)]
         if self._closed or refused:
+            return
+        for shard in shards:
+            shard.forget_topics()
+        if error.code() not in FENCED | NOT_A_MEMBER and self._found(batches):
             return
         self._retry_at = now + self._backoff.next_s()
         expected = error.code() in FENCED | NOT_A_MEMBER
@@ -337,6 +356,32 @@ class Publishing:
             error.str(),
             self.hint(error),
         )
+
+    def _found(self, batches: Sequence[Batch]) -> bool:
+        """Try the topics of a transaction that failed for none in particular, one by one.
+
+        Those that take nothing are closed for all their shards. Returns whether there was one.
+        """
+        samples: dict[str, Publish] = {}
+        for batch in batches:
+            for record in batch.shard.published(batch):
+                samples.setdefault(record.topic, record)
+        first = self._probed_to % max(len(samples), 1)
+        tried = [*samples.values()][first:][:PROBES_MAX]
+        self._probed_to = first + len(tried)
+        found = False
+        for record in tried:
+            try:
+                with self._transaction:
+                    error = probed(self._connected(), record)
+                    if error is not None:
+                        self._throw_away(error)
+            except KafkaException:  # no broker serves us: the topics are not to blame
+                return found
+            for shard in {batch.shard for batch in batches}:
+                if error is not None:
+                    found |= shard.suspect(record.topic, error, monotonic())
+        return found
 
     def hint(self, error: KafkaError) -> str:
         """Return what to do about an error, for the end of a message."""

@@ -101,6 +101,7 @@ class QueueConsumer:
         connection = transport.connection
         self._name = f"activities.{queue}"
         self._topic = connection.topic(self._name)
+        self._remedy = f"processor topics apply --namespace {connection.namespace} --queue {queue}"
         self._reports_topic = connection.topic("activity-results")
         self._partitions = partitions
         self._slots = slots
@@ -271,7 +272,7 @@ class QueueConsumer:
         if error is not None:
             if is_shut_out(error):
                 raise KafkaException(error)
-            hint = "; run `processor topics apply`" if error.code() in MISSING else ""
+            hint = f"; run `{self._remedy}`" if error.code() in MISSING else ""
             _log.warning("%s: %s%s", self._topic, error.str(), hint)
             return False
         partition, offset = message.partition() or 0, message.offset() or 0
@@ -367,7 +368,8 @@ class Queues:
     """All queues of a worker, and the replies that bring cancellation to their activities.
 
     ``share_groups`` takes tasks by share groups instead of consumer groups (see ``share``), which
-    know no static members. ``member`` must be this process's own; None joins as somebody new.
+    know no static members. ``member`` must be this process's own; None joins as somebody new. The
+    executor hears which queues these are: what belongs to others does not run eagerly in it.
     """
 
     def __init__(
@@ -382,7 +384,7 @@ class Queues:
         self._transport = transport
         self._executor = executor
         self._share_groups = share_groups
-        self._names = tuple(dict.fromkeys(queues))
+        self._names = executor.queues = tuple(dict.fromkeys(queues))
         self._member = member
         self._consumers: dict[str, QueueTransport] = {}
         self._admin: AdminClient | None = None

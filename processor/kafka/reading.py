@@ -30,7 +30,15 @@ _log = logging.getLogger("processor.kafka")
 
 _POLL_S = 0.05
 _POLL_PAUSED_S = 0.005
-_BATCH = 2_000
+_BATCH = 500
+"""Records that are taken at once: of the largest they are 1 GB, which librdkafka never holds."""
+
+_BYTES_MAX = 64_000_000
+"""What is read ahead for one shard; as with ``inbox_records_max``, its inputs pause then."""
+
+_RECORD_BYTES = 500
+"""About what a record takes in memory beside its key and value."""
+
 _OPEN_S = 30.0
 _HELD_S = 3.0
 _AFTER_A_BUG_S = 1.0
@@ -46,12 +54,27 @@ class Stream:
         self.places = places
         self.wake = wake
         self.records: deque[tuple[Source, Message]] = deque()
+        self.bytes_in = self.bytes_out = 0  # one is the reader's, the other the shard's
         self.error: ProcessorError | None = None
         self.paused = False
         self.resuming = False
 
+    @property
+    def bytes(self) -> int:
+        return self.bytes_in - self.bytes_out
+
+    def arrived(self, source: Source, message: Message) -> None:
+        self.bytes_in += _size(message)
+        self.records.append((source, message))
+
+    def take(self) -> tuple[Source, Message]:
+        source, message = self.records.popleft()
+        self.bytes_out += _size(message)
+        return source, message
+
     def wants_resume(self, below: int) -> bool:
-        return self.paused and not self.resuming and len(self.records) < below
+        few = len(self.records) < below and self.bytes < _BYTES_MAX // 2
+        return self.paused and not self.resuming and few
 
 
 class InputReader:
@@ -203,13 +226,14 @@ class InputReader:
             if error is not None:
                 self._note_error(stream, topic, message, error)
             elif stream is not None and stream.error is None:
-                stream.records.append((sources[topic], message))  # type: ignore[index]
+                stream.arrived(sources[topic], message)  # type: ignore[index]
             if stream is not None:
                 touched.add(stream)
         wakes = set()
         for stream in touched:
             wakes.add(stream.wake)
-            if len(stream.records) >= self._records_max and not stream.paused:
+            full = len(stream.records) >= self._records_max or stream.bytes >= _BYTES_MAX
+            if full and not stream.paused:
                 stream.paused = True
                 self._paused.add(stream)
                 self._consumer.pause(list(stream.places))
@@ -245,3 +269,7 @@ class InputReader:
         except KafkaException as error:
             return f"other ones, and which is not known ({error})"
         return f"offsets {low} to {high}"
+
+
+def _size(message: Message) -> int:
+    return _RECORD_BYTES + len(message.key() or b"") + len(message.value() or b"")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from processor.config import Settings
 from processor.core.runner import Runners
 from processor.errors import LogTruncated, TopicsNotReady
 from processor.kafka.connection import KafkaSettings
+from processor.kafka.instance import take_instance
 from processor.kafka.log import KafkaLogReader
 from processor.kafka.membership import Membership, Standing
 from processor.kafka.ports import KafkaPorts
@@ -39,7 +42,10 @@ _MISSING_MIN = 2
 
 @dataclass(frozen=True, slots=True)
 class KafkaWorkerOptions:
-    """What a worker was told. ``partitions`` matters only where ``create_topics`` makes topics."""
+    """What a worker was told. ``partitions`` matters only where ``create_topics`` makes topics.
+
+    Without an ``instance_id``, it takes the first free one of this host.
+    """
 
     server: str
     namespace: str
@@ -49,7 +55,7 @@ class KafkaWorkerOptions:
     create_topics: bool
     partitions: int
     state_dir: Path
-    instance_id: str
+    instance_id: str | None
     kafka: Mapping[str, str] = field(repr=False)
 
 
@@ -71,27 +77,39 @@ class KafkaRuntime:
         self._settings = settings
         self._executor = executor
         connection = KafkaSettings(options.server, options.namespace, dict(options.kafka))
+        # Workers of queues alone may share a name: nothing shuts the second one out.
+        self._lock: int | None = None
+        name = options.instance_id or socket.gethostname()
+        if options.owns_shards:
+            name, self._lock = take_instance(
+                options.state_dir, options.namespace, options.instance_id
+            )
+            _log.info("this process is instance %s", name)
+        self._name = name
         self._loop = asyncio.get_running_loop()
         self._failed: asyncio.Future[BaseException] = self._loop.create_future()
-        self._transport = KafkaTransport(connection, settings)
+        try:
+            self._transport = KafkaTransport(connection, settings)
+        except BaseException:
+            self._let_go()
+            raise
         self._ports = KafkaPorts(
             self._transport,
             options.state_dir,
             executor,
             clock,
-            options.instance_id,
+            name,
             self._may_own,
             self._standing,
         )
-        self._node = Node(self._ports, runners, settings, options.instance_id, clock)
+        self._node = Node(self._ports, runners, settings, name, clock)
         self._membership: Membership | None = None
         self._watching: asyncio.Task[None] | None = None
         self._queues = Queues(
             self._transport,
             executor,
             options.queues,
-            # Workers of queues alone may share a name: nothing has shut the second one out.
-            options.instance_id if options.owns_shards else None,
+            name if options.owns_shards else None,
             share_groups=options.share_groups,
         )
 
@@ -107,7 +125,7 @@ class KafkaRuntime:
             self._membership = Membership(
                 self._transport.connection,
                 self._settings,
-                self._options.instance_id,
+                self._name,
                 self._loop,
                 assign=self._node.assign,
                 revoke=self._node.revoke,
@@ -134,6 +152,13 @@ class KafkaRuntime:
         await self._node.close()
         await asyncio.to_thread(self._ports.close)
         await asyncio.to_thread(self._transport.close)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Let another process have the name of this one."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def shards(self) -> Mapping[int, ShardStatus]:
         return self._node.shards
@@ -187,7 +212,7 @@ class KafkaRuntime:
         """
         reader = KafkaLogReader(self._transport.connection, 0, self._transport.watermarks)
         try:
-            level = level_of_log(0, reader)
+            level = level_of_log(0, reader, self._transport.connection.events)
         except KafkaException as error:
             _log.warning(
                 "the level of namespace %r is not known, because its events cannot be read: %s. "

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 import yaml
 
-__all__ = ("TopicSpec", "expand", "load_specs", "specs_directory", "topic_name")
+__all__ = ("TopicSpec", "expand", "is_own", "load_specs", "specs_directory", "topic_name")
 
 CleanupPolicy = Literal["compact", "delete"]
 FIELDS = frozenset(
@@ -64,8 +65,8 @@ def specs_directory() -> Path:
             return candidate
     raise FileNotFoundError(
         f"No topic specifications beside the package {package}: neither _data/topics in it nor"
-        " topics/ next to it. The installation is incomplete; run: pip install --force-reinstall"
-        " processor[kafka]"
+        " topics/ next to it. The installation is incomplete; in a clone of processor's repository,"
+        " run: pip install --force-reinstall '.[kafka]'"
     )
 
 
@@ -124,3 +125,16 @@ def expand(namespace: str, queues: Iterable[str]) -> dict[str, TopicSpec]:
         for queue in queues:
             named[topic_name(namespace, f"{spec.name}.{queue}")] = spec
     return named
+
+
+def is_own(namespace: str, topic: str) -> bool:
+    """Return whether a topic is the namespace's or Kafka's own, to which no user writes."""
+    name = topic.removeprefix(f"{namespace}.")
+    if name == topic:
+        return topic.startswith("__")
+    return name in _names() or name.startswith("activities.")
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(spec.name for spec in load_specs())

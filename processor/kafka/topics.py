@@ -26,7 +26,7 @@ from confluent_kafka.admin import (
 )
 
 from processor.errors import ProcessorError, TopicsNotReady
-from processor.kafka.properties import KafkaConfigInvalid, check_properties
+from processor.kafka.properties import KafkaConfigInvalid, check_properties, check_servers
 from processor.kafka.topic_specs import TopicSpec, expand, load_specs, topic_name
 
 __all__ = (
@@ -155,6 +155,7 @@ def connect(servers: str, extra: Mapping[str, str] | None = None) -> AdminClient
     ``extra`` are librdkafka properties (security, for one). The client alone would wait and
     complain on stderr for ever, which hides a mistyped address.
     """
+    check_servers(servers)
     check_properties(extra or {})
     seen: list[str] = []
     refused: list[str] = []

@@ -65,12 +65,15 @@ class KafkaTransport:
     def reader(self) -> InputReader:
         with self._lock:
             if self._reader is None:
+                # a fetch is bounded before it is unpacked: lz4 makes 250 times as much of some
                 sources = {self.connection.topic(name): source for source, name in INPUTS.items()}
                 config = self.connection.consumer(
                     {
                         "isolation.level": "read_committed",
                         "queued.min.messages": 20_000,
-                        "queued.max.messages.kbytes": 65_536,
+                        "queued.max.messages.kbytes": 16_384,
+                        "fetch.message.max.bytes": 524_288,
+                        "fetch.max.bytes": 8_388_608,
                     }
                 )
                 self._reader = InputReader(config, sources, self.settings.inbox_records_max)

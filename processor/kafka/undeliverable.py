@@ -5,7 +5,8 @@ there is no such topic. Then the transaction is aborted, and sent again with a d
 place of that record. So the letter is written in order and exactly once, as the record would be,
 and what comes after it does not wait.
 
-``results`` and ``dead-letters`` are ours. Where they are missing, or not allowed, all waits.
+``results`` and ``dead-letters`` are ours. Where they are missing, or not allowed, all waits. No run
+may publish to a topic of the namespace's own, or of Kafka's: histories of before may hold it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
-from math import inf
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import lz4.frame
 from confluent_kafka import KafkaError
@@ -25,25 +25,39 @@ from processor.codec.records import encode
 from processor.core.effects import DeadLetter, RunResult
 from processor.core.failure import writable
 from processor.core.undelivered import Undelivered
-from processor.kafka.connection import KafkaSettings
+from processor.kafka.connection import COMMAND_BYTES_MAX, KafkaSettings
 from processor.kafka.faults import FORBIDDEN, INVALID, MISSING, TOO_LARGE
 from processor.kafka.sending import fitting
+from processor.kafka.topic_specs import is_own
 from processor.shard.ports import OutputRecord
 
-__all__ = ("NOWHERE", "TOPIC_HEADER", "Letter", "Place", "Refusal", "Undeliverable")
+__all__ = ("NOWHERE", "OWN_TOPIC", "TOPIC_HEADER", "Letter", "Place", "Refusal", "Undeliverable")
 
 _log = logging.getLogger("processor.kafka")
 
 TOPIC_HEADER: Final = "topic"
 """The header of a dead letter that has the full name of the topic that refused the record."""
 
+OWN_TOPIC: Final = "workflow.publish does not write to Processor's or Kafka's own topics"
+"""How the reason of a letter ends whose record could harm where it is for."""
+
 _MISSING_S: Final = 5.0
 """How long a topic may be unknown: brokers hear of a new one one after the other."""
+
+_LEADER_S: Final = 30.0
+"""How long a topic may have no leader: a leader that died has its successor by then, if ever."""
 
 _ASK_AGAIN_S: Final = 10.0
 """How long a topic that takes nothing is not asked again."""
 
 _SINGLY_S: Final = 600.0
+_SILENT_AGAIN_S: Final = 120.0
+"""How long a topic that does not answer is not asked again: each time holds all shards up."""
+
+_LOOK_MAX: Final = 50
+"""Topics that are looked up before their turn, each time."""
+
+_TOPICS_MAX: Final = 1_000
 _RUNS_MAX: Final = 1_000
 _SIZES_MAX: Final = 8
 
@@ -77,7 +91,7 @@ class Letter(NamedTuple):
     topic: str
     reason: str
 
-    def encoded(self) -> bytes:
+    def encoded(self, value_max: int = COMMAND_BYTES_MAX) -> bytes:
         record = self.record
         if isinstance(record, RunResult):
             letter = DeadLetter(
@@ -85,7 +99,7 @@ class Letter(NamedTuple):
             )
         else:
             letter = DeadLetter(self.topic, -1, -1, record.key, record.value, self.reason)
-        return encode(fitting(letter))
+        return encode(fitting(letter, value_max))
 
 
 class Undeliverable:
@@ -94,9 +108,13 @@ class Undeliverable:
     def __init__(self, connection: KafkaSettings, partition: int) -> None:
         self._results = connection.topic("results")
         self._dead_letters = connection.topic("dead-letters")
+        self._namespace = connection.namespace
         self._partition = partition
+        self._letter_bytes = COMMAND_BYTES_MAX
+        self._cut_until = 0.0
         self._known: set[str] = set()
         self._missing: dict[str, float] = {}
+        self._silent: dict[str, float] = {}
         self._closed: dict[str, tuple[float, str]] = {}
         self._singly: dict[str, float] = {}
         self._too_large: dict[str, tuple[float, list[_Size]]] = {}
@@ -123,36 +141,65 @@ class Undeliverable:
                 return record.topic
         return None
 
+    def look_ahead(
+        self, topics: Iterable[str], error_of: Callable[[str], KafkaError | None], now: float
+    ) -> None:
+        """Look up what comes later, so that all topics that are missing are timed together."""
+        new = [topic for topic in topics if topic not in self._known and topic not in self._missing]
+        for topic in new[:_LOOK_MAX]:
+            self._may_come(topic, error_of, now)
+
     def _may_come(
         self, topic: str, error_of: Callable[[str], KafkaError | None], now: float
     ) -> bool:
-        if self._closed.get(topic, (0.0, ""))[0] > now:
-            return False
-        if not is_topic(topic):
-            self._closed[topic] = inf, "no topic can have this name"
+        if self._never(topic) or self._closed.get(topic, (0.0, ""))[0] > now:
             return False
         error = error_of(topic)
         if error is None:
+            _bound(self._known)
             self._known.add(topic)
             self._missing.pop(topic, None)
             self._closed.pop(topic, None)
             return False
-        if error.code() in MISSING:
-            if now < self._missing.setdefault(topic, now) + _MISSING_S:
-                return True
-        elif error.code() not in FORBIDDEN:
+        if error.code() in FORBIDDEN:
+            self._close(topic, error, now)
+            return False
+        wait_s = _MISSING_S if error.code() in MISSING else _LEADER_S
+        _bound(self._missing)
+        if now < self._missing.setdefault(topic, now) + wait_s:
             return True
         self._close(topic, error, now)
         return False
 
+    def _never(self, topic: str) -> str:
+        """Return why a topic can never be published to, empty where it may be."""
+        if not is_topic(topic):
+            return "no topic can have this name"
+        return OWN_TOPIC if is_own(self._namespace, topic) else ""
+
+    def suspect(self, topic: str, error: KafkaError, now: float) -> bool:
+        """Note that a topic took nothing, and nobody said why; return whether it is closed now.
+
+        Where it did not answer, it is waited for as a topic without a leader is.
+        """
+        self._known.discard(topic)
+        if error.code() == KafkaError._TIMED_OUT:
+            _bound(self._silent)
+            if now < self._silent.setdefault(topic, now) + _LEADER_S:
+                return False
+            del self._silent[topic]
+        self._close(topic, error, now)
+        return True
+
     def letter_for(self, place: Place, record: OutputRecord) -> Letter | None:
         """Return what stands in for a record that cannot be delivered."""
-        if not self._closed and not self._reasons and not self._too_large:
-            return None
         topic = self._topic(record)
+        if topic in self._known or isinstance(record, RunResult):
+            if not self._reasons and not self._too_large:
+                return None
         why = self._reasons.get(place)
-        if why is None and topic not in self._known and topic in self._closed:
-            why = self._closed[topic][1]
+        if why is None and topic not in self._known and not isinstance(record, RunResult):
+            why = self._never(topic) or self._closed.get(topic, (0.0, None))[1]
         if why is None and topic in self._too_large and self._is_too_large(topic, record):
             why = "MSG_SIZE_TOO_LARGE: as others of its size just now"
         if why is None:
@@ -160,6 +207,12 @@ class Undeliverable:
         what = "its result" if isinstance(record, RunResult) else f"a record for topic {topic!r}"
         of = f"run {record.run_id} of workflow id {record.workflow_id!r}"
         return Letter(place, record, topic, writable(f"{of}: {what} cannot be delivered: {why}"))
+
+    def encoded(self, letter: Letter) -> bytes:
+        """Return a letter's bytes, cut to what its topic was found to take."""
+        if self._letter_bytes != COMMAND_BYTES_MAX and monotonic() > self._cut_until:
+            self._letter_bytes = COMMAND_BYTES_MAX
+        return letter.encoded(self._letter_bytes)
 
     def goes_alone(self, record: OutputRecord) -> bool:
         """Return whether a record has to be in a request of its own, to learn if it is refused."""
@@ -177,11 +230,14 @@ class Undeliverable:
         None: nothing was refused for good. ``error`` is what ended the transaction: where we may
         not write to a topic, nothing is said of single records.
         """
-        offsets = []
+        offsets, cut = [], False
         by_topic: dict[str, list[Refusal]] = {}
         for refusal in refusals:
             code, record = refusal.error.code(), refusal.record
             if record is None:
+                cut |= code in TOO_LARGE and self._letter_bytes > 0
+                if cut:
+                    offsets.append(refusal.place[0])
                 continue
             if code in TOO_LARGE | INVALID:
                 by_topic.setdefault(self._topic(record), []).append(refusal)
@@ -189,6 +245,9 @@ class Undeliverable:
             elif code in FORBIDDEN and not isinstance(record, RunResult):
                 self._close(record.topic, refusal.error, now)
                 offsets.append(refusal.place[0])
+        if cut:  # the topic takes less than ours do
+            self._letter_bytes //= 4
+            self._cut_until = now + _SINGLY_S
         for topic, refused in by_topic.items():
             if len(refused) > 1 and any(_is_of_its_batch(each.error) for each in refused):
                 self._singly[topic] = now + _SINGLY_S
@@ -207,6 +266,7 @@ class Undeliverable:
         """Note a size that a topic refuses: each refusal costs a transaction."""
         until, sizes = self._too_large.get(topic, (0.0, []))
         sizes = sizes if until > now else []
+        _bound(self._too_large)
         self._too_large[topic] = now + _ASK_AGAIN_S, [*sizes, _size(record)][-_SIZES_MAX:]
 
     def _is_too_large(self, topic: str, record: OutputRecord) -> bool:
@@ -257,7 +317,16 @@ class Undeliverable:
         reason = f"{error.name()}: {error.str()}"
         if error.code() in MISSING:
             reason = f"the topic does not exist ({error.name()})"
-        self._closed[topic] = now + _ASK_AGAIN_S, reason
+        again_s = _SILENT_AGAIN_S if error.code() == KafkaError._TIMED_OUT else _ASK_AGAIN_S
+        _bound(self._closed)
+        self._closed[topic] = now + again_s, reason
+
+
+def _bound(table: dict[str, Any] | set[str]) -> None:
+    """Forget one topic of a table that is full; it is looked up again."""
+    if len(table) >= _TOPICS_MAX:
+        topic = next(iter(table))
+        table.remove(topic) if isinstance(table, set) else table.pop(topic)
 
 
 def _size(record: OutputRecord) -> _Size:

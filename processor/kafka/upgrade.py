@@ -69,7 +69,10 @@ class NamespaceLevel:
 
     def levels(self) -> list[int]:
         """Return the activated level of each shard; a raise that was cut short is not the same."""
-        return [level_of_log(partition, log) for partition, log in enumerate(self._logs)]
+        return [
+            level_of_log(partition, log, self._connection.events)
+            for partition, log in enumerate(self._logs)
+        ]
 
     def processes(self) -> list[Process]:
         """Return who owns shards or takes activities at this moment."""

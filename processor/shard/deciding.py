@@ -23,7 +23,9 @@ from processor.core.inputs import ClientCommand, Input
 from processor.core.nouns.run import StartSuccessor
 from processor.core.replay import failed as code_failed
 from processor.core.runner import CodeError
+from processor.core.shown import shown
 from processor.core.turn import Positions, Source
+from processor.errors import PayloadTooLarge
 from processor.readable import readable
 from processor.shard.cache import Cache, Entry
 from processor.shard.eager import Eager
@@ -197,11 +199,11 @@ class Deciding:
             self._give_up(failed, error)
             return
         _log.warning(
-            "shard %d: %s for %r could not be decided; it is tried once more",
+            "shard %d: %s for %r could not be decided; it is tried once more\n%s",
             self._partition,
             type(failed.input).__name__,
             failed.input.workflow_id,
-            exc_info=error,
+            _told(error),
         )
         self.failed = failed
         self._flight.then(self._try_again)
@@ -233,7 +235,8 @@ class Deciding:
         )
         if isinstance(input, ClientCommand):
             where = positions or self.positions
-            outcome = Outcome().answered(Refused("CommandRejected", reason))
+            told = "PayloadTooLarge" if isinstance(error, PayloadTooLarge) else "CommandRejected"
+            outcome = Outcome().answered(Refused(told, reason))
             self._writer.answer(input, offset, where, outcome.answer, bury=True)
         elif positions is not None:
             self.bury(self._letter_of(input, _TOPICS[source], offset, reason), positions)
@@ -246,7 +249,8 @@ class Deciding:
         try:
             value = encode(input)
         except Exception as error:  # burying is what is done about errors: it has to succeed
-            reason = f"{reason} (its value is there only: it cannot be encoded again: {error})"
+            why = shown(error).message
+            reason = f"{reason} (its value is there only: it cannot be encoded again: {why})"
         key = writable(input.workflow_id).encode()
         return DeadLetter(topic, self._partition, offset, key, value, reason)
 
@@ -294,7 +298,8 @@ class Deciding:
         except Exception as error:
             self._undo(reserved)
             self._cache.drop(workflow_id)
-            _log.warning("shard %d: %r stays parked", self._partition, workflow_id, exc_info=error)
+            text = "shard %d: %r stays parked\n%s"
+            _log.warning(text, self._partition, workflow_id, _told(error))
 
     # --- what it needs, and what is left when it fails ----------------------------------------
 
@@ -308,6 +313,11 @@ class Deciding:
         self._eager.give_back(reserved)
         if self._context.begun is not None:
             self._context.begun.close()
+
+
+def _told(error: Exception) -> str:
+    """Return an error for the log: the code of users may have made it, and what it says."""
+    return readable(shown(error, causes=True).traceback, lines=True)
 
 
 def _not_activated(level: int) -> Refused:

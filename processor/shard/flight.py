@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from processor.codec.records import decode
 from processor.core.turn import Claim
+from processor.errors import ReleaseTooOld
 from processor.shard.cache import Entry
 from processor.shard.ports import Confirmed, Log, Replaced
-from processor.shard.requests import UnderClaim
+from processor.shard.survey import entry_of, stranger
 
 __all__ = ("Appended", "Flight", "Ghost", "ShardLost", "Tombstone")
 
@@ -52,7 +52,7 @@ class Tombstone:
 
 @dataclass(slots=True)
 class Ghost:
-    """A record of an earlier owner that came after our claim."""
+    """A record that came after our claim, of an earlier owner or of somebody else."""
 
     offset: int
     key: bytes
@@ -64,8 +64,10 @@ class Flight:
     ``answers`` counts what waits for records, and is none itself.
     """
 
-    def __init__(self, partition: int, log: Log, epoch: int) -> None:
+    def __init__(self, partition: int, log: Log, epoch: int, topic: str = "events") -> None:
         self._partition = partition
+        self._topic = topic
+        self._told = False
         self._log = log
         self._epoch = epoch
         self._expected = epoch + 1
@@ -125,14 +127,23 @@ class Flight:
                 return record.offset
             if record.value is None:
                 continue
-            written = decode(record.value)
+            try:
+                written = entry_of(self._topic, self._partition, record)
+            except ReleaseTooOld:  # the takeover says what to do
+                self._lose("a later release wrote", record.offset)
             if isinstance(written, Claim):
                 self._lose(f"{written.owner} claimed it", record.offset)
-            assert isinstance(written, UnderClaim), f"events offset {record.offset}: {written}"
-            if written.epoch > self._epoch:
+            if written is None:
+                self._say_stranger(record.offset)
+            elif written.epoch > self._epoch:
                 self._lose("a later owner wrote", record.offset)
             self.ghosts.append(Ghost(record.offset, record.key))
         raise ShardLost(f"shard {self._partition}: our record is not in the log below {end}")
+
+    def _say_stranger(self, offset: int) -> None:
+        if not self._told:
+            self._told = True
+            stranger(self._topic, self._partition, offset)
 
     def _lose(self, who: str, offset: int) -> NoReturn:
         raise ShardLost(

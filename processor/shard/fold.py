@@ -136,6 +136,13 @@ class Fold:
         else:
             self._ghost(record)
 
+    def stranger(self, record: LogRecord) -> bool:
+        """Pass over what is no record of ours; return whether it was not known yet."""
+        if record.offset < self._before.next_offset:
+            return False
+        self._ghost(record)
+        return True
+
     def tombstone(self, record: LogRecord) -> None:
         """Note that a key has its tombstone already. It says nothing about the state."""
         if record.offset >= self._before.next_offset:
@@ -181,6 +188,9 @@ class Fold:
     def _ghost(self, record: LogRecord) -> None:
         self.ghosts += 1
         self._changes.replaced.append(record.key)
+        self._next_offset = record.offset + 1
+        if self.claim.offset < 0:
+            return  # before the first claim there is nothing of ours
         ghosts, more = self.claim.ghosts, self.claim.more
         if len(ghosts) < _GHOSTS_MAX:
             ghosts = (*ghosts, record.offset)
@@ -188,7 +198,6 @@ class Fold:
             more = True
         self.claim = self.claim._replace(ghosts=ghosts, more=more)
         self._changes.claims[self.claim.offset] = self.claim
-        self._next_offset = record.offset + 1
 
     # --- records that count -------------------------------------------------------------------
 

@@ -101,7 +101,7 @@ class Shard:
         self._confirmed = taken.checkpoint
         self._counted, self._requests = taken.requests, taken.requests.copy()
         self._deliveries = Deliveries(taken.epoch + 1)
-        self._flight = Flight(partition, ports.log, taken.epoch)
+        self._flight = Flight(partition, ports.log, taken.epoch, ports.log_topic)
         self._forgetting = Forgetting(self._tables, self._flight.append)
         self._unread: Sequence[InboxRecord] = ()
         self._eager = Eager(ports.activities, taken.lost, wake)
@@ -115,6 +115,7 @@ class Shard:
             self._requests,
             self._cache,
             self._clock,
+            ports.record_bytes_max,
         )
         self._reads = Reads(partition, self._tables, self._outbox, self._clock, settings)
         self._timers = Timers(self._tables, self._outbox, self._clock.now_ms())
@@ -312,8 +313,10 @@ class Shard:
             return 0
         if self._flight.bytes >= settings.bytes_in_flight_max:
             return 0
-        if self._deliveries.outstanding >= settings.turns_in_flight_max:
-            return 0
+        outstanding = self._deliveries.outstanding
+        if outstanding >= settings.turns_in_flight_max:
+            if outstanding - self._outbox.stuck >= settings.turns_in_flight_max:
+                return 0
         if unpublished.bytes >= settings.unpublished_bytes_max and self._is_behind():
             return 0
         return settings.turns_in_flight_max - max(len(self._flight), self._flight.answers)

@@ -32,6 +32,7 @@ from processor.shard.requests import Known, Row, UnderClaim
 
 __all__ = (
     "NEVER_MS",
+    "RECORD_BYTES_MAX",
     "TOMBSTONES_MS",
     "Activities",
     "Changes",
@@ -59,6 +60,10 @@ NEVER_MS: Final = 1 << 62
 
 TOMBSTONES_MS: Final = 7 * 24 * 3600 * 1000
 """``delete.retention.ms`` of ``events`` as we make it."""
+
+
+RECORD_BYTES_MAX: Final = 16_000_000
+"""A little less than what the log takes: see ``topics/events.yaml``."""
 
 
 class LogRecord(NamedTuple):
@@ -150,6 +155,10 @@ class Outbox(Protocol):
         the adapter begins again from the committed position, or raises ``ShardLost`` here, so that
         the shard is claimed again; publishing must not stop silently.
         """
+
+    @property
+    def stuck(self) -> int:
+        """How many turns have tasks whose queue does not exist; others need not wait for them."""
 
     def reply(self, reply: Reply) -> None:
         """Send without waiting; a client that misses it asks again."""
@@ -348,7 +357,8 @@ class ShardPorts:
     """All that one shard is connected to.
 
     ``entropy`` returns 16 random bytes. ``tombstones_ms``: how long the log keeps tombstones.
-    ``keeps_tasks``: whether tasks of queues outlive the process that sent them.
+    ``keeps_tasks``: whether tasks of queues outlive the process that sent them. ``log_topic``: the
+    full name of the log's topic, for messages. ``record_bytes_max``: what the log takes.
     """
 
     log: Log
@@ -360,3 +370,5 @@ class ShardPorts:
     entropy: Callable[[], bytes]
     tombstones_ms: int = TOMBSTONES_MS
     keeps_tasks: bool = True
+    log_topic: str = "events"
+    record_bytes_max: int = RECORD_BYTES_MAX

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
+from processor.core.shown import is_a
 from processor.errors import LogTruncated, ReleaseTooOld, StoreCorrupt, TopicsNotReady
 from processor.shard.loop import ShardLost
 
 __all__ = ("Reaction", "reaction_to")
 
 Reaction = Literal["claim again", "rebuild", "leave", "stop", "try again"]
+
+_REACTIONS: Final[dict[type[Exception], Reaction]] = {
+    ShardLost: "claim again",
+    StoreCorrupt: "rebuild",
+    ReleaseTooOld: "leave",
+    LogTruncated: "stop",
+    TopicsNotReady: "stop",
+}
 
 
 def reaction_to(error: Exception) -> Reaction:
@@ -21,14 +30,7 @@ def reaction_to(error: Exception) -> Reaction:
     - "stop": going on would lose something; people have to look
     - "try again": the disk, the broker, or a bug: say so, and take the shard over again
     """
-    match error:
-        case ShardLost():
-            return "claim again"
-        case StoreCorrupt():
-            return "rebuild"
-        case ReleaseTooOld():
-            return "leave"
-        case LogTruncated() | TopicsNotReady():
-            return "stop"
-        case _:
-            return "try again"
+    for kind, reaction in _REACTIONS.items():
+        if is_a(error, kind):
+            return reaction
+    return "try again"

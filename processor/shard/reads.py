@@ -21,6 +21,8 @@ from processor.core.nouns.run import StartRun, Summary
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory
 from processor.core.runner import CodeError
+from processor.core.shown import shown
+from processor.readable import readable
 from processor.shard.cache import Entry
 from processor.shard.instances import recorded
 from processor.shard.ports import Clock, Outbox, Tables
@@ -114,14 +116,15 @@ class Reads:
             question()
         except _OF_VALUES as error:
             kind = type(command.body).__name__
+            told = shown(error, causes=True)
             _log.error(
-                "shard %d: %s of %r failed",
+                "shard %d: %s of %r failed\n%s",
                 self._partition,
                 kind,
                 command.workflow_id,
-                exc_info=error,
+                readable(told.traceback, lines=True),
             )
-            reason = f"{kind} failed: {shortened(f'{type(error).__name__}: {error}', _ERROR_MAX)}"
+            reason = f"{kind} failed: {shortened(told.words, _ERROR_MAX)}"
             self._answer(
                 command,
                 Refused(

@@ -1,22 +1,35 @@
-"""Which level of the log's format a shard is at, as the end of its log tells."""
+"""What the records of the log are, and which level of its format a shard is at.
+
+Anybody who may write to the topic can put a record there. What is no record of ours counts for
+nobody and is deleted, as a ghost. What a later release may have written is never skipped.
+"""
 
 from __future__ import annotations
 
+import logging
 from typing import Final, get_args
 
-from processor.codec.records import LogRecordBody, decode, encode
+from processor.codec.records import LEVEL, LogRecordBody, decode, encode
 from processor.core.turn import LEVEL_FIRST, Claim, claim_key
-from processor.errors import ReleaseTooOld, TooNew
-from processor.shard.ports import LogReader
+from processor.errors import ReleaseTooOld, SchemaMismatch, TooNew
+from processor.shard.ports import LogReader, LogRecord
 
-__all__ = ("entry_of", "level_of_log", "raises", "too_old")
+__all__ = ("entry_of", "level_of_log", "raises", "stranger", "too_old")
+
+_log = logging.getLogger("processor.shard")
 
 _IN_THE_LOG: Final = get_args(LogRecordBody)
 _LAST_RECORDS: Final = 64
+_KEY_SHOWN: Final = 200
 _FURTHER: Final = 8
+_TOO_HIGH: Final = (
+    "%s[%d]: log offset %d is a claim of a level that this release does not know (%s, key %r). If "
+    'nobody ran `processor upgrade` of a later release, it is forged: docs/reliability.md, "A '
+    'record that is not ours"'
+)
 
 
-def level_of_log(partition: int, log: LogReader) -> int:
+def level_of_log(partition: int, log: LogReader, topic: str = "events") -> int:
     """Return the activated level. Blocks. Raises ``ReleaseTooOld`` for a record of a later one.
 
     A record names its claim, and an owner goes on only under a claim of the highest level. The end
@@ -29,14 +42,16 @@ def level_of_log(partition: int, log: LogReader) -> int:
         named, level = -1, LEVEL_FIRST
         for record in log.read(begin, end):
             if record.value is not None:
-                entry = entry_of(partition, record.offset, record.value)
+                entry = entry_of(topic, partition, record)
                 if isinstance(entry, Claim):
                     named, level = record.offset, max(level, entry.level)
-                else:
+                    if entry.level > LEVEL:
+                        _log.error(_TOO_HIGH, topic, partition, record.offset, entry, record.key)
+                elif entry is not None:
                     named = max(named, entry.epoch)
         if first <= named < begin:
             for record in log.read(named, named + 1):
-                claim = entry_of(partition, record.offset, record.value or b"")
+                claim = entry_of(topic, partition, record)
                 if isinstance(claim, Claim):
                     level = max(level, claim.level)
         if named >= 0 or begin == first:
@@ -49,17 +64,40 @@ def raises(nonce: str, level: int, now_ms: int) -> tuple[bytes, bytes]:
     return claim_key(nonce), encode(Claim("processor upgrade", nonce, level, now_ms))
 
 
-def entry_of(partition: int, offset: int, value: bytes) -> LogRecordBody:
-    """Return a record of the log. Raises ``ReleaseTooOld`` where a later release wrote it."""
+def entry_of(topic: str, partition: int, record: LogRecord) -> LogRecordBody | None:
+    """Return a record of the log; None for what is no record of ours, or stands elsewhere.
+
+    Raises ``ReleaseTooOld`` where a later release may have written it.
+    """
     try:
-        entry = decode(value)
+        entry = decode(record.value or b"")
     except TooNew as error:
         raise ReleaseTooOld(
-            f"shard {partition}: log offset {offset} cannot be read: {error}. Use a release that "
-            "knows it; nothing was changed"
+            f"{topic}[{partition}]: log offset {record.offset} (key {record.key[:_KEY_SHOWN]!r}) "
+            f"cannot be read: {error}. Use a "
+            "release that knows it; nothing was changed. If no release of processor wrote it, "
+            'delete that record: docs/reliability.md, "A record that is not ours"'
         ) from error
-    assert isinstance(entry, _IN_THE_LOG), f"events offset {offset} holds {entry}"
+    except SchemaMismatch:
+        return None
+    if not isinstance(entry, _IN_THE_LOG):
+        return None
+    if not isinstance(entry, Claim) and not 0 <= entry.epoch < record.offset:
+        return None  # a record names a claim before it
     return entry  # type: ignore[no-any-return]  # get_args has no types
+
+
+def stranger(topic: str, partition: int, offset: int, count: int = 1) -> None:
+    """Say that something else writes to the log. ``count``: how many records were found."""
+    _log.warning(
+        "%s[%d]: log offset %d holds no record of the log (%d such records were found): something "
+        "else writes to this topic. The record does not count, and is deleted. Find out who wrote "
+        "it, and let only the workers write there (ACLs)",
+        topic,
+        partition,
+        offset,
+        count,
+    )
 
 
 def too_old(where: str, level: int, known: int) -> ReleaseTooOld:

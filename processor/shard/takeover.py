@@ -40,7 +40,7 @@ from processor.shard.ports import (
     Tables,
 )
 from processor.shard.requests import Requests
-from processor.shard.survey import entry_of, level_of_log, too_old
+from processor.shard.survey import entry_of, level_of_log, stranger, too_old
 
 __all__ = ("Taken", "Takeover", "send_owed")
 
@@ -85,7 +85,9 @@ class Takeover:
         level_max: int = LEVEL,
         *,
         keeps_tasks: bool = True,
+        topic: str = "events",
     ) -> None:
+        self._topic = topic
         self._tombstones_ms = tombstones_ms
         self._keeps_tasks = keeps_tasks
         self._partition = partition
@@ -103,7 +105,7 @@ class Takeover:
 
         The fold looks again: a claim of a higher level may come in between.
         """
-        self._level = max(self._level, level_of_log(self._partition, self._log))
+        self._level = max(self._level, level_of_log(self._partition, self._log, self._topic))
         self._check_level(self._level)
 
     def begin(self, nonce: str, now_ms: int) -> None:
@@ -147,11 +149,16 @@ class Takeover:
         self._check_age(before, epoch)
         fold = Fold(self._partition, self._tables, replace(before, time_ms=self._now_ms), published)
         begin = max(min(before.next_offset, before.delivered, published), first_kept)
+        strangers: list[int] = []
         for record in self._log.read(begin, epoch):
             if record.value is None:
                 fold.tombstone(record)
-            else:
-                fold.take(record, entry_of(self._partition, record.offset, record.value))
+            elif (entry := entry_of(self._topic, self._partition, record)) is not None:
+                fold.take(record, entry)
+            elif fold.stranger(record):
+                strangers.append(record.offset)
+        if strangers:
+            stranger(self._topic, self._partition, strangers[0], len(strangers))
         fold.finish(epoch, self._key, self._level)
         self._look_after_claims(fold, epoch)
         self._tables.flush()
@@ -219,7 +226,8 @@ class Takeover:
 
     def _check_level(self, level: int) -> None:
         if level > self._level_max:
-            raise too_old(f"shard {self._partition}", level, self._level_max)
+            where = f"shard {self._partition} ({self._topic}[{self._partition}])"
+            raise too_old(where, level, self._level_max)
 
     def _check_age(self, before: Checkpoint, epoch: int) -> None:
         """Refuse tables that others have written past, for longer than tombstones are kept.

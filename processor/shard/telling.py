@@ -1,10 +1,14 @@
-"""What a shard says aloud, once it is in the log: a run is parked, attempts of an activity fail."""
+"""What a shard says aloud, once it is in the log.
+
+A run is parked, attempts of an activity fail, an event does not fit.
+"""
 
 from __future__ import annotations
 
 import logging
 from typing import Final
 
+from processor.core.nouns.external import EventRejected
 from processor.core.nouns.run import RunParked
 from processor.core.snapshot import Snapshot
 from processor.core.turn import AttemptRecord, Turn
@@ -15,7 +19,7 @@ __all__ = ("Telling",)
 _log = logging.getLogger("processor.shard")
 
 _AGAIN_MS: Final = 10_000
-"""An activity whose attempts fail is told of once in that time, and how often it failed since."""
+"""The same thing is told of once in that time, and how often it happened since."""
 
 _NAMES_MAX: Final = 1_000
 
@@ -23,7 +27,7 @@ _NAMES_MAX: Final = 1_000
 class Telling:
     def __init__(self, partition: int) -> None:
         self._partition = partition
-        self._failing: dict[str, tuple[int, int]] = {}
+        self._told: dict[tuple[str, ...], tuple[int, int]] = {}
 
     def parked(self, turn: Turn | Snapshot, parked: RunParked) -> None:
         """Say that a turn has parked its run."""
@@ -42,14 +46,10 @@ class Telling:
 
     def failed(self, record: AttemptRecord) -> None:
         """Say that an attempt has failed and will be followed by another one."""
-        name, attempt, now_ms = record.name, record.state, record.time_ms
-        told_ms, more = self._failing.get(name, (now_ms - _AGAIN_MS, 0))
-        if now_ms - told_ms < _AGAIN_MS:
-            self._failing[name] = told_ms, more + 1
+        name, attempt = record.name, record.state
+        more = self._more((name,), record.time_ms)
+        if more is None:
             return
-        if len(self._failing) >= _NAMES_MAX:
-            self._failing.clear()
-        self._failing[name] = now_ms, 0
         failure = attempt.last_failure
         assert failure is not None and attempt.retry_at_ms is not None, "a retry has a failure"
         _log.warning(
@@ -58,8 +58,37 @@ class Telling:
             attempt.attempt,
             name,
             record.workflow_id,
-            (attempt.retry_at_ms - now_ms) / 1000,
+            (attempt.retry_at_ms - record.time_ms) / 1000,
             readable(failure.type),
             readable(failure.message),
             f" (and {more} more of this activity since it was told last)" if more else "",
         )
+
+    def rejected(self, turn: Turn | Snapshot, workflow: str, event: EventRejected) -> None:
+        """Say that an event does not fit the type that the code waits for, which waits on."""
+        more = self._more((workflow, event.name), turn.time_ms)
+        if more is None:
+            return
+        _log.warning(
+            "shard %d: event %r does not fit the type that run %s of %r (workflow %r) waits for: "
+            "%s. The run still waits: send the event again with a payload of that type. The one "
+            "that was sent is in the run's history (EventRejected)%s",
+            self._partition,
+            event.name,
+            turn.run_id,
+            turn.workflow_id,
+            workflow,
+            readable(event.reason),
+            f" (and {more} more such events since it was told last)" if more else "",
+        )
+
+    def _more(self, what: tuple[str, ...], now_ms: int) -> int | None:
+        """Return how often it happened since it was told last; None where that was just now."""
+        told_ms, more = self._told.get(what, (now_ms - _AGAIN_MS, 0))
+        if now_ms - told_ms < _AGAIN_MS:
+            self._told[what] = told_ms, more + 1
+            return None
+        if len(self._told) >= _NAMES_MAX:
+            self._told.clear()
+        self._told[what] = now_ms, 0
+        return more

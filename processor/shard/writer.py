@@ -17,6 +17,7 @@ from processor.core.effects import DeadLetter
 from processor.core.failure import shortened
 from processor.core.inputs import ClientCommand
 from processor.core.marks import Answered, Mark, answered_key, mark_key
+from processor.core.nouns.external import EventRejected
 from processor.core.nouns.run import RunParked, Summary
 from processor.core.purge import summary_of
 from processor.core.runner import CodeError
@@ -35,14 +36,11 @@ from processor.errors import PayloadTooLarge
 from processor.shard.cache import Cache, Entry
 from processor.shard.flight import Appended, Flight
 from processor.shard.outbox import Deliveries
-from processor.shard.ports import Clock
+from processor.shard.ports import RECORD_BYTES_MAX, Clock
 from processor.shard.requests import REASON_MAX, Requests
 from processor.shard.telling import Telling
 
 __all__ = ("Writer",)
-
-_RECORD_BYTES_MAX: Final = 16_000_000
-"""A little less than what the log takes: see ``topics/events.yaml``."""
 
 ID_RETENTION_MS: Final = 30 * 24 * 3600 * 1000
 """How long the ids of purged runs stay known."""
@@ -60,7 +58,9 @@ class Writer:
         requests: Requests,
         cache: Cache,
         clock: Clock,
+        record_bytes_max: int = RECORD_BYTES_MAX,
     ) -> None:
+        self._record_bytes_max = record_bytes_max
         self._partition = partition
         self._epoch = epoch
         self._flight = flight
@@ -128,10 +128,11 @@ class Writer:
                 draft.attempt,
             )
         value = encode(record)
-        if len(value) > _RECORD_BYTES_MAX:
+        if len(value) > self._record_bytes_max:
             raise PayloadTooLarge(
-                f"a turn of {len(value):,} bytes; the limit is {_RECORD_BYTES_MAX:,}. Ask for less "
-                "at once, and keep large values elsewhere"
+                f"a turn of {len(value):,} bytes; the limit is {self._record_bytes_max:,}, which "
+                "is what the log takes (max.message.bytes of events). Ask for less at once, and "
+                "keep large values elsewhere"
             )
         return Appended(key, value, record, state.summary(), draft.effects, entry=entry)
 
@@ -151,6 +152,10 @@ class Writer:
             last = draft.events[-1]
             if type(last) is RunParked and isinstance(record, Turn | Snapshot):
                 made.after.append(partial(self._telling.parked, record, last))
+            for event in draft.events:
+                if type(event) is EventRejected and isinstance(record, Turn | Snapshot):
+                    told = partial(self._telling.rejected, record, summary.workflow, event)
+                    made.after.append(told)
         elif draft.attempt.retry_at_ms is not None and isinstance(record, AttemptRecord):
             made.after.append(partial(self._telling.failed, record))
         if summary.closed_ms is None:
@@ -183,6 +188,10 @@ class Writer:
             if bury or command.reply_to is None:
                 reason = f"{answer.error}: {answer.message}"
                 key, value = command.workflow_id.encode(), encode(command)
+                room = self._record_bytes_max // 2
+                if len(value) > room:  # the letter stands in a record of the log
+                    reason += f" (the first {room:,} of {len(value):,} bytes are here)"
+                    value = value[:room]
                 letter = DeadLetter("commands", self._partition, offset, key, value, reason)
         record = Answered(
             command.workflow_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from processor.activities.executor import Executor
+from processor.activities.executor import Executor, Report
 from processor.config import Settings
 from processor.core.effects import ActivityTask
 from processor.core.inputs import ActivityReport
@@ -14,6 +14,7 @@ from processor.registry import Registry
 from processor.shard.ports import Clock
 from processor.simulation.perils import Peril, port_call
 from processor.simulation.scheduler import Scheduler
+from processor.simulation.threads import Threads
 from processor.simulation.virtual_loop import VirtualLoop
 
 __all__ = ("EagerStarts", "HostActivities", "ShardActivities", "Started")
@@ -29,10 +30,13 @@ class HostActivities:
         settings: Settings,
         name: str,
         clock: Clock,
+        begins: Callable[[ActivityTask], None],
+        threads: Threads | None,
     ) -> None:
-        self.loop = VirtualLoop(scheduler, f"{name} loop")
+        self.loop = VirtualLoop(scheduler, f"{name} loop", threads)
         with self.loop.entered():
-            self._executor = _Abandonable(registry, registry.payloads, settings, name, clock)
+            self._executor = _Executor(registry, registry.payloads, settings, name, clock)
+        self._executor.begins = begins
 
     @property
     def executor(self) -> Executor:
@@ -47,11 +51,18 @@ class HostActivities:
         self.loop.kill()
 
 
-class _Abandonable(Executor):
+class _Executor(Executor):
+    begins: Callable[[ActivityTask], None]
+
     def abandon(self) -> None:
         """Begin nothing any more: the process is dead."""
         self._stopping = True
         self._backlog.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, task: ActivityTask, report: Report, *, announces: bool = False) -> None:
+        self.begins(task)
+        super()._run(task, report, announces=announces)
 
 
 class Started(NamedTuple):

@@ -3,6 +3,10 @@
 Steps run in plain callbacks, between whatever the test's own tasks do. Virtual time moves only
 when nothing is left to do at this moment, the test's tasks had their turn, and somebody waits
 for a result or sleeps. Before it moves, whoever waits may look whether that can come at all.
+
+While something real runs (a function in a thread, an open socket), virtual time does not jump: it
+passes as real time does. What is over in a moment takes no virtual time, so that it is the same
+each time.
 """
 
 from __future__ import annotations
@@ -10,9 +14,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from processor.simulation.host import Host
+from processor.simulation.threads import Threads
+from processor.simulation.virtual_loop import VirtualLoop
 from processor.simulation.world import World
 
 __all__ = ("Driver",)
@@ -21,15 +28,26 @@ _BURST_STEPS: Final = 200
 _POLITE_TURNS: Final = 3
 """How often the test's own tasks get the loop before time is skipped."""
 
-_POLL_S: Final = 0.002
+_POLL_MS: Final = 2
+_MOMENT_MS: Final = 50
+"""What is real and over by then took no time."""
+
 _PATIENCE_S: Final = 1.0
 
 Lookout: TypeAlias = Callable[[bool], None]
 """Told whether nothing is left that could happen, at this moment and at any later one."""
 
 
+@dataclass(eq=False, slots=True)
+class _Limit:
+    """A moment at which a wait ends; None once that was told."""
+
+    due_ms: int
+    overdue: Callable[[], None] | None
+
+
 class Driver:
-    def __init__(self, world: World, host: Host) -> None:
+    def __init__(self, world: World, host: Host, threads: Threads) -> None:
         self._world = world
         self._host = host
         self._loop = asyncio.get_running_loop()
@@ -37,10 +55,13 @@ class Driver:
         self._polite = 0
         self._waiters = 0
         self._lookouts: list[Lookout] = []
+        self._limits: list[_Limit] = []
         self._nothing_since: float | None = None
         self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
         self._failed: list[asyncio.Future[None]] = []
         self._error: BaseException | None = None
+        self._real_since: float | None = None
+        threads.begin(self._notified, self._real_s)
 
     def wake(self) -> None:
         """Let the world go on: something was sent to it."""
@@ -50,7 +71,7 @@ class Driver:
 
     @contextmanager
     def looking(self, lookout: Lookout) -> Iterator[None]:
-        """Ask ``lookout`` each time that nothing is left to do at this moment."""
+        """Ask ``lookout`` each time that nothing is left to do at this moment, and now and then."""
         self._lookouts.append(lookout)
         try:
             yield
@@ -79,6 +100,22 @@ class Driver:
             yield
         finally:
             self._waiters -= 1
+
+    @contextmanager
+    def until(self, due_ms: int, overdue: Callable[[], None]) -> Iterator[None]:
+        """Call ``overdue`` once all that is due by then is done, if this lasts so long.
+
+        Virtual time does not move on before this is over.
+        """
+        limit = _Limit(due_ms, overdue)
+        step = self._world.scheduler.at(due_ms, "a wait is over", lambda: None)
+        self._limits.append(limit)
+        try:
+            yield
+        finally:
+            step.cancel()
+            self._limits.remove(limit)
+            self.wake()
 
     async def sleep_until(self, due_ms: int) -> None:
         """Return at a virtual time, after all that is due by then."""
@@ -124,23 +161,97 @@ class Driver:
             if not scheduler.step(scheduler.now_ms):
                 break
         else:
+            self._look(nothing_left=False)
             self._again(0)
             return
         self._end_sleeps(scheduler.now_ms)
-        if self._host.activities.loop.waits_for_io:
-            self._host.activities.loop.turn()
-            self._again(_POLL_S)
+        loop = self._host.activities.loop
+        if loop.waits_for_threads or loop.waits_for_io:
+            self._keep_real_time(loop)
+            return
+        self._real_since = None
+        if loop.take_from_threads(unfinished=True):
+            self._polite = 0
+            self._again(0)
         elif self._may_skip():
-            self._look(scheduler.next_ms is None)
-            if scheduler.next_ms is None:
+            overdue = self._overdue()
+            self._look(nothing_left=scheduler.next_ms is None)
+            if scheduler.next_ms is None and not overdue:
                 return
             self._polite += 1
             if self._polite > _POLITE_TURNS:
                 self._polite = 0
-                scheduler.step(self._limit_ms())
+                if overdue:
+                    self._end_waits(overdue)
+                else:
+                    scheduler.step(self._limit_ms())
             self._again(0)
 
-    def _look(self, nothing_left: bool) -> None:
+    def _keep_real_time(self, loop: VirtualLoop) -> None:
+        """Let as much virtual time pass as real time did, if anybody waits.
+
+        What threads bring together in a moment is taken together, after the test's own tasks.
+        """
+        self._polite += 1
+        if self._polite <= _POLITE_TURNS:
+            self._again(0)
+            return
+        scheduler, now = self._world.scheduler, self._loop.time()
+        if self._real_since is None:
+            self._real_since = now
+        passed_ms = int((now - self._real_since) * 1000)
+        self._look(nothing_left=False)
+        if overdue := self._overdue():
+            self._end_waits(overdue)
+        elif loop.take_from_threads(unfinished=False):
+            self._polite = 0
+        elif passed_ms >= _MOMENT_MS:
+            if self._may_skip():
+                self._pass(passed_ms)
+            else:
+                self._real_since = now
+            self._polite = passed_ms = 0
+            loop.take_from_threads(unfinished=True)
+        if loop.waits_for_io:
+            self._polite = 0
+            loop.turn()
+        left_ms = _POLL_MS if loop.waits_for_io else _MOMENT_MS - passed_ms
+        if (next_ms := scheduler.next_ms) is not None and self._may_skip():
+            left_ms = min(left_ms, next_ms - scheduler.now_ms - passed_ms)
+        self._again(max(left_ms, 0) / 1000)
+
+    def _pass(self, passed_ms: int) -> None:
+        """Let so much virtual time pass, but nothing that is due meanwhile be passed by."""
+        scheduler, begin_ms = self._world.scheduler, self._world.scheduler.now_ms
+        next_ms = scheduler.next_ms
+        end_ms = begin_ms + passed_ms
+        scheduler.skip_to(end_ms if next_ms is None else min(next_ms, end_ms))
+        assert self._real_since is not None, "it began"
+        self._real_since += (scheduler.now_ms - begin_ms) / 1000
+
+    def _real_s(self) -> float:
+        """Return how much real time virtual time is behind. Called from any thread."""
+        since = self._real_since
+        return 0.0 if since is None or not self._may_skip() else self._loop.time() - since
+
+    def _notified(self) -> None:
+        """Go on: a thread has brought something. Called from that thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._again, 0)
+        except RuntimeError:  # the test is over, and its loop closed
+            return
+
+    def _overdue(self) -> list[_Limit]:
+        now_ms = self._world.scheduler.now_ms
+        return [each for each in self._limits if each.due_ms <= now_ms]
+
+    def _end_waits(self, overdue: list[_Limit]) -> None:
+        for limit in overdue:
+            tell, limit.overdue = limit.overdue, None
+            if tell is not None:
+                tell()
+
+    def _look(self, *, nothing_left: bool) -> None:
         """Let whoever waits know where that is for nothing.
 
         A test's own tasks may still send something: they have ``_PATIENCE_S`` of real time.

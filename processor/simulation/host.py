@@ -24,12 +24,12 @@ __all__ = ("Code", "Host")
 class Code:
     """What a host runs: the user's workflows and activities, the queues it serves, and a release.
 
-    ``level`` is the highest one that the release knows.
+    ``queues`` is None for all that there are. ``level`` is the highest that the release knows.
     """
 
     registry: Registry
     runners: Runners
-    queues: tuple[str, ...] = ("default",)
+    queues: tuple[str, ...] | None = ("default",)
     level: int = LEVEL
 
 
@@ -61,7 +61,13 @@ class Host:
         life = f"{self.name}.{self.lives}"
         setting = self.setting
         self._activities = HostActivities(
-            setting.scheduler, self._code.registry, setting.settings, life, self.clock
+            setting.scheduler,
+            self._code.registry,
+            setting.settings,
+            life,
+            self.clock,
+            setting.attempt_begins,
+            setting.threads,
         )
         self._peril = Peril(setting.perils, self)
         self._publisher = Publisher(

@@ -111,6 +111,10 @@ class SimulatedOutbox:
         self._published = self._publisher.take_over(self._outputs)
         return self._published
 
+    @property
+    def stuck(self) -> int:
+        return 0
+
     def published_floor(self, released: int) -> int:
         pending = self._outputs.pending
         return min(pending[0][0], released) if pending else released

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from processor.config import Settings
+from processor.core.effects import ActivityTask
 from processor.core.runner import Runners
 from processor.shard.loop import Shard
 from processor.shard.ports import ShardPorts
@@ -26,6 +27,7 @@ from processor.simulation.ports import SimulatedClock, SimulatedInbox, Simulated
 from processor.simulation.publisher import Publisher
 from processor.simulation.runners import SessionRunners
 from processor.simulation.scheduler import Scheduler, Step
+from processor.simulation.threads import Threads
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
 
@@ -40,7 +42,8 @@ class Setting:
     """What all hosts of a world share.
 
     ``generation`` is the consumer group's view: in which of its generations a host has a shard.
-    ``left`` hears of a process that leaves because its release is too old.
+    ``left`` hears of a process that leaves because its release is too old, ``attempt_begins`` of
+    each attempt of an activity. ``threads`` run plain functions (None: the world itself does).
 
     ``starts`` and ``departures`` note what has left the shards, for the invariants (None where
     nobody looks). ``rebuilt`` counts the state directories that were refused, and wiped.
@@ -54,6 +57,8 @@ class Setting:
     generation: Callable[[str, int], int | None]
     crashed: Callable[[str], None] = lambda host: None
     left: Callable[[str], None] = lambda host: None
+    attempt_begins: Callable[[ActivityTask], None] = lambda task: None
+    threads: Threads | None = None
     starts: EagerStarts | None = None
     departures: Departures | None = None
     rebuilt: int = 0

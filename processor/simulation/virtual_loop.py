@@ -2,8 +2,8 @@
 
 It is asyncio's own loop, turned one iteration at a time by the scheduler: its clock is the
 virtual one, so that a sleep costs nothing, and whatever it is about to do is a step among others.
-Sockets work too (a test may talk to a real server); threads do not run beside it: what would go
-to an executor is called at once.
+Sockets work too (a test may talk to a real server). What would go to an executor is called at
+once, unless ``threads`` are given: then it runs in one of those, beside the loop.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import math
 import selectors
 from asyncio import _get_running_loop, _set_running_loop
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any
 
 from processor.simulation.scheduler import Scheduler
+from processor.simulation.threads import Threads
 
 __all__ = ("VirtualLoop",)
 
@@ -26,15 +28,21 @@ _AHEAD_S = 1e-6
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self, scheduler: Scheduler, name: str) -> None:
+    def __init__(self, scheduler: Scheduler, name: str, threads: Threads | None = None) -> None:
         self._scheduler = scheduler
         self._name = name
         self._begin_ms = scheduler.now_ms
         self._turn_scheduled = False
         self._held = False
         self._dead = False
+        self._threads = threads
         self._files = selectors.DefaultSelector()
         super().__init__(self._files)
+
+    @property
+    def waits_for_threads(self) -> bool:
+        """Whether something runs in a thread, so that time must not be skipped yet."""
+        return not self._dead and self._threads is not None and self._threads.busy
 
     @property
     def waits_for_io(self) -> bool:
@@ -53,6 +61,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self.run_forever()
         finally:
             _set_running_loop(outer)
+
+    def take_from_threads(self, *, unfinished: bool) -> bool:
+        """Take what threads have brought; with ``unfinished``, although others still run."""
+        if self._threads is None or not (unfinished or self._threads.complete):
+            return False
+        taken = self._threads.take()
+        for handle in taken:
+            self.call_soon(handle._run)
+        return bool(taken)
 
     def hold(self) -> None:
         """Stand still until ``release``."""
@@ -75,6 +92,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def kill(self) -> None:
         """End everything on it, without any of it running on."""
         self._dead = True
+        if self._threads is not None:
+            self._threads.close()
         for task in asyncio.all_tasks(self):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             with self.entered():
@@ -82,7 +101,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.close()
 
     def time(self) -> float:
-        return (self._scheduler.now_ms - self._begin_ms) / 1000 + _AHEAD_S
+        now_s = (self._scheduler.now_ms - self._begin_ms) / 1000 + _AHEAD_S
+        if self._threads is not None and self._threads.is_inside:
+            return now_s + self._threads.ahead_s()
+        return now_s
 
     def call_soon(  # type: ignore[override]
         self,
@@ -100,6 +122,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
+        if self._threads is not None and self._threads.is_inside:
+            handle = asyncio.Handle(callback, args, self, context)
+            self._threads.put(handle)
+            return handle
         handle = super().call_soon_threadsafe(callback, *args, context=context)
         self._wake()
         return handle
@@ -119,8 +145,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return handle
 
     def run_in_executor(  # type: ignore[override]
-        self, executor: object, function: Callable[..., Any], *args: Any
+        self, executor: Executor | None, function: Callable[..., Any], *args: Any
     ) -> asyncio.Future[Any]:
+        if self._threads is not None:
+            return self._threads.call(self, executor, function, args)
         future = self.create_future()
         try:
             future.set_result(function(*args))

@@ -27,9 +27,9 @@ class QueueWorker:
         faults: Faults,
         activities: HostActivities,
         uplink: Ways,
-        queues: tuple[str, ...],
+        queues: tuple[str, ...] | None,
     ) -> None:
-        self.queues = queues
+        self._queues = queues
         self._name = name
         self._broker = broker
         self._scheduler = scheduler
@@ -39,6 +39,11 @@ class QueueWorker:
         self._dead = False
         broker.clients[name] = self._replied
         activities.executor.reply_to = ReplyTo(0, name)
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that it serves."""
+        return tuple(self._broker.queues) if self._queues is None else self._queues
 
     def poll(self, queue: str) -> bool:
         """Take one task, if there is one."""

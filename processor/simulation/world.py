@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from processor.config import Settings
+from processor.core.effects import ActivityTask
 from processor.shard.survey import raises
 from processor.simulation.activities import EagerStarts
 from processor.simulation.broker import Broker
@@ -17,6 +18,7 @@ from processor.simulation.outbox import Departures
 from processor.simulation.ownership import Setting
 from processor.simulation.perils import Perils
 from processor.simulation.scheduler import START_MS, Scheduler
+from processor.simulation.threads import Threads
 
 __all__ = ("Stuck", "World")
 
@@ -31,7 +33,8 @@ class World:
     """``owners`` is the consumer group: which host a shard is given to.
 
     ``perils`` is what can happen inside of port calls. Where ``watched``, ``starts`` has the eager
-    attempts that began, and ``departures`` what else left the shards.
+    attempts that began, and ``departures`` what else left the shards. ``threads`` are for a world
+    of one host that a ``Driver`` moves: real ones, in which plain functions run.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class World:
         now_ms: int = START_MS,
         *,
         watched: bool = False,
+        threads: Threads | None = None,
     ) -> None:
         scheduler = self.scheduler = Scheduler(seed, now_ms)
         self.broker = Broker(partitions, lambda: scheduler.now_ms)
@@ -53,6 +57,7 @@ class World:
         self._generations: Counter[int] = Counter()
         self.on_crash: Callable[[str], None] = lambda name: None
         self.on_leave: Callable[[str], None] = lambda name: None
+        self.on_attempt: Callable[[ActivityTask], None] = lambda task: None
         self.starts: EagerStarts = []
         self.departures: Departures = []
         self._setting = Setting(
@@ -64,6 +69,8 @@ class World:
             self._generation,
             lambda name: self.on_crash(name),
             lambda name: self.on_leave(name),
+            lambda task: self.on_attempt(task),
+            threads,
             self.starts if watched else None,
             self.departures if watched else None,
         )

@@ -13,7 +13,7 @@ import rocksdict
 from processor.errors import StateDirectoryInUse, StoreCorrupt
 from processor.store.keyvalue import FAMILIES, Mutation
 
-__all__ = ("Rocks", "destroy", "make_private")
+__all__ = ("Rocks", "destroy", "make_folder")
 
 _log = logging.getLogger("processor.store")
 
@@ -67,7 +67,8 @@ class Rocks:
         self._closed = False
         self._read_only = read_only
         if not read_only:
-            make_private(path)
+            make_folder(path)
+            _narrow(path, _FOLDER_MODE)
         access = (
             rocksdict.AccessType.read_only() if read_only else rocksdict.AccessType.read_write()
         )
@@ -173,20 +174,21 @@ class Rocks:
             _take_from_others(self._path)
 
 
-def make_private(path: Path) -> None:
+def make_folder(path: Path) -> None:
     """Make a folder, and those above it that are missing, for this user only.
 
-    What was made before with wider rights loses them: histories hold what users pass.
+    Folders that are there keep their rights: they may be others' too.
     """
     missing = [each for each in (path, *path.parents) if not each.exists()]
     for each in reversed(missing):
         each.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-    if not missing:
-        _narrow(path, _FOLDER_MODE)
 
 
 def _take_from_others(path: Path) -> None:
-    """Narrow the rights of the files of a store. Those to come lie in a folder of its user's."""
+    """Narrow the rights of the files of a store: histories hold what users pass.
+
+    Those to come lie in a folder of its user's.
+    """
     for each in path.iterdir():
         _narrow(each, _FILE_MODE)
 

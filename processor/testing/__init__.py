@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
-from processor.testing.environment import Environment, NothingLeft
+from processor.testing.activities import ActivityEnvironment
+from processor.testing.environment import Environment, EnvironmentHandle
+from processor.testing.errors import ActivityNotRegistered, NoEndInSight, NothingLeft
 
-__all__ = ("Environment", "NothingLeft")
+__all__ = (
+    "ActivityEnvironment",
+    "ActivityNotRegistered",
+    "Environment",
+    "EnvironmentHandle",
+    "NoEndInSight",
+    "NothingLeft",
+)

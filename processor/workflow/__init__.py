@@ -208,7 +208,8 @@ def side_effect(function: Callable[[], Any], type: Any = Any) -> Any:
     """Call a function once, record what it returns, and return the recorded value at replay.
 
     For something short that replay could not repeat, such as reading an environment variable. It
-    may run again if the process dies before the turn is stored; it must not raise.
+    may run again if the process dies before the turn is stored. It must not raise, and its value
+    must fit into a record: else the run is parked, even if the code catches that.
     """
     runtime = current("side_effect")
     _check_plain(function, "workflow.side_effect: function")

@@ -112,8 +112,8 @@ def define(
         shown = getattr(function, "__qualname__", repr(function))
         if not inspect.iscoroutinefunction(function):
             raise InvalidArgument(
-                f"@workflow.define: {shown} has to be an async function (async def); a name is "
-                "given as name=..."
+                f"@workflow.define: {shown} has to be an async function (async def), outside of "
+                "any class; a name is given as name=..."
             )
         known = name or function.__name__
         for what in unanswered(inspect.unwrap(function)):

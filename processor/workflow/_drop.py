@@ -54,7 +54,8 @@ def drop(loop: WorkflowLoop) -> None:
             finally:
                 watched.over()
     except NeverEnds:
-        pass
+        for task in loop.tasks:  # the next one may never end either
+            _keep_for_ever(task.get_coro())
     finally:
         _tell(loop, watched.taken())
         loop.tasks.clear()
@@ -110,6 +111,8 @@ def _close(coroutine: Any) -> bool:
             coroutine.close()
         except RuntimeError:
             continue
+        except NeverEnds:
+            raise
         except BaseException:
             pass
         return True

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, FrameType
 from typing import Any, TypeVar
+
+from processor.core.failure import shortened
+from processor.core.runner import NeverEnds
+from processor.core.shown import entries_of, text_of
 
 __all__ = (
     "boundary",
-    "frames_of",
     "innermost",
     "is_boundary",
     "is_library",
@@ -24,20 +27,25 @@ __all__ = (
     "line_of",
     "user_frame",
     "waiting_at",
+    "waits_for_event",
     "where_of",
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _boundaries: dict[int, CodeType] = {}
+_of_events: dict[int, CodeType] = {}
 _lines: dict[tuple[int, int], tuple[str, CodeType]] = {}
 _LINES_MAX = 10_000
+_AWAITS_MAX = 1_000
+_NAME_MAX = 100
 _identity = object.__hash__
 
 _OURS = (
     *("asyncio", "contextlib"),
     *("processor.activity", "processor.checks", "processor.errors", "processor.failures"),
-    *("processor.policy", "processor.workflow"),
+    *("processor.client", "processor.gateway", "processor.policy"),
+    *("processor.testing.environment", "processor.workflow"),
 )
 
 
@@ -62,6 +70,12 @@ def boundary(function: F) -> F:
     By identity, since the hash of a code object is computed anew each time, from all of it.
     """
     _boundaries[_identity(function.__code__)] = function.__code__
+    return function
+
+
+def waits_for_event(function: F) -> F:
+    """Mark the coroutine that waits for the external event that its variable ``name`` names."""
+    _of_events[_identity(function.__code__)] = function.__code__
     return function
 
 
@@ -113,18 +127,10 @@ def where_of(frame: FrameType | None, line: int | None = None) -> str:
     return f"{name}:{number}: {source}" if source else f"{name}:{number}"
 
 
-def frames_of(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
-    """Yield the frames of a traceback that are not ours, and their lines; the outermost first."""
-    while traceback is not None:
-        if not is_ours(traceback.tb_frame.f_globals.get("__name__")):
-            yield traceback.tb_frame, traceback.tb_lineno
-        traceback = traceback.tb_next
-
-
 def innermost(error: BaseException) -> tuple[FrameType, int] | None:
     """Return the user's frame and line where an exception was raised."""
     found = None
-    for frame, line in frames_of(error.__traceback__):
+    for frame, line in entries_of(error):
         if not is_library(frame.f_globals.get("__name__")):
             found = (frame, line)
     return found
@@ -133,16 +139,38 @@ def innermost(error: BaseException) -> tuple[FrameType, int] | None:
 def waiting_at(awaitable: Any) -> str:
     """Return ``file:line function`` of the innermost user frame in a chain of awaits.
 
-    Where no frame is the user's (a task made straight from an activity call) it is the line that
-    the library's own coroutine was called at, which its ``line`` variable holds.
+    What waits for an external event names that too. Where no frame is the user's (a task made
+    straight from an activity call) it is the line that the library's own coroutine was called at,
+    which its ``line`` variable holds. Awaitables of the user's are asked, too: they may name
+    themselves for ever, or raise.
     """
-    found, called, name = "", "", getattr(awaitable, "__qualname__", "")
-    while awaitable is not None:
-        frame = getattr(awaitable, "cr_frame", None) or getattr(awaitable, "gi_frame", None)
-        if frame is not None:
-            if not is_library(frame.f_globals.get("__name__")):
-                found = f"{line_of(frame)} {frame.f_code.co_name}"
-            elif not called:
-                called = str(frame.f_locals.get("line", ""))
-        awaitable = getattr(awaitable, "cr_await", None) or getattr(awaitable, "gi_yieldfrom", None)
+    found = called = name = event = ""
+    try:
+        name = text_of(getattr(awaitable, "__qualname__", ""))
+        for _ in range(_AWAITS_MAX):
+            frame = _one_of(awaitable, "cr_frame", "gi_frame")
+            if type(frame) is FrameType:
+                if not is_library(frame.f_globals.get("__name__")):
+                    found = f"{line_of(frame)} {frame.f_code.co_name}"
+                elif not called:
+                    called = text_of(frame.f_locals.get("line", ""))
+                if _identity(frame.f_code) in _of_events:
+                    event = f"event {shortened(frame.f_locals['name'], _NAME_MAX)!r}"
+            awaitable = _one_of(awaitable, "cr_await", "gi_yieldfrom")
+            if awaitable is None:
+                break
+    except NeverEnds:
+        raise
+    except BaseException:
+        pass  # what was found is told
+    if event:
+        return f"{found or called}, {event}"
     return found or f"{called} {name}".strip()
+
+
+def _one_of(awaitable: Any, *names: str) -> Any:
+    for name in names:
+        found = getattr(awaitable, name, None)
+        if found is not None:
+            return found
+    return None

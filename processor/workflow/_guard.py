@@ -6,7 +6,9 @@ question: is the running loop a workflow's, and is user code running on it. Anyw
 one look at the running loop, and the original runs.
 
 Clocks tell the time of the turn, and what is random comes from a stream of the run (``_library``):
-the same at each replay. Files that come with installed code can be read. Other files are let
+the same at each replay. A generator of random numbers that workflow code made outlives it, if a
+library keeps it: it draws from the run in workflow code, and from the host outside (``_OfRuns``).
+Files that come with installed code can be read. Other files are let
 through, so that no library is left half filled, and the run parks after the activation. Sockets,
 threads and processes raise at the line. In the mode "refuse" everything raises.
 
@@ -16,10 +18,12 @@ Not seen: ``datetime.now`` and names that were imported out of ``time`` or ``ran
 
 from __future__ import annotations
 
+import _thread
 import functools
 import os
 import random
 import secrets
+import signal
 import sys
 import sysconfig
 import threading
@@ -32,6 +36,7 @@ from typing import Any, Final, Literal
 
 from processor.workflow._context import passing
 from processor.workflow._frames import is_boundary, is_library
+from processor.workflow._library import CLOCKS, Library
 from processor.workflow._loop import WorkflowLoop
 
 __all__ = ("install",)
@@ -39,6 +44,7 @@ __all__ = ("install",)
 _NOW = "Use workflow.now() instead."
 _RANDOM = "Use workflow.random() instead."
 _ACTIVITY = "Do it in an activity and await that."
+_SIGNALS = "A signal is the whole process's: handle it where the process starts."
 
 _AUDITED: Final[dict[str, tuple[str, str]]] = {
     "_thread.start_joinable_thread": ("a new thread", _ACTIVITY),  # these two from 3.12 on
@@ -94,6 +100,11 @@ _PASSED = (
 """Modules that may read files and clocks on the way from a user's line: what they do does not
 come back as a value that the code could decide by (or is the same in every replay)."""
 
+_OF_SIGNALS = (
+    *("alarm", "pause", "pthread_kill", "pthread_sigmask", "raise_signal", "set_wakeup_fd"),
+    *("setitimer", "siginterrupt", "signal", "sigtimedwait", "sigwait", "sigwaitinfo"),
+)
+
 _installed = False
 
 
@@ -103,10 +114,7 @@ def install() -> None:
     if _installed:
         return
     _installed = True
-    for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"):
-        _wrap(time, name, f"time.{name}()", _NOW, _tell(name))
-    for name in ("perf_counter_ns", "process_time", "process_time_ns"):
-        _wrap(time, name, f"time.{name}()", _NOW, _tell(name))
+    _wrap_clocks()
     _wrap(time, "sleep", "time.sleep()", "Use await asyncio.sleep() instead.")
     for name in random.__all__:
         if isinstance(getattr(getattr(random, name), "__self__", None), random.Random):
@@ -121,7 +129,13 @@ def install() -> None:
         _wrap(os, name, f"os.{name}()", _RANDOM, _draw_bytes)
     _wrap(random, "_urandom", "random.SystemRandom()", _RANDOM, _draw_bytes)
     _wrap(threading.Thread, "start", "a new thread", _ACTIVITY)
-    _wrap_seed()
+    for name in ("start_new_thread", "start_new"):
+        _wrap(_thread, name, "a new thread", _ACTIVITY)
+    for name in _OF_SIGNALS:
+        _wrap(signal, name, f"signal.{name}()", _SIGNALS)
+    _wrap_generators()
+    _wrap_unraisable_hook()
+    _installed_paths()  # here, since it imports modules
     sys.addaudithook(_audit)
 
 
@@ -129,8 +143,35 @@ Answer = Callable[..., Any]
 """Answers a call from a run's library, which is the first argument."""
 
 
+def _wrap_clocks() -> None:
+    for name in CLOCKS:
+        for each in (name, f"{name}_ns"):
+            _wrap(time, each, f"time.{each}()", _NOW, _tell(each))
+    for name in ("clock_gettime", "clock_gettime_ns"):
+        _wrap(time, name, f"time.{name}()", _NOW, _tell_clock(name))
+    for name in ("ctime", "gmtime", "localtime"):
+        what = f"time.{name}() without a time"
+        _wrap(time, name, what, _NOW, _tell_date(getattr(time, name)), given=0)
+    for name, place in (("asctime", 0), ("strftime", 1)):
+        what = f"time.{name}() without a time"
+        _wrap(time, name, what, _NOW, _tell_text(getattr(time, name), time.localtime), given=place)
+
+
 def _tell(name: str) -> Answer:
     return lambda library, *_: library.time(name)
+
+
+def _tell_clock(name: str) -> Answer:
+    epoch, other = ("time_ns", "monotonic_ns") if name.endswith("_ns") else ("time", "monotonic")
+    return lambda library, clock: library.time(epoch if clock == time.CLOCK_REALTIME else other)
+
+
+def _tell_date(function: Callable[[float], Any]) -> Answer:
+    return lambda library, *_: function(library.time("time"))
+
+
+def _tell_text(function: Callable[..., str], local: Callable[[float], Any]) -> Answer:
+    return lambda library, *form: function(*form[:1], local(library.time("time")))
 
 
 def _draw(name: str) -> Answer:
@@ -156,7 +197,16 @@ def _uuid_of(number: int, version: int) -> uuid.UUID:
     return uuid.UUID(int=number & ~(0x3 << 62) | 0x2 << 62)
 
 
-def _wrap(module: Any, name: str, what: str, instead: str, answer: Answer | None = None) -> None:
+def _wrap(
+    module: Any,
+    name: str,
+    what: str,
+    instead: str,
+    answer: Answer | None = None,
+    *,
+    given: int | None = None,
+) -> None:
+    """Wrap a function. One that has a value at the place ``given`` asks for nothing."""
     original: Callable[..., Any] | None = getattr(module, name, None)
     if original is None:
         return
@@ -165,7 +215,7 @@ def _wrap(module: Any, name: str, what: str, instead: str, answer: Answer | None
     @functools.wraps(called)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         loop = _get_running_loop()
-        if type(loop) is WorkflowLoop:
+        if type(loop) is WorkflowLoop and not _is_given(args, given):
             if loop.library is not None:
                 if answer is not None:
                     return answer(loop.library, *args, **kwargs)
@@ -178,22 +228,103 @@ def _wrap(module: Any, name: str, what: str, instead: str, answer: Answer | None
     setattr(module, name, guarded)
 
 
-def _wrap_seed() -> None:
-    """A generator that is seeded with nothing takes its seed from the operating system."""
+def _is_given(args: tuple[Any, ...], place: int | None) -> bool:
+    return place is not None and len(args) > place and args[place] is not None
+
+
+class _OfRuns(random.Random):
+    """What a generator becomes that workflow code seeds with nothing, as ``random.Random()`` does.
+
+    In workflow code it draws from the run whose code uses it, whoever made it. Outside it draws
+    from what the operating system seeded it with: what an activity draws never repeats.
+    """
+
+    was: type[random.Random] = random.Random
+
+    def random(self) -> float:
+        return super().random()
+
+    def getrandbits(self, k: int, /) -> int:
+        return super().getrandbits(k)
+
+    def gauss(self, mu: float = 0.0, sigma: float = 1.0) -> float:
+        return super().gauss(mu, sigma)
+
+    def getstate(self) -> tuple[Any, ...]:
+        return super().getstate()
+
+    def setstate(self, state: tuple[Any, ...]) -> None:
+        self.__class__ = self.was  # type: ignore[assignment]
+        self.setstate(state)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.was, (), self.getstate()
+
+
+def _wrap_generators() -> None:
+    for name in ("random", "getrandbits", "gauss"):
+        _wrap(_OfRuns, name, f"random.Random().{name}()", _RANDOM, _draw_for(name))
+    _wrap(_OfRuns, "getstate", "random.Random().getstate()", _RANDOM, _draw_state)
     original = random.Random.seed
 
     @functools.wraps(original)
     def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
-        loop = _get_running_loop()
-        if a is None and type(loop) is WorkflowLoop:
-            if loop.library is not None:
-                a = loop.library.random.getrandbits(256)
-            elif loop.guarded and loop.guard != "off":
-                if _decided(loop, True, "random.Random() without a seed", _RANDOM) == "answer":
-                    a = loop.runtime.library.random.getrandbits(256)
+        if a is not None:
+            if isinstance(self, _OfRuns):
+                self.__class__ = self.was  # type: ignore[assignment]
+        elif (library := _library_for_seed()) is not None:
+            if self is library.random:
+                a = self.getrandbits(256)
+            elif not isinstance(self, _OfRuns):
+                was: Any = type(self)
+                self.__class__ = _of_runs(was)
         original(self, a, version)
 
     random.Random.seed = seed  # type: ignore[method-assign]
+
+
+@functools.cache
+def _of_runs(was: type[random.Random]) -> type[_OfRuns]:
+    return _OfRuns if was is random.Random else type(was.__name__, (_OfRuns, was), {"was": was})
+
+
+def _library_for_seed() -> Library | None:
+    """Return the library of the run whose code seeds a generator with nothing, if a run's does."""
+    loop = _get_running_loop()
+    if type(loop) is WorkflowLoop:
+        if loop.library is not None:
+            return loop.library
+        if loop.guarded and loop.guard != "off":
+            if _decided(loop, True, "random.Random() without a seed", _RANDOM) == "answer":
+                library: Library = loop.runtime.library
+                return library
+    return None
+
+
+def _draw_for(name: str) -> Answer:
+    return lambda library, _self, *args, **kwargs: getattr(library.random, name)(*args, **kwargs)
+
+
+def _draw_state(library: Library, _self: random.Random) -> tuple[Any, ...]:
+    return random.Random(library.random.getrandbits(256)).getstate()
+
+
+def _wrap_unraisable_hook() -> None:
+    """Let Python tell of an error in ``__del__``: it reads the source, without a frame."""
+    called = sys.unraisablehook
+
+    def told(unraisable: Any) -> None:
+        loop = _get_running_loop()
+        if type(loop) is not WorkflowLoop:
+            called(unraisable)
+            return
+        guarded, loop.guarded = loop.guarded, False
+        try:
+            called(unraisable)
+        finally:
+            loop.guarded = guarded
+
+    sys.unraisablehook = told
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
@@ -210,10 +341,11 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
 
 def _is_time_zone(event: str, args: tuple[Any, ...]) -> bool:
     """Return whether this opens a time zone's file, which ``zoneinfo`` does without a frame."""
-    zoneinfo = sys.modules.get("zoneinfo")
-    if event != "open" or zoneinfo is None:
+    if event != "open":
         return False
-    return str(args[0]).startswith(tuple(f"{path}{os.sep}" for path in zoneinfo.TZPATH))
+    # While it is imported for the first time, it is there and has no paths yet.
+    paths = getattr(sys.modules.get("zoneinfo"), "TZPATH", ())
+    return str(args[0]).startswith(tuple(f"{path}{os.sep}" for path in paths))
 
 
 def _is_installed(event: str, args: tuple[Any, ...]) -> bool:

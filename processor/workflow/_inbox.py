@@ -13,6 +13,7 @@ from typing import Any
 
 from processor.core.nouns.external import EventRejected
 from processor.errors import SchemaMismatch
+from processor.workflow._frames import waits_for_event
 from processor.workflow._loop import WorkflowLoop
 from processor.workflow._requests import Requests
 
@@ -56,6 +57,7 @@ class Inbox:
         self.unread += 1
         self._deliver(name)
 
+    @waits_for_event
     async def wait(
         self, name: str, decode: Callable[[bytes | None], Any], timeout_ms: int | None, line: str
     ) -> Any:

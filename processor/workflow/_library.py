@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime as _datetime_module
 import hmac
+import time
 from asyncio import _get_running_loop
 from collections.abc import Callable
 from datetime import UTC, date, datetime, tzinfo
@@ -26,10 +27,16 @@ from types import (
 )
 from typing import Any, Final
 
-__all__ = ("Library", "answering", "repeatable")
+__all__ = ("CLOCKS", "DATES", "Library", "answering", "repeatable")
 
 _CLOCK: Final = frozenset({"now", "utcnow", "today"})
-_TIMES: Final = frozenset({"time", "monotonic", "perf_counter", "process_time"})
+CLOCKS: Final = ("time", "monotonic", "perf_counter", "process_time", "thread_time")
+"""Functions of the module ``time`` that tell seconds; most have another one with ``_ns``."""
+
+DATES: Final = ("asctime", "clock_gettime", "ctime", "gmtime", "localtime", "strftime")
+"""Others of it that ask a clock, if they are given no time."""
+
+_EPOCH: Final = ("time", "time_ns")
 
 
 class Library:
@@ -41,6 +48,7 @@ class Library:
         self._begun = -1
         self.number = 0
         self.now_ms = 0
+        self.zero_ms = 0
 
     @property
     def random(self) -> Random:
@@ -52,8 +60,14 @@ class Library:
         return self._random
 
     def time(self, name: str) -> float | int:
-        """Answer a function of the module ``time`` by its name."""
-        return self.now_ms * 1_000_000 if name.endswith("_ns") else self.now_ms / 1000
+        """Answer a function of the module ``time`` by its name.
+
+        All but ``time`` count from ``zero_ms``, a minute before the run began. A library may keep
+        what they tell and compare it with the host's, which counts from the host's own start. The
+        host's is larger: what was valid for a second in a workflow has ended outside.
+        """
+        told_ms = self.now_ms if name in _EPOCH else self.now_ms - self.zero_ms
+        return told_ms * 1_000_000 if name.endswith("_ns") else told_ms / 1000
 
 
 def answering() -> Library | None:
@@ -78,7 +92,7 @@ def repeatable(factory: Callable[..., Any]) -> Callable[..., Any] | None:
     if in_c and name in ("urandom", "getrandom"):
         return _drawn(factory, "randbytes")
     if in_c and getattr(factory, "__module__", "") == "time":
-        if name.removesuffix("_ns") in _TIMES:
+        if name.removesuffix("_ns") in CLOCKS or name in DATES:
             return _timed(factory, name)
     if in_c and isinstance(owner, type) and name in _CLOCK:
         told: Callable[..., Any] | None = getattr(_STAND_INS.get(owner), name, None)
@@ -105,8 +119,8 @@ def _drawn(factory: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 def _timed(factory: Callable[[], Any], name: str) -> Callable[[], Any]:
     def tell() -> Any:
-        library = answering()
-        return factory() if library is None else library.time(name)
+        told = factory if answering() is None else getattr(time, name)  # the guard's
+        return told()
 
     return tell
 

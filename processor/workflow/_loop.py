@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, Protocol
 
 from processor.checks import DURATION_S_MAX, lasting_ms
+from processor.core.shown import text_of
 from processor.errors import NonDeterminismError
 from processor.workflow._frames import boundary, line_here, user_frame, where_of
 from processor.workflow._library import Library
@@ -74,7 +75,7 @@ class TimerHandle(asyncio.TimerHandle):
         self._loop = loop
         self._cancelled = False
         self._scheduled = True
-        self._when = due_ms / 1000
+        self._when = (due_ms - loop.zero_ms) / 1000
         self.due_ms = due_ms
         self.line = line
         self.id = self.index = self.turn = 0
@@ -131,7 +132,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, timers: Timers, seed: int) -> None:
         self.runtime: Any = timers
-        self.now_ms = 0
+        self.now_ms = self.zero_ms = 0
         self.guarded = False
         self.guard: Literal["answer", "refuse", "off"] = "answer"
         self.passthrough: tuple[str, ...] = ()
@@ -163,9 +164,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 try:
                     handle._context.run(handle._callback, *handle._args)
                 except Exception as error:
-                    self.call_exception_handler(
-                        {"message": f"Exception in {handle._callback!r}", "exception": error}
-                    )
+                    what = f"Exception in {text_of(handle._callback, repr)}"
+                    self.call_exception_handler({"message": what, "exception": error})
         finally:
             # A traceback may keep this frame, and the frame must not keep the task that it is of.
             handle = None
@@ -238,12 +238,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> TimerHandle:
-        # Seconds since the epoch carry an error of about a ten-thousandth of a millisecond.
+        # Sums of seconds carry an error of far less than a hundredth of a millisecond.
         due_ms: int | None
         if type(when) in _NUMBERS and -DURATION_S_MAX <= when <= DURATION_S_MAX:
-            due_ms = math.ceil(when * 1000 - 0.01)
-        else:
-            due_ms = lasting_ms(when, "asyncio: a time")
+            due_ms = math.ceil(when * 1000 - 0.01) + self.zero_ms
+        elif (due_ms := lasting_ms(when, "asyncio: a time")) is not None:
+            due_ms += self.zero_ms
         return self.start_timer(due_ms, callback, args, line_here(), context)
 
     def start_timer(
@@ -276,7 +276,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self.runtime.timer_cancelled(handle)
 
     def time(self) -> float:
-        return self.now_ms / 1000
+        """Return what ``time.monotonic()`` tells: asyncio's loops have the two alike."""
+        return (self.now_ms - self.zero_ms) / 1000
 
     def create_future(self) -> Future:
         if self.dropped:

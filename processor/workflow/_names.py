@@ -1,7 +1,8 @@
 """Names in workflow code that the guard cannot make to answer: found when it is defined.
 
 ``datetime`` is a class in C whose methods nobody can wrap, and a name that was imported out of
-``time``, ``random`` or ``os`` before the guard was in place is the function itself.
+``time``, ``random`` or ``os`` before the guard was in place is the function itself. A generator of
+random numbers that a module made is that of the process.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from datetime import date, datetime
 from types import BuiltinFunctionType, BuiltinMethodType, CodeType, FunctionType, MethodType
 from typing import Any, Final
 
+from processor.workflow._library import CLOCKS, DATES
+
 __all__ = ("unanswered",)
 
 _CLOCK: Final = frozenset({"now", "utcnow", "today"})
-_TIMES: Final = frozenset({"time", "monotonic", "perf_counter", "process_time"})
 _LOADS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF"})
 _ATTRIBUTES: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _NOW: Final = "workflow.now()"
@@ -75,7 +77,7 @@ def _unanswered_call(name: str, found: Any) -> str:
     if isinstance(found, BuiltinFunctionType | BuiltinMethodType | MethodType):
         called = found.__name__
         owner: Callable[..., Any] | Any = getattr(found, "__self__", None)
-        if found.__module__ == "time" and called.removesuffix("_ns") in _TIMES:
+        if found.__module__ == "time" and called.removesuffix("_ns") in (*CLOCKS, *DATES):
             return f"{name}() (write time.{called}(), or use {_NOW})"
         if owner is getattr(random, "_inst", None):
             return f"{name}() (write random.{called}(), or use workflow.random())"
@@ -83,4 +85,6 @@ def _unanswered_call(name: str, found: Any) -> str:
             return f"{name}() (write os.urandom())"
         if isinstance(owner, type):
             return _clock_of(owner, called)
+    if isinstance(found, random.Random) and not isinstance(found, random.SystemRandom):
+        return f"{name} (a generator that all runs share: use workflow.random())"
     return ""

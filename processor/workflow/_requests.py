@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import TypeAlias
 
 from processor.config import Settings
-from processor.core.event import Decision
+from processor.core.event import Decision, Event
 from processor.core.nouns.activity import ActivityCancelled, ActivityScheduled
 from processor.core.nouns.timer import TimerCancelled, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded
@@ -29,6 +29,7 @@ class Requests:
     A start and its cancellation within one turn cancel each other out: neither is returned.
     ``arrived`` are the ids that facts of this turn settle: the log has their outcome already, so
     they cannot be cancelled any more even if the code did not see it yet.
+    ``recorded`` is what the turn caused, where it is replayed.
     ``refusal`` says why nothing may be asked for now ("" where it may).
     """
 
@@ -41,6 +42,7 @@ class Requests:
         "arrived",
         "elided",
         "last_id",
+        "recorded",
         "refusal",
         "turn",
     )
@@ -52,6 +54,7 @@ class Requests:
         self._asked: list[Asked | None] = []
         self._sized = 0
         self.arrived: Set[int] = frozenset()
+        self.recorded: Sequence[Event] = ()
         self.elided = False
         self.last_id = 0
         self.refusal = ""
@@ -60,9 +63,10 @@ class Requests:
     def attach(self, loop: WorkflowLoop) -> None:
         self._loop = loop
 
-    def begin(self, arrived: Set[int]) -> None:
+    def begin(self, arrived: Set[int], recorded: Sequence[Event] | None = None) -> None:
         self.turn += 1
         self.arrived = arrived
+        self.recorded = recorded or ()
         self._asked = []
         self._sized = 0
         self.elided = False
@@ -90,7 +94,9 @@ class Requests:
 
     def check_size(self, size: int, what: str, name: str = "") -> None:
         limit = self._settings.payload_bytes_max
-        if size > limit:
+        # The limit of the time when the turn was live let through what was recorded. What it
+        # refused was larger than all of that, so that it is refused again.
+        if size > limit and size > max(map(_payload_bytes, self.recorded), default=0):
             raise PayloadTooLarge(
                 f"{_named(what, name)}: {size:,} bytes; the limit is {limit:,} "
                 "(payload_bytes_max). Store the value elsewhere, in an activity, and pass a "
@@ -103,7 +109,7 @@ class Requests:
             self._refuse(_named(what, name))
         asked = self._asked
         sized = self._sized + size + _DECISION_BYTES
-        if sized > self._settings.turn_bytes_max:
+        if sized > self._settings.turn_bytes_max and sized > self._recorded_size():
             raise PayloadTooLarge(
                 f"one turn cannot ask for {len(asked) + 1:,} things of {sized:,} bytes together "
                 f"(the last one is {_named(what, name)}): the limit is "
@@ -113,6 +119,9 @@ class Requests:
         self._sized = sized
         asked.append((decision, line))
         return len(asked) - 1
+
+    def _recorded_size(self) -> int:
+        return sum(_payload_bytes(each) + _DECISION_BYTES for each in self.recorded)
 
     @property
     def next_id(self) -> int:
@@ -163,3 +172,11 @@ class Requests:
 
 def _named(what: str, name: str) -> str:
     return f"{what} {name!r}" if name else what
+
+
+def _payload_bytes(event: Event) -> int:
+    """Return the size of what the code gave to an event that it asked for; 0 for a fact."""
+    names = event.payloads if isinstance(event, Decision) else ()
+    if isinstance(event, SideEffectRecorded):
+        names = ("value",)
+    return sum(len(getattr(event, name) or b"") for name in names)

@@ -7,10 +7,11 @@ import contextvars
 import inspect
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from processor.core.address import Address
 from processor.core.event import Event
@@ -23,6 +24,7 @@ from processor.core.nouns.timer import TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.options import DEFAULTS, ActivityOptions
 from processor.core.payloads import Payloads
+from processor.core.shown import shown
 from processor.errors import InvalidArgument, SchemaMismatch
 from processor.failures import exception_of
 from processor.readable import readable
@@ -36,8 +38,14 @@ from processor.workflow._requests import Requests
 __all__ = ("Run",)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CLOCK_BEGINS_MS = 60_000
+"""What the loop's clock shows when a run begins: not 0, which libraries take for "never"."""
 _Future = asyncio.Future
 _log = logging.getLogger("processor.workflow")
+_NOT_RECORDED: Final = (
+    "A side effect must not raise, and its value must fit into its record: replay could not repeat "
+    "that. Catch this in its function and return what can be encoded, or use an activity."
+)
 
 
 _Decode: TypeAlias = Callable[[bytes | None], Any]
@@ -88,6 +96,7 @@ class Run(Runtime):
         library.now_ms, library.number = loop.now_ms, number
         if self._started_ms is None:
             self._started_ms = now_ms
+            loop.zero_ms = library.zero_ms = now_ms - _CLOCK_BEGINS_MS
         self.replaying = recorded is not None
         self._recorded = recorded
 
@@ -147,6 +156,9 @@ class Run(Runtime):
                 continue
             try:
                 holds = context.run(self._evaluate, predicate)
+            except StopIteration as error:  # a future takes none; Python says the same of code
+                future.set_exception(_caused(RuntimeError("coroutine raised StopIteration"), error))
+                woken = True
             except Exception as error:
                 future.set_exception(error)
                 woken = True
@@ -194,11 +206,11 @@ class Run(Runtime):
         if not self.replaying:
             error = context.get("exception")
             _log.warning(
-                "workflow %s, run %s: %s",
+                "workflow %s, run %s: %s%s",
                 readable(self.workflow_id),
                 self.run_id,
                 context.get("message", "an error was lost"),
-                exc_info=error if isinstance(error, BaseException) else None,
+                "" if error is None else f"\n{readable(shown(error).traceback, lines=True)}",
             )
 
     # --- verbs --------------------------------------------------------------------------------
@@ -293,10 +305,18 @@ class Run(Runtime):
         requests = self._requests
         if self.replaying:
             value = self._recorded_value(requests.next_id)
-        else:
-            value = requests.encode(self._value_of(function), "a side effect's value")
-        recorded = SideEffectRecorded(requests.next_id, value)
-        requests.add_identified(recorded, line, len(value or b""), "a side effect")
+        try:
+            if not self.replaying:
+                value = requests.encode(self._value_of(function), "a side effect's value")
+            recorded = SideEffectRecorded(requests.next_id, value)
+            requests.add_identified(recorded, line, len(value or b""), "a side effect")
+        except BaseException as error:
+            # Nothing is recorded, so replay would call it again, and could go another way.
+            if self.broken is None:
+                self.broken = error
+                with suppress(Exception):  # an error of a user's class may take no note
+                    error.add_note(_NOT_RECORDED)
+            raise
         return self.decoded(self._decoder(type), value)
 
     def now(self) -> datetime:
@@ -346,11 +366,6 @@ class Run(Runtime):
                     "workflow.side_effect: function: it returned a coroutine; give a plain function"
                 )
             return value
-        except Exception as error:
-            # Nothing is recorded, so replay would call it again, and could go another way.
-            error.add_note("A side effect must not raise: catch this in it, or use an activity.")
-            self.broken = self.broken or error
-            raise
         finally:
             requests.refusal = ""
             loop.guarded = guarded
@@ -362,6 +377,11 @@ class Run(Runtime):
             return self._payloads.decoder(type)
         finally:
             loop.guarded = guarded
+
+
+def _caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
 
 
 def _decodes_nothing(decode: _Decode, payload: bytes | None) -> Any:

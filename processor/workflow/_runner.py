@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import logging
 import sys
-import traceback
 import zlib
 from asyncio import _get_running_loop, _set_running_loop
 from collections.abc import Callable, Sequence, Set
@@ -32,21 +32,27 @@ from processor.core.nouns.run import (
     WorkflowStarted,
 )
 from processor.core.nouns.timer import TimerFired
+from processor.core.replay import failed
 from processor.core.runner import Asked, CodeError
+from processor.core.shown import is_a, members_of, name_of, shown
 from processor.errors import InvalidArgument, ProcessorError, WorkflowNotRegistered
-from processor.failures import failure_of, traceback_of
+from processor.failures import failure_of
+from processor.readable import readable
 from processor.registry import Registry
 from processor.workflow._definition import Workflow
 from processor.workflow._drop import drop
-from processor.workflow._frames import boundary, innermost, waiting_at, where_of
+from processor.workflow._frames import boundary, innermost, is_ours, waiting_at, where_of
 from processor.workflow._generators import stand_in
 from processor.workflow._loop import WorkflowLoop
 from processor.workflow._ordering import put_in_order
 from processor.workflow._requests import Requests
 from processor.workflow._run import Run
-from processor.workflow._watchdog import here
+from processor.workflow._signals import is_signal
+from processor.workflow._watchdog import here, watching
 
 __all__ = ("WorkflowRunner", "WorkflowRunners")
+
+_log = logging.getLogger("processor.workflow")
 
 _NONE: frozenset[int] = frozenset()
 _GUARDS: Final[dict[str, Literal["refuse", "off"]]] = {
@@ -55,6 +61,7 @@ _GUARDS: Final[dict[str, Literal["refuse", "off"]]] = {
 }
 """Behaviour that runs may be begun under; a run stays with it. Without one the guard answers."""
 
+_identity = object.__hash__
 _SETTLING = (TimerFired, ActivityCompleted, ActivityFailed)
 
 
@@ -99,13 +106,20 @@ class WorkflowRunner:
         }
 
     def read_arguments(self, now_ms: int, arguments: bytes | None) -> None:
-        """Decode the arguments, before the first turn. Raises ``SchemaMismatch``."""
+        """Decode the arguments, before the first turn.
+
+        Raises ``SchemaMismatch``, and ``CodeError`` where a class of the user's does not end.
+        """
         decode = partial(self._workflow.signature.decode, payloads=self._payloads)
         self._run.begin(now_ms, 0, None)
         host = _get_running_loop()
         _set_running_loop(self._loop)
         try:
-            self._arguments = self._run.decoded(decode, arguments)
+            self._arguments = watching(self._run, self._run.decoded, decode, arguments)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:
+            if is_signal(error):
+                raise
+            raise failed(error) from None
         finally:
             _set_running_loop(host)
 
@@ -122,7 +136,7 @@ class WorkflowRunner:
         arrived: Set[int] = _NONE
         if len(facts) > 1:
             arrived = {fact.id for fact in facts if isinstance(fact, _SETTLING)}
-        self._requests.begin(arrived)
+        self._requests.begin(arrived, recorded)
         self._run.begin(now_ms, number, recorded)
         try:
             over = self._advance(facts)
@@ -141,6 +155,12 @@ class WorkflowRunner:
         """Return where each unfinished task waits, in the order in which they were made."""
         if self._over:
             return []
+        try:
+            return watching(self._run, self._waiting)
+        except CodeError as error:
+            return [f"(where the code waits cannot be told: {error.error})"]
+
+    def _waiting(self) -> list[str]:
         tasks = sorted((task for task in self._loop.tasks if not task.done()), key=hash)
         return [waiting_at(task.get_coro()) for task in tasks]
 
@@ -155,6 +175,15 @@ class WorkflowRunner:
         """
         self._over = True
         drop(self._loop)
+        run = self._run
+        try:
+            watching(run, self._forget)
+        except CodeError as error:
+            text = "workflow %s, run %s: while it was dropped: %s"
+            _log.error(text, readable(run.workflow_id), run.run_id, error.error)
+
+    def _forget(self) -> None:
+        """Let go of what the code has; Python may run methods of the user's when it frees that."""
         self._main = None
         self._arguments = ()
         self._run.clear()
@@ -229,18 +258,24 @@ class WorkflowRunner:
 
     def _end(self, interrupted: BaseException | None) -> None:
         """Add the decision that ends the run, or raise the ``CodeError`` that parks it."""
+        code_error = self._interrupted
         try:
-            code_error = self._ended(interrupted)
+            if code_error is None:
+                code_error = watching(self._run, self._ended, interrupted)
+        except CodeError as error:
+            code_error = error
+        except BaseException as error:
+            if is_signal(error):
+                raise
+            code_error = CodeError("bug", f"its error cannot be told: {name_of(error)}")
         finally:
             self.close()
         if code_error is not None:
             raise code_error from None
 
     def _ended(self, interrupted: BaseException | None) -> CodeError | None:
-        if isinstance(interrupted, KeyboardInterrupt):
+        if interrupted is not None and is_signal(interrupted):
             raise interrupted
-        if self._interrupted is not None:
-            return self._interrupted
         if self._loop.violation is not None:
             error = _code_error("nondeterminism", self._loop.violation)
             error.where = error.where or writable(self._loop.violated_at)
@@ -258,6 +293,8 @@ class WorkflowRunner:
                 return _code_error("bug", error, "cancelled, but nobody asked for that: ")
             self._requests.end(WorkflowCancelled(self._cancel_reason))
         except BaseException as error:
+            if is_signal(error):
+                raise
             if not _fails(error, (ProcessorError, *self._workflow.failure_exception_types)):
                 return _code_error("bug", error)
             self._fail(error)
@@ -327,22 +364,35 @@ def _fails(error: BaseException, types: tuple[type[BaseException], ...]) -> bool
 
     A wrong argument is a bug: like others, it does if the workflow names its class.
     """
-    if isinstance(error, InvalidArgument):
-        return isinstance(error, tuple(each for each in types if each is not ProcessorError))
-    if isinstance(error, BaseExceptionGroup) and not isinstance(error, types):
-        return all(_fails(each, types) for each in error.exceptions)
-    return isinstance(error, types)
+    waits, seen = [error], {_identity(error)}
+    while waits:
+        each = waits.pop()
+        if is_a(each, InvalidArgument):
+            fails = any(is_a(each, kind) for kind in types if kind is not ProcessorError)
+        else:
+            fails = any(is_a(each, kind) for kind in types)
+        members = members_of(each)
+        if not fails and not members:
+            return False
+        if not fails:
+            fresh = {_identity(one): one for one in members if _identity(one) not in seen}
+            seen |= fresh.keys()
+            waits += fresh.values()
+    return True
 
 
 def _code_error(kind: str, error: BaseException, prefix: str = "") -> CodeError:
+    told = shown(error, is_ours)
+    text = told.message if kind == "nondeterminism" else told.words
+    return CodeError(kind, prefix + text, _place_of(error), told.traceback)
+
+
+def _place_of(error: BaseException) -> str:
     place = innermost(error)
-    where = "" if place is None else where_of(*place)
-    text = str(error) if kind == "nondeterminism" else _in_words(error)
-    return CodeError(kind, prefix + text, where, traceback_of(error))
-
-
-def _in_words(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error)).strip()
+    try:
+        return "" if place is None else where_of(*place)
+    except Exception:  # a source that cannot be read
+        return ""
 
 
 if sys.version_info >= (3, 14):

@@ -16,6 +16,8 @@ from processor.errors import InvalidArgument, SchemaMismatch
 __all__ = ("Signature", "names_at")
 
 _ARGUMENT = re.compile(r"(?:at )?`\$\[(\d+)\]([^`]*)`")
+"""How errors about a list of arguments begin: the list is no matter of the user's."""
+
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -134,7 +136,8 @@ class Signature:
             found = self._count(arguments, payloads)
             if not self.fits(found):
                 raise self._miscounted(found) from None
-            text = _ARGUMENT.sub(self._named, str(error))
+            inner = f"the value does not fit {self._tuples[count]}: "  # nobody wrote that type
+            text = _ARGUMENT.sub(self._named, str(error).removeprefix(inner))
             raise SchemaMismatch(f"{self.what}{self._signature}: {text}") from error
 
     def _named(self, path: re.Match[str]) -> str:

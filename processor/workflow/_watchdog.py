@@ -1,14 +1,16 @@
 """Ends workflow code that does not give control back: one thread looks at all that run code.
 
 What counts is the CPU time of the code's own thread (see ``_cpu_clock``), so that a paused process,
-a slow disk or a busy machine is no reason. After ``INTERRUPT_S`` an exception is raised in that
-thread. It has to land in the code and nowhere else, so both sides keep an order:
+a slow disk or a busy machine is no reason. After each ``INTERRUPT_S`` an exception is raised in
+that thread. It has to land in the code and nowhere else, so both sides keep an order:
 
     the watchdog   says that it sends, then looks whether the code still runs, then sends
     the code       is over, then looks whether something is sent; then it waits for the watchdog,
                    and takes back what has not landed
 
 What cannot be interrupted (it catches everything, or is in C) ends the process after ``END_S``.
+What waits without working (for a lock, say) is not interrupted, since a paused process or a slow
+import looks the same: after ``SAY_S`` it is said.
 """
 
 from __future__ import annotations
@@ -23,18 +25,23 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakSet
 
-from processor.core.runner import CodeError
-from processor.workflow._frames import is_boundary, is_library, is_ours, where_of
+from processor.core.runner import CodeError, NeverEnds
+from processor.readable import readable
+from processor.workflow._frames import boundary, is_boundary, is_library, is_ours, where_of
 
-__all__ = ("NeverEnds", "Watched", "here")
+__all__ = ("NeverEnds", "Watched", "here", "watching")
+
+R = TypeVar("R")
 
 _log = logging.getLogger("processor.workflow")
 
 INTERRUPT_S: Final = 2.0
 END_S: Final = 10.0
+SAY_S: Final = 10.0
+SAY_AGAIN_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.25
 _LAST_WORDS_S: Final = 2.0
 
@@ -43,10 +50,6 @@ _send.argtypes = (ctypes.c_ulong, ctypes.py_object)
 _take_back = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
     ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
 )
-
-
-class NeverEnds(BaseException):
-    """Raised in workflow code that does not give control back."""
 
 
 class Running(Protocol):
@@ -65,7 +68,10 @@ class Watched:
     ``sent`` says why the code was interrupted; whoever ends the run takes it.
     """
 
-    __slots__ = ("__weakref__", "_clock", "_seen", "_since", "_thread", "running", "sent")
+    __slots__ = (
+        *("__weakref__", "_clock", "_looked", "_say_at", "_seen", "_send_at", "_since", "_thread"),
+        *("_waited", "running", "sent"),
+    )
 
     def __init__(self) -> None:
         self.running: Running | None = None
@@ -73,7 +79,8 @@ class Watched:
         self._thread = threading.get_ident()
         self._clock = _cpu_clock(self._thread)
         self._seen: tuple[Running, int] | None = None
-        self._since = 0.0
+        self._since = self._looked = self._waited = 0.0
+        self._send_at = self._say_at = 0.0
 
     def over(self) -> None:
         """Note that the code does not run any more: nothing lands in its thread from now on."""
@@ -97,23 +104,32 @@ class Watched:
             self._seen = None
             return
         now, seen = self._clock(), (run, run.turn)
+        looked, self._looked = self._looked, time.monotonic()
         if seen != self._seen:
             self._seen, self._since = seen, now
+            self._waited, self._send_at, self._say_at = 0.0, INTERRUPT_S, SAY_S
             return
         lasted = now - self._since
+        # While the process is paused, nobody looks: that counts as one look.
+        self._waited += min(self._looked - looked, 2 * LOOK_EVERY_S)
+        if self._waited >= self._say_at:
+            self._say_at += SAY_AGAIN_S
+            _say(run, self._waited, sys._current_frames().get(self._thread))
         if lasted >= END_S:
             _end_process(run, lasted, sys._current_frames().get(self._thread))
-        elif lasted >= INTERRUPT_S and self.sent is None:
+        elif lasted >= self._send_at:
+            self._send_at = lasted + INTERRUPT_S
             self._interrupt(run, lasted)
 
     def _interrupt(self, run: Running, lasted: float) -> None:
         error = _error(lasted, sys._current_frames().get(self._thread))
         with _lock:
-            self.sent = error
+            before = self.sent  # one task may have been interrupted, and another one goes on
+            self.sent = before or error
             if (self.running, run.turn) == self._seen:
                 _send(self._thread, NeverEnds)
             else:
-                self.sent = None
+                self.sent = before
 
 
 _lock = threading.Lock()
@@ -134,6 +150,28 @@ def here() -> Watched:
                 _threads.append(threading.Thread(target=_watch, name="watchdog", daemon=True))
                 _threads[0].start()
         return watched
+
+
+@boundary
+def watching(run: Running, function: Callable[..., R], *args: Any) -> R:
+    """Call a function that may run code of the user's outside of an activation's.
+
+    Raises ``CodeError`` where that was interrupted, whatever the function made of it.
+    """
+    watched = here()
+    try:
+        try:
+            watched.running = run
+            return function(*args)
+        finally:
+            watched.running = None  # as ``over`` does, which costs a call
+            if watched.sent is not None:
+                watched.over()
+    finally:
+        if watched.sent is not None:
+            error = watched.taken()
+            if error is not None:
+                raise error from None
 
 
 def _cpu_clock(thread: int) -> Callable[[], float]:
@@ -200,6 +238,19 @@ def _stack_of(frame: FrameType | None) -> tuple[str, str]:
             frames.append((frame, frame.f_lineno))
         frame = frame.f_back
     return line, "".join(traceback.StackSummary.extract(reversed(frames)).format())
+
+
+def _say(run: Running, waited: float, frame: FrameType | None) -> None:
+    """Say which run holds its thread. By another thread: a log handler may be what it waits for."""
+    where, stack = _stack_of(frame)
+    text = (
+        "workflow %s, run %s: its code has not given control back for %.0f s, at %s. It does not "
+        "work but wait, and no other run of its shard goes on meanwhile. Do not wait for a thread, "
+        "a lock, a queue or a socket in workflow code: await workflow.sleep(), an event or an "
+        "activity. A slow import can be the reason, too: import it before the worker starts\n%s"
+    )
+    values = (readable(run.workflow_id), run.run_id, waited, where or "an unknown line", stack)
+    threading.Thread(target=_log.warning, args=(text, *values), daemon=True).start()
 
 
 def _end_process(run: Running, lasted: float, frame: FrameType | None) -> None:

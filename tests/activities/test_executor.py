@@ -228,6 +228,24 @@ def test_a_task_that_no_shard_speaks_of_runs_in_the_end(monkeypatch: pytest.Monk
     asyncio.run(main())
 
 
+def test_a_later_attempt_is_asked_about_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question of the one before must not let it begin."""
+
+    async def main() -> None:
+        it = Asked()
+        monkeypatch.setattr(executors, "_ASK_S", 0.05)
+        it.take(attempt=1)
+        monkeypatch.setattr(executors, "_ASK_S", 60.0)
+        it.take(attempt=2)
+        await asyncio.sleep(0.2)
+        assert it.runs == [] and it.said() == ["started", "started"]
+        it.executor.heed(HeartbeatSeen("0-1", 1, 2, cancelled=False))
+        await asyncio.sleep(0.01)
+        assert it.runs == [2]
+
+    asyncio.run(main())
+
+
 def test_what_a_shard_says_of_another_attempt_ends_nothing() -> None:
     async def main() -> None:
         gate = asyncio.Event()

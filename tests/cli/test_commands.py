@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from processor.errors import TopicsNotReady, WorkflowNotFound
+from processor.kafka.kafka_jars import BrokerUnavailable
+
 from .conftest import COMMAND, Invoke, clean_environment, embedded
 
 WAITING = '{"id": "A-2", "amount": 5000, "follow_up_s": 0.01}'
@@ -51,7 +54,8 @@ def test_cancel_and_terminate(invoke: Invoke, tmp_path: Path) -> None:
     for id, request, status in (("A-3", "terminate", "terminated"), ("A-4", "cancel", "cancelled")):
         invoke("start", "order_processing", WAITING, "--id", id, *where)
         done = invoke(request, id, "--reason", "a test", "--json", *where)
-        assert json.loads(done.stdout) == {"workflow_id": id, "requested": request}
+        told = {"workflow_id": id, "requested": request, "applied": True, "status": status}
+        assert json.loads(done.stdout) == told
         result = invoke("result", id, "--json", *where)
         assert result.exit_code == 1
         assert json.loads(result.stdout)["status"] == status
@@ -74,7 +78,8 @@ def test_what_is_refused_is_exit_code_3(invoke: Invoke, finished_order: str) -> 
     where = embedded(finished_order)
     missing = invoke("describe", "nobody", *where)
     assert missing.exit_code == 3
-    assert missing.stderr == "error: no run of workflow id 'nobody'\n"
+    there = f"in namespace 'default' at {finished_order}"
+    assert missing.stderr == f"error: no run of workflow id 'nobody', {there}\n"
     again = invoke("start", "order_processing", WAITING, "--id=A-1", "--reuse=reject", *where)
     assert again.exit_code == 3
     assert "A-1" in again.stderr
@@ -113,6 +118,21 @@ def test_no_broker_is_exit_code_4(invoke: Invoke) -> None:
         (("list", "--kafka-config", "nowhere"), "--kafka-config nowhere cannot be read"),
         (("list", "--kafka-config", "broken.py"), "broken.py, line 1 is no property"),
         (("tables", "list"), "no state tables in processor-state"),
+        (("start", "w", "--id", ""), "'--id': give an id of 1 to 1,000 bytes"),
+        (("start", "", "--id", "x"), "'WORKFLOW': give a name of 1 to 1,000 bytes"),
+        (("run", "w", "--execution-timeout", "0"), "'--execution-timeout': give a duration"),
+        (("start", "w", "--execution-timeout", "-5"), "'--execution-timeout': give 0 s to"),
+        (("result", "x", "--timeout", "-1"), "'--timeout': give 0 s to 4,000 years"),
+        (("event", "c1", ""), "'NAME': give a name of 1 to 1,000 bytes"),
+        (("event", "", "n"), "'ID': give an id of 1 to 1,000 bytes"),
+        (("cancel", "x", "--reason", "r" * 100_001), "'--reason': give text of 0 to 100,000"),
+        (("describe", "x", "--run-id", ""), "'--run-id': give a name"),
+        (("list", "--workflow", ""), "'--workflow': give a name"),
+        (("list", "--server", "a:b@c:1"), "in the file of --kafka-config"),
+        (("worker", "examples.orders", "--queues", " ,"), "--queues: name one or more"),
+        (("worker", "methods"), "put at the top of the module: charge = Bank(...).charge"),
+        (("worker", "methods"), "workflow 'pays' at"),
+        (("worker", "klass"), "Order has to be an async function (async def), outside of any"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(
@@ -125,6 +145,20 @@ def test_wrong_usage_is_exit_code_2(
         "async def one() -> None: ...\n"
         "@activity.define(name='same')\n"
         "async def two() -> None: ...\n"
+    )
+    (tmp_path / "methods.py").write_text(
+        "from processor import activity, workflow\n"
+        "class Bank:\n"
+        "    @activity.define\n"
+        "    async def charge(self) -> None: ...\n"
+        "    @workflow.define\n"
+        "    async def pays(self) -> None: ...\n"
+    )
+    (tmp_path / "klass.py").write_text(
+        "from processor import workflow\n"
+        "@workflow.define\n"
+        "class Order:\n"
+        "    async def run(self) -> None: ...\n"
     )
     done = invoke(*arguments)
     assert done.exit_code == 2, done.output
@@ -235,3 +269,100 @@ def test_the_reason_of_an_end_is_shown(invoke: Invoke, tmp_path: Path) -> None:
     assert re.search(r"^reason: +a double order$", invoke("describe", "A-9", *where).stdout, re.M)
     failed = invoke("result", "A-9", *where)
     assert failed.stderr.endswith("was terminated: a double order\n")
+
+
+@pytest.mark.parametrize(
+    "command", [("dead-letters", "list"), ("dead-letters", "replay", "1"), ("plan",), ("check",)]
+)
+def test_an_embedded_folder_has_no_topics(invoke: Invoke, command: tuple[str, ...]) -> None:
+    done = invoke("topics", *command, "--server", "embedded:here")
+    assert done.exit_code == 3
+    text = " ".join(done.output.split())
+    assert "without topics" in text
+    assert "processor history ID --server embedded:here" in text
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000 + "]" * 50_000, "9" * 5_000, "{" * 5_000])
+@pytest.mark.parametrize("command", ["start", "event"])
+def test_json_that_cannot_be_read_is_wrong_usage(invoke: Invoke, command: str, text: str) -> None:
+    target = ("order_processing", text) if command == "start" else ("A-1", "go", text)
+    done = invoke(command, *target, *embedded("embedded:state"))
+    assert done.exit_code == 2, done.output
+    assert isinstance(done.exception, SystemExit)
+    assert len(done.output) < 3_000
+
+
+def test_a_closed_output_harms_nothing(tmp_path: Path) -> None:
+    shell = f"{sys.executable} -m processor schemas list >&- 2>&-; echo $? > code"
+    environment = clean_environment()
+    subprocess.run(["/bin/sh", "-c", shell], cwd=tmp_path, env=environment, check=True, timeout=60)
+    assert (tmp_path / "code").read_text() in ("0\n", "2\n")
+
+
+@pytest.mark.parametrize("how", ["terminate", "cancel"])
+def test_a_reason_is_exact_in_json(invoke: Invoke, tmp_path: Path, how: str) -> None:
+    where = embedded(f"embedded:{tmp_path / 'state'}")
+    order = '{"id": "A-1", "amount": 5000}'
+    reason = "caf\u00e9 \x1b[2J\nline"
+    assert invoke("start", "order_processing", order, "--id=A-1", *where).exit_code == 0
+    assert invoke(how, "A-1", f"--reason={reason}", *where).exit_code == 0
+    done = invoke("result", "A-1", "--json", *where)
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["error"]["reason"] == reason
+
+
+def test_arguments_that_do_not_fit_are_named_without_our_list(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    where = embedded(f"embedded:{tmp_path / 'state'}")
+    done = invoke("start", "order_processing", '{"id": "A", "amount": "much"}', *where)
+    assert done.exit_code == 3
+    assert "argument 'order' at `$.amount`" in done.stderr
+    assert "tuple" not in done.stderr
+
+
+LEFT_OUT = """
+from processor import activity, workflow
+
+class Bank:
+    @activity.define
+    async def charge(self) -> None: ...
+    @activity.define
+    async def refund(self) -> None: ...
+
+charge = Bank().charge
+
+@workflow.define
+async def pays() -> None: ...
+"""
+
+
+def test_an_activity_without_its_instance_is_told(
+    invoke: Invoke, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "left_out_code.py").write_text(LEFT_OUT)
+    done = invoke("list", "--server", f"embedded:{tmp_path / 'state'}", "-m", "left_out_code")
+    assert done.exit_code == 0, done.output
+    (told,) = [r.getMessage() for r in caplog.records if r.name == "processor.cli"]
+    assert told.endswith("put at the top of the module: refund = Bank(...).refund")
+
+
+def test_our_own_lines_stay_lines_and_those_of_others_are_spelled_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], invoke: Invoke
+) -> None:
+    errors: list[Exception] = [
+        BrokerUnavailable("no broker, its log says:\nline 1\n"),
+        TopicsNotReady("not ready:\n  t.events: missing\nerror: forged\x1b[2J"),
+        WorkflowNotFound("no run of workflow id x\nerror: forged"),
+    ]
+    shown = []
+    for error in errors:
+
+        def fails(*_arguments: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr("processor.cli.session.new_client", fails)
+        shown.append(invoke("list").stderr)
+    assert shown.pop(0) == "error: no broker, its log says:\n  line 1\n"
+    assert shown[0] == "error: not ready:\n    t.events: missing\n  error: forged\\x1b[2J\n"
+    assert len(shown[1].splitlines()) == 1

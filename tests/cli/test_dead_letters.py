@@ -108,6 +108,45 @@ def test_forged_records_hide_no_letter(
     assert [(offset, outcome == "replayed") for offset, outcome in told] == [(2, False), (3, True)]
 
 
+@pytest.mark.parametrize("name", ["events", "dead-letters", "replies", "a\0b", "a b", ".."])
+@pytest.mark.parametrize("in_header", [True, False])
+def test_nothing_is_replayed_to_where_no_record_of_ours_can_be_for(
+    invoke: Invoke, kafka: Adapters, where: tuple[str, ...], name: str, in_header: bool
+) -> None:
+    own = kafka.topic(name) if name.isalpha() or "-" in name else name
+    if in_header:
+        bury(kafka, letter(b"1"), topic=own)
+    else:
+        bury(kafka, letter(b"1", topic=name))
+    bury(kafka, letter(b'{"type": "start", "workflow": "hello", "arguments": []}'))
+    assert len(lines(invoke, "list", *where)) == 2
+    told = outcomes(lines(invoke, "replay", "--all", *where, code=1))
+    assert [outcome == "replayed" for _, outcome in told] == [False, True]
+    assert not kafka.records(kafka.topic("events"), 0, 4)
+
+
+def test_while_a_transaction_is_open_on_the_topic_nothing_is_replayed(
+    invoke: Invoke, kafka: Adapters, where: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hides which letters were replayed: each try would send them again."""
+    monkeypatch.setattr(dead_letters, "_SETTLED_S", 0.3)
+    bury(kafka, letter(b'{"type": "start", "workflow": "hello", "arguments": []}'))
+    servers = {"bootstrap.servers": kafka.connection.servers}
+    stranger = Producer({**servers, "transactional.id": kafka.topic("stranger")})
+    stranger.init_transactions(10)
+    stranger.begin_transaction()
+    stranger.produce(kafka.topic("dead-letters"), b"junk", b"k")
+    stranger.flush(10)
+    for _ in range(2):
+        done = invoke("topics", "dead-letters", "replay", "--all", *where)
+        assert done.exit_code == 4, done.output
+        assert "a transaction is open on" in done.output and "find-hanging" in done.output
+    stranger.abort_transaction(10)
+    for outcome in ("replayed", "replayed before"):
+        assert outcomes(lines(invoke, "replay", "0", *where)) == [(0, outcome)]
+    assert len(kafka.records(kafka.topic("commands"), 1, 4)) == 1
+
+
 def test_what_a_user_asked_for_is_sent_again_once(
     invoke: Invoke, kafka: Adapters, where: tuple[str, ...]
 ) -> None:
@@ -118,6 +157,7 @@ def test_what_a_user_asked_for_is_sent_again_once(
     missing = lines(invoke, "replay", "--all", *where, code=1)
     assert [each["offset"] for each in missing] == [0, 1, 2]
     assert all("UNKNOWN" in each["outcome"] for each in missing)
+    assert all(f"kafka-topics.sh --create --topic {orders})" in each["outcome"] for each in missing)
     make(kafka.admin, orders)
     assert outcomes(lines(invoke, "replay", "1", *where)) == [(1, "replayed")]
     assert outcomes(lines(invoke, "replay", "1", *where)) == [(1, "replayed before")]

@@ -6,8 +6,11 @@ import json
 import os
 import signal
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
+
+from processor.config import Settings
 
 from .conftest import Invoke, Processor
 
@@ -34,6 +37,12 @@ def test_topics_are_planned_made_and_checked(invoke: Invoke, where: tuple[str, .
     refused = invoke("worker", "examples.orders", *where)
     assert refused.exit_code == 3
     assert "processor topics apply" in refused.stderr
+    first, *more = refused.stderr.partition("error: ")[2].splitlines()
+    assert first.endswith("not ready:")
+    assert len(more) == 8 and all("the topic is missing. Run: " in line for line in more)
+    many = invoke("topics", "apply", "--replication=9", *where)
+    assert many.exit_code == 2
+    assert " ".join(many.stderr.split()).count("use --replication 1") == 1
     planned = [json.loads(line) for line in made(invoke, "plan", where, "--partitions=2")]
     assert {change["action"] for change in planned} == {"create"}
     applied = [json.loads(line) for line in made(invoke, "apply", where, "--partitions=2")]
@@ -107,3 +116,19 @@ def test_the_demo_as_a_client_only(
     worker.terminate()
     worker.communicate(timeout=60)
     assert worker.returncode == 0
+
+
+def test_a_question_without_a_worker_says_that_nobody_answered(
+    invoke: Invoke, where: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(invoke, "apply", where, "--partitions=1")
+    soon = replace(Settings(), request_timeout_s=8.0)
+    monkeypatch.setattr("processor.client.Settings", lambda: soon)
+    asked = invoke("list", *where)
+    assert asked.exit_code == 4
+    assert "no worker answered" in asked.stderr
+    assert f"processor worker MODULE --namespace {where[3]}" in asked.stderr
+    assert "carry it out" not in asked.stderr
+    started = invoke("start", "order_processing", ORDER, *where)
+    assert started.exit_code == 4
+    assert "the broker has the command, and a worker will carry it out" in started.stderr

@@ -78,7 +78,7 @@ def test_every_row_that_is_shown_has_a_key_that_can_be_typed(
     assert invoke("start", "order_processing", WAITING, "--id=A-2", *where).exit_code == 3
     filled: set[str] = set()
     while "timers" not in filled:
-        assert invoke("result", "A-2", "--timeout=0.5", *where).exit_code == 4
+        assert invoke("result", "A-2", "--timeout=0.5", *where).exit_code == 5
         counts = lines(invoke("tables", "list", "--state-dir=state", "--json").stdout)
         filled = {row["table"] for row in counts if row["rows"]}
     assert filled >= {"meta", "runs", "latest", "history", "requests", "claims"}
@@ -95,8 +95,8 @@ def test_timers_and_their_keys(invoke: Invoke, tmp_path: Path) -> None:
     where = embedded(f"embedded:{tmp_path / 'state'}")
     invoke("start", "order_processing", WAITING, "--id=A-2", *where)
     late = invoke("result", "A-2", "--timeout=1.5", *where)
-    assert late.exit_code == 4
-    assert late.stderr == "error: no result of 'A-2' within 1.5 s\n"
+    assert late.exit_code == 5
+    assert "error: no result of 'A-2' within 1.5 s: it is running; waits at " in late.stderr
     (timer,) = lines(invoke("tables", "scan", "timers", "--state-dir=state", "--json").stdout)
     assert timer["row"]["workflow_id"] == "A-2"
     assert timer["key"].startswith(f"{timer['row']['due_ms']}/")

@@ -210,3 +210,19 @@ def test_dev_without_a_broker(processor: Processor) -> None:
     output, _ = dev.communicate(timeout=30)
     assert dev.returncode == 0
     assert "processor tables scan runs --state-dir state" in output
+
+
+def test_dev_says_how_to_start_a_run(processor: Processor) -> None:
+    dev = processor("dev")
+    assert dev.stdout is not None
+    shown = [next(dev.stdout) for _ in range(6)]
+    text = "".join(shown)
+    assert "  processor dev --kafka examples.orders " in text
+    (command,) = [line for line in shown if line.startswith("  processor run ")]
+    dev.terminate()
+    dev.communicate(timeout=60)
+    order = '{"id": "A-1", "amount": 1, "follow_up_s": 0.01}'
+    words = command.split("#")[0].split()[1:]
+    run = processor(*(order if word == "JSON..." else word for word in words))
+    output, errors = run.communicate(timeout=60)
+    assert output == "Order processing completed successfully!\n", errors

@@ -216,7 +216,9 @@ def test_what_others_leave_out_is_filled_in_where_one_member_fits() -> None:
 def test_a_union_that_does_not_say_which_is_refused() -> None:
     with pytest.raises(SchemaMismatch, match=r"it fits Bank and Twin.*kind: Literal"):
         back(Bank("DE"), Bank | Twin)
-    with pytest.raises(SchemaMismatch, match=r"fits none of the union: Card: .*; Bank: "):
+    with pytest.raises(
+        SchemaMismatch, match=r"fits none of the union \(Card, Bank\): expected an obj"
+    ):
         PAYLOADS.decoder(Card | Bank)(b"5")
     with pytest.raises(SchemaMismatch, match=r"at `\$\[0\]`"):
         PAYLOADS.decoder(list[Card | Bank])(b'[{"a": 1}]')

@@ -92,7 +92,24 @@ async def lets_through() -> None:
     await refuses("application")
 
 
-WORKFLOWS = [waits, has_a_bug, bug_after, tries, asks_nobody, catches, lets_through]
+TWO_LINES = "no funds:\n  ERROR root: all is lost \x1b[2J"
+
+
+@workflow.define
+async def fails_in_two_lines() -> None:
+    raise ApplicationError(TWO_LINES)
+
+
+WORKFLOWS = [
+    fails_in_two_lines,
+    waits,
+    has_a_bug,
+    bug_after,
+    tries,
+    asks_nobody,
+    catches,
+    lets_through,
+]
 
 
 def run(path: Path, talk: Callable[[Client], Awaitable[Any]], **how: Any) -> Any:
@@ -170,6 +187,29 @@ def test_who_wants_it_raised_gets_an_error(tmp_path: Path, after_s: float) -> No
     run(tmp_path, talk)
 
 
+def test_a_time_out_says_what_the_run_does(tmp_path: Path) -> None:
+    async def talk(client: Client) -> None:
+        handle = await client.start(waits, id="a")
+        with pytest.raises(TimeoutError, match=r"within 1\.5 s: it is running; .*, event 'go'$"):
+            await handle.result(1.5)
+        with pytest.raises(TimeoutError, match=r"^no result of 'b' within 1\.5 s: it is parked"):
+            await client.run(has_a_bug, id="b", timeout=1.5)
+
+    run(tmp_path, talk)
+
+
+def test_who_ends_a_run_is_told_whether_it_was_open(tmp_path: Path) -> None:
+    async def talk(client: Client) -> None:
+        handle = await client.start(waits, id="a")
+        assert handle.created
+        assert not (await client.start(waits, id="a", conflict="use-existing")).created
+        assert await handle.cancel()
+        assert not await handle.cancel()
+        assert not await handle.terminate()
+
+    run(tmp_path, talk)
+
+
 # --- activities -------------------------------------------------------------------------------
 
 
@@ -224,6 +264,18 @@ def test_an_activity_error_is_whatever_an_activity_raised(
     run(tmp_path, talk, max_cached_runs=cached, strict_replay=True)
 
 
+def test_the_text_of_a_failure_is_one_line_and_its_cause_has_all_of_them(tmp_path: Path) -> None:
+    async def talk(client: Client) -> None:
+        with pytest.raises(WorkflowFailed) as failed:
+            await client.run(fails_in_two_lines)
+        text = str(failed.value)
+        assert text.isprintable()
+        assert text.endswith(r"failed: no funds:\n  ERROR root: all is lost \x1b[2J")
+        assert str(failed.value.__cause__) == TWO_LINES
+
+    run(tmp_path, talk)
+
+
 def test_what_is_let_through_fails_the_run_as_before(tmp_path: Path) -> None:
     async def talk(client: Client) -> None:
         with pytest.raises(WorkflowFailed) as failed:
@@ -271,6 +323,29 @@ def test_who_is_replaced_hears_by_which_run(tmp_path: Path) -> None:
         assert described.successor == second.run_id
 
     run(tmp_path, talk)
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+def test_an_event_that_does_not_fit_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def talk(client: Client) -> None:
+        handle = await client.start(waits, id="a")
+        for _ in range(20):
+            await handle.raise_event("go", 5)
+        await until(lambda: "does not fit" in caplog.text)
+        types = [each.type for each in await handle.history()]
+        assert types.count("EventRejected") == 20
+        await handle.raise_event("go", "fits")
+        assert await handle.result() == "fits"
+
+    run(tmp_path, talk)
+    (record,) = [each for each in caplog.records if "does not fit" in each.getMessage()]
+    assert (record.levelno, record.name) == (logging.WARNING, "processor.shard")
+    for part in ("event 'go'", "'a'", "(workflow 'waits')", "str", "send the event again"):
+        assert part in record.getMessage()
 
 
 # --- reuse ------------------------------------------------------------------------------------

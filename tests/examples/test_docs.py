@@ -22,11 +22,15 @@ SAYS = {
     r"arguments at replay at .*: \$\[0\] was 1 and is 2\n",
     "told-1": (
         r"ZeroDivisionError: division by zero\n"
-        r"run \w+ of 'b' is running and waits at <string>:\d+ waits, and nothing is left that "
-        r"could wake it\n"
+        r"run \w+ of 'b' is running and waits at <string>:\d+ waits, event 'go', and nothing "
+        r"is left that could wake it\n"
     ),
+    "testing-1": r"(12 EUR, then no more\n31 days\n){2}",
+    "testing-2": r"attempt 2 imported 3\n\[8, 9, 10\]\n3\n",
     "requests-1": (
         r"refused: workflow id 'order-7' is taken by run \w+ \(running\); conflict policy is 'fail'"
+        r"\. To get that run: conflict=\"use-existing\" \(--conflict use-existing on the command "
+        r"line\); to end it and begin anew: conflict=\"terminate\" \(--conflict terminate\)"
         r"\nthe same run: True"
         r"\nnot taken: the latest run of workflow id 'order-7' is not of the chain that began .*"
         r"\nGrace says yes\n"

@@ -27,11 +27,14 @@ from processor.codec.records import decode_as
 from processor.config import Settings
 from processor.core.effects import DeadLetter, Publish, RunResult
 from processor.kafka import publishing
+from processor.kafka.dead_letters import DeadLetters
 from processor.kafka.local_broker import LocalBroker
 from processor.kafka.publisher import ShardPublisher
 from processor.kafka.publishing import Publishing
+from processor.kafka.topic_specs import is_own
 from processor.kafka.topics import connect, read_topics
 from processor.kafka.transport import KafkaTransport
+from processor.kafka.undeliverable import Undeliverable
 
 from .harness import PARTITIONS, Adapters, adapters, nobodys, set_config, until
 from .own_broker import QUICK, need_jars
@@ -164,6 +167,83 @@ def test_records_for_a_topic_that_does_not_exist_are_letters(
     assert time.monotonic() - begun < 3, "the topic was waited for once"
 
 
+def test_topics_that_do_not_exist_are_waited_for_together(
+    kafka: Adapters, publisher: ShardPublisher
+) -> None:
+    missing = f"{kafka.connection.namespace}-missing"
+    begun = time.monotonic()
+    for offset in range(6):
+        publisher.publish(offset, [record(f"{missing}-{offset}", b"%d" % offset, offset)])
+    publisher.publish(6, [result(6)])
+    until(is_done(publisher), "everything", 20)
+    assert time.monotonic() - begun < 12
+    assert [letter.value for letter in letters(kafka, 6)] == [b"%d" % n for n in range(6)]
+    assert results(kafka, 1) == [6]
+
+
+@pytest.mark.parametrize("name", ["events", "commands", "results", "activities.default"])
+def test_records_for_a_topic_of_the_namespaces_own_are_letters(
+    kafka: Adapters, publisher: ShardPublisher, name: str
+) -> None:
+    """Histories of before may have them, though workflow code is refused such a name now."""
+    publisher.publish(1, [record(kafka.topic(name), b"v"), result(1)])
+    until(is_done(publisher), "everything")
+    (letter,) = letters(kafka, 1)
+    assert (letter.topic, letter.value) == (kafka.topic(name), b"v")
+    assert "of the namespace's own" in letter.reason
+    assert results(kafka, 1) == [1]
+    assert not kafka.records(kafka.topic("events"), 0, PARTITIONS)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_topic_that_takes_nothing_in_a_transaction_is_found(
+    kafka: Adapters, publisher: ShardPublisher, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    """The broker's error names no topic: it is found by trying them one by one."""
+    if not named:
+        monkeypatch.setattr(Undeliverable, "_never", lambda self, topic: "")
+    there = topic_of(kafka, "there")
+    for offset in range(10):
+        records = [record(there, b"%d" % offset), record("__transaction_state", b"x", offset)]
+        publisher.publish(offset, [*records, result(offset)])
+    until(is_done(publisher), "everything", 30)
+    found = letters(kafka, 10)
+    assert {letter.topic for letter in found} == {"__transaction_state"}
+    assert ("TOPIC_AUTHORIZATION_FAILED" in found[0].reason) is not named
+    assert [m.value() for m in kafka.records(there, 10)] == [b"%d" % n for n in range(10)]
+    assert results(kafka, 10) == list(range(10))
+
+
+def test_a_producer_that_is_thrown_away_is_freed(
+    kafka: Adapters, publisher: ShardPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from confluent_kafka import KafkaError, KafkaException
+
+    fails: list[int] = []
+
+    class Failing(Producer):
+        def commit_transaction(self, *arguments: Any) -> None:
+            if fails:
+                fails.pop()
+                cause = KafkaError(KafkaError.INVALID_TXN_STATE, txn_requires_abort=True)
+                raise KafkaException(cause)
+            super().commit_transaction(*arguments)
+
+    monkeypatch.setattr(publishing, "Producer", Failing)
+    held = []
+    for offset in range(20):
+        fails.append(1)
+        publisher.publish(offset, [result(offset)])
+        until(is_done(publisher), "this one")
+        held.append((_threads(), len(os.listdir("/proc/self/fd"))))
+    until(lambda: _threads() <= held[2][0] + 4, f"the threads to end: {held}", 10)
+    assert len(os.listdir("/proc/self/fd")) <= held[2][1] + 10, held
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "no such name", "näme", "x" * 250, "a/b", "a\n"])
 def test_records_for_what_can_be_no_topic_are_letters(
     kafka: Adapters, publisher: ShardPublisher, name: str
@@ -175,6 +255,29 @@ def test_records_for_what_can_be_no_topic_are_letters(
     assert (letter.topic, letter.value) == (name, b"v")
     assert "no topic can have this name" in letter.reason
     assert results(kafka, 1) == [1]
+
+
+@pytest.mark.parametrize(
+    "name", ["commands", "events", "results", "dead-letters", "activities.q", "__consumer_offsets"]
+)
+def test_records_for_topics_that_are_not_the_users_are_letters(
+    kafka: Adapters, publisher: ShardPublisher, name: str
+) -> None:
+    topic = name if name.startswith("_") else kafka.connection.topic(name)
+    publisher.publish(1, [record(topic, b"v"), result(1)])
+    until(is_done(publisher), "everything")
+    (letter,) = letters(kafka, 1)
+    assert (letter.topic, letter.value) == (topic, b"v")
+    assert letter.reason.endswith("does not write to Processor's or Kafka's own topics")
+    assert results(kafka, 1) == [1]
+    (kept,) = DeadLetters(kafka.connection).read()
+    assert kept.why_not, "nor does a replay write it there"
+
+
+def test_a_topic_of_the_users_may_begin_as_the_namespace_does() -> None:
+    assert not is_own("shop", "shop.orders")
+    assert not is_own("shop", "other.commands")
+    assert is_own("shop", "shop.commands")
 
 
 def test_a_result_that_is_too_large_is_a_letter(kafka: Adapters, publisher: ShardPublisher) -> None:

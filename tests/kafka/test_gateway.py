@@ -6,24 +6,35 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from processor.client import _refusal
 from processor.config import Settings
-from processor.core.answers import Accepted
+from processor.core.address import ReplyTo
+from processor.core.answers import Accepted, Closed, HeartbeatSeen, Page, Refused, ReplyBody
 from processor.core.cause import Cause, ClientRequest
 from processor.core.effects import Reply
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import StartRun
-from processor.core.operation import Request
+from processor.core.operation import Operation, Request
 from processor.core.questions import DescribeRun, ListRuns
 from processor.core.turn import Positions
-from processor.errors import PayloadTooLarge, ShardUnavailable, TopicsNotReady
+from processor.descriptions import description, read
+from processor.errors import (
+    CommandRejected,
+    PayloadTooLarge,
+    ProcessorError,
+    SchemaMismatch,
+    ShardUnavailable,
+    TopicsNotReady,
+)
 from processor.kafka.connection import KafkaSettings, partition_of
 from processor.kafka.gateway import KafkaGateway
 from processor.kafka.local_broker import free_port
+from processor.kafka.producing import Producing
 
 from .harness import PARTITIONS, Adapters, id_on, start
 
@@ -52,7 +63,9 @@ class FakeShards:
                     asked = self.asked.setdefault(request, [])
                     asked.append(command)
                     if len(asked) > self.silent_times:
-                        body = Accepted(f"{partition}-{len(asked)}")
+                        told = f"{partition}-{len(asked)}"
+                        is_change = isinstance(command.body, Operation)
+                        body = Accepted(told) if is_change else Page(told.encode())
                         ports.outbox.reply(Reply(command.reply_to, body))
             await asyncio.sleep(0.0005)
 
@@ -88,7 +101,7 @@ def test_a_request_comes_back_from_the_shard_of_its_workflow(kafka: Adapters) ->
             )
             assert set(answers) == {Accepted(f"{p}-1") for p in range(PARTITIONS)}
             page = await first.request(ClientCommand("", ListRuns()), timeout_s=10, partition=3)
-            assert page == Accepted("3-1")
+            assert page == Page(b"3-1")
             times = []
             for _ in range(50):
                 begun = time.perf_counter()
@@ -108,7 +121,7 @@ def test_a_request_is_sent_again_until_it_is_answered(kafka: Adapters, body: Req
         serving = asyncio.create_task(shards.serve())
         async with gateway(kafka, Settings(request_timeout_s=0.4)) as it:
             answer = await it.request(ClientCommand("w", body), timeout_s=10)
-            assert isinstance(answer, Accepted)
+            assert isinstance(answer, Accepted if isinstance(body, RaiseEvent) else Page)
             [((client, number), asked)] = shards.asked.items()
             assert len(asked) >= 3 and number == 1, "the same request each time"
             cause = ClientRequest(client, 1) if isinstance(body, RaiseEvent) else None
@@ -185,3 +198,94 @@ def test_a_namespace_without_topics_and_an_address_without_a_broker(kafka_server
         await nobody.close()
 
     run(test)
+
+
+def test_a_client_outside_of_its_time_or_loop_is_told_so(kafka: Adapters) -> None:
+    made = KafkaGateway(kafka.connection, Settings())
+
+    async def refused(error: type[Exception], text: str) -> None:
+        with pytest.raises(error, match=text):
+            await made.request(start("w"), timeout_s=1)
+        with pytest.raises(error, match=text):
+            _ = made.partitions
+
+    async def before() -> None:
+        await refused(ProcessorError, "not connected")
+        await made.start()
+
+    async def after() -> None:
+        await refused(ProcessorError, "another event loop")
+        await made.close()
+        await refused(ShardUnavailable, "the client was closed")
+        assert made._producing.made is None, "no producer was made again"
+
+    run(before)
+    run(after)
+
+
+def test_commands_that_no_broker_takes_are_bounded(
+    kafka: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with gateway(kafka) as it:
+            await asyncio.gather(*(_silent(it.request(start("w"), timeout_s=0.1)) for _ in "123"))
+            while len(it._settled) < 3:
+                await asyncio.sleep(0.01)
+            monkeypatch.setattr(Producing, "flush", lambda self: None)
+            monkeypatch.setattr("processor.kafka.gateway._KEPT_MAX", 3)
+            for _ in range(3):
+                with pytest.raises(ShardUnavailable, match="no Kafka broker"):
+                    await it.request(start("w"), timeout_s=0.01)
+            begun = time.monotonic()
+            with pytest.raises(ShardUnavailable, match=r"3 commands of .* this one was not sent"):
+                await it.request(start("w"), timeout_s=10)
+            assert time.monotonic() - begun < 1
+            monkeypatch.undo()
+            it._flush()
+            await asyncio.sleep(0.5)
+            with pytest.raises(ShardUnavailable, match="the broker has the command"):
+                await it.request(start("w"), timeout_s=1)
+
+    run(test)
+
+
+async def _silent(request: Awaitable[object]) -> None:
+    with suppress(ShardUnavailable):
+        await request
+
+
+FORGED: list[ReplyBody] = [
+    Closed("r", "banana"),
+    Closed("r", "failed"),
+    Closed("r", "running"),
+    Page(b"[1]"),
+    HeartbeatSeen("r", 1, 1, True),
+]
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_reply_that_does_not_fit_is_dropped(
+    kafka: Adapters, forged: ReplyBody, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with gateway(kafka) as it:
+            asked = asyncio.create_task(it.request(start("w"), timeout_s=10))
+            await asyncio.sleep(0.05)
+            [number] = it._waiting
+            to = ReplyTo(0, "c", number)
+            it._resolve([Reply(to, forged), Reply(to, forged), Reply(to, Accepted("run"))])
+            assert await asked == Accepted("run")
+
+    run(test)
+    assert caplog.text.count("does not fit what was asked") == 1
+
+
+@pytest.mark.parametrize("error", ["", "annotations", "__name__", "SystemExit"])
+def test_an_error_that_no_shard_names_is_a_rejection(error: str) -> None:
+    assert type(_refusal(Refused(error, "why"))) is CommandRejected
+
+
+@pytest.mark.parametrize("content", [b"no json", b"[1]", b"{}", b"\xff"])
+def test_a_page_that_no_shard_gives_is_an_error_of_ours(content: bytes) -> None:
+    with pytest.raises(SchemaMismatch, match="none that a shard gives"):
+        read(Page(content), description)

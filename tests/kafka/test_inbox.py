@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from processor.core.turn import Positions
+from processor.kafka import reading
 from processor.kafka.inbox import KafkaInbox
+from processor.kafka.reading import Stream
+
+from .harness import Adapters, taken, until
 
 
 class Reader:
@@ -34,3 +40,24 @@ def test_a_shard_that_is_revoked_while_it_opens_its_inputs_gives_them_back() -> 
     reader.inbox = inbox
     inbox.open(Positions())
     assert not reader.streams
+
+
+def test_an_inbox_that_holds_too_many_bytes_pauses_and_goes_on(
+    kafka: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand records of the largest would be 2 GB."""
+    monkeypatch.setattr(reading, "_BYTES_MAX", 400_000)
+    value = b"x" * 100_000
+    for _ in range(40):
+        kafka.produce("commands", 0, b"k", value)
+    opened = kafka.open()
+    opened.inbox.open(Positions())
+    stream: Stream = opened.inbox._stream  # type: ignore[attr-defined]
+    until(lambda: stream.paused, "it pauses")
+    most = 0
+    for _ in range(40):
+        until(lambda: bool(stream.records), "the next one")
+        most = max(most, len(stream.records))
+        assert len(taken(opened, 1)) == 1
+    assert most < 30, "it was read ahead"
+    assert stream.bytes == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -92,6 +93,18 @@ def test_a_broker_that_cannot_start_shows_its_log(tmp_path: Path) -> None:
     with pytest.raises(BrokerUnavailable, match=r"num\.io\.threads"):
         broken.start()
     assert not broken.is_running
+
+
+def test_a_folder_has_one_broker(broker: LocalBroker) -> None:
+    servers = broker.bootstrap_servers
+    second = LocalBroker(broker.data_dir)
+    with pytest.raises(BrokerUnavailable, match=rf"process {os.getpid()} runs a Kafka .*{servers}"):
+        second.start()
+    make_topic(servers, "unharmed")
+    broker.kill()
+    with second:
+        assert connect(second.bootstrap_servers).list_topics(timeout=10).topics["unharmed"]
+    broker.start()
 
 
 def test_a_broker_dies_with_its_parent(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +17,25 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from examples.consume_results import results
 from examples.orders import order_processing
 from examples.start_with_confluent import main as start_with_confluent
-from processor import Client, PayloadTooLarge, SchemaMismatch, WorkflowNotRegistered
+from processor import (
+    Client,
+    PayloadTooLarge,
+    SchemaMismatch,
+    Worker,
+    WorkflowNotRegistered,
+    workflow,
+)
 from tests.kafka.evidence import record
 from tests.kafka.load import check_logs
 from tests.kafka.probes import collects, passes_on, publishes, queued_double
 from tests.kafka.processes import WorkerProcess, at_work
 from tests.kafka.talking import ask, consumed, dead_letters, first_answer, quick
 from tests.orders import DONE, SCENARIOS, Scenario, golden, play
+
+
+@workflow.define
+async def short() -> int:
+    return 1
 
 
 @pytest.mark.usefixtures("workers")
@@ -171,3 +185,30 @@ def test_started_with_plain_confluent_kafka(kafka_servers: str, made: str) -> No
         return str(await client.handle("order-7").result(30))
 
     assert ask(kafka_servers, made, talk) == DONE
+
+
+def test_two_workers_of_one_machine_serve_together(
+    kafka_servers: str, made: str, tmp_path: Path
+) -> None:
+    """No instance id is given, as with two `processor worker` in two terminals."""
+
+    def worker() -> Worker:
+        how: dict[str, Any] = {"namespace": made, "state_dir": tmp_path / "state"}
+        return Worker(kafka_servers, workflows=[short], **how)
+
+    async def main() -> None:
+        first, second = worker(), worker()
+        running = [asyncio.create_task(each.run()) for each in (first, second)]
+        async with asyncio.timeout(60), Client(kafka_servers, namespace=made) as client:
+            while not (first.shards and second.shards):
+                await asyncio.sleep(0.1)
+            for number in range(8):
+                assert await client.run(short, id=f"s-{number}") == 1
+        assert not any(each.done() for each in running), "none has thrown the other one out"
+        first.stop()
+        second.stop()
+        await asyncio.gather(*running)
+        host = socket.gethostname()
+        assert {each.name for each in (tmp_path / "state").iterdir()} == {host, f"{host}-2"}
+
+    asyncio.run(main())

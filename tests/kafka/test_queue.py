@@ -17,6 +17,7 @@ from processor.config import Settings
 from processor.core.effects import ActivityTask, DeadLetter
 from processor.core.inputs import ActivityReport
 from processor.embedded.runtime import SystemClock
+from processor.kafka import queue
 from processor.kafka.connection import partition_of
 from processor.kafka.offsets import OffsetTracker
 from processor.kafka.queue import QueueConsumer, Queues
@@ -311,3 +312,25 @@ def test_a_share_group_brings_tasks_as_well(kafka: Adapters) -> None:
     run(test)
     assert len(kafka.records(kafka.topic("activity-results"), 30, PARTITIONS)) == 30
     assert len(kafka.records(kafka.topic("dead-letters"), 1)) == 1
+
+
+def test_a_queue_that_is_longer_than_is_read_ahead_pauses_and_goes_on(
+    kafka: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a worker with few slots keeps all tasks of its queue in memory."""
+    monkeypatch.setattr(queue, "_AHEAD_MAX", 10)
+    monkeypatch.setattr(queue, "_BATCH", 5)
+    send_tasks(kafka, 200)
+
+    async def test() -> None:
+        async with worker(kafka, slots=5) as it:
+            await soon(lambda: it.queue._paused, "it pauses")
+            await asyncio.sleep(1.0)
+            assert len(it.tasks) == 5 and len(it.queue._ahead) < 20
+            it.ends_at_once = True
+            for id in list(it.tasks):
+                it.end(id)
+            await soon(lambda: it.queue._outcomes_landed == 200, "all tasks")
+            assert it.most <= 5
+
+    run(test)

@@ -15,7 +15,7 @@ from processor.core.options import ActivityOptions
 from processor.core.turn import Claim, Positions, Turn
 from processor.registry import Registry
 from processor.shard.loop import Shard
-from processor.shard.ports import InboxRecord, LogRecord, ShardPorts
+from processor.shard.ports import RECORD_BYTES_MAX, InboxRecord, LogRecord, ShardPorts
 from processor.shard.requests import UnderClaim
 from processor.shard.takeover import Taken, Takeover
 from processor.simulation.partitions import LogPartition
@@ -32,6 +32,7 @@ class Ports:
     """Log, inbox, outbox, activities and clock of one shard."""
 
     id = b"a log of 16 byte"
+    stuck = 0
 
     def __init__(self, log: LogPartition | None = None) -> None:
         self.now = 1_700_000_000_000
@@ -152,7 +153,12 @@ def take_over(ports: Any, store: Memory) -> Taken:
     return takeover.fold(epoch, 0)
 
 
-def shard(ports: Any, store: Memory | None = None, runners: Any = None) -> Shard:
+def shard(
+    ports: Any,
+    store: Memory | None = None,
+    runners: Any = None,
+    record_bytes_max: int = RECORD_BYTES_MAX,
+) -> Shard:
     """Take a shard over, with new tables if none are given; it knows how to process orders."""
     store = store or Memory()
     settings = Settings()
@@ -162,6 +168,7 @@ def shard(ports: Any, store: Memory | None = None, runners: Any = None) -> Shard
         registry = Registry([order_processing], ACTIVITIES, JsonPayloads())
         runners = WorkflowRunners(registry, settings)
     all_ports = ShardPorts(ports, ports, ports, tables, ports, ports, ports.entropy)
+    all_ports.record_bytes_max = record_bytes_max
     return Shard(0, all_ports, runners, settings, taken, lambda: None)
 
 

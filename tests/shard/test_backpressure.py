@@ -10,7 +10,7 @@ from examples.orders import order_processing
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.core.address import ReplyTo
-from processor.core.answers import HeartbeatSeen
+from processor.core.answers import Accepted, HeartbeatSeen, Refused
 from processor.core.effects import ActivityTask
 from processor.core.inputs import ActivityReport, ClientCommand
 from processor.core.nouns.run import StartRun, TerminateRun
@@ -134,6 +134,30 @@ def test_commands_wait_for_slots_of_activities_and_are_looked_at_again() -> None
     shard.close()
 
 
+class Queued(Ports):
+    """Its activities go to a queue; what is sent stays on its way."""
+
+    def place(self, name: str, options: ActivityOptions) -> bool:
+        return False
+
+
+def test_tasks_whose_queue_does_not_exist_hold_up_no_other_input() -> None:
+    ports, most = Queued(), Settings().turns_in_flight_max
+    shard = running_shard(ports)
+    count = most + 600
+    starts = [ClientCommand(f"o-{n}", StartRun("order_processing", ORDER)) for n in range(count)]
+    ports.read_commands(*starts)
+    run_shard(shard, 40)
+    assert ports.arrived, "so many turns may have something on its way"
+    ports.stuck = 1_000
+    run_shard(shard)
+    assert not ports.arrived and len(ports.sent) == count
+    ports.deliver_all()
+    run_shard(shard)
+    assert shard._deliveries.outstanding == 0
+    shard.close()
+
+
 def test_answers_that_wait_for_the_log_are_bounded() -> None:
     shard, disk, inbox = shard_with(Settings(turns_in_flight_max=50))
     start = StartRun("order_processing", b'[{"id": "A", "amount": 10.0}]')
@@ -212,4 +236,25 @@ def test_many_parked_runs_are_all_tried_without_another_wake_up() -> None:
     while shard.step():
         pass
     assert not shard._parked and shard.idle
+    shard.close()
+
+
+def test_an_input_that_the_log_cannot_take_is_refused_and_others_go_on() -> None:
+    """The topic of the log may take less than it should."""
+    ports = Ports()
+    shard = running_shard(ports, record_bytes_max=20_000)
+    large = b'[{"id": "%s", "amount": 1.0}]' % (b"x" * 100_000)
+    ports.read_commands(
+        ClientCommand("large", StartRun("order_processing", large), reply_to=ReplyTo(0, "c", 1)),
+        ClientCommand("silent", StartRun("order_processing", large)),
+        ClientCommand("good", StartRun("order_processing", ORDER), reply_to=ReplyTo(0, "c", 2)),
+    )
+    for _ in range(5):
+        run_shard(shard)
+        ports.deliver_all()
+    sizes = [len(each.value or b"") for each in ports.read(0, 1 << 30)]
+    assert max(sizes) < 20_000
+    told = {reply.to.request: reply.body for reply in ports.replies}
+    assert isinstance(told[1], Refused) and told[1].error == "PayloadTooLarge", told
+    assert isinstance(told[2], Accepted)
     shard.close()

@@ -21,13 +21,14 @@ from processor.core.marks import Answered
 from processor.core.nouns.activity import ActivityScheduled
 from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.run import RunParked, StartRun, WorkflowStarted
-from processor.core.nouns.timer import TimerStarted
+from processor.core.nouns.timer import TimerFired, TimerStarted
 from processor.core.nouns.value import StatusSet
 from processor.core.runner import Asked
 from processor.core.turn import Turn
 from processor.policy import Status
 from processor.shard.loop import Shard
 from processor.shard.ports import InboxRecord
+from tests.core.broken import ReadsNothing
 from tests.core.scripted import Runners, Scripted
 
 from .running import Ports, run, shard
@@ -184,6 +185,45 @@ def test_a_report_that_fails_twice_is_buried_before_anything_is_read_past_it(
     run(running)
     assert statuses(ports) == ["StatusSet"]
     assert ports.records()[-1].positions.results == 6
+
+
+def test_what_follows_a_report_that_failed_once_stands_past_it(
+    ports: Ports, running: Shard, makers: Makers
+) -> None:
+    """Else the record after it says that the report is still to be read: it would count again."""
+    makers.failures = 1
+    run_id = ports.turns()[0].run_id
+    report = ActivityReport("order-1", run_id, 1, 1, "completed", b"1")
+    ports.arrived.append(InboxRecord("results", 5, report))
+    run(running)
+    assert ports.records()[-1].positions.results == 6
+    ports.now += 1_000
+    run(running)
+    assert isinstance(ports.turns()[-1].events[0], TimerFired)
+    assert ports.records()[-1].positions.results == 6
+
+
+def test_an_error_that_cannot_be_shown_is_given_up_like_any_other(
+    ports: Ports,
+    running: Shard,
+    makers: Makers,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    live = Fragile.activate
+
+    def raises(self: Fragile, *rest: Any) -> list[Asked]:
+        if rest[-1] is None:
+            raise ReadsNothing
+        return live(self, *rest)
+
+    monkeypatch.setattr(Fragile, "activate", raises)
+    ports.read_commands(command(RaiseEvent("bad"), 2))
+    run(running)
+    assert statuses(ports) == ["Answered"]
+    (refused,) = [reply.body for reply in ports.replies]
+    assert isinstance(refused, Refused) and "ReadsNothing" in refused.message
+    assert "Logging error" not in capfd.readouterr().err
 
 
 def test_a_timer_that_fails_twice_parks_the_run_because_it_would_come_again(

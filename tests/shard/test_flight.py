@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from processor.codec.records import encode
+from processor.core.address import ReplyTo
+from processor.core.answers import Accepted
+from processor.core.effects import Reply
 from processor.core.marks import Mark, mark_key
 from processor.core.nouns.value import StatusSet
 from processor.core.turn import Claim, Positions, Turn, claim_key, turn_key
@@ -59,6 +62,7 @@ def turn(epoch: int, first: int = 5) -> tuple[bytes, bytes]:
 
 
 MARK = Mark(EPOCH, 0, "eager", Positions(), 0, 0)
+REPLY = Reply(ReplyTo(0, "client", 1), Accepted("run"))
 CLAIM = claim_key("n"), encode(Claim("another host", "n", 1, 5))
 
 
@@ -172,4 +176,24 @@ def test_a_record_that_is_nowhere_is_not_taken_for_written(log: WrittenLog) -> N
     sent(flight, 1)
     log.records.clear()
     with pytest.raises(ShardLost, match="shard 3: our record is not in the log below 12"):
+        flight.acknowledged()
+
+
+@pytest.mark.parametrize("value", [b"junk", b"", b"\xc3\x01", encode(REPLY)])
+def test_what_is_no_record_of_the_log_is_a_ghost(
+    log: WrittenLog, value: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    flight = Flight(3, log, EPOCH, "ns.events")
+    ghosts = [Ghost(log.other(b"k%d" % number, value), b"k%d" % number) for number in range(3)]
+    ours = sent(flight, 1)
+    assert flight.acknowledged() == [ours]
+    assert (ours.offset, flight.ghosts) == (14, ghosts)
+    assert [each.getMessage()[:23] for each in caplog.records] == ["ns.events[3]: log offset"[:23]]
+
+
+def test_what_a_later_release_may_have_written_ends_our_ownership(log: WrittenLog) -> None:
+    flight = Flight(3, log, EPOCH)
+    log.other(b"k", b"\xc3\x01" + b"12345678" + b"of a later release")
+    sent(flight, 1)
+    with pytest.raises(ShardLost, match="a later release wrote at log offset 11"):
         flight.acknowledged()

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from processor.config import Settings
-from processor.errors import LogTruncated, ReleaseTooOld
+from processor.errors import LogTruncated, ReleaseTooOld, ShardUnavailable, StoreCorrupt
 from processor.node import Node
 from processor.shard.ports import LogRecord, ShardPorts
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
+from tests.core.broken import CountsErrors, ReadsNothing
 
 PATIENCE_S = 10.0
 
@@ -129,6 +131,92 @@ def test_a_process_leaves_at_once_when_one_log_is_for_later_releases() -> None:
         with pytest.raises(ReleaseTooOld, match="shard 0 is at level 9"):
             await asyncio.wait_for(stopped, PATIENCE_S)
         factory.gates[1].set()
+        await node.close()
+
+    asyncio.run(main())
+
+
+class Broken(Factory):
+    """Fails in ``open``, and in what is done about that as often as ``failures`` says."""
+
+    def __init__(self, made: Callable[[], Exception], failures: int = 1) -> None:
+        super().__init__(self._fails)
+        self.gates[0].set()
+        self.tries = 0
+        self._made, self._failures = made, failures
+
+    def _fails(self, partition: int) -> ShardPorts:
+        self.tries += 1
+        raise self._made()
+
+    def wipe(self, partition: int) -> None:
+        self._fail()
+
+    def may_own(self, partition: int) -> bool:
+        self._fail()
+        return True
+
+    def _fail(self) -> None:
+        self._failures -= 1
+        if self._failures >= 0:
+            raise OSError("the disk is full")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [partial(StoreCorrupt, "wipe it"), ReadsNothing, partial(CountsErrors, None), OSError],
+    ids=["wipes", "cannot be shown", "has no length", "asks whether it is ours"],
+)
+def test_a_shard_is_tried_again_whatever_fails_meanwhile(
+    made: Callable[[], Exception],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("processor.node._RETRY_FIRST_S", 0.01)
+
+    async def main() -> None:
+        factory = Broken(made, failures=2)
+        node = node_of(factory)
+        node.assign(0)
+        await eventually(lambda: factory.tries >= 3)
+        await node.close()
+
+    asyncio.run(main())
+    assert "Logging error" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("end", [asyncio.CancelledError(), LookupError("nobody expects this")])
+def test_a_shard_that_is_not_kept_any_more_is_heard_of(
+    end: BaseException, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def ends(node: Node, partition: int) -> None:
+        raise end
+
+    monkeypatch.setattr(Node, "_keep", ends)
+
+    async def main() -> None:
+        node = node_of(Broken(OSError))
+        node.assign(0)
+        with pytest.raises(ShardUnavailable, match="shard 0 is not kept any more"):
+            await asyncio.wait_for(node.wait_stopped(), PATIENCE_S)
+        await node.close()
+
+    asyncio.run(main())
+    assert ("nobody expects this" in caplog.text) is isinstance(end, LookupError)
+
+
+def test_a_shard_that_is_given_up_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        factory = Factory(lambda partition: ShardPorts(*[None] * 7))  # type: ignore[arg-type]
+        node = node_of(factory)
+        stopped = asyncio.ensure_future(node.wait_stopped())
+        node.assign(0)
+        await eventually(factory.opening.is_set)
+        await node.revoke(0)
+        await asyncio.sleep(0)
+        assert not stopped.done()
+        stopped.cancel()
+        factory.gates[0].set()
         await node.close()
 
     asyncio.run(main())

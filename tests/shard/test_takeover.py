@@ -10,8 +10,10 @@ import pytest
 from processor.codec.records import encode
 from processor.core import effects
 from processor.core.address import Address, ReplyTo
-from processor.core.answers import Refused
+from processor.core.answers import Accepted, Refused
 from processor.core.cause import Origin
+from processor.core.effects import Reply
+from processor.core.marks import Mark
 from processor.core.nouns.activity import AttemptState
 from processor.core.nouns.call import MessageSent
 from processor.core.nouns.external import EventRejected, RaiseEvent
@@ -181,9 +183,57 @@ def test_a_record_of_a_later_release_makes_a_process_leave() -> None:
     log = WrittenLog()
     log.claim()
     log.put(b"key", b"\xc3\x01" + b"12345678" + b"of a later release")
-    with pytest.raises(ReleaseTooOld, match=r"log offset 1 cannot be read: unknown schema"):
+    with pytest.raises(ReleaseTooOld, match=r"cannot be read: unknown schema") as told:
         log.take_over()
     assert log.end == 2
+    said = str(told.value)
+    assert "events[0]: log offset 1 (key b'key')" in said and "docs/reliability.md" in said
+
+
+NO_RECORDS = [
+    (b"k", b"junk"),
+    (b"", b""),
+    (b"k", b""),
+    (b"k", b"\xc3\x01"),
+    (b"k", encode(Reply(ReplyTo(0, "client", 1), Accepted("run")))),
+    (b"k", encode(Claim("us", "nonce", 1, NOW))[:-1]),
+    (b"k" * 100_000, b"[]"),
+    (b"k", encode(Mark(1 << 40, NOW, "eager", Positions(), 0, 0))),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), NO_RECORDS)
+@pytest.mark.parametrize("place", ["first", "under a claim", "last"])
+def test_what_is_no_record_of_the_log_counts_for_nobody_and_is_deleted(
+    key: bytes, value: bytes, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = WrittenLog()
+    if place == "first":
+        log.put(key, value)
+    log.claim()
+    log.write("a-1", [STARTED])
+    if place == "under a claim":
+        log.put(key, value)
+    log.write("a-1", [StatusSet(b"1")])
+    if place == "last":
+        log.put(key, value)
+    taken, tables = log.take_over(published=log.end)
+    assert (taken.turns, taken.ghosts) == (2, 1)
+    offset = {"first": 0, "under a claim": 2, "last": 3}[place]
+    told = [each.getMessage() for each in caplog.records]
+    assert len(told) == 1 and f"events[0]: log offset {offset} holds no record" in told[0]
+    assert [k for at, k in tables.replaced(1 << 62, 10) if k == key] == [key]
+    again, _ = log.take_over(tables, published=log.end)
+    assert (again.turns, again.ghosts, len(caplog.records)) == (0, 0, 1), "it is told once"
+
+
+def test_a_claim_of_a_level_that_nobody_knows_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    log = WrittenLog()
+    log.claim()
+    log.put(b"claim/forged", encode(Claim("evil", "n", 99, NOW)))
+    with pytest.raises(ReleaseTooOld, match=r"events\[0\]"):
+        log.take_over()
+    assert "events[0]: log offset 1 is a claim" in caplog.text and "claim/forged" in caplog.text
 
 
 def test_a_namespace_that_was_raised_while_we_claimed_is_claimed_again_at_its_level() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from processor.core import decide
+from processor.core import attempts
 from processor.core.cause import Cause, Origin
 from processor.core.draft import Outcome
 from processor.core.effects import Reply
@@ -161,7 +161,7 @@ def stale_reports(patch: pytest.MonkeyPatch) -> None:
         found: OpenActivity | None = instance.state.activities.get(id)
         return found
 
-    patch.setattr(decide, "_attempt", attempt)
+    patch.setattr(attempts, "_attempt", attempt)
 
 
 # --- successors, and deciding that fails ------------------------------------------------------
@@ -216,12 +216,12 @@ def slots_lost_after_close(patch: pytest.MonkeyPatch) -> None:
 
 def time_outs_without_details(patch: pytest.MonkeyPatch) -> None:
     """Say of an attempt that took too long only that it did."""
-    attempt_failed = decide._attempt_failed
+    attempt_failed = attempts._attempt_failed
 
     def without(draft: Any, activity: Any, failure: Any, *rest: Any, **how: Any) -> None:
         attempt_failed(draft, activity, replace(failure, details=None), *rest, **how)
 
-    patch.setattr(decide, "_attempt_failed", without)
+    patch.setattr(attempts, "_attempt_failed", without)
 
 
 def failed_at_once(patch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,10 @@ class Cluster:
         self.connections = self.refused = self.producers = 0
         self.dead: set[int] = set()
         self.unnamed: set[int] = set()
+        self.left_out: set[str] = set()
+        self.host = b"127.0.0.1"
+        self.misnumbered = 0
+        self.producer_id: int | None = None
         self._lock = Lock()
         self._listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(nodes)]
         self._ports = [listener.getsockname()[1] for listener in self._listeners]
@@ -196,6 +200,9 @@ class Cluster:
                     return
                 if not self.answering:
                     continue
+                if api == 0 and self.misnumbered:
+                    self.misnumbered -= 1
+                    number -= 1
                 data = struct.pack(">ii", 4 + len(answer), number) + answer
                 for at in range(0, len(data), self.chunk):
                     connection.sendall(data[at : at + self.chunk])
@@ -207,7 +214,9 @@ class Cluster:
                     return self._metadata(body)
                 case 22:
                     self.producers += 1
-                    return struct.pack(">ihqh", 0, 0, PRODUCER + self.producers, 0)
+                    made = PRODUCER + self.producers
+                    made = made if self.producer_id is None else self.producer_id
+                    return struct.pack(">ihqh", 0, 0, made, 0)
                 case 0:
                     return self._produce(node, body)
         raise AssertionError(f"request {api}")
@@ -217,12 +226,14 @@ class Cluster:
         at, topics = 4, []
         for _ in range(count):
             name, at = _text(body, at)
-            topics.append(name)
+            if name not in self.left_out:
+                topics.append(name)
         named = {node: port for node, port in enumerate(self._ports) if node not in self.unnamed}
         parts = [struct.pack(">ii", 0, len(named))]
         for node, port in named.items():
-            parts.append(struct.pack(">ih9sih", node, 9, b"127.0.0.1", port, -1))
-        parts.append(struct.pack(">hii", -1, 0, count))
+            host = struct.pack(f">h{len(self.host)}s", len(self.host), self.host)
+            parts.append(struct.pack(">i", node) + host + struct.pack(">ih", port, -1))
+        parts.append(struct.pack(">hii", -1, 0, len(topics)))
         for name in topics:
             partitions = self.topics.get(name, 0)
             error = 0 if partitions else UNKNOWN_TOPIC

@@ -309,3 +309,66 @@ def test_brokers_that_nobody_reaches_are_tried_until_one_is_there(caplog: Any) -
     sent.producer.poll(0.3)
     assert len(nobody) == 1 and "nobody: no broker serves us yet: " in caplog.text
     nobody.close()
+
+
+def test_an_answer_to_another_request_is_not_believed(cluster: Cluster, sent: Sent) -> None:
+    sent.send(0, b"first")
+    sent.wait()
+    before = cluster.connections
+    cluster.misnumbered = 1
+    sent.send(0, b"second")
+    sent.wait()
+    assert cluster.connections > before, "the connection is given up"
+    assert sent.outcomes == {b"first": 0, b"second": 1}
+
+
+def test_a_hang_up_while_nothing_is_out_is_heard(cluster: Cluster, sent: Sent) -> None:
+    """Else the next record is written into a connection that is closed, and `poll` never rests."""
+    sent.send(0, b"first")
+    sent.wait()
+    cluster.hang_up()
+    deadline = time.monotonic() + 3
+    while any(broker.link for broker in sent.producer._brokers.values()):
+        assert time.monotonic() < deadline, "the connection is known to be closed"
+        sent.producer.poll(0.1)
+
+
+def test_a_topic_that_a_broker_leaves_out_is_asked_for_with_patience(
+    cluster: Cluster, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MISSING_S", 1.5)
+    sent.send(0, b"warm")
+    sent.wait()
+    cluster.left_out = {"unnamed"}
+    before = cluster.connections
+    sent.send(-1, b"lost", topic="unnamed")
+    sent.wait()
+    assert isinstance(sent.outcomes[b"lost"], KafkaError)
+    assert cluster.connections - before < 30
+
+
+@pytest.mark.parametrize("host", [b"a..b", b"x" * 64, b"\0"])
+def test_a_host_that_can_be_none_is_a_broker_that_does_not_answer(
+    cluster: Cluster, sent: Sent, host: bytes, caplog: Any
+) -> None:
+    cluster.host = host
+    sent.send(0, b"first")
+    for _ in range(10):
+        sent.producer.poll(0.05)
+    assert "a bug" not in caplog.text and "died" not in caplog.text
+    cluster.host = b"127.0.0.1"
+    sent.wait()
+    assert sent.outcomes == {b"first": 0}
+
+
+def test_a_producer_id_that_is_none_is_not_taken(cluster: Cluster) -> None:
+    cluster.producer_id = -1
+    sent = Sent(WireProducer(cluster.servers, Security(), "a test"))
+    sent.send(0, b"first")
+    for _ in range(5):
+        sent.producer.poll(0.05)
+    assert not cluster.records("events", 0)
+    cluster.producer_id = None
+    sent.wait()
+    assert sent.outcomes == {b"first": 0}
+    sent.producer.close()

@@ -24,6 +24,7 @@ from processor.kafka.producers import which_producer
 from processor.kafka.properties import KafkaConfigInvalid
 from processor.kafka.topics import connect
 from processor.kafka.wire import link
+from processor.kafka.wire.asking import NO_ANSWER
 from processor.kafka.wire.link import Link
 from processor.kafka.wire.security import Sasl, Security, foreign, security_of
 
@@ -222,7 +223,7 @@ class Impostor:
             number, first = self._asked(connection)
             bare = first.split(b",", 2)[2]
             nonce = bare.split(b"r=")[1] + b"broker"
-            challenge = b"r=" + nonce + b",s=" + base64.b64encode(SALT) + b",i=4096"
+            challenge = b"r=" + nonce + b",s=" + base64.b64encode(SALT) + b",i=" + ITERATIONS
             self._say(connection, number, challenge)
             number, final = self._asked(connection)
             said = b",".join((bare, challenge, final.rsplit(b",p=", 1)[0]))
@@ -248,6 +249,7 @@ class Impostor:
 
 
 SALT = b"twelve bytes, or more"
+ITERATIONS = b"4096"
 SCRAM = Security(None, Sasl("SCRAM-SHA-256", "alice", "secret"))
 
 
@@ -257,6 +259,19 @@ def test_a_broker_that_does_not_know_the_password_is_not_believed(knows: bool) -
     impostor = Impostor(knows)
     try:
         with nullcontext() if knows else pytest.raises(ScramException, match="signature"):
+            Link("127.0.0.1", impostor.port, SCRAM, "a test").close()
+    finally:
+        impostor.close()
+
+
+@pytest.mark.parametrize("iterations", [b"x", b"\xff\xfe", b"0"])
+def test_a_broker_that_does_not_speak_scram_is_a_broker_that_does_not_answer(
+    iterations: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.wire.test_security.ITERATIONS", iterations)
+    impostor = Impostor(True)
+    try:
+        with pytest.raises(NO_ANSWER):
             Link("127.0.0.1", impostor.port, SCRAM, "a test").close()
     finally:
         impostor.close()

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from confluent_kafka import KafkaError
 
+from processor.codec.records import decode_as
 from processor.config import Settings
+from processor.core.effects import DeadLetter
 from processor.kafka.connection import KafkaSettings
 from processor.kafka.sending import Sending
 from processor.kafka.transport import KafkaTransport
+from processor.kafka.wire import producer as module
 from tests.wire.scripted import Cluster
 
 
@@ -37,3 +44,55 @@ def test_a_topic_that_we_may_not_write_to_is_tried_with_patience_until_we_may(ca
         assert "Allow this process's user Write and Describe on that topic" in caplog.text
         first, second = (after - before for before, after in pairwise(tries))
         assert second > 1.3 * first
+
+
+def test_tasks_of_a_queue_without_topic_are_counted_apart_and_bounded(
+    caplog: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(module, "_MISSING_S", 0.2)
+    monkeypatch.setattr("processor.kafka.sending.STUCK_MAX", 5)
+    letters, queue = "default.dead-letters", "default.activities.nope"
+    with Cluster({letters: 1}) as cluster:
+        transport = KafkaTransport(KafkaSettings(cluster.servers), Settings())
+        sending, done = Sending(transport, "shard 0"), list[int]()
+        for number in range(8):
+            key, said = b"k%d" % number, partial(done.append, number)
+            sending.send(queue, -1, key, b"task", said, turn=number // 2)
+        until(lambda: len(done) == 3)
+        assert sending.stuck.turns == 3
+        assert len(cluster.records(letters, 0)) == 3
+        assert "too many tasks wait for it" in caplog.text
+        cluster.topics[queue] = 1
+        until(lambda: len(done) == 8)
+        transport.close()
+    assert sending.stuck.turns == 0
+    assert len(cluster.records(queue, 0)) == 5
+
+
+@pytest.mark.parametrize("size", [100_000, 1_900_000])
+def test_a_letter_is_cut_to_what_its_topic_takes(size: int, caplog: Any) -> None:
+    topic = "default.dead-letters"
+    with Cluster({topic: 1, "default.commands": 1}) as cluster:
+        cluster.batch_max = 20_000
+        transport = KafkaTransport(KafkaSettings(cluster.servers), Settings())
+        sending, done = Sending(transport, "shard 0"), list[int]()
+        value = os.urandom(size)
+        sending.bury(DeadLetter("commands", 0, 7, b"key", value, "why"), lambda: done.append(1))
+        large = os.urandom(200_000)
+        sending.send("default.commands", 0, b"k", large, lambda: done.append(2))
+        until(lambda: len(done) == 2)
+        transport.close()
+        first, second = (decode_as(DeadLetter, v or b"") for _, v in cluster.records(topic, 0))
+        if first.offset != 7:
+            first, second = second, first
+        assert (first.key, first.offset) == (b"key", 7)
+        assert first.value and len(first.value) > 4_000 and value.startswith(first.value)
+        assert "why (the first" in first.reason
+        assert second.value and large.startswith(second.value) and len(second.value) > 4_000
+
+
+def until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
+import inspect
 import logging
 import os
 import random
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import uuid
+import warnings
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -54,12 +59,16 @@ DRAWS: list[Callable[[], Any]] = [
 ]
 CLOCKS: list[Callable[[], Any]] = [
     lambda: time.time(),
-    lambda: time.monotonic(),
-    lambda: time.perf_counter(),
     lambda: before_time(),
     lambda: time.time_ns() / 1e9,
+]
+SECONDS: list[Callable[[], Any]] = [
+    lambda: time.monotonic(),
+    lambda: time.monotonic_ns() / 1e9,
+    lambda: time.perf_counter(),
     lambda: asyncio.get_running_loop().time(),
 ]
+"""These count from a minute before the run began."""
 
 
 @workflow.define
@@ -82,15 +91,16 @@ def test_what_is_random_is_drawn_from_the_run_and_repeated_at_replay() -> None:
 def test_clocks_tell_the_time_of_the_turn() -> None:
     @workflow.define
     async def tells() -> list[list[float]]:
-        found = [[clock() for clock in CLOCKS]]
+        found = [[clock() for clock in CLOCKS + SECONDS]]
         await asyncio.sleep(1.5)
-        return [*found, [clock() for clock in CLOCKS]]
+        return [*found, [clock() for clock in CLOCKS + SECONDS]]
 
     world = World(tells)
     first, second = world.run()
     world.replay()
-    assert first == [pytest.approx(START_MS / 1000)] * len(CLOCKS)
-    assert second == [pytest.approx(START_MS / 1000 + 1.5)] * len(CLOCKS)
+    count, others = len(CLOCKS), len(SECONDS)
+    assert first == [pytest.approx(START_MS / 1000)] * count + [60.0] * others
+    assert second == [pytest.approx(START_MS / 1000 + 1.5)] * count + [61.5] * others
 
 
 def test_the_stream_is_another_one_than_that_of_the_workflow() -> None:
@@ -193,7 +203,20 @@ def test_other_files_are_let_through_and_park_the_run(tmp_path: Path) -> None:
         lambda: subprocess.run(["true"], check=False),
         lambda: os.system("true"),
         lambda: threading.Thread(target=print).start(),
+        lambda: _thread.start_new_thread(print, ()),
         lambda: time.sleep(0),
+        lambda: os.fork(),
+        lambda: os.forkpty(),
+        lambda: os.kill(os.getpid(), 0),
+        lambda: os.execv("/nowhere", ["nothing"]),
+        lambda: os.posix_spawn("/nowhere", ["nothing"], {}),
+        lambda: os.spawnv(os.P_WAIT, "/nowhere", ["nothing"]),
+        lambda: urllib.request.urlopen("http://127.0.0.1:1"),
+        lambda: input(),
+        lambda: signal.signal(signal.SIGUSR1, signal.SIG_DFL),
+        lambda: signal.alarm(0),
+        lambda: signal.setitimer(signal.ITIMER_REAL, 0),
+        lambda: signal.raise_signal(signal.SIGURG),
     ],
 )
 def test_sockets_threads_and_processes_are_refused_at_the_line(call: Callable[[], Any]) -> None:
@@ -220,6 +243,64 @@ def test_a_time_zone_library_is_not_left_half_filled() -> None:
     assert error is None and got[0] == "Europe/Berlin"
     assert str(pytz.timezone("Europe/Berlin")) == "Europe/Berlin"
     assert "Europe/Berlin" in pytz.all_timezones
+
+
+def test_a_time_zone_can_be_read_by_the_first_import_of_its_module() -> None:
+    known = {name: sys.modules[name] for name in list(sys.modules) if name.startswith("zoneinfo")}
+
+    def call() -> str:
+        import zoneinfo
+
+        return str(zoneinfo.ZoneInfo("Europe/Berlin"))
+
+    for name in known:
+        del sys.modules[name]
+    try:
+        error, got = parked_by(call)
+    finally:
+        sys.modules.update(known)
+    assert error is None and got[0] == "Europe/Berlin"
+
+
+def test_an_error_that_python_ignores_is_told_of_and_parks_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python reads the source of the line in C, so that no frame says who reads it."""
+
+    class Broken:
+        def __del__(self) -> None:
+            raise OSError("half made")
+
+    def call() -> str:
+        made = Broken()
+        del made
+        return "went on"
+
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    _guard._wrap_unraisable_hook()
+    error, got = parked_by(call)
+    assert error is None and got[0] == "went on"
+    assert 'raise OSError("half made")' in capsys.readouterr().err
+    error, _ = parked_by(lambda: [call(), Path(__file__).read_text()])
+    assert error is not None, "it is the hook that passes, not what comes after it"
+
+
+def test_a_warning_is_told_of_by_whatever_tells_of_warnings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def into_a_file(message: Any, *_: Any, **__: Any) -> None:
+        with open(tmp_path / "warnings", "a") as file:
+            file.write(str(message))
+
+    def call() -> None:
+        warnings.warn("careful", UserWarning, stacklevel=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", into_a_file)
+        error, _ = parked_by(call)
+    assert error is None
+    assert (tmp_path / "warnings").read_text() == "careful"
 
 
 def test_a_logger_that_rotates_its_files_does_so(tmp_path: Path) -> None:
@@ -350,6 +431,27 @@ def test_names_that_do_not_answer_are_warned_of() -> None:
 
             return inner().hex()
 
+    with pytest.warns(UserWarning, match=r"ctime\(\) \(write time\.ctime\(\)"):
 
+        @workflow.define
+        async def tells() -> str:
+            return before_ctime()
+
+    with pytest.warns(UserWarning, match=r"thread_time\(\) \(write time\.thread_time\(\)"):
+
+        @workflow.define
+        async def tells_more() -> str:
+            return str(before_thread_time())
+
+    with pytest.warns(UserWarning, match=r"of_the_process .*workflow\.random\(\)"):
+
+        @workflow.define
+        async def draws_from_a_global() -> float:
+            return of_the_process.random()
+
+
+before_ctime = inspect.unwrap(time.ctime)
+before_thread_time = inspect.unwrap(time.thread_time)
+of_the_process = random.Random(5)
 reaches_out_urandom = os.urandom.__wrapped__  # type: ignore[attr-defined]
 assert sys.version_info >= (3, 11)

@@ -28,17 +28,20 @@ def test_waiting_names_the_line_of_each_task() -> None:
 
         task = asyncio.create_task(inner())
         call = asyncio.create_task(step())
+        both = asyncio.create_task(workflow.wait_for_event("stop"))
         await workflow.wait_for_event("go")
         await task
         await call
+        await both
 
     world = World(waits)
     world.start()
     first = waits.function.__code__.co_firstlineno
     assert world.runner.waiting() == [
-        f"{__file__}:{first + 7} waits",
+        f"{__file__}:{first + 8} waits, event 'go'",
         f"{__file__}:{first + 3} inner",
         f"{__file__}:{first + 6} step",
+        f"{__file__}:{first + 7}, event 'stop'",
     ]
 
 

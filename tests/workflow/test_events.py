@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from processor import activity, workflow
 from processor.core.nouns.activity import ActivityScheduled
 from processor.core.nouns.external import EventReceived, EventRejected
@@ -218,6 +220,39 @@ def test_a_condition_times_out_and_may_raise() -> None:
 
     world = World(conditions)
     assert world.run() == ["the condition did not hold within 2 s", "'gone'"]
+    world.replay()
+
+
+@pytest.mark.parametrize("looks", [0, 1, 2])
+@pytest.mark.parametrize("error", [StopIteration, type("Stops", (StopIteration,), {})])
+def test_a_predicate_that_stops_an_iteration_raises_as_python_says_it(
+    error: type[StopIteration], looks: int
+) -> None:
+    @workflow.define
+    async def waits() -> str:
+        left = looks
+
+        def holds() -> bool:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise error(7)
+            return False
+
+        async def more() -> None:
+            for _ in range(3):
+                await workflow.sleep(0.001)
+
+        task = asyncio.create_task(more())
+        try:
+            await workflow.wait_until(holds)
+        except RuntimeError as raised:
+            await task
+            return f"{raised}, {type(raised.__cause__).__name__}"
+        return "nothing"
+
+    world = World(waits)
+    assert world.run() == f"coroutine raised StopIteration, {error.__name__}"
     world.replay()
 
 

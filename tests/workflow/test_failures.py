@@ -10,7 +10,9 @@ import pytest
 from processor import PayloadTooLarge, activity, workflow
 from processor.config import Settings
 from processor.core.failure import Failure
+from processor.core.nouns.activity import ActivityScheduled
 from processor.core.nouns.run import WorkflowCompleted, WorkflowFailed
+from processor.core.nouns.value import StatusSet
 from processor.errors import SchemaMismatch
 from tests.workflow.driver import World
 
@@ -157,3 +159,28 @@ def test_a_turn_that_asks_for_too_much_raises_at_the_call_that_crosses() -> None
         "one turn cannot ask for 5 things of 1,020 bytes together (the last one is activity "
         "'step'): the limit is 1,000 (turn_bytes_max)."
     )
+
+
+def test_a_lower_limit_parks_no_run_that_asked_for_more_before() -> None:
+    """What was let through is let through again, and what was refused is refused again."""
+
+    @workflow.define
+    async def large() -> str:
+        try:
+            workflow.set_status("x" * 700)
+        except PayloadTooLarge:
+            workflow.set_status("refused")
+        await step("x" * 500)
+        return "done"
+
+    before = World(large, settings=Settings(payload_bytes_max=600, turn_bytes_max=900))
+    before.start()
+    (turn,) = before.turns
+    (status, _), (asked, _) = turn.asked
+    assert status == StatusSet(b'"refused"')
+    assert isinstance(asked, ActivityScheduled)
+    lowered = World(large, settings=Settings(payload_bytes_max=100, turn_bytes_max=300))
+    replayed = lowered.runner.activate(turn.now_ms, turn.number, turn.facts, [status, asked])
+    assert replayed == turn.asked
+    (end,) = World(large, settings=Settings(payload_bytes_max=100)).start()[1:]
+    assert isinstance(end, WorkflowFailed), "a new run has the new limit"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -17,6 +19,7 @@ from processor.core.address import Address
 from processor.core.failure import Failure
 from processor.core.nouns.activity import ActivityCancelled, ActivityCompleted, ActivityScheduled
 from processor.core.nouns.call import MessageSent
+from processor.core.nouns.external import EventReceived
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
     WorkflowCancelled,
@@ -28,7 +31,7 @@ from processor.core.nouns.timer import TimerCancelled, TimerFired
 from processor.core.nouns.value import StatusSet
 from processor.core.options import ActivityOptions
 from processor.core.runner import CodeError
-from processor.errors import SchemaMismatch, WorkflowNotRegistered
+from processor.errors import NonDeterminismError, SchemaMismatch, WorkflowNotRegistered
 from processor.registry import Registry
 from processor.workflow._runner import WorkflowRunners
 from tests.workflow.driver import PAYLOADS, SEED, START_MS, World
@@ -106,7 +109,7 @@ def test_time_identity_and_randomness() -> None:
         info, begun = workflow.info(), workflow.now()
         await asyncio.sleep(1.5)
         assert workflow.in_workflow()
-        assert asyncio.get_running_loop().time() == workflow.now().timestamp()
+        assert asyncio.get_running_loop().time() == 60 + (workflow.now() - begun).total_seconds()
         assert workflow.info() == info
         drawn = [str(workflow.uuid4()), str(workflow.random().randint(1, 10**9))]
         same = str(begun == info.started)
@@ -349,6 +352,98 @@ def test_leaving_the_process_is_a_bug_too() -> None:
 
     with pytest.raises(CodeError, match="SystemExit: 3"):
         World(leaves).start()
+
+
+def test_a_keyboard_interrupt_of_the_code_is_a_bug_too() -> None:
+    @workflow.define
+    async def interrupts() -> None:
+        raise KeyboardInterrupt("of the code")
+
+    @workflow.define
+    async def interrupts_in_a_task() -> None:
+        async def inner() -> None:
+            raise KeyboardInterrupt("of the code")
+
+        await asyncio.gather(inner(), asyncio.sleep(1))
+
+    for code in (interrupts, interrupts_in_a_task):
+        with pytest.raises(CodeError, match="KeyboardInterrupt: of the code"):
+            World(code).start()
+
+
+@pytest.mark.parametrize("how", ["default", "asyncio", "own", "own, partial"])
+def test_an_interrupt_of_the_keyboard_ends_more_than_the_run(how: str) -> None:
+    def own(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    @workflow.define
+    async def works() -> None:
+        signal.raise_signal(signal.SIGINT)
+        for _ in range(1_000):
+            pass
+
+    handlers: dict[str, Any] = {"own": own, "own, partial": partial(own)}
+    before = signal.signal(signal.SIGINT, handlers.get(how, signal.default_int_handler))
+    try:
+        if how == "asyncio":
+            with asyncio.Runner() as runner, pytest.raises(KeyboardInterrupt):
+                runner.run(_twice(works))
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                World(works).start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+async def _twice(code: workflow.Workflow[[], None]) -> None:
+    """asyncio takes the first one as a wish to cancel."""
+    for _ in range(2):
+        World(code).start()
+
+
+@pytest.mark.parametrize("breaks", ["a call that is refused", "a side effect that raises"])
+def test_nothing_more_of_the_code_runs_once_it_is_to_be_parked(breaks: str) -> None:
+    seen = []
+
+    @workflow.define
+    async def goes_on() -> None:
+        try:
+            await workflow.wait_for_event("go")
+            if breaks == "a call that is refused":
+                asyncio.get_running_loop().run_in_executor(None, print)
+            workflow.side_effect(lambda: 1 // 0)
+        except (NonDeterminismError, ZeroDivisionError):
+            pass
+        await workflow.wait_for_event("go")
+        seen.append("the next fact")
+
+    world = World(goes_on)
+    world.start()
+    go = EventReceived("go", None)
+    with pytest.raises(CodeError, match=r"run_in_executor|ZeroDivisionError"):
+        world.feed(go, go)
+    assert seen == []
+
+
+def test_groups_in_groups_are_looked_through_in_no_time() -> None:
+    """Each path through shared groups would be two to the power of their levels."""
+
+    @workflow.define
+    async def fails() -> None:
+        raise shared_group(ApplicationError("in it"))
+
+    @workflow.define
+    async def breaks() -> None:
+        raise shared_group(ValueError("in it"))
+
+    def shared_group(inner: Exception) -> Exception:
+        for _ in range(60):
+            inner = ExceptionGroup("two", [inner, inner])
+        return inner
+
+    assert failed(World(fails)).type == "ExceptionGroup"
+    with pytest.raises(CodeError, match="ExceptionGroup: two"):
+        World(breaks).start()
 
 
 def test_after_the_end_nothing_is_asked_for() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from processor import activity, workflow
+from processor import ProcessorError, activity, workflow
+from processor.config import Settings
 from processor.core.nouns.value import SideEffectRecorded
 from processor.core.runner import CodeError
 from tests.workflow.driver import START_MS, World
@@ -64,6 +66,50 @@ def test_a_side_effect_that_raises_parks_the_run_even_if_the_code_catches_it() -
     with pytest.raises(CodeError, match="ZeroDivisionError") as caught:
         World(effects).start()
     assert "A side effect must not raise" in caught.value.traceback
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(payload_bytes_max=10)])
+@pytest.mark.parametrize("value", [object(), "x" * 100], ids=["no JSON", "too large"])
+def test_a_side_effect_that_cannot_be_recorded_parks_the_run_even_if_the_code_catches_it(
+    value: object, settings: Settings
+) -> None:
+    """Live it would go on, and no replay could repeat that."""
+    if isinstance(value, str) and settings.payload_bytes_max > 100:
+        settings = Settings(turn_bytes_max=150)
+
+    @workflow.define
+    async def effects() -> None:
+        with suppress(ProcessorError):
+            workflow.side_effect(lambda: value)
+        await workflow.wait_for_event("go")
+
+    with pytest.raises(CodeError, match=r"a side effect.*(JSON|limit is)") as caught:
+        World(effects, settings=settings).start()
+    assert caught.value.kind == "bug"
+    assert "its value must fit into its record" in caught.value.error
+
+
+def test_a_side_effect_whose_error_has_no_truth_parks_the_run() -> None:
+    class Counts(Exception):
+        def __len__(self) -> int:
+            raise KeyError("nothing to count")
+
+        @property
+        def __notes__(self) -> list[str]:
+            raise KeyError("no notes")
+
+    def effect() -> int:
+        raise Counts("what it says")
+
+    @workflow.define
+    async def effects() -> None:
+        for _ in range(2):
+            with suppress(Counts):
+                workflow.side_effect(effect)
+        await workflow.wait_for_event("go")
+
+    with pytest.raises(CodeError, match="Counts: what it says"):
+        World(effects).start()
 
 
 def test_the_logger_is_silent_at_replay(caplog: pytest.LogCaptureFixture) -> None:

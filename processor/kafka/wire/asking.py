@@ -13,6 +13,8 @@ from scramp import ScramException
 from processor.kafka.wire.link import Link
 from processor.kafka.wire.protocol import (
     Cluster,
+    ProtocolError,
+    Topic,
     init_producer_id,
     metadata,
     parse_init_producer_id,
@@ -79,7 +81,7 @@ def ask(
             try:
                 identity = _identity(link.ask(init_producer_id)) if identify else None
                 answer = link.ask(lambda number, client: metadata(number, client, topics))
-                return parse_metadata(answer), identity
+                return _of_all(topics, parse_metadata(answer)), identity
             finally:
                 link.close()
         except NO_ANSWER as error:
@@ -103,8 +105,16 @@ def refusal(error: Exception) -> KafkaError | None:
     return None if remedy is None else KafkaError(code, f"no broker lets us in ({why}): {remedy}")
 
 
+def _of_all(asked: Sequence[str], cluster: Cluster) -> Cluster:
+    """Return an answer in which a topic that was left out is one that the broker does not know."""
+    unknown = dict.fromkeys(asked, Topic(KafkaError.UNKNOWN_TOPIC_OR_PART, {}))
+    return cluster._replace(topics={**unknown, **cluster.topics})
+
+
 def _identity(answer: bytes) -> Identity:
     error, producer_id, epoch = parse_init_producer_id(answer)
     if error:
         raise KafkaException(KafkaError(error))
+    if producer_id < 0 or epoch < 0:
+        raise ProtocolError(f"the producer id {producer_id} with epoch {epoch} is none")
     return Identity(producer_id, epoch)

@@ -47,7 +47,10 @@ class Link:
         self.unsent = memoryview(b"")
         self._read = bytearray()
         self._ends_at: float | None = None
-        self.socket = socket.create_connection((host, port), _CONNECT_S)
+        try:
+            self.socket = socket.create_connection((host, port), _CONNECT_S)
+        except (ValueError, OverflowError) as error:  # no name, and no port, of any host
+            raise ProtocolError(f"{host!r}:{port} is no address: {error}") from error
         try:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -132,8 +135,11 @@ class Link:
             self._say(f"\0{sasl.username}\0{sasl.password}".encode())
             return
         scram = ScramClient([mechanism], sasl.username, sasl.password)
-        scram.set_server_first(self._say(scram.get_client_first().encode()).decode())
-        scram.set_server_final(self._say(scram.get_client_final().encode()).decode())
+        try:
+            scram.set_server_first(self._say(scram.get_client_first().encode()).decode())
+            scram.set_server_final(self._say(scram.get_client_final().encode()).decode())
+        except (ValueError, LookupError, TypeError) as cause:
+            raise ProtocolError(f"an answer that is not {mechanism}: {cause}") from cause
 
     def _say(self, message: bytes) -> bytes:
         answer = self.ask(lambda number, client: sasl_authenticate(number, client, message))

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 from processor import Client, Handle, RetryPolicy, Worker, activity, workflow
+from processor.testing import ActivityEnvironment, Environment, EnvironmentHandle
 
 
 @dataclass
@@ -88,3 +89,19 @@ async def serves(client: Client) -> None:
     assert_type(client.handle("a", "a run", workflow=shopping), Handle[bool])
     assert_type(await client.handle("a", run_id="a run", workflow=outer).result(), None)
     assert_type(client.handle("a").run_id, str | None)
+
+
+async def tests() -> None:
+    mocks = {charge: Order}
+    Environment(mocks={"far": Order})
+    Environment(mocks={charge: Order, "far": Order})
+    async with Environment([shopping, outer], [add], mocks=mocks) as env:
+        assert_type(await env.start(shopping, Order("a"), 2), EnvironmentHandle[bool])
+        assert_type(await env.run(shopping, Order("a"), 2, within=timedelta(hours=1)), bool)
+        assert_type(await env.handle("a", workflow=shopping).result(within=60, parked="warn"), bool)
+        await serves(env)
+    attempt = ActivityEnvironment(heartbeat_details=Order("a"), on_heartbeat=print)
+    assert_type(await attempt.run(charge, Order("a"), amount=2.0), str)
+    assert_type(await attempt.run(add, 1, 2), int)
+    assert_type(await attempt.run(Shop().count, "x"), int)
+    assert_type(attempt.heartbeats, list[Any])

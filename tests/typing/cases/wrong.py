@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from processor.core.nouns.timer import TimerFired
 from processor.core.turn import Turn
 from processor import Client, Worker, activity, workflow
+from processor.testing import ActivityEnvironment, Environment
 
 
 @dataclass
@@ -89,3 +90,12 @@ async def serves(client: Client) -> None:
     client.handle("a", run_id=3)  # wrong
     text: str = await client.handle("a", workflow=shopping).result()  # wrong
     print(text)
+
+
+async def tests(env: Environment) -> None:
+    await env.start(shopping, "order")  # wrong
+    await env.run(shopping, Order("a"), within="1h")  # wrong
+    await env.handle("a").result(with_in=3)  # wrong
+    await ActivityEnvironment().run(charge, "order")  # wrong
+    number: int = await ActivityEnvironment().run(charge, Order("a"))  # wrong
+    print(number)

@@ -1,0 +1,141 @@
+"""The threads of plain activities: daemon threads, and one that hangs is replaced.
+
+Not ``ThreadPoolExecutor``: its threads cannot be replaced, and a process waits for them at its end,
+for ever where one hangs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import Any, TypeVar
+
+__all__ = ("Call", "Threads")
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A function that runs in a thread. ``left``: nobody waits for it any more."""
+
+    name: str
+    running: bool = True
+    left: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    future: Future[Any]
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    def run(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            result = self.function(*self.arguments)
+        except BaseException as error:  # whoever waits hears of it, as of any executor
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+class Threads(Executor):
+    """Up to ``most`` threads, and one more for each call that was left and has not ended.
+
+    ``left`` counts these by name. All methods may be called from any thread.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.left: Counter[str] = Counter()
+        self._most = most
+        self._alive = 0
+        self._idle = 0
+        self._waiting = 0
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._lock = Lock()
+        self._closed = False
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Call a function in a thread, as soon as one is free. Takes no keyword arguments."""
+        assert not kwargs, "the executor of activities gives none"
+        job = _Job(Future(), fn, args)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the threads of plain activities have ended: the worker stops")
+            self._jobs.put(job)
+            self._waiting += 1
+            self._serve_one_more()
+        return job.future
+
+    def begun(self, name: str) -> Call:
+        """Note that a function begins in this thread; ``ended`` has to follow."""
+        return Call(name)
+
+    def ended(self, call: Call) -> None:
+        with self._lock:
+            call.running = False
+            if call.left:
+                self.left[call.name] -= 1
+                self._most -= 1
+
+    def leave(self, call: Call) -> bool:
+        """Wait no more for a call; return whether it goes on. Its thread is replaced then."""
+        with self._lock:
+            if not call.running or call.left:
+                return False
+            call.left = True
+            self.left[call.name] += 1
+            self._most += 1
+            self._serve_one_more()
+            return True
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Begin nothing more. Waits for nothing: what runs goes on until the process ends."""
+        with self._lock:
+            self._closed = True
+        with suppress(Empty):
+            while (job := self._jobs.get_nowait()) is not None:
+                job.future.cancel()
+        self._jobs.put(None)
+
+    def _serve_one_more(self) -> None:
+        """Begin a thread where those that wait are too few for the jobs that do."""
+        if self._idle < self._waiting and self._alive < self._most:
+            try:
+                Thread(target=self._serve, name="activity", daemon=True).start()
+            except RuntimeError:  # the system has no more; those that are there take it
+                if self._alive == 0:
+                    self._waiting -= 1
+                    self._jobs.get()
+                    raise
+            else:
+                self._alive += 1
+
+    def _serve(self) -> None:
+        while (job := self._next()) is not None:
+            job.run()
+            del job  # else a thread that waits holds what its last function returned
+
+    def _next(self) -> _Job | None:
+        """Return the next job; None ends this thread, of which there is one too many."""
+        with self._lock:
+            if self._alive > self._most or self._closed:
+                self._alive -= 1
+                return None
+            self._idle += 1
+        job = self._jobs.get()
+        with self._lock:
+            self._idle -= 1
+            if job is not None:
+                self._waiting -= 1
+                return job
+            self._alive -= 1
+        self._jobs.put(None)  # for the others
+        return None

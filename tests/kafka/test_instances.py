@@ -1,0 +1,67 @@
+"""The names of processes: no two have the same one, and one that comes back has its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from processor import StateDirectoryInUse
+from processor.kafka.instance import take_instance
+
+HOST = socket.gethostname()
+HOLDS = (
+    "import sys, pathlib; from processor.kafka.instance import take_instance;"
+    "state, given = pathlib.Path(sys.argv[1]), sys.argv[2] or None;"
+    "print(take_instance(state, 'default', given)[0], flush=True);"
+    "sys.stdin.read()"
+)
+
+
+def process(state: Path, given: str = "") -> tuple[subprocess.Popen[str], str]:
+    held = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(state), given],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert held.stdout is not None
+    return held, held.stdout.readline().strip()
+
+
+def end(held: subprocess.Popen[str]) -> None:
+    held.kill()
+    held.communicate()
+
+
+def test_processes_of_a_host_take_names_of_their_own_and_have_them_again(tmp_path: Path) -> None:
+    held = [process(tmp_path) for _ in range(3)]
+    try:
+        assert [name for _, name in held] == [HOST, f"{HOST}-2", f"{HOST}-3"]
+        end(held[1][0])
+        held[1] = process(tmp_path)
+        assert held[1][1] == f"{HOST}-2", "what kill -9 ended comes back under its name"
+    finally:
+        for each, _ in held:
+            end(each)
+    name, lock = take_instance(tmp_path, "default", None)
+    os.close(lock)
+    assert name == HOST
+
+
+def test_a_given_name_that_is_taken_is_refused(tmp_path: Path) -> None:
+    held, name = process(tmp_path, "mine")
+    try:
+        assert name == "mine"
+        with pytest.raises(StateDirectoryInUse, match=rf"'mine' is taken: process {held.pid} .*id"):
+            take_instance(tmp_path, "default", "mine")
+        other, lock = take_instance(tmp_path, "another", "mine")
+        os.close(lock)
+        assert other == "mine", "each namespace has a group of its own"
+    finally:
+        end(held)
+    os.close(take_instance(tmp_path, "default", "mine")[1])

@@ -1,0 +1,70 @@
+"""Who waits for a result looks now and then: at least every two minutes, and says what it hears."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from processor.descriptions import RunDescription
+from processor.errors import ShardUnavailable, WorkflowNotFound
+from processor.vigil import Vigil, Vigils
+
+
+def pauses_of(
+    monkeypatch: pytest.MonkeyPatch, describe: Callable[[], Awaitable[RunDescription]], looks: int
+) -> list[float]:
+    """Wait until somebody has looked so often; return the pauses between, which pass at once."""
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def main() -> None:
+        enough = asyncio.Event()
+
+        async def passes(delay: float) -> None:
+            pauses.append(delay)
+            if len(pauses) >= looks:
+                enough.set()
+                await sleep(60)
+            await sleep(0)
+
+        monkeypatch.setattr(asyncio, "sleep", passes)
+        vigil = Vigil(Vigils(), "order-1", describe, raises=False)
+        async with asyncio.timeout(10), vigil:
+            vigil.begin()
+            await enough.wait()
+
+    asyncio.run(main())
+    return pauses
+
+
+async def nobody_answers() -> RunDescription:
+    raise ShardUnavailable("shard 3 did not answer within 10.0 s")
+
+
+async def not_there() -> RunDescription:
+    raise WorkflowNotFound("no run of 'order-1'")
+
+
+def test_it_looks_less_and_less_often_and_at_least_every_two_minutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert pauses_of(monkeypatch, not_there, 8) == [4, 16, 64, *([120] * 5)]
+
+
+def test_a_shard_that_does_not_answer_is_told_at_each_look(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pauses_of(monkeypatch, nobody_answers, 3)
+    told = [each.getMessage() for each in caplog.records if each.name == "processor.client"]
+    assert len(told) == 3
+    for part in ("still waiting for the result of 'order-1'", "shard 3 did not answer"):
+        assert part in told[0]
+
+
+def test_a_run_that_is_not_there_yet_is_no_reason_to_warn(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pauses_of(monkeypatch, not_there, 3)
+    assert not caplog.records
