@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from processor.client import _refusal
 from processor.config import Settings
 from processor.core.address import ReplyTo
 from processor.core.answers import Accepted, Closed, HeartbeatSeen, Page, Refused, ReplyBody
@@ -31,6 +30,7 @@ from processor.errors import (
     ShardUnavailable,
     TopicsNotReady,
 )
+from processor.failures import refusal
 from processor.kafka.connection import KafkaSettings, partition_of
 from processor.kafka.gateway import KafkaGateway
 from processor.kafka.local_broker import free_port
@@ -282,7 +282,7 @@ def test_a_reply_that_does_not_fit_is_dropped(
 
 @pytest.mark.parametrize("error", ["", "annotations", "__name__", "SystemExit"])
 def test_an_error_that_no_shard_names_is_a_rejection(error: str) -> None:
-    assert type(_refusal(Refused(error, "why"))) is CommandRejected
+    assert type(refusal(Refused(error, "why"))) is CommandRejected
 
 
 @pytest.mark.parametrize("content", [b"no json", b"[1]", b"{}", b"\xff"])
