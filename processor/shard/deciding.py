@@ -23,7 +23,7 @@ from processor.core.inputs import ClientCommand, Input
 from processor.core.nouns.run import StartSuccessor
 from processor.core.replay import failed as code_failed
 from processor.core.runner import CodeError
-from processor.core.shown import shown
+from processor.core.shown import is_a, shown
 from processor.core.turn import Positions, Source
 from processor.errors import PayloadTooLarge
 from processor.readable import readable
@@ -235,7 +235,7 @@ class Deciding:
         )
         if isinstance(input, ClientCommand):
             where = positions or self.positions
-            told = "PayloadTooLarge" if isinstance(error, PayloadTooLarge) else "CommandRejected"
+            told = "PayloadTooLarge" if is_a(error, PayloadTooLarge) else "CommandRejected"
             outcome = Outcome().answered(Refused(told, reason))
             self._writer.answer(input, offset, where, outcome.answer, bury=True)
         elif positions is not None:

@@ -256,7 +256,7 @@ class Environment(Client):
             self._vigil(handle, parked, "run: parked"),
         ):
             handle._begun(await self._accepted(handle.id, body))
-            return await handle._result(limit_s, deadline)
+            return await handle._result(limit_s, deadline, None)
 
     @overload
     def handle(

@@ -397,7 +397,7 @@ async def goes_far() -> str:
 def test_the_embedded_runtime_runs_activities_of_all_queues(tmp_path: Path) -> None:
     async def main() -> str:
         server = f"embedded:{tmp_path}"
-        worker = Worker(server, workflows=[goes_far], activities=[far], queues=["cpu"])
+        worker = Worker(server, workflows=[goes_far], activities=[far])
         async with worker, Client(server) as client:
             return await client.run(goes_far, timeout=20)
 
