@@ -156,9 +156,7 @@ def test_terminations_of_two_clients_end_no_run_of_another(
             if by_start:
                 assert isinstance(by_one, WorkflowNotFound), by_one
             else:
-                assert isinstance(by_one, bool), (
-                    by_one
-                )  # sent again, it may find the run at its end
+                assert isinstance(by_one, bool), by_one
             assert isinstance(by_two, bool), by_two
             assert isinstance(begun, Handle)
             assert [await described(one, each.run_id) for each in (replaced, ended, begun)] == [
