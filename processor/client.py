@@ -253,6 +253,7 @@ class Client:
 
         ``limit`` is how many at the most (default: all). Raises ``InvalidArgument``.
         """
+        only_outside()
         wanted = None if status is None else given.status(status)
         if workflow is not None:
             workflow = checks.name(workflow, "list: workflow")

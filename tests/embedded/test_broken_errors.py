@@ -114,6 +114,8 @@ _WORKS = """
 import asyncio, signal, sys
 from processor import Client, Worker, workflow
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+
 @workflow.define
 async def works() -> None:
     print("at work", flush=True)

@@ -443,7 +443,7 @@ def test_a_queue_without_a_topic_is_named_and_waited_for(
     ports.outbox.send(task("gpu"), 1)
     ports.outbox.send(task(), 2)
     until(lambda: list(ports.outbox.delivered()) == [2], "the other queue's task")
-    until(lambda: "apply --queue gpu" in caplog.text, "the hint", 45)
+    until(lambda: "--queue gpu" in caplog.text, "the hint", 45)
     assert "activity queue 'gpu' has no topic" in caplog.text
     apply(kafka.admin, plan(kafka.admin, kafka.connection.namespace, PARTITIONS, 1, ["gpu"]))
     until(lambda: list(ports.outbox.delivered()) == [1], "the task", 40)

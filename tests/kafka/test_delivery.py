@@ -34,7 +34,7 @@ from processor.kafka.publishing import Publishing
 from processor.kafka.topic_specs import is_own
 from processor.kafka.topics import connect, read_topics
 from processor.kafka.transport import KafkaTransport
-from processor.kafka.undeliverable import Undeliverable
+from processor.kafka.undeliverable import OWN_TOPIC, Undeliverable
 
 from .harness import PARTITIONS, Adapters, adapters, nobodys, set_config, until
 from .own_broker import QUICK, need_jars
@@ -190,7 +190,7 @@ def test_records_for_a_topic_of_the_namespaces_own_are_letters(
     until(is_done(publisher), "everything")
     (letter,) = letters(kafka, 1)
     assert (letter.topic, letter.value) == (kafka.topic(name), b"v")
-    assert "of the namespace's own" in letter.reason
+    assert OWN_TOPIC in letter.reason
     assert results(kafka, 1) == [1]
     assert not kafka.records(kafka.topic("events"), 0, PARTITIONS)
 
@@ -405,7 +405,7 @@ def test_a_run_says_what_it_could_not_deliver(
     (reason,) = bad.undelivered["reasons"]
     assert f"{kafka.connection.namespace}-missing" in reason and bad.run_id in reason
     assert f"run {bad.run_id} of workflow id 'bad'" in caplog.text
-    assert ("undelivered", "1 in dead-letters") in list(description_lines(bad))
+    assert ("undelivered", f"1 in dead-letters\n{reason}") in list(description_lines(bad))
     assert len(kafka.records(there, 3)) == 3
     assert len(kafka.records(kafka.topic("results"), 2, PARTITIONS)) == 2
     (letter,) = letters(kafka, 1)

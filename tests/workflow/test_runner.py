@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from processor import ApplicationError, activity, workflow
+from processor.config import Settings
 from processor.core.address import Address
 from processor.core.failure import Failure
 from processor.core.nouns.activity import ActivityCancelled, ActivityCompleted, ActivityScheduled
@@ -371,6 +372,10 @@ def test_a_keyboard_interrupt_of_the_code_is_a_bug_too() -> None:
             World(code).start()
 
 
+UNGUARDED = Settings(guard=False)
+"""The guard refuses signals; here one comes as from the keyboard."""
+
+
 @pytest.mark.parametrize("how", ["default", "asyncio", "own", "own, partial"])
 def test_an_interrupt_of_the_keyboard_ends_more_than_the_run(how: str) -> None:
     def own(number: int, frame: object) -> None:
@@ -390,7 +395,7 @@ def test_an_interrupt_of_the_keyboard_ends_more_than_the_run(how: str) -> None:
                 runner.run(_twice(works))
         else:
             with pytest.raises(KeyboardInterrupt):
-                World(works).start()
+                World(works, settings=UNGUARDED).start()
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -398,7 +403,7 @@ def test_an_interrupt_of_the_keyboard_ends_more_than_the_run(how: str) -> None:
 async def _twice(code: workflow.Workflow[[], None]) -> None:
     """asyncio takes the first one as a wish to cancel."""
     for _ in range(2):
-        World(code).start()
+        World(code, settings=UNGUARDED).start()
 
 
 @pytest.mark.parametrize("breaks", ["a call that is refused", "a side effect that raises"])
