@@ -25,6 +25,7 @@ from processor.core.turn import Turn
 from processor.errors import ProcessorError
 
 __all__ = (
+    "PAYLOADS",
     "RECORDED_AS",
     "Instance",
     "begun",
@@ -56,7 +57,7 @@ RECORDED_AS: Final[dict[type[Command], type[Event]]] = {
 _IDENTITY: Final = ("id", "name", "topic", "kind", "to")
 """Fields that identify a decision; others (a delay, a reason) may change with the code."""
 
-_PAYLOADS: Final[dict[type[Event], tuple[str, ...]]] = {
+PAYLOADS: Final[dict[type[Event], tuple[str, ...]]] = {
     events.ActivityScheduled: ("arguments",),
     events.StatusSet: ("value",),
     events.EventRejected: ("payload",),
@@ -189,7 +190,7 @@ class _Player:
     ) -> None:
         """Look for values that the code makes otherwise now; the first one is told."""
         for command, event in zip(taken, recorded, strict=True):
-            for name in _PAYLOADS.get(type(event), ()):
+            for name in PAYLOADS.get(type(event), ()):
                 before, now = getattr(event, name), getattr(command, name)
                 if before == now or self.difference:
                     continue

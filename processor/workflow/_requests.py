@@ -17,6 +17,7 @@ from processor.core.commands import (
 )
 from processor.core.events import Event
 from processor.core.payloads import Payloads
+from processor.core.replay import PAYLOADS
 from processor.errors import PayloadTooLarge, SchemaMismatch
 from processor.workflow._loop import TimerHandle, WorkflowLoop
 
@@ -175,11 +176,4 @@ def _payload_bytes(event: Event) -> int:
     return sum(len(getattr(event, name) or b"") for name in _GIVEN.get(type(event), ()))
 
 
-_GIVEN: Final[dict[type, tuple[str, ...]]] = {
-    events.ActivityScheduled: ("arguments",),
-    events.SideEffectRecorded: ("value",),
-    events.StatusSet: ("value",),
-    events.RecordPublished: ("key", "value"),
-    events.MessageSent: ("payload",),
-    events.WorkflowCompleted: ("result",),
-}
+_GIVEN: Final = {**PAYLOADS, events.SideEffectRecorded: ("value",)}

@@ -186,3 +186,19 @@ def test_a_lower_limit_parks_no_run_that_asked_for_more_before() -> None:
     assert replayed == turn.commands
     (end,) = World(large, settings=Settings(payload_bytes_max=100)).start()[1:]
     assert isinstance(end, commands.FailWorkflow), "a new run has the new limit"
+
+
+def test_a_lower_limit_parks_no_run_that_has_rejected_a_large_event() -> None:
+    @workflow.define
+    async def typed() -> int:
+        return await workflow.wait_for_event("go", int)
+
+    before = World(typed)
+    before.start()
+    (rejected,) = before.event("go", "x" * 500)
+    assert isinstance(rejected, commands.RejectEvent)
+    recorded = [events.EventRejected(rejected.name, rejected.payload, rejected.reason)]
+    lowered = World(typed, settings=Settings(turn_bytes_max=300))
+    lowered.start()
+    turn = before.turns[1]
+    assert lowered.runner.activate(turn.now_ms, turn.number, turn.facts, recorded) == [rejected]
