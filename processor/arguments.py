@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -63,11 +64,13 @@ def status(value: Any) -> str:
     raise InvalidArgument(f"list: status: give one of {names}, not {given}")
 
 
-def settings(value: Any, what: str) -> Settings:
-    """Return settings, with their defaults where there are none."""
-    if value is None:
-        return Settings()
-    if not isinstance(value, Settings):
-        given = checks.shown(value)
-        raise InvalidArgument(f"{what}: settings: give Settings(...), not {given}")
-    return value
+def settings(value: Any, what: str, **given: Any) -> Settings:
+    """Return settings, with their defaults where there are none.
+
+    What is ``given``, and not None, stands in place of theirs; they say what fits.
+    """
+    if value is not None and not isinstance(value, Settings):
+        shown = checks.shown(value)
+        raise InvalidArgument(f"{what}: settings: give Settings(...), not {shown}")
+    fields = {name: each for name, each in given.items() if each is not None}
+    return replace(value or Settings(), **fields)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-import msgspec
-
 from processor.core.answers import Page
 from processor.errors import SchemaMismatch
 from processor.policy import Status
@@ -181,6 +179,8 @@ def history(content: Any) -> tuple[str, list[HistoryEvent]]:
 
 def read(page: Page, as_what: Callable[[Any], R]) -> R:
     """Return what a page says. Raises ``SchemaMismatch`` for one that no shard gives."""
+    import msgspec  # not for those who only name what is in here: --help stays quick
+
     try:
         return as_what(msgspec.json.decode(page.content))
     except (ValueError, LookupError, TypeError, AttributeError) as error:

@@ -42,9 +42,10 @@ from processor.errors import (
     WorkflowAlreadyStarted,
 )
 from processor.policy import milliseconds
+from processor.readable import readable
 from processor.workflow._frames import is_ours
 
-__all__ = ("bases_of", "exception_of", "failure_of", "refusal")
+__all__ = ("bases_of", "exception_of", "failure_of", "refusal", "trace_of")
 
 E = TypeVar("E", bound=ProcessorError)
 
@@ -279,6 +280,11 @@ def _decoded(details: bytes | None, payloads: Payloads) -> Any:
         return payloads.decoder(Any)(details)
     except Exception:  # what was accepted once never stops whoever reads it
         return details
+
+
+def trace_of(error: BaseException) -> str:
+    """Return an error with its traceback and causes for the log: what it says is not trusted."""
+    return readable(shown(error, causes=True).traceback, lines=True)
 
 
 def refusal(refused: Refused) -> ProcessorError:

@@ -21,6 +21,7 @@ from processor.config import Settings
 from processor.core.runner import Runners
 from processor.core.shown import is_a, shown
 from processor.errors import ProcessorError, ShardUnavailable
+from processor.failures import trace_of
 from processor.readable import readable
 from processor.shard.loop import Shard
 from processor.shard.ports import Clock, ShardPorts
@@ -198,8 +199,7 @@ class Node:
         why = "it was cancelled" if error is None else shown(error).words
         text = f"shard {partition} is not kept any more ({why}). Start this process again"
         if error is not None:
-            told = readable(shown(error, causes=True).traceback, lines=True)
-            _log.critical("%s; nothing is lost\n%s", readable(text), told)
+            _log.critical("%s; nothing is lost\n%s", readable(text), trace_of(error))
         self.stop(ShardUnavailable(f"{text}; nothing is lost"))
 
     async def _keep(self, partition: int) -> NoReturn:
@@ -259,10 +259,10 @@ class Node:
     def _failed(
         self, partition: int, status: ShardStatus, error: Exception, delay_s: float
     ) -> None:
-        told = shown(error, causes=True)
+        told = shown(error)
         status.error = f"{told.type}: {told.message}"
         self._errors.setdefault(partition, deque(maxlen=_TRIES_AT_START)).append(status.error)
-        trace = "" if is_a(error, OSError) else f"\n{readable(told.traceback, lines=True)}"
+        trace = "" if is_a(error, OSError) else f"\n{trace_of(error)}"
         text = "shard %d failed (%s); trying again in %.1f s%s"
         _log.error(text, partition, readable(told.message), delay_s, trace)
 

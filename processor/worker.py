@@ -9,7 +9,6 @@ import os
 import socket
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
@@ -91,8 +90,9 @@ class Worker:
         kafka: Mapping[str, str] | None = None,
     ) -> None:
         check_target(server, namespace, {} if kafka is None else kafka)
-        self._settings = _settings(
-            arguments.settings(settings, "Worker"),
+        self._settings = arguments.settings(
+            settings,
+            "Worker",
             max_activities=max_activities,
             cached_runs_max=max_cached_runs,
             strict_replay=strict_replay,
@@ -221,11 +221,6 @@ class Worker:
             kafka=self._kafka,
         )
         return KafkaRuntime(options, runners, executor, self._settings, clock)
-
-
-def _settings(settings: Settings, **given: Any) -> Settings:
-    """Return settings with what is given in place of theirs; theirs say what fits."""
-    return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
 def _check_embedded(server: str, shards: bool, only_kafkas: Mapping[str, Any]) -> None:

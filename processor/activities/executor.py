@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from processor.activities.attempt import Attempt, Report
-from processor.activities.left import CLEAN_UP_S, LeftBehind, Seldom, listed
+from processor.activities.left import CLEAN_UP_S, WARN_EVERY_S, LeftBehind, listed
 from processor.activities.reports import given_up, raised, report_of, timed_out, too_large
 from processor.activities.threads import Threads
 from processor.activity import ActivityDefinition, current
@@ -28,6 +28,7 @@ from processor.core.inputs import ActivityReport
 from processor.core.options import DEFAULTS, ActivityOptions
 from processor.core.payloads import Payloads
 from processor.registry import Registry
+from processor.seldom import Seldom
 from processor.shard.ports import Clock
 
 __all__ = ("Executor", "Report")
@@ -96,7 +97,7 @@ class Executor:
         self._asked: dict[tuple[str, int], _Asked] = {}
         self._stopping = False
         self._context = contextvars.copy_context()
-        self._seldom = Seldom()
+        self._seldom = Seldom(WARN_EVERY_S)
         self.reply_to: ReplyTo | None = None
         self.queues: Collection[str] | None = None
 

@@ -6,7 +6,6 @@ import asyncio
 import ctypes
 import logging
 from collections import Counter
-from time import monotonic
 from typing import Final
 
 from processor.activities.threads import Threads
@@ -14,16 +13,16 @@ from processor.activity import ActivityDefinition
 from processor.config import Settings
 from processor.core.effects import ActivityTask
 from processor.core.failure import Failure
+from processor.seldom import Seldom
 
-__all__ = ("CLEAN_UP_S", "LeftBehind", "Seldom", "listed")
+__all__ = ("CLEAN_UP_S", "WARN_EVERY_S", "LeftBehind", "listed")
 
 _log = logging.getLogger("processor.activities")
 
 CLEAN_UP_S: Final = 1.0
 """How long a function that is cancelled may take to end; then nobody waits for it any more."""
 
-_WARN_EVERY_S: Final = 60.0
-_WARNED_MAX: Final = 1_000
+WARN_EVERY_S: Final = 60.0
 _LISTED_MAX: Final = 20
 
 _REMEDY_ASYNC = (
@@ -34,21 +33,6 @@ _REMEDY_PLAIN = (
     "A thread cannot be stopped: give time-outs to what the function waits for, and let it ask "
     "activity.is_cancelled()"
 )
-
-
-class Seldom:
-    """Says whether it is time to say the same thing again: once a minute for each subject."""
-
-    def __init__(self) -> None:
-        self._said: dict[str, float] = {}
-
-    def __call__(self, subject: str) -> bool:
-        if monotonic() - self._said.get(subject, float("-inf")) < _WARN_EVERY_S:
-            return False
-        if len(self._said) >= _WARNED_MAX:
-            self._said.clear()
-        self._said[subject] = monotonic()
-        return True
 
 
 class LeftBehind:
@@ -66,7 +50,7 @@ class LeftBehind:
         self._threads_max = settings.activity_threads_max
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._counts: Counter[str] = Counter()
-        self._seldom = Seldom()
+        self._seldom = Seldom(WARN_EVERY_S)
 
     def count(self, definition: ActivityDefinition) -> int:
         counts = self._counts if definition.is_async else self._threads.left

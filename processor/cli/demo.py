@@ -84,11 +84,14 @@ def demo(
     Started again after Ctrl-C or kill -9, it resumes the same order where it was.
     """
     from processor.assembly import embedded_path
+    from processor.store.folder import take_folder
 
     path = embedded_path(target.server)
     if client_only and path is not None:
         raise typer.BadParameter("--client-only needs workers elsewhere, so a Kafka --server")
     logging.getLogger("processor.shard").setLevel(logging.ERROR)  # payments fail, and it shows that
+    if path is not None:
+        take_folder(path)  # before the order is remembered in it
     memory = Memory((path or KAFKA_FOLDER) / ORDER_FILE)
     before = memory.recall()
     given_up = before if fresh else None

@@ -17,14 +17,13 @@ from typing import Any, Final
 
 from confluent_kafka import (
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
 
 from processor.checks import is_topic
 from processor.codec.inputs import decode_command
@@ -33,7 +32,7 @@ from processor.core.cause import NamedRequest, Origin
 from processor.core.effects import DeadLetter
 from processor.errors import SchemaMismatch, ShardUnavailable, TopicsNotReady
 from processor.kafka.connection import KafkaSettings
-from processor.kafka.faults import FORBIDDEN, MISSING, watermarks_of
+from processor.kafka.faults import FORBIDDEN, MISSING, ends_of, watermarks_of
 from processor.kafka.publisher import RESULT_HEADERS
 from processor.kafka.undeliverable import OWN_TOPIC, TOPIC_HEADER
 
@@ -147,35 +146,24 @@ class DeadLetters:
 
     def _until_settled(self) -> None:
         """Wait until no transaction is open on the topic: it hides which letters were replayed."""
-        admin = AdminClient(self._connection.admin())
+        admin, place = AdminClient(self._connection.admin()), TopicPartition(self._topic, 0)
         deadline = monotonic() + _SETTLED_S
         while True:
             try:
-                stable = self._end(admin, IsolationLevel.READ_COMMITTED)
-                end = self._end(admin, IsolationLevel.READ_UNCOMMITTED)
+                stable, ends = ends_of(admin, [place], _CALL_S)
             except KafkaException as error:
                 raise self._unreadable(error.args[0]) from error
-            if stable >= end:
+            if stable[place] >= ends[place]:
                 return
             if monotonic() > deadline:
                 raise ShardUnavailable(
-                    f"a transaction is open on {self._topic} at offset {stable}, and hides which "
-                    "letters were replayed, so nothing is replayed now. Try again when whoever "
-                    "writes there is done. To find and end a transaction that nobody ends: "
+                    f"a transaction is open on {self._topic} at offset {stable[place]}, and hides "
+                    "which letters were replayed, so nothing is replayed now. Try again when "
+                    "whoever writes there is done. To find and end a transaction that nobody ends: "
                     f"`kafka-transactions.sh --bootstrap-server {self._connection.servers} "
                     "find-hanging --broker-id N`, and its `abort`"
                 )
             sleep(_LOOK_S)
-
-    def _end(self, admin: AdminClient, isolation: IsolationLevel) -> int:
-        """Return where the topic ends for readers of committed records, or of all."""
-        place = TopicPartition(self._topic, 0)
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked = admin.list_offsets(
-            {place: latest}, isolation_level=isolation, request_timeout=_CALL_S
-        )
-        offset: int = asked[place].result(_CALL_S).offset
-        return offset
 
     def _transact(self, producer: Producer, batch: Sequence[Kept]) -> KafkaError | None:
         """Send letters together; return what went wrong. The producer is of no use then."""

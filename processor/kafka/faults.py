@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic, sleep
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 __all__ = (
     "ELSEWHERE",
@@ -19,6 +27,7 @@ __all__ = (
     "PURGED",
     "TOO_LARGE",
     "TRUNCATED",
+    "ends_of",
     "watermarks_of",
 )
 
@@ -145,6 +154,31 @@ def watermarks_of(
             if not passes or monotonic() > deadline:
                 raise
             sleep(0.05)
+
+
+def ends_of(
+    admin: AdminClient, places: Sequence[TopicPartition], timeout_s: float
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    """Return where places end for readers of committed records, and for readers of all. Blocks.
+
+    An open transaction lies between the two.
+    """
+    return (
+        _ends(admin, places, IsolationLevel.READ_COMMITTED, timeout_s),
+        _ends(admin, places, IsolationLevel.READ_UNCOMMITTED, timeout_s),
+    )
+
+
+def _ends(
+    admin: AdminClient, places: Sequence[TopicPartition], level: IsolationLevel, timeout_s: float
+) -> dict[TopicPartition, int]:
+    if not places:
+        return {}
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = admin.list_offsets(
+        dict.fromkeys(places, latest), isolation_level=level, request_timeout=timeout_s
+    )
+    return {place: future.result(timeout_s).offset for place, future in asked.items()}
 
 
 def _exists(consumer: Consumer, place: TopicPartition, timeout_s: float) -> bool:

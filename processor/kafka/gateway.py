@@ -26,6 +26,7 @@ from processor.kafka.producing import Lasting, Producing
 from processor.kafka.record_producer import Written
 from processor.kafka.replies import ReplyReader
 from processor.kafka.topics import BrokerUnreachable, connect
+from processor.seldom import Seldom
 
 __all__ = ("KafkaGateway",)
 
@@ -76,7 +77,7 @@ class KafkaGateway:
         self._closed = False
         self._kept = self._kept_bytes = 0
         self._settled: deque[int] = deque()
-        self._said_forged = -_SAY_EVERY_S
+        self._is_time = Seldom(_SAY_EVERY_S)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._producing = Lasting(
             lambda: Producing(connection.client_producer(), connection.extra, "a client")
@@ -240,8 +241,7 @@ class KafkaGateway:
                 request.answer.set_result(reply.body)
 
     def _say_forged(self, request: _Request, reply: Reply) -> None:
-        if monotonic() - self._said_forged >= _SAY_EVERY_S:
-            self._said_forged = monotonic()
+        if self._is_time():
             _log.warning(
                 "%s: a reply (%s) does not fit what was asked (%s) and is dropped: something else "
                 "than a worker writes to that topic",

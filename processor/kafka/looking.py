@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from time import monotonic
 from typing import Final
 
-from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from processor.kafka.connection import KafkaSettings
+from processor.kafka.faults import ends_of
 from processor.kafka.identity import CO_PARTITIONED, describe
 from processor.kafka.inbox import INPUTS
+from processor.seldom import Seldom
 
 __all__ = ("Looks",)
 
@@ -32,7 +34,7 @@ class Looks:
         self._partitions = partitions
         self._offsets_at = 0.0
         self._held: dict[TopicPartition, int] = {}
-        self._said: dict[str, float] = {}
+        self._is_time = Seldom(_SAY_EVERY_S)
 
     def look(self, shards: Iterable[int]) -> None:
         """Say what is wrong. ``shards`` are those of this process."""
@@ -64,8 +66,7 @@ class Looks:
             for name in INPUTS.values()
             for shard in shards
         ]
-        stable = self._ends(places, IsolationLevel.READ_COMMITTED)
-        ends = self._ends(places, IsolationLevel.READ_UNCOMMITTED)
+        stable, ends = ends_of(self._admin, places, _CALL_S)
         held = {place: offset for place, offset in stable.items() if offset < ends[place]}
         for place, offset in held.items():
             where = f"{place.topic}[{place.partition}]"
@@ -83,21 +84,3 @@ class Looks:
                     place.partition,
                 )
         self._held = held
-
-    def _ends(
-        self, places: list[TopicPartition], isolation: IsolationLevel
-    ) -> dict[TopicPartition, int]:
-        if not places:
-            return {}
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked = self._admin.list_offsets(
-            dict.fromkeys(places, latest), isolation_level=isolation, request_timeout=_CALL_S
-        )
-        return {place: future.result(_CALL_S).offset for place, future in asked.items()}
-
-    def _is_time(self, what: str) -> bool:
-        now = monotonic()
-        if now - self._said.get(what, -_SAY_EVERY_S) < _SAY_EVERY_S:
-            return False
-        self._said[what] = now
-        return True

@@ -6,7 +6,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, assert_never
 
 from confluent_kafka import KafkaError
@@ -22,6 +21,7 @@ from processor.kafka.connection import COMMAND_BYTES_MAX, fits, partition_of
 from processor.kafka.faults import MISSING, TOO_LARGE
 from processor.kafka.record_producer import Written
 from processor.kafka.sending import ANY_PARTITION, Sending
+from processor.seldom import Seldom
 from processor.shard.outbox import message_command
 from processor.shard.ports import OutputRecord, Sendable
 
@@ -72,7 +72,7 @@ class KafkaOutbox:
         self._delivered: deque[int] = deque()
         self._closed = False
         self._unsent_replies = 0
-        self._said_replies = -_SAY_EVERY_S
+        self._is_time = Seldom(_SAY_EVERY_S)
 
     def send(self, effect: Sendable, token: int | None, origin: Origin | None = None) -> None:
         done: Callable[[], None] = _nothing
@@ -186,9 +186,8 @@ class KafkaOutbox:
         if error is None or self._closed:
             return
         self._unsent_replies += 1
-        if monotonic() - self._said_replies < _SAY_EVERY_S:
+        if not self._is_time():
             return
-        self._said_replies = monotonic()
         remedy = (
             "If the topic is missing: `processor topics apply`. If it is there, somebody asks for "
             "answers in a partition that it does not have: find out who writes to "

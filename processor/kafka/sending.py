@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Lock
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaError
@@ -19,6 +18,7 @@ from processor.kafka.backoff import Rounds
 from processor.kafka.connection import COMMAND_BYTES_MAX
 from processor.kafka.faults import MISSING, TOO_LARGE
 from processor.kafka.record_producer import Outgoing, Written
+from processor.seldom import Seldom
 
 if TYPE_CHECKING:
     from processor.kafka.transport import KafkaTransport
@@ -52,8 +52,8 @@ class Sending:
         self._sender = sender
         self._dead_letters = transport.connection.topic("dead-letters")
         self._queue_prefix = transport.connection.topic("activities.")
-        self._said: dict[str, float] = {}
-        self._said_buried = -_SAY_EVERY_S
+        self._is_time = Seldom(_SAY_EVERY_S)
+        self._is_time_to_bury = Seldom(_SAY_EVERY_S)
         self._rounds: dict[str, Rounds] = {}
         self._closed = False
         self.stuck = Stuck()
@@ -109,8 +109,7 @@ class Sending:
     def _failed(self, outgoing: Outgoing, error: KafkaError) -> None:
         """Say what is wrong, and send again."""
         topic = outgoing.topic
-        if monotonic() - self._said.get(topic, -_SAY_EVERY_S) >= _SAY_EVERY_S:
-            self._said[topic] = monotonic()
+        if self._is_time(topic):
             reason, remedy = error.str(), self._remedy(topic, error)
             _log.error("%s: sending to %s failed (%s). %s", self._sender, topic, reason, remedy)
         rounds = self._rounds.setdefault(
@@ -146,8 +145,7 @@ class Sending:
         reason = f"{topic} refused {len(value):,} bytes as too large: {error.str()}"
         if error.code() in MISSING:
             reason = f"{topic} does not exist, and too many tasks wait for it"
-        if monotonic() - self._said_buried >= _SAY_EVERY_S:
-            self._said_buried = monotonic()
+        if self._is_time_to_bury():
             text = "%s: a record of %d bytes goes to dead-letters, as others may: %s. %s"
             _log.error(text, self._sender, len(value), reason, self._remedy(topic, error))
         letter = DeadLetter(topic, outgoing.partition, -1, outgoing.key, value, reason)

@@ -26,6 +26,7 @@ from processor.core.runner import CodeError
 from processor.core.shown import is_a, shown
 from processor.core.turn import Positions, Source
 from processor.errors import PayloadTooLarge
+from processor.failures import trace_of
 from processor.readable import readable
 from processor.shard.cache import Cache, Entry
 from processor.shard.eager import Eager
@@ -203,7 +204,7 @@ class Deciding:
             self._partition,
             type(failed.input).__name__,
             failed.input.workflow_id,
-            _told(error),
+            trace_of(error),
         )
         self.failed = failed
         self._flight.then(self._try_again)
@@ -299,7 +300,7 @@ class Deciding:
             self._undo(reserved)
             self._cache.drop(workflow_id)
             text = "shard %d: %r stays parked\n%s"
-            _log.warning(text, self._partition, workflow_id, _told(error))
+            _log.warning(text, self._partition, workflow_id, trace_of(error))
 
     # --- what it needs, and what is left when it fails ----------------------------------------
 
@@ -313,11 +314,6 @@ class Deciding:
         self._eager.give_back(reserved)
         if self._context.begun is not None:
             self._context.begun.close()
-
-
-def _told(error: Exception) -> str:
-    """Return an error for the log: the code of users may have made it, and what it says."""
-    return readable(shown(error, causes=True).traceback, lines=True)
 
 
 def _not_activated(level: int) -> Refused:

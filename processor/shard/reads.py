@@ -22,7 +22,7 @@ from processor.core.operation import Request
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory
 from processor.core.runner import CodeError
 from processor.core.shown import shown
-from processor.readable import readable
+from processor.failures import trace_of
 from processor.shard.cache import Entry
 from processor.shard.instances import recorded
 from processor.shard.ports import Clock, Outbox, Tables
@@ -116,13 +116,13 @@ class Reads:
             question()
         except _OF_VALUES as error:
             kind = type(command.body).__name__
-            told = shown(error, causes=True)
+            told = shown(error)
             _log.error(
                 "shard %d: %s of %r failed\n%s",
                 self._partition,
                 kind,
                 command.workflow_id,
-                readable(told.traceback, lines=True),
+                trace_of(error),
             )
             reason = f"{kind} failed: {shortened(told.words, _ERROR_MAX)}"
             self._answer(

@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
@@ -138,15 +137,13 @@ class Environment(Client):
         steps_max: int = 200_000,
         settings: Settings | None = None,
     ) -> None:
-        given: dict[str, Any] = {
-            "cached_runs_max": max_cached_runs,
-            "guard": guard,
-            "passthrough": passthrough,
-        }
-        settings = replace(
-            arguments.settings(settings, "Environment"),
+        settings = arguments.settings(
+            settings,
+            "Environment",
             strict_replay=True,
-            **{name: value for name, value in given.items() if value is not None},
+            cached_runs_max=max_cached_runs,
+            guard=guard,
+            passthrough=passthrough,
         )
         self._bounds = Bounds(
             checks.whole(attempts_max, "Environment: attempts_max", 1),

@@ -16,8 +16,6 @@ from processor.errors import InvalidArgument, SchemaMismatch
 __all__ = ("Signature", "names_at")
 
 _ARGUMENT = re.compile(r"(?:at )?`\$\[(\d+)\]([^`]*)`")
-"""How errors about a list of arguments begin: the list is no matter of the user's."""
-
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 

@@ -11,6 +11,7 @@ from processor import PayloadTooLarge, activity, workflow
 from processor.config import Settings
 from processor.core.failure import Failure
 from processor.core.nouns.activity import ActivityScheduled
+from processor.core.nouns.external import EventRejected
 from processor.core.nouns.run import WorkflowCompleted, WorkflowFailed
 from processor.core.nouns.value import StatusSet
 from processor.errors import SchemaMismatch
@@ -184,3 +185,19 @@ def test_a_lower_limit_parks_no_run_that_asked_for_more_before() -> None:
     assert replayed == turn.asked
     (end,) = World(large, settings=Settings(payload_bytes_max=100)).start()[1:]
     assert isinstance(end, WorkflowFailed), "a new run has the new limit"
+
+
+def test_a_lower_limit_parks_no_run_that_has_rejected_a_large_event() -> None:
+    @workflow.define
+    async def typed() -> int:
+        return await workflow.wait_for_event("go", int)
+
+    before = World(typed)
+    before.start()
+    (rejected,) = before.event("go", "x" * 500)
+    assert isinstance(rejected, EventRejected)
+    lowered = World(typed, settings=Settings(turn_bytes_max=300))
+    lowered.start()
+    turn = before.turns[1]
+    replayed = lowered.runner.activate(turn.now_ms, turn.number, turn.facts, [rejected])
+    assert replayed == turn.asked
