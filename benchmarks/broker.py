@@ -9,7 +9,7 @@ from pathlib import Path
 from processor.bench.hosts import on_kafka
 from processor.bench.loops import closed_loop
 from processor.bench.workloads import chain
-from processor.kafka.local_broker import LocalBroker
+from processor.dev.local_broker import LocalBroker
 
 __all__ = ("FSYNC", "WARM_UP_S", "durability", "warm_broker")
 

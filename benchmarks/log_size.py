@@ -19,8 +19,8 @@ from processor.bench.hosts import on_kafka
 from processor.bench.loops import closed_loop
 from processor.bench.workloads import CHAIN_STEPS, chain
 from processor.codec.records import decode
-from processor.core.snapshot import Snapshot
-from processor.core.turn import AttemptRecord, Turn
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import AttemptRecord, Turn
 
 TURNS = CHAIN_STEPS + 1
 
@@ -60,7 +60,7 @@ def turns_in(server: str, namespace: str) -> tuple[int, int]:
     """Return how many turns partition 0 of the log holds, and the bytes of its runs. Blocks."""
     from confluent_kafka import Consumer, TopicPartition
 
-    from processor.kafka.connection import KafkaSettings
+    from processor.kafka.clients.connection import KafkaSettings
 
     connection = KafkaSettings(server, namespace)
     consumer = Consumer(connection.consumer())

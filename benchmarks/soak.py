@@ -30,8 +30,8 @@ from benchmarks.soak_account import Account
 from benchmarks.soak_fleet import Faults, Life, Sample, WorkerProcess
 from benchmarks.soak_work import PUBLISHED, bring, fan, meet, visit
 from processor import Client, ProcessorError, ShardUnavailable
-from processor.kafka.local_broker import LocalBroker
-from processor.kafka.topics import apply, connect, plan
+from processor.dev.local_broker import LocalBroker
+from processor.kafka.topics.upkeep import apply, connect, plan
 
 NAMESPACE = "soak"
 PARTITIONS = 6

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer
 
 from benchmarks.soak_work import PUBLISHED
 from processor.codec.records import decode_as
-from processor.core.effects import RunResult
+from processor.core.records.effects import RunResult
 
 __all__ = ("Account",)
 

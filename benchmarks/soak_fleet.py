@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 
-from processor.kafka.local_broker import LocalBroker
+from processor.dev.local_broker import LocalBroker
 
 __all__ = ("Faults", "Life", "Sample", "WorkerProcess")
 

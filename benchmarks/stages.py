@@ -98,10 +98,10 @@ class Timed:
 def install(clocks: Clocks) -> None:
     """Put clocks into this process: around the ports as they are opened, and the functions."""
     from processor.embedded.runtime import EmbeddedRuntime
-    from processor.kafka import inbox
-    from processor.kafka.ports import KafkaPorts
+    from processor.kafka.shards import inbox
+    from processor.kafka.shards.ports import KafkaPorts
     from processor.shard import deciding, loop, writer
-    from processor.workflow._runner import WorkflowRunner
+    from processor.workflow._engine.runner import WorkflowRunner
 
     for factory in (KafkaPorts, EmbeddedRuntime):
         factory.open = with_clocks(factory.open, clocks)  # type: ignore[method-assign]

@@ -22,7 +22,7 @@ from processor.bench.hosts import Host, on_kafka
 from processor.bench.loops import closed_loop
 from processor.bench.process import WorkerProcess, await_shards
 from processor.bench.workloads import chain
-from processor.kafka.connection import partition_of
+from processor.kafka.clients.connection import partition_of
 
 WAIT_S = 60.0
 

@@ -27,11 +27,11 @@ from typing import (
 )
 
 from processor import checks
-from processor.core.options import DEFAULTS, ActivityOptions
+from processor.core.data.options import DEFAULTS, ActivityOptions
 from processor.errors import InvalidArgument
 from processor.workflow._context import plain
+from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._frames import line_of, user_frame
-from processor.workflow._loop import WorkflowLoop
 from processor.workflow._options import Options, TypeForm, options_with
 from processor.workflow._signature import Signature, names_at
 

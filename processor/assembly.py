@@ -75,7 +75,7 @@ def open_gateway(
         from processor.embedded.runtime import EmbeddedGateway
 
         return EmbeddedGateway(path, settings, namespace)
-    from processor.kafka.connection import KafkaSettings
+    from processor.kafka.clients.connection import KafkaSettings
     from processor.kafka.gateway import KafkaGateway
 
     return KafkaGateway(KafkaSettings(server, namespace, dict(kafka)), settings)

@@ -14,12 +14,10 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar, get_args
 
 from processor import errors
-from processor.core.answers import Refused
-from processor.core.failure import Failure, shortened
-from processor.core.headers import BASES, Headers
-from processor.core.payloads import Payloads
-from processor.core.runner import NeverEnds
-from processor.core.shown import (
+from processor.core.data.failure import Failure, shortened
+from processor.core.data.headers import BASES, Headers
+from processor.core.data.payloads import Payloads
+from processor.core.data.shown import (
     CAUSES_MAX,
     NAME_CHARS_MAX,
     cause_of,
@@ -28,6 +26,8 @@ from processor.core.shown import (
     shown,
     text_of,
 )
+from processor.core.records.answers import Refused
+from processor.core.runner import NeverEnds
 from processor.errors import (
     ActivityCancelled,
     ActivityError,

@@ -8,15 +8,15 @@ import secrets
 from collections import Counter
 from typing import Protocol
 
-from processor.core.address import ReplyTo
-from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
-from processor.core.cause import ClientRequest
+from processor.core.data.address import ReplyTo
+from processor.core.data.cause import ClientRequest
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.run import StartRun
 from processor.core.operation import Operation, Request
 from processor.core.questions import AwaitResult
+from processor.core.records.answers import Accepted, Closed, Page, Refused, ReplyBody
 from processor.policy import Status
-from processor.workflow._loop import WorkflowLoop
+from processor.workflow._engine.loop import WorkflowLoop
 
 _CLOSED = frozenset(each.value for each in Status if not each.is_open)
 

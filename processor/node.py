@@ -18,15 +18,15 @@ from time import monotonic
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from processor.config import Settings
+from processor.core.data.shown import is_a, shown
 from processor.core.runner import Runners
-from processor.core.shown import is_a, shown
 from processor.errors import ProcessorError, ShardUnavailable
 from processor.failures import trace_of
 from processor.readable import readable
 from processor.shard.loop import Shard
 from processor.shard.ports import Clock, ShardPorts
 from processor.shard.reactions import reaction_to
-from processor.shard.takeover import Taken, Takeover
+from processor.shard.recovery.takeover import Taken, Takeover
 
 __all__ = ("Node", "PortsFactory", "ShardStatus")
 

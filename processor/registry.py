@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from processor.activity import Activity, ActivityDefinition
 from processor.checks import shown
-from processor.core.payloads import Payloads
+from processor.core.data.payloads import Payloads
 from processor.errors import InvalidArgument
 from processor.workflow._definition import Workflow
 

@@ -23,8 +23,8 @@ from processor.errors import InvalidArgument
 from processor.node import ShardStatus
 from processor.registry import Registry
 from processor.shard.ports import Clock
-from processor.workflow import _guard
-from processor.workflow._runner import WorkflowRunners
+from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._guard import guard as _guard
 
 __all__ = ("Worker", "WorkerRuntime")
 

@@ -13,9 +13,8 @@ from operator import ge
 from typing import NamedTuple
 
 from processor.codec.records import decode
-from processor.core.cause import Origin
+from processor.core.data.cause import Origin
 from processor.core.event import Event
-from processor.core.marks import Answered, Mark
 from processor.core.nouns.activity import (
     ActivityCancelled,
     ActivityCompleted,
@@ -25,8 +24,9 @@ from processor.core.nouns.activity import (
 from processor.core.nouns.call import MessageSent
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import Closing, WorkflowCompleted, WorkflowStarted
-from processor.core.snapshot import Snapshot
-from processor.core.turn import AttemptRecord, Claim, Purged, Turn
+from processor.core.records.marks import Answered, Mark
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import AttemptRecord, Claim, Purged, Turn
 
 __all__ = (
     "Reading",

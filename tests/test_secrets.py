@@ -9,10 +9,10 @@ import typer
 
 from processor import Client, InvalidArgument, Worker
 from processor.cli.options import Target, properties_in
-from processor.kafka.connection import KafkaSettings
-from processor.kafka.properties import KafkaConfigInvalid
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.properties import KafkaConfigInvalid
 from processor.kafka.runtime import KafkaWorkerOptions
-from processor.kafka.topics import connect
+from processor.kafka.topics.upkeep import connect
 from processor.kafka.wire.security import security_of
 
 SECRET = "hunter2"

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from processor.descriptions import RunDescription
+from processor.client.descriptions import RunDescription
+from processor.client.vigil import Vigil, Vigils
 from processor.errors import ShardUnavailable, WorkflowNotFound
-from processor.vigil import Vigil, Vigils
 
 
 def pauses_of(

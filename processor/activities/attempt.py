@@ -11,9 +11,9 @@ from typing import Any, Final
 from processor.activities.threads import Call
 from processor.activity import ActivityInfo
 from processor.config import Settings
-from processor.core.effects import ActivityTask
+from processor.core.data.payloads import Payloads
 from processor.core.inputs import ActivityReport
-from processor.core.payloads import Payloads
+from processor.core.records.effects import ActivityTask
 from processor.errors import PayloadTooLarge
 
 __all__ = ("Attempt", "Report")

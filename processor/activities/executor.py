@@ -19,14 +19,14 @@ from processor.activities.reports import given_up, raised, report_of, timed_out,
 from processor.activities.threads import Threads
 from processor.activity import ActivityDefinition, current
 from processor.config import Settings
-from processor.core.address import ReplyTo
-from processor.core.answers import HeartbeatSeen
-from processor.core.effects import ActivityTask
-from processor.core.failure import Failure
-from processor.core.headers import NO_HEADERS
+from processor.core.data.address import ReplyTo
+from processor.core.data.failure import Failure
+from processor.core.data.headers import NO_HEADERS
+from processor.core.data.options import DEFAULTS, ActivityOptions
+from processor.core.data.payloads import Payloads
 from processor.core.inputs import ActivityReport
-from processor.core.options import DEFAULTS, ActivityOptions
-from processor.core.payloads import Payloads
+from processor.core.records.answers import HeartbeatSeen
+from processor.core.records.effects import ActivityTask
 from processor.registry import Registry
 from processor.seldom import Seldom
 from processor.shard.ports import Clock

@@ -11,8 +11,8 @@ from typing import Final
 from processor.activities.threads import Threads
 from processor.activity import ActivityDefinition
 from processor.config import Settings
-from processor.core.effects import ActivityTask
-from processor.core.failure import Failure
+from processor.core.data.failure import Failure
+from processor.core.records.effects import ActivityTask
 from processor.seldom import Seldom
 
 __all__ = ("CLEAN_UP_S", "WARN_EVERY_S", "LeftBehind", "listed")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from processor.core.address import ReplyTo
-from processor.core.effects import ActivityTask
-from processor.core.failure import Failure
-from processor.core.headers import NO_HEADERS, Headers
+from processor.core.data.address import ReplyTo
+from processor.core.data.failure import Failure
+from processor.core.data.headers import NO_HEADERS, Headers
+from processor.core.data.payloads import Payloads
 from processor.core.inputs import ActivityReport
-from processor.core.payloads import Payloads
+from processor.core.records.effects import ActivityTask
 from processor.failures import bases_of, failure_of
 
 __all__ = ("given_up", "raised", "report_of", "timed_out", "too_large")

@@ -29,7 +29,7 @@ from processor.core.inputs import ClientCommand
 from processor.core.nouns.run import StartRun
 
 if TYPE_CHECKING:
-    from processor.kafka.connection import KafkaSettings
+    from processor.kafka.clients.connection import KafkaSettings
 
 __all__ = ("flood_embedded", "flood_kafka")
 
@@ -67,7 +67,7 @@ async def flood_kafka(
     meter: Meter,
 ) -> tuple[Fields, Executed]:
     """Produce all commands at once and wait for all results."""
-    from processor.kafka.connection import KafkaSettings
+    from processor.kafka.clients.connection import KafkaSettings
 
     with meter:
         connection = KafkaSettings(server, namespace, kafka or {})

@@ -127,7 +127,7 @@ def make_namespace(
     server: str, namespace: str, partitions: int, kafka: Mapping[str, str] | None = None
 ) -> None:
     """Make the topics as `processor topics apply` would; none may be there before. Blocks."""
-    from processor.kafka import topics
+    from processor.kafka.topics import upkeep as topics
 
     admin = topics.connect(server, kafka)
     cluster = admin.list_topics(timeout=topics.REQUEST_TIMEOUT_S)
@@ -143,7 +143,7 @@ def make_namespace(
 
 def delete_namespace(server: str, namespace: str, kafka: Mapping[str, str] | None = None) -> None:
     """Delete the topics and consumer groups of a namespace that was only measured. Blocks."""
-    from processor.kafka import topics
+    from processor.kafka.topics import upkeep as topics
 
     admin = topics.connect(server, kafka)
     names = [name for name in admin.list_topics().topics if name.startswith(f"{namespace}.")]

@@ -42,9 +42,9 @@ def _appends(
 ) -> dict[str, float]:
     from confluent_kafka import KafkaError
 
-    from processor.kafka.connection import KafkaSettings
-    from processor.kafka.producers import open_producer
-    from processor.kafka.record_producer import Outgoing, Written
+    from processor.kafka.clients.connection import KafkaSettings
+    from processor.kafka.clients.producers import open_producer
+    from processor.kafka.clients.record_producer import Outgoing, Written
 
     connection = KafkaSettings(server, namespace, kafka or {})
     producer = open_producer(connection.log_producer(), connection.extra)

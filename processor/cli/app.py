@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from processor.cli import bench, demo, dev, runs, schemas, tables, topics, upgrade, views, worker
+from processor.cli.commands import (
+    bench,
+    demo,
+    dev,
+    runs,
+    schemas,
+    tables,
+    topics,
+    upgrade,
+    views,
+    worker,
+)
 from processor.cli.faults import EXIT_CODES, GuardedGroup
 
 __all__ = ("app", "main")

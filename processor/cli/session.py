@@ -36,8 +36,8 @@ async def connected(target: Target, modules: Sequence[str] | None) -> AsyncItera
             f"{target.server} lives in one process, and this one has no worker for it: add --module"
             " MODULE with the code of its workflows, or use --server with Kafka's address"
         )
+    from processor.cli.commands.worker import new_worker
     from processor.cli.modules import load_code
-    from processor.cli.worker import new_worker
 
     with which(target):
         async with new_worker(load_code(modules), target), new_client(target) as client:

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from processor.workflow._library import answering, repeatable
+from processor.workflow._guard.library import answering, repeatable
 
 __all__ = ("classes_of", "has_structs", "model_again", "repeatable_defaults", "struct_again")
 

@@ -12,13 +12,13 @@ from processor.checks import ID_BYTES_MAX
 from processor.codec.json_commands import decode_json
 from processor.codec.records import decode_as, read_envelope
 from processor.codec.schemas import MAGIC
-from processor.core.address import ReplyTo
-from processor.core.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range, check_text
-from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
-from processor.core.failure import Failure
+from processor.core.data.address import ReplyTo
+from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range, check_text
+from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
+from processor.core.data.failure import Failure
 from processor.core.inputs import ActivityReport, ClientCommand, Input, TimerDue
 from processor.core.questions import ListRuns, ReadShard
-from processor.core.turn import Source
+from processor.core.records.turn import Source
 from processor.errors import SchemaMismatch
 
 __all__ = ("decode_command", "decode_input", "reply_to_of")

@@ -18,8 +18,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_type_hints
 import msgspec
 
 from processor.checks import shown
-from processor.core.cause import NamedRequest
-from processor.core.headers import Headers
+from processor.core.data.cause import NamedRequest
+from processor.core.data.headers import Headers
 from processor.core.inputs import ClientCommand
 from processor.core.operation import Operation
 from processor.core.vocabulary import REQUESTS

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_ori
 
 import msgspec
 
-from processor.core.failure import shortened
+from processor.core.data.failure import shortened
 
 __all__ = ("Choice", "Lossy", "Member", "Reader", "is_model", "member_of")
 

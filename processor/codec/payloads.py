@@ -56,7 +56,7 @@ from processor.codec.losses import (
     type_name,
 )
 from processor.codec.members import Lossy, Reader, is_model
-from processor.core.failure import shortened
+from processor.core.data.failure import shortened
 from processor.errors import SchemaMismatch
 
 __all__ = ("JsonPayloads",)

@@ -19,21 +19,12 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, get_args
 from processor.codec.compiled import Compiled, compile_schema, field_at_fault
 from processor.codec.levels import Measure, measure_of
 from processor.codec.schemas import MAGIC, SchemaFile, disagreements, load_levels
-from processor.core.address import Address, Caller, ReplyTo, RunRef
-from processor.core.answers import Accepted, CallOutcome, Refused, ReplyBody
-from processor.core.cause import Cause, Origin
-from processor.core.effects import ActivityTask, DeadLetter, Reply, RunResult
+from processor.core.data.address import Address, Caller, ReplyTo, RunRef
+from processor.core.data.cause import Cause, Origin
+from processor.core.data.failure import Failure
+from processor.core.data.options import ActivityOptions
 from processor.core.event import Event
-from processor.core.failure import Failure
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
-from processor.core.marks import (
-    Answered,
-    ClientWindow,
-    KnownAnswer,
-    Mark,
-    NamedWindow,
-    SourceWindow,
-)
 from processor.core.nouns.activity import AttemptState
 from processor.core.nouns.call import CallOperation
 from processor.core.nouns.lineage import (
@@ -45,9 +36,18 @@ from processor.core.nouns.lineage import (
     UpdateOutcome,
 )
 from processor.core.nouns.run import Successor
-from processor.core.options import ActivityOptions
-from processor.core.snapshot import OpenActivityImage, RunImage, Snapshot, TimerImage
-from processor.core.turn import AttemptRecord, Claim, Positions, Purged, Turn
+from processor.core.records.answers import Accepted, CallOutcome, Refused, ReplyBody
+from processor.core.records.effects import ActivityTask, DeadLetter, Reply, RunResult
+from processor.core.records.marks import (
+    Answered,
+    ClientWindow,
+    KnownAnswer,
+    Mark,
+    NamedWindow,
+    SourceWindow,
+)
+from processor.core.records.snapshot import OpenActivityImage, RunImage, Snapshot, TimerImage
+from processor.core.records.turn import AttemptRecord, Claim, Positions, Purged, Turn
 from processor.core.vocabulary import EVENTS, REQUESTS
 from processor.data import data_dir
 from processor.errors import SchemaMismatch, TooNew

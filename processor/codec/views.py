@@ -11,9 +11,9 @@ import msgspec
 
 from processor.core.nouns.activity import OpenActivity
 from processor.core.nouns.run import Summary
-from processor.core.snapshot import Snapshot
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import Turn
 from processor.core.state import RunState
-from processor.core.turn import Turn
 
 __all__ = ("history_view", "pending_view", "summary_view", "to_json")
 

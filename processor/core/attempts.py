@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from processor.core.answers import HeartbeatSeen
+from processor.core.data.failure import Failure
+from processor.core.data.headers import NO_HEADERS, Headers
+from processor.core.data.retry import retry_at
 from processor.core.draft import Context, Draft, Outcome
-from processor.core.effects import Reply
-from processor.core.failure import Failure
-from processor.core.headers import NO_HEADERS, Headers
 from processor.core.inputs import ActivityReport, TimerDue
 from processor.core.nouns.activity import (
     ActivityCompleted,
@@ -17,8 +16,9 @@ from processor.core.nouns.activity import (
     AttemptState,
     OpenActivity,
 )
+from processor.core.records.answers import HeartbeatSeen
+from processor.core.records.effects import Reply
 from processor.core.replay import Instance
-from processor.core.retry import retry_at
 
 __all__ = ("STARTS_MAX", "reported", "retried", "timed_out")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from processor.core.answers import Accepted, Refused
 from processor.core.attempts import reported, retried, timed_out
 from processor.core.draft import Context, Draft, Outcome
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
@@ -24,6 +23,7 @@ from processor.core.nouns.run import (
 from processor.core.nouns.timer import TimerFired
 from processor.core.operation import OperationOnRun
 from processor.core.questions import AwaitResult
+from processor.core.records.answers import Accepted, Refused
 from processor.core.replay import Instance, begun
 from processor.core.runner import CodeError
 from processor.core.state import RunState

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from processor.core.answers import ReplyBody
-from processor.core.effects import Effect, Reply
+from processor.core.data.options import DEFAULTS, ActivityOptions
 from processor.core.event import Event
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import (
@@ -18,8 +17,9 @@ from processor.core.nouns.activity import (
 )
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import RunParked
-from processor.core.options import DEFAULTS, ActivityOptions
 from processor.core.questions import AwaitResult
+from processor.core.records.answers import ReplyBody
+from processor.core.records.effects import Effect, Reply
 from processor.core.replay import Instance
 from processor.core.runner import Asked, CodeError, Runner, Runners
 from processor.core.state import RunState

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Protocol
 
-from processor.core.effects import Effect
+from processor.core.records.effects import Effect
 from processor.policy import Status
 
 __all__ = ("Decision", "Drafting", "Event", "Fact", "Whose")

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from processor.core.address import Caller, ReplyTo
-from processor.core.cause import Cause
-from processor.core.failure import Failure
-from processor.core.frozen import frozen
-from processor.core.headers import NO_HEADERS, Headers
+from processor.core.data.address import Caller, ReplyTo
+from processor.core.data.cause import Cause
+from processor.core.data.failure import Failure
+from processor.core.data.frozen import frozen
+from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.operation import Request
 
 __all__ = ("ActivityReport", "ClientCommand", "Input", "ReportKind", "TimerDue", "TimerKind")

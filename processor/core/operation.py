@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
-from processor.core.answers import Accepted, Refused, ReplyBody
+from processor.core.records.answers import Accepted, Refused, ReplyBody
 
 __all__ = ("Operation", "OperationOnRun", "Question", "Request")
 

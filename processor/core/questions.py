@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from processor.core.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range
-from processor.core.frozen import frozen
+from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range
+from processor.core.data.frozen import frozen
 from processor.core.operation import Question
 
 __all__ = ("AwaitResult", "DescribeRun", "ListRuns", "ReadHistory", "ReadShard")

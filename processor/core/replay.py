@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from processor.core.data.shown import shown
 from processor.core.event import Decision, Event
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import AttemptState, attempted
 from processor.core.nouns.run import RunParked, WorkflowStarted
+from processor.core.records.snapshot import Snapshot, state_of
+from processor.core.records.turn import Turn
 from processor.core.runner import Asked, CodeError, Runner, Runners
-from processor.core.shown import shown
-from processor.core.snapshot import Snapshot, state_of
 from processor.core.state import RunState
-from processor.core.turn import Turn
 from processor.errors import ProcessorError
 
 __all__ = (

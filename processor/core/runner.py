@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeAlias
 
+from processor.core.data.failure import writable
 from processor.core.event import Decision, Event
-from processor.core.failure import writable
 from processor.core.nouns.run import WorkflowStarted
 
 __all__ = ("Asked", "CodeError", "NeverEnds", "Runner", "Runners")

@@ -16,8 +16,8 @@ from typing import TypeAlias
 import msgspec
 
 from processor.codec.records import decode_as, encode
-from processor.core.effects import DeadLetter, RunResult
 from processor.core.inputs import ClientCommand
+from processor.core.records.effects import DeadLetter, RunResult
 from processor.shard.ports import LogRecord, OutputRecord
 from processor.store.keyvalue import Durable, Mutation
 from processor.store.rocks import Rocks

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from processor.core.address import ReplyTo
-from processor.core.answers import HeartbeatSeen
-from processor.core.cause import Origin
-from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
+from processor.core.data.address import ReplyTo
+from processor.core.data.cause import Origin
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
-from processor.core.turn import Positions, Source
+from processor.core.records.answers import HeartbeatSeen
+from processor.core.records.effects import ActivityTask, DeadLetter, Message, Reply
+from processor.core.records.turn import Positions, Source
 from processor.embedded.disk import Disk
 from processor.shard.outbox import message_command
 from processor.shard.ports import InboxRecord, OutputRecord, Sendable

@@ -18,10 +18,10 @@ from time import monotonic, time_ns
 from typing import Final, Protocol
 
 from processor.config import Settings
-from processor.core.address import ReplyTo
-from processor.core.answers import ReplyBody
-from processor.core.effects import Reply
+from processor.core.data.address import ReplyTo
 from processor.core.inputs import ClientCommand
+from processor.core.records.answers import ReplyBody
+from processor.core.records.effects import Reply
 from processor.core.runner import Runners
 from processor.embedded.disk import Committed, Disk, DiskLog, open_disk
 from processor.embedded.ports import MemoryInbox, MemoryOutbox, QueuedTasks

@@ -13,19 +13,19 @@ from confluent_kafka import KafkaError, KafkaException
 
 from processor.codec.records import encode
 from processor.config import Settings
-from processor.core.answers import ReplyBody
-from processor.core.effects import Reply
-from processor.core.failure import shortened
+from processor.core.data.failure import shortened
 from processor.core.inputs import ClientCommand
 from processor.core.operation import Operation
+from processor.core.records.answers import ReplyBody
+from processor.core.records.effects import Reply
 from processor.errors import PayloadTooLarge, ProcessorError, ShardUnavailable, TopicsNotReady
 from processor.gateway import Requester, is_answer
-from processor.kafka.connection import COMMAND_BYTES_MAX, KafkaSettings, fits, partition_of
-from processor.kafka.producers import which_producer
-from processor.kafka.producing import Lasting, Producing
-from processor.kafka.record_producer import Written
+from processor.kafka.clients.connection import COMMAND_BYTES_MAX, KafkaSettings, fits, partition_of
+from processor.kafka.clients.producers import which_producer
+from processor.kafka.clients.producing import Lasting, Producing
+from processor.kafka.clients.record_producer import Written
 from processor.kafka.replies import ReplyReader
-from processor.kafka.topics import BrokerUnreachable, connect
+from processor.kafka.topics.upkeep import BrokerUnreachable, connect
 from processor.seldom import Seldom
 
 __all__ = ("KafkaGateway",)

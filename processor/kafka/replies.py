@@ -11,12 +11,12 @@ from time import sleep
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from processor.codec.records import decode_as
-from processor.core.address import ReplyTo
-from processor.core.effects import Reply
+from processor.core.data.address import ReplyTo
+from processor.core.records.effects import Reply
 from processor.errors import SchemaMismatch
 from processor.gateway import new_client_id
-from processor.kafka.connection import KafkaSettings
-from processor.kafka.faults import watermarks_of
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.faults import watermarks_of
 
 __all__ = ("ReplyReader",)
 

@@ -17,19 +17,19 @@ from processor.codec.records import LEVEL
 from processor.config import Settings
 from processor.core.runner import Runners
 from processor.errors import LogTruncated, TopicsNotReady
-from processor.kafka.connection import KafkaSettings
-from processor.kafka.instance import take_instance
-from processor.kafka.log import KafkaLogReader
-from processor.kafka.membership import Membership, Standing
-from processor.kafka.ports import KafkaPorts
-from processor.kafka.producers import which_producer
-from processor.kafka.queue import Queues
-from processor.kafka.topic_specs import topic_name
-from processor.kafka.topics import apply, connect, missing_or_wrong, plan, read_topics
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.producers import which_producer
+from processor.kafka.group.instance import take_instance
+from processor.kafka.group.membership import Membership, Standing
+from processor.kafka.queues.queue import Queues
+from processor.kafka.shards.log import KafkaLogReader
+from processor.kafka.shards.ports import KafkaPorts
+from processor.kafka.topics.specs import topic_name
+from processor.kafka.topics.upkeep import apply, connect, missing_or_wrong, plan, read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.node import Node, ShardStatus
 from processor.shard.ports import Clock
-from processor.shard.survey import level_of_log, too_old
+from processor.shard.recovery.survey import level_of_log, too_old
 
 __all__ = ("KafkaRuntime", "KafkaWorkerOptions")
 

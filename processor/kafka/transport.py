@@ -8,12 +8,12 @@ from threading import Lock
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processor.config import Settings
-from processor.core.cause import Origin
-from processor.kafka.connection import KafkaSettings
-from processor.kafka.faults import watermarks_of
-from processor.kafka.inbox import INPUTS
-from processor.kafka.producing import Lasting, Producing
-from processor.kafka.reading import InputReader
+from processor.core.data.cause import Origin
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.faults import watermarks_of
+from processor.kafka.clients.producing import Lasting, Producing
+from processor.kafka.shards.inbox import INPUTS
+from processor.kafka.shards.reading import InputReader
 
 __all__ = ("KafkaTransport",)
 

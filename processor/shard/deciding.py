@@ -14,17 +14,17 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from processor.codec.records import encode, level_of
-from processor.core.answers import Refused
+from processor.core.data.failure import writable
+from processor.core.data.shown import is_a, shown
 from processor.core.decide import decide, succeed, unpark
 from processor.core.draft import Context, Draft, Outcome
-from processor.core.effects import DeadLetter
-from processor.core.failure import writable
 from processor.core.inputs import ClientCommand, Input
 from processor.core.nouns.run import StartSuccessor
+from processor.core.records.answers import Refused
+from processor.core.records.effects import DeadLetter
+from processor.core.records.turn import Positions, Source
 from processor.core.replay import failed as code_failed
 from processor.core.runner import CodeError
-from processor.core.shown import is_a, shown
-from processor.core.turn import Positions, Source
 from processor.errors import PayloadTooLarge
 from processor.failures import trace_of
 from processor.readable import readable

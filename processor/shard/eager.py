@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from processor.core.effects import ActivityTask
+from processor.core.data.options import ActivityOptions
 from processor.core.inputs import ActivityReport
-from processor.core.options import ActivityOptions
+from processor.core.records.effects import ActivityTask
 from processor.shard.ports import Activities
 
 __all__ = ("Eager",)

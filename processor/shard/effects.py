@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from processor.core.cause import Origin
-from processor.core.effects import (
+from processor.core.data.cause import Origin
+from processor.core.nouns.run import StartSuccessor
+from processor.core.records.effects import (
     ActivityTask,
     CancelAttempt,
     ClearTimer,
@@ -17,8 +18,7 @@ from processor.core.effects import (
     RunResult,
     SetTimer,
 )
-from processor.core.marks import Mark
-from processor.core.nouns.run import StartSuccessor
+from processor.core.records.marks import Mark
 from processor.shard.eager import Eager
 from processor.shard.flight import Appended
 from processor.shard.outbox import Unpublished

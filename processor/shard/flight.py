@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from processor.core.turn import Claim
+from processor.core.records.turn import Claim
 from processor.errors import ReleaseTooOld
 from processor.shard.cache import Entry
 from processor.shard.ports import Confirmed, Log, Replaced
-from processor.shard.survey import entry_of, stranger
+from processor.shard.recovery.survey import entry_of, stranger
 
 __all__ = ("Appended", "Flight", "Ghost", "ShardLost", "Tombstone")
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from processor.codec.records import decode
 from processor.core.nouns.run import Summary
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import Turn
 from processor.core.replay import Instance, replay
 from processor.core.runner import Runners
-from processor.core.snapshot import Snapshot
-from processor.core.turn import Turn
 from processor.readable import readable
 from processor.shard.cache import Cache, Entry
 from processor.shard.ports import Tables

@@ -20,26 +20,25 @@ from functools import partial
 from processor.codec.records import later_events
 from processor.codec.views import to_json
 from processor.config import Settings
-from processor.core.answers import Page, Refused
-from processor.core.cause import Origin
+from processor.core.data.cause import Origin
+from processor.core.data.run_id import run_id_of
 from processor.core.draft import Context
-from processor.core.effects import DeadLetter, Reply
 from processor.core.inputs import ClientCommand
-from processor.core.marks import Mark
 from processor.core.nouns.run import StartRun
 from processor.core.operation import Operation
 from processor.core.questions import DescribeRun, ReadShard
-from processor.core.run_id import run_id_of
-from processor.core.runner import Runners
-from processor.core.turn import (
+from processor.core.records.answers import Page, Refused
+from processor.core.records.effects import DeadLetter, Reply
+from processor.core.records.marks import Mark
+from processor.core.records.turn import (
     Positions,
 )
+from processor.core.runner import Runners
 from processor.shard.cache import Cache, Entry
 from processor.shard.deciding import Deciding
 from processor.shard.eager import Eager
 from processor.shard.effects import Effects
 from processor.shard.flight import Appended, Flight, ShardLost, Tombstone
-from processor.shard.forgetting import Forgetting
 from processor.shard.instances import Instances
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import (
@@ -51,7 +50,8 @@ from processor.shard.ports import (
     ShardPorts,
 )
 from processor.shard.reads import Reads
-from processor.shard.takeover import Taken, send_owed
+from processor.shard.recovery.forgetting import Forgetting
+from processor.shard.recovery.takeover import Taken, send_owed
 from processor.shard.timers import Timers
 from processor.shard.writer import Writer
 

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from processor.core.cause import Origin
-from processor.core.effects import Message, RunResult
+from processor.core.data.cause import Origin
 from processor.core.inputs import ClientCommand
+from processor.core.records.effects import Message, RunResult
 from processor.shard.ports import OutputRecord
 
 __all__ = ("Deliveries", "Unpublished", "message_command")

@@ -10,9 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from processor.core.address import ReplyTo
-from processor.core.cause import Origin
-from processor.core.effects import (
+from processor.core.data.address import ReplyTo
+from processor.core.data.cause import Origin
+from processor.core.data.options import ActivityOptions
+from processor.core.data.undelivered import Undelivered
+from processor.core.inputs import ActivityReport, Input, TimerDue
+from processor.core.nouns.activity import AttemptState
+from processor.core.nouns.run import Summary
+from processor.core.records.effects import (
     ActivityTask,
     DeadLetter,
     Effect,
@@ -22,12 +27,7 @@ from processor.core.effects import (
     RunResult,
     SetTimer,
 )
-from processor.core.inputs import ActivityReport, Input, TimerDue
-from processor.core.nouns.activity import AttemptState
-from processor.core.nouns.run import Summary
-from processor.core.options import ActivityOptions
-from processor.core.turn import LEVEL_FIRST, Positions, Source
-from processor.core.undelivered import Undelivered
+from processor.core.records.turn import LEVEL_FIRST, Positions, Source
 from processor.shard.requests import Known, Row, UnderClaim
 
 __all__ = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from processor.core.shown import is_a
+from processor.core.data.shown import is_a
 from processor.errors import LogTruncated, ReleaseTooOld, StoreCorrupt, TopicsNotReady
 from processor.shard.loop import ShardLost
 

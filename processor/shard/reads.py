@@ -11,17 +11,17 @@ from typing import Final
 
 from processor.codec.views import history_view, pending_view, summary_view, to_json
 from processor.config import Settings
-from processor.core.address import ReplyTo
-from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
+from processor.core.data.address import ReplyTo
+from processor.core.data.failure import shortened
+from processor.core.data.shown import shown
 from processor.core.draft import Outcome
-from processor.core.effects import Reply, RunResult
-from processor.core.failure import shortened
 from processor.core.inputs import ClientCommand, Input
 from processor.core.nouns.run import StartRun, Summary
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory
+from processor.core.records.answers import Accepted, Closed, Page, Refused, ReplyBody
+from processor.core.records.effects import Reply, RunResult
 from processor.core.runner import CodeError
-from processor.core.shown import shown
 from processor.failures import trace_of
 from processor.shard.cache import Entry
 from processor.shard.instances import recorded

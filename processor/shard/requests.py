@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final, Literal, TypeAlias, TypeVar
 
-from processor.core.answers import Accepted, Refused
-from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
-from processor.core.marks import (
+from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
+from processor.core.records.answers import Accepted, Refused
+from processor.core.records.marks import (
     Answered,
     ClientWindow,
     KnownAnswer,
@@ -31,8 +31,8 @@ from processor.core.marks import (
     NamedWindow,
     SourceWindow,
 )
-from processor.core.snapshot import Snapshot
-from processor.core.turn import AttemptRecord, Purged, Turn
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import AttemptRecord, Purged, Turn
 
 __all__ = ("REASON_MAX", "Known", "Requests", "Row", "UnderClaim")
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from processor.core.nouns.external import EventRejected
 from processor.core.nouns.run import RunParked
-from processor.core.snapshot import Snapshot
-from processor.core.turn import AttemptRecord, Turn
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import AttemptRecord, Turn
 from processor.readable import readable
 
 __all__ = ("Telling",)

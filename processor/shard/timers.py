@@ -12,9 +12,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 
-from processor.core.effects import ClearTimer, SetTimer
 from processor.core.inputs import Input, TimerDue
-from processor.core.turn import Source
+from processor.core.records.effects import ClearTimer, SetTimer
+from processor.core.records.turn import Source
 from processor.shard.ports import Outbox, Tables
 
 __all__ = ("Timers",)

@@ -10,19 +10,18 @@ from functools import partial
 from typing import Final
 
 from processor.codec.records import encode
-from processor.core.answers import Accepted, Refused, ReplyBody
-from processor.core.cause import Cause
+from processor.core.data.cause import Cause
+from processor.core.data.failure import shortened
 from processor.core.draft import Draft
-from processor.core.effects import DeadLetter
-from processor.core.failure import shortened
 from processor.core.inputs import ClientCommand
-from processor.core.marks import Answered, Mark, answered_key, mark_key
 from processor.core.nouns.external import EventRejected
 from processor.core.nouns.run import RunParked, Summary
-from processor.core.purge import summary_of
-from processor.core.runner import CodeError
-from processor.core.snapshot import Snapshot, snapshot_of
-from processor.core.turn import (
+from processor.core.records.answers import Accepted, Refused, ReplyBody
+from processor.core.records.effects import DeadLetter
+from processor.core.records.marks import Answered, Mark, answered_key, mark_key
+from processor.core.records.purge import summary_of
+from processor.core.records.snapshot import Snapshot, snapshot_of
+from processor.core.records.turn import (
     AttemptRecord,
     Positions,
     Purged,
@@ -32,6 +31,7 @@ from processor.core.turn import (
     purged_key,
     turn_key,
 )
+from processor.core.runner import CodeError
 from processor.errors import PayloadTooLarge
 from processor.shard.cache import Cache, Entry
 from processor.shard.flight import Appended, Flight

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Final
 from zlib import crc32
 
-from processor.core.cause import Origin
-from processor.core.effects import ActivityTask, DeadLetter, Publish, Reply, RunResult
+from processor.core.data.cause import Origin
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
-from processor.core.turn import Source
+from processor.core.records.effects import ActivityTask, DeadLetter, Publish, Reply, RunResult
+from processor.core.records.turn import Source
 from processor.simulation.partitions import InputPartition, LogPartition, Outputs, Transactions
 
 __all__ = ("INPUTS", "Broker", "TaskQueue")

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from processor.core.address import ReplyTo
-from processor.core.answers import ReplyBody
-from processor.core.effects import Reply
+from processor.core.data.address import ReplyTo
 from processor.core.inputs import ClientCommand
+from processor.core.records.answers import ReplyBody
+from processor.core.records.effects import Reply
 from processor.gateway import Requester
 from processor.simulation.broker import Broker
 from processor.simulation.faults import Faults

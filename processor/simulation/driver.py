@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from processor.simulation.host import Host
+from processor.simulation.hosts.host import Host
 from processor.simulation.threads import Threads
 from processor.simulation.virtual_loop import VirtualLoop
 from processor.simulation.world import World

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
 
-from processor.core.answers import ReplyBody
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.run import StartRun
 from processor.core.questions import AwaitResult
+from processor.core.records.answers import ReplyBody
 from processor.errors import ShardUnavailable
 from processor.simulation.driver import Driver
 from processor.simulation.world import World

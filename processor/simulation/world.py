@@ -7,16 +7,16 @@ from collections.abc import Callable
 from typing import Final
 
 from processor.config import Settings
-from processor.core.effects import ActivityTask
-from processor.shard.survey import raises
-from processor.simulation.activities import EagerStarts
+from processor.core.records.effects import ActivityTask
+from processor.shard.recovery.survey import raises
 from processor.simulation.broker import Broker
 from processor.simulation.clients import SimulatedClient
 from processor.simulation.faults import CALM, Faults
-from processor.simulation.host import Code, Host
-from processor.simulation.outbox import Departures
-from processor.simulation.ownership import Setting
-from processor.simulation.perils import Perils
+from processor.simulation.hosts.activities import EagerStarts
+from processor.simulation.hosts.host import Code, Host
+from processor.simulation.hosts.outbox import Departures
+from processor.simulation.hosts.ownership import Setting
+from processor.simulation.hosts.perils import Perils
 from processor.simulation.scheduler import START_MS, Scheduler
 from processor.simulation.threads import Threads
 

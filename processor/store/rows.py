@@ -8,18 +8,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from processor.codec.records import decode
-from processor.core.answers import Accepted, Refused
-from processor.core.cause import ClientRequest, NamedRequest
-from processor.core.effects import ActivityTask, CancelAttempt, ClearTimer, Effect, Forget, SetTimer
+from processor.core.data.cause import ClientRequest, NamedRequest
 from processor.core.event import Event
-from processor.core.marks import (
-    Answered,
-    ClientWindow,
-    KnownAnswer,
-    Mark,
-    NamedWindow,
-    SourceWindow,
-)
 from processor.core.nouns.activity import (
     ActivityCompleted,
     ActivityFailed,
@@ -33,8 +23,25 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.core.snapshot import Snapshot
-from processor.core.turn import AttemptRecord, Purged, Turn, turn_key, turn_of_key
+from processor.core.records.answers import Accepted, Refused
+from processor.core.records.effects import (
+    ActivityTask,
+    CancelAttempt,
+    ClearTimer,
+    Effect,
+    Forget,
+    SetTimer,
+)
+from processor.core.records.marks import (
+    Answered,
+    ClientWindow,
+    KnownAnswer,
+    Mark,
+    NamedWindow,
+    SourceWindow,
+)
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import AttemptRecord, Purged, Turn, turn_key, turn_of_key
 from processor.errors import StoreCorrupt
 from processor.shard.ports import Changes, ClaimRow, Confirmed, OpenAttempt, Replaced
 from processor.shard.requests import Known, UnderClaim

@@ -28,9 +28,9 @@ from typing import Any
 
 import msgspec
 
-from processor.core.effects import SetTimer
 from processor.core.nouns.run import Summary
-from processor.core.turn import Positions
+from processor.core.records.effects import SetTimer
+from processor.core.records.turn import Positions
 from processor.errors import StoreCorrupt
 from processor.shard.ports import (
     NEVER_MS,

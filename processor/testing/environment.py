@@ -20,16 +20,17 @@ from processor import arguments, checks
 from processor.activity import Activity
 from processor.arguments import Seconds
 from processor.client import Client, Handle
+from processor.client.vigil import PARKED, Parked, parked_error
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
-from processor.core.answers import ReplyBody
-from processor.core.effects import ActivityTask, DeadLetter, Publish
+from processor.core.records.answers import ReplyBody
+from processor.core.records.effects import ActivityTask, DeadLetter, Publish
 from processor.errors import InvalidArgument
 from processor.policy import ConflictPolicy, ReusePolicy
 from processor.registry import Registry
 from processor.simulation.driver import Driver
 from processor.simulation.gateway import SimulatedGateway
-from processor.simulation.host import Code
+from processor.simulation.hosts.host import Code
 from processor.simulation.scheduler import START_MS
 from processor.simulation.threads import Threads
 from processor.simulation.world import World
@@ -43,9 +44,9 @@ from processor.testing.watch import (
     standing,
     unregistered,
 )
-from processor.vigil import PARKED, Parked, parked_error
-from processor.workflow import Workflow, _guard
-from processor.workflow._runner import WorkflowRunners
+from processor.workflow import Workflow
+from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._guard import guard as _guard
 
 __all__ = ("Environment", "EnvironmentHandle")
 

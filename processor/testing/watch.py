@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from processor.core.effects import ActivityTask
-from processor.descriptions import RunDescription, hindrances
+from processor.client.descriptions import RunDescription, hindrances
+from processor.core.records.effects import ActivityTask
 from processor.testing.errors import ActivityNotRegistered, NoEndInSight, NothingLeft
 
 __all__ = ("Bounds", "Watch", "looping", "nothing_left", "retried", "standing", "unregistered")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
 from processor import checks
-from processor.core.options import DEFAULTS
+from processor.core.data.options import DEFAULTS
 from processor.errors import InvalidArgument
 from processor.workflow._context import WorkflowInfo, current, in_workflow, passing, runtime_or_none
 from processor.workflow._definition import Workflow, define

@@ -15,8 +15,8 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
-from processor.core.options import ActivityOptions
-from processor.workflow._loop import WorkflowLoop
+from processor.core.data.options import ActivityOptions
+from processor.workflow._engine.loop import WorkflowLoop
 
 __all__ = (
     "Runtime",

@@ -13,8 +13,8 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 from processor import checks
 from processor.errors import InvalidArgument
 from processor.workflow._context import plain
-from processor.workflow._loop import WorkflowLoop
-from processor.workflow._names import unanswered
+from processor.workflow._engine.loop import WorkflowLoop
+from processor.workflow._guard.names import unanswered
 from processor.workflow._signature import Signature, names_at
 
 __all__ = ("Workflow", "define")

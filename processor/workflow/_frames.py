@@ -13,9 +13,9 @@ from functools import cache
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
-from processor.core.failure import shortened
+from processor.core.data.failure import shortened
+from processor.core.data.shown import entries_of, text_of
 from processor.core.runner import NeverEnds
-from processor.core.shown import entries_of, text_of
 
 __all__ = (
     "boundary",
@@ -54,7 +54,7 @@ def is_ours(module: str | None) -> bool:
     """Return whether a module only carries user code along; it is left out of tracebacks."""
     if module is None:
         return False
-    return module in _OURS or module.startswith(("asyncio.", "processor.workflow."))
+    return any(module == own or module.startswith(f"{own}.") for own in _OURS)
 
 
 @cache

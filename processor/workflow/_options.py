@@ -8,7 +8,7 @@ from types import UnionType
 from typing import Any, TypeAlias, TypedDict, _SpecialForm
 
 from processor import checks
-from processor.core.options import DEFAULTS, ActivityOptions
+from processor.core.data.options import DEFAULTS, ActivityOptions
 from processor.errors import InvalidArgument
 from processor.policy import RetryPolicy, milliseconds
 

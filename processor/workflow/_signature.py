@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, get_type_hints
 
 from processor.checks import shown
-from processor.core.payloads import Payloads
+from processor.core.data.payloads import Payloads
 from processor.errors import InvalidArgument, SchemaMismatch
 
 __all__ = ("Signature", "names_at")

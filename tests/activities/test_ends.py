@@ -20,12 +20,12 @@ from processor.activities.executor import Executor
 from processor.codec.payloads import JsonPayloads
 from processor.codec.records import encode
 from processor.config import Settings
-from processor.core.failure import Failure
+from processor.core.data.failure import Failure
 from processor.core.inputs import ActivityReport
 from processor.embedded.runtime import SystemClock
 from processor.failures import exception_of, failure_of
-from processor.kafka.connection import COMMAND_BYTES_MAX
-from processor.kafka.reports import encoded
+from processor.kafka.clients.connection import COMMAND_BYTES_MAX
+from processor.kafka.queues.reports import encoded
 from processor.registry import Registry
 
 from .test_executor import outcome_of, task

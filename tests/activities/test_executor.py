@@ -13,10 +13,10 @@ from processor.activities import executor as executors
 from processor.activities.executor import Executor
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
-from processor.core.address import ReplyTo
-from processor.core.answers import HeartbeatSeen
-from processor.core.effects import ActivityTask
+from processor.core.data.address import ReplyTo
 from processor.core.inputs import ActivityReport
+from processor.core.records.answers import HeartbeatSeen
+from processor.core.records.effects import ActivityTask
 from processor.registry import Registry
 
 

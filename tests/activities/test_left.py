@@ -20,8 +20,8 @@ from processor.activities.executor import Executor
 from processor.activities.threads import Threads
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
+from processor.core.data.options import DEFAULTS
 from processor.core.inputs import ActivityReport
-from processor.core.options import DEFAULTS
 from processor.embedded.runtime import SystemClock
 from processor.registry import Registry
 
@@ -429,7 +429,7 @@ def test_an_activity_of_a_queue_runs_eagerly_where_that_is_served(
 
 
 def test_a_worker_on_kafka_tells_its_queues_to_its_executor() -> None:
-    from processor.kafka.queue import Queues
+    from processor.kafka.queues.queue import Queues
 
     async def main() -> None:
         it = Running()

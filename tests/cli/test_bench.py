@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.kafka.topics import connect
+from processor.kafka.topics.upkeep import connect
 
 from .conftest import Invoke
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from processor.dev.kafka_jars import BrokerUnavailable
 from processor.errors import TopicsNotReady, WorkflowNotFound
-from processor.kafka.kafka_jars import BrokerUnavailable
 
 from .conftest import COMMAND, Invoke, clean_environment, embedded
 

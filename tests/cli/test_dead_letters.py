@@ -16,14 +16,14 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from processor import Client, Worker, workflow
 from processor.codec.records import decode_as, encode
-from processor.core.cause import ClientRequest, NamedRequest, Origin
-from processor.core.effects import DeadLetter
+from processor.core.data.cause import ClientRequest, NamedRequest, Origin
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import StartRun
-from processor.kafka import dead_letters
-from processor.kafka.topics import connect
-from processor.kafka.undeliverable import TOPIC_HEADER
+from processor.core.records.effects import DeadLetter
+from processor.kafka.shards.undeliverable import TOPIC_HEADER
+from processor.kafka.topics import dead_letters
+from processor.kafka.topics.upkeep import connect
 from tests.kafka.harness import Adapters, adapters, until
 
 from .conftest import Invoke

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from processor.cli.dev import serve_beside
-from processor.kafka.kafka_jars import BrokerUnavailable
+from processor.cli.commands.dev import serve_beside
+from processor.dev.kafka_jars import BrokerUnavailable
 from tests.kafka.own_broker import need_jars
 
 from .conftest import Processor
@@ -46,8 +46,8 @@ class Worker:
 def test_a_broker_that_has_ended_ends_the_worker_and_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("processor.cli.dev.LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr("processor.cli.worker.leave_after", lambda delay_s: None)
+    monkeypatch.setattr("processor.cli.commands.dev.LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr("processor.cli.commands.worker.leave_after", lambda delay_s: None)
     local: Any = Broker()
     worker: Any = Worker()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.cli.worker import log_to
+from processor.cli.commands.worker import log_to
 
 from .conftest import Invoke
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from processor.cli.tables import key_bytes, key_text
+from processor.cli.commands.tables import key_bytes, key_text
 
 from .conftest import Invoke, Processor, embedded
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from processor.cli.views import description_lines
-from processor.descriptions import RunDescription
+from processor.cli.commands.views import description_lines
+from processor.client.descriptions import RunDescription
 from processor.policy import Status
 
 from .conftest import Invoke

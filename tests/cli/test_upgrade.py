@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from processor.cli import upgrade
-from processor.kafka.upgrade import Process
+from processor.cli.commands import upgrade
+from processor.kafka.group.upgrade import Process
 
 from .conftest import Invoke, Processor, embedded
 

@@ -10,21 +10,11 @@ from hypothesis import strategies as st
 
 from processor.codec.records import RECORDS
 from processor.codec.schemas import load
-from processor.core import (
-    address,
-    answers,
-    cause,
-    effects,
-    failure,
-    inputs,
-    marks,
-    options,
-    questions,
-    snapshot,
-    turn,
-)
+from processor.core import inputs, questions
+from processor.core.data import address, cause, failure, options
 from processor.core.nouns import activity, call, external, lineage, record, run, timer, value
-from processor.core.turn import Positions
+from processor.core.records import answers, effects, marks, snapshot, turn
+from processor.core.records.turn import Positions
 from processor.data import data_dir
 
 DIRECTORY: Path = data_dir("schemas")

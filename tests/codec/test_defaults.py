@@ -20,7 +20,7 @@ import pydantic
 import pytest
 
 from processor.codec.payloads import JsonPayloads
-from processor.workflow._library import Library
+from processor.workflow._guard.library import Library
 
 RUN_MS = 86_400_000
 OF_THE_RUN = datetime.fromtimestamp(RUN_MS / 1000)

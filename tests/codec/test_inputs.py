@@ -9,9 +9,9 @@ import pytest
 
 from processor.codec.inputs import decode_input
 from processor.codec.records import encode
-from processor.core.address import ReplyTo
-from processor.core.cause import ClientRequest, NamedRequest, Origin
-from processor.core.failure import Failure
+from processor.core.data.address import ReplyTo
+from processor.core.data.cause import ClientRequest, NamedRequest, Origin
+from processor.core.data.failure import Failure
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import CancelRun, StartRun

@@ -6,13 +6,13 @@ import pytest
 
 from processor.codec.inputs import decode_command
 from processor.codec.records import encode
-from processor.core.address import ReplyTo
-from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
+from processor.core.data.address import ReplyTo
+from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import CancelRun, StartRun, TerminateRun
 from processor.core.operation import Request
-from processor.core.turn import Claim
+from processor.core.records.turn import Claim
 from processor.errors import SchemaMismatch
 
 

@@ -20,17 +20,17 @@ from processor.codec.compatibility import check
 from processor.codec.inputs import decode_command, reply_to_of
 from processor.codec.records import LEVEL, Codec, decode, encode, later_events, level_of
 from processor.codec.schemas import load, load_levels
-from processor.core.address import Address, Caller, ReplyTo
-from processor.core.answers import Accepted
-from processor.core.cause import ClientRequest
+from processor.core.data.address import Address, Caller, ReplyTo
+from processor.core.data.cause import ClientRequest
+from processor.core.data.frozen import frozen
 from processor.core.event import Event
-from processor.core.frozen import frozen
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.call import CallAnswered, CallSent
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import CancelRun, StartRun, WorkflowStarted
-from processor.core.snapshot import RunImage, Snapshot
-from processor.core.turn import Claim, Positions, Turn
+from processor.core.records.answers import Accepted
+from processor.core.records.snapshot import RunImage, Snapshot
+from processor.core.records.turn import Claim, Positions, Turn
 from processor.core.vocabulary import EVENTS
 from processor.errors import SchemaMismatch, TooNew
 from tests.codec.samples import DIRECTORY

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.codec.payloads import JsonPayloads
-from processor.core.payloads import Payloads
+from processor.core.data.payloads import Payloads
 from processor.errors import SchemaMismatch
 
 PAYLOADS: Payloads = JsonPayloads()

@@ -22,20 +22,20 @@ from hypothesis import strategies as st
 from processor.codec.compiled import Compiled, compile_schema
 from processor.codec.records import RECORDS, Codec, decode, decode_as, encode
 from processor.codec.varint import varint
-from processor.core.address import ReplyTo
-from processor.core.answers import Accepted
-from processor.core.cause import Origin
-from processor.core.effects import Reply, RunResult
+from processor.core.data.address import ReplyTo
+from processor.core.data.cause import Origin
+from processor.core.data.failure import Failure
+from processor.core.data.headers import Headers
+from processor.core.data.options import ActivityOptions
 from processor.core.event import Event
-from processor.core.failure import Failure
-from processor.core.headers import Headers
 from processor.core.inputs import ActivityReport, ClientCommand
 from processor.core.nouns.activity import ActivityCompleted, ActivityScheduled
 from processor.core.nouns.run import CancelRun, RunUnparked
 from processor.core.nouns.timer import TimerFired
 from processor.core.operation import Request
-from processor.core.options import ActivityOptions
-from processor.core.turn import Claim, Positions, Turn
+from processor.core.records.answers import Accepted
+from processor.core.records.effects import Reply, RunResult
+from processor.core.records.turn import Claim, Positions, Turn
 from processor.core.vocabulary import EVENTS, REQUESTS
 from processor.errors import SchemaMismatch, TooNew
 from tests.codec.samples import (

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from processor.codec.views import history_view, pending_view, summary_view, to_json
-from processor.core.failure import Failure
+from processor.core.data.failure import Failure
+from processor.core.data.options import ActivityOptions
 from processor.core.nouns.activity import ActivityScheduled, AttemptState
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.lineage import Lineage
@@ -23,9 +24,8 @@ from processor.core.nouns.run import (
 )
 from processor.core.nouns.timer import TimerStarted
 from processor.core.nouns.value import StatusSet
-from processor.core.options import ActivityOptions
-from processor.core.snapshot import RunImage, Snapshot
-from processor.core.turn import Positions, Turn
+from processor.core.records.snapshot import RunImage, Snapshot
+from processor.core.records.turn import Positions, Turn
 from processor.policy import Status
 from tests.core.scripted import attempt, scheduled, state
 

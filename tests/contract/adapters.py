@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from processor.codec.records import decode_as
-from processor.core.address import ReplyTo
-from processor.core.answers import HeartbeatSeen
-from processor.core.effects import ActivityTask, Publish, Reply, RunResult
+from processor.core.data.address import ReplyTo
 from processor.core.inputs import ActivityReport
+from processor.core.records.answers import HeartbeatSeen
+from processor.core.records.effects import ActivityTask, Publish, Reply, RunResult
 from processor.embedded.disk import Disk, DiskLog, open_disk
 from processor.embedded.ports import MemoryInbox, MemoryOutbox
 from processor.shard.ports import Inbox, Log, Outbox, OutputRecord
 from processor.simulation.broker import Broker
 from processor.simulation.faults import CALM
-from processor.simulation.outbox import SimulatedOutbox
-from processor.simulation.ports import SimulatedInbox, SimulatedLog
+from processor.simulation.hosts.outbox import SimulatedOutbox
+from processor.simulation.hosts.ports import SimulatedInbox, SimulatedLog
 from processor.simulation.scheduler import Scheduler
 
 

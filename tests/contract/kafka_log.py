@@ -11,11 +11,11 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from processor.errors import TopicsNotReady
-from processor.kafka.connection import KafkaSettings
-from processor.kafka.identity import CO_PARTITIONED, describe_shard_topics, ids_text, log_id
-from processor.kafka.log import KafkaLog
-from processor.kafka.producing import Producing
-from processor.kafka.topics import connect
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.producing import Producing
+from processor.kafka.shards.identity import CO_PARTITIONED, describe_shard_topics, ids_text, log_id
+from processor.kafka.shards.log import KafkaLog
+from processor.kafka.topics.upkeep import connect
 from processor.shard.ports import OutputRecord
 
 from .adapters import Adapter

@@ -7,14 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from processor.codec.records import encode
-from processor.core.address import ReplyTo
-from processor.core.answers import Refused
-from processor.core.cause import Cause
-from processor.core.effects import Effect
+from processor.core.data.address import ReplyTo
+from processor.core.data.cause import Cause
+from processor.core.data.failure import Failure
+from processor.core.data.options import ActivityOptions
 from processor.core.event import Event
 from processor.core.evolve import evolve
-from processor.core.failure import Failure
-from processor.core.marks import Answered, Mark, answered_key, mark_key
 from processor.core.nouns.activity import (
     ActivityScheduled,
     AttemptState,
@@ -22,11 +20,12 @@ from processor.core.nouns.activity import (
     effects_of_attempt,
 )
 from processor.core.nouns.run import WorkflowStarted
-from processor.core.options import ActivityOptions
-from processor.core.purge import summary_of
-from processor.core.snapshot import Snapshot, image_of
-from processor.core.state import RunState
-from processor.core.turn import (
+from processor.core.records.answers import Refused
+from processor.core.records.effects import Effect
+from processor.core.records.marks import Answered, Mark, answered_key, mark_key
+from processor.core.records.purge import summary_of
+from processor.core.records.snapshot import Snapshot, image_of
+from processor.core.records.turn import (
     AttemptRecord,
     Positions,
     Purged,
@@ -35,6 +34,7 @@ from processor.core.turn import (
     purged_key,
     turn_key,
 )
+from processor.core.state import RunState
 from processor.shard.ports import Changes, Checkpoint, Confirmed
 from processor.store.tables import StateTables
 

@@ -7,14 +7,21 @@ from typing import Any
 
 import pytest
 
-from processor.core.address import Address, Caller, ReplyTo
-from processor.core.answers import Accepted
-from processor.core.cause import Origin
-from processor.core.effects import ActivityTask, DeadLetter, Message, Publish, Reply, RunResult
+from processor.core.data.address import Address, Caller, ReplyTo
+from processor.core.data.cause import Origin
 from processor.core.inputs import ClientCommand, TimerDue
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import CancelRun, StartRun
-from processor.core.turn import Positions
+from processor.core.records.answers import Accepted
+from processor.core.records.effects import (
+    ActivityTask,
+    DeadLetter,
+    Message,
+    Publish,
+    Reply,
+    RunResult,
+)
+from processor.core.records.turn import Positions
 from processor.shard.ports import InboxRecord, LogRecord, OutputRecord
 
 from .adapters import Adapter

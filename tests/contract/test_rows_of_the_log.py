@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from processor.core.answers import Refused
-from processor.core.cause import ClientRequest, NamedRequest, Origin
-from processor.core.marks import ClientWindow, KnownAnswer, NamedWindow, SourceWindow
+from processor.core.data.cause import ClientRequest, NamedRequest, Origin
 from processor.core.nouns.activity import ActivityCancelled, ActivityCompleted, AttemptState
 from processor.core.nouns.run import RunParked, RunUnparked, WorkflowCompleted, WorkflowTerminated
 from processor.core.nouns.timer import TimerFired, TimerStarted
 from processor.core.nouns.value import StatusSet
-from processor.core.turn import turn_key
+from processor.core.records.answers import Refused
+from processor.core.records.marks import ClientWindow, KnownAnswer, NamedWindow, SourceWindow
+from processor.core.records.turn import turn_key
 from processor.shard.ports import Changes, Checkpoint, ClaimRow, Confirmed, OpenAttempt
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from processor.core.effects import SetTimer
 from processor.core.event import Event
 from processor.core.nouns.activity import ActivityCompleted, AttemptState
 from processor.core.nouns.run import (
@@ -15,7 +14,8 @@ from processor.core.nouns.run import (
 )
 from processor.core.nouns.timer import TimerFired, TimerStarted
 from processor.core.nouns.value import StatusSet
-from processor.core.turn import Positions
+from processor.core.records.effects import SetTimer
+from processor.core.records.turn import Positions
 from processor.errors import StoreCorrupt
 from processor.policy import Status
 from processor.shard.ports import Changes, Checkpoint, OpenAttempt

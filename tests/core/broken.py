@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from processor.core.shown import GROUP_MAX
+from processor.core.data.shown import GROUP_MAX
 
 __all__ = ("BROKEN", "CountsErrors", "ReadsNothing", "caused", "nested", "shared")
 

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from processor.core.data.failure import Failure
+from processor.core.data.options import ActivityOptions
 from processor.core.draft import Context
 from processor.core.event import Decision, Event
 from processor.core.evolve import evolve
-from processor.core.failure import Failure
 from processor.core.nouns.activity import ActivityScheduled, AttemptState, attempted
 from processor.core.nouns.run import WorkflowStarted
-from processor.core.options import ActivityOptions
+from processor.core.records.turn import Positions, Turn
 from processor.core.replay import Instance
 from processor.core.runner import Asked, CodeError
 from processor.core.state import RunState
-from processor.core.turn import Positions, Turn
 from processor.errors import WorkflowNotRegistered
 
 NOW = 1_000_000

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from processor.codec.records import encode
-from processor.core import effects
-from processor.core.address import ReplyTo
-from processor.core.answers import HeartbeatSeen
 from processor.core.attempts import STARTS_MAX
+from processor.core.data.address import ReplyTo
+from processor.core.data.failure import Failure
+from processor.core.data.options import ActivityOptions
 from processor.core.decide import decide
 from processor.core.draft import Outcome
-from processor.core.failure import Failure
 from processor.core.inputs import ActivityReport, TimerDue
 from processor.core.nouns.activity import (
     ActivityCancelled,
@@ -24,9 +23,10 @@ from processor.core.nouns.activity import (
     armed,
 )
 from processor.core.nouns.run import WorkflowCompleted
-from processor.core.options import ActivityOptions
+from processor.core.records import effects
+from processor.core.records.answers import HeartbeatSeen
+from processor.core.records.turn import AttemptRecord, Positions
 from processor.core.replay import Instance
-from processor.core.turn import AttemptRecord, Positions
 from processor.policy import Status
 
 from .scripted import DOWN, ID, NOW, RUN, Scripted, attempt, context, instance, scheduled

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from processor.core import effects
-from processor.core.address import Address, ReplyTo
-from processor.core.answers import Accepted, Closed, Refused
-from processor.core.cause import ClientRequest
+from processor.core.data.address import Address, ReplyTo
+from processor.core.data.cause import ClientRequest
+from processor.core.data.options import ActivityOptions
 from processor.core.decide import decide, succeed, unpark
 from processor.core.event import Event
 from processor.core.inputs import ClientCommand, TimerDue
@@ -39,8 +38,9 @@ from processor.core.nouns.run import (
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.operation import Request
-from processor.core.options import ActivityOptions
 from processor.core.questions import AwaitResult
+from processor.core.records import effects
+from processor.core.records.answers import Accepted, Closed, Refused
 from processor.core.replay import Instance
 from processor.core.runner import CodeError
 from processor.policy import Status

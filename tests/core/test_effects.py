@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from processor.core import effects
-from processor.core.address import Address, Caller, ReplyTo
-from processor.core.answers import Accepted, Refused
+from processor.core.data.address import Address, Caller, ReplyTo
+from processor.core.data.options import ActivityOptions
 from processor.core.event import Event
-from processor.core.marks import Answered
 from processor.core.nouns.activity import (
     ActivityCancelled,
     ActivityCompleted,
@@ -36,9 +34,11 @@ from processor.core.nouns.run import (
 )
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
-from processor.core.options import ActivityOptions
+from processor.core.records import effects
+from processor.core.records.answers import Accepted, Refused
+from processor.core.records.marks import Answered
+from processor.core.records.turn import Positions
 from processor.core.state import RunState
-from processor.core.turn import Positions
 
 from .scripted import DOWN, ID, NOW, RUN, STARTED, attempt, scheduled, state
 

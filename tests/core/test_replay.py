@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from processor.core.address import Address
+from processor.core.data.address import Address
+from processor.core.data.options import ActivityOptions
 from processor.core.event import Decision, Event
 from processor.core.nouns.activity import ActivityCompleted, ActivityScheduled
 from processor.core.nouns.call import MessageSent
@@ -23,7 +24,6 @@ from processor.core.nouns.run import (
 )
 from processor.core.nouns.timer import TimerCancelled, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
-from processor.core.options import ActivityOptions
 from processor.core.replay import Instance, describe, matches, replay
 from processor.core.runner import CodeError
 from processor.policy import Status

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from processor.core.failure import Failure
-from processor.core.headers import NO_HEADERS
+from processor.core.data.failure import Failure
+from processor.core.data.headers import NO_HEADERS
+from processor.core.data.options import ActivityOptions
+from processor.core.data.retry import retry_at
 from processor.core.nouns.activity import AttemptState, OpenActivity
-from processor.core.options import ActivityOptions
-from processor.core.retry import retry_at
 
 NOW = 1_000_000
 

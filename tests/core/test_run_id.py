@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
-from processor.core.run_id import RUN_ID_CHARS, run_id_of, successor_id
+from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
+from processor.core.data.run_id import RUN_ID_CHARS, run_id_of, successor_id
 
 LOG, OTHER_LOG = b"a log of 16 byte", b"another log, 16."
 CAUSES: tuple[Cause | None, ...] = (

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from processor.codec.payloads import JsonPayloads
+from processor.core.data.shown import shown
 from processor.core.replay import failed
-from processor.core.shown import shown
 from processor.failures import bases_of, failure_of
 
 from .broken import BROKEN, caused, nested, shared

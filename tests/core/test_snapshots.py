@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from processor.codec.records import decode, encode
-from processor.core.address import Address
-from processor.core.cause import ClientRequest
+from processor.core.data.address import Address
+from processor.core.data.cause import ClientRequest
 from processor.core.decide import decide
 from processor.core.draft import Draft
 from processor.core.event import Decision
@@ -27,12 +27,12 @@ from processor.core.nouns.run import (
 )
 from processor.core.nouns.timer import TimerCancelled, TimerStarted
 from processor.core.nouns.value import StatusSet
-from processor.core.purge import summary_of
+from processor.core.records.purge import summary_of
+from processor.core.records.snapshot import Snapshot, image_of, state_of
+from processor.core.records.turn import Positions, Purged, Turn
 from processor.core.replay import Instance, replay
 from processor.core.runner import CodeError
-from processor.core.snapshot import Snapshot, image_of, state_of
 from processor.core.state import RunState
-from processor.core.turn import Positions, Purged, Turn
 from processor.policy import Status
 
 from .scripted import (

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from processor.core.address import Address
-from processor.core.answers import Accepted
+from processor.core.data.address import Address
 from processor.core.event import Event
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import (
@@ -34,6 +33,7 @@ from processor.core.nouns.run import (
 )
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
+from processor.core.records.answers import Accepted
 from processor.core.state import RunState
 from processor.core.vocabulary import EVENTS
 from processor.policy import Status

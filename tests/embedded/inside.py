@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from processor.codec.records import decode, decode_as
-from processor.core.effects import DeadLetter
 from processor.core.event import Event
-from processor.core.turn import Turn
+from processor.core.records.effects import DeadLetter
+from processor.core.records.turn import Turn
 from processor.embedded.disk import Disk, DiskLog, open_disk
 from processor.embedded.runtime import EmbeddedRuntime, running
 

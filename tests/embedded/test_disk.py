@@ -11,7 +11,7 @@ import pytest
 from processor import Client, ProcessorError, ShardUnavailable, Worker, activity, workflow
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.external import RaiseEvent
-from processor.core.turn import Positions
+from processor.core.records.turn import Positions
 from processor.embedded.disk import Disk, open_disk
 from processor.embedded.ports import MemoryInbox
 from processor.store.rocks import Rocks

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from processor import Client, Status, Worker, workflow
-from processor.workflow import _watchdog
+from processor.workflow._engine import watchdog as _watchdog
 
 mended = False
 

@@ -23,14 +23,14 @@ from processor import (
     WorkflowTerminated,
     workflow,
 )
-from processor.core.address import ReplyTo
-from processor.core.answers import Accepted, Refused
-from processor.core.cause import NamedRequest
-from processor.core.effects import Reply
+from processor.core.data.address import ReplyTo
+from processor.core.data.cause import NamedRequest
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import StartRun
 from processor.core.operation import Operation
+from processor.core.records.answers import Accepted, Refused
+from processor.core.records.effects import Reply
 from processor.embedded.ports import MemoryInbox
 from processor.embedded.runtime import EmbeddedRuntime
 from processor.errors import RequestExpired

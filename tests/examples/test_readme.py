@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.kafka.topics import apply, connect, plan
+from processor.kafka.topics.upkeep import apply, connect, plan
 from tests.kafka.conftest import namespace
 
 __all__ = ("namespace",)

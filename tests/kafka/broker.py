@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import cast
 
-from processor.kafka.local_broker import HOST, BrokerUnavailable, LocalBroker, free_port
-from processor.kafka.topics import BrokerUnreachable, connect
+from processor.dev.local_broker import HOST, BrokerUnavailable, LocalBroker, free_port
+from processor.kafka.topics.upkeep import BrokerUnreachable, connect
 
 IMAGE = "apache/kafka:4.3.1"
 START_TIMEOUT_S = 60.0

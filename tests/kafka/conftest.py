@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from processor.kafka.topics import apply, connect, plan
+from processor.kafka.topics.upkeep import apply, connect, plan
 
 from .evidence import Evidence
 from .harness import Adapters, adapters

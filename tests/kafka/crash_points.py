@@ -18,13 +18,13 @@ import confluent_kafka
 
 from processor.activities.executor import Executor
 from processor.core.inputs import TimerDue
-from processor.kafka import publishing
-from processor.kafka.log import KafkaLog
-from processor.kafka.outbox import KafkaOutbox
-from processor.kafka.producing import Producing
+from processor.kafka.clients.producing import Producing
+from processor.kafka.publishing import transactions as publishing
+from processor.kafka.shards.log import KafkaLog
+from processor.kafka.shards.outbox import KafkaOutbox
 from processor.shard import deciding
-from processor.shard.fold import Fold
-from processor.shard.takeover import Takeover
+from processor.shard.recovery.fold import Fold
+from processor.shard.recovery.takeover import Takeover
 from processor.shard.timers import Timers
 from processor.store.tables import StateTables
 

@@ -26,14 +26,14 @@ from confluent_kafka.admin import (
 )
 
 from processor.config import Settings
-from processor.core.effects import ActivityTask
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.run import StartRun
-from processor.kafka.connection import NO_OPTIONS, KafkaSettings, partition_of
-from processor.kafka.log import KafkaLog
-from processor.kafka.membership import Standing
-from processor.kafka.ports import KafkaPorts
-from processor.kafka.topics import apply, plan, read_topics
+from processor.core.records.effects import ActivityTask
+from processor.kafka.clients.connection import NO_OPTIONS, KafkaSettings, partition_of
+from processor.kafka.group.membership import Standing
+from processor.kafka.shards.log import KafkaLog
+from processor.kafka.shards.ports import KafkaPorts
+from processor.kafka.topics.upkeep import apply, plan, read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.shard.ports import InboxRecord, ShardPorts
 

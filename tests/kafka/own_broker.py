@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from processor.kafka.kafka_jars import BrokerUnavailable, find_java, kafka_jars
-from processor.kafka.local_broker import (
+from processor.dev.kafka_jars import BrokerUnavailable, find_java, kafka_jars
+from processor.dev.local_broker import (
     HOST,
     LocalBroker,
     LocalCluster,
@@ -18,7 +18,7 @@ from processor.kafka.local_broker import (
     free_ports,
     new_cluster_id,
 )
-from processor.kafka.topics import apply, connect, plan
+from processor.kafka.topics.upkeep import apply, connect, plan
 from tests.kafka.load import make_published_topic
 from tests.kafka.proxy import Proxy
 

@@ -12,23 +12,23 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from processor.codec.records import decode, decode_as, encode
-from processor.core.cause import Origin
-from processor.core.effects import DeadLetter, Message
+from processor.core.data.cause import Origin
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import CancelRun
 from processor.core.questions import DescribeRun
-from processor.core.turn import Positions
+from processor.core.records.effects import DeadLetter, Message
+from processor.core.records.turn import Positions
 from processor.errors import LogTruncated, PayloadTooLarge, StoreCorrupt, TopicsNotReady
-from processor.kafka.connection import (
+from processor.kafka.clients.connection import (
     COMMAND_BYTES_MAX,
     LOG_RECORD_BYTES_MAX,
     murmur2,
     partition_of,
 )
-from processor.kafka.log import LogNotWritable
-from processor.kafka.outbox import MessageNotSent
-from processor.kafka.topics import apply, plan, read_topics
+from processor.kafka.shards.log import LogNotWritable
+from processor.kafka.shards.outbox import MessageNotSent
+from processor.kafka.topics.upkeep import apply, plan, read_topics
 
 from .harness import (
     PARTITIONS,

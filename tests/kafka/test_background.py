@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from processor.kafka.background import background_threads
-from processor.kafka.connection import KafkaSettings
-from processor.kafka.producing import Producing
+from processor.kafka.clients.background import background_threads
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.producing import Producing
 
 linux = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a policy of Linux")
 

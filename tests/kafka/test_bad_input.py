@@ -16,11 +16,11 @@ from examples.orders import order_processing
 from processor import Client, PayloadTooLarge, ProcessorError
 from processor.codec.records import decode_as, encode
 from processor.core.attempts import STARTS_MAX
-from processor.core.effects import DeadLetter
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import StartRun
-from processor.kafka.connection import partition_of
+from processor.core.records.effects import DeadLetter
+from processor.kafka.clients.connection import partition_of
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.evidence import Evidence
 from tests.kafka.poison import carries, misbehaves, spreads

@@ -11,7 +11,7 @@ from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from processor import Client
-from processor.kafka.topics import connect
+from processor.kafka.topics.upkeep import connect
 from tests.kafka.evidence import record
 from tests.kafka.load import Load, prove
 from tests.kafka.own_broker import OwnBroker, prepare

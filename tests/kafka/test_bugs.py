@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from processor.config import Settings
-from processor.core.effects import ActivityTask
 from processor.core.inputs import ActivityReport
-from processor.core.turn import Positions
+from processor.core.records.effects import ActivityTask
+from processor.core.records.turn import Positions
 from processor.errors import ProcessorError
 from processor.kafka.gateway import KafkaGateway
-from processor.kafka.queue import QueueConsumer
-from processor.kafka.reading import InputReader
+from processor.kafka.queues.queue import QueueConsumer
+from processor.kafka.queues.share import ShareQueueConsumer
 from processor.kafka.replies import ReplyReader
-from processor.kafka.share import ShareQueueConsumer
+from processor.kafka.shards.reading import InputReader
 from processor.kafka.transport import KafkaTransport
 
 from .harness import PARTITIONS, Adapters, start, until

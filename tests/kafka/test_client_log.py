@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from processor.kafka import client_log
-from processor.kafka.client_log import Sparingly
+from processor.kafka.clients import log as client_log
+from processor.kafka.clients.log import Sparingly
 
 REFUSED = (
     "FAIL [processor-x#consumer-{client}] [thrd:127.0.0.1:1/bootstrap]: 127.0.0.1:{port}/bootstrap:"

@@ -19,8 +19,8 @@ from typing import Any
 from confluent_kafka import KafkaError, Message, Producer
 
 from processor import Client, Handle
-from processor.kafka.topic_specs import expand
-from processor.kafka.topics import apply, connect, plan
+from processor.kafka.topics.specs import expand
+from processor.kafka.topics.upkeep import apply, connect, plan
 from tests.kafka.evidence import record
 from tests.kafka.probes import sleeps
 from tests.kafka.processes import StartWorker

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from processor import Client
 from processor.cli.app import app
-from processor.kafka.local_broker import LocalCluster
-from processor.kafka.topics import connect
+from processor.dev.local_broker import LocalCluster
+from processor.kafka.topics.upkeep import connect
 from tests.kafka.evidence import record
 from tests.kafka.harness import until
 from tests.kafka.load import Load, prove

@@ -19,9 +19,9 @@ from examples.consume_results import results
 from examples.orders import order_processing
 from processor import Client
 from processor.codec.records import decode, encode
-from processor.core.turn import Turn, turn_key
-from processor.kafka.local_broker import BrokerUnavailable, LocalBroker
-from processor.kafka.topics import apply, connect, plan
+from processor.core.records.turn import Turn, turn_key
+from processor.dev.local_broker import BrokerUnavailable, LocalBroker
+from processor.kafka.topics.upkeep import apply, connect, plan
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.evidence import Evidence
 from tests.kafka.harness import set_config, until

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.kafka.local_broker import free_port
+from processor.dev.local_broker import free_port
 
 pytestmark = pytest.mark.docker
 

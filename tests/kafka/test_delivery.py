@@ -21,20 +21,20 @@ from confluent_kafka.admin import (
 )
 
 from processor import Client, Worker, workflow
-from processor.cli.views import description_lines
+from processor.cli.commands.views import description_lines
 from processor.client import RunDescription
 from processor.codec.records import decode_as
 from processor.config import Settings
-from processor.core.effects import DeadLetter, Publish, RunResult
-from processor.kafka import publishing
-from processor.kafka.dead_letters import DeadLetters
-from processor.kafka.local_broker import LocalBroker
-from processor.kafka.publisher import ShardPublisher
-from processor.kafka.publishing import Publishing
-from processor.kafka.topic_specs import is_own
-from processor.kafka.topics import connect, read_topics
+from processor.core.records.effects import DeadLetter, Publish, RunResult
+from processor.dev.local_broker import LocalBroker
+from processor.kafka.publishing import transactions as publishing
+from processor.kafka.publishing.publisher import ShardPublisher
+from processor.kafka.publishing.transactions import Publishing
+from processor.kafka.shards.undeliverable import OWN_TOPIC, Undeliverable
+from processor.kafka.topics.dead_letters import DeadLetters
+from processor.kafka.topics.specs import is_own
+from processor.kafka.topics.upkeep import connect, read_topics
 from processor.kafka.transport import KafkaTransport
-from processor.kafka.undeliverable import OWN_TOPIC, Undeliverable
 
 from .harness import PARTITIONS, Adapters, adapters, nobodys, set_config, until
 from .own_broker import QUICK, need_jars

@@ -16,8 +16,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from processor.kafka.faults import watermarks_of
-from processor.kafka.identity import describe
+from processor.kafka.clients.faults import watermarks_of
+from processor.kafka.shards.identity import describe
 
 BOUNDS = (3, 17)
 

@@ -10,18 +10,19 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from processor.client.descriptions import description, read
 from processor.config import Settings
-from processor.core.address import ReplyTo
-from processor.core.answers import Accepted, Closed, HeartbeatSeen, Page, Refused, ReplyBody
-from processor.core.cause import Cause, ClientRequest
-from processor.core.effects import Reply
+from processor.core.data.address import ReplyTo
+from processor.core.data.cause import Cause, ClientRequest
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import StartRun
 from processor.core.operation import Operation, Request
 from processor.core.questions import DescribeRun, ListRuns
-from processor.core.turn import Positions
-from processor.descriptions import description, read
+from processor.core.records.answers import Accepted, Closed, HeartbeatSeen, Page, Refused, ReplyBody
+from processor.core.records.effects import Reply
+from processor.core.records.turn import Positions
+from processor.dev.local_broker import free_port
 from processor.errors import (
     CommandRejected,
     PayloadTooLarge,
@@ -31,10 +32,9 @@ from processor.errors import (
     TopicsNotReady,
 )
 from processor.failures import refusal
-from processor.kafka.connection import KafkaSettings, partition_of
+from processor.kafka.clients.connection import KafkaSettings, partition_of
+from processor.kafka.clients.producing import Producing
 from processor.kafka.gateway import KafkaGateway
-from processor.kafka.local_broker import free_port
-from processor.kafka.producing import Producing
 
 from .harness import PARTITIONS, Adapters, id_on, start
 

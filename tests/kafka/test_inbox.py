@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from processor.core.turn import Positions
-from processor.kafka import reading
-from processor.kafka.inbox import KafkaInbox
-from processor.kafka.reading import Stream
+from processor.core.records.turn import Positions
+from processor.kafka.shards import reading
+from processor.kafka.shards.inbox import KafkaInbox
+from processor.kafka.shards.reading import Stream
 
 from .harness import Adapters, taken, until
 

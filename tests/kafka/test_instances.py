@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from processor import StateDirectoryInUse
-from processor.kafka.instance import take_instance
+from processor.kafka.group.instance import take_instance
 
 HOST = socket.gethostname()
 HOLDS = (

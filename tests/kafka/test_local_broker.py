@@ -14,8 +14,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from processor.kafka.local_broker import BrokerUnavailable, LocalBroker
-from processor.kafka.topics import BrokerUnreachable, apply, check, connect, plan
+from processor.dev.local_broker import BrokerUnavailable, LocalBroker
+from processor.kafka.topics.upkeep import BrokerUnreachable, apply, check, connect, plan
 from tests.kafka.harness import until
 from tests.kafka.own_broker import QUICK, need_jars, own_cluster
 

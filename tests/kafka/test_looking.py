@@ -6,9 +6,9 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewPartitions
 
-from processor.kafka import looking
-from processor.kafka.looking import Looks
-from processor.kafka.topics import read_topics
+from processor.kafka.shards import looking
+from processor.kafka.shards.looking import Looks
+from processor.kafka.topics.upkeep import read_topics
 
 from .harness import PARTITIONS, Adapters, until
 

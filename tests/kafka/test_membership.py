@@ -14,10 +14,10 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from processor.config import Settings
-from processor.kafka import membership
-from processor.kafka.connection import KafkaSettings
-from processor.kafka.membership import MemberFenced, Membership
-from processor.kafka.topics import apply, plan
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.group import membership
+from processor.kafka.group.membership import MemberFenced, Membership
+from processor.kafka.topics.upkeep import apply, plan
 
 PARTITIONS = 4
 SETTINGS = Settings(session_timeout_s=6.0)

@@ -16,14 +16,14 @@ from confluent_kafka.admin import NewTopic
 
 from processor.codec.records import LEVEL, decode_as, encode
 from processor.config import Settings
-from processor.core.effects import Publish, RunResult
-from processor.core.turn import Claim, Positions, Turn, claim_key, turn_key
+from processor.core.records.effects import Publish, RunResult
+from processor.core.records.turn import Claim, Positions, Turn, claim_key, turn_key
 from processor.errors import LogTruncated
-from processor.kafka import publishing
-from processor.kafka.membership import Membership, Standing
-from processor.kafka.publisher import ShardPublisher
-from processor.kafka.publishing import Publishing
-from processor.kafka.topics import read_topics
+from processor.kafka.group.membership import Membership, Standing
+from processor.kafka.publishing import transactions as publishing
+from processor.kafka.publishing.publisher import ShardPublisher
+from processor.kafka.publishing.transactions import Publishing
+from processor.kafka.topics.upkeep import read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.shard.ports import Outbox
 

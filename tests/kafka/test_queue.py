@@ -14,15 +14,15 @@ from processor.activities.executor import Executor, Report
 from processor.codec.payloads import JsonPayloads
 from processor.codec.records import decode_as
 from processor.config import Settings
-from processor.core.effects import ActivityTask, DeadLetter
 from processor.core.inputs import ActivityReport
+from processor.core.records.effects import ActivityTask, DeadLetter
 from processor.embedded.runtime import SystemClock
-from processor.kafka import queue
-from processor.kafka.connection import partition_of
-from processor.kafka.offsets import OffsetTracker
-from processor.kafka.queue import QueueConsumer, Queues
-from processor.kafka.share import ShareQueueConsumer
-from processor.kafka.topics import apply, plan, read_topics
+from processor.kafka.clients.connection import partition_of
+from processor.kafka.clients.offsets import OffsetTracker
+from processor.kafka.queues import queue
+from processor.kafka.queues.queue import QueueConsumer, Queues
+from processor.kafka.queues.share import ShareQueueConsumer
+from processor.kafka.topics.upkeep import apply, plan, read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.registry import Registry
 

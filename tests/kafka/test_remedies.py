@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from processor.kafka.connection import KafkaSettings
-from processor.kafka.sending import Sending
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.sending import Sending
 
 
 @pytest.mark.parametrize(

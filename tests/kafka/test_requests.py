@@ -13,7 +13,7 @@ import pytest
 
 from processor import Client, Handle, Status, WorkflowNotFound
 from processor.codec.records import decode_as
-from processor.core.cause import ClientRequest
+from processor.core.data.cause import ClientRequest
 from processor.core.inputs import ClientCommand
 from processor.core.operation import Operation
 from tests.kafka.evidence import record

@@ -21,9 +21,9 @@ from confluent_kafka.admin import (
 from cryptography.hazmat.primitives import serialization
 
 from processor import Client, Worker, workflow
+from processor.dev.local_broker import HOST, LocalBroker, Quorum, free_ports, new_cluster_id
 from processor.errors import ShardUnavailable
-from processor.kafka.local_broker import HOST, LocalBroker, Quorum, free_ports, new_cluster_id
-from processor.kafka.topics import connect
+from processor.kafka.topics.upkeep import connect
 from processor.kafka.wire.link import Link
 from processor.kafka.wire.security import Sasl, Security, security_of
 from tests.cli.conftest import Invoke, Processor, invoke, processor

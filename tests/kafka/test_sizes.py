@@ -9,16 +9,16 @@ import pytest
 
 from processor.codec.records import decode_as, encode
 from processor.config import Settings
-from processor.core.address import ReplyTo
-from processor.core.answers import Page, Refused
-from processor.core.cause import Origin
-from processor.core.effects import DeadLetter, Message, Reply
+from processor.core.data.address import ReplyTo
+from processor.core.data.cause import Origin
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
+from processor.core.records.answers import Page, Refused
+from processor.core.records.effects import DeadLetter, Message, Reply
 from processor.errors import PayloadTooLarge
-from processor.kafka.connection import partition_of
+from processor.kafka.clients.connection import partition_of
 from processor.kafka.gateway import KafkaGateway
-from processor.kafka.outbox import MessageNotSent
+from processor.kafka.shards.outbox import MessageNotSent
 from processor.shard.ports import ShardPorts
 
 from .harness import PARTITIONS, Adapters, set_config, until

@@ -15,10 +15,10 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from processor.dev.local_broker import free_port
 from processor.errors import TopicsNotReady
-from processor.kafka.local_broker import free_port
-from processor.kafka.topic_specs import expand
-from processor.kafka.topics import (
+from processor.kafka.topics.specs import expand
+from processor.kafka.topics.upkeep import (
     AlterTopic,
     BrokerUnreachable,
     CreateTopic,

@@ -16,8 +16,8 @@ from confluent_kafka.admin import AdminClient
 
 from examples.orders import order_processing
 from processor import Client, ShardUnavailable
-from processor.kafka.connection import partition_of
-from processor.kafka.topics import apply, plan, read_topics
+from processor.kafka.clients.connection import partition_of
+from processor.kafka.topics.upkeep import apply, plan, read_topics
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.evidence import Evidence
 from tests.kafka.harness import delete_below, set_config, until

@@ -7,7 +7,7 @@ import os
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from processor.kafka.topics import connect
+from processor.kafka.topics.upkeep import connect
 from processor.kafka.wire.producer import WireProducer
 from processor.kafka.wire.security import Security
 from tests.kafka.harness import set_config, until

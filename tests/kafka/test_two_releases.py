@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from processor import Client, Status, WorkflowNotRegistered
-from processor.kafka.connection import partition_of
+from processor.kafka.clients.connection import partition_of
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.evidence import record
 from tests.kafka.later_release import later_release
@@ -29,7 +29,7 @@ _TELL = """
 import asyncio, json, sys
 from processor import Client
 from processor.core.inputs import ClientCommand, NoteRun
-from processor.kafka.connection import KafkaSettings
+from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.gateway import KafkaGateway
 from processor.config import Settings
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from processor.kafka import publishing
-from processor.kafka.membership import Standing
+from processor.kafka.group.membership import Standing
+from processor.kafka.publishing import transactions as publishing
 
 from .harness import Adapters, nobodys, until
 from .test_publisher import Owner, ids, is_done, result, results

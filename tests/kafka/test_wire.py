@@ -20,7 +20,7 @@ from examples.orders import order_processing
 from processor import Client, Settings, Worker, WorkflowAlreadyStarted, workflow
 from processor.core.questions import ReadShard
 from processor.data import data_dir
-from processor.kafka.kafka_jars import find_java, kafka_jars
+from processor.dev.kafka_jars import find_java, kafka_jars
 from tests.orders import ACTIVITIES, DONE, SCENARIOS, play
 
 ROOT = Path(__file__).parent.parent.parent

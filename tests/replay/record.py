@@ -18,15 +18,15 @@ from typing import Any
 from processor import ProcessorError, Settings, workflow
 from processor.activity import Activity
 from processor.codec.records import encode
+from processor.core.data.failure import Failure
 from processor.core.event import Event
-from processor.core.failure import Failure
 from processor.core.nouns.activity import ActivityFailed
 from processor.core.nouns.run import RunParked
 from processor.core.nouns.run import WorkflowFailed as Failed
-from processor.core.turn import AttemptRecord, Turn
-from processor.simulation.host import Code
+from processor.core.records.turn import AttemptRecord, Turn
+from processor.simulation.hosts.host import Code
 from processor.testing import Environment
-from processor.workflow._runner import WorkflowRunners
+from processor.workflow._engine.runner import WorkflowRunners
 from tests.orders import SCENARIOS, Scenario, play
 from tests.simulation.reading import read
 

@@ -24,18 +24,18 @@ from processor.activity import Activity
 from processor.codec.payloads import JsonPayloads
 from processor.codec.records import decode, encode
 from processor.codec.views import history_view, to_json
+from processor.core.data.failure import Failure
 from processor.core.event import Decision, Event
-from processor.core.failure import Failure
 from processor.core.nouns.activity import OpenActivity
 from processor.core.nouns.external import EventRejected
 from processor.core.nouns.run import WorkflowFailed, WorkflowStarted
+from processor.core.records.turn import AttemptRecord, Turn
 from processor.core.replay import replay
 from processor.core.runner import Asked, CodeError, Runner, Runners
 from processor.core.state import RunState
-from processor.core.turn import AttemptRecord, Turn
 from processor.registry import Registry
 from processor.workflow import Workflow
-from processor.workflow._runner import WorkflowRunners
+from processor.workflow._engine.runner import WorkflowRunners
 
 from . import programs_1
 

@@ -16,7 +16,7 @@ from processor.core.nouns import activity
 from processor.core.nouns.timer import TimerStarted
 from processor.core.runner import Asked, CodeError
 from processor.core.vocabulary import EVENTS
-from processor.workflow._requests import Requests
+from processor.workflow._engine.requests import Requests
 
 from . import recording
 from .recording import (

@@ -23,23 +23,23 @@ from processor import ActivityError, activity, workflow
 from processor.codec.payloads import JsonPayloads
 from processor.codec.records import encode
 from processor.config import Settings
-from processor.core.address import Address, Caller, ReplyTo
-from processor.core.answers import Accepted, Closed, Page, Refused
-from processor.core.cause import ClientRequest, NamedRequest, Origin
-from processor.core.effects import ActivityTask, DeadLetter, Message, Reply
-from processor.core.failure import Failure
+from processor.core.data.address import Address, Caller, ReplyTo
+from processor.core.data.cause import ClientRequest, NamedRequest, Origin
+from processor.core.data.failure import Failure
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import CancelRun, StartRun, TerminateRun
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory, ReadShard
-from processor.core.turn import Source
+from processor.core.records.answers import Accepted, Closed, Page, Refused
+from processor.core.records.effects import ActivityTask, DeadLetter, Message, Reply
+from processor.core.records.turn import Source
 from processor.errors import SchemaMismatch
-from processor.kafka.inbox import KafkaInbox
+from processor.kafka.shards.inbox import KafkaInbox
 from processor.registry import Registry
 from processor.shard.outbox import message_command
 from processor.store.keyvalue import Memory
-from processor.workflow._runner import WorkflowRunners
+from processor.workflow._engine.runner import WorkflowRunners
 
 from .running import Ports, shard
 

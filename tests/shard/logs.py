@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from processor.codec.records import encode
-from processor.core.marks import Mark
-from processor.core.turn import LEVEL_FIRST, Claim, claim_key
+from processor.core.records.marks import Mark
+from processor.core.records.turn import LEVEL_FIRST, Claim, claim_key
 from processor.shard.ports import Changes, Checkpoint, Confirmed, LogRecord
+from processor.shard.recovery.takeover import Taken, Takeover
 from processor.shard.requests import Requests
-from processor.shard.takeover import Taken, Takeover
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
 from tests.contract.records import NOW, Happened, Writer

@@ -9,19 +9,19 @@ from examples.orders import order_processing
 from processor.codec.payloads import JsonPayloads
 from processor.codec.records import decode
 from processor.config import Settings
-from processor.core.effects import ActivityTask, Reply
+from processor.core.data.options import ActivityOptions
 from processor.core.inputs import ActivityReport, ClientCommand
-from processor.core.options import ActivityOptions
-from processor.core.turn import Claim, Positions, Turn
+from processor.core.records.effects import ActivityTask, Reply
+from processor.core.records.turn import Claim, Positions, Turn
 from processor.registry import Registry
 from processor.shard.loop import Shard
 from processor.shard.ports import RECORD_BYTES_MAX, InboxRecord, LogRecord, ShardPorts
+from processor.shard.recovery.takeover import Taken, Takeover
 from processor.shard.requests import UnderClaim
-from processor.shard.takeover import Taken, Takeover
 from processor.simulation.partitions import LogPartition
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
-from processor.workflow._runner import WorkflowRunners
+from processor.workflow._engine.runner import WorkflowRunners
 from tests.orders import ACTIVITIES
 
 MINUTE_MS = 60_000

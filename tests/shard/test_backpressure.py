@@ -9,24 +9,24 @@ import pytest
 from examples.orders import order_processing
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
-from processor.core.address import ReplyTo
-from processor.core.answers import Accepted, HeartbeatSeen, Refused
-from processor.core.effects import ActivityTask
+from processor.core.data.address import ReplyTo
+from processor.core.data.options import ActivityOptions
 from processor.core.inputs import ActivityReport, ClientCommand
 from processor.core.nouns.run import StartRun, TerminateRun
-from processor.core.options import ActivityOptions
 from processor.core.questions import DescribeRun
+from processor.core.records.answers import Accepted, HeartbeatSeen, Refused
+from processor.core.records.effects import ActivityTask
 from processor.embedded.disk import FAMILIES, Disk, DiskLog
 from processor.embedded.ports import MemoryInbox, MemoryOutbox
 from processor.registry import Registry
 from processor.shard.loop import Shard
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import Checkpoint, ClaimRow, ShardPorts
+from processor.shard.recovery.takeover import Taken
 from processor.shard.requests import Requests
-from processor.shard.takeover import Taken
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
-from processor.workflow._runner import WorkflowRunners
+from processor.workflow._engine.runner import WorkflowRunners
 from tests.orders import ACTIVITIES
 
 from .running import ORDER, Ports

@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 
 from processor.codec.records import encode
-from processor.core.address import ReplyTo
-from processor.core.answers import Accepted, Page, Refused
-from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
-from processor.core.effects import DeadLetter, Reply
+from processor.core.data.address import ReplyTo
+from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
+from processor.core.data.run_id import run_id_of
 from processor.core.inputs import ClientCommand
-from processor.core.marks import Answered, Mark
 from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import (
@@ -25,8 +23,10 @@ from processor.core.nouns.run import (
 )
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory, ReadShard
-from processor.core.run_id import run_id_of
-from processor.core.turn import Turn
+from processor.core.records.answers import Accepted, Page, Refused
+from processor.core.records.effects import DeadLetter, Reply
+from processor.core.records.marks import Answered, Mark
+from processor.core.records.turn import Turn
 from processor.shard.ports import InboxRecord
 from processor.store.keyvalue import Memory
 

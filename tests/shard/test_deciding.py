@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from processor.core.address import ReplyTo
-from processor.core.answers import Accepted, Refused
-from processor.core.cause import ClientRequest
-from processor.core.effects import DeadLetter
+from processor.core.data.address import ReplyTo
+from processor.core.data.cause import ClientRequest
 from processor.core.event import Event
 from processor.core.inputs import ActivityReport, ClientCommand
-from processor.core.marks import Answered
 from processor.core.nouns.activity import ActivityScheduled
 from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.run import RunParked, StartRun, WorkflowStarted
 from processor.core.nouns.timer import TimerFired, TimerStarted
 from processor.core.nouns.value import StatusSet
+from processor.core.records.answers import Accepted, Refused
+from processor.core.records.effects import DeadLetter
+from processor.core.records.marks import Answered
+from processor.core.records.turn import Turn
 from processor.core.runner import Asked
-from processor.core.turn import Turn
 from processor.policy import Status
 from processor.shard.loop import Shard
 from processor.shard.ports import InboxRecord

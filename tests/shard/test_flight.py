@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from processor.codec.records import encode
-from processor.core.address import ReplyTo
-from processor.core.answers import Accepted
-from processor.core.effects import Reply
-from processor.core.marks import Mark, mark_key
+from processor.core.data.address import ReplyTo
 from processor.core.nouns.value import StatusSet
-from processor.core.turn import Claim, Positions, Turn, claim_key, turn_key
+from processor.core.records.answers import Accepted
+from processor.core.records.effects import Reply
+from processor.core.records.marks import Mark, mark_key
+from processor.core.records.turn import Claim, Positions, Turn, claim_key, turn_key
 from processor.shard.flight import Appended, Flight, Ghost, ShardLost, Tombstone
 from processor.shard.ports import LogRecord
 

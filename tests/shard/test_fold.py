@@ -6,17 +6,17 @@ from random import Random
 
 import pytest
 
-from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
-from processor.core.marks import Mark
+from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.nouns.activity import ActivityCompleted
 from processor.core.nouns.run import WorkflowCompleted
 from processor.core.nouns.timer import TimerFired, TimerStarted
 from processor.core.nouns.value import StatusSet
-from processor.core.turn import Positions
+from processor.core.records.marks import Mark
+from processor.core.records.turn import Positions
 from processor.errors import LogTruncated, StoreCorrupt
 from processor.policy import Status
 from processor.shard.ports import ClaimRow
-from processor.shard.takeover import Taken
+from processor.shard.recovery.takeover import Taken
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
 from tests.contract.records import STARTED, again, scheduled, tell, waits

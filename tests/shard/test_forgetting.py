@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import pytest
 
 from processor.codec.records import encode
-from processor.core.effects import Effect, Forget
-from processor.core.marks import Mark, mark_key
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.value import StatusSet
+from processor.core.records.effects import Effect, Forget
+from processor.core.records.marks import Mark, mark_key
+from processor.core.records.turn import Positions, Turn, turn_key
 from processor.core.state import RunState
-from processor.core.turn import Positions, Turn, turn_key
 from processor.shard.flight import Tombstone
-from processor.shard.forgetting import Forgetting
 from processor.shard.ports import Changes, Checkpoint, Confirmed
+from processor.shard.recovery.forgetting import Forgetting
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
 

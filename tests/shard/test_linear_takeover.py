@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from processor.core.nouns.external import EventReceived
-from processor.shard import fold
+from processor.shard.recovery import fold
 from processor.store.tables import StateTables
 from tests.contract.records import STARTED
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from processor.core.effects import ClearTimer, SetTimer
 from processor.core.inputs import TimerDue
+from processor.core.records.effects import ClearTimer, SetTimer
+from processor.core.records.turn import Positions, Turn
 from processor.core.replay import Instance
 from processor.core.runner import CodeError
 from processor.core.state import RunState
-from processor.core.turn import Positions, Turn
 from processor.shard.cache import Cache, Entry
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import Changes, Checkpoint, Confirmed

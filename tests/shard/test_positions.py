@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from processor.core.effects import DeadLetter
 from processor.core.inputs import ActivityReport, ClientCommand
-from processor.core.marks import Mark
 from processor.core.nouns.run import StartRun
-from processor.core.turn import Positions
+from processor.core.records.effects import DeadLetter
+from processor.core.records.marks import Mark
+from processor.core.records.turn import Positions
 from processor.shard.loop import Shard
 from processor.shard.ports import InboxRecord
 from processor.simulation.partitions import COMPACTION_LAG_MS

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from processor.core.address import ReplyTo
-from processor.core.answers import Accepted, Refused
-from processor.core.cause import NamedRequest
+from processor.core.data.address import ReplyTo
+from processor.core.data.cause import NamedRequest
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.run import StartRun, TerminateRun
 from processor.core.questions import AwaitResult, ReadHistory
-from processor.core.turn import Purged, turn_key
+from processor.core.records.answers import Accepted, Refused
+from processor.core.records.turn import Purged, turn_key
 from processor.shard.loop import Shard
 from processor.shard.writer import ID_RETENTION_MS
 from processor.store.keyvalue import Memory

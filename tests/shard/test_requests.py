@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from processor.codec.records import decode, encode
-from processor.core.answers import Accepted, Refused
-from processor.core.cause import Cause, ClientRequest, NamedRequest, Origin
-from processor.core.marks import Answered, Mark
+from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.nouns.run import WorkflowStarted
-from processor.core.turn import Positions, Turn
+from processor.core.records.answers import Accepted, Refused
+from processor.core.records.marks import Answered, Mark
+from processor.core.records.turn import Positions, Turn
 from processor.shard import requests
 from processor.shard.requests import CLIENT_MS, NAMED_MS, Requests, UnderClaim
 from processor.shard.requests import MISSING_MAX as MISSING

@@ -8,12 +8,8 @@ from typing import Any
 import pytest
 
 from processor.codec.records import encode
-from processor.core import effects
-from processor.core.address import Address, ReplyTo
-from processor.core.answers import Accepted, Refused
-from processor.core.cause import Origin
-from processor.core.effects import Reply
-from processor.core.marks import Mark
+from processor.core.data.address import Address, ReplyTo
+from processor.core.data.cause import Origin
 from processor.core.nouns.activity import AttemptState
 from processor.core.nouns.call import MessageSent
 from processor.core.nouns.external import EventRejected, RaiseEvent
@@ -25,14 +21,18 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
 )
 from processor.core.nouns.value import StatusSet
-from processor.core.turn import Claim, Positions, Turn, turn_key
+from processor.core.records import effects
+from processor.core.records.answers import Accepted, Refused
+from processor.core.records.effects import Reply
+from processor.core.records.marks import Mark
+from processor.core.records.turn import Claim, Positions, Turn, turn_key
 from processor.errors import LogTruncated, ReleaseTooOld, StoreCorrupt
 from processor.shard.flight import ShardLost
 from processor.shard.outbox import Deliveries
-from processor.shard.takeover import Taken, Takeover, send_owed
+from processor.shard.recovery.takeover import Taken, Takeover, send_owed
 from processor.simulation.broker import Broker
 from processor.simulation.faults import CALM
-from processor.simulation.ports import SimulatedLog
+from processor.simulation.hosts.ports import SimulatedLog
 from processor.simulation.scheduler import START_MS, Scheduler
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables

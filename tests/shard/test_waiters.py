@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from processor.config import Settings
-from processor.core.address import ReplyTo
-from processor.core.answers import Refused
-from processor.core.effects import Reply, RunResult
+from processor.core.data.address import ReplyTo
 from processor.core.inputs import ClientCommand
 from processor.core.questions import AwaitResult
+from processor.core.records.answers import Refused
+from processor.core.records.effects import Reply, RunResult
 from processor.shard.reads import Reads
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables

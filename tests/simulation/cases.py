@@ -10,8 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from examples import orders
-from processor.core.answers import Closed
 from processor.core.nouns.run import CancelRun, StartRun, TerminateRun
+from processor.core.records.answers import Closed
 
 from . import tally, transfers
 from .programs import Author, Step, events_of, fits

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Final
 
 from processor.codec.records import LEVEL
-from processor.core.address import ReplyTo
+from processor.core.data.address import ReplyTo
 from processor.core.inputs import ClientCommand
 from processor.core.questions import ReadShard
 from processor.simulation.faults import PER_HOST
-from processor.simulation.host import Host
-from processor.simulation.perils import DAY_MS
+from processor.simulation.hosts.host import Host
+from processor.simulation.hosts.perils import DAY_MS
 from processor.simulation.scheduler import START_MS
 from processor.simulation.world import Stuck, World
 from processor.store.keyvalue import Memory

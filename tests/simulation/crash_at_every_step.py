@@ -19,25 +19,25 @@ from unittest.mock import patch
 
 from examples import orders
 from processor.config import Settings
-from processor.core.answers import Accepted, Closed, ReplyBody
-from processor.core.effects import Reply
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import StartRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult
+from processor.core.records.answers import Accepted, Closed, ReplyBody
+from processor.core.records.effects import Reply
 from processor.registry import Registry
 from processor.shard import requests
 from processor.shard.loop import Shard
 from processor.shard.reactions import Reaction, reaction_to
-from processor.simulation import ownership
 from processor.simulation.clients import SimulatedClient
-from processor.simulation.host import Code
-from processor.simulation.perils import Crashed, Perils, Process
-from processor.simulation.publisher import Publisher
+from processor.simulation.hosts import ownership
+from processor.simulation.hosts.host import Code
+from processor.simulation.hosts.perils import Crashed, Perils, Process
+from processor.simulation.hosts.publisher import Publisher
 from processor.simulation.scheduler import Channel
 from processor.simulation.world import Stuck, World
-from processor.workflow._runner import WorkflowRunners
+from processor.workflow._engine.runner import WorkflowRunners
 
 from . import deeds, programs
 from .cases import Case
@@ -240,7 +240,7 @@ class Run:
             patches.enter_context(patch.object(Perils, "idle", False))
             patches.enter_context(patch.object(Perils, "moment", self._moment))
             patches.enter_context(patch.object(Channel, "cut", lambda it: self._cut(it)))
-            reaction = "processor.simulation.ownership.reaction_to"
+            reaction = "processor.simulation.hosts.ownership.reaction_to"
             patches.enter_context(patch(reaction, _reaction_to))
             self._next_host()
             self._start(0)

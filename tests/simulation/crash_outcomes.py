@@ -9,16 +9,16 @@ from operator import itemgetter
 from typing import Any
 
 from processor.codec.records import decode
-from processor.core.answers import Accepted, Page, ReplyBody
-from processor.core.effects import DeadLetter, RunResult
+from processor.core.data.failure import Failure
 from processor.core.event import Event
-from processor.core.failure import Failure
-from processor.core.marks import Mark, SourceWindow
 from processor.core.nouns.activity import ActivityCompleted, ActivityFailed, AttemptState
 from processor.core.nouns.run import Closing, Successor, WorkflowStarted
 from processor.core.nouns.timer import TimerStarted
-from processor.core.snapshot import Snapshot
-from processor.core.turn import Claim, Turn
+from processor.core.records.answers import Accepted, Page, ReplyBody
+from processor.core.records.effects import DeadLetter, RunResult
+from processor.core.records.marks import Mark, SourceWindow
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import Claim, Turn
 from processor.shard.requests import Known
 from processor.simulation.world import World
 from processor.store.tables import StateTables

@@ -14,13 +14,13 @@ from typing import Any, Final, Protocol
 
 from examples import orders
 from processor import ActivityTimedOut, ApplicationError, activity, workflow
-from processor.core.answers import Accepted, Closed, Page, Refused, ReplyBody
-from processor.core.cause import NamedRequest
+from processor.core.data.cause import NamedRequest
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import StartRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, ReadShard
+from processor.core.records.answers import Accepted, Closed, Page, Refused, ReplyBody
 
 from . import tally
 from .cases import COMPLETED, Case, nothing, program_case

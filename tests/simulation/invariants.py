@@ -8,37 +8,33 @@ from operator import ge
 from typing import Any
 
 from processor.codec.records import encode
-from processor.core.answers import Accepted, Closed, Refused
-from processor.core.attempts import STARTS_MAX
-from processor.core.cause import Cause, Origin
-from processor.core.effects import ActivityTask, Message, Publish, Reply, RunResult, SetTimer
-from processor.core.event import Event
+from processor.core.data.cause import Cause, Origin
+from processor.core.data.run_id import run_id_of
 from processor.core.inputs import TimerDue
-from processor.core.marks import Answered, Mark
-from processor.core.nouns.activity import (
-    ActivityCancelled,
-    ActivityCompleted,
-    ActivityFailed,
-    ActivityScheduled,
-    AttemptState,
-)
 from processor.core.nouns.call import MessageSent
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import (
     Closing,
     StartRun,
-    WorkflowCompleted,
     WorkflowStarted,
     WorkflowTerminated,
 )
-from processor.core.options import DEFAULTS
-from processor.core.run_id import run_id_of
-from processor.core.snapshot import Snapshot
-from processor.core.turn import Turn
+from processor.core.records.answers import Accepted, Closed, Refused
+from processor.core.records.effects import (
+    Message,
+    Publish,
+    Reply,
+    RunResult,
+    SetTimer,
+)
+from processor.core.records.marks import Answered, Mark
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import Turn
 from processor.shard.reads import EXPIRED
-from processor.simulation.outbox import Left
+from processor.simulation.hosts.outbox import Left
 
 from .checked import Checked
+from .invariants_of_activities import check_activities
 from .invariants_of_memory import check_memory, check_sums
 from .invariants_of_tables import check_tables
 from .reading import Reading, Valid, read
@@ -58,16 +54,13 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
         checked.that("every case ends as the model says", case.is_right, case)
     for reading in readings:
         _histories(checked, reading)
-        _lost_for_a_reason(checked, reading)
-        _details_of_time_outs(checked, reading)
-        _reports(checked, reading)
+        check_activities(checked, story, reading)
         _keys(checked, story, reading)
         _positions(checked, story, reading)
         _deliveries(checked, story, reading)
         _outputs(checked, story, reading)
         check_tables(checked, story, reading)
         check_memory(checked, story, reading)
-        _eager_starts(checked, story, reading)
         _successors(checked, reading)
         _levels(checked, story, reading)
     _departures(checked, story, readings)
@@ -97,67 +90,6 @@ def _histories(checked: Checked, reading: Reading) -> None:
         checked.that("a history begins with the start", begins, run_id, history[0])
         ends = [event for event in history if isinstance(event, Closing)]
         checked.that("a run has one end, which is its last", ends == [history[-1]], run_id, ends)
-        _one_outcome_each(checked, run_id, history)
-
-
-def _lost_for_a_reason(checked: Checked, reading: Reading) -> None:
-    """An activity is lost for good when no attempt or no time is left, or it ended many workers."""
-    scheduled = {
-        (turn.run_id, event.id): event
-        for _, turn, _ in reading.turns
-        for event in turn.events
-        if isinstance(event, ActivityScheduled)
-    }
-    for run_id, event, state in reading.outcomes:
-        if isinstance(event, ActivityFailed) and event.failure.timeout_kind == "lost":
-            options = scheduled[run_id, event.id].options or DEFAULTS
-            used_up = event.attempt == options.maximum_attempts
-            poison = state.starts + state.eager == STARTS_MAX
-            reason = used_up or poison or options.schedule_to_close_ms is not None
-            checked.that("an activity is lost for a reason", reason, run_id, event)
-
-
-def _details_of_time_outs(checked: Checked, reading: Reading) -> None:
-    """Whoever hears of a time-out hears how far the attempts had come, as they said themselves."""
-    for run_id, event, state in reading.outcomes:
-        if isinstance(event, ActivityFailed) and event.failure.timeout_kind is not None:
-            told = event.failure.details == state.details
-            checked.that("a time-out tells the last details", told, run_id, event, state)
-
-
-def _one_outcome_each(checked: Checked, run_id: str, history: list[Event]) -> None:
-    kinds = ActivityCompleted | ActivityFailed | ActivityCancelled
-    outcomes = Counter(event.id for event in history if isinstance(event, kinds))
-    scheduled = {event.id for event in history if isinstance(event, ActivityScheduled)}
-    for id in scheduled | set(outcomes):
-        at_most = outcomes[id] <= 1 and id in scheduled
-        checked.that("an activity has one outcome", at_most, run_id, id, outcomes[id])
-    if isinstance(history[-1], WorkflowCompleted):
-        left = {id for id in scheduled if not outcomes[id]}
-        # What a program gave up in its last turn has its outcome in the end of the run.
-        checked.that("a completed run has every outcome", not left, run_id, left)
-
-
-def _reports(checked: Checked, reading: Reading) -> None:
-    """What is recorded of an activity is of the attempt that runs."""
-    for run_id, event, state in reading.outcomes:
-        over = (
-            isinstance(event, ActivityFailed) and event.failure.timeout_kind == "schedule_to_close"
-        )
-        runs = event.attempt == state.attempt and (state.retry_at_ms is None or over)
-        checked.that("a report counts for its attempt only", runs, run_id, event, state)
-    for place, states in reading.changes.items():
-        for before, after in itertools.pairwise(states):
-            follows = _follows(before, after)
-            checked.that("an attempt goes on or is retried", follows, place, before, after)
-
-
-def _follows(before: AttemptState, after: AttemptState) -> bool:
-    """Return whether an attempt may stand like this next: it goes on, or another one begins."""
-    if before.retry_at_ms is not None:
-        return after.attempt == before.attempt + 1 and after.is_dispatch
-    failed = after.failures == before.failures + 1 and after.retry_at_ms is not None
-    return after.attempt == before.attempt and (failed or after.failures == before.failures)
 
 
 def _keys(checked: Checked, story: Story, reading: Reading) -> None:
@@ -278,19 +210,6 @@ def _outputs(checked: Checked, story: Story, reading: Reading) -> None:
 
 
 # --- nothing leaves early, and nothing of a ghost ---------------------------------------------
-
-
-def _eager_starts(checked: Checked, story: Story, reading: Reading) -> None:
-    placed: dict[tuple[str, int, int], int] = {}
-    for offset, _, _, effects in reading.records:
-        for effect in effects:
-            if isinstance(effect, ActivityTask):
-                placed[effect.run_id, effect.id, effect.attempt] = offset
-    for started in story.world.starts:
-        if started.partition == reading.partition:
-            offset = placed.get((started.run_id, started.id, started.attempt), -1)
-            early = not 0 <= offset < started.confirmed_end
-            checked.that("an eager attempt begins after its turn", not early, started, offset)
 
 
 def _departures(checked: Checked, story: Story, readings: list[Reading]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processor.core.marks import Mark
+from processor.core.records.marks import Mark
 
 from .checked import Checked
 from .reading import Reading

@@ -5,16 +5,16 @@ from __future__ import annotations
 from random import Random
 
 from processor.codec.records import LEVEL
-from processor.core.purge import summary_of
+from processor.core.records.purge import summary_of
+from processor.core.records.snapshot import Snapshot
 from processor.core.replay import replay
 from processor.core.runner import CodeError
-from processor.core.snapshot import Snapshot
 from processor.errors import StoreCorrupt
-from processor.shard.takeover import Takeover
+from processor.shard.recovery.takeover import Takeover
 from processor.simulation.broker import Broker
 from processor.simulation.faults import CALM
+from processor.simulation.hosts.ports import SimulatedLog
 from processor.simulation.partitions import LogPartition
-from processor.simulation.ports import SimulatedLog
 from processor.simulation.scheduler import Scheduler
 from processor.store.keyvalue import FAMILIES, Memory
 from processor.store.tables import StateTables

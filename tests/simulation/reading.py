@@ -8,9 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from processor.core.effects import Effect, SetTimer
 from processor.core.evolve import evolve
-from processor.core.marks import Answered
 from processor.core.nouns.activity import (
     ActivityCompleted,
     ActivityFailed,
@@ -18,9 +16,11 @@ from processor.core.nouns.activity import (
     attempted,
     effects_of_attempt,
 )
-from processor.core.snapshot import Snapshot
+from processor.core.records.effects import Effect, SetTimer
+from processor.core.records.marks import Answered
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import AttemptRecord, Claim, Positions, Purged, Turn
 from processor.core.state import RunState
-from processor.core.turn import AttemptRecord, Claim, Positions, Purged, Turn
 from processor.simulation.world import World
 from tests import log_rules
 from tests.log_rules import UnderClaim

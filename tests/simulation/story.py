@@ -11,19 +11,19 @@ from examples import orders
 from processor.codec.payloads import JsonPayloads
 from processor.codec.records import LEVEL
 from processor.config import Settings
-from processor.core.answers import Accepted, Closed, Refused, ReplyBody
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import StartRun
 from processor.core.questions import AwaitResult
+from processor.core.records.answers import Accepted, Closed, Refused, ReplyBody
 from processor.registry import Registry
 from processor.shard import requests
 from processor.simulation.clients import SimulatedClient
 from processor.simulation.faults import ROUGH, Faults, swarm
-from processor.simulation.host import Code
+from processor.simulation.hosts.host import Code
 from processor.simulation.world import World
-from processor.workflow import _guard
-from processor.workflow._runner import WorkflowRunners
+from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._guard import guard as _guard
 
 from . import deeds, programs, transfers
 from .cases import (

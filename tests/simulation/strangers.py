@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Protocol
 
-from processor.core.answers import Accepted, Closed, Refused, ReplyBody
-from processor.core.cause import NamedRequest, Origin
+from processor.core.data.cause import NamedRequest, Origin
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import StartRun, TerminateRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult
+from processor.core.records.answers import Accepted, Closed, Refused, ReplyBody
 from processor.simulation.clients import SimulatedClient
 from processor.simulation.scheduler import Ways
 from processor.simulation.world import World

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from processor.core.marks import Mark
+from processor.core.records.marks import Mark
 from processor.shard.effects import Effects
 from processor.shard.outbox import Unpublished
 from processor.shard.reads import Reads
-from processor.shard.takeover import Taken, Takeover
+from processor.shard.recovery.takeover import Taken, Takeover
 
 # --- who waits --------------------------------------------------------------------------------
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from processor.core.marks import Mark
+from processor.core.records.marks import Mark
+from processor.core.records.turn import turn_of_key
 from processor.core.state import RunState
-from processor.core.turn import turn_of_key
-from processor.shard import fold
-from processor.shard.fold import Fold
-from processor.shard.forgetting import Forgetting
 from processor.shard.loop import Shard
-from processor.shard.takeover import Taken, Takeover
+from processor.shard.recovery import fold
+from processor.shard.recovery.fold import Fold
+from processor.shard.recovery.forgetting import Forgetting
+from processor.shard.recovery.takeover import Taken, Takeover
 from processor.store import rows
 from processor.store.rows import Rows, offset_key
-from processor.workflow._library import Library
+from processor.workflow._guard.library import Library
 
 # --- what may be forgotten --------------------------------------------------------------------
 

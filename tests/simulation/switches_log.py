@@ -7,18 +7,19 @@ from typing import Any
 
 import pytest
 
-from processor.core.effects import DeadLetter, Effect
-from processor.core.turn import Positions
-from processor.shard import fold, loop, writer
+from processor.core.records.effects import DeadLetter, Effect
+from processor.core.records.turn import Positions
+from processor.shard import loop, writer
 from processor.shard.deciding import Deciding
 from processor.shard.flight import Appended, Flight
-from processor.shard.fold import Fold
 from processor.shard.loop import Shard
 from processor.shard.outbox import Deliveries
-from processor.shard.takeover import Taken, Takeover
+from processor.shard.recovery import fold
+from processor.shard.recovery.fold import Fold
+from processor.shard.recovery.takeover import Taken, Takeover
 from processor.shard.writer import Writer
+from processor.simulation.hosts.publisher import Publisher, ShardOutputs
 from processor.simulation.partitions import Outputs, Transactions
-from processor.simulation.publisher import Publisher, ShardOutputs
 from processor.store import rows
 
 # --- acknowledge, store, release --------------------------------------------------------------

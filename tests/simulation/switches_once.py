@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 
 from processor.core import attempts
-from processor.core.cause import Cause, Origin
+from processor.core.data.cause import Cause, Origin
+from processor.core.data.run_id import run_id_of
 from processor.core.draft import Outcome
-from processor.core.effects import Reply
 from processor.core.nouns.activity import OpenActivity
 from processor.core.nouns.run import Summary
-from processor.core.run_id import run_id_of
+from processor.core.records.effects import Reply
 from processor.shard import deciding, loop
 from processor.shard.cache import Cache
 from processor.shard.eager import Eager
 from processor.shard.flight import Flight
-from processor.shard.fold import Fold
 from processor.shard.loop import Shard
+from processor.shard.recovery.fold import Fold
+from processor.shard.recovery.takeover import Takeover
 from processor.shard.requests import Requests, _Window
-from processor.shard.takeover import Takeover
 from processor.shard.writer import Writer
 
 # --- each counts once -------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from processor.core.address import Address
+from processor.core.data.address import Address
 from processor.core.event import Decision, Event
 from processor.core.nouns.activity import ActivityCompleted, ActivityScheduled
 from processor.core.nouns.call import MessageSent

@@ -21,16 +21,16 @@ from unittest.mock import patch
 import pytest
 
 from processor.codec.records import LEVEL, LogRecordBody, decode
-from processor.core.snapshot import Snapshot
-from processor.core.turn import Turn, turn_key
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import Turn, turn_key
 from processor.errors import LogTruncated, StoreCorrupt
-from processor.shard.fold import Fold
 from processor.shard.ports import LogRecord
-from processor.shard.takeover import Taken, Takeover
+from processor.shard.recovery.fold import Fold
+from processor.shard.recovery.takeover import Taken, Takeover
 from processor.simulation.broker import Broker
 from processor.simulation.faults import CALM
+from processor.simulation.hosts.ports import SimulatedLog
 from processor.simulation.partitions import DELETE_RETENTION_MS, LogPartition
-from processor.simulation.ports import SimulatedLog
 from processor.simulation.scheduler import Scheduler
 from processor.store.keyvalue import FAMILIES, Memory
 from processor.store.rows import claim_of, replaced_of

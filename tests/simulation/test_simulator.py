@@ -8,12 +8,14 @@ from random import Random
 
 import pytest
 
-from processor.core.effects import Publish
-from processor.kafka.topic_specs import load_specs
+from processor.core.records.effects import Publish
+from processor.kafka.topics.specs import load_specs
 from processor.shard.ports import TOMBSTONES_MS
 from processor.simulation.broker import Broker
 from processor.simulation.faults import CALM, ROUGH, Faults, swarm
-from processor.simulation.outbox import SimulatedOutbox
+from processor.simulation.hosts.outbox import SimulatedOutbox
+from processor.simulation.hosts.perils import Crashed
+from processor.simulation.hosts.ports import SimulatedLog
 from processor.simulation.partitions import (
     COMPACTION_LAG_MS,
     DELETE_RETENTION_MS,
@@ -22,8 +24,6 @@ from processor.simulation.partitions import (
     Outputs,
     Transactions,
 )
-from processor.simulation.perils import Crashed
-from processor.simulation.ports import SimulatedLog
 from processor.simulation.scheduler import Channel, Scheduler
 from processor.simulation.virtual_loop import VirtualLoop
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaError
 
-from processor.kafka.record_producer import Outgoing, Written
+from processor.kafka.clients.record_producer import Outgoing, Written
 from processor.kafka.wire.producer import WireProducer
 
 __all__ = ("TOPICS", "Sent")

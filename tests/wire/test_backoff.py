@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from processor.kafka import backoff
-from processor.kafka.backoff import Backoff, Pace, Rounds
+from processor.kafka.clients import backoff
+from processor.kafka.clients.backoff import Backoff, Pace, Rounds
 
 
 @pytest.fixture

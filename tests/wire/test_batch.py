@@ -7,7 +7,7 @@ import os
 import pytest
 
 from processor.codec.varint import varint
-from processor.kafka.record_producer import Outgoing
+from processor.kafka.clients.record_producer import Outgoing
 from processor.kafka.wire.batch import record_batch
 from tests.wire.scripted import parse_batch
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from processor.kafka.connection import KafkaSettings
-from processor.kafka.producing import Lasting, Producing
-from processor.kafka.record_producer import Outgoing, Written
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.producing import Lasting, Producing
+from processor.kafka.clients.record_producer import Outgoing, Written
 from tests.wire.scripted import OUT_OF_ORDER, Cluster
 
 BOUND_S = 10.0

@@ -19,10 +19,10 @@ import pytest
 import trustme
 from scramp import ScramException
 
-from processor.kafka.connection import KafkaSettings
-from processor.kafka.producers import which_producer
-from processor.kafka.properties import KafkaConfigInvalid
-from processor.kafka.topics import connect
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.producers import which_producer
+from processor.kafka.clients.properties import KafkaConfigInvalid
+from processor.kafka.topics.upkeep import connect
 from processor.kafka.wire import link
 from processor.kafka.wire.asking import NO_ANSWER
 from processor.kafka.wire.link import Link

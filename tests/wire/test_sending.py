@@ -14,9 +14,9 @@ from confluent_kafka import KafkaError
 
 from processor.codec.records import decode_as
 from processor.config import Settings
-from processor.core.effects import DeadLetter
-from processor.kafka.connection import KafkaSettings
-from processor.kafka.sending import Sending
+from processor.core.records.effects import DeadLetter
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.sending import Sending
 from processor.kafka.transport import KafkaTransport
 from processor.kafka.wire import producer as module
 from tests.wire.scripted import Cluster
@@ -50,7 +50,7 @@ def test_tasks_of_a_queue_without_topic_are_counted_apart_and_bounded(
     caplog: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(module, "_MISSING_S", 0.2)
-    monkeypatch.setattr("processor.kafka.sending.STUCK_MAX", 5)
+    monkeypatch.setattr("processor.kafka.clients.sending.STUCK_MAX", 5)
     letters, queue = "default.dead-letters", "default.activities.nope"
     with Cluster({letters: 1}) as cluster:
         transport = KafkaTransport(KafkaSettings(cluster.servers), Settings())

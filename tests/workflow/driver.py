@@ -13,8 +13,8 @@ from typing import Any
 
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
+from processor.core.data.failure import Failure
 from processor.core.event import Decision, Event
-from processor.core.failure import Failure
 from processor.core.nouns.activity import (
     ActivityCancelled,
     ActivityCompleted,
@@ -34,7 +34,7 @@ from processor.core.nouns.value import SideEffectRecorded
 from processor.core.runner import Asked
 from processor.registry import Registry
 from processor.workflow import Workflow
-from processor.workflow._runner import WorkflowRunner, WorkflowRunners
+from processor.workflow._engine.runner import WorkflowRunner, WorkflowRunners
 
 START_MS = 1_700_000_000_000
 SEED = bytes(range(16))

@@ -11,8 +11,8 @@ import pytest
 
 from processor import RetryPolicy, activity, workflow
 from processor.activity import ActivityInfo, current
+from processor.core.data.options import ActivityOptions
 from processor.core.nouns.activity import ActivityScheduled
-from processor.core.options import ActivityOptions
 from processor.errors import SchemaMismatch
 from processor.registry import Registry
 from processor.workflow import Workflow

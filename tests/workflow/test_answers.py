@@ -32,7 +32,7 @@ from processor import workflow
 from processor.config import Settings
 from processor.core.runner import CodeError
 from processor.testing import Environment
-from processor.workflow import _guard
+from processor.workflow._guard import guard as _guard
 from tests.workflow import reaches_out
 from tests.workflow.driver import START_MS, World
 

@@ -26,7 +26,7 @@ from processor import (
 )
 from processor.core.nouns.run import WorkflowCancelled, WorkflowCompleted, WorkflowFailed
 from processor.core.runner import CodeError
-from processor.workflow import _guard
+from processor.workflow._guard import guard as _guard
 from tests.workflow.driver import World
 
 _guard.install()

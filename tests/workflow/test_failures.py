@@ -9,7 +9,7 @@ import pytest
 
 from processor import PayloadTooLarge, activity, workflow
 from processor.config import Settings
-from processor.core.failure import Failure
+from processor.core.data.failure import Failure
 from processor.core.nouns.activity import ActivityScheduled
 from processor.core.nouns.external import EventRejected
 from processor.core.nouns.run import WorkflowCompleted, WorkflowFailed

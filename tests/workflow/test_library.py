@@ -28,7 +28,8 @@ from processor import Status, activity, workflow
 from processor.config import Settings
 from processor.core.runner import CodeError
 from processor.testing import Environment
-from processor.workflow import Workflow, _guard
+from processor.workflow import Workflow
+from processor.workflow._guard import guard as _guard
 from tests.workflow.driver import PAYLOADS, SEED, START_MS, World
 
 _guard.install()

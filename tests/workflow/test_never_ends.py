@@ -18,7 +18,7 @@ import pytest
 
 from processor import workflow
 from processor.core.runner import CodeError
-from processor.workflow import _watchdog
+from processor.workflow._engine import watchdog as _watchdog
 from tests.workflow.driver import World
 
 
@@ -242,7 +242,7 @@ def test_code_that_catches_much_while_it_is_dropped_still_ends() -> None:
 
 _STUBBORN = """
 from processor import workflow
-from processor.workflow import _watchdog
+from processor.workflow._engine import watchdog as _watchdog
 from tests.workflow.driver import World
 
 _watchdog.INTERRUPT_S, _watchdog.END_S, _watchdog.LOOK_EVERY_S = 0.1, 0.5, 0.02

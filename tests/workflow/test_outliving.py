@@ -18,7 +18,7 @@ import pytest
 from processor import workflow
 from processor.config import Settings
 from processor.core.runner import CodeError
-from processor.workflow import _guard
+from processor.workflow._guard import guard as _guard
 from tests.workflow.driver import World
 
 _guard.install()

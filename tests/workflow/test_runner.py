@@ -16,8 +16,9 @@ import pytest
 
 from processor import ApplicationError, activity, workflow
 from processor.config import Settings
-from processor.core.address import Address
-from processor.core.failure import Failure
+from processor.core.data.address import Address
+from processor.core.data.failure import Failure
+from processor.core.data.options import ActivityOptions
 from processor.core.nouns.activity import ActivityCancelled, ActivityCompleted, ActivityScheduled
 from processor.core.nouns.call import MessageSent
 from processor.core.nouns.external import EventReceived
@@ -30,11 +31,10 @@ from processor.core.nouns.run import (
 )
 from processor.core.nouns.timer import TimerCancelled, TimerFired
 from processor.core.nouns.value import StatusSet
-from processor.core.options import ActivityOptions
 from processor.core.runner import CodeError
 from processor.errors import NonDeterminismError, SchemaMismatch, WorkflowNotRegistered
 from processor.registry import Registry
-from processor.workflow._runner import WorkflowRunners
+from processor.workflow._engine.runner import WorkflowRunners
 from tests.workflow.driver import PAYLOADS, SEED, START_MS, World
 
 

@@ -18,8 +18,8 @@ from processor import ApplicationError, workflow
 from processor.core.replay import begun
 from processor.core.runner import CodeError
 from processor.registry import Registry
-from processor.workflow import _watchdog
-from processor.workflow._runner import WorkflowRunners
+from processor.workflow._engine import watchdog as _watchdog
+from processor.workflow._engine.runner import WorkflowRunners
 from tests.workflow.driver import PAYLOADS, START_MS, World
 
 

@@ -12,14 +12,21 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from processor.core.effects import ActivityTask, CancelAttempt, ClearTimer, Effect, Forget, SetTimer
+from processor.core.data.failure import Failure
+from processor.core.data.frozen import frozen
+from processor.core.data.headers import NO_HEADERS, Headers
+from processor.core.data.options import DEFAULTS, ActivityOptions
 from processor.core.event import Decision, Fact
-from processor.core.failure import Failure
-from processor.core.frozen import frozen
-from processor.core.headers import NO_HEADERS, Headers
 from processor.core.inputs import TimerKind
 from processor.core.nouns.run import Run
-from processor.core.options import DEFAULTS, ActivityOptions
+from processor.core.records.effects import (
+    ActivityTask,
+    CancelAttempt,
+    ClearTimer,
+    Effect,
+    Forget,
+    SetTimer,
+)
 
 __all__ = (
     "Activities",

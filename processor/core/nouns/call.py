@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from processor.core.address import Address, Caller
-from processor.core.answers import Accepted, CallOutcome, ReplyBody
-from processor.core.effects import Effect, Message
+from processor.core.data.address import Address, Caller
+from processor.core.data.frozen import frozen
+from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.event import Decision, Drafting, Fact
-from processor.core.frozen import frozen
-from processor.core.headers import NO_HEADERS, Headers
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import CancelRun, Run, StartRun, Summary
 from processor.core.operation import OperationOnRun
+from processor.core.records.answers import Accepted, CallOutcome, ReplyBody
+from processor.core.records.effects import Effect, Message
 
 __all__ = ("AnswerCall", "CallAnswered", "CallOperation", "CallSent", "Calls", "MessageSent")
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from processor.checks import ID_BYTES_MAX
-from processor.core.answers import Refused, ReplyBody
-from processor.core.bounds import check_text
-from processor.core.effects import DeadLetter, Effect
+from processor.core.data.bounds import check_text
+from processor.core.data.frozen import frozen
+from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.event import Decision, Drafting, Fact, Whose
-from processor.core.frozen import frozen
-from processor.core.headers import NO_HEADERS, Headers
 from processor.core.operation import OperationOnRun
+from processor.core.records.answers import Refused, ReplyBody
+from processor.core.records.effects import DeadLetter, Effect
 from processor.policy import Status
 
 __all__ = ("EventReceived", "EventRejected", "RaiseEvent")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from processor.core.address import Caller, RunRef
-from processor.core.failure import Failure
-from processor.core.frozen import frozen
+from processor.core.data.address import Caller, RunRef
+from processor.core.data.failure import Failure
+from processor.core.data.frozen import frozen
 from processor.core.nouns.external import EventReceived
 
 __all__ = ("Carried", "Correlation", "Lineage", "Plan", "RetryOptions", "UpdateOutcome")

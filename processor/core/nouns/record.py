@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from processor.core.effects import Effect, Publish
+from processor.core.data.frozen import frozen
+from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.event import Decision, Whose
-from processor.core.frozen import frozen
-from processor.core.headers import NO_HEADERS, Headers
+from processor.core.records.effects import Effect, Publish
 
 __all__ = ("RecordPublished",)
 

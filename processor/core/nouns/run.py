@@ -8,15 +8,15 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from processor.checks import ID_BYTES_MAX, TEXT_BYTES_MAX
-from processor.core.answers import Accepted, Refused, ReplyBody
-from processor.core.bounds import DURATION_MS_MAX, check_range, check_text
-from processor.core.effects import ClearTimer, Effect, RunResult, SetTimer
+from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
+from processor.core.data.failure import Failure
+from processor.core.data.frozen import frozen
+from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.event import Decision, Drafting, Event, Fact
-from processor.core.failure import Failure
-from processor.core.frozen import frozen
-from processor.core.headers import NO_HEADERS, Headers
 from processor.core.nouns.lineage import Lineage, Plan
 from processor.core.operation import Operation, OperationOnRun
+from processor.core.records.answers import Accepted, Refused, ReplyBody
+from processor.core.records.effects import ClearTimer, Effect, RunResult, SetTimer
 from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, Status
 
 __all__ = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from processor.core.effects import ClearTimer, Effect, SetTimer
+from processor.core.data.frozen import frozen
 from processor.core.event import Decision, Fact
-from processor.core.frozen import frozen
 from processor.core.nouns.run import Run
+from processor.core.records.effects import ClearTimer, Effect, SetTimer
 
 __all__ = ("TimerCancelled", "TimerFired", "TimerStarted", "Timers")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from processor.core.data.frozen import frozen
 from processor.core.event import Decision
-from processor.core.frozen import frozen
 from processor.core.nouns.run import Run
 
 __all__ = ("SideEffectRecorded", "StatusSet", "Values")

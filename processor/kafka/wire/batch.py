@@ -10,7 +10,7 @@ import lz4.frame
 from crc32c import crc32c
 
 from processor.codec.varint import LONGS
-from processor.kafka.record_producer import Outgoing
+from processor.kafka.clients.record_producer import Outgoing
 
 __all__ = ("record_batch",)
 

@@ -10,9 +10,9 @@ from typing import Final
 
 from confluent_kafka import KafkaError
 
-from processor.kafka.backoff import Pace
-from processor.kafka.connection import murmur2
-from processor.kafka.record_producer import Outgoing
+from processor.kafka.clients.backoff import Pace
+from processor.kafka.clients.connection import murmur2
+from processor.kafka.clients.record_producer import Outgoing
 from processor.kafka.wire.batch import record_batch
 from processor.kafka.wire.link import Link
 

@@ -25,12 +25,12 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from processor.kafka.background import guarded_thread
-from processor.kafka.backoff import Pace
-from processor.kafka.client_log import client_log
-from processor.kafka.connection import LOG_RECORD_BYTES_MAX
-from processor.kafka.faults import ELSEWHERE, FOR_NOW, PRODUCER_UNKNOWN, TOO_LARGE
-from processor.kafka.record_producer import Outgoing
+from processor.kafka.clients.background import guarded_thread
+from processor.kafka.clients.backoff import Pace
+from processor.kafka.clients.connection import LOG_RECORD_BYTES_MAX
+from processor.kafka.clients.faults import ELSEWHERE, FOR_NOW, PRODUCER_UNKNOWN, TOO_LARGE
+from processor.kafka.clients.log import client_log
+from processor.kafka.clients.record_producer import Outgoing
 from processor.kafka.wire.asking import NO_ANSWER, Identity, addresses_of, ask, refusal
 from processor.kafka.wire.link import Link
 from processor.kafka.wire.places import Broker, Place, partition_for, size_of, tell

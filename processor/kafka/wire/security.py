@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from processor.kafka.properties import OF_CONSUMERS, KafkaConfigInvalid, protocol_of
+from processor.kafka.clients.properties import OF_CONSUMERS, KafkaConfigInvalid, protocol_of
 
 __all__ = ("PLAIN", "SCRAM", "Sasl", "Security", "foreign", "security_of")
 

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from processor.core.nouns.timer import TimerFired
-from processor.core.turn import Turn
+from processor.core.records.turn import Turn
 from processor import Client, Worker, activity, workflow
 from processor.testing import ActivityEnvironment, Environment
 

@@ -1,0 +1,190 @@
+"""A run as its shard sees it, for people: its description, its events, and what holds it up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from processor.core.records.answers import Page
+from processor.errors import SchemaMismatch
+from processor.policy import Status
+from processor.readable import readable
+
+__all__ = (
+    "HistoryEvent",
+    "RunDescription",
+    "description",
+    "descriptions",
+    "hindrances",
+    "history",
+    "history_event",
+    "parked_text",
+    "read",
+    "standing",
+)
+
+R = TypeVar("R")
+
+_SOON_MS: Final = 5_000
+"""An activity that no worker has taken by then is held up."""
+
+_SHOWN_MAX: Final = 4
+"""Activities and lines of code that are named in one line about a run."""
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """A run as its shard sees it. ``pending``: activities, timers and lines of code it waits for.
+
+    ``parked`` is there while the run waits for fixed code: kind, error, where, traceback.
+    ``cancel_reason`` is also why the run was terminated. ``successor`` is the run that follows it.
+    ``undelivered`` is there once something that it published went to dead letters: how many records
+    (count), and why (reasons, of the first ten). The worker that has the shard knows it until it
+    ends; the dead letters say it for as long as they are kept. ``result`` is that of a completed
+    run as JSON, ``failure`` that of a failed one: type, message, traceback, cause ...
+    """
+
+    workflow_id: str
+    run_id: str
+    workflow: str
+    status: Status
+    started: datetime
+    closed: datetime | None
+    events: int
+    custom_status: Any = None
+    cancel_reason: str | None = None
+    parked: dict[str, Any] | None = None
+    pending: dict[str, Any] = field(default_factory=dict)
+    memo: Any = None
+    shard: int = 0
+    successor: str | None = None
+    undelivered: dict[str, Any] | None = None
+    result: Any = None
+    failure: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class HistoryEvent:
+    """One event; ``fields`` are those of its type, payloads as plain JSON values."""
+
+    number: int
+    time: datetime
+    type: str
+    fields: dict[str, Any]
+
+
+def description(view: Mapping[str, Any]) -> RunDescription:
+    """Return the description that a shard gave as JSON."""
+    closed_ms = view.get("closed_ms")
+    return RunDescription(
+        view["workflow_id"],
+        view["run_id"],
+        view["workflow"],
+        Status(view["status"]),
+        _time(view["started_ms"]),
+        None if closed_ms is None else _time(closed_ms),
+        view["events"],
+        view.get("custom_status"),
+        view.get("cancel_reason"),
+        view.get("parked"),
+        view.get("pending", {}),
+        view.get("memo"),
+        view.get("shard", 0),
+        view.get("successor"),
+        view.get("undelivered"),
+        view.get("result"),
+        view.get("failure"),
+    )
+
+
+def history_event(view: dict[str, Any]) -> HistoryEvent:
+    """Return the event that a shard gave as JSON."""
+    number, time_ms, type = view.pop("number"), view.pop("time_ms"), view.pop("type")
+    return HistoryEvent(number, _time(time_ms), type, view)
+
+
+def parked_text(run: RunDescription) -> str:
+    """Return why a parked run does not go on, and what helps; "" where it is not parked."""
+    parked = run.parked
+    if parked is None:
+        return ""
+    trace = readable(parked.get("traceback") or "", lines=True).strip()
+    return f"run {run.run_id} of {run.workflow_id!r} is {_parked(parked)}" + "".join(
+        f"\n    {line}" for line in trace.splitlines()
+    )
+
+
+def standing(run: RunDescription) -> str:
+    """Return in one line what a run is doing: what it waits for, and until when."""
+    if run.parked is not None:
+        return f"it is {_parked(run.parked)}"
+    if not run.status.is_open:
+        return f"it is {run.status.value}"
+    parts = [
+        f"activity {readable(each['name'])}, attempt {each['attempt']}"
+        for each in run.pending.get("activities", ())
+    ]
+    parts += [f"waits at {readable(each)}" for each in run.pending.get("waiting", ())]
+    if len(parts) > _SHOWN_MAX:
+        parts[_SHOWN_MAX:] = [f"and {len(parts) - _SHOWN_MAX} more"]
+    if due_ms := [timer["due_ms"] for timer in run.pending.get("timers", ())]:
+        parts.append(f"next timer at {_time(min(due_ms)).astimezone():%Y-%m-%d %H:%M:%S}")
+    return "; ".join(("it is running", *parts))
+
+
+def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
+    """Yield what keeps an open run from going on as its author meant it to."""
+    if text := parked_text(run):
+        yield text
+    for activity in run.pending.get("activities", ()):
+        name = f"activity {activity['name']!r} of {run.workflow_id!r}"
+        if failure := activity["last_failure"]:
+            yield (
+                f"{name}: {activity['failures']} of its attempts failed, the last with "
+                f"{readable(failure['type'])}: {readable(failure['message'])}"
+            )
+        waits_ms = now_ms - activity["dispatched_ms"]
+        waits = activity["started_ms"] is activity["retry_at_ms"] is None and waits_ms > _SOON_MS
+        if waits and not activity["eager"]:
+            yield (
+                f"{name}: no worker of queue {activity['queue']!r} has taken it for "
+                f"{waits_ms // 1000} s. Start a worker with queues=[{activity['queue']!r}], or "
+                "wait for one that is busy"
+            )
+
+
+def _parked(parked: Mapping[str, Any]) -> str:
+    at = f" at {readable(parked['where'])}" if parked.get("where") else ""
+    return (
+        f"parked ({parked['kind']}): {readable(parked['error'])}{at}. It goes on when a worker "
+        "with corrected code starts"
+    )
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def descriptions(page: Page, shard: int) -> list[RunDescription]:
+    """Return the runs of a page of a shard."""
+    return read(page, lambda views: [description({**view, "shard": shard}) for view in views])
+
+
+def history(content: Any) -> tuple[str, list[HistoryEvent]]:
+    """Return the run and the events that a page of a history has."""
+    return content["run_id"], [history_event(view) for view in content["events"]]
+
+
+def read(page: Page, as_what: Callable[[Any], R]) -> R:
+    """Return what a page says. Raises ``SchemaMismatch`` for one that no shard gives."""
+    import msgspec  # not for those who only name what is in here: --help stays quick
+
+    try:
+        return as_what(msgspec.json.decode(page.content))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SchemaMismatch(
+            f"the answer is none that a shard gives ({type(error).__name__}: {error}): something "
+            "else than a worker writes to the replies, or its release is another one"
+        ) from error

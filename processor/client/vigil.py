@@ -1,0 +1,145 @@
+"""What who waits for a result is told meanwhile: that the run is parked, or held up otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import time_ns
+from types import TracebackType
+from typing import Final, Literal, TypeAlias, get_args
+
+from processor.client.descriptions import RunDescription, hindrances, parked_text, standing
+from processor.errors import ProcessorError, ShardUnavailable, WorkflowParked
+
+__all__ = ("PARKED", "Parked", "Vigil", "Vigils", "overdue", "parked_error")
+
+_log = logging.getLogger("processor.client")
+
+Parked: TypeAlias = Literal["warn", "raise"]
+"""What a parked run does to whoever waits for its result."""
+
+PARKED: Final = get_args(Parked)
+
+_LOOK_AFTER_S: Final = 1.0
+_LOOK_LESS_OFTEN: Final = 4
+_LOOK_MAX_S: Final = 120.0
+"""When it is looked whether the run goes on: first soon, then less and less often."""
+
+
+class Vigils:
+    """The waits of one client that have just begun: one timer for all, since most are short."""
+
+    def __init__(self) -> None:
+        self._begun: dict[Vigil, float] = {}
+        self._timed_on: asyncio.AbstractEventLoop | None = None
+
+    def add(self, vigil: Vigil, loop: asyncio.AbstractEventLoop) -> None:
+        """Let a wait be looked after, if it still goes on in a second."""
+        self._begun[vigil] = due = loop.time() + _LOOK_AFTER_S
+        if self._timed_on is not loop:
+            self._timed_on = loop
+            loop.call_at(due, self._look, loop)
+
+    def remove(self, vigil: Vigil) -> None:
+        self._begun.pop(vigil, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now, begun = loop.time(), self._begun
+        self._timed_on = None
+        for vigil, due in list(begun.items()):
+            if due > now:
+                self._timed_on = loop
+                loop.call_at(due, self._look, loop)
+                return
+            del begun[vigil]
+            vigil.begin()
+
+
+class Vigil:
+    """``async with`` it, wait for a result; it warns of what holds the run up, each thing once.
+
+    With ``raises``, a parked run ends the wait with ``WorkflowParked``. ``seen`` is the run as it
+    was when it was last looked at.
+    """
+
+    def __init__(
+        self,
+        vigils: Vigils,
+        id: str,
+        describe: Callable[[], Awaitable[RunDescription]],
+        *,
+        raises: bool,
+    ) -> None:
+        self._vigils = vigils
+        self._id = id
+        self._describe = describe
+        self._limit = asyncio.timeout(None) if raises else None
+        self._error: WorkflowParked | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._told: set[str] = set()
+        self.seen: RunDescription | None = None
+
+    async def __aenter__(self) -> Vigil:
+        self._loop = asyncio.get_running_loop()
+        self._vigils.add(self, self._loop)
+        if self._limit is not None:
+            await self._limit.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._vigils.remove(self)
+        if self._looking is not None:
+            self._looking.cancel()
+        if self._limit is not None:
+            try:
+                await self._limit.__aexit__(exc_type, exc, traceback)
+            except TimeoutError:
+                if self._error is None:
+                    raise
+                raise self._error from None
+
+    def begin(self) -> None:
+        """Look whether the run goes on, now and then."""
+        self._looking = self._loop.create_task(self._look())
+
+    async def _look(self) -> None:
+        pause_s = _LOOK_AFTER_S
+        while True:
+            try:
+                self.seen = await self._describe()
+                self._tell(self.seen)
+            except ShardUnavailable as error:
+                _log.warning("still waiting for the result of %r: %s", self._id, error)
+            except ProcessorError:
+                pass  # it is not there yet, or any more: whoever waits is told so
+            pause_s = min(pause_s * _LOOK_LESS_OFTEN, _LOOK_MAX_S)
+            await asyncio.sleep(pause_s)
+
+    def _tell(self, run: RunDescription) -> None:
+        if self._limit is not None and run.parked is not None:
+            self._error = parked_error(run)
+            self._limit.reschedule(self._loop.time())
+            return
+        for text in hindrances(run, time_ns() // 1_000_000):
+            if text not in self._told:
+                self._told.add(text)
+                _log.warning("still waiting for the result of %r: %s", self._id, text)
+
+
+def parked_error(run: RunDescription) -> WorkflowParked:
+    """Return what ends the wait for a parked run."""
+    which = {"workflow_id": run.workflow_id, "run_id": run.run_id}
+    return WorkflowParked(parked_text(run), **which, parked=run.parked)
+
+
+def overdue(id: str, limit_s: float, vigil: Vigil | None, why: str = "") -> TimeoutError:
+    """Return what ends a wait when the time is up: it says what the run does, if that is known."""
+    if vigil is not None and vigil.seen is not None:
+        why = standing(vigil.seen)
+    return TimeoutError(f"no result of {id!r} within {limit_s:g} s" + (f": {why}" if why else ""))

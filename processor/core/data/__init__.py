@@ -1,0 +1,1 @@
+"""Values that events, inputs and records are made of."""

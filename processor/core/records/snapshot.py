@@ -1,0 +1,148 @@
+"""A run's whole state as a record, for runs whose history does not grow for ever."""
+
+from __future__ import annotations
+
+from processor.core.data.cause import Cause
+from processor.core.data.frozen import frozen
+from processor.core.data.options import DEFAULTS
+from processor.core.event import Event
+from processor.core.nouns.activity import ActivityScheduled, AttemptState, OpenActivity
+from processor.core.nouns.call import CallSent
+from processor.core.nouns.run import RunParked, WorkflowStarted
+from processor.core.records.turn import Positions, Source, Turn
+from processor.core.state import RunState
+from processor.policy import Status
+
+__all__ = ("OpenActivityImage", "RunImage", "Snapshot", "TimerImage", "snapshot_of", "state_of")
+
+
+@frozen
+class OpenActivityImage:
+    scheduled: ActivityScheduled
+    scheduled_ms: int
+    state: AttemptState
+
+
+@frozen
+class TimerImage:
+    id: int
+    due_ms: int
+
+
+@frozen
+class RunImage:
+    """The state of an open run."""
+
+    started: WorkflowStarted
+    started_ms: int
+    updated_ms: int
+    events: int
+    activities: tuple[OpenActivityImage, ...] = ()
+    timers: tuple[TimerImage, ...] = ()
+    calls: tuple[CallSent, ...] = ()
+    custom_status: bytes | None = None
+    cancel_reason: str | None = None
+    parked: RunParked | None = None
+
+
+@frozen
+class Snapshot:
+    """A turn, with the state of its run and of its code after it: replay begins there.
+
+    What is older of the run is not needed any more, once all of this turn is delivered.
+    """
+
+    workflow_id: str
+    run_id: str
+    epoch: int
+    first: int
+    time_ms: int
+    source: Source
+    positions: Positions
+    delivered: int
+    cause: Cause | None
+    events: tuple[Event, ...]
+    image: RunImage
+    value: bytes | None = None
+
+
+def snapshot_of(turn: Turn, state: RunState, value: bytes) -> Snapshot:
+    """Return a turn with the state after it: the run's, and the code's as ``value``."""
+    return Snapshot(
+        turn.workflow_id,
+        turn.run_id,
+        turn.epoch,
+        turn.first,
+        turn.time_ms,
+        turn.source,
+        turn.positions,
+        turn.delivered,
+        turn.cause,
+        turn.events,
+        image_of(state),
+        value,
+    )
+
+
+def image_of(state: RunState) -> RunImage:
+    """Return an open run's state as a record."""
+    assert state.started is not None and state.status.is_open, f"run {state.run_id} is not open"
+    return RunImage(
+        state.started,
+        state.started_ms,
+        state.updated_ms,
+        state.events,
+        tuple(map(_activity_image, state.activities.values())),
+        tuple(TimerImage(id, due_ms) for id, due_ms in state.timers.items()),
+        tuple(state.calls.values()),
+        state.custom_status,
+        state.cancel_reason,
+        state.parked,
+    )
+
+
+def state_of(snapshot: Snapshot) -> RunState:
+    """Return the state that a snapshot holds."""
+    image = snapshot.image
+    return RunState(
+        snapshot.workflow_id,
+        snapshot.run_id,
+        image.started,
+        Status.RUNNING if image.parked is None else Status.PARKED,
+        image.started_ms,
+        image.updated_ms,
+        events=image.events,
+        activities={each.scheduled.id: _open_activity(each) for each in image.activities},
+        timers={each.id: each.due_ms for each in image.timers},
+        calls={each.id: each for each in image.calls},
+        custom_status=image.custom_status,
+        cancel_reason=image.cancel_reason,
+        parked=image.parked,
+        base=snapshot.first,
+    )
+
+
+def _activity_image(activity: OpenActivity) -> OpenActivityImage:
+    options = None if activity.options == DEFAULTS else activity.options
+    scheduled = ActivityScheduled(
+        activity.id,
+        activity.name,
+        activity.arguments,
+        activity.state.eager,
+        options,
+        activity.headers,
+    )
+    return OpenActivityImage(scheduled, activity.scheduled_ms, activity.state)
+
+
+def _open_activity(image: OpenActivityImage) -> OpenActivity:
+    scheduled = image.scheduled
+    return OpenActivity(
+        scheduled.id,
+        scheduled.name,
+        scheduled.arguments,
+        scheduled.options or DEFAULTS,
+        scheduled.headers,
+        image.scheduled_ms,
+        image.state,
+    )

@@ -1,0 +1,1 @@
+"""A broker for development and tests: Apache Kafka from its jars, on this machine."""

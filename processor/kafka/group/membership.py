@@ -1,0 +1,356 @@
+"""Decides which shards are ours: a consumer group that reads nothing.
+
+Its members subscribe to ``commands`` alone: shard p is ours if and only if commands[p] is assigned
+to us. ``activity-results`` and ``timers`` follow, so the inputs are co-partitioned whatever the
+assignor does.
+
+The classic protocol with static members, because it was measured: a member that restarts at once
+has its shards back in 0.5 s, another process takes a dead one's over in about the session time-out
+(6 s); the KIP-848 protocol at broker defaults takes 41 s.
+
+Group membership is about who tries. Who may write is decided by the claim alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import wait as wait_for
+from threading import Thread
+from time import monotonic
+from typing import Any, NamedTuple
+
+from confluent_kafka import (
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from processor.config import Settings
+from processor.errors import ProcessorError
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.group.static_member import LEAVE_S, abandon, is_shut_out, leave
+
+__all__ = ("MemberFenced", "Membership", "Standing")
+
+_log = logging.getLogger("processor.kafka")
+
+_POLL_S = 0.1
+_REVOKE_S = 5.0
+_LOST_S = 0.5
+_CONFIRM_S = 5.0
+_COMMIT_EVERY_S = 5.0
+
+
+class MemberFenced(ProcessorError):
+    """The group shut this process out: another one uses the same instance id."""
+
+
+class Standing(NamedTuple):
+    """``group`` is Kafka's word for this member in one of the group's generations.
+
+    ``owned`` numbers the assignments of its shards. While a shard is there under the same number,
+    no other member has had it, up to that generation.
+    """
+
+    group: object
+    owned: Mapping[int, int]
+
+
+class Membership:
+    """``assign``, ``revoke`` and ``failed`` are called on ``loop``.
+
+    ``next_command`` tells the offset in ``commands`` that a shard reads next (-1: not known). It
+    is committed every few seconds, for the tools that show lag; nobody ever begins there.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaSettings,
+        settings: Settings,
+        instance_id: str,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        assign: Callable[[int], None],
+        revoke: Callable[[int], Coroutine[Any, Any, None]],
+        failed: Callable[[BaseException], None],
+        next_command: Callable[[int], int],
+    ) -> None:
+        self._instance_id = instance_id
+        self._group = connection.shards_group
+        self._topic = connection.topic("commands")
+        self._loop = loop
+        self._assign = assign
+        self._revoke = revoke
+        self._failed = failed
+        self._next_command = next_command
+        self._owned: dict[int, int] = {}
+        self._assignments = 0
+        self._metadata: object = None
+        self._asked: deque[tuple[int, Future[bool]]] = deque()
+        self._confirming: list[Future[bool]] | None = None
+        self._commit_due = monotonic() + _COMMIT_EVERY_S
+        self._confirm_until = 0.0
+        self._last_commit: dict[int, int] = {}
+        self._closing = False
+        self._leave = True
+        self._was_lost = False
+        self._config = self._consumer_config(connection, settings)
+        self._consumer = Consumer(self._config)
+        self._thread = Thread(target=self._run, name="kafka membership", daemon=True)
+
+    @property
+    def owned(self) -> frozenset[int]:
+        """The shards that are assigned to us."""
+        return frozenset(self._owned)
+
+    @property
+    def standing(self) -> Standing:
+        """What a transaction needs to be accepted, and what it may be about. From any thread.
+
+        The generation first: a shard is taken out of ``owned`` before a generation can begin in
+        which it is somebody else's.
+        """
+        metadata = self._metadata
+        return Standing(metadata, self._owned)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def close(self, *, leave: bool = True) -> None:
+        """Give the shards back and stop.
+
+        ``leave=False`` keeps the membership until the session times out, for a process that comes
+        back at once under the same instance id.
+        """
+        self._leave = leave
+        self._closing = True
+        await asyncio.to_thread(self._thread.join, _REVOKE_S + 2 * LEAVE_S)
+
+    def may_own(self, partition: int) -> bool:
+        """Return whether the group's coordinator, asked now, counts the shard as ours. Blocks.
+
+        It is asked by a commit, which it refuses from whoever is not a member of this generation.
+        No answer is a no: a shard that may be somebody else's is not claimed.
+        """
+        if partition not in self._owned:
+            return False
+        answer: Future[bool] = Future()
+        self._asked.append((partition, answer))
+        try:
+            return answer.result(_CONFIRM_S)
+        except FutureTimeout:
+            return False
+
+    # --- the membership's thread ------------------------------------------------------------------
+
+    def _run(self) -> None:
+        again = True
+        while again:
+            again = False
+            try:
+                self._serve(self._consumer)
+            except KafkaException as error:
+                self._give_up(sorted(self._owned), _LOST_S)
+                again = self._was_lost and is_shut_out(error.args[0]) and not self._closing
+                if again:
+                    self._begin_again()
+                else:
+                    self._fail(error)
+            except Exception as error:  # a bug: nobody else would keep our place in the group
+                _log.exception("the thread of group %s died", self._group)
+                self._give_up(sorted(self._owned), _LOST_S)
+                failure = ProcessorError(
+                    f"the thread that keeps this process in group {self._group} died: {error!r}. "
+                    "Restart the process; its log has the traceback"
+                )
+                self._loop.call_soon_threadsafe(self._failed, failure)
+            finally:
+                self._answer(False)
+        self._consumer.close()
+
+    def _begin_again(self) -> None:
+        """Join as somebody new: it was our own former self that shut us out.
+
+        A client that lost its session joins again under another member id, and then a commit of
+        the former one, held up by the same broken connection, is refused as fenced (measured with
+        librdkafka 2.16 and a broker that was away for longer than the session). That is fatal to
+        the client, but nobody else is there.
+        """
+        _log.warning(
+            "%s was shut out of group %s while it joined again; it begins anew",
+            self._instance_id,
+            self._group,
+        )
+        self._was_lost = False
+        former, self._consumer = self._consumer, Consumer(self._config)
+        abandon(former)
+
+    def _serve(self, consumer: Consumer) -> None:
+        consumer.subscribe(
+            [self._topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+        while not self._closing:
+            message = consumer.poll(_POLL_S)
+            if message is not None:
+                self._note_error(message)
+            self._confirm()
+        if self._leave:
+            leave(consumer)
+
+    def _on_assign(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
+        """Take partitions without reading them: the inputs are read by the shards' own reader.
+
+        This is called in each generation, and last, even where there is nothing to add.
+        """
+        quiet = [TopicPartition(self._topic, place.partition, OFFSET_END) for place in places]
+        consumer.incremental_assign(quiet)
+        consumer.pause(quiet)
+        self._metadata = consumer.consumer_group_metadata()
+        self._was_lost = False
+        gained = [place.partition for place in places]
+        self._assignments += 1
+        self._owned = {**self._owned, **dict.fromkeys(gained, self._assignments)}
+        for partition in gained:
+            self._loop.call_soon_threadsafe(self._assign, partition)
+
+    def _on_revoke(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
+        """Give shards up before the group goes on, so that the next owner finds nobody there."""
+        if consumer is self._consumer:
+            self._give_up([place.partition for place in places], _REVOKE_S)
+        consumer.incremental_unassign(list(places))
+
+    def _on_lost(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            consumer.incremental_unassign(list(places))
+            return
+        _log.warning(
+            "%s lost its place in group %s (it did not answer for the session time-out, or its "
+            "instance id is used twice); its shards are given up",
+            self._instance_id,
+            self._group,
+        )
+        self._was_lost = True
+        self._give_up([place.partition for place in places], _LOST_S)
+        consumer.incremental_unassign(list(places))
+
+    def _give_up(self, partitions: Sequence[int], timeout_s: float) -> None:
+        self._owned = {p: n for p, n in self._owned.items() if p not in partitions}
+        given = []
+        for partition in partitions:
+            coroutine = self._revoke(partition)
+            try:
+                given.append(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+            except RuntimeError:  # the loop is closed, and with it every shard
+                coroutine.close()
+        late = wait_for(given, timeout_s).not_done
+        if late:
+            _log.warning(
+                "%d of %d shards were not given up within %.1f s; what they still write does not "
+                "count once the next owner has claimed them",
+                len(late),
+                len(partitions),
+                timeout_s,
+            )
+
+    # --- confirmation and lag ---------------------------------------------------------------------
+
+    def _confirm(self) -> None:
+        """Commit positions, where somebody asked or it is time; one commit at a time."""
+        now = monotonic()
+        if self._confirming is not None:
+            if now > self._confirm_until:
+                self._answer(False)
+            return
+        if not self._asked and now < self._commit_due:
+            return
+        self._commit_due = now + _COMMIT_EVERY_S
+        waiting, partitions = [], set(self._owned)
+        while self._asked:
+            partition, answer = self._asked.popleft()
+            if partition in partitions:
+                waiting.append(answer)
+            else:
+                answer.set_result(False)
+        offsets = self._lag_offsets(partitions, bool(waiting))
+        if not offsets:
+            return
+        self._confirming = waiting
+        self._confirm_until = now + _CONFIRM_S
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            _log.debug("committing positions in %s: %s", self._topic, error)
+            self._answer(False)
+
+    def _lag_offsets(self, partitions: set[int], all_of_them: bool) -> list[TopicPartition]:
+        offsets = []
+        for partition in partitions:
+            position = self._next_command(partition)
+            if position < 0:
+                position = self._last_commit.get(partition, 0)
+            if all_of_them or self._last_commit.get(partition) != position:
+                self._last_commit[partition] = position
+                offsets.append(TopicPartition(self._topic, partition, position))
+        return offsets
+
+    def _on_commit(self, error: KafkaError | None, places: Sequence[TopicPartition]) -> None:
+        refused = error or next((place.error for place in places if place.error), None)
+        if refused is not None:
+            _log.info("the coordinator of %s does not confirm us: %s", self._group, refused.str())
+        self._answer(refused is None)
+
+    def _answer(self, confirmed: bool) -> None:
+        waiting, self._confirming = self._confirming or [], None
+        for answer in waiting:
+            if not answer.done():
+                answer.set_result(confirmed)
+
+    # --- errors -----------------------------------------------------------------------------------
+
+    def _note_error(self, message: Message) -> None:
+        error = message.error()
+        if error is None:
+            return
+        if is_shut_out(error):
+            raise KafkaException(error)
+        _log.warning("group %s: %s", self._group, error.str())
+
+    def _fail(self, cause: KafkaException) -> None:
+        error = cause.args[0]
+        text = f"group {self._group} shut this process out ({error.str()})"
+        failure: ProcessorError
+        if is_shut_out(error):
+            failure = MemberFenced(
+                f"{text}: another process joined it as {self._instance_id!r}, with its state in "
+                "another folder or on another machine. Give every process an instance id of its "
+                "own that stays over its restarts (--instance-id, PROCESSOR_INSTANCE_ID, "
+                "instance_id=), or give those of one machine the same --state-dir"
+            )
+        else:
+            failure = ProcessorError(f"{text}; restart it")
+        failure.__cause__ = cause
+        self._loop.call_soon_threadsafe(self._failed, failure)
+
+    def _consumer_config(self, connection: KafkaSettings, settings: Settings) -> dict[str, Any]:
+        session_ms = int(settings.session_timeout_s * 1000)
+        return connection.consumer(
+            {
+                "group.instance.id": self._instance_id,
+                "group.protocol": "classic",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": session_ms,
+                "heartbeat.interval.ms": max(session_ms // 4, 100),
+                "on_commit": self._on_commit,
+            }
+        )

@@ -1,0 +1,1 @@
+"""Results and published records, exactly once, in transactions."""

@@ -1,0 +1,1 @@
+"""Activity queues: tasks in, reports out."""

@@ -1,0 +1,210 @@
+"""The ``Outbox`` port: tasks, messages, due timers, dead letters and replies of one shard."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, assert_never
+
+from confluent_kafka import KafkaError
+
+from processor.codec.records import encode
+from processor.core.data.cause import Origin
+from processor.core.data.undelivered import Undelivered
+from processor.core.inputs import ClientCommand, TimerDue
+from processor.core.records.answers import Refused
+from processor.core.records.effects import ActivityTask, DeadLetter, Message, Reply
+from processor.errors import ProcessorError, TopicsNotReady
+from processor.kafka.clients.connection import COMMAND_BYTES_MAX, fits, partition_of
+from processor.kafka.clients.faults import MISSING, TOO_LARGE
+from processor.kafka.clients.record_producer import Written
+from processor.kafka.clients.sending import ANY_PARTITION, Sending
+from processor.seldom import Seldom
+from processor.shard.outbox import message_command
+from processor.shard.ports import OutputRecord, Sendable
+
+if TYPE_CHECKING:
+    from processor.kafka.clients.producing import Producing
+    from processor.kafka.publishing.publisher import ShardPublisher
+    from processor.kafka.transport import KafkaTransport
+
+__all__ = ("KafkaOutbox", "MessageNotSent")
+
+_log = logging.getLogger("processor.kafka")
+
+
+_ORIGINS_MAX = 10_000
+_SAY_EVERY_S = 30.0
+
+
+class MessageNotSent(ProcessorError):
+    """Kafka refused a message to another shard: ours is given up and taken over again."""
+
+
+class KafkaOutbox:
+    """``ordered`` is the producer of the shard's log, which stops at its first error.
+
+    Messages to other shards go through it: who receives them drops what is not newer than the
+    last one, so that a message which is sent again later, behind newer ones, would be lost.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        transport: KafkaTransport,
+        ordered: Producing,
+        publisher: ShardPublisher,
+    ) -> None:
+        self._partition = partition
+        self._partitions = partitions
+        self._transport = transport
+        self._topic = transport.connection.topic
+        self._commands = self._topic("commands")
+        self._timers = self._topic("timers")
+        self._replies = self._topic("replies")
+        self._ordered = ordered
+        self._failure: ProcessorError | None = None
+        self._publisher = publisher
+        self._sending = Sending(transport, f"shard {partition}")
+        self._delivered: deque[int] = deque()
+        self._closed = False
+        self._unsent_replies = 0
+        self._is_time = Seldom(_SAY_EVERY_S)
+
+    def send(self, effect: Sendable, token: int | None, origin: Origin | None = None) -> None:
+        done: Callable[[], None] = _nothing
+        if token is not None:
+            done = partial(self._delivered.append, token)
+        send = self._sending.send
+        match effect:
+            case ActivityTask():
+                self._send_task(effect, done, token)
+            case Message():
+                self._send_message(message_command(effect, origin), origin, done)
+            case TimerDue():
+                key = effect.workflow_id.encode()
+                send(self._timers, self._partition, key, encode(effect), done)
+            case DeadLetter():
+                self._sending.bury(effect, done)
+            case _:
+                assert_never(effect)
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._delivered) or self._failure is not None
+
+    def delivered(self) -> Sequence[int]:
+        if self._failure is not None:
+            raise self._failure
+        tokens = self._delivered
+        return [tokens.popleft() for _ in range(len(tokens))]
+
+    @property
+    def stuck(self) -> int:
+        return self._sending.stuck.turns
+
+    def reply(self, reply: Reply) -> None:
+        to = reply.to
+        key, value = to.client.encode(), encode(reply)
+        if not fits(key, value):
+            size = f"{len(key) + len(value):,} bytes; the limit is {COMMAND_BYTES_MAX:,}"
+            told = Refused("PayloadTooLarge", f"the answer has {size}. The command counts")
+            value = encode(Reply(to, told))
+        self._transport.sends.produce(self._replies, to.partition, key, value, self._replied)
+
+    def publish(self, offset: int, records: Sequence[OutputRecord]) -> None:
+        self._publisher.publish(offset, records)
+
+    def published(self) -> int:
+        return self._publisher.begin()
+
+    def published_floor(self, released: int) -> int:
+        return self._publisher.floor(released)
+
+    def undelivered(self, run_id: str) -> Undelivered | None:
+        return self._publisher.undelivered(run_id)
+
+    def close(self) -> None:
+        self._closed = True
+        self._sending.close()
+        self._publisher.close()
+
+    def _send_message(
+        self, command: ClientCommand, origin: Origin | None, done: Callable[[], None]
+    ) -> None:
+        partition = partition_of(command.workflow_id, self._partitions)
+        key, value = command.workflow_id.encode(), encode(command)
+        too_large = self._transport.too_large
+        if not fits(key, value) or origin in too_large:
+            size = len(key) + len(value)
+            limit = f"{COMMAND_BYTES_MAX:,}"
+            if origin in too_large:
+                limit = f"max.message.bytes of {self._commands}, which refused it"
+            reason = f"a message of {size:,} bytes to another instance; the limit is {limit}"
+            letter = DeadLetter("commands", partition, -1, key, value, reason)
+            _log.error("shard %d: %s; it goes to dead-letters", self._partition, reason)
+            self._sending.bury(letter, done)
+            return
+
+        def delivered(error: KafkaError | None, _written: Written | None) -> None:
+            if error is None:
+                done()
+                return
+            if error.code() in TOO_LARGE and origin is not None and len(too_large) < _ORIGINS_MAX:
+                too_large.add(origin)  # whoever takes the shard over does not try it again
+            self._ordered.fail(error)
+            self._failure = self._failure or self._not_sent(partition, error)
+
+        self._ordered.produce(self._commands, partition, key, value, delivered)
+
+    def _not_sent(self, partition: int, error: KafkaError) -> ProcessorError:
+        place = f"{self._commands}[{partition}]"
+        if error.code() in MISSING:
+            return TopicsNotReady(f"{place} does not exist. Run `processor topics check`")
+        return MessageNotSent(
+            f"a message of shard {self._partition} to {place} was refused ({error.name()}: "
+            f"{error.str()}). The shard is taken over again and sends it first. If this goes on, "
+            "run `processor topics check`"
+        )
+
+    def _send_task(self, task: ActivityTask, done: Callable[[], None], token: int | None) -> None:
+        """Send a task to its queue's topic; its key spreads tasks over the partitions."""
+        key, value = f"{task.run_id}/{task.id}".encode(), encode(task)
+        try:
+            topic = self._topic(f"activities.{task.queue}")
+        except ValueError as error:  # no such topic can ever be: its time-outs end the activity
+            _log.error("shard %d: activity %r: %s", self._partition, task.name, error)
+            letter = DeadLetter("activities", ANY_PARTITION, -1, key, value, str(error))
+            self._sending.bury(letter, done)
+            return
+        self._sending.send(topic, ANY_PARTITION, key, value, done, token)
+
+    def _replied(self, error: KafkaError | None, _written: Written | None) -> None:
+        if error is None or self._closed:
+            return
+        self._unsent_replies += 1
+        if not self._is_time():
+            return
+        remedy = (
+            "If the topic is missing: `processor topics apply`. If it is there, somebody asks for "
+            "answers in a partition that it does not have: find out who writes to "
+            if error.code() in MISSING
+            else "Clients ask again. They write to "
+        )
+        _log.warning(
+            "shard %d: %d replies could not be sent to %s so far, the last one because of: %s. "
+            "%s%s",
+            self._partition,
+            self._unsent_replies,
+            self._replies,
+            error.str(),
+            remedy,
+            self._commands,
+        )
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,350 @@
+"""Records of a shard that their topics will never take: dead letters stand in for them.
+
+A topic may refuse a record for good: it is too large, or invalid, or we may not write there, or
+there is no such topic. Then the transaction is aborted, and sent again with a dead letter in the
+place of that record. So the letter is written in order and exactly once, as the record would be,
+and what comes after it does not wait.
+
+``results`` and ``dead-letters`` are ours. Where they are missing, or not allowed, all waits. No run
+may publish to a topic of the namespace's own, or of Kafka's: histories of before may hold it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
+from typing import Any, Final, NamedTuple
+
+import lz4.frame
+from confluent_kafka import KafkaError
+
+from processor.checks import is_topic
+from processor.codec.records import encode
+from processor.core.data.failure import writable
+from processor.core.data.undelivered import Undelivered
+from processor.core.records.effects import DeadLetter, RunResult
+from processor.kafka.clients.connection import COMMAND_BYTES_MAX, KafkaSettings
+from processor.kafka.clients.faults import FORBIDDEN, INVALID, MISSING, TOO_LARGE
+from processor.kafka.clients.sending import fitting
+from processor.kafka.topics.specs import is_own
+from processor.shard.ports import OutputRecord
+
+__all__ = ("NOWHERE", "OWN_TOPIC", "TOPIC_HEADER", "Letter", "Place", "Refusal", "Undeliverable")
+
+_log = logging.getLogger("processor.kafka")
+
+TOPIC_HEADER: Final = "topic"
+"""The header of a dead letter that has the full name of the topic that refused the record."""
+
+OWN_TOPIC: Final = "workflow.publish does not write to Processor's or Kafka's own topics"
+"""How the reason of a letter ends whose record could harm where it is for."""
+
+_MISSING_S: Final = 5.0
+"""How long a topic may be unknown: brokers hear of a new one one after the other."""
+
+_LEADER_S: Final = 30.0
+"""How long a topic may have no leader: a leader that died has its successor by then, if ever."""
+
+_ASK_AGAIN_S: Final = 10.0
+"""How long a topic that takes nothing is not asked again."""
+
+_SINGLY_S: Final = 600.0
+_SILENT_AGAIN_S: Final = 120.0
+"""How long a topic that does not answer is not asked again: each time holds all shards up."""
+
+_LOOK_MAX: Final = 50
+"""Topics that are looked up before their turn, each time."""
+
+_TOPICS_MAX: Final = 1_000
+_RUNS_MAX: Final = 1_000
+_SIZES_MAX: Final = 8
+
+NOWHERE: Final = 1 << 62
+"""A log offset behind all."""
+
+Place = tuple[int, int]
+"""The log offset of a turn, and which one of its records it is."""
+
+
+class Refusal(NamedTuple):
+    """What Kafka said of a record that it did not take. ``record``: None for a dead letter."""
+
+    place: Place
+    record: OutputRecord | None
+    error: KafkaError
+
+
+class _Size(NamedTuple):
+    """Bytes of key and value, and how few they can be packed into."""
+
+    raw: int
+    packed: int
+
+
+class Letter(NamedTuple):
+    """A dead letter that stands in for a record."""
+
+    place: Place
+    record: OutputRecord
+    topic: str
+    reason: str
+
+    def encoded(self, value_max: int = COMMAND_BYTES_MAX) -> bytes:
+        record = self.record
+        if isinstance(record, RunResult):
+            letter = DeadLetter(
+                self.topic, -1, -1, record.workflow_id.encode(), encode(record), self.reason
+            )
+        else:
+            letter = DeadLetter(self.topic, -1, -1, record.key, record.value, self.reason)
+        return encode(fitting(letter, value_max))
+
+
+class Undeliverable:
+    """What one shard cannot deliver. All but ``of`` is for the publisher's thread."""
+
+    def __init__(self, connection: KafkaSettings, partition: int) -> None:
+        self._results = connection.topic("results")
+        self._dead_letters = connection.topic("dead-letters")
+        self._namespace = connection.namespace
+        self._partition = partition
+        self._letter_bytes = COMMAND_BYTES_MAX
+        self._cut_until = 0.0
+        self._known: set[str] = set()
+        self._missing: dict[str, float] = {}
+        self._silent: dict[str, float] = {}
+        self._closed: dict[str, tuple[float, str]] = {}
+        self._singly: dict[str, float] = {}
+        self._too_large: dict[str, tuple[float, list[_Size]]] = {}
+        self._reasons: dict[Place, str] = {}
+        self._runs: dict[str, Undelivered] = {}
+
+    def of(self, run_id: str) -> Undelivered | None:
+        """Return what of a run is in dead letters since this process has had the shard."""
+        return self._runs.get(run_id)
+
+    # --- before a transaction ---------------------------------------------------------------------
+
+    def waits_for(
+        self,
+        records: Sequence[OutputRecord],
+        error_of: Callable[[str], KafkaError | None],
+        now: float,
+    ) -> str | None:
+        """Return a topic that may yet come to be, if one of these records is for it."""
+        for record in records:
+            if isinstance(record, RunResult) or record.topic in self._known:
+                continue
+            if self._may_come(record.topic, error_of, now):
+                return record.topic
+        return None
+
+    def look_ahead(
+        self, topics: Iterable[str], error_of: Callable[[str], KafkaError | None], now: float
+    ) -> None:
+        """Look up what comes later, so that all topics that are missing are timed together."""
+        new = [topic for topic in topics if topic not in self._known and topic not in self._missing]
+        for topic in new[:_LOOK_MAX]:
+            self._may_come(topic, error_of, now)
+
+    def _may_come(
+        self, topic: str, error_of: Callable[[str], KafkaError | None], now: float
+    ) -> bool:
+        if self._never(topic) or self._closed.get(topic, (0.0, ""))[0] > now:
+            return False
+        error = error_of(topic)
+        if error is None:
+            _bound(self._known)
+            self._known.add(topic)
+            self._missing.pop(topic, None)
+            self._closed.pop(topic, None)
+            return False
+        if error.code() in FORBIDDEN:
+            self._close(topic, error, now)
+            return False
+        wait_s = _MISSING_S if error.code() in MISSING else _LEADER_S
+        _bound(self._missing)
+        if now < self._missing.setdefault(topic, now) + wait_s:
+            return True
+        self._close(topic, error, now)
+        return False
+
+    def _never(self, topic: str) -> str:
+        """Return why a topic can never be published to, empty where it may be."""
+        if not is_topic(topic):
+            return "no topic can have this name"
+        return OWN_TOPIC if is_own(self._namespace, topic) else ""
+
+    def suspect(self, topic: str, error: KafkaError, now: float) -> bool:
+        """Note that a topic took nothing, and nobody said why; return whether it is closed now.
+
+        Where it did not answer, it is waited for as a topic without a leader is.
+        """
+        self._known.discard(topic)
+        if error.code() == KafkaError._TIMED_OUT:
+            _bound(self._silent)
+            if now < self._silent.setdefault(topic, now) + _LEADER_S:
+                return False
+            del self._silent[topic]
+        self._close(topic, error, now)
+        return True
+
+    def letter_for(self, place: Place, record: OutputRecord) -> Letter | None:
+        """Return what stands in for a record that cannot be delivered."""
+        topic = self._topic(record)
+        if topic in self._known or isinstance(record, RunResult):
+            if not self._reasons and not self._too_large:
+                return None
+        why = self._reasons.get(place)
+        if why is None and topic not in self._known and not isinstance(record, RunResult):
+            why = self._never(topic) or self._closed.get(topic, (0.0, None))[1]
+        if why is None and topic in self._too_large and self._is_too_large(topic, record):
+            why = "MSG_SIZE_TOO_LARGE: as others of its size just now"
+        if why is None:
+            return None
+        what = "its result" if isinstance(record, RunResult) else f"a record for topic {topic!r}"
+        of = f"run {record.run_id} of workflow id {record.workflow_id!r}"
+        return Letter(place, record, topic, writable(f"{of}: {what} cannot be delivered: {why}"))
+
+    def encoded(self, letter: Letter) -> bytes:
+        """Return a letter's bytes, cut to what its topic was found to take."""
+        if self._letter_bytes != COMMAND_BYTES_MAX and monotonic() > self._cut_until:
+            self._letter_bytes = COMMAND_BYTES_MAX
+        return letter.encoded(self._letter_bytes)
+
+    def goes_alone(self, record: OutputRecord) -> bool:
+        """Return whether a record has to be in a request of its own, to learn if it is refused."""
+        return bool(self._singly) and self._topic(record) in self._singly
+
+    @property
+    def is_careful(self) -> bool:
+        return bool(self._singly)
+
+    # --- after a transaction that was aborted -----------------------------------------------------
+
+    def take(self, refusals: Iterable[Refusal], error: KafkaError, now: float) -> int | None:
+        """Note what will never be taken; return behind which log offset the next one may end.
+
+        None: nothing was refused for good. ``error`` is what ended the transaction: where we may
+        not write to a topic, nothing is said of single records.
+        """
+        offsets, cut = [], False
+        by_topic: dict[str, list[Refusal]] = {}
+        for refusal in refusals:
+            code, record = refusal.error.code(), refusal.record
+            if record is None:
+                cut |= code in TOO_LARGE and self._letter_bytes > 0
+                if cut:
+                    offsets.append(refusal.place[0])
+                continue
+            if code in TOO_LARGE | INVALID:
+                by_topic.setdefault(self._topic(record), []).append(refusal)
+                offsets.append(refusal.place[0])
+            elif code in FORBIDDEN and not isinstance(record, RunResult):
+                self._close(record.topic, refusal.error, now)
+                offsets.append(refusal.place[0])
+        if cut:  # the topic takes less than ours do
+            self._letter_bytes //= 4
+            self._cut_until = now + _SINGLY_S
+        for topic, refused in by_topic.items():
+            if len(refused) > 1 and any(_is_of_its_batch(each.error) for each in refused):
+                self._singly[topic] = now + _SINGLY_S
+            else:
+                for place, record, why in refused:
+                    self._reasons[place] = f"{why.name()}: {why.str()}"
+                    if why.code() in TOO_LARGE and record is not None:
+                        self._learn(topic, record, now)
+        for topic in _named(error):
+            if topic in self._known:
+                self._close(topic, error, now)
+                offsets.append(NOWHERE)
+        return max(offsets) if offsets else None
+
+    def _learn(self, topic: str, record: OutputRecord, now: float) -> None:
+        """Note a size that a topic refuses: each refusal costs a transaction."""
+        until, sizes = self._too_large.get(topic, (0.0, []))
+        sizes = sizes if until > now else []
+        _bound(self._too_large)
+        self._too_large[topic] = now + _ASK_AGAIN_S, [*sizes, _size(record)][-_SIZES_MAX:]
+
+    def _is_too_large(self, topic: str, record: OutputRecord) -> bool:
+        """Return whether a record is not smaller than one that was refused, packed or not."""
+        until, sizes = self._too_large[topic]
+        if until < monotonic():
+            del self._too_large[topic]
+            return False
+        raw, packed = _size(record)
+        return any(raw >= one.raw and packed >= one.packed for one in sizes)
+
+    def forget_topics(self) -> None:
+        """Look topics up again: one may have been deleted."""
+        self._known.clear()
+
+    # --- after a transaction that was committed ---------------------------------------------------
+
+    def delivered(self, letters: Iterable[Letter], position: int, now: float) -> None:
+        """Note which letters are there: those below a committed position."""
+        for letter in letters:
+            if letter.place[0] < position:
+                self._note(letter)
+        if self._reasons:
+            self._reasons = {p: why for p, why in self._reasons.items() if p[0] >= position}
+        if self._singly:
+            self._singly = {topic: end for topic, end in self._singly.items() if end > now}
+
+    def _note(self, letter: Letter) -> None:
+        run_id = letter.record.run_id
+        known = self._runs.get(run_id)
+        self._runs[run_id] = (known or Undelivered()).with_reason(letter.reason)
+        if known is not None:
+            return
+        if len(self._runs) > _RUNS_MAX:
+            del self._runs[next(iter(self._runs))]
+        _log.warning(
+            "shard %d: %s. It is in %s. After a fix: `processor topics dead-letters replay`",
+            self._partition,
+            letter.reason,
+            self._dead_letters,
+        )
+
+    def _topic(self, record: OutputRecord) -> str:
+        return self._results if isinstance(record, RunResult) else record.topic
+
+    def _close(self, topic: str, error: KafkaError, now: float) -> None:
+        self._known.discard(topic)
+        reason = f"{error.name()}: {error.str()}"
+        if error.code() in MISSING:
+            reason = f"the topic does not exist ({error.name()})"
+        again_s = _SILENT_AGAIN_S if error.code() == KafkaError._TIMED_OUT else _ASK_AGAIN_S
+        _bound(self._closed)
+        self._closed[topic] = now + again_s, reason
+
+
+def _bound(table: dict[str, Any] | set[str]) -> None:
+    """Forget one topic of a table that is full; it is looked up again."""
+    if len(table) >= _TOPICS_MAX:
+        topic = next(iter(table))
+        table.remove(topic) if isinstance(table, set) else table.pop(topic)
+
+
+def _size(record: OutputRecord) -> _Size:
+    if isinstance(record, RunResult):
+        parts = record.workflow_id.encode() + encode(record)
+    else:
+        parts = (record.key or b"") + (record.value or b"")
+    return _Size(len(parts), len(lz4.frame.compress(parts)))
+
+
+def _is_of_its_batch(error: KafkaError) -> bool:
+    """Return whether an error may be that of another record in the same request.
+
+    Brokers say which records of a request are invalid, but not which one makes it too large.
+    """
+    return error.code() != KafkaError.INVALID_RECORD
+
+
+def _named(error: KafkaError) -> list[str]:
+    """Return what may be topics to which we may not write: librdkafka quotes their names."""
+    return re.findall(r'"([^"]+)"', error.str()) if error.code() in FORBIDDEN else []

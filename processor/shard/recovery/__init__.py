@@ -1,0 +1,1 @@
+"""How a shard is taken over: survey, claim, fold, and what may be forgotten."""

@@ -1,0 +1,458 @@
+"""The fold of the log into the tables, a group of records at a time.
+
+What the cleaner has left may be half of something: it works by segments, so that turns 61 to 99 of
+a run may be there without 0 to 60. A run without a beginning is skipped until its snapshot or the
+record that purges it; of what is skipped only positions, floors and what has counted are taken.
+Tables that know a beginning and miss what followed are no use: they are folded afresh. A claim may
+be gone as well; then the first record that names it says that it was there.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from processor.codec.records import LogRecordBody
+from processor.core.evolve import evolve
+from processor.core.nouns.activity import attempted, effects_of_attempt
+from processor.core.nouns.run import StartSuccessor, Summary
+from processor.core.records.effects import (
+    DeadLetter,
+    Effect,
+    Forget,
+    Message,
+    Publish,
+    Reply,
+    RunResult,
+)
+from processor.core.records.marks import Answered, Mark
+from processor.core.records.purge import summary_of
+from processor.core.records.snapshot import Snapshot, state_of
+from processor.core.records.turn import AttemptRecord, Claim, Purged, Turn
+from processor.core.state import RunState
+from processor.errors import LogTruncated, StoreCorrupt
+from processor.shard.instances import recorded
+from processor.shard.ports import (
+    Changes,
+    Checkpoint,
+    ClaimRow,
+    Confirmed,
+    LogRecord,
+    OutputRecord,
+    Sendable,
+    Tables,
+)
+from processor.shard.requests import Requests, UnderClaim
+
+__all__ = ("Fold", "Owed", "counts", "folded", "state_before", "stored_state")
+
+_GROUP_TURNS = 1_000
+_STATES_MAX = 50_000
+"""Runs whose state is kept meanwhile, the latest ones; else each of their turns is folded again."""
+
+_GHOSTS_MAX: Final = 64
+
+Leaving: TypeAlias = Sendable | OutputRecord | Reply | StartSuccessor
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """An effect that may not have been delivered: ``index`` counts its record's messages.
+
+    Not all effects: which timers a record clears depends on where attempts stood.
+    """
+
+    offset: int
+    index: int
+    effect: Leaving
+
+
+@dataclass(slots=True)
+class _Headless:
+    """What is left of a run whose beginning the cleaner has taken."""
+
+    keys: list[bytes] = field(default_factory=list)
+    attempts: dict[int, tuple[int, bytes, bytes, AttemptRecord]] = field(default_factory=dict)
+
+
+def counts(named: int, epoch: int) -> bool:
+    """Return whether a record counts that names a claim, where ``epoch`` is the last one known.
+
+    A later one than that was there, and has gone since: records name claims that exist.
+    """
+    return named >= epoch
+
+
+class Fold:
+    """``take`` every record in order, then ``finish``; ``owed`` says what is to be sent again."""
+
+    def __init__(self, partition: int, tables: Tables, before: Checkpoint, published: int) -> None:
+        self.turns = 0
+        self.ghosts = 0
+        self.time_ms = 0
+        self.requests = Requests(tables.requests())
+        self.claim = ClaimRow(before.epoch, b"")
+        for row in tables.claims():
+            if row.offset == before.epoch:
+                self.claim = row
+        self._partition = partition
+        self._tables = tables
+        self._before = before
+        self._next_offset = before.next_offset
+        self._epoch = before.epoch
+        self._level = before.level
+        self._positions = before.positions
+        self._delivered = before.delivered
+        self._published = max(published, before.published)
+        self._states: OrderedDict[str, RunState] = OrderedDict()
+        self._known: OrderedDict[str, RunState] = OrderedDict()
+        self._over: list[str] = []
+        self._headless: dict[str, _Headless] = {}
+        self._group: list[tuple[int, bytes, UnderClaim, bytes, RunState | Summary | None]] = []
+        self._group_effects: list[Sequence[Effect]] = []
+        self._changes = Changes()
+        self._owed: list[Owed] = []
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            self._next_offset,
+            self._epoch,
+            self._level,
+            self._positions,
+            self._delivered,
+            self._published,
+            self._before.time_ms,
+        )
+
+    def take(self, record: LogRecord, entry: LogRecordBody) -> None:
+        value = record.value
+        assert value is not None, "a tombstone is no record"
+        known = record.offset < self._before.next_offset
+        if isinstance(entry, Claim):
+            self.time_ms = max(self.time_ms, entry.time_ms)
+            if not known:
+                self._claimed(record.offset, record.key, entry.level)
+        elif known:
+            self._collect_known(record.offset, record.key, value, entry)
+        elif counts(entry.epoch, self._epoch):
+            if entry.epoch > self._epoch:
+                self._claimed(entry.epoch, b"", self._level)
+            self._apply(record.offset, record.key, value, entry)
+        else:
+            self._ghost(record)
+
+    def stranger(self, record: LogRecord) -> bool:
+        """Pass over what is no record of ours; return whether it was not known yet."""
+        if record.offset < self._before.next_offset:
+            return False
+        self._ghost(record)
+        return True
+
+    def tombstone(self, record: LogRecord) -> None:
+        """Note that a key has its tombstone already. It says nothing about the state."""
+        if record.offset >= self._before.next_offset:
+            self._changes.tombstones.append(record.key)
+            self._next_offset = record.offset + 1
+
+    def finish(self, epoch: int, key: bytes, level: int) -> None:
+        """End with our own claim. Raises ``LogTruncated`` for a run that has no beginning."""
+        if self._headless:
+            run_id = next(iter(self._headless))
+            raise LogTruncated(
+                f"shard {self._partition}: the log holds turns of run {run_id}, but neither its "
+                "beginning nor a snapshot, nor that it was purged: somebody deleted records. "
+                "Nothing was changed. If the loss is intended, use a new namespace"
+            )
+        self._claimed(epoch, key, level)
+        self._next_offset = epoch + 1
+        self._flush()
+
+    def drop_claim(self, row: ClaimRow) -> None:
+        """Let a former claim go that exposes no ghost any more."""
+        self._changes.claims[row.offset] = None
+        self._changes.replaced.append(row.key)
+        self._flush()
+
+    def owed(self) -> Iterator[Owed]:
+        """Yield what is not known to be delivered."""
+        yield from filter(self._undelivered, self._owed)
+
+    # --- claims and ghosts --------------------------------------------------------------------
+
+    def _claimed(self, offset: int, key: bytes, level: int) -> None:
+        """Begin the time of a claim. The one before may go, if there are no ghosts under it."""
+        former = self.claim
+        if former.offset >= 0 and not former.ghosts:
+            self._changes.claims[former.offset] = None
+            self._changes.replaced += [former.key] if former.key else []
+        self.claim = ClaimRow(offset, key)
+        self._changes.claims[offset] = self.claim
+        self._epoch, self._level = offset, max(self._level, level)
+        self._next_offset = max(self._next_offset, offset + 1)
+
+    def _ghost(self, record: LogRecord) -> None:
+        self.ghosts += 1
+        self._changes.replaced.append(record.key)
+        self._next_offset = record.offset + 1
+        if self.claim.offset < 0:
+            return  # before the first claim there is nothing of ours
+        ghosts, more = self.claim.ghosts, self.claim.more
+        if len(ghosts) < _GHOSTS_MAX:
+            ghosts = (*ghosts, record.offset)
+        else:
+            more = True
+        self.claim = self.claim._replace(ghosts=ghosts, more=more)
+        self._changes.claims[self.claim.offset] = self.claim
+
+    # --- records that count -------------------------------------------------------------------
+
+    def _apply(self, offset: int, key: bytes, value: bytes, entry: UnderClaim) -> None:
+        match entry:
+            case Turn() | Snapshot():
+                self._apply_turn(offset, key, value, entry)
+            case AttemptRecord():
+                self._apply_attempt(offset, key, value, entry)
+            case Purged():
+                self._apply_purged(offset, key, value, entry)
+            case Mark():
+                self._published = max(self._published, entry.published)
+                self._add(offset, key, value, entry, None, [])
+            case Answered():
+                self._add(offset, key, value, entry, None, entry.effects)
+        self._reached(offset, entry)
+        if len(self._group) >= _GROUP_TURNS:
+            self._flush()
+
+    def _apply_turn(self, offset: int, key: bytes, value: bytes, turn: Turn | Snapshot) -> None:
+        state = self._state_at(turn)
+        if state is None:
+            self._headless.setdefault(turn.run_id, _Headless()).keys.append(key)
+            if isinstance(turn, Snapshot):
+                self._apply_image(offset, key, value, turn)
+            return
+        self.turns += 1
+        self._add(offset, key, value, turn, state, folded(state, turn))
+        if state.closed_ms is not None:
+            self._over.append(turn.run_id)
+
+    def _apply_image(self, offset: int, key: bytes, value: bytes, snapshot: Snapshot) -> None:
+        """Begin with a snapshot, where nothing is left of what was before."""
+        headless = self._headless.pop(snapshot.run_id)
+        headless.keys.pop()
+        state = self._states[snapshot.run_id] = state_of(snapshot)
+        self.turns += 1
+        effects = [*state.armed(), *map(Forget, headless.keys)]
+        self._group.append((offset, key, snapshot, value, state))
+        self._group_effects.append(effects)
+        for at, attempt_key, attempt_value, record in headless.attempts.values():
+            if attempted(state, record.state, attempt_key):
+                self._group.append((at, attempt_key, record, attempt_value, state))
+                self._group_effects.append([])
+            else:
+                effects.append(Forget(attempt_key))
+
+    def _apply_attempt(self, offset: int, key: bytes, value: bytes, entry: AttemptRecord) -> None:
+        state = self._states.get(entry.run_id) or self._loaded(entry)
+        if state is None:
+            headless = self._headless.setdefault(entry.run_id, _Headless())
+            headless.attempts[entry.state.id] = offset, key, value, entry
+            return
+        activity = state.activities.get(entry.state.id)
+        if activity is None:
+            raise self._gap(state.run_id, state.events, f"activity {entry.state.id} begins")
+        effects = effects_of_attempt(state, activity, entry.state)
+        attempted(state, entry.state, key)
+        self._add(offset, key, value, entry, state, effects)
+
+    def _apply_purged(self, offset: int, key: bytes, value: bytes, purged: Purged) -> None:
+        if self._before.next_offset:
+            known = self._states.get(purged.run_id) or self._tables.run(purged.run_id)
+            if known is not None and known.events != purged.events:
+                raise self._gap(purged.run_id, known.events, "it is purged")
+        headless = self._headless.pop(purged.run_id, _Headless())
+        keys = [*headless.keys, *(attempt[1] for attempt in headless.attempts.values())]
+        if purged.run_id in self._states:
+            self._over.append(purged.run_id)
+        self._add(offset, key, value, purged, summary_of(purged), [*map(Forget, keys)])
+
+    def _add(
+        self,
+        offset: int,
+        key: bytes,
+        value: bytes,
+        entry: UnderClaim,
+        state: RunState | Summary | None,
+        effects: Sequence[Effect],
+    ) -> None:
+        self._group.append((offset, key, entry, value, state))
+        self._group_effects.append(effects)
+        if effects:
+            self._collect(offset, effects)
+
+    def _reached(self, offset: int, entry: UnderClaim) -> None:
+        self.requests.take(entry, offset)
+        self._next_offset, self._positions = offset + 1, entry.positions
+        self._delivered = entry.delivered
+        if entry.time_ms > self.time_ms:
+            self.time_ms = entry.time_ms
+
+    def _state_at(self, turn: Turn | Snapshot) -> RunState | None:
+        """Return the state of a run just before a turn; None where its beginning is gone.
+
+        A run that is not in memory is in no record of the group: the tables have all of it.
+        """
+        if turn.run_id in self._headless:
+            return None
+        state = self._states.get(turn.run_id)
+        if state is None:
+            if turn.first == 0:
+                state = RunState(turn.workflow_id, turn.run_id)
+            else:
+                state = stored_state(self._tables, turn.workflow_id, turn.run_id, turn.first)
+        if state is not None:
+            _keep(self._states, state)
+            if state.events != turn.first:
+                raise self._gap(turn.run_id, state.events, f"event {turn.first} follows")
+        return state
+
+    def _gap(self, run_id: str, known: int, follows: str) -> StoreCorrupt | LogTruncated:
+        """Return what to raise where records of a run are gone that nothing stands for."""
+        message = (
+            f"shard {self._partition}: run {run_id} is known up to its event {known}, and the next "
+            f"that the log holds of it is that {follows}"
+        )
+        if self._before.next_offset:
+            return StoreCorrupt(f"{message}: the log was cleaned meanwhile")
+        return LogTruncated(
+            f"{message}: somebody deleted records. Nothing was changed. If the loss is intended, "
+            "use a new namespace"
+        )
+
+    def _loaded(self, entry: AttemptRecord) -> RunState | None:
+        """Return the state of a run that is not in memory."""
+        summary = self._tables.run(entry.run_id)
+        if summary is None:
+            return None
+        state = stored_state(self._tables, entry.workflow_id, entry.run_id, summary.events)
+        if state is not None:
+            _keep(self._states, state)
+        return state
+
+    def _flush(self) -> None:
+        """Write the group; of each run only what it comes to at the end of the group is needed."""
+        summaries: dict[str, Summary] = {}
+        group: list[Confirmed] = []
+        for (offset, key, entry, value, state), effects in zip(
+            self._group, self._group_effects, strict=True
+        ):
+            summary = state if isinstance(state, Summary) else None
+            if isinstance(state, RunState):
+                summary = summaries.get(state.run_id)
+                if summary is None:
+                    summary = summaries[state.run_id] = state.summary()
+            group.append(Confirmed(key, value, entry, summary, effects, offset))
+        self._changes.requests = self.requests.changes()
+        self._tables.write(group, self.checkpoint, self._changes)
+        self._group, self._group_effects, self._changes = [], [], Changes()
+        self._owed = [*filter(self._undelivered, self._owed)]
+        for run_id in self._over:
+            self._states.pop(run_id, None)
+        self._over.clear()
+        while len(self._states) > _STATES_MAX:
+            self._states.popitem(last=False)
+
+    # --- what may not have been delivered -----------------------------------------------------
+
+    def _collect_known(self, offset: int, key: bytes, value: bytes, entry: UnderClaim) -> None:
+        """Collect the effects of what is in the tables already (or was a ghost)."""
+        match entry:
+            case Turn() | Snapshot():
+                if self._tables.turn(entry.run_id, entry.first) == value:
+                    state = self._known_before(entry)
+                    if state is not None:
+                        self._collect(offset, folded(state, entry))
+            case Answered():
+                if self._tables.is_replaced(offset, key):
+                    self._collect(offset, entry.effects)
+            case _:
+                pass  # attempts are found in the tables; marks and purges make nothing leave
+
+    def _known_before(self, turn: Turn | Snapshot) -> RunState | None:
+        """Return the state before a turn in the tables; the ones after it go on from there."""
+        state = self._known.get(turn.run_id)
+        if state is None or state.events != turn.first:
+            state = state_before(self._tables, turn.workflow_id, turn.run_id, turn.first)
+        if state is not None:
+            _keep(self._known, state)
+            if len(self._known) > _STATES_MAX:
+                self._known.popitem(last=False)
+        return state
+
+    def _collect(self, offset: int, effects: Iterable[Effect]) -> None:
+        messages = 0
+        for effect in effects:
+            if isinstance(
+                effect, Message | DeadLetter | Reply | StartSuccessor | RunResult | Publish
+            ):
+                owed = Owed(offset, messages, effect)
+                messages += isinstance(effect, Message)
+                if self._undelivered(owed):
+                    self._owed.append(owed)
+
+    def _undelivered(self, owed: Owed) -> bool:
+        if isinstance(owed.effect, RunResult | Publish):
+            return owed.offset >= self._published
+        return owed.offset >= self._delivered
+
+
+def _keep(states: OrderedDict[str, RunState], state: RunState) -> None:
+    """Keep the state of a run as the one that was used last."""
+    states[state.run_id] = state
+    states.move_to_end(state.run_id)
+
+
+def state_before(tables: Tables, workflow_id: str, run_id: str, first: int) -> RunState | None:
+    """Return the state of a run before an event, from what the tables keep of its history.
+
+    None where its beginning is gone, and no snapshot stands for it. Raises ``StoreCorrupt`` where
+    something in the middle is gone.
+    """
+    state = RunState(workflow_id, run_id)
+    begins = False
+    for _, turn in recorded(tables, run_id, end=first):
+        if begins or turn.first == 0:
+            begins = True
+            if turn.first != state.events:
+                raise StoreCorrupt(
+                    f"the state directory has events {turn.first} and later of run {run_id}, and "
+                    f"before them those below {state.events} only"
+                )
+            folded(state, turn)
+        elif isinstance(turn, Snapshot):
+            begins = True
+            state = state_of(turn)
+    return state if begins or first == 0 else None
+
+
+def stored_state(tables: Tables, workflow_id: str, run_id: str, first: int) -> RunState | None:
+    """Return the state of a run as the tables have it, which end before that event."""
+    state = state_before(tables, workflow_id, run_id, first)
+    if state is not None:
+        for row in tables.open_attempts(run_id):
+            attempted(state, row.state, row.key)
+    return state
+
+
+def folded(state: RunState, turn: Turn | Snapshot) -> list[Effect]:
+    """Apply a turn to the state just before it; return its effects."""
+    assert state.events == turn.first, f"{turn.run_id}: turn {turn.first} at {state.events}"
+    effects: list[Effect] = []
+    for event in turn.events:
+        effects += event.effects(state, turn.time_ms)
+        evolve(state, event, turn.time_ms)
+    if isinstance(turn, Snapshot):
+        state.base = turn.first
+    return effects

@@ -1,0 +1,1 @@
+"""Simulated processes: what they own, run and publish, and what befalls them."""

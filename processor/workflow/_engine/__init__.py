@@ -1,0 +1,1 @@
+"""What runs the code of one run: the loop, the requests of a turn, and the watchdog."""

@@ -1,0 +1,413 @@
+"""The runner: one run's code in memory, fed with facts, asked for decisions.
+
+``activate`` is the whole of it, and it is synchronous: enter the loop; for each fact resolve what
+the fact settles and run the loop until nothing is due; leave. The host's own running loop is put
+aside meanwhile, and so is the cyclic garbage collector: what it would finalize, and when, is
+nothing that replay could repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import logging
+import sys
+import zlib
+from asyncio import _get_running_loop, _set_running_loop
+from collections.abc import Callable, Sequence, Set
+from functools import partial
+from typing import Any, Final, Literal
+
+from processor.config import Settings
+from processor.core.data.failure import writable
+from processor.core.data.shown import is_a, members_of, name_of, shown
+from processor.core.event import Event
+from processor.core.nouns.activity import ActivityCompleted, ActivityFailed
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.run import (
+    WorkflowCancelled,
+    WorkflowCancelRequested,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+)
+from processor.core.nouns.timer import TimerFired
+from processor.core.replay import failed
+from processor.core.runner import Asked, CodeError
+from processor.errors import InvalidArgument, ProcessorError, WorkflowNotRegistered
+from processor.failures import failure_of
+from processor.readable import readable
+from processor.registry import Registry
+from processor.workflow._definition import Workflow
+from processor.workflow._engine.drop import drop
+from processor.workflow._engine.loop import WorkflowLoop
+from processor.workflow._engine.requests import Requests
+from processor.workflow._engine.run import Run
+from processor.workflow._engine.watchdog import here, watching
+from processor.workflow._frames import boundary, innermost, is_ours, waiting_at, where_of
+from processor.workflow._guard.generators import stand_in
+from processor.workflow._guard.ordering import put_in_order
+from processor.workflow._guard.signals import is_signal
+
+__all__ = ("WorkflowRunner", "WorkflowRunners")
+
+_log = logging.getLogger("processor.workflow")
+
+_NONE: frozenset[int] = frozenset()
+_GUARDS: Final[dict[str, Literal["refuse", "off"]]] = {
+    "guard=refuse": "refuse",
+    "guard=off": "off",
+}
+"""Behaviour that runs may be begun under; a run stays with it. Without one the guard answers."""
+
+_identity = object.__hash__
+_SETTLING = (TimerFired, ActivityCompleted, ActivityFailed)
+
+
+class WorkflowRunner:
+    """One run's code. After the end of the code, or a ``CodeError``, nothing of it is left."""
+
+    def __init__(
+        self,
+        workflow: Workflow[..., Any],
+        started: WorkflowStarted,
+        workflow_id: str,
+        run_id: str,
+        registry: Registry,
+        settings: Settings,
+    ) -> None:
+        self._workflow = workflow
+        self._arguments: tuple[Any, ...] = ()
+        self._settings = settings
+        self._payloads = registry.payloads
+        self._requests = Requests(registry.payloads, settings)
+        self._run = Run(workflow_id, run_id, started, registry.payloads, self._requests)
+        # Prime, so that the numbers of one run are far from those of the next: all tasks of the
+        # process share asyncio's one set.
+        seed = zlib.crc32(run_id.encode()) * 1_000_003
+        self._loop = WorkflowLoop(self._run, seed)  # type: ignore[abstract]  # see _forbid
+        for flag in started.flags:
+            self._loop.guard = _GUARDS[flag]
+        self._loop.passthrough = settings.passthrough
+        self._requests.attach(self._loop)
+        self._run.attach(self._loop)
+        self._main: asyncio.Task[Any] | None = None
+        self._cancel_reason: str | None = None
+        self._interrupted: CodeError | None = None
+        self._over = False
+        self._feed: dict[type[Event], Callable[[Any], object]] = {
+            WorkflowStarted: self._start,
+            ActivityCompleted: self._run.activity_completed,
+            ActivityFailed: self._run.activity_failed,
+            TimerFired: lambda fact: self._loop.fire(fact.id),
+            EventReceived: self._run.event_received,
+            WorkflowCancelRequested: self._cancel,
+        }
+
+    def read_arguments(self, now_ms: int, arguments: bytes | None) -> None:
+        """Decode the arguments, before the first turn.
+
+        Raises ``SchemaMismatch``, and ``CodeError`` where a class of the user's does not end.
+        """
+        decode = partial(self._workflow.signature.decode, payloads=self._payloads)
+        self._run.begin(now_ms, 0, None)
+        host = _get_running_loop()
+        _set_running_loop(self._loop)
+        try:
+            self._arguments = watching(self._run, self._run.decoded, decode, arguments)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:
+            if is_signal(error):
+                raise
+            raise failed(error) from None
+        finally:
+            _set_running_loop(host)
+
+    def activate(
+        self,
+        now_ms: int,
+        number: int,
+        facts: Sequence[Event],
+        recorded: Sequence[Event] | None,
+    ) -> list[Asked]:
+        """Feed facts, run until everything waits, return what was asked for."""
+        if self._over:
+            raise RuntimeError(f"the code of run {self._run.run_id} is over: it takes no facts")
+        arrived: Set[int] = _NONE
+        if len(facts) > 1:
+            arrived = {fact.id for fact in facts if isinstance(fact, _SETTLING)}
+        self._requests.begin(arrived, recorded)
+        self._run.begin(now_ms, number, recorded)
+        try:
+            over = self._advance(facts)
+        except BaseException as error:
+            self._end(error)
+        else:
+            if over or self._interrupted is not None:
+                self._end(None)
+        return self._requests.take()
+
+    def snapshot(self) -> bytes | None:
+        """Return None: a coroutine can be made again by replay only."""
+        return None
+
+    def waiting(self) -> list[str]:
+        """Return where each unfinished task waits, in the order in which they were made."""
+        if self._over:
+            return []
+        try:
+            return watching(self._run, self._waiting)
+        except CodeError as error:
+            return [f"(where the code waits cannot be told: {error.error})"]
+
+    def _waiting(self) -> list[str]:
+        tasks = sorted((task for task in self._loop.tasks if not task.done()), key=hash)
+        return [waiting_at(task.get_coro()) for task in tasks]
+
+    def unread(self) -> int:
+        return self._run.unread
+
+    def close(self) -> None:
+        """Drop the coroutine without running any more of it.
+
+        Python unwinds a coroutine that it drops, ``finally`` blocks and all, and nothing keeps it
+        from that. So the unwinding is made harmless: see ``_drop``.
+        """
+        self._over = True
+        drop(self._loop)
+        run = self._run
+        try:
+            watching(run, self._forget)
+        except CodeError as error:
+            text = "workflow %s, run %s: while it was dropped: %s"
+            _log.error(text, readable(run.workflow_id), run.run_id, error.error)
+
+    def _forget(self) -> None:
+        """Let go of what the code has; Python may run methods of the user's when it frees that."""
+        self._main = None
+        self._arguments = ()
+        self._run.clear()
+        self._feed = {}
+
+    # --- one activation -----------------------------------------------------------------------
+
+    def _advance(self, facts: Sequence[Event]) -> bool:
+        """Enter the loop, feed the facts, leave; return whether the code is over."""
+        host = _get_running_loop()
+        host_task = _put_aside(host) if host is not None else None
+        collects = gc.isenabled()
+        loop = self._loop
+        watched = here()
+        stand_in()
+        _set_running_loop(loop)
+        try:
+            gc.disable()
+            watched.running = self._run
+            try:
+                return self._fed(facts)
+            finally:
+                watched.running = None  # as ``over`` does, which costs a call
+                if watched.sent is not None:
+                    watched.over()
+        finally:
+            if watched.sent is not None:
+                self._interrupted = watched.taken()
+            loop.library = None
+            if collects:
+                gc.enable()
+            _set_running_loop(host)
+            if host_task is not None:
+                _put_back(host, host_task)
+
+    @boundary
+    def _fed(self, facts: Sequence[Event]) -> bool:
+        loop = self._loop
+        for fact in facts:
+            feed = self._feed.get(type(fact))
+            if feed is not None:
+                loop.library = self._run.library
+                feed(fact)
+                loop.library = None
+                if self._settle():
+                    return True
+        return False
+
+    def _settle(self) -> bool:
+        """Run until nothing is due and no condition becomes true; return whether it is over."""
+        main = self._main
+        if main is None:
+            return False
+        loop, run = self._loop, self._run
+        loop.run(main.done)
+        while run.conditions and not main.done() and run.check_conditions():
+            loop.run(main.done)
+        return main.done() or loop.violation is not None or run.broken is not None
+
+    def _start(self, fact: WorkflowStarted) -> None:
+        assert self._main is None, f"run {self._run.run_id} started twice"
+        context = contextvars.Context()
+        coroutine = self._workflow.function(*self._arguments)
+        self._main = self._loop.create_task(coroutine, context=context)
+
+    def _cancel(self, fact: WorkflowCancelRequested) -> None:
+        if self._main is not None and self._cancel_reason is None:
+            self._cancel_reason = fact.reason
+            self._main.cancel(fact.reason)
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def _end(self, interrupted: BaseException | None) -> None:
+        """Add the decision that ends the run, or raise the ``CodeError`` that parks it."""
+        code_error = self._interrupted
+        try:
+            if code_error is None:
+                code_error = watching(self._run, self._ended, interrupted)
+        except CodeError as error:
+            code_error = error
+        except BaseException as error:
+            if is_signal(error):
+                raise
+            code_error = CodeError("bug", f"its error cannot be told: {name_of(error)}")
+        finally:
+            self.close()
+        if code_error is not None:
+            raise code_error from None
+
+    def _ended(self, interrupted: BaseException | None) -> CodeError | None:
+        if interrupted is not None and is_signal(interrupted):
+            raise interrupted
+        if self._loop.violation is not None:
+            error = _code_error("nondeterminism", self._loop.violation)
+            error.where = error.where or writable(self._loop.violated_at)
+            return error
+        if self._run.broken is not None:
+            return _code_error("bug", self._run.broken)
+        if interrupted is not None:
+            return _code_error("bug", interrupted)
+        assert self._main is not None, "it is over, so it was started"
+        try:
+            result = self._main.result()
+            self._complete(result)
+        except asyncio.CancelledError as error:
+            if self._cancel_reason is None:
+                return _code_error("bug", error, "cancelled, but nobody asked for that: ")
+            self._requests.end(WorkflowCancelled(self._cancel_reason))
+        except BaseException as error:
+            if is_signal(error):
+                raise
+            if not _fails(error, (ProcessorError, *self._workflow.failure_exception_types)):
+                return _code_error("bug", error)
+            self._fail(error)
+        return None
+
+    def _complete(self, result: Any) -> None:
+        what = f"the result of workflow {self._workflow.name!r}"
+        payload = self._requests.encode(result, what)
+        self._requests.end(WorkflowCompleted(payload))
+
+    def _fail(self, error: BaseException) -> None:
+        place = innermost(error)
+        line = "" if place is None else f"{place[0].f_code.co_filename}:{place[1]}"
+        limit = self._settings.payload_bytes_max
+        failure = failure_of(error, self._payloads, limit)
+        self._requests.end(WorkflowFailed(failure), line)
+
+
+class WorkflowRunners:
+    """Makes runners from the registered workflows."""
+
+    def __init__(self, registry: Registry, settings: Settings | None = None) -> None:
+        put_in_order()
+        self._registry = registry
+        self._settings = settings or Settings()
+        self.strict = self._settings.strict_replay
+        guard = self._settings.guard or "off"
+        self.flags: tuple[str, ...] = () if guard == "answer" else (f"guard={guard}",)
+
+    def start(
+        self, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int
+    ) -> WorkflowRunner:
+        """Return a fresh runner for a run of a registered workflow."""
+        registry = self._registry
+        workflow = registry.workflows.get(started.workflow)
+        if workflow is None:
+            known = ", ".join(sorted(registry.workflows)) or "none"
+            raise WorkflowNotRegistered(
+                f"workflow {started.workflow!r} is not registered in this worker (it has: {known})."
+                " Add it to Worker(workflows=[...]) and deploy that"
+            )
+        unknown = sorted(set(started.flags) - {*_GUARDS})
+        if unknown:
+            raise WorkflowNotRegistered(
+                f"the run was begun with {', '.join(unknown)}, which this release does not know. "
+                "Start a later release; the run goes on there"
+            )
+        runner = WorkflowRunner(workflow, started, workflow_id, run_id, registry, self._settings)
+        runner.read_arguments(now_ms, started.arguments)
+        return runner
+
+    def resume(
+        self, workflow_id: str, run_id: str, started: WorkflowStarted, value: bytes
+    ) -> WorkflowRunner:
+        """Refuse: the code of a workflow is made again by replay, never from a snapshot."""
+        raise WorkflowNotRegistered(
+            f"run {run_id} of {started.workflow!r} has a snapshot, from which a workflow cannot go "
+            "on. Start the release that wrote it"
+        )
+
+    def difference(self, recorded: bytes | None, now: bytes | None) -> str:
+        return self._registry.payloads.difference(recorded, now)
+
+
+def _fails(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:
+    """Return whether an exception fails the run. A group does if all that it holds do.
+
+    A wrong argument is a bug: like others, it does if the workflow names its class.
+    """
+    waits, seen = [error], {_identity(error)}
+    while waits:
+        each = waits.pop()
+        if is_a(each, InvalidArgument):
+            fails = any(is_a(each, kind) for kind in types if kind is not ProcessorError)
+        else:
+            fails = any(is_a(each, kind) for kind in types)
+        members = members_of(each)
+        if not fails and not members:
+            return False
+        if not fails:
+            fresh = {_identity(one): one for one in members if _identity(one) not in seen}
+            seen |= fresh.keys()
+            waits += fresh.values()
+    return True
+
+
+def _code_error(kind: str, error: BaseException, prefix: str = "") -> CodeError:
+    told = shown(error, is_ours)
+    text = told.message if kind == "nondeterminism" else told.words
+    return CodeError(kind, prefix + text, _place_of(error), told.traceback)
+
+
+def _place_of(error: BaseException) -> str:
+    place = innermost(error)
+    try:
+        return "" if place is None else where_of(*place)
+    except Exception:  # a source that cannot be read
+        return ""
+
+
+if sys.version_info >= (3, 14):
+
+    def _put_aside(host: Any) -> Any:
+        """Put the host's task aside: from 3.14 on, asyncio keeps one for the thread, not a loop."""
+        return asyncio.tasks._swap_current_task(host, None)
+
+    def _put_back(host: Any, task: Any) -> None:
+        asyncio.tasks._swap_current_task(host, task)
+
+else:
+
+    def _put_aside(host: Any) -> Any:
+        return None
+
+    def _put_back(host: Any, task: Any) -> None:
+        pass
