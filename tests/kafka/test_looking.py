@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import NewPartitions
 
 from processor.kafka.shards import looking
@@ -16,7 +16,17 @@ from .harness import PARTITIONS, Adapters, until
 @pytest.fixture
 def looks(kafka: Adapters, monkeypatch: pytest.MonkeyPatch) -> Looks:
     monkeypatch.setattr(looking, "_OFFSETS_EVERY_S", 0.0)
-    return Looks(kafka.connection, kafka.admin, PARTITIONS)
+    made = Looks(kafka.connection, kafka.admin, PARTITIONS)
+
+    def are_led() -> bool:
+        try:
+            made.look(range(PARTITIONS))
+        except KafkaException:  # a partition is a moment old
+            return False
+        return True
+
+    until(are_led, "a leader of each partition")
+    return made
 
 
 def test_a_transaction_that_holds_an_input_up_is_said_once(
