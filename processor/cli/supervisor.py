@@ -3,7 +3,7 @@
 A child that is started again has a static member id of one that has ended, and so its shards back
 at once. Children are spawned, never forked: librdkafka does not survive a fork. Each
 child holds the other end of a pipe as its stdin: when this process dies, however it dies, the
-pipe closes, and the child stops (``stop_with_parent`` in ``cli/worker.py``).
+pipe closes, and the child stops (``stop_with_parent`` in ``cli/commands/worker.py``).
 """
 
 from __future__ import annotations

@@ -48,26 +48,22 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     ("core/vocabulary.py", "    CallAnswered,\n)", "    CallAnswered,\n    NoteTaken,\n)"),
     (
-        "core/inputs.py",
-        "Change: TypeAlias = StartRun",
-        '@frozen\nclass NoteRun:\n    """Tell a run something, as an event with the name note."""\n'
-        "\n    text: str\n    run_id: str | None = None\n    first_run_id: str | None = None\n\n\n"
-        "Change: TypeAlias = NoteRun | StartRun",
+        "core/nouns/external.py",
+        "class Latest(Protocol):",
+        "@frozen\nclass NoteRun(OperationOnRun):\n"
+        '    """Tell a run something, as an event with the name note."""\n\n    text: str\n'
+        "    run_id: str | None = None\n    first_run_id: str | None = None\n\n"
+        "    def decide(self, draft: Drafting, latest: Latest) -> ReplyBody | None:\n"
+        "        draft.advance(EventReceived('note', self.text.encode()))\n"
+        "        return None\n\n\n"
+        "class Latest(Protocol):",
     ),
     (
-        "core/inputs.py",
-        "CommandBody: TypeAlias = (",
-        "CommandBody: TypeAlias = (\n    NoteRun |",
+        "core/vocabulary.py",
+        "import EventReceived, EventRejected, RaiseEvent",
+        "import EventReceived, EventRejected, NoteRun, RaiseEvent",
     ),
-    (
-        "core/decide.py",
-        "        case CancelRun():\n            if instance.state.cancel_reason",
-        "        case _ if type(body).__name__ == 'NoteRun':\n"
-        "            draft = Draft(instance, context)\n"
-        "            draft.advance(EventReceived('note', body.text.encode()))\n"
-        "            outcome.drafts.append(draft)\n"
-        "        case CancelRun():\n            if instance.state.cancel_reason",
-    ),
+    ("core/vocabulary.py", "    AnswerCall,\n)", "    AnswerCall,\n    NoteRun,\n)"),
     (
         "workflow/_context.py",
         "    @abstractmethod\n    def set_status(",
@@ -75,7 +71,7 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
         "    @abstractmethod\n    def set_status(",
     ),
     (
-        "workflow/_run.py",
+        "workflow/_engine/run.py",
         "    def set_status(self, value: Any, line: str) -> None:",
         "    def note(self, text: str, line: str) -> None:\n"
         "        from processor.core.nouns.value import NoteTaken\n\n"

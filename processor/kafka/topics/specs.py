@@ -16,7 +16,9 @@ from typing import Any, Literal
 
 import yaml
 
-__all__ = ("TopicSpec", "expand", "is_own", "load_specs", "specs_directory", "topic_name")
+from processor.data import data_dir
+
+__all__ = ("TopicSpec", "expand", "is_own", "load_specs", "topic_name")
 
 CleanupPolicy = Literal["compact", "delete"]
 FIELDS = frozenset(
@@ -57,22 +59,9 @@ class TopicSpec:
     why: str
 
 
-def specs_directory() -> Path:
-    """Return where the YAML files are: inside the installed package, or at the checkout's top."""
-    package = Path(__file__).resolve().parent.parent
-    for candidate in (package / "_data" / "topics", package.parent / "topics"):
-        if candidate.is_dir():
-            return candidate
-    raise FileNotFoundError(
-        f"No topic specifications beside the package {package}: neither _data/topics in it nor"
-        " topics/ next to it. The installation is incomplete; in a clone of processor's repository,"
-        " run: pip install --force-reinstall '.[kafka]'"
-    )
-
-
 def load_specs() -> tuple[TopicSpec, ...]:
     """Return the specification of every topic, in the order of their names."""
-    return tuple(parse_spec(path) for path in sorted(specs_directory().glob("*.yaml")))
+    return tuple(parse_spec(path) for path in sorted(data_dir("topics").glob("*.yaml")))
 
 
 def parse_spec(path: Path) -> TopicSpec:

@@ -171,7 +171,7 @@ class WorkflowRunner:
         """Drop the coroutine without running any more of it.
 
         Python unwinds a coroutine that it drops, ``finally`` blocks and all, and nothing keeps it
-        from that. So the unwinding is made harmless: see ``_drop``.
+        from that. So the unwinding is made harmless: see ``drop``.
         """
         self._over = True
         drop(self._loop)

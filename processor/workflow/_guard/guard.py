@@ -5,7 +5,7 @@ leaves the process (files, sockets, threads, subprocesses) is seen by an audit h
 question: is the running loop a workflow's, and is user code running on it. Anywhere else that is
 one look at the running loop, and the original runs.
 
-Clocks tell the time of the turn, and what is random comes from a stream of the run (``_library``):
+Clocks tell the time of the turn, and what is random comes from a stream of the run (``library``):
 the same at each replay. A generator of random numbers that workflow code made outlives it, if a
 library keeps it: it draws from the run in workflow code, and from the host outside (``_OfRuns``).
 Files that come with installed code can be read. Other files are let
@@ -13,7 +13,7 @@ through, so that no library is left half filled, and the run parks after the act
 threads and processes raise at the line. In the mode "refuse" everything raises.
 
 Not seen: ``datetime.now`` and names that were imported out of ``time`` or ``random`` before
-``install`` (``from time import time``). ``@workflow.define`` warns of those (``_names``).
+``install`` (``from time import time``). ``@workflow.define`` warns of those (``names``).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ``as_completed`` starts its coroutines in the order of a set of them, and the future that
 ``gather`` returns hashes by address. Everything else in asyncio that iterates over a set does so
-over tasks, which hash to their number (see ``_loop``).
+over tasks, which hash to their number (see ``_engine.loop``).
 """
 
 from __future__ import annotations
