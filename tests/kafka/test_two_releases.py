@@ -28,7 +28,8 @@ Start = Callable[[int, bool], WorkerProcess]
 _TELL = """
 import asyncio, json, sys
 from processor import Client
-from processor.core.inputs import ClientCommand, NoteRun
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import NoteRun
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.gateway import KafkaGateway
 from processor.config import Settings
