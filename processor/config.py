@@ -25,6 +25,7 @@ _NUMBERS: Final = {
     "cached_bytes_max": 0,
     "publish_linger_ms": 0,
     "unread_events_max": 1,
+    "unread_bytes_max": 0,
     "unpublished_bytes_max": 1,
     "waiters_max": 0,
     "max_activities": 1,
@@ -80,6 +81,9 @@ class Settings:
 
     unread_events_max: int = 10_000
     """Events of one run that its code has not taken; more are refused."""
+
+    unread_bytes_max: int = 4_000_000
+    """The same in bytes, but for the first one: a run hands them on to the next of its chain."""
 
     unpublished_bytes_max: int = 64_000_000
     """Results and published records that no consumer can see yet, per shard; then intake waits."""

@@ -11,7 +11,7 @@ the topics go by.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -101,7 +101,7 @@ def _parse_all(directory: Path, prefix: str, problems: list[Problem]) -> dict[st
 def _compare(file: str, level: int, now: _Parsed, then: _Parsed) -> list[Problem]:
     found = [
         Problem(file, reason, record, field, level)
-        for record, field, reason in _changes(then.json, now.json, "", "")
+        for record, field, reason in _changes(then.json, now.json, "", "", _defined(now.json))
     ]
     verdict = _verdict(now.schema, then.schema)
     if verdict and not found:
@@ -124,27 +124,47 @@ Change: TypeAlias = tuple[str, str, str]
 """Record, field, and reason."""
 
 
-def _changes(then: Json, now: Json, record: str, field: str) -> Iterator[Change]:
-    """Yield what is not as it was; a named type is compared where it is defined."""
+def _defined(schema: Json) -> dict[str, Json]:
+    """Return the records that a schema defines, by name."""
+    if isinstance(schema, list):
+        return {name: each for part in schema for name, each in _defined(part).items()}
+    if not isinstance(schema, dict):
+        return {}
+    inner = [each["type"] for each in schema.get("fields", ())]
+    found = _defined([*inner, schema.get("items")])
+    return {schema["name"]: schema, **found} if schema["type"] == "record" else found
+
+
+def _changes(
+    then: Json, now: Json, record: str, field: str, defined: Mapping[str, Json]
+) -> Iterator[Change]:
+    """Yield what is not as it was; a named type is compared where it was defined.
+
+    ``defined`` are the records that the schema of now defines: a definition may move.
+    """
+    if isinstance(then, dict) and isinstance(now, str):
+        now = defined.get(now, now)
     if isinstance(then, list):
-        yield from _branches(then, now, record, field)
+        yield from _branches(then, now, record, field, defined)
     elif not isinstance(then, dict):
         if _name(now) != then:
             yield record, field, f"its type changed from {then} to {_name(now)}"
     elif not isinstance(now, dict) or now.get("type") != then["type"]:
         yield record, field, f"its type changed from {_name(then)} to {_name(now)}"
     elif then["type"] == "record":
-        yield from _record(then, now, record, field)
+        yield from _record(then, now, record, field, defined)
     elif then["type"] == "enum":
         if then["symbols"] != now["symbols"]:
             yield record, field, f"the symbols of enum {then['name']} changed"
     elif then["type"] == "array":
-        yield from _changes(then["items"], now["items"], record, field)
+        yield from _changes(then["items"], now["items"], record, field, defined)
     elif then != now:
         yield record, field, f"its type changed from {_name(then)} to {_name(now)}"
 
 
-def _record(then: Json, now: Json, record: str, field: str) -> Iterator[Change]:
+def _record(
+    then: Json, now: Json, record: str, field: str, defined: Mapping[str, Json]
+) -> Iterator[Change]:
     if _full_name(then) != _full_name(now):
         yield record, field, f"the record {_full_name(then)} became {_full_name(now)}"
         return
@@ -159,7 +179,7 @@ def _record(then: Json, now: Json, record: str, field: str) -> Iterator[Change]:
             yield name, "", "the order of its fields changed"
         return
     for old, new in zip(then["fields"], now["fields"], strict=True):
-        yield from _changes(old["type"], new["type"], name, old["name"])
+        yield from _changes(old["type"], new["type"], name, old["name"], defined)
         if old.get("default", ...) != new.get("default", ...):
             yield name, old["name"], "its default changed"
 
@@ -168,7 +188,9 @@ def _full_name(schema: Json) -> str:
     return ".".join(filter(None, (schema.get("namespace"), schema["name"])))
 
 
-def _branches(then: Json, now: Json, record: str, field: str) -> Iterator[Change]:
+def _branches(
+    then: Json, now: Json, record: str, field: str, defined: Mapping[str, Json]
+) -> Iterator[Change]:
     if not isinstance(now, list):
         yield record, field, f"the union became {_name(now)}"
         return
@@ -177,7 +199,7 @@ def _branches(then: Json, now: Json, record: str, field: str) -> Iterator[Change
             reason = f"the branch {_name(branch)} is not where it was; new ones go to the end"
             yield record, field, reason
             return
-        yield from _changes(branch, now[number], record, field)
+        yield from _changes(branch, now[number], record, field, defined)
     for branch in now[len(then) :]:
         if branch in _PRIMITIVE or (isinstance(branch, dict) and branch["type"] != "record"):
             yield record, field, f"the new branch {_name(branch)} is no record"

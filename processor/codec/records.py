@@ -20,7 +20,7 @@ from processor.codec.compiled import Compiled, compile_schema, field_at_fault
 from processor.codec.levels import Measure, measure_of
 from processor.codec.schemas import MAGIC, SchemaFile, disagreements, load_levels
 from processor.core.data.address import Address, Caller, ReplyTo, RunRef
-from processor.core.data.cause import Cause, Origin
+from processor.core.data.cause import Cause, Origin, RecordedCause
 from processor.core.data.failure import Failure
 from processor.core.data.options import ActivityOptions
 from processor.core.event import Event
@@ -103,7 +103,8 @@ RECORDS: Final[dict[str, type]] = {
 
 UNIONS: Final = {
     "Turn.events": EVENTS,
-    "Turn.cause": get_args(Cause),
+    "Turn.cause": get_args(RecordedCause),
+    "Answered.cause": get_args(RecordedCause),
     "Snapshot.events": EVENTS,
     "CallSent.operation": get_args(CallOperation),
     "CallAnswered.outcome": get_args(CallOutcome),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
@@ -10,6 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from processor.core.nouns.activity import OpenActivity
+from processor.core.nouns.call import CallSent
+from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import Summary
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
@@ -42,11 +45,18 @@ def summary_view(summary: Summary) -> dict[str, Any]:
     return {name: value for name, value in _plain(summary).items() if value is not None}
 
 
-def pending_view(state: RunState, waiting: Sequence[str]) -> dict[str, Any]:
-    """Return what an open run waits for: activities, timers, and lines of code."""
+def pending_view(
+    state: RunState, waiting: Sequence[str], unread: Sequence[EventReceived]
+) -> dict[str, Any]:
+    """Return what an open run waits for: activities, timers, calls, and lines of code.
+
+    ``unread``: the events that wait for the code, counted by their names.
+    """
     return {
         "activities": [_activity(activity) for activity in state.activities.values()],
         "timers": [{"id": id, "due_ms": due_ms} for id, due_ms in state.timers.items()],
+        "calls": [_call(call) for call in state.calls.values()],
+        "unread": dict(Counter(event.name for event in unread)),
         "waiting": list(waiting),
     }
 
@@ -81,6 +91,11 @@ def _activity(activity: OpenActivity) -> dict[str, Any]:
         "first_failure": _value("", state.first_failure),
         "last_failure": _value("", state.last_failure),
     }
+
+
+def _call(call: CallSent) -> dict[str, Any]:
+    operation = call.operation
+    return {"id": call.id, "to": call.to.workflow_id, "operation": type(operation).__name__}
 
 
 def _plain(record: Any) -> dict[str, Any]:

@@ -132,7 +132,9 @@ def _attempt_failed(
     if lost:
         starts = state.starts + 1
         failure = _poison(activity) if starts >= STARTS_MAX else failure
-    retry_at_ms = retry_at(activity, failure, draft.now_ms, headers)
+    retry_at_ms = retry_at(
+        activity.options, activity.attempt, failure, draft.now_ms, activity.end_ms, headers
+    )
     if retry_at_ms is None:
         draft.advance(ActivityFailed(activity.id, activity.attempt, failure))
         return

@@ -13,7 +13,9 @@ from processor.core.draft import Context, Draft, Outcome
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.run import (
     RunUnparked,
+    StartPlanned,
     StartRun,
+    StartSuccessor,
     Successor,
     Summary,
     WorkflowStarted,
@@ -24,7 +26,7 @@ from processor.core.nouns.timer import TimerFired
 from processor.core.operation import OperationOnRun
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Refused
-from processor.core.replay import Instance, begun
+from processor.core.replay import Instance, begun, failed
 from processor.core.runner import CodeError
 from processor.core.state import RunState
 
@@ -49,17 +51,31 @@ def decide(
     """
     match input:
         case ActivityReport():
-            return reported(input, instance, context)
+            return _followed(reported(input, instance, context), context)
         case TimerDue():
-            return _timer(input, instance, context)
+            return _followed(_timer(input, instance, context), context)
         case ClientCommand(body=StartRun() as start):
-            return _start(input, start, instance, latest, run_id, context)
+            return _followed(_start(input, start, instance, latest, run_id, context), context)
         case ClientCommand(body=OperationOnRun() as asked):
-            return _asked(input, asked, instance, latest, context)
+            return _followed(_asked(input, asked, instance, latest, context), context)
         case ClientCommand():
             raise AssertionError(f"no turn comes of {input.body}")
         case _:
             assert_never(input)
+
+
+def _followed(outcome: Outcome, context: Context) -> Outcome:
+    """Begin the run that follows the one which an input has ended, if there is one."""
+    if outcome.drafts:
+        last = outcome.drafts[-1]
+        if last.instance.state.successor is not None:
+            (effect,) = (each for each in last.effects if isinstance(each, StartSuccessor))
+            which = effect.workflow_id, effect.run_id, effect.started
+            try:
+                outcome.drafts.append(succeed(*which, context))
+            except Exception as error:  # of the next run: it parks, and the input counts
+                outcome.drafts.append(succeed(*which, context, failed(error)))
+    return outcome
 
 
 def unpark(instance: Instance, context: Context) -> Draft | None:
@@ -123,11 +139,12 @@ def _start(
         start.memo,
         start.headers,
         context.runners.flags,
+        plan=start.plan if isinstance(start, StartPlanned) else None,
     )
     runner = begun(context.runners, command.workflow_id, run_id, started, context.now_ms)
     if not isinstance(runner, CodeError):
         context.begun = runner
-    else:
+    elif command.caller is None or runner.kind != "not_registered":  # a caller's run parks
         error, _, message = runner.error.partition(": ")
         if runner.kind != "not_registered":  # it has no name of ours: its arguments never end, say
             error, message = "CommandRejected", runner.error
@@ -141,7 +158,7 @@ def _start(
     draft.advance(started)
     outcome.drafts.append(draft)
     if start.result_within_ms is not None and command.reply_to is not None:
-        outcome.awaited = AwaitResult(run_id, timeout_ms=start.result_within_ms)
+        outcome.awaited = AwaitResult(None, run_id, start.result_within_ms)
         return outcome
     return outcome.answered(Accepted(run_id))
 
@@ -189,7 +206,8 @@ def _timer(due: TimerDue, instance: Instance | None, context: Context) -> Outcom
                 draft.advance(TimerFired(due.id))
         case "execution":
             if state.deadline_ms == due.due_ms:
-                draft.add(WorkflowTimedOut(due.due_ms - state.started_ms))
+                limit_ms = state.started and state.started.execution_timeout_ms
+                draft.add(WorkflowTimedOut(limit_ms or due.due_ms - state.started_ms))
         case "retry":
             waits = activity is not None and activity.state.retry_at_ms == due.due_ms
             if activity is not None and waits and activity.attempt == due.attempt:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from processor.core.data.options import DEFAULTS, ActivityOptions
+from processor.core.data.run_id import successor_id
 from processor.core.event import Event
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import (
@@ -15,8 +17,9 @@ from processor.core.nouns.activity import (
     attempted,
     effects_of_attempt,
 )
+from processor.core.nouns.chain import next_attempt
 from processor.core.nouns.external import EventReceived
-from processor.core.nouns.run import RunParked
+from processor.core.nouns.run import RunParked, WorkflowFailed
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import ReplyBody
 from processor.core.records.effects import Effect, Reply
@@ -25,7 +28,14 @@ from processor.core.runner import Asked, CodeError, Runner, Runners
 from processor.core.state import RunState
 from processor.policy import Status
 
-__all__ = ("Context", "Draft", "Outcome")
+__all__ = ("Context", "Draft", "Outcome", "Unread")
+
+
+class Unread(NamedTuple):
+    """Of the events that a run's code has not taken: how many there may be, and their bytes."""
+
+    events: int
+    bytes: int
 
 
 @dataclass(slots=True)
@@ -33,7 +43,8 @@ class Context:
     """What deciding needs from outside.
 
     ``place`` says whether an activity runs eagerly, ``entropy`` returns 16 random bytes.
-    ``unread_events_max``: more of a run's events may not wait for its code.
+    ``log_id`` is that of the shard. ``unread_max``: more of a run's events may not wait for its
+    code.
     ``not_activated`` are the events that the namespace's level does not have yet. ``begun`` is the
     code of the run that this decision begins.
     """
@@ -42,7 +53,8 @@ class Context:
     runners: Runners
     place: Callable[[str, ActivityOptions], bool]
     entropy: Callable[[], bytes]
-    unread_events_max: int
+    log_id: bytes
+    unread_max: Unread
     not_activated: frozenset[type[Event]] = frozenset()
     begun: Runner | None = None
 
@@ -91,18 +103,21 @@ class Draft:
     def run(self) -> RunState:
         return self.instance.state
 
-    @property
-    def unread_max(self) -> int:
-        return self.context.unread_events_max
+    def full(self, event: EventReceived) -> str:
+        """Return which bound keeps one more event from waiting for the code; "" where none does.
 
-    @property
-    def unread_full(self) -> bool:
-        """Whether as many events as may wait for the code do; parked, those that came since."""
-        runner, pending = self.instance.runner, self.instance.pending
-        unread = 0 if isinstance(runner, CodeError) else runner.unread()
-        if unread + len(pending) < self.unread_max:
-            return False
-        return unread + sum(isinstance(fact, EventReceived) for fact in pending) >= self.unread_max
+        Of a parked run, those count that came since.
+        """
+        runner, most = self.instance.runner, self.context.unread_max
+        events, size = (0, 0) if isinstance(runner, CodeError) else runner.unread()
+        for fact in self.instance.pending:
+            if isinstance(fact, EventReceived):
+                events, size = events + 1, size + fact.size
+        if events >= most.events:
+            return f"{most.events:,} events that its code has not taken (unread_events_max)"
+        if events and size + event.size > most.bytes:
+            return f"{size:,} bytes of events that its code has not taken (unread_bytes_max)"
+        return ""
 
     def add(self, event: Event) -> None:
         state = self.instance.state
@@ -150,7 +165,12 @@ class Draft:
 
     def record(self, runner: Runner, asked: Sequence[Asked]) -> None:
         for decision, _ in asked:
-            self.add(self._placed(decision) if type(decision) is ActivityScheduled else decision)
+            if type(decision) is ActivityScheduled:
+                self.add(self._placed(decision))
+            elif type(decision) is WorkflowFailed:
+                self.add(self._followed(decision, runner))
+            else:
+                self.add(decision)
         if self.instance.state.closed_ms is None:
             self.snapshot = runner.snapshot()
 
@@ -160,6 +180,15 @@ class Draft:
             return asked
         what = asked.id, asked.name, asked.arguments
         return ActivityScheduled(*what, True, asked.options, asked.headers)
+
+    def _followed(self, failed: WorkflowFailed, runner: Runner) -> WorkflowFailed:
+        """Return the end of a run that failed, with the run that tries again if there is one."""
+        run = self.instance.state
+        if run.started is None or run.started.plan is None:
+            return failed
+        run_id = successor_id(self.context.log_id, run.workflow_id, run.run_id)
+        made = self.now_ms, run_id, self.context.entropy(), runner.left()
+        return WorkflowFailed(failed.failure, successor=next_attempt(run, failed, *made))
 
     def stands(self, activity: OpenActivity, after: AttemptState) -> None:
         """Say where an activity stands from now on. The key of that is known when it is written."""

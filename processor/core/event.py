@@ -34,17 +34,13 @@ class Whose(Protocol):
 class Drafting(Protocol):
     """The turn in the making that an operation writes into.
 
-    ``run`` is the state. ``unread_full``: as many events as may wait for the code do.
+    ``run`` is the state.
     """
 
     @property
     def run(self) -> Any: ...
 
-    @property
-    def unread_max(self) -> int: ...
-
-    @property
-    def unread_full(self) -> bool: ...
+    def full(self, event: Any) -> str: ...
 
     def add(self, event: Event) -> None: ...
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from processor.core.data.address import Caller, ReplyTo
-from processor.core.data.cause import Cause
+from processor.core.data.cause import Call, Cause, Origin, RecordedCause
 from processor.core.data.failure import Failure
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
@@ -45,6 +45,13 @@ class ClientCommand:
     again: bool = False
     reply_to: ReplyTo | None = None
     caller: Caller | None = None
+
+    @property
+    def recorded_cause(self) -> RecordedCause | None:
+        """The cause as a record of the log says it."""
+        if self.caller is None or not isinstance(self.cause, Origin):
+            return self.cause
+        return Call(self.cause, self.caller)
 
 
 @frozen

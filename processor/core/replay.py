@@ -14,6 +14,7 @@ from processor.core.data.shown import shown
 from processor.core.event import Decision, Event
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import AttemptState, attempted
+from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import RunParked, WorkflowStarted
 from processor.core.records.snapshot import Snapshot, state_of
 from processor.core.records.turn import Turn
@@ -45,6 +46,12 @@ class Instance:
     runner: Runner | CodeError
     pending: list[Event] = field(default_factory=list)
     difference: str = ""
+
+    @property
+    def unread(self) -> list[EventReceived]:
+        """The events that the code has not taken; of a parked run, those that came since."""
+        came = [fact for fact in self.pending if isinstance(fact, EventReceived)]
+        return came if isinstance(self.runner, CodeError) else [*self.runner.left(), *came]
 
 
 def replay(

@@ -10,6 +10,7 @@ from typing import Final, Protocol, TypeAlias
 
 from processor.core.data.failure import writable
 from processor.core.event import Decision, Event
+from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import WorkflowStarted
 
 __all__ = ("Asked", "CodeError", "NeverEnds", "Runner", "Runners")
@@ -64,8 +65,11 @@ class Runner(Protocol):
     def waiting(self) -> list[str]:
         """Return where the code waits now, one ``file:line function`` for each waiting task."""
 
-    def unread(self) -> int:
-        """Return how many events the code was given and has not taken."""
+    def unread(self) -> tuple[int, int]:
+        """Return how many events the code was given and has not taken, and their bytes."""
+
+    def left(self) -> Sequence[EventReceived]:
+        """Return these events in the order of their arrival, also after the end of the code."""
 
     def close(self) -> None:
         """Drop the coroutine without running any more of it."""

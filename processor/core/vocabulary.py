@@ -18,6 +18,7 @@ from processor.core.nouns.run import (
     CancelRun,
     RunParked,
     RunUnparked,
+    StartPlanned,
     StartRun,
     TerminateRun,
     WorkflowCancelled,
@@ -80,5 +81,6 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     ListRuns,
     ReadShard,
     AnswerCall,
+    StartPlanned,
 )
 """All that can be asked of an instance. Append-only, as events are."""

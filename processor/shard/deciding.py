@@ -160,28 +160,26 @@ class Deciding:
         context, reserved = self._at_this_time(), self._eager.reserved
         where = positions or self.positions
         command = input if isinstance(input, ClientCommand) else None
-        cause = None if command is None else command.cause
-        made = begun = None
+        cause = None if command is None else command.recorded_cause
+        made: list[Appended] = []
         try:
             if command is not None and level_of(command) > self._level:
                 outcome = Outcome().answered(_not_activated(self._level))
             else:
                 latest = None if command is None else entry.latest()
                 outcome = decide(input, entry.instance, latest, run_id, context)
-            drafts = outcome.drafts
-            if drafts:
-                made = self._writer.made(drafts[0], entry, source, where, cause)
-            if len(drafts) > 1:
-                begun = self._writer.made(drafts[1], entry, "successor", where, None)
+            for draft in outcome.drafts:
+                which = ("successor", where, None) if made else (source, where, cause)
+                made.append(self._writer.made(draft, entry, *which))
         except Exception as error:
             self._undo(reserved)
             self._could_not(Failed(source, input, run_id, positions, offset), error)
             return
-        if made is not None:
-            self._writer.append(drafts[0], made)
-            if begun is not None:
-                self._writer.append(drafts[1], begun)
-                begun.after.append(partial(self._succeeded, made))
+        if made:
+            for number, draft in enumerate(outcome.drafts):
+                self._writer.append(draft, made[number])
+                if number:
+                    made[number].after.append(partial(self._succeeded, made[number - 1]))
         elif command is not None:
             self._writer.answer(command, offset, where, outcome.answer)
             return
@@ -265,7 +263,17 @@ class Deciding:
     # --- what nobody asks for -----------------------------------------------------------------
 
     def begin_successor(self, effect: StartSuccessor, offset: int) -> None:
-        """Write the start of a run that the owner before us owed. If that fails twice, it parks."""
+        """Write the start of a run that the owner before us owed."""
+        self._begin(effect).after.append(partial(self._deliveries.delivered, offset))
+
+    def _follow(self, closing: Appended) -> None:
+        """Begin the run that follows the one which a record has ended, if there is one."""
+        for effect in closing.effects:
+            if isinstance(effect, StartSuccessor):
+                self._begin(effect).after.append(partial(self._succeeded, closing))
+
+    def _begin(self, effect: StartSuccessor) -> Appended:
+        """Write the start of a run that follows another one. If that fails twice, it parks."""
         try:
             begun = self._successor(effect)
         except Exception:
@@ -273,7 +281,8 @@ class Deciding:
                 begun = self._successor(effect)
             except Exception as error:
                 begun = self._successor(effect, code_failed(error))
-        begun.after.append(partial(self._deliveries.delivered, offset))
+        self._follow(begun)
+        return begun
 
     def _successor(self, effect: StartSuccessor, broken: CodeError | None = None) -> Appended:
         entry = self._instances.entry(effect.workflow_id)
@@ -295,7 +304,8 @@ class Deciding:
         try:
             draft = None if entry.instance is None else unpark(entry.instance, context)
             if draft is not None:
-                self._writer.write(draft, entry, "takeover", self.positions, None)
+                made = self._writer.write(draft, entry, "takeover", self.positions, None)
+                self._follow(made)
         except Exception as error:
             self._undo(reserved)
             self._cache.drop(workflow_id)

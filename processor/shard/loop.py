@@ -22,7 +22,7 @@ from processor.codec.views import to_json
 from processor.config import Settings
 from processor.core.data.cause import Origin
 from processor.core.data.run_id import run_id_of
-from processor.core.draft import Context
+from processor.core.draft import Context, Unread
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.run import StartRun
 from processor.core.operation import Operation
@@ -127,12 +127,13 @@ class Shard:
             self._reads,
             self._activities,
         )
-        later, unread_max = later_events(self.level), settings.unread_events_max
+        later = later_events(self.level)
+        unread_max = Unread(settings.unread_events_max, settings.unread_bytes_max)
         self._deciding = Deciding(
             partition,
             self.level,
             taken.checkpoint.positions,
-            Context(0, runners, self._eager.place, ports.entropy, unread_max, later),
+            Context(0, runners, self._eager.place, ports.entropy, ports.log.id, unread_max, later),
             self._flight,
             self._deliveries,
             self._instances,

@@ -23,6 +23,7 @@ from processor.core.records.answers import Accepted, Closed, Page, Refused, Repl
 from processor.core.records.effects import Reply, RunResult
 from processor.core.runner import CodeError
 from processor.failures import trace_of
+from processor.policy import Status
 from processor.shard.cache import Entry
 from processor.shard.instances import recorded
 from processor.shard.ports import Clock, Outbox, Tables
@@ -49,13 +50,15 @@ _WAIT_MAX_MS: Final = 3_600_000
 """Who waits for longer is forgotten like one that is gone: clients ask again long before."""
 
 _OUTDATED_MAX: Final = 1_000
+_NOBODY: Final = (-1, False)
 
 
 class Reads:
     """Serves reads; called only when every turn before them is acknowledged.
 
-    ``_waiters`` has for each run who waits for its end, and until when: not the commands, whose
-    arguments may be large. ``_expiry`` has them in the order of time, and what is outdated.
+    ``_waiters`` has for each run who waits for its end, until when, and whether for the end of its
+    chain: not the commands, whose arguments may be large. ``_expiry`` has them in the order of
+    time, and what is outdated.
     """
 
     def __init__(
@@ -65,18 +68,26 @@ class Reads:
         self._tables = tables
         self._outbox = outbox
         self._clock = clock
-        self._waiters: dict[str, dict[ReplyTo, int]] = {}
+        self._waiters: dict[str, dict[ReplyTo, tuple[int, bool]]] = {}
         self._expiry: list[tuple[int, int, str, ReplyTo]] = []
         self._numbers = count()
         self._waiting = 0
         self._waiters_max = settings.waiters_max
 
     def closed(self, result: RunResult) -> None:
-        """Answer everybody who waits for this run."""
-        waiters = self._waiters.pop(result.run_id, ())
-        self._waiting -= len(waiters)
-        for to in waiters:
-            self._outbox.reply(Reply(to, _closed_by(result)))
+        """Answer everybody who waits for this run, but for those who wait for its whole chain."""
+        waiters = self._waiters.pop(result.run_id, None)
+        if waiters is None:
+            return
+        following = result.successor_run_id if _goes_on(result.status) else None
+        for to, (expires_ms, is_chain) in waiters.items():
+            if is_chain and following is not None:
+                self._waiters.setdefault(following, {})[to] = expires_ms, True
+                entry = expires_ms, next(self._numbers), following, to
+                heapq.heappush(self._expiry, entry)
+            else:
+                self._waiting -= 1
+                self._outbox.reply(Reply(to, _closed_by(result)))
 
     def answer(self, input: Input, outcome: Outcome) -> None:
         """Tell whoever asked what was decided."""
@@ -153,7 +164,7 @@ class Reads:
         elif not summary.status.is_open:
             self._answer(command, _closed(summary))
         else:
-            self._wait(command, summary.run_id, body.timeout_ms)
+            self._wait(command, summary.run_id, body)
 
     def describe(self, command: ClientCommand, body: DescribeRun, entry: Entry) -> Reply:
         """Return the description of a run as it is now, to be sent once that is acknowledged."""
@@ -171,7 +182,7 @@ class Reads:
         if instance is not None and found.status.is_open:
             runner = instance.runner
             waiting = [] if isinstance(runner, CodeError) else runner.waiting()
-            view["pending"] = pending_view(instance.state, waiting)
+            view["pending"] = pending_view(instance.state, waiting, instance.unread)
         undelivered = self._outbox.undelivered(found.run_id)
         if undelivered is not None:
             view["undelivered"] = asdict(undelivered)
@@ -227,7 +238,7 @@ class Reads:
             return Refused("WorkflowNotFound", which)
         return summary
 
-    def _wait(self, command: ClientCommand, run_id: str, timeout_ms: int) -> None:
+    def _wait(self, command: ClientCommand, run_id: str, body: AwaitResult) -> None:
         assert command.reply_to is not None, "only who can be answered waits"
         to, now_ms = command.reply_to, self._clock.now_ms()
         self._forget(now_ms)
@@ -237,7 +248,8 @@ class Reads:
                 self._too_many(command, run_id)
                 return
             self._waiting += 1
-        expires_ms = waiters[to] = now_ms + min(max(timeout_ms, 0), _WAIT_MAX_MS)
+        expires_ms = now_ms + min(max(body.timeout_ms, 0), _WAIT_MAX_MS)
+        waiters[to] = expires_ms, body.run_id is None
         heapq.heappush(self._expiry, (expires_ms, next(self._numbers), run_id, to))
 
     def _too_many(self, command: ClientCommand, run_id: str) -> None:
@@ -254,7 +266,7 @@ class Reads:
         while expiry and expiry[0][0] <= now_ms:
             expires_ms, _, run_id, to = heapq.heappop(expiry)
             waiters = self._waiters.get(run_id)
-            if waiters is not None and waiters.get(to) == expires_ms:
+            if waiters is not None and waiters.get(to, _NOBODY)[0] == expires_ms:
                 del waiters[to]
                 self._waiting -= 1
                 if not waiters:
@@ -263,7 +275,7 @@ class Reads:
             self._expiry = [
                 (expires_ms, next(self._numbers), run_id, to)
                 for run_id, waiters in self._waiters.items()
-                for to, expires_ms in waiters.items()
+                for to, (expires_ms, _) in waiters.items()
             ]
             heapq.heapify(self._expiry)
 
@@ -277,6 +289,11 @@ EXPIRED: Final = Refused(
     "the shard does not know any more whether this request counted, so it does not count now. "
     "Look at the workflow (describe, history), and ask anew if it did not",
 )
+
+
+def _goes_on(status: str) -> bool:
+    """Return whether the run that follows one with this end is of the same chain."""
+    return status != Status.TERMINATED
 
 
 def _closed_by(result: RunResult) -> Closed:

@@ -10,10 +10,11 @@ from functools import partial
 from typing import Final
 
 from processor.codec.records import encode
-from processor.core.data.cause import Cause
+from processor.core.data.cause import Call, RecordedCause
 from processor.core.data.failure import shortened
 from processor.core.draft import Draft
 from processor.core.inputs import ClientCommand
+from processor.core.nouns.call import taken
 from processor.core.nouns.external import EventRejected
 from processor.core.nouns.run import RunParked, Summary
 from processor.core.records.answers import Accepted, Refused, ReplyBody
@@ -76,7 +77,7 @@ class Writer:
         entry: Entry,
         source: Source,
         positions: Positions,
-        cause: Cause | None,
+        cause: RecordedCause | None,
     ) -> Appended:
         """Append a record of a run and note what follows once it is acknowledged."""
         appended = self.made(draft, entry, source, positions, cause)
@@ -89,7 +90,7 @@ class Writer:
         entry: Entry,
         source: Source,
         positions: Positions,
-        cause: Cause | None,
+        cause: RecordedCause | None,
     ) -> Appended:
         """Return the record that a draft comes to. It has to be appended next."""
         state, epoch = draft.instance.state, self._epoch
@@ -112,6 +113,7 @@ class Writer:
                 state.base = draft.first
                 record = snapshot_of(turn, state, draft.snapshot)
         else:
+            assert not isinstance(cause, Call), "what asks for an answer is of a run"
             activity = state.activities[draft.attempt.id]
             key = attempt_key(state.run_id, activity.id, self._flight.number, epoch)
             activity.key = key
@@ -134,6 +136,8 @@ class Writer:
                 "is what the log takes (max.message.bytes of events). Ask for less at once, and "
                 "keep large values elsewhere"
             )
+        if isinstance(cause, Call):
+            draft.effects += taken(cause, state, draft.events)
         return Appended(key, value, record, state.summary(), draft.effects, entry=entry)
 
     def append(self, draft: Draft, made: Appended) -> None:
@@ -182,10 +186,10 @@ class Writer:
         ``bury`` in any case.
         """
         assert isinstance(answer, Accepted | Refused), f"{command.body} is told {answer}"
-        letter = None
+        letter, cause = None, command.recorded_cause
         if isinstance(answer, Refused):
             answer = Refused(answer.error, shortened(answer.message, REASON_MAX))
-            if bury or command.reply_to is None:
+            if bury or (command.reply_to is None and not isinstance(cause, Call)):
                 reason = f"{answer.error}: {answer.message}"
                 key, value = command.workflow_id.encode(), encode(command)
                 room = self._record_bytes_max // 2
@@ -200,7 +204,7 @@ class Writer:
             "commands",
             positions,
             self._deliveries.floor,
-            command.cause,
+            cause,
             command.reply_to,
             answer,
             letter,

@@ -21,13 +21,14 @@ from processor.codec.inputs import decode_command, reply_to_of
 from processor.codec.records import LEVEL, Codec, decode, encode, later_events, level_of
 from processor.codec.schemas import load, load_levels
 from processor.core.data.address import Address, Caller, ReplyTo
-from processor.core.data.cause import ClientRequest
+from processor.core.data.cause import Call, ClientRequest, Origin
 from processor.core.data.frozen import frozen
 from processor.core.event import Event
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.call import CallAnswered, CallSent
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import CancelRun, StartRun, WorkflowStarted
+from processor.core.nouns.lineage import Plan, RetryOptions
+from processor.core.nouns.run import CancelRun, StartPlanned, StartRun, WorkflowStarted
 from processor.core.records.answers import Accepted
 from processor.core.records.snapshot import RunImage, Snapshot
 from processor.core.records.turn import Claim, Positions, Turn
@@ -122,13 +123,16 @@ def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Codec:
 
 ARCHIVED: Any = RunArchived("old")
 PAUSE: Any = PauseRun("lunch")
+WHO = Caller(OTHER, "run-9", 1)
+LOG = b"a log of 16 byte"
+RETRY = RetryOptions(1_000, 2.0, 100_000)
 COMMAND = ClientCommand(
     "order-1",
     RaiseEvent("go"),
     ClientRequest("c", 3),
     True,
     ReplyTo(2, "c", 3),
-    Caller(OTHER, "run-9", 1),
+    WHO,
 )
 
 
@@ -137,16 +141,18 @@ COMMAND = ClientCommand(
     [
         (turn(STARTED), 1),
         (turn(), 1),
-        (turn(STARTED, ARCHIVED), 2),
-        (turn(ARCHIVED, STARTED), 2),
+        (turn(STARTED, ARCHIVED), LEVEL + 1),
+        (turn(ARCHIVED, STARTED), LEVEL + 1),
         (turn(call(StartRun("order"))), 1),
-        (turn(call(PAUSE)), 2),
+        (turn(call(PAUSE)), LEVEL + 1),
         (snapshot(), 1),
         (snapshot(call(CancelRun())), 1),
-        (snapshot(call(CancelRun()), call(PAUSE)), 2),
-        (replace(snapshot(), events=(ARCHIVED,)), 2),
+        (snapshot(call(CancelRun()), call(PAUSE)), LEVEL + 1),
+        (replace(snapshot(), events=(ARCHIVED,)), LEVEL + 1),
         (COMMAND, 1),
-        (replace(COMMAND, body=PAUSE), 2),
+        (replace(COMMAND, body=StartPlanned("order", plan=Plan(retry=RETRY))), 2),
+        (replace(turn(STARTED), cause=Call(Origin(LOG, 1, 2, 3), WHO)), 2),
+        (replace(COMMAND, body=PAUSE), LEVEL + 1),
         (Claim("me", "n", 2, 5), 1),
     ],
     ids=lambda value: type(value).__name__,
@@ -157,17 +163,17 @@ def test_a_record_is_of_the_lowest_level_that_has_what_is_in_it(
     written = later.encode(record)
     assert later.level_of(record) == level
     assert later.decode(written) == record
-    if level == 1:
+    if level <= LEVEL:
         assert written == encode(record), "not a byte of it changed"
         assert decode(written) == record
-        assert level_of(record) == 1
+        assert level_of(record) == level
     else:
-        with pytest.raises(TooNew, match=r"a later release .*\(this one knows level 1\)"):
+        with pytest.raises(TooNew, match=rf"a later release .*\(this one knows level {LEVEL}\)"):
             decode(written)
 
 
 def test_a_release_knows_its_level_and_reads_every_one_before(later: Codec) -> None:
-    assert (LEVEL, later.level) == (1, 2)
+    assert later.level == LEVEL + 1
     known = set(records._codec.fingerprints)
     assert known < set(later.fingerprints)
     assert len(later.fingerprints) == len(known) + 3, "a turn, a snapshot and a command"
@@ -217,7 +223,10 @@ def test_an_envelope_that_cannot_be_read_says_why() -> None:
 def third(tmp_path: Path) -> Path:
     """Our schemas as if they were the third level: the ones before lack the last events."""
     directory = Path(shutil.copytree(DIRECTORY, tmp_path / "schemas"))
-    shutil.copytree(directory / "published" / "1", directory / "published" / "2")
+    shutil.rmtree(directory / "published")
+    for level in ("1", "2"):
+        ignored = shutil.ignore_patterns("published")
+        shutil.copytree(DIRECTORY, directory / "published" / level, ignore=ignored)
     for level, lacks in ((1, 2), (2, 1)):
         for file in ("turn", "snapshot"):
             path = directory / "published" / str(level) / f"{file}.avsc"
@@ -291,4 +300,4 @@ def test_other_words_make_no_level(tmp_path: Path) -> None:
     edit(directory / "claim.avsc", lambda schema: schema.update(doc="Other words."))
     assert check(directory) == []
     assert load(directory / "claim.avsc").header == load(DIRECTORY / "claim.avsc").header
-    assert Codec(directory).level == 1
+    assert Codec(directory).level == LEVEL

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processor.codec.compiled import Compiled, compile_schema
-from processor.codec.records import RECORDS, Codec, decode, decode_as, encode
+from processor.codec.records import LEVEL, RECORDS, Codec, decode, decode_as, encode
 from processor.codec.varint import varint
 from processor.core.data.address import ReplyTo
 from processor.core.data.cause import Origin
@@ -389,7 +389,7 @@ def test_garbage_is_a_record_or_a_mismatch(file: str, garbage: bytes) -> None:
 
 
 def test_only_an_unknown_fingerprint_may_be_of_a_later_release() -> None:
-    with pytest.raises(TooNew, match="this one knows level 1"):
+    with pytest.raises(TooNew, match=f"this one knows level {LEVEL}"):
         decode(b"\xc3\x0112345678" + DATA[10:])
     for data in (b"", b"{}", b"\xc3\x01abc", DATA[:30], DATA + b"\0"):
         with pytest.raises(SchemaMismatch) as raised:

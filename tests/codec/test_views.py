@@ -128,9 +128,14 @@ def test_a_purged_run_is_shown_as_one() -> None:
 def test_what_an_open_run_waits_for() -> None:
     began = attempt(2, started_ms=7, worker="w", details=b"[3]", failures=1, last_failure=DOWN)
     run = state(scheduled(queue="far"), began, TimerStarted(2, 99))
-    view = json.loads(to_json(pending_view(run, ["orders.py:3 order"])))
+    view = json.loads(
+        to_json(
+            pending_view(run, ["orders.py:3 order"], [EventReceived("go"), EventReceived("go")])
+        )
+    )
     assert view["timers"] == [{"id": 2, "due_ms": 99}]
     assert view["waiting"] == ["orders.py:3 order"]
+    assert view["unread"] == {"go": 2}
     (activity,) = view["activities"]
     assert (activity["name"], activity["attempt"], activity["queue"]) == ("pay", 2, "far")
     assert (activity["worker"], activity["started_ms"], activity["failures"]) == ("w", 7, 1)
@@ -141,7 +146,7 @@ def test_what_an_open_run_waits_for() -> None:
 
 def test_an_activity_that_nobody_has_begun_is_shown_as_dispatched() -> None:
     run = state(ActivityScheduled(1, "pay", None, True, ActivityOptions()))
-    (activity,) = pending_view(run, [])["activities"]
+    (activity,) = pending_view(run, [], [])["activities"]
     fresh = AttemptState(1, 1, True, run.started_ms)
     assert (activity["eager"], activity["dispatched_ms"]) == (True, fresh.dispatched_ms)
     assert (activity["started_ms"], activity["worker"]) == (None, "")

@@ -8,10 +8,11 @@ from typing import Any
 
 from processor.core.data.failure import Failure
 from processor.core.data.options import ActivityOptions
-from processor.core.draft import Context
+from processor.core.draft import Context, Unread
 from processor.core.event import Decision, Event
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import ActivityScheduled, AttemptState, attempted
+from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.records.turn import Positions, Turn
 from processor.core.replay import Instance
@@ -22,6 +23,7 @@ from processor.errors import WorkflowNotRegistered
 NOW = 1_000_000
 ID, RUN = "order-1", "run-1"
 SEED = b"16 random bytes."
+UNREAD_MAX = Unread(10_000, 1_000_000)
 STARTED = WorkflowStarted("order", b"[]", SEED)
 DOWN = Failure("application", "Down", "it is down")
 
@@ -64,8 +66,11 @@ class Scripted:
     def snapshot(self) -> bytes | None:
         return b"%d" % self.activations if self.keeps else None
 
-    def unread(self) -> int:
-        return 0
+    def unread(self) -> tuple[int, int]:
+        return 0, 0
+
+    def left(self) -> Sequence[EventReceived]:
+        return ()
 
     def waiting(self) -> list[str]:
         return []
@@ -117,7 +122,7 @@ def context(
     keeps: bool = False,
 ) -> Context:
     runners = Runners(list(answers), keeps=keeps)
-    return Context(now_ms, runners, place, lambda: SEED, 10_000, not_activated)
+    return Context(now_ms, runners, place, lambda: SEED, bytes(16), UNREAD_MAX, not_activated)
 
 
 def state(*history: Happened, started: WorkflowStarted = STARTED, now_ms: int = NOW) -> RunState:

@@ -206,7 +206,7 @@ def test_who_wants_the_result_with_a_start_is_not_told_of_the_start() -> None:
     body = StartRun("order", result_within_ms=500)
     outcome = decide(command(body), None, None, NEXT, context())
     assert len(outcome.drafts) == 1 and outcome.answer is None
-    assert outcome.awaited == AwaitResult(NEXT, timeout_ms=500)
+    assert outcome.awaited == AwaitResult(first_run_id=NEXT, timeout_ms=500)
     nobody = decide(replace(command(body), reply_to=None), None, None, NEXT, context())
     assert nobody.awaited is None and nobody.answer == Accepted(NEXT)
 

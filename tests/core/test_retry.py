@@ -44,4 +44,6 @@ def test_the_next_attempt(attempt: int, options: Any, failure: Any, delay_ms: in
     state = AttemptState(1, attempt, eager=False, dispatched_ms=NOW)
     activity = OpenActivity(1, "pay", b"[]", ActivityOptions(**options), NO_HEADERS, NOW, state)
     given = Failure(**{"kind": "application", "type": "Down", "message": "", **failure})
-    assert retry_at(activity, given, NOW) == (None if delay_ms is None else NOW + delay_ms)
+    options = activity.options
+    due_ms = retry_at(options, attempt, given, NOW, activity.end_ms)
+    assert due_ms == (None if delay_ms is None else NOW + delay_ms)

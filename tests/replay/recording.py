@@ -27,7 +27,7 @@ from processor.codec.views import history_view, to_json
 from processor.core.data.failure import Failure
 from processor.core.event import Decision, Event
 from processor.core.nouns.activity import OpenActivity
-from processor.core.nouns.external import EventRejected
+from processor.core.nouns.external import EventReceived, EventRejected
 from processor.core.nouns.run import WorkflowFailed, WorkflowStarted
 from processor.core.records.turn import AttemptRecord, Turn
 from processor.core.replay import replay
@@ -206,8 +206,11 @@ class _Listener:
     def snapshot(self) -> bytes | None:
         return self._runner.snapshot()
 
-    def unread(self) -> int:
+    def unread(self) -> tuple[int, int]:
         return self._runner.unread()
+
+    def left(self) -> Sequence[EventReceived]:
+        return self._runner.left()
 
     def waiting(self) -> list[str]:
         return self._runner.waiting()

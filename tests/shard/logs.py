@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from processor.codec.records import encode
+from processor.codec.records import LEVEL, encode
 from processor.core.records.marks import Mark
 from processor.core.records.turn import LEVEL_FIRST, Claim, claim_key
 from processor.shard.ports import Changes, Checkpoint, Confirmed, LogRecord
@@ -117,7 +117,7 @@ class WrittenLog:
         self,
         tables: StateTables | None = None,
         published: int = 0,
-        level_max: int = 1,
+        level_max: int = LEVEL,
         *,
         keeps_tasks: bool = True,
     ) -> tuple[Taken, StateTables]:

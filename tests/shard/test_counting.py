@@ -26,7 +26,7 @@ from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHis
 from processor.core.records.answers import Accepted, Page, Refused
 from processor.core.records.effects import DeadLetter, Reply
 from processor.core.records.marks import Answered, Mark
-from processor.core.records.turn import Turn
+from processor.core.records.turn import LEVEL_FIRST, Turn
 from processor.shard.ports import InboxRecord
 from processor.store.keyvalue import Memory
 
@@ -336,14 +336,14 @@ def test_a_command_of_a_later_release_is_answered_when_its_dead_letter_is_on_its
 def test_a_command_that_needs_a_later_level_is_refused_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("processor.shard.deciding.level_of", lambda command: 2)
+    monkeypatch.setattr("processor.shard.deciding.level_of", lambda command: LEVEL_FIRST + 1)
     ports = Ports()
     running = begun(ports)
     ports.read_commands(command(START, request(1)))
     run(running)
     (refused,) = told(ports)
     assert isinstance(refused, Refused) and refused.error == "UpgradeNeeded"
-    assert "at level 1" in refused.message and "`processor upgrade`" in refused.message
+    assert f"at level {LEVEL_FIRST}" in refused.message and "`processor upgrade`" in refused.message
     assert [type(record) for record in ports.records()] == [Answered]
 
 

@@ -256,8 +256,11 @@ class Live:
     def snapshot(self) -> bytes | None:
         return None
 
-    def unread(self) -> int:
-        return 0
+    def unread(self) -> tuple[int, int]:
+        return 0, 0
+
+    def left(self) -> list[Any]:
+        return []
 
     def waiting(self) -> list[str]:
         return []

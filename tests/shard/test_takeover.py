@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from processor.codec.records import encode
+from processor.codec.records import LEVEL, encode
 from processor.core.data.address import Address, ReplyTo
 from processor.core.data.cause import Origin
 from processor.core.nouns.activity import AttemptState
@@ -145,7 +145,7 @@ def test_tables_go_on_where_what_they_have_was_deleted_from_the_log() -> None:
 
 def test_the_level_of_the_last_claim_is_gone_on_with() -> None:
     log = WrittenLog()
-    log.claim(level=1)
+    log.claim()
     log.claim(level=3)
     log.write("a-1", [STARTED])
     taken, tables = log.take_over(level_max=3)
@@ -160,7 +160,7 @@ def test_a_release_that_does_not_know_the_level_leaves_before_it_claims(behind: 
     log = WrittenLog()
     log.claim()
     before = log.owner
-    log.claim(level=2)
+    log.claim(level=LEVEL + 1)
     log.write("a-1", [STARTED])
     match behind:
         case "records":
@@ -174,8 +174,8 @@ def test_a_release_that_does_not_know_the_level_leaves_before_it_claims(behind: 
             log.owner = before
             log.add(log.owner.answered)
     end = log.end
-    with pytest.raises(ReleaseTooOld, match="is at level 2 of the log's format"):
-        log.take_over(level_max=1)
+    with pytest.raises(ReleaseTooOld, match=f"is at level {LEVEL + 1} of the log's format"):
+        log.take_over()
     assert log.end == end, "nothing was written"
 
 
@@ -240,15 +240,15 @@ def test_a_namespace_that_was_raised_while_we_claimed_is_claimed_again_at_its_le
     log = WrittenLog()
     log.claim()
     tables = StateTables(Memory(), IDENTITY)
-    takeover = Takeover(0, log, tables, "us", level_max=2)
+    takeover = Takeover(0, log, tables, "us", level_max=LEVEL + 1)
     takeover.survey()
-    log.claim("another", level=2)
+    log.claim("another", level=LEVEL + 1)
     takeover.begin("nonce", NOW)
     epoch = takeover.claimed("nonce", NOW)
     assert epoch is not None
-    with pytest.raises(ShardLost, match="raised to level 2 meanwhile"):
+    with pytest.raises(ShardLost, match=f"raised to level {LEVEL + 1} meanwhile"):
         takeover.fold(epoch, 0)
-    assert log.take_over(tables, level_max=2)[0].checkpoint.level == 2
+    assert log.take_over(tables, level_max=LEVEL + 1)[0].checkpoint.level == LEVEL + 1
 
 
 # --- what is owed -----------------------------------------------------------------------------

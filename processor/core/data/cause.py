@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from processor.core.data.address import Caller
 from processor.core.data.frozen import frozen
 
-__all__ = ("Cause", "ClientRequest", "NamedRequest", "Origin")
+__all__ = ("Call", "Cause", "ClientRequest", "NamedRequest", "Origin", "RecordedCause")
 
 
 @frozen
@@ -38,4 +39,14 @@ class NamedRequest:
     id: str
 
 
+@frozen
+class Call:
+    """A message of another shard whose sender waits for the answer: which one, and who waits."""
+
+    origin: Origin
+    caller: Caller
+
+
 Cause: TypeAlias = Origin | ClientRequest | NamedRequest
+RecordedCause: TypeAlias = Cause | Call
+"""What a record says of its cause: of a call also who waits, so that the answer can be owed."""

@@ -94,6 +94,12 @@ class OpenActivity:
         return self.state.attempt
 
     @property
+    def end_ms(self) -> int | None:
+        """When schedule-to-close ends it."""
+        limit_ms = self.options.schedule_to_close_ms
+        return None if limit_ms is None else self.scheduled_ms + limit_ms
+
+    @property
     def armed(self) -> Mapping[TimerKind, int]:
         return armed(self.options, self.scheduled_ms, self.state)
 

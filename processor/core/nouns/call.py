@@ -7,16 +7,26 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from processor.core.data.address import Address, Caller
+from processor.core.data.cause import Call, RecordedCause
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
-from processor.core.event import Decision, Drafting, Fact
+from processor.core.event import Decision, Drafting, Event, Fact
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import CancelRun, Run, StartRun, Summary
+from processor.core.nouns.run import CancelRun, Run, StartRun, Summary, WorkflowTerminated
 from processor.core.operation import OperationOnRun
 from processor.core.records.answers import Accepted, CallOutcome, ReplyBody
 from processor.core.records.effects import Effect, Message
 
-__all__ = ("AnswerCall", "CallAnswered", "CallOperation", "CallSent", "Calls", "MessageSent")
+__all__ = (
+    "AnswerCall",
+    "CallAnswered",
+    "CallOperation",
+    "CallSent",
+    "Calls",
+    "MessageSent",
+    "answer_to",
+    "taken",
+)
 
 
 @dataclass
@@ -70,6 +80,18 @@ class CallSent(Decision):
 
     identity = ("id", "to")
 
+    @property
+    def size(self) -> int:
+        """How many bytes its operation takes, about."""
+        operation = self.operation
+        match operation:
+            case RaiseEvent():
+                return len(operation.payload or b"")
+            case CancelRun():
+                return len(operation.reason)
+            case StartRun():
+                return len(operation.arguments or b"") + len(operation.memo or b"")
+
     def apply(self, run: Calls, now_ms: int) -> None:
         run.calls[self.id] = self
 
@@ -108,3 +130,25 @@ class AnswerCall(OperationOnRun):
 
     def not_found(self, workflow_id: str) -> ReplyBody:
         return Accepted("", created=False)
+
+
+def answer_to(cause: RecordedCause | None, outcome: CallOutcome) -> Sequence[Message]:
+    """Return the message that tells the caller the answer, where the cause is a call."""
+    if not isinstance(cause, Call):
+        return ()
+    caller = cause.caller
+    answer = AnswerCall(caller.run_id, caller.call, outcome)
+    return (Message(caller.address.workflow_id, answer),)
+
+
+def taken(cause: RecordedCause | None, run: Run, events: Sequence[Event]) -> Sequence[Message]:
+    """Return the answer to the call that a turn of ``run`` took, where its cause is one.
+
+    None to a call that starts a run: this is not its end.
+    """
+    if not isinstance(cause, Call) or run.events == len(events):
+        return ()
+    if isinstance(events[-1], WorkflowTerminated):  # it made room for the run that was asked for
+        return ()
+    first = None if run.first_run_id == run.run_id else run.first_run_id
+    return answer_to(cause, Accepted(run.run_id, True, first))

@@ -30,6 +30,11 @@ class EventReceived(Fact):
     headers: Headers = NO_HEADERS
     key: str | None = None
 
+    @property
+    def size(self) -> int:
+        """How many bytes it takes, about."""
+        return len(self.name) + len(self.payload or b"")
+
     def apply(self, run: Whose, now_ms: int) -> None:
         pass
 
@@ -48,14 +53,16 @@ class RaiseEvent(OperationOnRun):
         check_text("name of the event", self.name, ID_BYTES_MAX)
 
     def decide(self, draft: Drafting, latest: Latest) -> ReplyBody | None:
-        if draft.unread_full:
+        event = EventReceived(self.name, self.payload, self.headers)
+        bound = draft.full(event)
+        if bound:
             return self._refused(
                 latest,
-                f"has {draft.unread_max:,} events that its code has not taken (unread_events_max)",
+                f"has {bound}",
                 ". Send it again when the code has taken some; code that waits for events in a "
                 "loop takes them all",
             )
-        draft.advance(EventReceived(self.name, self.payload, self.headers))
+        draft.advance(event)
         return None
 
     def when_closed(self, latest: Latest) -> ReplyBody:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from processor.core.data.address import Caller, RunRef
+from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range
 from processor.core.data.failure import Failure
 from processor.core.data.frozen import frozen
 from processor.core.nouns.external import EventReceived
+from processor.errors import SchemaMismatch
 
 __all__ = ("Carried", "Correlation", "Lineage", "Plan", "RetryOptions", "UpdateOutcome")
+
+_COEFFICIENT_MAX: Final = 1_000_000
 
 
 @frozen
@@ -65,6 +71,13 @@ class RetryOptions:
     maximum_attempts: int | None = None
     non_retryable: tuple[str, ...] = ()
 
+    def check(self) -> None:
+        check_range("initial_interval_ms", self.initial_interval_ms, 1, DURATION_MS_MAX)
+        check_range("maximum_interval_ms", self.maximum_interval_ms, 1, DURATION_MS_MAX)
+        check_range("maximum_attempts", self.maximum_attempts, 1, NUMBER_MAX)
+        if not 1 <= self.coefficient <= _COEFFICIENT_MAX:
+            raise SchemaMismatch(f"coefficient: {self.coefficient} is not from 1 to 1,000,000")
+
 
 @frozen
 class Plan:
@@ -76,3 +89,11 @@ class Plan:
     start_at_ms: int | None = None
     deadline_ms: int | None = None
     attributes: bytes | None = None
+
+    def check(self) -> None:
+        """Raise ``SchemaMismatch`` for what nobody may ask for in a start, or not yet."""
+        for name in ("version", "cron", "start_at_ms", "deadline_ms", "attributes"):
+            if getattr(self, name) is not None:
+                raise SchemaMismatch(f"plan.{name}: this release does not know it in a start")
+        if self.retry is not None:
+            self.retry.check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from processor.checks import ID_BYTES_MAX, TEXT_BYTES_MAX
 from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
@@ -20,11 +20,13 @@ from processor.core.records.effects import ClearTimer, Effect, RunResult, SetTim
 from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, Status
 
 __all__ = (
+    "BEGIN",
     "CancelRun",
     "Closing",
     "Run",
     "RunParked",
     "RunUnparked",
+    "StartPlanned",
     "StartRun",
     "StartSuccessor",
     "Successor",
@@ -38,6 +40,10 @@ __all__ = (
     "WorkflowTerminated",
     "WorkflowTimedOut",
 )
+
+
+BEGIN: Final = 0
+"""The id of the timer that begins the code of a run which waits for its time."""
 
 
 # --- what a run begins with -----------------------------------------------------------------------
@@ -64,10 +70,25 @@ class WorkflowStarted(Fact):
     def apply(self, run: Run, now_ms: int) -> None:
         run.started = self
         run.started_ms = now_ms
+        if self.begins_ms is not None:
+            run.begin_at(self.begins_ms)
 
     def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
+        due_ms, begins_ms = self.deadline_ms(now_ms), self.begins_ms
+        deadline = () if due_ms is None else (run.deadline(due_ms),)
+        return deadline if begins_ms is None else (*deadline, run.beginning(begins_ms))
+
+    @property
+    def begins_ms(self) -> int | None:
+        """When the code begins; None: at once."""
+        return None if self.plan is None else self.plan.start_at_ms
+
+    def deadline_ms(self, started_ms: int) -> int | None:
+        """Return when the execution time-out ends the run: that of its chain, if it has one."""
+        if self.plan is not None and self.plan.deadline_ms is not None:
+            return self.plan.deadline_ms
         limit_ms = self.execution_timeout_ms
-        return () if limit_ms is None else (run.deadline(now_ms + limit_ms),)
+        return None if limit_ms is None else started_ms + limit_ms
 
 
 @frozen
@@ -126,11 +147,18 @@ class Run:
     @property
     def deadline_ms(self) -> int | None:
         """When the execution time-out ends the run."""
-        limit_ms = None if self.started is None else self.started.execution_timeout_ms
-        return None if limit_ms is None else self.started_ms + limit_ms
+        return None if self.started is None else self.started.deadline_ms(self.started_ms)
 
     def deadline(self, due_ms: int) -> SetTimer:
         return SetTimer(self.workflow_id, self.run_id, "execution", 0, 0, due_ms)
+
+    def beginning(self, due_ms: int) -> SetTimer:
+        """Return the timer that begins the code. The code's own timers have ids from 1 on."""
+        return SetTimer(self.workflow_id, self.run_id, "timer", BEGIN, 0, due_ms)
+
+    def begin_at(self, due_ms: int) -> None:
+        """Note when the code begins."""
+        raise NotImplementedError("timers are another part of the state")
 
     def clear(self) -> None:
         """Forget what is open: the run is closed."""
@@ -409,6 +437,20 @@ class StartRun(Operation):
         if not latest.status.is_open or self.conflict == "fail":
             return self.reuse == "use-existing"
         return self.conflict == "use-existing"
+
+
+@frozen
+class StartPlanned(StartRun):
+    """Start a workflow with a plan for what is beyond the first turn of its first run."""
+
+    plan: Plan | None = None
+
+    json = ""
+
+    def check(self) -> None:
+        StartRun.check(self)
+        if self.plan is not None:
+            self.plan.check()
 
 
 @frozen

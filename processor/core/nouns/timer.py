@@ -1,4 +1,4 @@
-"""Timers of the workflow code."""
+"""Timers of the workflow code, and the one that begins it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from processor.core.data.frozen import frozen
 from processor.core.event import Decision, Fact
-from processor.core.nouns.run import Run
+from processor.core.nouns.run import BEGIN, Run
 from processor.core.records.effects import ClearTimer, Effect, SetTimer
 
 __all__ = ("TimerCancelled", "TimerFired", "TimerStarted", "Timers")
@@ -18,6 +18,9 @@ class Timers(Run):
     """``timers``: when each open one is due, by its id."""
 
     timers: dict[int, int] = field(default_factory=dict)
+
+    def begin_at(self, due_ms: int) -> None:
+        self.timers[BEGIN] = due_ms
 
     def clear(self) -> None:
         self.timers.clear()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from processor.core.data.address import ReplyTo
-from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
+from processor.core.data.cause import ClientRequest, NamedRequest, Origin, RecordedCause
 from processor.core.data.frozen import frozen
+from processor.core.nouns.call import answer_to
 from processor.core.records.answers import Accepted, Refused
 from processor.core.records.effects import DeadLetter, Effect, Reply
 from processor.core.records.turn import Positions, Source
@@ -103,7 +104,7 @@ class Answered:
     source: Source
     positions: Positions
     delivered: int
-    cause: Cause | None
+    cause: RecordedCause | None
     reply_to: ReplyTo | None
     answer: Accepted | Refused
     letter: DeadLetter | None = None
@@ -112,7 +113,8 @@ class Answered:
     def effects(self) -> Sequence[Effect]:
         """What leaves the shard because of a command that left no turn."""
         reply = () if self.reply_to is None else (Reply(self.reply_to, self.answer),)
-        return reply if self.letter is None else (*reply, self.letter)
+        letter = () if self.letter is None else (self.letter,)
+        return (*reply, *answer_to(self.cause, self.answer), *letter)
 
 
 def mark_key(number: int, epoch: int) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processor.core.data.cause import Cause
+from processor.core.data.cause import RecordedCause
 from processor.core.data.frozen import frozen
 from processor.core.data.options import DEFAULTS
 from processor.core.event import Event
@@ -60,7 +60,7 @@ class Snapshot:
     source: Source
     positions: Positions
     delivered: int
-    cause: Cause | None
+    cause: RecordedCause | None
     events: tuple[Event, ...]
     image: RunImage
     value: bytes | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
-from processor.core.data.cause import Cause
+from processor.core.data.cause import Cause, RecordedCause
 from processor.core.data.frozen import frozen
 from processor.core.event import Event
 from processor.core.nouns.activity import AttemptState
@@ -31,8 +31,8 @@ __all__ = (
 
 _NO_RUNS: Final = (b"mark", b"answered")
 
-LEVEL_FIRST: Final = 1
-"""The level of a namespace that was never upgraded."""
+LEVEL_FIRST: Final = 2
+"""The level of a namespace that was never upgraded: no release had level 1 alone."""
 
 Source = Literal["commands", "results", "timers", "eager", "takeover", "successor"]
 
@@ -73,7 +73,7 @@ class Turn:
     source: Source
     positions: Positions
     delivered: int
-    cause: Cause | None
+    cause: RecordedCause | None
     events: tuple[Event, ...]
 
 

@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 from processor.codec.records import LogRecordBody
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import attempted, effects_of_attempt
+from processor.core.nouns.call import taken
 from processor.core.nouns.run import StartSuccessor, Summary
 from processor.core.records.effects import (
     DeadLetter,
@@ -453,6 +454,7 @@ def folded(state: RunState, turn: Turn | Snapshot) -> list[Effect]:
     for event in turn.events:
         effects += event.effects(state, turn.time_ms)
         evolve(state, event, turn.time_ms)
+    effects += taken(turn.cause, state, turn.events) if turn.cause is not None else ()
     if isinstance(turn, Snapshot):
         state.base = turn.first
     return effects

@@ -7,6 +7,7 @@ from typing import Final
 from weakref import WeakSet
 
 from processor.core.event import Event
+from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.runner import Asked, Runner, Runners
 from processor.simulation.faults import Faults
@@ -87,8 +88,11 @@ class _Failing:
         self._session.may_fail()
         return self._runner.snapshot()
 
-    def unread(self) -> int:
+    def unread(self) -> tuple[int, int]:
         return self._runner.unread()
+
+    def left(self) -> Sequence[EventReceived]:
+        return self._runner.left()
 
     def waiting(self) -> list[str]:
         return self._runner.waiting()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from operator import itemgetter
+from typing import Any, TypeAlias
 
-from processor.core.nouns.external import EventRejected
+from processor.core.nouns.external import EventReceived, EventRejected
 from processor.errors import SchemaMismatch
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._engine.requests import Requests
@@ -20,8 +21,14 @@ from processor.workflow._frames import waits_for_event
 __all__ = ("Inbox", "expire_after")
 
 
+_Numbered: TypeAlias = tuple[int, EventReceived]
+"""An event, and which one it was to arrive."""
+
+
 class _Waiter:
-    __slots__ = ("decode", "future", "line", "payload")
+    """``event`` is what it was handed, with its number."""
+
+    __slots__ = ("decode", "event", "future", "line")
 
     def __init__(
         self, future: asyncio.Future[Any], decode: Callable[[bytes | None], Any], line: str
@@ -29,7 +36,7 @@ class _Waiter:
         self.future = future
         self.decode = decode
         self.line = line
-        self.payload: bytes | None = None
+        self.event: _Numbered | None = None
 
 
 Decode = Callable[[Callable[[bytes | None], Any], bytes | None], Any]
@@ -39,23 +46,47 @@ Decode = Callable[[Callable[[bytes | None], Any], bytes | None], Any]
 class Inbox:
     """The events of one run that its code has not taken, and who waits for which name.
 
-    ``unread`` counts them.
+    ``unread`` counts them, and ``unread_bytes`` their bytes. ``_handed`` are waiters that have been
+    given an event and have not run since: the code has not seen it yet.
     """
 
-    __slots__ = ("_decode", "_loop", "_requests", "_unread", "_waiters", "unread")
+    __slots__ = (
+        "_decode",
+        "_handed",
+        "_loop",
+        "_number",
+        "_requests",
+        "_unread",
+        "_waiters",
+        "unread",
+        "unread_bytes",
+    )
 
     def __init__(self, loop: WorkflowLoop, requests: Requests, decode: Decode) -> None:
         self._loop = loop
         self._decode = decode
         self._requests = requests
-        self.unread = 0
-        self._unread: dict[str, deque[bytes | None]] = {}
+        self._number = 0
+        self.unread = self.unread_bytes = 0
+        self._unread: dict[str, deque[_Numbered]] = {}
         self._waiters: dict[str, deque[_Waiter]] = {}
+        self._handed: set[_Waiter] = set()
 
-    def receive(self, name: str, payload: bytes | None) -> None:
-        self._unread.setdefault(name, deque()).append(payload)
-        self.unread += 1
-        self._deliver(name)
+    def receive(self, event: EventReceived) -> None:
+        self._number += 1
+        self._unread.setdefault(event.name, deque()).append((self._number, event))
+        self._counted(event, 1)
+        self._deliver(event.name)
+
+    def left(self) -> list[EventReceived]:
+        """Return the events that the code has not taken, in the order of their arrival."""
+        found = [each for events in self._unread.values() for each in events]
+        found += [waiter.event for waiter in self._handed if waiter.event is not None]
+        return [event for _, event in sorted(found, key=itemgetter(0))]
+
+    def _counted(self, event: EventReceived, count: int) -> None:
+        self.unread += count
+        self.unread_bytes += count * event.size
 
     @waits_for_event
     async def wait(
@@ -72,12 +103,14 @@ class Inbox:
                 timer = expire_after(self._loop, future, timeout_ms, f"no event {name!r}", line)
             return await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._unread.setdefault(name, deque()).appendleft(waiter.payload)
-                self.unread += 1
+            event = waiter.event
+            if event is not None and not future.cancelled() and future.exception() is None:
+                self._unread.setdefault(name, deque()).appendleft(event)
+                self._counted(event[1], 1)
                 self._deliver(name)
             raise
         finally:
+            self._handed.discard(waiter)
             if timer is not None:
                 timer.cancel()
             self._forget(name, waiter)
@@ -96,7 +129,9 @@ class Inbox:
             if waiter.future.done():
                 waiters.popleft()
                 continue
-            payload = unread[0]
+            numbered = unread[0]
+            event = numbered[1]
+            payload = event.payload
             try:
                 value = self._decode(waiter.decode, payload)
             except SchemaMismatch as error:
@@ -104,12 +139,13 @@ class Inbox:
                 size, what = len(payload or b""), f"the rejection of event {name!r}"
                 self._requests.add(rejected, waiter.line, size, what)
                 unread.popleft()
-                self.unread -= 1
+                self._counted(event, -1)
                 continue
             unread.popleft()
-            self.unread -= 1
+            self._counted(event, -1)
             waiters.popleft()
-            waiter.payload = payload
+            waiter.event = numbered
+            self._handed.add(waiter)
             waiter.future.set_result(value)
         if unread is not None and not unread:
             del self._unread[name]

@@ -114,9 +114,18 @@ class Run(Runtime):
         return self._requests.turn
 
     @property
-    def unread(self) -> int:
-        """How many events nobody has taken."""
-        return self._inbox.unread
+    def unread(self) -> tuple[int, int]:
+        """How many events nobody has taken, and their bytes."""
+        return self._inbox.unread, self._inbox.unread_bytes
+
+    @property
+    def is_retried(self) -> bool:
+        """Whether another run may follow when this one fails."""
+        return self.started.plan is not None and self.started.plan.retry is not None
+
+    def left(self) -> list[EventReceived]:
+        """Return the events that nobody has taken."""
+        return self._inbox.left()
 
     # --- facts --------------------------------------------------------------------------------
 
@@ -145,7 +154,7 @@ class Run(Runtime):
         future.set_exception(exception_of(failure, self._payloads))
 
     def event_received(self, fact: EventReceived) -> None:
-        self._inbox.receive(fact.name, fact.payload)
+        self._inbox.receive(fact)
 
     @boundary
     def check_conditions(self) -> bool:

@@ -21,11 +21,13 @@ from typing import Any, Final, Literal
 
 from processor.config import Settings
 from processor.core.data.failure import writable
+from processor.core.data.headers import NO_HEADERS
 from processor.core.data.shown import is_a, members_of, name_of, shown
 from processor.core.event import Event
 from processor.core.nouns.activity import ActivityCompleted, ActivityFailed
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import (
+    BEGIN,
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
@@ -36,7 +38,7 @@ from processor.core.nouns.timer import TimerFired
 from processor.core.replay import failed
 from processor.core.runner import Asked, CodeError
 from processor.errors import InvalidArgument, ProcessorError, WorkflowNotRegistered
-from processor.failures import failure_of
+from processor.failures import bases_of, failure_of
 from processor.readable import readable
 from processor.registry import Registry
 from processor.workflow._definition import Workflow
@@ -96,11 +98,12 @@ class WorkflowRunner:
         self._cancel_reason: str | None = None
         self._interrupted: CodeError | None = None
         self._over = False
+        self._left: Sequence[EventReceived] = ()
         self._feed: dict[type[Event], Callable[[Any], object]] = {
             WorkflowStarted: self._start,
             ActivityCompleted: self._run.activity_completed,
             ActivityFailed: self._run.activity_failed,
-            TimerFired: lambda fact: self._loop.fire(fact.id),
+            TimerFired: self._timer_fired,
             EventReceived: self._run.event_received,
             WorkflowCancelRequested: self._cancel,
         }
@@ -164,8 +167,12 @@ class WorkflowRunner:
         tasks = sorted((task for task in self._loop.tasks if not task.done()), key=hash)
         return [waiting_at(task.get_coro()) for task in tasks]
 
-    def unread(self) -> int:
+    def unread(self) -> tuple[int, int]:
         return self._run.unread
+
+    def left(self) -> Sequence[EventReceived]:
+        """Return the events that the code has not taken; after its end, those that it left."""
+        return self._left if self._over else self._run.left()
 
     def close(self) -> None:
         """Drop the coroutine without running any more of it.
@@ -236,7 +243,7 @@ class WorkflowRunner:
         """Run until nothing is due and no condition becomes true; return whether it is over."""
         main = self._main
         if main is None:
-            return False
+            return self._cancel_reason is not None
         loop, run = self._loop, self._run
         loop.run(main.done)
         while run.conditions and not main.done() and run.check_conditions():
@@ -244,15 +251,29 @@ class WorkflowRunner:
         return main.done() or loop.violation is not None or run.broken is not None
 
     def _start(self, fact: WorkflowStarted) -> None:
-        assert self._main is None, f"run {self._run.run_id} started twice"
+        carried = None if fact.lineage is None else fact.lineage.carried
+        for event in () if carried is None else carried.events:
+            self._run.event_received(event)
+        if fact.begins_ms is None:
+            self._begin()
+
+    def _timer_fired(self, fact: TimerFired) -> None:
+        if fact.id == BEGIN:
+            self._begin()
+        else:
+            self._loop.fire(fact.id)
+
+    def _begin(self) -> None:
+        assert self._main is None, f"run {self._run.run_id} began twice"
         context = contextvars.Context()
         coroutine = self._workflow.function(*self._arguments)
         self._main = self._loop.create_task(coroutine, context=context)
 
     def _cancel(self, fact: WorkflowCancelRequested) -> None:
-        if self._main is not None and self._cancel_reason is None:
+        if self._cancel_reason is None:
             self._cancel_reason = fact.reason
-            self._main.cancel(fact.reason)
+            if self._main is not None:
+                self._main.cancel(fact.reason)
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -284,7 +305,10 @@ class WorkflowRunner:
             return _code_error("bug", self._run.broken)
         if interrupted is not None:
             return _code_error("bug", interrupted)
-        assert self._main is not None, "it is over, so it was started"
+        if self._main is None:
+            assert self._cancel_reason is not None, "it is over before it began: it was cancelled"
+            self._requests.end(WorkflowCancelled(self._cancel_reason))
+            return None
         try:
             result = self._main.result()
             self._complete(result)
@@ -310,7 +334,10 @@ class WorkflowRunner:
         line = "" if place is None else f"{place[0].f_code.co_filename}:{place[1]}"
         limit = self._settings.payload_bytes_max
         failure = failure_of(error, self._payloads, limit)
-        self._requests.end(WorkflowFailed(failure), line)
+        headers = NO_HEADERS
+        if self._run.is_retried:
+            headers, self._left = bases_of(error), self._run.left()
+        self._requests.end(WorkflowFailed(failure, headers), line)
 
 
 class WorkflowRunners:
