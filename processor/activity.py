@@ -32,6 +32,7 @@ from processor.errors import InvalidArgument
 from processor.workflow._context import plain
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._frames import line_of, user_frame
+from processor.workflow._nouns.activity import call
 from processor.workflow._options import Options, TypeForm, options_with
 from processor.workflow._signature import Signature, names_at
 
@@ -102,7 +103,8 @@ class Activity(Generic[P, R]):
             definition = self.definition
             signature = definition.signature
             frame = user_frame(1)
-            coroutine = loop.runtime.call_activity(
+            coroutine: Any = call(
+                loop.runtime,
                 definition.name,
                 args
                 if not kwargs and signature.required <= len(args) <= signature.limit

@@ -7,20 +7,12 @@ runs. That needs no context variable, and it cannot leak into another thread or 
 from __future__ import annotations
 
 import contextvars
-from abc import ABC, abstractmethod
 from asyncio import _get_running_loop
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from random import Random
-from typing import Any
 
-from processor.core.data.options import ActivityOptions
 from processor.workflow._engine.loop import WorkflowLoop
+from processor.workflow._engine.runtime import Runtime
 
 __all__ = (
-    "Runtime",
-    "WorkflowInfo",
     "current",
     "in_workflow",
     "passing",
@@ -33,75 +25,6 @@ plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=Fa
 
 passing: contextvars.ContextVar[bool] = contextvars.ContextVar("passing", default=False)
 """True inside of ``workflow.passthrough()``."""
-
-
-@dataclass(frozen=True)
-class WorkflowInfo:
-    """Which run this is. ``started`` is the time of the turn in which its code began.
-
-    ``headers`` came with its start.
-    """
-
-    workflow_id: str
-    run_id: str
-    workflow: str
-    started: datetime
-    headers: Mapping[str, bytes] = field(default_factory=dict)
-
-
-class Runtime(ABC):
-    """One run, as its code sees it. Durations are milliseconds, ``line`` is the user's line."""
-
-    replaying: bool
-
-    @abstractmethod
-    def call_activity(
-        self,
-        name: str,
-        arguments: tuple[Any, ...],
-        options: ActivityOptions,
-        result: Any,
-        line: str,
-    ) -> Coroutine[Any, Any, Any]:
-        """Return a coroutine that schedules the activity on its first step."""
-
-    @abstractmethod
-    def wait_for_event(
-        self, name: str, type: Any, timeout_ms: int | None, line: str
-    ) -> Coroutine[Any, Any, Any]: ...
-
-    @abstractmethod
-    def wait_until(
-        self, predicate: Callable[[], object], timeout_ms: int | None, line: str
-    ) -> Coroutine[Any, Any, None]: ...
-
-    @abstractmethod
-    def sleep(self, delay_ms: int | None, line: str) -> Coroutine[Any, Any, None]:
-        """Return a coroutine that waits so long, or for ever where it is None."""
-
-    @abstractmethod
-    def publish(self, topic: str, key: str | bytes | None, value: Any, line: str) -> None: ...
-
-    @abstractmethod
-    def signal(self, workflow_id: str, name: str, payload: Any, line: str) -> None: ...
-
-    @abstractmethod
-    def cancel(self, workflow_id: str, reason: str, line: str) -> None: ...
-
-    @abstractmethod
-    def set_status(self, value: Any, line: str) -> None: ...
-
-    @abstractmethod
-    def side_effect(self, function: Callable[[], Any], type: Any, line: str) -> Any: ...
-
-    @abstractmethod
-    def now(self) -> datetime: ...
-
-    @abstractmethod
-    def random(self) -> Random: ...
-
-    @abstractmethod
-    def info(self) -> WorkflowInfo: ...
 
 
 def runtime_or_none() -> Runtime | None:

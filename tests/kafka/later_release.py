@@ -65,24 +65,22 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     ("core/vocabulary.py", "    AnswerCall,\n)", "    AnswerCall,\n    NoteRun,\n)"),
     (
-        "workflow/_context.py",
-        "    @abstractmethod\n    def set_status(",
-        "    def note(self, text: str, line: str) -> None: ...\n\n"
-        "    @abstractmethod\n    def set_status(",
+        "workflow/_nouns/value.py",
+        "import SideEffectRecorded, StatusSet",
+        "import NoteTaken, SideEffectRecorded, StatusSet",
     ),
     (
-        "workflow/_engine/run.py",
-        "    def set_status(self, value: Any, line: str) -> None:",
-        "    def note(self, text: str, line: str) -> None:\n"
-        "        from processor.core.nouns.value import NoteTaken\n\n"
-        "        self._requests.add(NoteTaken(text), line, len(text), 'a note')\n\n"
-        "    def set_status(self, value: Any, line: str) -> None:",
+        "workflow/_nouns/value.py",
+        "def set_status(value: Any) -> None:",
+        "def note(text: str) -> None:\n"
+        "    decisions = current('note').decisions\n"
+        "    decisions.add(NoteTaken(text), line_here(), len(text), 'a note')\n\n\n"
+        "def set_status(value: Any) -> None:",
     ),
     (
         "workflow/__init__.py",
-        "def set_status(value: Any) -> None:",
-        "def note(text: str) -> None:\n    current('note').note(text, line_here())\n\n\n"
-        "def set_status(value: Any) -> None:",
+        "import set_status, side_effect",
+        "import note, set_status, side_effect",
     ),
 )
 """File of the package, what stands there once, and what stands there in the later release."""

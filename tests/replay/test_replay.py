@@ -16,7 +16,7 @@ from processor.core.nouns import activity
 from processor.core.nouns.timer import TimerStarted
 from processor.core.runner import Asked, CodeError
 from processor.core.vocabulary import EVENTS
-from processor.workflow._engine.requests import Requests
+from processor.workflow._engine.decisions import Decisions
 
 from . import recording
 from .recording import (
@@ -93,15 +93,15 @@ def note_classes(value: Any, seen: set[type]) -> None:
 
 def test_code_that_asks_for_something_else_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another delay is no contradiction for replay; here it is."""
-    take = Requests.take
+    take = Decisions.take
 
-    def later(self: Requests) -> list[Asked]:
+    def later(self: Decisions) -> list[Asked]:
         return [
             (replace(each, due_ms=each.due_ms + 1) if isinstance(each, TimerStarted) else each, at)
             for each, at in take(self)
         ]
 
-    monkeypatch.setattr(Requests, "take", later)
+    monkeypatch.setattr(Decisions, "take", later)
     found = list(different(LIKE_AN_ORDER))
     assert found and all("commands" in each for each in found), found
 

@@ -13,6 +13,8 @@ from processor.core.nouns.activity import ActivityScheduled
 from processor.core.nouns.external import EventReceived, EventRejected
 from processor.core.nouns.run import WorkflowCompleted
 from processor.core.nouns.timer import TimerCancelled, TimerStarted
+from processor.workflow._engine.runtime import SETTLES
+from processor.workflow._nouns.external import ExternalEvents
 from tests.workflow.driver import PAYLOADS, World
 
 
@@ -139,7 +141,7 @@ def test_a_waiter_that_is_cancelled_before_it_runs_gives_its_event_back() -> Non
     world = World(racing)
     world.start()
     # Both arrive in one turn and before the loop runs, as after a run was parked.
-    world.runner._run.event_received(EventReceived("go", b"1"))
+    SETTLES[EventReceived](world.runner._runtime, EventReceived("go", b"1"))
     world.event("n", 7)
     assert world.result(world.event("n", 8)) == [True, 7, 8]
 
@@ -172,7 +174,8 @@ def test_polling_leaves_no_waiters_behind() -> None:
     world.start()
     for id in range(1, 50):
         world.fire(id)
-    assert sum(map(len, world.runner._run._inbox._waiters.values())) == 1
+    waiters = world.runner._runtime.part(ExternalEvents)._waiters
+    assert sum(map(len, waiters.values())) == 1
 
 
 def test_conditions_are_asked_again_until_nothing_changes() -> None:

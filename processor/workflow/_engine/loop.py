@@ -1,8 +1,8 @@
 """The deterministic event loop: an asyncio loop whose only clock and only events are the history's.
 
 It runs callbacks in the order in which they were asked for, and time stands still while it does.
-A timer is not waited for here: it is handed to ``Timers``, which makes it durable, and comes back
-through ``fire``. Tasks and futures hash to their number within the run, so that a set of them
+A timer is not waited for here: a ``Timekeeper`` makes it durable, and it comes back through
+``fire``. Tasks and futures hash to their number within the run, so that a set of them
 iterates in the same order at replay. Whatever would reach the outside raises
 ``NonDeterminismError``.
 """
@@ -22,13 +22,13 @@ from processor.errors import NonDeterminismError
 from processor.workflow._frames import boundary, line_here, user_frame, where_of
 from processor.workflow._guard.library import Library
 
-__all__ = ("Future", "Handle", "Task", "TimerHandle", "Timers", "WorkflowLoop")
+__all__ = ("CallbackHandle", "Future", "Task", "Timekeeper", "TimerHandle", "WorkflowLoop")
 
 _new_context = contextvars.copy_context
 _NUMBERS = (float, int)
 
 
-class Handle(asyncio.Handle):
+class CallbackHandle(asyncio.Handle):
     """A callback that is due.
 
     asyncio's own constructor is not called: it costs more than the callback.
@@ -54,7 +54,7 @@ class Handle(asyncio.Handle):
 
 
 class TimerHandle(asyncio.TimerHandle):
-    """A durable timer. ``id``, ``index`` and ``turn`` belong to ``Timers``."""
+    """A durable timer. ``id``, ``index`` and ``turn`` belong to ``Timekeeper``."""
 
     __slots__ = ("due_ms", "id", "index", "line", "turn")
     _repr = None
@@ -81,7 +81,7 @@ class TimerHandle(asyncio.TimerHandle):
         self.id = self.index = self.turn = 0
 
 
-class Timers(Protocol):
+class Timekeeper(Protocol):
     """What makes timers durable. ``started`` sets the handle's id, index and turn."""
 
     def timer_started(self, handle: TimerHandle) -> None: ...
@@ -130,7 +130,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     raised: after that, whatever waits just waits.
     """
 
-    def __init__(self, timers: Timers, seed: int) -> None:
+    def __init__(self, timers: Timekeeper, seed: int) -> None:
         self.runtime: Any = timers
         self.now_ms = self.zero_ms = 0
         self.guarded = False
@@ -143,7 +143,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.violated_at = ""
         self.tasks: set[asyncio.Task[Any]] = set()
         self.timers: dict[int, TimerHandle] = {}
-        self.ready: deque[Handle | TimerHandle] = deque()
+        self.ready: deque[CallbackHandle | TimerHandle] = deque()
         self._seed = seed
         self._number = 0
 
@@ -212,8 +212,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         callback: Callable[..., object],
         *args: Any,
         context: contextvars.Context | None = None,
-    ) -> Handle:
-        handle = Handle(callback, args, _new_context() if context is None else context, self)
+    ) -> CallbackHandle:
+        handle = CallbackHandle(
+            callback, args, _new_context() if context is None else context, self
+        )
         self.ready.append(handle)
         return handle
 

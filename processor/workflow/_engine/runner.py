@@ -9,13 +9,12 @@ nothing that replay could repeat.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import gc
 import logging
 import sys
 import zlib
 from asyncio import _get_running_loop, _set_running_loop
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -24,17 +23,13 @@ from processor.core.data.failure import writable
 from processor.core.data.headers import NO_HEADERS
 from processor.core.data.shown import is_a, members_of, name_of, shown
 from processor.core.event import Event
-from processor.core.nouns.activity import ActivityCompleted, ActivityFailed
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import (
-    BEGIN,
     WorkflowCancelled,
-    WorkflowCancelRequested,
     WorkflowCompleted,
     WorkflowFailed,
     WorkflowStarted,
 )
-from processor.core.nouns.timer import TimerFired
 from processor.core.replay import failed
 from processor.core.runner import Asked, CodeError
 from processor.errors import InvalidArgument, ProcessorError, WorkflowNotRegistered
@@ -42,15 +37,17 @@ from processor.failures import bases_of, failure_of
 from processor.readable import readable
 from processor.registry import Registry
 from processor.workflow._definition import Workflow
+from processor.workflow._engine.decisions import Decisions
 from processor.workflow._engine.drop import drop
 from processor.workflow._engine.loop import WorkflowLoop
-from processor.workflow._engine.requests import Requests
-from processor.workflow._engine.run import Run
+from processor.workflow._engine.runtime import SETTLES, Runtime
 from processor.workflow._engine.watchdog import here, watching
 from processor.workflow._frames import boundary, innermost, is_ours, waiting_at, where_of
 from processor.workflow._guard.generators import stand_in
 from processor.workflow._guard.ordering import put_in_order
 from processor.workflow._guard.signals import is_signal
+from processor.workflow._nouns.condition import check as check_conditions
+from processor.workflow._nouns.external import ExternalEvents
 
 __all__ = ("WorkflowRunner", "WorkflowRunners")
 
@@ -64,7 +61,6 @@ _GUARDS: Final[dict[str, Literal["refuse", "off"]]] = {
 """Behaviour that runs may be begun under; a run stays with it. Without one the guard answers."""
 
 _identity = object.__hash__
-_SETTLING = (TimerFired, ActivityCompleted, ActivityFailed)
 
 
 class WorkflowRunner:
@@ -80,45 +76,35 @@ class WorkflowRunner:
         settings: Settings,
     ) -> None:
         self._workflow = workflow
-        self._arguments: tuple[Any, ...] = ()
         self._settings = settings
-        self._payloads = registry.payloads
-        self._requests = Requests(registry.payloads, settings)
-        self._run = Run(workflow_id, run_id, started, registry.payloads, self._requests)
+        self._decisions = decisions = Decisions(registry.payloads, settings)
+        runtime = Runtime(workflow_id, run_id, started, registry.payloads, decisions)
+        self._runtime = runtime
         # Prime, so that the numbers of one run are far from those of the next: all tasks of the
         # process share asyncio's one set.
         seed = zlib.crc32(run_id.encode()) * 1_000_003
-        self._loop = WorkflowLoop(self._run, seed)  # type: ignore[abstract]  # see _forbid
+        self._loop = WorkflowLoop(runtime, seed)  # type: ignore[abstract]  # see _forbid
         for flag in started.flags:
             self._loop.guard = _GUARDS[flag]
         self._loop.passthrough = settings.passthrough
-        self._requests.attach(self._loop)
-        self._run.attach(self._loop)
-        self._main: asyncio.Task[Any] | None = None
-        self._cancel_reason: str | None = None
+        decisions.attach(self._loop)
+        runtime.attach(self._loop)
         self._interrupted: CodeError | None = None
         self._over = False
         self._left: Sequence[EventReceived] = ()
-        self._feed: dict[type[Event], Callable[[Any], object]] = {
-            WorkflowStarted: self._start,
-            ActivityCompleted: self._run.activity_completed,
-            ActivityFailed: self._run.activity_failed,
-            TimerFired: self._timer_fired,
-            EventReceived: self._run.event_received,
-            WorkflowCancelRequested: self._cancel,
-        }
 
     def read_arguments(self, now_ms: int, arguments: bytes | None) -> None:
         """Decode the arguments, before the first turn.
 
         Raises ``SchemaMismatch``, and ``CodeError`` where a class of the user's does not end.
         """
-        decode = partial(self._workflow.signature.decode, payloads=self._payloads)
-        self._run.begin(now_ms, 0, None)
+        decode = partial(self._workflow.signature.decode, payloads=self._runtime.payloads)
+        self._runtime.begin(now_ms, 0)
         host = _get_running_loop()
         _set_running_loop(self._loop)
         try:
-            self._arguments = watching(self._run, self._run.decoded, decode, arguments)
+            decoded = watching(self._runtime, self._runtime.decoded, decode, arguments)
+            self._runtime.code = partial(self._workflow.function, *decoded)
         except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:
             if is_signal(error):
                 raise
@@ -135,12 +121,12 @@ class WorkflowRunner:
     ) -> list[Asked]:
         """Feed facts, run until everything waits, return what was asked for."""
         if self._over:
-            raise RuntimeError(f"the code of run {self._run.run_id} is over: it takes no facts")
-        arrived: Set[int] = _NONE
+            raise RuntimeError(f"the code of run {self._runtime.run_id} is over: it takes no facts")
+        arrived: Set[int | None] = _NONE
         if len(facts) > 1:
-            arrived = {fact.id for fact in facts if isinstance(fact, _SETTLING)}
-        self._requests.begin(arrived, recorded)
-        self._run.begin(now_ms, number, recorded)
+            arrived = {getattr(fact, "id", None) for fact in facts if type(fact) in SETTLES}
+        self._decisions.begin(arrived, recorded)
+        self._runtime.begin(now_ms, number)
         try:
             over = self._advance(facts)
         except BaseException as error:
@@ -148,7 +134,7 @@ class WorkflowRunner:
         else:
             if over or self._interrupted is not None:
                 self._end(None)
-        return self._requests.take()
+        return self._decisions.take()
 
     def snapshot(self) -> bytes | None:
         """Return None: a coroutine can be made again by replay only."""
@@ -159,7 +145,7 @@ class WorkflowRunner:
         if self._over:
             return []
         try:
-            return watching(self._run, self._waiting)
+            return watching(self._runtime, self._waiting)
         except CodeError as error:
             return [f"(where the code waits cannot be told: {error.error})"]
 
@@ -168,11 +154,14 @@ class WorkflowRunner:
         return [waiting_at(task.get_coro()) for task in tasks]
 
     def unread(self) -> tuple[int, int]:
-        return self._run.unread
+        if self._over:
+            return 0, 0
+        events = self._runtime.part(ExternalEvents)
+        return events.unread, events.unread_bytes
 
     def left(self) -> Sequence[EventReceived]:
         """Return the events that the code has not taken; after its end, those that it left."""
-        return self._left if self._over else self._run.left()
+        return self._left if self._over else self._runtime.part(ExternalEvents).left()
 
     def close(self) -> None:
         """Drop the coroutine without running any more of it.
@@ -182,19 +171,12 @@ class WorkflowRunner:
         """
         self._over = True
         drop(self._loop)
-        run = self._run
+        run = self._runtime
         try:
-            watching(run, self._forget)
+            watching(run, run.clear)  # Python may run methods of the user's as it frees the rest
         except CodeError as error:
             text = "workflow %s, run %s: while it was dropped: %s"
             _log.error(text, readable(run.workflow_id), run.run_id, error.error)
-
-    def _forget(self) -> None:
-        """Let go of what the code has; Python may run methods of the user's when it frees that."""
-        self._main = None
-        self._arguments = ()
-        self._run.clear()
-        self._feed = {}
 
     # --- one activation -----------------------------------------------------------------------
 
@@ -209,7 +191,7 @@ class WorkflowRunner:
         _set_running_loop(loop)
         try:
             gc.disable()
-            watched.running = self._run
+            watched.running = self._runtime
             try:
                 return self._fed(facts)
             finally:
@@ -228,12 +210,12 @@ class WorkflowRunner:
 
     @boundary
     def _fed(self, facts: Sequence[Event]) -> bool:
-        loop = self._loop
+        loop, runtime = self._loop, self._runtime
         for fact in facts:
-            feed = self._feed.get(type(fact))
-            if feed is not None:
-                loop.library = self._run.library
-                feed(fact)
+            settle = SETTLES.get(type(fact))
+            if settle is not None:
+                loop.library = runtime.library
+                settle(runtime, fact)
                 loop.library = None
                 if self._settle():
                     return True
@@ -241,39 +223,14 @@ class WorkflowRunner:
 
     def _settle(self) -> bool:
         """Run until nothing is due and no condition becomes true; return whether it is over."""
-        main = self._main
+        loop, runtime = self._loop, self._runtime
+        main = runtime.main
         if main is None:
-            return self._cancel_reason is not None
-        loop, run = self._loop, self._run
+            return runtime.cancel_reason is not None
         loop.run(main.done)
-        while run.conditions and not main.done() and run.check_conditions():
+        while runtime.conditions and not main.done() and check_conditions(runtime):
             loop.run(main.done)
-        return main.done() or loop.violation is not None or run.broken is not None
-
-    def _start(self, fact: WorkflowStarted) -> None:
-        carried = None if fact.lineage is None else fact.lineage.carried
-        for event in () if carried is None else carried.events:
-            self._run.event_received(event)
-        if fact.begins_ms is None:
-            self._begin()
-
-    def _timer_fired(self, fact: TimerFired) -> None:
-        if fact.id == BEGIN:
-            self._begin()
-        else:
-            self._loop.fire(fact.id)
-
-    def _begin(self) -> None:
-        assert self._main is None, f"run {self._run.run_id} began twice"
-        context = contextvars.Context()
-        coroutine = self._workflow.function(*self._arguments)
-        self._main = self._loop.create_task(coroutine, context=context)
-
-    def _cancel(self, fact: WorkflowCancelRequested) -> None:
-        if self._cancel_reason is None:
-            self._cancel_reason = fact.reason
-            if self._main is not None:
-                self._main.cancel(fact.reason)
+        return main.done() or loop.violation is not None or runtime.broken is not None
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -282,7 +239,7 @@ class WorkflowRunner:
         code_error = self._interrupted
         try:
             if code_error is None:
-                code_error = watching(self._run, self._ended, interrupted)
+                code_error = watching(self._runtime, self._ended, interrupted)
         except CodeError as error:
             code_error = error
         except BaseException as error:
@@ -301,21 +258,21 @@ class WorkflowRunner:
             error = _code_error("nondeterminism", self._loop.violation)
             error.where = error.where or writable(self._loop.violated_at)
             return error
-        if self._run.broken is not None:
-            return _code_error("bug", self._run.broken)
+        if self._runtime.broken is not None:
+            return _code_error("bug", self._runtime.broken)
         if interrupted is not None:
             return _code_error("bug", interrupted)
-        if self._main is None:
-            assert self._cancel_reason is not None, "it is over before it began: it was cancelled"
-            self._requests.end(WorkflowCancelled(self._cancel_reason))
+        if self._runtime.main is None:
+            assert self._runtime.cancel_reason is not None, "what never began was cancelled"
+            self._decisions.end(WorkflowCancelled(self._runtime.cancel_reason))
             return None
         try:
-            result = self._main.result()
+            result = self._runtime.main.result()
             self._complete(result)
         except asyncio.CancelledError as error:
-            if self._cancel_reason is None:
+            if self._runtime.cancel_reason is None:
                 return _code_error("bug", error, "cancelled, but nobody asked for that: ")
-            self._requests.end(WorkflowCancelled(self._cancel_reason))
+            self._decisions.end(WorkflowCancelled(self._runtime.cancel_reason))
         except BaseException as error:
             if is_signal(error):
                 raise
@@ -326,18 +283,18 @@ class WorkflowRunner:
 
     def _complete(self, result: Any) -> None:
         what = f"the result of workflow {self._workflow.name!r}"
-        payload = self._requests.encode(result, what)
-        self._requests.end(WorkflowCompleted(payload))
+        payload = self._decisions.encode(result, what)
+        self._decisions.end(WorkflowCompleted(payload))
 
     def _fail(self, error: BaseException) -> None:
         place = innermost(error)
         line = "" if place is None else f"{place[0].f_code.co_filename}:{place[1]}"
         limit = self._settings.payload_bytes_max
-        failure = failure_of(error, self._payloads, limit)
-        headers = NO_HEADERS
-        if self._run.is_retried:
-            headers, self._left = bases_of(error), self._run.left()
-        self._requests.end(WorkflowFailed(failure, headers), line)
+        failure = failure_of(error, self._runtime.payloads, limit)
+        headers, plan = NO_HEADERS, self._runtime.started.plan
+        if plan is not None and plan.retry is not None:
+            headers, self._left = bases_of(error), self.left()
+        self._decisions.end(WorkflowFailed(failure, headers), line)
 
 
 class WorkflowRunners:

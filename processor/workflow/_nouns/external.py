@@ -8,17 +8,56 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Coroutine
+from datetime import timedelta
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, overload
 
+from processor import checks
 from processor.core.nouns.external import EventReceived, EventRejected
 from processor.errors import SchemaMismatch
-from processor.workflow._engine.loop import WorkflowLoop
-from processor.workflow._engine.requests import Requests
-from processor.workflow._frames import waits_for_event
+from processor.workflow._context import current
+from processor.workflow._engine.runtime import Decode, Runtime, settles
+from processor.workflow._frames import line_here, waits_for_event
+from processor.workflow._nouns.timer import expire_after, timeout_ms
+from processor.workflow._options import TypeForm
 
-__all__ = ("Inbox", "expire_after")
+__all__ = ("ExternalEvents", "wait_for_event")
+
+T = TypeVar("T")
+
+
+@overload
+def wait_for_event(
+    name: str, type: type[T], timeout: timedelta | float | None = None
+) -> Coroutine[object, None, T]: ...
+
+
+@overload
+def wait_for_event(
+    name: str, type: TypeForm = ..., timeout: timedelta | float | None = None
+) -> Coroutine[object, None, Any]: ...
+
+
+def wait_for_event(
+    name: str, type: Any = Any, timeout: timedelta | float | None = None
+) -> Coroutine[object, None, Any]:
+    """Wait for the next external event of a name, and return its value.
+
+    Events are kept from the start of the run, in the order in which they arrived; each is given
+    to one waiter. One that does not fit ``type`` goes to the dead letters, and the wait goes on.
+    Raises ``TimeoutError`` when none came in time.
+    """
+    runtime = current("wait_for_event")
+    name = checks.name(name, "workflow.wait_for_event: name")
+    lasts_ms = timeout_ms(timeout, "workflow.wait_for_event: timeout")
+    events = runtime.part(ExternalEvents)
+    return events.wait(name, runtime.decoder(type), lasts_ms, line_here())
+
+
+@settles(EventReceived)
+def _received(runtime: Runtime, fact: EventReceived) -> None:
+    runtime.part(ExternalEvents).receive(fact)
 
 
 _Numbered: TypeAlias = tuple[int, EventReceived]
@@ -30,20 +69,14 @@ class _Waiter:
 
     __slots__ = ("decode", "event", "future", "line")
 
-    def __init__(
-        self, future: asyncio.Future[Any], decode: Callable[[bytes | None], Any], line: str
-    ) -> None:
+    def __init__(self, future: asyncio.Future[Any], decode: Decode, line: str) -> None:
         self.future = future
         self.decode = decode
         self.line = line
         self.event: _Numbered | None = None
 
 
-Decode = Callable[[Callable[[bytes | None], Any], bytes | None], Any]
-"""Decodes a payload for a run."""
-
-
-class Inbox:
+class ExternalEvents:
     """The events of one run that its code has not taken, and who waits for which name.
 
     ``unread`` counts them, and ``unread_bytes`` their bytes. ``_handed`` are waiters that have been
@@ -51,21 +84,17 @@ class Inbox:
     """
 
     __slots__ = (
-        "_decode",
         "_handed",
-        "_loop",
         "_number",
-        "_requests",
+        "_runtime",
         "_unread",
         "_waiters",
         "unread",
         "unread_bytes",
     )
 
-    def __init__(self, loop: WorkflowLoop, requests: Requests, decode: Decode) -> None:
-        self._loop = loop
-        self._decode = decode
-        self._requests = requests
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._number = 0
         self.unread = self.unread_bytes = 0
         self._unread: dict[str, deque[_Numbered]] = {}
@@ -75,7 +104,7 @@ class Inbox:
     def receive(self, event: EventReceived) -> None:
         self._number += 1
         self._unread.setdefault(event.name, deque()).append((self._number, event))
-        self._counted(event, 1)
+        self._count(event, 1)
         self._deliver(event.name)
 
     def left(self) -> list[EventReceived]:
@@ -84,29 +113,28 @@ class Inbox:
         found += [waiter.event for waiter in self._handed if waiter.event is not None]
         return [event for _, event in sorted(found, key=itemgetter(0))]
 
-    def _counted(self, event: EventReceived, count: int) -> None:
-        self.unread += count
-        self.unread_bytes += count * event.size
+    def _count(self, event: EventReceived, more: int) -> None:
+        self.unread += more
+        self.unread_bytes += more * event.size
 
     @waits_for_event
-    async def wait(
-        self, name: str, decode: Callable[[bytes | None], Any], timeout_ms: int | None, line: str
-    ) -> Any:
+    async def wait(self, name: str, decode: Decode, timeout_ms: int | None, line: str) -> Any:
         """Return the next event of a name that fits; ``TimeoutError`` when none came in time."""
-        future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
+        loop = self._runtime.loop
+        future: asyncio.Future[Any] = asyncio.Future(loop=loop)
         waiter = _Waiter(future, decode, line)
         self._waiters.setdefault(name, deque()).append(waiter)
         self._deliver(name)
         timer = None
         try:
             if timeout_ms is not None and not future.done():
-                timer = expire_after(self._loop, future, timeout_ms, f"no event {name!r}", line)
+                timer = expire_after(loop, future, timeout_ms, f"no event {name!r}", line)
             return await future
         except asyncio.CancelledError:
             event = waiter.event
             if event is not None and not future.cancelled() and future.exception() is None:
                 self._unread.setdefault(name, deque()).appendleft(event)
-                self._counted(event[1], 1)
+                self._count(event[1], 1)
                 self._deliver(name)
             raise
         finally:
@@ -133,16 +161,16 @@ class Inbox:
             event = numbered[1]
             payload = event.payload
             try:
-                value = self._decode(waiter.decode, payload)
+                value = self._runtime.decoded(waiter.decode, payload)
             except SchemaMismatch as error:
                 rejected = EventRejected(name, payload, str(error))
                 size, what = len(payload or b""), f"the rejection of event {name!r}"
-                self._requests.add(rejected, waiter.line, size, what)
+                self._runtime.decisions.add(rejected, waiter.line, size, what)
                 unread.popleft()
-                self._counted(event, -1)
+                self._count(event, -1)
                 continue
             unread.popleft()
-            self._counted(event, -1)
+            self._count(event, -1)
             waiters.popleft()
             waiter.event = numbered
             self._handed.add(waiter)
@@ -151,16 +179,3 @@ class Inbox:
             del self._unread[name]
         if waiters is not None and not waiters:
             del self._waiters[name]
-
-
-def expire_after(
-    loop: WorkflowLoop, future: asyncio.Future[Any], timeout_ms: int, what: str, line: str
-) -> asyncio.Handle:
-    """Make a future raise ``TimeoutError`` after a while; asyncio's way when that is over now."""
-    error = TimeoutError(f"{what} within {timeout_ms / 1000:g} s")
-    return loop.start_timer(loop.now_ms + timeout_ms, _expire, (future, error), line)
-
-
-def _expire(future: asyncio.Future[Any], error: TimeoutError) -> None:
-    if not future.done():
-        future.set_exception(error)

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
-from typing import TypeAlias
+from collections.abc import Callable, Sequence, Set
 
 from processor.config import Settings
 from processor.core.data.payloads import Payloads
 from processor.core.event import Decision, Event
-from processor.core.nouns.activity import ActivityCancelled, ActivityScheduled
-from processor.core.nouns.timer import TimerCancelled, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded
 from processor.core.runner import Asked
 from processor.errors import PayloadTooLarge, SchemaMismatch
-from processor.workflow._engine.loop import TimerHandle, WorkflowLoop
+from processor.workflow._engine.loop import WorkflowLoop
 
-__all__ = ("Requests",)
-
-Identified: TypeAlias = ActivityScheduled | TimerStarted | SideEffectRecorded
+__all__ = ("Decisions",)
 
 _DECISION_BYTES = 100
 """About what a decision takes in the log beside its payload."""
 
 
-class Requests:
+class Decisions:
     """The decisions of the turn that runs, and the counter that all turns of a run share.
 
     A start and its cancellation within one turn cancel each other out: neither is returned.
     ``arrived`` are the ids that facts of this turn settle: the log has their outcome already, so
     they cannot be cancelled any more even if the code did not see it yet.
-    ``recorded`` is what the turn caused, where it is replayed.
+    ``recorded`` is what the turn caused, where it is replayed; None where it is live.
     ``refusal`` says why nothing may be asked for now ("" where it may).
     """
 
@@ -53,8 +48,8 @@ class Requests:
         self._settings = settings
         self._asked: list[Asked | None] = []
         self._sized = 0
-        self.arrived: Set[int] = frozenset()
-        self.recorded: Sequence[Event] = ()
+        self.arrived: Set[int | None] = frozenset()
+        self.recorded: Sequence[Event] | None = None
         self.elided = False
         self.last_id = 0
         self.refusal = ""
@@ -63,10 +58,10 @@ class Requests:
     def attach(self, loop: WorkflowLoop) -> None:
         self._loop = loop
 
-    def begin(self, arrived: Set[int], recorded: Sequence[Event] | None = None) -> None:
+    def begin(self, arrived: Set[int | None], recorded: Sequence[Event] | None) -> None:
         self.turn += 1
         self.arrived = arrived
-        self.recorded = recorded or ()
+        self.recorded = recorded
         self._asked = []
         self._sized = 0
         self.elided = False
@@ -96,7 +91,7 @@ class Requests:
         limit = self._settings.payload_bytes_max
         # The limit of the time when the turn was live let through what was recorded. What it
         # refused was larger than all of that, so that it is refused again.
-        if size > limit and size > max(map(_payload_bytes, self.recorded), default=0):
+        if size > limit and size > max(map(_payload_bytes, self.recorded or ()), default=0):
             raise PayloadTooLarge(
                 f"{_named(what, name)}: {size:,} bytes; the limit is {limit:,} "
                 "(payload_bytes_max). Store the value elsewhere, in an activity, and pass a "
@@ -121,7 +116,7 @@ class Requests:
         return len(asked) - 1
 
     def _recorded_size(self) -> int:
-        return sum(_payload_bytes(each) + _DECISION_BYTES for each in self.recorded)
+        return sum(_payload_bytes(each) + _DECISION_BYTES for each in self.recorded or ())
 
     @property
     def next_id(self) -> int:
@@ -129,36 +124,30 @@ class Requests:
         return self.last_id + 1
 
     def add_identified(
-        self, decision: Identified, line: str, size: int, what: str, name: str = ""
+        self, decision: Decision, line: str, size: int, what: str, name: str = ""
     ) -> int:
         """Add a decision that has ``next_id``."""
         index = self.add(decision, line, size, what, name)
-        self.last_id = decision.id
+        self.last_id += 1
         return index
 
     def end(self, decision: Decision, line: str = "") -> None:
         """Add the decision that ends the run. There is always room for it in the record."""
         self._asked.append((decision, line))
 
-    def cancel_activity(self, id: int, turn: int, index: int, line: str) -> None:
+    def take_back(
+        self, cancelled: Callable[[int], Decision], id: int, turn: int, index: int, line: str
+    ) -> None:
+        """Take back what was asked for in ``turn`` at ``index``, or decide that it is cancelled."""
         if turn == self.turn:
             self._elide(index)
         elif id not in self.arrived:
-            self.add(ActivityCancelled(id), line, 0, "a cancellation")
-
-    def cancel_timer(self, handle: TimerHandle, line: str) -> None:
-        if handle.turn == self.turn:
-            self._elide(handle.index)
-        elif handle.id not in self.arrived and not self._loop.dropped:
-            self.add(TimerCancelled(handle.id), line, 0, "a cancellation")
+            self.add(cancelled(id), line, 0, "a cancellation")
 
     def _elide(self, index: int) -> None:
         asked = self._asked[index]
         assert asked is not None, f"{index} is taken back once"
-        decision, _ = asked
-        assert isinstance(decision, ActivityScheduled | TimerStarted), f"{index} is {decision}"
-        size = len(decision.arguments or b"") if isinstance(decision, ActivityScheduled) else 0
-        self._sized -= size + _DECISION_BYTES
+        self._sized -= _payload_bytes(asked[0]) + _DECISION_BYTES
         self._asked[index] = None
         self.elided = True
 

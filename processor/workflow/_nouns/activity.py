@@ -1,0 +1,142 @@
+"""Activities: the code calls one, and its outcome is what the code gets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol, TypeVar, Unpack, cast, overload
+
+from processor import checks
+from processor.core.data.options import DEFAULTS, ActivityOptions
+from processor.core.nouns.activity import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityScheduled,
+)
+from processor.errors import InvalidArgument, SchemaMismatch
+from processor.failures import exception_of
+from processor.workflow._context import current
+from processor.workflow._engine.runtime import Decode, Runtime, settles
+from processor.workflow._frames import line_here
+from processor.workflow._options import Options, TypeForm, options_with
+
+__all__ = ("call", "call_activity")
+
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Defined(Protocol[R_co]):
+    """An activity, as ``@activity.define`` makes it."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[object, None, R_co]: ...
+
+    def options(self, **changes: Unpack[Options]) -> Defined[R_co]: ...
+
+
+@overload
+def call_activity(
+    activity: Defined[R], *args: Any, **options: Unpack[Options]
+) -> Coroutine[object, None, R]: ...
+
+
+@overload
+def call_activity(
+    activity: str, *args: Any, result_type: type[T], **options: Unpack[Options]
+) -> Coroutine[object, None, T]: ...
+
+
+@overload
+def call_activity(
+    activity: str, *args: Any, result_type: TypeForm = ..., **options: Unpack[Options]
+) -> Coroutine[object, None, Any]: ...
+
+
+def call_activity(
+    activity: Defined[Any] | str, *args: Any, result_type: Any = None, **options: Any
+) -> Coroutine[object, None, Any]:
+    """Call an activity, also by its name alone: for one that runs in another code base."""
+    runtime = current("call_activity")
+    if not isinstance(activity, str):
+        if not callable(getattr(activity, "options", None)):
+            raise InvalidArgument(
+                "workflow.call_activity: activity: give an activity (@activity.define) or its "
+                f"name, not {checks.shown(activity)}"
+            )
+        if result_type is not None:
+            raise InvalidArgument(
+                "workflow.call_activity: result_type is for activities called by name"
+            )
+        return activity.options(**options)(*args) if options else activity(*args)
+    activity = checks.name(activity, "workflow.call_activity: activity")
+    wire = options_with(DEFAULTS, options, "workflow.call_activity")  # type: ignore[arg-type]
+    expected = Any if result_type is None else result_type
+    coroutine: Any = call(runtime, activity, args, wire, expected, line_here())
+    coroutine.__qualname__ = activity
+    return cast("Coroutine[object, None, Any]", coroutine)
+
+
+class _Call(NamedTuple):
+    """An activity without an outcome; ``turn`` is that of its decision."""
+
+    name: str
+    future: asyncio.Future[Any]
+    decode: Decode
+    turn: int
+
+
+async def call(
+    runtime: Runtime,
+    name: str,
+    arguments: tuple[Any, ...],
+    options: ActivityOptions,
+    result: Any,
+    line: str,
+) -> Any:
+    """Schedule an activity on the coroutine's first step, and return its result."""
+    decisions = runtime.decisions
+    payload = decisions.encode(arguments, "the arguments of activity", name)
+    wire = None if options is DEFAULTS else options
+    decode = runtime.payloads.decoder(result)
+    id = decisions.next_id
+    scheduled = ActivityScheduled(id, name, payload, False, wire)
+    index = decisions.add_identified(scheduled, line, len(payload or b""), "activity", name)
+    future: asyncio.Future[Any] = asyncio.Future(loop=runtime.loop)
+    runtime.open[id] = _Call(name, future, decode, decisions.turn)
+    try:
+        return await future
+    except asyncio.CancelledError:
+        called = runtime.open.pop(id, None)
+        if called is not None:
+            decisions.take_back(ActivityCancelled, id, called.turn, index, line)
+        raise
+
+
+@settles(ActivityCompleted)
+def _completed(runtime: Runtime, fact: ActivityCompleted) -> None:
+    called: _Call | None = runtime.open.pop(fact.id, None)
+    if called is None:
+        return
+    try:
+        result = called.decode(fact.result)
+    except SchemaMismatch as error:
+        mismatch = SchemaMismatch(f"the result of activity {called.name!r}: {error}")
+        called.future.set_exception(mismatch)
+    else:
+        called.future.set_result(result)
+
+
+@settles(ActivityFailed)
+def _failed(runtime: Runtime, fact: ActivityFailed) -> None:
+    called: _Call | None = runtime.open.pop(fact.id, None)
+    if called is None:
+        return
+    failure = replace(
+        fact.failure,
+        activity=fact.failure.activity or called.name,
+        attempts=fact.failure.attempts or fact.attempt,
+    )
+    called.future.set_exception(exception_of(failure, runtime.payloads))

@@ -1,0 +1,30 @@
+"""Records that the code publishes to topics of the user's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from processor import checks
+from processor.core.nouns.record import RecordPublished
+from processor.errors import InvalidArgument
+from processor.workflow._context import current
+from processor.workflow._frames import line_here
+
+__all__ = ("publish",)
+
+
+def publish(topic: str, key: str | bytes | None, value: Any) -> None:
+    """Send a record to a Kafka topic of yours, exactly once. ``bytes`` are sent as they are."""
+    decisions, line = current("publish").decisions, line_here()
+    topic = checks.topic(topic, "workflow.publish: topic")
+    if isinstance(key, str):
+        key = checks.text(key, "workflow.publish: key").encode()
+    elif not (key is None or isinstance(key, bytes)):
+        raise InvalidArgument(
+            f"workflow.publish: key: give text, bytes or None, not {checks.shown(key)}"
+        )
+    what = f"a record for topic {topic!r}"
+    payload = value if isinstance(value, bytes) else decisions.encode(value, what)
+    size = len(payload or b"") + len(key or b"")
+    decisions.check_size(size, what)
+    decisions.add(RecordPublished(topic, key, payload), line, size, what)

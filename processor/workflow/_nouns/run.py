@@ -1,0 +1,120 @@
+"""The run itself: its start and its cancellation, and what the code may know of it."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.run import BEGIN, WorkflowCancelRequested, WorkflowStarted
+from processor.core.nouns.timer import TimerFired
+from processor.workflow._context import current, runtime_or_none
+from processor.workflow._engine.runtime import SETTLES, Runtime, settles
+
+__all__ = ("WorkflowInfo", "info", "logger", "now", "random", "uuid4")
+
+
+@dataclass(frozen=True)
+class WorkflowInfo:
+    """Which run this is. ``started`` is the time of the turn in which its code began.
+
+    ``headers`` came with its start.
+    """
+
+    workflow_id: str
+    run_id: str
+    workflow: str
+    started: datetime
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def info() -> WorkflowInfo:
+    """Return which run of which workflow this is."""
+    return _info(current("info"))
+
+
+def now() -> datetime:
+    """Return the time of this turn (aware, UTC). It stands still while the code runs."""
+    return current("now").now
+
+
+def random() -> Random:
+    """Return this run's random generator, seeded by random bytes in the run's history."""
+    return current("random").part(_random)
+
+
+def uuid4() -> UUID:
+    """Return a random UUID that replay repeats."""
+    return UUID(int=current("uuid4").part(_random).getrandbits(128), version=4)
+
+
+class _Logger(logging.LoggerAdapter[logging.Logger]):
+    """Silent during replay, and with the run's ids in ``extra``. A plain logger elsewhere."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  logging's name
+        runtime = runtime_or_none()
+        if runtime is not None and runtime.replaying:
+            return False
+        return self.logger.isEnabledFor(level)
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        runtime = runtime_or_none()
+        if runtime is not None:
+            run = _info(runtime)
+            ids = {"workflow_id": run.workflow_id, "run_id": run.run_id, "workflow": run.workflow}
+            kwargs["extra"] = {**ids, **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
+logger = _Logger(logging.getLogger("processor.workflow"), {})
+
+
+@settles(WorkflowStarted)
+def _started(runtime: Runtime, fact: WorkflowStarted) -> None:
+    if fact.lineage is not None and fact.lineage.carried is not None:
+        for event in fact.lineage.carried.events:
+            SETTLES[EventReceived](runtime, event)
+    if fact.begins_ms is None:
+        _begin(runtime)
+
+
+@settles(TimerFired)
+def _fired(runtime: Runtime, fact: TimerFired) -> None:
+    if fact.id == BEGIN:
+        _begin(runtime)
+    else:
+        runtime.loop.fire(fact.id)
+
+
+def _begin(runtime: Runtime) -> None:
+    assert runtime.main is None, f"run {runtime.run_id} began twice"
+    assert runtime.code is not None, "the arguments were read"
+    runtime.main = runtime.loop.create_task(runtime.code(), context=contextvars.Context())
+
+
+@settles(WorkflowCancelRequested)
+def _cancel_requested(runtime: Runtime, fact: WorkflowCancelRequested) -> None:
+    if runtime.cancel_reason is None:
+        runtime.cancel_reason = fact.reason
+        if runtime.main is not None:
+            runtime.main.cancel(fact.reason)
+
+
+def _info(runtime: Runtime) -> WorkflowInfo:
+    started = runtime.started
+    headers = dict(started.headers)
+    return WorkflowInfo(
+        runtime.workflow_id, runtime.run_id, started.workflow, runtime.begun, headers
+    )
+
+
+def _random(runtime: Runtime) -> Random:
+    return Random(b"workflow" + runtime.started.seed)

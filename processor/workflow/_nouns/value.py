@@ -1,0 +1,109 @@
+"""Values that the code records: side effects, and the status that it shows."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, TypeVar, overload
+
+from processor import checks
+from processor.core.nouns.value import SideEffectRecorded, StatusSet
+from processor.errors import InvalidArgument
+from processor.workflow._context import current
+from processor.workflow._engine.runtime import Runtime
+from processor.workflow._frames import line_here
+from processor.workflow._options import TypeForm
+
+__all__ = ("check_plain", "set_status", "side_effect")
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+_NOT_RECORDED: Final = (
+    "A side effect must not raise, and its value must fit into its record: replay could not repeat "
+    "that. Catch this in its function and return what can be encoded, or use an activity."
+)
+
+
+def set_status(value: Any) -> None:
+    """Set the custom status that clients see when they describe this run."""
+    decisions = current("set_status").decisions
+    encoded = decisions.encode(value, "the status")
+    decisions.add(StatusSet(encoded), line_here(), len(encoded or b""), "the status")
+
+
+@overload
+def side_effect(function: Callable[[], Any], type: type[T]) -> T: ...
+
+
+@overload
+def side_effect(function: Callable[[], R]) -> R: ...
+
+
+@overload
+def side_effect(function: Callable[[], Any], type: TypeForm) -> Any: ...
+
+
+def side_effect(function: Callable[[], Any], type: Any = Any) -> Any:
+    """Call a function once, record what it returns, and return the recorded value at replay.
+
+    For something short that replay could not repeat, such as reading an environment variable. It
+    may run again if the process dies before the turn is stored. It must not raise, and its value
+    must fit into a record: else the run is parked, even if the code catches that.
+    """
+    runtime, line = current("side_effect"), line_here()
+    check_plain(function, "workflow.side_effect: function")
+    decisions = runtime.decisions
+    if runtime.replaying:
+        value = _recorded_value(runtime, decisions.next_id)
+    try:
+        if not runtime.replaying:
+            value = decisions.encode(_value_of(runtime, function), "a side effect's value")
+        recorded = SideEffectRecorded(decisions.next_id, value)
+        decisions.add_identified(recorded, line, len(value or b""), "a side effect")
+    except BaseException as error:
+        # Nothing is recorded, so replay would call it again, and could go another way.
+        if runtime.broken is None:
+            runtime.broken = error
+            with suppress(Exception):  # an error of a user's class may take no note
+                error.add_note(_NOT_RECORDED)
+        raise
+    return runtime.decoded(runtime.decoder(type), value)
+
+
+def _recorded_value(runtime: Runtime, id: int) -> bytes | None:
+    for event in runtime.decisions.recorded or ():
+        if isinstance(event, SideEffectRecorded) and event.id == id:
+            return event.value
+    raise runtime.loop.refused(
+        "workflow.side_effect()",
+        f"The history has no side effect at position {id}. Deploy code that repeats it.",
+    )
+
+
+def _value_of(runtime: Runtime, function: Callable[[], Any]) -> Any:
+    """Call the function of a side effect, for which nothing is forbidden but to ask."""
+    decisions, loop = runtime.decisions, runtime.loop
+    guarded, loop.guarded = loop.guarded, False
+    decisions.refusal = "the function of workflow.side_effect()"
+    try:
+        value = function()
+        if inspect.iscoroutine(value):
+            value.close()
+            raise InvalidArgument(
+                "workflow.side_effect: function: it returned a coroutine; give a plain function"
+            )
+        return value
+    finally:
+        decisions.refusal = ""
+        loop.guarded = guarded
+
+
+def check_plain(function: Any, what: str) -> None:
+    """Refuse what is no plain function; ``what`` names it in the error."""
+    if not callable(function) or inspect.iscoroutinefunction(function):
+        raise InvalidArgument(
+            f"{what}: give a plain function (not async) without arguments, not "
+            f"{checks.shown(function)}"
+        )
