@@ -174,7 +174,10 @@ def _asked(
     if latest is None or not latest.is_meant(*asked.which()):
         return outcome.answered(asked.not_found(command.workflow_id))
     if instance is None:
-        return outcome.answered(asked.when_closed(latest))
+        told = asked.when_closed(latest)
+        if command.caller is not None and isinstance(told, Refused):
+            told = Refused("WorkflowNotFound", told.message)
+        return outcome.answered(told)
     draft = Draft(instance, context)
     answer = asked.decide(draft, latest)
     if draft.events:

@@ -78,19 +78,33 @@ class CallSent(Decision):
     operation: CallOperation
     timeout_ms: int | None = None
 
-    identity = ("id", "to")
+    identity = ("id", "to", "what")
+    payloads = ("payload",)
 
     @property
-    def size(self) -> int:
-        """How many bytes its operation takes, about."""
+    def what(self) -> tuple[str, str]:
+        """What is asked: the type of the operation, and the name of the event or workflow."""
         operation = self.operation
         match operation:
             case RaiseEvent():
-                return len(operation.payload or b"")
-            case CancelRun():
-                return len(operation.reason)
+                name = operation.name
             case StartRun():
-                return len(operation.arguments or b"") + len(operation.memo or b"")
+                name = operation.workflow
+            case CancelRun():
+                name = ""
+        return type(operation).__name__, name
+
+    @property
+    def payload(self) -> bytes | None:
+        """The value of the user's that goes with it."""
+        operation = self.operation
+        match operation:
+            case RaiseEvent():
+                return operation.payload
+            case StartRun():
+                return operation.arguments
+            case CancelRun():
+                return None
 
     def apply(self, run: Calls, now_ms: int) -> None:
         run.calls[self.id] = self

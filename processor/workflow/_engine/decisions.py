@@ -131,6 +131,13 @@ class Decisions:
         self.last_id += 1
         return index
 
+    def exchange(self, index: int, decision: Decision) -> None:
+        """Put a decision that has ``next_id`` where this turn has another one of its size."""
+        asked = self._asked[index]
+        assert asked is not None, f"{index} was not taken back"
+        self._asked[index] = decision, asked[1]
+        self.last_id += 1
+
     def end(self, decision: Decision, line: str = "") -> None:
         """Add the decision that ends the run. There is always room for it in the record."""
         self._asked.append((decision, line))

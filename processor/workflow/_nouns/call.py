@@ -1,33 +1,109 @@
-"""Messages to other workflows."""
+"""Messages to other workflows. One that is awaited is a call: its target answers it, once."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Generator
+from typing import Any, Generic, TypeVar
 
 from processor import checks
 from processor.core.data.address import Address
-from processor.core.nouns.call import MessageSent
+from processor.core.nouns.call import CallAnswered, CallOperation, CallSent, MessageSent
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import CancelRun
+from processor.core.records.answers import Accepted, Refused
+from processor.errors import InvalidArgument
+from processor.failures import refusal
 from processor.workflow._context import current
+from processor.workflow._engine.runtime import Runtime, settles
 from processor.workflow._frames import line_here
 
-__all__ = ("cancel", "signal")
+__all__ = ("Sent", "cancel", "signal")
+
+R_co = TypeVar("R_co", covariant=True)
 
 
-def signal(workflow_id: str, name: str, payload: Any = None) -> None:
-    """Send an external event to another workflow; nothing happens if it does not run."""
-    decisions, line = current("signal").decisions, line_here()
+class Sent(Awaitable[R_co], Generic[R_co]):
+    """A message that leaves with this turn. Await it to hear what its target made of it.
+
+    Await it where it is sent: a message that has left alone has no answer.
+    """
+
+    __slots__ = ("_answer", "_index", "_operation", "_runtime", "_to", "_turn")
+
+    def __init__(self, runtime: Runtime, to: Address, operation: CallOperation, index: int) -> None:
+        self._runtime = runtime
+        self._to = to
+        self._operation = operation
+        self._index = index
+        self._turn = runtime.turn
+        self._answer: asyncio.Future[Any] | None = None
+
+    def __await__(self) -> Generator[Any, None, R_co]:
+        if self._answer is None:
+            self._answer = self._asked()
+        answer: Generator[Any, None, R_co] = self._answer.__await__()
+        return answer
+
+    def _asked(self) -> asyncio.Future[Any]:
+        """Make the message a call."""
+        runtime = self._runtime
+        decisions = runtime.decisions
+        if decisions.turn != self._turn:
+            raise InvalidArgument(
+                f"the message to {self._to.workflow_id!r} has left alone, in an earlier turn, so "
+                "it has no answer; await it where it is sent: await workflow.signal(...)"
+            )
+        called = CallSent(decisions.next_id, self._to, self._operation)
+        decisions.exchange(self._index, called)
+        answer: asyncio.Future[Any] = asyncio.Future(loop=runtime.loop)
+        runtime.open[called.id] = answer, isinstance(self._operation, CancelRun)
+        return answer
+
+
+def signal(workflow_id: str, name: str, payload: Any = None) -> Sent[None]:
+    """Send an external event to another workflow.
+
+    It is sent at the call; nothing happens if the workflow does not run. Await what this returns
+    to know that a run took the event: ``WorkflowNotFound`` is raised where none is open,
+    ``CommandRejected`` where it takes no more.
+    """
+    runtime, line = current("signal"), line_here()
     workflow_id = checks.workflow_id(workflow_id, "workflow.signal: workflow_id")
     name = checks.name(name, "workflow.signal: name")
     what = f"a message to {workflow_id!r}"
-    encoded = decisions.encode(payload, what)
-    sent = MessageSent(Address(None, workflow_id), "event", name, "", encoded)
-    decisions.add(sent, line, len(encoded or b""), what)
+    encoded = runtime.decisions.encode(payload, what)
+    to = Address(None, workflow_id)
+    sent = MessageSent(to, "event", name, "", encoded)
+    index = runtime.decisions.add(sent, line, len(encoded or b""), what)
+    return Sent(runtime, to, RaiseEvent(name, encoded), index)
 
 
-def cancel(workflow_id: str, reason: str = "") -> None:
-    """Ask another workflow to cancel; nothing happens if it does not run."""
-    decisions, line = current("cancel").decisions, line_here()
+def cancel(workflow_id: str, reason: str = "") -> Sent[bool]:
+    """Ask another workflow to cancel.
+
+    It is sent at the call; nothing happens if the workflow does not run. Await what this returns
+    to know that it was told: False where its latest run had ended before; ``WorkflowNotFound`` is
+    raised where there is none.
+    """
+    runtime, line = current("cancel"), line_here()
     workflow_id = checks.workflow_id(workflow_id, "workflow.cancel: workflow_id")
     reason = checks.text(reason, "workflow.cancel: reason")
-    sent = MessageSent(Address(None, workflow_id), "cancel", "", reason, None)
-    decisions.add(sent, line, len(reason), f"a message to {workflow_id!r}")
+    to = Address(None, workflow_id)
+    sent = MessageSent(to, "cancel", "", reason, None)
+    index = runtime.decisions.add(sent, line, len(reason), f"a message to {workflow_id!r}")
+    return Sent(runtime, to, CancelRun(reason), index)
+
+
+@settles(CallAnswered)
+def _answered(runtime: Runtime, fact: CallAnswered) -> None:
+    answer: asyncio.Future[Any]
+    answer, tells_whether = runtime.open.pop(fact.id)
+    outcome = fact.outcome
+    if answer.done():  # who waited was cancelled
+        return
+    if isinstance(outcome, Refused):
+        answer.set_exception(refusal(outcome))
+    else:
+        assert isinstance(outcome, Accepted), f"an event or a cancel is answered with {outcome}"
+        answer.set_result(outcome.created if tells_whether else None)
