@@ -73,7 +73,10 @@ def _followed(outcome: Outcome, context: Context) -> Outcome:
             which = effect.workflow_id, effect.run_id, effect.started
             try:
                 outcome.drafts.append(succeed(*which, context))
-            except Exception as error:  # of the next run: it parks, and the input counts
+            except Exception as error:
+                if not context.last_try:
+                    raise
+                # What the next run is to begin with cannot be: it parks, and the input counts.
                 outcome.drafts.append(succeed(*which, context, failed(error)))
     return outcome
 

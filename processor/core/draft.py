@@ -46,7 +46,7 @@ class Context:
     ``log_id`` is that of the shard. ``unread_max``: more of a run's events may not wait for its
     code.
     ``not_activated`` are the events that the namespace's level does not have yet. ``begun`` is the
-    code of the run that this decision begins.
+    code of the run that this decision begins. ``last_try``: deciding this input has failed before.
     """
 
     now_ms: int
@@ -57,6 +57,7 @@ class Context:
     unread_max: Unread
     not_activated: frozenset[type[Event]] = frozenset()
     begun: Runner | None = None
+    last_try: bool = False
 
     def check(self, asked: Sequence[Asked]) -> None:
         """Raise ``CodeError`` where the code asks for what cannot be recorded yet."""

@@ -317,6 +317,7 @@ class Deciding:
     def _at_this_time(self) -> Context:
         context = self._context
         context.now_ms, context.begun = self._clock.now_ms(), None
+        context.last_try = self._trying
         return context
 
     def _undo(self, reserved: int) -> None:

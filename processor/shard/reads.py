@@ -81,12 +81,10 @@ class Reads:
             return
         following = result.successor_run_id if _goes_on(result.status) else None
         for to, (expires_ms, is_chain) in waiters.items():
+            self._waiting -= 1
             if is_chain and following is not None:
-                self._waiters.setdefault(following, {})[to] = expires_ms, True
-                entry = expires_ms, next(self._numbers), following, to
-                heapq.heappush(self._expiry, entry)
+                self._waits(following, to, expires_ms, is_chain=True)
             else:
-                self._waiting -= 1
                 self._outbox.reply(Reply(to, _closed_by(result)))
 
     def answer(self, input: Input, outcome: Outcome) -> None:
@@ -161,10 +159,12 @@ class Reads:
             self._answer(command, summary)
         elif summary.purged_ms is not None:
             self._answer(command, _purged(summary))
-        elif not summary.status.is_open:
-            self._answer(command, _closed(summary))
-        else:
+        elif summary.status.is_open:
             self._wait(command, summary.run_id, body)
+        elif body.run_id is None and summary.successor and _goes_on(summary.status):
+            self._wait(command, summary.successor, body)  # it begins with the next record
+        else:
+            self._answer(command, _closed(summary))
 
     def describe(self, command: ClientCommand, body: DescribeRun, entry: Entry) -> Reply:
         """Return the description of a run as it is now, to be sent once that is acknowledged."""
@@ -242,19 +242,19 @@ class Reads:
         assert command.reply_to is not None, "only who can be answered waits"
         to, now_ms = command.reply_to, self._clock.now_ms()
         self._forget(now_ms)
-        waiters = self._waiters.setdefault(run_id, {})
-        if to not in waiters:
-            if self._waiting >= self._waiters_max:
-                self._too_many(command, run_id)
-                return
-            self._waiting += 1
+        if self._waiting >= self._waiters_max and to not in self._waiters.get(run_id, {}):
+            self._too_many(command, run_id)
+            return
         expires_ms = now_ms + min(max(body.timeout_ms, 0), _WAIT_MAX_MS)
-        waiters[to] = expires_ms, body.run_id is None
+        self._waits(run_id, to, expires_ms, is_chain=body.run_id is None)
+
+    def _waits(self, run_id: str, to: ReplyTo, expires_ms: int, *, is_chain: bool) -> None:
+        waiters = self._waiters.setdefault(run_id, {})
+        self._waiting += to not in waiters
+        waiters[to] = expires_ms, is_chain
         heapq.heappush(self._expiry, (expires_ms, next(self._numbers), run_id, to))
 
     def _too_many(self, command: ClientCommand, run_id: str) -> None:
-        if not self._waiters[run_id]:
-            del self._waiters[run_id]
         reason = f"shard {self._partition} has {self._waiters_max} waiting clients"
         refused = Refused("ShardUnavailable", f"{reason}; ask again later")
         started = isinstance(command.body, StartRun)

@@ -100,8 +100,8 @@ def test_what_comes_of_a_message_that_is_awaited(tmp_path: Path, settings: Setti
             told = await client.run(tells, "nobody")
             assert told == "WorkflowNotFound: no run of workflow id 'nobody'"
             assert await client.run(awaits_late, "takes") == (
-                "the message to 'takes' has left alone, in an earlier turn, so it has no answer; await "
-                "it where it is sent: await workflow.signal(...)"
+                "the message to 'takes' has left alone, in an earlier turn, so it has no answer; "
+                "await it where it is sent: await workflow.signal(...)"
             )
             assert await client.run(gives_up, "nobody") == "went on"
 

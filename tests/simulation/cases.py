@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from examples import orders
+from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.run import CancelRun, StartRun, TerminateRun
 from processor.core.records.answers import Closed
 
@@ -22,6 +23,7 @@ __all__ = (
     "REFUSED",
     "Case",
     "account_cases",
+    "flaky_case",
     "order_case",
     "program_case",
     "send_messages",
@@ -41,6 +43,7 @@ class Case:
 
     ``after`` are cases that have to be started first, because this one sends them messages.
     ``bounded`` names an activity with few attempts: processes that die may use all of them up.
+    ``runs``: so many there are of it, one after the other.
     """
 
     workflow_id: str
@@ -52,6 +55,8 @@ class Case:
     timeout_ms: int | None = None
     after: list[Case] = field(default_factory=list)
     bounded: str = ""
+    runs: int = 1
+    plan: Plan | None = None
     started: bool = False
     closed: Closed | None = None
 
@@ -137,6 +142,17 @@ def victim_case(random: Random, number: int) -> Case:
     return case
 
 
+def flaky_case(random: Random) -> Case:
+    """Return a workflow that fails some times, and is told things whichever run is there."""
+    fails, told = random.randint(0, 4), random.randint(0, 3)
+    case = Case("flaky", "flaky", [fails, told], {}, runs=1 + fails)
+    case.events = [("told", number) for number in range(told)]
+    case.ends["completed"] = [1 + fails, list(range(told))].__eq__
+    delay_ms = random.choice((1, 1_000, 30_000))
+    case.plan = Plan(retry=RetryOptions(delay_ms, 2.0, 60_000))
+    return case
+
+
 def tally_cases(random: Random) -> list[Case]:
     """Return two tallies: the first one tells the second one of its even numbers."""
     numbers = [random.randint(1, 60) for _ in range(random.randint(2, 12))]
@@ -165,13 +181,15 @@ def send_messages(random: Random, author: Author, cases: list[Case]) -> None:
                 sent.add(event)
                 target.arguments[0].append(Step("event", event))
                 place = random.randint(0, len(sender.arguments[0]))
-                sender.arguments[0].insert(place, Step("signal", event, target.workflow_id))
+                kind = random.choice(("signal", "call"))
+                sender.arguments[0].insert(place, Step(kind, event, target.workflow_id))
                 sender.after.append(target)
     for victim in victims:
         if victim.timeout_ms is None and victim.stop is None:
             if programs:
                 sender = random.choice(programs)
-                sender.arguments[0].insert(0, Step("cancel", 0, victim.workflow_id))
+                kind = random.choice(("cancel", "call to cancel"))
+                sender.arguments[0].insert(0, Step(kind, 0, victim.workflow_id))
                 sender.after.append(victim)
             else:
                 victim.stop = CancelRun("a test")

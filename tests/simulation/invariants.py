@@ -8,11 +8,11 @@ from operator import ge
 from typing import Any
 
 from processor.codec.records import encode
-from processor.core.data.cause import Cause, Origin
+from processor.core.data.cause import Call, Cause, Origin, RecordedCause
 from processor.core.data.run_id import run_id_of
 from processor.core.inputs import TimerDue
-from processor.core.nouns.call import MessageSent
-from processor.core.nouns.external import EventReceived
+from processor.core.nouns.call import CallSent, MessageSent
+from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.run import (
     Closing,
     StartRun,
@@ -35,6 +35,7 @@ from processor.simulation.hosts.outbox import Left
 
 from .checked import Checked
 from .invariants_of_activities import check_activities
+from .invariants_of_calls import check_calls
 from .invariants_of_memory import check_memory, check_sums
 from .invariants_of_tables import check_tables
 from .reading import Reading, Valid, read
@@ -66,6 +67,7 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
     _departures(checked, story, readings)
     _ends(checked, story, readings)
     _messages(checked, story, readings)
+    check_calls(checked, readings)
     _dead_letters(checked, story, readings)
     check_sums(checked, story)
     _contest(checked, story, readings)
@@ -127,6 +129,8 @@ def _causes(checked: Checked, story: Story, reading: Reading) -> None:
         if isinstance(record, Mark) or record.cause is None:
             continue
         cause, offset = record.cause, record.positions.commands - 1
+        if isinstance(cause, Call):
+            cause = cause.origin
         if isinstance(cause, Origin):
             checked.that("a message counts once", cause not in found, cause)
         elif not story.forgetful:
@@ -292,8 +296,10 @@ def _ends(checked: Checked, story: Story, readings: list[Reading]) -> None:
             started[turn.workflow_id] += turn.first == 0
     if story.contest is not None:
         del started[story.contest.workflow_id]
-    expected = {case.workflow_id: 1 + isinstance(case.stop, StartRun) for case in story.cases}
-    checked.that("an accepted id has one run", started == expected, started)
+    expected = {
+        case.workflow_id: case.runs + isinstance(case.stop, StartRun) for case in story.cases
+    }
+    checked.that("an accepted id has its runs", started == expected, started)
     results = {result.run_id: result for result in story.world.broker.results()}
     for case in story.cases:
         closed = case.closed
@@ -313,17 +319,22 @@ def _messages(checked: Checked, story: Story, readings: list[Reading]) -> None:
         for event in turn.events
         if isinstance(event, MessageSent) and event.kind == "event"
     )
-    ours = Counter(
+    called = Counter(
+        (event.to.workflow_id, event.operation.name, event.operation.payload)
+        for turn in turns
+        for event in turn.events
+        if isinstance(event, CallSent) and isinstance(event.operation, RaiseEvent)
+    )
+    taken = Counter(
         (turn.workflow_id, event.name, event.payload)
         for turn in turns
         for event in turn.events
-        if isinstance(event, EventReceived)
-        and isinstance(turn.cause, Origin)
-        and turn.cause.log == story.world.broker.log_id
+        if isinstance(event, EventReceived) and _is_ours(turn.cause, story)
     )
     for message, count in sent.items():
-        checked.that("a message arrives once", ours[message] == count, message, ours)
-    checked.that("no message comes from nowhere", ours == sent, ours - sent)
+        checked.that("a message arrives once", taken[message] == count, message, taken)
+    strange = taken - sent - called
+    checked.that("no message comes from nowhere", not strange, strange)
     causes = Counter(
         record.cause
         for reading in readings
@@ -333,6 +344,12 @@ def _messages(checked: Checked, story: Story, readings: list[Reading]) -> None:
     for command in story.foreign:
         once = causes[command.cause] == 1
         checked.that("another namespace's messages count once", once, command)
+
+
+def _is_ours(cause: RecordedCause | None, story: Story) -> bool:
+    """Return whether a cause is a message of this namespace."""
+    origin = cause.origin if isinstance(cause, Call) else cause
+    return isinstance(origin, Origin) and origin.log == story.world.broker.log_id
 
 
 def _dead_letters(checked: Checked, story: Story, readings: list[Reading]) -> None:

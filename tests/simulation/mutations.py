@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from . import switches_bounds as bounds
+from . import switches_calls as calls
 from . import switches_cleaning as cleaning
 from . import switches_log as log
 from . import switches_once as once
@@ -56,6 +57,7 @@ GIVEN_UP = (
     "AssertionError: what is given up was delivered",
     "AssertionError: what is given up was published",
 )
+CALLS = ("AssertionError: a caller hears what its call came to", STUCK)
 ONCE = "AssertionError: a request counts once"
 MESSAGE_ONCE = "AssertionError: a message counts once"
 KEYS = "AssertionError: no key is used twice"
@@ -475,5 +477,40 @@ MUTATIONS: Sequence[Mutation] = (
         cleaning.libraries_draw_anew,
         ("AssertionError: payloads are made again",),
         200,
+    ),
+    Mutation("calls", "answers to calls are owed", calls.calls_not_owed, CALLS, 200),
+    Mutation(
+        "calls", "a call that is taken is answered", calls.taken_calls_not_answered, CALLS, 50
+    ),
+    Mutation(
+        "calls", "a call that is refused is answered", calls.refused_calls_not_answered, CALLS, 50
+    ),
+    Mutation(
+        "calls",
+        "a call counts once",
+        calls.calls_not_counted,
+        ("AssertionError: a call counts once", MESSAGE_ONCE, *CALLS),
+        100,
+    ),
+    Mutation(
+        "chains",
+        "unread events are handed on",
+        calls.unread_events_dropped,
+        (STUCK,),
+        100,
+    ),
+    Mutation(
+        "chains",
+        "the next attempt begins next",
+        calls.next_attempt_left_out,
+        ("AssertionError: a successor begins next", STUCK),
+        50,
+    ),
+    Mutation(
+        "chains",
+        "who waits for a chain waits on",
+        calls.chains_not_waited_for,
+        ("AssertionError: every case ends as the model says",),
+        50,
     ),
 )

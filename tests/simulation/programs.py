@@ -9,12 +9,28 @@ from random import Random
 from typing import Any, Final
 from uuid import uuid4
 
-from processor import ActivityTimedOut, ProcessorError, workflow
+from processor import (
+    ActivityTimedOut,
+    ApplicationError,
+    ProcessorError,
+    WorkflowNotFound,
+    workflow,
+)
 
 from . import deeds
 from .deeds import DEEDS, doomed, endless, endless_far
 
-__all__ = ("KINDS", "Author", "Step", "events_of", "fits", "program", "victim")
+__all__ = (
+    "KINDS",
+    "WORKFLOWS",
+    "Author",
+    "Step",
+    "events_of",
+    "fits",
+    "flaky",
+    "program",
+    "victim",
+)
 
 
 @dataclass
@@ -52,6 +68,19 @@ async def victim(tidies: bool) -> str:
             await deeds.double(1)
         raise
     return "it came"
+
+
+@workflow.define
+async def flaky(fails: int, told: int) -> list[Any]:
+    """Fail some times, with what it was told so far taken or not; the last run takes all."""
+    attempt = workflow.info().attempt
+    if attempt <= fails:
+        await asyncio.sleep(attempt % 3)
+        raise ApplicationError(f"attempt {attempt}")
+    return [attempt, sorted([await workflow.wait_for_event("told", int) for _ in range(told)])]
+
+
+WORKFLOWS: Final = (program, victim, flaky)
 
 
 async def _one(step: Step) -> Any:
@@ -122,6 +151,23 @@ async def _publish(step: Step) -> str:
 async def _signal(step: Step) -> str:
     workflow.signal(step.to, f"event-{step.number}", step.number)
     return "sent"
+
+
+async def _call(step: Step) -> str:
+    await workflow.signal(step.to, f"event-{step.number}", step.number)
+    return "told"
+
+
+async def _call_to_cancel(step: Step) -> bool:
+    return await workflow.cancel(step.to, "enough")
+
+
+async def _call_nobody(step: Step) -> str:
+    try:
+        await workflow.signal(f"nobody-{step.number}", "event", step.number)
+    except WorkflowNotFound:
+        return "nobody"
+    return "somebody"
 
 
 async def _cancel(step: Step) -> str:
@@ -248,6 +294,9 @@ _STEPS: Final[dict[str, Callable[[Step], Any]]] = {
     "publish": _publish,
     "signal": _signal,
     "cancel": _cancel,
+    "call": _call,
+    "call to cancel": _call_to_cancel,
+    "call nobody": _call_nobody,
     "noted": _noted,
     "made up": _made_up,
     "status": _status,
@@ -273,6 +322,9 @@ _CONSTANT: Final[dict[str, Any]] = {
     "made up": "made up",
     "signal": "sent",
     "cancel": "sent",
+    "call": "told",
+    "call to cancel": True,
+    "call nobody": "nobody",
     "status": "set",
     "until": "held",
     "queue": [0, 2, 4],
@@ -317,7 +369,7 @@ def _fits(step: Step, result: Any) -> bool:
 # --- the author -------------------------------------------------------------------------------
 
 _BRANCHING: Final = ("all", "group", "race", "timeout")
-_SENT: Final = ("signal", "cancel")
+_SENT: Final = ("signal", "cancel", "call", "call to cancel")
 """Kinds that a story puts into programs, because they need a receiver."""
 
 _ASKED: Final = tuple(kind for kind in _CONSTANT if kind not in _SENT)

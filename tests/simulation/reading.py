@@ -16,6 +16,7 @@ from processor.core.nouns.activity import (
     attempted,
     effects_of_attempt,
 )
+from processor.core.nouns.call import taken
 from processor.core.records.effects import Effect, SetTimer
 from processor.core.records.marks import Answered
 from processor.core.records.snapshot import Snapshot
@@ -139,7 +140,7 @@ def _turn_effects(
             reading.outcomes.append(Outcome(turn.run_id, event, activity.state))
         effects += event.effects(state, turn.time_ms)
         evolve(state, event, turn.time_ms)
-    return effects
+    return [*effects, *taken(turn.cause, state, turn.events)]
 
 
 def _attempt_effects(

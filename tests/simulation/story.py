@@ -13,7 +13,7 @@ from processor.codec.records import LEVEL
 from processor.config import Settings
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.run import StartPlanned
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, Refused, ReplyBody
 from processor.registry import Registry
@@ -29,6 +29,7 @@ from . import deeds, programs, transfers
 from .cases import (
     Case,
     account_cases,
+    flaky_case,
     order_case,
     program_case,
     send_messages,
@@ -90,7 +91,7 @@ class Story:
         )
         self.world = World(seed, random.choice((1, 2, 3)), faults, settings, watched=True)
         registry = Registry(
-            [orders.order_processing, programs.program, programs.victim, transfers.account],
+            [orders.order_processing, *programs.WORKFLOWS, transfers.account],
             [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited],
             PAYLOADS,
         )
@@ -182,6 +183,8 @@ class Story:
             send_messages(random, author, cases)
         if random.random() < 0.3:
             cases += tally_cases(random)
+        if random.random() < 0.3:
+            cases.append(flaky_case(random))
         self._draw_strangers(cases)
         return cases
 
@@ -238,12 +241,13 @@ class _Script:
         case = self._case
         arguments = PAYLOADS.encode(case.arguments)
         within_ms = self._random.choice((None, 100, 3_600_000))
-        body = StartRun(
+        body = StartPlanned(
             case.workflow,
             arguments,
             reuse="reject",
             execution_timeout_ms=case.timeout_ms,
             result_within_ms=within_ms,
+            plan=case.plan,
         )
         self._ask(ClientCommand(case.workflow_id, body), self._started)
 
@@ -292,7 +296,8 @@ class _Script:
         if self._expired(reply):
             self._story.asked -= 1
         elif isinstance(reply, Refused):
-            late = reply.error == "CommandRejected" and self._case.workflow != _ACCOUNT
+            takes_all = self._case.workflow in (_ACCOUNT, "flaky")
+            late = reply.error == "CommandRejected" and not takes_all
             assert late, f"{self._case}: {reply}"
             self._story.asked -= 1
 

@@ -113,8 +113,11 @@ class TallyRunner:
     def snapshot(self) -> bytes | None:
         return None if self._state.busy is not None else msgspec.json.encode(self._state)
 
-    def unread(self) -> int:
-        return len(self._state.waiting)
+    def unread(self) -> tuple[int, int]:
+        return len(self._state.waiting), 0
+
+    def left(self) -> list[EventReceived]:
+        return []
 
     def waiting(self) -> list[str]:
         return []

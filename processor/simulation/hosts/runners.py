@@ -15,8 +15,9 @@ from processor.simulation.scheduler import Scheduler
 
 __all__ = ("SessionRunners", "Undecided")
 
-_SURE: Final = 2
-"""So many activations after a failure succeed for sure: the second try, and the next one."""
+_SURE: Final = 3
+"""So many activations after a failure succeed for sure: the second try, the beginning of the run
+that follows, and the next one."""
 
 
 class Undecided(Exception):

@@ -14,6 +14,7 @@ from uuid import UUID
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import BEGIN, WorkflowCancelRequested, WorkflowStarted
 from processor.core.nouns.timer import TimerFired
+from processor.failures import exception_of
 from processor.workflow._context import current, runtime_or_none
 from processor.workflow._engine.runtime import SETTLES, Runtime, settles
 
@@ -24,7 +25,9 @@ __all__ = ("WorkflowInfo", "info", "logger", "now", "random", "uuid4")
 class WorkflowInfo:
     """Which run this is. ``started`` is the time of the turn in which its code began.
 
-    ``headers`` came with its start.
+    ``headers`` came with its start. ``attempt`` counts the runs of a workflow with a retry policy,
+    the first one is 1; ``first_run_id`` is the first one of them, ``previous_run_id`` the one
+    before, and ``last_failure`` its error.
     """
 
     workflow_id: str
@@ -32,6 +35,10 @@ class WorkflowInfo:
     workflow: str
     started: datetime
     headers: Mapping[str, bytes] = field(default_factory=dict)
+    attempt: int = 1
+    first_run_id: str = ""
+    previous_run_id: str | None = None
+    last_failure: BaseException | None = None
 
 
 def info() -> WorkflowInfo:
@@ -111,9 +118,14 @@ def _cancel_requested(runtime: Runtime, fact: WorkflowCancelRequested) -> None:
 def _info(runtime: Runtime) -> WorkflowInfo:
     started = runtime.started
     headers = dict(started.headers)
-    return WorkflowInfo(
-        runtime.workflow_id, runtime.run_id, started.workflow, runtime.begun, headers
-    )
+    which = runtime.workflow_id, runtime.run_id, started.workflow, runtime.begun, headers
+    lineage = started.lineage
+    if lineage is None:
+        return WorkflowInfo(*which, first_run_id=runtime.run_id)
+    failure = lineage.previous_failure
+    error = None if failure is None else exception_of(failure, runtime.payloads)
+    first = lineage.first_run_id or runtime.run_id
+    return WorkflowInfo(*which, lineage.attempt, first, lineage.previous_run_id, error)
 
 
 def _random(runtime: Runtime) -> Random:

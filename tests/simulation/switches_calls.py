@@ -1,0 +1,63 @@
+"""Protections of calls and of chains, switched off one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from processor.core import decide, draft
+from processor.core.data.cause import Call
+from processor.core.draft import Outcome
+from processor.core.records import marks
+from processor.shard import reads, writer
+from processor.shard.recovery import fold
+from processor.shard.requests import Requests
+
+__all__: tuple[str, ...] = ()
+
+
+def calls_not_owed(patch: pytest.MonkeyPatch) -> None:
+    """Let an answer to a call that was taken go with the process that owed it."""
+    patch.setattr(fold, "taken", lambda *args: ())
+
+
+def refused_calls_not_answered(patch: pytest.MonkeyPatch) -> None:
+    """Write down that a call was refused, and tell nobody."""
+    patch.setattr(marks, "answer_to", lambda *args: ())
+
+
+def taken_calls_not_answered(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(writer, "taken", lambda *args: ())
+    patch.setattr(fold, "taken", lambda *args: ())
+
+
+def calls_not_counted(patch: pytest.MonkeyPatch) -> None:
+    """Forget where a call came from, so that it counts as often as it comes."""
+    take = Requests.take
+
+    def take_others(self: Requests, record: Any, offset: int) -> None:
+        if not isinstance(getattr(record, "cause", None), Call):
+            take(self, record, offset)
+
+    patch.setattr(Requests, "take", take_others)
+
+
+def unread_events_dropped(patch: pytest.MonkeyPatch) -> None:
+    """Let the events that a failed run has not taken go with it."""
+    next_attempt = draft.next_attempt
+    patch.setattr(draft, "next_attempt", lambda *args: next_attempt(*args[:-1], ()))
+
+
+def next_attempt_left_out(patch: pytest.MonkeyPatch) -> None:
+    """End a run that is to be tried again, and leave the next one to whoever finds out."""
+
+    def left_out(outcome: Outcome, context: object) -> Outcome:
+        return outcome
+
+    patch.setattr(decide, "_followed", left_out)
+
+
+def chains_not_waited_for(patch: pytest.MonkeyPatch) -> None:
+    """Tell who waits for the end of a chain of the end of a run."""
+    patch.setattr(reads, "_goes_on", lambda status: False)
