@@ -21,7 +21,7 @@ from examples import orders
 from processor.config import Settings
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.run import StartPlanned
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, ReplyBody
@@ -189,7 +189,8 @@ class Run:
             if isinstance(failure, Watch):
                 failure.steps = lambda: self.world.scheduler.steps
         activities: list[Any] = [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, *ACTIVITIES]
-        workflows: list[Any] = [orders.order_processing, programs.program, *WORKFLOWS]
+        workflows: list[Any] = [orders.order_processing, programs.program, programs.flaky]
+        workflows += WORKFLOWS
         registry = Registry(workflows, activities, PAYLOADS)
         runners = TallyRunners(WorkflowRunners(registry, Settings()))
         self.code = Code(registry, runners, ("default", "far"))
@@ -365,7 +366,7 @@ class Run:
 
         def started(reply: ReplyBody) -> None:
             assert isinstance(reply, Accepted), reply
-            ask(AwaitResult(reply.run_id), closed)
+            ask(AwaitResult(first_run_id=reply.run_id), closed)
             if number + 1 < len(self.cases):
                 self._start(number + 1)
             for nth, (name, value) in enumerate(case.events):
@@ -376,7 +377,8 @@ class Run:
             assert isinstance(reply, Closed), reply
             case.closed = reply
 
-        ask(StartRun(case.workflow, PAYLOADS.encode(case.arguments)), started)
+        arguments = PAYLOADS.encode(case.arguments)
+        ask(StartPlanned(case.workflow, arguments, plan=case.plan), started)
 
     # --- what it came to ----------------------------------------------------------------------
 

@@ -98,12 +98,19 @@ def _comparable(turn: Sequence[Event]) -> Iterator[Event]:
             case TimerStarted():
                 yield replace(event, due_ms=0)
             case WorkflowStarted():
-                yield replace(event, seed=b"")
+                yield _comparable_start(event)
             case _ if isinstance(event, Closing) and event.successor is not None:
-                started = replace(event.successor.started, seed=b"")
+                started = _comparable_start(event.successor.started)
                 yield replace(event, successor=Successor(event.successor.run_id, started))
             case _:
                 yield event
+
+
+def _comparable_start(started: WorkflowStarted) -> WorkflowStarted:
+    plan = started.plan
+    if plan is not None and plan.start_at_ms is not None:
+        plan = replace(plan, start_at_ms=0)
+    return replace(started, seed=b"", plan=plan)
 
 
 def _comparable_failure(failure: Failure) -> Failure:

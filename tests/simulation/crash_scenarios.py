@@ -17,6 +17,7 @@ from processor import ActivityTimedOut, ApplicationError, activity, workflow
 from processor.core.data.cause import NamedRequest
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.run import StartRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, ReadShard
@@ -161,6 +162,23 @@ def _two_shards() -> list[Case]:
     return [receiver, sender]
 
 
+def _called() -> list[Case]:
+    """A program on shard 1 that one on shard 0 tells something, and hears that it was taken."""
+    receiver = program_case([Step("event", 1), Step("remote", 2), Step("publish", 3)], 0)
+    call = Step("call", 1, receiver.workflow_id)
+    steps = [Step("publish", 4), Step("remote", 5), call, Step("call nobody", 6)]
+    sender = program_case([*steps, Step("double", 7), Step("publish", 8)], 4)
+    return [receiver, sender]
+
+
+def _tried_again() -> list[Case]:
+    """A workflow that fails twice, and is told something before its last run begins."""
+    case = Case("flaky", "flaky", [2, 1], {"completed": [3, [7]].__eq__}, runs=3)
+    case.plan = Plan(retry=RetryOptions(8 * _MINUTE_MS, 2.0, 60 * _MINUTE_MS))
+    case.events = [("told", 7)]
+    return [case]
+
+
 def _stays() -> list[Case]:
     """A run that is ended by the start of another workflow with its id."""
     case = Case("the-id", "stays", [], {"terminated": nothing})
@@ -270,6 +288,8 @@ SCENARIOS: Final = (
     Scenario("approved", lambda: [_order(amount=5_000.0)]),
     Scenario("payment retried", lambda: [_order(amount=10.0, payment_failures=2)]),
     Scenario("two shards", _two_shards, partitions=2),
+    Scenario("called", _called, partitions=2),
+    Scenario("tried again", _tried_again),
     Scenario("replaced", _stays, besides=_replaced),
     Scenario("refused", _waits, besides=_refused),
     Scenario("purged", _is_over, besides=_purged),
