@@ -31,12 +31,8 @@ def check_target(server: Any, namespace: Any, kafka: Any) -> None:
     if server.startswith(EMBEDDED):
         if not server.removeprefix(EMBEDDED).strip():
             raise InvalidArgument("server: 'embedded:' needs a path: 'embedded:./state'")
-    elif "@" in server:
-        raise InvalidArgument(
-            "server: bootstrap servers (HOST:PORT) take no user and password; give them as "
-            'kafka={"sasl.username": ..., "sasl.password": ...}, on the command line in the file '
-            "of --kafka-config"
-        )
+    else:
+        checks.servers(server, "server")
     checks.topic(namespace, "namespace")
     if not isinstance(kafka, Mapping):
         raise InvalidArgument(

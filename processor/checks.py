@@ -26,6 +26,7 @@ __all__ = (
     "name",
     "queue",
     "seconds",
+    "servers",
     "shown",
     "text",
     "topic",
@@ -85,6 +86,17 @@ def topic(value: Any, what: str) -> str:
 def is_topic(name: str) -> bool:
     """Return whether a Kafka topic can have this name."""
     return _TOPIC.fullmatch(name) is not None and name not in (".", "..")
+
+
+def servers(value: str, what: str) -> str:
+    """Return Kafka's bootstrap servers, without the user and password that some put there."""
+    if "@" in value:
+        raise InvalidArgument(
+            f"{what}: bootstrap servers (HOST:PORT) take no user and password; give them as "
+            'kafka={"sasl.username": ..., "sasl.password": ...}, on the command line in the file '
+            "of --kafka-config"
+        )
+    return value
 
 
 def seconds(value: Any, what: str) -> float:

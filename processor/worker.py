@@ -20,6 +20,7 @@ from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.embedded.runtime import EmbeddedRuntime, SystemClock
 from processor.errors import InvalidArgument
+from processor.kafka.options import KafkaWorkerOptions
 from processor.node import ShardStatus
 from processor.registry import Registry
 from processor.shard.ports import Clock
@@ -99,32 +100,35 @@ class Worker:
             guard=guard,
             passthrough=passthrough,
         )
-        self._server = server
-        self._namespace = namespace
-        self._owns_shards = checks.yes_or_no(shards, "Worker: shards")
-        self._share_groups = checks.yes_or_no(share_groups, "Worker: share_groups")
-        self._create_topics = checks.yes_or_no(create_topics, "Worker: create_topics")
         if embedded_path(server) is not None:
             only_kafkas = {"queues": queues, "partitions": partitions, "state_dir": state_dir}
             _check_embedded(
                 server,
-                shards,
+                checks.yes_or_no(shards, "Worker: shards"),
                 {**only_kafkas, "share_groups": share_groups or None, "kafka": kafka or None},
             )
-        self._queues = _queues(("default",) if queues is None else queues)
-        given_partitions = 8 if partitions is None else partitions
-        self._partitions = checks.whole(given_partitions, "Worker: partitions", 1)
-        self._state_dir = _state_dir(state_dir)
-        self._kafka = dict(kafka or {})
+        if instance_id is not None:
+            checks.name(instance_id, "Worker: instance_id")
+        self._options = KafkaWorkerOptions(
+            server=server,
+            namespace=namespace,
+            queues=_queues(("default",) if queues is None else queues),
+            owns_shards=checks.yes_or_no(shards, "Worker: shards"),
+            share_groups=checks.yes_or_no(share_groups, "Worker: share_groups"),
+            create_topics=checks.yes_or_no(create_topics, "Worker: create_topics"),
+            partitions=checks.whole(
+                8 if partitions is None else partitions, "Worker: partitions", 1
+            ),
+            state_dir=_state_dir(state_dir),
+            instance_id=instance_id or os.environ.get("PROCESSOR_INSTANCE_ID") or None,
+            kafka=dict(kafka or {}),
+        )
         self._payloads = JsonPayloads()
         self._registry = Registry(
             checks.listed(workflows, "Worker: workflows", "[order_processing]"),
             checks.listed(activities, "Worker: activities", "[charge]"),
             self._payloads,
         )
-        if instance_id is not None:
-            checks.name(instance_id, "Worker: instance_id")
-        self._instance_id = instance_id or os.environ.get("PROCESSOR_INSTANCE_ID") or None
         self._stop = asyncio.Event()
         self._executor: Executor | None = None
         self._runtime: WorkerRuntime | None = None
@@ -146,7 +150,7 @@ class Worker:
 
     @property
     def queues(self) -> tuple[str, ...]:
-        return self._queues
+        return self._options.queues
 
     async def run(self) -> None:
         """Serve until ``stop`` is called, then hand over and return; on cancellation as well."""
@@ -171,7 +175,7 @@ class Worker:
         _collect_less_often()
         clock = SystemClock()
         # Not the static member id: a restarted process is another worker to its activities.
-        identity = f"{self._instance_id or socket.gethostname()}/{uuid.uuid4().hex[:8]}"
+        identity = f"{self._options.instance_id or socket.gethostname()}/{uuid.uuid4().hex[:8]}"
         self._executor = Executor(self._registry, self._payloads, self._settings, identity, clock)
         self._runtime = self._new_runtime(self._executor, clock)
         try:
@@ -201,26 +205,15 @@ class Worker:
 
     def _new_runtime(self, executor: Executor, clock: Clock) -> WorkerRuntime:
         runners = WorkflowRunners(self._registry, self._settings)
-        path = embedded_path(self._server)
+        path = embedded_path(self._options.server)
         if path is not None:
+            namespace = self._options.namespace
             return EmbeddedRuntime(
-                path, runners, executor, self._settings, clock, namespace=self._namespace
+                path, runners, executor, self._settings, clock, namespace=namespace
             )
-        from processor.kafka.runtime import KafkaRuntime, KafkaWorkerOptions
+        from processor.kafka.runtime import KafkaRuntime
 
-        options = KafkaWorkerOptions(
-            server=self._server,
-            namespace=self._namespace,
-            queues=self._queues,
-            owns_shards=self._owns_shards,
-            share_groups=self._share_groups,
-            create_topics=self._create_topics,
-            partitions=self._partitions,
-            state_dir=self._state_dir,
-            instance_id=self._instance_id,
-            kafka=self._kafka,
-        )
-        return KafkaRuntime(options, runners, executor, self._settings, clock)
+        return KafkaRuntime(self._options, runners, executor, self._settings, clock)
 
 
 def _check_embedded(server: str, shards: bool, only_kafkas: Mapping[str, Any]) -> None:

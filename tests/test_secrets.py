@@ -11,7 +11,7 @@ from processor import Client, InvalidArgument, Worker
 from processor.cli.options import Target, properties_in
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.properties import KafkaConfigInvalid
-from processor.kafka.runtime import KafkaWorkerOptions
+from processor.kafka.options import KafkaWorkerOptions
 from processor.kafka.topics.upkeep import connect
 from processor.kafka.wire.security import security_of
 

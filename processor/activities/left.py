@@ -8,7 +8,8 @@ import logging
 from collections import Counter
 from typing import Final
 
-from processor.activities.threads import Threads
+from processor.activities.reports import not_begun
+from processor.activities.threads import Call, Threads
 from processor.activity import ActivityDefinition
 from processor.config import Settings
 from processor.core.data.failure import Failure
@@ -61,6 +62,10 @@ class LeftBehind:
         limit = self._tasks_max if definition.is_async else self._threads_max
         return self.count(definition) >= limit
 
+    def leave(self, call: Call | None) -> bool:
+        """Wait no more for what runs in a thread; return whether anything goes on there."""
+        return call is not None and self._threads.leave(call)
+
     def add(self, running: asyncio.Task[None], name: str) -> None:
         """Count a task that goes on, until it ends."""
         self._tasks[running] = name
@@ -94,16 +99,15 @@ class LeftBehind:
         )
         if self._seldom(f"{task.name} is refused"):
             _log.error("%s (workflow id %r)", message, task.workflow_id)
-        return Failure(
-            "application",
-            "ActivityNeverEnds",
-            message,
-            activity=task.name,
-            attempts=task.attempt,
-        )
+        return not_begun(task, "ActivityNeverEnds", message)
+
+    def shutdown(self) -> None:
+        """Begin nothing more in threads."""
+        self._threads.shutdown()
 
     async def end(self) -> None:
         """Cancel all tasks once more, and let their loop end without those that go on."""
+        self.shutdown()
         tasks = list(self._tasks)
         if not tasks:
             return

@@ -13,7 +13,7 @@ from processor.core.inputs import ActivityReport
 from processor.core.records.effects import ActivityTask
 from processor.failures import bases_of, failure_of
 
-__all__ = ("given_up", "raised", "report_of", "timed_out", "too_large")
+__all__ = ("ended", "not_begun", "raised", "report_of", "too_large")
 
 
 def report_of(
@@ -40,7 +40,7 @@ def report_of(
     )
 
 
-def timed_out(task: ActivityTask, kind: str, details: bytes | None = None) -> Failure:
+def _timed_out(task: ActivityTask, kind: str, details: bytes | None) -> Failure:
     if kind == "lost":
         what = "was stopped with its worker"
     else:
@@ -57,11 +57,19 @@ def timed_out(task: ActivityTask, kind: str, details: bytes | None = None) -> Fa
     )
 
 
-def given_up(task: ActivityTask) -> ActivityReport | None:
-    """Return the report of an attempt that its shard does not want any more.
+def not_begun(task: ActivityTask, type: str, message: str) -> Failure:
+    """Return the failure of an attempt that this worker does not begin."""
+    return Failure("application", type, message, activity=task.name, attempts=task.attempt)
 
-    The shard drops it. Whoever brought the task of a queue has to hear that it is over.
+
+def ended(task: ActivityTask, why: str, details: bytes | None) -> ActivityReport | None:
+    """Return the report of an attempt that did not end by itself; ``why`` is empty if it is lost.
+
+    The shard drops the report of one that it gave up. So there is none, but whoever brought the
+    task of a queue has to hear that it is over.
     """
+    if why != "cancelled":
+        return report_of(task, "failed", failure=_timed_out(task, why or "lost", details))
     if task.eager:
         return None
     message = f"activity {task.name!r}: attempt {task.attempt} was cancelled"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from processor.client.client import Client, Handle
+from processor.client.client import Client
 from processor.client.descriptions import HistoryEvent, RunDescription
+from processor.client.handle import Handle
 
 __all__ = ("Client", "Handle", "HistoryEvent", "RunDescription")

@@ -6,14 +6,11 @@ One process holds a path; in it, clients and workers of that path share the runt
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from os import urandom
 from pathlib import Path
-from threading import get_ident
 from time import monotonic, time_ns
 from typing import Final, Protocol
 
@@ -23,11 +20,11 @@ from processor.core.inputs import ClientCommand
 from processor.core.records.answers import ReplyBody
 from processor.core.records.effects import Reply
 from processor.core.runner import Runners
-from processor.embedded.disk import Committed, Disk, DiskLog, open_disk
+from processor.embedded.commits import Commits
+from processor.embedded.disk import Disk, DiskLog, open_disk
 from processor.embedded.ports import MemoryInbox, MemoryOutbox, QueuedTasks
 from processor.errors import (
     InvalidArgument,
-    ProcessorError,
     ShardUnavailable,
     StateDirectoryInUse,
     StoreCorrupt,
@@ -40,8 +37,6 @@ from processor.store.folder import take_folder
 from processor.store.rocks import destroy
 
 __all__ = ("EmbeddedGateway", "EmbeddedRuntime", "LocalActivities", "SystemClock", "running")
-
-_log = logging.getLogger("processor.embedded")
 
 _OPEN: dict[Path, EmbeddedRuntime] = {}
 """The runtimes of this process, by path, from the moment that they want it."""
@@ -88,13 +83,9 @@ class EmbeddedRuntime:
         self._settings = settings
         self._clock = clock
         self._sync = sync
-        self._loop = asyncio.get_running_loop()
-        self._thread_id = get_ident()
-        self._commit_scheduled = False
-        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="embedded log")
-        self._flushing: asyncio.Future[None] | None = None
         self._gateways: dict[str, EmbeddedGateway] = {}
         self._disk: Disk | None = None
+        self._commits: Commits | None = None
         self._inbox: MemoryInbox | None = None
         self.node: Node | None = None
 
@@ -111,10 +102,10 @@ class EmbeddedRuntime:
                 "activities, or give this one a path of its own"
             )
         self._disk = await asyncio.to_thread(self._open_disk)
-        self._disk.on_dirty = self._dirty
         _RUNNING[self.path] = self
         owner = f"embedded:{self.path.name}"
         self.node = Node(self, self._runners, self._settings, owner, self._clock)
+        self._commits = Commits(self._disk, self.path, self.node)
         self.node.assign(0)
         await asyncio.sleep(0)
         await self.node.wait_running()
@@ -142,11 +133,9 @@ class EmbeddedRuntime:
         if self.node is not None:
             await self.node.close()
         disk, self._disk = self._disk, None
-        if self._flushing is not None:
-            await asyncio.wait((self._flushing,))
-        self._flusher.shutdown()
+        if self._commits is not None:
+            await self._commits.close()
         if disk is not None:
-            disk.on_dirty = lambda: None
             await asyncio.to_thread(disk.close)
         for known in (_RUNNING, _OPEN):
             if known.get(self.path) is self:
@@ -199,64 +188,7 @@ class EmbeddedRuntime:
     def _tables_path(self, partition: int) -> Path:
         return self.path / f"tables-{partition}"
 
-    # --- commits and replies ------------------------------------------------------------------
-
-    def _dirty(self) -> None:
-        if not self._commit_scheduled:
-            self._commit_scheduled = True
-            if get_ident() == self._thread_id:
-                self._loop.call_soon(self._commit)
-            else:
-                self._loop.call_soon_threadsafe(self._commit)
-
-    def _commit(self) -> None:
-        """Commit what waits. While several turns are flushed, the loop goes on to the next ones.
-
-        A lone one is flushed by the loop itself: a thread takes longer to hear of it.
-        """
-        self._commit_scheduled = False
-        disk = self._disk
-        if disk is None or not disk.dirty or self._flushing is not None:
-            return
-        try:
-            committed = disk.write()
-            lone = len(committed) <= 1
-            if lone:
-                disk.flush()
-        except Exception as error:
-            self._fail(disk, error)
-            return
-        if lone:
-            self._committed(committed)
-        else:
-            self._flushing = self._loop.run_in_executor(self._flusher, disk.flush)
-            self._flushing.add_done_callback(partial(self._flushed, disk, committed))
-
-    def _flushed(self, disk: Disk, committed: Committed, flushed: asyncio.Future[None]) -> None:
-        self._flushing = None
-        error = flushed.exception()
-        if error is not None:
-            self._fail(disk, error)
-            return
-        self._committed(committed)
-        self._commit()
-
-    def _fail(self, disk: Disk, cause: BaseException) -> None:
-        disk.give_up()
-        error = ProcessorError(
-            f"the log of embedded:{self.path} cannot be written ({cause}). What was acknowledged "
-            "is there; correct the cause and start this process again"
-        )
-        error.__cause__ = cause
-        _log.error("%s", error)
-        assert self.node is not None, "what commits has a node"
-        self.node.stop(error)
-
-    def _committed(self, committed: Committed) -> None:
-        for callback in committed:
-            callback()
-        assert self.node is not None, "what commits has a node"
-        self.node.wake()
+    # --- clients ------------------------------------------------------------------------------
 
     @property
     def takes_commands(self) -> bool:

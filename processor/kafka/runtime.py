@@ -7,8 +7,6 @@ import logging
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from confluent_kafka import KafkaException
 
@@ -21,7 +19,8 @@ from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.producers import which_producer
 from processor.kafka.group.instance import take_instance
 from processor.kafka.group.membership import Membership, Standing
-from processor.kafka.queues.queue import Queues
+from processor.kafka.options import KafkaWorkerOptions
+from processor.kafka.queues.queues import Queues
 from processor.kafka.shards.log import KafkaLogReader
 from processor.kafka.shards.ports import KafkaPorts
 from processor.kafka.topics.specs import topic_name
@@ -31,32 +30,13 @@ from processor.node import Node, ShardStatus
 from processor.shard.ports import Clock
 from processor.shard.recovery.survey import level_of_log, too_old
 
-__all__ = ("KafkaRuntime", "KafkaWorkerOptions")
+__all__ = ("KafkaRuntime",)
 
 _log = logging.getLogger("processor.kafka")
 
 _DRAIN_S = 2.0
 _WATCH_EVERY_S = 5.0
 _MISSING_MIN = 2
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaWorkerOptions:
-    """What a worker was told. ``partitions`` matters only where ``create_topics`` makes topics.
-
-    Without an ``instance_id``, it takes the first free one of this host.
-    """
-
-    server: str
-    namespace: str
-    queues: tuple[str, ...]
-    owns_shards: bool
-    share_groups: bool
-    create_topics: bool
-    partitions: int
-    state_dir: Path
-    instance_id: str | None
-    kafka: Mapping[str, str] = field(repr=False)
 
 
 class KafkaRuntime:

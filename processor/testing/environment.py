@@ -9,22 +9,20 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
 
 from processor import arguments, checks
 from processor.activity import Activity
 from processor.arguments import Seconds
-from processor.client import Client, Handle
-from processor.client.vigil import PARKED, Parked, parked_error
-from processor.codec.payloads import JsonPayloads
+from processor.client import Client
+from processor.client.calls import Calls
+from processor.client.vigil import Parked
 from processor.config import Settings
 from processor.core.records.answers import ReplyBody
-from processor.core.records.effects import ActivityTask, DeadLetter, Publish
+from processor.core.records.effects import DeadLetter, Publish
 from processor.errors import InvalidArgument
 from processor.policy import ConflictPolicy, ReusePolicy
 from processor.registry import Registry
@@ -35,15 +33,8 @@ from processor.simulation.scheduler import START_MS
 from processor.simulation.threads import Threads
 from processor.simulation.world import World
 from processor.testing.mocks import Mocks, mocked
-from processor.testing.watch import (
-    Bounds,
-    Watch,
-    looping,
-    nothing_left,
-    retried,
-    standing,
-    unregistered,
-)
+from processor.testing.waits import HOST, NOT_ENTERED, EnvironmentHandle, Waits
+from processor.testing.watch import Bounds
 from processor.workflow import Workflow
 from processor.workflow._engine.runner import WorkflowRunners
 from processor.workflow._guard import guard as _guard
@@ -52,9 +43,6 @@ __all__ = ("Environment", "EnvironmentHandle")
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
-
-_HOST = "host"
-_NOT_ENTERED = "Environment: it does not run: use `async with Environment(...) as env`"
 
 
 class _NotEntered:
@@ -66,7 +54,7 @@ class _NotEntered:
         """Nothing to connect."""
 
     async def request(self, *_: Any, **__: Any) -> ReplyBody:
-        raise InvalidArgument(_NOT_ENTERED)
+        raise InvalidArgument(NOT_ENTERED)
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -81,28 +69,6 @@ class StartOptions(TypedDict, total=False):
     execution_timeout: Seconds | None
     memo: Any
     timeout: Seconds | None
-
-
-class EnvironmentHandle(Handle[R]):
-    """A handle on a workflow id in an ``Environment``."""
-
-    async def result(
-        self,
-        timeout: Seconds | None = None,
-        *,
-        parked: Parked | None = None,
-        within: Seconds | None = None,
-    ) -> R:
-        """Wait for the end and return the result, within a virtual time where one is given.
-
-        ``timeout`` is real time. Raises what ``Handle.result`` raises, ``TimeoutError`` when one of
-        both has passed, and ``WorkflowParked``, ``NothingLeft``, ``NoEndInSight`` or
-        ``ActivityNotRegistered`` as soon as the result cannot come.
-        """
-        environment = self._client
-        assert isinstance(environment, Environment), "it made this handle"
-        async with environment._within(self, within, "result: within"):
-            return await super().result(timeout, parked=parked)
 
 
 class Environment(Client):
@@ -150,33 +116,32 @@ class Environment(Client):
             checks.whole(attempts_max, "Environment: attempts_max", 1),
             checks.whole(steps_max, "Environment: steps_max", 1),
         )
-        self._settings = settings
-        self._payloads = JsonPayloads()
-        self._registry = Registry(
+        bounds = Bounds(
+            checks.whole(attempts_max, "Environment: attempts_max", 1),
+            checks.whole(steps_max, "Environment: steps_max", 1),
+        )
+        self._calls = Calls(_NotEntered(), settings)
+        registry = Registry(
             checks.listed(workflows, "Environment: workflows", "[order_processing]"),
             mocked(
                 checks.listed(activities, "Environment: activities", "[charge]"),
                 {} if mocks is None else mocks,
             ),
-            self._payloads,
+            self._calls.payloads,
         )
-        self._code = Code(self._registry, WorkflowRunners(self._registry, settings), None)
+        self._code = Code(registry, WorkflowRunners(registry, settings), None)
         self._threads = Threads()
         self._world = World(
             _seed(seed), settings=settings, now_ms=_start_ms(start), threads=self._threads
         )
-        self._world.on_attempt = self._attempt_begins
-        self._watches: list[Watch] = []
-        self._missing: dict[str, ActivityTask] = {}
-        self._entered: Driver | None = None
-        self._gateway = _NotEntered()
+        self._waits = Waits(self._world, registry, bounds, self.handle)
 
     async def __aenter__(self) -> Environment:
         _guard.install()
-        host = self._world.host(_HOST, self._code)
-        self._entered = Driver(self._world, host, self._threads)
-        self._world.assign(0, _HOST)
-        self._gateway = SimulatedGateway(self._world, self._entered)
+        host = self._world.host(HOST, self._code)
+        self._waits.entered = Driver(self._world, host, self._threads)
+        self._world.assign(0, HOST)
+        self._calls.gateway = SimulatedGateway(self._world, self._waits.entered)
         return self
 
     async def __aexit__(
@@ -185,14 +150,8 @@ class Environment(Client):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._driver.close()
+        self._waits.driver.close()
         self._world.close()
-
-    @property
-    def _driver(self) -> Driver:
-        if self._entered is None:
-            raise InvalidArgument(_NOT_ENTERED)
-        return self._entered
 
     # --- what is started, and waited for ------------------------------------------------------
 
@@ -250,10 +209,10 @@ class Environment(Client):
         deadline = None if limit_s is None else time.monotonic() + limit_s
         handle, body = self._prepared("run", workflow, args, **how)
         async with (
-            self._within(handle, within, "run: within"),
-            self._vigil(handle, parked, "run: parked"),
+            self._waits.within(handle, within, "run: within"),
+            handle._vigil(parked, "run: parked"),
         ):
-            handle._begun(await self._accepted(handle.id, body))
+            handle._begun(await self._calls.accepted(handle.id, body))
             return await handle._result(limit_s, deadline, None)
 
     @overload
@@ -270,18 +229,16 @@ class Environment(Client):
 
     def handle(self, id: str, run_id: str | None = None, *, workflow: Any = None) -> Any:
         """Return a handle on a workflow id (and run), as ``Client.handle`` does."""
-        made: Handle[Any] = super().handle(id, run_id, workflow=workflow)
-        return EnvironmentHandle(self, made.id, made.run_id, made._result_type)
+        return super().handle(id, run_id, workflow=workflow)
 
-    def _prepared(self, *args: Any, **how: Any) -> Any:
-        made, body = super()._prepared(*args, **how)
-        return EnvironmentHandle(self, made.id, None, made._result_type), body
+    def _handle(self, id: str, run_id: str | None, result_type: Any) -> EnvironmentHandle[Any]:
+        return EnvironmentHandle(self._calls, self._waits, id, run_id, result_type)
 
     # --- time ---------------------------------------------------------------------------------
 
     def now(self) -> datetime:
         """Return the virtual time."""
-        return datetime.fromtimestamp(self._world.scheduler.now_ms / 1000, UTC)
+        return self._waits.now()
 
     async def sleep(self, delay: timedelta | float) -> None:
         """Let virtual time pass (a ``timedelta``, or seconds), and all that is due by then.
@@ -292,108 +249,14 @@ class Environment(Client):
         due_ms = self._world.scheduler.now_ms + delay_ms
         try:
             async with asyncio.timeout(None) as limit:
-                with self._watching(None, limit, lambda: False):
-                    await self._driver.sleep_until(due_ms)
+                with self._waits.watching(None, limit, lambda: False):
+                    await self._waits.driver.sleep_until(due_ms)
         except TimeoutError:
             if not limit.expired():
                 raise
             open = [run.workflow_id async for run in self.list(status="running", limit=5)]
             ids = ", ".join(map(repr, open))
-            what = f"the sleep is not over while {ids} run"
-            raise looping(self._bounds.steps_max, self.now(), what) from None
-
-    @asynccontextmanager
-    async def _within(
-        self, handle: Handle[Any], within: Seconds | None, what: str
-    ) -> AsyncIterator[None]:
-        """End a wait when its virtual time has passed."""
-        if within is None:
-            yield
-            return
-        within_ms = checks.duration_ms(within, what)
-        due_ms = self._world.scheduler.now_ms + within_ms
-        try:
-            async with asyncio.timeout(None) as limit:
-                with self._driver.until(due_ms, lambda: limit.reschedule(0)):
-                    yield
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            asked = f"no result of {handle.id!r} within {timedelta(milliseconds=within_ms)}"
-            run = await handle.describe()
-            raise TimeoutError(f"{asked} of virtual time: {standing(run)}") from None
-
-    def _vigil(
-        self, handle: Handle[Any], parked: Parked | None, what: str
-    ) -> AbstractAsyncContextManager[None]:
-        if parked is not None:
-            arguments.one_of(PARKED, parked, what)
-        return self._looking(handle, parks=parked != "warn")
-
-    @asynccontextmanager
-    async def _looking(self, handle: Handle[Any], *, parks: bool) -> AsyncIterator[None]:
-        """End a wait for what cannot come: with ``parks``, the run of ``handle`` is parked."""
-        try:
-            async with asyncio.timeout(None) as limit:
-                stuck = partial(self._is_stuck, handle.id, parks)
-                with self._watching(handle.id, limit, stuck) as watch:
-                    yield
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise await self._reason(handle, watch, parks=parks) from None
-
-    @contextmanager
-    def _watching(
-        self, awaited: str | None, limit: asyncio.Timeout, is_stuck: Callable[[], bool]
-    ) -> Iterator[Watch]:
-        scheduler = self._world.scheduler
-        watch = Watch(
-            self._bounds,
-            awaited,
-            self._registry.activity_named,
-            lambda: scheduler.steps,
-            is_stuck,
-            lambda: None if limit.expired() else limit.reschedule(0),
-        )
-        self._watches.append(watch)
-        try:
-            with self._driver.looking(watch.look):
-                yield watch
-        finally:
-            self._watches.remove(watch)
-
-    def _attempt_begins(self, task: ActivityTask) -> None:
-        if self._registry.activity_named(task.name) is None:
-            self._missing[task.workflow_id] = task
-        for watch in self._watches:
-            watch.attempt_begins(task)
-
-    async def _reason(self, handle: Handle[Any], watch: Watch, *, parks: bool) -> Exception:
-        """Return what ended a wait."""
-        task = watch.task
-        if task is not None:
-            run = await self.handle(task.workflow_id, task.run_id).describe()
-            return retried(task, run, self._bounds.attempts_max)
-        if (missing := self._missing.get(handle.id)) is not None:
-            return unregistered(missing, self._registry.activities)
-        run = await handle.describe()
-        if parks and run.parked is not None:
-            return parked_error(run)
-        if watch.nothing:
-            return nothing_left(run)
-        what = standing(run).replace(" is running", " is still running", 1)
-        return looping(self._bounds.steps_max, self.now(), what)
-
-    def _is_stuck(self, workflow_id: str, parks: bool) -> bool:
-        """Return whether the latest run of an id waits for code: its own, or an activity's."""
-        session = self._world.hosts[_HOST].ownerships[0].session
-        summary = None if session is None else session.tables.latest(workflow_id)
-        if summary is None or not summary.status.is_open:
-            return False
-        missing = self._missing.get(workflow_id)
-        calls_none = missing is not None and missing.run_id == summary.run_id
-        return calls_none or (parks and summary.parked is not None)
+            raise self._waits.looping(f"the sleep is not over while {ids} run") from None
 
     # --- what came of it ----------------------------------------------------------------------
 

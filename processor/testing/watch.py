@@ -7,11 +7,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from processor.client.descriptions import RunDescription, hindrances
+from processor.client.descriptions import RunDescription, hindrances, standing
 from processor.core.records.effects import ActivityTask
 from processor.testing.errors import ActivityNotRegistered, NoEndInSight, NothingLeft
 
-__all__ = ("Bounds", "Watch", "looping", "nothing_left", "retried", "standing", "unregistered")
+__all__ = (
+    "Bounds",
+    "Watch",
+    "looping",
+    "nothing_left",
+    "retried",
+    "unregistered",
+    "where_it_stands",
+)
 
 _LISTED_MAX = 50
 
@@ -111,14 +119,12 @@ def looping(steps_max: int, now: datetime, what: str) -> NoEndInSight:
 def nothing_left(run: RunDescription) -> NothingLeft:
     """Return what is raised when nothing can happen any more."""
     return NothingLeft(
-        f"{standing(run)}, and nothing is left that could wake it: no timer, no activity. Send "
-        "what it waits for (raise_event), or give it a time-out"
+        f"{where_it_stands(run)}, and nothing is left that could wake it: no timer, no activity. "
+        "Send what it waits for (raise_event), or give it a time-out"
     )
 
 
-def standing(run: RunDescription) -> str:
-    """Return where a run stands: its status, the lines that it waits at, what holds it up."""
-    places = "; ".join(run.pending.get("waiting", ())) or "nothing"
-    held_up = "".join(f"; {text}" for text in hindrances(run, now_ms=0))
-    status = f"is {run.status.value} and waits at {places}"
-    return f"run {run.run_id} of {run.workflow_id!r} {status}{held_up}"
+def where_it_stands(run: RunDescription) -> str:
+    """Return which run it is, what it is doing, and what keeps it from going on."""
+    held_up = "" if run.parked else "".join(f"; {text}" for text in hindrances(run, now_ms=0))
+    return f"run {run.run_id} of {run.workflow_id!r} {standing(run).removeprefix('it ')}{held_up}"

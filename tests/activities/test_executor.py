@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from processor import activity
-from processor.activities import executor as executors
+from processor.activities import backlog
 from processor.activities.executor import Executor
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
@@ -215,7 +215,7 @@ def test_a_task_that_came_before_and_is_over_does_not_run() -> None:
 
 
 def test_a_task_that_no_shard_speaks_of_runs_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "_ASK_S", 0.05)
+    monkeypatch.setattr(backlog, "_ASK_S", 0.05)
 
     async def main() -> None:
         it = Asked()
@@ -233,9 +233,9 @@ def test_a_later_attempt_is_asked_about_anew(monkeypatch: pytest.MonkeyPatch) ->
 
     async def main() -> None:
         it = Asked()
-        monkeypatch.setattr(executors, "_ASK_S", 0.05)
+        monkeypatch.setattr(backlog, "_ASK_S", 0.05)
         it.take(attempt=1)
-        monkeypatch.setattr(executors, "_ASK_S", 60.0)
+        monkeypatch.setattr(backlog, "_ASK_S", 60.0)
         it.take(attempt=2)
         await asyncio.sleep(0.2)
         assert it.runs == [] and it.said() == ["started", "started"]

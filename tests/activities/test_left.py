@@ -124,7 +124,7 @@ def test_a_clean_up_that_is_short_is_waited_for_and_not_warned_of(
     async def main() -> list[ActivityReport]:
         it = Running()
         registry = Registry([], [activity.define(cleans)], it.executor._payloads)
-        it.executor._registry = registry
+        it.executor._functions._registry = registry
         it.begin("cleans", start_to_close_ms=100)
         found = await it.outcomes()
         assert ends == ["cleaned"]
@@ -183,7 +183,7 @@ def test_late_activities_are_cancelled_when_a_worker_stops() -> None:
 
     async def main() -> None:
         it = Running()
-        it.executor._registry = Registry([], [wait], it.executor._payloads)
+        it.executor._functions._registry = Registry([], [wait], it.executor._payloads)
         it.begin("wait")
         begun = time.monotonic()
         await it.executor.drain(0.1)
@@ -429,7 +429,7 @@ def test_an_activity_of_a_queue_runs_eagerly_where_that_is_served(
 
 
 def test_a_worker_on_kafka_tells_its_queues_to_its_executor() -> None:
-    from processor.kafka.queues.queue import Queues
+    from processor.kafka.queues.queues import Queues
 
     async def main() -> None:
         it = Running()

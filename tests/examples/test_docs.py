@@ -22,7 +22,7 @@ SAYS = {
     r"arguments at replay at .*: \$\[0\] was 1 and is 2\n",
     "told-1": (
         r"ZeroDivisionError: division by zero\n"
-        r"run \w+ of 'b' is running and waits at <string>:\d+ waits, event 'go', and nothing "
+        r"run \w+ of 'b' is running; waits at <string>:\d+ waits, event 'go', and nothing "
         r"is left that could wake it\n"
     ),
     "testing-1": r"(12 EUR, then no more\n31 days\n){2}",

@@ -20,7 +20,8 @@ from processor.embedded.runtime import SystemClock
 from processor.kafka.clients.connection import partition_of
 from processor.kafka.clients.offsets import OffsetTracker
 from processor.kafka.queues import queue
-from processor.kafka.queues.queue import QueueConsumer, Queues
+from processor.kafka.queues.queue import QueueConsumer
+from processor.kafka.queues.queues import Queues
 from processor.kafka.queues.share import ShareQueueConsumer
 from processor.kafka.topics.upkeep import apply, plan, read_topics
 from processor.kafka.transport import KafkaTransport
@@ -139,7 +140,9 @@ def test_tasks_run_and_are_reported_to_their_shard(kafka: Adapters) -> None:
     async def test() -> None:
         async with worker(kafka) as it:
             it.ends_at_once = True
-            await soon(lambda: not it.tasks and it.most > 0 and it.queue.running == 0, "the tasks")
+            await soon(
+                lambda: not it.tasks and it.most > 0 and it.queue._tasks.count == 0, "the tasks"
+            )
             await soon(lambda: committed(kafka) == 50, "the offsets")
 
     run(test)
@@ -229,7 +232,7 @@ def test_a_cancelled_task_holds_nothing_up(kafka: Adapters) -> None:
             await soon(lambda: len(it.tasks) == 3, "the tasks")
             for id in list(it.tasks):
                 it.queue.finish("0-0", id)
-            assert it.queue.running == 0
+            assert it.queue._tasks.count == 0
             await soon(lambda: committed(kafka) == 3, "the offsets")
 
     run(test)
@@ -305,7 +308,7 @@ def test_a_share_group_brings_tasks_as_well(kafka: Adapters) -> None:
         queue.start()
         await soon(lambda: len(ended) == 30, "the tasks")
         assert sorted(ended) == list(range(1, 31))
-        assert queue.running == 0
+        assert queue._tasks.count == 0
         await queue.stop()
         await asyncio.to_thread(transport.close)
 
@@ -330,7 +333,7 @@ def test_a_queue_that_is_longer_than_is_read_ahead_pauses_and_goes_on(
             it.ends_at_once = True
             for id in list(it.tasks):
                 it.end(id)
-            await soon(lambda: it.queue._outcomes_landed == 200, "all tasks")
+            await soon(lambda: it.queue._tasks._landed == 200, "all tasks")
             assert it.most <= 5
 
     run(test)

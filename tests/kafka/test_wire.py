@@ -88,7 +88,7 @@ def test_topics_are_read_with_the_official_avro_package(
         with pytest.raises(WorkflowAlreadyStarted):
             await client.start(alarms, id=SCENARIOS[0].name, reuse="reject")
         for partition in range(2):
-            await client._ask("", ReadShard(), partition=partition)  # it writes a mark
+            await client._calls.ask("", ReadShard(), partition=partition)  # it writes a mark
         await client.run(alarms)
         await asyncio.sleep(0.5)
 

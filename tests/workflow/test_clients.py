@@ -58,7 +58,7 @@ def test_every_request_is_refused(
     server: str, call: Callable[[Client], Awaitable[Any]], guard: Any
 ) -> None:
     client = Client(server)
-    vars(client._gateway)["_partitions"] = 1  # as after connecting to a broker
+    vars(client._calls.gateway)["_partitions"] = 1  # as after connecting to a broker
     went_on: list[bool] = []
 
     @workflow.define

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from processor import checks
 from processor.errors import ProcessorError
 
 __all__ = ("OF_CONSUMERS", "KafkaConfigInvalid", "check_properties", "check_servers", "protocol_of")
@@ -86,18 +87,14 @@ class KafkaConfigInvalid(ProcessorError):
 
 
 def check_servers(servers: str) -> None:
-    """Raise ``KafkaConfigInvalid`` where no Kafka broker can be meant. Shows no password."""
+    """Refuse what can be no Kafka brokers, with ``KafkaConfigInvalid`` or ``InvalidArgument``."""
     if servers.startswith("embedded:"):
         raise KafkaConfigInvalid(
             f"{servers} is a folder on this machine, without topics: there is nothing to plan, "
             "check or send again. What a workflow rejected is in its run's history: processor "
             f"history ID --server {servers} --module MODULE"
         )
-    if "@" in servers:
-        raise KafkaConfigInvalid(
-            "bootstrap servers (HOST:PORT) take no user and password: give them as the properties "
-            "sasl.username and sasl.password"
-        )
+    checks.servers(servers, "server")
 
 
 def protocol_of(properties: Mapping[str, Any]) -> str:

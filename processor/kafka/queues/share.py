@@ -15,7 +15,6 @@ from concurrent.futures import Future, wait
 from functools import partial
 from threading import Thread
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
 
 from confluent_kafka import AcknowledgeType, KafkaException, Message, ShareConsumer
 from confluent_kafka.admin import (
@@ -26,17 +25,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from processor.codec.records import decode_as
-from processor.core.inputs import ActivityReport
-from processor.core.records.effects import ActivityTask, DeadLetter
-from processor.errors import SchemaMismatch
-from processor.kafka.clients.connection import partition_of
-from processor.kafka.clients.sending import Sending
-from processor.kafka.queues.reports import encoded
+from processor.kafka.queues.tasks import OpenTasks, TaskRunner
 from processor.kafka.transport import KafkaTransport
-
-if TYPE_CHECKING:
-    from processor.kafka.queues.queue import TaskRunner
 
 __all__ = ("ShareQueueConsumer",)
 
@@ -63,30 +53,19 @@ class ShareQueueConsumer:
         run: TaskRunner,
         partitions: int,
     ) -> None:
-        connection = transport.connection
-        self._name = f"activities.{queue}"
-        self._topic = connection.topic(self._name)
+        self._tasks = OpenTasks(transport, queue, run, partitions, _nothing)
+        self._topic = self._tasks.topic
         self._group = f"{self._topic}.share"
-        self._reports_topic = connection.topic("activity-results")
-        self._partitions = partitions
-        self._run_task = run
         self._loop = asyncio.get_running_loop()
-        self._sending = Sending(transport, f"queue {queue}")
-        self._admin_config = connection.admin()
-        self._open: dict[tuple[str, int], Future[bool]] = {}
+        self._admin_config = transport.connection.admin()
         self._stopping = False
         self._config = {
-            **connection.admin(),
+            **self._admin_config,
             "group.id": self._group,
             "share.acknowledgement.mode": "explicit",
             "max.poll.records": max(slots, 1),
         }
         self._thread = Thread(target=self._run, name=f"kafka share {queue}", daemon=True)
-
-    @property
-    def running(self) -> int:
-        """How many tasks the runner has."""
-        return len(self._open)
 
     def start(self) -> None:
         self._thread.start()
@@ -95,38 +74,13 @@ class ShareQueueConsumer:
         self._stopping = True
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, _JOIN_S)
-        self._sending.close()
+        self._tasks.close()
 
     def finish(self, run_id: str, id: int) -> None:
-        finished = self._open.pop((run_id, id), None)
-        if finished is not None and not finished.done():
-            finished.set_result(True)
+        self._tasks.finish(run_id, id)
 
     def begin_again(self) -> None:
         """Nothing to do: a share group's positions belong to a topic's id."""
-
-    # --- on the loop --------------------------------------------------------------------------
-
-    def _hand_over(self, task: ActivityTask, finished: Future[bool], again: bool) -> None:
-        if (older := self._open.get((task.run_id, task.id))) is not None:
-            _set(older)
-        self._open[task.run_id, task.id] = finished
-        self._run_task(task, partial(self._report, finished), again)
-
-    def _report(self, finished: Future[bool], report: ActivityReport) -> None:
-        done = _nothing
-        if report.kind in ("completed", "failed"):
-            key = (report.run_id, report.id)
-            if self._open.get(key) is finished:
-                del self._open[key]
-            done = partial(_set, finished)
-        self._sending.send(
-            self._reports_topic,
-            partition_of(report.workflow_id, self._partitions),
-            report.workflow_id.encode(),
-            encoded(report),
-            done,
-        )
 
     # --- the queue's thread -----------------------------------------------------------------------
 
@@ -174,13 +128,11 @@ class ShareQueueConsumer:
                 continue
             finished: Future[bool] = Future()
             running.append((message, finished))
-            try:
-                task = decode_as(ActivityTask, message.value() or b"")
-            except SchemaMismatch as mismatch:
-                self._bury(message, finished, str(mismatch))
-                continue
-            again = (message.delivery_count() or 1) > 1
-            self._loop.call_soon_threadsafe(self._hand_over, task, finished, again)
+            done = partial(_set, finished)
+            task = self._tasks.read(message, done)
+            if task is not None:
+                again = (message.delivery_count() or 1) > 1
+                self._loop.call_soon_threadsafe(self._tasks.hand_over, task, done, again)
         deadline = monotonic() + _HOLD_S
         futures = [finished for _, finished in running]
         while wait(futures, _LOOK_S).not_done and monotonic() < deadline and not self._stopping:
@@ -192,17 +144,6 @@ class ShareQueueConsumer:
             )
         if running:
             consumer.commit_async()
-
-    def _bury(self, message: Message, finished: Future[bool], why: str) -> None:
-        letter = DeadLetter(
-            self._name,
-            message.partition() or 0,
-            message.offset() or 0,
-            message.key(),
-            message.value(),
-            why,
-        )
-        self._sending.bury(letter, partial(_set, finished))
 
 
 def _set(finished: Future[bool]) -> None:

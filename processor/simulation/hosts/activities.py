@@ -58,7 +58,7 @@ class _Executor(Executor):
         """Begin nothing any more: the process is dead."""
         self._stopping = True
         self._backlog.clear()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._left.shutdown()
 
     def _run(self, task: ActivityTask, report: Report, *, announces: bool = False) -> None:
         self.begins(task)

@@ -1,0 +1,85 @@
+"""What a client and its handles have in common: they ask shards, and encode what they send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from processor import arguments as given
+from processor.client.vigil import Vigils
+from processor.codec.payloads import JsonPayloads
+from processor.config import Settings
+from processor.core.inputs import ClientCommand
+from processor.core.operation import Request
+from processor.core.questions import AwaitResult
+from processor.core.records.answers import Accepted, Closed, Page, Refused, ReplyBody
+from processor.errors import PayloadTooLarge, SchemaMismatch
+from processor.failures import refusal
+from processor.gateway import Gateway, only_outside
+
+__all__ = ("Calls",)
+
+
+class Calls:
+    """Asks the shards through a gateway. ``vigils`` look after those who wait for results."""
+
+    def __init__(self, gateway: Gateway, settings: Settings) -> None:
+        self.gateway = gateway
+        self.settings = settings
+        self.payloads = JsonPayloads()
+        self.vigils = Vigils()
+
+    async def ask(
+        self,
+        workflow_id: str,
+        body: Request,
+        timeout: float | None = None,
+        partition: int | None = None,
+    ) -> ReplyBody:
+        only_outside()
+        timeout_s = self.settings.request_timeout_s if timeout is None else timeout
+        command = ClientCommand(workflow_id, body)
+        answer = await self.gateway.request(command, timeout_s=timeout_s, partition=partition)
+        if isinstance(answer, Refused):
+            raise refusal(answer)
+        return answer
+
+    async def accepted(
+        self, workflow_id: str, body: Request, timeout: float | None = None
+    ) -> Accepted:
+        answer = await self.ask(workflow_id, body, timeout)
+        assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"
+        return answer
+
+    async def page(self, workflow_id: str, body: Request, partition: int | None = None) -> Page:
+        answer = await self.ask(workflow_id, body, partition=partition)
+        assert isinstance(answer, Page), f"a shard answers {body} with {answer}"
+        return answer
+
+    async def closed(self, workflow_id: str, body: AwaitResult, timeout_s: float) -> Closed:
+        answer = await self.ask(workflow_id, body, timeout_s)
+        assert isinstance(answer, Closed), f"a shard answers {body} with {answer}"
+        return answer
+
+    def encoded_arguments(self, workflow: Any, name: str, args: tuple[Any, ...]) -> bytes | None:
+        """Encode the arguments of a workflow; an error says which one does not fit."""
+        try:
+            return self.encoded(f"the arguments of workflow {name!r}", list(args))
+        except SchemaMismatch:
+            for number, each in enumerate(args):  # which one is it?
+                which = given.argument(workflow, number)
+                self.encoded(f"argument {which} of workflow {name!r}", each)
+            raise
+
+    def encoded(self, what: str, value: Any) -> bytes | None:
+        """Encode a value of the user's; ``what`` names it in errors."""
+        try:
+            payload = self.payloads.encode(value)
+        except SchemaMismatch as error:
+            raise SchemaMismatch(f"{what}: {error}") from error
+        limit = self.settings.payload_bytes_max
+        if payload is not None and len(payload) > limit:
+            raise PayloadTooLarge(
+                f"{what}: {len(payload):,} bytes; the limit is {limit:,}. Keep the value elsewhere "
+                "and pass where it is"
+            )
+        return payload

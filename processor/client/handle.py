@@ -1,0 +1,143 @@
+"""One workflow id in the hands of a client: its result, and what is asked of its run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, Generic, TypeVar
+
+from processor import arguments as given
+from processor import checks
+from processor.arguments import Seconds
+from processor.client.calls import Calls
+from processor.client.descriptions import (
+    HistoryEvent,
+    RunDescription,
+    description,
+    history,
+    read,
+)
+from processor.client.outcomes import outcome
+from processor.client.vigil import PARKED, Parked, Vigil, overdue
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import CancelRun, TerminateRun
+from processor.core.questions import AwaitResult, DescribeRun, ReadHistory
+from processor.core.records.answers import Accepted, Closed
+from processor.errors import ShardUnavailable
+from processor.gateway import only_outside
+
+__all__ = ("Handle",)
+
+R = TypeVar("R")
+
+_log = logging.getLogger("processor.client")
+
+_ASK_AGAIN_S: Final = 0.2
+_WAIT_S: Final = 30.0
+"""How long a shard keeps a waiting client, which then asks again."""
+
+
+class Handle(Generic[R]):
+    """One workflow id. A handle from ``start`` means the chain of runs that it began.
+
+    A handle that was made with a ``run_id`` means that run only, any other one the latest run.
+    ``run_id`` is the run that the handle was made with, or that its start made. ``created`` is
+    False where the start found that run.
+    """
+
+    def __init__(self, calls: Calls, id: str, run_id: str | None, result_type: Any) -> None:
+        self._calls = calls
+        self._result_type = result_type
+        self._which: tuple[str | None, str | None] = (run_id, None)
+        self.id = id
+        self.run_id = run_id
+        self.created = False
+
+    def __repr__(self) -> str:
+        return f"Handle(id={self.id!r}, run_id={self.run_id!r})"
+
+    def _begun(self, accepted: Accepted) -> None:
+        """Mean the chain of the run that a start made, or found."""
+        self.run_id, self.created = accepted.run_id, accepted.created
+        self._which = (None, accepted.first_run_id or accepted.run_id)
+
+    async def result(self, timeout: Seconds | None = None, *, parked: Parked | None = None) -> R:
+        """Wait for the end and return the result; ``timeout`` in seconds (default: none).
+
+        While the run is parked or held up, a warning says so after a second; ``parked="raise"``
+        raises ``WorkflowParked`` then. Raises ``WorkflowFailed`` (the cause is the original error),
+        ``WorkflowCancelled``, ``WorkflowTerminated``, ``WorkflowTimedOut``, or ``TimeoutError``
+        when the time is up.
+        """
+        limit_s = given.seconds(timeout, "result: timeout")
+        async with self._vigil(parked, "result: parked") as vigil:
+            deadline = None if limit_s is None else time.monotonic() + limit_s
+            return await self._result(limit_s, deadline, vigil)
+
+    def _vigil(self, parked: Parked | None, what: str) -> AbstractAsyncContextManager[Vigil | None]:
+        """Return what looks whether the run goes on, as long as somebody waits for its result."""
+        only_outside()
+        raises = parked is not None and given.one_of(PARKED, parked, what) == "raise"
+        return Vigil(self._calls.vigils, self.id, self.describe, raises=raises)
+
+    async def _result(
+        self, limit_s: float | None, deadline: float | None, vigil: Vigil | None
+    ) -> R:
+        while True:
+            left_s = _WAIT_S if deadline is None else min(deadline - time.monotonic(), _WAIT_S)
+            if left_s <= 0:
+                raise overdue(self.id, limit_s or 0.0, vigil)
+            asked = time.monotonic()
+            try:
+                body = AwaitResult(*self._which, int(_WAIT_S * 1000))
+                closed = await self._calls.closed(self.id, body, left_s)
+            except ShardUnavailable as error:
+                if time.monotonic() - asked < left_s:  # else it still runs, or the vigil finds out
+                    _log.warning("still waiting for the result of %r: %s", self.id, error)
+                await asyncio.sleep(min(left_s, _ASK_AGAIN_S))
+                continue
+            return self._outcome(closed)
+
+    def _outcome(self, closed: Closed) -> R:
+        """Return the result of a run that has ended, or raise what it ended with."""
+        result: R = outcome(self.id, closed, self._calls.payloads, self._result_type)
+        return result
+
+    async def raise_event(self, name: str, payload: Any = None) -> None:
+        """Send an external event; it is durable once this returns."""
+        name = checks.name(name, "raise_event: name")
+        encoded = self._calls.encoded(f"event {name!r}", payload)
+        await self._calls.accepted(self.id, RaiseEvent(name, encoded, *self._which))
+
+    async def cancel(self, reason: str = "") -> bool:
+        """Ask the workflow to stop: ``asyncio.CancelledError`` is raised where it waits.
+
+        Return False where it had ended before, or had been asked by this very request, whose
+        answer was lost.
+        """
+        body = CancelRun(checks.text(reason, "cancel: reason"), *self._which)
+        return (await self._calls.accepted(self.id, body)).created
+
+    async def terminate(self, reason: str = "") -> bool:
+        """End the run at once, without running its code again; return as ``cancel`` does."""
+        body = TerminateRun(checks.text(reason, "terminate: reason"), *self._which)
+        return (await self._calls.accepted(self.id, body)).created
+
+    async def describe(self) -> RunDescription:
+        page = await self._calls.page(self.id, DescribeRun(*self._which))
+        return read(page, description)
+
+    async def history(self) -> list[HistoryEvent]:
+        """Return all events of the run, in order."""
+        which, first = self._which, 0
+        events: list[HistoryEvent] = []
+        while True:
+            page = await self._calls.page(self.id, ReadHistory(*which, first))
+            run_id, more = read(page, history)
+            which = (run_id, None)
+            events += more
+            if page.after is None:
+                return events
+            first = int(page.after)

@@ -1,0 +1,51 @@
+"""What the end of a run is to whoever waits for its result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from processor.core.data.payloads import Payloads
+from processor.core.records.answers import Closed
+from processor.errors import (
+    SchemaMismatch,
+    WorkflowCancelled,
+    WorkflowFailed,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+)
+from processor.failures import exception_of
+from processor.policy import Status
+from processor.readable import readable
+
+__all__ = ("outcome",)
+
+
+def outcome(workflow_id: str, closed: Closed, payloads: Payloads, result_type: Any) -> Any:
+    """Return the result of a run that has ended, or raise what it ended with."""
+    if closed.status == Status.COMPLETED:
+        try:
+            return payloads.decoder(result_type)(closed.result)
+        except SchemaMismatch as error:
+            run = f"run {closed.run_id} of {workflow_id!r}"
+            raise SchemaMismatch(f"the result of {run}: {error}") from error
+    which = {"workflow_id": workflow_id, "run_id": closed.run_id}
+    run = f"run {closed.run_id} of {workflow_id!r}"
+    match Status(closed.status):
+        case Status.CANCELLED:
+            raise WorkflowCancelled(
+                f"{run} was cancelled{_why(closed)}", **which, reason=closed.reason or ""
+            )
+        case Status.TERMINATED:
+            raise WorkflowTerminated(
+                f"{run} was terminated{_why(closed)}", **which, reason=closed.reason or ""
+            )
+        case Status.TIMED_OUT:
+            raise WorkflowTimedOut(f"{run} passed its execution time-out", **which)
+        case _:
+            assert closed.failure is not None, "a failed run has a failure"
+            cause = exception_of(closed.failure, payloads)
+            raise WorkflowFailed(f"{run} failed: {readable(str(cause))}", **which) from cause
+
+
+def _why(closed: Closed) -> str:
+    return f": {readable(closed.reason)}" if closed.reason else ""

@@ -1,0 +1,28 @@
+"""What a worker on Kafka was told, without anything of Kafka's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ("KafkaWorkerOptions",)
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaWorkerOptions:
+    """What a worker was told. ``partitions`` matters only where ``create_topics`` makes topics.
+
+    Without an ``instance_id``, it takes the first free one of this host.
+    """
+
+    server: str
+    namespace: str
+    queues: tuple[str, ...]
+    owns_shards: bool
+    share_groups: bool
+    create_topics: bool
+    partitions: int
+    state_dir: Path
+    instance_id: str | None
+    kafka: Mapping[str, str] = field(repr=False)
