@@ -32,7 +32,8 @@ __all__ = ("Context", "Draft", "Outcome")
 class Context:
     """What deciding needs from outside.
 
-    ``place`` says whether an activity runs eagerly, ``entropy`` returns 16 random bytes.
+    ``place`` says whether an activity runs eagerly where so many slots are free, as ``free`` are
+    now; it changes nothing. ``entropy`` returns 16 random bytes.
     ``unread_events_max``: more of a run's events may not wait for its code.
     ``not_activated`` are the events that the namespace's level does not have yet. ``begun`` is the
     code of the run that this decision begins.
@@ -40,11 +41,12 @@ class Context:
 
     now_ms: int
     runners: Runners
-    place: Callable[[str, ActivityOptions], bool]
+    place: Callable[[str, ActivityOptions, int], bool]
     entropy: Callable[[], bytes]
     unread_events_max: int
     not_activated: frozenset[type[Event]] = frozenset()
     begun: Runner | None = None
+    free: int = 0
 
     def check(self, asked: Sequence[Asked]) -> None:
         """Raise ``CodeError`` where the code asks for what cannot be recorded yet."""
@@ -63,7 +65,8 @@ class Draft:
     """A record in the making: its events, already folded into the state, and their effects.
 
     It is a turn, or (``attempt``) only says where an activity stands; with ``snapshot``, the state
-    of the code, it is a turn at which replay may begin.
+    of the code, it is a turn at which replay may begin. ``slots`` are those that it takes once it
+    is written: one for each attempt that it lets run eagerly.
     """
 
     __slots__ = (
@@ -74,6 +77,7 @@ class Draft:
         "first",
         "instance",
         "now_ms",
+        "slots",
         "snapshot",
     )
 
@@ -86,6 +90,7 @@ class Draft:
         self.effects: list[Effect] = []
         self.attempt: AttemptState | None = None
         self.snapshot: bytes | None = None
+        self.slots = 0
 
     @property
     def run(self) -> RunState:
@@ -156,10 +161,16 @@ class Draft:
 
     def _placed(self, asked: ActivityScheduled) -> ActivityScheduled:
         """Return an activity that the code asks for with where its first attempt runs."""
-        if not self.context.place(asked.name, asked.options or DEFAULTS):
+        if not self.places(asked.name, asked.options or DEFAULTS):
             return asked
         what = asked.id, asked.name, asked.arguments
         return ActivityScheduled(*what, True, asked.options, asked.headers)
+
+    def places(self, name: str, options: ActivityOptions) -> bool:
+        """Return whether an attempt runs eagerly; then it takes a slot."""
+        eager = self.context.place(name, options, self.context.free - self.slots)
+        self.slots += eager
+        return eager
 
     def stands(self, activity: OpenActivity, after: AttemptState) -> None:
         """Say where an activity stands from now on. The key of that is known when it is written."""

@@ -29,11 +29,10 @@ from processor.errors import PayloadTooLarge
 from processor.failures import trace_of
 from processor.readable import readable
 from processor.shard.cache import Cache, Entry
-from processor.shard.eager import Eager
 from processor.shard.flight import Appended, Flight
 from processor.shard.instances import Instances
 from processor.shard.outbox import Deliveries
-from processor.shard.ports import Clock, Outbox
+from processor.shard.ports import Activities, Clock, Outbox
 from processor.shard.reads import Reads
 from processor.shard.writer import Writer
 
@@ -75,7 +74,7 @@ class Deciding:
         instances: Instances,
         cache: Cache,
         writer: Writer,
-        eager: Eager,
+        activities: Activities,
         reads: Reads,
         outbox: Outbox,
         clock: Clock,
@@ -89,7 +88,7 @@ class Deciding:
         self._instances = instances
         self._cache = cache
         self._writer = writer
-        self._eager = eager
+        self._activities = activities
         self._reads = reads
         self._outbox = outbox
         self._clock = clock
@@ -157,7 +156,7 @@ class Deciding:
         somebody has looked already.
         """
         entry = entry or self._instances.entry(input.workflow_id)
-        context, reserved = self._at_this_time(), self._eager.reserved
+        context = self._at_this_time()
         where = positions or self.positions
         command = input if isinstance(input, ClientCommand) else None
         cause = None if command is None else command.cause
@@ -174,7 +173,7 @@ class Deciding:
             if len(drafts) > 1:
                 begun = self._writer.made(drafts[1], entry, "successor", where, None)
         except Exception as error:
-            self._undo(reserved)
+            self._undo()
             self._could_not(Failed(source, input, run_id, positions, offset), error)
             return
         if made is not None:
@@ -277,13 +276,13 @@ class Deciding:
 
     def _successor(self, effect: StartSuccessor, broken: CodeError | None = None) -> Appended:
         entry = self._instances.entry(effect.workflow_id)
-        context, reserved = self._at_this_time(), self._eager.reserved
+        context = self._at_this_time()
         try:
             which = effect.workflow_id, effect.run_id, effect.started
             draft = succeed(*which, context, broken)
             made = self._writer.made(draft, entry, "successor", self.positions, None)
         except Exception:
-            self._undo(reserved)
+            self._undo()
             raise
         self._writer.append(draft, made)
         return made
@@ -291,13 +290,13 @@ class Deciding:
     def retry_parked(self, workflow_id: str) -> None:
         """Try the code of a parked run again: this process may have newer code."""
         entry = self._instances.entry(workflow_id)
-        context, reserved = self._at_this_time(), self._eager.reserved
+        context = self._at_this_time()
         try:
             draft = None if entry.instance is None else unpark(entry.instance, context)
             if draft is not None:
                 self._writer.write(draft, entry, "takeover", self.positions, None)
         except Exception as error:
-            self._undo(reserved)
+            self._undo()
             self._cache.drop(workflow_id)
             text = "shard %d: %r stays parked\n%s"
             _log.warning(text, self._partition, workflow_id, trace_of(error))
@@ -307,11 +306,11 @@ class Deciding:
     def _at_this_time(self) -> Context:
         context = self._context
         context.now_ms, context.begun = self._clock.now_ms(), None
+        context.free = self._activities.free
         return context
 
-    def _undo(self, reserved: int) -> None:
-        """Give back what deciding took: slots, and the code of a run that does not begin."""
-        self._eager.give_back(reserved)
+    def _undo(self) -> None:
+        """Drop the code of a run that does not begin."""
         if self._context.begun is not None:
             self._context.begun.close()
 

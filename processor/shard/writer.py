@@ -34,6 +34,7 @@ from processor.core.records.turn import (
 from processor.core.runner import CodeError
 from processor.errors import PayloadTooLarge
 from processor.shard.cache import Cache, Entry
+from processor.shard.eager import Eager
 from processor.shard.flight import Appended, Flight
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import RECORD_BYTES_MAX, Clock
@@ -57,6 +58,7 @@ class Writer:
         deliveries: Deliveries,
         requests: Requests,
         cache: Cache,
+        eager: Eager,
         clock: Clock,
         record_bytes_max: int = RECORD_BYTES_MAX,
     ) -> None:
@@ -67,6 +69,7 @@ class Writer:
         self._deliveries = deliveries
         self._requests = requests
         self._cache = cache
+        self._eager = eager
         self._clock = clock
         self._telling = Telling(partition)
 
@@ -143,6 +146,8 @@ class Writer:
         assert not isinstance(record, Mark), "it is of a run"
         if record.cause is not None:
             self._requests.take(record, self._flight.number)
+        if draft.slots:
+            self._eager.reserve(draft.slots)
         if not entry.cached:
             self._cache.add(entry)
         entry.in_flight += 1

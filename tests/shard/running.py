@@ -129,8 +129,12 @@ class Ports:
 
     def close(self) -> None: ...
 
-    def place(self, name: str, options: ActivityOptions) -> bool:
+    free = 1_000
+
+    def place(self, name: str, options: ActivityOptions, free: int) -> bool:
         return True
+
+    def reserve(self, count: int) -> None: ...
 
     def release(self, count: int) -> None: ...
 

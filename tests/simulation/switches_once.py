@@ -10,8 +10,9 @@ import pytest
 
 from processor.core import attempts
 from processor.core.data.cause import Cause, Origin
+from processor.core.data.options import ActivityOptions
 from processor.core.data.run_id import run_id_of
-from processor.core.draft import Outcome
+from processor.core.draft import Draft, Outcome
 from processor.core.nouns.activity import OpenActivity
 from processor.core.nouns.run import Summary
 from processor.core.records.effects import Reply
@@ -190,8 +191,20 @@ def broken_code_goes_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Cache, "drop", lambda self, workflow_id: None)
 
 
-def slots_not_given_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Eager, "give_back", lambda self, reserved: None)
+def slots_taken_while_deciding(patch: pytest.MonkeyPatch) -> None:
+    """Take slots for what may never be written."""
+    places = Draft.places
+
+    def take(self: Draft, name: str, options: ActivityOptions) -> bool:
+        eager = places(self, name, options)
+        self.context.place.__self__.reserve(int(eager))  # type: ignore[attr-defined]
+        return eager
+
+    def note(self: Eager, slots: int) -> None:
+        self._reserved += slots
+
+    patch.setattr(Draft, "places", take)
+    patch.setattr(Eager, "reserve", note)
 
 
 def slots_lost_at_close(patch: pytest.MonkeyPatch) -> None:
