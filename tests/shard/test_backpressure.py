@@ -16,7 +16,7 @@ from processor.core.nouns.run import StartRun, TerminateRun
 from processor.core.questions import DescribeRun
 from processor.core.records.answers import Accepted, HeartbeatSeen, Refused
 from processor.core.records.effects import ActivityTask
-from processor.embedded.disk import FAMILIES, Disk, DiskLog
+from processor.embedded.disk import Disk, DiskLog
 from processor.embedded.ports import MemoryInbox, MemoryOutbox
 from processor.registry import Registry
 from processor.shard.loop import Shard
@@ -75,7 +75,7 @@ class FixedClock:
 def shard_with(
     settings: Settings, activities: NoActivities | None = None
 ) -> tuple[Shard, Disk, MemoryInbox]:
-    disk = Disk(Memory(FAMILIES))
+    disk = Disk(Memory())
     inbox = MemoryInbox(disk, lambda: None)
     activities = activities or NoActivities()
     outbox = MemoryOutbox(disk, inbox, activities, lambda reply: None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import count
 from random import Random
 from typing import Any
@@ -13,12 +12,14 @@ from processor.core.records.marks import Mark
 from processor.core.records.turn import turn_of_key
 from processor.core.state import RunState
 from processor.shard.loop import Shard
+from processor.shard.ports import Changes
 from processor.shard.recovery import fold
 from processor.shard.recovery.fold import Fold
 from processor.shard.recovery.forgetting import Forgetting
 from processor.shard.recovery.takeover import Taken, Takeover
-from processor.store import rows
-from processor.store.rows import Rows, offset_key
+from processor.store.projections import Projections, replaced
+from processor.store.projections.replaced import Replaced
+from processor.store.rows import number_key
 from processor.workflow._guard.library import Library
 
 # --- what may be forgotten --------------------------------------------------------------------
@@ -123,22 +124,22 @@ def middle_first(patch: pytest.MonkeyPatch) -> None:
     def key_of(offset: int, key: bytes) -> bytes:
         turn = turn_of_key(key)
         number = 0 if turn is None else turn[1]
-        return offset_key(offset) + offset_key(1_000_000 - number) + key
+        return number_key(offset) + number_key(1_000_000 - number) + key
 
-    patch.setattr(rows, "replaced_key", key_of)
-    patch.setattr("processor.store.tables.replaced_key", key_of)
+    patch.setattr(replaced, "replaced_key", key_of)
 
 
 def tombstones_believed(patch: pytest.MonkeyPatch) -> None:
     """Drop what has a tombstone, whoever wrote it."""
+    change = Projections.change
 
-    def forget_all(self: Rows, keys: Iterable[bytes]) -> None:
-        for key in keys:
-            turn = turn_of_key(key)
-            if turn is not None:
-                self._runs[turn[0]] = None
+    def forget_all(self: Projections, changes: Changes) -> None:
+        change(self, changes)
+        for turn in filter(None, map(turn_of_key, changes.tombstones)):
+            self.runs._summaries[turn[0]] = None
 
-    patch.setattr(Rows, "_forget_all", forget_all)
+    patch.setattr(Projections, "change", forget_all)
+    patch.setattr(Replaced, "_forget_all", lambda self, keys: None)
 
 
 # --- levels, and replay -----------------------------------------------------------------------

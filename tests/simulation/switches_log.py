@@ -20,7 +20,7 @@ from processor.shard.recovery.takeover import Taken, Takeover
 from processor.shard.writer import Writer
 from processor.simulation.hosts.publisher import Publisher, ShardOutputs
 from processor.simulation.partitions import Outputs, Transactions
-from processor.store import rows
+from processor.store.projections import replaced
 
 # --- acknowledge, store, release --------------------------------------------------------------
 
@@ -111,7 +111,7 @@ def turn_keys_without_epoch(patch: pytest.MonkeyPatch) -> None:
         return f"{run_id}/{first}/0".encode()
 
     patch.setattr(writer, "turn_key", key)
-    patch.setattr(rows, "turn_key", key)
+    patch.setattr(replaced, "turn_key", key)
 
 
 def attempt_keys_without_number(patch: pytest.MonkeyPatch) -> None:
