@@ -28,7 +28,7 @@ from processor.core.records.effects import (
     SetTimer,
 )
 from processor.core.records.turn import LEVEL_FIRST, Positions, Source
-from processor.shard.requests import Known, Row, UnderClaim
+from processor.shard.dedup import Known, Row, UnderClaim
 
 __all__ = (
     "NEVER_MS",

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from processor.core.nouns.run import Summary
 from processor.core.records.effects import SetTimer
+from processor.shard.dedup import Known
 from processor.shard.ports import (
     NEVER_MS,
     Changes,
@@ -24,7 +25,6 @@ from processor.shard.ports import (
     OpenAttempt,
     Replaced,
 )
-from processor.shard.requests import Known
 from processor.store.keyvalue import KeyValue
 from processor.store.projections import Projections
 

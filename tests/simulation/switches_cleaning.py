@@ -11,12 +11,12 @@ import pytest
 from processor.core.records.marks import Mark
 from processor.core.records.turn import turn_of_key
 from processor.core.state import RunState
-from processor.shard.loop import Shard
 from processor.shard.ports import Changes
 from processor.shard.recovery import fold
 from processor.shard.recovery.fold import Fold
 from processor.shard.recovery.forgetting import Forgetting
 from processor.shard.recovery.takeover import Taken, Takeover
+from processor.shard.storing import Storing
 from processor.store.projections import Projections, replaced
 from processor.store.projections.replaced import Replaced
 from processor.store.rows import number_key
@@ -60,20 +60,20 @@ def claims_dropped_with_ghosts(patch: pytest.MonkeyPatch) -> None:
 def ghosts_kept(patch: pytest.MonkeyPatch) -> None:
     """Leave ghosts where they are, for ever."""
 
-    ghost, store_ghosts = Fold._ghost, Shard._store_ghosts
+    ghost, store_ghosts = Fold._ghost, Storing._store_ghosts
 
     def noted(self: Fold, record: Any) -> None:
         before = len(self._changes.replaced)
         ghost(self, record)
         del self._changes.replaced[before:]
 
-    def stored(self: Shard, changes: Any) -> None:
+    def stored(self: Storing, changes: Any) -> None:
         before = len(changes.replaced)
         store_ghosts(self, changes)
         del changes.replaced[before:]
 
     patch.setattr(Fold, "_ghost", noted)
-    patch.setattr(Shard, "_store_ghosts", stored)
+    patch.setattr(Storing, "_store_ghosts", stored)
 
 
 def claims_not_inferred(patch: pytest.MonkeyPatch) -> None:

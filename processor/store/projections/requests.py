@@ -1,4 +1,4 @@
-"""requests: name -> what has counted: see ``shard.requests``."""
+"""requests: name -> what has counted: see ``shard.dedup``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from processor.core.data.cause import ClientRequest, NamedRequest
 from processor.core.records.answers import Accepted, Refused
 from processor.core.records.marks import ClientWindow, KnownAnswer, NamedWindow, SourceWindow
-from processor.shard.requests import Known, Row
+from processor.shard.dedup import Known, Row
 from processor.store.keyvalue import KeyValue, Mutation
 from processor.store.projections.projection import Handler
 from processor.store.rows import pack, reader

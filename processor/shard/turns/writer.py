@@ -33,13 +33,13 @@ from processor.core.records.turn import (
 )
 from processor.core.runner import CodeError
 from processor.errors import PayloadTooLarge
-from processor.shard.cache import Cache, Entry
+from processor.shard.dedup import REASON_MAX, Requests
 from processor.shard.eager import Eager
-from processor.shard.flight import Appended, Flight
+from processor.shard.flight import Flight, RunRecord, ShardRecord
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import RECORD_BYTES_MAX, Clock
-from processor.shard.requests import REASON_MAX, Requests
-from processor.shard.telling import Telling
+from processor.shard.turns.cache import Cache, Entry
+from processor.shard.turns.telling import Telling
 
 __all__ = ("Writer",)
 
@@ -80,7 +80,7 @@ class Writer:
         source: Source,
         positions: Positions,
         cause: Cause | None,
-    ) -> Appended:
+    ) -> RunRecord:
         """Append a record of a run and note what follows once it is acknowledged."""
         appended = self.made(draft, entry, source, positions, cause)
         self.append(draft, appended)
@@ -93,7 +93,7 @@ class Writer:
         source: Source,
         positions: Positions,
         cause: Cause | None,
-    ) -> Appended:
+    ) -> RunRecord:
         """Return the record that a draft comes to. It has to be appended next."""
         state, epoch = draft.instance.state, self._epoch
         record: Turn | AttemptRecord | Snapshot
@@ -137,13 +137,11 @@ class Writer:
                 "is what the log takes (max.message.bytes of events). Ask for less at once, and "
                 "keep large values elsewhere"
             )
-        return Appended(key, value, record, state.summary(), draft.effects, entry=entry)
+        return RunRecord(key, value, record, state.summary(), draft.effects, entry=entry)
 
-    def append(self, draft: Draft, made: Appended) -> None:
+    def append(self, draft: Draft, made: RunRecord) -> None:
         """Append the record that was made of a draft."""
         entry, summary, record, value = made.entry, made.summary, made.record, made.value
-        assert entry is not None and summary is not None, "it is of a run"
-        assert not isinstance(record, Mark), "it is of a run"
         if record.cause is not None:
             self._requests.take(record, self._flight.number)
         if draft.slots:
@@ -214,7 +212,7 @@ class Writer:
 
     def purge(
         self, summary: Summary, closed_ms: int, latest: bool, positions: Positions
-    ) -> Appended:
+    ) -> ShardRecord:
         """Write down that a closed run is gone, and whether it was the latest of its id."""
         record = Purged(
             summary.workflow_id,
@@ -250,10 +248,10 @@ class Writer:
         )
         self._append(mark_key(self._flight.number, self._epoch), self._requests.marked(mark))
 
-    def _append(self, key: bytes, record: Answered | Mark | Purged) -> Appended:
+    def _append(self, key: bytes, record: Answered | Mark | Purged) -> ShardRecord:
         self._requests.take(record, self._flight.number)
         effects = record.effects if isinstance(record, Answered) else ()
         summary = summary_of(record) if isinstance(record, Purged) else None
-        appended = Appended(key, encode(record), record, summary, effects)
+        appended = ShardRecord(key, encode(record), record, summary, effects)
         self._flight.append(appended)
         return appended
