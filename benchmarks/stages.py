@@ -100,7 +100,8 @@ def install(clocks: Clocks) -> None:
     from processor.embedded.runtime import EmbeddedRuntime
     from processor.kafka.shards import inbox
     from processor.kafka.shards.ports import KafkaPorts
-    from processor.shard import deciding, loop, writer
+    from processor.shard import loop
+    from processor.shard.turns import deciding, writer
     from processor.workflow._engine.runner import WorkflowRunner
 
     for factory in (KafkaPorts, EmbeddedRuntime):

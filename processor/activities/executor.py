@@ -95,19 +95,19 @@ class Executor:
     def running(self) -> int:
         return len(self._attempts)
 
-    def place(self, name: str, options: ActivityOptions) -> bool:
+    def place(self, name: str, options: ActivityOptions, free: int) -> bool:
         definition = self._registry.activity_named(name)
         if options.eager is False or self._stopping or definition is None:
             return False
-        if options.eager is None and (self.free <= 0 or not self._serves(options.queue)):
+        if options.eager is None and (free <= 0 or not self._serves(options.queue)):
             return False
-        if self._left.is_full(definition):
-            return False
-        self._reserved += 1
-        return True
+        return not self._left.is_full(definition)
 
     def _serves(self, queue: str) -> bool:
         return self.queues is None or queue == DEFAULTS.queue or queue in self.queues
+
+    def reserve(self, count: int) -> None:
+        self._reserved += count
 
     def release(self, count: int) -> None:
         self._reserved -= count

@@ -217,7 +217,7 @@ def _timer(due: TimerDue, instance: Instance | None, context: Context) -> Outcom
         case "retry":
             waits = activity is not None and activity.state.retry_at_ms == due.due_ms
             if activity is not None and waits and activity.attempt == due.attempt:
-                retried(draft, activity, context.place(activity.name, activity.options))
+                retried(draft, activity, draft.places(activity.name, activity.options))
         case "schedule_to_start" | "start_to_close" | "schedule_to_close" | "heartbeat":
             if activity is not None and activity.armed.get(due.kind) == due.due_ms:
                 timed_out(draft, activity, due)

@@ -42,22 +42,23 @@ class Unread(NamedTuple):
 class Context:
     """What deciding needs from outside.
 
-    ``place`` says whether an activity runs eagerly, ``entropy`` returns 16 random bytes.
-    ``log_id`` is that of the shard. ``unread_max``: more of a run's events may not wait for its
-    code.
+    ``place`` says whether an activity runs eagerly where so many slots are free, as ``free`` are
+    now; it changes nothing. ``entropy`` returns 16 random bytes. ``log_id`` is that of the shard.
+    ``unread_max``: more of a run's events may not wait for its code.
     ``not_activated`` are the events that the namespace's level does not have yet. ``begun`` is the
     code of the run that this decision begins. ``last_try``: deciding this input has failed before.
     """
 
     now_ms: int
     runners: Runners
-    place: Callable[[str, ActivityOptions], bool]
+    place: Callable[[str, ActivityOptions, int], bool]
     entropy: Callable[[], bytes]
     log_id: bytes
     unread_max: Unread
     not_activated: frozenset[type[Event]] = frozenset()
     begun: Runner | None = None
     last_try: bool = False
+    free: int = 0
 
     def check(self, asked: Sequence[Asked]) -> None:
         """Raise ``CodeError`` where the code asks for what cannot be recorded yet."""
@@ -76,7 +77,8 @@ class Draft:
     """A record in the making: its events, already folded into the state, and their effects.
 
     It is a turn, or (``attempt``) only says where an activity stands; with ``snapshot``, the state
-    of the code, it is a turn at which replay may begin.
+    of the code, it is a turn at which replay may begin. ``slots`` are those that it takes once it
+    is written: one for each attempt that it lets run eagerly.
     """
 
     __slots__ = (
@@ -87,6 +89,7 @@ class Draft:
         "first",
         "instance",
         "now_ms",
+        "slots",
         "snapshot",
     )
 
@@ -99,6 +102,7 @@ class Draft:
         self.effects: list[Effect] = []
         self.attempt: AttemptState | None = None
         self.snapshot: bytes | None = None
+        self.slots = 0
 
     @property
     def run(self) -> RunState:
@@ -177,7 +181,7 @@ class Draft:
 
     def _placed(self, asked: ActivityScheduled) -> ActivityScheduled:
         """Return an activity that the code asks for with where its first attempt runs."""
-        if not self.context.place(asked.name, asked.options or DEFAULTS):
+        if not self.places(asked.name, asked.options or DEFAULTS):
             return asked
         what = asked.id, asked.name, asked.arguments
         return ActivityScheduled(*what, True, asked.options, asked.headers)
@@ -190,6 +194,12 @@ class Draft:
         run_id = successor_id(self.context.log_id, run.workflow_id, run.run_id)
         made = self.now_ms, run_id, self.context.entropy(), runner.left()
         return WorkflowFailed(failed.failure, successor=next_attempt(run, failed, *made))
+
+    def places(self, name: str, options: ActivityOptions) -> bool:
+        """Return whether an attempt runs eagerly; then it takes a slot."""
+        eager = self.context.place(name, options, self.context.free - self.slots)
+        self.slots += eager
+        return eager
 
     def stands(self, activity: OpenActivity, after: AttemptState) -> None:
         """Say where an activity stands from now on. The key of that is known when it is written."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from processor.core.data.options import ActivityOptions
 from processor.core.inputs import ActivityReport
 from processor.core.records.effects import ActivityTask
 from processor.shard.ports import Activities
@@ -32,21 +31,10 @@ class Eager:
         """How many reports wait to be decided."""
         return len(self._reports)
 
-    def place(self, name: str, options: ActivityOptions) -> bool:
-        """Reserve a slot and return True if this activity is to run here."""
-        placed = self._activities.place(name, options)
-        self._reserved += placed
-        return placed
-
-    @property
-    def reserved(self) -> int:
-        """How many slots are reserved for attempts that have not begun."""
-        return self._reserved
-
-    def give_back(self, reserved: int) -> None:
-        """Give back the slots that were reserved since there were so many."""
-        self._activities.release(self._reserved - reserved)
-        self._reserved = reserved
+    def reserve(self, slots: int) -> None:
+        """Take slots for attempts that begin once their record is acknowledged."""
+        self._activities.reserve(slots)
+        self._reserved += slots
 
     def start(self, task: ActivityTask) -> None:
         """Run an attempt in its slot."""

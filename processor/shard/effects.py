@@ -20,7 +20,7 @@ from processor.core.records.effects import (
 )
 from processor.core.records.marks import Mark
 from processor.shard.eager import Eager
-from processor.shard.flight import Appended
+from processor.shard.flight import Appended, ShardRecord
 from processor.shard.outbox import Unpublished
 from processor.shard.ports import Activities, Outbox, OutputRecord
 from processor.shard.reads import Reads
@@ -85,7 +85,7 @@ class Effects:
                     self._outbox.reply(effect)
                 case Forget():
                     pass  # the tables have it, until a mark covers it
-        if outputs or (appended.entry is None and isinstance(appended.record, Mark)):
+        if outputs or (type(appended) is ShardRecord and isinstance(appended.record, Mark)):
             # A mark moves the published position on.
             self._outbox.publish(offset, outputs)
             if outputs:

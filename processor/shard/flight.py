@@ -1,5 +1,7 @@
 """The records on their way into the log: in order, acknowledged in order, by nobody but us.
 
+Each is of one of three types: of a run, of the shard itself, or a tombstone.
+
 The offsets of acknowledged appends have to be contiguous. A gap means that somebody else wrote: a
 later claim in it, or anything under one, ends our ownership; what an earlier owner still had on its
 way is a ghost, which counts for nobody and is deleted.
@@ -12,13 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from processor.core.records.turn import Claim
+from processor.core.nouns.run import Summary
+from processor.core.records.marks import Answered, Mark
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import AttemptRecord, Claim, Purged, Turn
 from processor.errors import ReleaseTooOld
-from processor.shard.cache import Entry
 from processor.shard.ports import Confirmed, Log, Replaced
 from processor.shard.recovery.survey import entry_of, stranger
+from processor.shard.turns.cache import Entry
 
-__all__ = ("Appended", "Flight", "Ghost", "ShardLost", "Tombstone")
+__all__ = ("Appended", "Flight", "Ghost", "RunRecord", "ShardLost", "ShardRecord", "Tombstone")
 
 
 class ShardLost(Exception):
@@ -29,13 +34,28 @@ class ShardLost(Exception):
 class Appended(Confirmed):
     """A record on its way into the log, confirmed once it is acknowledged and has its offset.
 
-    ``entry`` is there for records of a run. ``after``: what is called when it is confirmed, and
-    ``answers`` how much of it only waits for what is before it.
+    ``after``: what is called when it is confirmed, and ``answers`` how much of it only waits for
+    what is before it.
     """
 
-    entry: Entry | None = None
     after: list[Callable[[], None]] = field(default_factory=list)
     answers: int = 0
+
+
+@dataclass(slots=True)
+class RunRecord(Appended):
+    """A turn, or where an attempt stands. ``summary`` is that of its run after it."""
+
+    record: Turn | AttemptRecord | Snapshot
+    summary: Summary
+    entry: Entry = field(kw_only=True)
+
+
+@dataclass(slots=True)
+class ShardRecord(Appended):
+    """A record of the shard itself: a mark, what a command was told, or that a run is gone."""
+
+    record: Mark | Answered | Purged
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ from processor.core.records.effects import (
     SetTimer,
 )
 from processor.core.records.turn import LEVEL_FIRST, Positions, Source
-from processor.shard.requests import Known, Row, UnderClaim
+from processor.shard.dedup import Known, Row, UnderClaim
 
 __all__ = (
     "NEVER_MS",
@@ -191,8 +191,15 @@ class Clock(Protocol):
 class Activities(Protocol):
     """The eager activities of this process."""
 
-    def place(self, name: str, options: ActivityOptions) -> bool:
-        """Reserve a slot and return True if this activity is to run here."""
+    @property
+    def free(self) -> int:
+        """How many slots are free."""
+
+    def place(self, name: str, options: ActivityOptions, free: int) -> bool:
+        """Return whether this activity is to run here, where so many slots are free."""
+
+    def reserve(self, count: int) -> None:
+        """Take slots for attempts that are about to start."""
 
     def release(self, count: int) -> None:
         """Give back slots that were reserved and will not be used."""

@@ -24,10 +24,10 @@ from processor.core.records.effects import Reply, RunResult
 from processor.core.runner import CodeError
 from processor.failures import trace_of
 from processor.policy import Status
-from processor.shard.cache import Entry
-from processor.shard.instances import recorded
+from processor.shard.dedup import Standing
 from processor.shard.ports import Clock, Outbox, Tables
-from processor.shard.requests import Standing
+from processor.shard.turns.cache import Entry
+from processor.shard.turns.instances import recorded
 
 __all__ = ("EXPIRED", "Reads")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from processor.store.projections import FAMILIES
 from processor.store.rocks import Rocks
 from processor.store.tables import StateTables
 
@@ -12,7 +13,7 @@ __all__ = ("open_tables",)
 
 def open_tables(path: Path, identity: str) -> StateTables:
     """Open (or make) the tables in a directory; ``StoreCorrupt`` says that they are to be wiped."""
-    store = Rocks(path, marked=True)
+    store = Rocks(path, FAMILIES, marked=True)
     try:
         return StateTables(store, identity)
     except BaseException:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
-__all__ = ("FAMILIES", "Durable", "KeyValue", "Memory", "Mutation")
-
-FAMILIES: Final = (
-    *("meta", "runs", "latest", "history", "activities", "timers", "parked"),
-    *("requests", "claims", "replaced", "purged"),
-)
-
+__all__ = ("Durable", "KeyValue", "Memory", "Mutation")
 
 Mutation: TypeAlias = tuple[str, bytes, bytes | None]
 """Family, key and value of a put; a delete where the value is None."""
@@ -41,9 +36,9 @@ class Durable(KeyValue, Protocol):
 class Memory:
     """The store of the simulated runtime."""
 
-    def __init__(self, families: Sequence[str] = FAMILIES) -> None:
-        self._values: dict[str, dict[bytes, bytes]] = {family: {} for family in families}
-        self._order: dict[str, list[bytes]] = {family: [] for family in families}
+    def __init__(self) -> None:
+        self._values: defaultdict[str, dict[bytes, bytes]] = defaultdict(dict)
+        self._order: defaultdict[str, list[bytes]] = defaultdict(list)
 
     def get(self, family: str, key: bytes) -> bytes | None:
         return self._values[family].get(key)
@@ -73,9 +68,9 @@ class Memory:
 
     def copy(self) -> Memory:
         """Return a store that holds the same and changes by itself."""
-        other = Memory(())
-        other._values = {family: dict(values) for family, values in self._values.items()}
-        other._order = {family: list(order) for family, order in self._order.items()}
+        other = Memory()
+        other._values.update((family, dict(rows)) for family, rows in self._values.items())
+        other._order.update((family, list(keys)) for family, keys in self._order.items())
         return other
 
     def close(self) -> None:

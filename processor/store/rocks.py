@@ -11,7 +11,7 @@ from typing import Final
 import rocksdict
 
 from processor.errors import StateDirectoryInUse, StoreCorrupt
-from processor.store.keyvalue import FAMILIES, Mutation
+from processor.store.keyvalue import Mutation
 
 __all__ = ("Rocks", "destroy", "make_folder")
 
@@ -58,7 +58,7 @@ class Rocks:
     def __init__(
         self,
         path: Path,
-        families: Sequence[str] = FAMILIES,
+        families: Sequence[str],
         *,
         read_only: bool = False,
         marked: bool = False,

@@ -50,7 +50,8 @@ def test_a_later_attempt_can_be_cancelled_though_the_one_before_ends_first() -> 
         registry = Registry([], [wait], payloads)
         executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
         for attempt in (1, 2):
-            assert executor.place("wait", activity_options)
+            assert executor.place("wait", activity_options, executor.free)
+            executor.reserve(1)
             executor.start(task(attempt), lambda report: None)
         await asyncio.sleep(0.01)
         gates[1].set()
@@ -78,11 +79,11 @@ def test_commands_wait_for_slots_that_are_about_to_be_free_and_for_no_others() -
         executor = Executor(
             Registry([], [wait], payloads), payloads, settings, "a test", StoppedClock()
         )
-        for _ in range(3):
-            assert executor.place("wait", wait.wire_options)
+        assert executor.place("wait", wait.wire_options, executor.free)
+        executor.reserve(3)
         assert executor.room() == 1
-        assert executor.place("wait", wait.wire_options)
-        assert not executor.place("wait", wait.wire_options)
+        executor.reserve(1)
+        assert not executor.place("wait", wait.wire_options, executor.free)
         assert executor.room() == 0, "they are on their way into the log"
         for id in range(4):
             executor.start(task(1, id=id), reports.append)
@@ -114,7 +115,7 @@ def test_an_attempt_that_is_cancelled_before_it_begins_does_not_run_and_leaves_n
         registry = Registry([], [wait], payloads)
         executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
         slots = executor.free
-        assert executor.place("wait", wait.wire_options)
+        executor.reserve(1)
         executor.start(task(1), lambda report: None)
         executor.cancel("0-1", 1)
         await asyncio.sleep(0.01)
@@ -285,7 +286,7 @@ def test_who_brought_a_task_hears_that_it_was_given_up(eager: bool, begun: bool)
         registry = Registry([], [wait], payloads)
         executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
         if eager:
-            assert executor.place("wait", wait.wire_options)
+            executor.reserve(1)
             executor.start(task(1), reports.append)
         else:
             executor.enqueue(task(1, eager=False), reports.append)

@@ -67,7 +67,7 @@ class Running:
     def begin(self, name: str, id: int = 1, *, eager: bool = False, **changes: Any) -> None:
         attempt = replace(task(1, id=id, eager=eager), name=name, **changes)
         if eager:
-            assert self.executor.place(name, DEFAULTS)
+            self.executor.reserve(1)
             self.executor.start(attempt, self.reports.append)
         else:
             self.executor.enqueue(attempt, self.reports.append)
@@ -231,8 +231,8 @@ def test_an_activity_of_which_too_much_goes_on_is_refused(
         said = kinds(await it.outcomes(6))
         assert set(said) == {"start_to_close", "ActivityNeverEnds"}
         assert said.count("start_to_close") <= 3, "one begins while the second is not over"
-        assert not it.executor.place("hangs", DEFAULTS), "another worker may have it"
-        assert it.executor.place("quick", DEFAULTS)
+        assert not it.executor.place("hangs", DEFAULTS, 1), "another worker may have it"
+        assert it.executor.place("quick", DEFAULTS, 1)
         it.begin("hangs", 6)
         refused = (await it.outcomes(7))[-1].failure
         assert refused is not None and refused.retryable
@@ -423,7 +423,7 @@ def test_an_activity_of_a_queue_runs_eagerly_where_that_is_served(
     async def main() -> bool:
         it = Running()
         it.executor.queues = queues
-        return it.executor.place("quick", options)
+        return it.executor.place("quick", options, 1)
 
     assert asyncio.run(main()) is here
 
@@ -435,7 +435,7 @@ def test_a_worker_on_kafka_tells_its_queues_to_its_executor() -> None:
         it = Running()
         nothing: Any = None
         Queues(nothing, it.executor, ("default", "cpu"), None)
-        assert not it.executor.place("quick", replace(DEFAULTS, queue="gpu"))
-        assert it.executor.place("quick", replace(DEFAULTS, queue="cpu"))
+        assert not it.executor.place("quick", replace(DEFAULTS, queue="gpu"), 1)
+        assert it.executor.place("quick", replace(DEFAULTS, queue="cpu"), 1)
 
     asyncio.run(main())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from processor.store.keyvalue import KeyValue, Memory
+from processor.store.projections import FAMILIES
 from processor.store.rocks import Rocks, destroy
 
 IDENTITY = "events-0@log"
@@ -32,6 +33,6 @@ class Store:
 
 def made(kind: str, path: Path) -> Store:
     if kind == "rocks":
-        return Store(lambda: Rocks(path, marked=True), lambda: destroy(path))
+        return Store(lambda: Rocks(path, FAMILIES, marked=True), lambda: destroy(path))
     disk = [Memory()]
     return Store(lambda: disk[0], lambda: disk.__setitem__(0, Memory()))

@@ -19,7 +19,8 @@ from processor.core.records.turn import Positions
 from processor.errors import StoreCorrupt
 from processor.policy import Status
 from processor.shard.ports import Changes, Checkpoint, OpenAttempt
-from processor.store.keyvalue import FAMILIES, Memory
+from processor.store.keyvalue import Memory
+from processor.store.projections import FAMILIES
 from processor.store.tables import StateTables
 
 from .records import NOW, STARTED, Happened, Writer, again, scheduled, tell, waits

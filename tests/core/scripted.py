@@ -117,7 +117,7 @@ class Runners:
 def context(
     *answers: Answer,
     now_ms: int = NOW,
-    place: Callable[[str, ActivityOptions], bool] = lambda name, options: True,
+    place: Callable[[str, ActivityOptions, int], bool] = lambda name, options, free: True,
     not_activated: frozenset[type[Event]] = frozenset(),
     keeps: bool = False,
 ) -> Context:

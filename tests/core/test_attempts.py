@@ -248,7 +248,7 @@ def test_a_worker_that_asks_is_told_whether_to_go_on(
 def test_a_retry_begins_afresh_but_for_its_details_and_failures(eager: bool) -> None:
     waits = replace(WAITS, started_ms=NOW, worker="w", starts=4, heartbeat_ms=NOW, details=b"3")
     run = instance(scheduled(), waits)
-    after = stands(due("retry", due_ms=NOW + 1_000), run, place=lambda name, options: eager)
+    after = stands(due("retry", due_ms=NOW + 1_000), run, place=lambda *_: eager)
     assert after == AttemptState(
         1, 2, eager, LATER, details=b"3", failures=1, first_failure=DOWN, last_failure=DOWN
     )

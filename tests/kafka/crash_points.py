@@ -22,10 +22,10 @@ from processor.kafka.clients.producing import Producing
 from processor.kafka.publishing import transactions as publishing
 from processor.kafka.shards.log import KafkaLog
 from processor.kafka.shards.outbox import KafkaOutbox
-from processor.shard import deciding
 from processor.shard.recovery.fold import Fold
 from processor.shard.recovery.takeover import Takeover
 from processor.shard.timers import Timers
+from processor.shard.turns import deciding
 from processor.store.tables import StateTables
 
 __all__ = ("POINTS", "arm", "message")

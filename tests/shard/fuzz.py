@@ -234,7 +234,7 @@ class Fuzz:
         return ActivityReport(*which, kind, b"1", failure, "worker", to)
 
     def _run_id(self) -> str:
-        runs = [summary.run_id for summary in self.shard._tables.runs("")]
+        runs = [summary.run_id for summary in self.shard._ports.tables.runs("")]
         return self.dice.choice(runs) if runs else "none"
 
     def _command(self) -> ClientCommand:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from processor.codec.records import LEVEL, encode
 from processor.core.records.marks import Mark
 from processor.core.records.turn import LEVEL_FIRST, Claim, claim_key
+from processor.shard.dedup import Requests
 from processor.shard.ports import Changes, Checkpoint, Confirmed, LogRecord
 from processor.shard.recovery.takeover import Taken, Takeover
-from processor.shard.requests import Requests
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
 from tests.contract.records import NOW, Happened, Writer

@@ -14,10 +14,10 @@ from processor.core.inputs import ActivityReport, ClientCommand
 from processor.core.records.effects import ActivityTask, Reply
 from processor.core.records.turn import Claim, Positions, Turn
 from processor.registry import Registry
+from processor.shard.dedup import UnderClaim
 from processor.shard.loop import Shard
 from processor.shard.ports import RECORD_BYTES_MAX, InboxRecord, LogRecord, ShardPorts
 from processor.shard.recovery.takeover import Taken, Takeover
-from processor.shard.requests import UnderClaim
 from processor.simulation.partitions import LogPartition
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
@@ -129,8 +129,12 @@ class Ports:
 
     def close(self) -> None: ...
 
-    def place(self, name: str, options: ActivityOptions) -> bool:
+    free = 1_000
+
+    def place(self, name: str, options: ActivityOptions, free: int) -> bool:
         return True
+
+    def reserve(self, count: int) -> None: ...
 
     def release(self, count: int) -> None: ...
 

@@ -16,14 +16,14 @@ from processor.core.nouns.run import StartRun, TerminateRun
 from processor.core.questions import DescribeRun
 from processor.core.records.answers import Accepted, HeartbeatSeen, Refused
 from processor.core.records.effects import ActivityTask
-from processor.embedded.disk import FAMILIES, Disk, DiskLog
+from processor.embedded.disk import Disk, DiskLog
 from processor.embedded.ports import MemoryInbox, MemoryOutbox
 from processor.registry import Registry
+from processor.shard.dedup import Requests
 from processor.shard.loop import Shard
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import Checkpoint, ClaimRow, ShardPorts
 from processor.shard.recovery.takeover import Taken
-from processor.shard.requests import Requests
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
 from processor.workflow._engine.runner import WorkflowRunners
@@ -43,8 +43,12 @@ class NoActivities:
         self.slots = 1_000
         self.reply_to: ReplyTo | None = None
 
-    def place(self, name: str, options: ActivityOptions) -> bool:
+    free = 1_000
+
+    def place(self, name: str, options: ActivityOptions, free: int) -> bool:
         return False
+
+    def reserve(self, count: int) -> None: ...
 
     def release(self, count: int) -> None: ...
 
@@ -71,7 +75,7 @@ class FixedClock:
 def shard_with(
     settings: Settings, activities: NoActivities | None = None
 ) -> tuple[Shard, Disk, MemoryInbox]:
-    disk = Disk(Memory(FAMILIES))
+    disk = Disk(Memory())
     inbox = MemoryInbox(disk, lambda: None)
     activities = activities or NoActivities()
     outbox = MemoryOutbox(disk, inbox, activities, lambda reply: None)
@@ -110,7 +114,9 @@ def test_intake_waits_for_the_log(settings: Settings, at_most: int) -> None:
     for _ in range(200):
         disk.commit()
         shard.step()
-    assert sum(1 for _ in shard._tables.runs("")) == ORDERS, "and goes on when the log answers"
+    assert sum(1 for _ in shard._ports.tables.runs("")) == ORDERS, (
+        "and goes on when the log answers"
+    )
     shard.close()
 
 
@@ -137,7 +143,7 @@ def test_commands_wait_for_slots_of_activities_and_are_looked_at_again() -> None
 class Queued(Ports):
     """Its activities go to a queue; what is sent stays on its way."""
 
-    def place(self, name: str, options: ActivityOptions) -> bool:
+    def place(self, name: str, options: ActivityOptions, free: int) -> bool:
         return False
 
 
@@ -201,7 +207,7 @@ def test_intake_waits_for_what_is_to_be_published(
         for _ in range(20):
             disk.commit()
             shard.step()
-        return sum(not run.status.is_open for run in shard._tables.runs(""))
+        return sum(not run.status.is_open for run in shard._ports.tables.runs(""))
 
     closed = run()
     assert 0 < closed < ORDERS
@@ -232,10 +238,10 @@ def test_what_is_published_is_forgotten_long_before_the_limit() -> None:
 
 def test_many_parked_runs_are_all_tried_without_another_wake_up() -> None:
     shard, _, _ = shard_with(Settings())
-    shard._parked.extend(f"w-{number}" for number in range(100))
+    shard._intake.resuming._parked.extend(f"w-{number}" for number in range(100))
     while shard.step():
         pass
-    assert not shard._parked and shard.idle
+    assert not shard._intake.resuming._parked and shard.idle
     shard.close()
 
 

@@ -248,7 +248,7 @@ def test_an_attempt_of_this_process_that_fails_twice_parks_the_run(
     report(ActivityReport("order-1", task.run_id, 1, 1, "completed", b"1"))
     run(running)
     assert statuses(ports) == ["RunParked"]
-    latest = running._tables.latest("order-1")
+    latest = running._ports.tables.latest("order-1")
     assert latest is not None and latest.status is Status.PARKED
 
 

@@ -13,7 +13,7 @@ from processor.core.records.answers import Accepted
 from processor.core.records.effects import Reply
 from processor.core.records.marks import Mark, mark_key
 from processor.core.records.turn import Claim, Positions, Turn, claim_key, turn_key
-from processor.shard.flight import Appended, Flight, Ghost, ShardLost, Tombstone
+from processor.shard.flight import Flight, Ghost, ShardLost, ShardRecord, Tombstone
 from processor.shard.ports import LogRecord
 
 EPOCH = 10
@@ -71,8 +71,8 @@ def log() -> WrittenLog:
     return WrittenLog()
 
 
-def sent(flight: Flight, number: int) -> Appended:
-    appended = Appended(b"key-%d" % number, b"value-%d" % number, MARK)
+def sent(flight: Flight, number: int) -> ShardRecord:
+    appended = ShardRecord(b"key-%d" % number, b"value-%d" % number, MARK)
     flight.append(appended)
     return appended
 
@@ -154,7 +154,7 @@ def test_a_record_whose_offset_is_unknown_is_found_by_all_of_it(log: WrittenLog)
     (key, value), (_, ghost) = turn(EPOCH), turn(EPOCH - 1)
     log.other(key, ghost)
     log.lost = True
-    appended = Appended(key, value, MARK)
+    appended = ShardRecord(key, value, MARK)
     flight.append(appended)
     assert flight.acknowledged() == [appended]
     assert (appended.offset, flight.ghosts) == (12, [Ghost(11, key)])

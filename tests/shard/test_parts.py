@@ -13,10 +13,10 @@ from processor.core.records.turn import Positions, Turn
 from processor.core.replay import Instance
 from processor.core.runner import CodeError
 from processor.core.state import RunState
-from processor.shard.cache import Cache, Entry
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import Changes, Checkpoint, Confirmed
 from processor.shard.timers import Timers
+from processor.shard.turns.cache import Cache, Entry
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
 

@@ -12,7 +12,7 @@ from processor.core.questions import AwaitResult, ReadHistory
 from processor.core.records.answers import Accepted, Refused
 from processor.core.records.turn import Purged, turn_key
 from processor.shard.loop import Shard
-from processor.shard.writer import ID_RETENTION_MS
+from processor.shard.turns.writer import ID_RETENTION_MS
 from processor.store.keyvalue import Memory
 
 from .running import MINUTE_MS, ORDER, Ports, run, shard
@@ -81,7 +81,7 @@ def test_the_turns_go_when_a_mark_covers_the_purge_and_never_before(
     assert min(covering, first) > 3
     after = Ports(ports.partition)
     after.partition.compact(after.partition.end)
-    latest = shard(after)._tables.latest("a")
+    latest = shard(after)._ports.tables.latest("a")
     assert latest is not None and latest.purged_ms is not None
     assert latest.run_id == closed
 
@@ -127,7 +127,7 @@ def test_the_id_of_a_purged_run_is_known_for_a_month(ports: Ports, running: Shar
     closed, _ = run_ids(ports)
     running.purge("a", closed)
     minutes(ports, running)
-    tables = running._tables
+    tables = running._ports.tables
     ports.now += ID_RETENTION_MS - 10 * MINUTE_MS
     ports.read_commands(ClientCommand("nobody", TerminateRun()))
     minutes(ports, running)
@@ -149,8 +149,8 @@ def test_an_old_purge_is_forgotten_by_the_next_owner_as_well(ports: Ports, runni
     after = Ports(ports.partition)
     after.now = ports.now + ID_RETENTION_MS + MINUTE_MS
     following = shard(after, Memory())
-    assert following._tables.run(closed) is not None
+    assert following._ports.tables.run(closed) is not None
     after.read_commands(ClientCommand("nobody", TerminateRun()))
     minutes(after, following)
-    following._tables.flush()
-    assert following._tables.run(closed) is None
+    following._ports.tables.flush()
+    assert following._ports.tables.run(closed) is None

@@ -40,7 +40,7 @@ def test_a_question_that_fails_is_answered_and_stops_nobody(
         raise TypeError("nobody expects this")
 
     for name in ("describe", "_history", "_list_runs", "_await_result"):
-        monkeypatch.setattr(type(running._reads), name, fails)
+        monkeypatch.setattr(type(running._effects._reads), name, fails)
     ports.replies.clear()
     ports.read_commands(asked(body, 2), asked(StartRun("order_processing", ORDER), 3, "order-2"))
     run(running)

@@ -16,9 +16,9 @@ from processor.core.nouns.run import WorkflowStarted
 from processor.core.records.answers import Accepted, Refused
 from processor.core.records.marks import Answered, Mark
 from processor.core.records.turn import Positions, Turn
-from processor.shard import requests
-from processor.shard.requests import CLIENT_MS, NAMED_MS, Requests, UnderClaim
-from processor.shard.requests import MISSING_MAX as MISSING
+from processor.shard import dedup
+from processor.shard.dedup import CLIENT_MS, NAMED_MS, Requests, UnderClaim
+from processor.shard.dedup import MISSING_MAX as MISSING
 
 LOG, OTHER_LOG = b"a log of 16 byte", b"another log, 16."
 NOW = 1_700_000_000_000
@@ -205,9 +205,9 @@ def test_what_nobody_asks_for_again_is_not_kept(cause: Any, answer: Any) -> None
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three are always remembered, and up to five for their time."""
-    monkeypatch.setattr(requests, "KEPT", 3)
+    monkeypatch.setattr(dedup, "KEPT", 3)
     for name in ("KEPT_MAX", "SOURCES_MAX"):
-        monkeypatch.setattr(requests, name, 5)
+        monkeypatch.setattr(dedup, name, 5)
 
 
 def filled(causes: Iterable[tuple[Any, int]], **how: Any) -> Requests:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from processor.core.nouns.external import EventRejected
-from processor.shard.telling import Telling
+from processor.shard.turns.telling import Telling
 
 
 @dataclass

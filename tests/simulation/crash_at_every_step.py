@@ -27,7 +27,7 @@ from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, ReplyBody
 from processor.core.records.effects import Reply
 from processor.registry import Registry
-from processor.shard import requests
+from processor.shard import dedup
 from processor.shard.loop import Shard
 from processor.shard.reactions import Reaction, reaction_to
 from processor.simulation.clients import SimulatedClient
@@ -205,8 +205,8 @@ class Run:
         """Play it to its end, check the invariants, and return what it came to."""
         try:
             with ExitStack() as patches:  # a story may have made shards forgetful
-                patches.enter_context(patch.object(requests, "KEPT", 1_000))
-                patches.enter_context(patch.object(requests, "KEPT_MAX", 10_000))
+                patches.enter_context(patch.object(dedup, "KEPT", 1_000))
+                patches.enter_context(patch.object(dedup, "KEPT_MAX", 10_000))
                 self._play()
                 self._forget_slots()
                 readings, _ = check(self)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from processor.core.records.effects import DeadLetter, RunResult
 from processor.core.records.marks import Mark, SourceWindow
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Claim, Turn
-from processor.shard.requests import Known
+from processor.shard.dedup import Known
 from processor.simulation.world import World
 from processor.store.tables import StateTables
 

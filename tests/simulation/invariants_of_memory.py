@@ -17,7 +17,7 @@ def check_memory(checked: Checked, story: Story, reading: Reading) -> None:
     session = world.hosts[world.owners[partition]].ownerships[partition].session
     assert session is not None and session.shard is not None, "the owner is at rest"
     shard, outputs = session.shard, world.broker.outputs[partition]
-    reads = shard._reads
+    reads = shard._effects._reads
     waiting = sum(map(len, reads._waiters.values()))
     checked.that("who is counted waits", reads._waiting == waiting, reads._waiting, waiting)
     for run_id, waiters in reads._waiters.items():
@@ -25,11 +25,11 @@ def check_memory(checked: Checked, story: Story, reading: Reading) -> None:
         is_open = run is not None and run.closed_ms is None
         checked.that("who waits, waits for an open run", is_open and waiters, run_id)
     unpublished = shard._effects.unpublished
-    unpublished.published(shard._outbox.published_floor(shard._confirmed.next_offset))
+    shard._intake.room.look_at_published()
     checked.that("what is published is not counted", unpublished.bytes == 0, unpublished.bytes)
     checked.that("what is published is not sent again", not outputs.again, outputs.again)
     for offset, _, record, _ in reading.records:
-        if isinstance(record, Mark) and record.epoch == shard._epoch:
+        if isinstance(record, Mark) and record.epoch == shard._storing.checkpoint.epoch:
             moved = offset < outputs.position
             checked.that("a mark moves the published position", moved, offset, outputs.position)
 

@@ -16,7 +16,8 @@ from processor.simulation.faults import CALM
 from processor.simulation.hosts.ports import SimulatedLog
 from processor.simulation.partitions import LogPartition
 from processor.simulation.scheduler import Scheduler
-from processor.store.keyvalue import FAMILIES, Memory
+from processor.store.keyvalue import Memory
+from processor.store.projections import FAMILIES
 from processor.store.tables import StateTables
 
 from .checked import Checked

@@ -325,9 +325,9 @@ MUTATIONS: Sequence[Mutation] = (
         200,
     ),
     Mutation(
-        "deciding fails",
-        "slots are given back",
-        once.slots_not_given_back,
+        "attempts",
+        "slots are taken when a turn is written",
+        once.slots_taken_while_deciding,
         ("AssertionError: slots come back",),
         200,
     ),

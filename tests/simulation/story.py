@@ -17,7 +17,7 @@ from processor.core.nouns.run import StartPlanned
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, Refused, ReplyBody
 from processor.registry import Registry
-from processor.shard import requests
+from processor.shard import dedup
 from processor.simulation.clients import SimulatedClient
 from processor.simulation.faults import ROUGH, Faults, swarm
 from processor.simulation.hosts.host import Code
@@ -78,7 +78,7 @@ class Story:
         self.succeeded = 0
         self._waiting: list[tuple[list[Case], Callable[[], None]]] = []
         self.forgetful = seed % 8 == 5
-        requests.KEPT = requests.KEPT_MAX = _FEW if self.forgetful else 1_000
+        dedup.KEPT = dedup.KEPT_MAX = _FEW if self.forgetful else 1_000
         random = self._random = Random(f"story {seed}")
         if faults is None:
             faults = ROUGH if random.random() < 0.5 else swarm(random)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import count
 from random import Random
 from typing import Any
@@ -12,13 +11,15 @@ import pytest
 from processor.core.records.marks import Mark
 from processor.core.records.turn import turn_of_key
 from processor.core.state import RunState
-from processor.shard.loop import Shard
+from processor.shard.ports import Changes
 from processor.shard.recovery import fold
 from processor.shard.recovery.fold import Fold
 from processor.shard.recovery.forgetting import Forgetting
 from processor.shard.recovery.takeover import Taken, Takeover
-from processor.store import rows
-from processor.store.rows import Rows, offset_key
+from processor.shard.storing import Storing
+from processor.store.projections import Projections, replaced
+from processor.store.projections.replaced import Replaced
+from processor.store.rows import number_key
 from processor.workflow._guard.library import Library
 
 # --- what may be forgotten --------------------------------------------------------------------
@@ -59,20 +60,20 @@ def claims_dropped_with_ghosts(patch: pytest.MonkeyPatch) -> None:
 def ghosts_kept(patch: pytest.MonkeyPatch) -> None:
     """Leave ghosts where they are, for ever."""
 
-    ghost, store_ghosts = Fold._ghost, Shard._store_ghosts
+    ghost, store_ghosts = Fold._ghost, Storing._store_ghosts
 
     def noted(self: Fold, record: Any) -> None:
         before = len(self._changes.replaced)
         ghost(self, record)
         del self._changes.replaced[before:]
 
-    def stored(self: Shard, changes: Any) -> None:
+    def stored(self: Storing, changes: Any) -> None:
         before = len(changes.replaced)
         store_ghosts(self, changes)
         del changes.replaced[before:]
 
     patch.setattr(Fold, "_ghost", noted)
-    patch.setattr(Shard, "_store_ghosts", stored)
+    patch.setattr(Storing, "_store_ghosts", stored)
 
 
 def claims_not_inferred(patch: pytest.MonkeyPatch) -> None:
@@ -123,22 +124,22 @@ def middle_first(patch: pytest.MonkeyPatch) -> None:
     def key_of(offset: int, key: bytes) -> bytes:
         turn = turn_of_key(key)
         number = 0 if turn is None else turn[1]
-        return offset_key(offset) + offset_key(1_000_000 - number) + key
+        return number_key(offset) + number_key(1_000_000 - number) + key
 
-    patch.setattr(rows, "replaced_key", key_of)
-    patch.setattr("processor.store.tables.replaced_key", key_of)
+    patch.setattr(replaced, "replaced_key", key_of)
 
 
 def tombstones_believed(patch: pytest.MonkeyPatch) -> None:
     """Drop what has a tombstone, whoever wrote it."""
+    change = Projections.change
 
-    def forget_all(self: Rows, keys: Iterable[bytes]) -> None:
-        for key in keys:
-            turn = turn_of_key(key)
-            if turn is not None:
-                self._runs[turn[0]] = None
+    def forget_all(self: Projections, changes: Changes) -> None:
+        change(self, changes)
+        for turn in filter(None, map(turn_of_key, changes.tombstones)):
+            self.runs._summaries[turn[0]] = None
 
-    patch.setattr(Rows, "_forget_all", forget_all)
+    patch.setattr(Projections, "change", forget_all)
+    patch.setattr(Replaced, "_forget_all", lambda self, keys: None)
 
 
 # --- levels, and replay -----------------------------------------------------------------------

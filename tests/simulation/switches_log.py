@@ -9,18 +9,21 @@ import pytest
 
 from processor.core.records.effects import DeadLetter, Effect
 from processor.core.records.turn import Positions
-from processor.shard import loop, writer
-from processor.shard.deciding import Deciding
+from processor.shard import loop
 from processor.shard.flight import Appended, Flight
+from processor.shard.gate import Gate
 from processor.shard.loop import Shard
+from processor.shard.marks import Marks
 from processor.shard.outbox import Deliveries
 from processor.shard.recovery import fold
 from processor.shard.recovery.fold import Fold
 from processor.shard.recovery.takeover import Taken, Takeover
-from processor.shard.writer import Writer
+from processor.shard.storing import Storing
+from processor.shard.turns import writer
+from processor.shard.turns.writer import Writer
 from processor.simulation.hosts.publisher import Publisher, ShardOutputs
 from processor.simulation.partitions import Outputs, Transactions
-from processor.store import rows
+from processor.store.projections import replaced
 
 # --- acknowledge, store, release --------------------------------------------------------------
 
@@ -73,10 +76,10 @@ def replies_at_once(patch: pytest.MonkeyPatch) -> None:
 
 def store_at_once(patch: pytest.MonkeyPatch) -> None:
     """Write a record into the tables as soon as it is on its way."""
-    store = Shard._store
+    store = Storing.store
 
     def act(shard: Shard, appended: Appended) -> None:
-        store(shard, [appended])
+        store(shard._storing, [appended])
         shard.flush()
 
     _at_once(patch, act)
@@ -111,7 +114,7 @@ def turn_keys_without_epoch(patch: pytest.MonkeyPatch) -> None:
         return f"{run_id}/{first}/0".encode()
 
     patch.setattr(writer, "turn_key", key)
-    patch.setattr(rows, "turn_key", key)
+    patch.setattr(replaced, "turn_key", key)
 
 
 def attempt_keys_without_number(patch: pytest.MonkeyPatch) -> None:
@@ -144,7 +147,10 @@ def delivered_too_soon(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_marks(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Shard, "_mark_if_needed", lambda self: None)
+    def step(self: Marks, now_ms: int) -> None:
+        self.due_ms = now_ms + 60_000
+
+    patch.setattr(Marks, "step", step)
 
 
 # --- takeover ---------------------------------------------------------------------------------
@@ -235,17 +241,17 @@ def former_epochs_publish(patch: pytest.MonkeyPatch) -> None:
 def letters_not_awaited(patch: pytest.MonkeyPatch) -> None:
     """Take the next input before the dead letter of the last one is written."""
 
-    def bury(self: Deciding, letter: DeadLetter, positions: Positions) -> None:
+    def bury(self: Gate, letter: DeadLetter, positions: Positions) -> None:
         self._outbox.send(letter, None)
         self.positions = positions
 
-    patch.setattr(Deciding, "bury", bury)
+    patch.setattr(Gate, "bury", bury)
 
 
 def one_letter_for_all(patch: pytest.MonkeyPatch) -> None:
     """Go on past all dead letters that are on their way once the first of them is written."""
 
-    def is_buried(self: Deciding) -> None:
+    def is_buried(self: Gate) -> None:
         self.positions, self._buried = self.read, None
 
-    patch.setattr(Deciding, "is_buried", is_buried)
+    patch.setattr(Gate, "is_buried", is_buried)

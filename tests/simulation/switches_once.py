@@ -10,20 +10,22 @@ import pytest
 
 from processor.core import attempts
 from processor.core.data.cause import Cause, Origin
+from processor.core.data.options import ActivityOptions
 from processor.core.data.run_id import run_id_of
-from processor.core.draft import Outcome
+from processor.core.draft import Draft, Outcome
 from processor.core.nouns.activity import OpenActivity
 from processor.core.nouns.run import Summary
 from processor.core.records.effects import Reply
-from processor.shard import deciding, loop
-from processor.shard.cache import Cache
+from processor.shard.dedup import Requests, _Window
 from processor.shard.eager import Eager
 from processor.shard.flight import Flight
+from processor.shard.intake import commands
 from processor.shard.loop import Shard
 from processor.shard.recovery.fold import Fold
 from processor.shard.recovery.takeover import Takeover
-from processor.shard.requests import Requests, _Window
-from processor.shard.writer import Writer
+from processor.shard.turns import deciding
+from processor.shard.turns.cache import Cache
+from processor.shard.turns.writer import Writer
 
 # --- each counts once -------------------------------------------------------------------------
 
@@ -118,7 +120,7 @@ def refusals_leave_nothing(patch: pytest.MonkeyPatch) -> None:
         answer = args[2]
         if command.reply_to is not None:
             reply = Reply(command.reply_to, answer)
-            self._flight.then(lambda: SHARDS[id(self._flight)]._outbox.reply(reply))
+            self._flight.then(lambda: SHARDS[id(self._flight)]._ports.outbox.reply(reply))
 
     init = Shard.__init__
 
@@ -137,7 +139,7 @@ SHARDS: dict[int, Shard] = {}
 def run_ids_by_place(patch: pytest.MonkeyPatch) -> None:
     """Call a run after the place of its start, also where the request has a number."""
     patch.setattr(
-        loop,
+        commands,
         "run_id_of",
         lambda log, workflow_id, cause, partition, offset: run_id_of(
             log, workflow_id, None, partition, offset
@@ -190,8 +192,20 @@ def broken_code_goes_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Cache, "drop", lambda self, workflow_id: None)
 
 
-def slots_not_given_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Eager, "give_back", lambda self, reserved: None)
+def slots_taken_while_deciding(patch: pytest.MonkeyPatch) -> None:
+    """Take slots for what may never be written."""
+    places = Draft.places
+
+    def take(self: Draft, name: str, options: ActivityOptions) -> bool:
+        eager = places(self, name, options)
+        self.context.place.__self__.reserve(int(eager))  # type: ignore[attr-defined]
+        return eager
+
+    def note(self: Eager, slots: int) -> None:
+        self._reserved += slots
+
+    patch.setattr(Draft, "places", take)
+    patch.setattr(Eager, "reserve", note)
 
 
 def slots_lost_at_close(patch: pytest.MonkeyPatch) -> None:

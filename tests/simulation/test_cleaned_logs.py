@@ -24,7 +24,7 @@ from processor.codec.records import LEVEL, LogRecordBody, decode
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn, turn_key
 from processor.errors import LogTruncated, StoreCorrupt
-from processor.shard.ports import LogRecord
+from processor.shard.ports import ClaimRow, LogRecord
 from processor.shard.recovery.fold import Fold
 from processor.shard.recovery.takeover import Taken, Takeover
 from processor.simulation.broker import Broker
@@ -32,8 +32,10 @@ from processor.simulation.faults import CALM
 from processor.simulation.hosts.ports import SimulatedLog
 from processor.simulation.partitions import DELETE_RETENTION_MS, LogPartition
 from processor.simulation.scheduler import Scheduler
-from processor.store.keyvalue import FAMILIES, Memory
-from processor.store.rows import claim_of, replaced_of
+from processor.store.keyvalue import Memory
+from processor.store.projections import FAMILIES
+from processor.store.projections.replaced import replaced_of
+from processor.store.rows import reader
 from processor.store.tables import StateTables
 
 from . import switches_cleaning
@@ -210,6 +212,7 @@ def _compare_history(whole: Folded, left: Folded) -> None:
 
 def _compare_claims(whole: Folded, left: Folded) -> set[bytes]:
     """Ghosts may be gone, and so may claims whose ghosts are gone; return the keys of these."""
+    claim_of = reader(ClaimRow)
     before = {key: claim_of(value) for key, value in whole.rows("claims").items()}
     after = {key: claim_of(value) for key, value in left.rows("claims").items()}
     assert before.keys() >= after.keys(), "claims"

@@ -78,7 +78,7 @@ def test_another_failure_is_no_catch() -> None:
 
 def test_a_patch_that_does_not_fit_is_no_catch() -> None:
     def misspelled(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr("processor.shard.loop.Shard._store", lambda self: None)
+        patch.setattr("processor.shard.storing.Storing.store", lambda self: None)
 
     with pytest.raises(TypeError):
         hunt(Mutation("none", "nothing", misspelled, (".*",), 3))

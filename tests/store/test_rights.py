@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from processor.store.projections import FAMILIES
 from processor.store.rocks import Rocks
 
 
@@ -24,7 +25,7 @@ def rights(path: Path) -> int:
 
 def test_folders_are_made_for_their_user_only(tmp_path: Path, open_umask: None) -> None:
     path = tmp_path / "state" / "shard" / "0"
-    store = Rocks(path)
+    store = Rocks(path, FAMILIES)
     store.write([("runs", b"key", b"value")])
     assert {rights(each) for each in path.iterdir()} == {0o600}
     for folder in (tmp_path / "state", tmp_path / "state" / "shard", path):
@@ -35,20 +36,20 @@ def test_folders_are_made_for_their_user_only(tmp_path: Path, open_umask: None) 
 
 def test_what_was_made_with_wider_rights_loses_them(tmp_path: Path, open_umask: None) -> None:
     path = tmp_path / "0"
-    Rocks(path).close()
+    Rocks(path, FAMILIES).close()
     path.chmod(0o755)
     for each in path.iterdir():
         each.chmod(0o644)
-    Rocks(path).close()
+    Rocks(path, FAMILIES).close()
     assert rights(path) == 0o700
     assert {rights(each) for each in path.iterdir()} == {0o600}
 
 
 def test_who_only_reads_changes_nothing(tmp_path: Path, open_umask: None) -> None:
     path = tmp_path / "0"
-    Rocks(path).close()
+    Rocks(path, FAMILIES).close()
     path.chmod(0o750)
-    Rocks(path, read_only=True).close()
+    Rocks(path, FAMILIES, read_only=True).close()
     assert rights(path) == 0o750
 
 
@@ -56,13 +57,13 @@ def test_rights_that_cannot_be_narrowed_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "0"
-    Rocks(path).close()
+    Rocks(path, FAMILIES).close()
     path.chmod(0o755)
 
     def refuse(self: Path, mode: int) -> None:
         raise PermissionError("not the owner")
 
     monkeypatch.setattr(Path, "chmod", refuse)
-    Rocks(path).close()
+    Rocks(path, FAMILIES).close()
     assert "can be read by other users" in caplog.text
     assert "chmod -R go=" in caplog.text

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from processor.errors import StoreCorrupt
-from processor.store.keyvalue import FAMILIES
+from processor.store.projections import FAMILIES
 from processor.store.rocks import Rocks
 
 ROWS = 400
@@ -21,10 +21,10 @@ def filled(path: Path) -> dict[bytes, bytes]:
     """Make a store whose rows are in tables, not in the write-ahead log alone."""
     dice = random.Random(3)
     rows = {b"%06d" % number: dice.randbytes(200) for number in range(ROWS)}
-    store = Rocks(path)
+    store = Rocks(path, FAMILIES)
     store.write([("history", key, value) for key, value in rows.items()])
     store.close()
-    Rocks(path).close()
+    Rocks(path, FAMILIES).close()
     return rows
 
 
@@ -54,7 +54,7 @@ def test_a_flipped_bit_is_never_an_answer(
         shutil.copytree(tmp_path / "whole", path)
         flip(dice.choice([*path.glob("*.sst"), *path.glob("MANIFEST*"), path / "CURRENT"]), dice)
         try:
-            store = Rocks(path)
+            store = Rocks(path, FAMILIES)
         except StoreCorrupt:
             found += 1
             continue
@@ -70,7 +70,7 @@ def test_a_flipped_bit_is_never_an_answer(
 
 def test_the_last_key_of_a_block_that_cannot_be_read_is_not_none(tmp_path: Path) -> None:
     filled(tmp_path)
-    store = Rocks(tmp_path)
+    store = Rocks(tmp_path, FAMILIES)
     for path in tmp_path.glob("*.sst"):
         content = bytearray(path.read_bytes())
         for place in range(0, len(content), 97):
@@ -87,7 +87,7 @@ def test_a_directory_without_one_of_its_files_is_corrupt(tmp_path: Path, pattern
     for path in tmp_path.glob(pattern):
         path.unlink()
     try:
-        store = Rocks(tmp_path)
+        store = Rocks(tmp_path, FAMILIES)
     except StoreCorrupt:
         return
     assert pattern == "CURRENT" and scanned(store) == {}, "a new store, to be rebuilt"
@@ -97,14 +97,14 @@ def test_a_directory_without_one_of_its_files_is_corrupt(tmp_path: Path, pattern
 def test_what_wiping_would_not_mend_is_an_error_of_the_system(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError):
-        Rocks(tmp_path / "file" / "tables")
+        Rocks(tmp_path / "file" / "tables", FAMILIES)
 
 
 def test_a_directory_of_a_release_with_fewer_tables_gets_the_others(tmp_path: Path) -> None:
     store = Rocks(tmp_path, FAMILIES[:7])
     store.write([("runs", b"a", b"1")])
     store.close()
-    again = Rocks(tmp_path)
+    again = Rocks(tmp_path, FAMILIES)
     again.write([("claims", b"b", b"2"), ("purged", b"c", b"3")])
     assert again.get("runs", b"a") == b"1"
     assert list(again.scan("claims", b"")) == [(b"b", b"2")]
@@ -115,7 +115,7 @@ def test_families_are_of_one_time_or_the_store_is_corrupt(tmp_path: Path) -> Non
     """A manifest that was cut forgets files of some families: only a part of the rows is gone."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for life in range(4):
-        store = Rocks(whole, marked=True)
+        store = Rocks(whole, FAMILIES, marked=True)
         for number in range(life * 10, life * 10 + 10):
             row = b"%d" % number
             store.write([("meta", b"last", row), ("runs", row, b"x"), ("history", row, b"y")])
@@ -129,7 +129,7 @@ def test_families_are_of_one_time_or_the_store_is_corrupt(tmp_path: Path) -> Non
         with (cut / manifest.name).open("r+b") as file:
             file.truncate(size)
         try:
-            store = Rocks(cut, marked=True)
+            store = Rocks(cut, FAMILIES, marked=True)
         except StoreCorrupt:
             found.add("corrupt")
             continue

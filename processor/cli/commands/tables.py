@@ -45,7 +45,7 @@ group = typer.Typer(help="Look into the state tables on disk.", no_args_is_help=
 @group.command("list")
 def list_tables(state_dir: StateDir = Path("processor-state"), as_json: Json = False) -> None:
     """List the tables with the number of their rows."""
-    from processor.store.keyvalue import FAMILIES
+    from processor.store.projections import FAMILIES
 
     rows: list[tuple[str, str, int]] = []
     for name, path in stores(state_dir, None):
@@ -114,7 +114,7 @@ def stores(state_dir: Path, wanted: str | None) -> list[tuple[str, Path]]:
     """Return the stores with state tables below a folder, each with its name in there."""
     import rocksdict
 
-    from processor.store.keyvalue import FAMILIES
+    from processor.store.projections import FAMILIES
 
     found = []
     for marker in sorted(state_dir.rglob(MARKER)):
@@ -134,11 +134,12 @@ def stores(state_dir: Path, wanted: str | None) -> list[tuple[str, Path]]:
 @contextmanager
 def opened(path: Path) -> Iterator[Rocks]:
     """Open a store to read; a worker that compacts it just now can be in the way for a moment."""
+    from processor.store.projections import FAMILIES
     from processor.store.rocks import Rocks
 
     for attempt in range(OPEN_ATTEMPTS):
         try:
-            store = Rocks(path, read_only=True)
+            store = Rocks(path, FAMILIES, read_only=True)
             break
         except (OSError, ProcessorError):
             if attempt == OPEN_ATTEMPTS - 1:
@@ -152,7 +153,7 @@ def opened(path: Path) -> Iterator[Rocks]:
 
 def checked_table(table: str) -> str:
     """Refuse the name of a table that does not exist."""
-    from processor.store.keyvalue import FAMILIES
+    from processor.store.projections import FAMILIES
 
     if table not in FAMILIES:
         raise typer.BadParameter(f"there is no table {table!r}: take one of {', '.join(FAMILIES)}")
@@ -201,10 +202,10 @@ def key_bytes(family: str, text: str) -> bytes:
 
 def readable(family: str, value: bytes) -> Any:
     """Return a row as plain values."""
-    from processor.store.tables import read_row
+    from processor.store.rows import shown_row
 
     if family != "history":
-        return to_plain(read_row(family, value))
+        return to_plain(shown_row(value))
     from processor.codec.records import decode
     from processor.codec.views import history_view, to_json
     from processor.core.records.snapshot import Snapshot

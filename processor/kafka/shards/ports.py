@@ -25,6 +25,7 @@ from processor.kafka.topics.upkeep import read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.shard.ports import RECORD_BYTES_MAX, Activities, Clock, ShardPorts
 from processor.shard.recovery.survey import entry_of
+from processor.store.projections import FAMILIES
 from processor.store.rocks import Rocks, destroy
 from processor.store.tables import StateTables
 
@@ -154,7 +155,7 @@ class KafkaPorts:
         """Open the state directory; ``ids`` are those of the topics that it is a cache of."""
         shard = f"{self._connection.namespace}/{partition}@"
         path = self._path(partition)
-        store = Rocks(path, marked=True)
+        store = Rocks(path, FAMILIES, marked=True)
         try:
             held = (store.get("meta", b"identity") or b"").decode(errors="replace")
             if held.startswith(shard):

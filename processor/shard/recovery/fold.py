@@ -34,7 +34,7 @@ from processor.core.records.snapshot import Snapshot, state_of
 from processor.core.records.turn import AttemptRecord, Claim, Purged, Turn
 from processor.core.state import RunState
 from processor.errors import LogTruncated, StoreCorrupt
-from processor.shard.instances import recorded
+from processor.shard.dedup import Requests, UnderClaim
 from processor.shard.ports import (
     Changes,
     Checkpoint,
@@ -45,7 +45,7 @@ from processor.shard.ports import (
     Sendable,
     Tables,
 )
-from processor.shard.requests import Requests, UnderClaim
+from processor.shard.turns.instances import recorded
 
 __all__ = ("Fold", "Owed", "counts", "folded", "state_before", "stored_state")
 

@@ -33,6 +33,7 @@ from processor.core.records.effects import (
 from processor.core.records.turn import Claim, claim_key
 from processor.core.state import RunState
 from processor.errors import LogTruncated, StoreCorrupt
+from processor.shard.dedup import Requests
 from processor.shard.flight import ShardLost
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import (
@@ -47,7 +48,6 @@ from processor.shard.ports import (
 )
 from processor.shard.recovery.fold import Fold, Owed, stored_state
 from processor.shard.recovery.survey import entry_of, level_of_log, stranger, too_old
-from processor.shard.requests import Requests
 
 __all__ = ("Taken", "Takeover", "send_owed")
 

@@ -34,12 +34,13 @@ from processor.core.records.turn import (
 )
 from processor.core.runner import CodeError
 from processor.errors import PayloadTooLarge
-from processor.shard.cache import Cache, Entry
-from processor.shard.flight import Appended, Flight
+from processor.shard.dedup import REASON_MAX, Requests
+from processor.shard.eager import Eager
+from processor.shard.flight import Flight, RunRecord, ShardRecord
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import RECORD_BYTES_MAX, Clock
-from processor.shard.requests import REASON_MAX, Requests
-from processor.shard.telling import Telling
+from processor.shard.turns.cache import Cache, Entry
+from processor.shard.turns.telling import Telling
 
 __all__ = ("Writer",)
 
@@ -58,6 +59,7 @@ class Writer:
         deliveries: Deliveries,
         requests: Requests,
         cache: Cache,
+        eager: Eager,
         clock: Clock,
         record_bytes_max: int = RECORD_BYTES_MAX,
     ) -> None:
@@ -68,6 +70,7 @@ class Writer:
         self._deliveries = deliveries
         self._requests = requests
         self._cache = cache
+        self._eager = eager
         self._clock = clock
         self._telling = Telling(partition)
 
@@ -78,7 +81,7 @@ class Writer:
         source: Source,
         positions: Positions,
         cause: RecordedCause | None,
-    ) -> Appended:
+    ) -> RunRecord:
         """Append a record of a run and note what follows once it is acknowledged."""
         appended = self.made(draft, entry, source, positions, cause)
         self.append(draft, appended)
@@ -91,7 +94,7 @@ class Writer:
         source: Source,
         positions: Positions,
         cause: RecordedCause | None,
-    ) -> Appended:
+    ) -> RunRecord:
         """Return the record that a draft comes to. It has to be appended next."""
         state, epoch = draft.instance.state, self._epoch
         record: Turn | AttemptRecord | Snapshot
@@ -138,15 +141,15 @@ class Writer:
             )
         if isinstance(cause, Call):
             draft.effects += taken(cause, state, draft.events)
-        return Appended(key, value, record, state.summary(), draft.effects, entry=entry)
+        return RunRecord(key, value, record, state.summary(), draft.effects, entry=entry)
 
-    def append(self, draft: Draft, made: Appended) -> None:
+    def append(self, draft: Draft, made: RunRecord) -> None:
         """Append the record that was made of a draft."""
         entry, summary, record, value = made.entry, made.summary, made.record, made.value
-        assert entry is not None and summary is not None, "it is of a run"
-        assert not isinstance(record, Mark), "it is of a run"
         if record.cause is not None:
             self._requests.take(record, self._flight.number)
+        if draft.slots:
+            self._eager.reserve(draft.slots)
         if not entry.cached:
             self._cache.add(entry)
         entry.in_flight += 1
@@ -213,7 +216,7 @@ class Writer:
 
     def purge(
         self, summary: Summary, closed_ms: int, latest: bool, positions: Positions
-    ) -> Appended:
+    ) -> ShardRecord:
         """Write down that a closed run is gone, and whether it was the latest of its id."""
         record = Purged(
             summary.workflow_id,
@@ -249,10 +252,10 @@ class Writer:
         )
         self._append(mark_key(self._flight.number, self._epoch), self._requests.marked(mark))
 
-    def _append(self, key: bytes, record: Answered | Mark | Purged) -> Appended:
+    def _append(self, key: bytes, record: Answered | Mark | Purged) -> ShardRecord:
         self._requests.take(record, self._flight.number)
         effects = record.effects if isinstance(record, Answered) else ()
         summary = summary_of(record) if isinstance(record, Purged) else None
-        appended = Appended(key, encode(record), record, summary, effects)
+        appended = ShardRecord(key, encode(record), record, summary, effects)
         self._flight.append(appended)
         return appended

@@ -12,8 +12,8 @@ from processor.core.records.turn import Turn
 from processor.core.replay import Instance, replay
 from processor.core.runner import Runners
 from processor.readable import readable
-from processor.shard.cache import Cache, Entry
 from processor.shard.ports import Tables
+from processor.shard.turns.cache import Cache, Entry
 
 __all__ = ("Instances", "recorded")
 
@@ -45,6 +45,10 @@ class Instances:
         else:
             entry.closed = latest
         return entry
+
+    def drop(self, workflow_id: str) -> None:
+        """Forget what is in memory of a workflow id: it is replayed when it is needed."""
+        self._cache.drop(workflow_id)
 
     def _replayed(self, latest: Summary, entry: Entry) -> Instance:
         run_id, records = latest.run_id, []

@@ -1,0 +1,1 @@
+"""What a shard takes in: how much at once, in which order, and each request once."""

@@ -1,0 +1,97 @@
+"""Commands that arrive: one that may change something counts once, a question is answered."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from processor.codec.views import to_json
+from processor.core.data.run_id import run_id_of
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.run import StartRun
+from processor.core.operation import Operation
+from processor.core.questions import DescribeRun, ReadShard
+from processor.core.records.answers import Page
+from processor.core.records.effects import Reply
+from processor.core.records.turn import Positions
+from processor.shard.dedup import Requests
+from processor.shard.flight import Flight
+from processor.shard.marks import Marks
+from processor.shard.ports import ShardPorts
+from processor.shard.reads import Reads
+from processor.shard.turns.cache import Entry
+from processor.shard.turns.deciding import Deciding
+from processor.shard.turns.instances import Instances
+
+__all__ = ("Commands",)
+
+
+class Commands:
+    """``requests`` knows what has counted, with all that is on its way into the log."""
+
+    def __init__(
+        self,
+        partition: int,
+        ports: ShardPorts,
+        requests: Requests,
+        flight: Flight,
+        instances: Instances,
+        deciding: Deciding,
+        reads: Reads,
+        marks: Marks,
+    ) -> None:
+        self._partition = partition
+        self._log_id = ports.log.id
+        self._tables, self._outbox = ports.tables, ports.outbox
+        self._requests = requests
+        self._flight = flight
+        self._instances = instances
+        self._deciding = deciding
+        self._reads = reads
+        self._marks = marks
+
+    def take(self, command: ClientCommand, offset: int, positions: Positions) -> None:
+        """Take a command in. ``positions``, past it, and ``offset`` are its place."""
+        body = command.body
+        if isinstance(body, Operation):
+            self._change(command, offset, positions)
+        elif command.reply_to is None:
+            return
+        elif isinstance(body, DescribeRun):
+            self._reads.guarded(command, partial(self._describe, command, body))
+        elif isinstance(body, ReadShard):
+            self._marks.write()
+            told = Reply(command.reply_to, Page(to_json(self._marks.view())))
+            self._flight.then(partial(self._outbox.reply, told))
+        else:
+            serve = partial(self._reads.serve, command, body)
+            self._flight.then(partial(self._reads.guarded, command, serve))
+
+    def _describe(self, command: ClientCommand, body: DescribeRun) -> None:
+        entry = self._instances.entry(command.workflow_id)
+        answer = self._reads.describe(command, body, entry)
+        self._flight.then(partial(self._outbox.reply, answer))
+
+    def _change(self, command: ClientCommand, offset: int, positions: Positions) -> None:
+        """Let a command that may change something count, unless it has."""
+        cause, run_id, entry = command.cause, "", None
+        standing = self._requests.standing(cause, again=command.again)
+        if isinstance(command.body, StartRun):
+            run_id = run_id_of(self._log_id, command.workflow_id, cause, self._partition, offset)
+            if standing == "new":
+                entry = self._instances.entry(command.workflow_id)
+                if self._is_known(entry, run_id):
+                    standing = "known"
+        if standing == "new":
+            self._deciding.decide("commands", command, run_id, positions, offset, entry)
+        elif command.reply_to is not None:
+            answer = self._requests.answer(cause)
+            again = partial(self._reads.again, command, run_id, standing, answer)
+            self._flight.then(again)
+
+    def _is_known(self, entry: Entry, run_id: str) -> bool:
+        """Return whether the run that a start makes is there: what made it came once before."""
+        latest = entry.latest()
+        if latest is None:
+            return False
+        in_memory = latest.run_id == run_id or run_id in entry.begun
+        return in_memory or self._tables.run(run_id) is not None

@@ -1,0 +1,113 @@
+"""Takes inputs in, lot by lot, as far as there is room and nothing holds them up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from processor.core.inputs import ClientCommand
+from processor.core.records.answers import Refused
+from processor.core.records.effects import DeadLetter, Reply
+from processor.shard.eager import Eager
+from processor.shard.flight import Flight
+from processor.shard.gate import Gate
+from processor.shard.intake.commands import Commands
+from processor.shard.intake.room import Room
+from processor.shard.ports import NEVER_MS, InboxRecord, ShardPorts
+from processor.shard.timers import Timers
+from processor.shard.turns.deciding import Deciding
+from processor.shard.turns.resuming import Resuming
+
+__all__ = ("INTAKE_MAX", "Intake")
+
+INTAKE_MAX: Final = 256
+"""Inputs per step, so that acknowledgements and activities get their turn."""
+
+_LOT_MAX: Final = 16
+"""Inputs between two looks at how much is in flight."""
+
+
+class Intake:
+    """``unread`` have been taken from the inbox, and wait for what is before them.
+
+    ``more``: whether more could be done at once when it took in last.
+    """
+
+    def __init__(
+        self,
+        ports: ShardPorts,
+        room: Room,
+        gate: Gate,
+        flight: Flight,
+        eager: Eager,
+        timers: Timers,
+        commands: Commands,
+        deciding: Deciding,
+        resuming: Resuming,
+    ) -> None:
+        self.room = room
+        self.resuming = resuming
+        self.more = True
+        self.unread: Sequence[InboxRecord] = ()
+        self._inbox, self._outbox, self._clock = ports.inbox, ports.outbox, ports.clock
+        self._gate = gate
+        self._flight = flight
+        self._eager = eager
+        self._timers = timers
+        self._commands = commands
+        self._deciding = deciding
+
+    def step(self) -> bool:
+        """Take in what there is room for; return whether more can be done at once."""
+        self.room.look_again_ms = NEVER_MS
+        self.resuming.begin_successors()
+        self.more = self._take_lots()
+        return self.more
+
+    def _take_lots(self) -> bool:
+        left, resuming = INTAKE_MAX, self.resuming
+        while left > 0 and (room := min(left, _LOT_MAX, self.room.inputs())) > 0:
+            if resuming:
+                resuming.retry_parked(_LOT_MAX)
+            lot = min(len(self._eager), room)
+            for _ in range(lot):
+                self._deciding.decide("eager", self._eager.next())
+                if self._gate.failed:
+                    return False
+            if not lot:
+                room = self.room.commands(room)
+                if room == 0 and self._inbox.waiting:
+                    return False
+                records = self.unread or self._inbox.take(room)
+                lot = self._read_all(records)
+                self.unread = records[lot:]
+            if not lot:
+                return bool(resuming)
+            left -= lot
+        return self.room.inputs() > 0
+
+    def _read_all(self, records: Sequence[InboxRecord]) -> int:
+        """Read inputs as far as those before them let it; return how many that were."""
+        for count, record in enumerate(records):
+            if self._gate.held:
+                if not (isinstance(record.input, DeadLetter) and self._gate.takes_letters):
+                    return count
+            self._read(record)
+        return len(records)
+
+    def _read(self, record: InboxRecord) -> None:
+        source, offset, input, reply_to = record
+        positions = self._gate.read.past(source, offset)
+        if isinstance(input, DeadLetter):
+            self._gate.bury(input, positions)
+            if reply_to is not None:
+                told = Reply(reply_to, Refused("TooNew", input.reason))
+                self._flight.then(partial(self._outbox.reply, told))
+        elif isinstance(input, ClientCommand):
+            self._commands.take(input, offset, positions)
+        else:
+            if not self._timers.came_early(input, self._clock.now_ms()):
+                self._deciding.decide(source, input, positions=positions, offset=offset)
+            self._timers.came_back(input)
+        self._gate.passed(positions)

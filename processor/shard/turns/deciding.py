@@ -1,0 +1,162 @@
+"""Decides inputs, and appends what comes of it.
+
+A decide that raises an error has changed the state and the code of its run already, while earlier
+turns of that run are in flight. So nothing is decided until those are acknowledged. Then the run is
+replayed, and the input is decided once more. Where that fails as well, a command is refused and the
+input of a topic is buried; a timer, or the report of an attempt that ran here, parks the run,
+because it comes again.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from processor.codec.records import level_of
+from processor.core.decide import decide
+from processor.core.draft import Context, Outcome
+from processor.core.inputs import ClientCommand, Input
+from processor.core.records.answers import Refused
+from processor.core.records.turn import Positions, Source
+from processor.failures import trace_of
+from processor.shard.flight import Flight, RunRecord
+from processor.shard.gate import Gate
+from processor.shard.outbox import Deliveries
+from processor.shard.ports import Activities, Clock
+from processor.shard.reads import Reads
+from processor.shard.turns.cache import Entry
+from processor.shard.turns.giving_up import Failed, GivingUp
+from processor.shard.turns.instances import Instances
+from processor.shard.turns.writer import Writer
+
+__all__ = ("Deciding",)
+
+_log = logging.getLogger("processor.shard")
+
+
+class Deciding:
+    def __init__(
+        self,
+        partition: int,
+        level: int,
+        context: Context,
+        clock: Clock,
+        activities: Activities,
+        gate: Gate,
+        flight: Flight,
+        deliveries: Deliveries,
+        instances: Instances,
+        writer: Writer,
+        reads: Reads,
+    ) -> None:
+        self._partition = partition
+        self._level = level
+        self._context = context
+        self._clock = clock
+        self._activities = activities
+        self._gate = gate
+        self._flight = flight
+        self._deliveries = deliveries
+        self._instances = instances
+        self._writer = writer
+        self._reads = reads
+        self._giving_up = GivingUp(partition, gate, instances, writer)
+        self._failed: Failed | None = None
+        self._trying = False
+
+    def decide(
+        self,
+        source: Source,
+        input: Input,
+        run_id: str = "",
+        positions: Positions | None = None,
+        offset: int = -1,
+        entry: Entry | None = None,
+    ) -> None:
+        """Decide an input. ``positions``, past it, and ``offset`` are its place in its topic.
+
+        ``run_id`` names the run that a start would make; ``entry`` is that of its workflow id, if
+        somebody has looked already.
+        """
+        entry = entry or self._instances.entry(input.workflow_id)
+        context = self.now()
+        where = positions or self._gate.positions
+        command = input if isinstance(input, ClientCommand) else None
+        cause = None if command is None else command.recorded_cause
+        made: list[RunRecord] = []
+        try:
+            if command is not None and level_of(command) > self._level:
+                outcome = Outcome().answered(_not_activated(self._level))
+            else:
+                latest = None if command is None else entry.latest()
+                outcome = decide(input, entry.instance, latest, run_id, context)
+            for draft in outcome.drafts:
+                how = ("successor", where, None) if made else (source, where, cause)
+                made.append(self._writer.made(draft, entry, *how))
+        except Exception as error:
+            self.drop_begun()
+            self._could_not(Failed(source, input, run_id, positions, offset), error)
+            return
+        if made:
+            for number, draft in enumerate(outcome.drafts):
+                self._writer.append(draft, made[number])
+                if number:
+                    made[number].after.append(partial(self._succeeded, made[number - 1]))
+        elif command is not None:
+            self._writer.answer(command, offset, where, outcome.answer)
+            return
+        if command is not None or outcome.replies:
+            self._flight.then(partial(self._reads.answer, input, outcome))
+
+    def now(self) -> Context:
+        """Return what deciding needs from outside, as it is now."""
+        context = self._context
+        context.now_ms, context.begun = self._clock.now_ms(), None
+        context.free, context.last_try = self._activities.free, self._trying
+        return context
+
+    def drop_begun(self) -> None:
+        """Drop the code of a run that does not begin, since deciding failed."""
+        if self._context.begun is not None:
+            self._context.begun.close()
+
+    def _succeeded(self, closing: RunRecord) -> None:
+        self._deliveries.delivered(closing.offset)
+
+    def _could_not(self, failed: Failed, error: Exception) -> None:
+        """Nothing was written: try once more when what is in flight is there, or give up."""
+        if self._trying:
+            self._instances.drop(failed.input.workflow_id)
+            self._giving_up.give_up(failed, error, self._context)
+            return
+        _log.warning(
+            "shard %d: %s for %r could not be decided; it is tried once more\n%s",
+            self._partition,
+            type(failed.input).__name__,
+            failed.input.workflow_id,
+            trace_of(error),
+        )
+        self._failed, self._gate.failed = failed, True
+        self._flight.then(self._try_again)
+
+    def _try_again(self) -> None:
+        """Decide once more, from what is acknowledged; or go on without the input."""
+        failed, self._failed = self._failed, None
+        assert failed is not None, "called once for each failure"
+        self._gate.failed = False
+        self._instances.drop(failed.input.workflow_id)
+        self._trying = True
+        try:
+            self.decide(*failed)
+        finally:
+            self._trying = False
+        if failed.positions is not None:
+            self._gate.passed(failed.positions)
+
+
+def _not_activated(level: int) -> Refused:
+    return Refused(
+        "UpgradeNeeded",
+        f"this namespace is at level {level} of the log's format, and this command needs a later "
+        f"one: run `processor upgrade` once all processes have a release that knows it",
+    )

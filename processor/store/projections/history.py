@@ -1,0 +1,55 @@
+"""history: run id, first event number -> the turn as it is in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import Turn
+from processor.shard.ports import Confirmed
+from processor.store.keyvalue import KeyValue, Mutation
+from processor.store.projections.projection import Handler
+from processor.store.rows import place_key
+
+__all__ = ("History",)
+
+
+class History:
+    families = ("history",)
+
+    def __init__(self, store: KeyValue) -> None:
+        self._store = store
+        self._rows: dict[bytes, bytes | None] = {}
+
+    def takes(self) -> Mapping[type, Handler]:
+        return {Turn: self._put, Snapshot: self._put}
+
+    def mutations(self) -> list[Mutation]:
+        return [("history", key, value) for key, value in self._rows.items()]
+
+    def forget(self, run_id: str, first: int) -> None:
+        self._rows[place_key(run_id, first)] = None
+
+    def turn(self, run_id: str, first: int) -> bytes | None:
+        key = place_key(run_id, first)
+        return self._rows[key] if key in self._rows else self._store.get("history", key)
+
+    def turns(self, run_id: str, first: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield the turns of a run that are written, in order, each with its first event."""
+        prefix = run_id.encode() + b"\0"
+        for key, value in self._store.scan("history", place_key(run_id, first)):
+            if not key.startswith(prefix):
+                return
+            yield int.from_bytes(key[-8:], "big"), value
+
+    def all_turns(self, run_id: str) -> list[tuple[int, bytes]]:
+        """Return the turns of a run, written or not, in order, each with its first event."""
+        turns: dict[int, bytes | None] = dict(self.turns(run_id))
+        prefix = run_id.encode() + b"\0"
+        for key, value in self._rows.items():
+            if key.startswith(prefix):
+                turns[int.from_bytes(key[-8:], "big")] = value
+        return sorted((first, value) for first, value in turns.items() if value is not None)
+
+    def _put(self, turn: Turn | Snapshot, confirmed: Confirmed) -> None:
+        self._rows[place_key(turn.run_id, turn.first)] = confirmed.value
