@@ -8,8 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from processor.codec.records import RECORDS
-from processor.codec.schemas import load
+from processor.codec.schemas.files import load
+from processor.codec.schemas.shapes import RECORDS
 from processor.core import inputs, questions
 from processor.core.data import address, cause, failure, options
 from processor.core.nouns import activity, call, external, lineage, record, run, timer, value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from processor.core.data.fields import Int32
 from processor.core.data.frozen import frozen
 
 __all__ = ("Cause", "ClientRequest", "NamedRequest", "Origin")
@@ -11,31 +12,41 @@ __all__ = ("Cause", "ClientRequest", "NamedRequest", "Origin")
 
 @frozen
 class Origin:
-    """The record of another shard that sent a command, and which of its messages it is.
-
-    ``log`` is the log id of the sender (16 bytes): two namespaces, and one that was made again,
-    are different senders.
+    """The record of another shard that sent a command, and which of its messages it is: the target
+    drops what it has seen. Two namespaces, and a topic that was made again, have different log ids.
     """
 
     log: bytes
-    shard: int
+    """Log id: the 16 bytes of the topic id of the sender's events topic (embedded: of the store's
+    id).
+    """
+    shard: Int32
+    """Partition of the sender."""
     offset: int
-    index: int
+    """Offset of the sender's record in its events partition."""
+    index: Int32
+    """Number of the message among those of that record."""
 
 
 @frozen
 class ClientRequest:
-    """A request of one of our clients, which numbers them for each shard: 1, 2, 3 ..."""
+    """A request of one of our clients. A client numbers what may change something, for each shard,
+    in the order in which it sends.
+    """
 
     client: str
+    """Id that the client made up when it connected."""
     number: int
+    """1, 2, 3, ... for each shard."""
 
 
 @frozen
 class NamedRequest:
-    """A request to which a stranger gave an id."""
+    """A request of a stranger who gave it an id: it counts once, however often it is sent."""
 
     id: str
+    """Any text."""
 
 
 Cause: TypeAlias = Origin | ClientRequest | NamedRequest
+"""Which message or request the input was; None for inputs without such an identity."""
