@@ -194,8 +194,8 @@ def test_schemas_check(invoke: Invoke, tmp_path: Path) -> None:
 def test_schemas_write(invoke: Invoke, tmp_path: Path) -> None:
     where = ("--directory", str(tmp_path))
     assert str(tmp_path / "turn.avsc") in invoke("schemas", "write", *where).stdout
-    assert "published" in invoke("schemas", "write", "--publish", *where).stdout
-    assert "nothing is new since level 1" in invoke("schemas", "write", "--publish", *where).stdout
+    assert "level 1 is published" in invoke("schemas", "write", "--publish", *where).stdout
+    assert "nothing is published" in invoke("schemas", "write", "--publish", *where).stdout
     claim = tmp_path / "claim.avsc"
     claim.write_text(claim.read_text().replace("nonce", "once"))
     told = invoke("schemas", "write", "--check", *where)
@@ -210,6 +210,16 @@ def test_schemas_write(invoke: Invoke, tmp_path: Path) -> None:
         "published": None,
     }
     assert invoke("schemas", "write", "--check", *where).exit_code == 0
+
+
+def test_schemas_without_their_texts_are_not_written(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("processor.codec.schemas.texts._plain", lambda text: "")
+    told = invoke("schemas", "write", "--publish", "--directory", str(tmp_path))
+    assert told.exit_code == 1
+    assert "Claim.nonce has no text: write what it says in its class" in told.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -72,23 +72,22 @@ def write(
     where = directory or data_dir("schemas")
     written = writing.Written(where)
     changed = written.changed()
-    fails = bool(written.untold or (check and changed))
-    if not (fails or check):
+    writes = not (check or written.untold)
+    if writes:
         for path, (_, text) in changed.items():
             path.write_text(text, encoding="utf-8")
-    level = writing.publish(where) if publish and not (fails or check) else 0
+    level = writing.publish(where) if publish and writes else None
     if as_json:
         files = [str(path) for path in changed]
         told = {"directory": str(where), "changed": files, "untold": written.untold}
-        write_json({**told, "published": level or None})
+        write_json({**told, "published": level})
     else:
         _say_written(written.untold, changed, check)
-        if publish and not (level or fails or check):
-            last = len(list((where / "published").iterdir()))
-            say(f"nothing is new since level {last}: nothing is published")
         if level:
             say(f"level {level} is published in {where / 'published' / str(level)}", "green")
-    if fails:
+        elif level == 0:
+            say("nothing is published: nothing is new since the last level")
+    if written.untold or (check and changed):
         raise typer.Exit(FAILED)
 
 

@@ -15,6 +15,7 @@ from processor.codec.json_commands import FORMS, OPERATIONS
 from processor.codec.schemas.shapes import shapes_of
 from processor.codec.schemas.texts import Texts
 from processor.core.vocabulary import EVENTS
+from processor.errors import InvalidArgument
 
 __all__ = ("filled",)
 
@@ -26,10 +27,13 @@ def filled(page: str, texts: Texts) -> str:
     for name, rows in _PARTS.items():
         begin = f"<!-- {name}: written by 'processor schemas write' -->\n\n"
         before, found, rest = page.partition(begin)
+        _, end, after = rest.partition(_END)
+        if found and not end:
+            raise InvalidArgument(f"a page has {begin.strip()} without {_END} behind it; add that")
         if found:
             head, *body = (f"| {' | '.join(row)} |" for row in rows(texts))
             table = "\n".join((head, "|---" * head.count(" | ") + "|---|", *body))
-            page = f"{before}{begin}{table}\n\n{_END}{rest.partition(_END)[2]}"
+            page = f"{before}{begin}{table}\n\n{_END}{after}"
     return page
 
 
