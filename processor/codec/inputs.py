@@ -11,7 +11,7 @@ from typing import Final
 from processor.checks import ID_BYTES_MAX
 from processor.codec.json_commands import decode_json
 from processor.codec.records import decode_as, read_envelope
-from processor.codec.schemas import MAGIC
+from processor.codec.schemas.files import MAGIC
 from processor.core.data.address import ReplyTo
 from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range, check_text
 from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin

@@ -25,10 +25,10 @@ from processor.core.operation import Operation
 from processor.core.vocabulary import REQUESTS
 from processor.errors import SchemaMismatch
 
-__all__ = ("decode_json",)
+__all__ = ("FORMS", "OPERATIONS", "decode_json")
 
 _ABSENT: Final = msgspec.Raw()
-_OPERATIONS: Final = {cls.json: cls for cls in REQUESTS if issubclass(cls, Operation) and cls.json}
+OPERATIONS: Final = {cls.json: cls for cls in REQUESTS if issubclass(cls, Operation) and cls.json}
 
 
 class _Command(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", kw_only=True):
@@ -66,11 +66,13 @@ def _json_of(operation: type[Operation], field: Field[Any], hint: Any) -> tuple[
 
 _NO_ARGUMENTS: Final = msgspec.Raw(b"[]")
 _CHOICES: Final = {
-    "type": tuple(_OPERATIONS),
-    **{field: found for each in _OPERATIONS.values() for field, found in each.choices.items()},
+    "type": tuple(OPERATIONS),
+    **{field: found for each in OPERATIONS.values() for field, found in each.choices.items()},
 }
-_FORMS: Final = tuple(map(_struct_of, _OPERATIONS.values()))
-_decoder: Final = msgspec.json.Decoder(Union[_FORMS])  # noqa: UP007  # it is made here
+FORMS: Final = {type: _struct_of(operation) for type, operation in OPERATIONS.items()}
+"""The JSON form of each type of command."""
+
+_decoder: Final = msgspec.json.Decoder(Union[tuple(FORMS.values())])  # noqa: UP007  # made here
 
 
 def decode_json(key: bytes | None, value: bytes) -> ClientCommand:
@@ -130,7 +132,7 @@ def _workflow_id(key: bytes | None, command: _Command) -> str:
 
 
 def _body(command: _Command) -> Operation:
-    operation = _OPERATIONS[type(command).__struct_config__.tag]  # type: ignore[index]
+    operation = OPERATIONS[type(command).__struct_config__.tag]  # type: ignore[index]
     given = {
         name: _value_of(name, getattr(command, name))
         for name in command.__struct_fields__

@@ -4,8 +4,8 @@ Ten bytes of header (magic, fingerprint of the schema) and the body. The fingerp
 lowest level which has every branch that the record uses, so each release reads what a later one
 writes while the namespace's level has not been raised (``levels``).
 
-Importing this module checks the schemas against the dataclasses, so that a field which would be
-lost on the wire is found before a worker starts.
+Importing this module checks the schemas against the classes, so that a field which would be lost on
+the wire is found before a worker starts.
 """
 
 from __future__ import annotations
@@ -14,47 +14,27 @@ import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, get_args
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from processor.codec.compiled import Compiled, compile_schema, field_at_fault
-from processor.codec.levels import Measure, measure_of
-from processor.codec.schemas import MAGIC, SchemaFile, disagreements, load_levels
-from processor.core.data.address import Address, Caller, ReplyTo, RunRef
-from processor.core.data.cause import Cause, Origin, RecordedCause
-from processor.core.data.failure import Failure
+from processor.codec.schemas.files import MAGIC, SchemaFile, disagreements, load_levels
+from processor.codec.schemas.levels import Measure, measure_of
+from processor.codec.schemas.shapes import RECORDS, classes_in
+from processor.core.data.address import Caller, ReplyTo
+from processor.core.data.cause import Cause
 from processor.core.data.options import ActivityOptions
 from processor.core.event import Event
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
-from processor.core.nouns.activity import AttemptState
-from processor.core.nouns.call import CallOperation
-from processor.core.nouns.lineage import (
-    Carried,
-    Correlation,
-    Lineage,
-    Plan,
-    RetryOptions,
-    UpdateOutcome,
-)
-from processor.core.nouns.run import Successor
-from processor.core.records.answers import Accepted, CallOutcome, Refused, ReplyBody
 from processor.core.records.effects import ActivityTask, DeadLetter, Reply, RunResult
-from processor.core.records.marks import (
-    Answered,
-    ClientWindow,
-    KnownAnswer,
-    Mark,
-    NamedWindow,
-    SourceWindow,
-)
-from processor.core.records.snapshot import OpenActivityImage, RunImage, Snapshot, TimerImage
-from processor.core.records.turn import AttemptRecord, Claim, Positions, Purged, Turn
-from processor.core.vocabulary import EVENTS, REQUESTS
+from processor.core.records.marks import Answered, Mark
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import AttemptRecord, Claim, Purged, Turn
+from processor.core.vocabulary import EVENTS
 from processor.data import data_dir
 from processor.errors import SchemaMismatch, TooNew
 
 __all__ = (
     "LEVEL",
-    "RECORDS",
     "Codec",
     "LogRecordBody",
     "Record",
@@ -83,50 +63,7 @@ Record: TypeAlias = (
 
 R = TypeVar("R")
 
-RECORDS: Final[dict[str, type]] = {
-    "command": ClientCommand,
-    "turn": Turn,
-    "attempt": AttemptRecord,
-    "snapshot": Snapshot,
-    "purged": Purged,
-    "mark": Mark,
-    "answered": Answered,
-    "claim": Claim,
-    "activity_task": ActivityTask,
-    "activity_report": ActivityReport,
-    "timer_due": TimerDue,
-    "run_result": RunResult,
-    "reply": Reply,
-    "dead_letter": DeadLetter,
-}
-"""The class of each schema file."""
-
-UNIONS: Final = {
-    "Turn.events": EVENTS,
-    "Turn.cause": get_args(RecordedCause),
-    "Answered.cause": get_args(RecordedCause),
-    "Snapshot.events": EVENTS,
-    "CallSent.operation": get_args(CallOperation),
-    "CallAnswered.outcome": get_args(CallOutcome),
-    "ClientCommand.body": REQUESTS,
-    "ClientCommand.cause": get_args(Cause),
-    "KnownAnswer.answer": (Accepted, Refused),
-    "Reply.body": get_args(ReplyBody),
-}
-"""The classes of each union, which its schema has to have as branches."""
-
-PARTS: Final = (
-    *(Failure, ActivityOptions, Positions, Origin, ReplyTo, RunRef, Address, Caller),
-    *(AttemptState, SourceWindow, ClientWindow, NamedWindow, KnownAnswer),
-    *(OpenActivityImage, RunImage, TimerImage),
-    *(Carried, Correlation, Lineage, Plan, RetryOptions, Successor, UpdateOutcome),
-)
-"""Records within records that are no branch of a union."""
-
-_CLASSES: Final[dict[str, type]] = {
-    cls.__name__: cls
-    for cls in (*RECORDS.values(), *PARTS, *(c for union in UNIONS.values() for c in union))
-}
+_CLASSES: Final = {cls.__name__: cls for root in RECORDS.values() for _, cls in classes_in(root)}
 _REPEATED: Final = (ActivityOptions.__name__,)
 """A workflow asks for its activities with the same few options again and again."""
 
@@ -171,14 +108,17 @@ class Codec:
     def __init__(self, directory: Path) -> None:
         files = {file: load_levels(directory, file) for file in RECORDS}
         current = {file: versions[-1] for file, versions in files.items()}
-        problems = [line for schema in current.values() for line in disagreements(schema, _CLASSES)]
-        problems += _missing_branches(current)
+        problems = [
+            line
+            for file, cls in RECORDS.items()
+            for line in disagreements(current[file], cls, _CLASSES)
+        ]
         if problems:
             raise ImportError(
-                "processor: dataclasses and schemas disagree: "
+                f"processor: classes and the schemas in {directory} disagree: "
                 + "; ".join(problems)
-                + f". Change the class or the schema in {directory}, then run "
-                "'processor schemas check'"
+                + ". Run 'processor schemas write', which writes the schemas from the classes, and "
+                "then 'processor schemas check'"
             )
         self.level = max(schema.level for schema in current.values())
         self._by_class: dict[type, _Versions] = {}
@@ -304,18 +244,6 @@ class Codec:
 
 def _short_names(schema: SchemaFile) -> set[str]:
     return {name.rpartition(".")[2] for name in schema.named}
-
-
-def _missing_branches(files: dict[str, SchemaFile]) -> list[str]:
-    """Name the classes of our unions that the schema of the union leaves out."""
-    return [
-        f"{schema.path.name}: class {cls.__name__} is not a branch of {where}"
-        for where, classes in UNIONS.items()
-        for schema in files.values()
-        if schema.name.endswith("." + where.partition(".")[0])
-        for cls in classes
-        if f"processor.v1.{cls.__name__}" not in schema.named
-    ]
 
 
 _codec: Final = Codec(data_dir("schemas"))

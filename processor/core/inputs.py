@@ -7,19 +7,22 @@ workflow id.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from processor.core.data.address import Caller, ReplyTo
 from processor.core.data.cause import Call, Cause, Origin, RecordedCause
 from processor.core.data.failure import Failure
+from processor.core.data.fields import LAST, Attempt, Int32, RequestId, RunId, WorkflowId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.operation import Request
 
 __all__ = ("ActivityReport", "ClientCommand", "Input", "ReportKind", "TimerDue", "TimerKind")
 
-ReportKind = Literal["started", "completed", "failed", "heartbeat"]
-TimerKind = Literal[
+ReportKind: TypeAlias = Literal["started", "completed", "failed", "heartbeat"]
+"""An enum: a shard cannot act on a report that it does not know."""
+
+TimerKind: TypeAlias = Literal[
     "timer",
     "retry",
     "execution",
@@ -28,23 +31,28 @@ TimerKind = Literal[
     "schedule_to_close",
     "heartbeat",
 ]
+"""An enum: a shard cannot act on a timer that it does not know."""
 
 
 @frozen
 class ClientCommand:
-    """A request to an instance, from a client or from another shard.
-
-    ``run_id`` names one run, ``first_run_id`` any run of its chain, and neither the latest run.
-    ``cause`` says which request it is; without one its place in ``commands`` does. ``again``: a
-    broker has acknowledged this request before, so that it is new to nobody.
+    """A request to an instance, from a client or from another shard: one record of the commands
+    topic, keyed by workflow id. All that is needed to answer it stands before its body, so that
+    what a later release asks can be answered too.
     """
 
     workflow_id: str
-    body: Request
+    """The instance; the key of the record."""
+    body: Annotated[Request, LAST]
+    """What is asked."""
     cause: Cause | None = None
+    """Which message or request it is, so that it counts once; None: only its place says."""
     again: bool = False
+    """Whether a broker has acknowledged this request before: it is new to nobody."""
     reply_to: ReplyTo | None = None
+    """Where to answer; None: nowhere."""
     caller: Caller | None = None
+    """The run that asks, where one does."""
 
     @property
     def recorded_cause(self) -> RecordedCause | None:
@@ -56,35 +64,43 @@ class ClientCommand:
 
 @frozen
 class ActivityReport:
-    """What a worker says about one attempt.
-
-    kind: "started" (``worker``), "completed" (``payload`` is the result, or None), "failed"
-    (``failure``; with ``worker`` it is the shard that says so of a process that is gone),
-    "heartbeat" (``payload`` are its details). With ``reply_to``, the shard says whether to stop.
+    """What a worker says about one attempt: one record of the activity-results topic, keyed by
+    workflow id.
     """
 
-    workflow_id: str
-    run_id: str
-    id: int
-    attempt: int
+    workflow_id: WorkflowId
+    run_id: RunId
+    id: RequestId
+    attempt: Attempt
     kind: ReportKind
+    """What is said: started (worker), completed (payload is the result), failed (failure; with
+    worker it is the shard that says so of a process that is gone), heartbeat (payload are its
+    details).
+    """
     payload: bytes | None = None
+    """Encoded result, or details of a heartbeat."""
     failure: Failure | None = None
+    """Why the attempt failed."""
     worker: str = ""
+    """Identity of the worker, for people."""
     reply_to: ReplyTo | None = None
+    """Where the worker is told whether the attempt should stop; None: nowhere."""
     headers: Headers = NO_HEADERS
 
 
 @frozen
 class TimerDue:
-    """A timer of the state came due. ``attempt`` is 0 for a timer of the workflow code."""
+    """A timer of the state came due: one record of the timers topic, from the shard to itself."""
 
-    workflow_id: str
-    run_id: str
+    workflow_id: WorkflowId
+    run_id: RunId
     kind: TimerKind
-    id: int
-    attempt: int
+    """A timer of the code, a retry, or a time-out."""
+    id: RequestId
+    attempt: Int32
+    """Number of the attempt that it is about; 0 for none."""
     due_ms: int
+    """When it was due, in milliseconds since the epoch."""
 
 
 Input: TypeAlias = ClientCommand | ActivityReport | TimerDue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range
+from processor.core.data.fields import Int32, OnlyChain, OnlyRun
 from processor.core.data.frozen import frozen
 from processor.core.operation import Question
 
@@ -15,11 +16,12 @@ _PAGE_MAX: Final = 10_000
 
 @frozen
 class AwaitResult(Question):
-    """Reply when the run is closed; the shard forgets the waiter after ``timeout_ms``."""
+    """Reply when the run is closed."""
 
-    run_id: str | None = None
-    first_run_id: str | None = None
+    run_id: OnlyRun = None
+    first_run_id: OnlyChain = None
     timeout_ms: int = 30_000
+    """After how many milliseconds the shard forgets the waiter."""
 
     def check(self) -> None:
         check_range("timeout_ms", self.timeout_ms, 0, DURATION_MS_MAX)
@@ -27,17 +29,20 @@ class AwaitResult(Question):
 
 @frozen
 class DescribeRun(Question):
-    run_id: str | None = None
-    first_run_id: str | None = None
+    """Reply with the state of a run."""
+
+    run_id: OnlyRun = None
+    first_run_id: OnlyChain = None
 
 
 @frozen
 class ReadHistory(Question):
-    """One page of a run's turns, from event number ``first`` on."""
+    """Reply with one page of a run's turns."""
 
-    run_id: str | None = None
-    first_run_id: str | None = None
+    run_id: OnlyRun = None
+    first_run_id: OnlyChain = None
     first: int = 0
+    """Number of the first event to return."""
 
     def check(self) -> None:
         check_range("first", self.first, 0, NUMBER_MAX)
@@ -45,12 +50,16 @@ class ReadHistory(Question):
 
 @frozen
 class ListRuns(Question):
-    """One page of this shard's latest runs, in the order of workflow ids after ``after``."""
+    """Reply with one page of the shard's latest runs, in the order of workflow ids."""
 
     status: str | None = None
+    """Only runs in this status."""
     workflow: str | None = None
+    """Only runs of this workflow."""
     after: str = ""
-    limit: int = 100
+    """Workflow id after which the page begins."""
+    limit: Int32 = 100
+    """At most so many runs."""
 
     def check(self) -> None:
         check_range("limit", self.limit, 1, _PAGE_MAX)
@@ -58,4 +67,4 @@ class ListRuns(Question):
 
 @frozen
 class ReadShard(Question):
-    """What the shard says of itself, once it has made sure that it still owns its log."""
+    """Reply with what the shard says of itself, once it is sure that it still owns its log."""

@@ -22,7 +22,7 @@ COMMANDS = (
     *("demo", "dev", "worker", "start", "run", "event", "result", "cancel", "terminate"),
     *("describe", "history", "list", "topics plan", "topics apply", "topics check"),
     *("topics dead-letters list", "topics dead-letters replay"),
-    *("tables list", "tables get", "tables scan", "schemas check"),
+    *("tables list", "tables get", "tables scan", "schemas check", "schemas write"),
 )
 
 
@@ -189,6 +189,37 @@ def test_schemas_check(invoke: Invoke, tmp_path: Path) -> None:
     broken = invoke("schemas", "check", "--directory", str(tmp_path), "--json")
     assert broken.exit_code == 1
     assert json.loads(broken.stdout)["problems"]
+
+
+def test_schemas_write(invoke: Invoke, tmp_path: Path) -> None:
+    where = ("--directory", str(tmp_path))
+    assert str(tmp_path / "turn.avsc") in invoke("schemas", "write", *where).stdout
+    assert "level 1 is published" in invoke("schemas", "write", "--publish", *where).stdout
+    assert "nothing is published" in invoke("schemas", "write", "--publish", *where).stdout
+    claim = tmp_path / "claim.avsc"
+    claim.write_text(claim.read_text().replace("nonce", "once"))
+    told = invoke("schemas", "write", "--check", *where)
+    assert told.exit_code == 1
+    assert '-      "name": "once",\n+      "name": "nonce",\n' in told.stdout
+    assert "run 'processor schemas write'" in told.stdout
+    told = invoke("schemas", "write", "--json", *where)
+    assert told.exit_code == 0 and json.loads(told.stdout) == {
+        "directory": str(tmp_path),
+        "changed": [str(claim)],
+        "untold": [],
+        "published": None,
+    }
+    assert invoke("schemas", "write", "--check", *where).exit_code == 0
+
+
+def test_schemas_without_their_texts_are_not_written(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("processor.codec.schemas.texts._plain", lambda text: "")
+    told = invoke("schemas", "write", "--publish", "--directory", str(tmp_path))
+    assert told.exit_code == 1
+    assert "Claim.nonce has no text: write what it says in its class" in told.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_loads_nothing_heavy() -> None:

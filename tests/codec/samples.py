@@ -8,28 +8,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from processor.codec.records import RECORDS
-from processor.codec.schemas import load
-from processor.core import inputs, questions
-from processor.core.data import address, cause, failure, options
-from processor.core.nouns import activity, call, external, lineage, record, run, timer, value
-from processor.core.records import answers, effects, marks, snapshot, turn
+from processor.codec.schemas.files import load
+from processor.codec.schemas.shapes import RECORDS, classes_in
 from processor.core.records.turn import Positions
 from processor.data import data_dir
 
 DIRECTORY: Path = data_dir("schemas")
 SCHEMAS = {file: load(DIRECTORY / f"{file}.avsc") for file in RECORDS}
-_MODULES = (
-    *(address, answers, cause, effects, failure, inputs, marks, options, questions),
-    *(snapshot, turn),
-    *(activity, call, external, lineage, record, run, timer, value),
-)
-CLASSES: dict[str, type] = {
-    name: cls
-    for module in _MODULES
-    for name, cls in vars(module).items()
-    if isinstance(cls, type) and cls.__module__ == module.__name__
-}
+CLASSES = {cls.__name__: cls for root in RECORDS.values() for _, cls in classes_in(root)}
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 PRIMITIVES: dict[str, st.SearchStrategy[Any]] = {

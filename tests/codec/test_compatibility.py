@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from processor.codec.compatibility import Problem, check
+from processor.codec.schemas.compatibility import Problem, check
 from tests.codec.samples import DIRECTORY
 
 Edit = Callable[[dict[str, Any]], None]

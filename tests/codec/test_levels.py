@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from processor.codec import records
-from processor.codec.compatibility import check
 from processor.codec.inputs import decode_command, reply_to_of
 from processor.codec.records import LEVEL, Codec, decode, encode, later_events, level_of
-from processor.codec.schemas import load, load_levels
+from processor.codec.schemas.compatibility import check
+from processor.codec.schemas.files import load, load_levels
 from processor.core.data.address import Address, Caller, ReplyTo
 from processor.core.data.cause import Call, ClientRequest, Origin
 from processor.core.data.frozen import frozen

@@ -1,28 +1,23 @@
 """A later release, for the test of two releases: this one, with level 2 of the log's format.
 
 Level 2 has a new event, for ``workflow.note`` in workflow code, and a new command, which a client
-of that release sends. Everything else is this checkout.
+of that release sends. Everything else is this checkout. Its schemas are what its own
+``processor schemas write --publish`` makes of its classes.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 __all__ = ("later_release",)
 
 ROOT: Final = Path(__file__).parents[2]
 _COPIED: Final = ("processor", "tests", "examples", "schemas", "topics", "pyproject.toml")
-
-_TEXT: Final = {"name": "text", "type": "string", "doc": "The note."}
-_BRANCHES: Final = {
-    ("turn.avsc", "events"): "NoteTaken",
-    ("snapshot.avsc", "events"): "NoteTaken",
-    ("command.avsc", "body"): "NoteRun",
-}
-"""The new branch of each union."""
 
 _WORKFLOW: Final = '''
 
@@ -37,7 +32,8 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "core/nouns/value.py",
         "@frozen\nclass StatusSet(Decision):",
-        '@frozen\nclass NoteTaken(Decision):\n    """The code took a note."""\n\n    text: str\n\n'
+        '@frozen\nclass NoteTaken(Decision):\n    """The code took a note."""\n\n    text: str\n'
+        '    """The note."""\n\n'
         "    def apply(self, run: Values, now_ms: int) -> None:\n        pass\n\n\n"
         "@frozen\nclass StatusSet(Decision):",
     ),
@@ -52,7 +48,7 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
         "class Latest(Protocol):",
         "@frozen\nclass NoteRun(OperationOnRun):\n"
         '    """Tell a run something, as an event with the name note."""\n\n    text: str\n'
-        "    run_id: str | None = None\n    first_run_id: str | None = None\n\n"
+        '    """The note."""\n    run_id: OnlyRun = None\n    first_run_id: OnlyChain = None\n\n'
         "    def decide(self, draft: Drafting, latest: Latest) -> ReplyBody | None:\n"
         "        draft.advance(EventReceived('note', self.text.encode()))\n"
         "        return None\n\n\n"
@@ -100,28 +96,12 @@ def later_release(folder: Path) -> Path:
         text = path.read_text()
         assert text.count(before) == 1, f"{file} has {before!r} {text.count(before)} times"
         path.write_text(text.replace(before, after))
-    _add_level(folder / "schemas")
+    write = (sys.executable, "-m", "processor", "schemas", "write", "--publish")
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    subprocess.run(write, cwd=folder, env=environment, check=True, capture_output=True)
     probes = folder / "tests" / "kafka" / "probes.py"
     text = probes.read_text()
     assert text.count("PROBES = [") == 1, "the list of workflows is where it was"
     with_it = f"{_WORKFLOW}\n\nPROBES = [\n    takes_note,"
     probes.write_text(text.replace("PROBES = [", with_it.lstrip("\n")))
     return folder
-
-
-def _add_level(schemas: Path) -> None:
-    for (file, name), branch in _BRANCHES.items():
-        path = schemas / file
-        schema = json.loads(path.read_text())
-        [field] = [each for each in schema["fields"] if each["name"] == name]
-        union: list[Any] = field["type"] if name == "body" else field["type"]["items"]
-        optional = {"type": ["null", "string"], "default": None, "doc": "Which run is meant."}
-        which = [{"name": "run_id", **optional}, {"name": "first_run_id", **optional}]
-        fields = [_TEXT, *(which if branch == "NoteRun" else [])]
-        doc = "Test of two releases."
-        union.append({"type": "record", "name": branch, "doc": doc, "fields": fields})
-        path.write_text(json.dumps(schema, indent=2))
-    level = schemas / "published" / "2"
-    level.mkdir()
-    for path in schemas.glob("*.avsc"):
-        shutil.copy(path, level / path.name)

@@ -1,8 +1,9 @@
-"""The commands ``schemas``: may the records' schemas change like this?"""
+"""The commands ``schemas``: write them from the classes, and say whether they may change so."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from difflib import unified_diff
 from pathlib import Path
 from typing import Annotated
 
@@ -24,18 +25,18 @@ Directory = Annotated[
     ),
 ]
 
-group = typer.Typer(help="Check the schemas of what is on the wire.", no_args_is_help=True)
+group = typer.Typer(help="Write and check the schemas of the records.", no_args_is_help=True)
 
 
 @group.callback()
 def schemas() -> None:
-    """Check the schemas of what is on the wire."""
+    """Write and check the schemas of the records."""
 
 
 @group.command()
 def check(directory: Directory = None, as_json: Json = False) -> None:
     """Say which records of earlier releases could no longer be read; exit 1 if there are any."""
-    from processor.codec import compatibility
+    from processor.codec.schemas import compatibility
 
     where = directory or data_dir("schemas")
     problems = compatibility.check(where)
@@ -52,6 +53,57 @@ def check(directory: Directory = None, as_json: Json = False) -> None:
             say(f"the schemas in {where} read everything that was released", "green")
     if problems:
         raise typer.Exit(FAILED)
+
+
+@group.command()
+def write(
+    directory: Directory = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing: show what differs; exit 1 if it does.")
+    ] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Keep them in published/ as the next level, too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the schemas, and their tables in docs/, from the classes of the records."""
+    from processor.codec.schemas import writing
+
+    where = directory or data_dir("schemas")
+    written = writing.Written(where)
+    changed = written.changed()
+    writes = not (check or written.untold)
+    if writes:
+        for path, (_, text) in changed.items():
+            path.write_text(text, encoding="utf-8")
+    level = writing.publish(where) if publish and writes else None
+    if as_json:
+        files = [str(path) for path in changed]
+        told = {"directory": str(where), "changed": files, "untold": written.untold}
+        write_json({**told, "published": level})
+    else:
+        _say_written(written.untold, changed, check)
+        if level:
+            say(f"level {level} is published in {where / 'published' / str(level)}", "green")
+        elif level == 0:
+            say("nothing is published: nothing is new since the last level")
+    if written.untold or (check and changed):
+        raise typer.Exit(FAILED)
+
+
+def _say_written(untold: list[str], changed: dict[Path, tuple[str, str]], check: bool) -> None:
+    for each in untold:
+        say(f"{each} has no text: write what it says in its class, as a string below it", "red")
+    for path, (old, new) in changed.items():
+        if check:
+            for line in unified_diff(old.splitlines(), new.splitlines(), str(path), "classes"):
+                say(line.rstrip("\n"))
+        elif not untold:
+            say(f"wrote {path}")
+    if check and changed:
+        say("classes and files differ: run 'processor schemas write' and commit", "red")
+    elif not changed:
+        say("the schemas and the pages say what the classes say", "green")
 
 
 def readable_fingerprints() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from processor.core.data.fields import Int32, RunId, WorkflowId
 from processor.core.data.frozen import frozen
 
 __all__ = ("Address", "Caller", "ReplyTo", "RunRef")
@@ -11,34 +12,38 @@ __all__ = ("Address", "Caller", "ReplyTo", "RunRef")
 class RunRef:
     """One run of another instance."""
 
-    workflow_id: str
-    run_id: str
+    workflow_id: WorkflowId
+    run_id: RunId
 
 
 @frozen
 class Address:
-    """An instance; ``namespace`` is None for the sender's own."""
+    """An instance, in this namespace or in another one."""
 
     namespace: str | None
-    workflow_id: str
+    """The namespace; None means the sender's own."""
+    workflow_id: WorkflowId
 
 
 @frozen
 class Caller:
-    """The run that waits for the answer to its call number ``call``."""
+    """Who waits for the answer to a call."""
 
     address: Address
+    """The instance that called."""
     run_id: str
+    """The run that called."""
     call: int
+    """Number of the call among all requests of that run."""
 
 
 @frozen
 class ReplyTo:
-    """Where the sender reads its replies: a partition of ``replies`` and its own client id.
+    """Where the sender reads its replies."""
 
-    By ``request`` the sender knows which of its requests was answered.
-    """
-
-    partition: int
+    partition: Int32
+    """Partition of replies that the sender reads."""
     client: str
+    """Client id of the sender, the key of the reply."""
     request: int = 0
+    """Number by which the sender knows which request was answered; 0 where it needs none."""

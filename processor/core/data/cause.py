@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from processor.core.data.address import Caller
+from processor.core.data.fields import Int32
 from processor.core.data.frozen import frozen
 
 __all__ = ("Call", "Cause", "ClientRequest", "NamedRequest", "Origin", "RecordedCause")
@@ -12,41 +13,54 @@ __all__ = ("Call", "Cause", "ClientRequest", "NamedRequest", "Origin", "Recorded
 
 @frozen
 class Origin:
-    """The record of another shard that sent a command, and which of its messages it is.
-
-    ``log`` is the log id of the sender (16 bytes): two namespaces, and one that was made again,
-    are different senders.
+    """The record of another shard that sent a command, and which of its messages it is: the target
+    drops what it has seen. Two namespaces, and a topic that was made again, have different log ids.
     """
 
     log: bytes
-    shard: int
+    """Log id: the 16 bytes of the topic id of the sender's events topic (embedded: of the store's
+    id).
+    """
+    shard: Int32
+    """Partition of the sender."""
     offset: int
-    index: int
+    """Offset of the sender's record in its events partition."""
+    index: Int32
+    """Number of the message among those of that record."""
 
 
 @frozen
 class ClientRequest:
-    """A request of one of our clients, which numbers them for each shard: 1, 2, 3 ..."""
+    """A request of one of our clients. A client numbers what may change something, for each shard,
+    in the order in which it sends.
+    """
 
     client: str
+    """Id that the client made up when it connected."""
     number: int
+    """1, 2, 3, ... for each shard."""
 
 
 @frozen
 class NamedRequest:
-    """A request to which a stranger gave an id."""
+    """A request of a stranger who gave it an id: it counts once, however often it is sent."""
 
     id: str
+    """Any text."""
 
 
 @frozen
 class Call:
-    """A message of another shard whose sender waits for the answer: which one, and who waits."""
+    """A message of another shard whose sender waits for the answer."""
 
     origin: Origin
+    """Which message it is."""
     caller: Caller
+    """Who waits."""
 
 
 Cause: TypeAlias = Origin | ClientRequest | NamedRequest
+"""Which message or request the input was; None for inputs without such an identity."""
+
 RecordedCause: TypeAlias = Cause | Call
-"""What a record says of its cause: of a call also who waits, so that the answer can be owed."""
+"""Which message or request the input was; None for inputs without such an identity."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from processor.core.data.fields import Int32
 from processor.core.data.frozen import frozen
 
 __all__ = ("Failure", "shortened", "writable")
@@ -9,26 +10,37 @@ __all__ = ("Failure", "shortened", "writable")
 
 @frozen
 class Failure:
-    """One exception. ``kind`` says which class of our tree it was or becomes.
-
-    kind: "application" (an ApplicationError), "activity_failed", "activity_timed_out",
-    "activity_cancelled", "payload_too_large", "schema_mismatch", "exception" (anything else),
-    "cancelled" (asyncio.CancelledError).
-    ``details`` is an encoded payload. ``traceback`` is text for people. ``cause`` is the
-    failure behind it, one level at a time.
-    """
+    """An exception as data: what crosses the log when it ends an activity or a workflow."""
 
     kind: str
+    """Class of failure: application, activity_failed, activity_timed_out, activity_cancelled,
+    payload_too_large, schema_mismatch, exception, cancelled. A string, so that a new kind breaks no
+    reader: treat an unknown one as exception.
+    """
     type: str
+    """Kind of error for retry policies and callers; the exception's class name unless it says
+    otherwise.
+    """
     message: str
+    """Text of the exception."""
     details: bytes | None = None
+    """Encoded value that the error carries."""
     retryable: bool = True
+    """False ends an activity's retries."""
     next_delay_ms: int | None = None
+    """Delay before the next attempt in milliseconds, instead of the retry policy's."""
     timeout_kind: str | None = None
+    """Which time-out passed: schedule_to_start, start_to_close, schedule_to_close, heartbeat, lost.
+    A string, so that a new one breaks no reader.
+    """
     activity: str | None = None
-    attempts: int = 0
+    """Name of the activity that failed."""
+    attempts: Int32 = 0
+    """How many attempts of the activity ran."""
     traceback: str | None = None
+    """Stack as text, for people."""
     cause: Failure | None = None
+    """The failure behind this one. At most ten levels; repeats of an attempt add none."""
 
 
 def shortened(text: str, limit: int) -> str:

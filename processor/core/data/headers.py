@@ -6,8 +6,9 @@ from typing import Final, TypeAlias
 
 __all__ = ("BASES", "NO_HEADERS", "Headers")
 
+# Pairs, because what holds them is hashed. A name stands in them once.
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
-"""Pairs, because what holds them is hashed. A name stands in them once."""
+"""Name and bytes of each header that travels along, for tracing and the like."""
 
 BASES: Final = "processor-error-bases"
 """In a worker's report of a failure: the names of the classes that the error's is derived from."""

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from processor.core.data.failure import Failure
+from processor.core.data.fields import Attempt, Int32, RequestId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.data.options import DEFAULTS, ActivityOptions
@@ -45,26 +46,34 @@ __all__ = (
 
 @frozen
 class AttemptState:
-    """``retry_at_ms`` is there while no attempt is out; ``started_ms`` once a worker announced it.
+    """Where an open activity stands: its attempt that runs, or the retry that it waits for."""
 
-    ``starts`` counts the workers that began this attempt; of an eager one, in which process it was
-    lost, it counts the attempts in a row that were lost with their process. ``failures`` counts the
-    attempts that failed. ``details`` are those of the last heartbeat of any attempt.
-    """
-
-    id: int
-    attempt: int
+    id: RequestId
+    attempt: Attempt
     eager: bool
+    """Whether the attempt runs in the process that owns the shard."""
     dispatched_ms: int
+    """When the attempt left the shard, in milliseconds since the epoch."""
     started_ms: int | None = None
+    """When a worker announced that it runs the attempt; None: none has."""
     heartbeat_ms: int | None = None
+    """When the attempt last said that it is alive; None: never."""
     retry_at_ms: int | None = None
+    """When the next attempt is due; None: an attempt is out."""
     worker: str = ""
-    starts: int = 0
+    """Identity of the worker that announced the attempt, for people."""
+    starts: Int32 = 0
+    """How many workers announced that they run this attempt; of an eager one, how many attempts in
+    a row were lost with their process.
+    """
     details: bytes | None = None
-    failures: int = 0
+    """Encoded details of the last heartbeat, which the next attempt can read."""
+    failures: Int32 = 0
+    """How many attempts have failed."""
     first_failure: Failure | None = None
+    """Why the first of them failed."""
     last_failure: Failure | None = None
+    """Why the last of them failed."""
 
     @property
     def is_dispatch(self) -> bool:
@@ -163,16 +172,17 @@ class Activities(Run):
 
 @frozen
 class ActivityScheduled(Decision):
-    """The code asked for an activity. ``eager``: it runs in the process that owns the shard.
+    """The code asked for an activity."""
 
-    ``options`` is None for the defaults of ``ActivityOptions``.
-    """
-
-    id: int
+    id: RequestId
     name: str
+    """Name of the activity."""
     arguments: bytes | None
+    """Encoded list of arguments."""
     eager: bool
+    """Whether the first attempt runs in the process that owns the shard."""
     options: ActivityOptions | None = None
+    """How it is to be run; None: as the defaults of ActivityOptions say."""
     headers: Headers = NO_HEADERS
 
     identity = ("id", "name")
@@ -221,9 +231,12 @@ class ActivityScheduled(Decision):
 
 @frozen
 class ActivityCompleted(Fact):
-    id: int
-    attempt: int
+    """The activity returned."""
+
+    id: RequestId
+    attempt: Attempt
     result: bytes | None
+    """Encoded return value; None where it has none."""
     headers: Headers = NO_HEADERS
 
     def apply(self, run: Activities, now_ms: int) -> None:
@@ -237,9 +250,10 @@ class ActivityCompleted(Fact):
 class ActivityFailed(Fact):
     """The activity failed for good: by an error, a time-out, or a lost last attempt."""
 
-    id: int
-    attempt: int
+    id: RequestId
+    attempt: Attempt
     failure: Failure
+    """Why it failed."""
 
     def apply(self, run: Activities, now_ms: int) -> None:
         del run.activities[self.id]
@@ -252,7 +266,7 @@ class ActivityFailed(Fact):
 class ActivityCancelled(Decision):
     """The code gave the activity up; a result that still comes is ignored."""
 
-    id: int
+    id: RequestId
 
     identity = ("id",)
 

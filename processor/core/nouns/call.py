@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from processor.core.data.address import Address, Caller
 from processor.core.data.cause import Call, RecordedCause
+from processor.core.data.fields import RequestId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.event import Decision, Drafting, Event, Fact
@@ -42,13 +43,18 @@ class Calls(Run):
 
 @frozen
 class MessageSent(Decision):
-    """A message to another instance that nobody waits for: an "event", or a "cancel"."""
+    """The code sent a message to another instance, and waits for no answer."""
 
     to: Address
+    """The target."""
     kind: str
+    """What is sent: event, or cancel. A string, so that a new kind breaks no reader."""
     name: str
+    """Name of the event; empty for a cancellation."""
     reason: str
+    """Reason of a cancellation, for people."""
     payload: bytes | None
+    """Encoded value of the event."""
     headers: Headers = NO_HEADERS
 
     identity = ("name", "kind", "to")
@@ -67,16 +73,19 @@ class MessageSent(Decision):
 
 
 CallOperation: TypeAlias = StartRun | RaiseEvent | CancelRun
+"""What is asked."""
 
 
 @frozen
 class CallSent(Decision):
-    """Something that the code asked of another instance; ``CallAnswered`` follows, once."""
+    """The code asked something of another instance, and is answered exactly once."""
 
-    id: int
+    id: RequestId
     to: Address
+    """The target."""
     operation: CallOperation
     timeout_ms: int | None = None
+    """After so many milliseconds the answer is that none came; None means no limit."""
 
     identity = ("id", "to", "what")
     payloads = ("payload",)
@@ -116,9 +125,10 @@ class CallSent(Decision):
 
 @frozen
 class CallAnswered(Fact):
-    """The answer to a call of this run."""
+    """The answer to a call."""
 
     id: int
+    """Number of the call."""
     outcome: CallOutcome
 
     def apply(self, run: Calls, now_ms: int) -> None:
@@ -127,10 +137,12 @@ class CallAnswered(Fact):
 
 @frozen
 class AnswerCall(OperationOnRun):
-    """The answer to call number ``call`` of a run. One that nobody waits for is dropped."""
+    """The answer to a call of this instance. One that nobody waits for is dropped."""
 
     run_id: str
+    """The run that called."""
     call: int
+    """Number of the call."""
     outcome: CallOutcome
 
     def which(self) -> tuple[str | None, str | None]:

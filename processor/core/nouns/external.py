@@ -7,6 +7,7 @@ from typing import Protocol
 
 from processor.checks import ID_BYTES_MAX
 from processor.core.data.bounds import check_text
+from processor.core.data.fields import OnlyChain, OnlyRun
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.event import Decision, Drafting, Fact, Whose
@@ -20,15 +21,15 @@ __all__ = ("EventReceived", "EventRejected", "RaiseEvent")
 
 @frozen
 class EventReceived(Fact):
-    """An external event; kept until the code waits for its name, in order of arrival.
-
-    ``key`` is the idempotency key that its sender gave it.
-    """
+    """An external event arrived; it is kept until the code waits for its name."""
 
     name: str
+    """Name of the event."""
     payload: bytes | None = None
+    """Encoded value of the event; None where it has none."""
     headers: Headers = NO_HEADERS
     key: str | None = None
+    """Idempotency key that its sender gave it; None where there is none."""
 
     @property
     def size(self) -> int:
@@ -41,10 +42,14 @@ class EventReceived(Fact):
 
 @frozen
 class RaiseEvent(OperationOnRun):
+    """Send an external event to a run."""
+
     name: str
+    """Name of the event."""
     payload: bytes | None = None
-    run_id: str | None = None
-    first_run_id: str | None = None
+    """Encoded value of the event."""
+    run_id: OnlyRun = None
+    first_run_id: OnlyChain = None
     headers: Headers = NO_HEADERS
 
     json = "event"
@@ -86,8 +91,11 @@ class EventRejected(Decision):
     """An external event did not fit the type that the code waits for; it went to dead-letters."""
 
     name: str
+    """Name of the event."""
     payload: bytes | None
+    """Encoded value of the event."""
     reason: str
+    """What did not fit."""
 
     identity = ("name",)
     payloads = ("payload",)

@@ -14,11 +14,14 @@ __all__ = ("RecordPublished",)
 
 @frozen
 class RecordPublished(Decision):
-    """``workflow.publish``: a record for a topic of the user's, exactly once."""
+    """The code published a record on a topic of the user's, exactly once."""
 
     topic: str
+    """Name of the topic."""
     key: bytes | None
+    """Key of the record."""
     value: bytes | None
+    """Value of the record; None is a tombstone."""
     headers: Headers = NO_HEADERS
 
     identity = ("topic",)

@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 from processor.checks import ID_BYTES_MAX, TEXT_BYTES_MAX
 from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
 from processor.core.data.failure import Failure
+from processor.core.data.fields import OnlyChain, OnlyRun, Reason
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.event import Decision, Drafting, Event, Fact
@@ -51,21 +52,27 @@ BEGIN: Final = 0
 
 @frozen
 class WorkflowStarted(Fact):
-    """The first event of every run.
-
-    ``seed`` are 16 random bytes: whatever is random in the run is drawn from them. ``flags`` name
-    behaviour that the run was begun under and stays with.
-    """
+    """The run began. The first event of every run."""
 
     workflow: str
+    """Name of the workflow."""
     arguments: bytes | None
+    """Encoded list of arguments."""
     seed: bytes
+    """16 random bytes, from which everything random in the run is drawn."""
     execution_timeout_ms: int | None = None
+    """How long the run may take, in milliseconds; None means no limit."""
     memo: bytes | None = None
+    """Encoded value that the starter attached for people and searches."""
     headers: Headers = NO_HEADERS
     flags: tuple[str, ...] = ()
+    """Behaviour that the run was begun under and stays with; a reader that does not know one of
+    them cannot replay the run.
+    """
     lineage: Lineage | None = None
+    """Where the run comes from; None: a start of its own."""
     plan: Plan | None = None
+    """How it is to be run; None: without any of that."""
 
     def apply(self, run: Run, now_ms: int) -> None:
         run.started = self
@@ -93,10 +100,12 @@ class WorkflowStarted(Fact):
 
 @frozen
 class Successor:
-    """The run that follows a closed one, with its whole start: it is appended next."""
+    """The run that follows. Its start is appended next; a takeover writes what is missing."""
 
     run_id: str
+    """Id of the run, derived from the run or the request before."""
     started: WorkflowStarted
+    """Its whole start."""
 
 
 @frozen
@@ -220,7 +229,9 @@ class Summary:
 
 @frozen
 class WorkflowCancelRequested(Fact):
-    reason: str
+    """Somebody asked the run to cancel itself."""
+
+    reason: Reason
 
     def apply(self, run: Run, now_ms: int) -> None:
         run.cancel_reason = self.reason
@@ -228,16 +239,18 @@ class WorkflowCancelRequested(Fact):
 
 @frozen
 class RunParked(Event):
-    """The code met a bug or a mismatch. Facts are kept; the code is run again by newer code.
-
-    ``kind``: "bug", "nondeterminism", "never_ends", "not_registered", or "not_activated" (it asks
-    for what the namespace's level does not have yet). ``where``: file, line and source.
-    """
+    """The code met a bug or a mismatch with its history; it waits for newer code."""
 
     kind: str
+    """What happened: bug, nondeterminism, never_ends, not_registered, not_activated (it asks for
+    what the namespace's level does not have). A string, so that a new kind breaks no reader.
+    """
     error: str
+    """Text of the error."""
     where: str
+    """File, line and source line."""
     traceback: str
+    """Stack as text, for people."""
 
     moves = _moved(Status.PARKED, Status.RUNNING)
     wakes_code = False
@@ -306,7 +319,10 @@ class Closing(Event):
 
 @frozen
 class WorkflowCompleted(Closing, Decision):
+    """The run returned. Ends the run."""
+
     result: bytes | None
+    """Encoded return value; None where it has none."""
     headers: Headers = NO_HEADERS
     successor: Successor | None = None
 
@@ -324,7 +340,10 @@ class WorkflowCompleted(Closing, Decision):
 
 @frozen
 class WorkflowFailed(Closing, Decision):
+    """The run raised an error. Ends the run."""
+
     failure: Failure
+    """The error."""
     headers: Headers = NO_HEADERS
     successor: Successor | None = None
 
@@ -341,7 +360,9 @@ class WorkflowFailed(Closing, Decision):
 
 @frozen
 class WorkflowCancelled(Closing, Decision):
-    reason: str
+    """The code let a cancellation through. Ends the run."""
+
+    reason: Reason
     successor: Successor | None = None
 
     ends_as = Status.CANCELLED
@@ -357,7 +378,9 @@ class WorkflowCancelled(Closing, Decision):
 
 @frozen
 class WorkflowTerminated(Closing):
-    reason: str
+    """The run was ended from outside, without running its code. Ends the run."""
+
+    reason: Reason
     successor: Successor | None = None
 
     ends_as = Status.TERMINATED
@@ -373,7 +396,10 @@ class WorkflowTerminated(Closing):
 
 @frozen
 class WorkflowTimedOut(Closing):
+    """The execution time-out passed. Ends the run."""
+
     timeout_ms: int
+    """The time-out, in milliseconds."""
     successor: Successor | None = None
 
     ends_as = Status.TIMED_OUT
@@ -388,20 +414,27 @@ class WorkflowTimedOut(Closing):
 
 @frozen
 class StartRun(Operation):
-    """Start a workflow under the command's workflow id. ``reuse`` and ``conflict``: see policy.
-
-    With ``result_within_ms``, who starts a run hears of its end and not of its start, if it ends
-    within so long. Whoever asks again meanwhile hears that it has started.
-    """
+    """Start a workflow under the command's workflow id."""
 
     workflow: str
+    """Name of the workflow."""
     arguments: bytes | None = None
+    """Encoded list of arguments."""
     reuse: str = "allow"
+    """When the id has a closed run: allow, allow-failed, reject, use-existing. A string: not all of
+    these are Avro symbols, and a new policy breaks no reader.
+    """
     conflict: str = "fail"
+    """When the id has an open run: fail, use-existing, terminate. A string for the same reasons."""
     execution_timeout_ms: int | None = None
+    """How long the run may take, in milliseconds; None means no limit."""
     memo: bytes | None = None
+    """Encoded value for people and searches."""
     headers: Headers = NO_HEADERS
     result_within_ms: int | None = None
+    """Reply with the end of the run instead of its start if it ends within so many milliseconds;
+    None: reply with its start. Whoever asks again meanwhile is told that it has started.
+    """
 
     json = "start"
     choices = MappingProxyType({"reuse": REUSE_POLICIES, "conflict": CONFLICT_POLICIES})
@@ -444,6 +477,7 @@ class StartPlanned(StartRun):
     """Start a workflow with a plan for what is beyond the first turn of its first run."""
 
     plan: Plan | None = None
+    """How its runs are to be run; None: as they come."""
 
     json = ""
 
@@ -455,9 +489,11 @@ class StartPlanned(StartRun):
 
 @frozen
 class CancelRun(OperationOnRun):
-    reason: str = ""
-    run_id: str | None = None
-    first_run_id: str | None = None
+    """Ask a run to cancel itself."""
+
+    reason: Reason = ""
+    run_id: OnlyRun = None
+    first_run_id: OnlyChain = None
 
     json = "cancel"
 
@@ -472,9 +508,11 @@ class CancelRun(OperationOnRun):
 
 @frozen
 class TerminateRun(OperationOnRun):
-    reason: str = ""
-    run_id: str | None = None
-    first_run_id: str | None = None
+    """End a run without running its code."""
+
+    reason: Reason = ""
+    run_id: OnlyRun = None
+    first_run_id: OnlyChain = None
 
     json = "terminate"
 

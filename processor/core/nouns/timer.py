@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from processor.core.data.fields import RequestId
 from processor.core.data.frozen import frozen
 from processor.core.event import Decision, Fact
 from processor.core.nouns.run import BEGIN, Run
@@ -39,8 +40,11 @@ class Timers(Run):
 
 @frozen
 class TimerStarted(Decision):
-    id: int
+    """The code asked to be woken at a time."""
+
+    id: RequestId
     due_ms: int
+    """When it is due, in milliseconds since the epoch."""
 
     identity = ("id",)
 
@@ -53,7 +57,9 @@ class TimerStarted(Decision):
 
 @frozen
 class TimerFired(Fact):
-    id: int
+    """A timer of the code came due."""
+
+    id: RequestId
 
     def apply(self, run: Timers, now_ms: int) -> None:
         del run.timers[self.id]
@@ -64,7 +70,9 @@ class TimerFired(Fact):
 
 @frozen
 class TimerCancelled(Decision):
-    id: int
+    """The code gave a timer up."""
+
+    id: RequestId
 
     identity = ("id",)
 

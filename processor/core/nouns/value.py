@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from processor.core.data.fields import RequestId
 from processor.core.data.frozen import frozen
 from processor.core.event import Decision
 from processor.core.nouns.run import Run
@@ -18,8 +19,11 @@ class Values(Run):
 
 @frozen
 class SideEffectRecorded(Decision):
-    id: int
+    """The code recorded a value that replay must not compute again."""
+
+    id: RequestId
     value: bytes | None
+    """Encoded value."""
 
     identity = ("id",)
 
@@ -29,7 +33,10 @@ class SideEffectRecorded(Decision):
 
 @frozen
 class StatusSet(Decision):
+    """The code published its status for queries."""
+
     value: bytes | None
+    """Encoded value."""
 
     payloads = ("value",)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from processor.core.data.failure import Failure
+from processor.core.data.fields import Attempt, RequestId, RunId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 
@@ -13,55 +14,67 @@ __all__ = ("Accepted", "CallOutcome", "Closed", "HeartbeatSeen", "Page", "Refuse
 
 @frozen
 class Accepted:
-    """The command was applied. ``created`` is False where an existing run was used.
-
-    ``first_run_id`` is the first run of its chain, None where it is the run itself.
-    """
+    """The command was applied."""
 
     run_id: str
+    """Run that it was applied to."""
     created: bool = True
+    """False where an existing run was used."""
     first_run_id: str | None = None
+    """First run of its chain; None: the run itself."""
 
 
 @frozen
 class Refused:
-    """``error`` is the name of the exception class that the client raises."""
+    """The command was refused, and nothing changed."""
 
     error: str
+    """Name of the exception class that the client raises."""
     message: str
+    """What is wrong and what to do."""
 
 
 @frozen
 class Closed:
-    """``reason`` is that of a cancelled or terminated run."""
+    """The run is closed."""
 
-    run_id: str
+    run_id: RunId
     status: str
+    """How the run ended: completed, failed, cancelled, terminated, timed_out. A string, so that a
+    new status breaks no consumer.
+    """
     result: bytes | None = None
+    """Encoded return value of a completed run; None where it has none."""
     failure: Failure | None = None
+    """Why the run failed."""
     reason: str | None = None
+    """Why it was cancelled or terminated."""
     headers: Headers = NO_HEADERS
 
 
 @frozen
 class Page:
-    """``content`` is JSON; ``after`` is where the next page begins, None on the last one."""
+    """An answer to a query."""
 
     content: bytes
+    """JSON."""
     after: str | None = None
+    """Where the next page begins; None on the last one."""
 
 
 @frozen
 class HeartbeatSeen:
-    """Answers a worker that asked whether an attempt is still wanted: beside it, or before it."""
+    """The answer to a worker that asked whether an attempt is still wanted."""
 
-    run_id: str
-    id: int
-    attempt: int
+    run_id: RunId
+    id: RequestId
+    attempt: Attempt
     cancelled: bool
+    """Whether the attempt should stop."""
 
 
 ReplyBody: TypeAlias = Accepted | Refused | Closed | Page | HeartbeatSeen
+"""The answer."""
 
 CallOutcome: TypeAlias = Accepted | Refused | Closed
-"""How a call of one instance to another may be answered."""
+"""The answer to a call of one instance to another."""

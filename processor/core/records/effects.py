@@ -9,6 +9,7 @@ from dataclasses import field
 
 from processor.core.data.address import Caller, ReplyTo
 from processor.core.data.failure import Failure
+from processor.core.data.fields import Attempt, Int32, RequestId, RunId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.inputs import TimerKind
@@ -36,26 +37,36 @@ class Effect:
 
 @frozen
 class ActivityTask(Effect):
-    """One attempt to run. ``deadline_ms``: when schedule-to-close ends it, whatever happens.
-
-    ``heartbeat_details`` are the last ones of the attempt before. The idempotency key of the
-    activity is ``run_id/id``, the same for each attempt.
+    """One attempt of an activity to run: one record of an activities topic. The idempotency key of
+    the activity is run_id/id, the same for each attempt.
     """
 
     workflow_id: str
+    """The instance that asked for it."""
     run_id: str
+    """The run that asked for it."""
     workflow: str
-    id: int
-    attempt: int
+    """Name of the workflow, for logs and metrics."""
+    id: RequestId
+    attempt: Attempt
     name: str
+    """Name of the activity."""
     arguments: bytes | None
+    """Encoded list of arguments."""
     queue: str
+    """Queue that it was sent to."""
     eager: bool
+    """Whether it runs in the process that owns the shard."""
     scheduled_ms: int
+    """When this attempt was scheduled, in milliseconds since the epoch."""
     start_to_close_ms: int | None
+    """How long the attempt may run, in milliseconds."""
     heartbeat_ms: int | None
+    """How long the attempt may be silent, in milliseconds."""
     deadline_ms: int | None
+    """When schedule-to-close ends it, whatever happens, in milliseconds since the epoch."""
     heartbeat_details: bytes | None = None
+    """Encoded details of the last heartbeat of the attempt before."""
     headers: Headers = NO_HEADERS
 
 
@@ -104,18 +115,29 @@ class Forget(Effect):
 
 @frozen
 class RunResult(Effect):
-    """How a run ended; a record on ``results``, exactly once."""
+    """How a run ended: one record of the results topic, keyed by workflow id, exactly once."""
 
     workflow_id: str
-    run_id: str
+    """The instance; the key of the record."""
+    run_id: RunId
     first_run_id: str
+    """First run of its chain."""
     workflow: str
+    """Name of the workflow."""
     status: str
+    """How the run ended: completed, failed, cancelled, terminated, timed_out. A string, so that a
+    new status breaks no consumer.
+    """
     result: bytes | None
+    """Encoded return value of a completed run; None where it has none."""
     failure: Failure | None
+    """Why the run failed."""
     reason: str | None
+    """Why it was cancelled or terminated."""
     closed_ms: int
+    """When it ended, in milliseconds since the epoch."""
     successor_run_id: str | None = None
+    """Run that follows it; None: none does."""
     headers: Headers = NO_HEADERS
 
 
@@ -136,17 +158,28 @@ class Publish(Effect):
 
 @frozen
 class Reply(Effect):
+    """An answer to whoever asked: one record of the replies topic, keyed by client id."""
+
     to: ReplyTo
+    """Who asked."""
     body: ReplyBody
 
 
 @frozen
 class DeadLetter(Effect):
-    """Something that could not be used, with where it came from and why."""
+    """Something that could not be used, with where it came from and why: one record of the
+    dead-letters topic.
+    """
 
     topic: str
-    partition: int
+    """Topic that it was read from, without the namespace."""
+    partition: Int32
+    """Partition of that topic; -1 where it is not known."""
     offset: int
+    """Offset in that partition; -1 where it is not known."""
     key: bytes | None
+    """Key of the record."""
     value: bytes | None
+    """Value of the record."""
     reason: str
+    """Why it could not be used."""

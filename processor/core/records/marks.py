@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from processor.core.data.address import ReplyTo
 from processor.core.data.cause import ClientRequest, NamedRequest, Origin, RecordedCause
+from processor.core.data.fields import WorkflowId
 from processor.core.data.frozen import frozen
 from processor.core.nouns.call import answer_to
 from processor.core.records.answers import Accepted, Refused
 from processor.core.records.effects import DeadLetter, Effect, Reply
-from processor.core.records.turn import Positions, Source
+from processor.core.records.turn import Delivered, Epoch, Positions, RecordTime, Source
 
 __all__ = (
     "Answered",
@@ -24,31 +26,35 @@ __all__ = (
 )
 
 
+HeardAt: TypeAlias = int
+"""Log offset of the record that said so: things are forgotten in the order of these."""
+
+
 @frozen
 class SourceWindow:
-    """The last message that has counted of a shard that sends messages.
-
-    ``heard_at``, here and below: the offset of the record that said so, which gives the order in
-    which things are forgotten.
-    """
+    """The last message that has counted of a shard that sends messages."""
 
     origin: Origin
-    heard_at: int
+    """Where it came from."""
+    heard_at: HeardAt
 
 
 @frozen
 class ClientWindow:
-    """Which requests of a client have counted: up to ``highest``, without the ``missing`` ones.
-
-    Of what is below ``floor``, nothing is known any more.
-    """
+    """Which requests of a client have counted."""
 
     client: str
+    """The client."""
     highest: int
+    """The highest number that has counted."""
     floor: int
+    """Of what is below, nothing is known any more."""
     missing: tuple[int, ...] = ()
+    """Numbers between floor and highest that have not counted, 64 at the most."""
     heard_ms: int = 0
+    """When the last of them came, in milliseconds since the epoch."""
     heard_at: int = 0
+    """Log offset of the record that said so last."""
 
 
 @frozen
@@ -56,58 +62,73 @@ class NamedWindow:
     """A request of a stranger that has counted."""
 
     id: str
+    """Its id."""
     heard_ms: int
-    heard_at: int
+    """When it came, in milliseconds since the epoch."""
+    heard_at: HeardAt
 
 
 @frozen
 class KnownAnswer:
-    """What a request was told lately that left no turn: sent again, it is told the same."""
+    """What a request was told lately that left no turn, so that it is told the same if it is sent
+    again.
+    """
 
     cause: ClientRequest | NamedRequest
+    """The request."""
     answer: Accepted | Refused
-    heard_at: int
+    """What it was told."""
+    heard_at: HeardAt
 
 
 @frozen
 class Mark:
-    """Covers everything below it in the log: positions, and which messages and requests counted.
-
-    ``published``: what the records below this log offset publish was there. Lists begin with what
-    has been silent longest. Runs that were purged before ``forgotten_ms`` are not known any more.
+    """What a shard knows beside its runs: one record of the events topic, under the claim rule. It
+    covers everything below it in the partition: what is below it is not needed any more to know the
+    positions and which requests and messages have counted.
     """
 
-    epoch: int
-    time_ms: int
+    epoch: Epoch
+    time_ms: RecordTime
     source: Source
     positions: Positions
-    delivered: int
+    delivered: Delivered
     published: int
+    """Everything of the records below this log offset had been published."""
     sources: tuple[SourceWindow, ...] = ()
+    """The last message that counted of each shard that sent any."""
     clients: tuple[ClientWindow, ...] = ()
+    """The clients that sent requests, the one that was silent longest first."""
     named: tuple[NamedWindow, ...] = ()
+    """Requests of strangers, the oldest first."""
     answers: tuple[KnownAnswer, ...] = ()
+    """What requests were told that left no turn, the oldest first."""
     forgotten_ms: int = 0
+    """Runs that were purged before this time are not known any more, in milliseconds since the
+    epoch.
+    """
 
 
 @frozen
 class Answered:
-    """A command that could have changed something and left no turn.
-
-    Without this record, a takeover would decide it once more, and maybe otherwise. ``letter`` goes
-    to dead-letters where nobody waits for the answer.
+    """A command that could have changed something and left no turn, because it was refused or
+    changed nothing: one record of the events topic, under the claim rule. Without it, a takeover
+    would decide the command once more, and maybe otherwise.
     """
 
-    workflow_id: str
-    epoch: int
-    time_ms: int
+    workflow_id: WorkflowId
+    epoch: Epoch
+    time_ms: RecordTime
     source: Source
     positions: Positions
-    delivered: int
+    delivered: Delivered
     cause: RecordedCause | None
     reply_to: ReplyTo | None
+    """Who is told; None: nobody waits."""
     answer: Accepted | Refused
+    """What is told."""
     letter: DeadLetter | None = None
+    """What goes to dead-letters because nobody waits for the answer."""
 
     @property
     def effects(self) -> Sequence[Effect]:

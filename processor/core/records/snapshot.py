@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from processor.core.data.cause import RecordedCause
+from processor.core.data.fields import RequestId, RunId, WorkflowId
 from processor.core.data.frozen import frozen
 from processor.core.data.options import DEFAULTS
-from processor.core.event import Event
 from processor.core.nouns.activity import ActivityScheduled, AttemptState, OpenActivity
 from processor.core.nouns.call import CallSent
 from processor.core.nouns.run import RunParked, WorkflowStarted
-from processor.core.records.turn import Positions, Source, Turn
+from processor.core.records.turn import (
+    Delivered,
+    Epoch,
+    Events,
+    FirstEvent,
+    Positions,
+    RecordTime,
+    Source,
+    Turn,
+)
 from processor.core.state import RunState
 from processor.policy import Status
 
@@ -18,52 +27,71 @@ __all__ = ("OpenActivityImage", "RunImage", "Snapshot", "TimerImage", "snapshot_
 
 @frozen
 class OpenActivityImage:
+    """An open activity of a snapshot."""
+
     scheduled: ActivityScheduled
+    """How it was asked for."""
     scheduled_ms: int
+    """When it was asked for, in milliseconds since the epoch."""
     state: AttemptState
+    """Where it stands."""
 
 
 @frozen
 class TimerImage:
-    id: int
+    """A timer of a snapshot."""
+
+    id: RequestId
     due_ms: int
+    """When it is due, in milliseconds since the epoch."""
 
 
 @frozen
 class RunImage:
-    """The state of an open run."""
+    """The state of an open run, as its events add up to."""
 
     started: WorkflowStarted
+    """Its start."""
     started_ms: int
+    """When it began, in milliseconds since the epoch."""
     updated_ms: int
+    """When its last turn was made."""
     events: int
+    """How many events its history has."""
     activities: tuple[OpenActivityImage, ...] = ()
+    """Its open activities."""
     timers: tuple[TimerImage, ...] = ()
+    """Its timers."""
     calls: tuple[CallSent, ...] = ()
+    """Its calls that have no answer."""
     custom_status: bytes | None = None
+    """Encoded status that the code has set."""
     cancel_reason: str | None = None
+    """Why it was asked to cancel itself; None: it was not."""
     parked: RunParked | None = None
+    """Why it is parked; None: it is not."""
 
 
 @frozen
 class Snapshot:
-    """A turn, with the state of its run and of its code after it: replay begins there.
-
-    What is older of the run is not needed any more, once all of this turn is delivered.
+    """A turn, and the state of its run after it: replay begins there, and what is older of the run
+    may go. One record of the events topic, under the claim rule.
     """
 
-    workflow_id: str
-    run_id: str
-    epoch: int
-    first: int
-    time_ms: int
+    workflow_id: WorkflowId
+    run_id: RunId
+    epoch: Epoch
+    first: FirstEvent
+    time_ms: RecordTime
     source: Source
     positions: Positions
-    delivered: int
+    delivered: Delivered
     cause: RecordedCause | None
-    events: tuple[Event, ...]
+    events: Events
     image: RunImage
+    """The state of the run after the turn."""
     value: bytes | None = None
+    """Encoded state of the code after the turn."""
 
 
 def snapshot_of(turn: Turn, state: RunState, value: bytes) -> Snapshot:

@@ -7,9 +7,10 @@ or what comes late from a process that is no longer the owner, can replace nothi
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from processor.core.data.cause import Cause, RecordedCause
+from processor.core.data.fields import Int32, RunId, WorkflowId
 from processor.core.data.frozen import frozen
 from processor.core.event import Event
 from processor.core.nouns.activity import AttemptState
@@ -18,8 +19,13 @@ __all__ = (
     "LEVEL_FIRST",
     "AttemptRecord",
     "Claim",
+    "Delivered",
+    "Epoch",
+    "Events",
+    "FirstEvent",
     "Positions",
     "Purged",
+    "RecordTime",
     "Source",
     "Turn",
     "attempt_key",
@@ -34,15 +40,39 @@ _NO_RUNS: Final = (b"mark", b"answered")
 LEVEL_FIRST: Final = 2
 """The level of a namespace that was never upgraded: no release had level 1 alone."""
 
-Source = Literal["commands", "results", "timers", "eager", "takeover", "successor"]
+Source: TypeAlias = Literal["commands", "results", "timers", "eager", "takeover", "successor"]
+"""Where the input came from. It was read from commands, results (activity-results) or timers, or is
+eager (a report or a timer of the shard's own process), takeover, or successor (the run that follows
+another one).
+"""
+
+Epoch: TypeAlias = int
+"""Offset of the claim that the record was written under."""
+
+RecordTime: TypeAlias = int
+"""When the shard made the record, in milliseconds since the epoch."""
+
+Delivered: TypeAlias = int
+"""The effects of every record below this log offset had been delivered."""
+
+FirstEvent: TypeAlias = int
+"""Number of the first event of the turn in the run's history, which begins with 0."""
+
+Events: TypeAlias = tuple[Event, ...]
+"""The facts, in order; branches that are written most stand first, because some writers look them
+up in order.
+"""
 
 
 class Positions(NamedTuple):
-    """The next offset to read of each input; everything below it is in the log."""
+    """How far each input has been read. Everything below these offsets is in the log."""
 
     commands: int = 0
+    """Next offset of the commands partition."""
     results: int = 0
+    """Next offset of the activity-results partition."""
     timers: int = 0
+    """Next offset of the timers partition."""
 
     def past(self, source: Source, offset: int) -> Positions:
         """Return the positions when that record of an input has been read."""
@@ -57,80 +87,87 @@ class Positions(NamedTuple):
 
 @frozen
 class Turn:
-    """What one input did to one run.
-
-    ``epoch`` is the offset of the claim that it was written under. ``first`` is the number of its
-    first event in the run's history (the first event of all is number 0). ``delivered``: the
-    effects of every record below this log offset had been delivered when this one was written.
-    ``cause``: the request or message that the input was, for deduplication.
+    """What one input did to one run: one record of the events topic. It counts if and only if no
+    claim between its epoch and itself was made: its epoch is the offset of the last Claim before it
+    in the partition.
     """
 
-    workflow_id: str
-    run_id: str
-    epoch: int
-    first: int
+    workflow_id: WorkflowId
+    run_id: RunId
+    epoch: Epoch
+    first: FirstEvent
     time_ms: int
+    """When the shard made the turn, in milliseconds since the epoch: what its code sees."""
     source: Source
     positions: Positions
-    delivered: int
+    delivered: Delivered
     cause: RecordedCause | None
-    events: tuple[Event, ...]
+    events: Events
 
 
 @frozen
 class AttemptRecord:
-    """Where an open activity stands from now on. It is no part of the history.
-
-    The last one that counts holds, until the activity or its run is closed.
+    """The state of an open activity: one record of the events topic, under the claim rule. It is no
+    part of the history; the last one that counts holds, until the activity or its run is closed.
     """
 
-    workflow_id: str
-    run_id: str
-    epoch: int
-    time_ms: int
+    workflow_id: WorkflowId
+    run_id: RunId
+    epoch: Epoch
+    time_ms: RecordTime
     source: Source
     positions: Positions
-    delivered: int
+    delivered: Delivered
     cause: Cause | None
     name: str
+    """Name of the activity."""
     state: AttemptState
+    """Where the activity stands from now on."""
 
 
 @frozen
 class Purged:
-    """A run is gone: its turns are deleted, or about to be. Outlives what it deletes.
-
-    ``latest``: whether it was the latest run of its workflow id.
+    """A run is gone: its turns are deleted, or about to be. One record of the events topic, under
+    the claim rule; it outlives what it deletes.
     """
 
-    workflow_id: str
-    run_id: str
-    epoch: int
-    time_ms: int
+    workflow_id: WorkflowId
+    run_id: RunId
+    epoch: Epoch
+    time_ms: RecordTime
     source: Source
     positions: Positions
-    delivered: int
+    delivered: Delivered
     cause: Cause | None
     first_run_id: str
+    """First run of its chain."""
     workflow: str
+    """Name of its workflow."""
     status: str
+    """How it had ended."""
     started_ms: int
+    """When it had begun, in milliseconds since the epoch."""
     closed_ms: int
+    """When it had ended, in milliseconds since the epoch."""
     events: int
+    """How many events its history had."""
     latest: bool
+    """Whether it was the latest run of its workflow id."""
 
 
 @frozen
 class Claim:
-    """A process announces that it owns the shard; the record's offset is its epoch.
-
-    ``level`` is the activated level of the namespace: nothing of a later level is written.
+    """A process announces on the events topic that it owns the shard; the record's offset is its
+    epoch. This record never gets another version.
     """
 
     owner: str
+    """Identity of the process, for people."""
     nonce: str
-    level: int
-    time_ms: int
+    """Makes the claim's key its own, so that compaction keeps it."""
+    level: Int32
+    """Activated level of the namespace: no record of a later level is written."""
+    time_ms: RecordTime
 
 
 def turn_key(run_id: str, first: int, epoch: int) -> bytes:

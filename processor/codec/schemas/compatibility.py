@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from processor.codec.schemas import published_levels
+from processor.codec.schemas.files import published_levels
 
 __all__ = ("Problem", "check")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from processor.codec.schemas import SchemaFile
+from processor.codec.schemas.files import SchemaFile
 
 __all__ = ("Measure", "branches_of", "measure_of")
 

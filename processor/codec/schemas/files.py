@@ -1,4 +1,4 @@
-"""The Avro schemas as files: levels, fingerprints, and whether they agree with the dataclasses.
+"""The Avro schemas as files: levels, fingerprints, and whether they agree with the classes.
 
 ``published/N/`` holds the schemas of level N as they were published; the files beside it are those
 of the highest level. What is not published yet stands in the next one.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
+
+from processor.codec.schemas.shapes import classes_in, shapes_of
 
 __all__ = ("MAGIC", "SchemaFile", "disagreements", "load", "load_levels", "published_levels")
 
@@ -37,8 +39,21 @@ class SchemaFile:
 
 
 def load(path: Path, level: int = 1) -> SchemaFile:
-    """Read one schema file."""
-    parsed: Any = parse_schema(json.loads(path.read_text(encoding="utf-8")))
+    """Read one schema file, without its words."""
+    return _parsed(_read(path.read_bytes()), path, level)
+
+
+def _read(text: bytes) -> Any:
+    return json.loads(text, object_hook=_without_words)
+
+
+def _without_words(part: dict[str, Any]) -> dict[str, Any]:
+    part.pop("doc", None)
+    return part
+
+
+def _parsed(schema: Any, path: Path, level: int) -> SchemaFile:
+    parsed: Any = parse_schema(schema)
     digits = fingerprint(to_parsing_canonical_form(parsed), "CRC-64-AVRO")
     header = MAGIC + bytes.fromhex(digits)
     return SchemaFile(path, level, parsed["name"], parsed, parsed["__named_schemas"], header)
@@ -60,32 +75,35 @@ def load_levels(directory: Path, file: str) -> list[SchemaFile]:
     places = [(level, folder / f"{file}.avsc") for level, folder in levels]
     places.append((levels[-1][0] + 1 if levels else 1, directory / f"{file}.avsc"))
     versions: list[SchemaFile] = []
-    before = b""
+    text, before = b"", None
     for level, path in places:
-        text = path.read_bytes() if path.exists() else before
-        if text != before:
-            before, found = text, load(path, level)
-            if not versions or versions[-1].header != found.header:
-                versions.append(found)
+        if path.exists() and path.read_bytes() != text:
+            text = path.read_bytes()
+            schema = _read(text)
+            if schema != before:
+                before, found = schema, _parsed(schema, path, level)
+                if not versions or versions[-1].header != found.header:
+                    versions.append(found)
     return versions
 
 
-def disagreements(schema: SchemaFile, classes: Mapping[str, type]) -> Iterator[str]:
-    """Say where the records of a schema and the classes of the same names have other fields."""
-    for full_name, named in schema.named.items():
-        name = full_name.rpartition(".")[2]
-        if named["type"] != "record":
+def disagreements(schema: SchemaFile, root: type, classes: Mapping[str, type]) -> Iterator[str]:
+    """Say where a schema and the class of its record have other records or fields in them."""
+    file = schema.path.name
+    records = {
+        name.rpartition(".")[2]: {field["name"] for field in named["fields"]}
+        for name, named in schema.named.items()
+        if named["type"] == "record"
+    }
+    for where, cls in classes_in(root):
+        name, known = cls.__name__, {each.name for each in shapes_of(cls)}
+        if name not in records:
+            yield f"{file}: class {name} of {where} is not in the schema"
             continue
-        if name not in classes:
-            yield f"{schema.path.name}: record {name} has no class"
-            continue
-        written = {field["name"] for field in named["fields"]}
-        known = field_names(classes[name])
+        written = records.pop(name)
         for field in sorted(written - known):
-            yield f"{schema.path.name}: field {name}.{field} is not in the class"
+            yield f"{file}: field {name}.{field} is not in the class"
         for field in sorted(known - written):
-            yield f"{schema.path.name}: field {name}.{field} of the class is not in the schema"
-
-
-def field_names(cls: Any) -> set[str]:
-    return {field.name for field in fields(cls)} if is_dataclass(cls) else set(cls._fields)
+            yield f"{file}: field {name}.{field} of the class is not in the schema"
+    for name in sorted(records.keys() - classes.keys()):
+        yield f"{file}: record {name} has no class"
