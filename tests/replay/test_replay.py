@@ -34,7 +34,9 @@ from .samples_1 import SAMPLES
 
 LIKE_AN_ORDER = RECORDED / "1" / "order-approved.json"
 LATER = {"CallSent", "CallAnswered"}
-"""Events that no code makes yet; the samples have them."""
+"""Events of code that is recorded when level 2 is closed; the samples have them."""
+OF_LEVEL_2 = {"Call", "StartPlanned"}
+"""Branches of a level that is not closed yet. ``tests/codec/test_levels.py`` reads and writes them."""
 
 
 def different(path: Path) -> Iterator[str]:
@@ -73,7 +75,8 @@ def test_there_is_a_sample_of_every_record_and_every_branch() -> None:
     seen: set[type] = set()
     for sample in SAMPLES:
         note_classes(sample, seen)
-    assert seen >= {cls for root in RECORDS.values() for _, cls in classes_in(root)}
+    classes = {cls for root in RECORDS.values() for _, cls in classes_in(root)}
+    assert {cls.__name__ for cls in classes - seen} == OF_LEVEL_2
 
 
 def note_classes(value: Any, seen: set[type]) -> None:
