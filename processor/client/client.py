@@ -17,7 +17,8 @@ from processor.client.descriptions import RunDescription, descriptions
 from processor.client.handle import Handle
 from processor.client.vigil import Parked, overdue
 from processor.config import Settings
-from processor.core.nouns.run import StartRun
+from processor.core.data.headers import NO_HEADERS
+from processor.core.nouns.run import StartPlanned, StartRun
 from processor.core.questions import ListRuns
 from processor.core.records.answers import Accepted, Closed
 from processor.errors import ShardUnavailable
@@ -26,6 +27,7 @@ from processor.policy import (
     CONFLICT_POLICIES,
     REUSE_POLICIES,
     ConflictPolicy,
+    RetryPolicy,
     ReusePolicy,
     Status,
 )
@@ -78,6 +80,7 @@ class Client:
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
         execution_timeout: Seconds | None = None,
+        retry: RetryPolicy | None = None,
         memo: Any = None,
         timeout: Seconds | None = None,
     ) -> Handle[R]: ...
@@ -91,6 +94,7 @@ class Client:
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
         execution_timeout: Seconds | None = None,
+        retry: RetryPolicy | None = None,
         memo: Any = None,
         timeout: Seconds | None = None,
     ) -> Handle[Any]: ...
@@ -103,6 +107,7 @@ class Client:
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
         execution_timeout: Seconds | None = None,
+        retry: RetryPolicy | None = None,
         memo: Any = None,
         timeout: Seconds | None = None,
     ) -> Handle[Any]:
@@ -111,13 +116,15 @@ class Client:
         ``id`` is the workflow id (default: a new one). ``reuse`` says what a closed run of that id
         means ("allow", "allow-failed", "reject", "use-existing": its result is the result),
         ``conflict`` what an open one does ("fail", which ``reuse="use-existing"`` makes
-        "use-existing"; "terminate"). Times are seconds or ``timedelta``; ``timeout`` is how long to
+        "use-existing"; "terminate"). A run that fails is followed by another one as ``retry`` says
+        (default: that of the workflow, if it has one); ``execution_timeout`` is for all of them.
+        Times are seconds or ``timedelta``; ``timeout`` is how long to
         wait for the shard's answer. Raises ``InvalidArgument``, ``WorkflowAlreadyStarted``,
         ``WorkflowNotRegistered``, ``SchemaMismatch``, ``PayloadTooLarge``, ``ShardUnavailable``.
         """
         timeout_s = given.seconds(timeout, "start: timeout")
         handle, body = self._prepared(
-            "start", workflow, args, id, reuse, conflict, execution_timeout, memo
+            "start", workflow, args, id, reuse, conflict, execution_timeout, retry, memo
         )
         handle._begun(await self._calls.accepted(handle.id, body, timeout_s))
         return handle
@@ -131,6 +138,7 @@ class Client:
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
         execution_timeout: Seconds | None = None,
+        retry: RetryPolicy | None = None,
         memo: Any = None,
         timeout: Seconds | None = None,
         parked: Parked | None = None,
@@ -145,6 +153,7 @@ class Client:
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
         execution_timeout: Seconds | None = None,
+        retry: RetryPolicy | None = None,
         memo: Any = None,
         timeout: Seconds | None = None,
         parked: Parked | None = None,
@@ -158,6 +167,7 @@ class Client:
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
         execution_timeout: Seconds | None = None,
+        retry: RetryPolicy | None = None,
         memo: Any = None,
         timeout: Seconds | None = None,
         parked: Parked | None = None,
@@ -173,7 +183,7 @@ class Client:
         within_s = patience_s if limit_s is None else min(limit_s, patience_s)
         within_ms = int(within_s * 1000)
         handle, body = self._prepared(
-            "run", workflow, args, id, reuse, conflict, execution_timeout, memo, within_ms
+            "run", workflow, args, id, reuse, conflict, execution_timeout, retry, memo, within_ms
         )
         async with handle._vigil(parked, "run: parked") as vigil:
             try:
@@ -254,6 +264,7 @@ class Client:
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
         execution_timeout: Seconds | None = None,
+        retry: RetryPolicy | None = None,
         memo: Any = None,
         within_ms: int | None = None,
     ) -> tuple[Handle[Any], StartRun]:
@@ -261,13 +272,16 @@ class Client:
         name, result_type = given.named(call, workflow)
         if id is None:
             id = uuid.uuid4().hex
-        start = StartRun(
+        plan = given.plan(call, workflow, retry)
+        fields = (
             name,
             self._calls.encoded_arguments(workflow, name, args),
             given.one_of(REUSE_POLICIES, reuse, f"{call}: reuse"),
             given.one_of(CONFLICT_POLICIES, conflict, f"{call}: conflict"),
             given.limit_ms(call, workflow, execution_timeout),
             self._calls.encoded(f"{call}: memo", memo),
-            result_within_ms=within_ms,
+            NO_HEADERS,
+            within_ms,
         )
+        start = StartRun(*fields) if plan is None else StartPlanned(*fields, plan)
         return self._handle(checks.workflow_id(id, f"{call}: id"), None, result_type), start

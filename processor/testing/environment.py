@@ -24,7 +24,7 @@ from processor.config import Settings
 from processor.core.records.answers import ReplyBody
 from processor.core.records.effects import DeadLetter, Publish
 from processor.errors import InvalidArgument
-from processor.policy import ConflictPolicy, ReusePolicy
+from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy
 from processor.registry import Registry
 from processor.simulation.driver import Driver
 from processor.simulation.gateway import SimulatedGateway
@@ -67,6 +67,7 @@ class StartOptions(TypedDict, total=False):
     reuse: ReusePolicy
     conflict: ConflictPolicy
     execution_timeout: Seconds | None
+    retry: RetryPolicy | None
     memo: Any
     timeout: Seconds | None
 

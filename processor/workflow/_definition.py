@@ -11,10 +11,13 @@ from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from processor import checks
+from processor.core.nouns.lineage import RetryOptions
 from processor.errors import InvalidArgument
+from processor.policy import RetryPolicy
 from processor.workflow._context import plain
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._guard.names import unanswered
+from processor.workflow._options import retry_options
 from processor.workflow._signature import Signature, names_at
 
 __all__ = ("Workflow", "define")
@@ -36,6 +39,7 @@ class Workflow(Generic[P, R]):
         name: str,
         version: int,
         execution_timeout_ms: int | None,
+        retry: RetryOptions | None,
         failure_exception_types: tuple[type[BaseException], ...],
         signature: Signature,
     ) -> None:
@@ -43,6 +47,7 @@ class Workflow(Generic[P, R]):
         self.name = name
         self.version = version
         self.execution_timeout_ms = execution_timeout_ms
+        self.retry = retry
         self.failure_exception_types = failure_exception_types
         self.signature = signature
         update_wrapper(self, function)
@@ -92,6 +97,7 @@ def define(
     name: str | None = None,
     version: int = 1,
     execution_timeout: timedelta | float | None = None,
+    retry: RetryPolicy | None = None,
     failure_exception_types: tuple[type[BaseException], ...] = (),
 ) -> _Define: ...
 
@@ -103,9 +109,15 @@ def define(
     name: str | None = None,
     version: int = 1,
     execution_timeout: timedelta | float | None = None,
+    retry: RetryPolicy | None = None,
     failure_exception_types: tuple[type[BaseException], ...] = (),
 ) -> Any:
-    """Make an async function a workflow, under its own name or ``name``."""
+    """Make an async function a workflow, under its own name or ``name``.
+
+    ``execution_timeout`` and ``retry`` hold where a start does not say otherwise: how long it may
+    take, and when a run that failed is followed by another one (default: never).
+    """
+    retries = None if retry is None else retry_options(retry, "@workflow.define: retry")
     timeout_ms = _checked(name, version, execution_timeout, failure_exception_types)
 
     def decorate(function: Callable[..., Coroutine[Any, Any, Any]], depth: int = 2) -> Any:
@@ -127,6 +139,7 @@ def define(
             known,
             version,
             timeout_ms,
+            retries,
             tuple(failure_exception_types),
             Signature(f"workflow {known!r}", function, 0, names_at(depth, function)),
         )

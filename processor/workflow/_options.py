@@ -9,10 +9,11 @@ from typing import Any, TypeAlias, TypedDict, _SpecialForm
 
 from processor import checks
 from processor.core.data.options import DEFAULTS, ActivityOptions
+from processor.core.nouns.lineage import RetryOptions
 from processor.errors import InvalidArgument
 from processor.policy import RetryPolicy, milliseconds
 
-__all__ = ("Options", "TypeForm", "options_with")
+__all__ = ("Options", "TypeForm", "options_with", "retry_options")
 
 TypeForm: TypeAlias = UnionType | _SpecialForm
 """A type that is no class, to type checkers: a union, ``Any``. Values of it are typed as Any."""
@@ -41,11 +42,7 @@ def options_with(options: ActivityOptions, changes: Options, where: str) -> Acti
             found = None if value is None else checks.duration_ms(value, f"{where}: {name}")
             fields[f"{name}_ms"] = found
         elif name == "retry":
-            if not isinstance(value, RetryPolicy):
-                raise InvalidArgument(
-                    f"{where}: retry: give a RetryPolicy, not {checks.shown(value)}"
-                )
-            fields.update(_retry_fields(value))
+            fields.update(_retry_fields(value, f"{where}: retry"))
         elif name == "queue":
             fields["queue"] = checks.queue(value, f"{where}: queue")
         elif name == "eager":
@@ -63,7 +60,14 @@ def options_with(options: ActivityOptions, changes: Options, where: str) -> Acti
     return DEFAULTS if changed == DEFAULTS else changed
 
 
-def _retry_fields(policy: RetryPolicy) -> dict[str, Any]:
+def retry_options(policy: RetryPolicy, where: str) -> RetryOptions:
+    """Return a policy for whole runs in wire form."""
+    return RetryOptions(**_retry_fields(policy, where))
+
+
+def _retry_fields(policy: object, where: str) -> dict[str, Any]:
+    if not isinstance(policy, RetryPolicy):
+        raise InvalidArgument(f"{where}: give a RetryPolicy, not {checks.shown(policy)}")
     initial_ms = milliseconds(policy.initial_interval)
     maximum = policy.maximum_interval
     return {

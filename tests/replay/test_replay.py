@@ -36,7 +36,7 @@ LIKE_AN_ORDER = RECORDED / "1" / "order-approved.json"
 LATER = {"CallSent", "CallAnswered"}
 """Events of code that is recorded when level 2 is closed; the samples have them."""
 OF_LEVEL_2 = {"Call", "StartPlanned"}
-"""Branches of a level that is not closed yet. ``tests/codec/test_levels.py`` reads and writes them."""
+"""Branches of a level that is not closed yet. ``tests/codec/test_levels.py`` has them."""
 
 
 def different(path: Path) -> Iterator[str]:

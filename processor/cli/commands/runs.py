@@ -39,7 +39,7 @@ from processor.errors import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.policy import ConflictPolicy, ReusePolicy, Status
+from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy, Status
 
 if TYPE_CHECKING:
     from processor.client import Handle
@@ -76,6 +76,15 @@ ExecutionTimeout = Annotated[
         help="How long the run may take in all.",
     ),
 ]
+Attempts = Annotated[
+    int | None,
+    typer.Option(
+        "--attempts",
+        min=1,
+        metavar="COUNT",
+        help="How many runs there may be until one does not fail: after 1 s, 2 s, 4 s and so on.",
+    ),
+]
 Timeout = Annotated[
     float | None,
     typer.Option(
@@ -102,6 +111,7 @@ def start(
     reuse: Reuse = "allow",
     conflict: Conflict = "fail",
     execution_timeout: ExecutionTimeout = None,
+    attempts: Attempts = None,
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
@@ -117,6 +127,7 @@ def start(
                 reuse=reuse,
                 conflict=conflict,
                 execution_timeout=execution_timeout,
+                retry=None if attempts is None else RetryPolicy(maximum_attempts=attempts),
             )
             told = {"workflow_id": handle.id, "run_id": handle.run_id, "created": handle.created}
             how = "started" if handle.created else "found"
@@ -134,6 +145,7 @@ def run(
     reuse: Reuse = "allow",
     conflict: Conflict = "fail",
     execution_timeout: ExecutionTimeout = None,
+    attempts: Attempts = None,
     timeout: Timeout = None,
     module: EmbeddedModules = None,
     as_json: Json = False,
@@ -150,6 +162,7 @@ def run(
                 reuse=reuse,
                 conflict=conflict,
                 execution_timeout=execution_timeout,
+                retry=None if attempts is None else RetryPolicy(maximum_attempts=attempts),
             )
             await show_result(handle, timeout, as_json)
 

@@ -1,0 +1,173 @@
+"""Workflows that are tried again: the next run of the chain gets what the one before left."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from processor import (
+    ApplicationError,
+    Client,
+    InvalidArgument,
+    RetryPolicy,
+    Settings,
+    Status,
+    Worker,
+    WorkflowCancelled,
+    WorkflowFailed,
+    WorkflowTimedOut,
+    workflow,
+)
+from processor.testing import Environment
+
+SOON = RetryPolicy(timedelta(milliseconds=1))
+SETTINGS = [Settings(cached_runs_max=0), Settings()]
+
+
+class Unwanted(ApplicationError):
+    """Not worth another try."""
+
+
+@workflow.define(retry=SOON)
+async def third_time(answer: str) -> list[object]:
+    info = workflow.info()
+    if info.attempt < 3:
+        raise ApplicationError(f"attempt {info.attempt}")
+    return [answer, info.attempt, str(info.last_failure), info.first_run_id != info.run_id]
+
+
+@workflow.define
+async def always_fails(kind: str = "usual") -> None:
+    raise Unwanted("no") if kind == "unwanted" else ApplicationError("again")
+
+
+@workflow.define
+async def collects(count: int) -> list[int]:
+    """The first run takes one event, and fails; the second one gets the rest."""
+    if workflow.info().attempt == 1:
+        await workflow.wait_for_event("go")
+        await workflow.wait_for_event("e")
+        raise ApplicationError("half way")
+    return [await workflow.wait_for_event("e", int) for _ in range(count)]
+
+
+@workflow.define
+async def bug() -> None:
+    raise ValueError("no failure, but a bug")
+
+
+ALL = [third_time, always_fails, collects, bug]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=["replayed", "live"])
+def test_a_run_that_failed_is_followed_by_another_one(tmp_path: Path, settings: Settings) -> None:
+    server = f"embedded:{tmp_path}"
+
+    async def main() -> None:
+        async with Worker(server, workflows=ALL, settings=settings), Client(server) as client:
+            expected = ["x", 3, "attempt 2", True]
+            assert await client.run(third_time, "x") == expected
+            handle = await client.start(third_time, "x", id="a")
+            assert await handle.result() == expected
+            latest = await client.handle("a").describe()
+            assert latest.status is Status.COMPLETED and latest.run_id != handle.run_id
+            with pytest.raises(WorkflowFailed, match="attempt 1"):
+                await client.handle("a", handle.run_id).result()
+
+    asyncio.run(main())
+
+
+def test_the_last_attempt_fails_the_chain(tmp_path: Path) -> None:
+    server = f"embedded:{tmp_path}"
+
+    async def main() -> None:
+        async with Worker(server, workflows=ALL), Client(server) as client:
+            thrice = RetryPolicy(timedelta(milliseconds=1), maximum_attempts=3)
+            handle = await client.start(always_fails, retry=thrice)
+            with pytest.raises(WorkflowFailed, match="again"):
+                await handle.result()
+            started = (await handle.history())[0]
+            assert started.fields["lineage"]["attempt"] == 3
+            never = RetryPolicy(timedelta(hours=1), non_retryable=(Unwanted,))
+            with pytest.raises(WorkflowFailed, match="no"):
+                await client.run(always_fails, "unwanted", retry=never)
+
+    asyncio.run(main())
+
+
+def test_events_that_a_run_left_reach_the_next_one_in_order(tmp_path: Path) -> None:
+    server = f"embedded:{tmp_path}"
+
+    async def main() -> None:
+        async with Worker(server, workflows=ALL), Client(server) as client:
+            handle = await client.start(collects, 4, retry=SOON)
+            for number in range(5):
+                await handle.raise_event("e", number)
+            await handle.raise_event("go")
+            assert await handle.result() == [1, 2, 3, 4]
+
+    asyncio.run(main())
+
+
+def test_a_run_that_waits_for_its_time_takes_events_and_can_be_cancelled(tmp_path: Path) -> None:
+    server = f"embedded:{tmp_path}"
+    late = RetryPolicy(timedelta(hours=1))
+
+    async def begin() -> None:
+        async with Worker(server, workflows=ALL), Client(server) as client:
+            handle = await client.start(always_fails, id="late", retry=late)
+            while (await handle.describe()).run_id == handle.run_id:
+                await asyncio.sleep(0.01)
+            await handle.raise_event("e", 1)
+
+    async def cancel() -> None:
+        async with Worker(server, workflows=ALL), Client(server) as client:
+            handle = client.handle("late")
+            waits = await handle.describe()
+            assert waits.status is Status.RUNNING and waits.pending["unread"] == {"e": 1}
+            assert [timer["id"] for timer in waits.pending["timers"]] == [0]
+            await handle.cancel("not any more")
+            with pytest.raises(WorkflowCancelled, match="not any more"):
+                await handle.result()
+
+    asyncio.run(begin())
+    asyncio.run(cancel())
+
+
+def test_the_execution_time_out_is_that_of_the_whole_chain(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Environment(workflows=ALL) as env:
+            limited = RetryPolicy(timedelta(minutes=1), coefficient=1.0)
+            limit = timedelta(minutes=5, seconds=30)
+            handle = await env.start(always_fails, retry=limited, execution_timeout=limit)
+            with pytest.raises((WorkflowFailed, WorkflowTimedOut)):
+                await handle.result()
+            started = (await handle.history())[0]
+            assert started.fields["lineage"]["attempt"] == 6, "none begins after the time-out"
+
+    asyncio.run(main())
+
+
+def test_a_bug_parks_the_run_and_is_not_tried_again(tmp_path: Path) -> None:
+    server = f"embedded:{tmp_path}"
+
+    async def main() -> None:
+        async with Worker(server, workflows=ALL), Client(server) as client:
+            handle = await client.start(bug, retry=SOON)
+            assert (await handle.describe()).status is Status.PARKED
+
+    asyncio.run(main())
+
+
+def test_what_is_no_policy_is_refused() -> None:
+    async def main() -> None:
+        async with Environment(workflows=ALL) as env:
+            with pytest.raises(InvalidArgument, match="start: retry: give a RetryPolicy"):
+                await env.start(bug, retry=3)  # type: ignore[arg-type]
+
+    asyncio.run(main())
+    with pytest.raises(InvalidArgument, match="@workflow.define: retry: give a RetryPolicy"):
+        workflow.define(retry=5)  # type: ignore[call-overload]
