@@ -169,5 +169,5 @@ def test_what_is_no_policy_is_refused() -> None:
                 await env.start(bug, retry=3)  # type: ignore[arg-type]
 
     asyncio.run(main())
-    with pytest.raises(InvalidArgument, match="@workflow.define: retry: give a RetryPolicy"):
+    with pytest.raises(InvalidArgument, match=r"retry: give a RetryPolicy, not 5"):
         workflow.define(retry=5)  # type: ignore[call-overload]
