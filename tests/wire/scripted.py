@@ -122,6 +122,12 @@ class Log:
     knows: bool = True
     """Whether a duplicate's offset is known; old brokers say only that it is one."""
 
+    def has(self, batch: Batch) -> bool:
+        """Return whether it is the last one of its producer."""
+        known = self.producers.get(batch.producer)
+        number = batch.epoch, batch.sequence, len(batch.records)
+        return known is not None and number == (known.epoch, *known.last[:2])
+
     def append(self, batch: Batch) -> tuple[int, int]:
         """Return error and offset; what is there already is not written again."""
         known = self.producers.setdefault(batch.producer, _Producer())
@@ -130,7 +136,7 @@ class Log:
         if batch.epoch > known.epoch and batch.sequence == 0:
             known.epoch, known.last = batch.epoch, (-1, 0, -1)
         first, count, offset = known.last
-        if (batch.epoch, batch.sequence, len(batch.records)) == (known.epoch, first, count):
+        if self.has(batch):
             return (0, offset) if self.knows else (DUPLICATE, -1)
         expected = (first + count) % SEQUENCES if first >= 0 else 0
         if (batch.epoch, batch.sequence) != (known.epoch, expected):

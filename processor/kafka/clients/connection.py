@@ -10,7 +10,12 @@ from typing import Any, Final
 
 from processor.codec.records import LEVEL
 from processor.kafka.clients.log import client_log
-from processor.kafka.clients.properties import check_properties, check_servers, of_librdkafka
+from processor.kafka.clients.properties import (
+    check_producer,
+    check_properties,
+    check_servers,
+    of_librdkafka,
+)
 from processor.kafka.topics.specs import topic_name
 
 __all__ = (
@@ -59,6 +64,7 @@ class KafkaSettings:
     def __post_init__(self) -> None:
         check_servers(self.servers)
         check_properties(self.extra)
+        check_producer(self.extra)
 
     def topic(self, name: str) -> str:
         """Return the full name of one of the namespace's topics."""

@@ -13,6 +13,7 @@ __all__ = (
     "PLAIN",
     "PRODUCER",
     "KafkaConfigInvalid",
+    "check_producer",
     "check_properties",
     "check_servers",
     "foreign",
@@ -194,18 +195,16 @@ def check_properties(properties: Mapping[str, Any]) -> None:
             f"sasl.mechanism is {both[0]} and sasl.mechanisms is {both[1]}, which are two names of "
             "one property: leave one of them out"
         )
-    _check_producer(properties)
-
-
-def _check_producer(properties: Mapping[str, Any]) -> None:
-    """Raise where none is named so, or where the native one would leave a property out."""
-    named = properties.get(PRODUCER, NATIVE)
-    if named not in (NATIVE, LIBRDKAFKA):
+    if properties.get(PRODUCER, NATIVE) not in (NATIVE, LIBRDKAFKA):
         raise KafkaConfigInvalid(
-            f"the property {PRODUCER} names no producer: give {NATIVE} (the default) or "
+            f"the property {PRODUCER} names no producer: give {NATIVE} (as is the default) or "
             f"{LIBRDKAFKA}"
         )
-    if named == NATIVE and (names := foreign(properties)):
+
+
+def check_producer(properties: Mapping[str, Any]) -> None:
+    """Raise ``KafkaConfigInvalid`` where the producer that is chosen would leave one out."""
+    if properties.get(PRODUCER, NATIVE) == NATIVE and (names := foreign(properties)):
         raise KafkaConfigInvalid(
             f"the native producer does not know the Kafka property {', '.join(names)} as it is "
             f"set: set the property {PRODUCER} to {LIBRDKAFKA}, so that librdkafka's producer "
