@@ -62,15 +62,16 @@ def batches_grow(patch: pytest.MonkeyPatch) -> None:
 
 def two_batches_out(patch: pytest.MonkeyPatch) -> None:
     """Forget the batch that is out as soon as something more is produced."""
-    put = Records._put
+    produce = Records.produce
 
-    def send_more(self: Records, outgoing: Outgoing) -> None:
-        put(self, outgoing)
+    def send_more(self: Records, outgoing: Outgoing) -> bool:
+        produce(self, outgoing)
         for place in self.places.values():
             if place.batch is not None and place.waiting and not place.out:
                 place.go_on()
+        return self.seeks
 
-    patch.setattr(Records, "_put", send_more)
+    patch.setattr(Records, "produce", send_more)
 
 
 # --- order, holes -----------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from processor.kafka.clients.record_producer import Outgoing
 from processor.kafka.wire.machine import ANSWER_S, Machine, Search
 from processor.kafka.wire.places import Broker
 from processor.kafka.wire.protocol import Answered, Batches, Identity, ProtocolError
+from processor.kafka.wire.records import Records
 from processor.simulation.scheduler import Scheduler
 from tests.wire.scripted import Place
 
@@ -42,8 +43,9 @@ class Connection:
 class Life:
     """One producer. ``produced`` are its records and their places, ``outcomes`` what it said."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.machine = Machine(records)
         self.connections: dict[Broker, Connection] = {}
         self.produced: dict[int, Place] = {}
         self.outcomes: dict[int, int | KafkaError] = {}
@@ -87,26 +89,25 @@ class WireStory:
     # --- producers --------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self.lives.append(Life(Machine(gapless=self.gapless, random=self.scheduler.random)))
+        self.lives.append(Life(Records(gapless=self.gapless, random=self.scheduler.random)))
 
     def _produce(self) -> None:
         life = self.life
-        machine = life.machine
         failed = any(isinstance(each, KafkaError) for each in life.outcomes.values())
-        if life.purged or machine.ended is not None or (self.gapless and failed):
+        if life.purged or life.records.ended is not None or (self.gapless and failed):
             if not life.drained:
                 self.scheduler.after(1_000, "produce", self._produce)
                 return
             self._begin()
-            life, machine = self.life, self.life.machine
+            life = self.life
         self._befall()
         record = self._record()
         life.produced[self._next] = record.topic, _partition(record)
         self._next += 1
-        machine.produce(record)
+        life.records.produce(record)
         if self.chances.strike("purged", 0.01):
             life.purged = True
-            machine.purge(in_flight=self.scheduler.random.random() < 0.5)
+            life.records.purge(in_flight=self.scheduler.random.random() < 0.5)
         if self.scheduler.random.random() < 0.5:  # else it is sent together with the next one
             self._go_on(life)
 
@@ -124,19 +125,20 @@ class WireStory:
         for broker in list(machine.brokers.values()):
             if broker.out is not None and now - broker.sent_at > ANSWER_S:
                 self._lose(life, life.connections[broker])
-        for broker, batches in machine.steps(now, self.scheduler.now_ms):
-            if batches is None:
-                self._soon("connect", partial(self._connect, life, broker, broker.port))
-            else:
+        for broker in machine.due(now):
+            if broker.up:
+                batches = machine.request(broker, now, self.scheduler.now_ms)
                 self._send(life, life.connections[broker], batches)
-        if machine.seeks and not life.searching:
+            else:
+                self._soon("connect", partial(self._connect, life, broker, broker.port))
+        if life.records.seeks and not life.searching:
             life.searching = True
             self._search(life)
         self._take_outcomes(life)
 
     def _take_outcomes(self, life: Life) -> None:
-        while life.machine.outcomes:
-            records, error, offset = life.machine.outcomes.popleft()
+        while life.records.outcomes:
+            records, error, offset = life.records.outcomes.popleft()
             for index, record in enumerate(records):
                 number = _number(record.value or b"")
                 assert number not in life.outcomes, "an outcome is told once"
@@ -275,7 +277,7 @@ def check(story: WireStory) -> Counter[str]:
             assert any(life.produced.get(number) == place for life in story.lives)
     checked: Counter[str] = Counter()
     for life in story.lives:
-        assert life.machine.ended is None or story.forgotten, "a producer ends for a cause"
+        assert life.records.ended is None or story.forgotten, "a producer ends for a cause"
         for number, outcome in life.outcomes.items():
             if isinstance(outcome, int):
                 assert number in offsets, "what is delivered stands in the log"

@@ -196,7 +196,7 @@ def test_what_is_given_up_is_never_sent(cluster: Cluster, sent: Sent) -> None:
 def test_what_is_out_can_be_given_up_as_well(cluster: Cluster, sent: Sent) -> None:
     cluster.answering = False
     sent.send(0, b"out")
-    sent.until(lambda: sent.producer._machine.places["events", 0].out or sent.producer._looking)
+    sent.until(lambda: sent.producer._records.places["events", 0].out or sent.producer._looking)
     sent.producer.purge(in_flight=True)
     sent.wait()
     assert sent.code(b"out") in (KafkaError._PURGE_INFLIGHT, KafkaError._PURGE_QUEUE)
@@ -281,7 +281,7 @@ def test_partitions_that_do_not_exist_are_forgotten(
         for partition in range(1_000):
             sent.send(1_000 * (round + 1) + partition, b"%d/%d" % (round, partition))
         sent.wait()
-    assert len(sent.producer._machine.places) == 1
+    assert len(sent.producer._records.places) == 1
     sent.send(0, b"there as well")
     sent.wait()
     assert [value for _, value in cluster.records("events", 0)] == [b"there", b"there as well"]

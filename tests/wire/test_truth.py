@@ -149,7 +149,7 @@ def test_numbers_begin_again_after_the_last_one(cluster: Cluster, sent: Sent) ->
     """A batch ends at 2^31 - 1, and one goes over it; nothing is lost or taken for another."""
     sent.send(0, b"warm")
     sent.wait()
-    sent.producer._machine.places["events", 0].sequence = SEQUENCES - 3
+    sent.producer._records.places["events", 0].sequence = SEQUENCES - 3
     [known] = cluster.logs["events", 0].producers.values()
     known.last = SEQUENCES - 4, 1, 0
     records = [b"%d" % number for number in range(9)]
@@ -184,7 +184,7 @@ def test_what_rests_at_a_purge_is_told_and_never_sent(cluster: Cluster, sent: Se
     sent.wait()
     cluster.misbehave = lambda _: KafkaError.NOT_ENOUGH_REPLICAS
     sent.send(0, b"resting")
-    place = sent.producer._machine.places["events", 0]
+    place = sent.producer._records.places["events", 0]
     sent.until(lambda: place.resting)
     sent.producer.purge(in_flight=False)
     sent.wait()
@@ -296,7 +296,7 @@ def test_partitions_that_nobody_knows_are_forgotten(
         sent.send(partition, b"%d" % partition)
     sent.wait()
     assert sent.code(b"100") == KafkaError._UNKNOWN_PARTITION
-    assert list(sent.producer._machine.places) == [("events", 0)]
+    assert list(sent.producer._records.places) == [("events", 0)]
 
 
 # --- what ends a producer ----------------------------------------------------------------------
@@ -319,7 +319,7 @@ def test_a_broker_that_lost_what_it_had_ends_the_producer_for_all(
 def test_an_epoch_has_an_end(cluster: Cluster, sent: Sent) -> None:
     sent.send(0, b"warm")
     sent.wait()
-    sent.producer._machine.places["events", 0].epoch = 32_767
+    sent.producer._records.places["events", 0].epoch = 32_767
     [known] = cluster.logs["events", 0].producers.values()
     known.epoch, known.last = 32_767, (0, 1, 0)
     cluster.misbehave = in_turn("answer lost", REFUSED)

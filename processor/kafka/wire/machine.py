@@ -1,8 +1,8 @@
 """What an idempotent producer does, without sockets, threads and clocks.
 
 It is told what was produced, answered, lost and learnt, and what time it is (``now``, in seconds).
-Out of it come what to do at brokers (``steps``), what to ask (``search``), and the outcomes of
-records.
+Out of it come whom to send what (``due``, ``request``), what to ask (``search``), and the outcomes
+of records.
 
 A broker takes the requests of a connection one by one, and answers ``acks=all`` when the replicas
 have them. So one request is out to each broker, and what is produced meanwhile travels in the next:
@@ -15,18 +15,16 @@ producer for all: what waits has it as its outcome.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
-from random import Random
 from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError
 
 from processor.kafka.wire.places import Broker, Place
 from processor.kafka.wire.protocol import Answered, Batches, Cluster, Identity, ProtocolError
-from processor.kafka.wire.records import Outcome, Records
+from processor.kafka.wire.records import Records
 
-__all__ = ("ANSWER_S", "Machine", "Search", "Step")
+__all__ = ("ANSWER_S", "Machine", "Search")
 
 ANSWER_S: Final = 20.0
 """How long a broker that is asked to write may say nothing."""
@@ -40,13 +38,6 @@ _MISSING_S: Final = 5.0
 _REQUEST_BYTES: Final = 8_000_000
 
 
-class Step(NamedTuple):
-    """Send these batches to a broker, or connect to it where there are none."""
-
-    broker: Broker
-    batches: Batches | None
-
-
 class Search(NamedTuple):
     """Ask who leads these topics, and for an id if ``identify``, after ``wait_s``."""
 
@@ -56,65 +47,31 @@ class Search(NamedTuple):
 
 
 class Machine:
-    """``gapless``: once a record is refused, nothing that was produced after it is sent."""
+    """``records`` takes what is produced, and has the outcomes."""
 
-    def __init__(self, *, gapless: bool = False, random: Random | None = None) -> None:
-        self._records = Records(gapless=gapless, random=random or Random())
-        self.brokers = self._records.brokers
-        self.places = self._records.places
-        self.produce = self._records.produce
-        self.purge = self._records.purge
-        self.end = self._records.end
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.brokers = records.brokers
         self._missing: dict[str, float] = {}
-        self._asking = self._records.pace()
+        self._asking = records.pace()
         self._failed = False
         self._refusals = 0
 
-    @property
-    def seeks(self) -> bool:
-        """Whether there is something to ask: see ``search``."""
-        return self._records.seeks
-
-    @property
-    def outcomes(self) -> deque[Outcome]:
-        """What became of records, in order; whoever tells it takes it out."""
-        return self._records.outcomes
-
-    @property
-    def ended(self) -> KafkaError | None:
-        """The fatal error that ended the producer, if one did."""
-        return self._records.ended
-
     # --- what is to be done -----------------------------------------------------------------------
 
-    def steps(self, now: float, time_ms: int) -> Sequence[Step]:
-        """Return what is to be done now; each is taken as begun. ``time_ms`` is that of records."""
-        self._records.wake(now)
-        steps = []
-        for broker in self.brokers.values():
-            if not broker.ready or broker.out is not None:
-                continue
-            if broker.up:
-                steps.append(Step(broker, self._request(broker, now, time_ms)))
-            elif not broker.dialing and broker.pace.due(now):
-                broker.dialing = True
-                broker.pace.wait_s(now)
-                steps.append(Step(broker, None))
-        return steps
+    def due(self, now: float) -> Sequence[Broker]:
+        """Return whom to send a ``request``, or to connect to where there is no connection."""
+        if self.records.resting:
+            self.records.wake(now)
+        return [
+            broker
+            for broker in self.brokers.values()
+            if broker.ready and broker.out is None and (broker.up or self._dials(broker, now))
+        ]
 
-    def search(self, now: float) -> Search | None:
-        """Return what is to be asked; ``learnt`` or ``unanswered`` afterwards, then ask again."""
-        records = self._records
-        topics, nobody = records.sought(), records.identity is None
-        if records.purged or not (topics or nobody):
-            records.seeks = False
-            return None
-        known = records.leaders.keys() | self._missing.keys()
-        again = self._failed or (not nobody and known.issuperset(topics))
-        return Search(topics, nobody, self._asking.wait_s(now) if again else 0.0)
-
-    def _request(self, broker: Broker, now: float, time_ms: int) -> Batches:
-        identity = self._records.identity
+    def request(self, broker: Broker, now: float, time_ms: int) -> Batches:
+        """Return what to send to a broker that is due; ``time_ms`` is the time of the records."""
+        identity = self.records.identity
         assert identity is not None, "nothing is sent before"
         batches: dict[str, list[tuple[int, bytes]]] = {}
         out, size = [], 0
@@ -132,6 +89,25 @@ class Machine:
         broker.out, broker.sent_at = out, now
         return batches
 
+    def search(self, now: float) -> Search | None:
+        """Return what is to be asked; ``learnt`` or ``unanswered`` afterwards, then ask again."""
+        records = self.records
+        topics, nobody = records.sought(), records.identity is None
+        if records.purged or not (topics or nobody):
+            records.seeks = False
+            return None
+        known = records.leaders.keys() | self._missing.keys()
+        again = self._failed or (not nobody and known.issuperset(topics))
+        return Search(topics, nobody, self._asking.wait_s(now) if again else 0.0)
+
+    def _dials(self, broker: Broker, now: float) -> bool:
+        """Return whether to connect now; if so, that is taken as begun."""
+        if broker.dialing or not broker.pace.due(now):
+            return False
+        broker.dialing = True
+        broker.pace.wait_s(now)
+        return True
+
     # --- what brokers say -------------------------------------------------------------------------
 
     def connected(self, broker: Broker) -> None:
@@ -148,12 +124,12 @@ class Machine:
         broker.up, broker.lost_at = False, now
         out, broker.out = broker.out or (), None
         broker.ready.clear()
-        for place in self.places.values():
+        for place in self.records.places.values():
             if place.leader is broker:
                 place.leader = None
         for place in out:
-            self._records.lost(place)
-        self._records.seeks = not self._records.purged
+            self.records.lost(place)
+        self.records.seeks = not self.records.purged
 
     def answered(self, broker: Broker, answers: Iterable[Answered], now: float) -> None:
         """Take in what became of the batches that were out. Raises ``ProtocolError``."""
@@ -163,7 +139,7 @@ class Machine:
             raise ProtocolError("an answer for other partitions than those that were asked for")
         broker.out = None
         for key, place in places.items():
-            self._records.settle(place, answered[key], now)
+            self.records.settle(place, answered[key], now)
 
     def unanswered(self, refusal: KafkaError | None) -> None:
         """Take in that no broker answered what was asked; ``refusal``: we were not let in."""
@@ -172,7 +148,7 @@ class Machine:
 
     def learnt(self, cluster: Cluster, identity: Identity | None, now: float) -> Sequence[Broker]:
         """Take in who leads what; return the brokers that have another address now."""
-        records = self._records
+        records = self.records
         self._failed, self._refusals = False, 0
         records.identity = identity or records.identity
         moved = []
@@ -206,12 +182,12 @@ class Machine:
             return 0
         if refusals + 1 >= _REFUSALS_MAX:
             reason = f"{refusal.str()} ({_REFUSALS_MAX} times in a row)"
-            self.end(KafkaError(refusal.code(), reason, fatal=True))
+            self.records.end(KafkaError(refusal.code(), reason, fatal=True))
         return refusals + 1
 
     def _forget(self, node: int) -> None:
         """Forget a broker that the others do not name any more, unless it still answers."""
         broker = self.brokers[node]
-        leads = any(place.leader is broker for place in self.places.values())
+        leads = any(place.leader is broker for place in self.records.places.values())
         if not (broker.up or broker.dialing or leads):
             del self.brokers[node]

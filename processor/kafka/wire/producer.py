@@ -25,6 +25,7 @@ from processor.kafka.wire.link import Link
 from processor.kafka.wire.machine import ANSWER_S, Machine
 from processor.kafka.wire.places import Broker, size_of, tell
 from processor.kafka.wire.protocol import Batches, parse_produce, produce
+from processor.kafka.wire.records import Records
 from processor.kafka.wire.security import Security
 from processor.kafka.wire.versions import PRODUCE, Unfit
 
@@ -56,7 +57,8 @@ class WireProducer:
         self._client = client
         self._unfit = unfit
         self._lock = Lock()
-        self._machine = Machine(gapless=gapless)
+        self._records = Records(gapless=gapless)
+        self._machine = Machine(self._records)
         self._links: dict[Broker, Link] = {}
         self._selector = DefaultSelector()
         self._count = 0
@@ -72,44 +74,44 @@ class WireProducer:
 
     def produce(self, outgoing: Outgoing) -> None:
         """Take a record, to send it with the next request."""
-        if self._machine.ended is not None:
-            raise KafkaException(self._machine.ended)
+        if self._records.ended is not None:
+            raise KafkaException(self._records.ended)
         if size_of(outgoing) > LOG_RECORD_BYTES_MAX:
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
         with self._lock:
             self._count += 1
-            if self._machine.produce(outgoing):
+            if self._records.produce(outgoing):
                 self._look()
 
     def send(self) -> bool:
         """Begin to send what was produced; return whether it may wait for an answer first."""
         with self._lock:
-            waits = any(broker.out is not None for broker in self._machine.brokers.values())
-            self._go_on()
-            return waits
+            waits = [broker for broker in self._machine.brokers.values() if broker.out is not None]
+            self._go_on(monotonic())
+            return bool(waits)
 
     def poll(self, timeout_s: float) -> int:
         """Take in answers, waiting for one if none is there; return how many records they end."""
-        machine = self._machine
+        records = self._records
         with self._lock:
             self._advance()
-        if timeout_s and not machine.outcomes and not self._closed:
+        if timeout_s and not records.outcomes and not self._closed:
             heard = self._selector.select(timeout_s)
             with self._lock:
                 for key, _ in heard:
                     if key.data.out is None:  # nothing was asked: it hung up
-                        self._receive(key.data)
+                        self._receive(key.data, monotonic())
                 self._advance()
         called = self._call_back()
-        if machine.ended is not None and not called and not self._told:
+        if records.ended is not None and not called and not self._told:
             self._told = True
-            raise KafkaException(machine.ended)
+            raise KafkaException(records.ended)
         return called
 
     def purge(self, *, in_flight: bool) -> None:
         """Give up what was not sent, and what is out if asked. Nothing is sent from now on."""
         with self._lock:
-            self._machine.purge(in_flight=in_flight)
+            self._records.purge(in_flight=in_flight)
 
     def close(self) -> None:
         with self._lock:
@@ -120,7 +122,7 @@ class WireProducer:
 
     def _call_back(self) -> int:
         """Tell the senders, without the lock, since they may produce again."""
-        called, failure, outcomes = 0, None, self._machine.outcomes
+        called, failure, outcomes = 0, None, self._records.outcomes
         while outcomes:
             records, error, offset = outcomes.popleft()
             failure = tell(records, error, offset) or failure
@@ -139,25 +141,25 @@ class WireProducer:
         now = monotonic()
         for broker in self._machine.brokers.values():
             if broker.out is not None:
-                self._receive(broker)
+                self._receive(broker, now)
                 if broker.out is not None and now - broker.sent_at > ANSWER_S:
                     self._lose(broker, f"no answer within {ANSWER_S:.0f} s")
-        self._go_on()
+        self._go_on(now)
 
-    def _go_on(self) -> None:
+    def _go_on(self, now: float) -> None:
         """Do what is to be done now."""
         if self._closed:
             return
-        machine = self._machine
         if self._security.sasl is not None:
             self._end_sessions()
-        for broker, batches in machine.steps(monotonic(), int(time() * 1000)):
-            if batches is None:
+        for broker in self._machine.due(now):
+            if broker.up:
+                batches = self._machine.request(broker, now, int(time() * 1000))
+                self._send_to(broker, self._links[broker], batches)
+            else:
                 name = f"kafka connection to {broker.host}:{broker.port}"
                 self._start(name, self._connect, broker)
-            else:
-                self._send_to(broker, self._links[broker], batches)
-        if machine.seeks:
+        if self._records.seeks:
             self._look()
 
     def _end_sessions(self) -> None:
@@ -177,7 +179,7 @@ class WireProducer:
         if not sent:
             self._selector.modify(link.socket, EVENT_READ | EVENT_WRITE, broker)
 
-    def _receive(self, broker: Broker) -> None:
+    def _receive(self, broker: Broker, now: float) -> None:
         link = self._links.get(broker)
         if link is None:
             return
@@ -187,7 +189,7 @@ class WireProducer:
             answer = link.receive()
             if answer is not None:
                 answers = parse_produce(answer, link.versions[PRODUCE])
-                self._machine.answered(broker, answers, monotonic())
+                self._machine.answered(broker, answers, now)
         except OSError as error:
             self._lose(broker, str(error))
 
@@ -218,7 +220,7 @@ class WireProducer:
             self._end(KafkaError._FATAL, f"no thread for {name}: {error}")
 
     def _end(self, code: int, why: str) -> None:
-        self._machine.end(KafkaError(code, why, fatal=True))
+        self._records.end(KafkaError(code, why, fatal=True))
 
     # --- threads ----------------------------------------------------------------------------------
 
@@ -242,7 +244,7 @@ class WireProducer:
             with self._lock:
                 self._say(broker, str(error))
                 self._machine.unreachable(broker, refusal(error), monotonic())
-                self._go_on()
+                self._go_on(monotonic())
             return
         link.unblock()
         with self._lock:
@@ -252,7 +254,7 @@ class WireProducer:
             self._links[broker] = link
             self._machine.connected(broker)
             self._selector.register(link.socket, EVENT_READ, broker)
-            self._go_on()
+            self._go_on(monotonic())
 
     def _look_up(self) -> None:
         """Ask brokers until we know who we are and who leads what is to be sent."""
@@ -282,7 +284,7 @@ class WireProducer:
                     for broker in self._machine.learnt(cluster, identity, monotonic()):
                         self._say(broker, "it has this address now")
                         self._hang_up(broker)
-                    self._go_on()
+                    self._go_on(monotonic())
 
     def _addresses(self) -> Sequence[Address]:
         """Return those of the brokers that we know; those that were lost last come last."""

@@ -42,11 +42,9 @@ __all__ = (
 _INT16: Final = Struct(">h")
 _INT32: Final = Struct(">i")
 _INT64: Final = Struct(">q")
-_PRODUCED: Final = Struct(">ihqqq")
-"""Partition, error, base offset, append time, log start offset."""
-
-_REASONS_SINCE: Final = 8
-"""The version of Produce since which an answer says why a batch is refused."""
+_PRODUCED_7: Final = Struct(">ihqqq")
+_PRODUCED_8: Final = Struct(">ihqqqi")
+"""Partition, error, base offset, append time, log start offset; then why, of so many records."""
 
 _LIFETIME_SINCE: Final = 1
 """The version of SaslAuthenticate since which an answer says how long a session is."""
@@ -128,10 +126,10 @@ class _Reader:
         length = self.int16()
         return "" if length < 0 else self.bytes(length).decode(errors="replace")
 
-    def reasons(self) -> str:
-        """Return why records, and their batch, were refused."""
+    def reasons(self, records: int) -> str:
+        """Return why so many records, and their batch, were refused."""
         found = []
-        for _ in range(self.int32()):
+        for _ in range(records):
             self.int32()  # which record
             found.append(self.text())
         found.append(self.text())
@@ -188,8 +186,12 @@ def parse_produce(answer: bytes, version: int) -> Iterator[Answered]:
     for _ in range(reader.int32()):
         topic = reader.text()
         for _ in range(reader.int32()):
-            partition, error, offset, _, _ = reader.take(_PRODUCED)
-            reason = reader.reasons() if version >= _REASONS_SINCE else ""
+            reason = ""
+            if version < 8:
+                partition, error, offset, _, _ = reader.take(_PRODUCED_7)
+            else:
+                partition, error, offset, _, _, records = reader.take(_PRODUCED_8)
+                reason = reader.reasons(records) if records else reader.text()
             yield Answered(topic, partition, error, offset, reason)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 
 from confluent_kafka import KafkaError
 
@@ -22,23 +22,21 @@ _RETRY_MAX_S: Final = 1.0
 _EPOCH_MAX: Final = 0x7FFF
 
 
-class Outcome(NamedTuple):
-    """What became of records; ``offset`` is that of the first, below 0 where it is not known."""
-
-    records: Sequence[Outgoing]
-    error: KafkaError | None
-    offset: int
+Outcome = tuple[Sequence[Outgoing], KafkaError | None, int]
+"""What became of records: their error, or the offset of the first (below 0: it is not known)."""
 
 
 class Records:
     """``gapless``: once a record is refused, nothing that was produced after it is sent.
 
-    ``places`` are the partitions that are written to, ``leaders`` the nodes that lead those of a
-    topic, ``unplaced`` the records of topics of which that is not known. ``seeks``: there is
-    something to ask. ``purged``: nothing is sent any more. ``ended``: and nothing is taken.
+    ``random`` spreads what is tried again, and places records without keys. ``places`` are the
+    partitions that are written to, ``leaders`` the nodes that lead those of a topic, ``unplaced``
+    the records of topics of which that is not known, ``resting`` the places that are offered again
+    at a time. ``seeks``: there is something to ask. ``purged``: nothing is sent any more.
+    ``ended``: and nothing is taken.
     """
 
-    def __init__(self, *, gapless: bool, random: Random) -> None:
+    def __init__(self, *, gapless: bool = False, random: Random | None = None) -> None:
         self.places: dict[tuple[str, int], Place] = {}
         self.brokers: dict[int, Broker] = {}
         self.leaders: dict[str, Mapping[int, int]] = {}
@@ -48,9 +46,9 @@ class Records:
         self.seeks = True
         self.purged = False
         self.ended: KafkaError | None = None
+        self.resting: list[tuple[float, Place]] = []
         self._gapless = gapless
-        self._random = random
-        self._resting: list[tuple[float, Place]] = []
+        self._random = random or Random()
 
     def pace(self) -> Pace:
         """Return how often something of this producer's is tried again."""
@@ -60,13 +58,13 @@ class Records:
 
     def produce(self, outgoing: Outgoing) -> bool:
         """Take a record, to send it with the next request; return ``seeks``."""
-        if self.purged:
-            self._fail((outgoing,), self.ended or KafkaError(KafkaError._PURGE_QUEUE))
-        elif outgoing.partition >= 0 or outgoing.topic in self.leaders:
-            self._put(outgoing)
+        place = self.places.get((outgoing[0], outgoing[1]))
+        if place is None or self.purged:
+            self._produce_slowly(outgoing)
         else:
-            self.unplaced.setdefault(outgoing.topic, deque()).append(outgoing)
-            self.seeks = True
+            place.waiting.append(outgoing)
+            if place.batch is None:
+                self._offer(place)
         return self.seeks
 
     def placed(self, topic: str, leaders: Mapping[int, int]) -> None:
@@ -83,8 +81,8 @@ class Records:
 
     def wake(self, now: float) -> None:
         """Offer what has rested long enough."""
-        for each in [each for each in self._resting if each[0] <= now]:
-            self._resting.remove(each)
+        for each in [each for each in self.resting if each[0] <= now]:
+            self.resting.remove(each)
             each[1].resting = False
             self._offer(each[1])
 
@@ -108,12 +106,12 @@ class Records:
         doubtful = self._gapless and batch.tries > 1  # the log must not have records twice
         if error in (0, KafkaError.DUPLICATE_SEQUENCE_NUMBER):
             place.go_on()
-            self.outcomes.append(Outcome(batch.records, None, -1 if error else answered.offset))
+            self.outcomes.append((batch.records, None, -1 if error else answered.offset))
         elif not self.purged and error in ELSEWHERE | FOR_NOW:
             if error in ELSEWHERE:
                 place.leader = None
             place.resting = True
-            self._resting.append((now + place.pace.wait_s(now), place))
+            self.resting.append((now + place.pace.wait_s(now), place))
         elif not self.purged and error in TOO_LARGE and len(batch.records) > 1 and not doubtful:
             self._split(place)
         else:
@@ -156,7 +154,7 @@ class Records:
         for records in self.unplaced.values():
             self._fail(records, given_up)
         self.unplaced.clear()
-        self._resting.clear()
+        self.resting.clear()
         for place in self.places.values():
             place.resting = False
             if in_flight or not place.out:
@@ -165,6 +163,16 @@ class Records:
             place.waiting = deque()
         for broker in self.brokers.values():
             broker.ready.clear()
+
+    def _produce_slowly(self, outgoing: Outgoing) -> None:
+        """Take a record whose place is not there yet, or whose key says which one it is."""
+        if self.purged:
+            self._fail((outgoing,), self.ended or KafkaError(KafkaError._PURGE_QUEUE))
+        elif outgoing.partition >= 0 or outgoing.topic in self.leaders:
+            self._put(outgoing)
+        else:
+            self.unplaced.setdefault(outgoing.topic, deque()).append(outgoing)
+            self.seeks = True
 
     def _put(self, outgoing: Outgoing) -> None:
         topic, partition, key, _, _ = outgoing
@@ -197,7 +205,7 @@ class Records:
 
     def _fail(self, records: Sequence[Outgoing], error: KafkaError) -> None:
         if records:
-            self.outcomes.append(Outcome(records, error, -1))
+            self.outcomes.append((records, error, -1))
 
     def _refuse(self, records: Sequence[Outgoing], error: KafkaError) -> None:
         self._fail(records, error)
