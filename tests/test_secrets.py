@@ -17,6 +17,7 @@ from processor.kafka.wire.security import security_of
 
 SECRET = "hunter2"
 KAFKA = {
+    "producer": "librdkafka",
     "security.protocol": "SASL_SSL",
     "sasl.mechanism": "PLAIN",
     "sasl.username": "ada",

@@ -42,7 +42,8 @@ class Client:
     """Use as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).
 
     ``kafka`` holds further properties of librdkafka for all Kafka clients: ``security.protocol``,
-    ``sasl.mechanism``, ``sasl.username``, ``sasl.password``, ``ssl.ca.location``, for example.
+    ``sasl.mechanism``, ``sasl.username``, ``sasl.password``, ``ssl.ca.location``, for example; and
+    ``producer``, which sends records: ``"native"`` (default) or ``"librdkafka"``.
     """
 
     def __init__(

@@ -275,7 +275,7 @@ class KafkaGateway:
         except KafkaException as error:
             raise ShardUnavailable(f"{replies_topic} cannot be read: {error}") from error
         self._requester = Requester(self._replies.to)
-        _log.info("%s", which_producer(connection.extra))
+        _log.info("%s", which_producer(connection.servers, connection.extra))
         self._producing.get()
 
     def _received(self, replies: Sequence[Reply]) -> None:

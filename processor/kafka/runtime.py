@@ -57,6 +57,7 @@ class KafkaRuntime:
         self._settings = settings
         self._executor = executor
         connection = KafkaSettings(options.server, options.namespace, dict(options.kafka))
+        _log.info("%s", which_producer(connection.servers, connection.extra))
         # Workers of queues alone may share a name: nothing shuts the second one out.
         self._lock: int | None = None
         name = options.instance_id or socket.gethostname()
@@ -94,7 +95,6 @@ class KafkaRuntime:
         )
 
     async def start(self) -> None:
-        _log.info("%s", which_producer(self._transport.connection.extra))
         await asyncio.to_thread(self._prepare_topics)
         if self._options.owns_shards:
             await asyncio.to_thread(self._transport.warm)

@@ -21,8 +21,7 @@ from processor.shard.ports import OutputRecord
 from .adapters import Adapter
 
 PATIENCE_S = 30.0
-LIBRDKAFKA: Mapping[str, Any] = {"linger.ms": 0}
-"""A property of the one producer that the other does not know."""
+LIBRDKAFKA: Mapping[str, Any] = {"producer": "librdkafka"}
 
 
 class KafkaLogOnly(Adapter):

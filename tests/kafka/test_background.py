@@ -33,7 +33,9 @@ LIBRDKAFKA = 3
 
 
 @linux
-@pytest.mark.parametrize(("extra", "threads"), [({}, OURS), ({"linger.ms": 0}, LIBRDKAFKA)])
+@pytest.mark.parametrize(
+    ("extra", "threads"), [({}, OURS), ({"producer": "librdkafka"}, LIBRDKAFKA)]
+)
 def test_threads_of_a_producer_are_background_threads_and_who_makes_it_is_not(
     extra: dict[str, Any], threads: int
 ) -> None:

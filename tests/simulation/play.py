@@ -13,6 +13,7 @@ from processor.simulation.world import World
 
 from .invariants import check
 from .story import Story
+from .wire_story import play_producer
 
 __all__ = ("Coverage", "Failure", "play")
 
@@ -60,6 +61,9 @@ def play(seed: int, steps_kept: int | None = RECENT_STEPS) -> tuple[Coverage, st
         story = Story(seed)
         story.world.scheduler.recent = deque(maxlen=steps_kept)
         coverage, trace_hash = _played(story)
+        injected, checked = play_producer(seed)
+        coverage.injected += injected
+        coverage.checked += checked
         if seed % TWICE_EVERY == 0:
             coverage.checked["the same seed gives the same trace"] += 1
             assert _trace_hash(seed) == trace_hash, "the same seed gave another trace"

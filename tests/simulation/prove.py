@@ -4,7 +4,8 @@
     python -m tests.simulation.prove --budget 3600        # an hour of seeds
     python -m tests.simulation.prove --seed 17            # one of them, with the whole trace
 
-Each seed is a world of its own: hosts, shards, clients, faults, and every invariant after it.
+Each seed is a world of its own: hosts, shards, clients, faults, and every invariant after it. The
+native producer is played beside it, with brokers and a network of its own.
 """
 
 from __future__ import annotations

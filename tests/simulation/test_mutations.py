@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from multiprocessing import get_context
 
 import pytest
@@ -41,7 +42,9 @@ def failure_of(seed: int) -> str | None:
     return None
 
 
-def hunt(mutation: Mutation) -> tuple[int, str]:
+def hunt(
+    mutation: Mutation, failure_of: Callable[[int], str | None] = failure_of
+) -> tuple[int, str]:
     """Return how many seeds it took to catch a mutation, and the failure that did."""
     others: Counter[str] = Counter()
     with pytest.MonkeyPatch.context() as patch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,17 +16,41 @@ from typing import Literal, NamedTuple, Self
 import lz4.frame
 from crc32c import crc32c
 
-__all__ = ("Batch", "Cluster", "Fault", "Place", "parse_batch")
+__all__ = ("Batch", "Cluster", "Fault", "Log", "Place", "parse_batch", "versions_answer")
 
 Place = tuple[str, int]
 Record = tuple[bytes | None, bytes | None]
 Fault = int | Literal["answer lost", "request lost", "not replicated", "silent", "garbage"]
 
 OUT_OF_ORDER, NOT_LEADER, UNKNOWN_TOPIC, NOT_REPLICATED, TOO_LARGE = 45, 6, 3, 20, 10
-DUPLICATE, OLD_EPOCH = 46, 47
+DUPLICATE, OLD_EPOCH, UNSUPPORTED = 46, 47, 35
 PRODUCER = 4_711
+PRODUCE, METADATA, HANDSHAKE, VERSIONS, IDENTIFY, AUTHENTICATE = 0, 3, 17, 18, 22, 36
 SEQUENCES = 1 << 31
 SHORT_S = 10.0
+
+
+Offered = Mapping[int, tuple[int, int]]
+"""The first and the last version of each request that a broker takes."""
+
+REDPANDA: Offered = {
+    PRODUCE: (0, 7),
+    METADATA: (0, 7),
+    HANDSHAKE: (0, 1),
+    VERSIONS: (0, 0),
+    IDENTIFY: (0, 3),
+    AUTHENTICATE: (0, 1),
+}
+KAFKA_2_8: Offered = {
+    PRODUCE: (0, 9),
+    METADATA: (0, 11),
+    HANDSHAKE: (0, 1),
+    VERSIONS: (0, 0),
+    IDENTIFY: (0, 4),
+    AUTHENTICATE: (0, 2),
+}
+KAFKA_3_9: Offered = {**KAFKA_2_8, PRODUCE: (0, 11), METADATA: (0, 12), IDENTIFY: (0, 5)}
+KAFKA_4_3: Offered = {**KAFKA_3_9, PRODUCE: (0, 13), METADATA: (0, 13), IDENTIFY: (0, 6)}
 
 
 class Batch(NamedTuple):
@@ -89,11 +114,19 @@ class _Producer:
 
 
 @dataclass
-class _Log:
+class Log:
+    """A partition, and what it knows of those that write to it."""
+
     records: list[Record] = field(default_factory=list)
     producers: dict[int, _Producer] = field(default_factory=dict)
     knows: bool = True
     """Whether a duplicate's offset is known; old brokers say only that it is one."""
+
+    def has(self, batch: Batch) -> bool:
+        """Return whether it is the last one of its producer."""
+        known = self.producers.get(batch.producer)
+        number = batch.epoch, batch.sequence, len(batch.records)
+        return known is not None and number == (known.epoch, *known.last[:2])
 
     def append(self, batch: Batch) -> tuple[int, int]:
         """Return error and offset; what is there already is not written again."""
@@ -103,7 +136,7 @@ class _Log:
         if batch.epoch > known.epoch and batch.sequence == 0:
             known.epoch, known.last = batch.epoch, (-1, 0, -1)
         first, count, offset = known.last
-        if (batch.epoch, batch.sequence, len(batch.records)) == (known.epoch, first, count):
+        if self.has(batch):
             return (0, offset) if self.knows else (DUPLICATE, -1)
         expected = (first + count) % SEQUENCES if first >= 0 else 0
         if (batch.epoch, batch.sequence) != (known.epoch, expected):
@@ -115,11 +148,20 @@ class _Log:
 
 
 class Cluster:
-    """``misbehave`` is asked for each batch; ``requests`` has the places of each request."""
+    """``misbehave`` is asked for each batch; ``requests`` has the places of each request.
 
-    def __init__(self, topics: Mapping[str, int], nodes: int = 1) -> None:
+    ``asked`` counts requests by API and version; who asks for a version that is not ``offered`` is
+    hung up on, as Kafka does. ``offered_by`` are the nodes that differ.
+    """
+
+    def __init__(
+        self, topics: Mapping[str, int], nodes: int = 1, offered: Offered = KAFKA_4_3
+    ) -> None:
         self.topics = dict(topics)
-        self.logs: dict[Place, _Log] = {}
+        self.offered = offered
+        self.offered_by: dict[int, Offered] = {}
+        self.asked: Counter[tuple[int, int]] = Counter()
+        self.logs: dict[Place, Log] = {}
         self.requests: list[list[Place]] = []
         self.misbehave: Callable[[Place], Fault] = lambda _: 0
         self.leaders: dict[Place, int] = {}
@@ -192,13 +234,13 @@ class Cluster:
             while True:
                 (length,) = struct.unpack(">i", _exactly(connection, 4))
                 request = _exactly(connection, length)
-                api, _, number, named = struct.unpack_from(">hhih", request)
+                api, version, number, named = struct.unpack_from(">hhih", request)
                 body = request[10 + named :]
                 time.sleep(self.delay_s)
-                answer = self._answer(node, api, body)
+                answer = self._answer(node, api, version, body)
                 if answer is None:
                     return
-                if not self.answering:
+                if api == PRODUCE and not self.answering:
                     continue
                 if api == 0 and self.misnumbered:
                     self.misnumbered -= 1
@@ -207,18 +249,30 @@ class Cluster:
                 for at in range(0, len(data), self.chunk):
                     connection.sendall(data[at : at + self.chunk])
 
-    def _answer(self, node: int, api: int, body: bytes) -> bytes | None:
+    def _answer(self, node: int, api: int, version: int, body: bytes) -> bytes | None:
         with self._lock:
+            self.asked[api, version] += 1
+            offered = self.offered_by.get(node, self.offered)
+            first, last = offered.get(api, (1, 0))
+            if api != VERSIONS and not first <= version <= last:
+                return None
             match api:
+                case 18:
+                    return versions_answer(offered, UNSUPPORTED if version else 0)
                 case 3:
                     return self._metadata(body)
+                case 17:
+                    return struct.pack(">hih5s", 0, 1, 5, b"PLAIN")
+                case 36:
+                    lifetime = struct.pack(">q", 3_600_000) if version else b""
+                    return struct.pack(">hhi", 0, -1, 0) + lifetime
                 case 22:
                     self.producers += 1
                     made = PRODUCER + self.producers
                     made = made if self.producer_id is None else self.producer_id
                     return struct.pack(">ihqh", 0, 0, made, 0)
                 case 0:
-                    return self._produce(node, body)
+                    return self._produce(node, version, body)
         raise AssertionError(f"request {api}")
 
     def _metadata(self, body: bytes) -> bytes:
@@ -245,7 +299,7 @@ class Cluster:
                 parts.append(struct.pack(">hiiii", 0, partition, leader, 0, 0))
         return b"".join(parts)
 
-    def _produce(self, node: int, body: bytes) -> bytes | None:
+    def _produce(self, node: int, version: int, body: bytes) -> bytes | None:
         _, acks, _, topics = struct.unpack_from(">hhii", body)
         assert acks == -1
         at, places = 12, []
@@ -273,9 +327,10 @@ class Cluster:
                 error, offset = self._append(node, place, batch, fault)
                 if fault == "answer lost":
                     return None
-                parts.append(struct.pack(">ihqqqi", partition, error, offset, -1, 0, 0))
-                reason = b"because" if error else b""
-                parts.append(struct.pack(f">h{len(reason)}s", len(reason) or -1, reason))
+                parts.append(struct.pack(">ihqqq", partition, error, offset, -1, 0))
+                if version >= 8:
+                    reason = b"because" if error else b""
+                    parts.append(struct.pack(f">ih{len(reason)}s", 0, len(reason) or -1, reason))
         self.requests.append(places)
         parts.append(struct.pack(">i", 0))
         return b"".join(parts)
@@ -285,8 +340,14 @@ class Cluster:
             return NOT_LEADER, -1
         if isinstance(fault, int) and fault:
             return fault, -1
-        error, offset = self.logs.setdefault(place, _Log()).append(batch)
+        error, offset = self.logs.setdefault(place, Log()).append(batch)
         return (NOT_REPLICATED, -1) if fault == "not replicated" else (error, offset)
+
+
+def versions_answer(offered: Offered, error: int = 0) -> bytes:
+    """Return it in version 0, as brokers do where they take no later one."""
+    parts = [struct.pack(">hhh", api, *span) for api, span in offered.items()]
+    return struct.pack(">hi", error, len(parts)) + b"".join(parts)
 
 
 def _exactly(connection: socket.socket, length: int) -> bytes:

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from processor.kafka.clients import backoff
 from processor.kafka.clients.backoff import Backoff, Pace, Rounds
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    now = [100.0]
-    monkeypatch.setattr(backoff, "monotonic", lambda: now[0])
-    return now
 
 
 def test_a_backoff_doubles_to_its_bound_with_jitter() -> None:
@@ -28,25 +18,25 @@ def test_a_backoff_doubles_to_its_bound_with_jitter() -> None:
     assert len(firsts) > 1
 
 
-def test_a_pace_lets_the_first_try_through_and_slows_down(clock: list[float]) -> None:
+def test_a_pace_lets_the_first_try_through_and_slows_down() -> None:
     pace = Pace(1.0, 4.0, calm_s=10.0)
-    waits = []
+    waits, now = [], 100.0
     for _ in range(5):
-        waits.append(pace.wait_s())
-        clock[0] += waits[-1]
-        assert not pace.due
+        waits.append(pace.wait_s(now))
+        now += waits[-1]
+        assert not pace.due(now)
     assert waits[0] == 0
     assert all(
         0.8 * most <= wait <= most for wait, most in zip(waits[1:], (1, 2, 4, 4), strict=True)
     )
-    clock[0] += 20
-    assert pace.due and pace.wait_s() == 0
-    assert pace.wait_s() <= 1.0, "it was calm"
+    now += 20
+    assert pace.due(now) and pace.wait_s(now) == 0
+    assert pace.wait_s(now) <= 1.0, "it was calm"
 
 
-def test_those_of_a_round_are_tried_together(clock: list[float]) -> None:
+def test_those_of_a_round_are_tried_together() -> None:
     rounds = Rounds(1.0, 4.0)
-    first = rounds.wait_s()
-    assert 0.8 <= first <= 1.0 and rounds.wait_s() == first
-    clock[0] += first
-    assert 1.6 <= rounds.wait_s() <= 2.0
+    now = 100.0
+    first = rounds.wait_s(now)
+    assert 0.8 <= first <= 1.0 and rounds.wait_s(now) == first
+    assert 1.6 <= rounds.wait_s(now + first) <= 2.0

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from processor.kafka.wire import producer as module
+from processor.kafka.clients.log import client_log
+from processor.kafka.wire import machine, records
 from processor.kafka.wire.producer import WireProducer
 from processor.kafka.wire.security import Security
 from tests.wire.scripted import NOT_LEADER, SHORT_S, Cluster, Fault, Place
@@ -60,8 +61,8 @@ def test_what_is_produced_while_a_request_is_out_travels_in_one(
 def test_whatever_breaks_each_record_is_written_once_and_in_order(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(module, "_RETRY_S", 0.005)
-    monkeypatch.setattr(module.client_log, "disabled", True)
+    monkeypatch.setattr(records, "_RETRY_S", 0.005)
+    monkeypatch.setattr(client_log, "disabled", True)
     chance = random.Random(seed)
 
     with Cluster(TOPICS, nodes=2) as cluster:
@@ -195,7 +196,7 @@ def test_what_is_given_up_is_never_sent(cluster: Cluster, sent: Sent) -> None:
 def test_what_is_out_can_be_given_up_as_well(cluster: Cluster, sent: Sent) -> None:
     cluster.answering = False
     sent.send(0, b"out")
-    sent.until(lambda: sent.producer._places["events", 0].out or sent.producer._looking)
+    sent.until(lambda: sent.producer._records.places["events", 0].out or sent.producer._looking)
     sent.producer.purge(in_flight=True)
     sent.wait()
     assert sent.code(b"out") in (KafkaError._PURGE_INFLIGHT, KafkaError._PURGE_QUEUE)
@@ -204,7 +205,7 @@ def test_what_is_out_can_be_given_up_as_well(cluster: Cluster, sent: Sent) -> No
 def test_a_broker_that_falls_silent_is_asked_again_over_another_connection(
     cluster: Cluster, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_ANSWER_S", 0.3)
+    monkeypatch.setattr("processor.kafka.wire.producer.ANSWER_S", 0.3)
     sent.send(0, b"warm")
     sent.wait()
     cluster.answering = False
@@ -251,7 +252,7 @@ def test_a_large_request_is_sent_as_the_connection_takes_it(cluster: Cluster, se
 def test_a_topic_that_no_broker_knows_is_waited_for_a_while(
     cluster: Cluster, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MISSING_S", 0.5)
+    monkeypatch.setattr(machine, "_MISSING_S", 0.5)
     sent.send(0, b"early", topic="new")
     sent.send(0, b"never", topic="nowhere")
     sent.send(-1, b"nor there", topic="nowhere")
@@ -265,7 +266,7 @@ def test_a_topic_that_no_broker_knows_is_waited_for_a_while(
 def test_a_partition_that_does_not_exist_is_told(
     sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MISSING_S", 0.2)
+    monkeypatch.setattr(machine, "_MISSING_S", 0.2)
     sent.send(99, b"beyond")
     sent.wait()
     assert sent.code(b"beyond") == KafkaError._UNKNOWN_PARTITION
@@ -274,13 +275,13 @@ def test_a_partition_that_does_not_exist_is_told(
 def test_partitions_that_do_not_exist_are_forgotten(
     cluster: Cluster, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MISSING_S", 0.2)
+    monkeypatch.setattr(machine, "_MISSING_S", 0.2)
     sent.send(0, b"there")
     for round in range(3):
         for partition in range(1_000):
             sent.send(1_000 * (round + 1) + partition, b"%d/%d" % (round, partition))
         sent.wait()
-    assert len(sent.producer._places) == 1
+    assert len(sent.producer._records.places) == 1
     sent.send(0, b"there as well")
     sent.wait()
     assert [value for _, value in cluster.records("events", 0)] == [b"there", b"there as well"]
@@ -328,7 +329,7 @@ def test_a_hang_up_while_nothing_is_out_is_heard(cluster: Cluster, sent: Sent) -
     sent.wait()
     cluster.hang_up()
     deadline = time.monotonic() + 3
-    while any(broker.link for broker in sent.producer._brokers.values()):
+    while any(broker.up for broker in sent.producer._machine.brokers.values()):
         assert time.monotonic() < deadline, "the connection is known to be closed"
         sent.producer.poll(0.1)
 
@@ -336,7 +337,7 @@ def test_a_hang_up_while_nothing_is_out_is_heard(cluster: Cluster, sent: Sent) -
 def test_a_topic_that_a_broker_leaves_out_is_asked_for_with_patience(
     cluster: Cluster, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MISSING_S", 1.5)
+    monkeypatch.setattr(machine, "_MISSING_S", 1.5)
     sent.send(0, b"warm")
     sent.wait()
     cluster.left_out = {"unnamed"}

@@ -21,12 +21,13 @@ from scramp import ScramException
 
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.producers import which_producer
-from processor.kafka.clients.properties import KafkaConfigInvalid
+from processor.kafka.clients.properties import KafkaConfigInvalid, foreign
 from processor.kafka.topics.upkeep import connect
 from processor.kafka.wire import link
 from processor.kafka.wire.asking import NO_ANSWER
 from processor.kafka.wire.link import Link
-from processor.kafka.wire.security import Sasl, Security, foreign, security_of
+from processor.kafka.wire.security import Sasl, Security, security_of
+from tests.wire.scripted import KAFKA_4_3, versions_answer
 
 PASSWORD = {"sasl.username": "alice", "sasl.password": "secret"}
 
@@ -60,12 +61,22 @@ def test_properties(properties: dict[str, Any], expected: Security) -> None:
         ({"security.protocol": "SASL_SSL"}, ["sasl.mechanism"]),
         ({"security.protocol": "nonsense"}, ["security.protocol"]),
         ({"linger.ms": 5, "client.id": "mine"}, ["linger.ms"]),
-        ({"sasl.kerberos.service.name": "kafka"}, ["sasl.kerberos.service.name"]),
+        (
+            {"security.protocol": "SASL_SSL", "sasl.kerberos.service.name": "kafka"},
+            ["sasl.kerberos.service.name", "sasl.mechanism"],
+        ),
         ({"security.protocol": "SSL", "ssl.key.location": "mine.key"}, ["ssl.key.location"]),
     ],
 )
 def test_what_only_librdkafka_understands(properties: dict[str, Any], names: list[str]) -> None:
+    """It is refused, with what to do, where librdkafka's producer is not chosen by its name."""
     assert foreign(properties) == names
+    for named in ({}, {"producer": "native"}):
+        with pytest.raises(KafkaConfigInvalid, match=f"{names[0]}.*producer to librdkafka"):
+            KafkaSettings("127.0.0.1:1", "none", {**properties, **named})
+    chosen = KafkaSettings("127.0.0.1:1", "none", {**properties, "producer": "librdkafka"})
+    assert properties.items() <= chosen.producer().items()
+    assert "producer" not in chosen.producer() | chosen.consumer() | chosen.admin()
 
 
 @pytest.mark.parametrize(
@@ -139,12 +150,24 @@ def test_a_property_that_would_break_a_promise_or_not_apply_is_refused(
         connect("127.0.0.1:1", properties)
 
 
-def test_the_log_says_which_producer_runs_and_why() -> None:
-    assert which_producer({}) == "records are sent by our own producer: no property is set"
-    assert "own producer: it knows all that is set (fetch.min.bytes)" in which_producer(
-        {"fetch.min.bytes": 1}
-    )
-    assert "by librdkafka, because of the property linger.ms" in which_producer({"linger.ms": 5})
+@pytest.mark.parametrize(
+    ("properties", "said"),
+    [
+        ({}, "by the native producer: the property producer is not set"),
+        ({"producer": "native"}, "by the native producer: the property producer names it (native)"),
+        (
+            {"producer": "librdkafka"},
+            "by librdkafka's producer: the property producer names it (librdkafka)",
+        ),
+    ],
+)
+def test_the_log_says_which_producer_runs_and_why(properties: dict[str, Any], said: str) -> None:
+    assert which_producer("127.0.0.1:1", properties) == f"records are sent {said}"
+
+
+def test_a_producer_that_there_is_not_is_refused() -> None:
+    with pytest.raises(KafkaConfigInvalid, match="names no producer: give native"):
+        KafkaSettings("127.0.0.1:1", "none", {"producer": "aiokafka"})
 
 
 # --- authorities --------------------------------------------------------------------------------
@@ -164,7 +187,9 @@ def listener(tmp_path: Path) -> Iterator[tuple[int, trustme.CA]]:
                 connection, _ = server.accept()
                 connection.settimeout(5)
                 with suppress(OSError), context.wrap_socket(connection, server_side=True) as inside:
-                    inside.recv(1)
+                    inside.recv(1_000)
+                    answer = versions_answer(KAFKA_4_3)
+                    inside.sendall(struct.pack(">ii", 4 + len(answer), 1) + answer)
 
     Thread(target=serve, daemon=True).start()
     yield server.getsockname()[1], authority
@@ -216,6 +241,8 @@ class Impostor:
         connection, _ = self._server.accept()
         connection.settimeout(5)
         with suppress(OSError, struct.error), connection:
+            number, _ = self._asked(connection)
+            self._answer(connection, number, versions_answer(KAFKA_4_3))
             number, _ = self._asked(connection)
             name = b"SCRAM-SHA-256"
             handshake = struct.pack(f">hih{len(name)}s", 0, 1, len(name), name)

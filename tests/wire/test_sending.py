@@ -18,7 +18,7 @@ from processor.core.records.effects import DeadLetter
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.sending import Sending
 from processor.kafka.transport import KafkaTransport
-from processor.kafka.wire import producer as module
+from processor.kafka.wire import machine
 from tests.wire.scripted import Cluster
 
 
@@ -49,7 +49,7 @@ def test_a_topic_that_we_may_not_write_to_is_tried_with_patience_until_we_may(ca
 def test_tasks_of_a_queue_without_topic_are_counted_apart_and_bounded(
     caplog: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(module, "_MISSING_S", 0.2)
+    monkeypatch.setattr(machine, "_MISSING_S", 0.2)
     monkeypatch.setattr("processor.kafka.clients.sending.STUCK_MAX", 5)
     letters, queue = "default.dead-letters", "default.activities.nope"
     with Cluster({letters: 1}) as cluster:

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from processor.kafka.wire import producer as module
+from processor.kafka.clients.log import client_log
+from processor.kafka.wire import machine, records
+from processor.kafka.wire import producer as shell
 from processor.kafka.wire.producer import WireProducer
 from processor.kafka.wire.security import Security
 from tests.wire.scripted import (
@@ -71,7 +73,7 @@ def test_a_batch_of_unknown_outcome_that_is_refused_leaves_no_number_to_be_used_
 def test_a_batch_that_is_given_up_with_its_topic_leaves_no_number_to_be_used_again(
     cluster: Cluster, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MISSING_S", 0.2)
+    monkeypatch.setattr(machine, "_MISSING_S", 0.2)
     sent.send(0, b"warm")
     sent.wait()
     cluster.misbehave = in_turn("answer lost", *(3 for _ in range(1_000)))
@@ -122,9 +124,9 @@ def test_a_gapless_producer_does_not_split_what_may_be_written(cluster: Cluster)
 def test_whatever_breaks_and_is_refused_no_record_is_reported_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(module, "_RETRY_S", 0.005)
-    monkeypatch.setattr(module, "_RETRY_MAX_S", 0.02)
-    monkeypatch.setattr(module.client_log, "disabled", True)
+    monkeypatch.setattr(records, "_RETRY_S", 0.005)
+    monkeypatch.setattr(records, "_RETRY_MAX_S", 0.02)
+    monkeypatch.setattr(client_log, "disabled", True)
     chance = random.Random(seed)
     faults: list[Fault] = ["answer lost", "request lost", "not replicated", 19, REFUSED, REFUSED]
     with Cluster(TOPICS) as cluster:
@@ -147,7 +149,7 @@ def test_numbers_begin_again_after_the_last_one(cluster: Cluster, sent: Sent) ->
     """A batch ends at 2^31 - 1, and one goes over it; nothing is lost or taken for another."""
     sent.send(0, b"warm")
     sent.wait()
-    sent.producer._places["events", 0].sequence = SEQUENCES - 3
+    sent.producer._records.places["events", 0].sequence = SEQUENCES - 3
     [known] = cluster.logs["events", 0].producers.values()
     known.last = SEQUENCES - 4, 1, 0
     records = [b"%d" % number for number in range(9)]
@@ -182,7 +184,7 @@ def test_what_rests_at_a_purge_is_told_and_never_sent(cluster: Cluster, sent: Se
     sent.wait()
     cluster.misbehave = lambda _: KafkaError.NOT_ENOUGH_REPLICAS
     sent.send(0, b"resting")
-    place = sent.producer._places["events", 0]
+    place = sent.producer._records.places["events", 0]
     sent.until(lambda: place.resting)
     sent.producer.purge(in_flight=False)
     sent.wait()
@@ -273,7 +275,7 @@ def test_brokers_that_are_gone_are_forgotten(cluster: Cluster, sent: Sent) -> No
     cluster.leaders["events", 1] = 1
     sent.send(1, b"one")
     sent.wait()
-    assert len(sent.producer._brokers) == 2
+    assert len(sent.producer._machine.brokers) == 2
     cluster.kill(1)
     cluster.unnamed.add(1)
     cluster.leaders.clear()
@@ -281,20 +283,20 @@ def test_brokers_that_are_gone_are_forgotten(cluster: Cluster, sent: Sent) -> No
     sent.wait()
     sent.send(0, b"new place", topic="commands")
     sent.wait()
-    assert [node for node, _ in sent.producer._brokers.items()] == [0]
+    assert [node for node, _ in sent.producer._machine.brokers.items()] == [0]
 
 
 def test_partitions_that_nobody_knows_are_forgotten(
     sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stranger names any number of them to reply to."""
-    monkeypatch.setattr(module, "_MISSING_S", 0.2)
+    monkeypatch.setattr(machine, "_MISSING_S", 0.2)
     sent.send(0, b"known")
     for partition in range(100, 300):
         sent.send(partition, b"%d" % partition)
     sent.wait()
     assert sent.code(b"100") == KafkaError._UNKNOWN_PARTITION
-    assert list(sent.producer._places) == [("events", 0)]
+    assert list(sent.producer._records.places) == [("events", 0)]
 
 
 # --- what ends a producer ----------------------------------------------------------------------
@@ -317,7 +319,7 @@ def test_a_broker_that_lost_what_it_had_ends_the_producer_for_all(
 def test_an_epoch_has_an_end(cluster: Cluster, sent: Sent) -> None:
     sent.send(0, b"warm")
     sent.wait()
-    sent.producer._places["events", 0].epoch = 32_767
+    sent.producer._records.places["events", 0].epoch = 32_767
     [known] = cluster.logs["events", 0].producers.values()
     known.epoch, known.last = 32_767, (0, 1, 0)
     cluster.misbehave = in_turn("answer lost", REFUSED)
@@ -350,7 +352,7 @@ def test_a_thread_that_dies_ends_the_producer_loudly(
         assert produced.wait(10), "the record is there before the thread dies"
         raise ValueError("a bug")
 
-    monkeypatch.setattr(module, task, broken)
+    monkeypatch.setattr(shell, task, broken)
     producer = WireProducer(cluster.servers, Security(), "a test")
     sent = Sent(producer)
     sent.send(0, b"waits")
@@ -398,7 +400,7 @@ def test_who_is_not_let_in_asks_a_few_times_and_says_what_to_do(
         asked.append(time.monotonic())
         raise KafkaException(KafkaError(refusal))
 
-    monkeypatch.setattr(module, "ask", refused)
+    monkeypatch.setattr(shell, "ask", refused)
     producer = WireProducer(cluster.servers, Security(), "a test")
     sent = Sent(producer)
     sent.send(0, b"waits")

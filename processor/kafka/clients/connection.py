@@ -10,7 +10,12 @@ from typing import Any, Final
 
 from processor.codec.records import LEVEL
 from processor.kafka.clients.log import client_log
-from processor.kafka.clients.properties import check_properties, check_servers
+from processor.kafka.clients.properties import (
+    check_producer,
+    check_properties,
+    check_servers,
+    of_librdkafka,
+)
 from processor.kafka.topics.specs import topic_name
 
 __all__ = (
@@ -48,8 +53,8 @@ _MASK: Final = 0xFFFFFFFF
 class KafkaSettings:
     """Where the brokers are and which namespace is meant.
 
-    ``extra`` are librdkafka properties (security, for one); they win over ours. Raises
-    ``KafkaConfigInvalid`` where one of them must not.
+    ``extra`` are librdkafka properties (security, for one), which win over ours, and ``producer``.
+    Raises ``KafkaConfigInvalid`` where one of them must not.
     """
 
     servers: str
@@ -59,6 +64,7 @@ class KafkaSettings:
     def __post_init__(self) -> None:
         check_servers(self.servers)
         check_properties(self.extra)
+        check_producer(self.extra)
 
     def topic(self, name: str) -> str:
         """Return the full name of one of the namespace's topics."""
@@ -93,7 +99,7 @@ class KafkaSettings:
             "partitioner": "murmur2_random",
             "topic.metadata.propagation.max.ms": 5_000,
             **options,
-            **self.extra,
+            **of_librdkafka(self.extra),
         }
 
     def client_producer(self) -> dict[str, Any]:
@@ -156,11 +162,11 @@ class KafkaSettings:
             "fetch.error.backoff.ms": 50,
             "fetch.queue.backoff.ms": 5,
             **options,
-            **self.extra,
+            **of_librdkafka(self.extra),
         }
 
     def admin(self) -> dict[str, Any]:
-        return {**self._common(), **self.extra}
+        return {**self._common(), **of_librdkafka(self.extra)}
 
     def _common(self) -> dict[str, Any]:
         """``client.id`` tells `processor upgrade` which level of the log's format we know."""

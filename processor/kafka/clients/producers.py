@@ -1,44 +1,67 @@
-"""The clients that can write records: ours, and librdkafka for what ours does not speak."""
+"""The clients that can write records: the native one, and librdkafka's.
+
+Which one does is chosen by name (``producer``). The native one steps aside, for the rest of this
+process, where a broker takes no version of what it writes.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from confluent_kafka import KafkaException, Producer
 
 from processor.kafka.clients.log import client_log
+from processor.kafka.clients.properties import LIBRDKAFKA, NATIVE, PRODUCER
 from processor.kafka.clients.record_producer import Outgoing, RecordProducer
 from processor.kafka.wire.producer import WireProducer
-from processor.kafka.wire.security import foreign, security_of
+from processor.kafka.wire.security import security_of
 
 __all__ = ("open_producer", "which_producer")
+
+_log = logging.getLogger("processor.kafka")
+
+_unfit: Final[dict[str, str]] = {}
+"""The servers whose brokers the native producer does not fit, and why."""
 
 
 def open_producer(config: Mapping[str, Any], extra: Mapping[str, Any]) -> RecordProducer:
     """Return the client for a configuration of librdkafka, in which ``extra`` is the user's.
 
-    Ours takes a third of the requests; librdkafka's is for what only that can do (Kerberos, OAuth,
-    any other property of producers or connections). ``which_producer`` says which one it is.
+    ``which_producer`` says which one it is. The native one takes a third of the requests.
     """
-    if foreign(extra):
-        return _Librdkafka(config)
     servers, client = config["bootstrap.servers"], config["client.id"]
-    gapless = config.get("enable.gapless.guarantee", False)
-    return WireProducer(servers, security_of(extra), client, gapless=gapless)
-
-
-def which_producer(extra: Mapping[str, Any]) -> str:
-    """Return, for the log, which producer properties of the user's lead to, and why."""
-    if names := foreign(extra):
-        return (
-            f"records are sent by librdkafka, because of the property {', '.join(names)}, which "
-            "our own producer does not know"
-        )
-    known = (
-        f"it knows all that is set ({', '.join(sorted(extra))})" if extra else "no property is set"
+    if _named(extra) == LIBRDKAFKA or servers in _unfit:
+        return _Librdkafka(config)
+    return WireProducer(
+        servers,
+        security_of(extra),
+        client,
+        gapless=config.get("enable.gapless.guarantee", False),
+        unfit=partial(_step_aside, servers),
     )
-    return f"records are sent by our own producer: {known}"
+
+
+def which_producer(servers: str, extra: Mapping[str, Any]) -> str:
+    """Return, for the log, which producer sends records to these servers, and why."""
+    named = _named(extra)
+    if named == NATIVE and servers in _unfit:
+        return f"records are sent by librdkafka's producer, because {_unfit[servers]}"
+    whose = "the native producer" if named == NATIVE else "librdkafka's producer"
+    why = f"names it ({named})" if PRODUCER in extra else "is not set"
+    return f"records are sent by {whose}: the property {PRODUCER} {why}"
+
+
+def _step_aside(servers: str, why: str) -> None:
+    if servers not in _unfit:
+        _unfit[servers] = why
+        _log.warning("from now on %s", which_producer(servers, {}))
+
+
+def _named(extra: Mapping[str, Any]) -> str:
+    return str(extra.get(PRODUCER, NATIVE))
 
 
 class _Librdkafka:

@@ -258,12 +258,12 @@ class Lasting:
 
     def get(self) -> Producing:
         made = self.made
-        if made is None or (made.broken is not None and self._pace.due):
+        if made is None or (made.broken is not None and self._pace.due(monotonic())):
             with self._lock:
                 old = made = self.made
                 if made is None or made.broken is not None:
                     made = self.made = self._make()
                     if old is not None:
-                        self._pace.wait_s()
+                        self._pace.wait_s(monotonic())
                         old.retire()
         return made

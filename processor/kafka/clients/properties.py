@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from processor import checks
 from processor.errors import ProcessorError
 
-__all__ = ("OF_CONSUMERS", "KafkaConfigInvalid", "check_properties", "check_servers", "protocol_of")
+__all__ = (
+    "LIBRDKAFKA",
+    "NATIVE",
+    "PLAIN",
+    "PRODUCER",
+    "KafkaConfigInvalid",
+    "check_producer",
+    "check_properties",
+    "check_servers",
+    "foreign",
+    "of_librdkafka",
+    "protocol_of",
+    "sasl_mechanism",
+)
+
+PRODUCER: Final = "producer"
+"""The one property that is not librdkafka's: which producer sends records."""
+
+NATIVE: Final = "native"
+LIBRDKAFKA: Final = "librdkafka"
+
+PLAIN: Final = "PLAIN"
+_MECHANISMS: Final = (PLAIN, "SCRAM-SHA-256", "SCRAM-SHA-512")
+_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 _ONCE = "records are written once and in order, and none is given up"
 _OWN_PLACE = "positions are kept in the log, and not by the consumer group"
@@ -54,7 +77,7 @@ _OURS: Final[Mapping[str, str]] = {
 }
 """What the engine rests on, and why."""
 
-OF_CONSUMERS: Final = frozenset(
+_OF_CONSUMERS: Final = frozenset(
     (
         "auto.commit.interval.ms",
         "check.crcs",
@@ -79,6 +102,26 @@ OF_CONSUMERS: Final = frozenset(
 )
 """They say nothing to a producer."""
 
+_OF_NATIVE: Final = _OF_CONSUMERS.union(
+    (
+        PRODUCER,
+        "bootstrap.servers",
+        "client.id",
+        "enable.ssl.certificate.verification",
+        "sasl.mechanism",
+        "sasl.mechanisms",
+        "sasl.password",
+        "sasl.username",
+        "security.protocol",
+        "ssl.ca.location",
+        "ssl.certificate.location",
+        "ssl.endpoint.identification.algorithm",
+        "ssl.key.location",
+        "ssl.key.password",
+    )
+)
+"""What applies where the native producer sends."""
+
 _SECURED: Final = {"sasl.": "SASL", "ssl.": "SSL"}
 
 
@@ -100,6 +143,30 @@ def check_servers(servers: str) -> None:
 def protocol_of(properties: Mapping[str, Any]) -> str:
     """Return the security protocol, in capitals."""
     return str(properties.get("security.protocol", "PLAINTEXT")).upper()
+
+
+def sasl_mechanism(properties: Mapping[str, Any]) -> str:
+    return str(properties.get("sasl.mechanism", properties.get("sasl.mechanisms", "GSSAPI")))
+
+
+def of_librdkafka(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what librdkafka's clients are given of these properties."""
+    return {name: value for name, value in properties.items() if name != PRODUCER}
+
+
+def foreign(properties: Mapping[str, Any]) -> Sequence[str]:
+    """Return the properties that the native producer does not know.
+
+    It knows TLS with files, and SASL with PLAIN and SCRAM.
+    """
+    found = [name for name in properties if name not in _OF_NATIVE]
+    if (protocol := protocol_of(properties)) not in _PROTOCOLS:
+        found.append("security.protocol")
+    elif protocol.startswith("SASL") and sasl_mechanism(properties) not in _MECHANISMS:
+        found.append("sasl.mechanism")
+    if "ssl.key.location" in properties and "ssl.certificate.location" not in properties:
+        found.append("ssl.key.location")
+    return found
 
 
 def check_properties(properties: Mapping[str, Any]) -> None:
@@ -124,4 +191,19 @@ def check_properties(properties: Mapping[str, Any]) -> None:
         raise KafkaConfigInvalid(
             f"sasl.mechanism is {both[0]} and sasl.mechanisms is {both[1]}, which are two names of "
             "one property: leave one of them out"
+        )
+    if properties.get(PRODUCER, NATIVE) not in (NATIVE, LIBRDKAFKA):
+        raise KafkaConfigInvalid(
+            f"the property {PRODUCER} names no producer: give {NATIVE} (as is the default) or "
+            f"{LIBRDKAFKA}"
+        )
+
+
+def check_producer(properties: Mapping[str, Any]) -> None:
+    """Raise ``KafkaConfigInvalid`` where the producer that is chosen would leave one out."""
+    if properties.get(PRODUCER, NATIVE) == NATIVE and (names := foreign(properties)):
+        raise KafkaConfigInvalid(
+            f"the native producer does not know the Kafka property {', '.join(names)} as it is "
+            f"set: set the property {PRODUCER} to {LIBRDKAFKA}, so that librdkafka's producer "
+            "sends the records, or leave the property out"
         )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaError
@@ -115,7 +116,7 @@ class Sending:
         rounds = self._rounds.setdefault(
             topic, Rounds(_RETRY_FIRST_S, _RETRY_MAX_S, calm_s=_CALM_S)
         )
-        self._transport.sends.produce_later(outgoing, rounds.wait_s())
+        self._transport.sends.produce_later(outgoing, rounds.wait_s(monotonic()))
 
     def _remedy(self, topic: str, error: KafkaError) -> str:
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:

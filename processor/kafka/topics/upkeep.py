@@ -26,7 +26,12 @@ from confluent_kafka.admin import (
 )
 
 from processor.errors import ProcessorError, TopicsNotReady
-from processor.kafka.clients.properties import KafkaConfigInvalid, check_properties, check_servers
+from processor.kafka.clients.properties import (
+    KafkaConfigInvalid,
+    check_properties,
+    check_servers,
+    of_librdkafka,
+)
 from processor.kafka.topics.specs import TopicSpec, expand, load_specs, topic_name
 
 __all__ = (
@@ -170,7 +175,7 @@ def connect(servers: str, extra: Mapping[str, str] | None = None) -> AdminClient
         "client.id": "processor-topics",
         "log_level": 0,
         "error_cb": told,
-        **(extra or {}),
+        **of_librdkafka(extra or {}),
     }
     try:
         admin = AdminClient(config)

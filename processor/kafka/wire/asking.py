@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final
 from urllib.parse import urlsplit
 
 from confluent_kafka import KafkaError, KafkaException
@@ -13,6 +14,7 @@ from scramp import ScramException
 from processor.kafka.wire.link import Link
 from processor.kafka.wire.protocol import (
     Cluster,
+    Identity,
     ProtocolError,
     Topic,
     init_producer_id,
@@ -21,8 +23,9 @@ from processor.kafka.wire.protocol import (
     parse_metadata,
 )
 from processor.kafka.wire.security import Security
+from processor.kafka.wire.versions import INIT_PRODUCER_ID, METADATA
 
-__all__ = ("NO_ANSWER", "Address", "Identity", "addresses_of", "ask", "refusal")
+__all__ = ("NO_ANSWER", "Address", "addresses_of", "ask", "refusal")
 
 NO_ANSWER: Final = (OSError, KafkaException, ScramException)
 """What is raised where a broker cannot be reached, or does not let us in."""
@@ -46,13 +49,6 @@ _REMEDIES: Final[Mapping[int, str]] = {
 Address = tuple[str, int]
 
 
-class Identity(NamedTuple):
-    """An idempotent producer's id and epoch."""
-
-    id: int
-    epoch: int
-
-
 def addresses_of(servers: str) -> Sequence[Address]:
     """Return host and port of each server of a list with commas."""
     found = []
@@ -72,16 +68,16 @@ def ask(
 ) -> tuple[Cluster, Identity | None]:
     """Return what the first broker to answer says of these topics, and an id if wanted. Blocks.
 
-    Raises one of ``NO_ANSWER`` if none answered: that we are not let in, or the last one's error.
+    Raises one of ``NO_ANSWER`` if none answered: that we are not let in, or the last one's error;
+    ``Unfit`` where one takes no version of what we write.
     """
     failure: Exception = OSError("no server is named")
     for host, port in addresses:
         try:
             link = Link(host, port, security, client)
             try:
-                identity = _identity(link.ask(init_producer_id)) if identify else None
-                answer = link.ask(lambda number, client: metadata(number, client, topics))
-                return _of_all(topics, parse_metadata(answer)), identity
+                identity = _identity(link) if identify else None
+                return _cluster(link, topics), identity
             finally:
                 link.close()
         except NO_ANSWER as error:
@@ -105,13 +101,17 @@ def refusal(error: Exception) -> KafkaError | None:
     return None if remedy is None else KafkaError(code, f"no broker lets us in ({why}): {remedy}")
 
 
-def _of_all(asked: Sequence[str], cluster: Cluster) -> Cluster:
-    """Return an answer in which a topic that was left out is one that the broker does not know."""
-    unknown = dict.fromkeys(asked, Topic(KafkaError.UNKNOWN_TOPIC_OR_PART, {}))
+def _cluster(link: Link, topics: Sequence[str]) -> Cluster:
+    """Ask for the leaders; a topic that is left out is one that the broker does not know."""
+    version = link.versions[METADATA]
+    cluster = parse_metadata(link.ask(partial(metadata, version=version, topics=topics)))
+    unknown = dict.fromkeys(topics, Topic(KafkaError.UNKNOWN_TOPIC_OR_PART, {}))
     return cluster._replace(topics={**unknown, **cluster.topics})
 
 
-def _identity(answer: bytes) -> Identity:
+def _identity(link: Link) -> Identity:
+    version = link.versions[INIT_PRODUCER_ID]
+    answer = link.ask(partial(init_producer_id, version=version))
     error, producer_id, epoch = parse_init_producer_id(answer)
     if error:
         raise KafkaException(KafkaError(error))

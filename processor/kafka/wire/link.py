@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from struct import Struct
 from time import monotonic
 from typing import Final
@@ -12,14 +13,25 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException
 from scramp import ScramClient
 
+from processor.kafka.clients.properties import PLAIN
 from processor.kafka.wire.protocol import (
     ProtocolError,
+    api_versions,
+    parse_api_versions,
     parse_sasl_authenticate,
     parse_sasl_handshake,
     sasl_authenticate,
     sasl_handshake,
 )
-from processor.kafka.wire.security import PLAIN, Sasl, Security
+from processor.kafka.wire.security import Sasl, Security
+from processor.kafka.wire.versions import (
+    PRODUCING,
+    SASL,
+    SASL_AUTHENTICATE,
+    SASL_HANDSHAKE,
+    Unfit,
+    agreed,
+)
 
 __all__ = ("Link",)
 
@@ -38,10 +50,16 @@ Request = Callable[[int, str], bytes]
 
 
 class Link:
-    """At most one request is out at a time: a broker takes the next one only after its answer."""
+    """At most one request is out at a time: a broker takes the next one only after its answer.
+
+    ``versions`` are those of requests that the broker and we have in common.
+    """
 
     def __init__(self, host: str, port: int, security: Security, client: str) -> None:
-        """Connect, and prove who we are. Blocks; raises ``OSError`` or ``KafkaException``."""
+        """Connect, ask what the broker takes, and prove who we are. Blocks.
+
+        Raises ``OSError``, ``KafkaException`` or ``Unfit``.
+        """
         self._client = client
         self._number = 0
         self.unsent = memoryview(b"")
@@ -56,6 +74,7 @@ class Link:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if security.tls is not None:
                 self.socket = security.tls.wrap_socket(self.socket, server_hostname=host)
+            self.versions = self._versions(f"{host}:{port}", security)
             if security.sasl is not None:
                 self._authenticate(security.sasl)
         except BaseException:
@@ -122,11 +141,18 @@ class Link:
         self._read.clear()
         return answer
 
+    def _versions(self, address: str, security: Security) -> Mapping[int, int]:
+        offered = parse_api_versions(self.ask(api_versions))
+        try:
+            return agreed(PRODUCING if security.sasl is None else PRODUCING + SASL, offered)
+        except Unfit as unfit:
+            raise Unfit(f"the broker {address} is of another release: {unfit}") from None
+
     # --- who we are -------------------------------------------------------------------------------
 
     def _authenticate(self, sasl: Sasl) -> None:
-        mechanism = sasl.mechanism
-        answer = self.ask(lambda number, client: sasl_handshake(number, client, mechanism))
+        mechanism, version = sasl.mechanism, self.versions[SASL_HANDSHAKE]
+        answer = self.ask(partial(sasl_handshake, version=version, mechanism=mechanism))
         error, known = parse_sasl_handshake(answer)
         if error:
             reason = f"the broker takes {', '.join(known) or 'nothing'} and not {mechanism}"
@@ -142,8 +168,9 @@ class Link:
             raise ProtocolError(f"an answer that is not {mechanism}: {cause}") from cause
 
     def _say(self, message: bytes) -> bytes:
-        answer = self.ask(lambda number, client: sasl_authenticate(number, client, message))
-        error, reason, said, lifetime_ms = parse_sasl_authenticate(answer)
+        version = self.versions[SASL_AUTHENTICATE]
+        answer = self.ask(partial(sasl_authenticate, version=version, message=message))
+        error, reason, said, lifetime_ms = parse_sasl_authenticate(answer, version)
         if error:
             raise KafkaException(KafkaError(error, reason or None))
         if lifetime_ms > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from random import getrandbits
+from random import Random
 from typing import Final
 
 from confluent_kafka import KafkaError
@@ -14,7 +14,6 @@ from processor.kafka.clients.backoff import Pace
 from processor.kafka.clients.connection import murmur2
 from processor.kafka.clients.record_producer import Outgoing
 from processor.kafka.wire.batch import record_batch
-from processor.kafka.wire.link import Link
 
 __all__ = ("Batch", "Broker", "Place", "partition_for", "size_of", "tell")
 
@@ -30,9 +29,9 @@ def size_of(outgoing: Outgoing) -> int:
     return len(outgoing.key or b"") + len(outgoing.value or b"")
 
 
-def partition_for(key: bytes | None, partitions: int) -> int:
+def partition_for(key: bytes | None, partitions: int, random: Random) -> int:
     """Return the partition of a key, as Kafka's own clients choose it; any one where it is None."""
-    number = getrandbits(31) if key is None else murmur2(key) & 0x7FFFFFFF
+    number = random.getrandbits(31) if key is None else murmur2(key) & 0x7FFFFFFF
     return number % partitions
 
 
@@ -140,12 +139,16 @@ class Place:
 
 @dataclass(slots=True, eq=False)
 class Broker:
-    """``ready`` are the places that it leads and that have something to send, in order."""
+    """``up``: there is a connection to it. ``out`` are the places whose batches it was sent.
+
+    ``ready`` are the places that it leads and that have something to send, in order. ``refusals``
+    counts how often in a row it did not let us in.
+    """
 
     host: str
     port: int
     pace: Pace
-    link: Link | None = None
+    up: bool = False
     dialing: bool = False
     ready: dict[Place, None] = field(default_factory=dict)
     out: Sequence[Place] | None = None

@@ -1,6 +1,6 @@
 """A producer's requests and their answers: bytes out, values in. Source: Kafka's protocol guide.
 
-The versions are the last before "flexible" encoding; brokers from 2.4 to 4.3 and later take them.
+Which version of a request a connection uses, ``versions`` says.
 """
 
 from __future__ import annotations
@@ -9,13 +9,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
+from processor.kafka.wire.versions import (
+    API_VERSIONS,
+    INIT_PRODUCER_ID,
+    METADATA,
+    PRODUCE,
+    SASL_AUTHENTICATE,
+    SASL_HANDSHAKE,
+)
+
 __all__ = (
     "Answered",
+    "Batches",
     "Cluster",
+    "Identity",
     "ProtocolError",
     "Topic",
+    "api_versions",
     "init_producer_id",
     "metadata",
+    "parse_api_versions",
     "parse_init_producer_id",
     "parse_metadata",
     "parse_produce",
@@ -29,10 +42,17 @@ __all__ = (
 _INT16: Final = Struct(">h")
 _INT32: Final = Struct(">i")
 _INT64: Final = Struct(">q")
-_PRODUCED: Final = Struct(">ihqqqi")
-"""Partition, error, base offset, append time, log start offset, number of records with errors."""
+_PRODUCED_7: Final = Struct(">ihqqq")
+_PRODUCED_8: Final = Struct(">ihqqqi")
+"""Partition, error, base offset, append time, log start offset; then why, of so many records."""
+
+_LIFETIME_SINCE: Final = 1
+"""The version of SaslAuthenticate since which an answer says how long a session is."""
 
 _ALL_IN_SYNC: Final = -1
+
+Batches = Mapping[str, Sequence[tuple[int, bytes]]]
+"""By topic: partition and batch."""
 
 
 class ProtocolError(OSError):
@@ -49,6 +69,13 @@ class Topic(NamedTuple):
 class Cluster(NamedTuple):
     brokers: Mapping[int, tuple[str, int]]
     topics: Mapping[str, Topic]
+
+
+class Identity(NamedTuple):
+    """An idempotent producer's id and epoch."""
+
+    id: int
+    epoch: int
 
 
 class Answered(NamedTuple):
@@ -99,6 +126,15 @@ class _Reader:
         length = self.int16()
         return "" if length < 0 else self.bytes(length).decode(errors="replace")
 
+    def reasons(self, records: int) -> str:
+        """Return why so many records, and their batch, were refused."""
+        found = []
+        for _ in range(records):
+            self.int32()  # which record
+            found.append(self.text())
+        found.append(self.text())
+        return "; ".join(filter(None, found))
+
     def int32s(self) -> Sequence[int]:
         return [self.int32() for _ in range(self.int32())]
 
@@ -113,44 +149,59 @@ def _framed(api: int, version: int, number: int, client: str, body: bytes) -> by
     return _INT32.pack(len(head) + len(body)) + head + body
 
 
-# --- Produce (0), version 8 -----------------------------------------------------------------------
+# --- ApiVersions, version 0: every broker takes it ------------------------------------------------
 
 
-def produce(
-    number: int, client: str, batches: Mapping[str, Sequence[tuple[int, bytes]]], timeout_ms: int
-) -> bytes:
-    """Return the request to append these batches (partition, bytes) to their topics."""
+def api_versions(number: int, client: str) -> bytes:
+    """Return the question which requests a broker takes."""
+    return _framed(API_VERSIONS, 0, number, client, b"")
+
+
+def parse_api_versions(answer: bytes) -> Mapping[int, tuple[int, int]]:
+    """Return the first and the last version of each API."""
+    reader = _Reader(answer)
+    if error := reader.int16():
+        raise ProtocolError(f"error {error} where it was asked which requests it takes")
+    count = reader.int32()
+    return {reader.int16(): (reader.int16(), reader.int16()) for _ in range(count)}
+
+
+# --- Produce --------------------------------------------------------------------------------------
+
+
+def produce(number: int, client: str, version: int, batches: Batches, timeout_ms: int) -> bytes:
+    """Return the request to append these batches to their topics."""
     parts = [_INT16.pack(-1), _INT16.pack(_ALL_IN_SYNC), _INT32.pack(timeout_ms)]
     parts.append(_INT32.pack(len(batches)))
     for topic, partitions in batches.items():
         parts += (_text(topic), _INT32.pack(len(partitions)))
         for partition, batch in partitions:
             parts += (_INT32.pack(partition), _INT32.pack(len(batch)), batch)
-    return _framed(0, 8, number, client, b"".join(parts))
+    return _framed(PRODUCE, version, number, client, b"".join(parts))
 
 
-def parse_produce(answer: bytes) -> Iterator[Answered]:
+def parse_produce(answer: bytes, version: int) -> Iterator[Answered]:
     """Yield what became of each batch."""
     reader = _Reader(answer)
     for _ in range(reader.int32()):
         topic = reader.text()
         for _ in range(reader.int32()):
-            partition, error, offset, _, _, records = reader.take(_PRODUCED)
-            reasons = []
-            for _ in range(records):
-                reader.int32()
-                reasons.append(reader.text())
-            reasons.append(reader.text())
-            yield Answered(topic, partition, error, offset, "; ".join(filter(None, reasons)))
+            reason = ""
+            if version < 8:
+                partition, error, offset, _, _ = reader.take(_PRODUCED_7)
+            else:
+                partition, error, offset, _, _, records = reader.take(_PRODUCED_8)
+                reason = reader.reasons(records) if records else reader.text()
+            yield Answered(topic, partition, error, offset, reason)
 
 
-# --- Metadata (3), version 4 ----------------------------------------------------------------------
+# --- Metadata -------------------------------------------------------------------------------------
 
 
-def metadata(number: int, client: str, topics: Sequence[str]) -> bytes:
+def metadata(number: int, client: str, version: int, topics: Sequence[str]) -> bytes:
     """Return the question who leads these topics; none is made by asking."""
     body = _INT32.pack(len(topics)) + b"".join(map(_text, topics)) + b"\0"
-    return _framed(3, 4, number, client, body)
+    return _framed(METADATA, version, number, client, body)
 
 
 def parse_metadata(answer: bytes) -> Cluster:
@@ -178,12 +229,13 @@ def parse_metadata(answer: bytes) -> Cluster:
     return Cluster(brokers, topics)
 
 
-# --- InitProducerId (22), version 1 ---------------------------------------------------------------
+# --- InitProducerId -------------------------------------------------------------------------------
 
 
-def init_producer_id(number: int, client: str) -> bytes:
+def init_producer_id(number: int, client: str, version: int) -> bytes:
     """Return the request for an idempotent producer's id, of no transaction."""
-    return _framed(22, 1, number, client, _INT16.pack(-1) + _INT32.pack(60_000))
+    body = _INT16.pack(-1) + _INT32.pack(60_000)
+    return _framed(INIT_PRODUCER_ID, version, number, client, body)
 
 
 def parse_init_producer_id(answer: bytes) -> tuple[int, int, int]:
@@ -193,11 +245,11 @@ def parse_init_producer_id(answer: bytes) -> tuple[int, int, int]:
     return reader.int16(), reader.int64(), reader.int16()
 
 
-# --- SaslHandshake (17), SaslAuthenticate (36), both version 1 ------------------------------------
+# --- SaslHandshake, SaslAuthenticate --------------------------------------------------------------
 
 
-def sasl_handshake(number: int, client: str, mechanism: str) -> bytes:
-    return _framed(17, 1, number, client, _text(mechanism))
+def sasl_handshake(number: int, client: str, version: int, mechanism: str) -> bytes:
+    return _framed(SASL_HANDSHAKE, version, number, client, _text(mechanism))
 
 
 def parse_sasl_handshake(answer: bytes) -> tuple[int, Sequence[str]]:
@@ -206,12 +258,17 @@ def parse_sasl_handshake(answer: bytes) -> tuple[int, Sequence[str]]:
     return reader.int16(), [reader.text() for _ in range(reader.int32())]
 
 
-def sasl_authenticate(number: int, client: str, message: bytes) -> bytes:
-    return _framed(36, 1, number, client, _INT32.pack(len(message)) + message)
+def sasl_authenticate(number: int, client: str, version: int, message: bytes) -> bytes:
+    body = _INT32.pack(len(message)) + message
+    return _framed(SASL_AUTHENTICATE, version, number, client, body)
 
 
-def parse_sasl_authenticate(answer: bytes) -> tuple[int, str, bytes, int]:
-    """Return the error, its reason, the broker's message, and how long the session is, in ms."""
+def parse_sasl_authenticate(answer: bytes, version: int) -> tuple[int, str, bytes, int]:
+    """Return the error, its reason, the broker's message, and how long the session is, in ms.
+
+    0 where the session has no end, or none is said.
+    """
     reader = _Reader(answer)
     error, reason = reader.int16(), reader.text()
-    return error, reason, reader.bytes(reader.int32()), reader.int64()
+    said = reader.bytes(reader.int32())
+    return error, reason, said, reader.int64() if version >= _LIFETIME_SINCE else 0

@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from processor.kafka.clients.properties import OF_CONSUMERS, KafkaConfigInvalid, protocol_of
+from processor.kafka.clients.properties import KafkaConfigInvalid, protocol_of, sasl_mechanism
 
-__all__ = ("PLAIN", "SCRAM", "Sasl", "Security", "foreign", "security_of")
-
-PLAIN: Final = "PLAIN"
-SCRAM: Final = ("SCRAM-SHA-256", "SCRAM-SHA-512")
+__all__ = ("Sasl", "Security", "security_of")
 
 _PROBE: Final = "probe"
 """librdkafka's word for the authorities of the operating system."""
 
 _FALSE: Final = ("false", "f", "0")
-_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-_KNOWN: Final = OF_CONSUMERS.union(
-    (
-        "bootstrap.servers",
-        "client.id",
-        "enable.ssl.certificate.verification",
-        "sasl.mechanism",
-        "sasl.mechanisms",
-        "sasl.password",
-        "sasl.username",
-        "security.protocol",
-        "ssl.ca.location",
-        "ssl.certificate.location",
-        "ssl.endpoint.identification.algorithm",
-        "ssl.key.location",
-        "ssl.key.password",
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +32,13 @@ class Security:
     sasl: Sasl | None = None
 
 
-def foreign(properties: Mapping[str, Any]) -> Sequence[str]:
-    """Return the properties that only librdkafka understands.
-
-    Ours are TLS with files, and SASL with PLAIN and SCRAM.
-    """
-    found = [name for name in properties if name not in _KNOWN]
-    if (protocol := protocol_of(properties)) not in _PROTOCOLS:
-        found.append("security.protocol")
-    elif protocol.startswith("SASL") and _mechanism(properties) not in (PLAIN, *SCRAM):
-        found.append("sasl.mechanism")
-    if "ssl.key.location" in properties and "ssl.certificate.location" not in properties:
-        found.append("ssl.key.location")
-    return found
-
-
 def security_of(properties: Mapping[str, Any]) -> Security:
-    """Return what these properties mean, none of which is ``foreign``."""
+    """Return what these properties mean, as far as the native producer knows them."""
     protocol, sasl = protocol_of(properties), None
     if protocol.startswith("SASL"):
         user, password = properties.get("sasl.username"), properties.get("sasl.password")
-        sasl = Sasl(_mechanism(properties), str(user or ""), str(password or ""))
+        sasl = Sasl(sasl_mechanism(properties), str(user or ""), str(password or ""))
     return Security(_tls(properties) if protocol.endswith("SSL") else None, sasl)
-
-
-def _mechanism(properties: Mapping[str, Any]) -> str:
-    return str(properties.get("sasl.mechanism", properties.get("sasl.mechanisms", "GSSAPI")))
 
 
 def _tls(properties: Mapping[str, Any]) -> ssl.SSLContext:
