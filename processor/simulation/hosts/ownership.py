@@ -15,6 +15,7 @@ from processor.core.records.effects import ActivityTask
 from processor.core.runner import Runners
 from processor.node.life import Call, Leave, Life, Owner, Pause, Run, Stopped, Until
 from processor.node.life import Step as Next
+from processor.node.publishing.steps import PublishingFailed
 from processor.shard.loop import Shard
 from processor.shard.ports import ShardPorts
 from processor.shard.reactions import reaction_to
@@ -134,7 +135,6 @@ class Ownership:
 
     def assigned(self) -> None:
         """The group means this host again, which may have given up hope, or left the group."""
-        self._host.publisher.reassigned()
         if isinstance(self._next, Stopped):
             self._steps.close()
             self._begin()
@@ -203,11 +203,9 @@ class Ownership:
         todo = self._next
         match todo:
             case Call():
-                if self._waits_for_publisher(todo):
-                    self._host.publisher.once_free(self.wake)
-                    return
-                found = todo.function()
-                self._go_on(self._steps.send(found))
+                if not self._waits_for_publisher(todo):
+                    found = todo.function()
+                    self._go_on(self._steps.send(found))
             case Until():
                 found = todo.look()
                 if found is not None:
@@ -224,9 +222,10 @@ class Ownership:
                 assert_never(todo)
 
     def _waits_for_publisher(self, call: Call) -> bool:
-        """Whether a transaction is under way that may move the position which is asked for."""
-        asks = self.session is not None and call.function == self.session.ports.outbox.published
-        return asks and self._host.publisher.busy
+        """Whether it is asked what is published, and that is not known yet."""
+        if self.session is None or call.function != self.session.outbox.published:
+            return False
+        return not self.session.outbox.asked_published()
 
     def _go_on(self, todo: Next) -> None:
         self._next = todo
@@ -249,7 +248,8 @@ class Ownership:
                 self._host.crash()
         except Exception as error:
             self._scheduler.trace(f"{self._name}: {error}")
-            if reaction_to(error) in ("stop", "try again"):
+            is_a_bug = reaction_to(error) in ("stop", "try again")
+            if is_a_bug and not isinstance(error, PublishingFailed):
                 raise
             self._go_on(self._steps.throw(error))
             self._end_session()
@@ -294,7 +294,7 @@ class Session:
         peril = host.peril
         self.log = SimulatedLog(setting.broker, partition, *shared, host.name, peril)
         self._inbox = SimulatedInbox(setting.broker, partition, *shared, peril)
-        self._outbox = SimulatedOutbox(
+        self.outbox = SimulatedOutbox(
             setting.broker,
             self.log,
             partition,
@@ -310,13 +310,13 @@ class Session:
         tables = StateTables(SimulatedStore(self._disk, peril), f"events-{partition}")
         entropy = partial(setting.scheduler.random.randbytes, 16)
         self.ports = ShardPorts(
-            self.log, self._inbox, self._outbox, tables, activities, host.clock, entropy
+            self.log, self._inbox, self.outbox, tables, activities, host.clock, entropy
         )
 
     @property
     def idle(self) -> bool:
         """Whether nothing is left to read, to publish, or on its way."""
-        return self._inbox.idle and self._outbox.idle
+        return self._inbox.idle and self.outbox.idle
 
     @property
     def positions(self) -> tuple[int, ...]:
