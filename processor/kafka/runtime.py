@@ -18,7 +18,7 @@ from processor.errors import LogTruncated, TopicsNotReady
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.producers import which_producer
 from processor.kafka.group.instance import take_instance
-from processor.kafka.group.membership import Membership, Standing
+from processor.kafka.group.membership import Membership
 from processor.kafka.options import KafkaWorkerOptions
 from processor.kafka.queues.queues import Queues
 from processor.kafka.shards.log import KafkaLogReader
@@ -27,6 +27,7 @@ from processor.kafka.topics.specs import topic_name
 from processor.kafka.topics.upkeep import apply, connect, missing_or_wrong, plan, read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.node import Node, ShardStatus
+from processor.node.publishing.steps import Standing
 from processor.shard.ports import Clock
 from processor.shard.recovery.survey import level_of_log, too_old
 

@@ -28,6 +28,8 @@ class Faults:
     - ``refused``: Kafka refuses a client's command, and takes those behind it
     - ``partial_take``: an inbox hands out less than it has
     - ``commit_unknown``: a publisher does not learn how its transaction ended
+    - ``output_refused``: a record of a transaction is refused, for now or for good
+    - ``topic_missing``: the topic of a record that workflow code publishes is not there (yet)
     - ``undecided``: deciding an input fails, and succeeds when it is tried once more
     - ``answer_twice``, ``answer_late``: of an activity worker; late is after many a time-out
 
@@ -61,6 +63,8 @@ class Faults:
     refused: float = 0.0
     partial_take: float = 0.0
     commit_unknown: float = 0.0
+    output_refused: float = 0.0
+    topic_missing: float = 0.0
     undecided: float = 0.0
     answer_twice: float = 0.0
     answer_late: float = 0.0
@@ -99,6 +103,8 @@ ROUGH: Final = Faults(
     refused=0.05,
     partial_take=0.3,
     commit_unknown=0.1,
+    output_refused=0.1,
+    topic_missing=0.1,
     undecided=0.06,
     answer_twice=0.05,
     answer_late=0.05,

@@ -14,11 +14,11 @@ from processor.shard.ports import LogRecord, OutputRecord
 __all__ = (
     "COMPACTION_LAG_MS",
     "DELETE_RETENTION_MS",
-    "Batch",
     "InputPartition",
     "LogPartition",
     "Output",
     "Outputs",
+    "Sent",
     "Transactions",
 )
 
@@ -145,17 +145,12 @@ class InputPartition:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """A shard's part of a transaction, from a member of the group in one of its generations."""
+class Sent:
+    """A shard's part of a transaction. ``position``: all below is there once it is committed."""
 
     partition: int
-    generation: int
     turns: Sequence[tuple[int, Sequence[OutputRecord]]]
-
-    @property
-    def position(self) -> int:
-        """The log offset below which all is published, once this is committed."""
-        return self.turns[-1][0] + 1
+    position: int
 
 
 class Outputs:
@@ -175,12 +170,14 @@ class Outputs:
         self.position = 0
         self.publisher = ""
 
-    def write(self, batch: Batch) -> None:
-        for offset, records in batch.turns:
+    def write(self, sent: Sent, publisher: str) -> None:
+        for offset, records in sent.turns:
             assert offset >= self.position, f"turn {offset} again, after {self.position}"
             self.records += [(offset, index, record) for index, record in enumerate(records)]
             self.position = offset + 1
             self.written_at[offset] = self._log.end
+        assert sent.position >= self.position, f"position {sent.position}, after {self.position}"
+        self.position, self.publisher = sent.position, publisher
 
     def of(self, cls: type[T]) -> list[T]:
         """Return the committed records of one kind, as a ``read_committed`` consumer sees them."""
@@ -193,7 +190,7 @@ class Transactions:
     def __init__(self, outputs: Sequence[Outputs]) -> None:
         self._outputs = outputs
         self._epochs: Counter[str] = Counter()
-        self._open: dict[str, Sequence[Batch]] = {}
+        self._open: dict[str, Sequence[Sent]] = {}
 
     def begin(self, name: str) -> int:
         """Begin a producer's next epoch: what the one before has open never will be committed."""
@@ -201,23 +198,32 @@ class Transactions:
         self._epochs[name] += 1
         return self._epochs[name]
 
-    def send(self, name: str, epoch: int, batches: Sequence[Batch], *, is_member: bool) -> bool:
+    def send(self, name: str, epoch: int, sent: Sequence[Sent], *, is_member: bool) -> bool:
         """Take records and positions in; what a former epoch or generation sends is refused."""
         if epoch != self._epochs[name] or not is_member:
             return False
-        self._open[name] = batches
+        self._open[name] = sent
         return True
 
     def commit(self, name: str, epoch: int) -> bool:
         """Write what a producer has open, or nothing where it was fenced."""
         if epoch != self._epochs[name]:
             return False
-        for batch in self._open.pop(name):
-            self._outputs[batch.partition].write(batch)
+        for sent in self._open.pop(name):
+            self._outputs[sent.partition].write(sent, name)
         return True
+
+    def abort(self, name: str, epoch: int) -> None:
+        """Give up what a producer has open, if it is still the one."""
+        if epoch == self._epochs[name]:
+            self._open.pop(name, None)
+
+    def is_open(self, partition: int) -> bool:
+        """Whether a transaction may yet change what is published of a shard."""
+        return any(each.partition == partition for sent in self._open.values() for each in sent)
 
     def settle(self, partition: int) -> None:
         """Wait until nobody has anything open on a shard: its time-out ends it."""
-        for name, batches in list(self._open.items()):
-            if any(batch.partition == partition for batch in batches):
+        for name, sent in list(self._open.items()):
+            if any(each.partition == partition for each in sent):
                 self.begin(name)

@@ -21,7 +21,7 @@ from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import StartRun
 from processor.core.records.effects import DeadLetter
-from processor.kafka.shards.undeliverable import TOPIC_HEADER
+from processor.kafka.publishing.writing import TOPIC_HEADER
 from processor.kafka.topics import dead_letters
 from processor.kafka.topics.upkeep import connect
 from tests.kafka.harness import Adapters, adapters, until

@@ -30,11 +30,11 @@ from processor.core.inputs import ClientCommand
 from processor.core.nouns.run import StartRun
 from processor.core.records.effects import ActivityTask
 from processor.kafka.clients.connection import NO_OPTIONS, KafkaSettings, partition_of
-from processor.kafka.group.membership import Standing
 from processor.kafka.shards.log import KafkaLog
 from processor.kafka.shards.ports import KafkaPorts
 from processor.kafka.topics.upkeep import apply, plan, read_topics
 from processor.kafka.transport import KafkaTransport
+from processor.node.publishing.steps import Standing
 from processor.shard.ports import InboxRecord, ShardPorts
 
 PARTITIONS = 4

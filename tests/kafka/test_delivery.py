@@ -28,13 +28,12 @@ from processor.config import Settings
 from processor.core.records.effects import DeadLetter, Publish, RunResult
 from processor.dev.local_broker import LocalBroker
 from processor.kafka.publishing import transactions as publishing
-from processor.kafka.publishing.publisher import ShardPublisher
-from processor.kafka.publishing.transactions import Publishing
-from processor.kafka.shards.undeliverable import OWN_TOPIC, Undeliverable
+from processor.kafka.publishing.publisher import KafkaPublisher, ShardPublisher
 from processor.kafka.topics.dead_letters import DeadLetters
 from processor.kafka.topics.specs import is_own
 from processor.kafka.topics.upkeep import connect, read_topics
 from processor.kafka.transport import KafkaTransport
+from processor.node.publishing.undeliverable import OWN_TOPIC, Undeliverable
 
 from .harness import PARTITIONS, Adapters, adapters, nobodys, set_config, until
 from .own_broker import QUICK, need_jars
@@ -51,7 +50,7 @@ def publishers(kafka: Adapters) -> Iterator[ShardPublisher]:
     """Yield the publisher of shard 0, and end its process after that."""
     nobody = nobodys(kafka.connection)
     transport = KafkaTransport(kafka.connection, Settings())
-    process = Publishing(kafka.connection, "me", lambda: nobody, transport.last_committed, 0.02)
+    process = KafkaPublisher(kafka.connection, "me", lambda: nobody, transport.last_committed, 0.02)
     publisher = ShardPublisher(0, process, "", lambda: True)
     publisher.begin()
     yield publisher

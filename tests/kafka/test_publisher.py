@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from processor.codec.records import LEVEL, decode_as, encode
@@ -19,12 +19,12 @@ from processor.config import Settings
 from processor.core.records.effects import Publish, RunResult
 from processor.core.records.turn import Claim, Positions, Turn, claim_key, turn_key
 from processor.errors import LogTruncated
-from processor.kafka.group.membership import Membership, Standing
+from processor.kafka.group.membership import Membership
 from processor.kafka.publishing import transactions as publishing
-from processor.kafka.publishing.publisher import ShardPublisher
-from processor.kafka.publishing.transactions import Publishing
+from processor.kafka.publishing.publisher import KafkaPublisher, ShardPublisher
 from processor.kafka.topics.upkeep import read_topics
 from processor.kafka.transport import KafkaTransport
+from processor.node.publishing.steps import PublishingFailed, Standing
 from processor.shard.ports import Outbox
 
 from .harness import (
@@ -51,7 +51,7 @@ class Owner:
     ) -> None:
         nobody = nobodys(kafka.connection)
         self.transport = KafkaTransport(kafka.connection, Settings())
-        self.publishing = Publishing(
+        self.publishing = KafkaPublisher(
             kafka.connection,
             name,
             standing or (lambda: nobody),
@@ -319,7 +319,7 @@ def test_a_position_is_not_committed_for_a_shard_that_was_lost_meanwhile(kafka: 
         return go_on.wait(20)
 
     def begin(shard: ShardPublisher) -> None:
-        with suppress(KafkaException):  # it gives up once it is closed
+        with suppress(PublishingFailed):  # it gives up once it is closed
             shard.begin()
 
     def committed(partition: int) -> int:

@@ -14,6 +14,7 @@ import pytest
 from processor.config import Settings
 from processor.errors import LogTruncated, ReleaseTooOld, ShardUnavailable, StoreCorrupt
 from processor.node import Node
+from processor.node.life import Life
 from processor.shard.ports import LogRecord, ShardPorts
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
@@ -172,7 +173,7 @@ def test_a_shard_is_tried_again_whatever_fails_meanwhile(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("processor.node._RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr("processor.node.life._RETRY_FIRST_S", 0.01)
 
     async def main() -> None:
         factory = Broken(made, failures=2)
@@ -189,7 +190,7 @@ def test_a_shard_is_tried_again_whatever_fails_meanwhile(
 def test_a_shard_that_is_not_kept_any_more_is_heard_of(
     end: BaseException, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def ends(node: Node, partition: int) -> None:
+    async def ends(node: Node, life: Life) -> None:
         raise end
 
     monkeypatch.setattr(Node, "_keep", ends)

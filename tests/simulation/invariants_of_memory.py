@@ -14,9 +14,9 @@ __all__ = ("check_memory", "check_sums")
 def check_memory(checked: Checked, story: Story, reading: Reading) -> None:
     """Who is counted waits, for an open run; what is published is not read or sent again."""
     world, partition = story.world, reading.partition
-    session = world.hosts[world.owners[partition]].ownerships[partition].session
-    assert session is not None and session.shard is not None, "the owner is at rest"
-    shard, outputs = session.shard, world.broker.outputs[partition]
+    owner = world.hosts[world.owners[partition]].ownerships[partition]
+    session, shard, outputs = owner.session, owner.shard, world.broker.outputs[partition]
+    assert session is not None and shard is not None, "the owner is at rest"
     reads = shard._effects._reads
     waiting = sum(map(len, reads._waiters.values()))
     checked.that("who is counted waits", reads._waiting == waiting, reads._waiting, waiting)

@@ -30,8 +30,9 @@ __all__ = ("check_tables",)
 def check_tables(checked: Checked, story: Story, reading: Reading) -> None:
     """The owner's tables, the fold of the log, and the replay through the code agree."""
     world, partition = story.world, reading.partition
-    session = world.hosts[world.owners[partition]].ownerships[partition].session
-    assert session is not None and session.at_rest, "the owner is at rest"
+    owner = world.hosts[world.owners[partition]].ownerships[partition]
+    session = owner.session
+    assert session is not None and owner.at_rest, "the owner is at rest"
     held = world.hosts[world.owners[partition]].disk(partition)
     log = world.broker.logs[partition]
     fresh, tables = _folded(story, partition, log)

@@ -200,6 +200,20 @@ MUTATIONS: Sequence[Mutation] = (
         400,
     ),
     Mutation(
+        "publish",
+        "positions are read again after an unknown outcome",
+        log.positions_not_read_again,
+        (AGAIN,),
+        100,
+    ),
+    Mutation(
+        "publish",
+        "a producer that failed is thrown away",
+        log.producers_kept,
+        (AGAIN,),
+        100,
+    ),
+    Mutation(
         "positions",
         "marks carry positions",
         log.no_marks,

@@ -9,6 +9,9 @@ import pytest
 
 from processor.core.records.effects import DeadLetter, Effect
 from processor.core.records.turn import Positions
+from processor.node.publishing.outputs import ShardOutputs
+from processor.node.publishing.publishing import Publishing
+from processor.node.publishing.steps import Connect, Fault, Steps
 from processor.shard import loop
 from processor.shard.flight import Appended, Flight
 from processor.shard.gate import Gate
@@ -21,7 +24,6 @@ from processor.shard.recovery.takeover import Taken, Takeover
 from processor.shard.storing import Storing
 from processor.shard.turns import writer
 from processor.shard.turns.writer import Writer
-from processor.simulation.hosts.publisher import Publisher, ShardOutputs
 from processor.simulation.partitions import Outputs, Transactions
 from processor.store.projections import replaced
 
@@ -201,13 +203,8 @@ def nothing_lost(patch: pytest.MonkeyPatch) -> None:
 
 def published_from_the_start(patch: pytest.MonkeyPatch) -> None:
     """Ignore what the last committed transaction says was published."""
-    take_over, confirm = Takeover.fold, Publisher._confirm
-
-    def begin_at_the_start(self: Publisher, shard: ShardOutputs) -> None:
-        confirm(self, shard)
-        shard._position = 0
-
-    patch.setattr(Publisher, "_confirm", begin_at_the_start)
+    take_over, begin = Takeover.fold, ShardOutputs.begin
+    patch.setattr(ShardOutputs, "begin", lambda self, position, now: begin(self, 0, now))
     patch.setattr(Takeover, "fold", lambda self, epoch, published: take_over(self, epoch, 0))
 
 
@@ -225,17 +222,37 @@ def open_transactions_not_awaited(patch: pytest.MonkeyPatch) -> None:
     """Take a shard's position over while an earlier owner's transaction may still change it."""
     nobody = property(lambda self: "", lambda self, name: None)
     patch.setattr(Outputs, "publisher", nobody, raising=False)
-    patch.setattr(Transactions, "settle", lambda self, partition: None)
+    patch.setattr(Transactions, "is_open", lambda self, partition: False)
 
 
 def own_transactions_not_awaited(patch: pytest.MonkeyPatch) -> None:
     """The same, with a transaction of this process, from before it lost the shard."""
-    patch.setattr(Publisher, "busy", False)
+    patch.setattr(Publishing, "_settled", Publishing._connected)
 
 
 def former_epochs_publish(patch: pytest.MonkeyPatch) -> None:
     """Begin anew without ending what was open: a commit that was given up may still come."""
     patch.setattr(Transactions, "begin", lambda self, name: self._epochs[name])
+
+
+def positions_not_read_again(patch: pytest.MonkeyPatch) -> None:
+    """Go on from the old position after a transaction of unknown outcome."""
+
+    def connected(self: Publishing) -> Steps:
+        if not self._is_connected:
+            yield Connect()
+            self._is_connected = True
+
+    patch.setattr(Publishing, "_connected", connected)
+
+
+def producers_kept(patch: pytest.MonkeyPatch) -> None:
+    """Go on with the producer whose transaction failed, as if nothing of it had been written."""
+
+    def keep(self: Publishing, fault: Fault) -> Steps:
+        yield from ()
+
+    patch.setattr(Publishing, "_give_up", keep)
 
 
 def letters_not_awaited(patch: pytest.MonkeyPatch) -> None:

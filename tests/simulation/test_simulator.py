@@ -19,9 +19,9 @@ from processor.simulation.hosts.ports import SimulatedLog
 from processor.simulation.partitions import (
     COMPACTION_LAG_MS,
     DELETE_RETENTION_MS,
-    Batch,
     LogPartition,
     Outputs,
+    Sent,
     Transactions,
 )
 from processor.simulation.scheduler import Channel, Scheduler
@@ -107,7 +107,7 @@ def test_a_transaction_is_written_whole_by_a_member_in_the_last_epoch_of_its_pro
     shards = [Outputs(LogPartition()), Outputs(LogPartition())]
     transactions = Transactions(shards)
     record = Publish("topic", None, b"1")
-    batches = [Batch(partition, 1, [(0, [record])]) for partition in range(2)]
+    batches = [Sent(partition, [(0, [record])], 1) for partition in range(2)]
     before, after = transactions.begin("a"), transactions.begin("a")
     assert not transactions.send("a", before, batches, is_member=True)
     assert not transactions.send("a", after, batches, is_member=False)
@@ -121,7 +121,7 @@ def test_a_transaction_is_written_whole_by_a_member_in_the_last_epoch_of_its_pro
 def test_what_is_open_is_aborted_where_another_one_begins_or_its_time_is_up() -> None:
     shards = [Outputs(LogPartition())]
     transactions = Transactions(shards)
-    batches = [Batch(0, 1, [(0, [])])]
+    batches = [Sent(0, [(0, [])], 1)]
     epoch = transactions.begin("a")
     assert transactions.send("a", epoch, batches, is_member=True)
     assert transactions.begin("a") > epoch

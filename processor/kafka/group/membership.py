@@ -16,13 +16,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import wait as wait_for
 from threading import Thread
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from confluent_kafka import (
     OFFSET_END,
@@ -37,8 +37,9 @@ from processor.config import Settings
 from processor.errors import ProcessorError
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.group.static_member import LEAVE_S, abandon, is_shut_out, leave
+from processor.node.publishing.steps import Standing
 
-__all__ = ("MemberFenced", "Membership", "Standing")
+__all__ = ("MemberFenced", "Membership")
 
 _log = logging.getLogger("processor.kafka")
 
@@ -51,17 +52,6 @@ _COMMIT_EVERY_S = 5.0
 
 class MemberFenced(ProcessorError):
     """The group shut this process out: another one uses the same instance id."""
-
-
-class Standing(NamedTuple):
-    """``group`` is Kafka's word for this member in one of the group's generations.
-
-    ``owned`` numbers the assignments of its shards. While a shard is there under the same number,
-    no other member has had it, up to that generation.
-    """
-
-    group: object
-    owned: Mapping[int, int]
 
 
 class Membership:

@@ -15,12 +15,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processor.core.records.effects import Publish
 
-__all__ = ("PROBES_MAX", "let_go", "probed")
+__all__ = ("let_go", "probed")
 
 _log = logging.getLogger("processor.kafka")
 
-PROBES_MAX: Final = 20
-"""Topics that are tried after one failure; the others have their turn after the next one."""
 
 _DELIVERED_S: Final = 5.0
 _CALL_S: Final = 3.0

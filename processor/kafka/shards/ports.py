@@ -13,9 +13,7 @@ from confluent_kafka.admin import AdminClient
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
 from processor.kafka.clients.connection import LOG_RECORD_BYTES_MAX
-from processor.kafka.group.membership import Standing
-from processor.kafka.publishing.publisher import ShardPublisher
-from processor.kafka.publishing.transactions import Publishing
+from processor.kafka.publishing.publisher import KafkaPublisher, ShardPublisher
 from processor.kafka.shards.identity import check_ids, describe_shard_topics, ids_text, log_id
 from processor.kafka.shards.inbox import INPUTS, KafkaInbox
 from processor.kafka.shards.log import KafkaLog
@@ -23,6 +21,7 @@ from processor.kafka.shards.looking import Looks
 from processor.kafka.shards.outbox import KafkaOutbox
 from processor.kafka.topics.upkeep import read_topics
 from processor.kafka.transport import KafkaTransport
+from processor.node.publishing.steps import Standing
 from processor.shard.ports import RECORD_BYTES_MAX, Activities, Clock, ShardPorts
 from processor.shard.recovery.survey import entry_of
 from processor.store.projections import FAMILIES
@@ -62,7 +61,7 @@ class KafkaPorts:
         self._instance_id = instance_id
         self._may_own = may_own
         self._standing = standing
-        self._publishing: Publishing | None = None
+        self._publisher: KafkaPublisher | None = None
         self._admin: AdminClient | None = None
         self._lock = Lock()
         self._ids = ""
@@ -80,9 +79,9 @@ class KafkaPorts:
             transport.wake_on_delivery(wake)
             watermarks, producing = transport.watermarks, transport.log
             log = KafkaLog(self._connection, partition, log_id(ids), producing, watermarks)
-            publishing = self._shared_publishing()
+            process = self._shared_publisher()
             publisher = ShardPublisher(
-                partition, publishing, ids, lambda: _is_new(self._connection.events, partition, log)
+                partition, process, ids, lambda: _is_new(self._connection.events, partition, log)
             )
             outbox = KafkaOutbox(partition, partitions, transport, producing, publisher)
             topics = [self._connection.topic(name) for name in INPUTS.values()]
@@ -106,13 +105,13 @@ class KafkaPorts:
 
     def drain(self, timeout_s: float) -> None:
         """Publish what is pending now. Blocks."""
-        if self._publishing is not None:
-            self._publishing.drain(timeout_s)
+        if self._publisher is not None:
+            self._publisher.drain(timeout_s)
 
     def close(self) -> None:
         """Stop publishing. Blocks."""
-        if self._publishing is not None:
-            self._publishing.close()
+        if self._publisher is not None:
+            self._publisher.close()
 
     def wipe(self, partition: int) -> None:
         destroy(self._path(partition))
@@ -180,18 +179,18 @@ class KafkaPorts:
         takes = int(configs.get("max.message.bytes", LOG_RECORD_BYTES_MAX)) - _BATCH_BYTES
         return ids_text(ids), partitions, tombstones_ms, min(takes, RECORD_BYTES_MAX)
 
-    def _shared_publishing(self) -> Publishing:
+    def _shared_publisher(self) -> KafkaPublisher:
         with self._lock:
-            if self._publishing is None:
+            if self._publisher is None:
                 transport = self._transport
-                self._publishing = Publishing(
+                self._publisher = KafkaPublisher(
                     self._connection,
                     self._instance_id,
                     self._standing,
                     transport.last_committed,
                     transport.settings.publish_linger_ms / 1000,
                 )
-            return self._publishing
+            return self._publisher
 
     def _admin_client(self) -> AdminClient:
         with self._lock:

@@ -33,8 +33,8 @@ from processor.core.records.effects import DeadLetter
 from processor.errors import SchemaMismatch, ShardUnavailable, TopicsNotReady
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import FORBIDDEN, MISSING, ends_of, watermarks_of
-from processor.kafka.publishing.publisher import RESULT_HEADERS
-from processor.kafka.shards.undeliverable import OWN_TOPIC, TOPIC_HEADER
+from processor.kafka.publishing.writing import RESULT_HEADERS, TOPIC_HEADER
+from processor.node.publishing.undeliverable import OWN_TOPIC
 
 __all__ = ("DeadLetters", "Kept", "Outcome")
 

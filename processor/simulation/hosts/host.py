@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from processor.codec.records import LEVEL
 from processor.core.runner import Runners
+from processor.node.publishing.steps import Standing
 from processor.registry import Registry
 from processor.simulation.hosts.activities import HostActivities
 from processor.simulation.hosts.ownership import Ownership, Setting
@@ -18,6 +19,10 @@ from processor.simulation.scheduler import Ways
 from processor.store.keyvalue import Memory
 
 __all__ = ("Code", "Host")
+
+
+_HEARS_MS = 10_000
+"""A member that the group refuses hears of it within so long."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,9 @@ class Host:
         self.setting = setting
         self._code = code
         self.lives = 0
+        self._assignments = 0
         self._waiting: list[Callable[[], None]] = []
+        self._standing = Standing({}, {})
         self._activities: HostActivities | None = None
         self._worker: QueueWorker | None = None
         self._peril: Peril | None = None
@@ -75,8 +82,10 @@ class Host:
             setting.broker,
             setting.scheduler,
             setting.faults,
+            lambda: self._standing,
             lambda partition: setting.generation(self.name, partition),
             self._when_running,
+            self._refused,
         )
         uplink = Ways(setting.scheduler, f"{life} reports", setting.faults)
         self._worker = QueueWorker(
@@ -100,6 +109,7 @@ class Host:
         for ownership in list(self.ownerships.values()):
             ownership.drop()
         self.ownerships.clear()
+        self._standing = Standing({}, {})
         self._worker.kill()
         self.publisher.kill()
         self._activities.kill()
@@ -165,8 +175,17 @@ class Host:
         if self.paused:
             self.once_running(lambda: self._assign_late(partition))
             return
+        generations, owned = self._standing
+        assert isinstance(generations, Mapping), "in which generation each shard is ours"
+        generation = self.setting.generation(self.name, partition)
+        if partition in generations and generations[partition] != generation:
+            self.revoke(partition)  # somebody else had it meanwhile
         ownership = self.ownerships.get(partition)
         if ownership is None:
+            self._assignments += 1
+            self._standing = Standing(
+                {**generations, partition: generation}, {**owned, partition: self._assignments}
+            )
             self.ownerships[partition] = Ownership(self, partition)
         else:
             ownership.assigned()
@@ -180,6 +199,9 @@ class Host:
         if self.paused:
             self.once_running(lambda: self._revoke_late(partition))
             return
+        self._standing = Standing(
+            self._standing.group, {p: n for p, n in self._standing.owned.items() if p != partition}
+        )
         ownership = self.ownerships.pop(partition, None)
         if ownership is not None:
             ownership.drop()
@@ -187,6 +209,20 @@ class Host:
     def _revoke_late(self, partition: int) -> None:
         if not self.may_own(partition):
             self.revoke(partition)
+
+    def _refused(self) -> None:
+        """Hear from the group, a little later, what it says of the shards."""
+        scheduler, life = self.setting.scheduler, self.lives
+
+        def hear() -> None:
+            for partition in list(self.ownerships) if self.alive and self.lives == life else ():
+                if self.may_own(partition):
+                    self.assign(partition)
+                else:
+                    self.revoke(partition)
+
+        delay_ms = scheduler.random.randint(0, _HEARS_MS)
+        scheduler.after(delay_ms, f"{self.name} hears of its group", hear)
 
     def may_own(self, partition: int) -> bool:
         return self.setting.generation(self.name, partition) is not None

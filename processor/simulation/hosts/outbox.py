@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, assert_never
 
 from processor.core.data.cause import Origin
+from processor.core.data.undelivered import Undelivered
 from processor.core.inputs import TimerDue
 from processor.core.records.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.shard.outbox import message_command
@@ -15,7 +16,7 @@ from processor.simulation.broker import Broker
 from processor.simulation.faults import Faults
 from processor.simulation.hosts.perils import Peril, port_call
 from processor.simulation.hosts.ports import SimulatedLog
-from processor.simulation.hosts.publisher import Publisher, ShardOutputs
+from processor.simulation.hosts.publisher import Publisher
 from processor.simulation.scheduler import Scheduler, Ways
 
 __all__ = ("Departures", "Left", "SimulatedOutbox")
@@ -65,13 +66,15 @@ class SimulatedOutbox:
         self._ways = Ways(scheduler, self._name, faults)
         self._delivered: deque[int] = deque()
         self._publisher = publisher or Publisher(owner, broker, scheduler, faults)
-        self._outputs = ShardOutputs(partition)
+        self._outputs = self._publisher.shard(partition)
         self._published = 0
+        self._asked = False
+        self._told: tuple[int, Exception | None] | None = None
 
     @property
     def idle(self) -> bool:
         """Whether everything is published, and nothing is on its way."""
-        return not self._outputs.pending and self._ways.idle
+        return not self._outputs.backlog and self._ways.idle
 
     @port_call
     def send(self, effect: Sendable, token: int | None, origin: Origin | None = None) -> None:
@@ -103,12 +106,24 @@ class SimulatedOutbox:
             self._leaves(offset, record)
         if offset < self._published:
             self._broker.outputs[self._partition].again.append(offset)
-        self._outputs.offer(offset, records)
+        self._outputs.publish(offset, records)
         self._publisher.serve()
+
+    def asked_published(self) -> bool:
+        """Ask what is published, if that was not done yet; return whether it is known."""
+        if not self._asked:
+            self._asked = True
+            self._publisher.take_over(self._outputs, self._tell)
+        return self._told is not None
 
     @port_call
     def published(self) -> int:
-        self._published = self._publisher.take_over(self._outputs)
+        while not self.asked_published():
+            self._scheduler.step()
+        assert self._told is not None, "it is known"
+        self._published, error = self._told
+        if error is not None:
+            raise error
         return self._published
 
     @property
@@ -116,16 +131,19 @@ class SimulatedOutbox:
         return 0
 
     def published_floor(self, released: int) -> int:
-        pending = self._outputs.pending
-        return min(pending[0][0], released) if pending else released
+        return self._outputs.floor(released)
 
-    def undelivered(self, run_id: str) -> None:
-        return None
+    def undelivered(self, run_id: str) -> Undelivered | None:
+        return self._outputs.undelivered(run_id)
 
     def close(self) -> None:
         self._closed = True
         self._ways.cut()
         self._publisher.remove(self._outputs)
+
+    def _tell(self, position: int, error: Exception | None) -> None:
+        self._told = position, error
+        self._wake()
 
     def _leaves(self, offset: int | None, effect: Sendable | OutputRecord | Reply) -> None:
         if self._departures is not None:

@@ -1,7 +1,6 @@
-"""One shard of a simulated process: taken over, stepped, and given up as ``processor.node`` does.
+"""One shard of a simulated process: its life (``processor.node.life``), on the scheduler.
 
-The same takeover, the same loop, the same reactions to errors, with steps of the scheduler instead
-of tasks and threads.
+What the node does on a loop and in threads, steps of the scheduler do here.
 """
 
 from __future__ import annotations
@@ -9,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Protocol, assert_never
 
 from processor.config import Settings
 from processor.core.records.effects import ActivityTask
 from processor.core.runner import Runners
+from processor.node.life import Call, Leave, Life, Owner, Pause, Run, Stopped, Until
+from processor.node.life import Step as Next
+from processor.node.publishing.steps import PublishingFailed
 from processor.shard.loop import Shard
 from processor.shard.ports import ShardPorts
 from processor.shard.reactions import reaction_to
-from processor.shard.recovery.takeover import Taken, Takeover
 from processor.simulation.broker import Broker
 from processor.simulation.faults import Faults
 from processor.simulation.hosts.activities import EagerStarts, HostActivities, ShardActivities
@@ -37,9 +38,6 @@ from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
 
 __all__ = ("Ownership", "Process", "Setting")
-
-_RETRY_FIRST_MS: Final = 100
-_RETRY_MAX_MS: Final = 5_000
 
 
 @dataclass
@@ -103,7 +101,10 @@ class Process(Protocol):
 
 
 class Ownership:
-    """All the time that a host believes that a shard is its own, whatever happens to it."""
+    """All the time that a host believes that a shard is its own, whatever happens to it.
+
+    ``session`` is what connects the shard, from one opening of its ports to their closing.
+    """
 
     def __init__(self, host: Process, partition: int) -> None:
         self.partition = partition
@@ -114,18 +115,18 @@ class Ownership:
         self._dropped = False
         self._scheduled = False
         self._timer: Step | None = None
-        self._delay_ms = _RETRY_FIRST_MS
-        self._claims = True
-        self.wake()
+        self._begin()
 
     @property
     def shard(self) -> Shard | None:
-        return None if self.session is None else self.session.shard
+        return self._next.shard if isinstance(self._next, Run) else None
 
     @property
     def at_rest(self) -> bool:
         """Whether it runs, and everything that it decided is confirmed, delivered and published."""
-        return self.session is not None and self.session.at_rest
+        shard = self.shard
+        settled = shard is not None and shard.idle and shard.settled
+        return settled and self.session is not None and self.session.idle
 
     def wake(self) -> None:
         if not self._scheduled and not self._dropped:
@@ -133,35 +134,58 @@ class Ownership:
             self._scheduler.soon(self._name, self._step)
 
     def assigned(self) -> None:
-        """The group means this host again, which may have given up hope."""
-        self._claims = True
-        self._host.publisher.reassigned()
-        self.wake()
+        """The group means this host again, which may have given up hope, or left the group."""
+        if isinstance(self._next, Stopped):
+            self._steps.close()
+            self._begin()
+        elif isinstance(self._next, Pause) and not self._next.is_ours:
+            self._go_on(self._steps.send(None))
 
     def do(self, action: Callable[[Shard], object]) -> None:
         """Let the shard do something, if it runs here now."""
-        if self.shard is None or self._host.paused:
-            return
-        try:
-            action(self.shard)
-        except Crashed:
-            self._host.crash()
-        except Exception as error:
-            self._react(error)
-        else:
+        shard = self.shard
+        if shard is not None and not self._host.paused:
+            self._guarded(lambda: action(shard))
             self.wake()
 
     def drop(self) -> None:
         """Forget everything in memory."""
         self._dropped = True
+        self._cancel_timer()
+        self._steps.close()
         self._end_session()
 
-    def _end_session(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        session, self.session = self.session, None
-        if session is not None:
-            session.close()
+    # --- for the life of the shard ----------------------------------------------------------------
+
+    def open(self, partition: int, wake: Callable[[], None]) -> ShardPorts:
+        self.session = Session(self._host, wake, partition)
+        return self.session.ports
+
+    def wipe(self, partition: int) -> None:
+        self._host.setting.rebuilt += 1
+        del self._host.disks[partition]
+
+    def may_own(self, partition: int) -> bool:
+        return self._host.may_own(partition)
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        host, scheduler = self._host, self._scheduler
+        self._runners = SessionRunners(host.runners, scheduler, host.setting.faults)
+        owner = Owner(
+            host.name,
+            self._runners,
+            host.setting.settings,
+            self.wake,
+            self.wake,
+            lambda: f"{scheduler.random.getrandbits(64):016x}",
+            lambda: scheduler.now_ms / 1000,
+            host.level,
+        )
+        self._steps = Life(self.partition, self, owner).steps()
+        self._next: Next = next(self._steps)
+        self.wake()
 
     def _step(self) -> None:
         self._scheduled = False
@@ -170,79 +194,107 @@ class Ownership:
         if self._host.paused:
             self._host.once_running(self.wake)
             return
-        try:
-            if self.session is None and not self._claims:
-                return
-            if self.session is None:
-                self.session = Session(self._host, self, self.partition)
-                self.session.open()
-                self.wake()
-            elif self.session.step():
-                self.wake()
-        except Crashed:
-            self._host.crash()
-        except Exception as error:
-            self._react(error)
-        else:
+        self._guarded(self._do)
+        if not self._dropped:
             self._wake_for_timers()
 
-    def _react(self, error: Exception) -> None:
-        """Do what ``Node`` does; but a bug ends the simulation."""
-        self._scheduler.trace(f"{self._name}: {error}")
-        match reaction_to(error):
-            case "claim again":
-                self._end_session()
-            case "rebuild":
-                self._end_session()
-                self._host.setting.rebuilt += 1
-                del self._host.disks[self.partition]
-            case "leave":
-                self._end_session()
-                self._claims = False
+    def _do(self) -> None:
+        """Do what is to be done next."""
+        todo = self._next
+        match todo:
+            case Call():
+                if not self._waits_for_publisher(todo):
+                    found = todo.function()
+                    self._go_on(self._steps.send(found))
+            case Until():
+                found = todo.look()
+                if found is not None:
+                    self._go_on(self._steps.send(found))
+            case Run():
+                if todo.shard.has_work(self._host.clock.now_ms()) and todo.shard.step():
+                    self.wake()
+            case Leave():
+                self._go_on(self._steps.send(None))
                 self._host.setting.left(self._host.name)
-                return
-            case "stop" | "try again":
-                raise error
-        self._claims = False
-        self._scheduler.after(self._delay_ms, f"{self._name} again", self._again)
-        self._delay_ms = min(self._delay_ms * 2, _RETRY_MAX_MS)
+            case Pause() | Stopped():
+                pass
+            case _:
+                assert_never(todo)
 
-    def _again(self) -> None:
-        """Claim the shard again, if the group still means us; else it says so when it does."""
-        if self._host.may_own(self.partition):
-            self.assigned()
+    def _waits_for_publisher(self, call: Call) -> bool:
+        """Whether it is asked what is published, and that is not known yet."""
+        if self.session is None or call.function != self.session.outbox.published:
+            return False
+        return not self.session.outbox.asked_published()
 
-    def _wake_for_timers(self) -> None:
-        """Wake when a timer is due; steps that would only look further ahead are left out."""
+    def _go_on(self, todo: Next) -> None:
+        self._next = todo
+        if not isinstance(todo, Pause):
+            self.wake()
+        elif todo.is_ours:
+            delay_ms = int(todo.seconds * 1000)
+            self._scheduler.after(delay_ms, f"{self._name} again", lambda: self._end_pause(todo))
+
+    def _end_pause(self, pause: Pause) -> None:
+        if self._next is pause and not self._dropped:
+            self._go_on(self._steps.send(None))
+
+    def _guarded(self, action: Callable[[], object]) -> None:
+        """Let the life react to an error as in a real process; but a bug ends the simulation."""
+        try:
+            action()
+        except Crashed:
+            if not self._dropped:
+                self._host.crash()
+        except Exception as error:
+            self._scheduler.trace(f"{self._name}: {error}")
+            is_a_bug = reaction_to(error) in ("stop", "try again")
+            if is_a_bug and not isinstance(error, PublishingFailed):
+                raise
+            self._go_on(self._steps.throw(error))
+            self._end_session()
+
+    def _end_session(self) -> None:
+        self._cancel_timer()
+        session, self.session = self.session, None
+        if session is not None:
+            session.log.cut()
+        self._runners.close()
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        session = self.session
-        if session is None or session.shard is None:
+
+    def _wake_for_timers(self) -> None:
+        """Wake when a timer is due; steps that would only look further ahead are left out."""
+        self._cancel_timer()
+        shard, session, clock = self.shard, self.session, self._host.clock
+        if shard is None or session is None:
             return
-        clock = self._host.clock
-        due_ms = session.next_timer_ms(clock.now_ms())
-        if due_ms is not None:
-            self._timer = self._scheduler.at(
-                due_ms - clock.offset_ms, f"{self._name} timers", self.wake
-            )
+        due_ms = shard.next_timer_ms()
+        if shard.settled:
+            timers = [*session.tables.timers(clock.now_ms(), 1)]
+            if not timers:
+                return
+            due_ms = max(due_ms, timers[0].due_ms)
+        self._timer = self._scheduler.at(
+            due_ms - clock.offset_ms, f"{self._name} timers", self.wake
+        )
 
 
 class Session:
-    """From one opening of the ports to their closing: one claim, and the shard under it."""
+    """From one opening of the ports to their closing."""
 
-    def __init__(self, host: Process, ownership: Ownership, partition: int) -> None:
+    def __init__(self, host: Process, wake: Callable[[], None], partition: int) -> None:
         setting = host.setting
-        self.shard: Shard | None = None
-        self._host = host
-        self._wake = ownership.wake
         self._partition = partition
         self._disk = host.disk(partition)
-        shared = (setting.scheduler, setting.faults, ownership.wake)
+        shared = (setting.scheduler, setting.faults, wake)
         peril = host.peril
         self.log = SimulatedLog(setting.broker, partition, *shared, host.name, peril)
         self._inbox = SimulatedInbox(setting.broker, partition, *shared, peril)
-        self._outbox = SimulatedOutbox(
+        self.outbox = SimulatedOutbox(
             setting.broker,
             self.log,
             partition,
@@ -252,21 +304,19 @@ class Session:
             host.publisher,
             setting.departures,
         )
-        self._activities = ShardActivities(
+        activities = ShardActivities(
             host.activities, partition, lambda: self.log.confirmed_end, setting.starts, peril
         )
-        self._runners = SessionRunners(host.runners, setting.scheduler, setting.faults)
-        self._ports: ShardPorts | None = None
-        self._takeover: Takeover
-        self._nonce = f"{setting.scheduler.random.getrandbits(64):016x}"
-        self._epoch: int | None = None
-        self._taken: Taken | None = None
+        tables = StateTables(SimulatedStore(self._disk, peril), f"events-{partition}")
+        entropy = partial(setting.scheduler.random.randbytes, 16)
+        self.ports = ShardPorts(
+            self.log, self._inbox, self.outbox, tables, activities, host.clock, entropy
+        )
 
     @property
-    def at_rest(self) -> bool:
-        shard = self.shard
-        at_rest = shard is not None and shard.idle and shard.settled
-        return at_rest and self._inbox.idle and self._outbox.idle
+    def idle(self) -> bool:
+        """Whether nothing is left to read, to publish, or on its way."""
+        return self._inbox.idle and self.outbox.idle
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -277,59 +327,3 @@ class Session:
     def tables(self) -> StateTables:
         """The tables, for whoever looks from outside: nothing befalls the process meanwhile."""
         return StateTables(self._disk, f"events-{self._partition}")
-
-    def open(self) -> None:
-        """Open the tables and claim the shard."""
-        store = SimulatedStore(self._disk, self._host.peril)
-        tables = StateTables(store, f"events-{self._partition}")
-        clock = self._host.clock
-        random = self._host.setting.scheduler.random
-        entropy = partial(random.randbytes, 16)
-        self._ports = ShardPorts(
-            self.log, self._inbox, self._outbox, tables, self._activities, clock, entropy
-        )
-        self._takeover = Takeover(
-            self._partition, self.log, tables, self._host.name, level_max=self._host.level
-        )
-        self._takeover.survey()
-        self._takeover.begin(self._nonce, clock.now_ms())
-
-    def step(self) -> bool:
-        """Do the next thing; return whether more can be done at once."""
-        if self.shard is not None:
-            now_ms = self._host.clock.now_ms()
-            return self.shard.has_work(now_ms) and self.shard.step()
-        ports, host = self._ports, self._host
-        assert ports is not None, "opened before"
-        if self._epoch is None:
-            self._epoch = self._takeover.claimed(self._nonce, host.clock.now_ms())
-            return self._epoch is not None
-        if self._taken is None:
-            if host.publisher.busy:
-                host.publisher.once_free(self._wake)
-                return False
-            self._taken = self._takeover.fold(self._epoch, ports.outbox.published())
-        else:
-            settings = host.setting.settings
-            self.shard = Shard(
-                self._partition, ports, self._runners, settings, self._taken, self._wake
-            )
-        return True
-
-    def next_timer_ms(self, now_ms: int) -> int | None:
-        """Return when a timer comes due, by the host's clock; None where none is set."""
-        assert self.shard is not None, "a shard that runs has timers"
-        if not self.shard.settled:
-            return self.shard.next_timer_ms()
-        for timer in self.tables.timers(now_ms, 1):
-            return max(self.shard.next_timer_ms(), timer.due_ms)
-        return None
-
-    def close(self) -> None:
-        self.log.cut()
-        if self.shard is not None:
-            self.shard.close()
-        else:
-            self._inbox.close()
-            self._outbox.close()
-        self._runners.close()

@@ -1,58 +1,63 @@
-"""What a simulated process publishes, in transactions, as ``kafka.publishing`` does."""
+"""The publisher of a simulated process: ``Publishing``, on the scheduler and a simulated broker."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
-from processor.shard.ports import OutputRecord
+from processor.core.records.effects import RunResult
+from processor.node.publishing.outputs import Batch, ShardOutputs
+from processor.node.publishing.publishing import Publishing
+from processor.node.publishing.steps import (
+    Committed,
+    Connect,
+    Exclusively,
+    Fault,
+    Fence,
+    GiveUp,
+    Kind,
+    LastCommitted,
+    Pause,
+    Probe,
+    PublishingFailed,
+    Refusal,
+    Standing,
+    Step,
+    Steps,
+    TopicFault,
+    Transact,
+)
+from processor.node.publishing.undeliverable import Outlets
 from processor.simulation.broker import Broker
 from processor.simulation.faults import Faults
-from processor.simulation.partitions import Batch
+from processor.simulation.partitions import Sent
 from processor.simulation.scheduler import Channel, Scheduler
 
-__all__ = ("Publisher", "ShardOutputs")
+__all__ = ("Publisher",)
 
-_RETRY_MS: Final = 100
-_BATCH_TURNS: Final = 3
-_HEARD: Final = 0.5
-"""How probably a process has heard of the last generation when it begins anew."""
+_RECORDS_MAX: Final = 3
+"""So few, so that much is published in several transactions."""
 
+_LETTER_BYTES: Final = 2_000_000
+_OUTLETS: Final = Outlets(
+    *("results", "dead-letters", "events", "shards", "the simulation"),
+    _LETTER_BYTES,
+    lambda topic: False,
+    len,
+)
+_OF_RESULTS: Final[Sequence[Kind]] = ("too large", "invalid", "invalid record", "other")
+_OF_RECORDS: Final[Sequence[Kind]] = (*_OF_RESULTS, "forbidden")
 
-class ShardOutputs:
-    """What a shard has to publish. ``generation``: the group's, in which it was last ours."""
-
-    def __init__(self, partition: int) -> None:
-        self.partition = partition
-        self.generation: int | None = None
-        self.pending: deque[tuple[int, Sequence[OutputRecord]]] = deque()
-        self._position = 0
-
-    def offer(self, offset: int, records: Sequence[OutputRecord]) -> None:
-        """Publish a turn's records, unless the committed position is beyond it already."""
-        if offset >= self._position:
-            self.pending.append((offset, records))
-
-    def resume(self, position: int) -> None:
-        """Go on at a committed position."""
-        self._position = position
-        while self.pending and self.pending[0][0] < position:
-            self.pending.popleft()
-
-
-_Batches = dict[ShardOutputs, Batch]
+Done = Callable[[Any, Exception | None], None]
 
 
 class Publisher:
-    """The one transactional producer of a process, in one of its lives.
+    """``standing`` is what the process has heard of its group, whose word is in which of its
+    generations each shard was ours; ``generation`` is what the group itself says of a shard.
 
-    ``generation`` says in which one of the group's a shard is this process's (None: in none), and
-    ``when_running`` calls back now, or once the process goes on.
-
-    After any error, and after an outcome that it did not learn, it begins anew: an epoch of the
-    producer that fences the one before, and the committed positions, below which everything
-    pending is dropped.
+    ``when_running`` calls back now, or once the process goes on. ``refused`` is called when the
+    group refused this process: it is about to hear of that.
     """
 
     def __init__(
@@ -61,53 +66,42 @@ class Publisher:
         broker: Broker,
         scheduler: Scheduler,
         faults: Faults,
+        standing: Callable[[], Standing] | None = None,
         generation: Callable[[int], int | None] = lambda partition: 0,
         when_running: Callable[[Callable[[], None]], None] = lambda run: run(),
+        refused: Callable[[], None] = lambda: None,
     ) -> None:
+        everything = dict.fromkeys(range(broker.partitions), 0)
         self._name = name
         self._broker = broker
-        self._transactions = broker.transactions
         self._scheduler = scheduler
         self._faults = faults
         self._generation = generation
         self._when_running = when_running
+        self._refused = refused
         self._channel = Channel(scheduler, f"{name} transactions", faults)
-        self._shards: list[ShardOutputs] = []
-        self._waiting: list[Callable[[], None]] = []
+        self._publishing = Publishing(
+            name,
+            _OUTLETS,
+            standing or (lambda: Standing(everything, everything)),
+            lambda: scheduler.now_ms / 1000,
+            lambda: _Delays(scheduler),
+            _RECORDS_MAX,
+        )
+        self._exclusive: dict[str, deque[_Flow]] = {}
         self._epoch = -1
-        self._busy = False
+        self._in_round = False
         self._dead = False
-        self._outdated = False
 
-    @property
-    def busy(self) -> bool:
-        """Whether a transaction is under way, maybe of a shard that is about to be taken again."""
-        return self._busy
+    def shard(self, partition: int) -> ShardOutputs:
+        return self._publishing.shard(partition, "", lambda: True)
 
-    def once_free(self, wake: Callable[[], None]) -> None:
-        self._waiting.append(wake)
-
-    def take_over(self, shard: ShardOutputs) -> int:
-        """Shut the owner before out; return the position below which all is published."""
-        outputs = self._broker.outputs[shard.partition]
-        if outputs.publisher not in ("", self._name):
-            self._transactions.begin(outputs.publisher)
-        if self._epoch < 0:
-            self._epoch = self._transactions.begin(self._name)
-        self._shards.append(shard)
-        self._confirm(shard)
-        return outputs.position
+    def take_over(self, shard: ShardOutputs, done: Done) -> None:
+        """Shut the owner before out; tell the position below which all is published."""
+        _Flow(self, self._publishing.take_over(shard), done).go_on()
 
     def remove(self, shard: ShardOutputs) -> None:
-        if shard in self._shards:
-            self._shards.remove(shard)
-
-    def reassigned(self) -> None:
-        """The group gives this process a shard, in a later generation than it may know."""
-        if self._busy:
-            self._outdated = True
-        elif self._shards:
-            self._begin_anew()
+        self._publishing.remove(shard)
 
     def kill(self) -> None:
         """The process ends; what it has open stays so until somebody ends it."""
@@ -115,95 +109,198 @@ class Publisher:
         self._channel.cut()
 
     def serve(self) -> None:
-        """Begin a transaction, if none is under way and there is something to publish."""
-        if self._busy or self._dead:
+        """Publish soon, if nothing is being published and there is something to publish."""
+        if not self._in_round and not self._dead and self._publishing.backlog:
+            self._in_round = True
+            self.after(0, "publishes", self._round)
+
+    def _round(self) -> None:
+        _Flow(self, self._publishing.round(), self._over).go_on()
+
+    def _over(self, next_at: Any, error: Exception | None) -> None:
+        if error is not None:
+            raise error
+        self._in_round = False
+        if self._publishing.backlog:
+            now_ms = self._scheduler.now_ms
+            is_due = next_at <= now_ms / 1000
+            delay_ms = 0 if is_due else int(next_at * 1000) + 1 - now_ms
+            self.after(delay_ms, "looks again", self.serve)
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def do(self, step: Step, flow: _Flow) -> None:
+        match step:
+            case Exclusively():
+                self._enter(step, flow)
+            case Pause():
+                self.after(int(step.seconds * 1000), "waits", flow.go_on)
+            case Transact():
+                self._transact(step, flow)
+            case _:
+                name = type(step).__name__
+                self.after(0, name, lambda: flow.answer(lambda: self._answer(step)))
+
+    def _enter(self, step: Exclusively, flow: _Flow) -> None:
+        flow.enter(step)
+        waiting = self._exclusive.setdefault(step.what, deque())
+        waiting.append(flow)
+        if waiting[0] is flow:
+            flow.go_on()
+
+    def leave(self, what: str) -> None:
+        """End what was exclusive; the next one that waits begins."""
+        waiting = self._exclusive[what]
+        waiting.popleft()
+        if waiting:
+            self.after(0, f"begins its {what}", waiting[0].go_on)
+
+    def _answer(self, step: Step) -> Any:
+        transactions, random = self._broker.transactions, self._scheduler.random
+        match step:
+            case LastCommitted():
+                return self._broker.outputs[step.partition].publisher
+            case Fence():
+                transactions.begin(step.name)
+            case Connect():
+                self._epoch = transactions.begin(self._name)
+            case Committed():
+                return [self._position(shard.partition) for shard in step.shards]
+            case GiveUp():
+                if step.fault.aborts or random.random() < 0.5:
+                    transactions.abort(self._name, self._epoch)
+            case TopicFault() | Probe():
+                if self._scheduler.strikes(self._faults, "topic_missing"):
+                    return Fault("missing", "UNKNOWN_TOPIC_OR_PART", "it is not there yet")
+        return None
+
+    def _position(self, partition: int) -> int:
+        """Return the position of a shard, once nobody has anything open on it."""
+        if self._broker.transactions.is_open(partition):
+            if self._scheduler.random.random() < 0.5:
+                raise PublishingFailed(Fault("timed out", "_TIMED_OUT", "a transaction is open"))
+            self._broker.transactions.settle(partition)
+        return self._broker.outputs[partition].position
+
+    # --- one transaction --------------------------------------------------------------------------
+
+    def _transact(self, step: Transact, flow: _Flow) -> None:
+        refusals = {batch.shard: self._refusals(batch) for batch in step.batches}
+        refused = [each for of_shard in refusals.values() for each in of_shard]
+        if refused:
+            failure = PublishingFailed(refused[0].fault, refusals)
+            self.after(0, "a record is refused", lambda: flow.go_on(None, failure))
             return
-        ready = [each for each in self._shards if each.pending and each.generation is not None]
-        if ready:
-            self._busy = True
-            epoch, batches = self._epoch, {shard: self._batch(shard) for shard in ready}
-            self._channel.send(lambda: self._send(epoch, batches))
+        group = step.group
+        assert isinstance(group, Mapping), "the generations of the shards"
+        epoch = self._epoch
+        sent = [Sent(it.shard.partition, it.turns, it.position) for it in step.batches]
+        self._channel.send(lambda: self._send(epoch, sent, group, flow))
 
-    def _batch(self, shard: ShardOutputs) -> Batch:
-        count = self._scheduler.random.randint(1, min(_BATCH_TURNS, len(shard.pending)))
-        turns = [shard.pending[index] for index in range(count)]
-        assert shard.generation is not None, "it is ours as far as is known"
-        return Batch(shard.partition, shard.generation, turns)
+    def _refusals(self, batch: Batch) -> list[Refusal]:
+        scheduler = self._scheduler
+        refused = []
+        for output in batch.shard.outputs(batch):
+            if output.letter is None and scheduler.strikes(self._faults, "output_refused"):
+                kinds = _OF_RESULTS if isinstance(output.record, RunResult) else _OF_RECORDS
+                kind = scheduler.random.choice(kinds)
+                fault = Fault(kind, kind, "the seed says so", aborts=True)
+                refused.append(Refusal(output.place, output.record, fault))
+        return refused
 
-    # --- at the broker ----------------------------------------------------------------------------
-
-    def _send(self, epoch: int, batches: _Batches) -> None:
+    def _send(
+        self, epoch: int, sent: Sequence[Sent], group: Mapping[int, int], flow: _Flow
+    ) -> None:
         """Records and positions arrive; the coordinator asks the group about their sender."""
-        sent = list(batches.values())
-        is_member = all(self._generation(each.partition) == each.generation for each in sent)
-        if self._transactions.send(self._name, epoch, sent, is_member=is_member):
-            self._soon("sent", lambda: self._end_transaction(epoch, batches))
+        generations = {each.partition: self._generation(each.partition) for each in sent}
+        is_member = all(group.get(p) == generation for p, generation in generations.items())
+        if self._broker.transactions.send(self._name, epoch, sent, is_member=is_member):
+            self.after(0, "sent", lambda: self._channel.send(commit))
         else:
             self._scheduler.trace(f"{self._name} is refused")
-            self._retry()
+            self._fails(flow, "fenced" if is_member else "no member")
+            if not is_member:
+                self._refused()
 
-    def _commit(self, epoch: int, batches: _Batches) -> None:
+        def commit() -> None:
+            self._commit(epoch, sent, flow)
+
+    def _commit(self, epoch: int, sent: Sequence[Sent], flow: _Flow) -> None:
         scheduler = self._scheduler
         unknown = scheduler.strikes(self._faults, "commit_unknown")
         lost = unknown and scheduler.random.random() < 0.5
-        committed = not lost and self._transactions.commit(self._name, epoch)
-        for batch in batches.values():
-            turn = f"{batch.partition}/{batch.turns[-1][0]}"
-            scheduler.trace(f"{self._name} {turn} {'committed' if committed else 'not'}")
+        committed = not lost and self._broker.transactions.commit(self._name, epoch)
+        for each in sent:
+            place = f"{each.partition}/{each.position}"
+            scheduler.trace(f"{self._name} {place} {'committed' if committed else 'not'}")
         if unknown or not committed:
-            self._retry()
+            self._fails(flow, "timed out" if unknown else "fenced")
         else:
-            self._soon("committed", lambda: self._committed(batches))
+            self.after(0, "committed", flow.go_on)
 
-    # --- in the process, once it runs -------------------------------------------------------------
+    def _fails(self, flow: _Flow, kind: Kind) -> None:
+        failure = PublishingFailed(Fault(kind, kind, "the simulation says so"))
+        self.after(0, "a transaction fails", lambda: flow.go_on(None, failure))
 
-    def _end_transaction(self, epoch: int, batches: _Batches) -> None:
-        self._channel.send(lambda: self._commit(epoch, batches))
+    def after(self, delay_ms: int, what: str, run: Callable[[], None]) -> None:
+        """Let something happen in the process, once it runs."""
 
-    def _committed(self, batches: _Batches) -> None:
-        for shard, batch in batches.items():
-            shard.resume(batch.position)
-        self._go_on()
-
-    def _begin_anew(self) -> None:
-        self._outdated = False
-        self._epoch = self._transactions.begin(self._name)
-        for shard in self._shards:
-            self._confirm(shard)
-        self._go_on()
-
-    def _confirm(self, shard: ShardOutputs) -> None:
-        """Learn whose the shard is, and its position once nobody has anything open on it."""
-        outputs = self._broker.outputs[shard.partition]
-        if shard.generation is None or self._scheduler.random.random() < _HEARD:
-            shard.generation = self._generation(shard.partition)
-        if shard.generation is not None:
-            self._transactions.settle(shard.partition)
-            if shard.generation == self._generation(shard.partition):
-                outputs.publisher = self._name
-        shard.resume(outputs.position)
-
-    def _go_on(self) -> None:
-        self._busy = False
-        if self._outdated:
-            self._begin_anew()
-            return
-        waiting, self._waiting = self._waiting, []
-        for wake in waiting:
-            wake()
-        self.serve()
-
-    def _retry(self) -> None:
-        delay_ms = self._scheduler.random.choice((0, _RETRY_MS))
-        self._after(delay_ms, "begins anew", self._begin_anew)
-
-    def _soon(self, what: str, run: Callable[[], None]) -> None:
-        self._after(0, what, run)
-
-    def _after(self, delay_ms: int, what: str, run: Callable[[], None]) -> None:
         def once_running() -> None:
             if not self._dead:
                 run()
 
         name = f"{self._name} {what}"
         self._scheduler.after(delay_ms, name, lambda: self._when_running(once_running))
+
+
+class _Flow:
+    """Steps that are under way: those of a whole, and in them those that are exclusive."""
+
+    def __init__(self, publisher: Publisher, steps: Steps, done: Done) -> None:
+        self._publisher = publisher
+        self._done = done
+        self._under_way: list[tuple[Steps, str]] = [(steps, "")]
+
+    def enter(self, step: Exclusively) -> None:
+        self._under_way.append((step.steps, step.what))
+
+    def answer(self, find: Callable[[], Any]) -> None:
+        try:
+            found = find()
+        except PublishingFailed as failure:
+            self.go_on(None, failure)
+        else:
+            self.go_on(found)
+
+    def go_on(self, value: Any = None, error: Exception | None = None) -> None:
+        """Tell what came of the last step, up to the next one."""
+        while self._under_way:
+            steps, what = self._under_way[-1]
+            try:
+                step = steps.send(value) if error is None else steps.throw(error)
+            except StopIteration as end:
+                value, error = end.value, None
+            except PublishingFailed as failure:
+                value, error = None, failure
+            else:
+                self._publisher.do(step, self)
+                return
+            self._under_way.pop()
+            if what:
+                self._publisher.leave(what)
+        self._done(value, error)
+
+
+class _Delays:
+    """Says how long to wait: up to a tenth of a second, and as long as five."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._delay_s = 0.1
+
+    def next_s(self) -> float:
+        delay_s, self._delay_s = self._delay_s, min(self._delay_s * 2, 5.0)
+        return self._scheduler.random.choice((0.0, delay_s))
+
+    def reset(self) -> None:
+        self._delay_s = 0.1

@@ -12,31 +12,21 @@ may publish to a topic of the namespace's own, or of Kafka's: histories of befor
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Sequence
-from time import monotonic
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
-
-import lz4.frame
-from confluent_kafka import KafkaError
 
 from processor.checks import is_topic
 from processor.codec.records import encode
 from processor.core.data.failure import writable
 from processor.core.data.undelivered import Undelivered
 from processor.core.records.effects import DeadLetter, RunResult
-from processor.kafka.clients.connection import COMMAND_BYTES_MAX, KafkaSettings
-from processor.kafka.clients.faults import FORBIDDEN, INVALID, MISSING, TOO_LARGE
-from processor.kafka.clients.sending import fitting
-from processor.kafka.topics.specs import is_own
+from processor.node.publishing.steps import Fault, Place, Refusal, Steps, TopicFault
 from processor.shard.ports import OutputRecord
 
-__all__ = ("NOWHERE", "OWN_TOPIC", "TOPIC_HEADER", "Letter", "Place", "Refusal", "Undeliverable")
+__all__ = ("NOWHERE", "OWN_TOPIC", "Letter", "Outlets", "Undeliverable")
 
 _log = logging.getLogger("processor.kafka")
-
-TOPIC_HEADER: Final = "topic"
-"""The header of a dead letter that has the full name of the topic that refused the record."""
 
 OWN_TOPIC: Final = "workflow.publish does not write to Processor's or Kafka's own topics"
 """How the reason of a letter ends whose record could harm where it is for."""
@@ -64,16 +54,30 @@ _SIZES_MAX: Final = 8
 NOWHERE: Final = 1 << 62
 """A log offset behind all."""
 
-Place = tuple[int, int]
-"""The log offset of a turn, and which one of its records it is."""
 
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Where a process publishes, and what is known of that beforehand.
 
-class Refusal(NamedTuple):
-    """What Kafka said of a record that it did not take. ``record``: None for a dead letter."""
+    ``letter_bytes`` is what a dead letter may have; ``is_own`` tells topics to which no user
+    writes; ``packed`` returns how few bytes some can be packed into. The others are names.
+    """
 
-    place: Place
-    record: OutputRecord | None
-    error: KafkaError
+    results: str
+    dead_letters: str
+    events: str
+    group: str
+    servers: str
+    letter_bytes: int
+    is_own: Callable[[str], bool]
+    packed: Callable[[bytes], int]
+
+    def hint(self, fault: Fault) -> str:
+        """Return what to do about a fault, for the end of a message."""
+        if fault.kind != "missing":
+            return ""
+        topics = f"{self.results} or a topic of workflow.publish"
+        return f". {topics} is missing: `processor topics apply`"
 
 
 class _Size(NamedTuple):
@@ -84,33 +88,30 @@ class _Size(NamedTuple):
 
 
 class Letter(NamedTuple):
-    """A dead letter that stands in for a record."""
+    """A dead letter that stands in for a record. ``bytes_max`` is what its topic takes of it."""
 
     place: Place
     record: OutputRecord
     topic: str
     reason: str
+    bytes_max: int
 
-    def encoded(self, value_max: int = COMMAND_BYTES_MAX) -> bytes:
+    def dead_letter(self) -> DeadLetter:
         record = self.record
         if isinstance(record, RunResult):
-            letter = DeadLetter(
-                self.topic, -1, -1, record.workflow_id.encode(), encode(record), self.reason
-            )
-        else:
-            letter = DeadLetter(self.topic, -1, -1, record.key, record.value, self.reason)
-        return encode(fitting(letter, value_max))
+            key, value = record.workflow_id.encode(), encode(record)
+            return DeadLetter(self.topic, -1, -1, key, value, self.reason)
+        return DeadLetter(self.topic, -1, -1, record.key, record.value, self.reason)
 
 
 class Undeliverable:
     """What one shard cannot deliver. All but ``of`` is for the publisher's thread."""
 
-    def __init__(self, connection: KafkaSettings, partition: int) -> None:
-        self._results = connection.topic("results")
-        self._dead_letters = connection.topic("dead-letters")
-        self._namespace = connection.namespace
+    def __init__(self, outlets: Outlets, partition: int, now: Callable[[], float]) -> None:
+        self._outlets = outlets
         self._partition = partition
-        self._letter_bytes = COMMAND_BYTES_MAX
+        self._now = now
+        self._letter_bytes = outlets.letter_bytes
         self._cut_until = 0.0
         self._known: set[str] = set()
         self._missing: dict[str, float] = {}
@@ -127,68 +128,59 @@ class Undeliverable:
 
     # --- before a transaction ---------------------------------------------------------------------
 
-    def waits_for(
-        self,
-        records: Sequence[OutputRecord],
-        error_of: Callable[[str], KafkaError | None],
-        now: float,
-    ) -> str | None:
+    def waits_for(self, records: Sequence[OutputRecord], now: float) -> Steps:
         """Return a topic that may yet come to be, if one of these records is for it."""
         for record in records:
             if isinstance(record, RunResult) or record.topic in self._known:
                 continue
-            if self._may_come(record.topic, error_of, now):
+            if (yield from self._may_come(record.topic, now)):
                 return record.topic
         return None
 
-    def look_ahead(
-        self, topics: Iterable[str], error_of: Callable[[str], KafkaError | None], now: float
-    ) -> None:
+    def look_ahead(self, topics: Iterable[str], now: float) -> Steps:
         """Look up what comes later, so that all topics that are missing are timed together."""
         new = [topic for topic in topics if topic not in self._known and topic not in self._missing]
         for topic in new[:_LOOK_MAX]:
-            self._may_come(topic, error_of, now)
+            yield from self._may_come(topic, now)
 
-    def _may_come(
-        self, topic: str, error_of: Callable[[str], KafkaError | None], now: float
-    ) -> bool:
+    def _may_come(self, topic: str, now: float) -> Steps:
         if self._never(topic) or self._closed.get(topic, (0.0, ""))[0] > now:
             return False
-        error = error_of(topic)
-        if error is None:
+        fault: Fault | None = yield TopicFault(topic)
+        if fault is None:
             _bound(self._known)
             self._known.add(topic)
             self._missing.pop(topic, None)
             self._closed.pop(topic, None)
             return False
-        if error.code() in FORBIDDEN:
-            self._close(topic, error, now)
+        if fault.kind == "forbidden":
+            self._close(topic, fault, now)
             return False
-        wait_s = _MISSING_S if error.code() in MISSING else _LEADER_S
+        wait_s = _MISSING_S if fault.kind == "missing" else _LEADER_S
         _bound(self._missing)
         if now < self._missing.setdefault(topic, now) + wait_s:
             return True
-        self._close(topic, error, now)
+        self._close(topic, fault, now)
         return False
 
     def _never(self, topic: str) -> str:
         """Return why a topic can never be published to, empty where it may be."""
         if not is_topic(topic):
             return "no topic can have this name"
-        return OWN_TOPIC if is_own(self._namespace, topic) else ""
+        return OWN_TOPIC if self._outlets.is_own(topic) else ""
 
-    def suspect(self, topic: str, error: KafkaError, now: float) -> bool:
+    def suspect(self, topic: str, fault: Fault, now: float) -> bool:
         """Note that a topic took nothing, and nobody said why; return whether it is closed now.
 
         Where it did not answer, it is waited for as a topic without a leader is.
         """
         self._known.discard(topic)
-        if error.code() == KafkaError._TIMED_OUT:
+        if fault.kind == "timed out":
             _bound(self._silent)
             if now < self._silent.setdefault(topic, now) + _LEADER_S:
                 return False
             del self._silent[topic]
-        self._close(topic, error, now)
+        self._close(topic, fault, now)
         return True
 
     def letter_for(self, place: Place, record: OutputRecord) -> Letter | None:
@@ -206,13 +198,10 @@ class Undeliverable:
             return None
         what = "its result" if isinstance(record, RunResult) else f"a record for topic {topic!r}"
         of = f"run {record.run_id} of workflow id {record.workflow_id!r}"
-        return Letter(place, record, topic, writable(f"{of}: {what} cannot be delivered: {why}"))
-
-    def encoded(self, letter: Letter) -> bytes:
-        """Return a letter's bytes, cut to what its topic was found to take."""
-        if self._letter_bytes != COMMAND_BYTES_MAX and monotonic() > self._cut_until:
-            self._letter_bytes = COMMAND_BYTES_MAX
-        return letter.encoded(self._letter_bytes)
+        if self._now() > self._cut_until:
+            self._letter_bytes = self._outlets.letter_bytes
+        reason = writable(f"{of}: {what} cannot be delivered: {why}")
+        return Letter(place, record, topic, reason, self._letter_bytes)
 
     def goes_alone(self, record: OutputRecord) -> bool:
         """Return whether a record has to be in a request of its own, to learn if it is refused."""
@@ -224,41 +213,41 @@ class Undeliverable:
 
     # --- after a transaction that was aborted -----------------------------------------------------
 
-    def take(self, refusals: Iterable[Refusal], error: KafkaError, now: float) -> int | None:
+    def take(self, refusals: Iterable[Refusal], fault: Fault, now: float) -> int | None:
         """Note what will never be taken; return behind which log offset the next one may end.
 
-        None: nothing was refused for good. ``error`` is what ended the transaction: where we may
+        None: nothing was refused for good. ``fault`` is what ended the transaction: where we may
         not write to a topic, nothing is said of single records.
         """
         offsets, cut = [], False
         by_topic: dict[str, list[Refusal]] = {}
         for refusal in refusals:
-            code, record = refusal.error.code(), refusal.record
+            kind, record = refusal.fault.kind, refusal.record
             if record is None:
-                cut |= code in TOO_LARGE and self._letter_bytes > 0
+                cut |= kind == "too large" and self._letter_bytes > 0
                 if cut:
                     offsets.append(refusal.place[0])
                 continue
-            if code in TOO_LARGE | INVALID:
+            if kind in ("too large", "invalid", "invalid record"):
                 by_topic.setdefault(self._topic(record), []).append(refusal)
                 offsets.append(refusal.place[0])
-            elif code in FORBIDDEN and not isinstance(record, RunResult):
-                self._close(record.topic, refusal.error, now)
+            elif kind == "forbidden" and not isinstance(record, RunResult):
+                self._close(record.topic, refusal.fault, now)
                 offsets.append(refusal.place[0])
         if cut:  # the topic takes less than ours do
             self._letter_bytes //= 4
             self._cut_until = now + _SINGLY_S
         for topic, refused in by_topic.items():
-            if len(refused) > 1 and any(_is_of_its_batch(each.error) for each in refused):
+            if len(refused) > 1 and any(_is_of_its_batch(each.fault) for each in refused):
                 self._singly[topic] = now + _SINGLY_S
             else:
                 for place, record, why in refused:
-                    self._reasons[place] = f"{why.name()}: {why.str()}"
-                    if why.code() in TOO_LARGE and record is not None:
+                    self._reasons[place] = f"{why.name}: {why.text}"
+                    if why.kind == "too large" and record is not None:
                         self._learn(topic, record, now)
-        for topic in _named(error):
+        for topic in fault.topics:
             if topic in self._known:
-                self._close(topic, error, now)
+                self._close(topic, fault, now)
                 offsets.append(NOWHERE)
         return max(offsets) if offsets else None
 
@@ -267,15 +256,15 @@ class Undeliverable:
         until, sizes = self._too_large.get(topic, (0.0, []))
         sizes = sizes if until > now else []
         _bound(self._too_large)
-        self._too_large[topic] = now + _ASK_AGAIN_S, [*sizes, _size(record)][-_SIZES_MAX:]
+        self._too_large[topic] = now + _ASK_AGAIN_S, [*sizes, self._size(record)][-_SIZES_MAX:]
 
     def _is_too_large(self, topic: str, record: OutputRecord) -> bool:
         """Return whether a record is not smaller than one that was refused, packed or not."""
         until, sizes = self._too_large[topic]
-        if until < monotonic():
+        if until < self._now():
             del self._too_large[topic]
             return False
-        raw, packed = _size(record)
+        raw, packed = self._size(record)
         return any(raw >= one.raw and packed >= one.packed for one in sizes)
 
     def forget_topics(self) -> None:
@@ -306,18 +295,25 @@ class Undeliverable:
             "shard %d: %s. It is in %s. After a fix: `processor topics dead-letters replay`",
             self._partition,
             letter.reason,
-            self._dead_letters,
+            self._outlets.dead_letters,
         )
 
     def _topic(self, record: OutputRecord) -> str:
-        return self._results if isinstance(record, RunResult) else record.topic
+        return self._outlets.results if isinstance(record, RunResult) else record.topic
 
-    def _close(self, topic: str, error: KafkaError, now: float) -> None:
+    def _size(self, record: OutputRecord) -> _Size:
+        if isinstance(record, RunResult):
+            parts = record.workflow_id.encode() + encode(record)
+        else:
+            parts = (record.key or b"") + (record.value or b"")
+        return _Size(len(parts), self._outlets.packed(parts))
+
+    def _close(self, topic: str, fault: Fault, now: float) -> None:
         self._known.discard(topic)
-        reason = f"{error.name()}: {error.str()}"
-        if error.code() in MISSING:
-            reason = f"the topic does not exist ({error.name()})"
-        again_s = _SILENT_AGAIN_S if error.code() == KafkaError._TIMED_OUT else _ASK_AGAIN_S
+        reason = f"{fault.name}: {fault.text}"
+        if fault.kind == "missing":
+            reason = f"the topic does not exist ({fault.name})"
+        again_s = _SILENT_AGAIN_S if fault.kind == "timed out" else _ASK_AGAIN_S
         _bound(self._closed)
         self._closed[topic] = now + again_s, reason
 
@@ -329,22 +325,9 @@ def _bound(table: dict[str, Any] | set[str]) -> None:
         table.remove(topic) if isinstance(table, set) else table.pop(topic)
 
 
-def _size(record: OutputRecord) -> _Size:
-    if isinstance(record, RunResult):
-        parts = record.workflow_id.encode() + encode(record)
-    else:
-        parts = (record.key or b"") + (record.value or b"")
-    return _Size(len(parts), len(lz4.frame.compress(parts)))
-
-
-def _is_of_its_batch(error: KafkaError) -> bool:
-    """Return whether an error may be that of another record in the same request.
+def _is_of_its_batch(fault: Fault) -> bool:
+    """Return whether a fault may be that of another record in the same request.
 
     Brokers say which records of a request are invalid, but not which one makes it too large.
     """
-    return error.code() != KafkaError.INVALID_RECORD
-
-
-def _named(error: KafkaError) -> list[str]:
-    """Return what may be topics to which we may not write: librdkafka quotes their names."""
-    return re.findall(r'"([^"]+)"', error.str()) if error.code() in FORBIDDEN else []
+    return fault.kind != "invalid record"

@@ -1,0 +1,1 @@
+"""What a process publishes in transactions, exactly once: decided here, and sent by an adapter."""
