@@ -11,7 +11,7 @@ from typing import Protocol
 from processor.core.data.address import ReplyTo
 from processor.core.data.cause import ClientRequest
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.start import StartRun
 from processor.core.operation import Operation, Request
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, Page, Refused, ReplyBody

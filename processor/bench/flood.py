@@ -26,7 +26,7 @@ from processor.bench.workloads import CHAIN_STEPS, chain
 from processor.client import Client
 from processor.codec.records import encode
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.start import StartRun
 
 if TYPE_CHECKING:
     from processor.kafka.clients.connection import KafkaSettings

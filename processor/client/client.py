@@ -18,7 +18,7 @@ from processor.client.handle import Handle
 from processor.client.vigil import Parked, overdue
 from processor.config import Settings
 from processor.core.data.headers import NO_HEADERS
-from processor.core.nouns.run import StartPlanned, StartRun
+from processor.core.nouns.start import StartPlanned, StartRun
 from processor.core.questions import ListRuns
 from processor.core.records.answers import Accepted, Closed
 from processor.errors import ShardUnavailable

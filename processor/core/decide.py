@@ -13,8 +13,6 @@ from processor.core.draft import Context, Draft, Outcome
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.run import (
     RunUnparked,
-    StartPlanned,
-    StartRun,
     StartSuccessor,
     Successor,
     Summary,
@@ -22,6 +20,7 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
+from processor.core.nouns.start import StartPlanned, StartRun
 from processor.core.nouns.timer import TimerFired
 from processor.core.operation import OperationOnRun
 from processor.core.questions import AwaitResult

@@ -18,8 +18,6 @@ from processor.core.nouns.run import (
     CancelRun,
     RunParked,
     RunUnparked,
-    StartPlanned,
-    StartRun,
     TerminateRun,
     WorkflowCancelled,
     WorkflowCancelRequested,
@@ -29,6 +27,7 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
+from processor.core.nouns.start import StartPlanned, StartRun
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.operation import Request

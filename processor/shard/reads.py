@@ -16,7 +16,8 @@ from processor.core.data.failure import shortened
 from processor.core.data.shown import shown
 from processor.core.draft import Outcome
 from processor.core.inputs import ClientCommand, Input
-from processor.core.nouns.run import StartRun, Summary
+from processor.core.nouns.run import Summary
+from processor.core.nouns.start import StartRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory
 from processor.core.records.answers import Accepted, Closed, Page, Refused, ReplyBody

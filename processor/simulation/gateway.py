@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.start import StartRun
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import ReplyBody
 from processor.errors import ShardUnavailable

@@ -19,7 +19,7 @@ from processor.codec.records import decode_as, encode
 from processor.core.data.cause import ClientRequest, NamedRequest, Origin
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.start import StartRun
 from processor.core.records.effects import DeadLetter
 from processor.kafka.publishing.writing import TOPIC_HEADER
 from processor.kafka.topics import dead_letters

@@ -10,7 +10,8 @@ from processor.core.data.address import ReplyTo
 from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import CancelRun, StartRun, TerminateRun
+from processor.core.nouns.run import CancelRun, TerminateRun
+from processor.core.nouns.start import StartRun
 from processor.core.operation import Request
 from processor.core.records.turn import Claim
 from processor.errors import SchemaMismatch

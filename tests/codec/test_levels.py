@@ -28,7 +28,8 @@ from processor.core.inputs import ClientCommand
 from processor.core.nouns.call import CallAnswered, CallSent
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
-from processor.core.nouns.run import CancelRun, StartPlanned, StartRun, WorkflowStarted
+from processor.core.nouns.run import CancelRun, WorkflowStarted
+from processor.core.nouns.start import StartPlanned, StartRun
 from processor.core.records.answers import Accepted
 from processor.core.records.snapshot import RunImage, Snapshot
 from processor.core.records.turn import Claim, Positions, Turn

@@ -22,7 +22,6 @@ from processor.core.nouns.run import (
     CancelRun,
     RunParked,
     RunUnparked,
-    StartRun,
     StartSuccessor,
     Successor,
     Summary,
@@ -35,6 +34,7 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
+from processor.core.nouns.start import StartRun
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.operation import Request

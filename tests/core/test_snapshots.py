@@ -20,11 +20,11 @@ from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.lineage import Lineage, Plan, RetryOptions
 from processor.core.nouns.run import (
     RunParked,
-    StartRun,
     WorkflowCancelRequested,
     WorkflowCompleted,
     WorkflowFailed,
 )
+from processor.core.nouns.start import StartRun
 from processor.core.nouns.timer import TimerCancelled, TimerStarted
 from processor.core.nouns.value import StatusSet
 from processor.core.records.purge import summary_of

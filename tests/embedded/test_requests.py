@@ -27,7 +27,7 @@ from processor.core.data.address import ReplyTo
 from processor.core.data.cause import NamedRequest
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.start import StartRun
 from processor.core.operation import Operation
 from processor.core.records.answers import Accepted, Refused
 from processor.core.records.effects import Reply

@@ -27,7 +27,7 @@ from confluent_kafka.admin import (
 
 from processor.config import Settings
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.start import StartRun
 from processor.core.records.effects import ActivityTask
 from processor.kafka.clients.connection import NO_OPTIONS, KafkaSettings, partition_of
 from processor.kafka.shards.log import KafkaLog

@@ -1,6 +1,6 @@
-"""A later release, for the test of two releases: this one, with level 2 of the log's format.
+"""A later release, for the test of two releases: this one, with the next level of the log's format.
 
-Level 2 has a new event, for ``workflow.note`` in workflow code, and a new command, which a client
+That level has a new event, for ``workflow.note`` in workflow code, and a new command, which a client
 of that release sends. Everything else is this checkout. Its schemas are what its own
 ``processor schemas write --publish`` makes of its classes.
 """
@@ -23,7 +23,7 @@ _WORKFLOW: Final = '''
 
 @workflow.define
 async def takes_note(text: str) -> str:
-    """Goes on only where the namespace has level 2."""
+    """Goes on only where the namespace has the next level."""
     workflow.note(text)
     return text
 '''
@@ -59,7 +59,7 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
         "import EventReceived, EventRejected, RaiseEvent",
         "import EventReceived, EventRejected, NoteRun, RaiseEvent",
     ),
-    ("core/vocabulary.py", "    AnswerCall,\n)", "    AnswerCall,\n    NoteRun,\n)"),
+    ("core/vocabulary.py", "    StartPlanned,\n)", "    StartPlanned,\n    NoteRun,\n)"),
     (
         "workflow/_nouns/value.py",
         "import SideEffectRecorded, StatusSet",

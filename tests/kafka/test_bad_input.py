@@ -18,7 +18,7 @@ from processor.codec.records import decode_as, encode
 from processor.core.attempts import STARTS_MAX
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.start import StartRun
 from processor.core.records.effects import DeadLetter
 from processor.kafka.clients.connection import partition_of
 from tests.kafka.conftest import PARTITIONS

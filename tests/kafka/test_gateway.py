@@ -16,7 +16,7 @@ from processor.core.data.address import ReplyTo
 from processor.core.data.cause import Cause, ClientRequest
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.start import StartRun
 from processor.core.operation import Operation, Request
 from processor.core.questions import DescribeRun, ListRuns
 from processor.core.records.answers import Accepted, Closed, HeartbeatSeen, Page, Refused, ReplyBody

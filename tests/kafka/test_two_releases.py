@@ -28,6 +28,7 @@ Start = Callable[[int, bool], WorkerProcess]
 _TELL = """
 import asyncio, json, sys
 from processor import Client
+from processor.codec.records import LEVEL
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import NoteRun
 from processor.kafka.clients.connection import KafkaSettings
@@ -127,9 +128,9 @@ def test_two_releases_share_the_work_and_the_level_is_raised_when_all_know_it(
             await load.rounds_more(load.width)
             refused = await call(upgrade, *where)
             assert refused.returncode == 3, refused.stdout + refused.stderr
-            assert "stays at level 1" in refused.stderr
-            assert "slot-0" in refused.stderr and "level 1" in refused.stderr
-            assert "slot-1" not in refused.stderr, "it knows level 2"
+            assert f"stays at level {LEVEL}" in refused.stderr
+            assert "slot-0" in refused.stderr and f"level {LEVEL}" in refused.stderr
+            assert "slot-1" not in refused.stderr, "it knows the next level"
             await call(new.stop)  # the way back: the old release takes over what the new one wrote
             await load.rounds_more(load.width)
             assert old.is_running
@@ -142,19 +143,22 @@ def test_two_releases_share_the_work_and_the_level_is_raised_when_all_know_it(
             raised = await call(upgrade, *where, "--json")
             assert raised.returncode == 0, raised.stdout + raised.stderr
             told = json.loads(raised.stdout)
-            assert told["levels"] == [1] * PARTITIONS and told["known"] == 2
+            assert told["levels"] == [LEVEL] * PARTITIONS and told["known"] == LEVEL + 1
             assert told["raised"] == [*range(PARTITIONS)] and told["silent"] == []
-            assert {each["level"] for each in told["processes"]} == {2}
+            assert {each["level"] for each in told["processes"]} == {LEVEL + 1}
             await load.rounds_more(load.width)
             late = start(4, False)
             assert await call(late.ended, 60.0) != 0
-            assert "is at level 2 of the log's format, and this release knows level 1" in late.log
+            knows = (
+                f"is at level {LEVEL + 1} of the log's format, and this release knows level {LEVEL}"
+            )
+            assert knows in late.log
             await load.rounds_more(load.width)
         proof = await prove(kafka_servers, load)
         assert committed(kafka_servers, f"{made}.dead-letters") == []
         nothing = await call(upgrade, *where)
         assert nothing.returncode == 0
-        assert f"nothing to do: {made} is at level 2" in nothing.stdout
+        assert f"nothing to do: {made} is at level {LEVEL + 1}" in nothing.stdout
         done = "both in one group, refusal, way back, activation, an old one that comes late"
         record("two releases", done, 1, proof)
 
@@ -197,7 +201,7 @@ def test_what_needs_a_later_level_waits_or_is_refused_and_goes_on_once_it_is_rai
         await at_work(newer)
         raised = await asyncio.to_thread(upgrade, later, kafka_servers, made)
         assert raised.returncode == 0, raised.stdout + raised.stderr
-        assert f"{made}: {PARTITIONS} shards raised to level 2" in raised.stdout
+        assert f"{made}: {PARTITIONS} shards raised to level {LEVEL + 1}" in raised.stdout
         assert await client.handle(noted).result(30) == noted
         answer = await asyncio.to_thread(run, later, "-c", _TELL, *where, told)
         assert answer.stdout.startswith("Accepted"), answer.stdout + answer.stderr

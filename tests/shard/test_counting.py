@@ -15,12 +15,12 @@ from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import (
     CancelRun,
-    StartRun,
     TerminateRun,
     WorkflowStarted,
     WorkflowTerminated,
     WorkflowTimedOut,
 )
+from processor.core.nouns.start import StartRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory, ReadShard
 from processor.core.records.answers import Accepted, Page, Refused

@@ -17,7 +17,8 @@ from processor.core.event import Event
 from processor.core.inputs import ActivityReport, ClientCommand
 from processor.core.nouns.activity import ActivityScheduled
 from processor.core.nouns.external import EventReceived, RaiseEvent
-from processor.core.nouns.run import RunParked, StartRun, WorkflowStarted
+from processor.core.nouns.run import RunParked, WorkflowStarted
+from processor.core.nouns.start import StartRun
 from processor.core.nouns.timer import TimerFired, TimerStarted
 from processor.core.nouns.value import StatusSet
 from processor.core.records.answers import Accepted, Refused

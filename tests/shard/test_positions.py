@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from processor.core.inputs import ActivityReport, ClientCommand
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.start import StartRun
 from processor.core.records.effects import DeadLetter
 from processor.core.records.marks import Mark
 from processor.core.records.turn import Positions

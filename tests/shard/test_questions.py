@@ -11,7 +11,7 @@ from processor.core.data.address import ReplyTo
 from processor.core.data.cause import ClientRequest
 from processor.core.inputs import ClientCommand, TimerDue
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.start import StartRun
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory
 from processor.core.records.answers import Page, Refused
 from processor.shard.ports import InboxRecord

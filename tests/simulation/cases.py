@@ -11,7 +11,8 @@ import msgspec
 
 from examples import orders
 from processor.core.nouns.lineage import Plan, RetryOptions
-from processor.core.nouns.run import CancelRun, StartRun, TerminateRun
+from processor.core.nouns.run import CancelRun, TerminateRun
+from processor.core.nouns.start import StartRun
 from processor.core.records.answers import Closed
 
 from . import tally, transfers

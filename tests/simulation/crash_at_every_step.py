@@ -21,7 +21,7 @@ from examples import orders
 from processor.config import Settings
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import StartPlanned
+from processor.core.nouns.start import StartPlanned
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, ReplyBody

@@ -18,7 +18,7 @@ from processor.core.data.cause import NamedRequest
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.start import StartRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, ReadShard
 from processor.core.records.answers import Accepted, Closed, Page, Refused, ReplyBody

@@ -13,12 +13,8 @@ from processor.core.data.run_id import run_id_of
 from processor.core.inputs import TimerDue
 from processor.core.nouns.call import CallSent, MessageSent
 from processor.core.nouns.external import EventReceived, RaiseEvent
-from processor.core.nouns.run import (
-    Closing,
-    StartRun,
-    WorkflowStarted,
-    WorkflowTerminated,
-)
+from processor.core.nouns.run import Closing, WorkflowStarted, WorkflowTerminated
+from processor.core.nouns.start import StartRun
 from processor.core.records.answers import Accepted, Closed, Refused
 from processor.core.records.effects import (
     Message,

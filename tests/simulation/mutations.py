@@ -7,61 +7,30 @@ may come from the patch itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-import pytest
+from collections.abc import Sequence
 
 from . import switches_bounds as bounds
-from . import switches_calls as calls
 from . import switches_cleaning as cleaning
 from . import switches_log as log
 from . import switches_once as once
+from .mutation import (
+    AGAIN,
+    CLEANED,
+    GHOSTS,
+    GIVEN_UP,
+    KEYS,
+    LOST_EFFECTS,
+    MESSAGE_ONCE,
+    NOT_CONTIGUOUS,
+    ONCE,
+    STUCK,
+    TABLES,
+    Mutation,
+)
+from .mutations_of_calls import OF_CALLS
 
 __all__ = ("MUTATIONS", "Mutation")
 
-
-@dataclass(frozen=True)
-class Mutation:
-    """``seeds_max``: it is caught within so many seeds, beginning with seed 0.
-
-    ``rule`` is where the rule stands in ``docs/log-format.md``. ``caught_by`` are patterns for the
-    failure, with its class.
-    """
-
-    rule: str
-    protection: str
-    switch_off: Callable[[pytest.MonkeyPatch], None]
-    caught_by: tuple[str, ...]
-    seeds_max: int
-
-
-NOT_CONTIGUOUS = (
-    "AssertionError: histories are contiguous",
-    r"AssertionError: [\w-]+: turn \d+ at \d+",
-)
-"""Said by the reader of the logs, and by the fold and the replay of the product itself."""
-
-GHOSTS = (
-    "AssertionError: nothing of a ghost leaves",
-    "AssertionError: an eager attempt begins after its turn",
-    "AssertionError: an answer follows its turn",
-    "AssertionError: results are there once each",
-    "AssertionError: results are in the order of the log",
-)
-STUCK = "Stuck: it is not done"
-LOST_EFFECTS = ("AssertionError: results are there once each", STUCK)
-TABLES = "AssertionError: tables are the fold of the log"
-CLEANED = "AssertionError: a half-cleaned log says the same"
-GIVEN_UP = (
-    "AssertionError: what is given up was delivered",
-    "AssertionError: what is given up was published",
-)
-CALLS = ("AssertionError: a caller hears what its call came to", STUCK)
-ONCE = "AssertionError: a request counts once"
-MESSAGE_ONCE = "AssertionError: a message counts once"
-KEYS = "AssertionError: no key is used twice"
-AGAIN = r"AssertionError: turn \d+ again, after \d+"
 
 MUTATIONS: Sequence[Mutation] = (
     # --- those that the proof has to catch ---
@@ -492,39 +461,5 @@ MUTATIONS: Sequence[Mutation] = (
         ("AssertionError: payloads are made again",),
         200,
     ),
-    Mutation("calls", "answers to calls are owed", calls.calls_not_owed, CALLS, 200),
-    Mutation(
-        "calls", "a call that is taken is answered", calls.taken_calls_not_answered, CALLS, 50
-    ),
-    Mutation(
-        "calls", "a call that is refused is answered", calls.refused_calls_not_answered, CALLS, 50
-    ),
-    Mutation(
-        "calls",
-        "a call counts once",
-        calls.calls_not_counted,
-        ("AssertionError: a call counts once", MESSAGE_ONCE, *CALLS),
-        100,
-    ),
-    Mutation(
-        "chains",
-        "unread events are handed on",
-        calls.unread_events_dropped,
-        (STUCK,),
-        100,
-    ),
-    Mutation(
-        "chains",
-        "the next attempt begins next",
-        calls.next_attempt_left_out,
-        ("AssertionError: a successor begins next", STUCK),
-        50,
-    ),
-    Mutation(
-        "chains",
-        "who waits for a chain waits on",
-        calls.chains_not_waited_for,
-        ("AssertionError: every case ends as the model says",),
-        50,
-    ),
+    *OF_CALLS,
 )

@@ -13,7 +13,7 @@ from processor.codec.records import LEVEL
 from processor.config import Settings
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import StartPlanned
+from processor.core.nouns.start import StartPlanned
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, Refused, ReplyBody
 from processor.registry import Registry

@@ -12,7 +12,7 @@ from confluent_kafka import Message, TopicPartition
 
 from processor.codec.inputs import decode_input, reply_to_of
 from processor.core.inputs import ClientCommand, Input
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.start import StartRun
 from processor.core.records.effects import DeadLetter
 from processor.core.records.turn import Positions, Source
 from processor.errors import LogTruncated, SchemaMismatch, TooNew

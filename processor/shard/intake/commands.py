@@ -7,7 +7,7 @@ from functools import partial
 from processor.codec.views import to_json
 from processor.core.data.run_id import run_id_of
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.run import StartRun
+from processor.core.nouns.start import StartRun
 from processor.core.operation import Operation
 from processor.core.questions import DescribeRun, ReadShard
 from processor.core.records.answers import Page

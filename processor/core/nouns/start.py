@@ -1,0 +1,92 @@
+"""How a run is asked for."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from processor.checks import ID_BYTES_MAX
+from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
+from processor.core.data.frozen import frozen
+from processor.core.data.headers import NO_HEADERS, Headers
+from processor.core.nouns.lineage import Plan
+from processor.core.nouns.run import Summary
+from processor.core.operation import Operation
+from processor.core.records.answers import Refused
+from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, Status
+
+__all__ = ("StartPlanned", "StartRun")
+
+
+@frozen
+class StartRun(Operation):
+    """Start a workflow under the command's workflow id."""
+
+    workflow: str
+    """Name of the workflow."""
+    arguments: bytes | None = None
+    """Encoded list of arguments."""
+    reuse: str = "allow"
+    """When the id has a closed run: allow, allow-failed, reject, use-existing. A string: not all of
+    these are Avro symbols, and a new policy breaks no reader.
+    """
+    conflict: str = "fail"
+    """When the id has an open run: fail, use-existing, terminate. A string for the same reasons."""
+    execution_timeout_ms: int | None = None
+    """How long the run may take, in milliseconds; None means no limit."""
+    memo: bytes | None = None
+    """Encoded value for people and searches."""
+    headers: Headers = NO_HEADERS
+    result_within_ms: int | None = None
+    """Reply with the end of the run instead of its start if it ends within so many milliseconds;
+    None: reply with its start. Whoever asks again meanwhile is told that it has started.
+    """
+
+    json = "start"
+    choices = MappingProxyType({"reuse": REUSE_POLICIES, "conflict": CONFLICT_POLICIES})
+    not_json = ("result_within_ms",)
+
+    def check(self) -> None:
+        check_text("name of the workflow", self.workflow, ID_BYTES_MAX)
+        check_range("execution_timeout_ms", self.execution_timeout_ms, 1, DURATION_MS_MAX)
+        check_range("result_within_ms", self.result_within_ms, 0, DURATION_MS_MAX)
+
+    def refusal(self, workflow_id: str, latest: Summary | None) -> Refused | None:
+        """Return why there can be no run, from what is known of the latest one of the id."""
+        for field, choices in self.choices.items():
+            if (given := getattr(self, field)) not in choices:
+                words = f"{', '.join(choices[:-1])} or {choices[-1]}"
+                reason = f"unknown id {field} policy {given!r}: it is {words}"
+                return Refused("CommandRejected", reason)
+        if latest is None:
+            return None
+        which = f"run {latest.run_id} ({latest.status.value})"
+        taken = f"workflow id {workflow_id!r} is taken by {which}"
+        if latest.status.is_open:
+            if self.conflict == "fail" and self.reuse != "use-existing":
+                return Refused("WorkflowAlreadyStarted", f"{taken}; conflict policy is 'fail'")
+        elif self.reuse == "reject":
+            return Refused("WorkflowAlreadyStarted", f"{taken}; reuse policy is 'reject'")
+        elif self.reuse == "allow-failed" and latest.status is Status.COMPLETED:
+            return Refused("WorkflowAlreadyStarted", f"{taken}; reuse policy is 'allow-failed'")
+        return None
+
+    def uses(self, latest: Summary) -> bool:
+        """Return whether it is answered with the run that has the id, open or closed."""
+        if not latest.status.is_open or self.conflict == "fail":
+            return self.reuse == "use-existing"
+        return self.conflict == "use-existing"
+
+
+@frozen
+class StartPlanned(StartRun):
+    """Start a workflow with a plan for what is beyond the first turn of its first run."""
+
+    plan: Plan | None = None
+    """How its runs are to be run; None: as they come."""
+
+    json = ""
+
+    def check(self) -> None:
+        StartRun.check(self)
+        if self.plan is not None:
+            self.plan.check()

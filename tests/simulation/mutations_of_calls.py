@@ -1,0 +1,53 @@
+"""The protections of calls and of chains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import switches_calls as calls
+from .mutation import (
+    CALLS,
+    MESSAGE_ONCE,
+    STUCK,
+    Mutation,
+)
+
+__all__ = ("OF_CALLS",)
+
+OF_CALLS: Sequence[Mutation] = (
+    Mutation("calls", "answers to calls are owed", calls.calls_not_owed, CALLS, 200),
+    Mutation(
+        "calls", "a call that is taken is answered", calls.taken_calls_not_answered, CALLS, 50
+    ),
+    Mutation(
+        "calls", "a call that is refused is answered", calls.refused_calls_not_answered, CALLS, 50
+    ),
+    Mutation(
+        "calls",
+        "a call counts once",
+        calls.calls_not_counted,
+        ("AssertionError: a call counts once", MESSAGE_ONCE, *CALLS),
+        100,
+    ),
+    Mutation(
+        "chains",
+        "unread events are handed on",
+        calls.unread_events_dropped,
+        (STUCK,),
+        100,
+    ),
+    Mutation(
+        "chains",
+        "the next attempt begins next",
+        calls.next_attempt_left_out,
+        ("AssertionError: a successor begins next", STUCK),
+        50,
+    ),
+    Mutation(
+        "chains",
+        "who waits for a chain waits on",
+        calls.chains_not_waited_for,
+        ("AssertionError: every case ends as the model says",),
+        50,
+    ),
+)
