@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from processor.cli.commands import upgrade
+from processor.codec.records import LEVEL
 from processor.kafka.group.upgrade import Process
 
 from .conftest import Invoke, Processor, embedded
@@ -25,7 +26,7 @@ SILENT = Process("default.activities.far", "worker-3", "10.0.0.3", None)
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the command be one of a release that knows level 2."""
-    monkeypatch.setattr("processor.codec.records.LEVEL", 2)
+    monkeypatch.setattr("processor.codec.records.LEVEL", LEVEL + 1)
 
 
 def report(invoke: Invoke, server: str, *options: str) -> dict[str, Any]:
@@ -42,21 +43,21 @@ def test_a_release_that_knows_nothing_newer_has_nothing_to_do(
     invoke: Invoke, finished_order: str
 ) -> None:
     found = report(invoke, finished_order)
-    assert (found["levels"], found["known"], found["raised"]) == ([1], 1, [])
+    assert (found["levels"], found["known"], found["raised"]) == ([LEVEL], LEVEL, [])
     plain = invoke("upgrade", "--server", finished_order)
     assert plain.exit_code == 0
     assert plain.stdout.startswith("nothing to do: ")
-    assert "/state is at level 1, and this release knows level 1" in plain.stdout
+    assert f"/state is at level {LEVEL}, and this release knows level {LEVEL}" in plain.stdout
 
 
 @pytest.mark.usefixtures("later")
 def test_a_folder_is_raised_once_and_for_all(invoke: Invoke, finished_order: str) -> None:
     dry = invoke("upgrade", "--server", finished_order, "--dry-run")
-    assert "/state: 1 shard would be raised to level 2" in dry.stdout
+    assert f"/state: 1 shard would be raised to level {LEVEL + 1}" in dry.stdout
     assert report(invoke, finished_order, "--dry-run")["raised"] == []
     raised = invoke("upgrade", "--server", finished_order)
-    assert raised.exit_code == 0 and "/state: 1 shard raised to level 2" in raised.stdout
-    assert report(invoke, finished_order)["levels"] == [2]
+    assert raised.exit_code == 0 and f"/state: 1 shard raised to level {LEVEL + 1}" in raised.stdout
+    assert report(invoke, finished_order)["levels"] == [LEVEL + 1]
 
 
 @pytest.mark.usefixtures("later")
@@ -66,7 +67,8 @@ def test_an_earlier_release_leaves_the_folder_alone_from_then_on(
     assert report(invoke, finished_order)["raised"] == [0]
     worker = processor("worker", "examples.orders", "--server", finished_order)
     assert worker.stderr is not None
-    said = next(line for line in worker.stderr if "is at level 2 of the log's format" in line)
+    level = f"is at level {LEVEL + 1} of the log's format"
+    said = next(line for line in worker.stderr if level in line)
     assert "Start a later release" in said
 
 

@@ -1,7 +1,7 @@
-"""A later release, for the test of two releases: this one, with the next level of the log's format.
+"""A later release, for the test of two releases: this one, with the next level of the format.
 
-That level has a new event, for ``workflow.note`` in workflow code, and a new command, which a client
-of that release sends. Everything else is this checkout. Its schemas are what its own
+That level has a new event, for ``workflow.note`` in workflow code, and a new command, which a
+client of that release sends. Everything else is this checkout. Its schemas are what its own
 ``processor schemas write --publish`` makes of its classes.
 """
 

@@ -15,6 +15,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from processor import Client, Status, WorkflowNotRegistered
+from processor.codec.records import LEVEL
 from processor.kafka.clients.connection import partition_of
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.evidence import record
