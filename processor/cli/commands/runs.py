@@ -31,7 +31,6 @@ from processor.cli.output import (
     write_json,
 )
 from processor.cli.session import connected
-from processor.client.descriptions import RunDescription, hindrances, standing
 from processor.errors import (
     ProcessorError,
     WorkflowCancelled,
@@ -42,7 +41,7 @@ from processor.errors import (
 from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy, Status
 
 if TYPE_CHECKING:
-    from processor.client import Handle
+    from processor.client import Handle, RunDescription
 
 __all__ = ("register",)
 
@@ -293,6 +292,8 @@ async def show_result(handle: Handle[Any], timeout: float | None, as_json: bool)
         if as_json:
             fields = {"status": found.status, "parked": found.parked, "pending": found.pending}
             write_json({**which, **fields})
+        from processor.client.descriptions import standing
+
         say_error(f"no result of {handle.id!r} within {timeout:g} s: {standing(found)}")
         raise typer.Exit(UNFINISHED) from error
     except WorkflowError as error:
@@ -314,6 +315,8 @@ async def show_result(handle: Handle[Any], timeout: float | None, as_json: bool)
 
 async def tell_meanwhile(handle: Handle[Any]) -> None:
     """Say what a run is doing whose end is not there at once; what holds it up, the client says."""
+    from processor.client.descriptions import hindrances, standing
+
     await asyncio.sleep(TELL_AFTER_S)
     found = await looked_at(handle)
     if found is not None and not any(hindrances(found, time_ns() // 1_000_000)):
