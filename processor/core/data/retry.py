@@ -21,6 +21,7 @@ def retry_at(
     after schedule-to-close.
     """
     options = activity.options
+    assert activity.attempt >= 1, "attempts are counted from 1 on"
     if not failure.retryable or failure.kind in _NEVER_RETRIED:
         return None
     if failure.type in options.non_retryable:
