@@ -8,7 +8,6 @@ that runs, which the executor puts into ``current``.
 from __future__ import annotations
 
 import inspect
-from asyncio import _get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from typing import (
 from processor import checks
 from processor.core.data.options import DEFAULTS, ActivityOptions
 from processor.errors import InvalidArgument
+from processor.workflow._asyncio import running_loop
 from processor.workflow._context import plain
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._frames import line_of, user_frame
@@ -98,7 +98,7 @@ class Activity(Generic[P, R]):
         update_wrapper(self, definition.function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
-        loop = _get_running_loop()
+        loop = running_loop()
         if type(loop) is WorkflowLoop:
             definition = self.definition
             signature = definition.signature

@@ -111,7 +111,7 @@ class Settings:
     """What clocks and random numbers do in workflow code; a run stays with what it began under.
 
     "answer": they answer from the run, the same at each replay. "refuse": they raise. False: there
-    is no guard, and replay may differ.
+    is no guard, nothing is patched in the process, and replay may differ (``docs/patched.md``).
     """
 
     passthrough: tuple[str, ...] = ()

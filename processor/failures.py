@@ -130,7 +130,6 @@ def _chain(exception: BaseException) -> list[BaseException]:
 
 def _one(error: BaseException, payloads: Payloads, details_bytes_max: int) -> Failure:
     type_name, message, _, text = shown(error, is_ours)
-    kind, details = "exception", None
     match error:
         case ApplicationError():
             details, note = _details(error.details, payloads, details_bytes_max)
@@ -171,6 +170,8 @@ def _one(error: BaseException, payloads: Payloads, details_bytes_max: int) -> Fa
             kind = "schema_mismatch"
         case asyncio.CancelledError():
             kind = "cancelled"
+        case _:
+            kind = "exception"
     return Failure(kind, type_name, message, traceback=text)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import secrets
 from collections import Counter
@@ -14,8 +13,16 @@ from processor.core.inputs import ClientCommand
 from processor.core.nouns.start import StartRun
 from processor.core.operation import Operation, Request
 from processor.core.questions import AwaitResult
-from processor.core.records.answers import Accepted, Closed, Page, Refused, ReplyBody
+from processor.core.records.answers import (
+    Accepted,
+    Closed,
+    HeartbeatSeen,
+    Page,
+    Refused,
+    ReplyBody,
+)
 from processor.policy import Status
+from processor.workflow._asyncio import running_loop
 from processor.workflow._engine.loop import WorkflowLoop
 
 _CLOSED = frozenset(each.value for each in Status if not each.is_open)
@@ -44,7 +51,7 @@ class Gateway(Protocol):
 
 def only_outside() -> None:
     """Raise in workflow code: each replay would ask again, and would be answered otherwise."""
-    loop = asyncio._get_running_loop()
+    loop = running_loop()
     if type(loop) is WorkflowLoop:
         raise loop.refused(
             "a Client",
@@ -63,7 +70,10 @@ def is_answer(body: Request, reply: ReplyBody) -> bool:
             return known and isinstance(body, AwaitResult | StartRun)
         case Accepted():
             return isinstance(body, Operation)
-    return isinstance(reply, Page) and not isinstance(body, Operation | AwaitResult)
+        case Page():
+            return not isinstance(body, Operation | AwaitResult)
+        case HeartbeatSeen():
+            return False
 
 
 def new_client_id() -> str:

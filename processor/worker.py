@@ -25,7 +25,6 @@ from processor.node import ShardStatus
 from processor.registry import Registry
 from processor.shard.ports import Clock
 from processor.workflow._engine.runner import WorkflowRunners
-from processor.workflow._guard import guard as _guard
 
 __all__ = ("Worker", "WorkerRuntime")
 
@@ -60,9 +59,9 @@ class Worker:
     ``max_cached_runs=0`` replays at every step. ``strict_replay=True`` parks runs whose payloads
     replay makes otherwise than they are recorded; else a warning tells it. ``guard="refuse"`` makes
     clocks and random numbers raise in workflow code instead of answering from the run,
-    ``guard=False`` lets everything through; ``passthrough`` names modules that may reach files,
-    sockets and threads there. ``create_topics=True`` makes missing topics with ``partitions``
-    (development and tests). ``state_dir`` holds the tables of the shards (default:
+    ``guard=False`` lets everything through and patches nothing; ``passthrough`` names modules that
+    may reach files, sockets and threads there. ``create_topics=True`` makes missing topics with
+    ``partitions`` (development and tests). ``state_dir`` holds the tables of the shards (default:
     ``./processor-state``). ``instance_id`` names this process in the consumer group (default:
     ``PROCESSOR_INSTANCE_ID``, else the first free one of the host's name, ``host-2``, ``host-3``
     ...); a restart under the same name has its shards back at once. ``kafka``: as for ``Client``.
@@ -171,7 +170,6 @@ class Worker:
         self._stop.set()
 
     async def __aenter__(self) -> Worker:
-        _guard.install()
         _collect_less_often()
         clock = SystemClock()
         # Not the static member id: a restarted process is another worker to its activities.

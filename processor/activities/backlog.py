@@ -23,7 +23,7 @@ _ASK_S: Final = 30.0
 """How long a task waits for its shard's word; a shard that is away cannot take its outcome."""
 
 
-class Run(Protocol):
+class Begin(Protocol):
     def __call__(self, task: ActivityTask, report: Report, *, announces: bool) -> None:
         """Begin an attempt; ``announces``: its shard has to hear of that."""
 
@@ -45,7 +45,7 @@ class Backlog:
         loop: asyncio.AbstractEventLoop,
         identity: str,
         may_run: Callable[[], bool],
-        run: Run,
+        run: Begin,
     ) -> None:
         self._loop = loop
         self._identity = identity

@@ -16,7 +16,7 @@ from processor.activities.backlog import Backlog
 from processor.activities.functions import Functions
 from processor.activities.left import CLEAN_UP_S, LeftBehind, listed
 from processor.activities.reports import ended, report_of
-from processor.activities.threads import Threads
+from processor.activities.threads import ActivityThreads
 from processor.activities.timeouts import Timeouts
 from processor.config import Settings
 from processor.core.data.address import ReplyTo
@@ -52,7 +52,7 @@ class Executor:
         self._payloads = payloads
         self._settings = settings
         self._loop = loop = asyncio.get_running_loop()
-        threads = Threads(settings.activity_threads_max)
+        threads = ActivityThreads(settings.activity_threads_max)
         self._left = LeftBehind(threads, settings, identity)
         self._timeouts = Timeouts(loop, clock, identity, self._leave)
         self._functions = Functions(

@@ -11,7 +11,7 @@ from typing import Any, Final
 from processor.activities.attempt import Attempt
 from processor.activities.left import WARN_EVERY_S, LeftBehind
 from processor.activities.reports import ended, not_begun, raised, report_of, too_large
-from processor.activities.threads import Threads
+from processor.activities.threads import ActivityThreads
 from processor.activities.timeouts import Timeouts
 from processor.activity import ActivityDefinition, current
 from processor.config import Settings
@@ -52,7 +52,7 @@ class Functions:
         payloads: Payloads,
         settings: Settings,
         identity: str,
-        threads: Threads,
+        threads: ActivityThreads,
         left: LeftBehind,
         timeouts: Timeouts,
         is_stopping: Callable[[], bool],

@@ -9,12 +9,13 @@ from collections import Counter
 from typing import Final
 
 from processor.activities.reports import not_begun
-from processor.activities.threads import Call, Threads
+from processor.activities.threads import ActivityThreads, Call
 from processor.activity import ActivityDefinition
 from processor.config import Settings
 from processor.core.data.failure import Failure
 from processor.core.records.effects import ActivityTask
 from processor.seldom import Seldom
+from processor.workflow._asyncio import forget_task
 
 __all__ = ("CLEAN_UP_S", "WARN_EVERY_S", "LeftBehind", "listed")
 
@@ -44,7 +45,7 @@ class LeftBehind:
     there are slots, or threads for a plain function.
     """
 
-    def __init__(self, threads: Threads, settings: Settings, identity: str) -> None:
+    def __init__(self, threads: ActivityThreads, settings: Settings, identity: str) -> None:
         self._threads = threads
         self._identity = identity
         self._tasks_max = settings.max_activities
@@ -141,5 +142,5 @@ def _forget(task: asyncio.Task[None]) -> None:
     garbage collector, which closes what it finds, would never come back from it. So it never finds
     this task, not even at the end of the process.
     """
-    asyncio.tasks._unregister_task(task)
+    forget_task(task)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(task))

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
-__all__ = ("Call", "Threads")
+__all__ = ("ActivityThreads", "Call")
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class _Job:
             self.future.set_result(result)
 
 
-class Threads(Executor):
+class ActivityThreads(Executor):
     """Up to ``most`` threads, and one more for each call that was left and has not ended.
 
     ``left`` counts these by name. All methods may be called from any thread.

@@ -17,11 +17,11 @@ from processor.activity import Activity
 from processor.data import data_dir
 from processor.workflow import Workflow
 
-__all__ = ("Code", "code_in", "load_code", "load_example")
+__all__ = ("UserCode", "code_in", "load_code", "load_example")
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class UserCode:
     """What a worker is given; ``left_out`` says what it is not, and how it would be."""
 
     workflows: tuple[Any, ...]
@@ -34,7 +34,7 @@ class Code:
         return f"workflows: {workflows}; activities: {activities}"
 
 
-def load_code(names: Sequence[str]) -> Code:
+def load_code(names: Sequence[str]) -> UserCode:
     """Import modules, also from the working directory, and collect what they define."""
     for place, entry in ((0, os.getcwd()), (len(sys.path) + 1, str(data_dir("examples").parent))):
         if entry not in sys.path:
@@ -52,7 +52,7 @@ def load_code(names: Sequence[str]) -> Code:
     return code
 
 
-def code_in(modules: Sequence[ModuleType]) -> Code:
+def code_in(modules: Sequence[ModuleType]) -> UserCode:
     """Return the workflows and activities that have a name in these modules."""
     found = [value for module in modules for value in vars(module).values()]
     workflows = {id(value): value for value in found if isinstance(value, Workflow)}
@@ -64,7 +64,7 @@ def code_in(modules: Sequence[ModuleType]) -> Code:
         for name, value in vars(cls).items()
         if (text := _left_out(cls, name, value, bound))
     ]
-    return Code(tuple(workflows.values()), tuple(activities.values()), tuple(left_out))
+    return UserCode(tuple(workflows.values()), tuple(activities.values()), tuple(left_out))
 
 
 def _left_out(cls: type, name: str, value: object, bound: Set[str]) -> str:

@@ -16,10 +16,10 @@ from processor.errors import PayloadTooLarge, SchemaMismatch
 from processor.failures import refusal
 from processor.gateway import Gateway, only_outside
 
-__all__ = ("Calls",)
+__all__ = ("ClientCalls",)
 
 
-class Calls:
+class ClientCalls:
     """Asks the shards through a gateway. ``vigils`` look after those who wait for results."""
 
     def __init__(self, gateway: Gateway, settings: Settings) -> None:

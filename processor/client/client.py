@@ -12,7 +12,7 @@ from processor import arguments as given
 from processor import checks
 from processor.arguments import Seconds
 from processor.assembly import open_gateway
-from processor.client.calls import Calls
+from processor.client.calls import ClientCalls
 from processor.client.descriptions import RunDescription, descriptions
 from processor.client.handle import Handle
 from processor.client.vigil import Parked, overdue
@@ -57,7 +57,7 @@ class Client:
         only_outside()
         checked = given.settings(settings, "Client")
         gateway = open_gateway(server, namespace, checked, {} if kafka is None else kafka)
-        self._calls = Calls(gateway, checked)
+        self._calls = ClientCalls(gateway, checked)
 
     async def __aenter__(self) -> Client:
         only_outside()

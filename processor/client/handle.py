@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 from processor import arguments as given
 from processor import checks
 from processor.arguments import Seconds
-from processor.client.calls import Calls
+from processor.client.calls import ClientCalls
 from processor.client.descriptions import (
     HistoryEvent,
     RunDescription,
@@ -47,7 +47,7 @@ class Handle(Generic[R]):
     False where the start found that run.
     """
 
-    def __init__(self, calls: Calls, id: str, run_id: str | None, result_type: Any) -> None:
+    def __init__(self, calls: ClientCalls, id: str, run_id: str | None, result_type: Any) -> None:
         self._calls = calls
         self._result_type = result_type
         self._which: tuple[str | None, str | None] = (run_id, None)

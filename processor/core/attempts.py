@@ -40,7 +40,7 @@ def reported(report: ActivityReport, instance: Instance | None, context: Context
         outcome.replies.append(Reply(report.reply_to, seen))
     if activity is None:
         return outcome
-    assert instance is not None
+    assert instance is not None, "its activity is open"
     draft = Draft(instance, context)
     state = activity.state
     match report.kind:
@@ -95,6 +95,7 @@ def _is_poison(report: ActivityReport, state: AttemptState) -> bool:
 
 
 def _poison(activity: OpenActivity) -> Failure:
+    assert activity.state.starts >= STARTS_MAX - 1, f"activity {activity.id} was started too often"
     if activity.state.eager:
         happened = (
             f"was lost {STARTS_MAX} times in a row with the process that ran it, in attempt "
@@ -152,6 +153,7 @@ def _attempt_failed(
 def retried(draft: Draft, activity: OpenActivity, eager: bool) -> None:
     """The delay is over: the next attempt is on its way."""
     state = activity.state
+    assert state.retry_at_ms is not None, f"activity {activity.id} waits for its next attempt"
     after = replace(
         state,
         attempt=state.attempt + 1,
@@ -172,6 +174,7 @@ def timed_out(draft: Draft, activity: OpenActivity, due: TimerDue) -> None:
     The cause is the last failure that was no time-out: one that held all time-outs before it
     would grow with every attempt.
     """
+    assert due.id == activity.id, f"{due} is not of activity {activity.id}"
     words = due.kind.replace("_", "-")
     last = activity.state.last_failure
     if last is not None and last.kind == "activity_timed_out":

@@ -48,6 +48,7 @@ def decide(
     ``instance`` is the open run of the input's workflow id, if there is one, and ``latest`` the
     summary of its latest run, open or closed. ``run_id`` names the run that a start would make.
     """
+    assert instance is None or instance.state.workflow_id == input.workflow_id, "it is of its id"
     match input:
         case ActivityReport():
             return _followed(reported(input, instance, context), context)
@@ -83,6 +84,7 @@ def _followed(outcome: Outcome, context: Context) -> Outcome:
 def unpark(instance: Instance, context: Context) -> Draft | None:
     """Try a parked run's code again; None when it still cannot go on."""
     runner = instance.runner
+    assert instance.state.parked is not None, f"run {instance.state.run_id} is not parked"
     if isinstance(runner, CodeError):
         return None
     draft = Draft(instance, context)
@@ -108,6 +110,7 @@ def succeed(
 
     ``broken`` says that its code cannot be used.
     """
+    assert run_id, "whoever closed the run named the one that follows"
     runner = broken or begun(context.runners, workflow_id, run_id, started, context.now_ms)
     if not isinstance(runner, CodeError):
         context.begun = runner
@@ -127,6 +130,7 @@ def _start(
     run_id: str,
     context: Context,
 ) -> Outcome:
+    assert instance is None or latest is not None, "an open run is known"
     outcome = Outcome()
     refusal = start.refusal(command.workflow_id, latest)
     if refusal is not None:
@@ -172,6 +176,7 @@ def _asked(
     latest: Summary | None,
     context: Context,
 ) -> Outcome:
+    assert instance is None or latest is not None, "an open run is known"
     outcome = Outcome()
     if latest is None or not latest.is_meant(*asked.which()):
         return outcome.answered(asked.not_found(command.workflow_id))
@@ -190,6 +195,7 @@ def _asked(
 def _terminated(
     instance: Instance, reason: str, context: Context, successor: Successor | None = None
 ) -> Draft:
+    assert successor is None or successor.run_id != instance.state.run_id, "another run follows"
     draft = Draft(instance, context)
     draft.add(WorkflowTerminated(reason, successor))
     return draft

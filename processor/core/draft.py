@@ -94,6 +94,7 @@ class Draft:
     )
 
     def __init__(self, instance: Instance, context: Context) -> None:
+        assert instance.state.closed_ms is None, f"run {instance.state.run_id} is closed"
         self.instance = instance
         self.context = context
         self.now_ms = max(context.now_ms, instance.state.updated_ms)
@@ -125,6 +126,7 @@ class Draft:
         return ""
 
     def add(self, event: Event) -> None:
+        assert self.attempt is None, "a record is a turn or of one attempt"
         state = self.instance.state
         self.effects += event.effects(state, self.now_ms)
         evolve(state, event, self.now_ms)
@@ -132,6 +134,7 @@ class Draft:
 
     def advance(self, *facts: Event) -> None:
         """Add facts, let the code see them, and add what it asks for."""
+        assert facts, "a turn begins with a fact"
         for fact in facts:
             self.add(fact)
         instance = self.instance
@@ -152,6 +155,7 @@ class Draft:
 
     def park(self, error: CodeError) -> None:
         """Let the run wait for other code."""
+        assert self.instance.state.parked is None, "a run is parked once"
         self.instance.runner = error
         self.add(RunParked(error.kind, error.error, error.where, error.traceback))
 
@@ -176,7 +180,9 @@ class Draft:
                 self.add(self._followed(decision, runner))
             else:
                 self.add(decision)
-        if self.instance.state.closed_ms is None:
+        state = self.instance.state
+        assert state.events == self.first + len(self.events), "each event is counted once"
+        if state.closed_ms is None:
             self.snapshot = runner.snapshot()
 
     def _placed(self, asked: ActivityScheduled) -> ActivityScheduled:
@@ -203,7 +209,8 @@ class Draft:
 
     def stands(self, activity: OpenActivity, after: AttemptState) -> None:
         """Say where an activity stands from now on. The key of that is known when it is written."""
-        assert not self.events and self.attempt is None, "a record is a turn or of one attempt"
+        assert not self.events, "a record is a turn or of one attempt"
+        assert self.attempt is None, "a record is of one attempt"
         self.effects += effects_of_attempt(self.instance.state, activity, after)
         attempted(self.instance.state, after, b"")
         self.attempt = after
@@ -223,5 +230,6 @@ class Outcome:
     """What the sender of a start asks for with it."""
 
     def answered(self, body: ReplyBody) -> Outcome:
+        assert self.answer is None, "an input has one answer"
         self.answer = body
         return self

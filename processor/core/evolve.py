@@ -14,6 +14,7 @@ def evolve(state: RunState, event: Event, now_ms: int) -> None:
     A closed run takes none. An event that moves the status needs one of those that it moves.
     """
     assert state.closed_ms is None, f"run {state.run_id} is closed and takes no {event}"
+    assert now_ms >= state.updated_ms, f"run {state.run_id}: time goes back to {now_ms}"
     if event.moves:
         after = event.moves.get(state.status)
         assert after is not None, f"run {state.run_id} is {state.status.value} and takes no {event}"

@@ -123,6 +123,7 @@ class _Player:
 
     def play(self, turn: Turn | Snapshot) -> None:
         state = self.state
+        assert turn.run_id == state.run_id, f"a turn of {turn.run_id} is none of {state.run_id}"
         assert turn.first == state.events, f"{turn.run_id}: turn {turn.first} at {state.events}"
         decisions: list[Decision] = []
         parks = False

@@ -85,6 +85,8 @@ class Effects:
                     self._outbox.reply(effect)
                 case Forget():
                     pass  # the tables have it, until a mark covers it
+                case _:
+                    raise AssertionError(f"{effect} is none of the effects that leave a shard")
         if outputs or (type(appended) is ShardRecord and isinstance(appended.record, Mark)):
             # A mark moves the published position on.
             self._outbox.publish(offset, outputs)

@@ -12,7 +12,6 @@ import asyncio
 import contextvars
 import math
 import selectors
-from asyncio import _get_running_loop, _set_running_loop
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -20,6 +19,12 @@ from typing import Any
 
 from processor.simulation.scheduler import Scheduler
 from processor.simulation.threads import Threads
+from processor.workflow._asyncio import (
+    drop_silently,
+    run_handle,
+    running_loop,
+    set_running_loop,
+)
 
 __all__ = ("VirtualLoop",)
 
@@ -54,13 +59,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._turn_scheduled = False
         if self._dead or self._held:
             return
-        outer = _get_running_loop()
-        _set_running_loop(None)
+        outer = running_loop()
+        set_running_loop(None)
         try:
             self.stop()
             self.run_forever()
         finally:
-            _set_running_loop(outer)
+            set_running_loop(outer)
 
     def take_from_threads(self, *, unfinished: bool) -> bool:
         """Take what threads have brought; with ``unfinished``, although others still run."""
@@ -68,7 +73,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             return False
         taken = self._threads.take()
         for handle in taken:
-            self.call_soon(handle._run)
+            self.call_soon(run_handle, handle)
         return bool(taken)
 
     def hold(self) -> None:
@@ -82,12 +87,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Let code that asks for the running loop find this one."""
-        outer = _get_running_loop()
-        _set_running_loop(self)
+        outer = running_loop()
+        set_running_loop(self)
         try:
             yield
         finally:
-            _set_running_loop(outer)
+            set_running_loop(outer)
 
     def kill(self) -> None:
         """End everything on it, without any of it running on."""
@@ -95,7 +100,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if self._threads is not None:
             self._threads.close()
         for task in asyncio.all_tasks(self):
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            drop_silently(task)
             with self.entered():
                 _close(task.get_coro())
         self.close()

@@ -18,7 +18,7 @@ from processor import arguments, checks
 from processor.activity import Activity
 from processor.arguments import Seconds
 from processor.client import Client
-from processor.client.calls import Calls
+from processor.client.calls import ClientCalls
 from processor.client.vigil import Parked
 from processor.config import Settings
 from processor.core.records.answers import ReplyBody
@@ -37,7 +37,6 @@ from processor.testing.waits import HOST, NOT_ENTERED, EnvironmentHandle, Waits
 from processor.testing.watch import Bounds
 from processor.workflow import Workflow
 from processor.workflow._engine.runner import WorkflowRunners
-from processor.workflow._guard import guard as _guard
 
 __all__ = ("Environment", "EnvironmentHandle")
 
@@ -121,7 +120,7 @@ class Environment(Client):
             checks.whole(attempts_max, "Environment: attempts_max", 1),
             checks.whole(steps_max, "Environment: steps_max", 1),
         )
-        self._calls = Calls(_NotEntered(), settings)
+        self._calls = ClientCalls(_NotEntered(), settings)
         registry = Registry(
             checks.listed(workflows, "Environment: workflows", "[order_processing]"),
             mocked(
@@ -138,7 +137,6 @@ class Environment(Client):
         self._waits = Waits(self._world, registry, bounds, self.handle)
 
     async def __aenter__(self) -> Environment:
-        _guard.install()
         host = self._world.host(HOST, self._code)
         self._waits.entered = Driver(self._world, host, self._threads)
         self._world.assign(0, HOST)

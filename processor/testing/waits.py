@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from processor import arguments, checks
 from processor.arguments import Seconds
 from processor.client import Handle
-from processor.client.calls import Calls
+from processor.client.calls import ClientCalls
 from processor.client.vigil import PARKED, Parked, parked_error
 from processor.core.records.effects import ActivityTask
 from processor.errors import InvalidArgument
@@ -158,7 +158,7 @@ class EnvironmentHandle(Handle[R]):
     """A handle on a workflow id in an ``Environment``."""
 
     def __init__(
-        self, calls: Calls, waits: Waits, id: str, run_id: str | None, result_type: Any
+        self, calls: ClientCalls, waits: Waits, id: str, run_id: str | None, result_type: Any
     ) -> None:
         super().__init__(calls, id, run_id, result_type)
         self._waits = waits

@@ -7,8 +7,8 @@ runs. That needs no context variable, and it cannot leak into another thread or 
 from __future__ import annotations
 
 import contextvars
-from asyncio import _get_running_loop
 
+from processor.workflow._asyncio import running_loop
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._engine.runtime import Runtime
 
@@ -29,7 +29,7 @@ passing: contextvars.ContextVar[bool] = contextvars.ContextVar("passing", defaul
 
 def runtime_or_none() -> Runtime | None:
     """Return the runtime of the workflow code that calls this, if it is workflow code."""
-    loop = _get_running_loop()
+    loop = running_loop()
     if type(loop) is WorkflowLoop:
         runtime: Runtime = loop.runtime
         return runtime
@@ -38,12 +38,12 @@ def runtime_or_none() -> Runtime | None:
 
 def in_workflow() -> bool:
     """Return whether the caller is workflow code that runs as a workflow."""
-    return type(_get_running_loop()) is WorkflowLoop
+    return type(running_loop()) is WorkflowLoop
 
 
 def current(verb: str) -> Runtime:
     """Return the runtime, for a verb that has no meaning outside of workflow code."""
-    loop = _get_running_loop()
+    loop = running_loop()
     if type(loop) is WorkflowLoop:
         runtime: Runtime = loop.runtime
         return runtime

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import update_wrapper
@@ -14,6 +13,7 @@ from processor import checks
 from processor.core.nouns.lineage import RetryOptions
 from processor.errors import InvalidArgument
 from processor.policy import RetryPolicy
+from processor.workflow._asyncio import running_loop
 from processor.workflow._context import plain
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._guard.names import unanswered
@@ -53,7 +53,7 @@ class Workflow(Generic[P, R]):
         update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
-        if type(_get_running_loop()) is WorkflowLoop:
+        if type(running_loop()) is WorkflowLoop:
             return self.function(*args, **kwargs)
         return self._plainly(*args, **kwargs)
 

@@ -17,7 +17,7 @@ import pytest
 
 from processor import Client, RetryPolicy, Worker, activity, workflow
 from processor.activities.executor import Executor
-from processor.activities.threads import Threads
+from processor.activities.threads import ActivityThreads
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.core.data.options import DEFAULTS
@@ -263,7 +263,7 @@ def test_tasks_that_swallow_their_cancellation_are_bounded() -> None:
 
 
 def test_as_many_threads_as_asked_for_and_no_more() -> None:
-    threads, gate = Threads(3), threading.Event()
+    threads, gate = ActivityThreads(3), threading.Event()
     seen: set[int] = set()
 
     def notes() -> None:
@@ -284,7 +284,7 @@ def test_as_many_threads_as_asked_for_and_no_more() -> None:
 
 
 def test_a_thread_too_many_ends() -> None:
-    threads, gate = Threads(1), threading.Event()
+    threads, gate = ActivityThreads(1), threading.Event()
     calls: list[Any] = []
 
     def hangs() -> int:

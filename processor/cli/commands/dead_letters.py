@@ -15,7 +15,7 @@ from processor.cli.options import Json, Target, target_options
 from processor.cli.output import cut, say, show_table, to_plain, write_json
 
 if TYPE_CHECKING:
-    from processor.kafka.topics.dead_letters import DeadLetters, Kept, Outcome
+    from processor.kafka.topics.dead_letters import DeadLetters, Kept, LetterOutcome
 
 __all__ = ("group",)
 
@@ -103,7 +103,7 @@ def replay(
         raise typer.Exit(FAILED)
 
 
-def remedy(target: Target, outcome: Outcome) -> str:
+def remedy(target: Target, outcome: LetterOutcome) -> str:
     """Return what to do about a topic that is missing."""
     if "UNKNOWN_TOPIC" not in outcome.outcome:
         return ""

@@ -60,7 +60,7 @@ ClientOnly = Annotated[
 
 
 @dataclass(frozen=True)
-class Plan:
+class DemoPlan:
     """The order of this demo, as it is remembered. ``approve`` None: somebody is asked."""
 
     id: str
@@ -92,12 +92,12 @@ def demo(
     logging.getLogger("processor.shard").setLevel(logging.ERROR)  # payments fail, and it shows that
     if path is not None:
         take_folder(path)  # before the order is remembered in it
-    memory = Memory((path or KAFKA_FOLDER) / ORDER_FILE)
+    memory = DemoMemory((path or KAFKA_FOLDER) / ORDER_FILE)
     before = memory.recall()
     given_up = before if fresh else None
     if before is None or fresh:
         order_id = f"order-{uuid.uuid4().hex[:8]}"
-        plan = Plan(order_id, amount, payment_failures, approve)
+        plan = DemoPlan(order_id, amount, payment_failures, approve)
         memory.keep(plan)
     else:
         plan = before
@@ -117,20 +117,20 @@ def demo(
         say(result, "bold")
 
 
-class Memory:
+class DemoMemory:
     """The file that holds the plan of an unfinished order."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def recall(self) -> Plan | None:
+    def recall(self) -> DemoPlan | None:
         """Return the unfinished plan; a file that cannot be read counts as none."""
         try:
-            return Plan(**json.loads(self._path.read_text(encoding="utf-8")))
+            return DemoPlan(**json.loads(self._path.read_text(encoding="utf-8")))
         except (FileNotFoundError, TypeError, ValueError):
             return None
 
-    def keep(self, plan: Plan) -> None:
+    def keep(self, plan: DemoPlan) -> None:
         """Write the plan so that a crash leaves the old file or the new one."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         draft = self._path.with_suffix(".draft")
@@ -146,8 +146,8 @@ class Stage:
     """One performance of the demo."""
 
     target: Target
-    plan: Plan
-    given_up: Plan | None
+    plan: DemoPlan
+    given_up: DemoPlan | None
     approve: bool | None
     as_json: bool
     client_only: bool

@@ -16,7 +16,7 @@ from processor.cli.options import SERVER_DEFAULT, Json, Namespace, Target
 from processor.cli.output import say
 
 if TYPE_CHECKING:
-    from processor.cli.modules import Code
+    from processor.cli.modules import UserCode
     from processor.dev.local_broker import LocalBroker
     from processor.worker import Worker
 
@@ -126,7 +126,7 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def tell_kafka(target: Target, code: Code, quiet: bool) -> None:
+def tell_kafka(target: Target, code: UserCode, quiet: bool) -> None:
     """Print what can be done from another terminal."""
     if quiet:
         return
@@ -146,7 +146,7 @@ def tell_kafka(target: Target, code: Code, quiet: bool) -> None:
     say(f"With {SERVER_DEFAULT} as the default server. Ctrl-C stops it; nothing is lost.", "dim")
 
 
-def tell_embedded(state: Path, modules: Sequence[str], code: Code, quiet: bool) -> None:
+def tell_embedded(state: Path, modules: Sequence[str], code: UserCode, quiet: bool) -> None:
     """Print what can be done, and what cannot, without a broker."""
     if quiet:
         return

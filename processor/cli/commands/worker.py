@@ -20,7 +20,7 @@ from processor.cli.options import Json, Modules, StateDir, Target, target_option
 from processor.readable import readable
 
 if TYPE_CHECKING:
-    from processor.cli.modules import Code
+    from processor.cli.modules import UserCode
     from processor.worker import Worker
 
 __all__ = ("log_to", "new_worker", "register", "serve")
@@ -121,7 +121,7 @@ def worker(
     asyncio.run(serve(running, shutdown))
 
 
-def new_worker(code: Code, target: Target, **how: Any) -> Worker:
+def new_worker(code: UserCode, target: Target, **how: Any) -> Worker:
     """Return a worker; what is wrong with the definitions is the user's to correct."""
     from processor.worker import Worker
 

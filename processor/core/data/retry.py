@@ -45,6 +45,7 @@ def retry_at(
     the report have those) is non-retryable, the attempts are used up, or the next one would not
     begin before ``end_ms``.
     """
+    assert attempt >= 1, "attempts are counted from 1 on"
     if not failure.retryable or failure.kind in _NEVER_RETRIED:
         return None
     if failure.type in options.non_retryable:

@@ -41,6 +41,7 @@ def run_id_of(
 
 def successor_id(log_id: bytes, workflow_id: str, run_id: str) -> str:
     """Return the id of the run that follows a run of the same chain."""
+    assert run_id, f"a run of {workflow_id!r} has an id"
     return _hashed(log_id, workflow_id, f"after/{run_id}")
 
 

@@ -189,6 +189,7 @@ class ActivityScheduled(Decision):
     payloads = ("arguments",)
 
     def apply(self, run: Activities, now_ms: int) -> None:
+        assert self.id not in run.activities, f"activity {self.id} is scheduled once"
         run.activities[self.id] = OpenActivity(
             self.id,
             self.name,
@@ -240,6 +241,7 @@ class ActivityCompleted(Fact):
     headers: Headers = NO_HEADERS
 
     def apply(self, run: Activities, now_ms: int) -> None:
+        assert self.id in run.activities, f"activity {self.id} is open"
         del run.activities[self.id]
 
     def effects(self, run: Activities, now_ms: int) -> Sequence[Effect]:
@@ -256,6 +258,7 @@ class ActivityFailed(Fact):
     """Why it failed."""
 
     def apply(self, run: Activities, now_ms: int) -> None:
+        assert self.id in run.activities, f"activity {self.id} is open"
         del run.activities[self.id]
 
     def effects(self, run: Activities, now_ms: int) -> Sequence[Effect]:
@@ -271,6 +274,7 @@ class ActivityCancelled(Decision):
     identity = ("id",)
 
     def apply(self, run: Activities, now_ms: int) -> None:
+        assert self.id in run.activities, f"activity {self.id} is open"
         del run.activities[self.id]
 
     def effects(self, run: Activities, now_ms: int) -> Sequence[Effect]:
@@ -294,6 +298,8 @@ def effects_of_attempt(
 ) -> list[Effect]:
     """Return what has to leave because an open activity stands as ``after`` says from now on."""
     before, effects = activity.state, list[Effect]()
+    assert after.id == before.id, f"{after} is an attempt of activity {before.id}"
+    assert after.attempt >= before.attempt, f"activity {after.id}: attempts count up"
     was, now = activity.armed, armed(activity.options, activity.scheduled_ms, after)
     for kind, due_ms in was.items():
         if now.get(kind) != due_ms or _number(kind, before) != _number(kind, after):
@@ -313,6 +319,8 @@ def effects_of_attempt(
 
 def task_of(run: Activities, activity: OpenActivity, attempt: AttemptState) -> ActivityTask:
     """Return the task of an attempt."""
+    assert attempt.id == activity.id, f"{attempt} is an attempt of activity {activity.id}"
+    assert attempt.attempt >= 1, f"activity {activity.id}: attempts are counted from 1 on"
     options = activity.options
     close_ms = options.schedule_to_close_ms
     return ActivityTask(

@@ -217,6 +217,7 @@ class Summary:
 
     def accepted(self, *, created: bool = True) -> Accepted:
         """Return the answer that names this run. ``created``: whether something was changed."""
+        assert self.status.is_open or self.closed_ms is not None, f"{self.run_id} has closed"
         first = None if self.first_run_id == self.run_id else self.first_run_id
         return Accepted(self.run_id, created, first)
 
@@ -253,6 +254,7 @@ class RunParked(Event):
     wakes_code = False
 
     def apply(self, run: Run, now_ms: int) -> None:
+        assert run.parked is None, f"run {run.run_id} is parked already"
         run.parked = self
 
 
@@ -264,6 +266,7 @@ class RunUnparked(Event):
     wakes_code = False
 
     def apply(self, run: Run, now_ms: int) -> None:
+        assert run.parked is not None, f"run {run.run_id} is not parked"
         run.parked = None
 
 
@@ -279,6 +282,8 @@ class Closing(Event):
     successor: Successor | None
 
     def apply(self, run: Run, now_ms: int) -> None:
+        assert run.status is self.ends_as, f"{self} ends no run as {run.status.value}"
+        assert run.successor is None, f"run {run.run_id} has one successor"
         run.closed_ms = now_ms
         run.parked = None
         run.clear()
@@ -329,6 +334,7 @@ class WorkflowCompleted(Closing, Decision):
 
     def apply(self, run: Run, now_ms: int) -> None:
         Closing.apply(self, run, now_ms)
+        assert run.failure is None, f"run {run.run_id} completes or fails"
         run.result = self.result
 
     def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
@@ -349,6 +355,7 @@ class WorkflowFailed(Closing, Decision):
 
     def apply(self, run: Run, now_ms: int) -> None:
         Closing.apply(self, run, now_ms)
+        assert run.result is None, f"run {run.run_id} completes or fails"
         run.failure = self.failure
 
     def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:

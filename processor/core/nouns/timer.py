@@ -49,6 +49,7 @@ class TimerStarted(Decision):
     identity = ("id",)
 
     def apply(self, run: Timers, now_ms: int) -> None:
+        assert self.id not in run.timers, f"timer {self.id} is started once"
         run.timers[self.id] = self.due_ms
 
     def effects(self, run: Timers, now_ms: int) -> Sequence[Effect]:
@@ -62,6 +63,7 @@ class TimerFired(Fact):
     id: RequestId
 
     def apply(self, run: Timers, now_ms: int) -> None:
+        assert self.id in run.timers, f"timer {self.id} is open"
         del run.timers[self.id]
 
     def effects(self, run: Timers, now_ms: int) -> Sequence[Effect]:
@@ -77,6 +79,7 @@ class TimerCancelled(Decision):
     identity = ("id",)
 
     def apply(self, run: Timers, now_ms: int) -> None:
+        assert self.id in run.timers, f"timer {self.id} is open"
         del run.timers[self.id]
 
     def effects(self, run: Timers, now_ms: int) -> Sequence[Effect]:

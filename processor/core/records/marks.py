@@ -140,8 +140,10 @@ class Answered:
 
 def mark_key(number: int, epoch: int) -> bytes:
     """``number`` is another one for each record that is appended in an epoch."""
+    assert number >= 0, "records are counted from 0 on"
     return f"mark/{number}/{epoch}".encode()
 
 
 def answered_key(number: int, epoch: int) -> bytes:
+    assert number >= 0, "records are counted from 0 on"
     return f"answered/{number}/{epoch}".encode()

@@ -96,6 +96,8 @@ class Snapshot:
 
 def snapshot_of(turn: Turn, state: RunState, value: bytes) -> Snapshot:
     """Return a turn with the state after it: the run's, and the code's as ``value``."""
+    assert state.run_id == turn.run_id, f"the state of {state.run_id} is not that of {turn.run_id}"
+    assert state.events == turn.first + len(turn.events), "the state is that after the turn"
     return Snapshot(
         turn.workflow_id,
         turn.run_id,
@@ -114,7 +116,8 @@ def snapshot_of(turn: Turn, state: RunState, value: bytes) -> Snapshot:
 
 def image_of(state: RunState) -> RunImage:
     """Return an open run's state as a record."""
-    assert state.started is not None and state.status.is_open, f"run {state.run_id} is not open"
+    assert state.started is not None, f"run {state.run_id} has not started"
+    assert state.status.is_open, f"run {state.run_id} is not open"
     return RunImage(
         state.started,
         state.started_ms,
@@ -132,6 +135,7 @@ def image_of(state: RunState) -> RunImage:
 def state_of(snapshot: Snapshot) -> RunState:
     """Return the state that a snapshot holds."""
     image = snapshot.image
+    assert image.events >= snapshot.first, f"run {snapshot.run_id}: the state is that after a turn"
     return RunState(
         snapshot.workflow_id,
         snapshot.run_id,

@@ -171,6 +171,7 @@ class Claim:
 
 
 def turn_key(run_id: str, first: int, epoch: int) -> bytes:
+    assert first >= 0, f"run {run_id}: events are counted from 0 on"
     return f"{run_id}/{first}/{epoch}".encode()
 
 
@@ -184,12 +185,15 @@ def turn_of_key(key: bytes) -> tuple[str, int] | None:
 
 def attempt_key(run_id: str, id: int, number: int, epoch: int) -> bytes:
     """``number`` is another one for each record that is appended in an epoch."""
+    assert number >= 0, f"run {run_id}: records are counted from 0 on"
     return f"{run_id}/attempt-{id}/{number}/{epoch}".encode()
 
 
 def purged_key(run_id: str, epoch: int) -> bytes:
+    assert run_id, "a run has an id"
     return f"{run_id}/purged/{epoch}".encode()
 
 
 def claim_key(nonce: str) -> bytes:
+    assert nonce, "a claim is told from others by its nonce"
     return f"claim/{nonce}".encode()

@@ -24,7 +24,7 @@ from processor.seldom import Seldom
 if TYPE_CHECKING:
     from processor.kafka.transport import KafkaTransport
 
-__all__ = ("ANY_PARTITION", "STUCK_MAX", "Sending", "Stuck", "fitting")
+__all__ = ("ANY_PARTITION", "STUCK_MAX", "Sending", "StuckRecords", "fitting")
 
 _log = logging.getLogger("processor.kafka")
 
@@ -57,7 +57,7 @@ class Sending:
         self._is_time_to_bury = Seldom(_SAY_EVERY_S)
         self._rounds: dict[str, Rounds] = {}
         self._closed = False
-        self.stuck = Stuck()
+        self.stuck = StuckRecords()
 
     def send(
         self,
@@ -153,7 +153,7 @@ class Sending:
         self.bury(letter, done)
 
 
-class Stuck:
+class StuckRecords:
     """Tasks that wait for the topic of their queue, and the turns that they are of.
 
     What a shard may have in flight does not count them, so that other work goes on. They stay owed:

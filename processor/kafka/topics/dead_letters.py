@@ -36,7 +36,7 @@ from processor.kafka.clients.faults import FORBIDDEN, MISSING, ends_of, watermar
 from processor.kafka.publishing.writing import RESULT_HEADERS, TOPIC_HEADER
 from processor.node.publishing.undeliverable import OWN_TOPIC
 
-__all__ = ("DeadLetters", "Kept", "Outcome")
+__all__ = ("DeadLetters", "Kept", "LetterOutcome")
 
 _CALL_S: Final = 30.0
 _SETTLED_S: Final = 20.0
@@ -65,7 +65,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LetterOutcome:
     """What became of one letter: "replayed", "replayed before", or why it was not."""
 
     offset: int
@@ -89,7 +89,7 @@ class DeadLetters:
             if (kept := self._kept(message, replayed)) is not None:
                 yield kept
 
-    def replay(self, wanted: Callable[[Kept], bool]) -> Iterator[Outcome]:
+    def replay(self, wanted: Callable[[Kept], bool]) -> Iterator[LetterOutcome]:
         """Send the letters that are wanted to their topics, and yield what becomes of each."""
         self._closed.clear()
         self._begin()
@@ -101,7 +101,7 @@ class DeadLetters:
             why_not = kept.why_not or self._never(kept.topic)
             if kept.replayed or why_not:
                 said = "replayed before" if kept.replayed else why_not
-                yield Outcome(kept.offset, kept.topic, said)
+                yield LetterOutcome(kept.offset, kept.topic, said)
                 continue
             batch.append(kept)
             size += len(kept.letter.value or b"")
@@ -110,7 +110,7 @@ class DeadLetters:
                 batch, size = [], 0
         yield from self._sent(batch)
 
-    def _sent(self, batch: Sequence[Kept]) -> Iterator[Outcome]:
+    def _sent(self, batch: Sequence[Kept]) -> Iterator[LetterOutcome]:
         """Send a batch together, or one by one if that fails."""
         whole = self._tried(batch) if batch else None
         for kept in batch:
@@ -118,7 +118,7 @@ class DeadLetters:
             if whole is not None and len(batch) > 1:
                 error = self._closed.get(kept.topic) or self._tried([kept])
             said = "replayed" if error is None else f"{error.name()}: {error.str()}"
-            yield Outcome(kept.offset, kept.topic, said)
+            yield LetterOutcome(kept.offset, kept.topic, said)
 
     def _tried(self, batch: Sequence[Kept]) -> KafkaError | None:
         """Send letters together; return why they are not there, all of them."""

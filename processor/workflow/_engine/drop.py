@@ -12,10 +12,10 @@ from __future__ import annotations
 import ctypes
 import logging
 import warnings
-from asyncio import _get_running_loop, _set_running_loop
 from typing import Any
 
 from processor.core.runner import CodeError
+from processor.workflow._asyncio import let_go, running_loop, set_running_loop
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._engine.watchdog import NeverEnds, here
 from processor.workflow._frames import boundary, waiting_at
@@ -40,9 +40,9 @@ def drop(loop: WorkflowLoop) -> None:
         loop.tasks.clear()
         loop.ready.clear()
         return
-    host = _get_running_loop()
+    host = running_loop()
     watched = here()
-    _set_running_loop(loop)
+    set_running_loop(loop)
     loop.guarded = True
     try:
         with warnings.catch_warnings():
@@ -61,7 +61,7 @@ def drop(loop: WorkflowLoop) -> None:
         loop.tasks.clear()
         loop.ready.clear()
         loop.guarded = False
-        _set_running_loop(host)
+        set_running_loop(host)
 
 
 def _unwind(loop: WorkflowLoop) -> None:
@@ -71,15 +71,7 @@ def _unwind(loop: WorkflowLoop) -> None:
             loop.refusals = _REFUSALS_MAX
             if not _close(coroutine):
                 _give_up(loop, coroutine)
-            _let_go(task)
-            _let_go(task._fut_waiter)  # type: ignore[attr-defined]
-
-
-def _let_go(future: Any) -> None:
-    """Forget who waits for a future: a task and what it waits for would keep each other alive."""
-    if future is not None:
-        for callback, _ in future._callbacks or ():
-            future.remove_done_callback(callback)
+            let_go(task)
 
 
 def _give_up(loop: WorkflowLoop, coroutine: Any) -> None:

@@ -19,66 +19,14 @@ from typing import Any, Literal, Protocol
 from processor.checks import DURATION_S_MAX, lasting_ms
 from processor.core.data.shown import text_of
 from processor.errors import NonDeterminismError
+from processor.workflow._asyncio import CallbackHandle, TimerHandle, drop_silently, run_ready
 from processor.workflow._frames import boundary, line_here, user_frame, where_of
 from processor.workflow._guard.library import Library
 
-__all__ = ("CallbackHandle", "Future", "Task", "Timekeeper", "TimerHandle", "WorkflowLoop")
+__all__ = ("Future", "Task", "Timekeeper", "WorkflowLoop")
 
 _new_context = contextvars.copy_context
 _NUMBERS = (float, int)
-
-
-class CallbackHandle(asyncio.Handle):
-    """A callback that is due.
-
-    asyncio's own constructor is not called: it costs more than the callback.
-    """
-
-    __slots__ = ()
-    _args: Sequence[Any]
-    _repr = None
-    _source_traceback = None
-
-    def __init__(
-        self,
-        callback: Callable[..., object],
-        args: Sequence[Any],
-        context: contextvars.Context,
-        loop: WorkflowLoop,
-    ) -> None:
-        self._callback = callback
-        self._args = args
-        self._context = context
-        self._loop = loop
-        self._cancelled = False
-
-
-class TimerHandle(asyncio.TimerHandle):
-    """A durable timer. ``id``, ``index`` and ``turn`` belong to ``Timekeeper``."""
-
-    __slots__ = ("due_ms", "id", "index", "line", "turn")
-    _repr = None
-    _source_traceback = None
-
-    def __init__(
-        self,
-        due_ms: int,
-        callback: Callable[..., object],
-        args: Sequence[Any],
-        context: contextvars.Context,
-        loop: WorkflowLoop,
-        line: str,
-    ) -> None:
-        self._callback = callback
-        self._args = args
-        self._context = context
-        self._loop = loop
-        self._cancelled = False
-        self._scheduled = True
-        self._when = (due_ms - loop.zero_ms) / 1000
-        self.due_ms = due_ms
-        self.line = line
-        self.id = self.index = self.turn = 0
 
 
 class Timekeeper(Protocol):
@@ -127,7 +75,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     ``processor.workflow`` talk to. ``tasks`` holds every unfinished task, since asyncio keeps weak
     references only. After ``dropped`` is set nothing can be asked for any more: whatever would
     wait ends the coroutine that is being unwound. ``refusals`` says how often that is still
-    raised: after that, whatever waits just waits.
+    raised: after that, whatever waits just waits. ``violation`` is the first call that
+    replay cannot repeat, and where.
     """
 
     def __init__(self, timers: Timekeeper, seed: int) -> None:
@@ -139,8 +88,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.library: Library | None = None
         self.dropped = False
         self.refusals = 0
-        self.violation: NonDeterminismError | None = None
-        self.violated_at = ""
+        self.violation: tuple[NonDeterminismError, str] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.timers: dict[int, TimerHandle] = {}
         self.ready: deque[CallbackHandle | TimerHandle] = deque()
@@ -152,24 +100,15 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     @boundary
     def run(self, done: Callable[[], bool]) -> None:
         """Run what is due until nothing is, or until ``done`` says that the rest does not count."""
-        ready = self.ready
-        pop = ready.popleft
-        handle: Any = None
         self.guarded = True
         try:
-            while ready and not done():
-                handle = pop()
-                if handle._cancelled:
-                    continue
-                try:
-                    handle._context.run(handle._callback, *handle._args)
-                except Exception as error:
-                    what = f"Exception in {text_of(handle._callback, repr)}"
-                    self.call_exception_handler({"message": what, "exception": error})
+            run_ready(self.ready, done, self._failed)
         finally:
-            # A traceback may keep this frame, and the frame must not keep the task that it is of.
-            handle = None
             self.guarded = False
+
+    def _failed(self, callback: Callable[..., object], error: Exception) -> None:
+        what = f"Exception in {text_of(callback, repr)}"
+        self.call_exception_handler({"message": what, "exception": error})
 
     def fire(self, id: int) -> None:
         """Make a timer's callback due; a timer that is not known was cancelled."""
@@ -191,7 +130,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             + f". Replay cannot repeat it. {instead}"
         )
         if self.violation is None:
-            self.violation, self.violated_at = error, where
+            self.violation = (error, where)
         return error
 
     def unwind(self) -> None:
@@ -261,10 +200,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         One that is due at None never is: nothing is recorded of it.
         """
         context = _new_context() if context is None else context
-        handle = TimerHandle(due_ms or 0, callback, args, context, self, line)
         if due_ms is None:
-            handle._when = math.inf
-            return handle
+            return TimerHandle(math.inf, 0, callback, args, context, self, line)
+        when_s = (due_ms - self.zero_ms) / 1000
+        handle = TimerHandle(when_s, due_ms, callback, args, context, self, line)
         if due_ms <= self.now_ms:
             self.ready.append(handle)
             return handle
@@ -294,8 +233,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if self.dropped:
             self.unwind()
         task = Task(coro, loop=self, name=name, **options)
-        # A run that is dropped drops tasks that wait; that is no mistake of anybody's.
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        drop_silently(task)  # with a run that is dropped
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task

@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import sys
 import zlib
-from asyncio import _get_running_loop, _set_running_loop
 from collections.abc import Sequence, Set
 from functools import partial
 from typing import Any, Final, Literal
@@ -36,6 +34,7 @@ from processor.errors import InvalidArgument, ProcessorError, WorkflowNotRegiste
 from processor.failures import bases_of, failure_of
 from processor.readable import readable
 from processor.registry import Registry
+from processor.workflow._asyncio import put_aside, put_back, running_loop, set_running_loop
 from processor.workflow._definition import Workflow
 from processor.workflow._engine.decisions import Decisions
 from processor.workflow._engine.drop import drop
@@ -44,7 +43,7 @@ from processor.workflow._engine.runtime import SETTLES, Runtime
 from processor.workflow._engine.watchdog import here, watching
 from processor.workflow._frames import boundary, innermost, is_ours, waiting_at, where_of
 from processor.workflow._guard.generators import stand_in
-from processor.workflow._guard.ordering import put_in_order
+from processor.workflow._guard.patches import patch_process
 from processor.workflow._guard.signals import is_signal
 from processor.workflow._nouns.condition import check as check_conditions
 from processor.workflow._nouns.external import ExternalEvents
@@ -100,8 +99,8 @@ class WorkflowRunner:
         """
         decode = partial(self._workflow.signature.decode, payloads=self._runtime.payloads)
         self._runtime.begin(now_ms, 0)
-        host = _get_running_loop()
-        _set_running_loop(self._loop)
+        host = running_loop()
+        set_running_loop(self._loop)
         try:
             decoded = watching(self._runtime, self._runtime.decoded, decode, arguments)
             self._runtime.code = partial(self._workflow.function, *decoded)
@@ -110,7 +109,7 @@ class WorkflowRunner:
                 raise
             raise failed(error) from None
         finally:
-            _set_running_loop(host)
+            set_running_loop(host)
 
     def activate(
         self,
@@ -182,13 +181,14 @@ class WorkflowRunner:
 
     def _advance(self, facts: Sequence[Event]) -> bool:
         """Enter the loop, feed the facts, leave; return whether the code is over."""
-        host = _get_running_loop()
-        host_task = _put_aside(host) if host is not None else None
+        host = running_loop()
+        host_task = put_aside(host) if host is not None else None
         collects = gc.isenabled()
         loop = self._loop
         watched = here()
-        stand_in()
-        _set_running_loop(loop)
+        if self._settings.guard:
+            stand_in()
+        set_running_loop(loop)
         try:
             gc.disable()
             watched.running = self._runtime
@@ -204,9 +204,9 @@ class WorkflowRunner:
             loop.library = None
             if collects:
                 gc.enable()
-            _set_running_loop(host)
+            set_running_loop(host)
             if host_task is not None:
-                _put_back(host, host_task)
+                put_back(host, host_task)
 
     @boundary
     def _fed(self, facts: Sequence[Event]) -> bool:
@@ -255,8 +255,9 @@ class WorkflowRunner:
         if interrupted is not None and is_signal(interrupted):
             raise interrupted
         if self._loop.violation is not None:
-            error = _code_error("nondeterminism", self._loop.violation)
-            error.where = error.where or writable(self._loop.violated_at)
+            violation, where = self._loop.violation
+            error = _code_error("nondeterminism", violation)
+            error.where = error.where or writable(where)
             return error
         if self._runtime.broken is not None:
             return _code_error("bug", self._runtime.broken)
@@ -301,9 +302,10 @@ class WorkflowRunners:
     """Makes runners from the registered workflows."""
 
     def __init__(self, registry: Registry, settings: Settings | None = None) -> None:
-        put_in_order()
         self._registry = registry
         self._settings = settings or Settings()
+        if self._settings.guard:
+            patch_process()
         self.strict = self._settings.strict_replay
         guard = self._settings.guard or "off"
         self.flags: tuple[str, ...] = () if guard == "answer" else (f"guard={guard}",)
@@ -377,21 +379,3 @@ def _place_of(error: BaseException) -> str:
         return "" if place is None else where_of(*place)
     except Exception:  # a source that cannot be read
         return ""
-
-
-if sys.version_info >= (3, 14):
-
-    def _put_aside(host: Any) -> Any:
-        """Put the host's task aside: from 3.14 on, asyncio keeps one for the thread, not a loop."""
-        return asyncio.tasks._swap_current_task(host, None)
-
-    def _put_back(host: Any, task: Any) -> None:
-        asyncio.tasks._swap_current_task(host, task)
-
-else:
-
-    def _put_aside(host: Any) -> Any:
-        return None
-
-    def _put_back(host: Any, task: Any) -> None:
-        pass

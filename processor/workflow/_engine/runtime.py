@@ -14,8 +14,9 @@ from processor.core.event import Event
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.timer import TimerCancelled, TimerStarted
 from processor.readable import readable
+from processor.workflow._asyncio import TimerHandle
 from processor.workflow._engine.decisions import Decisions
-from processor.workflow._engine.loop import TimerHandle, WorkflowLoop
+from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._guard.library import Library
 
 __all__ = ("SETTLES", "Decode", "Runtime", "settles")

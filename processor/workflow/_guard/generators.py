@@ -8,10 +8,10 @@ activations, because setting a hook costs more than all the rest of entering a r
 from __future__ import annotations
 
 import sys
-from asyncio import _get_running_loop
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
+from processor.workflow._asyncio import running_loop
 from processor.workflow._engine.loop import WorkflowLoop
 
 __all__ = ("stand_in",)
@@ -37,7 +37,7 @@ class _Hooks:
         self._host_last = last
 
     def begun(self, generator: AsyncGenerator[Any, Any]) -> None:
-        if type(_get_running_loop()) is WorkflowLoop:
+        if type(running_loop()) is WorkflowLoop:
             _of_workflows.add(id(generator))
         else:
             _of_workflows.discard(id(generator))
@@ -51,6 +51,6 @@ class _Hooks:
                 self._host_last(generator)
             return
         _of_workflows.discard(id(generator))
-        loop = _get_running_loop()
+        loop = running_loop()
         if type(loop) is WorkflowLoop and loop.guarded and not loop.dropped:
             loop.create_task(generator.aclose())

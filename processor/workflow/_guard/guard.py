@@ -29,11 +29,11 @@ import sysconfig
 import threading
 import time
 import uuid
-from asyncio import _get_running_loop
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final, Literal
 
+from processor.workflow._asyncio import running_loop
 from processor.workflow._context import passing
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._frames import is_boundary, is_library
@@ -214,7 +214,7 @@ def _wrap(
 
     @functools.wraps(called)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        loop = _get_running_loop()
+        loop = running_loop()
         if type(loop) is WorkflowLoop and not _is_given(args, given):
             if loop.library is not None:
                 if answer is not None:
@@ -290,7 +290,7 @@ def _of_runs(was: type[random.Random]) -> type[_OfRuns]:
 
 def _library_for_seed() -> Library | None:
     """Return the library of the run whose code seeds a generator with nothing, if a run's does."""
-    loop = _get_running_loop()
+    loop = running_loop()
     if type(loop) is WorkflowLoop:
         if loop.library is not None:
             return loop.library
@@ -314,7 +314,7 @@ def _wrap_unraisable_hook() -> None:
     called = sys.unraisablehook
 
     def told(unraisable: Any) -> None:
-        loop = _get_running_loop()
+        loop = running_loop()
         if type(loop) is not WorkflowLoop:
             called(unraisable)
             return
@@ -329,7 +329,7 @@ def _wrap_unraisable_hook() -> None:
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
     if event in _AUDITED:
-        loop = _get_running_loop()
+        loop = running_loop()
         if type(loop) is WorkflowLoop and loop.guarded and loop.library is None:
             if loop.guard == "off" or _is_time_zone(event, args):
                 return

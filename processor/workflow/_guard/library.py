@@ -12,7 +12,6 @@ from __future__ import annotations
 import datetime as _datetime_module
 import hmac
 import time
-from asyncio import _get_running_loop
 from collections.abc import Callable
 from datetime import UTC, date, datetime, tzinfo
 from functools import partial
@@ -26,6 +25,8 @@ from types import (
     MethodType,
 )
 from typing import Any, Final
+
+from processor.workflow._asyncio import running_loop
 
 __all__ = ("CLOCKS", "DATES", "Library", "answering", "repeatable")
 
@@ -72,7 +73,7 @@ class Library:
 
 def answering() -> Library | None:
     """Return the library of the run that decodes a value just now, on this thread."""
-    loop: Any = _get_running_loop()
+    loop: Any = running_loop()
     return getattr(loop, "library", None)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from types import FunctionType
 from typing import Any
 
+from processor.workflow._asyncio import GATHERING, running_loop
 from processor.workflow._engine.loop import WorkflowLoop
 
 __all__ = ("as_completed", "put_in_order")
@@ -34,9 +35,8 @@ def put_in_order() -> None:
     )
     _as_asyncio_has_it.__kwdefaults__ = function.__kwdefaults__
     function.__code__ = _entry.__code__
-    gathering = getattr(asyncio.tasks, "_GatheringFuture", None)
-    if gathering is not None:
-        gathering.__hash__ = _hash
+    if GATHERING is not None:
+        GATHERING.__hash__ = _hash
 
 
 def _entry(fs: Any, *, timeout: float | None = None) -> Any:
@@ -47,7 +47,7 @@ def _entry(fs: Any, *, timeout: float | None = None) -> Any:
 
 def as_completed(awaitables: Iterable[Any], *, timeout: float | None = None) -> Any:
     """asyncio's own, after making tasks of coroutines in the order in which they are given."""
-    loop = asyncio._get_running_loop()
+    loop = running_loop()
     if type(loop) is WorkflowLoop and not asyncio.isfuture(awaitables):
         if not asyncio.iscoroutine(awaitables):
             unique = dict.fromkeys(awaitables)
