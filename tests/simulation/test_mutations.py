@@ -87,9 +87,9 @@ def test_a_patch_that_does_not_fit_is_no_catch() -> None:
         hunt(Mutation("none", "nothing", misspelled, (".*",), 3))
 
 
-def row_of(mutation: Mutation) -> str:
+def row_of(mutation: Mutation, failure_of: Callable[[int], str | None] = failure_of) -> str:
     """Return the line of ``docs/reliability.md`` for a mutation."""
-    seeds, said = hunt(mutation)
+    seeds, said = hunt(mutation, failure_of)
     kind, _, text = said.partition(": ")
     noticed = text.partition(":")[0] if kind == "AssertionError" else kind
     return f"| {mutation.rule} | {mutation.protection} | {noticed} | {seeds} |"

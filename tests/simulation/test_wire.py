@@ -1,4 +1,7 @@
-"""The native producer's machine holds its promises in every seed, and each protection is needed."""
+"""The native producer's machine holds its promises in every seed, and each protection is needed.
+
+``python -m tests.simulation.test_wire`` prints its rows of the table of ``docs/reliability.md``.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections import Counter
 import pytest
 
 from .mutations import Mutation
-from .test_mutations import BROKEN_PATCH, hunt
+from .test_mutations import BROKEN_PATCH, hunt, row_of
 from .wire_mutations import WIRE_MUTATIONS
 from .wire_story import WireStory, play_producer
 
@@ -44,3 +47,8 @@ def test_the_same_seed_is_the_same_story() -> None:
         story.run()
         hashes.append(story.scheduler.trace_hash)
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+if __name__ == "__main__":
+    for mutation in WIRE_MUTATIONS:
+        print(row_of(mutation, failure_of), flush=True)

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from scramp import ScramException
 
 from processor.kafka.wire.link import Link
+from processor.kafka.wire.machine import Search
 from processor.kafka.wire.protocol import (
     Cluster,
     Identity,
@@ -59,14 +60,9 @@ def addresses_of(servers: str) -> Sequence[Address]:
 
 
 def ask(
-    addresses: Sequence[Address],
-    security: Security,
-    client: str,
-    topics: Sequence[str],
-    *,
-    identify: bool,
+    addresses: Sequence[Address], security: Security, client: str, search: Search
 ) -> tuple[Cluster, Identity | None]:
-    """Return what the first broker to answer says of these topics, and an id if wanted. Blocks.
+    """Return what the first broker to answer says of what is sought, and an id if wanted. Blocks.
 
     Raises one of ``NO_ANSWER`` if none answered: that we are not let in, or the last one's error;
     ``Unfit`` where one takes no version of what we write.
@@ -76,8 +72,8 @@ def ask(
         try:
             link = Link(host, port, security, client)
             try:
-                identity = _identity(link) if identify else None
-                return _cluster(link, topics), identity
+                identity = _identity(link) if search.identify else None
+                return _cluster(link, search.topics), identity
             finally:
                 link.close()
         except NO_ANSWER as error:

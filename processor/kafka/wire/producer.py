@@ -266,13 +266,7 @@ class WireProducer:
                     return
             sleep(search.wait_s)
             try:
-                cluster, identity = ask(
-                    self._addresses(),
-                    self._security,
-                    self._client,
-                    search.topics,
-                    identify=search.identify,
-                )
+                learnt = ask(self._addresses(), self._security, self._client, search)
             except Unfit as unfit:
                 self._step_aside(unfit)
             except NO_ANSWER as error:
@@ -281,7 +275,7 @@ class WireProducer:
                     self._machine.unanswered(refusal(error))
             else:
                 with self._lock:
-                    for broker in self._machine.learnt(cluster, identity, monotonic()):
+                    for broker in self._machine.learnt(*learnt, monotonic()):
                         self._say(broker, "it has this address now")
                         self._hang_up(broker)
                     self._go_on(monotonic())
