@@ -1,8 +1,8 @@
 """What one process does with the shards of a namespace.
 
 What it decides is in synchronous machines, which know no threads, clocks or clients: ``life`` (one
-shard, from its assignment to its revocation). ``Node`` drives it on an asyncio loop; the simulation
-drives the same machine, step by step.
+shard, from its assignment to its revocation), ``publishing``, ``membership``. ``Node`` and the
+Kafka runtime drive them on loops and in threads; the simulation drives the same, step by step.
 """
 
 from processor.node.life import ShardStatus

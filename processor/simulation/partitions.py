@@ -209,7 +209,7 @@ class Transactions:
         """Write what a producer has open, or nothing where it was fenced."""
         if epoch != self._epochs[name]:
             return False
-        for sent in self._open.pop(name):
+        for sent in self._open.pop(name, ()):
             self._outputs[sent.partition].write(sent, name)
         return True
 

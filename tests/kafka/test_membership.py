@@ -168,7 +168,7 @@ def test_a_member_that_its_own_former_self_shuts_out_joins_again(
     async def test() -> None:
         async with member(connection, "twice") as it:
             await until(lambda: len(it.shards) == PARTITIONS, "all shards")
-            it.membership._was_lost = True
+            it.membership._assignments.lost = True
             await asyncio.to_thread(join_shortly, connection, "twice")
             await until(lambda: sorted(it.revoked) == list(range(PARTITIONS)), "the loss")
             await until(lambda: len(it.shards) == PARTITIONS, "all shards again")

@@ -63,7 +63,8 @@ def _value(type: Any) -> str:
             return "object of texts"
         case inspect.UnionType(types=types):
             return _value(next(each for each in types if not isinstance(each, inspect.NoneType)))
-    return "anything"
+        case _:
+            return "anything"
 
 
 def _default(field: inspect.Field) -> str:

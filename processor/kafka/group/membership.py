@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import wait as wait_for
 from threading import Thread
@@ -37,6 +35,7 @@ from processor.config import Settings
 from processor.errors import ProcessorError
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.group.static_member import LEAVE_S, abandon, is_shut_out, leave
+from processor.node.membership import Assignments, Confirmations
 from processor.node.publishing.steps import Standing
 
 __all__ = ("MemberFenced", "Membership")
@@ -47,7 +46,6 @@ _POLL_S = 0.1
 _REVOKE_S = 5.0
 _LOST_S = 0.5
 _CONFIRM_S = 5.0
-_COMMIT_EVERY_S = 5.0
 
 
 class MemberFenced(ProcessorError):
@@ -80,18 +78,10 @@ class Membership:
         self._assign = assign
         self._revoke = revoke
         self._failed = failed
-        self._next_command = next_command
-        self._owned: dict[int, int] = {}
-        self._assignments = 0
-        self._metadata: object = None
-        self._asked: deque[tuple[int, Future[bool]]] = deque()
-        self._confirming: list[Future[bool]] | None = None
-        self._commit_due = monotonic() + _COMMIT_EVERY_S
-        self._confirm_until = 0.0
-        self._last_commit: dict[int, int] = {}
+        self._assignments = Assignments()
+        self._confirmations = Confirmations(_CONFIRM_S, next_command, monotonic())
         self._closing = False
         self._leave = True
-        self._was_lost = False
         self._config = self._consumer_config(connection, settings)
         self._consumer = Consumer(self._config)
         self._thread = Thread(target=self._run, name="kafka membership", daemon=True)
@@ -99,17 +89,12 @@ class Membership:
     @property
     def owned(self) -> frozenset[int]:
         """The shards that are assigned to us."""
-        return frozenset(self._owned)
+        return frozenset(self.standing.owned)
 
     @property
     def standing(self) -> Standing:
-        """What a transaction needs to be accepted, and what it may be about. From any thread.
-
-        The generation first: a shard is taken out of ``owned`` before a generation can begin in
-        which it is somebody else's.
-        """
-        metadata = self._metadata
-        return Standing(metadata, self._owned)
+        """What a transaction needs to be accepted, and what it may be about. From any thread."""
+        return self._assignments.standing
 
     def start(self) -> None:
         self._thread.start()
@@ -130,12 +115,10 @@ class Membership:
         It is asked by a commit, which it refuses from whoever is not a member of this generation.
         No answer is a no: a shard that may be somebody else's is not claimed.
         """
-        if partition not in self._owned:
+        if partition not in self.owned:
             return False
-        answer: Future[bool] = Future()
-        self._asked.append((partition, answer))
         try:
-            return answer.result(_CONFIRM_S)
+            return self._confirmations.ask(partition).result(_CONFIRM_S)
         except FutureTimeout:
             return False
 
@@ -148,22 +131,22 @@ class Membership:
             try:
                 self._serve(self._consumer)
             except KafkaException as error:
-                self._give_up(sorted(self._owned), _LOST_S)
-                again = self._was_lost and is_shut_out(error.args[0]) and not self._closing
+                self._give_up(sorted(self.owned), _LOST_S)
+                again = self._assignments.lost and is_shut_out(error.args[0]) and not self._closing
                 if again:
                     self._begin_again()
                 else:
                     self._fail(error)
             except Exception as error:  # a bug: nobody else would keep our place in the group
                 _log.exception("the thread of group %s died", self._group)
-                self._give_up(sorted(self._owned), _LOST_S)
+                self._give_up(sorted(self.owned), _LOST_S)
                 failure = ProcessorError(
                     f"the thread that keeps this process in group {self._group} died: {error!r}. "
                     "Restart the process; its log has the traceback"
                 )
                 self._loop.call_soon_threadsafe(self._failed, failure)
             finally:
-                self._answer(False)
+                self._confirmations.answer(False)
         self._consumer.close()
 
     def _begin_again(self) -> None:
@@ -179,7 +162,7 @@ class Membership:
             self._instance_id,
             self._group,
         )
-        self._was_lost = False
+        self._assignments.lost = False
         former, self._consumer = self._consumer, Consumer(self._config)
         abandon(former)
 
@@ -206,11 +189,8 @@ class Membership:
         quiet = [TopicPartition(self._topic, place.partition, OFFSET_END) for place in places]
         consumer.incremental_assign(quiet)
         consumer.pause(quiet)
-        self._metadata = consumer.consumer_group_metadata()
-        self._was_lost = False
         gained = [place.partition for place in places]
-        self._assignments += 1
-        self._owned = {**self._owned, **dict.fromkeys(gained, self._assignments)}
+        self._assignments.assigned(consumer.consumer_group_metadata(), gained)
         for partition in gained:
             self._loop.call_soon_threadsafe(self._assign, partition)
 
@@ -230,12 +210,12 @@ class Membership:
             self._instance_id,
             self._group,
         )
-        self._was_lost = True
+        self._assignments.lost = True
         self._give_up([place.partition for place in places], _LOST_S)
         consumer.incremental_unassign(list(places))
 
     def _give_up(self, partitions: Sequence[int], timeout_s: float) -> None:
-        self._owned = {p: n for p, n in self._owned.items() if p not in partitions}
+        self._assignments.given_up(partitions)
         given = []
         for partition in partitions:
             coroutine = self._revoke(partition)
@@ -256,55 +236,22 @@ class Membership:
     # --- confirmation and lag ---------------------------------------------------------------------
 
     def _confirm(self) -> None:
-        """Commit positions, where somebody asked or it is time; one commit at a time."""
-        now = monotonic()
-        if self._confirming is not None:
-            if now > self._confirm_until:
-                self._answer(False)
+        """Commit positions, where somebody asked or it is time."""
+        positions = self._confirmations.commits(self.owned, monotonic())
+        if not positions:
             return
-        if not self._asked and now < self._commit_due:
-            return
-        self._commit_due = now + _COMMIT_EVERY_S
-        waiting, partitions = [], set(self._owned)
-        while self._asked:
-            partition, answer = self._asked.popleft()
-            if partition in partitions:
-                waiting.append(answer)
-            else:
-                answer.set_result(False)
-        offsets = self._lag_offsets(partitions, bool(waiting))
-        if not offsets:
-            return
-        self._confirming = waiting
-        self._confirm_until = now + _CONFIRM_S
+        places = [TopicPartition(self._topic, *place) for place in positions.items()]
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=True)
+            self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
             _log.debug("committing positions in %s: %s", self._topic, error)
-            self._answer(False)
-
-    def _lag_offsets(self, partitions: set[int], all_of_them: bool) -> list[TopicPartition]:
-        offsets = []
-        for partition in partitions:
-            position = self._next_command(partition)
-            if position < 0:
-                position = self._last_commit.get(partition, 0)
-            if all_of_them or self._last_commit.get(partition) != position:
-                self._last_commit[partition] = position
-                offsets.append(TopicPartition(self._topic, partition, position))
-        return offsets
+            self._confirmations.answer(False)
 
     def _on_commit(self, error: KafkaError | None, places: Sequence[TopicPartition]) -> None:
         refused = error or next((place.error for place in places if place.error), None)
         if refused is not None:
             _log.info("the coordinator of %s does not confirm us: %s", self._group, refused.str())
-        self._answer(refused is None)
-
-    def _answer(self, confirmed: bool) -> None:
-        waiting, self._confirming = self._confirming or [], None
-        for answer in waiting:
-            if not answer.done():
-                answer.set_result(confirmed)
+        self._confirmations.answer(refused is None)
 
     # --- errors -----------------------------------------------------------------------------------
 

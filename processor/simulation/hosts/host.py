@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from processor.codec.records import LEVEL
 from processor.core.runner import Runners
-from processor.node.publishing.steps import Standing
+from processor.node.membership import Assignments
 from processor.registry import Registry
 from processor.simulation.hosts.activities import HostActivities
 from processor.simulation.hosts.ownership import Ownership, Setting
@@ -51,9 +51,8 @@ class Host:
         self.setting = setting
         self._code = code
         self.lives = 0
-        self._assignments = 0
         self._waiting: list[Callable[[], None]] = []
-        self._standing = Standing({}, {})
+        self._assignments = Assignments()
         self._activities: HostActivities | None = None
         self._worker: QueueWorker | None = None
         self._peril: Peril | None = None
@@ -82,7 +81,7 @@ class Host:
             setting.broker,
             setting.scheduler,
             setting.faults,
-            lambda: self._standing,
+            lambda: self._assignments.standing,
             lambda partition: setting.generation(self.name, partition),
             self._when_running,
             self._refused,
@@ -109,7 +108,7 @@ class Host:
         for ownership in list(self.ownerships.values()):
             ownership.drop()
         self.ownerships.clear()
-        self._standing = Standing({}, {})
+        self._assignments = Assignments()
         self._worker.kill()
         self.publisher.kill()
         self._activities.kill()
@@ -175,17 +174,14 @@ class Host:
         if self.paused:
             self.once_running(lambda: self._assign_late(partition))
             return
-        generations, owned = self._standing
-        assert isinstance(generations, Mapping), "in which generation each shard is ours"
         generation = self.setting.generation(self.name, partition)
-        if partition in generations and generations[partition] != generation:
+        group = self._assignments.standing.group
+        generations = group if isinstance(group, Mapping) else {}
+        if generations.get(partition) != generation:
             self.revoke(partition)  # somebody else had it meanwhile
         ownership = self.ownerships.get(partition)
         if ownership is None:
-            self._assignments += 1
-            self._standing = Standing(
-                {**generations, partition: generation}, {**owned, partition: self._assignments}
-            )
+            self._assignments.assigned({**generations, partition: generation}, [partition])
             self.ownerships[partition] = Ownership(self, partition)
         else:
             ownership.assigned()
@@ -199,9 +195,7 @@ class Host:
         if self.paused:
             self.once_running(lambda: self._revoke_late(partition))
             return
-        self._standing = Standing(
-            self._standing.group, {p: n for p, n in self._standing.owned.items() if p != partition}
-        )
+        self._assignments.given_up([partition])
         ownership = self.ownerships.pop(partition, None)
         if ownership is not None:
             ownership.drop()

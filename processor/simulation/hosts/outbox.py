@@ -55,7 +55,6 @@ class SimulatedOutbox:
     ) -> None:
         self._broker = broker
         self._log = log
-        self._partition = partition
         self._scheduler = scheduler
         self._faults = faults
         self._wake = wake
@@ -67,7 +66,6 @@ class SimulatedOutbox:
         self._delivered: deque[int] = deque()
         self._publisher = publisher or Publisher(owner, broker, scheduler, faults)
         self._outputs = self._publisher.shard(partition)
-        self._published = 0
         self._asked = False
         self._told: tuple[int, Exception | None] | None = None
 
@@ -104,8 +102,8 @@ class SimulatedOutbox:
     def publish(self, offset: int, records: Sequence[OutputRecord]) -> None:
         for record in records:
             self._leaves(offset, record)
-        if offset < self._published:
-            self._broker.outputs[self._partition].again.append(offset)
+        if self._told is not None and offset < self._told[0]:
+            self._broker.outputs[self._outputs.partition].again.append(offset)
         self._outputs.publish(offset, records)
         self._publisher.serve()
 
@@ -121,10 +119,10 @@ class SimulatedOutbox:
         while not self.asked_published():
             self._scheduler.step()
         assert self._told is not None, "it is known"
-        self._published, error = self._told
+        position, error = self._told
         if error is not None:
             raise error
-        return self._published
+        return position
 
     @property
     def stuck(self) -> int:
@@ -148,7 +146,7 @@ class SimulatedOutbox:
     def _leaves(self, offset: int | None, effect: Sendable | OutputRecord | Reply) -> None:
         if self._departures is not None:
             end = self._log.confirmed_end
-            self._departures.append(Left(self._partition, offset, end, effect))
+            self._departures.append(Left(self._outputs.partition, offset, end, effect))
 
     def _topic(self, effect: Sendable) -> str:
         match effect:

@@ -172,6 +172,8 @@ class Publisher:
             case TopicFault() | Probe():
                 if self._scheduler.strikes(self._faults, "topic_missing"):
                     return Fault("missing", "UNKNOWN_TOPIC_OR_PART", "it is not there yet")
+            case _:
+                raise AssertionError(f"{step} is answered elsewhere")
         return None
 
     def _position(self, partition: int) -> int:
