@@ -9,6 +9,7 @@ it is recorded. Code that catches that again and again is given up: it stays in 
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import logging
 import warnings
@@ -27,6 +28,9 @@ _log = logging.getLogger("processor.workflow")
 _CLOSES_MAX = 100
 _REFUSALS_MAX = 1_000
 """How often a coroutine may catch ``GeneratorExit`` and wait, or ask for something, again."""
+
+_forget_waiter: Any = getattr(asyncio, "future_discard_from_awaited_by", None)
+"""Python 3.14 and later: a future knows who waits for it, beside its callbacks."""
 
 _keep_for_ever = ctypes.pythonapi.Py_IncRef
 _keep_for_ever.argtypes = (ctypes.py_object,)
@@ -80,6 +84,8 @@ def _let_go(future: Any) -> None:
     if future is not None:
         for callback, _ in future._callbacks or ():
             future.remove_done_callback(callback)
+        for waiter in getattr(future, "_asyncio_awaited_by", None) or ():
+            _forget_waiter(future, waiter)
 
 
 def _give_up(loop: WorkflowLoop, coroutine: Any) -> None:
