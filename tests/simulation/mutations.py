@@ -24,6 +24,8 @@ __all__ = ("MUTATIONS", "Mutation")
 class Mutation:
     """``seeds_max``: it is caught within so many seeds, beginning with seed 0.
 
+    ``known`` is a seed that catches it; it is played first, since the ones below may take minutes.
+
     ``rule`` is where the rule stands in ``docs/log-format.md``. ``caught_by`` are patterns for the
     failure, with its class.
     """
@@ -33,6 +35,7 @@ class Mutation:
     switch_off: Callable[[pytest.MonkeyPatch], None]
     caught_by: tuple[str, ...]
     seeds_max: int
+    known: int = 0
 
 
 NOT_CONTIGUOUS = (
@@ -239,6 +242,7 @@ MUTATIONS: Sequence[Mutation] = (
         once.logs_confused,
         (STUCK, "AssertionError: another namespace's messages count once"),
         200,
+        known=60,
     ),
     Mutation(
         "counts once",
@@ -267,6 +271,7 @@ MUTATIONS: Sequence[Mutation] = (
         once.again_not_heard,
         ("AssertionError: a request that comes again never counts",),
         300,
+        known=261,
     ),
     Mutation(
         "counts once",
