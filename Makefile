@@ -3,18 +3,31 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick check prove soak bench clean
+.PHONY: demo test test-kafka test-alone quick quick-tests quick-seeds check prove steps soak versions \
+	nightly bench clean
 
 demo: $(VENV)/installed
 	@$(BIN)/processor demo
 
-test: $(VENV)/installed-dev check
-	$(BIN)/pytest
+# The tests in two halves at a time: those that need a broker share one; the others need none.
+test: check
+	@$(MAKE) --no-print-directory -j2 test-kafka test-alone
+
+test-kafka: $(VENV)/installed-dev
+	$(BIN)/pytest -m kafka
+
+test-alone: $(VENV)/installed-dev
+	$(BIN)/pytest -m "not kafka"
 
 # In less than two minutes: what needs no broker and no other process, and 200 seeds.
-quick: $(VENV)/installed-dev check
+quick: $(VENV)/installed-dev
+	@$(MAKE) --no-print-directory -j2 quick-tests check quick-seeds
+
+quick-tests: $(VENV)/installed-dev
 	$(BIN)/pytest tests/core tests/codec tests/store tests/shard tests/workflow tests/activities \
 		tests/replay tests/test_surface.py tests/test_tidy.py
+
+quick-seeds: $(VENV)/installed-dev
 	$(BIN)/python -m tests.simulation.prove --seeds 200
 
 check: $(VENV)/installed-dev
@@ -30,17 +43,38 @@ prove: $(VENV)/installed-dev
 	$(BIN)/python -m tests.simulation.prove --seeds $(SEEDS) --first $(FIRST) \
 		$(if $(BUDGET),--budget $(BUDGET))
 
+# A crash at every step, cleaners that stop at every record, and how soon each mutation is caught.
+steps: $(VENV)/installed-dev
+	EVERY_STEP=1 EVERY_MOMENT=1 STORIES=1000 $(BIN)/pytest --timeout=7200 \
+		tests/simulation/test_crash_at_every_step.py tests/simulation/test_cleaned_logs.py
+	$(BIN)/python -m tests.simulation.test_mutations
+
 # Real processes under all faults at random; MINUTES=10 for less than an hour.
 MINUTES ?= 60
 soak: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
+
+# The tests without a broker on each Python that is found on the PATH.
+VERSIONS ?= 3.11 3.12 3.13 3.14
+versions:
+	@failed=0; for version in $(VERSIONS); do \
+		if ! python$$version -c "" 2>/dev/null; then \
+			echo "Python $$version: not found on the PATH, not run"; continue; \
+		fi; \
+		echo "Python $$version: found, the tests without a broker run"; \
+		$(MAKE) --no-print-directory test-alone PYTHON=python$$version VENV=.venv-$$version \
+			|| failed=1; \
+	done; exit $$failed
+
+# All that is too slow for each change, some four hours: make -k nightly goes on after a failure.
+nightly: test prove steps versions soak
 
 # SMOKE=1, FSYNC=1, SYSTEMS="...", WORKLOADS="...": see benchmarks/compare.py.
 bench: $(VENV)/installed-bench
 	@$(BIN)/python -m benchmarks.compare
 
 clean:
-	rm -rf $(VENV) processor-state .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VERSIONS:%=.venv-%) processor-state .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

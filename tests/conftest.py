@@ -11,6 +11,12 @@ import pytest
 from tests.kafka.broker import NoBrokerError, any_broker
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "kafka_servers" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kafka)
+
+
 @pytest.fixture(scope="session")
 def kafka_servers() -> Iterator[str]:
     """The bootstrap servers of a broker; without one, tests are skipped, or fail in CI."""

@@ -253,10 +253,10 @@ def _validated(cls: Any, build: Build) -> Callable[[Any], Any]:
 
 
 def _exchange(owner: Any, build: Build, known: dict[Any, StandIn], stack: ExitStack) -> None:
-    own = vars(owner).get("__annotations__")
-    if not own:
-        return
     try:
+        own = getattr(owner, "__annotations__", None)
+        if not own:
+            return
         hints = get_type_hints(owner, include_extras=True)
     except (NameError, TypeError):
         return  # whoever builds the decoder says what is wrong with them

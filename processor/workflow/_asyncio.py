@@ -127,6 +127,12 @@ def let_go(task: Any) -> None:
         if future is not None:
             for callback, _ in future._callbacks or ():
                 future.remove_done_callback(callback)
+            for waiter in getattr(future, "_asyncio_awaited_by", None) or ():
+                _forget_waiter(future, waiter)
+
+
+_forget_waiter: Any = getattr(asyncio, "future_discard_from_awaited_by", None)
+"""Python 3.14 and later: a future knows who waits for it, beside its callbacks."""
 
 
 if sys.version_info >= (3, 14):

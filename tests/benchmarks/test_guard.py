@@ -16,8 +16,6 @@ from pathlib import Path
 from statistics import median
 from typing import Self
 
-import pytest
-
 from benchmarks.history import growth
 from benchmarks.log_size import measure as log_size
 from processor.bench.hosts import Host, embedded, measure, on_kafka
@@ -103,7 +101,6 @@ async def on_kafka_rounds(server: str, folder: Path) -> tuple[float, float]:
     return median(over_raw), median(units)
 
 
-@pytest.mark.kafka
 def test_turns_over_raw_appends(kafka_servers: str, tmp_path: Path) -> None:
     over_raw, units = asyncio.run(on_kafka_rounds(kafka_servers, tmp_path))
     print(f"turns over raw appends {over_raw:.4f}, CPU of a turn {units:.1f} units")
@@ -129,7 +126,6 @@ def test_the_next_step_costs_the_same_in_a_long_history(tmp_path: Path) -> None:
     assert fields["over_fresh"]["5000"] <= STEP_OVER_FRESH_MAX
 
 
-@pytest.mark.kafka
 def test_bytes_of_an_activity(kafka_servers: str, tmp_path: Path) -> None:
     fields = asyncio.run(log_size(kafka_servers, tmp_path, 50, 10))
     print(f"bytes in the log: {fields}")

@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from benchmarks import compare
 from benchmarks.plot import as_png, as_text
 from benchmarks.systems import LOADS, System
@@ -77,7 +75,6 @@ def test_every_workload_on_the_embedded_runtime(tmp_path: Path) -> None:
     check(asyncio.run(run()))
 
 
-@pytest.mark.kafka
 def test_every_workload_on_kafka(kafka_servers: str, tmp_path: Path) -> None:
     async def run() -> dict[str, dict[str, Any]]:
         async with on_kafka(kafka_servers, tmp_path, partitions=2) as host:
@@ -86,7 +83,6 @@ def test_every_workload_on_kafka(kafka_servers: str, tmp_path: Path) -> None:
     check(asyncio.run(run()))
 
 
-@pytest.mark.kafka
 def test_the_one_command(kafka_servers: str, tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
     chosen = {

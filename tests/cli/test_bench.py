@@ -51,7 +51,6 @@ def test_a_broker_that_does_not_answer_is_named(invoke: Invoke) -> None:
     assert "No Kafka broker answered at 127.0.0.1:1" in done.stderr
 
 
-@pytest.mark.kafka
 def test_a_broker_is_measured_and_left_as_it_was(
     invoke: Invoke, kafka_servers: str, namespace: str
 ) -> None:
@@ -67,7 +66,6 @@ def test_a_broker_is_measured_and_left_as_it_was(
     assert not [group.group_id for group in groups if group.group_id.startswith(namespace)]
 
 
-@pytest.mark.kafka
 def test_a_namespace_that_exists_is_not_touched(
     invoke: Invoke, kafka_servers: str, namespace: str
 ) -> None:

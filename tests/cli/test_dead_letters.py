@@ -28,8 +28,6 @@ from tests.kafka.harness import Adapters, adapters, until
 
 from .conftest import Invoke
 
-pytestmark = pytest.mark.kafka
-
 
 @pytest.fixture
 def kafka(kafka_servers: str, namespace: str, tmp_path: Path) -> Iterator[Adapters]:

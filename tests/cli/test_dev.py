@@ -61,6 +61,7 @@ def test_a_broker_that_has_ended_ends_the_worker_and_is_told(
     assert worker.ended == "cancelled"
 
 
+@pytest.mark.kafka
 def test_a_second_one_in_the_same_folder_is_refused(processor: Processor, tmp_path: Path) -> None:
     need_jars()
     first = processor("dev", "--kafka", "--state=state")

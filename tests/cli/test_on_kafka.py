@@ -14,8 +14,6 @@ from processor.config import Settings
 
 from .conftest import Invoke, Processor
 
-pytestmark = pytest.mark.kafka
-
 ORDER = '{"id": "A-1", "amount": 5000, "follow_up_s": 0.01}'
 DONE = "Order processing completed successfully!"
 

@@ -204,7 +204,7 @@ def test_what_has_no_json_is_refused(value: object, message: str) -> None:
 def test_endless_values_are_refused() -> None:
     endless: list[Any] = []
     endless.append(endless)
-    with pytest.raises(SchemaMismatch, match="recursion"):
+    with pytest.raises(SchemaMismatch, match=r"recursion|Stack overflow"):
         PAYLOADS.encode(endless)
 
 

@@ -202,6 +202,15 @@ def test_unions_of_classes_come_back(annotation: Any, value: Any) -> None:
     assert type(found) is type(value)
 
 
+def test_unions_come_back_in_classes_whose_annotations_are_no_text() -> None:
+    """Python 3.14 makes such annotations when they are asked for."""
+    source = "@dataclass\nclass Parcel:\n    how: Card | Bank\n"
+    names = dict(globals())
+    exec(compile(source, __file__, "exec", dont_inherit=True), names)
+    parcel = names["Parcel"](Bank("x"))
+    assert back(parcel) == parcel
+
+
 def test_classes_are_what_they_were_after_their_decoder_was_built() -> None:
     JsonPayloads().decoder(Payment)
     assert Payment.__annotations__["how"] == "Card | Bank | Cash | None"

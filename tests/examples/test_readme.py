@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from processor.kafka.topics.upkeep import apply, connect, plan
 from tests.kafka.conftest import namespace
 
@@ -40,7 +38,6 @@ def test_no_text_installs_what_has_our_name_on_pypi() -> None:
             assert not wrong.search(path.read_text()), path
 
 
-@pytest.mark.kafka
 def test_the_worker_and_the_client_run_an_order(
     kafka_servers: str, namespace: str, tmp_path: Path
 ) -> None:

@@ -12,6 +12,8 @@ import pytest
 class Mutation:
     """``seeds_max``: it is caught within so many seeds, beginning with seed 0.
 
+    ``known`` is a seed that catches it; it is played first, since the ones below may take minutes.
+
     ``rule`` is where the rule stands in ``docs/log-format.md``. ``caught_by`` are patterns for the
     failure, with its class.
     """
@@ -21,6 +23,7 @@ class Mutation:
     switch_off: Callable[[pytest.MonkeyPatch], None]
     caught_by: tuple[str, ...]
     seeds_max: int
+    known: int = 0
 
 
 NOT_CONTIGUOUS = (

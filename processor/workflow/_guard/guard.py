@@ -95,7 +95,8 @@ _WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 _PASSED = (
     *("importlib", "linecache", "logging", "traceback", "tracemalloc", "warnings", "zipimport"),
-    *("zoneinfo", "_frozen_importlib", "_frozen_importlib_external", "loguru", "structlog"),
+    *("_py_warnings", "zoneinfo", "_frozen_importlib", "_frozen_importlib_external"),
+    *("loguru", "structlog"),
 )
 """Modules that may read files and clocks on the way from a user's line: what they do does not
 come back as a value that the code could decide by (or is the same in every replay)."""
