@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick check prove soak bench clean
+.PHONY: demo test quick check prove soak bench docs clean
 
 demo: $(VENV)/installed
 	@$(BIN)/processor demo
@@ -39,8 +39,12 @@ soak: $(VENV)/installed-dev
 bench: $(VENV)/installed-bench
 	@$(BIN)/python -m benchmarks.compare
 
+# The site: build/docs/index.html. A warning is an error.
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
+
 clean:
-	rm -rf $(VENV) processor-state .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build processor-state .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

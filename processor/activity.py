@@ -295,7 +295,11 @@ def heartbeat(details: Any = None) -> None:
 
 
 def is_cancelled() -> bool:
-    """Return whether the workflow gave this activity up, or its worker is about to stop."""
+    """Return whether the attempt is over: given up, timed out, or stopped with its worker.
+
+    Nobody takes what the function returns then. A worker that stops lets activities run for four
+    fifths of ``Settings.shutdown_s`` before it ends their attempts.
+    """
     return _context("is_cancelled").is_cancelled()
 
 

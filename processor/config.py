@@ -98,7 +98,7 @@ class Settings:
     """Threads for plain (not async) activities, per process."""
 
     heartbeat_throttle_s: float = 30.0
-    """The longest time between two heartbeats that are sent (less where a time-out is shorter)."""
+    """The least time between two heartbeats that are sent; half the heartbeat time-out if less."""
 
     strict_replay: bool = False
     """Payloads that replay makes otherwise than recorded park the run; else a warning tells it."""
@@ -117,7 +117,7 @@ class Settings:
     """How long a dead process keeps its shards."""
 
     shutdown_s: float = 30.0
-    """How long running activities may take to end when a worker is asked to stop."""
+    """How long a worker may take to stop; running activities may take four fifths of that."""
 
     request_timeout_s: float = 10.0
     """How long a client waits for a shard's answer; it asks again after half of it, or 5 s."""

@@ -51,8 +51,9 @@ class WorkerRuntime(Protocol):
 
 
 class Worker:
-    """Runs until cancelled or stopped: ``await Worker("localhost:9092", ...).run()``.
+    """Runs workflows and activities until it is cancelled or stopped.
 
+    Use it as ``await Worker("localhost:9092", ...).run()``, or as ``async with Worker(...)``.
     ``shards=False`` serves only activity queues. ``queues`` are those whose activities run here;
     ``share_groups=True`` reads them through Kafka's share groups (KIP-932, brokers from 4.2 on; a
     preview in librdkafka) instead of a consumer group.

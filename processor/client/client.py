@@ -65,8 +65,9 @@ _WAIT_S: Final = 30.0
 
 
 class Client:
-    """Use as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).
+    """Starts runs, talks to them, and waits for their results.
 
+    Use it as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).
     ``kafka`` holds further properties of librdkafka for all Kafka clients: ``security.protocol``,
     ``sasl.mechanism``, ``sasl.username``, ``sasl.password``, ``ssl.ca.location``, for example.
     """
@@ -195,7 +196,7 @@ class Client:
     ) -> Any:
         """Start a workflow and return its result; the rest is as for ``start``.
 
-        ``timeout`` is for all of it, in seconds (default: none), ``parked`` as for
+        ``timeout`` (a ``timedelta`` or seconds; default: none) is for all of it, ``parked`` as for
         ``Handle.result``. Both travel in one request: a short run has one answer, its result.
         """
         limit_s = given.seconds(timeout, "run: timeout")
@@ -414,10 +415,10 @@ class Handle(Generic[R]):
         self._which = (None, accepted.first_run_id or accepted.run_id)
 
     async def result(self, timeout: Seconds | None = None, *, parked: Parked | None = None) -> R:
-        """Wait for the end and return the result; ``timeout`` in seconds (default: none).
+        """Wait for the end and return the result; ``timeout``: a ``timedelta`` or seconds, or none.
 
         While the run is parked or held up, a warning says so after a second; ``parked="raise"``
-        raises ``WorkflowParked`` then. Raises ``WorkflowFailed`` (the cause is the original error),
+        raises ``WorkflowParked`` then. Raises ``WorkflowFailed`` (the cause is the code's error),
         ``WorkflowCancelled``, ``WorkflowTerminated``, ``WorkflowTimedOut``, or ``TimeoutError``
         when the time is up.
         """
@@ -465,6 +466,7 @@ class Handle(Generic[R]):
         return (await self._client._accepted(self.id, body)).created
 
     async def describe(self) -> RunDescription:
+        """Return how the run stands, and what it waits for."""
         page = await self._client._page(self.id, DescribeRun(*self._which))
         return read(page, description)
 

@@ -174,14 +174,14 @@ def publish(topic: str, key: str | bytes | None, value: Any) -> None:
 
 
 def signal(workflow_id: str, name: str, payload: Any = None) -> None:
-    """Send an external event to another workflow; nothing happens if it does not run."""
+    """Send an external event to another workflow. If that does not run, it is a dead letter."""
     runtime = current("signal")
     workflow_id = checks.workflow_id(workflow_id, "workflow.signal: workflow_id")
     runtime.signal(workflow_id, checks.name(name, "workflow.signal: name"), payload, line_here())
 
 
 def cancel(workflow_id: str, reason: str = "") -> None:
-    """Ask another workflow to cancel; nothing happens if it does not run."""
+    """Ask another workflow to cancel. If that does not run, the request is a dead letter."""
     runtime = current("cancel")
     workflow_id = checks.workflow_id(workflow_id, "workflow.cancel: workflow_id")
     runtime.cancel(workflow_id, checks.text(reason, "workflow.cancel: reason"), line_here())
