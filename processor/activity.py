@@ -81,12 +81,12 @@ class ActivityDefinition:
 
 
 class Activity(Generic[P, R]):
-    """A defined activity. ``options`` in its constructor are those of the wire.
+    """A defined activity: in workflow code a call that can be awaited, elsewhere the function.
 
-    Typed as what it is in workflow code: a call that can be awaited. Use ``function`` for a typed
-    direct call of a plain (not async) function. (No Any stands in the coroutine's type: mypy would
-    give up the overloads of ``asyncio.gather``.)
+    Use ``function`` for a typed direct call of a plain (not async) function.
     """
+
+    # No Any stands in the coroutine's type: mypy would give up the overloads of ``asyncio.gather``.
 
     def __init__(self, definition: ActivityDefinition, options: ActivityOptions) -> None:
         self.definition = definition
@@ -196,7 +196,12 @@ def define(
     name: str | None = None,
     **options: Unpack[Options],
 ) -> Any:
-    """Make a function an activity, under its own name or ``name``."""
+    """Make a function, async or plain, an activity, under its own name or ``name``.
+
+    ``options`` are ``queue``, ``retry`` (a ``RetryPolicy``), ``eager``, and four time-outs, each a
+    ``timedelta`` or seconds (default: none): ``schedule_to_start``, ``start_to_close``,
+    ``schedule_to_close``, ``heartbeat``. Raises ``InvalidArgument``.
+    """
     if name is not None:
         checks.name(name, "@activity.define: name")
     wire = options_with(DEFAULTS, options, "@activity.define")
@@ -290,7 +295,11 @@ def info() -> ActivityInfo:
 
 
 def heartbeat(details: Any = None) -> None:
-    """Say that the activity is alive, with details that the next attempt can read."""
+    """Say that the activity is alive, with details that the next attempt can read.
+
+    May be called as often as wanted: a worker sends one in ``Settings.heartbeat_throttle_s`` at the
+    most. Raises ``SchemaMismatch`` or ``PayloadTooLarge`` for details that cannot be sent.
+    """
     _context("heartbeat").heartbeat(details)
 
 

@@ -446,7 +446,12 @@ class Handle(Generic[R]):
             return outcome
 
     async def raise_event(self, name: str, payload: Any = None) -> None:
-        """Send an external event; it is durable once this returns."""
+        """Send an external event; it is durable once this returns.
+
+        Raises ``WorkflowNotFound``, ``CommandRejected`` (the run has ended, or keeps too many
+        events that its code has not taken), ``SchemaMismatch``, ``PayloadTooLarge``,
+        ``ShardUnavailable``, ``RequestExpired``.
+        """
         name = checks.name(name, "raise_event: name")
         encoded = self._client._encoded(f"event {name!r}", payload)
         await self._client._accepted(self.id, RaiseEvent(name, encoded, *self._which))

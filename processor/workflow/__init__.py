@@ -72,9 +72,10 @@ def wait_for_event(
 ) -> Coroutine[object, None, Any]:
     """Wait for the next external event of a name, and return its value.
 
-    Events are kept from the start of the run, in the order in which they arrived; each is given
-    to one waiter. One that does not fit ``type`` goes to the dead letters, and the wait goes on.
-    Raises ``TimeoutError`` when none came in time.
+    Events are kept from the start of the run, in the order in which they arrived. Each event is
+    given to one wait. An event that does not fit ``type`` goes to the dead letters, and the wait
+    goes on. ``timeout`` is a ``timedelta`` or seconds (default: none). Raises ``TimeoutError`` when
+    no event came in time.
     """
     runtime = current("wait_for_event")
     name = checks.name(name, "workflow.wait_for_event: name")
@@ -87,8 +88,9 @@ def wait_until(
 ) -> Coroutine[object, None, None]:
     """Wait until a predicate over the workflow's own variables holds.
 
-    It is asked again whenever the code has run, so it has to be cheap and must not change
-    anything. Raises ``TimeoutError`` when it did not hold in time.
+    The predicate is asked again whenever the code has run: it has to be cheap, and must not change
+    anything. ``timeout`` is a ``timedelta`` or seconds (default: none). Raises ``TimeoutError``
+    when the predicate did not hold in time.
     """
     runtime = current("wait_until")
     _check_plain(predicate, "workflow.wait_until: predicate")
@@ -106,7 +108,10 @@ def sleep(delay: timedelta | float) -> Coroutine[object, None, None]:
 
 
 def timer(when: timedelta | float | datetime) -> Coroutine[object, None, None]:
-    """Wait for a delay (``timedelta`` or seconds), or until a time (an aware ``datetime``)."""
+    """Wait for a delay (``timedelta`` or seconds), or until a time (an aware ``datetime``).
+
+    A time that has passed does not wait. Raises ``InvalidArgument`` for a time without a zone.
+    """
     runtime = current("timer")
     if isinstance(when, datetime):
         if when.tzinfo is None:
@@ -139,7 +144,12 @@ def call_activity(
 def call_activity(
     activity: Activity[..., Any] | str, *args: Any, result_type: Any = None, **options: Any
 ) -> Coroutine[object, None, Any]:
-    """Call an activity, also by its name alone: for one that runs in another code base."""
+    """Call an activity, also by its name alone: for one that runs in another code base.
+
+    ``options`` are those of ``@activity.define``, for this call. Under a name, ``result_type`` says
+    what the result is read as (default: plain JSON). Raises ``InvalidArgument`` at the call, and an
+    ``ActivityError`` where the activity is awaited.
+    """
     runtime = current("call_activity")
     if not isinstance(activity, str):
         if not callable(getattr(activity, "options", None)):
@@ -161,7 +171,12 @@ def call_activity(
 
 
 def publish(topic: str, key: str | bytes | None, value: Any) -> None:
-    """Send a record to a Kafka topic of yours, exactly once. ``bytes`` are sent as they are."""
+    """Send a record to a Kafka topic of yours, exactly once for ``read_committed`` consumers.
+
+    ``bytes`` are sent as they are, any other value as JSON. Records of a run leave in order. A
+    record that its topic will never take is a dead letter. Raises ``InvalidArgument`` for a name
+    that no topic can have.
+    """
     runtime = current("publish")
     topic = checks.topic(topic, "workflow.publish: topic")
     if isinstance(key, str):
@@ -188,7 +203,7 @@ def cancel(workflow_id: str, reason: str = "") -> None:
 
 
 def set_status(value: Any) -> None:
-    """Set the custom status that clients see when they describe this run."""
+    """Set the custom status: any value that can be encoded; ``describe`` shows it as JSON."""
     current("set_status").set_status(value, line_here())
 
 
@@ -207,9 +222,10 @@ def side_effect(function: Callable[[], Any], type: TypeForm) -> Any: ...
 def side_effect(function: Callable[[], Any], type: Any = Any) -> Any:
     """Call a function once, record what it returns, and return the recorded value at replay.
 
-    For something short that replay could not repeat, such as reading an environment variable. It
-    may run again if the process dies before the turn is stored. It must not raise, and its value
-    must fit into a record: else the run is parked, even if the code catches that.
+    For something short that replay could not repeat, such as reading an environment variable. The
+    function may run again if the process dies before the turn is stored. The function must not
+    raise, and its value must fit into a record: else the run is parked, even if the code catches
+    the error.
     """
     runtime = current("side_effect")
     _check_plain(function, "workflow.side_effect: function")
@@ -220,7 +236,7 @@ def side_effect(function: Callable[[], Any], type: Any = Any) -> Any:
 def passthrough() -> Iterator[None]:
     """Let the code inside reach files, sockets and threads, which the guard refuses elsewhere.
 
-    For libraries that do so and whose answers are the same at each replay. Clocks and random
+    For libraries that need them and whose answers are the same at each replay. Clocks and random
     numbers still answer from the run. ``Worker(passthrough=[...])`` does it for whole modules.
     """
     token = passing.set(True)

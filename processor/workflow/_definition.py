@@ -105,7 +105,12 @@ def define(
     execution_timeout: timedelta | float | None = None,
     failure_exception_types: tuple[type[BaseException], ...] = (),
 ) -> Any:
-    """Make an async function a workflow, under its own name or ``name``."""
+    """Make an async function a workflow, under its own name or ``name``.
+
+    ``execution_timeout`` (a ``timedelta`` or seconds; default: none) ends a run that takes longer.
+    ``failure_exception_types`` are exceptions that fail a run instead of parking it. Warns of names
+    in the code whose answers replay cannot repeat (``datetime.now``). Raises ``InvalidArgument``.
+    """
     timeout_ms = _checked(name, version, execution_timeout, failure_exception_types)
 
     def decorate(function: Callable[..., Coroutine[Any, Any, Any]], depth: int = 2) -> Any:

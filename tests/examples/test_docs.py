@@ -99,6 +99,25 @@ def test_the_rule_for_commands_catches_what_it_is_for() -> None:
             parse(wrong)
 
 
+def test_the_tutorial_survives_its_kill(tmp_path: Path) -> None:
+    page = (DOCS / "tutorial.md").read_text()
+    run, event, result, history = re.findall(r"^processor (.* embedded:\./state .*)$", page, re.M)
+    (tmp_path / "trip.py").write_text(PROGRAMS["tutorial-1"])
+
+    def started(line: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "processor", *shlex.split(line)]
+        how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=tmp_path, **how)
+
+    killed = started(run)
+    assert killed.stderr is not None and "event 'approved'" in killed.stderr.readline()
+    killed.kill()
+    killed.communicate(timeout=30)
+    said = {line: started(line).communicate(timeout=60)[0] for line in (event, result, history)}
+    assert f"```\n{said[result]}```" in page
+    assert said[history].count("the hotel in Rome is booked") == 2, "once done, once in the result"
+
+
 def parse(line: str) -> None:
     """Take a command line apart as the command would, and run nothing."""
     command: Any = get_command(app)

@@ -18,7 +18,7 @@ from processor import activity, testing, workflow
 from processor.cli.app import app
 
 ROOT = Path(__file__).parents[2]
-BUILD_S = 120
+BUILD_S = 150
 NOT_FOR_USERS = {"ActivityContext", "ActivityDefinition", "current"}
 """Public for the sake of the executor; no user calls them."""
 
