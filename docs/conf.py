@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import html
 import inspect
 import itertools
 import re
@@ -91,7 +92,7 @@ def topics() -> str:
         configs = "\n".join(f"| `{name}` | `{value}` |" for name, value in spec.configs.items())
         parts += [
             f"## `<namespace>.{spec.name}{'.<queue>' if spec.template else ''}`",
-            spec.why,
+            html.escape(spec.why),
             f"Key: {spec.key}. Clean-up: {spec.cleanup_policy}. Records: "
             + ", ".join(spec.schemas)
             + ".",

@@ -43,7 +43,7 @@ _DURATIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Limits and time-outs of a worker. Sizes are in bytes, times in the unit of their name.
+    """Limits and time-outs of a process. Sizes are in bytes, times in the unit of their name.
 
     A ``timedelta`` is taken for a time in seconds too. Raises ``InvalidArgument``.
     """
@@ -90,8 +90,7 @@ class Settings:
     max_activities: int = 1_000
     """Activities that run at once in one process; what finds no slot goes to its queue.
 
-    Async activities mostly wait, so many of them fit into one process. A fan-out of 1,000 that
-    stays in its process is several times as fast as one through the queue.
+    Async activities mostly wait, so many of them fit into one process.
     """
 
     activity_threads_max: int = 32

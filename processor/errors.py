@@ -4,10 +4,10 @@
     ├── ApplicationError          raised by workflow and activity code to fail on purpose
     ├── ActivityError             in workflow code, from an awaited activity
     │   ├── ActivityFailed            its code raised something that is not an ApplicationError
-    │   ├── ActivityTimedOut          one of its time-outs passed, or its last attempt was lost
+    │   ├── ActivityTimedOut          a time-out passed, or its process died again and again
     │   └── ActivityCancelled         it ended because it was asked to
     ├── WorkflowError             from ``Handle.result()``: there is no result
-    │   ├── WorkflowFailed        ``__cause__`` is the error that the code raised
+    │   ├── WorkflowFailed            ``__cause__`` is the error that the code raised
     │   ├── WorkflowCancelled
     │   ├── WorkflowTerminated
     │   ├── WorkflowTimedOut
