@@ -105,8 +105,8 @@ class Settings:
     guard: Literal["answer", "refuse", False] = "answer"
     """What clocks and random numbers do in workflow code; a run stays with what it began under.
 
-    "answer": they answer from the run, the same at each replay. "refuse": they raise. False: there
-    is no guard, and replay may differ.
+    "answer": they answer from the run, the same at each replay. "refuse": they raise. False: all
+    but a ``Client`` is let through, and replay may differ.
     """
 
     passthrough: tuple[str, ...] = ()
