@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-kafka test-alone quick quick-tests quick-seeds check prove steps soak versions \
-	nightly bench clean
+	nightly bench docs clean
 
 demo: $(VENV)/installed
 	@$(BIN)/processor demo
@@ -73,8 +73,12 @@ nightly: test prove steps versions soak
 bench: $(VENV)/installed-bench
 	@$(BIN)/python -m benchmarks.compare
 
+# The site: build/docs/index.html. A warning is an error.
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
+
 clean:
-	rm -rf $(VENV) $(VERSIONS:%=.venv-%) processor-state .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build $(VERSIONS:%=.venv-%) processor-state .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -82,12 +82,12 @@ class ActivityDefinition:
 
 
 class Activity(Generic[P, R]):
-    """A defined activity. ``options`` in its constructor are those of the wire.
+    """A defined activity: in workflow code a call that can be awaited, elsewhere the function.
 
-    Typed as what it is in workflow code: a call that can be awaited. Use ``function`` for a typed
-    direct call of a plain (not async) function. (No Any stands in the coroutine's type: mypy would
-    give up the overloads of ``asyncio.gather``.)
+    Use ``function`` for a typed direct call of a plain (not async) function.
     """
+
+    # No Any stands in the coroutine's type: mypy would give up the overloads of ``asyncio.gather``.
 
     def __init__(self, definition: ActivityDefinition, options: ActivityOptions) -> None:
         self.definition = definition
@@ -198,7 +198,12 @@ def define(
     name: str | None = None,
     **options: Unpack[Options],
 ) -> Any:
-    """Make a function an activity, under its own name or ``name``."""
+    """Make a function, async or plain, an activity, under its own name or ``name``.
+
+    ``options`` are ``queue``, ``retry`` (a ``RetryPolicy``), ``eager``, and four time-outs, each a
+    ``timedelta`` or seconds (default: none): ``schedule_to_start``, ``start_to_close``,
+    ``schedule_to_close``, ``heartbeat``. Raises ``InvalidArgument``.
+    """
     if name is not None:
         checks.name(name, "@activity.define: name")
     wire = options_with(DEFAULTS, options, "@activity.define")
@@ -292,12 +297,20 @@ def info() -> ActivityInfo:
 
 
 def heartbeat(details: Any = None) -> None:
-    """Say that the activity is alive, with details that the next attempt can read."""
+    """Say that the activity is alive, with details that the next attempt can read.
+
+    May be called as often as wanted: a worker sends one in ``Settings.heartbeat_throttle_s`` at the
+    most. Raises ``SchemaMismatch`` or ``PayloadTooLarge`` for details that cannot be sent.
+    """
     _context("heartbeat").heartbeat(details)
 
 
 def is_cancelled() -> bool:
-    """Return whether the workflow gave this activity up, or its worker is about to stop."""
+    """Return whether the attempt is over: given up, timed out, or stopped with its worker.
+
+    Nobody takes what the function returns then. A worker that stops lets activities run for four
+    fifths of ``Settings.shutdown_s`` before it ends their attempts.
+    """
     return _context("is_cancelled").is_cancelled()
 
 

@@ -44,7 +44,7 @@ _DURATIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Limits and time-outs of a worker. Sizes are in bytes, times in the unit of their name.
+    """Limits and time-outs of a process. Sizes are in bytes, times in the unit of their name.
 
     A ``timedelta`` is taken for a time in seconds too. Raises ``InvalidArgument``.
     """
@@ -94,15 +94,14 @@ class Settings:
     max_activities: int = 1_000
     """Activities that run at once in one process; what finds no slot goes to its queue.
 
-    Async activities mostly wait, so many of them fit into one process. A fan-out of 1,000 that
-    stays in its process is several times as fast as one through the queue.
+    Async activities mostly wait, so many of them fit into one process.
     """
 
     activity_threads_max: int = 32
     """Threads for plain (not async) activities, per process."""
 
     heartbeat_throttle_s: float = 30.0
-    """The longest time between two heartbeats that are sent (less where a time-out is shorter)."""
+    """The least time between two heartbeats that are sent; half the heartbeat time-out if less."""
 
     strict_replay: bool = False
     """Payloads that replay makes otherwise than recorded park the run; else a warning tells it."""
@@ -121,7 +120,7 @@ class Settings:
     """How long a dead process keeps its shards."""
 
     shutdown_s: float = 30.0
-    """How long running activities may take to end when a worker is asked to stop."""
+    """How long a worker may take to stop; running activities may take four fifths of that."""
 
     request_timeout_s: float = 10.0
     """How long a client waits for a shard's answer; it asks again after half of it, or 5 s."""

@@ -4,10 +4,10 @@
     ├── ApplicationError          raised by workflow and activity code to fail on purpose
     ├── ActivityError             in workflow code, from an awaited activity
     │   ├── ActivityFailed            its code raised something that is not an ApplicationError
-    │   ├── ActivityTimedOut          one of its time-outs passed, or its last attempt was lost
+    │   ├── ActivityTimedOut          a time-out passed, or its process died again and again
     │   └── ActivityCancelled         it ended because it was asked to
-    ├── WorkflowError             from ``Handle.result()``; ``__cause__`` is the original error
-    │   ├── WorkflowFailed
+    ├── WorkflowError             from ``Handle.result()``: there is no result
+    │   ├── WorkflowFailed            ``__cause__`` is the error that the code raised
     │   ├── WorkflowCancelled
     │   ├── WorkflowTerminated
     │   ├── WorkflowTimedOut
@@ -32,8 +32,10 @@
     └── StateDirectoryInUse       another process holds the state directory
 
 An error is classed by the reaction that it demands. What workflow code may catch and act on is a
-``ProcessorError``; every other exception that escapes workflow code is a bug, and so is an
-``InvalidArgument``: the run is parked with its traceback and goes on when fixed code is deployed.
+``ProcessorError``; one that escapes workflow code fails the run, and so does an exception that
+``@workflow.define(failure_exception_types=...)`` names. Every other exception that escapes is a
+bug, and so is an ``InvalidArgument``: the run is parked with its traceback and goes on when fixed
+code is deployed.
 """
 
 from __future__ import annotations
@@ -158,7 +160,10 @@ class ActivityFailed(ActivityError):
 
 
 class ActivityTimedOut(ActivityError):
-    """A time-out of the activity passed; ``details`` are those of its last heartbeat."""
+    """A time-out of the activity passed, or its process died five times in a row (``lost``).
+
+    ``kind`` says which. ``details`` are those of the last heartbeat.
+    """
 
     def __init__(
         self,
@@ -188,9 +193,10 @@ class WorkflowError(ProcessorError):
 
 
 class WorkflowFailed(WorkflowError):
-    """The workflow raised a ``ProcessorError``, which is the ``__cause__``.
+    """The workflow raised an error that fails a run; ``__cause__`` is that error.
 
-    The message is one line, for logs; the cause has the text as it was raised.
+    An error of a class that is not ours is an ``ApplicationError`` there; its ``type`` is the name
+    of that class. The message is one line, for logs; the cause has the text as it was raised.
     """
 
 

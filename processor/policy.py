@@ -59,8 +59,8 @@ class RetryPolicy:
     The delay before attempt n+1 is ``initial_interval * coefficient ** (n - 1)``, at most
     ``maximum_interval`` (default: 100 times the initial one). ``maximum_attempts`` counts the
     first attempt too; ``None`` means no limit. ``non_retryable`` holds error types (classes or
-    their names) that end the retries at once; a class covers its subclasses. Intervals are a
-    ``timedelta`` or seconds.
+    their names) that end the retries at once; a class covers its subclasses. ``PayloadTooLarge``
+    and ``SchemaMismatch`` always do. Intervals are a ``timedelta`` or seconds.
     """
 
     initial_interval: timedelta | float = timedelta(seconds=1)

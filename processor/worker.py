@@ -51,20 +51,24 @@ class WorkerRuntime(Protocol):
 
 
 class Worker:
-    """Runs until cancelled or stopped: ``await Worker("localhost:9092", ...).run()``.
+    """Runs workflows and activities until it is cancelled or stopped.
 
-    ``shards=False`` serves only activity queues. ``queues`` are those whose activities run here;
-    ``share_groups=True`` reads them through Kafka's share groups (KIP-932, brokers from 4.2 on; a
-    preview in librdkafka) instead of a consumer group.
-    ``max_cached_runs=0`` replays at every step. ``strict_replay=True`` parks runs whose payloads
-    replay makes otherwise than they are recorded; else a warning tells it. ``guard="refuse"`` makes
-    clocks and random numbers raise in workflow code instead of answering from the run,
-    ``guard=False`` lets everything through and patches nothing; ``passthrough`` names modules that
-    may reach files, sockets and threads there. ``create_topics=True`` makes missing topics with
-    ``partitions`` (development and tests). ``state_dir`` holds the tables of the shards (default:
-    ``./processor-state``). ``instance_id`` names this process in the consumer group (default:
-    ``PROCESSOR_INSTANCE_ID``, else the first free one of the host's name, ``host-2``, ``host-3``
-    ...); a restart under the same name has its shards back at once. ``kafka``: as for ``Client``.
+    Use it as ``await Worker("localhost:9092", ...).run()``, or as ``async with Worker(...)``.
+
+    - ``queues``: the activity queues that are served here (default: ``default``).
+      ``shards=False`` serves these alone. ``share_groups=True`` reads them through Kafka's share
+      groups (KIP-932, brokers from 4.2 on; a preview in librdkafka), not a consumer group.
+    - ``max_activities``, ``max_cached_runs``: bounds; ``max_cached_runs=0`` replays at every step.
+    - ``strict_replay=True`` parks a run that replay gives other payloads; else a warning tells it.
+    - ``guard="refuse"``: clocks and random numbers raise in workflow code instead of answering from
+      the run. ``guard=False`` lets everything through but clients, and patches nothing.
+      ``passthrough`` names modules that may reach files, sockets and threads there.
+    - ``create_topics=True`` makes missing topics, with ``partitions`` (development and tests).
+    - ``state_dir`` holds the tables of the shards (default: ``./processor-state``).
+    - ``instance_id`` names this process in the consumer group (default:
+      ``PROCESSOR_INSTANCE_ID``, else the first free one of the host's name, ``host-2``, ``host-3``
+      ...). A restart under the same name has its shards back at once.
+    - ``settings``: all other limits. ``kafka``: as for ``Client``.
     """
 
     def __init__(

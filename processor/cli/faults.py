@@ -28,7 +28,7 @@ UNANSWERED = 4
 UNFINISHED = 5
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 the workflow failed, or a check found errors; 2 wrong usage; "
+    "Exit codes: 0 done; 1 a run ended without a result, or a check found errors; 2 wrong usage; "
     "3 not found, or refused; 4 nobody answered (no broker, or no worker); "
     "5 the time is up, and the run is not at its end."
 )

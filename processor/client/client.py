@@ -39,8 +39,9 @@ Ts = TypeVarTuple("Ts")
 
 
 class Client:
-    """Use as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).
+    """Starts runs, talks to them, and waits for their results.
 
+    Use it as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).
     ``kafka`` holds further properties of librdkafka for all Kafka clients: ``security.protocol``,
     ``sasl.mechanism``, ``sasl.username``, ``sasl.password``, ``ssl.ca.location``, for example; and
     ``producer``, which sends records: ``"native"`` (default) or ``"librdkafka"``.
@@ -175,7 +176,7 @@ class Client:
     ) -> Any:
         """Start a workflow and return its result; the rest is as for ``start``.
 
-        ``timeout`` is for all of it, in seconds (default: none), ``parked`` as for
+        ``timeout`` (a ``timedelta`` or seconds; default: none) is for all of it, ``parked`` as for
         ``Handle.result``. Both travel in one request: a short run has one answer, its result.
         """
         limit_s = given.seconds(timeout, "run: timeout")

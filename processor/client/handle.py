@@ -64,10 +64,10 @@ class Handle(Generic[R]):
         self._which = (None, accepted.first_run_id or accepted.run_id)
 
     async def result(self, timeout: Seconds | None = None, *, parked: Parked | None = None) -> R:
-        """Wait for the end and return the result; ``timeout`` in seconds (default: none).
+        """Wait for the end and return the result; ``timeout``: a ``timedelta`` or seconds, or none.
 
         While the run is parked or held up, a warning says so after a second; ``parked="raise"``
-        raises ``WorkflowParked`` then. Raises ``WorkflowFailed`` (the cause is the original error),
+        raises ``WorkflowParked`` then. Raises ``WorkflowFailed`` (the cause is the code's error),
         ``WorkflowCancelled``, ``WorkflowTerminated``, ``WorkflowTimedOut``, or ``TimeoutError``
         when the time is up.
         """
@@ -106,7 +106,12 @@ class Handle(Generic[R]):
         return result
 
     async def raise_event(self, name: str, payload: Any = None) -> None:
-        """Send an external event; it is durable once this returns."""
+        """Send an external event; it is durable once this returns.
+
+        Raises ``WorkflowNotFound``, ``CommandRejected`` (the run has ended, or keeps too many
+        events that its code has not taken), ``SchemaMismatch``, ``PayloadTooLarge``,
+        ``ShardUnavailable``, ``RequestExpired``.
+        """
         name = checks.name(name, "raise_event: name")
         encoded = self._calls.encoded(f"event {name!r}", payload)
         await self._calls.accepted(self.id, RaiseEvent(name, encoded, *self._which))

@@ -49,7 +49,7 @@ __all__ = (
 def passthrough() -> Iterator[None]:
     """Let the code inside reach files, sockets and threads, which the guard refuses elsewhere.
 
-    For libraries that do so and whose answers are the same at each replay. Clocks and random
+    For libraries that need them and whose answers are the same at each replay. Clocks and random
     numbers still answer from the run. ``Worker(passthrough=[...])`` does it for whole modules.
     """
     token = passing.set(True)

@@ -114,8 +114,11 @@ def define(
 ) -> Any:
     """Make an async function a workflow, under its own name or ``name``.
 
-    ``execution_timeout`` and ``retry`` hold where a start does not say otherwise: how long it may
-    take, and when a run that failed is followed by another one (default: never).
+    ``execution_timeout`` (a ``timedelta`` or seconds; default: none) ends a run that takes longer,
+    ``retry`` says when a run that failed is followed by another one (default: never); a start may
+    say otherwise. ``failure_exception_types`` are exceptions that fail a run instead of parking it.
+    Warns of names in the code whose answers replay cannot repeat (``datetime.now``). Raises
+    ``InvalidArgument``.
     """
     retries = None if retry is None else retry_options(retry, "@workflow.define: retry")
     timeout_ms = _checked(name, version, execution_timeout, failure_exception_types)

@@ -36,7 +36,7 @@ DevModules = Annotated[
     typer.Argument(metavar="MODULE", help=f"Modules with the code to run; else {EXAMPLE}."),
 ]
 Kafka = Annotated[
-    bool, typer.Option("--kafka", help="Start a real Kafka on this machine (needs Java).")
+    bool, typer.Option("--kafka", help="Start a real Kafka on this machine (needs Java and Maven).")
 ]
 State = Annotated[
     Path, typer.Option("--state", "--state-dir", help="Where everything is kept between starts.")

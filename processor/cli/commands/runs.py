@@ -149,7 +149,7 @@ def run(
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
-    """Start a workflow, wait for its end and print its result; exit 1 when it failed."""
+    """Start a workflow, wait for its end and print its result; exit 1 where there is none."""
     values = parsed(arguments or ())
 
     async def work() -> None:
@@ -177,7 +177,7 @@ def result(
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
-    """Wait for the end of a run and print its result; exit 1 when it failed."""
+    """Wait for the end of a run and print its result; exit 1 where there is none."""
 
     async def work() -> None:
         async with connected(target, module) as client:

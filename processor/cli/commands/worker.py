@@ -57,7 +57,7 @@ InstanceId = Annotated[
     ),
 ]
 Shutdown = Annotated[
-    float, typer.Option(min=0, metavar="SECONDS", help="How long running activities may take.")
+    float, typer.Option(min=0, metavar="SECONDS", help="How long a stop may take in all.")
 ]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 

@@ -58,7 +58,12 @@ def call_activity(
 def call_activity(
     activity: Defined[Any] | str, *args: Any, result_type: Any = None, **options: Any
 ) -> Coroutine[object, None, Any]:
-    """Call an activity, also by its name alone: for one that runs in another code base."""
+    """Call an activity, also by its name alone: for one that runs in another code base.
+
+    ``options`` are those of ``@activity.define``, for this call. Under a name, ``result_type`` says
+    what the result is read as (default: plain JSON). Raises ``InvalidArgument`` at the call, and an
+    ``ActivityError`` where the activity is awaited.
+    """
     runtime = current("call_activity")
     if not isinstance(activity, str):
         if not callable(getattr(activity, "options", None)):

@@ -23,8 +23,9 @@ def wait_until(
 ) -> Coroutine[object, None, None]:
     """Wait until a predicate over the workflow's own variables holds.
 
-    It is asked again whenever the code has run, so it has to be cheap and must not change
-    anything. Raises ``TimeoutError`` when it did not hold in time.
+    The predicate is asked again whenever the code has run: it has to be cheap, and must not change
+    anything. ``timeout`` is a ``timedelta`` or seconds (default: none). Raises ``TimeoutError``
+    when the predicate did not hold in time.
     """
     runtime = current("wait_until")
     check_plain(predicate, "workflow.wait_until: predicate")

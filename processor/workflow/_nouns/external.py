@@ -44,9 +44,10 @@ def wait_for_event(
 ) -> Coroutine[object, None, Any]:
     """Wait for the next external event of a name, and return its value.
 
-    Events are kept from the start of the run, in the order in which they arrived; each is given
-    to one waiter. One that does not fit ``type`` goes to the dead letters, and the wait goes on.
-    Raises ``TimeoutError`` when none came in time.
+    Events are kept from the start of the run, in the order in which they arrived. Each event is
+    given to one wait. An event that does not fit ``type`` goes to the dead letters, and the wait
+    goes on. ``timeout`` is a ``timedelta`` or seconds (default: none). Raises ``TimeoutError`` when
+    no event came in time.
     """
     runtime = current("wait_for_event")
     name = checks.name(name, "workflow.wait_for_event: name")

@@ -14,7 +14,12 @@ __all__ = ("publish",)
 
 
 def publish(topic: str, key: str | bytes | None, value: Any) -> None:
-    """Send a record to a Kafka topic of yours, exactly once. ``bytes`` are sent as they are."""
+    """Send a record to a Kafka topic of yours, exactly once for ``read_committed`` consumers.
+
+    ``bytes`` are sent as they are, any other value as JSON. Records of a run leave in order. A
+    record that its topic will never take is a dead letter. Raises ``InvalidArgument`` for a name
+    that no topic can have.
+    """
     decisions, line = current("publish").decisions, line_here()
     topic = checks.topic(topic, "workflow.publish: topic")
     if isinstance(key, str):

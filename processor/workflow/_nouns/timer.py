@@ -25,7 +25,10 @@ def sleep(delay: timedelta | float) -> Coroutine[object, None, None]:
 
 
 def timer(when: timedelta | float | datetime) -> Coroutine[object, None, None]:
-    """Wait for a delay (``timedelta`` or seconds), or until a time (an aware ``datetime``)."""
+    """Wait for a delay (``timedelta`` or seconds), or until a time (an aware ``datetime``).
+
+    A time that has passed does not wait. Raises ``InvalidArgument`` for a time without a zone.
+    """
     runtime = current("timer")
     if isinstance(when, datetime):
         if when.tzinfo is None:

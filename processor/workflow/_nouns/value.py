@@ -27,7 +27,7 @@ _NOT_RECORDED: Final = (
 
 
 def set_status(value: Any) -> None:
-    """Set the custom status that clients see when they describe this run."""
+    """Set the custom status: any value that can be encoded; ``describe`` shows it as JSON."""
     decisions = current("set_status").decisions
     encoded = decisions.encode(value, "the status")
     decisions.add(StatusSet(encoded), line_here(), len(encoded or b""), "the status")
@@ -48,9 +48,10 @@ def side_effect(function: Callable[[], Any], type: TypeForm) -> Any: ...
 def side_effect(function: Callable[[], Any], type: Any = Any) -> Any:
     """Call a function once, record what it returns, and return the recorded value at replay.
 
-    For something short that replay could not repeat, such as reading an environment variable. It
-    may run again if the process dies before the turn is stored. It must not raise, and its value
-    must fit into a record: else the run is parked, even if the code catches that.
+    For something short that replay could not repeat, such as reading an environment variable. The
+    function may run again if the process dies before the turn is stored. The function must not
+    raise, and its value must fit into a record: else the run is parked, even if the code catches
+    the error.
     """
     runtime, line = current("side_effect"), line_here()
     check_plain(function, "workflow.side_effect: function")
