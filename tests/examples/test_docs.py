@@ -29,6 +29,8 @@ NOT_RUN = {name: reason for name, (reason, _) in BLOCKS.items() if reason}
 SAYS = {
     "activities-1": r"12 EUR\n",
     "events-1": r"Grace leads\nGrace gets it for 9\n",
+    "events-2": r"no kitchen: no run of workflow id 'kitchen'\nsoup is ordered\n",
+    "retries-1": r"imported at attempt 3, after no rates of Monday yet\nTrue\n",
     "kafka-1": r"",
     "replay-1": r"parked run \w+ of \w+: ActivityScheduled\(id=1, name='double'\) has other "
     r"arguments at replay at .*: \$\[0\] was 1 and is 2\n",
