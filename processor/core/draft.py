@@ -106,7 +106,6 @@ class Draft:
         return unread + sum(isinstance(fact, EventReceived) for fact in pending) >= self.unread_max
 
     def add(self, event: Event) -> None:
-        assert self.attempt is None, "a record is a turn or of one attempt"
         state = self.instance.state
         self.effects += event.effects(state, self.now_ms)
         evolve(state, event, self.now_ms)
