@@ -20,7 +20,7 @@ from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.embedded.runtime import EmbeddedRuntime, SystemClock
 from processor.errors import InvalidArgument
-from processor.kafka.options import KafkaWorkerOptions
+from processor.kafka.options import PARTITIONS, QUEUES, STATE_DIR, KafkaWorkerOptions
 from processor.node import ShardStatus
 from processor.registry import Registry
 from processor.shard.ports import Clock
@@ -115,12 +115,12 @@ class Worker:
         self._options = KafkaWorkerOptions(
             server=server,
             namespace=namespace,
-            queues=_queues(("default",) if queues is None else queues),
+            queues=_queues(QUEUES if queues is None else queues),
             owns_shards=checks.yes_or_no(shards, "Worker: shards"),
             share_groups=checks.yes_or_no(share_groups, "Worker: share_groups"),
             create_topics=checks.yes_or_no(create_topics, "Worker: create_topics"),
             partitions=checks.whole(
-                8 if partitions is None else partitions, "Worker: partitions", 1
+                PARTITIONS if partitions is None else partitions, "Worker: partitions", 1
             ),
             state_dir=_state_dir(state_dir),
             instance_id=instance_id or os.environ.get("PROCESSOR_INSTANCE_ID") or None,
@@ -235,7 +235,7 @@ def _check_embedded(server: str, shards: bool, only_kafkas: Mapping[str, Any]) -
 
 def _state_dir(given: Any) -> Path:
     if given is None:
-        return Path("processor-state")
+        return STATE_DIR
     if not isinstance(given, str | Path) or not str(given).strip():
         shown = checks.shown(given)
         raise InvalidArgument(f"Worker: state_dir: give the path of a folder, not {shown}")

@@ -126,7 +126,6 @@ class Draft:
         return ""
 
     def add(self, event: Event) -> None:
-        assert self.attempt is None, "a record is a turn or of one attempt"
         state = self.instance.state
         self.effects += event.effects(state, self.now_ms)
         evolve(state, event, self.now_ms)

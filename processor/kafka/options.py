@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-__all__ = ("KafkaWorkerOptions",)
+__all__ = ("PARTITIONS", "QUEUES", "STATE_DIR", "KafkaWorkerOptions")
+
+PARTITIONS: Final = 8
+QUEUES: Final = ("default",)
+STATE_DIR: Final = Path("processor-state")
+"""What a worker has that was told nothing else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ import signal
 import sys
 import threading
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from processor.cli.options import Json, Modules, StateDir, Target, target_options
+from processor.kafka.options import PARTITIONS, QUEUES, STATE_DIR
 from processor.readable import readable
 
 if TYPE_CHECKING:
@@ -67,13 +67,13 @@ def worker(
     target: Target,
     modules: Modules,
     processes: Processes = 1,
-    queues: Queues = "default",
+    queues: Queues = ",".join(QUEUES),
     shards: Shards = True,
     share_groups: ShareGroups = False,
     max_activities: MaxActivities = 1_000,
-    state_dir: StateDir = Path("processor-state"),
+    state_dir: StateDir = STATE_DIR,
     create_topics: CreateTopics = False,
-    partitions: Partitions = 8,
+    partitions: Partitions = PARTITIONS,
     instance_id: InstanceId = None,
     shutdown: Shutdown = 30.0,
     supervised: Supervised = False,
@@ -103,7 +103,7 @@ def worker(
     _log.info("%s on %s, queues %s: %s", target.namespace, server, queues, code)
     on_kafka: dict[str, Any] = {"queues": names, "partitions": partitions, "state_dir": state_dir}
     if server.startswith("embedded:"):
-        usual = {"queues": ("default",), "partitions": 8, "state_dir": Path("processor-state")}
+        usual = {"queues": QUEUES, "partitions": PARTITIONS, "state_dir": STATE_DIR}
         on_kafka = {name: value for name, value in on_kafka.items() if value != usual[name]}
     running = new_worker(
         code,

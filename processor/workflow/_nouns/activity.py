@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol, TypeVar, Unpack, cast, overload
+from typing import Any, Protocol, TypeAlias, TypeVar, Unpack, cast, overload
 
 from processor import checks
 from processor.core.data.options import DEFAULTS, ActivityOptions
@@ -27,6 +27,8 @@ __all__ = ("call", "call_activity")
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 T = TypeVar("T")
+
+_Future = asyncio.Future
 
 
 class Defined(Protocol[R_co]):
@@ -84,13 +86,8 @@ def call_activity(
     return cast("Coroutine[object, None, Any]", coroutine)
 
 
-class _Call(NamedTuple):
-    """An activity without an outcome; ``turn`` is that of its decision."""
-
-    name: str
-    future: asyncio.Future[Any]
-    decode: Decode
-    turn: int
+_Call: TypeAlias = tuple[str, asyncio.Future[Any], Decode, int]
+"""An activity without an outcome: its name, who waits, what decodes its result, its turn."""
 
 
 async def call(
@@ -109,14 +106,14 @@ async def call(
     id = decisions.next_id
     scheduled = ActivityScheduled(id, name, payload, False, wire)
     index = decisions.add_identified(scheduled, line, len(payload or b""), "activity", name)
-    future: asyncio.Future[Any] = asyncio.Future(loop=runtime.loop)
-    runtime.open[id] = _Call(name, future, decode, decisions.turn)
+    future: asyncio.Future[Any] = _Future(loop=runtime.loop)
+    runtime.open[id] = (name, future, decode, decisions.turn)
     try:
         return await future
     except asyncio.CancelledError:
         called = runtime.open.pop(id, None)
         if called is not None:
-            decisions.take_back(ActivityCancelled, id, called.turn, index, line)
+            decisions.take_back(ActivityCancelled, id, called[3], index, line)
         raise
 
 
@@ -125,13 +122,13 @@ def _completed(runtime: Runtime, fact: ActivityCompleted) -> None:
     called: _Call | None = runtime.open.pop(fact.id, None)
     if called is None:
         return
+    name, future, decode, _ = called
     try:
-        result = called.decode(fact.result)
+        result = decode(fact.result)
     except SchemaMismatch as error:
-        mismatch = SchemaMismatch(f"the result of activity {called.name!r}: {error}")
-        called.future.set_exception(mismatch)
+        future.set_exception(SchemaMismatch(f"the result of activity {name!r}: {error}"))
     else:
-        called.future.set_result(result)
+        future.set_result(result)
 
 
 @settles(ActivityFailed)
@@ -139,9 +136,10 @@ def _failed(runtime: Runtime, fact: ActivityFailed) -> None:
     called: _Call | None = runtime.open.pop(fact.id, None)
     if called is None:
         return
+    name, future, _, _ = called
     failure = replace(
         fact.failure,
-        activity=fact.failure.activity or called.name,
+        activity=fact.failure.activity or name,
         attempts=fact.failure.attempts or fact.attempt,
     )
-    called.future.set_exception(exception_of(failure, runtime.payloads))
+    future.set_exception(exception_of(failure, runtime.payloads))

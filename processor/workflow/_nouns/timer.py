@@ -14,6 +14,8 @@ from processor.workflow._frames import line_here
 
 __all__ = ("expire_after", "sleep", "timeout_ms", "timer")
 
+_Future = asyncio.Future
+
 
 def sleep(delay: timedelta | float) -> Coroutine[object, None, None]:
     """Sleep durably, however long: a ``timedelta``, or seconds. ``asyncio.sleep`` does the same.
@@ -45,7 +47,7 @@ async def _sleep(loop: WorkflowLoop, delay_ms: int | None, line: str) -> None:
     if delay_ms == 0:
         await asyncio.sleep(0)
         return
-    future: asyncio.Future[None] = asyncio.Future(loop=loop)
+    future: asyncio.Future[None] = _Future(loop=loop)
     if delay_ms is None:
         await future
         return
