@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from processor.core.nouns.external import EventReceived
-from processor.shard.recovery import fold
+from processor.shard.recovery import fold, owed, states
 from processor.store.tables import StateTables
 from tests.contract.records import STARTED
 
@@ -53,15 +53,16 @@ def test_each_turn_is_folded_once(monkeypatch: pytest.MonkeyPatch, known: bool) 
         log.write(f"other{number}-1", [STARTED])
         log.write("busy-1", [EVENT])
     tables = log.take_over()[1] if known else None
-    folded, turns = fold.folded, 0
+    folded, turns = states.folded, 0
 
     def counted(*args: Any) -> Any:
         nonlocal turns
         turns += 1
         return folded(*args)
 
-    monkeypatch.setattr(fold, "folded", counted)
-    monkeypatch.setattr(fold, "_STATES_MAX", 10)
+    for module in (fold, owed, states):
+        monkeypatch.setattr(module, "folded", counted)
+    monkeypatch.setattr(states, "_STATES_MAX", 10)
     monkeypatch.setattr(fold, "_GROUP_TURNS", 5)
     log.take_over(tables)
     assert turns == 201

@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from processor.shard.requests import Requests
 
 from processor.core import decide, draft
 from processor.core.data.cause import Call
 from processor.core.draft import Outcome
 from processor.core.records import marks
-from processor.shard import reads, writer
-from processor.shard.recovery import fold
-from processor.shard.requests import Requests
+from processor.shard import reads
+from processor.shard.recovery import states
+from processor.shard.turns import writer
 
 __all__: tuple[str, ...] = ()
 
 
 def calls_not_owed(patch: pytest.MonkeyPatch) -> None:
     """Let an answer to a call that was taken go with the process that owed it."""
-    patch.setattr(fold, "taken", lambda *args: ())
+    patch.setattr(states, "taken", lambda *args: ())
 
 
 def refused_calls_not_answered(patch: pytest.MonkeyPatch) -> None:
@@ -29,7 +30,7 @@ def refused_calls_not_answered(patch: pytest.MonkeyPatch) -> None:
 
 def taken_calls_not_answered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(writer, "taken", lambda *args: ())
-    patch.setattr(fold, "taken", lambda *args: ())
+    patch.setattr(states, "taken", lambda *args: ())
 
 
 def calls_not_counted(patch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,8 @@ def headless_not_skipped(patch: pytest.MonkeyPatch) -> None:
     def begin(self: Fold, turn: Any) -> RunState:
         state = state_at(self, turn)
         if state is None:
-            state = self._states[turn.run_id] = RunState(turn.workflow_id, turn.run_id)
+            state = RunState(turn.workflow_id, turn.run_id)
+            self._states.keep(state)
         return state
 
     patch.setattr(Fold, "_state_at", begin)

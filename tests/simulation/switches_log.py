@@ -20,6 +20,7 @@ from processor.shard.marks import Marks
 from processor.shard.outbox import Deliveries
 from processor.shard.recovery import fold
 from processor.shard.recovery.fold import Fold
+from processor.shard.recovery.owed import Owing
 from processor.shard.recovery.takeover import Taken, Takeover
 from processor.shard.storing import Storing
 from processor.shard.turns import writer
@@ -176,17 +177,17 @@ def nothing_owed(patch: pytest.MonkeyPatch) -> None:
 
 def owed_only_if_new(patch: pytest.MonkeyPatch) -> None:
     """Send nothing again of a record that is in the tables."""
-    patch.setattr(Fold, "_collect_known", lambda self, offset, key, value, entry: None)
+    patch.setattr(Owing, "collect_known", lambda self, offset, key, value, entry: None)
 
 
 def letters_not_owed(patch: pytest.MonkeyPatch) -> None:
     """Do not send again what the owner before was about to put into dead-letters."""
-    collect = Fold._collect
+    collect = Owing.collect
 
-    def without_letters(self: Fold, offset: int, effects: Sequence[Effect]) -> None:
+    def without_letters(self: Owing, offset: int, effects: Sequence[Effect]) -> None:
         collect(self, offset, [each for each in effects if not isinstance(each, DeadLetter)])
 
-    patch.setattr(Fold, "_collect", without_letters)
+    patch.setattr(Owing, "collect", without_letters)
 
 
 def nothing_lost(patch: pytest.MonkeyPatch) -> None:

@@ -9,25 +9,14 @@ be gone as well; then the first record that names it says that it was there.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple
 
 from processor.codec.records import LogRecordBody
-from processor.core.evolve import evolve
 from processor.core.nouns.activity import attempted, effects_of_attempt
-from processor.core.nouns.call import taken
-from processor.core.nouns.run import StartSuccessor, Summary
-from processor.core.records.effects import (
-    DeadLetter,
-    Effect,
-    Forget,
-    Message,
-    Publish,
-    Reply,
-    RunResult,
-)
+from processor.core.nouns.run import Summary
+from processor.core.records.effects import Effect, Forget
 from processor.core.records.marks import Answered, Mark
 from processor.core.records.purge import summary_of
 from processor.core.records.snapshot import Snapshot, state_of
@@ -41,33 +30,15 @@ from processor.shard.ports import (
     ClaimRow,
     Confirmed,
     LogRecord,
-    OutputRecord,
-    Sendable,
     Tables,
 )
-from processor.shard.turns.instances import recorded
+from processor.shard.recovery.owed import Owed, Owing
+from processor.shard.recovery.states import States, folded, stored_state
 
-__all__ = ("Fold", "Owed", "counts", "folded", "state_before", "stored_state")
+__all__ = ("Fold", "counts")
 
 _GROUP_TURNS = 1_000
-_STATES_MAX = 50_000
-"""Runs whose state is kept meanwhile, the latest ones; else each of their turns is folded again."""
-
 _GHOSTS_MAX: Final = 64
-
-Leaving: TypeAlias = Sendable | OutputRecord | Reply | StartSuccessor
-
-
-@dataclass(frozen=True, slots=True)
-class Owed:
-    """An effect that may not have been delivered: ``index`` counts its record's messages.
-
-    Not all effects: which timers a record clears depends on where attempts stood.
-    """
-
-    offset: int
-    index: int
-    effect: Leaving
 
 
 @dataclass(slots=True)
@@ -76,6 +47,17 @@ class _Headless:
 
     keys: list[bytes] = field(default_factory=list)
     attempts: dict[int, tuple[int, bytes, bytes, AttemptRecord]] = field(default_factory=dict)
+
+
+class _Counted(NamedTuple):
+    """A record that counts, with the state of its run, or what is left of that."""
+
+    offset: int
+    key: bytes
+    record: UnderClaim
+    value: bytes
+    state: RunState | Summary | None
+    effects: Sequence[Effect]
 
 
 def counts(named: int, epoch: int) -> bool:
@@ -105,16 +87,11 @@ class Fold:
         self._epoch = before.epoch
         self._level = before.level
         self._positions = before.positions
-        self._delivered = before.delivered
-        self._published = max(published, before.published)
-        self._states: OrderedDict[str, RunState] = OrderedDict()
-        self._known: OrderedDict[str, RunState] = OrderedDict()
-        self._over: list[str] = []
+        self._owing = Owing(tables, before.delivered, max(published, before.published))
+        self._states = States()
         self._headless: dict[str, _Headless] = {}
-        self._group: list[tuple[int, bytes, UnderClaim, bytes, RunState | Summary | None]] = []
-        self._group_effects: list[Sequence[Effect]] = []
+        self._group: list[_Counted] = []
         self._changes = Changes()
-        self._owed: list[Owed] = []
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -123,8 +100,8 @@ class Fold:
             self._epoch,
             self._level,
             self._positions,
-            self._delivered,
-            self._published,
+            self._owing.delivered,
+            self._owing.published,
             self._before.time_ms,
         )
 
@@ -137,7 +114,7 @@ class Fold:
             if not known:
                 self._claimed(record.offset, record.key, entry.level)
         elif known:
-            self._collect_known(record.offset, record.key, value, entry)
+            self._owing.collect_known(record.offset, record.key, value, entry)
         elif counts(entry.epoch, self._epoch):
             if entry.epoch > self._epoch:
                 self._claimed(entry.epoch, b"", self._level)
@@ -177,9 +154,9 @@ class Fold:
         self._changes.replaced.append(row.key)
         self._flush()
 
-    def owed(self) -> Iterator[Owed]:
-        """Yield what is not known to be delivered."""
-        yield from filter(self._undelivered, self._owed)
+    def owed(self) -> list[Owed]:
+        """Return what is not known to be delivered."""
+        return self._owing.left()
 
     # --- claims and ghosts --------------------------------------------------------------------
 
@@ -219,7 +196,7 @@ class Fold:
             case Purged():
                 self._apply_purged(offset, key, value, entry)
             case Mark():
-                self._published = max(self._published, entry.published)
+                self._owing.published = max(self._owing.published, entry.published)
                 self._add(offset, key, value, entry, None, [])
             case Answered():
                 self._add(offset, key, value, entry, None, entry.effects)
@@ -236,22 +213,19 @@ class Fold:
             return
         self.turns += 1
         self._add(offset, key, value, turn, state, folded(state, turn))
-        if state.closed_ms is not None:
-            self._over.append(turn.run_id)
 
     def _apply_image(self, offset: int, key: bytes, value: bytes, snapshot: Snapshot) -> None:
         """Begin with a snapshot, where nothing is left of what was before."""
         headless = self._headless.pop(snapshot.run_id)
         headless.keys.pop()
-        state = self._states[snapshot.run_id] = state_of(snapshot)
+        state = state_of(snapshot)
+        self._states.keep(state)
         self.turns += 1
         effects = [*state.armed(), *map(Forget, headless.keys)]
-        self._group.append((offset, key, snapshot, value, state))
-        self._group_effects.append(effects)
+        self._group.append(_Counted(offset, key, snapshot, value, state, effects))
         for at, attempt_key, attempt_value, record in headless.attempts.values():
             if attempted(state, record.state, attempt_key):
-                self._group.append((at, attempt_key, record, attempt_value, state))
-                self._group_effects.append([])
+                self._group.append(_Counted(at, attempt_key, record, attempt_value, state, ()))
             else:
                 effects.append(Forget(attempt_key))
 
@@ -275,8 +249,6 @@ class Fold:
                 raise self._gap(purged.run_id, known.events, "it is purged")
         headless = self._headless.pop(purged.run_id, _Headless())
         keys = [*headless.keys, *(attempt[1] for attempt in headless.attempts.values())]
-        if purged.run_id in self._states:
-            self._over.append(purged.run_id)
         self._add(offset, key, value, purged, summary_of(purged), [*map(Forget, keys)])
 
     def _add(
@@ -288,15 +260,14 @@ class Fold:
         state: RunState | Summary | None,
         effects: Sequence[Effect],
     ) -> None:
-        self._group.append((offset, key, entry, value, state))
-        self._group_effects.append(effects)
+        self._group.append(_Counted(offset, key, entry, value, state, effects))
         if effects:
-            self._collect(offset, effects)
+            self._owing.collect(offset, effects)
 
     def _reached(self, offset: int, entry: UnderClaim) -> None:
         self.requests.take(entry, offset)
         self._next_offset, self._positions = offset + 1, entry.positions
-        self._delivered = entry.delivered
+        self._owing.delivered = entry.delivered
         if entry.time_ms > self.time_ms:
             self.time_ms = entry.time_ms
 
@@ -314,7 +285,7 @@ class Fold:
             else:
                 state = stored_state(self._tables, turn.workflow_id, turn.run_id, turn.first)
         if state is not None:
-            _keep(self._states, state)
+            self._states.keep(state)
             if state.events != turn.first:
                 raise self._gap(turn.run_id, state.events, f"event {turn.first} follows")
         return state
@@ -339,16 +310,14 @@ class Fold:
             return None
         state = stored_state(self._tables, entry.workflow_id, entry.run_id, summary.events)
         if state is not None:
-            _keep(self._states, state)
+            self._states.keep(state)
         return state
 
     def _flush(self) -> None:
         """Write the group; of each run only what it comes to at the end of the group is needed."""
         summaries: dict[str, Summary] = {}
         group: list[Confirmed] = []
-        for (offset, key, entry, value, state), effects in zip(
-            self._group, self._group_effects, strict=True
-        ):
+        for offset, key, entry, value, state, effects in self._group:
             summary = state if isinstance(state, Summary) else None
             if isinstance(state, RunState):
                 summary = summaries.get(state.run_id)
@@ -357,104 +326,9 @@ class Fold:
             group.append(Confirmed(key, value, entry, summary, effects, offset))
         self._changes.requests = self.requests.changes()
         self._tables.write(group, self.checkpoint, self._changes)
-        self._group, self._group_effects, self._changes = [], [], Changes()
-        self._owed = [*filter(self._undelivered, self._owed)]
-        for run_id in self._over:
-            self._states.pop(run_id, None)
-        self._over.clear()
-        while len(self._states) > _STATES_MAX:
-            self._states.popitem(last=False)
-
-    # --- what may not have been delivered -----------------------------------------------------
-
-    def _collect_known(self, offset: int, key: bytes, value: bytes, entry: UnderClaim) -> None:
-        """Collect the effects of what is in the tables already (or was a ghost)."""
-        match entry:
-            case Turn() | Snapshot():
-                if self._tables.turn(entry.run_id, entry.first) == value:
-                    state = self._known_before(entry)
-                    if state is not None:
-                        self._collect(offset, folded(state, entry))
-            case Answered():
-                if self._tables.is_replaced(offset, key):
-                    self._collect(offset, entry.effects)
-            case _:
-                pass  # attempts are found in the tables; marks and purges make nothing leave
-
-    def _known_before(self, turn: Turn | Snapshot) -> RunState | None:
-        """Return the state before a turn in the tables; the ones after it go on from there."""
-        state = self._known.get(turn.run_id)
-        if state is None or state.events != turn.first:
-            state = state_before(self._tables, turn.workflow_id, turn.run_id, turn.first)
-        if state is not None:
-            _keep(self._known, state)
-            if len(self._known) > _STATES_MAX:
-                self._known.popitem(last=False)
-        return state
-
-    def _collect(self, offset: int, effects: Iterable[Effect]) -> None:
-        messages = 0
-        for effect in effects:
-            if isinstance(
-                effect, Message | DeadLetter | Reply | StartSuccessor | RunResult | Publish
-            ):
-                owed = Owed(offset, messages, effect)
-                messages += isinstance(effect, Message)
-                if self._undelivered(owed):
-                    self._owed.append(owed)
-
-    def _undelivered(self, owed: Owed) -> bool:
-        if isinstance(owed.effect, RunResult | Publish):
-            return owed.offset >= self._published
-        return owed.offset >= self._delivered
-
-
-def _keep(states: OrderedDict[str, RunState], state: RunState) -> None:
-    """Keep the state of a run as the one that was used last."""
-    states[state.run_id] = state
-    states.move_to_end(state.run_id)
-
-
-def state_before(tables: Tables, workflow_id: str, run_id: str, first: int) -> RunState | None:
-    """Return the state of a run before an event, from what the tables keep of its history.
-
-    None where its beginning is gone, and no snapshot stands for it. Raises ``StoreCorrupt`` where
-    something in the middle is gone.
-    """
-    state = RunState(workflow_id, run_id)
-    begins = False
-    for _, turn in recorded(tables, run_id, end=first):
-        if begins or turn.first == 0:
-            begins = True
-            if turn.first != state.events:
-                raise StoreCorrupt(
-                    f"the state directory has events {turn.first} and later of run {run_id}, and "
-                    f"before them those below {state.events} only"
-                )
-            folded(state, turn)
-        elif isinstance(turn, Snapshot):
-            begins = True
-            state = state_of(turn)
-    return state if begins or first == 0 else None
-
-
-def stored_state(tables: Tables, workflow_id: str, run_id: str, first: int) -> RunState | None:
-    """Return the state of a run as the tables have it, which end before that event."""
-    state = state_before(tables, workflow_id, run_id, first)
-    if state is not None:
-        for row in tables.open_attempts(run_id):
-            attempted(state, row.state, row.key)
-    return state
-
-
-def folded(state: RunState, turn: Turn | Snapshot) -> list[Effect]:
-    """Apply a turn to the state just before it; return its effects."""
-    assert state.events == turn.first, f"{turn.run_id}: turn {turn.first} at {state.events}"
-    effects: list[Effect] = []
-    for event in turn.events:
-        effects += event.effects(state, turn.time_ms)
-        evolve(state, event, turn.time_ms)
-    effects += taken(turn.cause, state, turn.events) if turn.cause is not None else ()
-    if isinstance(turn, Snapshot):
-        state.base = turn.first
-    return effects
+        for _, _, _, _, state, _ in self._group:
+            if state is not None and state.closed_ms is not None:
+                self._states.drop(state.run_id)
+        self._group, self._changes = [], Changes()
+        self._owing.left()
+        self._states.trim()

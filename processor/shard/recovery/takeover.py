@@ -46,7 +46,9 @@ from processor.shard.ports import (
     OutputRecord,
     Tables,
 )
-from processor.shard.recovery.fold import Fold, Owed, stored_state
+from processor.shard.recovery.fold import Fold
+from processor.shard.recovery.owed import Owed
+from processor.shard.recovery.states import stored_state
 from processor.shard.recovery.survey import entry_of, level_of_log, stranger, too_old
 
 __all__ = ("Taken", "Takeover", "send_owed")
