@@ -192,6 +192,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.own_transactions_not_awaited,
         (AGAIN,),
         400,
+        known=322,
     ),
     Mutation(
         "publish",
