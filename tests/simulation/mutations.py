@@ -161,6 +161,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.own_transactions_not_awaited,
         (AGAIN, SET_BACK),
         400,
+        known=322,
     ),
     Mutation(
         "publish",
