@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final, Literal, TypeAlias, TypeVar
 
-from processor.core.data.cause import Call, Cause, ClientRequest, NamedRequest, Origin
+from processor.core.data.cause import CallRequest, Cause, ClientRequest, NamedRequest, Origin
 from processor.core.records.answers import Accepted, Refused
 from processor.core.records.marks import (
     Answered,
@@ -146,7 +146,7 @@ class Requests:
         cause = record.cause
         if cause is None:
             return
-        if isinstance(cause, Call):
+        if isinstance(cause, CallRequest):
             cause = cause.origin
         self._note(cause, record.time_ms, offset)
         if isinstance(record, Answered) and not isinstance(cause, Origin):

@@ -21,7 +21,7 @@ from processor.codec.records import LEVEL, Codec, decode, encode, later_events, 
 from processor.codec.schemas.compatibility import check
 from processor.codec.schemas.files import load, load_levels
 from processor.core.data.address import Address, Caller, ReplyTo
-from processor.core.data.cause import Call, ClientRequest, Origin
+from processor.core.data.cause import CallRequest, ClientRequest, Origin
 from processor.core.data.frozen import frozen
 from processor.core.event import Event
 from processor.core.inputs import ClientCommand
@@ -152,7 +152,7 @@ COMMAND = ClientCommand(
         (replace(snapshot(), events=(ARCHIVED,)), LEVEL + 1),
         (COMMAND, 1),
         (replace(COMMAND, body=StartPlanned("order", plan=Plan(retry=RETRY))), 2),
-        (replace(turn(STARTED), cause=Call(Origin(LOG, 1, 2, 3), WHO)), 2),
+        (replace(turn(STARTED), cause=CallRequest(Origin(LOG, 1, 2, 3), WHO)), 2),
         (replace(COMMAND, body=PAUSE), LEVEL + 1),
         (Claim("me", "n", 2, 5), 1),
     ],

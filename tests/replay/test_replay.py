@@ -35,7 +35,7 @@ from .samples_1 import SAMPLES
 LIKE_AN_ORDER = RECORDED / "1" / "order-approved.json"
 LATER = {"CallSent", "CallAnswered"}
 """Events of code that is recorded when level 2 is closed; the samples have them."""
-OF_LEVEL_2 = {"Call", "StartPlanned"}
+OF_LEVEL_2 = {"CallRequest", "StartPlanned"}
 """Branches of a level that is not closed yet. ``tests/codec/test_levels.py`` has them."""
 
 

@@ -8,7 +8,7 @@ from operator import ge
 from typing import Any
 
 from processor.codec.records import encode
-from processor.core.data.cause import Call, Cause, Origin, RecordedCause
+from processor.core.data.cause import CallRequest, Cause, Origin, RecordedCause
 from processor.core.data.run_id import run_id_of
 from processor.core.inputs import TimerDue
 from processor.core.nouns.call import CallSent, MessageSent
@@ -125,7 +125,7 @@ def _causes(checked: Checked, story: Story, reading: Reading) -> None:
         if isinstance(record, Mark) or record.cause is None:
             continue
         cause, offset = record.cause, record.positions.commands - 1
-        if isinstance(cause, Call):
+        if isinstance(cause, CallRequest):
             cause = cause.origin
         if isinstance(cause, Origin):
             checked.that("a message counts once", cause not in found, cause)
@@ -344,7 +344,7 @@ def _messages(checked: Checked, story: Story, readings: list[Reading]) -> None:
 
 def _is_ours(cause: RecordedCause | None, story: Story) -> bool:
     """Return whether a cause is a message of this namespace."""
-    origin = cause.origin if isinstance(cause, Call) else cause
+    origin = cause.origin if isinstance(cause, CallRequest) else cause
     return isinstance(origin, Origin) and origin.log == story.world.broker.log_id
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from processor.core.data.cause import Call
+from processor.core.data.cause import CallRequest
 from processor.core.nouns.call import CallAnswered, CallSent
 from processor.core.nouns.run import Closing
 from processor.core.records.answers import Accepted, CallOutcome
@@ -55,7 +55,7 @@ def _told(readings: list[Reading]) -> list[tuple[Which, CallOutcome]]:
             if lineage is not None:
                 firsts[run_id] = lineage.first_run_id or run_id
         for _, _, record, _ in reading.records:
-            if isinstance(record, Mark) or not isinstance(record.cause, Call):
+            if isinstance(record, Mark) or not isinstance(record.cause, CallRequest):
                 continue
             which = record.cause.caller.run_id, record.cause.caller.call
             if isinstance(record, Answered):

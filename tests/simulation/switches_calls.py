@@ -8,7 +8,7 @@ import pytest
 from processor.shard.requests import Requests
 
 from processor.core import decide, draft
-from processor.core.data.cause import Call
+from processor.core.data.cause import CallRequest
 from processor.core.draft import Outcome
 from processor.core.records import marks
 from processor.shard import reads
@@ -38,7 +38,7 @@ def calls_not_counted(patch: pytest.MonkeyPatch) -> None:
     take = Requests.take
 
     def take_others(self: Requests, record: Any, offset: int) -> None:
-        if not isinstance(getattr(record, "cause", None), Call):
+        if not isinstance(getattr(record, "cause", None), CallRequest):
             take(self, record, offset)
 
     patch.setattr(Requests, "take", take_others)

@@ -8,7 +8,7 @@ from processor.core.data.address import Caller
 from processor.core.data.fields import Int32
 from processor.core.data.frozen import frozen
 
-__all__ = ("Call", "Cause", "ClientRequest", "NamedRequest", "Origin", "RecordedCause")
+__all__ = ("CallRequest", "Cause", "ClientRequest", "NamedRequest", "Origin", "RecordedCause")
 
 
 @frozen
@@ -50,7 +50,7 @@ class NamedRequest:
 
 
 @frozen
-class Call:
+class CallRequest:
     """A message of another shard whose sender waits for the answer."""
 
     origin: Origin
@@ -62,5 +62,5 @@ class Call:
 Cause: TypeAlias = Origin | ClientRequest | NamedRequest
 """Which message or request the input was; None for inputs without such an identity."""
 
-RecordedCause: TypeAlias = Cause | Call
+RecordedCause: TypeAlias = Cause | CallRequest
 """Which message or request the input was; None for inputs without such an identity."""

@@ -7,12 +7,12 @@ from typing import Protocol
 from processor.core.data.failure import Failure
 from processor.core.data.headers import BASES, NO_HEADERS, Headers
 
-__all__ = ("Backoff", "retry_at")
+__all__ = ("Retrying", "retry_at")
 
 _NEVER_RETRIED = ("payload_too_large", "schema_mismatch")
 
 
-class Backoff(Protocol):
+class Retrying(Protocol):
     """A retry policy. Durations are in milliseconds."""
 
     @property
@@ -32,7 +32,7 @@ class Backoff(Protocol):
 
 
 def retry_at(
-    options: Backoff,
+    options: Retrying,
     attempt: int,
     failure: Failure,
     now_ms: int,
@@ -64,7 +64,7 @@ def retry_at(
     return None if end_ms is not None and due_ms >= end_ms else due_ms
 
 
-def _backoff_ms(options: Backoff, attempt: int) -> int:
+def _backoff_ms(options: Retrying, attempt: int) -> int:
     try:
         factor = options.coefficient ** (attempt - 1)
     except OverflowError:

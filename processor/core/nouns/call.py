@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from processor.core.data.address import Address, Caller
-from processor.core.data.cause import Call, RecordedCause
+from processor.core.data.cause import CallRequest, RecordedCause
 from processor.core.data.fields import RequestId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
@@ -161,7 +161,7 @@ class AnswerCall(OperationOnRun):
 
 def answer_to(cause: RecordedCause | None, outcome: CallOutcome) -> Sequence[Message]:
     """Return the message that tells the caller the answer, where the cause is a call."""
-    if not isinstance(cause, Call):
+    if not isinstance(cause, CallRequest):
         return ()
     caller = cause.caller
     answer = AnswerCall(caller.run_id, caller.call, outcome)
@@ -173,7 +173,7 @@ def taken(cause: RecordedCause | None, run: Run, events: Sequence[Event]) -> Seq
 
     None to a call that starts a run: this is not its end.
     """
-    if not isinstance(cause, Call) or run.events == len(events):
+    if not isinstance(cause, CallRequest) or run.events == len(events):
         return ()
     if isinstance(events[-1], WorkflowTerminated):  # it made room for the run that was asked for
         return ()

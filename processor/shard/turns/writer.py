@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from processor.codec.records import encode
-from processor.core.data.cause import Call, RecordedCause
+from processor.core.data.cause import CallRequest, RecordedCause
 from processor.core.data.failure import shortened
 from processor.core.draft import Draft
 from processor.core.inputs import ClientCommand
@@ -116,7 +116,7 @@ class Writer:
                 state.base = draft.first
                 record = snapshot_of(turn, state, draft.snapshot)
         else:
-            assert not isinstance(cause, Call), "what asks for an answer is of a run"
+            assert not isinstance(cause, CallRequest), "what asks for an answer is of a run"
             activity = state.activities[draft.attempt.id]
             key = attempt_key(state.run_id, activity.id, self._flight.number, epoch)
             activity.key = key
@@ -139,7 +139,7 @@ class Writer:
                 "is what the log takes (max.message.bytes of events). Ask for less at once, and "
                 "keep large values elsewhere"
             )
-        if isinstance(cause, Call):
+        if isinstance(cause, CallRequest):
             draft.effects += taken(cause, state, draft.events)
         return RunRecord(key, value, record, state.summary(), draft.effects, entry=entry)
 
@@ -192,7 +192,7 @@ class Writer:
         letter, cause = None, command.recorded_cause
         if isinstance(answer, Refused):
             answer = Refused(answer.error, shortened(answer.message, REASON_MAX))
-            if bury or (command.reply_to is None and not isinstance(cause, Call)):
+            if bury or (command.reply_to is None and not isinstance(cause, CallRequest)):
                 reason = f"{answer.error}: {answer.message}"
                 key, value = command.workflow_id.encode(), encode(command)
                 room = self._record_bytes_max // 2
