@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from processor.shard.requests import Requests
 
 from processor.core import decide, draft
 from processor.core.data.cause import CallRequest
 from processor.core.draft import Outcome
 from processor.core.records import marks
 from processor.shard import reads
+from processor.shard.dedup import Requests
 from processor.shard.recovery import states
 from processor.shard.turns import writer
 
