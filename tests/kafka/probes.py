@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from processor import RetryPolicy, activity, workflow
+from processor import ApplicationError, RetryPolicy, WorkflowNotFound, activity, workflow
 
 
 @activity.define(retry=RetryPolicy(initial_interval=timedelta(milliseconds=50)))
@@ -60,5 +60,32 @@ async def sleeps(first_s: float, then_s: float) -> list[float]:
     return times
 
 
-PROBES = [queued_double, publishes, passes_on, collects, errand, sleeps]
+@workflow.define
+async def tells(to: str, values: list[int]) -> list[str]:
+    """Tell a collector some values, and somebody who is not there; return what came of each."""
+    heard = []
+    for value in values:
+        await workflow.signal(to, "passed", value)
+        heard.append("taken")
+        try:
+            await workflow.signal(f"nobody-{to}", "passed", value)
+        except WorkflowNotFound:
+            heard.append("nobody")
+    return heard
+
+
+@workflow.define(retry=RetryPolicy(timedelta(milliseconds=200), coefficient=1.0))
+async def collects_in_the_end(fails: int, count: int) -> list[int]:
+    """Fail some times, each time later than what arrives meanwhile."""
+    if workflow.info().attempt <= fails:
+        await asyncio.sleep(0.3)
+        raise ApplicationError(f"attempt {workflow.info().attempt}")
+    got = [await workflow.wait_for_event("passed", int) for _ in range(count)]
+    return sorted(got)
+
+
+PROBES = [
+    *(queued_double, publishes, passes_on, collects, errand, sleeps),
+    *(tells, collects_in_the_end),
+]
 PROBE_ACTIVITIES = [double]
