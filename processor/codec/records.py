@@ -95,7 +95,7 @@ class _Versions(NamedTuple):
 
     write: Callable[[Any, bytes], bytes]
     header: bytes
-    levels: tuple[tuple[int, bytes], ...]
+    levels: dict[int, bytes]
     measure: Measure | None
 
 
@@ -128,11 +128,12 @@ class Codec:
         self._envelope: Callable[[bytes, int], tuple[Any, int]] | None = None
         for file, cls in RECORDS.items():
             *earlier, schema = files[file]
-            levels = tuple((each.level, each.header) for each in files[file])
+            levels = {each.level: each.header for each in files[file]}
             measure = measure_of(schema, earlier)
             write, read = partial(self._write_first, schema), partial(self._read_first, schema)
-            self._by_class[cls] = _Versions(write, levels[0][1], levels, measure)
-            self._by_header.update({header: read for _, header in levels})
+            first = files[file][0].header
+            self._by_class[cls] = _Versions(write, first, levels, measure)
+            self._by_header.update(dict.fromkeys(levels.values(), read))
 
     def _write_first(self, schema: SchemaFile, record: Any, header: bytes) -> bytes:
         return self._compiled(schema).write(record, header)
@@ -146,7 +147,7 @@ class Codec:
         cls = _CLASSES[schema.name.rpartition(".")[2]]
         versions = self._by_class[cls]
         self._by_class[cls] = versions._replace(write=compiled.write)
-        self._by_header.update({header: compiled.read for _, header in versions.levels})
+        self._by_header.update(dict.fromkeys(versions.levels.values(), compiled.read))
         return compiled
 
     def encode(self, record: Record) -> bytes:
@@ -154,7 +155,7 @@ class Codec:
         try:
             write, header, levels, measure = self._by_class[record.__class__]
             if measure is not None:
-                header = dict(levels)[measure(record)]
+                header = levels[measure(record)]
             return write(record, header)
         except _MALFORMED as error:
             field = field_at_fault(error) or type(record).__name__
@@ -166,7 +167,7 @@ class Codec:
     def level_of(self, record: Record) -> int:
         """Return the level that a namespace has to have for this record."""
         _, _, levels, measure = self._by_class[record.__class__]
-        return levels[0][0] if measure is None else measure(record)
+        return next(iter(levels)) if measure is None else measure(record)
 
     def later_events(self, level: int) -> frozenset[type[Event]]:
         """Return the events that a namespace of this level does not have."""

@@ -69,21 +69,30 @@ class _Measures:
         parts: list[Measure] = []
 
         def measured(record: Any) -> int:
-            return max([part(record) for part in parts], default=0)
+            most = 0
+            for part in parts:
+                most = max(most, part(record))
+            return most
 
         self._made[full_name] = measured
         for field in self._named[full_name].get("fields", ()):
             part = self._field(full_name, field)
             if part is not None:
                 parts.append(part)
-        return measured
+        return parts[0] if len(parts) == 1 else measured
 
     def _field(self, full_name: str, field: Any) -> Measure | None:
         added = self._added.get((full_name, field["name"]), {})
-        inner = {_short(name): self.measure(name) for name in self._records(field["type"])}
         if not added and not self._reaches(field["type"], set()):
             return None
+        inner = {
+            _short(name): self.measure(name)
+            for name in self._records(field["type"])
+            if self._reaches(name, set())
+        }
         attribute = field["name"]
+        if not inner and not _is_array(field["type"]):
+            return lambda record: added.get(type(getattr(record, attribute)).__name__, 0)
 
         def measured(record: Any) -> int:
             value = getattr(record, attribute)
@@ -120,6 +129,10 @@ class _Measures:
             yield type["name"]
         elif isinstance(type, str) and self._named.get(type, {}).get("type") == "record":
             yield type
+
+
+def _is_array(type: Any) -> bool:
+    return isinstance(type, dict) and type["type"] == "array"
 
 
 def _union(type: Any) -> list[Any] | None:
