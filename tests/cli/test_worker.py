@@ -141,7 +141,7 @@ def test_processes_that_cannot_start_end_the_command(processor: Processor) -> No
 
 def test_a_child_stops_when_its_supervisor_is_gone() -> None:
     code = (
-        "import time; from processor.cli.worker import stop_with_parent;"
+        "import time; from processor.cli.commands.worker import stop_with_parent;"
         "stop_with_parent(1); print('ready', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen(

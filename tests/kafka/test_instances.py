@@ -15,7 +15,7 @@ from processor.kafka.group.instance import take_instance
 
 HOST = socket.gethostname()
 HOLDS = (
-    "import sys, pathlib; from processor.kafka.instance import take_instance;"
+    "import sys, pathlib; from processor.kafka.group.instance import take_instance;"
     "state, given = pathlib.Path(sys.argv[1]), sys.argv[2] or None;"
     "print(take_instance(state, 'default', given)[0], flush=True);"
     "sys.stdin.read()"

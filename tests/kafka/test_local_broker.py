@@ -109,7 +109,7 @@ def test_a_folder_has_one_broker(broker: LocalBroker) -> None:
 
 def test_a_broker_dies_with_its_parent(tmp_path: Path) -> None:
     program = (
-        "import os, sys, pathlib; from processor.kafka.local_broker import LocalBroker;"
+        "import os, sys, pathlib; from processor.dev.local_broker import LocalBroker;"
         "b = LocalBroker(pathlib.Path(sys.argv[1])); b.launch(); b.await_ready();"
         "print(b.bootstrap_servers, flush=True); os.kill(os.getpid(), 9)"
     )

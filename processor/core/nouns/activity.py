@@ -299,7 +299,6 @@ def effects_of_attempt(
     """Return what has to leave because an open activity stands as ``after`` says from now on."""
     before, effects = activity.state, list[Effect]()
     assert after.id == before.id, f"{after} is an attempt of activity {before.id}"
-    assert after.attempt >= before.attempt, f"activity {after.id}: attempts count up"
     was, now = activity.armed, armed(activity.options, activity.scheduled_ms, after)
     for kind, due_ms in was.items():
         if now.get(kind) != due_ms or _number(kind, before) != _number(kind, after):
