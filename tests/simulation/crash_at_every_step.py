@@ -1,6 +1,6 @@
 """Ends a process at one moment of its port calls; a scenario has to end the same all the same.
 
-Every port call has two moments: before its effect, and after it (``processor.simulation.hosts.perils``).
+Every port call has two moments: before its effect, and after it (``simulation.hosts.perils``).
 Every run with a failure is compared with one without. What its log may have besides are the
 attempts that died with a process, and their retries (``crash_outcomes``).
 """
