@@ -121,7 +121,7 @@ def test_a_question_without_a_worker_says_that_nobody_answered(
 ) -> None:
     made(invoke, "apply", where, "--partitions=1")
     soon = replace(Settings(), request_timeout_s=8.0)
-    monkeypatch.setattr("processor.client.Settings", lambda: soon)
+    monkeypatch.setattr("processor.arguments.Settings", lambda: soon)
     asked = invoke("list", *where)
     assert asked.exit_code == 4
     assert "no worker answered" in asked.stderr

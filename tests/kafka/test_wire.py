@@ -53,7 +53,7 @@ async def alarms() -> None:
 def schemas() -> dict[bytes, avro.schema.Schema]:
     """Every published schema by its fingerprint, as a stranger would compute it."""
     found = {}
-    for path in data_dir("schemas").glob("*.avsc"):
+    for path in data_dir("schemas").glob("published/*/*.avsc"):
         schema = fastavro.schema.load_schema(str(path))
         canonical = fastavro.schema.to_parsing_canonical_form(schema)
         fingerprint = fastavro.schema.fingerprint(canonical, "CRC-64-AVRO")
