@@ -103,12 +103,13 @@ class Worker:
             guard=guard,
             passthrough=passthrough,
         )
+        shares = checks.yes_or_no(share_groups, "Worker: share_groups")
         if embedded_path(server) is not None:
             only_kafkas = {"queues": queues, "partitions": partitions, "state_dir": state_dir}
             _check_embedded(
                 server,
                 checks.yes_or_no(shards, "Worker: shards"),
-                {**only_kafkas, "share_groups": share_groups or None, "kafka": kafka or None},
+                {**only_kafkas, "share_groups": shares or None, "kafka": kafka or None},
             )
         if instance_id is not None:
             checks.name(instance_id, "Worker: instance_id")
@@ -117,7 +118,7 @@ class Worker:
             namespace=namespace,
             queues=_queues(QUEUES if queues is None else queues),
             owns_shards=checks.yes_or_no(shards, "Worker: shards"),
-            share_groups=checks.yes_or_no(share_groups, "Worker: share_groups"),
+            share_groups=shares,
             create_topics=checks.yes_or_no(create_topics, "Worker: create_topics"),
             partitions=checks.whole(
                 PARTITIONS if partitions is None else partitions, "Worker: partitions", 1
