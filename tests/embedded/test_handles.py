@@ -132,12 +132,12 @@ def test_a_handle_of_a_run_that_was_there_means_its_chain(tmp_path: Path) -> Non
 
 
 def test_a_handle_follows_its_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing continues a chain yet, so the test puts the next run into that of the first one."""
+    """The test puts the next run into the chain of the first one, whose end it sees."""
 
     async def talk(client: Client) -> None:
         first = await client.start(waits, id="w")
 
-        def continued(*fields: Any) -> WorkflowStarted:
+        def continued(*fields: Any, plan: None) -> WorkflowStarted:
             return WorkflowStarted(*fields, lineage=Lineage(first.run_id, first.run_id, 2))
 
         with monkeypatch.context() as patch:
