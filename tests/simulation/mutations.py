@@ -306,7 +306,7 @@ MUTATIONS: Sequence[Mutation] = (
         "a successor is owed at a takeover",
         once.successors_not_owed,
         ("AssertionError: a successor begins next", STUCK),
-        200,
+        400,
     ),
     Mutation(
         "deciding fails",
