@@ -84,7 +84,6 @@ class Fold:
         self._tables = tables
         self._before = before
         self._next_offset = before.next_offset
-        self._epoch = before.epoch
         self._level = before.level
         self._positions = before.positions
         self._owing = Owing(tables, before.delivered, max(published, before.published))
@@ -97,7 +96,7 @@ class Fold:
     def checkpoint(self) -> Checkpoint:
         return Checkpoint(
             self._next_offset,
-            self._epoch,
+            self.claim.offset,
             self._level,
             self._positions,
             self._owing.delivered,
@@ -115,8 +114,8 @@ class Fold:
                 self._claimed(record.offset, record.key, entry.level)
         elif known:
             self._owing.collect_known(record.offset, record.key, value, entry)
-        elif counts(entry.epoch, self._epoch):
-            if entry.epoch > self._epoch:
+        elif counts(entry.epoch, self.claim.offset):
+            if entry.epoch > self.claim.offset:
                 self._claimed(entry.epoch, b"", self._level)
             self._apply(record.offset, record.key, value, entry)
         else:
@@ -168,7 +167,7 @@ class Fold:
             self._changes.replaced += [former.key] if former.key else []
         self.claim = ClaimRow(offset, key)
         self._changes.claims[offset] = self.claim
-        self._epoch, self._level = offset, max(self._level, level)
+        self._level = max(self._level, level)
         self._next_offset = max(self._next_offset, offset + 1)
 
     def _ghost(self, record: LogRecord) -> None:
@@ -314,21 +313,25 @@ class Fold:
         return state
 
     def _flush(self) -> None:
-        """Write the group; of each run only what it comes to at the end of the group is needed."""
-        summaries: dict[str, Summary] = {}
-        group: list[Confirmed] = []
-        for offset, key, entry, value, state, effects in self._group:
-            summary = state if isinstance(state, Summary) else None
-            if isinstance(state, RunState):
-                summary = summaries.get(state.run_id)
-                if summary is None:
-                    summary = summaries[state.run_id] = state.summary()
-            group.append(Confirmed(key, value, entry, summary, effects, offset))
         self._changes.requests = self.requests.changes()
-        self._tables.write(group, self.checkpoint, self._changes)
+        self._tables.write(_confirmed(self._group), self.checkpoint, self._changes)
         for _, _, _, _, state, _ in self._group:
             if state is not None and state.closed_ms is not None:
                 self._states.drop(state.run_id)
         self._group, self._changes = [], Changes()
         self._owing.left()
         self._states.trim()
+
+
+def _confirmed(counted: Sequence[_Counted]) -> list[Confirmed]:
+    """Return records for the tables; a run is summarised once, as it is at the end of the group."""
+    summaries: dict[str, Summary] = {}
+    group: list[Confirmed] = []
+    for offset, key, entry, value, state, effects in counted:
+        summary = state if isinstance(state, Summary) else None
+        if isinstance(state, RunState):
+            summary = summaries.get(state.run_id)
+            if summary is None:
+                summary = summaries[state.run_id] = state.summary()
+        group.append(Confirmed(key, value, entry, summary, effects, offset))
+    return group
