@@ -13,7 +13,6 @@ from processor.core.draft import Context, Draft, Outcome
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.run import (
     RunUnparked,
-    StartSuccessor,
     Successor,
     Summary,
     WorkflowStarted,
@@ -25,7 +24,7 @@ from processor.core.nouns.timer import TimerFired
 from processor.core.operation import OperationOnRun
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Refused
-from processor.core.replay import Instance, begun, failed
+from processor.core.replay import Instance, begun
 from processor.core.runner import CodeError
 from processor.core.state import RunState
 
@@ -51,34 +50,17 @@ def decide(
     assert instance is None or instance.state.workflow_id == input.workflow_id, "it is of its id"
     match input:
         case ActivityReport():
-            return _followed(reported(input, instance, context), context)
+            return reported(input, instance, context)
         case TimerDue():
-            return _followed(_timer(input, instance, context), context)
+            return _timer(input, instance, context)
         case ClientCommand(body=StartRun() as start):
-            return _followed(_start(input, start, instance, latest, run_id, context), context)
+            return _start(input, start, instance, latest, run_id, context)
         case ClientCommand(body=OperationOnRun() as asked):
-            return _followed(_asked(input, asked, instance, latest, context), context)
+            return _asked(input, asked, instance, latest, context)
         case ClientCommand():
             raise AssertionError(f"no turn comes of {input.body}")
         case _:
             assert_never(input)
-
-
-def _followed(outcome: Outcome, context: Context) -> Outcome:
-    """Begin the run that follows the one which an input has ended, if there is one."""
-    if outcome.drafts:
-        last = outcome.drafts[-1]
-        if last.instance.state.successor is not None:
-            (effect,) = (each for each in last.effects if isinstance(each, StartSuccessor))
-            which = effect.workflow_id, effect.run_id, effect.started
-            try:
-                outcome.drafts.append(succeed(*which, context))
-            except Exception as error:
-                if not context.last_try:
-                    raise
-                # What the next run is to begin with cannot be: it parks, and the input counts.
-                outcome.drafts.append(succeed(*which, context, failed(error)))
-    return outcome
 
 
 def unpark(instance: Instance, context: Context) -> Draft | None:
@@ -217,8 +199,10 @@ def _timer(due: TimerDue, instance: Instance | None, context: Context) -> Outcom
                 draft.advance(TimerFired(due.id))
         case "execution":
             if state.deadline_ms == due.due_ms:
-                limit_ms = state.started and state.started.execution_timeout_ms
-                draft.add(WorkflowTimedOut(limit_ms or due.due_ms - state.started_ms))
+                assert state.started is not None, "an open run has begun"
+                limit_ms = state.started.execution_timeout_ms
+                assert limit_ms is not None, "a deadline comes of an execution time-out"
+                draft.add(WorkflowTimedOut(limit_ms))
         case "retry":
             waits = activity is not None and activity.state.retry_at_ms == due.due_ms
             if activity is not None and waits and activity.attempt == due.attempt:

@@ -46,7 +46,7 @@ class Context:
     now; it changes nothing. ``entropy`` returns 16 random bytes. ``log_id`` is that of the shard.
     ``unread_max``: more of a run's events may not wait for its code.
     ``not_activated`` are the events that the namespace's level does not have yet. ``begun`` is the
-    code of the run that this decision begins. ``last_try``: deciding this input has failed before.
+    code of the run that this decision begins.
     """
 
     now_ms: int
@@ -57,7 +57,6 @@ class Context:
     unread_max: Unread
     not_activated: frozenset[type[Event]] = frozenset()
     begun: Runner | None = None
-    last_try: bool = False
     free: int = 0
 
     def check(self, asked: Sequence[Asked]) -> None:

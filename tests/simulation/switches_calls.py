@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from processor.core import decide, draft
+from processor.core import draft
 from processor.core.data.cause import CallRequest
-from processor.core.draft import Outcome
 from processor.core.records import marks
 from processor.shard import reads
 from processor.shard.dedup import Requests
 from processor.shard.recovery import states
 from processor.shard.turns import writer
+from processor.shard.turns.deciding import Deciding
 
 __all__: tuple[str, ...] = ()
 
@@ -53,10 +53,7 @@ def unread_events_dropped(patch: pytest.MonkeyPatch) -> None:
 def next_attempt_left_out(patch: pytest.MonkeyPatch) -> None:
     """End a run that is to be tried again, and leave the next one to whoever finds out."""
 
-    def left_out(outcome: Outcome, context: object) -> Outcome:
-        return outcome
-
-    patch.setattr(decide, "_followed", left_out)
+    patch.setattr(Deciding, "follow", lambda self, closing: None)
 
 
 def chains_not_waited_for(patch: pytest.MonkeyPatch) -> None:

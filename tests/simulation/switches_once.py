@@ -25,6 +25,7 @@ from processor.shard.recovery.fold import Fold
 from processor.shard.recovery.takeover import Takeover
 from processor.shard.turns import deciding
 from processor.shard.turns.cache import Cache
+from processor.shard.turns.deciding import Deciding
 from processor.shard.turns.writer import Writer
 
 # --- each counts once -------------------------------------------------------------------------
@@ -179,6 +180,7 @@ def successor_left_out(patch: pytest.MonkeyPatch) -> None:
         return outcome
 
     patch.setattr(deciding, "decide", decide_first)
+    patch.setattr(Deciding, "follow", lambda self, closing: None)
 
 
 def successors_not_owed(patch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,14 @@ import logging
 from functools import partial
 
 from processor.codec.records import level_of
-from processor.core.decide import decide
+from processor.core.decide import decide, succeed
 from processor.core.draft import Context, Outcome
 from processor.core.inputs import ClientCommand, Input
+from processor.core.nouns.run import StartSuccessor
 from processor.core.records.answers import Refused
 from processor.core.records.turn import Positions, Source
+from processor.core.replay import failed as code_failed
+from processor.core.runner import CodeError
 from processor.failures import trace_of
 from processor.shard.flight import Flight, RunRecord
 from processor.shard.gate import Gate
@@ -101,7 +104,9 @@ class Deciding:
             for number, draft in enumerate(outcome.drafts):
                 self._writer.append(draft, made[number])
                 if number:
-                    made[number].after.append(partial(self._succeeded, made[number - 1]))
+                    self._succeeds(made[number], made[number - 1])
+            if draft.instance.state.successor is not None:
+                self.follow(made[-1])
         elif command is not None:
             self._writer.answer(command, offset, where, outcome.answer)
             return
@@ -112,7 +117,7 @@ class Deciding:
         """Return what deciding needs from outside, as it is now."""
         context = self._context
         context.now_ms, context.begun = self._clock.now_ms(), None
-        context.free, context.last_try = self._activities.free, self._trying
+        context.free = self._activities.free
         return context
 
     def drop_begun(self) -> None:
@@ -120,8 +125,48 @@ class Deciding:
         if self._context.begun is not None:
             self._context.begun.close()
 
-    def _succeeded(self, closing: RunRecord) -> None:
-        self._deliveries.delivered(closing.offset)
+    # --- runs that follow a run ---------------------------------------------------------------
+
+    def follow(self, closing: RunRecord) -> None:
+        """Begin the run that follows the one which a record has ended, if there is one."""
+        for effect in closing.effects:
+            if isinstance(effect, StartSuccessor):
+                self._succeeds(self.begin(effect, closing.record.positions), closing)
+
+    def begin(self, effect: StartSuccessor, positions: Positions) -> RunRecord:
+        """Write the start of a run that follows another one. If that fails twice, it parks.
+
+        ``positions`` are those of the record that comes before.
+        """
+        try:
+            begun = self._successor(effect, positions)
+        except Exception:
+            try:
+                begun = self._successor(effect, positions)
+            except Exception as error:
+                begun = self._successor(effect, positions, code_failed(error))
+        self.follow(begun)
+        return begun
+
+    def _successor(
+        self, effect: StartSuccessor, positions: Positions, broken: CodeError | None = None
+    ) -> RunRecord:
+        entry = self._instances.entry(effect.workflow_id)
+        try:
+            which = effect.workflow_id, effect.run_id, effect.started
+            draft = succeed(*which, self.now(), broken)
+            made = self._writer.made(draft, entry, "successor", positions, None)
+        except Exception:
+            self.drop_begun()
+            raise
+        self._writer.append(draft, made)
+        return made
+
+    def _succeeds(self, begun: RunRecord, closing: RunRecord) -> None:
+        """Count the start of a run as delivered by the one that it follows, once it is there."""
+        begun.after.append(lambda: self._deliveries.delivered(closing.offset))
+
+    # --- deciding that fails ------------------------------------------------------------------
 
     def _could_not(self, failed: Failed, error: Exception) -> None:
         """Nothing was written: try once more when what is in flight is there, or give up."""
