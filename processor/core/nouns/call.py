@@ -13,7 +13,7 @@ from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.event import Decision, Drafting, Event, Fact
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import CancelRun, Run, Summary, WorkflowTerminated
+from processor.core.nouns.run import CancelRun, Run, Summary, WorkflowTerminated, accepted
 from processor.core.nouns.start import StartRun
 from processor.core.operation import OperationOnRun
 from processor.core.records.answers import Accepted, CallOutcome, ReplyBody
@@ -61,16 +61,18 @@ class MessageSent(Decision):
     identity = ("name", "kind", "to")
     payloads = ("payload",)
 
+    @property
+    def operation(self) -> RaiseEvent | CancelRun:
+        """What the target is asked."""
+        if self.kind == "event":
+            return RaiseEvent(self.name, self.payload, headers=self.headers)
+        return CancelRun(self.reason)
+
     def apply(self, run: Run, now_ms: int) -> None:
         pass
 
     def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
-        body: RaiseEvent | CancelRun
-        if self.kind == "event":
-            body = RaiseEvent(self.name, self.payload, headers=self.headers)
-        else:
-            body = CancelRun(self.reason)
-        return (Message(self.to.workflow_id, body),)
+        return (Message(self.to.workflow_id, self.operation),)
 
 
 CallOperation: TypeAlias = StartRun | RaiseEvent | CancelRun
@@ -177,5 +179,4 @@ def taken(cause: RecordedCause | None, run: Run, events: Sequence[Event]) -> Seq
         return ()
     if isinstance(events[-1], WorkflowTerminated):  # it made room for the run that was asked for
         return ()
-    first = None if run.first_run_id == run.run_id else run.first_run_id
-    return answer_to(cause, Accepted(run.run_id, True, first))
+    return answer_to(cause, accepted(run))

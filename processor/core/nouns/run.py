@@ -37,6 +37,7 @@ __all__ = (
     "WorkflowStarted",
     "WorkflowTerminated",
     "WorkflowTimedOut",
+    "accepted",
 )
 
 
@@ -218,8 +219,13 @@ class Summary:
     def accepted(self, *, created: bool = True) -> Accepted:
         """Return the answer that names this run. ``created``: whether something was changed."""
         assert self.status.is_open or self.closed_ms is not None, f"{self.run_id} has closed"
-        first = None if self.first_run_id == self.run_id else self.first_run_id
-        return Accepted(self.run_id, created, first)
+        return accepted(self, created=created)
+
+
+def accepted(run: Run | Summary, *, created: bool = True) -> Accepted:
+    """Return the answer that names a run. ``created``: whether something was changed."""
+    first = None if run.first_run_id == run.run_id else run.first_run_id
+    return Accepted(run.run_id, created, first)
 
 
 # --- what happens to it ---------------------------------------------------------------------------

@@ -8,9 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from processor import checks
 from processor.core.data.address import Address
-from processor.core.nouns.call import CallAnswered, CallOperation, CallSent, MessageSent
-from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import CancelRun
+from processor.core.nouns.call import CallAnswered, CallSent, MessageSent
 from processor.core.records.answers import Accepted, Refused
 from processor.errors import InvalidArgument
 from processor.failures import refusal
@@ -29,13 +27,14 @@ class Sent(Awaitable[R_co], Generic[R_co]):
     Await it where it is sent: a message that has left alone has no answer.
     """
 
-    __slots__ = ("_answer", "_index", "_operation", "_runtime", "_to", "_turn")
+    __slots__ = ("_answer", "_index", "_message", "_runtime", "_turn")
 
-    def __init__(self, runtime: Runtime, to: Address, operation: CallOperation, index: int) -> None:
+    def __init__(self, runtime: Runtime, message: MessageSent, line: str) -> None:
+        size = len(message.payload or b"") + len(message.reason)
+        what = f"a message to {message.to.workflow_id!r}"
+        self._index = runtime.decisions.add(message, line, size, what)
         self._runtime = runtime
-        self._to = to
-        self._operation = operation
-        self._index = index
+        self._message = message
         self._turn = runtime.turn
         self._answer: asyncio.Future[Any] | None = None
 
@@ -47,17 +46,17 @@ class Sent(Awaitable[R_co], Generic[R_co]):
 
     def _asked(self) -> asyncio.Future[Any]:
         """Make the message a call."""
-        runtime = self._runtime
+        runtime, message = self._runtime, self._message
         decisions = runtime.decisions
         if decisions.turn != self._turn:
             raise InvalidArgument(
-                f"the message to {self._to.workflow_id!r} has left alone, in an earlier turn, so "
+                f"the message to {message.to.workflow_id!r} has left alone, in an earlier turn, so "
                 "it has no answer; await it where it is sent: await workflow.signal(...)"
             )
-        called = CallSent(decisions.next_id, self._to, self._operation)
+        called = CallSent(decisions.next_id, message.to, message.operation)
         decisions.exchange(self._index, called)
         answer: asyncio.Future[Any] = asyncio.Future(loop=runtime.loop)
-        runtime.open[called.id] = answer, isinstance(self._operation, CancelRun)
+        runtime.open[called.id] = answer, message.kind == "cancel"
         return answer
 
 
@@ -71,12 +70,8 @@ def signal(workflow_id: str, name: str, payload: Any = None) -> Sent[None]:
     runtime, line = current("signal"), line_here()
     workflow_id = checks.workflow_id(workflow_id, "workflow.signal: workflow_id")
     name = checks.name(name, "workflow.signal: name")
-    what = f"a message to {workflow_id!r}"
-    encoded = runtime.decisions.encode(payload, what)
-    to = Address(None, workflow_id)
-    sent = MessageSent(to, "event", name, "", encoded)
-    index = runtime.decisions.add(sent, line, len(encoded or b""), what)
-    return Sent(runtime, to, RaiseEvent(name, encoded), index)
+    encoded = runtime.decisions.encode(payload, f"a message to {workflow_id!r}")
+    return Sent(runtime, MessageSent(Address(None, workflow_id), "event", name, "", encoded), line)
 
 
 def cancel(workflow_id: str, reason: str = "") -> Sent[bool]:
@@ -89,10 +84,7 @@ def cancel(workflow_id: str, reason: str = "") -> Sent[bool]:
     runtime, line = current("cancel"), line_here()
     workflow_id = checks.workflow_id(workflow_id, "workflow.cancel: workflow_id")
     reason = checks.text(reason, "workflow.cancel: reason")
-    to = Address(None, workflow_id)
-    sent = MessageSent(to, "cancel", "", reason, None)
-    index = runtime.decisions.add(sent, line, len(reason), f"a message to {workflow_id!r}")
-    return Sent(runtime, to, CancelRun(reason), index)
+    return Sent(runtime, MessageSent(Address(None, workflow_id), "cancel", "", reason, None), line)
 
 
 @settles(CallAnswered)
