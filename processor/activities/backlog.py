@@ -12,7 +12,6 @@ from typing import Final, Protocol
 from processor.activities.attempt import Report
 from processor.activities.reports import report_of
 from processor.core.data.address import ReplyTo
-from processor.core.records.answers import HeartbeatSeen
 from processor.core.records.effects import ActivityTask
 
 __all__ = ("Backlog",)
@@ -38,7 +37,11 @@ class Asked:
 
 
 class Backlog:
-    """``asked`` are the tasks whose shard is asked; each has its slot. ``may_run``: one is free."""
+    """Tasks of queues that have not begun.
+
+    ``waiting`` are those without a slot, ``asked`` those whose shard is asked: each has its slot.
+    ``may_run``: one is free.
+    """
 
     def __init__(
         self,
@@ -51,35 +54,35 @@ class Backlog:
         self._identity = identity
         self._may_run = may_run
         self._run = run
-        self._waiting: OrderedDict[tuple[str, int], tuple[ActivityTask, Report, bool]]
-        self._waiting = OrderedDict()
+        self.waiting: OrderedDict[tuple[str, int], tuple[ActivityTask, Report, bool]]
+        self.waiting = OrderedDict()
         self.asked: dict[tuple[str, int], Asked] = {}
         self.reply_to: ReplyTo | None = None
 
-    @property
-    def waits(self) -> bool:
-        """Whether any task waits for a slot."""
-        return bool(self._waiting)
-
     def add(self, task: ActivityTask, report: Report, again: bool) -> None:
-        self._waiting[task.run_id, task.id] = (task, report, again)
+        self.waiting[task.run_id, task.id] = (task, report, again)
         self.next()
 
     def next(self) -> None:
         """Begin as many tasks as may run."""
-        while self._waiting and self._may_run():
-            _, (task, report, again) = self._waiting.popitem(last=False)
+        while self.waiting and self._may_run():
+            _, (task, report, again) = self.waiting.popitem(last=False)
             if again and self.reply_to is not None:
                 self._ask(task, report, self.reply_to)
             else:
                 self._run(task, report, announces=True)
 
-    def heed(self, asked: Asked, seen: HeartbeatSeen) -> None:
-        """Take a shard's word on a task."""
-        self._answered(asked, wanted=not seen.cancelled)
+    def answered(self, asked: Asked, *, wanted: bool) -> None:
+        """Take a shard's word on a task, or that there is none."""
+        asked.overdue.cancel()
+        del self.asked[asked.task.run_id, asked.task.id]
+        if wanted:
+            self._run(asked.task, asked.report, announces=False)
+        else:
+            self.next()
 
     def clear(self) -> None:
-        self._waiting.clear()
+        self.waiting.clear()
         for asked in self.asked.values():
             asked.overdue.cancel()
         self.asked.clear()
@@ -95,12 +98,4 @@ class Backlog:
     def _unanswered(self, task: ActivityTask) -> None:
         asked = self.asked[task.run_id, task.id]
         _log.info("no shard says whether %r is still wanted; it starts", task.name)
-        self._answered(asked, wanted=True)
-
-    def _answered(self, asked: Asked, *, wanted: bool) -> None:
-        asked.overdue.cancel()
-        del self.asked[asked.task.run_id, asked.task.id]
-        if wanted:
-            self._run(asked.task, asked.report, announces=False)
-        else:
-            self.next()
+        self.answered(asked, wanted=True)

@@ -111,7 +111,7 @@ class Executor:
 
     def release(self, count: int) -> None:
         self._reserved -= count
-        if self._backlog.waits:
+        if self._backlog.waiting:
             self._loop.call_soon(self._backlog.next)
 
     def room(self) -> int:
@@ -149,7 +149,7 @@ class Executor:
         key = (seen.run_id, seen.id)
         asked = self._backlog.asked.get(key)
         if asked is not None and asked.task.attempt == seen.attempt:
-            self._backlog.heed(asked, seen)
+            self._backlog.answered(asked, wanted=not seen.cancelled)
             return seen.cancelled
         attempt = self._attempts.get(key)
         if attempt is None or attempt.task.attempt != seen.attempt or not seen.cancelled:
@@ -225,15 +225,17 @@ class Executor:
         task = attempt.task
         # The task's context holds the attempt: without this, both wait for the collector.
         attempt.running = None
-        self._timeouts.over(attempt)
-        if self._left.leave(attempt.call):
+        if attempt.timers:
+            self._timeouts.over(attempt)
+        if attempt.call is not None and self._left.leave(attempt.call):
             self._loop.call_later(CLEAN_UP_S, self._tell_of_thread, attempt)
         # A later attempt of the same activity may run here by now: a shard that was lost and
         # claimed again counts this one as lost.
         if self._attempts.get((task.run_id, task.id)) is attempt:
             del self._attempts[task.run_id, task.id]
         self._reserved += task.eager and outcome is not None
-        self._backlog.next()
+        if self._backlog.waiting:
+            self._backlog.next()
         if outcome is not None:
             if outcome.kind == "failed":
                 attempt.send_unsent()

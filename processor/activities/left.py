@@ -60,12 +60,13 @@ class LeftBehind:
 
     def is_full(self, definition: ActivityDefinition) -> bool:
         """Return whether no more attempts of an activity may begin; any thread may ask."""
-        limit = self._tasks_max if definition.is_async else self._threads_max
-        return self.count(definition) >= limit
+        if definition.is_async:
+            return self._counts.get(definition.name, 0) >= self._tasks_max
+        return self._threads.left.get(definition.name, 0) >= self._threads_max
 
-    def leave(self, call: Call | None) -> bool:
+    def leave(self, call: Call) -> bool:
         """Wait no more for what runs in a thread; return whether anything goes on there."""
-        return call is not None and self._threads.leave(call)
+        return self._threads.leave(call)
 
     def add(self, running: asyncio.Task[None], name: str) -> None:
         """Count a task that goes on, until it ends."""

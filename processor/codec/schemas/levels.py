@@ -40,36 +40,39 @@ def measure_of(current: SchemaFile, earlier: Sequence[SchemaFile]) -> Measure | 
     """
     now = branches_of(current)
     known = [branches_of(schema) for schema in earlier]
+    levels = [schema.level for schema in (*earlier, current)]
     added: dict[Place, dict[str, int]] = {}
     for place, branches in now.items():
         for index, name in enumerate(branches):
             before = sum(index >= len(each.get(place, ())) for each in known)
             if before:
-                added.setdefault(place, {})[name] = before
+                added.setdefault(place, {})[name] = levels[before]
     if not added:
         return None
-    steps = _Measures(current.named, added).measure(current.name)
-    levels = [schema.level for schema in (*earlier, current)]
-    return lambda record: levels[steps(record)]
+    return _Measures(current.named, added, levels[0]).measure(current.name)
 
 
 class _Measures:
     """Makes the functions that look for branches which were added; others are never visited."""
 
-    def __init__(self, named: Mapping[str, Any], added: Mapping[Place, Mapping[str, int]]) -> None:
+    def __init__(
+        self, named: Mapping[str, Any], added: Mapping[Place, Mapping[str, int]], first: int
+    ) -> None:
         self._named = named
         self._added = added
+        self._first = first
         self._made: dict[str, Measure] = {}
 
     def measure(self, full_name: str) -> Measure:
-        """Return what tells how many of the earlier levels lack a branch of a record."""
+        """Return what tells the level of a record, of which all branches are in that level."""
         known = self._made.get(full_name)
         if known is not None:
             return known
         parts: list[Measure] = []
+        first = self._first
 
         def measured(record: Any) -> int:
-            most = 0
+            most = first
             for part in parts:
                 most = max(most, part(record))
             return most
@@ -90,17 +93,17 @@ class _Measures:
             for name in self._records(field["type"])
             if self._reaches(name, set())
         }
-        attribute = field["name"]
+        attribute, first = field["name"], self._first
         if not inner and not _is_array(field["type"]):
-            return lambda record: added.get(type(getattr(record, attribute)).__name__, 0)
+            return lambda record: added.get(type(getattr(record, attribute)).__name__, first)
 
         def measured(record: Any) -> int:
             value = getattr(record, attribute)
             values = value if isinstance(value, tuple) else (value,)
-            most = 0
+            most = first
             for each in values:
                 name = type(each).__name__
-                most = max(most, added.get(name, 0))
+                most = max(most, added.get(name, first))
                 if name in inner:
                     most = max(most, inner[name](each))
             return most
@@ -123,7 +126,7 @@ class _Measures:
         if isinstance(type, list):
             for branch in type:
                 yield from self._records(branch)
-        elif isinstance(type, dict) and type["type"] == "array":
+        elif _is_array(type):
             yield from self._records(type["items"])
         elif isinstance(type, dict) and type["type"] == "record":
             yield type["name"]
@@ -137,7 +140,7 @@ def _is_array(type: Any) -> bool:
 
 def _union(type: Any) -> list[Any] | None:
     """Return the branches of a union, also of one whose values stand in an array."""
-    if isinstance(type, dict) and type["type"] == "array":
+    if _is_array(type):
         return _union(type["items"])
     return type if isinstance(type, list) else None
 
