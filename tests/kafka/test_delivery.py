@@ -89,7 +89,7 @@ def results(kafka: Adapters, count: int) -> list[int]:
 
 
 def is_done(publisher: ShardPublisher) -> Callable[[], bool]:
-    return lambda: publisher.backlog == 0
+    return lambda: publisher.outputs.backlog == 0
 
 
 def test_a_record_that_is_too_large_is_a_letter_and_the_next_ones_are_published(
@@ -108,9 +108,9 @@ def test_a_record_that_is_too_large_is_a_letter_and_the_next_ones_are_published(
     (letter,) = letters(kafka, 1)
     assert (letter.topic, letter.key, letter.value) == (narrow, b"k", large)
     assert "MSG_SIZE_TOO_LARGE" in letter.reason and "run run-1" in letter.reason
-    told = publisher.undelivered("run-1")
+    told = publisher.outputs.undelivered("run-1")
     assert told is not None and (told.count, told.reasons) == (1, (letter.reason,))
-    assert publisher.undelivered("run-3") is None
+    assert publisher.outputs.undelivered("run-3") is None
     assert "run run-1 of workflow id 'w1'" in caplog.text
     assert "processor topics dead-letters replay" in caplog.text
 
@@ -314,7 +314,7 @@ def test_a_letter_is_written_once_though_its_commit_was_not_heard_of(
     assert results(kafka, 5) == list(range(5))
     reasons = [letter.reason for letter in letters(kafka, 5)]
     assert [reason.partition(" of ")[0] for reason in reasons] == [f"run run-{n}" for n in range(5)]
-    assert all(publisher.undelivered(f"run-{n}") is not None for n in range(5))
+    assert all(publisher.outputs.undelivered(f"run-{n}") is not None for n in range(5))
 
 
 @pytest.fixture(scope="module")

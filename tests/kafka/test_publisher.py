@@ -119,7 +119,7 @@ def ids(*numbers: int) -> list[str]:
 
 
 def is_done(owner: Owner) -> bool:
-    return owner.publisher.backlog == 0
+    return owner.publisher.outputs.backlog == 0
 
 
 def make_topic(kafka: Adapters, topic: str) -> None:
@@ -264,9 +264,12 @@ def test_an_owner_goes_on_in_the_next_generation(kafka: Adapters) -> None:
         with member(kafka, "second", PARTITIONS // 2):
             kept = [shards[partition] for partition in membership.owned]
             for shard in kept:
-                shard.publish(1, [result(shard.partition)])
-            until(lambda: not any(shard.backlog for shard in kept), "the shards that were kept")
-            assert results(kafka, 2) == ids(*(shard.partition for shard in kept))
+                shard.publish(1, [result(shard.outputs.partition)])
+            until(
+                lambda: not any(shard.outputs.backlog for shard in kept),
+                "the shards that were kept",
+            )
+            assert results(kafka, 2) == ids(*(shard.outputs.partition for shard in kept))
         owner.die()
 
 
@@ -281,7 +284,7 @@ def test_an_owner_goes_on_in_a_generation_that_changes_nothing_for_it(kafka: Ada
         shard = owner.shard(partition)
         shard.begin()
         shard.publish(1, [result(1)])
-        until(lambda: shard.backlog == 0, "the shard")
+        until(lambda: shard.outputs.backlog == 0, "the shard")
         assert results(kafka, 1) == ids(1)
         owner.die()
 
@@ -380,7 +383,7 @@ def test_a_shard_taken_again_waits_for_what_this_process_is_publishing(
     assert positions == [2]
     again.publish(1, [result(1)])
     again.publish(2, [result(2)])
-    until(lambda: again.backlog == 0, "the rest")
+    until(lambda: again.outputs.backlog == 0, "the rest")
     assert results(kafka, 2) == ids(1, 2)
     owner.die()
 
@@ -407,7 +410,7 @@ def test_a_letter_is_cut_to_what_its_topic_takes_and_holds_nobody_up(kafka: Adap
     for number in range(10):
         neighbour.publish(number, [result(number)])
         time.sleep(0.05)
-    until(lambda: neighbour.backlog == 0, "the neighbour")
+    until(lambda: neighbour.outputs.backlog == 0, "the neighbour")
     until(lambda: is_done(owner), "the shard whose letter was refused")
     (letter,) = kafka.records(kafka.topic("dead-letters"), 1)
     assert 0 < len(letter.value() or b"") < 1_000

@@ -14,7 +14,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaException, Producer
 
 from processor.kafka.clients.log import client_log
-from processor.kafka.clients.properties import LIBRDKAFKA, NATIVE, PRODUCER
+from processor.kafka.clients.properties import LIBRDKAFKA, NATIVE, PRODUCER, producer_of
 from processor.kafka.clients.record_producer import Outgoing, RecordProducer
 from processor.kafka.wire.producer import WireProducer
 from processor.kafka.wire.security import security_of
@@ -33,7 +33,7 @@ def open_producer(config: Mapping[str, Any], extra: Mapping[str, Any]) -> Record
     ``which_producer`` says which one it is. The native one takes a third of the requests.
     """
     servers, client = config["bootstrap.servers"], config["client.id"]
-    if _named(extra) == LIBRDKAFKA or servers in _unfit:
+    if producer_of(extra) == LIBRDKAFKA or servers in _unfit:
         return _Librdkafka(config)
     return WireProducer(
         servers,
@@ -46,7 +46,7 @@ def open_producer(config: Mapping[str, Any], extra: Mapping[str, Any]) -> Record
 
 def which_producer(servers: str, extra: Mapping[str, Any]) -> str:
     """Return, for the log, which producer sends records to these servers, and why."""
-    named = _named(extra)
+    named = producer_of(extra)
     if named == NATIVE and servers in _unfit:
         return f"records are sent by librdkafka's producer, because {_unfit[servers]}"
     whose = "the native producer" if named == NATIVE else "librdkafka's producer"
@@ -58,10 +58,6 @@ def _step_aside(servers: str, why: str) -> None:
     if servers not in _unfit:
         _unfit[servers] = why
         _log.warning("from now on %s", which_producer(servers, {}))
-
-
-def _named(extra: Mapping[str, Any]) -> str:
-    return str(extra.get(PRODUCER, NATIVE))
 
 
 class _Librdkafka:

@@ -192,16 +192,21 @@ def check_properties(properties: Mapping[str, Any]) -> None:
             f"sasl.mechanism is {both[0]} and sasl.mechanisms is {both[1]}, which are two names of "
             "one property: leave one of them out"
         )
-    if properties.get(PRODUCER, NATIVE) not in (NATIVE, LIBRDKAFKA):
+    if producer_of(properties) not in (NATIVE, LIBRDKAFKA):
         raise KafkaConfigInvalid(
             f"the property {PRODUCER} names no producer: give {NATIVE} (as is the default) or "
             f"{LIBRDKAFKA}"
         )
 
 
+def producer_of(properties: Mapping[str, Any]) -> str:
+    """Return the name of the producer that is chosen."""
+    return str(properties.get(PRODUCER, NATIVE))
+
+
 def check_producer(properties: Mapping[str, Any]) -> None:
     """Raise ``KafkaConfigInvalid`` where the producer that is chosen would leave one out."""
-    if properties.get(PRODUCER, NATIVE) == NATIVE and (names := foreign(properties)):
+    if producer_of(properties) == NATIVE and (names := foreign(properties)):
         raise KafkaConfigInvalid(
             f"the native producer does not know the Kafka property {', '.join(names)} as it is "
             f"set: set the property {PRODUCER} to {LIBRDKAFKA}, so that librdkafka's producer "

@@ -237,7 +237,7 @@ class Membership:
 
     def _confirm(self) -> None:
         """Commit positions, where somebody asked or it is time."""
-        positions = self._confirmations.commits(self.owned, monotonic())
+        positions = self._confirmations.commits(self.standing.owned, monotonic())
         if not positions:
             return
         places = [TopicPartition(self._topic, *place) for place in positions.items()]

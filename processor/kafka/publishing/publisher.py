@@ -12,7 +12,6 @@ from typing import Final
 import lz4.frame
 from confluent_kafka import TopicPartition
 
-from processor.core.data.undelivered import Undelivered
 from processor.kafka.clients.backoff import Backoff
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX, KafkaSettings
 from processor.kafka.publishing.transactions import TransactionalClient
@@ -109,14 +108,8 @@ class ShardPublisher:
         ids: str,
         log_is_new: Callable[[], bool],
     ) -> None:
-        self.partition = partition
         self.outputs = publisher.publishing.shard(partition, ids, log_is_new)
         self._publisher = publisher
-
-    @property
-    def backlog(self) -> int:
-        """How many turns wait to be published."""
-        return self.outputs.backlog
 
     def begin(self) -> int:
         """Shut the owner before us out and return the position below which all is published."""
@@ -126,14 +119,6 @@ class ShardPublisher:
         """Publish a turn's records; an empty sequence only moves the position."""
         self.outputs.publish(offset, records)
         self._publisher.wake()
-
-    def floor(self, released: int) -> int:
-        """Return below which offset all is published, if all below ``released`` was handed over."""
-        return self.outputs.floor(released)
-
-    def undelivered(self, run_id: str) -> Undelivered | None:
-        """Return what of a run is in dead letters, as far as this process knows."""
-        return self.outputs.undelivered(run_id)
 
     def close(self) -> None:
         """Give up what is pending; the next owner publishes it."""

@@ -53,7 +53,7 @@ class ShareQueueConsumer:
         run: TaskRunner,
         partitions: int,
     ) -> None:
-        self._tasks = OpenTasks(transport, queue, run, partitions, _nothing)
+        self._tasks = OpenTasks(transport, queue, run, partitions)
         self._topic = self._tasks.topic
         self._group = f"{self._topic}.share"
         self._loop = asyncio.get_running_loop()
@@ -149,7 +149,3 @@ class ShareQueueConsumer:
 def _set(finished: Future[bool]) -> None:
     if not finished.done():
         finished.set_result(True)
-
-
-def _nothing() -> None:
-    pass

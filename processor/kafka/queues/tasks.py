@@ -51,6 +51,10 @@ class _Open:
     finished: Callable[[], None]
 
 
+def _nothing() -> None:
+    pass
+
+
 class OpenTasks:
     """Lives on the loop. ``has_room`` hears that the runner has one task less.
 
@@ -64,7 +68,7 @@ class OpenTasks:
         queue: str,
         run: TaskRunner,
         partitions: int,
-        has_room: Callable[[], None],
+        has_room: Callable[[], None] = _nothing,
     ) -> None:
         self.name = f"activities.{queue}"
         self.topic = transport.connection.topic(self.name)
@@ -135,7 +139,3 @@ class OpenTasks:
         """Called on the delivery thread: a broker has the outcome."""
         opened.finished()
         self._landed += 1
-
-
-def _nothing() -> None:
-    pass

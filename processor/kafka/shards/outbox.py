@@ -122,10 +122,10 @@ class KafkaOutbox:
         return self._publisher.begin()
 
     def published_floor(self, released: int) -> int:
-        return self._publisher.floor(released)
+        return self._publisher.outputs.floor(released)
 
     def undelivered(self, run_id: str) -> Undelivered | None:
-        return self._publisher.undelivered(run_id)
+        return self._publisher.outputs.undelivered(run_id)
 
     def close(self) -> None:
         self._closed = True

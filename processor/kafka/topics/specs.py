@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -88,6 +88,7 @@ def parse_spec(path: Path) -> TopicSpec:
         raise ValueError(f"{path} lacks the field {error}; add it as in its neighbours") from error
 
 
+@lru_cache(maxsize=1_000)
 def topic_name(namespace: str, topic: str) -> str:
     """Return the full name of a namespace's topic; refuse what Kafka would not take as a name."""
     name = f"{namespace}.{topic}"
