@@ -20,7 +20,7 @@ from processor.core.records.effects import (
 )
 from processor.core.records.marks import Mark
 from processor.shard.eager import Eager
-from processor.shard.flight import Appended, ShardRecord
+from processor.shard.flight import Appended
 from processor.shard.outbox import Unpublished
 from processor.shard.ports import Activities, Outbox, OutputRecord
 from processor.shard.reads import Reads
@@ -87,7 +87,7 @@ class Effects:
                     pass  # the tables have it, until a mark covers it
                 case _:
                     raise AssertionError(f"{effect} is none of the effects that leave a shard")
-        if outputs or (type(appended) is ShardRecord and isinstance(appended.record, Mark)):
+        if outputs or (isinstance(appended.record, Mark)):
             # A mark moves the published position on.
             self._outbox.publish(offset, outputs)
             if outputs:

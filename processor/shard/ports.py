@@ -255,6 +255,10 @@ class Confirmed:
     offset: int = -1
 
 
+_GHOSTS_MAX: Final = 64
+"""Ghosts under one claim that are looked after, so that the claim can go when they are gone."""
+
+
 class ClaimRow(NamedTuple):
     """A claim that the log still holds, and the ghosts that it exposes.
 
@@ -266,6 +270,12 @@ class ClaimRow(NamedTuple):
     key: bytes
     ghosts: tuple[int, ...] = ()
     more: bool = False
+
+    def exposing(self, offsets: Iterable[int]) -> ClaimRow:
+        """Return the claim with more ghosts under it."""
+        known = (*self.ghosts, *offsets)
+        more = self.more or len(known) > _GHOSTS_MAX
+        return self._replace(ghosts=known[:_GHOSTS_MAX], more=more)
 
 
 Replaced: TypeAlias = tuple[int, bytes]

@@ -16,9 +16,6 @@ __all__ = ("Storing",)
 _FLUSH_AFTER_MS: Final = 200
 """How long a turn may be in the log, and in the tables in memory only."""
 
-_GHOSTS_MAX: Final = 64
-"""Ghosts under one claim that are looked after, so that the claim can go when they are gone."""
-
 
 class Storing:
     """``checkpoint`` is how far the tables are, and ``flush_due_ms`` when the disk catches up."""
@@ -77,9 +74,7 @@ class Storing:
     def _store_ghosts(self, changes: Changes) -> None:
         """Note what an earlier owner wrote after our claim, which exposes it until it is gone."""
         ghosts, self._flight.ghosts = self._flight.ghosts, []
-        known = (*self._claim.ghosts, *(ghost.offset for ghost in ghosts))
-        more = self._claim.more or len(known) > _GHOSTS_MAX
-        self._claim = self._claim._replace(ghosts=known[:_GHOSTS_MAX], more=more)
+        self._claim = self._claim.exposing(ghost.offset for ghost in ghosts)
         changes.claims[self._claim.offset] = self._claim
         changes.replaced += [ghost.key for ghost in ghosts]
         self._forgetting.more = True

@@ -43,10 +43,11 @@ def measure_of(current: SchemaFile, earlier: Sequence[SchemaFile]) -> Measure | 
     levels = [schema.level for schema in (*earlier, current)]
     added: dict[Place, dict[str, int]] = {}
     for place, branches in now.items():
-        for index, name in enumerate(branches):
+        # A record that came later is counted by its own branch, and so is what it came with.
+        first = next((each[place] for each in known if place in each), branches)
+        for index in range(len(first), len(branches)):
             before = sum(index >= len(each.get(place, ())) for each in known)
-            if before:
-                added.setdefault(place, {})[name] = levels[before]
+            added.setdefault(place, {})[branches[index]] = levels[before]
     if not added:
         return None
     return _Measures(current.named, added, levels[0]).measure(current.name)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from processor.codec.records import LogRecordBody
 from processor.core.nouns.activity import attempted, effects_of_attempt
@@ -38,7 +38,6 @@ from processor.shard.recovery.states import States, folded, stored_state
 __all__ = ("Fold", "counts")
 
 _GROUP_TURNS = 1_000
-_GHOSTS_MAX: Final = 64
 
 
 @dataclass(slots=True)
@@ -176,12 +175,7 @@ class Fold:
         self._next_offset = record.offset + 1
         if self.claim.offset < 0:
             return  # before the first claim there is nothing of ours
-        ghosts, more = self.claim.ghosts, self.claim.more
-        if len(ghosts) < _GHOSTS_MAX:
-            ghosts = (*ghosts, record.offset)
-        else:
-            more = True
-        self.claim = self.claim._replace(ghosts=ghosts, more=more)
+        self.claim = self.claim.exposing((record.offset,))
         self._changes.claims[self.claim.offset] = self.claim
 
     # --- records that count -------------------------------------------------------------------

@@ -7,25 +7,21 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from processor.core.nouns.run import StartSuccessor
-from processor.core.records.effects import (
-    DeadLetter,
-    Effect,
-    Message,
-    Publish,
-    Reply,
-    RunResult,
-)
+from processor.core.records.effects import ActivityTask, DeadLetter, Effect, Message, Reply
 from processor.core.records.marks import Answered
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
 from processor.core.state import RunState
 from processor.shard.dedup import UnderClaim
-from processor.shard.ports import OutputRecord, Sendable, Tables
+from processor.shard.ports import OutputRecord, Tables
 from processor.shard.recovery.states import States, folded, state_before
 
 __all__ = ("Owed", "Owing")
 
-Leaving: TypeAlias = Sendable | OutputRecord | Reply | StartSuccessor
+_Collected: TypeAlias = Message | DeadLetter | Reply | StartSuccessor | OutputRecord
+"""What records say that leaves; tasks and timers are found in the tables."""
+
+Leaving: TypeAlias = ActivityTask | _Collected
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +49,7 @@ class Owing:
     def collect(self, offset: int, effects: Iterable[Effect]) -> None:
         messages = 0
         for effect in effects:
-            if isinstance(
-                effect, Message | DeadLetter | Reply | StartSuccessor | RunResult | Publish
-            ):
+            if isinstance(effect, _Collected):
                 owed = Owed(offset, messages, effect)
                 messages += isinstance(effect, Message)
                 if self._undelivered(owed):
@@ -91,6 +85,6 @@ class Owing:
         return state
 
     def _undelivered(self, owed: Owed) -> bool:
-        if isinstance(owed.effect, RunResult | Publish):
+        if isinstance(owed.effect, OutputRecord):
             return owed.offset >= self.published
         return owed.offset >= self.delivered

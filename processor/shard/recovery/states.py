@@ -28,9 +28,6 @@ class States:
     def __init__(self) -> None:
         self._states: OrderedDict[str, RunState] = OrderedDict()
 
-    def __contains__(self, run_id: str) -> bool:
-        return run_id in self._states
-
     def get(self, run_id: str) -> RunState | None:
         return self._states.get(run_id)
 

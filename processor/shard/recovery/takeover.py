@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from processor.codec.records import LEVEL, encode
 from processor.core.data.cause import Origin
 from processor.core.data.failure import Failure
-from processor.core.inputs import ActivityReport, TimerDue
+from processor.core.inputs import ActivityReport
 from processor.core.nouns.activity import task_of
 from processor.core.nouns.run import StartSuccessor
 from processor.core.records.effects import (
@@ -284,8 +284,8 @@ def send_owed(
             case ActivityTask() | DeadLetter():
                 outbox.send(each.effect, each.offset)
                 sends[each.offset] = sends.get(each.offset, 0) + 1
-            case TimerDue() | StartSuccessor():
-                pass  # the timers and the successors are derived anew
+            case StartSuccessor():
+                pass  # successors are derived anew
     for offset in sorted(sends):
         deliveries.released(offset, sends[offset])
     for offset, records in outputs.items():

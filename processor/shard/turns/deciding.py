@@ -86,27 +86,30 @@ class Deciding:
         where = positions or self._gate.positions
         command = input if isinstance(input, ClientCommand) else None
         cause = None if command is None else command.recorded_cause
-        made: list[RunRecord] = []
+        made: RunRecord | None = None
+        begun: RunRecord | None = None
         try:
             if command is not None and level_of(command) > self._level:
                 outcome = Outcome().answered(_not_activated(self._level))
             else:
                 latest = None if command is None else entry.latest()
                 outcome = decide(input, entry.instance, latest, run_id, context)
-            for draft in outcome.drafts:
-                how = ("successor", where, None) if made else (source, where, cause)
-                made.append(self._writer.made(draft, entry, *how))
+            drafts = outcome.drafts
+            if drafts:
+                made = self._writer.made(drafts[0], entry, source, where, cause)
+            if len(drafts) > 1:
+                begun = self._writer.made(drafts[1], entry, "successor", where, None)
         except Exception as error:
             self.drop_begun()
             self._could_not(Failed(source, input, run_id, positions, offset), error)
             return
-        if made:
-            for number, draft in enumerate(outcome.drafts):
-                self._writer.append(draft, made[number])
-                if number:
-                    self._succeeds(made[number], made[number - 1])
-            if draft.instance.state.successor is not None:
-                self.follow(made[-1])
+        if made is not None:
+            self._writer.append(drafts[0], made)
+            if begun is not None:
+                self._writer.append(drafts[1], begun)
+                self._succeeds(begun, made)
+            if drafts[-1].instance.state.successor is not None:
+                self.follow(begun or made)
         elif command is not None:
             self._writer.answer(command, offset, where, outcome.answer)
             return
