@@ -12,12 +12,12 @@ from typing import Any
 
 from benchmarks.sleepers import sample
 from benchmarks.where import emit, host_of, options, scratch
-from processor.bench.hosts import Host
+from processor.bench.hosts import BenchHost
 from processor.bench.loops import closed_loop
 from processor.bench.workloads import signal
 
 
-async def start_waiting(host: Host, first: int, end: int, tag: str) -> None:
+async def start_waiting(host: BenchHost, first: int, end: int, tag: str) -> None:
     async def one(number: int) -> None:
         await host.client.start(signal, 1, id=f"{tag}-{first + number}")
 

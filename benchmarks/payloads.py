@@ -8,14 +8,14 @@ import uuid
 from typing import Any
 
 from benchmarks.where import emit, host_of, options, scratch
-from processor.bench.hosts import Host
+from processor.bench.hosts import BenchHost
 from processor.bench.loops import closed_loop, expect, latencies
 from processor.bench.workloads import CHAIN_STEPS, chain
 
 SIZES_KB = (1, 10, 100)
 
 
-async def measure(host: Host, size_kb: int, seconds: float, width: int) -> dict[str, Any]:
+async def measure(host: BenchHost, size_kb: int, seconds: float, width: int) -> dict[str, Any]:
     payload = "x" * (size_kb * 1024)
     tag = uuid.uuid4().hex[:8]
 

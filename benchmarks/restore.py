@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.log_size import turns_in
 from benchmarks.where import broker_of, emit, options, scratch
 from processor import Client, Worker
-from processor.bench.hosts import Host, embedded, on_kafka
+from processor.bench.hosts import BenchHost, embedded, on_kafka
 from processor.bench.loops import Load
 from processor.bench.process import await_shards
 from processor.bench.workloads import ACTIVITIES, CHAIN_STEPS, WORKFLOWS
@@ -25,7 +25,7 @@ from processor.embedded.disk import DiskLog, open_disk
 WAIT_S = 120.0
 
 
-async def fill(host: Host, turns: int) -> None:
+async def fill(host: BenchHost, turns: int) -> None:
     count = turns // (CHAIN_STEPS + 1)
     load = Load(count, 1, f"fill-{uuid.uuid4().hex[:8]}")
     await host.flood(host.client, load, host.meter())

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.where import emit, host_of, options, scratch
-from processor.bench.hosts import Host
+from processor.bench.hosts import BenchHost
 from processor.bench.loops import closed_loop
 from processor.bench.workloads import sleeper
 
@@ -36,13 +36,13 @@ class Sample:
     heap_blocks: int
 
 
-async def sample(host: Host, runs: int) -> Sample:
+async def sample(host: BenchHost, runs: int) -> Sample:
     statuses = await asyncio.to_thread(host.statuses)
     rss_mb = sum(status["rss_mb"] for status in statuses)
     return Sample(runs, rss_mb, sum(status["heap_blocks"] for status in statuses))
 
 
-async def start_all(host: Host, first: int, end: int, due_s: float, tag: str) -> float:
+async def start_all(host: BenchHost, first: int, end: int, due_s: float, tag: str) -> float:
     """Start sleepers ``first`` to ``end``; return the seconds that it took."""
 
     async def one(number: int) -> None:
@@ -51,7 +51,7 @@ async def start_all(host: Host, first: int, end: int, due_s: float, tag: str) ->
     return (await closed_loop(end - first, STARTS_AT_ONCE, WAKE_S, one))[1]
 
 
-async def woken(host: Host, count: int, due_s: float, already: int = 0) -> float:
+async def woken(host: BenchHost, count: int, due_s: float, already: int = 0) -> float:
     """Wait until ``count`` more have woken; return the seconds from when they were due."""
     before = 0
     while True:

@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks.where import broker_of, emit, options, scratch
 from processor.bench import process
-from processor.bench.hosts import Host, measure, on_kafka
+from processor.bench.hosts import BenchHost, measure, on_kafka
 from processor.bench.loops import Load
 from processor.shard.ports import ShardPorts
 from processor.worker import Worker
@@ -188,7 +188,7 @@ def shares(before: dict[str, Any], after: dict[str, Any], turns: int) -> dict[st
     }
 
 
-async def loaded(host: Host, given: argparse.Namespace, n: int, warm_up: int = 0) -> Spent:
+async def loaded(host: BenchHost, given: argparse.Namespace, n: int, warm_up: int = 0) -> Spent:
     """Run the load; return what it took."""
     tag = f"stages-{uuid.uuid4().hex[:8]}"
     load = Load(n, given.c, tag, max_s=given.max_s, warm_up=warm_up)

@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.where import broker_of, emit, options, scratch
-from processor.bench.hosts import Host, on_kafka
+from processor.bench.hosts import BenchHost, on_kafka
 from processor.bench.loops import closed_loop
 from processor.bench.process import WorkerProcess, await_shards
 from processor.bench.workloads import chain
@@ -27,7 +27,7 @@ from processor.kafka.clients.connection import partition_of
 WAIT_S = 60.0
 
 
-async def work_everywhere(host: Host, partitions: int) -> None:
+async def work_everywhere(host: BenchHost, partitions: int) -> None:
     """Run one chain on each shard."""
     tag = uuid.uuid4().hex[:8]
     ids: dict[int, str] = {}
@@ -65,7 +65,7 @@ async def killed(
         return shards_s, time.monotonic() - begun
 
 
-async def joined(host: Host, standby: WorkerProcess, partitions: int) -> WorkerProcess:
+async def joined(host: BenchHost, standby: WorkerProcess, partitions: int) -> WorkerProcess:
     """Start a second worker and wait until the two share the shards."""
     standby.start()
     host.workers.append(standby)

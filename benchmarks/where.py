@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.broker import WARM_UP_S, durability, warm_broker
-from processor.bench.hosts import PARTITIONS, Host, embedded, on_kafka
+from processor.bench.hosts import PARTITIONS, BenchHost, embedded, on_kafka
 
 __all__ = ("broker_of", "emit", "host_of", "options", "scratch")
 
@@ -55,7 +55,7 @@ async def broker_of(given: argparse.Namespace) -> AsyncIterator[tuple[str, list[
 @asynccontextmanager
 async def host_of(
     given: argparse.Namespace, folder: Path, processes: int = 1
-) -> AsyncIterator[Host]:
+) -> AsyncIterator[BenchHost]:
     """Yield the runtime that was asked for, ready to be measured."""
     if given.runtime == "embedded":
         async with embedded(folder) as host:

@@ -29,12 +29,6 @@ CORE_ASSERTS_PER_1000_LINES = 15
 LARGE_CLASSES = {"Fold"}
 """Classes that have still to be split. This list only shrinks."""
 
-TWINS = {
-    "Activities", "Answered", "Batch", "Broker", "Call", "Host", "Pause", "Process", "Purged",
-    "Requests", "Run", "Sent", "Taken", "Timers", "Written",
-}  # fmt: skip
-"""Names that two classes still have. This list only shrinks."""
-
 CIRCLES = {"processor.node.publishing.outputs", "processor.node.publishing.steps"}
 """Modules that still import each other. This list only shrinks."""
 
@@ -245,9 +239,7 @@ def test_a_class_has_a_name_of_its_own() -> None:
         for node in classes(source)
         if not node.name.startswith("_")
     )
-    found = {name for name, count in counts.items() if count > 1}
-    assert found - TWINS == set(), "another class has this name"
-    assert TWINS - found == set(), "one class has the name: take it from the list"
+    assert {name for name, count in counts.items() if count > 1} == set()
 
 
 def test_the_core_says_what_holds() -> None:

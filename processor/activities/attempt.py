@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from processor.activities.heartbeats import Heartbeats
-from processor.activities.threads import Call
+from processor.activities.threads import ThreadCall
 from processor.activity import ActivityInfo
 from processor.config import Settings
 from processor.core.data.payloads import Payloads
@@ -64,7 +64,7 @@ class Attempt:
         self.entered = False
         self.ended_by = ""
         self.began_ms: int | None = None
-        self.call: Call | None = None
+        self.call: ThreadCall | None = None
         self.running: asyncio.Task[None] | None = None
         self.timers: dict[str, asyncio.TimerHandle] = {}
         self._heartbeats: Heartbeats | None = None

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Final
 
 from processor.activities.reports import not_begun
-from processor.activities.threads import ActivityThreads, Call
+from processor.activities.threads import ActivityThreads, ThreadCall
 from processor.activity import ActivityDefinition
 from processor.config import Settings
 from processor.core.data.failure import Failure
@@ -64,7 +64,7 @@ class LeftBehind:
             return self._counts.get(definition.name, 0) >= self._tasks_max
         return self._threads.left.get(definition.name, 0) >= self._threads_max
 
-    def leave(self, call: Call) -> bool:
+    def leave(self, call: ThreadCall) -> bool:
         """Wait no more for what runs in a thread; return whether anything goes on there."""
         return self._threads.leave(call)
 

@@ -15,13 +15,13 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
-__all__ = ("ActivityThreads", "Call")
+__all__ = ("ActivityThreads", "ThreadCall")
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class ThreadCall:
     """A function that runs in a thread. ``left``: nobody waits for it any more."""
 
     name: str
@@ -74,18 +74,18 @@ class ActivityThreads(Executor):
             self._serve_one_more()
         return job.future
 
-    def begun(self, name: str) -> Call:
+    def begun(self, name: str) -> ThreadCall:
         """Note that a function begins in this thread; ``ended`` has to follow."""
-        return Call(name)
+        return ThreadCall(name)
 
-    def ended(self, call: Call) -> None:
+    def ended(self, call: ThreadCall) -> None:
         with self._lock:
             call.running = False
             if call.left:
                 self.left[call.name] -= 1
                 self._most -= 1
 
-    def leave(self, call: Call) -> bool:
+    def leave(self, call: ThreadCall) -> bool:
         """Wait no more for a call; return whether it goes on. Its thread is replaced then."""
         with self._lock:
             if not call.running or call.left:

@@ -27,7 +27,7 @@ from processor.errors import CommandRejected
 from processor.worker import Worker
 
 __all__ = (
-    "Host",
+    "BenchHost",
     "delete_namespace",
     "embedded",
     "make_namespace",
@@ -42,7 +42,7 @@ PATIENCE = Settings(request_timeout_s=30.0)
 
 
 @dataclass(slots=True)
-class Host:
+class BenchHost:
     """A runtime that serves the workloads, and a client of it."""
 
     client: Client
@@ -77,7 +77,7 @@ def new_namespace() -> str:
 
 
 @asynccontextmanager
-async def embedded(folder: Path) -> AsyncIterator[Host]:
+async def embedded(folder: Path) -> AsyncIterator[BenchHost]:
     """Serve from this process, with the log on local disk (an fsync for each commit)."""
     server = f"embedded:{folder / 'embedded'}"
     async with (
@@ -85,7 +85,7 @@ async def embedded(folder: Path) -> AsyncIterator[Host]:
         Client(server, settings=PATIENCE) as client,
     ):
         settings = {"client": "in the worker's process"}
-        yield Host(client, folder, flood_embedded, settings, own=worker)
+        yield BenchHost(client, folder, flood_embedded, settings, own=worker)
 
 
 @asynccontextmanager
@@ -99,7 +99,7 @@ async def on_kafka(
     broker_pids: Sequence[int] = (),
     program: str = PROGRAM,
     kafka: Mapping[str, str] | None = None,
-) -> AsyncIterator[Host]:
+) -> AsyncIterator[BenchHost]:
     """Serve from worker processes, each with its share of the partitions.
 
     ``kafka`` are further properties of librdkafka, for all clients.
@@ -116,7 +116,7 @@ async def on_kafka(
         async with Client(server, namespace=namespace, settings=PATIENCE, kafka=kafka) as client:
             settings = {"partitions": partitions, "processes": processes}
             flood = partial(flood_kafka, server, namespace, kafka)
-            yield Host(client, folder, flood, settings, broker_pids, namespace, workers)
+            yield BenchHost(client, folder, flood, settings, broker_pids, namespace, workers)
     finally:
         for worker in workers:
             await asyncio.to_thread(worker.stop)
@@ -158,7 +158,7 @@ def delete_namespace(server: str, namespace: str, kafka: Mapping[str, str] | Non
             deleted.exception()  # a member may still be leaving: Kafka then expires the group
 
 
-async def measure(host: Host, name: str, load: Load, timeout_s: float) -> dict[str, Any]:
+async def measure(host: BenchHost, name: str, load: Load, timeout_s: float) -> dict[str, Any]:
     """Warm up, run a workload (or "flood"), check what was executed, and return its fields.
 
     An activity may have run more often than the workload asked for (at least once), never less.

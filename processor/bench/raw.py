@@ -44,13 +44,13 @@ def _appends(
 
     from processor.kafka.clients.connection import KafkaSettings
     from processor.kafka.clients.producers import open_producer
-    from processor.kafka.clients.record_producer import Outgoing, Written
+    from processor.kafka.clients.record_producer import Outgoing, Produced
 
     connection = KafkaSettings(server, namespace, kafka or {})
     producer = open_producer(connection.log_producer(), connection.extra)
     topic, value = connection.events, b"x" * RECORD_BYTES
 
-    def delivered(error: KafkaError | None, _written: Written | None) -> None:
+    def delivered(error: KafkaError | None, _written: Produced | None) -> None:
         if error is not None:
             raise WorkloadFailed(f"an append failed: {error.str()}")
 

@@ -23,7 +23,7 @@ from processor.gateway import Requester, is_answer
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX, KafkaSettings, fits, partition_of
 from processor.kafka.clients.producers import which_producer
 from processor.kafka.clients.producing import Lasting, Producing
-from processor.kafka.clients.record_producer import Written
+from processor.kafka.clients.record_producer import Produced
 from processor.kafka.replies import ReplyReader
 from processor.kafka.topics.upkeep import BrokerUnreachable, connect
 from processor.seldom import Seldom
@@ -55,7 +55,7 @@ class _Request:
     taken: bool = False
     error: str = ""
 
-    def delivered(self, error: KafkaError | None, _written: Written | None) -> None:
+    def delivered(self, error: KafkaError | None, _written: Produced | None) -> None:
         self.kept.append(-len(self.value) - _KEPT_OVERHEAD)
         if error is None:
             self.taken = True

@@ -33,18 +33,18 @@ from processor.shard.recovery.takeover import Taken, Takeover
 
 __all__ = (
     "TRIES_AT_START",
-    "Call",
+    "Blocking",
     "Leave",
     "Life",
     "Owner",
-    "Pause",
-    "Run",
+    "Serve",
     "ShardOpener",
     "ShardStatus",
     "Step",
     "Steps",
     "Stopped",
     "Until",
+    "Wait",
 )
 
 _log = logging.getLogger("processor.node")
@@ -113,8 +113,8 @@ class ShardStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """Call it and go on with what it returns. It may block, unless ``at_once``.
+class Blocking:
+    """Blocking it and go on with what it returns. It may block, unless ``at_once``.
 
     ``late`` takes what it returns after the shard was given up; without it, whoever gives the shard
     up waits for the call: what it works on must not be closed.
@@ -133,14 +133,14 @@ class Until:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Serve:
     """Step the shard, until an error ends that."""
 
     shard: Shard
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class Wait:
     """Wait. ``is_ours``: False where the shard is not ours; it may be called off when it is."""
 
     seconds: float
@@ -164,7 +164,7 @@ class Stopped:
     error: ProcessorError
 
 
-Step: TypeAlias = Call | Until | Run | Pause | Leave | Stopped
+Step: TypeAlias = Blocking | Until | Serve | Wait | Leave | Stopped
 Steps: TypeAlias = Generator[Step, Any, Any]
 
 
@@ -190,30 +190,30 @@ class Life:
                 yield from self._react(error)
             if now() - self.status.since > _CALM_S:
                 self._delay_s = _RETRY_FIRST_S
-            yield Pause(self._delay_s)
+            yield Wait(self._delay_s)
             self._delay_s = min(self._delay_s * 2, _RETRY_MAX_S)
             while not (yield from self._may_own()):
-                yield Pause(self._delay_s, is_ours=False)
+                yield Wait(self._delay_s, is_ours=False)
 
     # --- from one opening of the ports to their closing -------------------------------------------
 
     def _run(self) -> Steps:
         owner = self._owner
-        ports: ShardPorts = yield Call(
+        ports: ShardPorts = yield Blocking(
             partial(self._opener.open, self.partition, owner.wake_threadsafe), late=_close_ports
         )
         shard: Shard | None = None
         try:
             taken: Taken = yield from self._take_over(ports)
             self._check_clock(taken, ports.clock.now_ms())
-            shard = yield Call(
+            shard = yield Blocking(
                 lambda: Shard(
                     self.partition, ports, owner.runners, owner.settings, taken, owner.wake
                 )
             )
             assert shard is not None, "it was made"
             self._runs(taken)
-            yield Run(shard)
+            yield Serve(shard)
         finally:
             if shard is not None:
                 shard.close()
@@ -222,11 +222,11 @@ class Life:
 
     def _take_over(self, ports: ShardPorts) -> Steps:
         clock, nonce = ports.clock, self._owner.nonce()
-        takeover: Takeover = yield Call(lambda: self._surveyed(ports))
-        yield Call(lambda: takeover.begin(nonce, clock.now_ms()), at_once=True)
+        takeover: Takeover = yield Blocking(lambda: self._surveyed(ports))
+        yield Blocking(lambda: takeover.begin(nonce, clock.now_ms()), at_once=True)
         epoch = yield Until(lambda: takeover.claimed(nonce, clock.now_ms()))
-        published = yield Call(ports.outbox.published)
-        return (yield Call(lambda: takeover.fold(epoch, published)))
+        published = yield Blocking(ports.outbox.published)
+        return (yield Blocking(lambda: takeover.fold(epoch, published)))
 
     def _surveyed(self, ports: ShardPorts) -> Takeover:
         takeover = Takeover(
@@ -281,7 +281,7 @@ class Life:
                 _log.warning("%s; dropped what was not confirmed", error)
             case "rebuild":
                 _log.warning("shard %d: %s; rebuilding it from the log", self.partition, error)
-                yield Call(partial(self._opener.wipe, self.partition))
+                yield Blocking(partial(self._opener.wipe, self.partition))
             case "leave":
                 assert isinstance(error, ProcessorError)
                 _log.error("this process leaves: %s", error)
@@ -307,11 +307,11 @@ class Life:
         while True:
             _log.error("shard %d is stopped: %s", self.partition, error)
             yield Stopped(error)
-            yield Pause(_SAY_STOPPED_EVERY_S)
+            yield Wait(_SAY_STOPPED_EVERY_S)
 
     def _may_own(self) -> Steps:
         try:
-            return (yield Call(partial(self._opener.may_own, self.partition)))
+            return (yield Blocking(partial(self._opener.may_own, self.partition)))
         except Exception as error:
             text = "shard %d: it is not known whether it is ours (%s); asking again"
             _log.error(text, self.partition, readable(shown(error).words))

@@ -22,17 +22,17 @@ from processor.errors import ProcessorError, ShardUnavailable
 from processor.failures import trace_of
 from processor.node.life import (
     TRIES_AT_START,
-    Call,
+    Blocking,
     Leave,
     Life,
     Owner,
-    Pause,
-    Run,
+    Serve,
     ShardOpener,
     ShardStatus,
     Step,
     Stopped,
     Until,
+    Wait,
 )
 from processor.readable import readable
 from processor.shard.loop import Shard
@@ -203,13 +203,13 @@ class Node:
 
     async def _do(self, partition: int, step: Step) -> Any:
         match step:
-            case Call():
+            case Blocking():
                 return await self._called(step)
             case Until():
                 return await self._looked(partition, step)
-            case Run():
+            case Serve():
                 await self._ran(partition, step.shard)
-            case Pause():
+            case Wait():
                 await asyncio.sleep(step.seconds)
             case Leave():
                 self.stop(step.error)
@@ -220,7 +220,7 @@ class Node:
                 assert_never(step)
         return None
 
-    async def _called(self, call: Call) -> Any:
+    async def _called(self, call: Blocking) -> Any:
         """Call in a thread. Who gives the shard up waits for it, or closes what it opened later."""
         if call.at_once:
             return call.function()

@@ -17,7 +17,7 @@ from processor.core.records.effects import ActivityTask, DeadLetter, Publish, Re
 from processor.core.records.turn import Source
 from processor.simulation.partitions import InputPartition, LogPartition, Outputs, Transactions
 
-__all__ = ("INPUTS", "Broker", "TaskQueue")
+__all__ = ("INPUTS", "SimulatedBroker", "TaskQueue")
 
 INPUTS: Final[dict[Source, type]] = {
     "commands": ClientCommand,
@@ -60,7 +60,7 @@ class TaskQueue:
         return len(self._waiting)
 
 
-class Broker:
+class SimulatedBroker:
     """All topics of one namespace, with its log id, and the clients that wait for replies.
 
     ``arrivals`` has, for each message that arrived, where the log of its sender ended just then;

@@ -11,7 +11,7 @@ from processor.core.inputs import ClientCommand
 from processor.core.records.answers import ReplyBody
 from processor.core.records.effects import Reply
 from processor.gateway import Requester
-from processor.simulation.broker import Broker
+from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import Faults
 from processor.simulation.scheduler import Scheduler, Step, Ways
 
@@ -30,7 +30,7 @@ class SimulatedClient:
     def __init__(
         self,
         name: str,
-        broker: Broker,
+        broker: SimulatedBroker,
         scheduler: Scheduler,
         faults: Faults,
         ask_again_ms: int | None = _ASK_AGAIN_MS,

@@ -18,7 +18,7 @@ __all__ = (
     "LogPartition",
     "Output",
     "Outputs",
-    "Sent",
+    "Portion",
     "Transactions",
 )
 
@@ -145,7 +145,7 @@ class InputPartition:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class Portion:
     """A shard's part of a transaction. ``position``: all below is there once it is committed."""
 
     partition: int
@@ -170,7 +170,7 @@ class Outputs:
         self.position = 0
         self.publisher = ""
 
-    def write(self, sent: Sent, publisher: str) -> None:
+    def write(self, sent: Portion, publisher: str) -> None:
         for offset, records in sent.turns:
             assert offset >= self.position, f"turn {offset} again, after {self.position}"
             self.records += [(offset, index, record) for index, record in enumerate(records)]
@@ -190,7 +190,7 @@ class Transactions:
     def __init__(self, outputs: Sequence[Outputs]) -> None:
         self._outputs = outputs
         self._epochs: Counter[str] = Counter()
-        self._open: dict[str, Sequence[Sent]] = {}
+        self._open: dict[str, Sequence[Portion]] = {}
 
     def begin(self, name: str) -> int:
         """Begin a producer's next epoch: what the one before has open never will be committed."""
@@ -198,7 +198,7 @@ class Transactions:
         self._epochs[name] += 1
         return self._epochs[name]
 
-    def send(self, name: str, epoch: int, sent: Sequence[Sent], *, is_member: bool) -> bool:
+    def send(self, name: str, epoch: int, sent: Sequence[Portion], *, is_member: bool) -> bool:
         """Take records and positions in; what a former epoch or generation sends is refused."""
         if epoch != self._epochs[name] or not is_member:
             return False

@@ -9,7 +9,7 @@ from typing import Final
 from processor.config import Settings
 from processor.core.records.effects import ActivityTask
 from processor.shard.recovery.survey import raises
-from processor.simulation.broker import Broker
+from processor.simulation.broker import SimulatedBroker
 from processor.simulation.clients import SimulatedClient
 from processor.simulation.faults import CALM, Faults
 from processor.simulation.hosts.activities import EagerStarts
@@ -49,7 +49,7 @@ class World:
         threads: Threads | None = None,
     ) -> None:
         scheduler = self.scheduler = Scheduler(seed, now_ms)
-        self.broker = Broker(partitions, lambda: scheduler.now_ms)
+        self.broker = SimulatedBroker(partitions, lambda: scheduler.now_ms)
         self.perils = Perils(scheduler, faults)
         self.faults = faults
         self.hosts: dict[str, Host] = {}

@@ -18,7 +18,7 @@ from typing import Self
 
 from benchmarks.history import growth
 from benchmarks.log_size import measure as log_size
-from processor.bench.hosts import Host, embedded, measure, on_kafka
+from processor.bench.hosts import BenchHost, embedded, measure, on_kafka
 from processor.bench.loops import Load
 from processor.bench.raw import raw_appends
 from processor.bench.workloads import CHAIN_STEPS
@@ -77,7 +77,7 @@ class Unit:
             self._samples.append(time.thread_time() - begun)
 
 
-async def flooded(host: Host, chains: int = CHAINS) -> tuple[float, float]:
+async def flooded(host: BenchHost, chains: int = CHAINS) -> tuple[float, float]:
     """Return turns a second, and the worker's CPU of a turn in units."""
     load = Load(chains, 1, f"guard-{uuid.uuid4().hex[:8]}", warm_up=1)
     with Unit() as unit:

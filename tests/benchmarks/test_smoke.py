@@ -14,7 +14,7 @@ from benchmarks import compare
 from benchmarks.plot import as_png, as_text
 from benchmarks.systems import LOADS, System
 from benchmarks.targets import TARGETS, disturbed, table
-from processor.bench.hosts import Host, embedded, measure, on_kafka
+from processor.bench.hosts import BenchHost, embedded, measure, on_kafka
 from processor.bench.loops import Load
 from processor.bench.workloads import ORDER_FLOOR_MS
 
@@ -53,7 +53,7 @@ def compared(chosen: dict[str, str]) -> tuple[list[dict[str, Any]], str]:
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-async def every_workload(host: Host) -> dict[str, dict[str, Any]]:
+async def every_workload(host: BenchHost) -> dict[str, dict[str, Any]]:
     return {name: await measure(host, name, load, 60) for name, load in SMALL.items()}
 
 

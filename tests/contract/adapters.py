@@ -15,7 +15,7 @@ from processor.core.records.effects import ActivityTask, Publish, Reply, RunResu
 from processor.embedded.disk import Disk, DiskLog, open_disk
 from processor.embedded.ports import MemoryInbox, MemoryOutbox
 from processor.shard.ports import Inbox, Log, Outbox, OutputRecord
-from processor.simulation.broker import Broker
+from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import CALM
 from processor.simulation.hosts.outbox import SimulatedOutbox
 from processor.simulation.hosts.ports import SimulatedInbox, SimulatedLog
@@ -102,7 +102,7 @@ class Simulated(Adapter):
     def __init__(self, seed: int) -> None:
         super().__init__()
         self._scheduler = Scheduler(seed)
-        self._broker = Broker(1)
+        self._broker = SimulatedBroker(1)
         self._broker.clients["client"] = self.replies.append
         self._broker.on_task = self._task_came
 

@@ -30,7 +30,7 @@ from processor.errors import LogTruncated, ReleaseTooOld, StoreCorrupt
 from processor.shard.flight import ShardLost
 from processor.shard.outbox import Deliveries
 from processor.shard.recovery.takeover import Taken, Takeover, send_owed
-from processor.simulation.broker import Broker
+from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import CALM
 from processor.simulation.hosts.ports import SimulatedLog
 from processor.simulation.scheduler import START_MS, Scheduler
@@ -49,7 +49,7 @@ class Shard:
 
     def __init__(self) -> None:
         self.scheduler = Scheduler(0)
-        self.broker = Broker(1)
+        self.broker = SimulatedBroker(1)
 
     def take_over(self, store: Memory, day: float) -> Taken:
         log = SimulatedLog(self.broker, 0, self.scheduler, CALM, lambda: None)

@@ -33,7 +33,7 @@ from processor.shard.reactions import Reaction, reaction_to
 from processor.simulation.clients import SimulatedClient
 from processor.simulation.hosts import ownership
 from processor.simulation.hosts.host import Code
-from processor.simulation.hosts.perils import Crashed, Perils, Process
+from processor.simulation.hosts.perils import Crashed, PerilousProcess, Perils
 from processor.simulation.hosts.publisher import Publisher
 from processor.simulation.scheduler import Channel
 from processor.simulation.world import Stuck, World
@@ -268,7 +268,7 @@ class Run:
     def _name(self) -> str:
         return f"host-{self._host}"
 
-    def _moment(self, process: Process, call: str) -> None:
+    def _moment(self, process: PerilousProcess, call: str) -> None:
         if process.name == self._name and self._host < len(self._failures):
             self._failures[self._host].moment(call)
 

@@ -11,7 +11,7 @@ from processor.core.replay import replay
 from processor.core.runner import CodeError
 from processor.errors import StoreCorrupt
 from processor.shard.recovery.takeover import Takeover
-from processor.simulation.broker import Broker
+from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import CALM
 from processor.simulation.hosts.ports import SimulatedLog
 from processor.simulation.partitions import LogPartition
@@ -98,7 +98,7 @@ def _folded(
     story: Story, partition: int, log: LogPartition, store: Memory | None = None
 ) -> tuple[Memory, StateTables]:
     """Fold a log into tables of its own."""
-    broker, store = Broker(story.world.broker.partitions), store or Memory()
+    broker, store = SimulatedBroker(story.world.broker.partitions), store or Memory()
     broker.logs[partition] = log
     scheduler = Scheduler(0, story.world.scheduler.now_ms)
     reader = SimulatedLog(broker, partition, scheduler, CALM, lambda: None)

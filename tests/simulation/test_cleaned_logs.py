@@ -27,7 +27,7 @@ from processor.errors import LogTruncated, StoreCorrupt
 from processor.shard.ports import ClaimRow, LogRecord
 from processor.shard.recovery.fold import Fold
 from processor.shard.recovery.takeover import Taken, Takeover
-from processor.simulation.broker import Broker
+from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import CALM
 from processor.simulation.hosts.ports import SimulatedLog
 from processor.simulation.partitions import DELETE_RETENTION_MS, LogPartition
@@ -153,7 +153,7 @@ class Folded:
 
 def fold(log: LogPartition, store: Memory) -> Folded:
     """Take a log over with these tables."""
-    broker = Broker(1)
+    broker = SimulatedBroker(1)
     broker.logs[0] = log
     port = SimulatedLog(broker, 0, Scheduler(0), CALM, lambda: None)
     takeover = Takeover(0, port, StateTables(store, "a log"), "a test", level_max=LEVEL + 1)

@@ -11,7 +11,7 @@ import pytest
 from processor.core.records.effects import Publish
 from processor.kafka.topics.specs import load_specs
 from processor.shard.ports import TOMBSTONES_MS
-from processor.simulation.broker import Broker
+from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import CALM, ROUGH, Faults, swarm
 from processor.simulation.hosts.outbox import SimulatedOutbox
 from processor.simulation.hosts.perils import Crashed
@@ -21,7 +21,7 @@ from processor.simulation.partitions import (
     DELETE_RETENTION_MS,
     LogPartition,
     Outputs,
-    Sent,
+    Portion,
     Transactions,
 )
 from processor.simulation.scheduler import Channel, Scheduler
@@ -88,7 +88,7 @@ def test_a_connection_keeps_its_order_however_late(seed: int) -> None:
 def test_outputs_are_there_once_though_a_publisher_does_not_learn_how_a_commit_ended(
     seed: int,
 ) -> None:
-    scheduler, broker = Scheduler(seed), Broker(1)
+    scheduler, broker = Scheduler(seed), SimulatedBroker(1)
     faults = Faults(commit_unknown=0.5)
     log = SimulatedLog(broker, 0, scheduler, CALM, lambda: None)
     outbox = SimulatedOutbox(broker, log, 0, scheduler, faults, lambda: None)
@@ -107,7 +107,7 @@ def test_a_transaction_is_written_whole_by_a_member_in_the_last_epoch_of_its_pro
     shards = [Outputs(LogPartition()), Outputs(LogPartition())]
     transactions = Transactions(shards)
     record = Publish("topic", None, b"1")
-    batches = [Sent(partition, [(0, [record])], 1) for partition in range(2)]
+    batches = [Portion(partition, [(0, [record])], 1) for partition in range(2)]
     before, after = transactions.begin("a"), transactions.begin("a")
     assert not transactions.send("a", before, batches, is_member=True)
     assert not transactions.send("a", after, batches, is_member=False)
@@ -121,7 +121,7 @@ def test_a_transaction_is_written_whole_by_a_member_in_the_last_epoch_of_its_pro
 def test_what_is_open_is_aborted_where_another_one_begins_or_its_time_is_up() -> None:
     shards = [Outputs(LogPartition())]
     transactions = Transactions(shards)
-    batches = [Sent(0, [(0, [])], 1)]
+    batches = [Portion(0, [(0, [])], 1)]
     epoch = transactions.begin("a")
     assert transactions.send("a", epoch, batches, is_member=True)
     assert transactions.begin("a") > epoch

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError
 
-from processor.kafka.wire.protocol import Answered, Batches, Cluster, Topic
+from processor.kafka.wire.protocol import BatchAnswer, Batches, Cluster, Topic
 from tests.wire.scripted import TOO_LARGE, Batch, Log, Place, parse_batch
 
 from .wire_chances import Chances
@@ -66,7 +66,7 @@ class Brokers:
             found[name] = Topic(0, {each: self.leaders[name, each] for each in places})
         return Cluster(named, found)
 
-    def produce(self, node: int, batches: Batches) -> list[Answered]:
+    def produce(self, node: int, batches: Batches) -> list[BatchAnswer]:
         """Append what is not there yet, and say what became of each batch."""
         return [
             self._append(node, (topic, partition), data)
@@ -74,15 +74,15 @@ class Brokers:
             for partition, data in partitions
         ]
 
-    def _append(self, node: int, place: Place, data: bytes) -> Answered:
+    def _append(self, node: int, place: Place, data: bytes) -> BatchAnswer:
         batch = parse_batch(data)
         error = self._refusal(node, place, len(data), batch)
         if error:
-            return Answered(*place, error, -1, "")
+            return BatchAnswer(*place, error, -1, "")
         error, offset = self.logs[place].append(batch)
         if not error and self._chances.strike("written, and not replicated in time", 0.03):
             error, offset = KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND, -1
-        return Answered(*place, error, offset, "")
+        return BatchAnswer(*place, error, offset, "")
 
     def _refusal(self, node: int, place: Place, size: int, batch: Batch) -> int:
         chances = self._chances

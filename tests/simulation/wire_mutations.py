@@ -10,8 +10,8 @@ from confluent_kafka import KafkaError
 from processor.kafka.clients.record_producer import Outgoing
 from processor.kafka.wire import records as module
 from processor.kafka.wire.machine import Machine
-from processor.kafka.wire.places import Broker, Place
-from processor.kafka.wire.protocol import Answered
+from processor.kafka.wire.places import Place, WireBroker
+from processor.kafka.wire.protocol import BatchAnswer
 from processor.kafka.wire.records import Records
 
 from . import wire_story as story
@@ -97,7 +97,7 @@ def doubtful_batches_split(patch: pytest.MonkeyPatch) -> None:
     """Split a batch that was too large, and may be written."""
     settle = Records.settle
 
-    def split(self: Records, place: Place, answered: Answered, now: float) -> None:
+    def split(self: Records, place: Place, answered: BatchAnswer, now: float) -> None:
         if place.batch is not None and answered.error in module.TOO_LARGE:
             place.batch.tries = 1
         settle(self, place, answered, now)
@@ -109,7 +109,7 @@ def doubtful_batches_split(patch: pytest.MonkeyPatch) -> None:
 
 
 def lost_batches_forgotten(patch: pytest.MonkeyPatch) -> None:
-    def forget(self: Machine, broker: Broker, now: float) -> None:
+    def forget(self: Machine, broker: WireBroker, now: float) -> None:
         broker.up, broker.out = False, None
 
     patch.setattr(Machine, "lost", forget)
@@ -134,12 +134,14 @@ def answers_of_others_believed(patch: pytest.MonkeyPatch) -> None:
     """Take a batch of which an answer says nothing for written."""
     answered = Machine.answered
 
-    def believe(self: Machine, broker: Broker, answers: Iterable[Answered], now: float) -> None:
+    def believe(
+        self: Machine, broker: WireBroker, answers: Iterable[BatchAnswer], now: float
+    ) -> None:
         told = {(each.topic, each.partition): each for each in answers}
         for place in broker.out or ():
             told.setdefault(
                 (place.topic, place.partition),
-                Answered(place.topic, place.partition, 0, -1, ""),
+                BatchAnswer(place.topic, place.partition, 0, -1, ""),
             )
         answered(self, broker, told.values(), now)
 

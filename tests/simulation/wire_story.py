@@ -16,8 +16,8 @@ from confluent_kafka import KafkaError
 from processor.kafka.clients.connection import murmur2
 from processor.kafka.clients.record_producer import Outgoing
 from processor.kafka.wire.machine import ANSWER_S, Machine, Search
-from processor.kafka.wire.places import Broker
-from processor.kafka.wire.protocol import Answered, Batches, Identity, ProtocolError
+from processor.kafka.wire.places import WireBroker
+from processor.kafka.wire.protocol import BatchAnswer, Batches, Identity, ProtocolError
 from processor.kafka.wire.records import Records
 from processor.simulation.scheduler import Scheduler
 from tests.wire.scripted import Place
@@ -36,7 +36,7 @@ _CALM_MS = 60_000
 class Connection:
     """``broker`` is what the machine calls its other end."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: WireBroker) -> None:
         self.broker = broker
 
 
@@ -46,7 +46,7 @@ class Life:
     def __init__(self, records: Records) -> None:
         self.records = records
         self.machine = Machine(records)
-        self.connections: dict[Broker, Connection] = {}
+        self.connections: dict[WireBroker, Connection] = {}
         self.produced: dict[int, Place] = {}
         self.outcomes: dict[int, int | KafkaError] = {}
         self.searching = False
@@ -157,7 +157,7 @@ class WireStory:
 
     # --- the network ------------------------------------------------------------------------------
 
-    def _connect(self, life: Life, broker: Broker, port: int) -> None:
+    def _connect(self, life: Life, broker: WireBroker, port: int) -> None:
         if self.brokers.node_at(port) is None or self.chances.strike("not connected", 0.05):
             life.machine.unreachable(broker, None, self._now())
         else:
@@ -197,7 +197,7 @@ class WireStory:
         self.late -= 1
         self._arrive(life, connection, batches)
 
-    def _answer(self, life: Life, connection: Connection, answers: Sequence[Answered]) -> None:
+    def _answer(self, life: Life, connection: Connection, answers: Sequence[BatchAnswer]) -> None:
         broker = connection.broker
         if life.connections.get(broker) is not connection:
             return

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaError
 
-from processor.kafka.clients.record_producer import Outgoing, Written
+from processor.kafka.clients.record_producer import Outgoing, Produced
 from processor.kafka.wire.producer import WireProducer
 
 __all__ = ("TOPICS", "Sent")
@@ -45,8 +45,8 @@ class Sent:
         assert isinstance(outcome, KafkaError)
         return outcome.code()
 
-    def _delivered(self, value: bytes) -> Callable[[KafkaError | None, Written | None], None]:
-        def delivered(error: KafkaError | None, written: Written | None) -> None:
+    def _delivered(self, value: bytes) -> Callable[[KafkaError | None, Produced | None], None]:
+        def delivered(error: KafkaError | None, written: Produced | None) -> None:
             assert value not in self.outcomes, "called back once"
             offset = written.offset() if written is not None else None
             outcome = offset if error is None else error

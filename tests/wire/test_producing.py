@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.producing import Lasting, Producing
-from processor.kafka.clients.record_producer import Outgoing, Written
+from processor.kafka.clients.record_producer import Outgoing, Produced
 from tests.wire.scripted import OUT_OF_ORDER, Cluster
 
 BOUND_S = 10.0
@@ -50,7 +50,7 @@ class Told:
         self.outcomes: dict[bytes, KafkaError | None] = {}
 
     def outgoing(self, value: bytes) -> Outgoing:
-        def delivered(error: KafkaError | None, _written: Written | None) -> None:
+        def delivered(error: KafkaError | None, _written: Produced | None) -> None:
             self.outcomes[value] = error
             if value.startswith(b"bug"):
                 raise ValueError("of who sent it")

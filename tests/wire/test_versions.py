@@ -13,7 +13,7 @@ from processor.kafka.clients import producers
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.producers import open_producer, which_producer
 from processor.kafka.clients.producing import Lasting, Producing
-from processor.kafka.clients.record_producer import Written
+from processor.kafka.clients.record_producer import Produced
 from processor.kafka.wire.producer import WireProducer
 from processor.kafka.wire.security import Sasl, Security
 from tests.wire.scripted import (
@@ -130,7 +130,7 @@ def test_a_process_steps_aside_to_librdkafka_and_its_log_says_why(
 
     lasting, outcomes = Lasting(make), list[KafkaError | None]()
 
-    def delivered(error: KafkaError | None, _: Written | None) -> None:
+    def delivered(error: KafkaError | None, _: Produced | None) -> None:
         outcomes.append(error)
 
     lasting.get().produce("events", 1, b"key", b"value", delivered)

@@ -16,7 +16,7 @@ from processor.cli.options import Json, KafkaConfig, Server, Target, checked_nam
 from processor.cli.output import say, show_table, write_json
 
 if TYPE_CHECKING:
-    from processor.bench.hosts import Host
+    from processor.bench.hosts import BenchHost
 
 __all__ = ("register",)
 
@@ -84,7 +84,7 @@ async def measured(
 
 
 @asynccontextmanager
-async def host(target: Target, partitions: int) -> AsyncIterator[tuple[Host, dict[str, Any]]]:
+async def host(target: Target, partitions: int) -> AsyncIterator[tuple[BenchHost, dict[str, Any]]]:
     """Yield what serves the workload, and what its log alone does."""
     from processor.assembly import embedded_path
     from processor.bench.hosts import embedded, on_kafka

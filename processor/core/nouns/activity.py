@@ -30,12 +30,12 @@ from processor.core.records.effects import (
 )
 
 __all__ = (
-    "Activities",
     "ActivityCancelled",
     "ActivityCompleted",
     "ActivityFailed",
     "ActivityScheduled",
     "AttemptState",
+    "OpenActivities",
     "OpenActivity",
     "armed",
     "attempted",
@@ -147,7 +147,7 @@ def _arm_queued(found: dict[TimerKind, int], options: ActivityOptions, state: At
 
 
 @dataclass
-class Activities(Run):
+class OpenActivities(Run):
     """``activities``: those that are open, by their ids."""
 
     activities: dict[int, OpenActivity] = field(default_factory=dict)
@@ -188,7 +188,7 @@ class ActivityScheduled(Decision):
     identity = ("id", "name")
     payloads = ("arguments",)
 
-    def apply(self, run: Activities, now_ms: int) -> None:
+    def apply(self, run: OpenActivities, now_ms: int) -> None:
         assert self.id not in run.activities, f"activity {self.id} is scheduled once"
         run.activities[self.id] = OpenActivity(
             self.id,
@@ -200,7 +200,7 @@ class ActivityScheduled(Decision):
             AttemptState(self.id, 1, self.eager, now_ms),
         )
 
-    def effects(self, run: Activities, now_ms: int) -> Sequence[Effect]:
+    def effects(self, run: OpenActivities, now_ms: int) -> Sequence[Effect]:
         options = self.options or DEFAULTS
         close_ms = options.schedule_to_close_ms
         task = ActivityTask(
@@ -240,11 +240,11 @@ class ActivityCompleted(Fact):
     """Encoded return value; None where it has none."""
     headers: Headers = NO_HEADERS
 
-    def apply(self, run: Activities, now_ms: int) -> None:
+    def apply(self, run: OpenActivities, now_ms: int) -> None:
         assert self.id in run.activities, f"activity {self.id} is open"
         del run.activities[self.id]
 
-    def effects(self, run: Activities, now_ms: int) -> Sequence[Effect]:
+    def effects(self, run: OpenActivities, now_ms: int) -> Sequence[Effect]:
         return _ended(run, run.activities[self.id])
 
 
@@ -257,11 +257,11 @@ class ActivityFailed(Fact):
     failure: Failure
     """Why it failed."""
 
-    def apply(self, run: Activities, now_ms: int) -> None:
+    def apply(self, run: OpenActivities, now_ms: int) -> None:
         assert self.id in run.activities, f"activity {self.id} is open"
         del run.activities[self.id]
 
-    def effects(self, run: Activities, now_ms: int) -> Sequence[Effect]:
+    def effects(self, run: OpenActivities, now_ms: int) -> Sequence[Effect]:
         return _ended(run, run.activities[self.id])
 
 
@@ -273,18 +273,18 @@ class ActivityCancelled(Decision):
 
     identity = ("id",)
 
-    def apply(self, run: Activities, now_ms: int) -> None:
+    def apply(self, run: OpenActivities, now_ms: int) -> None:
         assert self.id in run.activities, f"activity {self.id} is open"
         del run.activities[self.id]
 
-    def effects(self, run: Activities, now_ms: int) -> Sequence[Effect]:
+    def effects(self, run: OpenActivities, now_ms: int) -> Sequence[Effect]:
         return [*_ended(run, run.activities[self.id]), CancelAttempt(run.run_id, self.id)]
 
 
 # --- attempts ---------------------------------------------------------------------------------
 
 
-def attempted(run: Activities, attempt: AttemptState, key: bytes) -> bool:
+def attempted(run: OpenActivities, attempt: AttemptState, key: bytes) -> bool:
     """Apply a record of an attempt; False where its activity is over, and so nothing is changed."""
     activity = run.activities.get(attempt.id)
     if activity is None:
@@ -294,7 +294,7 @@ def attempted(run: Activities, attempt: AttemptState, key: bytes) -> bool:
 
 
 def effects_of_attempt(
-    run: Activities, activity: OpenActivity, after: AttemptState
+    run: OpenActivities, activity: OpenActivity, after: AttemptState
 ) -> list[Effect]:
     """Return what has to leave because an open activity stands as ``after`` says from now on."""
     before, effects = activity.state, list[Effect]()
@@ -316,7 +316,7 @@ def effects_of_attempt(
     return effects
 
 
-def task_of(run: Activities, activity: OpenActivity, attempt: AttemptState) -> ActivityTask:
+def task_of(run: OpenActivities, activity: OpenActivity, attempt: AttemptState) -> ActivityTask:
     """Return the task of an attempt."""
     assert attempt.id == activity.id, f"{attempt} is an attempt of activity {activity.id}"
     assert attempt.attempt >= 1, f"activity {activity.id}: attempts are counted from 1 on"
@@ -346,11 +346,11 @@ def _number(kind: TimerKind, attempt: AttemptState) -> int:
     return 0 if kind == "schedule_to_close" else attempt.attempt
 
 
-def _set(run: Activities, kind: TimerKind, id: int, attempt: int, due_ms: int) -> SetTimer:
+def _set(run: OpenActivities, kind: TimerKind, id: int, attempt: int, due_ms: int) -> SetTimer:
     return SetTimer(run.workflow_id, run.run_id, kind, id, attempt, due_ms)
 
 
-def _ended(run: Activities, activity: OpenActivity) -> list[Effect]:
+def _ended(run: OpenActivities, activity: OpenActivity) -> list[Effect]:
     """Return what goes with an activity that is over."""
     effects: list[Effect] = []
     if activity.options is not DEFAULTS or activity.state.retry_at_ms is not None:

@@ -11,11 +11,11 @@ from processor.core.event import Decision, Fact
 from processor.core.nouns.run import BEGIN, Run
 from processor.core.records.effects import ClearTimer, Effect, SetTimer
 
-__all__ = ("TimerCancelled", "TimerFired", "TimerStarted", "Timers")
+__all__ = ("OpenTimers", "TimerCancelled", "TimerFired", "TimerStarted")
 
 
 @dataclass
-class Timers(Run):
+class OpenTimers(Run):
     """``timers``: when each open one is due, by its id."""
 
     timers: dict[int, int] = field(default_factory=dict)
@@ -48,11 +48,11 @@ class TimerStarted(Decision):
 
     identity = ("id",)
 
-    def apply(self, run: Timers, now_ms: int) -> None:
+    def apply(self, run: OpenTimers, now_ms: int) -> None:
         assert self.id not in run.timers, f"timer {self.id} is started once"
         run.timers[self.id] = self.due_ms
 
-    def effects(self, run: Timers, now_ms: int) -> Sequence[Effect]:
+    def effects(self, run: OpenTimers, now_ms: int) -> Sequence[Effect]:
         return (SetTimer(run.workflow_id, run.run_id, "timer", self.id, 0, self.due_ms),)
 
 
@@ -62,11 +62,11 @@ class TimerFired(Fact):
 
     id: RequestId
 
-    def apply(self, run: Timers, now_ms: int) -> None:
+    def apply(self, run: OpenTimers, now_ms: int) -> None:
         assert self.id in run.timers, f"timer {self.id} is open"
         del run.timers[self.id]
 
-    def effects(self, run: Timers, now_ms: int) -> Sequence[Effect]:
+    def effects(self, run: OpenTimers, now_ms: int) -> Sequence[Effect]:
         return (ClearTimer(run.run_id, "timer", self.id, 0, run.timers[self.id]),)
 
 
@@ -78,9 +78,9 @@ class TimerCancelled(Decision):
 
     identity = ("id",)
 
-    def apply(self, run: Timers, now_ms: int) -> None:
+    def apply(self, run: OpenTimers, now_ms: int) -> None:
         assert self.id in run.timers, f"timer {self.id} is open"
         del run.timers[self.id]
 
-    def effects(self, run: Timers, now_ms: int) -> Sequence[Effect]:
+    def effects(self, run: OpenTimers, now_ms: int) -> Sequence[Effect]:
         return (ClearTimer(run.run_id, "timer", self.id, 0, run.timers[self.id]),)

@@ -7,10 +7,10 @@ from typing import NamedTuple, Protocol
 
 from confluent_kafka import KafkaError
 
-__all__ = ("Delivered", "Outgoing", "RecordProducer", "Written")
+__all__ = ("Delivered", "Outgoing", "Produced", "RecordProducer")
 
 
-class Written(Protocol):
+class Produced(Protocol):
     """A record that a broker took."""
 
     def offset(self) -> int | None:
@@ -18,7 +18,7 @@ class Written(Protocol):
         ...
 
 
-Delivered = Callable[[KafkaError | None, Written | None], None]
+Delivered = Callable[[KafkaError | None, Produced | None], None]
 """Called by whoever polls (or by the sender, where the client refuses at once)."""
 
 

@@ -18,7 +18,7 @@ from processor.core.records.effects import DeadLetter
 from processor.kafka.clients.backoff import Rounds
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX
 from processor.kafka.clients.faults import MISSING, TOO_LARGE
-from processor.kafka.clients.record_producer import Outgoing, Written
+from processor.kafka.clients.record_producer import Outgoing, Produced
 from processor.seldom import Seldom
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Sending:
         ``turn`` is the log offset of the turn that it is a task of: see ``stuck``.
         """
 
-        def delivered(error: KafkaError | None, _written: Written | None) -> None:
+        def delivered(error: KafkaError | None, _written: Produced | None) -> None:
             if error is None:
                 if turn is not None:
                     self.stuck.delivered(turn, key)

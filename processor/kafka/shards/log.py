@@ -14,7 +14,7 @@ from processor.errors import LogTruncated, PayloadTooLarge, ProcessorError, Topi
 from processor.kafka.clients.connection import LOG_RECORD_BYTES_MAX, KafkaSettings
 from processor.kafka.clients.faults import MISSING, TOO_LARGE, TRUNCATED
 from processor.kafka.clients.producing import Producing
-from processor.kafka.clients.record_producer import Delivered, Written
+from processor.kafka.clients.record_producer import Delivered, Produced
 from processor.shard.ports import LogRecord
 
 __all__ = ("KafkaLog", "KafkaLogReader", "LogNotWritable")
@@ -162,7 +162,7 @@ class KafkaLog(KafkaLogReader):
         """Return the callback of every append: it is called once a record, so it does little."""
         acknowledge = self._acknowledged.append
 
-        def delivered(error: KafkaError | None, written: Written | None) -> None:
+        def delivered(error: KafkaError | None, written: Produced | None) -> None:
             if error is not None:
                 self._fail(error)
                 return

@@ -19,7 +19,7 @@ from processor.core.records.effects import ActivityTask, DeadLetter, Message, Re
 from processor.errors import ProcessorError, TopicsNotReady
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX, fits, partition_of
 from processor.kafka.clients.faults import MISSING, TOO_LARGE
-from processor.kafka.clients.record_producer import Written
+from processor.kafka.clients.record_producer import Produced
 from processor.kafka.clients.sending import ANY_PARTITION, Sending
 from processor.seldom import Seldom
 from processor.shard.outbox import message_command
@@ -149,7 +149,7 @@ class KafkaOutbox:
             self._sending.bury(letter, done)
             return
 
-        def delivered(error: KafkaError | None, _written: Written | None) -> None:
+        def delivered(error: KafkaError | None, _written: Produced | None) -> None:
             if error is None:
                 done()
                 return
@@ -182,7 +182,7 @@ class KafkaOutbox:
             return
         self._sending.send(topic, ANY_PARTITION, key, value, done, token)
 
-    def _replied(self, error: KafkaError | None, _written: Written | None) -> None:
+    def _replied(self, error: KafkaError | None, _written: Produced | None) -> None:
         if error is None or self._closed:
             return
         self._unsent_replies += 1

@@ -20,8 +20,8 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError
 
-from processor.kafka.wire.places import Broker, Place
-from processor.kafka.wire.protocol import Answered, Batches, Cluster, Identity, ProtocolError
+from processor.kafka.wire.places import Place, WireBroker
+from processor.kafka.wire.protocol import BatchAnswer, Batches, Cluster, Identity, ProtocolError
 from processor.kafka.wire.records import Records
 
 __all__ = ("ANSWER_S", "Machine", "Search")
@@ -59,7 +59,7 @@ class Machine:
 
     # --- what is to be done -----------------------------------------------------------------------
 
-    def due(self, now: float) -> Sequence[Broker]:
+    def due(self, now: float) -> Sequence[WireBroker]:
         """Return whom to send a ``request``, or to connect to where there is no connection."""
         if self.records.resting:
             self.records.wake(now)
@@ -69,7 +69,7 @@ class Machine:
             if broker.ready and broker.out is None and (broker.up or self._dials(broker, now))
         ]
 
-    def request(self, broker: Broker, now: float, time_ms: int) -> Batches:
+    def request(self, broker: WireBroker, now: float, time_ms: int) -> Batches:
         """Return what to send to a broker that is due; ``time_ms`` is the time of the records."""
         identity = self.records.identity
         assert identity is not None, "nothing is sent before"
@@ -100,7 +100,7 @@ class Machine:
         again = self._failed or (not nobody and known.issuperset(topics))
         return Search(topics, nobody, self._asking.wait_s(now) if again else 0.0)
 
-    def _dials(self, broker: Broker, now: float) -> bool:
+    def _dials(self, broker: WireBroker, now: float) -> bool:
         """Return whether to connect now; if so, that is taken as begun."""
         if broker.dialing or not broker.pace.due(now):
             return False
@@ -110,16 +110,16 @@ class Machine:
 
     # --- what brokers say -------------------------------------------------------------------------
 
-    def connected(self, broker: Broker) -> None:
+    def connected(self, broker: WireBroker) -> None:
         broker.dialing, broker.up, broker.refusals = False, True, 0
 
-    def unreachable(self, broker: Broker, refusal: KafkaError | None, now: float) -> None:
+    def unreachable(self, broker: WireBroker, refusal: KafkaError | None, now: float) -> None:
         """Take in that there is no connection; ``refusal``: we were not let in."""
         broker.dialing = False
         broker.refusals = self._refused(refusal, broker.refusals)
         self.lost(broker, now)
 
-    def lost(self, broker: Broker, now: float) -> None:
+    def lost(self, broker: WireBroker, now: float) -> None:
         """Ask again who leads what this broker led; what was out is sent again."""
         broker.up, broker.lost_at = False, now
         out, broker.out = broker.out or (), None
@@ -131,7 +131,7 @@ class Machine:
             self.records.lost(place)
         self.records.seeks = not self.records.purged
 
-    def answered(self, broker: Broker, answers: Iterable[Answered], now: float) -> None:
+    def answered(self, broker: WireBroker, answers: Iterable[BatchAnswer], now: float) -> None:
         """Take in what became of the batches that were out. Raises ``ProtocolError``."""
         places = {(place.topic, place.partition): place for place in broker.out or ()}
         answered = {(each.topic, each.partition): each for each in answers}
@@ -146,14 +146,16 @@ class Machine:
         self._failed = True
         self._refusals = self._refused(refusal, self._refusals)
 
-    def learnt(self, cluster: Cluster, identity: Identity | None, now: float) -> Sequence[Broker]:
+    def learnt(
+        self, cluster: Cluster, identity: Identity | None, now: float
+    ) -> Sequence[WireBroker]:
         """Take in who leads what; return the brokers that have another address now."""
         records = self.records
         self._failed, self._refusals = False, 0
         records.identity = identity or records.identity
         moved = []
         for node, (host, port) in cluster.brokers.items():
-            broker = self.brokers.setdefault(node, Broker(host, port, records.pace()))
+            broker = self.brokers.setdefault(node, WireBroker(host, port, records.pace()))
             if broker.address != (host, port):
                 moved.append(broker)
                 self.lost(broker, now)

@@ -15,7 +15,7 @@ from processor.kafka.clients.connection import murmur2
 from processor.kafka.clients.record_producer import Outgoing
 from processor.kafka.wire.batch import record_batch
 
-__all__ = ("Batch", "Broker", "Place", "partition_for", "size_of", "tell")
+__all__ = ("Place", "RecordBatch", "WireBroker", "partition_for", "size_of", "tell")
 
 _RECORDS_MAX: Final = 100_000
 """Of one batch; its bytes end it long before, unless its records have next to none."""
@@ -35,7 +35,7 @@ def partition_for(key: bytes | None, partitions: int, random: Random) -> int:
     return number % partitions
 
 
-class Taken:
+class ProducedAt:
     """A record that a broker took: ``Written``."""
 
     __slots__ = ("_offset",)
@@ -59,14 +59,14 @@ def tell(records: Sequence[Outgoing], error: KafkaError | None, offset: int) -> 
             if error is not None:
                 outgoing.delivered(error, None)
             else:
-                outgoing.delivered(None, Taken(offset + number if offset >= 0 else -1))
+                outgoing.delivered(None, ProducedAt(offset + number if offset >= 0 else -1))
         except Exception as failed:
             failure = failed
     return failure
 
 
 @dataclass(slots=True)
-class Batch:
+class RecordBatch:
     """``tries``: how often it was sent. After the first, a broker may have it, whatever it says."""
 
     records: Sequence[Outgoing]
@@ -85,9 +85,9 @@ class Place:
     topic: str
     partition: int
     pace: Pace
-    leader: Broker | None = None
+    leader: WireBroker | None = None
     waiting: deque[Outgoing] = field(default_factory=deque)
-    batch: Batch | None = None
+    batch: RecordBatch | None = None
     out: bool = False
     resting: bool = False
     epoch: int = 0
@@ -103,7 +103,7 @@ class Place:
         """Whether a broker may know us here."""
         return self.epoch > 0 or self.sequence > 0 or self.batch is not None
 
-    def next_batch(self, time_ms: int, producer_id: int, epoch: int) -> Batch:
+    def next_batch(self, time_ms: int, producer_id: int, epoch: int) -> RecordBatch:
         """Take what waits, as far as one batch takes it."""
         waiting = self.waiting
         records: list[Outgoing] = []
@@ -114,7 +114,7 @@ class Place:
                 break
             records.append(waiting.popleft())
         data = record_batch(records, time_ms, producer_id, epoch + self.epoch, self.sequence)
-        return Batch(records, data)
+        return RecordBatch(records, data)
 
     def go_on(self) -> None:
         """Count the batch as written."""
@@ -138,7 +138,7 @@ class Place:
 
 
 @dataclass(slots=True, eq=False)
-class Broker:
+class WireBroker:
     """``up``: there is a connection to it. ``out`` are the places whose batches it was sent.
 
     ``ready`` are the places that it leads and that have something to send, in order. ``refusals``

@@ -23,7 +23,7 @@ from processor.kafka.clients.record_producer import Outgoing
 from processor.kafka.wire.asking import NO_ANSWER, Address, addresses_of, ask, refusal
 from processor.kafka.wire.link import Link
 from processor.kafka.wire.machine import ANSWER_S, Machine
-from processor.kafka.wire.places import Broker, size_of, tell
+from processor.kafka.wire.places import WireBroker, size_of, tell
 from processor.kafka.wire.protocol import Batches, parse_produce, produce
 from processor.kafka.wire.records import Records
 from processor.kafka.wire.security import Security
@@ -59,7 +59,7 @@ class WireProducer:
         self._lock = Lock()
         self._records = Records(gapless=gapless)
         self._machine = Machine(self._records)
-        self._links: dict[Broker, Link] = {}
+        self._links: dict[WireBroker, Link] = {}
         self._selector = DefaultSelector()
         self._count = 0
         self._looking = False
@@ -169,7 +169,7 @@ class WireProducer:
                 self._hang_up(broker)
                 broker.up = False
 
-    def _send_to(self, broker: Broker, link: Link, batches: Batches) -> None:
+    def _send_to(self, broker: WireBroker, link: Link, batches: Batches) -> None:
         version = link.versions[PRODUCE]
         try:
             sent = link.send(lambda number, name: produce(number, name, version, batches, _ACKS_MS))
@@ -179,7 +179,7 @@ class WireProducer:
         if not sent:
             self._selector.modify(link.socket, EVENT_READ | EVENT_WRITE, broker)
 
-    def _receive(self, broker: Broker, now: float) -> None:
+    def _receive(self, broker: WireBroker, now: float) -> None:
         link = self._links.get(broker)
         if link is None:
             return
@@ -193,16 +193,16 @@ class WireProducer:
         except OSError as error:
             self._lose(broker, str(error))
 
-    def _lose(self, broker: Broker, why: str) -> None:
+    def _lose(self, broker: WireBroker, why: str) -> None:
         self._say(broker, why)
         self._hang_up(broker)
         self._machine.lost(broker, monotonic())
 
-    def _say(self, broker: Broker, why: str) -> None:
+    def _say(self, broker: WireBroker, why: str) -> None:
         level = logging.INFO if broker.out is None else logging.WARNING
         client_log.log(level, "%s: %s:%d: %s", self._client, *broker.address, why)
 
-    def _hang_up(self, broker: Broker) -> None:
+    def _hang_up(self, broker: WireBroker) -> None:
         link = self._links.pop(broker, None)
         if link is not None:
             self._selector.unregister(link.socket)
@@ -234,7 +234,7 @@ class WireProducer:
         with self._lock:
             self._end(KafkaError.UNSUPPORTED_VERSION, str(unfit))
 
-    def _connect(self, broker: Broker) -> None:
+    def _connect(self, broker: WireBroker) -> None:
         try:
             link = Link(broker.host, broker.port, self._security, self._client)
         except Unfit as unfit:

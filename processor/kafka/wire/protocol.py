@@ -19,7 +19,7 @@ from processor.kafka.wire.versions import (
 )
 
 __all__ = (
-    "Answered",
+    "BatchAnswer",
     "Batches",
     "Cluster",
     "Identity",
@@ -78,7 +78,7 @@ class Identity(NamedTuple):
     epoch: int
 
 
-class Answered(NamedTuple):
+class BatchAnswer(NamedTuple):
     """What became of one batch. ``offset``: of its first record."""
 
     topic: str
@@ -180,7 +180,7 @@ def produce(number: int, client: str, version: int, batches: Batches, timeout_ms
     return _framed(PRODUCE, version, number, client, b"".join(parts))
 
 
-def parse_produce(answer: bytes, version: int) -> Iterator[Answered]:
+def parse_produce(answer: bytes, version: int) -> Iterator[BatchAnswer]:
     """Yield what became of each batch."""
     reader = _Reader(answer)
     for _ in range(reader.int32()):
@@ -192,7 +192,7 @@ def parse_produce(answer: bytes, version: int) -> Iterator[Answered]:
             else:
                 partition, error, offset, _, _, records = reader.take(_PRODUCED_8)
                 reason = reader.reasons(records) if records else reader.text()
-            yield Answered(topic, partition, error, offset, reason)
+            yield BatchAnswer(topic, partition, error, offset, reason)
 
 
 # --- Metadata -------------------------------------------------------------------------------------

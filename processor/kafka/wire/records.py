@@ -12,8 +12,8 @@ from confluent_kafka import KafkaError
 from processor.kafka.clients.backoff import Pace
 from processor.kafka.clients.faults import ELSEWHERE, FOR_NOW, PRODUCER_UNKNOWN, TOO_LARGE
 from processor.kafka.clients.record_producer import Outgoing
-from processor.kafka.wire.places import Broker, Place, partition_for
-from processor.kafka.wire.protocol import Answered, Identity
+from processor.kafka.wire.places import Place, WireBroker, partition_for
+from processor.kafka.wire.protocol import BatchAnswer, Identity
 
 __all__ = ("Outcome", "Records")
 
@@ -38,7 +38,7 @@ class Records:
 
     def __init__(self, *, gapless: bool = False, random: Random | None = None) -> None:
         self.places: dict[tuple[str, int], Place] = {}
-        self.brokers: dict[int, Broker] = {}
+        self.brokers: dict[int, WireBroker] = {}
         self.leaders: dict[str, Mapping[int, int]] = {}
         self.unplaced: dict[str, deque[Outgoing]] = {}
         self.outcomes: deque[Outcome] = deque()
@@ -73,7 +73,7 @@ class Records:
         for outgoing in self.unplaced.pop(topic, ()):
             self._put(outgoing)
 
-    def move(self, place: Place, leader: Broker) -> None:
+    def move(self, place: Place, leader: WireBroker) -> None:
         if place.leader is not None and place.leader is not leader:
             place.leader.ready.pop(place, None)
         place.leader = leader
@@ -97,7 +97,7 @@ class Records:
 
     # --- what becomes of them ---------------------------------------------------------------------
 
-    def settle(self, place: Place, answered: Answered, now: float) -> None:
+    def settle(self, place: Place, answered: BatchAnswer, now: float) -> None:
         """Take in what became of the batch that was out."""
         place.out = False
         batch, error = place.batch, answered.error

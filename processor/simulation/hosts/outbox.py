@@ -12,7 +12,7 @@ from processor.core.inputs import TimerDue
 from processor.core.records.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.shard.outbox import message_command
 from processor.shard.ports import OutputRecord, Sendable
-from processor.simulation.broker import Broker
+from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import Faults
 from processor.simulation.hosts.perils import Peril, port_call
 from processor.simulation.hosts.ports import SimulatedLog
@@ -42,7 +42,7 @@ class SimulatedOutbox:
 
     def __init__(
         self,
-        broker: Broker,
+        broker: SimulatedBroker,
         log: SimulatedLog,
         partition: int,
         scheduler: Scheduler,

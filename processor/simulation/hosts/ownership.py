@@ -13,13 +13,13 @@ from typing import Protocol, assert_never
 from processor.config import Settings
 from processor.core.records.effects import ActivityTask
 from processor.core.runner import Runners
-from processor.node.life import Call, Leave, Life, Owner, Pause, Run, Stopped, Until
+from processor.node.life import Blocking, Leave, Life, Owner, Serve, Stopped, Until, Wait
 from processor.node.life import Step as Next
 from processor.node.publishing.steps import PublishingFailed
 from processor.shard.loop import Shard
 from processor.shard.ports import ShardPorts
 from processor.shard.reactions import reaction_to
-from processor.simulation.broker import Broker
+from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import Faults
 from processor.simulation.hosts.activities import EagerStarts, HostActivities, ShardActivities
 from processor.simulation.hosts.outbox import Departures, SimulatedOutbox
@@ -37,7 +37,7 @@ from processor.simulation.threads import Threads
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
 
-__all__ = ("Ownership", "Process", "Setting")
+__all__ = ("Ownership", "OwningProcess", "Setting")
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Setting:
     """
 
     scheduler: Scheduler
-    broker: Broker
+    broker: SimulatedBroker
     faults: Faults
     perils: Perils
     settings: Settings
@@ -67,7 +67,7 @@ class Setting:
     rebuilt: int = 0
 
 
-class Process(Protocol):
+class OwningProcess(Protocol):
     """The host, as its shards know it."""
 
     name: str
@@ -106,7 +106,7 @@ class Ownership:
     ``session`` is what connects the shard, from one opening of its ports to their closing.
     """
 
-    def __init__(self, host: Process, partition: int) -> None:
+    def __init__(self, host: OwningProcess, partition: int) -> None:
         self.partition = partition
         self.session: Session | None = None
         self._host = host
@@ -119,7 +119,7 @@ class Ownership:
 
     @property
     def shard(self) -> Shard | None:
-        return self._next.shard if isinstance(self._next, Run) else None
+        return self._next.shard if isinstance(self._next, Serve) else None
 
     @property
     def at_rest(self) -> bool:
@@ -138,7 +138,7 @@ class Ownership:
         if isinstance(self._next, Stopped):
             self._steps.close()
             self._begin()
-        elif isinstance(self._next, Pause) and not self._next.is_ours:
+        elif isinstance(self._next, Wait) and not self._next.is_ours:
             self._go_on(self._steps.send(None))
 
     def do(self, action: Callable[[Shard], object]) -> None:
@@ -202,7 +202,7 @@ class Ownership:
         """Do what is to be done next."""
         todo = self._next
         match todo:
-            case Call():
+            case Blocking():
                 if not self._waits_for_publisher(todo):
                     found = todo.function()
                     self._go_on(self._steps.send(found))
@@ -210,18 +210,18 @@ class Ownership:
                 found = todo.look()
                 if found is not None:
                     self._go_on(self._steps.send(found))
-            case Run():
+            case Serve():
                 if todo.shard.has_work(self._host.clock.now_ms()) and todo.shard.step():
                     self.wake()
             case Leave():
                 self._go_on(self._steps.send(None))
                 self._host.setting.left(self._host.name)
-            case Pause() | Stopped():
+            case Wait() | Stopped():
                 pass
             case _:
                 assert_never(todo)
 
-    def _waits_for_publisher(self, call: Call) -> bool:
+    def _waits_for_publisher(self, call: Blocking) -> bool:
         """Whether it is asked what is published, and that is not known yet."""
         if self.session is None or call.function != self.session.outbox.published:
             return False
@@ -229,13 +229,13 @@ class Ownership:
 
     def _go_on(self, todo: Next) -> None:
         self._next = todo
-        if not isinstance(todo, Pause):
+        if not isinstance(todo, Wait):
             self.wake()
         elif todo.is_ours:
             delay_ms = int(todo.seconds * 1000)
             self._scheduler.after(delay_ms, f"{self._name} again", lambda: self._end_pause(todo))
 
-    def _end_pause(self, pause: Pause) -> None:
+    def _end_pause(self, pause: Wait) -> None:
         if self._next is pause and not self._dropped:
             self._go_on(self._steps.send(None))
 
@@ -286,7 +286,7 @@ class Ownership:
 class Session:
     """From one opening of the ports to their closing."""
 
-    def __init__(self, host: Process, wake: Callable[[], None], partition: int) -> None:
+    def __init__(self, host: OwningProcess, wake: Callable[[], None], partition: int) -> None:
         setting = host.setting
         self._partition = partition
         self._disk = host.disk(partition)

@@ -27,7 +27,7 @@ class Crashed(BaseException):
     """The process ends here. No ``Exception``, so that no handler of the process sees it."""
 
 
-class Process(Protocol):
+class PerilousProcess(Protocol):
     """A host, as far as this module needs it."""
 
     name: str
@@ -74,7 +74,7 @@ class Perils:
             return random.randint(1, _OUTAGE_DAYS_MAX * DAY_MS)
         return random.randint(0, self._faults.pause_ms_max)
 
-    def moment(self, process: Process, call: str) -> None:
+    def moment(self, process: PerilousProcess, call: str) -> None:
         """Let something happen, or not, at this moment of a port call."""
         self.moments += 1
         if self.moments == self.crash_at or self.blow("crash"):
@@ -83,7 +83,7 @@ class Perils:
         if self.blow("pause"):
             self._stand_still(process, call)
 
-    def _stand_still(self, process: Process, call: str) -> None:
+    def _stand_still(self, process: PerilousProcess, call: str) -> None:
         """Let the rest of the world go on meanwhile, inside of this call."""
         scheduler, life = self._scheduler, process.lives
         over: list[bool] = []
@@ -103,7 +103,7 @@ class Perils:
 class Peril:
     """The perils of one process, for its ports."""
 
-    def __init__(self, perils: Perils, process: Process) -> None:
+    def __init__(self, perils: Perils, process: PerilousProcess) -> None:
         self._perils = perils
         self._process = process
 

@@ -16,7 +16,7 @@ from processor.core.records.effects import DeadLetter
 from processor.core.records.turn import Positions, Source
 from processor.errors import LogTruncated, PayloadTooLarge, SchemaMismatch
 from processor.shard.ports import InboxRecord, LogRecord
-from processor.simulation.broker import INPUTS, Broker
+from processor.simulation.broker import INPUTS, SimulatedBroker
 from processor.simulation.faults import Faults
 from processor.simulation.hosts.perils import Peril, port_call
 from processor.simulation.partitions import InputPartition
@@ -44,7 +44,7 @@ class SimulatedLog:
 
     def __init__(
         self,
-        broker: Broker,
+        broker: SimulatedBroker,
         partition: int,
         scheduler: Scheduler,
         faults: Faults,
@@ -112,7 +112,7 @@ class SimulatedLog:
 class SimulatedInbox:
     def __init__(
         self,
-        broker: Broker,
+        broker: SimulatedBroker,
         partition: int,
         scheduler: Scheduler,
         faults: Faults,

@@ -29,9 +29,9 @@ from processor.node.publishing.steps import (
     Transact,
 )
 from processor.node.publishing.undeliverable import Outlets
-from processor.simulation.broker import Broker
+from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import Faults
-from processor.simulation.partitions import Sent
+from processor.simulation.partitions import Portion
 from processor.simulation.scheduler import Channel, Scheduler
 
 __all__ = ("Publisher",)
@@ -63,7 +63,7 @@ class Publisher:
     def __init__(
         self,
         name: str,
-        broker: Broker,
+        broker: SimulatedBroker,
         scheduler: Scheduler,
         faults: Faults,
         standing: Callable[[], Standing] | None = None,
@@ -196,7 +196,7 @@ class Publisher:
         group = step.group
         assert isinstance(group, Mapping), "the generations of the shards"
         epoch = self._epoch
-        sent = [Sent(it.shard.partition, it.turns, it.position) for it in step.batches]
+        sent = [Portion(it.shard.partition, it.turns, it.position) for it in step.batches]
         self._channel.send(lambda: self._send(epoch, sent, group, flow))
 
     def _refusals(self, batch: Batch) -> list[Refusal]:
@@ -211,7 +211,7 @@ class Publisher:
         return refused
 
     def _send(
-        self, epoch: int, sent: Sequence[Sent], group: Mapping[int, int], flow: _Flow
+        self, epoch: int, sent: Sequence[Portion], group: Mapping[int, int], flow: _Flow
     ) -> None:
         """Records and positions arrive; the coordinator asks the group about their sender."""
         generations = {each.partition: self._generation(each.partition) for each in sent}
@@ -227,7 +227,7 @@ class Publisher:
         def commit() -> None:
             self._commit(epoch, sent, flow)
 
-    def _commit(self, epoch: int, sent: Sequence[Sent], flow: _Flow) -> None:
+    def _commit(self, epoch: int, sent: Sequence[Portion], flow: _Flow) -> None:
         scheduler = self._scheduler
         unknown = scheduler.strikes(self._faults, "commit_unknown")
         lost = unknown and scheduler.random.random() < 0.5

@@ -6,7 +6,7 @@ from processor.core.data.address import ReplyTo
 from processor.core.inputs import ActivityReport
 from processor.core.records.answers import HeartbeatSeen
 from processor.core.records.effects import ActivityTask, Reply
-from processor.simulation.broker import Broker
+from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import Faults
 from processor.simulation.hosts.activities import HostActivities
 from processor.simulation.scheduler import Scheduler, Ways
@@ -22,7 +22,7 @@ class QueueWorker:
     def __init__(
         self,
         name: str,
-        broker: Broker,
+        broker: SimulatedBroker,
         scheduler: Scheduler,
         faults: Faults,
         activities: HostActivities,

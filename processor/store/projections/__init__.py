@@ -14,11 +14,11 @@ from processor.store.projections.history import History
 from processor.store.projections.meta import Meta
 from processor.store.projections.parked import Parked
 from processor.store.projections.projection import Handler, Projection
-from processor.store.projections.purged import Purged
+from processor.store.projections.purged import PurgedRows
 from processor.store.projections.replaced import Replaced
-from processor.store.projections.requests import Requests
+from processor.store.projections.requests import RequestRows
 from processor.store.projections.runs import Runs
-from processor.store.projections.timers import Timers
+from processor.store.projections.timers import TimerRows
 
 __all__ = ("FAMILIES", "Projections")
 
@@ -31,12 +31,12 @@ class Projections:
         self.runs = Runs(store)
         self.history = History(store)
         self.attempts = Attempts(store)
-        self.timers = Timers(store)
+        self.timers = TimerRows(store)
         self.parked = Parked(store)
-        self.requests = Requests(store)
+        self.requests = RequestRows(store)
         self.claims = Claims(store)
         self.replaced = Replaced(store, self.meta, self.history)
-        self.purged = Purged(store, self.runs, self.replaced)
+        self.purged = PurgedRows(store, self.runs, self.replaced)
         self.all: tuple[Projection, ...] = tuple(vars(self).values())
         self._handlers: dict[type, tuple[Handler, ...]] = {}
         for each in self.all:

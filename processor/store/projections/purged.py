@@ -13,10 +13,10 @@ from processor.store.projections.replaced import Replaced
 from processor.store.projections.runs import Runs
 from processor.store.rows import number_key
 
-__all__ = ("Purged",)
+__all__ = ("PurgedRows",)
 
 
-class Purged:
+class PurgedRows:
     families = ("purged",)
 
     def __init__(self, store: KeyValue, runs: Runs, replaced: Replaced) -> None:

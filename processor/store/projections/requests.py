@@ -15,7 +15,7 @@ from processor.store.keyvalue import KeyValue, Mutation
 from processor.store.projections.projection import Handler
 from processor.store.rows import pack, reader
 
-__all__ = ("Requests",)
+__all__ = ("RequestRows",)
 
 
 class _AnswerRow(msgspec.Struct, omit_defaults=True):
@@ -40,7 +40,7 @@ _KNOWN: Final[Mapping[str, Callable[[bytes], Any]]] = {
 }
 
 
-class Requests:
+class RequestRows:
     families = ("requests",)
 
     def __init__(self, store: KeyValue) -> None:

@@ -11,12 +11,12 @@ from processor.store.keyvalue import KeyValue, Mutation
 from processor.store.projections.projection import Handler
 from processor.store.rows import number_key, pack, reader
 
-__all__ = ("Timers",)
+__all__ = ("TimerRows",)
 
 _timer: Final = reader(SetTimer)
 
 
-class Timers:
+class TimerRows:
     families = ("timers",)
 
     def __init__(self, store: KeyValue) -> None:
