@@ -13,6 +13,7 @@ from processor.core.nouns.lineage import Plan
 from processor.errors import InvalidArgument
 from processor.policy import RetryPolicy, Status
 from processor.workflow import Workflow
+from processor.workflow._definition import defined
 from processor.workflow._options import retry_options
 
 __all__ = (
@@ -35,8 +36,11 @@ def named(call: str, workflow: Any) -> tuple[str, Any]:
     """Return the name of a workflow, and the type of its result."""
     if isinstance(workflow, str):
         return checks.name(workflow, f"{call}: workflow"), Any
-    if isinstance(workflow, Workflow):
-        return workflow.name, workflow.result_type
+    if (known := defined(workflow)) is not None:
+        if known is not workflow:
+            which = f"{workflow.__qualname__}.{known.function.__name__}"
+            raise InvalidArgument(f"{call}: workflow: name the method that is run: {which}")
+        return known.name, known.result_type
     given = checks.shown(workflow)
     raise InvalidArgument(f"{call}: workflow: {given} is none: put @workflow.define on a function")
 

@@ -17,6 +17,7 @@
     │   ├── WorkflowNotFound
     │   ├── WorkflowNotRegistered
     │   ├── CommandRejected
+    │   ├── QueryFailed           ``__cause__`` is the error that the handler raised, if it did
     │   ├── RequestExpired        it came too late to know whether it had counted already
     │   └── UpgradeNeeded         the namespace's level does not have what it asks for
     ├── InvalidArgument           a call got a value that it cannot take (a ValueError, too)
@@ -56,6 +57,7 @@ __all__ = (
     "NonDeterminismError",
     "PayloadTooLarge",
     "ProcessorError",
+    "QueryFailed",
     "ReleaseTooOld",
     "RequestError",
     "RequestExpired",
@@ -264,6 +266,10 @@ class WorkflowNotRegistered(RequestError):
 
 class CommandRejected(RequestError):
     """The command could not be understood, or does not fit the run that it is for."""
+
+
+class QueryFailed(RequestError):
+    """A query has no answer: no handler has its name, or its handler failed or did more."""
 
 
 class RequestExpired(RequestError):

@@ -10,6 +10,7 @@ from typing import Protocol
 from processor.core.data.address import ReplyTo
 from processor.core.data.cause import ClientRequest
 from processor.core.inputs import ClientCommand
+from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartRun
 from processor.core.operation import Operation, Request
 from processor.core.questions import AwaitResult
@@ -18,6 +19,7 @@ from processor.core.records.answers import (
     Closed,
     HeartbeatSeen,
     Page,
+    QueryAnswered,
     Refused,
     ReplyBody,
 )
@@ -71,7 +73,9 @@ def is_answer(body: Request, reply: ReplyBody) -> bool:
         case Accepted():
             return isinstance(body, Operation)
         case Page():
-            return not isinstance(body, Operation | AwaitResult)
+            return not isinstance(body, Operation | AwaitResult | QueryRun)
+        case QueryAnswered():
+            return isinstance(body, QueryRun)
         case HeartbeatSeen():
             return False
 

@@ -15,6 +15,7 @@ __all__ = (
     "CONFLICT_POLICIES",
     "REUSE_POLICIES",
     "ConflictPolicy",
+    "Reject",
     "RetryPolicy",
     "ReusePolicy",
     "Status",
@@ -23,6 +24,7 @@ __all__ = (
 
 ReusePolicy = Literal["allow", "allow-failed", "reject", "use-existing"]
 ConflictPolicy = Literal["fail", "use-existing", "terminate"]
+Reject = Literal["none", "not-open", "not-completed"]
 REUSE_POLICIES: Final[tuple[str, ...]] = get_args(ReusePolicy)
 CONFLICT_POLICIES: Final[tuple[str, ...]] = get_args(ConflictPolicy)
 

@@ -9,7 +9,7 @@ from processor.activity import Activity, ActivityDefinition
 from processor.checks import shown
 from processor.core.data.payloads import Payloads
 from processor.errors import InvalidArgument
-from processor.workflow._definition import Workflow
+from processor.workflow._definition import Workflow, defined
 
 __all__ = ("Registry",)
 
@@ -34,7 +34,7 @@ class Registry:
 
     def __init__(
         self,
-        workflows: Iterable[Workflow[..., Any]],
+        workflows: Iterable[Workflow[..., Any] | type[Any]],
         activities: Iterable[Activity[..., Any]],
         payloads: Payloads,
     ) -> None:
@@ -43,6 +43,7 @@ class Registry:
         self.activities = _by_name("activity", [_activity(each) for each in activities])
         for signature in (
             *(each.signature for each in self.workflows.values()),
+            *(one.signature for each in self.workflows.values() for one in each.handlers.all),
             *(each.signature for each in self.activities.values()),
         ):
             signature.resolve()
@@ -60,11 +61,12 @@ class Registry:
 
 
 def _workflow(given: object) -> Workflow[..., Any]:
-    if not isinstance(given, Workflow):
+    workflow = defined(given)
+    if workflow is None:
         raise InvalidArgument(
-            f"{shown(given)} is no workflow: put @workflow.define on the function"
+            f"{shown(given)} is no workflow: put @workflow.define on the function or class"
         )
-    return given
+    return workflow
 
 
 def _activity(given: object) -> ActivityDefinition:

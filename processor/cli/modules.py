@@ -16,6 +16,7 @@ import typer
 from processor.activity import Activity
 from processor.data import data_dir
 from processor.workflow import Workflow
+from processor.workflow._definition import RunMethod, defined
 
 __all__ = ("UserCode", "code_in", "load_code", "load_example")
 
@@ -55,7 +56,8 @@ def load_code(names: Sequence[str]) -> UserCode:
 def code_in(modules: Sequence[ModuleType]) -> UserCode:
     """Return the workflows and activities that have a name in these modules."""
     found = [value for module in modules for value in vars(module).values()]
-    workflows = {id(value): value for value in found if isinstance(value, Workflow)}
+    made = [defined(value) for value in found if not isinstance(value, RunMethod)]
+    workflows = {id(each): each for each in made if each is not None}
     activities = {id(value): value for value in found if isinstance(value, Activity)}
     bound = {value.name for value in activities.values() if not value.is_unbound}
     left_out = [
@@ -69,7 +71,7 @@ def code_in(modules: Sequence[ModuleType]) -> UserCode:
 
 def _left_out(cls: type, name: str, value: object, bound: Set[str]) -> str:
     """Return what to do with a method that no worker can run as it is; "" where it is none."""
-    if isinstance(value, Workflow):
+    if isinstance(value, Workflow) and not isinstance(value, RunMethod) and name[:2] != "__":
         return (
             f"workflow {value.name!r} at {value.place} is a method of class {cls.__name__}: define "
             "it as a function at the top of the module"

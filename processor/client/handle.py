@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, TypeVarTuple, overload
 
 from processor import arguments as given
 from processor import checks
@@ -19,18 +20,23 @@ from processor.client.descriptions import (
     history,
     read,
 )
-from processor.client.outcomes import outcome
+from processor.client.outcomes import answered, outcome
 from processor.client.vigil import PARKED, Parked, Vigil, overdue
 from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.query import REJECTS, QueryRun
 from processor.core.nouns.run import CancelRun, TerminateRun
 from processor.core.questions import AwaitResult, DescribeRun, ReadHistory
-from processor.core.records.answers import Accepted, Closed
+from processor.core.records.answers import Accepted, Closed, QueryAnswered
 from processor.errors import ShardUnavailable
 from processor.gateway import only_outside
+from processor.policy import Reject
+from processor.workflow._handlers import event_of, query_of
 
 __all__ = ("Handle",)
 
 R = TypeVar("R")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _log = logging.getLogger("processor.client")
 
@@ -115,6 +121,78 @@ class Handle(Generic[R]):
         name = checks.name(name, "raise_event: name")
         encoded = self._calls.encoded(f"event {name!r}", payload)
         await self._calls.accepted(self.id, RaiseEvent(name, encoded, *self._which))
+
+    @overload
+    async def signal(self, handler: Callable[[*Ts], Any], /, *args: *Ts) -> None: ...
+
+    @overload
+    async def signal(self, handler: str, /, *args: Any) -> None: ...
+
+    async def signal(self, handler: Any, /, *args: Any) -> None:  # type: ignore[misc]  # *Ts
+        """Send a signal to a handler of the workflow's class, or by its name.
+
+        A signal is an external event: its value is the one argument, or the list of several. Raises
+        as ``raise_event`` does.
+        """
+        name, value = event_of(handler, args, "signal")
+        await self.raise_event(name, value)
+
+    @overload
+    async def query(
+        self,
+        handler: Callable[[*Ts], T],
+        /,
+        *args: *Ts,
+        reject: Reject = "none",
+        timeout: Seconds | None = None,
+    ) -> T: ...
+
+    @overload
+    async def query(
+        self,
+        handler: str,
+        /,
+        *args: Any,
+        result_type: type[T],
+        reject: Reject = "none",
+        timeout: Seconds | None = None,
+    ) -> T: ...
+
+    @overload
+    async def query(
+        self,
+        handler: str,
+        /,
+        *args: Any,
+        reject: Reject = "none",
+        timeout: Seconds | None = None,
+    ) -> Any: ...
+
+    async def query(  # type: ignore[misc]  # *Ts
+        self,
+        handler: Any,
+        /,
+        *args: Any,
+        result_type: Any = None,
+        reject: Reject = "none",
+        timeout: Seconds | None = None,
+    ) -> Any:
+        """Ask the run's code, by a handler of its class or by its name, and return the answer.
+
+        The handler only reads; the answer sees all that was acknowledged before. Closed and parked
+        runs answer too, while a worker has their code. ``reject`` refuses runs that are "not-open",
+        or "not-completed" (closed in another way). ``timeout`` is a ``timedelta`` or seconds.
+        Raises ``QueryFailed``, ``WorkflowNotFound``, ``SchemaMismatch``, ``ShardUnavailable``.
+        """
+        name, known, arguments = query_of(handler, args, "query")
+        reject = given.one_of(tuple(REJECTS), reject, "query: reject")
+        encoded = self._calls.encoded(f"the arguments of query {name!r}", arguments)
+        body = QueryRun(name, encoded, *self._which, reject)
+        timeout_s = given.seconds(timeout, "query: timeout")
+        answer = await self._calls.ask(self.id, body, timeout_s)
+        assert isinstance(answer, QueryAnswered), f"a shard answers {body} with {answer}"
+        expected = known if result_type is None else result_type
+        return answered(self.id, name, answer, self._calls.payloads, expected)
 
     async def cancel(self, reason: str = "") -> bool:
         """Ask the workflow to stop: ``asyncio.CancelledError`` is raised where it waits.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from processor.core.data.payloads import Payloads
-from processor.core.records.answers import Closed
+from processor.core.records.answers import Closed, QueryAnswered
 from processor.errors import (
+    QueryFailed,
     SchemaMismatch,
     WorkflowCancelled,
     WorkflowFailed,
@@ -17,7 +18,7 @@ from processor.failures import exception_of
 from processor.policy import Status
 from processor.readable import readable
 
-__all__ = ("outcome",)
+__all__ = ("answered", "outcome")
 
 
 def outcome(workflow_id: str, closed: Closed, payloads: Payloads, result_type: Any) -> Any:
@@ -45,6 +46,20 @@ def outcome(workflow_id: str, closed: Closed, payloads: Payloads, result_type: A
             assert closed.failure is not None, "a failed run has a failure"
             cause = exception_of(closed.failure, payloads)
             raise WorkflowFailed(f"{run} failed: {readable(str(cause))}", **which) from cause
+
+
+def answered(
+    workflow_id: str, query: str, answer: QueryAnswered, payloads: Payloads, type: Any
+) -> Any:
+    """Return what a handler answered, or raise what it failed with."""
+    which = f"query {query!r} of {workflow_id!r}"
+    if answer.failure is not None:
+        cause = exception_of(answer.failure, payloads)
+        raise QueryFailed(f"{which} failed: {readable(str(cause))}") from cause
+    try:
+        return payloads.decoder(type)(answer.result)
+    except SchemaMismatch as error:
+        raise SchemaMismatch(f"the answer of {which}: {error}") from error
 
 
 def _why(closed: Closed) -> str:

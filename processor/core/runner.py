@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeAlias
 
-from processor.core.data.failure import writable
+from processor.core.data.failure import Failure, writable
 from processor.core.event import Decision, Event
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import WorkflowStarted
 
-__all__ = ("Asked", "CodeError", "NeverEnds", "Runner", "Runners")
+__all__ = ("Asked", "CodeError", "NeverEnds", "Runner", "Runners", "Spoiled")
 
 Asked: TypeAlias = tuple[Decision, str]
 """A decision of the code, and the line that asked for it: ``file:line``, for people."""
@@ -24,6 +24,10 @@ _TRACEBACK_CHARS_MAX: Final = 20_000
 
 class NeverEnds(BaseException):
     """Raised in code of the user's that does not give control back, wherever it runs."""
+
+
+class Spoiled(Exception):
+    """What only reads has woken something: the code in memory is not what replay makes any more."""
 
 
 class CodeError(Exception):
@@ -70,6 +74,13 @@ class Runner(Protocol):
 
     def left(self) -> Sequence[EventReceived]:
         """Return these events in the order of their arrival, also after the end of the code."""
+
+    def query(self, name: str, arguments: bytes | None) -> bytes | Failure | None:
+        """Return what a handler answers or fails with, also after the end of the code.
+
+        Nothing is recorded. Raises ``QueryFailed``, ``SchemaMismatch``, ``PayloadTooLarge``,
+        ``Spoiled``, and ``CodeError`` where the handler does not end.
+        """
 
     def close(self) -> None:
         """Drop the coroutine without running any more of it."""

@@ -13,6 +13,7 @@ from processor.core.nouns.activity import (
 )
 from processor.core.nouns.call import AnswerCall, CallAnswered, CallSent, MessageSent
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
+from processor.core.nouns.query import QueryRun
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
     CancelRun,
@@ -81,5 +82,6 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     ReadShard,
     AnswerCall,
     StartPlanned,
+    QueryRun,
 )
 """All that can be asked of an instance. Append-only, as events are."""

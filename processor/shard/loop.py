@@ -40,6 +40,7 @@ from processor.shard.timers import Timers
 from processor.shard.turns.cache import Cache
 from processor.shard.turns.deciding import Deciding
 from processor.shard.turns.instances import Instances
+from processor.shard.turns.querying import Querying
 from processor.shard.turns.resuming import Resuming
 from processor.shard.turns.writer import Writer
 
@@ -108,8 +109,17 @@ class Shard:
         resuming = Resuming(
             partition, *left, deciding, self._gate, self._deliveries, instances, writer
         )
+        self._querying = Querying(tables, outbox, runners, self._flight, instances, deciding, reads)
         commands = Commands(
-            partition, ports, requests, self._flight, instances, deciding, reads, self._marks
+            partition,
+            ports,
+            requests,
+            self._flight,
+            instances,
+            deciding,
+            reads,
+            self._querying,
+            self._marks,
         )
         takers = self._eager, self._timers, commands, deciding, resuming
         self._intake = Intake(ports, room, self._gate, self._flight, *takers)
@@ -194,4 +204,5 @@ class Shard:
         self._ports.outbox.close()
         self._eager.close()
         self._cache.close()
+        self._querying.close()
         self._ports.tables.close()

@@ -155,7 +155,7 @@ class Reads:
                 raise AssertionError(f"{body} is no question")
 
     def _await_result(self, command: ClientCommand, body: AwaitResult) -> None:
-        summary = self._find(command.workflow_id, body.run_id, body.first_run_id)
+        summary = self.find(command.workflow_id, body.run_id, body.first_run_id)
         if isinstance(summary, Refused):
             self._answer(command, summary)
         elif summary.purged_ms is not None:
@@ -175,7 +175,7 @@ class Reads:
         if latest is not None and latest.is_meant(body.run_id, body.first_run_id):
             found = latest
         else:
-            found = self._find(command.workflow_id, body.run_id, body.first_run_id)
+            found = self.find(command.workflow_id, body.run_id, body.first_run_id)
         if isinstance(found, Refused):
             return Reply(command.reply_to, found)
         view = {**summary_view(found), "shard": self._partition}
@@ -190,7 +190,7 @@ class Reads:
         return Reply(command.reply_to, Page(to_json(view)))
 
     def _history(self, command: ClientCommand, body: ReadHistory) -> None:
-        summary = self._find(command.workflow_id, body.run_id, body.first_run_id)
+        summary = self.find(command.workflow_id, body.run_id, body.first_run_id)
         if not isinstance(summary, Refused) and summary.purged_ms is not None:
             summary = _purged(summary)
         if isinstance(summary, Refused):
@@ -220,7 +220,7 @@ class Reads:
                 break
         self._answer(command, Page(b"[%b]" % b",".join(views), after))
 
-    def _find(
+    def find(
         self, workflow_id: str, run_id: str | None, first_run_id: str | None
     ) -> Summary | Refused:
         """Return the run that is meant; of a chain, its latest one that is known."""

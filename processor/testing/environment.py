@@ -91,7 +91,7 @@ class Environment(Client):
 
     def __init__(
         self,
-        workflows: Iterable[Workflow[..., Any]] = (),
+        workflows: Iterable[Workflow[..., Any] | type[Any]] = (),
         activities: Iterable[Activity[..., Any]] = (),
         *,
         mocks: Mocks | None = None,

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from processor.workflow._context import in_workflow, passing
-from processor.workflow._definition import Workflow, define
+from processor.workflow._definition import Workflow, define, run
+from processor.workflow._handlers import query
 from processor.workflow._nouns.activity import call_activity
 from processor.workflow._nouns.call import cancel, signal
 from processor.workflow._nouns.condition import wait_until
 from processor.workflow._nouns.external import wait_for_event
+from processor.workflow._nouns.handler import all_handlers_finished, on_query, on_signal
 from processor.workflow._nouns.record import publish
 from processor.workflow._nouns.run import WorkflowInfo, info, logger, now, random, uuid4
 from processor.workflow._nouns.timer import sleep, timer
@@ -24,6 +26,7 @@ from processor.workflow._nouns.value import set_status, side_effect
 __all__ = (
     "Workflow",
     "WorkflowInfo",
+    "all_handlers_finished",
     "call_activity",
     "cancel",
     "define",
@@ -31,9 +34,13 @@ __all__ = (
     "info",
     "logger",
     "now",
+    "on_query",
+    "on_signal",
     "passthrough",
     "publish",
+    "query",
     "random",
+    "run",
     "set_status",
     "side_effect",
     "signal",

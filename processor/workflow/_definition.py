@@ -1,4 +1,4 @@
-"""``@workflow.define``: an async function becomes a ``Workflow``, which keeps its types."""
+"""``@workflow.define``: an async function, or a class with ``@workflow.run``, is a ``Workflow``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from types import MethodType
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from processor import checks
 from processor.core.nouns.lineage import RetryOptions
@@ -17,20 +18,26 @@ from processor.workflow._asyncio import running_loop
 from processor.workflow._context import plain
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._guard.names import unanswered
+from processor.workflow._handlers import NO_HANDLERS, HandlerTable, handlers_of
 from processor.workflow._options import retry_options
-from processor.workflow._signature import Signature, names_at
+from processor.workflow._signature import Signature, names_at, takes_arguments
 
-__all__ = ("Workflow", "define")
+__all__ = ("RunMethod", "Workflow", "define", "defined", "run")
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C", bound=type[Any])
+
+_DEFINED = "__processor_workflow__"
+"""Attribute of a class that is defined as a workflow: its ``Workflow``."""
 
 
 class Workflow(Generic[P, R]):
     """A defined workflow. Calling it runs the plain function, so that it can be unit-tested.
 
     ``failure_exception_types`` are the exceptions that fail a run; any other one that is not a
-    ``ProcessorError`` is a bug and parks it.
+    ``ProcessorError`` is a bug and parks it. ``owner`` is the class that ``function`` is a method
+    of, and ``handlers`` are those of the class.
     """
 
     def __init__(
@@ -42,8 +49,12 @@ class Workflow(Generic[P, R]):
         retry: RetryOptions | None,
         failure_exception_types: tuple[type[BaseException], ...],
         signature: Signature,
+        owner: type[Any] | None = None,
+        handlers: HandlerTable = NO_HANDLERS,
     ) -> None:
         self.function = function
+        self.owner = owner
+        self.handlers = handlers
         self.name = name
         self.version = version
         self.execution_timeout_ms = execution_timeout_ms
@@ -83,12 +94,68 @@ class Workflow(Generic[P, R]):
         return f"<workflow {self.name!r} at {self.place}>"
 
 
+class RunMethod(Workflow[P, R]):
+    """The method of a class that is run. Named by way of its class, it is the class's workflow."""
+
+    def __init__(self, function: Callable[..., Coroutine[Any, Any, R]]) -> None:
+        self.function = function
+        update_wrapper(self, function)
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> Workflow[P, R]: ...
+
+    @overload
+    def __get__(
+        self, instance: object, owner: type[Any]
+    ) -> Callable[P, Coroutine[Any, Any, R]]: ...
+
+    def __get__(self, instance: object, owner: type[Any]) -> Any:
+        if instance is None:
+            return vars(owner).get(_DEFINED, self)
+        return MethodType(self.function, instance)
+
+    def __repr__(self) -> str:
+        return f"<the run method {self.function.__qualname__!r}>"
+
+
+def run(function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> RunMethod[P, R]:
+    """Mark the async method of a class that is the workflow's code.
+
+    Put ``@workflow.define`` on the class. ``client.start(MyClass.run, ...)`` starts it.
+    """
+    if not inspect.iscoroutinefunction(function):
+        given = getattr(function, "__qualname__", None) or checks.shown(function)
+        raise InvalidArgument(f"@workflow.run: {given} has to be an async method (async def)")
+    return RunMethod(function)
+
+
+def defined(given: object) -> Workflow[..., Any] | None:
+    """Return the workflow that somebody names, by its class or by itself; None: it is none."""
+    if isinstance(given, RunMethod):
+        raise InvalidArgument(
+            f"{given!r} is of a class that is no workflow: put @workflow.define on the class (a "
+            "class that inherits from a workflow needs it, too)"
+        )
+    if isinstance(given, type):
+        found = vars(given).get(_DEFINED)
+        return found if isinstance(found, Workflow) else None
+    return given if isinstance(given, Workflow) else None
+
+
 class _Define(Protocol):
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+    @overload
+    def __call__(self, given: C, /) -> C: ...
+
+    @overload
+    def __call__(self, given: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
 
 
 @overload
-def define(function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+def define(given: C, /) -> C: ...
+
+
+@overload
+def define(given: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
 
 
 @overload
@@ -103,7 +170,7 @@ def define(
 
 
 def define(
-    function: Callable[..., Coroutine[Any, Any, Any]] | None = None,
+    given: Any = None,
     /,
     *,
     name: str | None = None,
@@ -112,8 +179,11 @@ def define(
     retry: RetryPolicy | None = None,
     failure_exception_types: tuple[type[BaseException], ...] = (),
 ) -> Any:
-    """Make an async function a workflow, under its own name or ``name``.
+    """Make an async function a workflow, or a class; under its own name or ``name``.
 
+    A class has one async method under ``@workflow.run``, and takes signals and answers queries by
+    the methods under ``@workflow.signal`` and ``@workflow.query``. Each run has an instance of its
+    own. ``__init__`` gets the arguments of the run if it takes any: it runs first.
     ``execution_timeout`` (a ``timedelta`` or seconds; default: none) ends a run that takes longer,
     ``retry`` says when a run that failed is followed by another one (default: never); a start may
     say otherwise. ``failure_exception_types`` are exceptions that fail a run instead of parking it.
@@ -123,33 +193,79 @@ def define(
     retries = None if retry is None else retry_options(retry, "@workflow.define: retry")
     timeout_ms = _checked(name, version, execution_timeout, failure_exception_types)
 
-    def decorate(function: Callable[..., Coroutine[Any, Any, Any]], depth: int = 2) -> Any:
-        shown = getattr(function, "__qualname__", repr(function))
-        if not inspect.iscoroutinefunction(function):
+    def decorate(given: Any, depth: int = 2) -> Any:
+        owner = given if isinstance(given, type) else None
+        function = given if owner is None else _run_of(owner)
+        names, handlers = names_at(depth, given), NO_HANDLERS
+        if owner is not None:
+            handlers = handlers_of(owner, names)
+            _check_init(owner, function)
+        elif not inspect.iscoroutinefunction(function):
+            shown = getattr(function, "__qualname__", repr(function))
             raise InvalidArgument(
-                f"@workflow.define: {shown} has to be an async function (async def), outside of "
-                "any class; a name is given as name=..."
+                f"@workflow.define: {shown} has to be an async function (async def) outside of "
+                "any class, or a class with a method under @workflow.run; a name is given as "
+                "name=..."
             )
-        known = name or function.__name__
-        for what in unanswered(inspect.unwrap(function)):
-            warnings.warn(
-                f"workflow {known!r} uses {what}: it does not answer from the run, so that replay "
-                "cannot repeat it",
-                stacklevel=depth + 1,
-            )
-        return Workflow(
+        known = name or given.__name__
+        for each in (function, *(handler.function for handler in handlers.all)):
+            for what in unanswered(inspect.unwrap(each)):
+                warnings.warn(
+                    f"workflow {known!r} uses {what}: it does not answer from the run, so that "
+                    "replay cannot repeat it",
+                    stacklevel=depth + 1,
+                )
+        skipped = 0 if owner is None else 1
+        made: Workflow[..., Any] = Workflow(
             function,
             known,
             version,
             timeout_ms,
             retries,
             tuple(failure_exception_types),
-            Signature(f"workflow {known!r}", function, 0, names_at(depth, function)),
+            Signature(f"workflow {known!r}", function, skipped, names),
+            owner,
+            handlers,
         )
+        if owner is None:
+            return made
+        setattr(owner, _DEFINED, made)
+        return owner
 
-    if function is not None:
-        return decorate(function)
-    return lambda function: decorate(function, 2)
+    if given is not None:
+        return decorate(given)
+    return lambda given: decorate(given, 2)
+
+
+def _run_of(owner: type[Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Return the function of a class that is run."""
+    found = [
+        (attribute, value)
+        for attribute, value in inspect.getmembers_static(owner)
+        if isinstance(value, RunMethod)
+    ]
+    if len(found) != 1:
+        names = ", ".join(attribute for attribute, _ in found) or "none"
+        raise InvalidArgument(
+            f"@workflow.define: class {owner.__qualname__} needs one async method under "
+            f"@workflow.run; it has {names}. (A method that hides the run method of a base class "
+            "needs @workflow.run, too)"
+        )
+    function: Callable[..., Coroutine[Any, Any, Any]] = found[0][1].function
+    return function
+
+
+def _check_init(owner: type[Any], run: Callable[..., Any]) -> None:
+    """Refuse an ``__init__`` that takes arguments, but other ones than the run method."""
+    if not takes_arguments(owner):
+        return
+    init = Signature(f"{owner.__qualname__}.__init__", owner.__init__, 1)
+    code = Signature(f"{owner.__qualname__}.{run.__name__}", run, 1)
+    if (init.required, init.maximum) != (code.required, code.maximum):
+        raise InvalidArgument(
+            f"@workflow.define: class {owner.__qualname__}: __init__ gets the arguments of the "
+            f"run, so it has to take the same ones as {run.__name__}, or none"
+        )
 
 
 def _checked(

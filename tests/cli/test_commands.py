@@ -19,7 +19,8 @@ WAITING = '{"id": "A-2", "amount": 5000, "follow_up_s": 0.01}'
 HEAVY = ("msgspec", "fastavro", "rocksdict", "confluent_kafka", "avro", "yaml")
 GROUPS = ("topics", "tables", "schemas")
 COMMANDS = (
-    *("demo", "dev", "worker", "start", "run", "event", "result", "cancel", "terminate"),
+    *("demo", "dev", "worker", "start", "run", "event", "signal", "query"),
+    *("result", "cancel", "terminate"),
     *("describe", "history", "list", "topics plan", "topics apply", "topics check"),
     *("topics dead-letters list", "topics dead-letters replay"),
     *("tables list", "tables get", "tables scan", "schemas check", "schemas write"),
@@ -132,7 +133,10 @@ def test_no_broker_is_exit_code_4(invoke: Invoke) -> None:
         (("worker", "examples.orders", "--queues", " ,"), "--queues: name one or more"),
         (("worker", "methods"), "put at the top of the module: charge = Bank(...).charge"),
         (("worker", "methods"), "workflow 'pays' at"),
-        (("worker", "klass"), "Order has to be an async function (async def), outside of any"),
+        (("worker", "klass"), "class Order needs one async method under @workflow.run"),
+        (("query", "x", ""), "'NAME': give a name of 1 to 1,000 bytes"),
+        (("signal", "x", "n", "{"), "JSON"),
+        (("query", "x", "n", "--reject", "open"), "'--reject'"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(
@@ -164,6 +168,44 @@ def test_wrong_usage_is_exit_code_2(
     assert done.exit_code == 2, done.output
     assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_signals_and_queries(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "committee.py").write_text(
+        "from processor import workflow\n"
+        "@workflow.define\n"
+        "class Committee:\n"
+        "    def __init__(self) -> None:\n"
+        "        self.votes = []\n"
+        "    @workflow.run\n"
+        "    async def run(self, needed: int) -> list[str]:\n"
+        "        await workflow.wait_until(lambda: len(self.votes) >= needed)\n"
+        "        return self.votes\n"
+        "    @workflow.signal\n"
+        "    def vote(self, who: str, times: int = 1) -> None:\n"
+        "        self.votes += [who] * times\n"
+        "    @workflow.query\n"
+        "    def standing(self, first: int = 10) -> list[str]:\n"
+        "        return self.votes[:first]\n"
+    )
+    where = ("--server", f"embedded:{tmp_path / 'state'}", "--module", "committee")
+    invoke("start", "Committee", "4", "--id", "c", *where)
+    sent = invoke("signal", "c", "vote", '"Ada"', "2", *where)
+    assert sent.stdout == "sent vote to c\n"
+    assert invoke("query", "c", "standing", *where).stdout == '["Ada","Ada"]\n'
+    answer = json.loads(invoke("query", "c", "standing", "1", "--json", *where).stdout)
+    assert answer == {"workflow_id": "c", "query": "standing", "answer": ["Ada"]}
+    wrong = invoke("query", "c", "none", *where)
+    assert wrong.exit_code == 3
+    assert "no query 'none'; the workflow has: 'standing'" in wrong.stderr
+    invoke("signal", "c", "vote", '["Grace", 2]', *where)
+    assert invoke("result", "c", "--timeout", "20", *where).stdout == (
+        '["Ada","Ada","Grace","Grace"]\n'
+    )
+    refused = invoke("query", "c", "standing", "--reject", "not-open", *where)
+    assert refused.exit_code == 3
+    assert "is completed, which reject='not-open' excludes" in refused.stderr
+    assert invoke("query", "c", "standing", "2", *where).stdout == '["Ada","Ada"]\n'
 
 
 @pytest.mark.parametrize("command", COMMANDS)

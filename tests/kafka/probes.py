@@ -84,8 +84,34 @@ async def collects_in_the_end(fails: int, count: int) -> list[int]:
     return sorted(got)
 
 
+@workflow.define
+class Listens:
+    """Takes signals in two ways, and tells what it has heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+        self.doubled: list[int] = []
+
+    @workflow.run
+    async def run(self, count: int) -> list[list[int]]:
+        await workflow.wait_until(lambda: len(self.heard) == len(self.doubled) == count)
+        return [self.heard, sorted(self.doubled)]
+
+    @workflow.signal
+    def hear(self, value: int) -> None:
+        self.heard.append(value)
+
+    @workflow.signal
+    async def twice(self, value: int) -> None:
+        self.doubled.append(await double(value))
+
+    @workflow.query
+    def so_far(self) -> list[int]:
+        return self.heard
+
+
 PROBES = [
     *(queued_double, publishes, passes_on, collects, errand, sleeps),
-    *(tells, collects_in_the_end),
+    *(tells, collects_in_the_end, Listens),
 ]
 PROBE_ACTIVITIES = [double]

@@ -1,4 +1,4 @@
-"""Commands that act on a run: start, run, event, result, cancel, terminate."""
+"""Commands that act on a run: start, run, event, signal, query, result, cancel, terminate."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from processor.errors import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy, Status
+from processor.policy import ConflictPolicy, Reject, RetryPolicy, ReusePolicy, Status
 
 if TYPE_CHECKING:
     from processor.client import Handle, RunDescription
@@ -98,6 +98,14 @@ Reason = Annotated[
 EventName = Annotated[
     str,
     typer.Argument(metavar="NAME", callback=checked(checks.name), help="The event's name."),
+]
+SignalName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The signal's name."),
+]
+QueryName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The query's name."),
 ]
 
 
@@ -205,9 +213,54 @@ def event(
             handle = client.handle(id, run_id)
             await handle.raise_event(name, value)
             found = await looked_at(handle)
-        later = "" if found is None or found.parked is None else PARKED
-        told = {"workflow_id": id, "event": name, "status": found and found.status}
-        done(as_json, f"sent {name} to {id}{later}", **told)
+        sent(as_json, id, name, found)
+
+    asyncio.run(work())
+
+
+@target_options()
+def signal(
+    target: Target,
+    id: WorkflowId,
+    name: SignalName,
+    arguments: Arguments = None,
+    run_id: RunId = None,
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Send a signal to a run: an event whose value is the argument, or the list of several."""
+    values = parsed(arguments or ())
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            handle = client.handle(id, run_id)
+            await handle.signal(name, *values)
+            found = await looked_at(handle)
+        sent(as_json, id, name, found)
+
+    asyncio.run(work())
+
+
+@target_options()
+def query(
+    target: Target,
+    id: WorkflowId,
+    name: QueryName,
+    arguments: Arguments = None,
+    run_id: RunId = None,
+    reject: Annotated[
+        Reject, typer.Option(help="Which runs to refuse: not-open, or closed not-completed.")
+    ] = "none",
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the code of a run, which only reads, and print the answer."""
+    values = parsed(arguments or ())
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            answer = await client.handle(id, run_id).query(name, *values, reject=reject)
+        done(as_json, shown_value(answer), workflow_id=id, query=name, answer=answer)
 
     asyncio.run(work())
 
@@ -255,6 +308,13 @@ def terminate(
         ended(as_json, "terminate", f"terminated {id}", found, applied, id)
 
     asyncio.run(work())
+
+
+def sent(as_json: bool, id: str, name: str, found: RunDescription | None) -> None:
+    """Say that an event is on its way, and whether the code hears of it now."""
+    later = "" if found is None or found.parked is None else PARKED
+    told = {"workflow_id": id, "event": name, "status": found and found.status}
+    done(as_json, f"sent {name} to {id}{later}", **told)
 
 
 def parsed(texts: Sequence[str]) -> list[Any]:
@@ -369,5 +429,5 @@ def done(as_json: bool, text: str, **fields: Any) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (start, run, event, result, cancel, terminate):
+    for command in (start, run, event, signal, query, result, cancel, terminate):
         app.command(rich_help_panel=PANEL)(command)

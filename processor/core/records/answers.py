@@ -9,7 +9,16 @@ from processor.core.data.fields import Attempt, RequestId, RunId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 
-__all__ = ("Accepted", "CallOutcome", "Closed", "HeartbeatSeen", "Page", "Refused", "ReplyBody")
+__all__ = (
+    "Accepted",
+    "CallOutcome",
+    "Closed",
+    "HeartbeatSeen",
+    "Page",
+    "QueryAnswered",
+    "Refused",
+    "ReplyBody",
+)
 
 
 @frozen
@@ -73,7 +82,19 @@ class HeartbeatSeen:
     """Whether the attempt should stop."""
 
 
-ReplyBody: TypeAlias = Accepted | Refused | Closed | Page | HeartbeatSeen
+@frozen
+class QueryAnswered:
+    """The answer of a handler of the run's code."""
+
+    run_id: RunId
+    result: bytes | None = None
+    """Encoded answer; None where there is none, or it failed."""
+    failure: Failure | None = None
+    """Why the handler failed."""
+    headers: Headers = NO_HEADERS
+
+
+ReplyBody: TypeAlias = Accepted | Refused | Closed | Page | HeartbeatSeen | QueryAnswered
 """The answer."""
 
 CallOutcome: TypeAlias = Accepted | Refused | Closed

@@ -7,6 +7,7 @@ from functools import partial
 from processor.codec.views import to_json
 from processor.core.data.run_id import run_id_of
 from processor.core.inputs import ClientCommand
+from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartRun
 from processor.core.operation import Operation
 from processor.core.questions import DescribeRun, ReadShard
@@ -21,6 +22,7 @@ from processor.shard.reads import Reads
 from processor.shard.turns.cache import Entry
 from processor.shard.turns.deciding import Deciding
 from processor.shard.turns.instances import Instances
+from processor.shard.turns.querying import Querying
 
 __all__ = ("Commands",)
 
@@ -37,6 +39,7 @@ class Commands:
         instances: Instances,
         deciding: Deciding,
         reads: Reads,
+        querying: Querying,
         marks: Marks,
     ) -> None:
         self._partition = partition
@@ -47,6 +50,7 @@ class Commands:
         self._instances = instances
         self._deciding = deciding
         self._reads = reads
+        self._querying = querying
         self._marks = marks
 
     def take(self, command: ClientCommand, offset: int, positions: Positions) -> None:
@@ -58,6 +62,8 @@ class Commands:
             return
         elif isinstance(body, DescribeRun):
             self._reads.guarded(command, partial(self._describe, command, body))
+        elif isinstance(body, QueryRun):
+            self._reads.guarded(command, partial(self._querying.take, command, body))
         elif isinstance(body, ReadShard):
             self._marks.write()
             told = Reply(command.reply_to, Page(to_json(self._marks.view())))

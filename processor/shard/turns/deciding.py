@@ -187,6 +187,18 @@ class Deciding:
         self._failed, self._gate.failed = failed, True
         self._flight.then(self._try_again)
 
+    def renew(self, workflow_id: str) -> None:
+        """Drop the live code of a run, once nothing is in flight: it is replayed when needed.
+
+        Nothing is decided until then.
+        """
+        self._gate.failed = True
+        self._flight.then(partial(self._renewed, workflow_id))
+
+    def _renewed(self, workflow_id: str) -> None:
+        self._gate.failed = False
+        self._instances.drop(workflow_id)
+
     def _try_again(self) -> None:
         """Decide once more, from what is acknowledged; or go on without the input."""
         failed, self._failed = self._failed, None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 from weakref import WeakSet
 
+from processor.core.data.failure import Failure
 from processor.core.event import Event
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import WorkflowStarted
@@ -84,6 +85,9 @@ class _Failing:
             self._session.activates()
             self._session.may_fail()
         return asked
+
+    def query(self, name: str, arguments: bytes | None) -> bytes | Failure | None:
+        return self._runner.query(name, arguments)
 
     def snapshot(self) -> bytes | None:
         self._session.may_fail()

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from processor.config import Settings
-from processor.core.data.failure import writable
+from processor.core.data.failure import Failure, writable
 from processor.core.data.headers import NO_HEADERS
 from processor.core.data.shown import is_a, members_of, name_of, shown
 from processor.core.event import Event
@@ -47,6 +47,7 @@ from processor.workflow._guard.patches import patch_process
 from processor.workflow._guard.signals import is_signal
 from processor.workflow._nouns.condition import check as check_conditions
 from processor.workflow._nouns.external import ExternalEvents
+from processor.workflow._nouns.handler import WorkflowCode, answer, tell_unfinished
 
 __all__ = ("WorkflowRunner", "WorkflowRunners")
 
@@ -103,7 +104,7 @@ class WorkflowRunner:
         set_running_loop(self._loop)
         try:
             decoded = watching(self._runtime, self._runtime.decoded, decode, arguments)
-            self._runtime.code = partial(self._workflow.function, *decoded)
+            self._runtime.code = WorkflowCode(self._workflow, decoded)
         except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:
             if is_signal(error):
                 raise
@@ -161,6 +162,10 @@ class WorkflowRunner:
     def left(self) -> Sequence[EventReceived]:
         """Return the events that the code has not taken; after its end, those that it left."""
         return self._left if self._over else self._runtime.part(ExternalEvents).left()
+
+    def query(self, name: str, arguments: bytes | None) -> bytes | Failure | None:
+        limit = self._settings.payload_bytes_max
+        return watching(self._runtime, answer, self._runtime, name, arguments, limit)
 
     def close(self) -> None:
         """Drop the coroutine without running any more of it.
@@ -225,12 +230,12 @@ class WorkflowRunner:
         """Run until nothing is due and no condition becomes true; return whether it is over."""
         loop, runtime = self._loop, self._runtime
         main = runtime.main
-        if main is None:
-            return runtime.cancel_reason is not None
-        loop.run(main.done)
-        while runtime.conditions and not main.done() and check_conditions(runtime):
-            loop.run(main.done)
-        return main.done() or loop.violation is not None or runtime.broken is not None
+        done = main.done if main is not None else runtime.is_cancelled
+        loop.run(done)
+        while runtime.conditions and not done() and check_conditions(runtime):
+            loop.run(done)
+        ends = done() or loop.violation is not None or runtime.broken is not None
+        return ends or runtime.code.failed is not None
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -263,13 +268,16 @@ class WorkflowRunner:
             return _code_error("bug", self._runtime.broken)
         if interrupted is not None:
             return _code_error("bug", interrupted)
-        if self._runtime.main is None:
+        main, failed = self._runtime.main, self._runtime.code.failed
+        if main is None and failed is None:
             assert self._runtime.cancel_reason is not None, "what never began was cancelled"
             self._decisions.end(WorkflowCancelled(self._runtime.cancel_reason))
             return None
         try:
-            result = self._runtime.main.result()
-            self._complete(result)
+            if failed is not None:
+                raise failed
+            assert main is not None, "the code began"
+            self._complete(main.result())
         except asyncio.CancelledError as error:
             if self._runtime.cancel_reason is None:
                 return _code_error("bug", error, "cancelled, but nobody asked for that: ")
@@ -285,6 +293,7 @@ class WorkflowRunner:
     def _complete(self, result: Any) -> None:
         what = f"the result of workflow {self._workflow.name!r}"
         payload = self._decisions.encode(result, what)
+        tell_unfinished(self._runtime)
         self._decisions.end(WorkflowCompleted(payload))
 
     def _fail(self, error: BaseException) -> None:

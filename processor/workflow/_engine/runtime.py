@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from processor.core.data.payloads import Payloads
 from processor.core.data.shown import shown
 from processor.core.event import Event
+from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.timer import TimerCancelled, TimerStarted
 from processor.readable import readable
@@ -19,7 +20,7 @@ from processor.workflow._engine.decisions import Decisions
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._guard.library import Library
 
-__all__ = ("SETTLES", "Decode", "Runtime", "settles")
+__all__ = ("SETTLES", "Decode", "RunCode", "Runtime", "settles")
 
 E = TypeVar("E", bound=Event)
 T = TypeVar("T")
@@ -32,12 +33,33 @@ _CLOCK_BEGINS_MS = 60_000
 _log = logging.getLogger("processor.workflow")
 
 
+class RunCode(Protocol):
+    """What the user wrote. It outlives the run, so that queries can ask what the run left.
+
+    ``failed`` is the error that a handler ended with.
+    """
+
+    failed: BaseException | None
+
+    def begin(self, runtime: Runtime) -> None: ...
+
+    def coroutine(self) -> Coroutine[Any, Any, Any]: ...
+
+    def takes(self, name: str) -> bool:
+        """Return whether a handler takes the events of a name."""
+        ...
+
+    def receive(self, runtime: Runtime, event: EventReceived, taken: Callable[[], None]) -> bool:
+        """Let a handler take an event, and call ``taken`` when it begins. False: it cannot."""
+        ...
+
+
 class Runtime:
     """One run while its code is in memory.
 
-    ``code`` makes the coroutine, ``main`` is its task. ``open`` has what waits for a fact, by the
-    id that the fact names. ``conditions`` are the predicates that somebody waits for. ``broken`` is
-    an error that user code cannot undo by catching it.
+    ``code`` is the user's, ``main`` the task of its coroutine. ``open`` has what waits for a fact,
+    by the id that the fact names. ``conditions`` are the predicates that somebody waits for.
+    ``broken`` is an error that user code cannot undo by catching it.
     """
 
     def __init__(
@@ -55,7 +77,7 @@ class Runtime:
         self.decisions = decisions
         self.library = Library(started.seed)
         self.loop: WorkflowLoop
-        self.code: Callable[[], Coroutine[Any, Any, Any]] | None = None
+        self.code: RunCode
         self.main: asyncio.Task[Any] | None = None
         self.cancel_reason: str | None = None
         self.broken: BaseException | None = None
@@ -83,8 +105,12 @@ class Runtime:
         self.conditions.clear()
         self.open.clear()
         self._parts.clear()
-        self.code = self.main = None
+        self.main = None
         self.loop.runtime = None
+
+    def is_cancelled(self) -> bool:
+        """Whether the run was asked to stop."""
+        return self.cancel_reason is not None
 
     @property
     def replaying(self) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator
-from typing import Any, Generic, TypeVar
+import inspect
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, TypeVarTuple, overload
 
 from processor import checks
 from processor.core.data.address import Address
@@ -15,9 +17,13 @@ from processor.failures import refusal
 from processor.workflow._context import current
 from processor.workflow._engine.runtime import Runtime, settles
 from processor.workflow._frames import line_here
+from processor.workflow._handlers import SignalHandler, Unfinished, event_of, signal_handler
 
 __all__ = ("Sent", "cancel", "signal")
 
+P = ParamSpec("P")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -60,17 +66,55 @@ class Sent(Awaitable[R_co], Generic[R_co]):
         return answer
 
 
-def signal(workflow_id: str, name: str, payload: Any = None) -> Sent[None]:
-    """Send an external event to another workflow.
+class _Handles(Protocol):
+    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> SignalHandler[P, R]: ...
 
-    It is sent at the call; nothing happens if the workflow does not run. Await what this returns
-    to know that a run took the event: ``WorkflowNotFound`` is raised where none is open,
-    ``CommandRejected`` where it takes no more.
+
+@overload
+def signal(function: Callable[Concatenate[Any, P], R], /) -> SignalHandler[P, R]: ...
+
+
+@overload
+def signal(
+    *, name: str | None = None, dynamic: bool = False, unfinished: Unfinished = "warn"
+) -> _Handles: ...
+
+
+@overload
+def signal(workflow_id: str, name: Callable[[*Ts], Any], *args: *Ts) -> Sent[None]: ...
+
+
+@overload
+def signal(workflow_id: str, name: str, payload: Any = None) -> Sent[None]: ...
+
+
+def signal(  # type: ignore[misc]  # mypy cannot match *Ts with the implementation's *Any
+    workflow_id: Any = None,
+    name: Any = None,
+    *payload: Any,
+    dynamic: bool = False,
+    unfinished: Unfinished = "warn",
+) -> Any:
+    """Send an external event to another workflow; or, as a decorator, take such events.
+
+    ``signal(workflow_id, name, payload)``: It is sent at the call; nothing happens if the workflow
+    does not run. Await what this returns to know that a run took the event: ``WorkflowNotFound`` is
+    raised where none is open, ``CommandRejected`` where it takes no more. ``name`` may be a handler
+    of the other workflow's class, and its arguments follow.
+
+    ``@signal`` makes a method of a workflow's class the handler of the events of its name, or of
+    ``name``. It may be async. ``dynamic``: it takes every name that no other handler has, and gets
+    the name before the arguments. The end of the run warns of handlers that have not ended, unless
+    ``unfinished="abandon"``. Raises ``InvalidArgument``.
     """
+    if workflow_id is None:
+        return partial(signal_handler, name=name, dynamic=dynamic, unfinished=unfinished)
+    if inspect.isfunction(workflow_id):
+        return signal_handler(workflow_id)
     runtime, line = current("signal"), line_here()
     workflow_id = checks.workflow_id(workflow_id, "workflow.signal: workflow_id")
-    name = checks.name(name, "workflow.signal: name")
-    encoded = runtime.decisions.encode(payload, f"a message to {workflow_id!r}")
+    name, value = event_of(name, payload, "workflow.signal")
+    encoded = runtime.decisions.encode(value, f"a message to {workflow_id!r}")
     return Sent(runtime, MessageSent(Address(None, workflow_id), "event", name, "", encoded), line)
 
 

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine
 from datetime import timedelta
+from functools import partial
 from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -81,11 +82,13 @@ class ExternalEvents:
     """The events of one run that its code has not taken, and who waits for which name.
 
     ``unread`` counts them, and ``unread_bytes`` their bytes. ``_handed`` are waiters that have been
-    given an event and have not run since: the code has not seen it yet.
+    given an event and have not run since: the code has not seen it yet. ``_handed_over`` are events
+    of handlers that have not begun.
     """
 
     __slots__ = (
         "_handed",
+        "_handed_over",
         "_number",
         "_runtime",
         "_unread",
@@ -101,16 +104,37 @@ class ExternalEvents:
         self._unread: dict[str, deque[_Numbered]] = {}
         self._waiters: dict[str, deque[_Waiter]] = {}
         self._handed: set[_Waiter] = set()
+        self._handed_over: dict[int, EventReceived] = {}
 
     def receive(self, event: EventReceived) -> None:
         self._number += 1
         self._unread.setdefault(event.name, deque()).append((self._number, event))
         self._count(event, 1)
-        self._deliver(event.name)
+        if self._runtime.code.takes(event.name):
+            self.handle(event.name)
+        else:
+            self._deliver(event.name)
+
+    def handle(self, name: str | None) -> None:
+        """Give the unread events of a name, or all, to the handlers.
+
+        They stay unread until the handler begins.
+        """
+        runtime, code = self._runtime, self._runtime.code
+        names = [each for each in list(self._unread) if name in (None, each) and code.takes(each)]
+        events = [each for one in names for each in self._unread.pop(one)]
+        for number, event in sorted(events, key=itemgetter(0)):
+            self._handed_over[number] = event
+            if not code.receive(runtime, event, partial(self._taken, number)):
+                self._taken(number)
+
+    def _taken(self, number: int) -> None:
+        self._count(self._handed_over.pop(number), -1)
 
     def left(self) -> list[EventReceived]:
         """Return the events that the code has not taken, in the order of their arrival."""
         found = [each for events in self._unread.values() for each in events]
+        found += self._handed_over.items()
         found += [waiter.event for waiter in self._handed if waiter.event is not None]
         return [event for _, event in sorted(found, key=itemgetter(0))]
 

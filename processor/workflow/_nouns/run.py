@@ -86,6 +86,7 @@ logger = _Logger(logging.getLogger("processor.workflow"), {})
 
 @settles(WorkflowStarted)
 def _started(runtime: Runtime, fact: WorkflowStarted) -> None:
+    runtime.code.begin(runtime)
     if fact.lineage is not None and fact.lineage.carried is not None:
         for event in fact.lineage.carried.events:
             SETTLES[EventReceived](runtime, event)
@@ -103,8 +104,7 @@ def _fired(runtime: Runtime, fact: TimerFired) -> None:
 
 def _begin(runtime: Runtime) -> None:
     assert runtime.main is None, f"run {runtime.run_id} began twice"
-    assert runtime.code is not None, "the arguments were read"
-    runtime.main = runtime.loop.create_task(runtime.code(), context=contextvars.Context())
+    runtime.main = runtime.loop.create_task(runtime.code.coroutine(), context=contextvars.Context())
 
 
 @settles(WorkflowCancelRequested)

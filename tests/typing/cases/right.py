@@ -73,6 +73,52 @@ async def outer(order: Order) -> None:
     assert_type(await shopping(order, count=2), bool)
 
 
+@workflow.define
+class Approval:
+    @workflow.run
+    async def run(self, order: Order, needed: int = 2) -> bool:
+        workflow.on_signal("late", print)
+        workflow.on_query("late", lambda: 1)
+        await workflow.wait_until(workflow.all_handlers_finished)
+        workflow.signal("other", Approval.vote, "Ada", True)
+        await workflow.signal("other", "vote", "Ada")
+        return True
+
+    @workflow.signal
+    async def vote(self, who: str, sure: bool) -> None: ...
+
+    @workflow.signal(name="no", unfinished="abandon")
+    def never(self) -> None: ...
+
+    @workflow.query
+    def standing(self) -> list[str]:
+        return []
+
+    @workflow.query(name="of")
+    def of_whom(self, who: str) -> int:
+        return 1
+
+
+@workflow.define(name="again", execution_timeout=5)
+class Again(Approval):
+    pass
+
+
+async def handles(client: Client) -> None:
+    handle = await client.start(Approval.run, Order("a"), 2)
+    assert_type(handle, Handle[bool])
+    assert_type(await client.run(Again.run, Order("a"), 2), bool)
+    await handle.signal(Approval.vote, "Ada", True)
+    await handle.signal(Approval.never)
+    await handle.signal("vote", "Ada", True)
+    assert_type(await handle.query(Approval.standing), list[str])
+    assert_type(await handle.query(Again.of_whom, "Ada", reject="not-open", timeout=1), int)
+    assert_type(await handle.query("standing", result_type=list[str]), list[str])
+    assert_type(await Approval().run(Order("a")), bool)
+    assert_type(Approval().standing(), list[str])
+    Worker("embedded:state", workflows=[Approval, shopping])
+
+
 assert_type(activity.heartbeat_details(Order), Order | None)
 assert_type(activity.info().headers, Mapping[str, bytes])
 

@@ -99,3 +99,32 @@ async def tests(env: Environment) -> None:
     await ActivityEnvironment().run(charge, "order")  # wrong
     number: int = await ActivityEnvironment().run(charge, Order("a"))  # wrong
     print(number)
+
+
+@workflow.define
+class Approval:
+    @workflow.run
+    async def run(self, order: Order) -> bool:
+        return True
+
+    @workflow.signal
+    def vote(self, who: str) -> None: ...
+
+    @workflow.query
+    def standing(self, count: int) -> list[str]:
+        return []
+
+    @workflow.query(dynamic="yes")  # wrong
+    def other(self, name: str) -> None: ...
+
+
+async def handles(client: Client) -> None:
+    handle = await client.start(Approval.run, Order("a"))
+    await client.start(Approval.run, 5)  # wrong
+    await handle.signal(Approval.vote, 5)  # wrong
+    await handle.signal(Approval.vote)  # wrong
+    await handle.query(Approval.standing)  # wrong
+    await handle.query(Approval.standing, "1")  # wrong
+    await handle.query(Approval.standing, 1, reject="open")  # wrong
+    count: int = await handle.query(Approval.standing, 1)  # wrong
+    Approval().standing("1")  # wrong

@@ -1,0 +1,150 @@
+"""Queries: the live code of a run answers, or code that was replayed for that.
+
+An answer tells of nothing that is not in the log yet: it is sent when all before it is.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import partial
+from typing import Final
+
+from processor.core.data.failure import Failure
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.query import REJECTS, QueryRun
+from processor.core.nouns.run import Summary
+from processor.core.records.answers import QueryAnswered, Refused, ReplyBody
+from processor.core.records.effects import Reply
+from processor.core.replay import replay
+from processor.core.runner import CodeError, Runner, Runners, Spoiled
+from processor.errors import PayloadTooLarge, QueryFailed, SchemaMismatch
+from processor.shard.flight import Flight
+from processor.shard.ports import Outbox, Tables
+from processor.shard.reads import Reads
+from processor.shard.turns.deciding import Deciding
+from processor.shard.turns.instances import Instances, recorded
+
+__all__ = ("Querying",)
+
+_REPLAYED_MAX: Final = 16
+_EVENTS_MAX: Final = 50_000
+"""A closed or parked run with more events is not replayed for a query: that takes seconds."""
+
+
+class Querying:
+    """``_replayed`` has the code of closed runs that were asked last, by their ids."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        outbox: Outbox,
+        runners: Runners,
+        flight: Flight,
+        instances: Instances,
+        deciding: Deciding,
+        reads: Reads,
+    ) -> None:
+        self._tables = tables
+        self._outbox = outbox
+        self._runners = runners
+        self._flight = flight
+        self._instances = instances
+        self._deciding = deciding
+        self._reads = reads
+        self._replayed: OrderedDict[str, Runner] = OrderedDict()
+
+    def take(self, command: ClientCommand, body: QueryRun) -> None:
+        entry = self._instances.entry(command.workflow_id)
+        instance, latest = entry.instance, entry.latest()
+        live = None if instance is None else instance.runner
+        if (
+            live is None
+            or latest is None
+            or not latest.is_meant(body.run_id, body.first_run_id)
+            or isinstance(live, CodeError)
+        ):
+            self._later(command, body)
+        else:
+            answer = _rejected(latest, body) or self._asked(latest, live, body, live=True)
+            self._flight.then(partial(self._reply, command, answer))
+
+    def close(self) -> None:
+        for runner in self._replayed.values():
+            runner.close()
+        self._replayed.clear()
+
+    def _later(self, command: ClientCommand, body: QueryRun) -> None:
+        """Answer from the tables, once they hold all that is in flight now."""
+        answer = partial(self._from_tables, command, body)
+        self._flight.then(partial(self._reads.guarded, command, answer))
+
+    def _from_tables(self, command: ClientCommand, body: QueryRun) -> None:
+        found = self._reads.find(command.workflow_id, body.run_id, body.first_run_id)
+        answer: ReplyBody | None
+        if isinstance(found, Refused):
+            answer = found
+        else:
+            answer = _rejected(found, body) or self._of_replayed(found, body)
+        self._reply(command, answer)
+
+    def _of_replayed(self, run: Summary, body: QueryRun) -> ReplyBody:
+        which = f"run {run.run_id} of {run.workflow_id!r} is {run.status.value}"
+        runner = self._replayed.pop(run.run_id, None)
+        if runner is None:
+            if run.purged_ms is not None:
+                return Refused("QueryFailed", f"{which}, and its history was purged")
+            records = []
+            for _, record in recorded(self._tables, run.run_id, run.base):
+                if record.first > _EVENTS_MAX:
+                    return Refused(
+                        "QueryFailed",
+                        f"{which} and has more than {_EVENTS_MAX:,} events: it is not replayed for "
+                        "a query. Read its result or history",
+                    )
+                records.append(record)
+            instance = replay(self._runners, records)
+            if isinstance(instance.runner, CodeError):
+                why = instance.runner.error
+                return Refused("QueryFailed", f"{which}; its code cannot be replayed: {why}")
+            runner = instance.runner
+        answer = self._asked(run, runner, body)
+        if run.status.is_open:  # parked: it may go on
+            runner.close()
+        else:
+            self._keep(run.run_id, runner)
+        return answer
+
+    def _keep(self, run_id: str, runner: Runner) -> None:
+        self._replayed[run_id] = runner
+        while len(self._replayed) > _REPLAYED_MAX:
+            self._replayed.popitem(last=False)[1].close()
+
+    def _asked(
+        self, run: Summary, runner: Runner, body: QueryRun, *, live: bool = False
+    ) -> ReplyBody:
+        try:
+            answer = runner.query(body.name, body.arguments)
+        except (QueryFailed, SchemaMismatch, PayloadTooLarge) as error:
+            return Refused(type(error).__name__, str(error))
+        except (CodeError, Spoiled) as error:
+            if live:
+                self._deciding.renew(run.workflow_id)
+            return Refused("QueryFailed", f"query {body.name!r}: {error}")
+        if isinstance(answer, Failure):
+            return QueryAnswered(run.run_id, failure=answer)
+        return QueryAnswered(run.run_id, answer)
+
+    def _reply(self, command: ClientCommand, answer: ReplyBody) -> None:
+        assert command.reply_to is not None, "a question is asked by somebody"
+        self._outbox.reply(Reply(command.reply_to, answer))
+
+
+def _rejected(run: Summary, body: QueryRun) -> Refused | None:
+    """Return why a run is none that is asked for."""
+    if run.status not in REJECTS[body.reject]:
+        return None
+    return Refused(
+        "QueryFailed",
+        f"run {run.run_id} of {run.workflow_id!r} is {run.status.value}, which reject="
+        f"{body.reject!r} excludes",
+    )

@@ -1,0 +1,62 @@
+"""Reading: code of a run is called to look, and whatever it asks for is refused."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from processor.core.runner import Spoiled
+from processor.workflow._asyncio import put_aside, put_back, running_loop, set_running_loop
+from processor.workflow._engine.runtime import Runtime
+from processor.workflow._frames import line_here
+from processor.workflow._guard.library import Library
+
+__all__ = ("reading",)
+
+
+class _NothingDue(deque[Any]):
+    """The queue of a loop on which nothing may be due. ``asked`` is the line that tried."""
+
+    asked: str | None = None
+
+    def append(self, handle: Any) -> None:
+        if self.asked is None:
+            self.asked = line_here()
+        raise Spoiled("it began or woke a task; it may only read and compute")
+
+
+@contextmanager
+def reading(runtime: Runtime, what: str) -> Iterator[None]:
+    """Be in the code of a run, which may be over, as if it ran; everything is as before after it.
+
+    Random numbers drawn meanwhile are no part of the run.
+    """
+    loop, decisions = runtime.loop, runtime.decisions
+    host = running_loop()
+    host_task = put_aside(host) if host is not None else None
+    before = loop.runtime, loop.ready, loop.dropped, loop._number, runtime.library, runtime._parts
+    library = Library(os.urandom(16))
+    library.now_ms, library.zero_ms = runtime.library.now_ms, runtime.library.zero_ms
+    loop.ready = nothing_due = _NothingDue()
+    loop.runtime, loop.dropped, runtime.library = runtime, False, library
+    runtime._parts = {}
+    decisions.refusal = what
+    set_running_loop(loop)
+    loop.guarded = True
+    try:
+        yield
+    finally:
+        loop.guarded = False
+        set_running_loop(host)
+        if host is not None and host_task is not None:
+            put_back(host, host_task)
+        decisions.refusal = ""
+        loop.runtime, loop.ready, loop.dropped, loop._number = before[:4]
+        runtime.library, runtime._parts = before[4:]
+        if nothing_due.asked is not None:
+            where = f" at {nothing_due.asked}" if nothing_due.asked else ""
+            told = f"{what} began or woke a task{where}; it may only read and compute"
+            raise Spoiled(told) from None

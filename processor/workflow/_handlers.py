@@ -1,0 +1,283 @@
+"""What a class of a workflow has beside its ``run``: the methods that take signals and queries.
+
+``@workflow.signal`` and ``@workflow.query`` make methods handlers. ``@workflow.define`` on the
+class finds them, those of base classes too.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import (
+    Any,
+    ClassVar,
+    Concatenate,
+    Final,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    overload,
+)
+
+from processor import checks
+from processor.errors import InvalidArgument
+from processor.workflow._signature import Signature
+
+__all__ = (
+    "NO_HANDLERS",
+    "Handler",
+    "HandlerTable",
+    "QueryHandler",
+    "SignalHandler",
+    "Unfinished",
+    "check_query",
+    "check_unfinished",
+    "event_of",
+    "handlers_of",
+    "query",
+    "query_of",
+    "signal_handler",
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Unfinished = Literal["warn", "abandon"]
+"""What the end of a run means to a handler that has not ended: a warning, or nothing."""
+
+
+class Handler(Generic[P, R]):
+    """A method that takes what comes from outside. On an instance it is the method itself.
+
+    ``name`` is "" where it takes every name that no other handler has.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, function: Callable[..., Any], name: str, *, is_method: bool = True) -> None:
+        self.function = function
+        self.name = name
+        self.is_method = is_method
+        self._skipped = is_method + (not name)
+        self.signature = Signature(self._what, function, self._skipped)
+
+    @property
+    def _what(self) -> str:
+        return f"{self.kind} {self.name!r}" if self.name else f"the dynamic {self.kind}"
+
+    @property
+    def place(self) -> str:
+        """Where it is defined, as ``file:line``."""
+        code = getattr(inspect.unwrap(self.function), "__code__", None)
+        return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Refuse: the class has no state. It is here for type checkers, which take the types."""
+        raise TypeError(
+            f"{self!r} is a handler. A client calls it with handle.{self.kind}(...), and a test "
+            "on an instance of the class"
+        )
+
+    def defined(self, names: Mapping[str, Any] | None) -> None:
+        """Let annotations name what is local to the place where the class is defined."""
+        if names is not None:
+            self.signature = Signature(self._what, self.function, self._skipped, names)
+
+    def __repr__(self) -> str:
+        return f"<{self._what} at {self.place}>"
+
+
+class SignalHandler(Handler[P, R]):
+    """A method that takes signals, in the order in which they arrive."""
+
+    kind = "signal"
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        unfinished: Unfinished,
+        *,
+        is_method: bool = True,
+    ) -> None:
+        super().__init__(function, name, is_method=is_method)
+        self.unfinished = unfinished
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> SignalHandler[P, R]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type[Any]) -> Callable[P, R]: ...
+
+    def __get__(self, instance: object, owner: type[Any]) -> Any:
+        return self if instance is None else self.function.__get__(instance, owner)
+
+
+class QueryHandler(Handler[P, R]):
+    """A method that answers queries. It only reads."""
+
+    kind = "query"
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> QueryHandler[P, R]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type[Any]) -> Callable[P, R]: ...
+
+    def __get__(self, instance: object, owner: type[Any]) -> Any:
+        return self if instance is None else self.function.__get__(instance, owner)
+
+
+@dataclass(frozen=True)
+class HandlerTable:
+    """The handlers of a class by their names; "" has the one that takes all other names."""
+
+    signals: Mapping[str, SignalHandler[..., Any]] = field(default_factory=dict)
+    queries: Mapping[str, QueryHandler[..., Any]] = field(default_factory=dict)
+
+    @property
+    def all(self) -> tuple[Handler[..., Any], ...]:
+        return (*self.signals.values(), *self.queries.values())
+
+
+NO_HANDLERS: Final = HandlerTable(MappingProxyType({}), MappingProxyType({}))
+
+
+class _Query(Protocol):
+    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> QueryHandler[P, R]: ...
+
+
+@overload
+def query(function: Callable[Concatenate[Any, P], R], /) -> QueryHandler[P, R]: ...
+
+
+@overload
+def query(*, name: str | None = None, dynamic: bool = False) -> _Query: ...
+
+
+def query(
+    function: Callable[..., Any] | None = None, /, *, name: str | None = None, dynamic: bool = False
+) -> Any:
+    """Let a method of a workflow's class answer queries, under its own name or ``name``.
+
+    The method reads, and returns at once: it is plain (not async), and can ask for nothing.
+    ``dynamic``: it takes every name that no other query has, and gets the name before the
+    arguments. Raises ``InvalidArgument``.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        known = _name(function, "query", name, dynamic)
+        check_query(function, "@workflow.query")
+        return QueryHandler(function, known)
+
+    return decorate if function is None else decorate(function)
+
+
+def check_query(function: Callable[..., Any], what: str) -> None:
+    """Refuse a function that does not answer at once; ``what`` names the call in the error."""
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidArgument(
+            f"{what}: {checks.shown(function)} is async, but a query only reads, and answers at "
+            "once: make it a plain function (def)"
+        )
+
+
+def signal_handler(
+    function: Callable[..., Any],
+    name: str | None = None,
+    *,
+    dynamic: bool = False,
+    unfinished: Unfinished = "warn",
+) -> Any:
+    """Make a method the handler of a signal; see ``workflow.signal``."""
+    check_unfinished(unfinished, "@workflow.signal")
+    return SignalHandler(function, _name(function, "signal", name, dynamic), unfinished)
+
+
+def check_unfinished(unfinished: Unfinished, what: str) -> None:
+    if unfinished not in ("warn", "abandon"):
+        given = checks.shown(unfinished)
+        raise InvalidArgument(f'{what}: unfinished: give "warn" or "abandon", not {given}')
+
+
+def _name(function: Any, kind: str, name: str | None, dynamic: bool) -> str:
+    """Return the name of a handler, "" where it takes all names."""
+    decorator = f"@workflow.{kind}"
+    if not inspect.isfunction(function):
+        given = checks.shown(function)
+        raise InvalidArgument(f"{decorator}: put it on a method of a class, not on {given}")
+    if dynamic:
+        if name is not None:
+            raise InvalidArgument(f"{decorator}: a dynamic one has no name: leave name=... out")
+        return ""
+    return checks.name(function.__name__ if name is None else name, f"{decorator}: name")
+
+
+def handlers_of(cls: type[Any], names: Mapping[str, Any] | None) -> HandlerTable:
+    """Return the handlers of a class. Raises ``InvalidArgument`` where they contradict."""
+    found: dict[str, dict[str, Handler[..., Any]]] = {"signal": {}, "query": {}}
+    for attribute, handler in inspect.getmembers_static(cls):
+        _check_override(cls, attribute, handler)
+        if not isinstance(handler, Handler):
+            continue
+        other = found[handler.kind].setdefault(handler.name, handler)
+        if other is not handler:
+            which = f"{handler.kind}s have the name {handler.name!r}"
+            which = which if handler.name else f"dynamic {handler.kind} handlers"
+            raise InvalidArgument(
+                f"@workflow.define: class {cls.__qualname__}: two {which}: one at {other.place}, "
+                f"one at {handler.place}. Give one of them another name"
+            )
+        handler.defined(names)
+    return HandlerTable(
+        found["signal"],  # type: ignore[arg-type]  # by their kinds
+        found["query"],  # type: ignore[arg-type]
+    )
+
+
+def event_of(handler: Any, args: tuple[Any, ...], what: str) -> tuple[str, Any]:
+    """Return the name and the value of the event that calls a handler, named by name or itself.
+
+    The value is the one argument, or the list of several. ``what`` names the call in errors.
+    """
+    value = args[0] if len(args) == 1 else list(args) or None
+    if not isinstance(handler, SignalHandler):
+        if isinstance(handler, Handler):
+            raise InvalidArgument(f"{what}: {handler!r} is no handler of signals")
+        return checks.name(handler, f"{what}: name"), value
+    name = _named(handler, what)
+    args = handler.signature.positions(args, {})
+    if handler.signature.limit <= 1:
+        return name, args[0] if args else None
+    return name, list(args)
+
+
+def query_of(handler: Any, args: tuple[Any, ...], what: str) -> tuple[str, Any, list[Any]]:
+    """Return the name of a query, the type of its answer, and its arguments."""
+    if not isinstance(handler, QueryHandler):
+        if isinstance(handler, Handler):
+            raise InvalidArgument(f"{what}: {handler!r} is no handler of queries")
+        return checks.name(handler, f"{what}: name"), Any, list(args)
+    name = _named(handler, what)
+    return name, handler.signature.result, list(handler.signature.positions(args, {}))
+
+
+def _named(handler: Handler[..., Any], what: str) -> str:
+    if not handler.name:
+        raise InvalidArgument(f"{what}: {handler!r} has no name of its own: give the name as text")
+    return handler.name
+
+
+def _check_override(cls: type[Any], attribute: str, value: object) -> None:
+    """Refuse a method that hides a handler of a base class and is none itself."""
+    for base in cls.__mro__[1:]:
+        hidden = vars(base).get(attribute)
+        if isinstance(hidden, Handler) and type(value) is not type(hidden):
+            raise InvalidArgument(
+                f"@workflow.define: {cls.__qualname__}.{attribute} hides the {hidden.kind} of "
+                f"{base.__qualname__}: put @workflow.{hidden.kind} on it, too"
+            )

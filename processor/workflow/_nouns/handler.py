@@ -1,0 +1,263 @@
+"""The handlers of one run: what takes its signals and answers its queries.
+
+A signal is an external event. The handler of its name takes it as soon as it is there, each in a
+task of its own, in the order in which they arrived. Queries only read: see ``_engine.reading``.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any
+
+from processor import checks
+from processor.core.data.failure import Failure
+from processor.core.nouns.external import EventReceived, EventRejected
+from processor.core.runner import Spoiled
+from processor.errors import InvalidArgument, PayloadTooLarge, QueryFailed, SchemaMismatch
+from processor.failures import failure_of
+from processor.readable import readable
+from processor.workflow._context import current
+from processor.workflow._definition import Workflow
+from processor.workflow._engine.reading import reading
+from processor.workflow._engine.runtime import Runtime
+from processor.workflow._guard.signals import is_signal
+from processor.workflow._handlers import (
+    QueryHandler,
+    SignalHandler,
+    Unfinished,
+    check_query,
+    check_unfinished,
+)
+from processor.workflow._nouns.external import ExternalEvents
+from processor.workflow._signature import Signature, takes_arguments
+
+__all__ = (
+    "WorkflowCode",
+    "all_handlers_finished",
+    "answer",
+    "on_query",
+    "on_signal",
+    "tell_unfinished",
+)
+
+_log = logging.getLogger("processor.workflow")
+
+
+def all_handlers_finished() -> bool:
+    """Return whether no handler of a signal runs: for ``workflow.wait_until``, before the end."""
+    return not _code(current("all_handlers_finished")).running
+
+
+def on_signal(
+    name: str | None, function: Callable[..., Any], *, unfinished: Unfinished = "warn"
+) -> None:
+    """Let a function take the signals of a name from now on, also those that wait already.
+
+    The function may be async. ``name`` None: it takes every name that no other handler has, and
+    gets the name before the arguments. A later one of the same name takes its place.
+    ``unfinished="abandon"``: the run may end before the function has. Raises ``InvalidArgument``.
+    """
+    runtime = current("on_signal")
+    name = _name(name, function, "workflow.on_signal")
+    check_unfinished(unfinished, "workflow.on_signal")
+    code = _code(runtime)
+    handler: SignalHandler[..., Any] = SignalHandler(function, name, unfinished, is_method=False)
+    code.signals = {**code.signals, name: handler}
+    runtime.part(ExternalEvents).handle(name or None)
+
+
+def on_query(name: str | None, function: Callable[..., Any]) -> None:
+    """Let a plain function answer the queries of a name from now on.
+
+    ``name`` None: it takes every name that no other handler has, and gets the name before the
+    arguments. A later one of the same name takes its place. Raises ``InvalidArgument``.
+    """
+    runtime = current("on_query")
+    name = _name(name, function, "workflow.on_query")
+    check_query(function, "workflow.on_query: function")
+    code = _code(runtime)
+    handler: QueryHandler[..., Any] = QueryHandler(function, name, is_method=False)
+    code.queries = {**code.queries, name: handler}
+
+
+def _name(name: str | None, function: object, what: str) -> str:
+    if not callable(function):
+        raise InvalidArgument(f"{what}: function: give a function, not {checks.shown(function)}")
+    return "" if name is None else checks.name(name, f"{what}: name")
+
+
+def _code(runtime: Runtime) -> WorkflowCode:
+    code = runtime.code
+    assert isinstance(code, WorkflowCode), "runs have no other code"
+    return code
+
+
+class WorkflowCode:
+    """A workflow with the arguments of a run, and the handlers that the run has.
+
+    ``instance`` is that of a class, once it is made. ``running`` are handlers of signals. It knows
+    no runtime: queries ask it also when the run is over.
+    """
+
+    def __init__(self, workflow: Workflow[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.instance: Any = None
+        self.failed: BaseException | None = None
+        self.signals: Mapping[str, SignalHandler[..., Any]] = workflow.handlers.signals
+        self.queries: Mapping[str, QueryHandler[..., Any]] = workflow.handlers.queries
+        self.running: dict[int, SignalHandler[..., Any]] = {}
+        self._workflow = workflow
+        self._arguments = arguments
+        self._number = 0
+
+    def begin(self, runtime: Runtime) -> None:
+        """Make the instance of a class, before any handler and before the code."""
+        owner = self._workflow.owner
+        if owner is not None:
+            self._run(runtime, self._make(owner))
+
+    async def _make(self, owner: type[Any]) -> None:
+        self.instance = owner(*self._arguments) if takes_arguments(owner) else owner()
+
+    def coroutine(self) -> Coroutine[Any, Any, Any]:
+        if self._workflow.owner is None:
+            return self._workflow.function(*self._arguments)
+        return self._main()
+
+    async def _main(self) -> Any:
+        return await self._workflow.function(self.instance, *self._arguments)
+
+    # --- signals ------------------------------------------------------------------------------
+
+    def takes(self, name: str) -> bool:
+        return name in self.signals or "" in self.signals
+
+    def receive(self, runtime: Runtime, event: EventReceived, taken: Callable[[], None]) -> bool:
+        """Let the handler of an event take it. False: its value does not fit, and it is buried."""
+        handler = self.signals.get(event.name) or self.signals[""]
+        try:
+            decode = partial(_arguments_of, runtime, handler.signature)
+            arguments = runtime.decoded(decode, event.payload)
+        except SchemaMismatch as error:
+            rejected = EventRejected(event.name, event.payload, str(error))
+            what = f"the rejection of event {event.name!r}"
+            size = len(event.payload or b"")
+            runtime.decisions.add(rejected, handler.place, size, what)
+            return False
+        if not handler.name:
+            arguments = (event.name, *arguments)
+        self._run(runtime, self._handled(handler, arguments, taken))
+        return True
+
+    async def _handled(
+        self,
+        handler: SignalHandler[..., Any],
+        arguments: tuple[Any, ...],
+        taken: Callable[[], None],
+    ) -> None:
+        taken()
+        self._number = number = self._number + 1
+        self.running[number] = handler
+        try:
+            result = handler.function(*self._receiver(handler), *arguments)
+            if inspect.isawaitable(result):
+                await result
+        finally:
+            del self.running[number]
+
+    def _receiver(self, handler: Any) -> tuple[Any, ...]:
+        return (self.instance,) if handler.is_method else ()
+
+    def _run(self, runtime: Runtime, code: Coroutine[Any, Any, None]) -> None:
+        """Run code beside the main task. An error of it ends the run."""
+        runtime.loop.create_task(self._ending(runtime, code), context=contextvars.Context())
+
+    async def _ending(self, runtime: Runtime, code: Coroutine[Any, Any, None]) -> None:
+        try:
+            await code
+        except GeneratorExit:  # the run is dropped
+            raise
+        except BaseException as error:
+            if is_signal(error):
+                raise
+            if self.failed is None:
+                self.failed = error
+            runtime.loop.ready.clear()
+
+    # --- queries ------------------------------------------------------------------------------
+
+    def answer(self, runtime: Runtime, name: str, payload: bytes | None) -> Any:
+        handler = self.queries.get(name) or self.queries.get("")
+        if handler is None:
+            known = ", ".join(sorted(map(repr, self.queries))) or "none"
+            raise QueryFailed(f"there is no query {name!r}; the workflow has: {known}")
+        decode = partial(handler.signature.decode, payloads=runtime.payloads)
+        arguments = runtime.decoded(decode, payload)
+        if not handler.name:
+            arguments = (name, *arguments)
+        result = handler.function(*self._receiver(handler), *arguments)
+        if inspect.iscoroutine(result):
+            result.close()
+            raise QueryFailed(f"query {name!r} returned a coroutine: a query only reads, at once")
+        return result
+
+
+def _arguments_of(runtime: Runtime, signature: Signature, payload: bytes | None) -> tuple[Any, ...]:
+    """Return the arguments of a signal's handler.
+
+    The value of an event is the one argument of a handler with one; a handler with several takes a
+    list of them, or its first argument alone.
+    """
+    if signature.limit == 0:
+        if payload is not None and runtime.payloads.decoder(Any)(payload) is not None:
+            raise SchemaMismatch(f"{signature.what} takes no value")
+        return ()
+    if payload is None and signature.required == 0:
+        return ()
+    several = signature.limit > 1
+    if several and isinstance(runtime.payloads.decoder(Any)(payload), list):
+        return signature.decode(payload, runtime.payloads)
+    if not signature.fits(1):
+        raise SchemaMismatch(
+            f"{signature.what} takes {signature.required} arguments or more: send a list of them"
+        )
+    return (runtime.payloads.decoder(signature.type_of(0))(payload),)
+
+
+def answer(
+    runtime: Runtime, name: str, payload: bytes | None, limit: int
+) -> bytes | Failure | None:
+    """Answer a query: the code's own fields and variables are read, and nothing else happens."""
+    code = _code(runtime)
+    with reading(runtime, f"query {name!r}"):
+        try:
+            encoded = runtime.payloads.encode(code.answer(runtime, name, payload))
+        except (QueryFailed, SchemaMismatch, Spoiled):
+            raise
+        except Exception as error:
+            return failure_of(error, runtime.payloads, limit)
+    if encoded is not None and len(encoded) > limit:
+        raise PayloadTooLarge(
+            f"the answer of query {name!r}: {len(encoded):,} bytes; the limit is {limit:,} "
+            "(payload_bytes_max). Ask for less of it"
+        )
+    return encoded
+
+
+def tell_unfinished(runtime: Runtime) -> None:
+    """Say in the log which handlers run while their run ends."""
+    running = _code(runtime).running
+    left = [each for each in running.values() if each.unfinished == "warn"]
+    if left and not runtime.replaying:
+        names = ", ".join(sorted({repr(each.name) if each.name else "dynamic" for each in left}))
+        _log.warning(
+            "workflow %s, run %s: it ends while handlers of signals run (%s); they are dropped. "
+            "Await workflow.wait_until(workflow.all_handlers_finished) before the end, or say "
+            'unfinished="abandon"',
+            readable(runtime.workflow_id),
+            runtime.run_id,
+            names,
+        )

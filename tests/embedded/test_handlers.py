@@ -1,0 +1,477 @@
+"""Signals and queries of workflows: in classes, and registered while a function runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processor import (
+    ApplicationError,
+    Client,
+    Handle,
+    QueryFailed,
+    SchemaMismatch,
+    Settings,
+    Status,
+    Worker,
+    WorkflowFailed,
+    activity,
+    workflow,
+)
+from processor.testing import Environment
+
+
+@activity.define
+async def echo(value: str) -> str:
+    return value
+
+
+@workflow.define
+class Approval:
+    def __init__(self) -> None:
+        self.votes: list[str] = []
+        self.needed = 3
+        self.changed = asyncio.Event()
+
+    @workflow.run
+    async def run(self, what: str) -> str:
+        await workflow.wait_until(lambda: len(self.votes) >= self.needed)
+        return f"{what}: {', '.join(self.votes)}"
+
+    @workflow.signal
+    async def vote(self, who: str) -> None:
+        self.votes.append(await echo(who))
+
+    @workflow.signal(name="set-needed")
+    def set_needed(self, needed: int) -> None:
+        self.needed = needed
+
+    @workflow.signal
+    def several(self, who: str, times: int = 1) -> None:
+        self.votes += [who] * times
+
+    @workflow.signal
+    def nobody(self) -> None:
+        self.votes.append("nobody")
+
+    @workflow.signal(dynamic=True)
+    def other(self, name: str, value: Any) -> None:
+        self.votes.append(f"{name}={value}")
+
+    @workflow.query
+    def standing(self) -> list[str]:
+        return self.votes
+
+    @workflow.query
+    def first(self, count: int, prefix: str = "") -> list[str]:
+        return [prefix + each for each in self.votes[:count]]
+
+    @workflow.query
+    def asks(self) -> None:
+        workflow.publish("records", None, 1)
+
+    @workflow.query
+    def fails(self) -> None:
+        raise ApplicationError("no such thing", type="Missing")
+
+    @workflow.query
+    def wakes(self) -> None:
+        self.changed.set()
+        asyncio.get_running_loop().call_soon(self.votes.clear)
+
+    @workflow.query
+    def draws(self) -> list[Any]:
+        return [workflow.random().random(), workflow.info().workflow_id]
+
+
+@pytest.fixture(params=["simulated", "cached", "evicted"])
+def serving(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
+    """Run a test with a client of a runtime: simulated, or embedded with and without a cache."""
+
+    def serve(work: Callable[[Any], Awaitable[None]], *workflows: Any) -> None:
+        async def main() -> None:
+            if request.param == "simulated":
+                async with Environment(workflows=workflows, activities=[echo]) as client:
+                    await work(client)
+                return
+            server = f"embedded:{tmp_path}"
+            settings = Settings(cached_runs_max=100 if request.param == "cached" else 0)
+            worker = Worker(server, workflows=workflows, activities=[echo], settings=settings)
+            async with worker, Client(server) as other:
+                await work(other)
+
+        asyncio.run(main())
+
+    return serve
+
+
+async def parked(handle: Handle[Any]) -> str:
+    for _ in range(200):
+        found = await handle.describe()
+        if found.status is Status.PARKED:
+            assert found.parked is not None
+            return str(found.parked["error"])
+        await asyncio.sleep(0.02)
+    raise AssertionError("it does not park")
+
+
+async def answers(handle: Handle[Any], query: Any, expected: Any, *args: Any) -> None:
+    """Wait until a query is answered as it is expected."""
+    for _ in range(200):
+        if await handle.query(query, *args) == expected:
+            return
+        await asyncio.sleep(0.02)
+    assert await handle.query(query, *args) == expected
+
+
+def test_signals_are_taken_in_their_order_and_queries_see_them(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        handle = await client.start(Approval.run, "x", id="a")
+        await handle.signal(Approval.nobody)
+        assert await handle.query(Approval.standing) == ["nobody"]
+        await handle.signal("set-needed", 7)
+        await handle.signal(Approval.several, "Ada", 2)
+        await handle.signal("several", "Bob")
+        await handle.signal("unheard", [1])
+        assert await handle.query("first", 5, "- ", result_type=list[str]) == [
+            "- nobody", "- Ada", "- Ada", "- Bob", "- unheard=[1]",
+        ]  # fmt: skip
+        await handle.raise_event("vote", "Eve")
+        await handle.signal(Approval.vote, "Zoe")
+        said = "x: nobody, Ada, Ada, Bob, unheard=[1], Eve, Zoe"
+        assert await handle.result() == said
+        assert await handle.query(Approval.first, 2) == ["nobody", "Ada"]
+
+    serving(work, Approval)
+
+
+def test_what_does_not_fit_is_buried_and_the_next_is_taken(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        handle = await client.start(Approval.run, "x", id="a")
+        await handle.signal("set-needed", "many")
+        await handle.signal("nobody", 1)
+        await handle.signal("several", [1, 2, 3])
+        await handle.signal("set-needed", 1)
+        await handle.signal("nobody")
+        assert await handle.result() == "x: nobody"
+        rejected = [e for e in await handle.history() if e.type == "EventRejected"]
+        assert [each.fields["name"] for each in rejected] == ["set-needed", "nobody", "several"]
+
+    serving(work, Approval)
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["open", "closed"])
+def test_what_a_query_may_not_do_is_refused_and_changes_nothing(serving: Any, ends: bool) -> None:
+    async def work(client: Client) -> None:
+        handle = await client.start(Approval.run, "x", id="a")
+        await handle.signal(Approval.nobody)
+        if ends:
+            await handle.signal(Approval.set_needed, 1)
+            await handle.result()
+        events = len(await handle.history())
+        with pytest.raises(QueryFailed, match=r"query 'asks' asked for .*; it may only read"):
+            await handle.query(Approval.asks)
+        with pytest.raises(QueryFailed, match=r"began or woke a task at .*test_handlers.py:\d+"):
+            await handle.query(Approval.wakes)
+        with pytest.raises(QueryFailed, match="no such thing") as failed:
+            await handle.query(Approval.fails)
+        assert isinstance(failed.value.__cause__, ApplicationError)
+        assert failed.value.__cause__.type == "Missing"
+        with pytest.raises(QueryFailed, match="no query 'none'; the workflow has: 'asks', 'draws'"):
+            await handle.query("none")
+        with pytest.raises(SchemaMismatch, match="argument 'count'"):
+            await handle.query("first", "two")
+        assert (await handle.query("draws"))[1] == "a"
+        assert await handle.query(Approval.standing) == ["nobody"]
+        assert len(await handle.history()) == events
+        if not ends:
+            await handle.signal(Approval.set_needed, 2)
+            await handle.signal(Approval.vote, "Ada")
+            assert await handle.result() == "x: nobody, Ada"
+
+    serving(work, Approval)
+
+
+@workflow.define
+class Draws:
+    def __init__(self) -> None:
+        self.drawn: list[float] = []
+
+    @workflow.run
+    async def run(self) -> list[float]:
+        for _ in range(3):
+            await workflow.wait_for_event("next")
+            self.drawn.append(workflow.random().random())
+        return self.drawn
+
+    @workflow.query
+    def draws(self) -> float:
+        return workflow.random().random()
+
+    @workflow.query
+    def begins(self) -> None:
+        asyncio.Event()
+        asyncio.get_running_loop().create_future()
+
+
+def test_a_query_takes_nothing_of_what_the_run_draws(tmp_path: Path) -> None:
+    async def main() -> None:
+        server = f"embedded:{tmp_path}"
+        async with Worker(server, workflows=[Draws]), Client(server) as client:
+            handle = await client.start(Draws.run, id="a")
+            for _ in range(2):
+                await handle.raise_event("next")
+                await handle.query(Draws.draws)
+                await handle.query(Draws.begins)
+            await handle.query(Draws.draws)
+        async with Worker(server, workflows=[Draws]), Client(server) as client:
+            handle = client.handle("a", workflow=Draws.run)
+            await handle.raise_event("next")
+            result = await handle.result()
+            assert len(set(result)) == 3
+            assert (await handle.describe()).status is Status.COMPLETED
+
+    asyncio.run(main())
+
+
+def test_queries_say_which_runs_they_are_not_for(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        handle = await client.start(Approval.run, "x", id="a")
+        await handle.signal(Approval.nobody)
+        standing = ["nobody"]
+        assert await handle.query(Approval.standing, reject="not-open") == standing
+        await handle.terminate("enough")
+        with pytest.raises(QueryFailed, match="is terminated, which reject='not-open' excludes"):
+            await handle.query(Approval.standing, reject="not-open")
+        with pytest.raises(QueryFailed, match="reject='not-completed'"):
+            await handle.query(Approval.standing, reject="not-completed")
+        assert await handle.query(Approval.standing) == standing
+
+    serving(work, Approval)
+
+
+@workflow.define
+class Fails:
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.seen: list[str] = []
+        if kind == "init":
+            raise ApplicationError("not made")
+
+    @workflow.run
+    async def run(self, kind: str) -> None:
+        await workflow.wait_until(lambda: False)
+
+    @workflow.signal
+    async def fail(self) -> None:
+        await asyncio.sleep(0)
+        raise ApplicationError("from the handler")
+
+    @workflow.signal
+    def see(self, value: str) -> None:
+        self.seen.append(value)
+
+    @workflow.signal
+    def break_it(self) -> None:
+        raise ValueError("a bug")
+
+    @workflow.query
+    def all(self) -> list[str]:
+        return self.seen
+
+
+def test_an_error_of_a_handler_is_one_of_the_code(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        handle = await client.start(Fails.run, "x", id="a")
+        await handle.signal(Fails.fail)
+        with pytest.raises(WorkflowFailed, match="from the handler"):
+            await handle.result()
+        with pytest.raises(WorkflowFailed, match="not made"):
+            await client.run(Fails.run, "init", id="b")
+        handle = await client.start(Fails.run, "x", id="c")
+        await handle.signal(Fails.see, "one")
+        await handle.signal(Fails.break_it)
+        assert "a bug" in await parked(handle)
+        assert await handle.query(Fails.all) == ["one"]
+        await handle.terminate()
+
+    serving(work, Fails)
+
+
+@workflow.define
+async def function() -> list[str]:
+    seen: list[str] = []
+
+    async def slow(value: str) -> None:
+        await echo(value)
+        seen.append(value)
+
+    await workflow.wait_for_event("begin")
+    workflow.on_query("seen", lambda: list(seen))
+    workflow.on_signal("slow", slow)
+    workflow.on_signal(None, lambda name, value=None: seen.append(f"{name}:{value}"))
+    await workflow.wait_until(lambda: len(seen) >= 4)
+    await workflow.wait_until(workflow.all_handlers_finished)
+    return seen
+
+
+def test_a_function_registers_handlers_and_what_waits_is_taken(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        handle = await client.start(function, id="a")
+        await handle.signal("early", 1)
+        await handle.signal("slow", "x")
+        await handle.signal("early", 2)
+        with pytest.raises(QueryFailed, match="no query 'seen'; the workflow has: none"):
+            await handle.query("seen")
+        await handle.raise_event("begin")
+        await answers(handle, "seen", ["early:1", "early:2", "x"])
+        await handle.signal("late")
+        assert await handle.result() == ["early:1", "early:2", "x", "late:None"]
+
+    serving(work, function)
+
+
+@workflow.define
+class Ends:
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_for_event("end")
+
+    @workflow.signal
+    async def warned(self) -> None:
+        await workflow.wait_for_event("never")
+
+    @workflow.signal(unfinished="abandon")
+    async def abandoned(self) -> None:
+        await workflow.wait_for_event("never")
+
+
+def test_the_end_warns_of_handlers_that_run(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with Environment(workflows=[Ends]) as env:
+            handle = await env.start(Ends.run, id="a")
+            await handle.signal(Ends.warned)
+            await handle.signal(Ends.abandoned)
+            await handle.raise_event("end")
+            await handle.result()
+
+    with caplog.at_level(logging.WARNING, "processor.workflow"):
+        asyncio.run(main())
+    told = [each.getMessage() for each in caplog.records if "handlers" in each.getMessage()]
+    assert len(told) == 1
+    assert "workflow a, run " in told[0]
+    assert "('warned')" in told[0]
+
+
+class Base:
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        await workflow.wait_until(lambda: len(self.heard) == 2)
+        return self.heard
+
+    @workflow.signal
+    def hear(self, what: str) -> None:
+        self.heard.append(f"base {what}")
+
+    @workflow.signal
+    def shout(self, what: str) -> None:
+        self.hear(what.upper())
+
+
+@workflow.define
+class Inherits(Base):
+    @workflow.signal
+    def hear(self, what: str) -> None:
+        self.heard.append(f"own {what}")
+
+
+@workflow.define(name="second")
+class Second(Inherits):
+    pass
+
+
+def test_classes_inherit(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        for cls, name in ((Inherits, "Inherits"), (Second, "second")):
+            handle = await client.start(cls.run, id=name)
+            await handle.signal(cls.hear, "a")
+            await handle.signal(cls.shout, "b")
+            assert await handle.result() == ["own a", "own B"]
+            assert (await handle.describe()).workflow == name
+
+    serving(work, Inherits, Second)
+
+
+def test_classes_that_contradict_are_refused() -> None:
+    def hides() -> None:
+        @workflow.define
+        class Hides(Base):
+            def hear(self, what: str) -> None: ...  # type: ignore[override]
+
+    def twice() -> None:
+        @workflow.define
+        class Twice(Base):
+            @workflow.signal(name="hear")
+            def listen(self, what: str) -> None: ...
+
+    def other_arguments() -> None:
+        @workflow.define
+        class Other(Base):
+            def __init__(self, count: int) -> None: ...
+
+    def runs_not() -> None:
+        @workflow.define
+        class RunsNot:
+            pass
+
+    def asynchronous() -> None:
+        class Asynchronous(Base):
+            @workflow.query
+            async def all(self) -> None: ...
+
+    for wrong, said in (
+        (hides, "Hides.hear hides the signal of Base: put @workflow.signal on it"),
+        (twice, "two signals have the name 'hear'"),
+        (other_arguments, "__init__ gets the arguments of the run"),
+        (runs_not, "needs one async method under @workflow.run; it has none"),
+        (asynchronous, "a query only reads, and answers at once"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            wrong()
+
+
+def test_what_names_no_workflow_or_handler_is_refused(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Environment(workflows=[Approval]) as env:
+            handle = await env.start(Approval.run, "x", id="a")
+            for call, said in (
+                (lambda: env.start(Base.run), "put @workflow.define on the class"),
+                (lambda: env.start(Approval, "x"), "name the method that is run: Approval.run"),
+                (lambda: handle.signal(Approval.standing), "is no handler of signals"),
+                (lambda: handle.query(Approval.vote), "is no handler of queries"),
+                (lambda: handle.signal(Approval.other, "n"), "has no name of its own"),
+                (lambda: handle.signal(Approval.vote), "missing a required argument: 'who'"),
+                (lambda: handle.query(Approval.standing, reject="x"), "query: reject"),
+            ):
+                with pytest.raises(ValueError, match=said):
+                    await call()  # type: ignore[no-untyped-call]
+        with pytest.raises(ValueError, match=r"put @workflow.define on the function or class"):
+            Worker(f"embedded:{tmp_path}", workflows=[Base])
+
+    asyncio.run(main())
+
+
+def test_an_instance_is_tested_as_any_other() -> None:
+    approval = Approval()
+    approval.several("Ada", 2)
+    assert approval.standing() == ["Ada", "Ada"]
+    with pytest.raises(TypeError, match=r"A client calls it with handle.query"):
+        Approval.standing()
