@@ -9,7 +9,7 @@ from dataclasses import asdict
 from itertools import count
 from typing import Final
 
-from processor.codec.views import history_view, pending_view, summary_view, to_json
+from processor.codec.views import attempt_view, history_view, pending_view, summary_view, to_json
 from processor.config import Settings
 from processor.core.data.address import ReplyTo
 from processor.core.data.failure import shortened
@@ -184,6 +184,7 @@ class Reads:
             runner = instance.runner
             waiting = [] if isinstance(runner, CodeError) else runner.waiting()
             view["pending"] = pending_view(instance.state, waiting, instance.unread)
+            view["attempt"] = attempt_view(instance.state)
         undelivered = self._outbox.undelivered(found.run_id)
         if undelivered is not None:
             view["undelivered"] = asdict(undelivered)
