@@ -184,8 +184,7 @@ class Client:
             except ShardUnavailable as error:
                 if limit_s is None or limit_s > patience_s:
                     raise
-                why = f"it may have begun: {error}"
-                raise overdue(handle.id, limit_s, vigil, why) from error
+                raise overdue(handle.id, limit_s, vigil, str(error)) from error
             if isinstance(answer, Closed):
                 return handle._outcome(answer)
             assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"

@@ -148,6 +148,6 @@ def overdue(id: str, limit_s: float, vigil: Vigil | None, why: str = "") -> Time
     if vigil is not None and vigil.seen is not None:
         told = f": {standing(vigil.seen)}"
     else:
-        told = f"; client.handle({id!r}).describe() says how it stands"
-        told += f" ({why})" if why else ""
+        told = f": {why}; it may have begun all the same" if why else ""
+        told += f"; client.handle({id!r}).describe() says how it stands"
     return TimeoutError(f"no result of {id!r} within {limit_s:g} s{told}")
