@@ -45,7 +45,8 @@ class RunDescription:
     ends; the dead letters say it for as long as they are kept. ``result`` is that of a completed
     run as JSON, ``failure`` that of a failed one: type, message, traceback, cause ...
     ``attempt`` is there while a run is open that is tried again if it fails: number, maximum (None:
-    no limit), begins_ms (while its code waits for that), last_failure.
+    no limit), begins_ms (while its code waits for that), last_failure. ``producer`` says, on Kafka,
+    which producer the worker that has the shard sends records with, and why.
     """
 
     workflow_id: str
@@ -66,6 +67,7 @@ class RunDescription:
     result: Any = None
     failure: dict[str, Any] | None = None
     attempt: dict[str, Any] | None = None
+    producer: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def description(view: Mapping[str, Any]) -> RunDescription:
         view.get("result"),
         view.get("failure"),
         view.get("attempt"),
+        view.get("producer", ""),
     )
 
 

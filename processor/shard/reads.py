@@ -63,8 +63,15 @@ class Reads:
     """
 
     def __init__(
-        self, partition: int, tables: Tables, outbox: Outbox, clock: Clock, settings: Settings
+        self,
+        partition: int,
+        tables: Tables,
+        outbox: Outbox,
+        clock: Clock,
+        settings: Settings,
+        producer: Callable[[], str] = str,
     ) -> None:
+        self._producer = producer
         self._partition = partition
         self._tables = tables
         self._outbox = outbox
@@ -178,7 +185,7 @@ class Reads:
             found = self._find(command.workflow_id, body.run_id, body.first_run_id)
         if isinstance(found, Refused):
             return Reply(command.reply_to, found)
-        view = {**summary_view(found), "shard": self._partition}
+        view = {**summary_view(found), "shard": self._partition, "producer": self._producer()}
         instance = entry.instance
         if instance is not None and found.status.is_open:
             runner = instance.runner

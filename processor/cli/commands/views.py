@@ -150,6 +150,8 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
         yield "closed", shown_time(run.closed)
     yield "events", str(run.events)
     yield "shard", str(run.shard)
+    if run.producer:
+        yield "producer", run.producer
     if run.cancel_reason is not None:
         terminated = run.status is Status.TERMINATED
         yield "reason" if terminated else "cancel reason", run.cancel_reason
