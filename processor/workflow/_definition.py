@@ -37,7 +37,6 @@ class Workflow(Generic[P, R]):
         self,
         function: Callable[P, Coroutine[Any, Any, R]],
         name: str,
-        version: int,
         execution_timeout_ms: int | None,
         retry: RetryOptions | None,
         failure_exception_types: tuple[type[BaseException], ...],
@@ -45,7 +44,6 @@ class Workflow(Generic[P, R]):
     ) -> None:
         self.function = function
         self.name = name
-        self.version = version
         self.execution_timeout_ms = execution_timeout_ms
         self.retry = retry
         self.failure_exception_types = failure_exception_types
@@ -95,7 +93,6 @@ def define(function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: 
 def define(
     *,
     name: str | None = None,
-    version: int = 1,
     execution_timeout: timedelta | float | None = None,
     retry: RetryPolicy | None = None,
     failure_exception_types: tuple[type[BaseException], ...] = (),
@@ -107,7 +104,6 @@ def define(
     /,
     *,
     name: str | None = None,
-    version: int = 1,
     execution_timeout: timedelta | float | None = None,
     retry: RetryPolicy | None = None,
     failure_exception_types: tuple[type[BaseException], ...] = (),
@@ -121,7 +117,7 @@ def define(
     ``InvalidArgument``.
     """
     retries = None if retry is None else retry_options(retry, "@workflow.define: retry")
-    timeout_ms = _checked(name, version, execution_timeout, failure_exception_types)
+    timeout_ms = _checked(name, execution_timeout, failure_exception_types)
 
     def decorate(function: Callable[..., Coroutine[Any, Any, Any]], depth: int = 2) -> Any:
         shown = getattr(function, "__qualname__", repr(function))
@@ -140,7 +136,6 @@ def define(
         return Workflow(
             function,
             known,
-            version,
             timeout_ms,
             retries,
             tuple(failure_exception_types),
@@ -154,16 +149,11 @@ def define(
 
 def _checked(
     name: str | None,
-    version: int,
     execution_timeout: timedelta | float | None,
     failure_exception_types: tuple[type[BaseException], ...],
 ) -> int | None:
     if name is not None:
         checks.name(name, "@workflow.define: name")
-    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version < 2**31:
-        raise InvalidArgument(
-            f"@workflow.define: version: give a whole number from 1 on, not {checks.shown(version)}"
-        )
     if not isinstance(failure_exception_types, tuple | list):
         raise InvalidArgument(
             "@workflow.define: failure_exception_types: give a tuple of exception classes, not "
