@@ -9,20 +9,16 @@ from typing import Any, TypeAlias
 
 from processor import checks
 from processor.config import Settings
-from processor.core.nouns.lineage import Plan
 from processor.errors import InvalidArgument
-from processor.policy import RetryPolicy, Status
+from processor.policy import Status
 from processor.workflow import Workflow
 from processor.workflow._definition import defined
-from processor.workflow._options import retry_options
 
 __all__ = (
     "Seconds",
     "argument",
-    "limit_ms",
     "named",
     "one_of",
-    "plan",
     "seconds",
     "settings",
     "status",
@@ -50,21 +46,6 @@ def argument(workflow: Any, number: int) -> str:
     if isinstance(workflow, Workflow):
         return workflow.signature.parameter(number)
     return str(number + 1)
-
-
-def limit_ms(call: str, workflow: Any, execution_timeout: Seconds | None) -> int | None:
-    """Return the execution time-out that holds: the one of the call, or that of the workflow."""
-    if execution_timeout is not None:
-        return checks.duration_ms(execution_timeout, f"{call}: execution_timeout")
-    return workflow.execution_timeout_ms if isinstance(workflow, Workflow) else None
-
-
-def plan(call: str, workflow: Any, retry: RetryPolicy | None) -> Plan | None:
-    """Return how the runs are to be run: by the policy of the call, or that of the workflow."""
-    if retry is None:
-        known = workflow.retry if isinstance(workflow, Workflow) else None
-        return None if known is None else Plan(retry=known)
-    return Plan(retry=retry_options(retry, f"{call}: retry"))
 
 
 def seconds(value: Seconds | None, what: str) -> float | None:

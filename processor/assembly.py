@@ -18,7 +18,9 @@ _BROKERS = ("bootstrap.servers", "metadata.broker.list")
 
 
 def check_target(server: Any, namespace: Any, kafka: Any) -> None:
-    """Refuse what neither a client nor a worker can use. Raises ``InvalidArgument``.
+    """Refuse what neither a client nor a worker can use.
+
+    Raises ``InvalidArgument``, and ``KafkaConfigInvalid`` for a property of Kafka's clients.
 
     Values of properties and servers with user information are not shown: they may be passwords.
     """
@@ -50,6 +52,11 @@ def check_target(server: Any, namespace: Any, kafka: Any) -> None:
             raise InvalidArgument(
                 f"kafka: property {name!r} is a {type(value).__name__}; give text (str)"
             )
+    if kafka and not server.startswith(EMBEDDED):
+        from processor.kafka.clients.properties import check_producer, check_properties
+
+        check_properties(kafka)
+        check_producer(kafka)
 
 
 def embedded_path(server: str) -> Path | None:

@@ -12,6 +12,7 @@ from processor import checks
 from processor.errors import InvalidArgument
 
 __all__ = (
+    "ATTEMPTS_MAX",
     "CONFLICT_POLICIES",
     "REUSE_POLICIES",
     "ConflictPolicy",
@@ -29,7 +30,7 @@ REUSE_POLICIES: Final[tuple[str, ...]] = get_args(ReusePolicy)
 CONFLICT_POLICIES: Final[tuple[str, ...]] = get_args(ConflictPolicy)
 
 _COEFFICIENT_MAX = 1_000_000
-_ATTEMPTS_MAX = 2**31 - 1
+ATTEMPTS_MAX: Final = 2**31 - 1
 
 
 class Status(str, Enum):
@@ -89,10 +90,10 @@ class RetryPolicy:
         attempts = self.maximum_attempts
         if attempts is not None:
             whole = isinstance(attempts, int) and not isinstance(attempts, bool)
-            if not whole or not 1 <= attempts <= _ATTEMPTS_MAX:
+            if not whole or not 1 <= attempts <= ATTEMPTS_MAX:
                 raise InvalidArgument(
-                    "RetryPolicy: maximum_attempts: give a whole number from 1 on, or None for no "
-                    f"limit, not {checks.shown(attempts)}"
+                    f"RetryPolicy: maximum_attempts: give a whole number from 1 to {ATTEMPTS_MAX:,}"
+                    f", or None for no limit, not {checks.shown(attempts)}"
                 )
         object.__setattr__(self, "non_retryable", _error_types(self.non_retryable))
 

@@ -61,7 +61,8 @@ class Worker:
     - ``max_activities``, ``max_cached_runs``: bounds; ``max_cached_runs=0`` replays at every step.
     - ``strict_replay=True`` parks a run that replay gives other payloads; else a warning tells it.
     - ``guard="refuse"``: clocks and random numbers raise in workflow code instead of answering from
-      the run. ``guard=False`` lets everything through but clients, and patches nothing.
+      the run. ``guard=False`` lets everything through but clients and what the event loop of a
+      workflow does not have, and patches nothing.
       ``passthrough`` names modules that may reach files, sockets and threads there.
     - ``create_topics=True`` makes missing topics, with ``partitions`` (development and tests).
     - ``state_dir`` holds the tables of the shards (default: ``./processor-state``).

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from processor.client.descriptions import RunDescription
-from processor.client.vigil import Vigil, Vigils
+from processor.client.vigil import Vigil, Vigils, overdue
 from processor.errors import ShardUnavailable, WorkflowNotFound
 
 
@@ -68,3 +68,18 @@ def test_a_run_that_is_not_there_yet_is_no_reason_to_warn(
 ) -> None:
     pauses_of(monkeypatch, not_there, 3)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("", "no result of 'a' within 1 s; client.handle('a').describe() says how it stands"),
+        (
+            "no answer",
+            "no result of 'a' within 1 s: no answer; it may have begun all the same; "
+            "client.handle('a').describe() says how it stands",
+        ),
+    ],
+)
+def test_a_time_out_before_the_first_look_says_who_knows_more(why: str, said: str) -> None:
+    assert str(overdue("a", 1.0, None, why)) == said

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Any, TypeVar, TypeVarTuple, overload
+from typing import Any, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
 
 from processor import arguments as given
 from processor import checks
@@ -18,6 +18,7 @@ from processor.client.handle import Handle
 from processor.client.vigil import Parked, overdue
 from processor.config import Settings
 from processor.core.data.headers import NO_HEADERS
+from processor.core.nouns.lineage import Plan
 from processor.core.nouns.start import StartPlanned, StartRun
 from processor.core.questions import ListRuns
 from processor.core.records.answers import Accepted, Closed
@@ -31,11 +32,24 @@ from processor.policy import (
     ReusePolicy,
     Status,
 )
+from processor.workflow._options import retry_options
 
-__all__ = ("Client",)
+__all__ = ("Client", "StartOptions")
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
+
+
+class StartOptions(TypedDict, total=False):
+    """What ``start`` and ``run`` take beside the arguments of the workflow."""
+
+    id: str | None
+    reuse: ReusePolicy
+    conflict: ConflictPolicy
+    execution_timeout: Seconds | None
+    retry: RetryPolicy | None
+    memo: Any
+    timeout: Seconds | None
 
 
 class Client:
@@ -78,13 +92,7 @@ class Client:
         self,
         workflow: Callable[[*Ts], Coroutine[Any, Any, R]],
         *args: *Ts,
-        id: str | None = None,
-        reuse: ReusePolicy = "allow",
-        conflict: ConflictPolicy = "fail",
-        execution_timeout: Seconds | None = None,
-        retry: RetryPolicy | None = None,
-        memo: Any = None,
-        timeout: Seconds | None = None,
+        **how: Unpack[StartOptions],
     ) -> Handle[R]: ...
 
     @overload
@@ -92,13 +100,7 @@ class Client:
         self,
         workflow: str,
         *args: Any,
-        id: str | None = None,
-        reuse: ReusePolicy = "allow",
-        conflict: ConflictPolicy = "fail",
-        execution_timeout: Seconds | None = None,
-        retry: RetryPolicy | None = None,
-        memo: Any = None,
-        timeout: Seconds | None = None,
+        **how: Unpack[StartOptions],
     ) -> Handle[Any]: ...
 
     async def start(  # type: ignore[misc]  # mypy cannot match *Ts with the implementation's *Any
@@ -118,8 +120,9 @@ class Client:
         ``id`` is the workflow id (default: a new one). ``reuse`` says what a closed run of that id
         means ("allow", "allow-failed", "reject", "use-existing": its result is the result),
         ``conflict`` what an open one does ("fail", which ``reuse="use-existing"`` makes
-        "use-existing"; "terminate"). A run that fails is followed by another one as ``retry`` says
-        (default: that of the workflow, if it has one); ``execution_timeout`` is for all of them.
+        "use-existing"; "terminate"). A run that fails is followed by another one as ``retry`` says,
+        and ``execution_timeout`` is for all of them (default: what the definition says in the
+        worker).
         Times are seconds or ``timedelta``; ``timeout`` is how long to
         wait for the shard's answer. Raises ``InvalidArgument``, ``WorkflowAlreadyStarted``,
         ``WorkflowNotRegistered``, ``SchemaMismatch``, ``PayloadTooLarge``, ``ShardUnavailable``.
@@ -136,14 +139,8 @@ class Client:
         self,
         workflow: Callable[[*Ts], Coroutine[Any, Any, R]],
         *args: *Ts,
-        id: str | None = None,
-        reuse: ReusePolicy = "allow",
-        conflict: ConflictPolicy = "fail",
-        execution_timeout: Seconds | None = None,
-        retry: RetryPolicy | None = None,
-        memo: Any = None,
-        timeout: Seconds | None = None,
         parked: Parked | None = None,
+        **how: Unpack[StartOptions],
     ) -> R: ...
 
     @overload
@@ -151,14 +148,8 @@ class Client:
         self,
         workflow: str,
         *args: Any,
-        id: str | None = None,
-        reuse: ReusePolicy = "allow",
-        conflict: ConflictPolicy = "fail",
-        execution_timeout: Seconds | None = None,
-        retry: RetryPolicy | None = None,
-        memo: Any = None,
-        timeout: Seconds | None = None,
         parked: Parked | None = None,
+        **how: Unpack[StartOptions],
     ) -> Any: ...
 
     async def run(  # type: ignore[misc]  # as above
@@ -274,16 +265,18 @@ class Client:
         name, result_type = given.named(call, workflow)
         if id is None:
             id = uuid.uuid4().hex
-        plan = given.plan(call, workflow, retry)
+        limit = execution_timeout
         fields = (
             name,
             self._calls.encoded_arguments(workflow, name, args),
             given.one_of(REUSE_POLICIES, reuse, f"{call}: reuse"),
             given.one_of(CONFLICT_POLICIES, conflict, f"{call}: conflict"),
-            given.limit_ms(call, workflow, execution_timeout),
+            None if limit is None else checks.duration_ms(limit, f"{call}: execution_timeout"),
             self._calls.encoded(f"{call}: memo", memo),
             NO_HEADERS,
             within_ms,
         )
-        start = StartRun(*fields) if plan is None else StartPlanned(*fields, plan)
+        start = StartRun(*fields)
+        if retry is not None:
+            start = StartPlanned(*fields, Plan(retry=retry_options(retry, f"{call}: retry")))
         return self._handle(checks.workflow_id(id, f"{call}: id"), None, result_type), start

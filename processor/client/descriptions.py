@@ -44,6 +44,9 @@ class RunDescription:
     (count), and why (reasons, of the first ten). The worker that has the shard knows it until it
     ends; the dead letters say it for as long as they are kept. ``result`` is that of a completed
     run as JSON, ``failure`` that of a failed one: type, message, traceback, cause ...
+    ``attempt`` is there while a run is open that is tried again if it fails: number, maximum (None:
+    no limit), begins_ms (while its code waits for that), last_failure. ``producer`` says, on Kafka,
+    which producer the worker that has the shard sends records with, and why.
     """
 
     workflow_id: str
@@ -63,6 +66,8 @@ class RunDescription:
     undelivered: dict[str, Any] | None = None
     result: Any = None
     failure: dict[str, Any] | None = None
+    attempt: dict[str, Any] | None = None
+    producer: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,8 @@ def description(view: Mapping[str, Any]) -> RunDescription:
         view.get("undelivered"),
         view.get("result"),
         view.get("failure"),
+        view.get("attempt"),
+        view.get("producer", ""),
     )
 
 
@@ -122,22 +129,22 @@ def standing(run: RunDescription) -> str:
         return f"it is {_parked(run.parked)}"
     if not run.status.is_open:
         return f"it is {run.status.value}"
-    parts = [
+    parts = [text] if (text := _attempt_text(run)) else []
+    parts += [
         f"activity {readable(each['name'])}, attempt {each['attempt']}"
         for each in run.pending.get("activities", ())
     ]
     parts += [f"waits at {readable(each)}" for each in run.pending.get("waiting", ())]
     if len(parts) > _SHOWN_MAX:
         parts[_SHOWN_MAX:] = [f"and {len(parts) - _SHOWN_MAX} more"]
-    if due_ms := [timer["due_ms"] for timer in run.pending.get("timers", ())]:
-        parts.append(f"next timer at {_time(min(due_ms)).astimezone():%Y-%m-%d %H:%M:%S}")
+    if due_ms := [timer["due_ms"] for timer in run.pending.get("timers", ()) if timer["id"]]:
+        parts.append(f"next timer at {_clock(min(due_ms))}")
     return "; ".join(("it is running", *parts))
 
 
 def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
     """Yield what keeps an open run from going on as its author meant it to."""
-    if text := parked_text(run):
-        yield text
+    yield from filter(None, (parked_text(run), _attempt_text(run)))
     for activity in run.pending.get("activities", ()):
         name = f"activity {activity['name']!r} of {run.workflow_id!r}"
         if failure := activity["last_failure"]:
@@ -155,12 +162,30 @@ def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
             )
 
 
+def _attempt_text(run: RunDescription) -> str:
+    """Return which attempt of its chain a run is, when it begins, and why the one before failed.
+
+    "" where no run failed before it.
+    """
+    attempt = run.attempt
+    if attempt is None or (failure := attempt["last_failure"]) is None:
+        return ""
+    most, begins_ms = attempt["maximum"], attempt["begins_ms"]
+    text = f"attempt {attempt['number']}" + (f" of {most}" if most else "")
+    text += f", which begins at {_clock(begins_ms)}" if begins_ms else ""
+    return f"{text}, after {readable(failure['type'])}: {readable(failure['message'])}"
+
+
 def _parked(parked: Mapping[str, Any]) -> str:
     at = f" at {readable(parked['where'])}" if parked.get("where") else ""
     return (
         f"parked ({parked['kind']}): {readable(parked['error'])}{at}. It goes on when a worker "
         "with corrected code starts"
     )
+
+
+def _clock(ms: int) -> str:
+    return f"{_time(ms).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _time(ms: int) -> datetime:

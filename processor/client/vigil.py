@@ -9,7 +9,12 @@ from time import time_ns
 from types import TracebackType
 from typing import Final, Literal, TypeAlias, get_args
 
-from processor.client.descriptions import RunDescription, hindrances, parked_text, standing
+from processor.client.descriptions import (
+    RunDescription,
+    hindrances,
+    parked_text,
+    standing,
+)
 from processor.errors import ProcessorError, ShardUnavailable, WorkflowParked
 
 __all__ = ("PARKED", "Parked", "Vigil", "Vigils", "overdue", "parked_error")
@@ -141,5 +146,8 @@ def parked_error(run: RunDescription) -> WorkflowParked:
 def overdue(id: str, limit_s: float, vigil: Vigil | None, why: str = "") -> TimeoutError:
     """Return what ends a wait when the time is up: it says what the run does, if that is known."""
     if vigil is not None and vigil.seen is not None:
-        why = standing(vigil.seen)
-    return TimeoutError(f"no result of {id!r} within {limit_s:g} s" + (f": {why}" if why else ""))
+        told = f": {standing(vigil.seen)}"
+    else:
+        told = f": {why}; it may have begun all the same" if why else ""
+        told += f"; client.handle({id!r}).describe() says how it stands"
+    return TimeoutError(f"no result of {id!r} within {limit_s:g} s{told}")

@@ -21,6 +21,8 @@ from processor.checks import shown
 from processor.core.data.cause import NamedRequest
 from processor.core.data.headers import Headers
 from processor.core.inputs import ClientCommand
+from processor.core.nouns.lineage import Plan, RetryOptions
+from processor.core.nouns.start import StartPlanned, StartRun
 from processor.core.operation import Operation
 from processor.core.vocabulary import REQUESTS
 from processor.errors import SchemaMismatch
@@ -29,6 +31,16 @@ __all__ = ("FORMS", "OPERATIONS", "decode_json")
 
 _ABSENT: Final = msgspec.Raw()
 OPERATIONS: Final = {cls.json: cls for cls in REQUESTS if issubclass(cls, Operation) and cls.json}
+
+
+class _Retry(msgspec.Struct, forbid_unknown_fields=True):
+    """When a run that failed is followed by another one: as ``RetryPolicy``, in milliseconds."""
+
+    initial_interval_ms: int = 1_000
+    coefficient: float = 2.0
+    maximum_interval_ms: int | None = None
+    maximum_attempts: int | None = None
+    non_retryable: tuple[str, ...] = ()
 
 
 class _Command(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", kw_only=True):
@@ -44,6 +56,8 @@ def _struct_of(operation: type[Operation]) -> type[_Command]:
         for field in dataclass_fields(operation)  # type: ignore[arg-type]
         if field.name not in operation.not_json
     ]
+    if operation is StartRun:
+        fields.append(("retry", _Retry | None, None))
     name, tag = operation.__name__, operation.json
     struct: Any = msgspec.defstruct(name, fields, bases=(_Command,), tag=tag)
     return struct  # type: ignore[no-any-return]
@@ -138,7 +152,18 @@ def _body(command: _Command) -> Operation:
         for name in command.__struct_fields__
         if name not in _Command.__struct_fields__
     }
-    return operation(**given)
+    retry: _Retry | None = given.pop("retry", None)
+    if retry is None:
+        return operation(**given)
+    first_ms, longest_ms = retry.initial_interval_ms, retry.maximum_interval_ms
+    options = RetryOptions(
+        first_ms,
+        retry.coefficient,
+        100 * first_ms if longest_ms is None else longest_ms,
+        retry.maximum_attempts,
+        retry.non_retryable,
+    )
+    return StartPlanned(**given, plan=Plan(retry=options))
 
 
 def _value_of(name: str, value: Any) -> Any:

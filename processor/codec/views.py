@@ -13,12 +13,13 @@ import msgspec
 from processor.core.nouns.activity import OpenActivity
 from processor.core.nouns.call import CallSent
 from processor.core.nouns.external import EventReceived
-from processor.core.nouns.run import Summary
+from processor.core.nouns.lineage import Lineage, Plan
+from processor.core.nouns.run import BEGIN, Summary
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
 from processor.core.state import RunState
 
-__all__ = ("history_view", "pending_view", "summary_view", "to_json")
+__all__ = ("attempt_view", "history_view", "pending_view", "summary_view", "to_json")
 
 _PAYLOADS = frozenset(
     {
@@ -58,6 +59,24 @@ def pending_view(
         "calls": [_call(call) for call in state.calls.values()],
         "unread": dict(Counter(event.name for event in unread)),
         "waiting": list(waiting),
+    }
+
+
+def attempt_view(state: RunState) -> dict[str, Any] | None:
+    """Return which attempt of its chain an open run is; None where nothing is tried again.
+
+    ``begins_ms``: when its code begins, while that is still to come.
+    """
+    started = state.started
+    assert started is not None, "an open run has begun"
+    lineage, retry = started.lineage or Lineage(), (started.plan or Plan()).retry
+    if retry is None:
+        return None
+    return {
+        "number": lineage.attempt,
+        "maximum": retry.maximum_attempts,
+        "begins_ms": state.timers.get(BEGIN),
+        "last_failure": _value("", lineage.previous_failure),
     }
 
 

@@ -6,11 +6,13 @@ that changes nothing (a duplicate, a late report) yields no turn.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from processor.core.attempts import reported, retried, timed_out
 from processor.core.draft import Context, Draft, Outcome
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
+from processor.core.nouns.lineage import Plan
 from processor.core.nouns.run import (
     RunUnparked,
     Successor,
@@ -119,15 +121,22 @@ def _start(
         return outcome.answered(refusal)
     if latest is not None and start.uses(latest):
         return outcome.answered(latest.accepted(created=False))
+    limit_ms = start.execution_timeout_ms
+    plan = start.plan if isinstance(start, StartPlanned) else None
+    defaults = context.runners.defaults.get(start.workflow)
+    if defaults is not None:  # they stand in the history: what the code says later changes no run
+        limit_ms = defaults.execution_timeout_ms if limit_ms is None else limit_ms
+        if defaults.retry is not None and (plan is None or plan.retry is None):
+            plan = replace(plan or Plan(), retry=defaults.retry)
     started = WorkflowStarted(
         start.workflow,
         start.arguments,
         context.entropy(),
-        start.execution_timeout_ms,
+        limit_ms,
         start.memo,
         start.headers,
         context.runners.flags,
-        plan=start.plan if isinstance(start, StartPlanned) else None,
+        plan=plan,
     )
     runner = begun(context.runners, command.workflow_id, run_id, started, context.now_ms)
     if not isinstance(runner, CodeError):

@@ -5,15 +5,16 @@ Today's runner is the deterministic loop in the same process (``processor.workfl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from processor.core.data.failure import Failure, writable
 from processor.core.event import Decision, Event
 from processor.core.nouns.external import EventReceived
+from processor.core.nouns.lineage import RetryOptions
 from processor.core.nouns.run import WorkflowStarted
 
-__all__ = ("Asked", "CodeError", "NeverEnds", "Runner", "Runners", "Spoiled")
+__all__ = ("Asked", "CodeError", "Defaults", "NeverEnds", "Runner", "Runners", "Spoiled")
 
 Asked: TypeAlias = tuple[Decision, str]
 """A decision of the code, and the line that asked for it: ``file:line``, for people."""
@@ -43,6 +44,13 @@ class CodeError(Exception):
         self.error = writable(error[:_ERROR_CHARS_MAX])
         self.where = writable(where)
         self.traceback = writable(traceback[-_TRACEBACK_CHARS_MAX:])
+
+
+class Defaults(NamedTuple):
+    """What a definition says of its runs, for starts that do not say it."""
+
+    execution_timeout_ms: int | None
+    retry: RetryOptions | None
 
 
 class Runner(Protocol):
@@ -90,11 +98,13 @@ class Runners(Protocol):
     """Makes runners from registered workflow code.
 
     ``strict``: payloads that replay makes otherwise than they are recorded park the run, too.
-    ``flags`` name behaviour that new runs are begun under.
+    ``flags`` name behaviour that new runs are begun under. ``defaults`` has the workflows whose
+    definitions say something of their runs.
     """
 
     strict: bool
     flags: tuple[str, ...]
+    defaults: Mapping[str, Defaults]
 
     def start(self, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int) -> Runner:
         """Return a fresh runner, not yet activated. ``now_ms`` is the time of its first turn.

@@ -80,7 +80,7 @@ class Shard:
             ports.clock,
             ports.record_bytes_max,
         )
-        reads = Reads(partition, tables, outbox, ports.clock, settings)
+        reads = Reads(partition, tables, outbox, ports.clock, settings, ports.producer)
         self._timers = Timers(tables, outbox, now_ms)
         origin = Origin(ports.log.id, partition, 0, 0)
         self._effects = Effects(origin, self._eager, outbox, self._timers, reads, activities)

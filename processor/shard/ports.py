@@ -376,6 +376,7 @@ class ShardPorts:
     ``entropy`` returns 16 random bytes. ``tombstones_ms``: how long the log keeps tombstones.
     ``keeps_tasks``: whether tasks of queues outlive the process that sent them. ``log_topic``: the
     full name of the log's topic, for messages. ``record_bytes_max``: what the log takes.
+    ``producer`` says what sends records and why, "" where there is no choice.
     """
 
     log: Log
@@ -389,3 +390,4 @@ class ShardPorts:
     keeps_tasks: bool = True
     log_topic: str = "events"
     record_bytes_max: int = RECORD_BYTES_MAX
+    producer: Callable[[], str] = str

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from itertools import count
 from typing import Final
 
-from processor.codec.views import history_view, pending_view, summary_view, to_json
+from processor.codec.views import attempt_view, history_view, pending_view, summary_view, to_json
 from processor.config import Settings
 from processor.core.data.address import ReplyTo
 from processor.core.data.failure import shortened
@@ -63,8 +63,15 @@ class Reads:
     """
 
     def __init__(
-        self, partition: int, tables: Tables, outbox: Outbox, clock: Clock, settings: Settings
+        self,
+        partition: int,
+        tables: Tables,
+        outbox: Outbox,
+        clock: Clock,
+        settings: Settings,
+        producer: Callable[[], str] = str,
     ) -> None:
+        self._producer = producer
         self._partition = partition
         self._tables = tables
         self._outbox = outbox
@@ -178,12 +185,13 @@ class Reads:
             found = self.find(command.workflow_id, body.run_id, body.first_run_id)
         if isinstance(found, Refused):
             return Reply(command.reply_to, found)
-        view = {**summary_view(found), "shard": self._partition}
+        view = {**summary_view(found), "shard": self._partition, "producer": self._producer()}
         instance = entry.instance
         if instance is not None and found.status.is_open:
             runner = instance.runner
             waiting = [] if isinstance(runner, CodeError) else runner.waiting()
             view["pending"] = pending_view(instance.state, waiting, instance.unread)
+            view["attempt"] = attempt_view(instance.state)
         undelivered = self._outbox.undelivered(found.run_id)
         if undelivered is not None:
             view["undelivered"] = asdict(undelivered)

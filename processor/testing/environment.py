@@ -12,19 +12,19 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Literal, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
+from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
 from processor import arguments, checks
 from processor.activity import Activity
 from processor.arguments import Seconds
 from processor.client import Client
 from processor.client.calls import ClientCalls
+from processor.client.client import StartOptions
 from processor.client.vigil import Parked
 from processor.config import Settings
 from processor.core.records.answers import ReplyBody
 from processor.core.records.effects import DeadLetter, Publish
 from processor.errors import InvalidArgument
-from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy
 from processor.registry import Registry
 from processor.simulation.driver import Driver
 from processor.simulation.gateway import SimulatedGateway
@@ -57,18 +57,6 @@ class _NotEntered:
 
     async def close(self) -> None:
         """Nothing to close."""
-
-
-class StartOptions(TypedDict, total=False):
-    """What ``start`` and ``run`` take beside the arguments of the workflow: as for ``Client``."""
-
-    id: str | None
-    reuse: ReusePolicy
-    conflict: ConflictPolicy
-    execution_timeout: Seconds | None
-    retry: RetryPolicy | None
-    memo: Any
-    timeout: Seconds | None
 
 
 class Environment(Client):
@@ -111,10 +99,6 @@ class Environment(Client):
             cached_runs_max=max_cached_runs,
             guard=guard,
             passthrough=passthrough,
-        )
-        self._bounds = Bounds(
-            checks.whole(attempts_max, "Environment: attempts_max", 1),
-            checks.whole(steps_max, "Environment: steps_max", 1),
         )
         bounds = Bounds(
             checks.whole(attempts_max, "Environment: attempts_max", 1),

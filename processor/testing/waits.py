@@ -146,7 +146,7 @@ class Waits:
     def _is_stuck(self, workflow_id: str, parks: bool) -> bool:
         """Return whether the latest run of an id waits for code: its own, or an activity's."""
         session = self._world.hosts[HOST].ownerships[0].session
-        summary = None if session is None else session.tables.latest(workflow_id)
+        summary = None if session is None else session.ports.tables.latest(workflow_id)
         if summary is None or not summary.status.is_open:
             return False
         missing = self._missing.get(workflow_id)

@@ -126,5 +126,7 @@ def nothing_left(run: RunDescription) -> NothingLeft:
 
 def where_it_stands(run: RunDescription) -> str:
     """Return which run it is, what it is doing, and what keeps it from going on."""
-    held_up = "" if run.parked else "".join(f"; {text}" for text in hindrances(run, now_ms=0))
-    return f"run {run.run_id} of {run.workflow_id!r} {standing(run).removeprefix('it ')}{held_up}"
+    stands = standing(run)
+    held_up = () if run.parked else hindrances(run, now_ms=0)
+    more = "".join(f"; {text}" for text in held_up if text not in stands)
+    return f"run {run.run_id} of {run.workflow_id!r} {stands.removeprefix('it ')}{more}"

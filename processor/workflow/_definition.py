@@ -44,7 +44,6 @@ class Workflow(Generic[P, R]):
         self,
         function: Callable[P, Coroutine[Any, Any, R]],
         name: str,
-        version: int,
         execution_timeout_ms: int | None,
         retry: RetryOptions | None,
         failure_exception_types: tuple[type[BaseException], ...],
@@ -56,7 +55,6 @@ class Workflow(Generic[P, R]):
         self.owner = owner
         self.handlers = handlers
         self.name = name
-        self.version = version
         self.execution_timeout_ms = execution_timeout_ms
         self.retry = retry
         self.failure_exception_types = failure_exception_types
@@ -162,7 +160,6 @@ def define(given: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
 def define(
     *,
     name: str | None = None,
-    version: int = 1,
     execution_timeout: timedelta | float | None = None,
     retry: RetryPolicy | None = None,
     failure_exception_types: tuple[type[BaseException], ...] = (),
@@ -174,7 +171,6 @@ def define(
     /,
     *,
     name: str | None = None,
-    version: int = 1,
     execution_timeout: timedelta | float | None = None,
     retry: RetryPolicy | None = None,
     failure_exception_types: tuple[type[BaseException], ...] = (),
@@ -191,7 +187,7 @@ def define(
     ``InvalidArgument``.
     """
     retries = None if retry is None else retry_options(retry, "@workflow.define: retry")
-    timeout_ms = _checked(name, version, execution_timeout, failure_exception_types)
+    timeout_ms = _checked(name, execution_timeout, failure_exception_types)
 
     def decorate(given: Any, depth: int = 2) -> Any:
         owner = given if isinstance(given, type) else None
@@ -219,7 +215,6 @@ def define(
         made: Workflow[..., Any] = Workflow(
             function,
             known,
-            version,
             timeout_ms,
             retries,
             tuple(failure_exception_types),
@@ -270,16 +265,11 @@ def _check_init(owner: type[Any], run: Callable[..., Any]) -> None:
 
 def _checked(
     name: str | None,
-    version: int,
     execution_timeout: timedelta | float | None,
     failure_exception_types: tuple[type[BaseException], ...],
 ) -> int | None:
     if name is not None:
         checks.name(name, "@workflow.define: name")
-    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version < 2**31:
-        raise InvalidArgument(
-            f"@workflow.define: version: give a whole number from 1 on, not {checks.shown(version)}"
-        )
     if not isinstance(failure_exception_types, tuple | list):
         raise InvalidArgument(
             "@workflow.define: failure_exception_types: give a tuple of exception classes, not "

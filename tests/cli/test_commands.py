@@ -108,6 +108,11 @@ def test_no_broker_is_exit_code_4(invoke: Invoke) -> None:
         (("start", "w", "--server", "embedded:x"), "add --module MODULE"),
         (("start", "w", "--server", "localhost:1", "-m", "examples.orders"), "--module is for"),
         (("start", "w", "--reuse", "maybe"), "maybe"),
+        (
+            ("start", "w", "--attempts", "2147483648"),
+            "'--attempts': Input should be less than or equal",
+        ),
+        (("run", "w", "--attempts", "0"), "'--attempts': Input should be greater than or"),
         (("list", "--status", "happy"), "happy"),
         (("worker", "no.such.module"), "there is no module 'no.such.module'"),
         (("worker", "json"), "no workflow and no activity in there"),
@@ -249,9 +254,50 @@ def test_schemas_write(invoke: Invoke, tmp_path: Path) -> None:
         "directory": str(tmp_path),
         "changed": [str(claim)],
         "untold": [],
+        "problems": [],
         "published": None,
     }
     assert invoke("schemas", "write", "--check", *where).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("published/1/turn.avsc", b"{", "published/1/turn.avsc: it is not a valid Avro schema"),
+        ("published/1/turn.avsc", b"\xff", "published/1/turn.avsc: it is not a valid Avro schema"),
+        ("published/1/turn.avsc", b"[" * 99_999, "turn.avsc: it is not a valid Avro schema"),
+        ("published/1/turn.avsc", b"[]", "turn.avsc: the union became Turn (level 1 is published)"),
+        ("published/99/text", b"", "published/99: level 2 is missing before it"),
+    ],
+)
+def test_nothing_is_published_beside_what_is_broken(
+    invoke: Invoke, tmp_path: Path, file: str, content: bytes, said: str
+) -> None:
+    where = ("--directory", str(tmp_path))
+    invoke("schemas", "write", "--publish", *where)
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(content)
+    before = sorted(tmp_path.rglob("*"))
+    told = invoke("schemas", "write", "--publish", *where)
+    assert (told.exit_code, sorted(tmp_path.rglob("*"))) == (1, before), told.output
+    assert said in told.stdout
+    assert told.stdout.endswith("nothing is published: mend these first\n")
+    told = invoke("schemas", "write", "--publish", "--json", *where)
+    found = json.loads(told.stdout)
+    assert (len(found["problems"]), found["published"]) == (1, None)
+
+
+def test_a_schema_that_is_no_text_is_written_anew(invoke: Invoke, tmp_path: Path) -> None:
+    where = ("--directory", str(tmp_path))
+    invoke("schemas", "write", *where)
+    (tmp_path / "turn.avsc").write_bytes(b"\xff\n")
+    told = invoke("schemas", "write", "--check", *where)
+    assert told.exit_code == 1 and "-\\udcff\n" in told.stdout
+    assert invoke("schemas", "write", *where).stdout == f"wrote {tmp_path / 'turn.avsc'}\n"
+    assert invoke("schemas", "write", "--check", *where).exit_code == 0
+    both = invoke("schemas", "write", "--check", "--publish", *where)
+    assert both.exit_code == 2 and "leave one of them out" in both.stderr
+    assert not (tmp_path / "published").exists()
 
 
 def test_schemas_without_their_texts_are_not_written(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterable
 from dataclasses import replace
@@ -77,6 +78,8 @@ def test_an_order_outlives_a_killed_worker(
     assert sent.exit_code == 0, sent.output
     result = invoke("result", "A-1", "--timeout=60", *where)
     assert result.stdout == DONE + "\n", result.output
+    described = invoke("describe", "A-1", *where).stdout
+    assert re.search(r"^producer: +records are sent by the native producer: ", described, re.M)
     worker.terminate()
     worker.communicate(timeout=60)
     assert worker.returncode == 0

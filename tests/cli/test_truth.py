@@ -49,6 +49,16 @@ async def waits() -> list[str]:
     late = asyncio.create_task(asyncio.sleep(3600))
     first = workflow.wait_for_event("approval", str)
     return await asyncio.gather(first, workflow.wait_for_event("payment", str))
+
+@workflow.define(retry=RetryPolicy(0.5, maximum_attempts=3))
+async def third_time() -> int:
+    if workflow.info().attempt < 3:
+        raise ApplicationError("not yet")
+    return 3
+
+@workflow.define(retry=RetryPolicy(3600, maximum_attempts=4))
+async def later() -> None:
+    raise ApplicationError("the bank is closed", type="Closed")
 """
 
 
@@ -176,6 +186,46 @@ def test_a_wait_says_what_the_run_does_and_a_time_out_that_it_lives(
     assert "5 the time is up" in " ".join(invoke("--help").stdout.split())
 
 
+def test_a_result_is_that_of_the_chain_and_names_the_run_that_had_it(
+    invoke: Invoke, where: tuple[str, ...]
+) -> None:
+    begun = told(invoke, "start", "third_time", "--id=c", *where)
+    found = told(invoke, "result", "c", "--timeout=20", *where)
+    assert (found["status"], found["result"]) == ("completed", 3)
+    assert found["run_id"] == told(invoke, "describe", "c", *where)["run_id"] != begun["run_id"]
+    first = invoke("result", "c", "--run-id", begun["run_id"], "--json", *where)
+    assert json.loads(first.stdout)["run_id"] == begun["run_id"]
+    assert first.exit_code == 1
+
+
+def test_a_run_that_is_tried_again_says_so_everywhere(
+    invoke: Invoke, where: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = told(invoke, "start", "later", "--id=r", *where)["run_id"]
+    next = told(invoke, "describe", "r", *where)
+    assert f"run {begun} of 'r' (workflow 'later') failed; run {next['run_id']} " in caplog.text
+    assert "is attempt 2 and begins in 3600.0 s: Closed: the bank is closed" in caplog.text
+    attempt = next["attempt"]
+    assert (attempt["number"], attempt["maximum"]) == (2, 4)
+    assert attempt["begins_ms"] == next["pending"]["timers"][0]["due_ms"]
+    assert attempt["last_failure"]["message"] == "the bank is closed"
+    begins = r"2 of 4, begins 2[-0-9]+ [0-9:.]+\n +the one before failed with Closed: the bank is"
+    shown = invoke("describe", "r", *where).stdout
+    assert re.search(rf"^attempt: +{begins} closed$", shown, re.M), shown
+    assert "timer" not in shown
+    history = invoke("history", "r", *where).stdout
+    assert re.search(r"later attempt=2 start 2\S+ \S+ the bank is closed$", history, re.M), history
+    history = invoke("history", "r", "--run-id", begun, *where).stdout
+    assert history.endswith(f"the bank is closed followed by {next['run_id']}\n")
+    late = invoke("result", "r", "--timeout=1.5", *where)
+    text = (
+        r"it is running; attempt 2 of 4, which begins at 2\S+ \S+, after Closed: the bank is closed"
+    )
+    assert re.search(rf"^error: no result of 'r' within 1.5 s: {text}$", late.stderr, re.M)
+    late = invoke("result", "r", "--timeout=0.1", "--json", *where)
+    assert json.loads(late.stdout)["attempt"] == attempt
+
+
 def test_a_list_says_none_and_that_there_are_more(invoke: Invoke, where: tuple[str, ...]) -> None:
     assert invoke("list", *where).stdout == "none\n"
     assert invoke("list", "--json", *where).stdout == ""
@@ -188,10 +238,18 @@ def test_a_list_says_none_and_that_there_are_more(invoke: Invoke, where: tuple[s
     assert len(invoke("list", "--limit=3", *where).stdout.splitlines()) == 4
 
 
-def test_what_went_to_dead_letters_stands_under_its_name() -> None:
+def test_all_that_a_description_has_stands_under_a_name() -> None:
     now = datetime.now(UTC)
     undelivered = {"count": 2, "reasons": ["no such topic", "too large"]}
     run = RunDescription("w", "r", "adds", Status.RUNNING, now, None, 3, undelivered=undelivered)
     lines = list(description_lines(run))
     assert ("undelivered", "2 in dead-letters\nno such topic\ntoo large") in lines
+    pending = {
+        "calls": [{"id": 3, "to": "other", "operation": "CancelRun"}],
+        "unread": {"go": 2},
+    }
+    run = RunDescription("w", "r", "adds", Status.RUNNING, now, None, 3, pending=pending)
+    lines += description_lines(run)
+    assert ("call", "#3 CancelRun, other has not answered") in lines
+    assert ("unread event", "go, 2 that the code has not taken") in lines
     assert all(name for name, _ in lines), "a line without a name would begin with a colon"

@@ -10,8 +10,9 @@ from processor.core.data.address import ReplyTo
 from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.run import CancelRun, TerminateRun
-from processor.core.nouns.start import StartRun
+from processor.core.nouns.start import StartPlanned, StartRun
 from processor.core.operation import Request
 from processor.core.records.turn import Claim
 from processor.errors import SchemaMismatch
@@ -29,6 +30,15 @@ from processor.errors import SchemaMismatch
         (
             '{"type": "start", "workflow": "w", "memo": null, "headers": {"b": "ü", "a": ""}}',
             StartRun("w", b"[]", memo=b"null", headers=(("b", "ü".encode()), ("a", b""))),
+        ),
+        (
+            '{"type": "start", "workflow": "w", "retry": {"maximum_attempts": 3}}',
+            StartPlanned("w", b"[]", plan=Plan(retry=RetryOptions(1_000, 2.0, 100_000, 3))),
+        ),
+        (
+            '{"type": "start", "workflow": "w", "retry": {"initial_interval_ms": 5, "coefficient":'
+            ' 1, "maximum_interval_ms": 5, "non_retryable": ["Closed"]}}',
+            StartPlanned("w", b"[]", plan=Plan(retry=RetryOptions(5, 1, 5, None, ("Closed",)))),
         ),
         ('{"type": "event", "name": "paid"}', RaiseEvent("paid", None)),
         (
@@ -86,6 +96,13 @@ def test_the_key_is_the_workflow_id_and_the_request_id_says_which_request_it_is(
             b'{"type": "start", "workflow": "w", "execution_timeout_ms": 0}',
             r"`int` >= 1 - at `\$.execution_timeout_ms`",
         ),
+        (b'{"type": "start", "workflow": "w", "retry": 5}', r"`object | null`, .*`\$.retry`"),
+        (b'{"type": "start", "workflow": "w", "retry": {"attempts": 5}}', "unknown field `attem"),
+        (
+            b'{"type": "start", "workflow": "w", "retry": {"maximum_attempts": 0}}',
+            "maximum_attempts",
+        ),
+        (b'{"type": "start", "workflow": "w", "retry": {"coefficient": 0.5}}', "coefficient: 0.5"),
         (b'{"type": "event", "payload": 1}', "missing required field `name`"),
         (b'{"type": "event", "name": "n", "headers": {"h": 1}}', r"`int` - at `\$.headers"),
         (b'{"type": "event", "name": "n", "key": "k"}', "unknown field `key`"),

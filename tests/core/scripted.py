@@ -16,7 +16,7 @@ from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.records.turn import Positions, Turn
 from processor.core.replay import Instance
-from processor.core.runner import Asked, CodeError
+from processor.core.runner import Asked, CodeError, Defaults
 from processor.core.state import RunState
 from processor.errors import WorkflowNotRegistered
 
@@ -89,6 +89,7 @@ class Runners:
     answers: list[Answer] = field(default_factory=list)
     strict: bool = False
     flags: tuple[str, ...] = ()
+    defaults: dict[str, Defaults] = field(default_factory=dict)
     keeps: bool = False
     alike: set[bytes | None] = field(default_factory=set)
     made: list[Scripted] = field(default_factory=list)
@@ -120,8 +121,9 @@ def context(
     place: Callable[[str, ActivityOptions, int], bool] = lambda name, options, free: True,
     not_activated: frozenset[type[Event]] = frozenset(),
     keeps: bool = False,
+    defaults: dict[str, Defaults] | None = None,
 ) -> Context:
-    runners = Runners(list(answers), keeps=keeps)
+    runners = Runners(list(answers), keeps=keeps, defaults=defaults or {})
     return Context(now_ms, runners, place, lambda: SEED, bytes(16), UNREAD_MAX, not_activated)
 
 

@@ -59,6 +59,11 @@ async def bug() -> None:
     raise ValueError("no failure, but a bug")
 
 
+@workflow.define(execution_timeout=0.05)
+async def limited() -> None:
+    await asyncio.sleep(3600)
+
+
 ALL = [third_time, always_fails, collects, bug]
 
 
@@ -76,6 +81,23 @@ def test_a_run_that_failed_is_followed_by_another_one(tmp_path: Path, settings: 
             assert latest.status is Status.COMPLETED and latest.run_id != handle.run_id
             with pytest.raises(WorkflowFailed, match="attempt 1"):
                 await client.handle("a", handle.run_id).result()
+
+    asyncio.run(main())
+
+
+def test_a_start_by_name_is_as_the_definition_says(tmp_path: Path) -> None:
+    server = f"embedded:{tmp_path}"
+
+    async def main() -> None:
+        async with Worker(server, workflows=[*ALL, limited]), Client(server) as client:
+            assert (await client.run("third_time", "x"))[:2] == ["x", 3]
+            with pytest.raises(WorkflowTimedOut):
+                await client.run("limited")
+            once = RetryPolicy(maximum_attempts=1)
+            with pytest.raises(WorkflowFailed, match="attempt 1"):
+                await client.run("third_time", "x", retry=once)
+            handle = await client.start("limited", execution_timeout=3600)
+            assert (await handle.history())[0].fields["execution_timeout_ms"] == 3_600_000
 
     asyncio.run(main())
 

@@ -162,6 +162,7 @@ def shard(
     store: Memory | None = None,
     runners: Any = None,
     record_bytes_max: int = RECORD_BYTES_MAX,
+    producer: Callable[[], str] = str,
 ) -> Shard:
     """Take a shard over, with new tables if none are given; it knows how to process orders."""
     store = store or Memory()
@@ -172,7 +173,7 @@ def shard(
         registry = Registry([order_processing], ACTIVITIES, JsonPayloads())
         runners = WorkflowRunners(registry, settings)
     all_ports = ShardPorts(ports, ports, ports, tables, ports, ports, ports.entropy)
-    all_ports.record_bytes_max = record_bytes_max
+    all_ports.record_bytes_max, all_ports.producer = record_bytes_max, producer
     return Shard(0, all_ports, runners, settings, taken, lambda: None)
 
 

@@ -66,6 +66,15 @@ def test_what_is_nested_very_deep_is_shown_as_bytes() -> None:
         json.loads(reply.body.content)
 
 
+def test_a_description_says_which_producer_sends() -> None:
+    ports = Ports()
+    running = shard(ports, producer=lambda: "by the native one")
+    ports.read_commands(asked(StartRun("order_processing", ORDER), 1), asked(DescribeRun(), 2))
+    run(running)
+    told = ports.replies[-1].body
+    assert isinstance(told, Page) and json.loads(told.content)["producer"] == "by the native one"
+
+
 def test_a_page_of_a_list_is_bounded_in_bytes_as_well() -> None:
     ports = Ports()
     running = shard(ports)

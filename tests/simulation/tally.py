@@ -133,6 +133,7 @@ class TallyRunners:
         self._others = others
         self.strict = others.strict
         self.flags = others.flags
+        self.defaults = others.defaults
 
     def start(self, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int) -> Runner:
         if started.workflow != TALLY:

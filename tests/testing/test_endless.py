@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from processor import RetryPolicy, activity, workflow
+from processor import RetryPolicy, WorkflowParked, WorkflowTerminated, activity, workflow
 from processor.testing import ActivityNotRegistered, Environment, NoEndInSight, NothingLeft
 
 
@@ -228,6 +228,28 @@ def test_a_queue_of_any_name_is_served() -> None:
         assert await env.run(shop_elsewhere) == 3
 
     in_environment(talk, pay)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_parked_run_that_is_over_ends_no_later_wait(ended: bool) -> None:
+    @workflow.define
+    async def bug() -> None:
+        raise KeyError("bug")
+
+    async def main() -> None:
+        async with Environment([bug, shop], [pay]) as env:
+            parked = await env.start(bug, id="a")
+            with pytest.raises(WorkflowParked):
+                await parked.result()
+            if ended:
+                await parked.terminate()
+                with pytest.raises(WorkflowTerminated):
+                    await parked.result()
+            assert await env.run(shop, id="a", conflict="terminate") == 3
+            with pytest.raises(WorkflowTerminated):
+                await parked.result()
+
+    asyncio.run(main())
 
 
 def test_nothing_left_still_says_so() -> None:

@@ -9,7 +9,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from threading import Thread
@@ -19,6 +19,7 @@ import pytest
 import trustme
 from scramp import ScramException
 
+from processor import Client, Worker, workflow
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.producers import which_producer
 from processor.kafka.clients.properties import KafkaConfigInvalid, foreign
@@ -28,6 +29,12 @@ from processor.kafka.wire.asking import NO_ANSWER
 from processor.kafka.wire.link import Link
 from processor.kafka.wire.security import Sasl, Security, security_of
 from tests.wire.scripted import KAFKA_4_3, versions_answer
+
+
+@workflow.define
+async def nothing() -> None:
+    """Nothing."""
+
 
 PASSWORD = {"sasl.username": "alice", "sasl.password": "secret"}
 
@@ -165,9 +172,30 @@ def test_the_log_says_which_producer_runs_and_why(properties: dict[str, Any], sa
     assert which_producer("127.0.0.1:1", properties) == f"records are sent {said}"
 
 
-def test_a_producer_that_there_is_not_is_refused() -> None:
-    with pytest.raises(KafkaConfigInvalid, match="names no producer: give native"):
-        KafkaSettings("127.0.0.1:1", "none", {"producer": "aiokafka"})
+@pytest.mark.parametrize(
+    ("properties", "said"),
+    [
+        ({"producer": "aiokafka"}, "names no producer: give native .* or librdkafka"),
+        ({"produser": "native"}, r"property produser as it is set \(is producer meant\?\)"),
+        ({"security.protcol": "SSL"}, r"\(is security.protocol meant\?\)"),
+        ({"linger.ms": "5"}, "property linger.ms as it is set: set"),
+        ({"acks": "1"}, "acks cannot be set"),
+    ],
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda properties: KafkaSettings("127.0.0.1:1", "none", properties),
+        lambda properties: Client("127.0.0.1:1", kafka=properties),
+        lambda properties: Worker("127.0.0.1:1", workflows=[nothing], kafka=properties),
+    ],
+    ids=["settings", "client", "worker"],
+)
+def test_a_property_that_would_not_apply_is_refused_at_the_call(
+    make: Callable[[dict[str, str]], object], properties: dict[str, str], said: str
+) -> None:
+    with pytest.raises(KafkaConfigInvalid, match=said):
+        make(properties)
 
 
 # --- authorities --------------------------------------------------------------------------------

@@ -185,7 +185,6 @@ def test_wrong_options_are_named(options: Any, message: str) -> None:
     ("options", "message"),
     [
         ({"name": ""}, "name"),
-        ({"version": 0}, "version"),
         ({"execution_timeout": -1}, "execution_timeout"),
         ({"failure_exception_types": (3,)}, "failure_exception_types"),
     ],
@@ -196,12 +195,12 @@ def test_wrong_options_of_a_workflow_are_named(options: Any, message: str) -> No
 
 
 def test_a_workflow_keeps_what_it_is() -> None:
-    @workflow.define(name="shop", version=2, execution_timeout=timedelta(hours=1))
+    @workflow.define(name="shop", execution_timeout=timedelta(hours=1))
     async def shops(order: Order, count: int = 1) -> list[str]:
         return []
 
     assert isinstance(shops, Workflow)
-    assert (shops.name, shops.version, shops.execution_timeout_ms) == ("shop", 2, 3_600_000)
+    assert (shops.name, shops.execution_timeout_ms) == ("shop", 3_600_000)
     assert (shops.parameter_types, shops.result_type) == ((Order, int), list[str])
     assert shops.place.startswith(__file__)
     with pytest.raises(TypeError, match="has to be an async function"):

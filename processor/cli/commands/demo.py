@@ -200,7 +200,7 @@ class Stage:
         so_far = f"{found.events} events so far"
         self._tell(f"resuming order {plan.id} where it was: {so_far}", "bold yellow")
         self._explain()
-        return client.handle(plan.id, found.run_id), found.events
+        return client.handle(plan.id), found.events
 
     async def _patiently(self, client: Client, id: str) -> Any:
         """Describe a run; workers elsewhere may still be starting."""

@@ -38,7 +38,14 @@ from processor.errors import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.policy import ConflictPolicy, Reject, RetryPolicy, ReusePolicy, Status
+from processor.policy import (
+    ATTEMPTS_MAX,
+    ConflictPolicy,
+    Reject,
+    RetryPolicy,
+    ReusePolicy,
+    Status,
+)
 
 if TYPE_CHECKING:
     from processor.client import Handle, RunDescription
@@ -80,6 +87,7 @@ Attempts = Annotated[
     typer.Option(
         "--attempts",
         min=1,
+        max=ATTEMPTS_MAX,
         metavar="COUNT",
         help="How many runs there may be until one does not fail: after 1 s, 2 s, 4 s and so on.",
     ),
@@ -189,8 +197,9 @@ def result(
 
     async def work() -> None:
         async with connected(target, module) as client:
-            found = await client.handle(id, run_id).describe()
-            await show_result(client.handle(id, found.run_id), timeout, as_json)
+            handle = client.handle(id, run_id)
+            await handle.describe()  # where no shard answers, nobody waits for ever
+            await show_result(handle, timeout, as_json)
 
     asyncio.run(work())
 
@@ -337,7 +346,7 @@ def parsed(texts: Sequence[str]) -> list[Any]:
 
 
 async def show_result(handle: Handle[Any], timeout: float | None, as_json: bool) -> None:
-    """Print how a run ends."""
+    """Print how a run ends, or the chain of runs; JSON names the run that was the last one."""
     which = {"workflow_id": handle.id, "run_id": handle.run_id}
     telling = asyncio.create_task(tell_meanwhile(handle))
     try:
@@ -350,8 +359,9 @@ async def show_result(handle: Handle[Any], timeout: float | None, as_json: bool)
             await show_result(handle, None, as_json)
             return
         if as_json:
-            fields = {"status": found.status, "parked": found.parked, "pending": found.pending}
-            write_json({**which, **fields})
+            which["run_id"] = found.run_id
+            names = ("status", "attempt", "parked", "pending")
+            write_json({**which, **{name: getattr(found, name) for name in names}})
         from processor.client.descriptions import standing
 
         say_error(f"no result of {handle.id!r} within {timeout:g} s: {standing(found)}")
@@ -363,11 +373,14 @@ async def show_result(handle: Handle[Any], timeout: float | None, as_json: bool)
         told = {"type": getattr(cause, "type", type(cause).__name__), "message": str(cause)}
         if isinstance(error, WorkflowCancelled | WorkflowTerminated):
             told["reason"] = error.reason  # the message has it escaped
+        which["run_id"] = error.run_id
         write_json({**which, "status": status_of(error).value, "error": told})
         raise typer.Exit(FAILED) from error
     finally:
         telling.cancel()
     if as_json:
+        if (found := await looked_at(handle)) is not None:
+            which["run_id"] = found.run_id
         write_json({**which, "status": Status.COMPLETED.value, "result": value})
     else:
         say(shown_value(value), lines=True)

@@ -67,27 +67,33 @@ def write(
     as_json: Json = False,
 ) -> None:
     """Write the schemas, and their tables in docs/, from the classes of the records."""
-    from processor.codec.schemas import writing
+    from processor.codec.schemas import compatibility, writing
 
+    if check and publish:
+        raise typer.BadParameter("--publish writes, and --check does not: leave one of them out")
     where = directory or data_dir("schemas")
     written = writing.Written(where)
     changed = written.changed()
-    writes = not (check or written.untold)
-    if writes:
-        for path, (_, text) in changed.items():
-            path.write_text(text, encoding="utf-8")
-    level = writing.publish(where) if publish and writes else None
+    if not (check or written.untold):
+        written.write(changed)
+    problems = compatibility.problems_of_levels(where) if publish and not written.untold else []
+    level = writing.publish(where) if publish and not (written.untold or problems) else None
     if as_json:
         files = [str(path) for path in changed]
         told = {"directory": str(where), "changed": files, "untold": written.untold}
-        write_json({**told, "published": level})
+        found = [asdict(problem) for problem in problems]
+        write_json({**told, "problems": found, "published": level})
     else:
         _say_written(written.untold, changed, check)
-        if level:
+        for problem in problems:
+            say(str(problem), "red")
+        if problems:
+            say("nothing is published: mend these first", "red")
+        elif level:
             say(f"level {level} is published in {where / 'published' / str(level)}", "green")
         elif level == 0:
             say("nothing is published: nothing is new since the last level")
-    if written.untold or (check and changed):
+    if written.untold or problems or (check and changed):
         raise typer.Exit(FAILED)
 
 

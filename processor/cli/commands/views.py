@@ -45,9 +45,12 @@ VALUE_MAX = 1_000
 WorkflowOnly = Annotated[
     str | None, typer.Option(callback=checked(checks.name), help="Only runs of this workflow.")
 ]
-LATEST = ("arguments", "result", "payload", "failure", "error", "reason", "value")
+LATEST = (
+    *("arguments", "result", "payload", "failure", "error", "reason", "value"),
+    *("previous_failure",),
+)
 """What a person looks for first in an event, after its names."""
-NAMES = ("workflow", "name", "workflow_id", "attempt", "due_ms", "retry_at_ms")
+NAMES = ("workflow", "name", "workflow_id", "attempt", "due_ms", "retry_at_ms", "start_at_ms")
 
 
 @target_options()
@@ -147,6 +150,8 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
         yield "closed", shown_time(run.closed)
     yield "events", str(run.events)
     yield "shard", str(run.shard)
+    if run.producer:
+        yield "producer", run.producer
     if run.cancel_reason is not None:
         terminated = run.status is Status.TERMINATED
         yield "reason" if terminated else "cancel reason", run.cancel_reason
@@ -161,21 +166,36 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
             yield name.replace("_", " "), cut(shown_value(value), VALUE_MAX)
     for name, value in shortened(run.parked or {}).items():
         yield f"parked {name}", str(value)
+    if (attempt := run.attempt) is not None:
+        yield "attempt", "\n".join(attempt_lines(attempt))
     if run.undelivered is not None:
         count, reasons = run.undelivered["count"], run.undelivered["reasons"]
         yield "undelivered", "\n".join((f"{count} in dead-letters", *reasons))
     for activity in run.pending.get("activities", ()):
         yield "activity", "\n".join(activity_lines(activity))
     for timer in run.pending.get("timers", ()):
-        yield "timer", f"#{timer['id']}, due {at(timer['due_ms'])}"
+        if timer["id"]:  # 0 begins the code
+            yield "timer", f"#{timer['id']}, due {at(timer['due_ms'])}"
+    for call in run.pending.get("calls", ()):
+        yield "call", f"#{call['id']} {call['operation']}, {call['to']} has not answered"
+    for name, count in run.pending.get("unread", {}).items():
+        yield "unread event", f"{name}, {count} that the code has not taken"
     for place in run.pending.get("waiting", ()):
         yield "waiting", place
 
 
-def failure_lines(failure: Mapping[str, Any]) -> Iterator[str]:
+def attempt_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which attempt of its chain a run is, when it begins, and why the one before failed."""
+    number, most, begins_ms = attempt["number"], attempt["maximum"], attempt["begins_ms"]
+    begins = f", begins {at(begins_ms)}" if begins_ms else ""
+    yield f"{number}{f' of {most}' if most else ''}{begins}"
+    if failure := attempt["last_failure"]:
+        yield from failure_lines(failure, "the one before failed with ")
+
+
+def failure_lines(failure: Mapping[str, Any], lead: str = "") -> Iterator[str]:
     """Yield why a run failed, and what caused that, the outermost error first."""
     each: Mapping[str, Any] | None = failure
-    lead = ""
     while each is not None:
         type, message = each["type"], each["message"]
         said = message if message.startswith(f"{type}: ") else f"{type}: {message}"
@@ -215,9 +235,13 @@ def shortened(fields: Mapping[str, Any]) -> dict[str, Any]:
 def essentials(event: HistoryEvent, width: int = CELL_MAX) -> str:
     """Return an event's fields for one line: its names first, cut to ``width``."""
     fields = shortened(event.fields)
+    for part in ("lineage", "plan"):  # of a run that follows another one: which, when, and why
+        fields |= shortened(fields.get(part, {}))
     parts = [f"#{fields['id']}"] if "id" in fields else []
     parts += [labelled(name, fields[name]) for name in NAMES if name in fields]
     parts += [shown_value(told(fields[name])) for name in LATEST if name in fields]
+    if successor := fields.get("successor"):
+        parts.append(f"followed by {successor['run_id']}")
     text = " ".join(parts)
     return cut(text, width)
 

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 
 from processor.codec.schemas.files import published_levels
 
-__all__ = ("Problem", "check")
+__all__ = ("Problem", "check", "problems_of_levels")
 
 Json: TypeAlias = Any
 Schema: TypeAlias = Any
@@ -76,6 +76,11 @@ def check(directory: Path) -> list[Problem]:
     return problems
 
 
+def problems_of_levels(directory: Path) -> list[Problem]:
+    """Return what keeps the schemas of a directory from being its next level."""
+    return check(directory) if published_levels(directory) else []
+
+
 @dataclass(frozen=True)
 class _Parsed:
     """One file as plain JSON, and as the official package has it."""
@@ -93,7 +98,7 @@ def _parse_all(directory: Path, prefix: str, problems: list[Problem]) -> dict[st
         try:
             text = path.read_text(encoding="utf-8")
             parsed[path.name] = _Parsed(json.loads(text), avro.schema.parse(text))
-        except (avro.errors.AvroException, json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (avro.errors.AvroException, ValueError, RecursionError) as error:
             problems.append(Problem(prefix + path.name, f"it is not a valid Avro schema: {error}"))
     return parsed
 

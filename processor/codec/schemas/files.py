@@ -62,7 +62,7 @@ def _parsed(schema: Any, path: Path, level: int) -> SchemaFile:
 def published_levels(directory: Path) -> list[tuple[int, Path]]:
     """Return the levels that have been published, and where their schemas are; the first first."""
     published = directory / "published"
-    found = [(int(path.name), path) for path in published.glob("*") if path.name.isdigit()]
+    found = [(int(path.name), path) for path in published.glob("*") if path.name.isdecimal()]
     return sorted(found)
 
 

@@ -14,6 +14,7 @@ from msgspec import NODEFAULT, Raw, inspect
 from processor.codec.json_commands import FORMS, OPERATIONS
 from processor.codec.schemas.shapes import shapes_of
 from processor.codec.schemas.texts import Texts
+from processor.core.nouns.lineage import Plan
 from processor.core.vocabulary import EVENTS
 from processor.errors import InvalidArgument
 
@@ -44,8 +45,8 @@ def _commands(texts: Texts) -> Iterable[tuple[str, ...]]:
         operation: Any = OPERATIONS[type]
         own = {each.name for each in shapes_of(operation)}
         for field in sorted(form.fields, key=lambda each: not each.required):
-            if field.name in own:
-                text = texts.of_field(operation.__name__, field.name).removeprefix("Encoded ")
+            record = operation.__name__ if field.name in own else Plan.__name__
+            if text := texts.of_field(record, field.name).removeprefix("Encoded "):
                 text = text[:1].upper() + text[1:].partition(". ")[0].removesuffix(".")
                 value = "list" if field.name == "arguments" else _value(field.type)
                 if choices := operation.choices.get(field.name):
@@ -61,6 +62,8 @@ def _value(type: Any) -> str:
             return f"whole number from {least}"
         case inspect.DictType():
             return "object of texts"
+        case inspect.StructType():
+            return "object"
         case inspect.UnionType(types=types):
             return _value(next(each for each in types if not isinstance(each, inspect.NoneType)))
         case _:

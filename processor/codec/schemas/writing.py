@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, get_origin
@@ -41,16 +42,26 @@ class Written:
             head = {"type": "record", "name": cls.__name__, "namespace": "processor.v1"}
             self.files[directory / f"{file}.avsc"] = _rendered({**head, **record}, 0) + "\n"
         for page in (directory.parent / "docs").rglob("*.md"):
-            self.files[page] = filled(page.read_text(encoding="utf-8"), texts)
+            self.files[page] = filled(_text_of(page), texts)
 
     def changed(self) -> dict[Path, tuple[str, str]]:
         """Return what each file that differs holds, and what it should hold."""
         found = {}
         for path, new in self.files.items():
-            old = path.read_text(encoding="utf-8") if path.exists() else ""
+            old = _text_of(path) if path.exists() else ""
             if old != new:
                 found[path] = old, new
         return found
+
+    def write(self, changed: Mapping[Path, tuple[str, str]]) -> None:
+        """Let the files that differ hold what they should."""
+        for path, (_, text) in changed.items():
+            path.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def _text_of(path: Path) -> str:
+    """Return the text of a file as it is: bytes that are no UTF-8 are kept, or shown as such."""
+    return path.read_text(encoding="utf-8", errors="surrogateescape")
 
 
 def publish(directory: Path) -> int:

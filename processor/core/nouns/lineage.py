@@ -113,7 +113,9 @@ class Plan:
     version: Int32 | None = None
     """Version of the workflow's code that the run stays with; None: any."""
     retry: RetryOptions | None = None
-    """When the run is followed by another one if it fails; None: never."""
+    """When the run is followed by another one if it fails; None: never, and in a start, as its
+    definition says.
+    """
     cron: str | None = None
     """When it is followed by another one if it ends; None: never."""
     start_at_ms: int | None = None

@@ -32,7 +32,7 @@ class StartRun(Operation):
     conflict: str = "fail"
     """When the id has an open run: fail, use-existing, terminate. A string for the same reasons."""
     execution_timeout_ms: int | None = None
-    """How long the run may take, in milliseconds; None means no limit."""
+    """How long the run may take, in milliseconds; None: as long as its definition says."""
     memo: bytes | None = None
     """Encoded value for people and searches."""
     headers: Headers = NO_HEADERS
@@ -82,7 +82,7 @@ class StartPlanned(StartRun):
     """Start a workflow with a plan for what is beyond the first turn of its first run."""
 
     plan: Plan | None = None
-    """How its runs are to be run; None: as they come."""
+    """How its runs are to be run; what it does not say, the definition of the workflow does."""
 
     json = ""
 

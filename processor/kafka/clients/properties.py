@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final
 
 from processor import checks
@@ -207,8 +208,11 @@ def producer_of(properties: Mapping[str, Any]) -> str:
 def check_producer(properties: Mapping[str, Any]) -> None:
     """Raise ``KafkaConfigInvalid`` where the producer that is chosen would leave one out."""
     if producer_of(properties) == NATIVE and (names := foreign(properties)):
+        unknown = [name for name in names if name not in _OF_NATIVE]
+        meant = {each for name in unknown for each in get_close_matches(name, _OF_NATIVE, 1, 0.8)}
+        told = f" (is {', '.join(sorted(meant))} meant?)" if meant else ""
         raise KafkaConfigInvalid(
             f"the native producer does not know the Kafka property {', '.join(names)} as it is "
-            f"set: set the property {PRODUCER} to {LIBRDKAFKA}, so that librdkafka's producer "
-            "sends the records, or leave the property out"
+            f"set{told}: set the property {PRODUCER} to {LIBRDKAFKA}, so that librdkafka's "
+            "producer sends the records, or leave the property out"
         )

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
 from processor.kafka.clients.connection import LOG_RECORD_BYTES_MAX
+from processor.kafka.clients.producers import which_producer
 from processor.kafka.publishing.publisher import KafkaPublisher, ShardPublisher
 from processor.kafka.shards.identity import check_ids, describe_shard_topics, ids_text, log_id
 from processor.kafka.shards.inbox import INPUTS, KafkaInbox
@@ -101,6 +102,7 @@ class KafkaPorts:
             tombstones_ms,
             log_topic=self._connection.events,
             record_bytes_max=record_bytes_max,
+            producer=partial(which_producer, self._connection.servers, self._connection.extra),
         )
 
     def drain(self, timeout_s: float) -> None:

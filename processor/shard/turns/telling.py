@@ -1,6 +1,6 @@
 """What a shard says aloud, once it is in the log.
 
-A run is parked, attempts of an activity fail, an event does not fit.
+A run is parked, runs or attempts of an activity fail and are tried again, an event does not fit.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import logging
 from typing import Final
 
 from processor.core.nouns.external import EventRejected
-from processor.core.nouns.run import RunParked
+from processor.core.nouns.run import RunParked, Summary, WorkflowFailed, WorkflowStarted
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import AttemptRecord, Turn
 from processor.readable import readable
@@ -62,6 +62,28 @@ class Telling:
             readable(failure.type),
             readable(failure.message),
             f" (and {more} more of this activity since it was told last)" if more else "",
+        )
+
+    def followed(self, run: Summary, failed: WorkflowFailed, next: WorkflowStarted) -> None:
+        """Say that a run has failed and is followed by another one, which tries again."""
+        more = self._more((run.workflow,), run.updated_ms)
+        if more is None:
+            return
+        lineage, begins_ms = next.lineage, next.begins_ms
+        assert lineage is not None and begins_ms is not None, "what follows has a number and a time"
+        _log.warning(
+            "shard %d: run %s of %r (workflow %r) failed; run %s follows, which is attempt %d and "
+            "begins in %.1f s: %s: %s%s",
+            self._partition,
+            run.run_id,
+            run.workflow_id,
+            run.workflow,
+            run.successor,
+            lineage.attempt,
+            (begins_ms - run.updated_ms) / 1000,
+            readable(failed.failure.type),
+            readable(failed.failure.message),
+            f" (and {more} more of this workflow since it was told last)" if more else "",
         )
 
     def rejected(self, turn: Turn | Snapshot, workflow: str, event: EventRejected) -> None:

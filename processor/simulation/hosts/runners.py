@@ -35,6 +35,7 @@ class SessionRunners:
     def __init__(self, runners: Runners, scheduler: Scheduler, faults: Faults) -> None:
         self.strict = runners.strict
         self.flags = runners.flags
+        self.defaults = runners.defaults
         self._runners = runners
         self._scheduler = scheduler
         self._faults = faults

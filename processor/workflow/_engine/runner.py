@@ -12,7 +12,7 @@ import asyncio
 import gc
 import logging
 import zlib
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -29,7 +29,7 @@ from processor.core.nouns.run import (
     WorkflowStarted,
 )
 from processor.core.replay import failed
-from processor.core.runner import Asked, CodeError
+from processor.core.runner import Asked, CodeError, Defaults
 from processor.errors import InvalidArgument, ProcessorError, WorkflowNotRegistered
 from processor.failures import bases_of, failure_of
 from processor.readable import readable
@@ -318,6 +318,11 @@ class WorkflowRunners:
         self.strict = self._settings.strict_replay
         guard = self._settings.guard or "off"
         self.flags: tuple[str, ...] = () if guard == "answer" else (f"guard={guard}",)
+        self.defaults: Mapping[str, Defaults] = {
+            name: Defaults(each.execution_timeout_ms, each.retry)
+            for name, each in registry.workflows.items()
+            if each.execution_timeout_ms is not None or each.retry is not None
+        }
 
     def start(
         self, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int

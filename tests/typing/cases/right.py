@@ -41,7 +41,7 @@ class Shop:
         return times
 
 
-@workflow.define(name="shopping", version=2, execution_timeout=timedelta(hours=1))
+@workflow.define(name="shopping", execution_timeout=timedelta(hours=1))
 async def shopping(order: Order, count: int = 1) -> bool:
     assert_type(await charge(order), str)
     assert_type(await charge(order, amount=2.0), str)

@@ -1,0 +1,45 @@
+"""What a start does not say, the definition of its workflow says; its history has it."""
+
+from __future__ import annotations
+
+import pytest
+
+from processor.core.decide import decide
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.lineage import Plan, RetryOptions
+from processor.core.nouns.run import WorkflowStarted
+from processor.core.nouns.start import StartPlanned, StartRun
+from processor.core.runner import Defaults
+
+from .scripted import ID, RUN, SEED, context
+
+DEFINED = RetryOptions(1_000, 2.0, 60_000)
+NAMED = RetryOptions(5, 1.0, 5, 2)
+BOTH = Defaults(700, DEFINED)
+
+
+@pytest.mark.parametrize(
+    ("start", "defaults", "limit_ms", "plan"),
+    [
+        (StartRun("order"), BOTH, 700, Plan(retry=DEFINED)),
+        (StartRun("order", execution_timeout_ms=500), BOTH, 500, Plan(retry=DEFINED)),
+        (StartPlanned("order", plan=Plan(retry=NAMED)), BOTH, 700, Plan(retry=NAMED)),
+        (StartPlanned("order", plan=Plan()), BOTH, 700, Plan(retry=DEFINED)),
+        (StartRun("order"), Defaults(700, None), 700, None),
+        (StartRun("order"), Defaults(None, DEFINED), None, Plan(retry=DEFINED)),
+    ],
+)
+def test_a_start_is_completed_by_the_definition(
+    start: StartRun, defaults: Defaults, limit_ms: int | None, plan: Plan | None
+) -> None:
+    situation = context(defaults={"order": defaults, "other": Defaults(1, NAMED)})
+    (draft,) = decide(ClientCommand(ID, start), None, None, RUN, situation).drafts
+    assert draft.events == [
+        WorkflowStarted("order", None, SEED, execution_timeout_ms=limit_ms, plan=plan)
+    ]
+
+
+def test_what_another_definition_says_does_not_matter() -> None:
+    situation = context(defaults={"other": BOTH})
+    (draft,) = decide(ClientCommand(ID, StartRun("order")), None, None, RUN, situation).drafts
+    assert draft.events == [WorkflowStarted("order", None, SEED)]
