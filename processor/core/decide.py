@@ -73,7 +73,7 @@ def unpark(instance: Instance, context: Context) -> Draft | None:
     try:
         asked = draft.asked(runner, instance.pending)
     except CodeError as error:
-        instance.runner = error
+        instance.lose(error)
         return None
     instance.pending = []
     draft.add(RunUnparked())

@@ -17,7 +17,7 @@ from processor.core.nouns.activity import (
     attempted,
     effects_of_attempt,
 )
-from processor.core.nouns.chain import next_attempt
+from processor.core.nouns.chain import external_events, next_attempt
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import RunParked, WorkflowFailed
 from processor.core.questions import AwaitResult
@@ -109,15 +109,12 @@ class Draft:
         return self.instance.state
 
     def full(self, event: EventReceived) -> str:
-        """Return which bound keeps one more event from waiting for the code; "" where none does.
-
-        Of a parked run, those count that came since.
-        """
+        """Return which bound keeps one more event from waiting for the code; "" where none does."""
         runner, most = self.instance.runner, self.context.unread_max
         events, size = (0, 0) if isinstance(runner, CodeError) else runner.unread()
-        for fact in self.instance.pending:
-            if isinstance(fact, EventReceived):
-                events, size = events + 1, size + fact.size
+        if self.instance.pending:
+            came = external_events(self.instance.pending)
+            events, size = events + len(came), size + sum(each.size for each in came)
         if events >= most.events:
             return f"{most.events:,} events that its code has not taken (unread_events_max)"
         if events and size + event.size > most.bytes:
@@ -145,7 +142,7 @@ class Draft:
                 raise runner
             asked = runner.activate(self.now_ms, self.first, facts, None)
             if self.context.not_activated:
-                self._check(runner, asked)
+                self._check(runner, asked, facts)
             self.record(runner, asked)
         except CodeError as error:
             self.park(error)
@@ -154,20 +151,20 @@ class Draft:
     def park(self, error: CodeError) -> None:
         """Let the run wait for other code."""
         assert self.instance.state.parked is None, "a run is parked once"
-        self.instance.runner = error
+        self.instance.lose(error)
         self.add(RunParked(error.kind, error.error, error.where, error.traceback))
 
     def asked(self, runner: Runner, facts: Sequence[Event]) -> list[Asked]:
         """Return what the code asks for when it sees these facts."""
         asked = runner.activate(self.now_ms, self.first, facts, None)
-        self._check(runner, asked)
+        self._check(runner, asked, facts)
         return asked
 
-    def _check(self, runner: Runner, asked: Sequence[Asked]) -> None:
+    def _check(self, runner: Runner, asked: Sequence[Asked], facts: Sequence[Event]) -> None:
         try:
             self.context.check(asked)
         except CodeError:
-            runner.close()
+            runner.undo(facts)
             raise
 
     def record(self, runner: Runner, asked: Sequence[Asked]) -> None:

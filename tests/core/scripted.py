@@ -75,6 +75,9 @@ class Scripted:
     def waiting(self) -> list[str]:
         return []
 
+    def undo(self, facts: Sequence[Event]) -> None:
+        self.closed = True
+
     def close(self) -> None:
         self.closed = True
 

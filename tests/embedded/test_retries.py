@@ -59,7 +59,23 @@ async def bug() -> None:
     raise ValueError("no failure, but a bug")
 
 
-ALL = [third_time, always_fails, collects, bug]
+MENDED: list[str] = []
+"""What a newer release of ``has_a_bug`` has instead of the bug."""
+
+
+@workflow.define(retry=SOON)
+async def has_a_bug(count: int) -> list[int]:
+    """The first run meets the bug at "go", having taken one event; mended, it fails there."""
+    if workflow.info().attempt == 1:
+        await workflow.wait_for_event("e")
+        await workflow.wait_for_event("go")
+        if not MENDED:
+            raise ValueError("a bug")
+        raise ApplicationError("no bug, but a failure")
+    return [await workflow.wait_for_event("e", int) for _ in range(count)]
+
+
+ALL = [third_time, always_fails, collects, bug, has_a_bug]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=["replayed", "live"])
@@ -160,6 +176,31 @@ def test_a_bug_parks_the_run_and_is_not_tried_again(tmp_path: Path) -> None:
             assert (await handle.describe()).status is Status.PARKED
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=["replayed", "live"])
+def test_events_of_a_parked_run_reach_the_run_after_it(tmp_path: Path, settings: Settings) -> None:
+    """All of them come in one activation, and the first one of them ends the run."""
+    server = f"embedded:{tmp_path}"
+    MENDED.clear()
+
+    async def park() -> None:
+        async with Worker(server, workflows=ALL, settings=settings), Client(server) as client:
+            handle = await client.start(has_a_bug, 3, id="parked")
+            for number in range(2):
+                await handle.raise_event("e", number)
+            await handle.raise_event("go")
+            assert (await handle.describe()).status is Status.PARKED
+            for number in range(2, 4):
+                await handle.raise_event("e", number)
+
+    async def go_on() -> None:
+        async with Worker(server, workflows=ALL, settings=settings), Client(server) as client:
+            assert await client.handle("parked").result(20) == [1, 2, 3]
+
+    asyncio.run(park())
+    MENDED.append("fails")
+    asyncio.run(go_on())
 
 
 def test_what_is_no_policy_is_refused() -> None:

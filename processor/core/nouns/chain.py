@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from processor.core.data.retry import retry_at
+from processor.core.event import Event
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.lineage import Carried, Lineage
-from processor.core.nouns.run import Run, Successor, WorkflowFailed
+from processor.core.nouns.run import Run, Successor, WorkflowFailed, WorkflowStarted
 
-__all__ = ("next_attempt",)
+__all__ = ("external_events", "next_attempt")
+
+
+def external_events(facts: Iterable[Event]) -> list[EventReceived]:
+    """Return the external events among facts, with those that a start brings along."""
+    found: list[EventReceived] = []
+    for fact in facts:
+        if isinstance(fact, EventReceived):
+            found.append(fact)
+        elif isinstance(fact, WorkflowStarted):
+            lineage = fact.lineage
+            if lineage is not None and lineage.carried is not None:
+                found += lineage.carried.events
+    return found
 
 
 def next_attempt(

@@ -21,6 +21,7 @@ from processor.core.data.failure import writable
 from processor.core.data.headers import NO_HEADERS
 from processor.core.data.shown import is_a, members_of, name_of, shown
 from processor.core.event import Event
+from processor.core.nouns.chain import external_events
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import (
     WorkflowCancelled,
@@ -91,6 +92,7 @@ class WorkflowRunner:
         self._interrupted: CodeError | None = None
         self._over = False
         self._left: Sequence[EventReceived] = ()
+        self._tried_again = started.plan is not None and started.plan.retry is not None
 
     def read_arguments(self, now_ms: int, arguments: bytes | None) -> None:
         """Decode the arguments, before the first turn.
@@ -127,12 +129,12 @@ class WorkflowRunner:
         self._decisions.begin(arrived, recorded)
         self._runtime.begin(now_ms, number)
         try:
-            over = self._advance(facts)
+            last = self._advance(facts)
         except BaseException as error:
-            self._end(error)
+            self._end(error, facts)
         else:
-            if over or self._interrupted is not None:
-                self._end(None)
+            if last is not None or self._interrupted is not None:
+                self._end(None, facts, last)
         return self._decisions.take()
 
     def snapshot(self) -> bytes | None:
@@ -159,8 +161,14 @@ class WorkflowRunner:
         return events.unread, events.unread_bytes
 
     def left(self) -> Sequence[EventReceived]:
-        """Return the events that the code has not taken; after its end, those that it left."""
         return self._left if self._over else self._runtime.part(ExternalEvents).left()
+
+    def undo(self, facts: Sequence[Event]) -> None:
+        if not self._over:
+            came = {id(event) for event in external_events(facts)}
+            before = self._runtime.part(ExternalEvents).before()
+            self._left = [event for event in before if id(event) not in came]
+            self.close()
 
     def close(self) -> None:
         """Drop the coroutine without running any more of it.
@@ -179,8 +187,8 @@ class WorkflowRunner:
 
     # --- one activation -----------------------------------------------------------------------
 
-    def _advance(self, facts: Sequence[Event]) -> bool:
-        """Enter the loop, feed the facts, leave; return whether the code is over."""
+    def _advance(self, facts: Sequence[Event]) -> Event | None:
+        """Enter the loop, feed the facts, leave; return the fact that ended the code."""
         host = running_loop()
         host_task = put_aside(host) if host is not None else None
         collects = gc.isenabled()
@@ -209,7 +217,7 @@ class WorkflowRunner:
                 put_back(host, host_task)
 
     @boundary
-    def _fed(self, facts: Sequence[Event]) -> bool:
+    def _fed(self, facts: Sequence[Event]) -> Event | None:
         loop, runtime = self._loop, self._runtime
         for fact in facts:
             settle = SETTLES.get(type(fact))
@@ -218,8 +226,8 @@ class WorkflowRunner:
                 settle(runtime, fact)
                 loop.library = None
                 if self._settle():
-                    return True
-        return False
+                    return fact
+        return None
 
     def _settle(self) -> bool:
         """Run until nothing is due and no condition becomes true; return whether it is over."""
@@ -234,8 +242,13 @@ class WorkflowRunner:
 
     # --- the end ------------------------------------------------------------------------------
 
-    def _end(self, interrupted: BaseException | None) -> None:
-        """Add the decision that ends the run, or raise the ``CodeError`` that parks it."""
+    def _end(
+        self, interrupted: BaseException | None, facts: Sequence[Event], last: Event | None = None
+    ) -> None:
+        """Add the decision that ends the run, or raise the ``CodeError`` that parks it.
+
+        ``last`` is the fact that ended it: the code was not given those after it.
+        """
         code_error = self._interrupted
         try:
             if code_error is None:
@@ -247,7 +260,13 @@ class WorkflowRunner:
                 raise
             code_error = CodeError("bug", f"its error cannot be told: {name_of(error)}")
         finally:
-            self.close()
+            if code_error is not None:
+                self.undo(facts)
+            else:
+                if last is not None and self._tried_again:
+                    after = next(at for at, fact in enumerate(facts, 1) if fact is last)
+                    self._left = [*self.left(), *external_events(facts[after:])]
+                self.close()
         if code_error is not None:
             raise code_error from None
 
@@ -292,9 +311,7 @@ class WorkflowRunner:
         line = "" if place is None else f"{place[0].f_code.co_filename}:{place[1]}"
         limit = self._settings.payload_bytes_max
         failure = failure_of(error, self._runtime.payloads, limit)
-        headers, plan = NO_HEADERS, self._runtime.started.plan
-        if plan is not None and plan.retry is not None:
-            headers, self._left = bases_of(error), self.left()
+        headers = bases_of(error) if self._tried_again else NO_HEADERS
         self._decisions.end(WorkflowFailed(failure, headers), line)
 
 
