@@ -38,6 +38,13 @@ OF_CALLS: Sequence[Mutation] = (
     ),
     Mutation(
         "chains",
+        "events of a parked run are handed on",
+        calls.events_after_the_end_dropped,
+        (STUCK,),
+        200,
+    ),
+    Mutation(
+        "chains",
         "the next attempt begins next",
         calls.next_attempt_left_out,
         ("AssertionError: a successor begins next", STUCK),

@@ -22,6 +22,7 @@ from .deeds import DEEDS, doomed, endless, endless_far
 
 __all__ = (
     "KINDS",
+    "RELEASE",
     "WORKFLOWS",
     "Author",
     "Step",
@@ -70,12 +71,27 @@ async def victim(tidies: bool) -> str:
     return "it came"
 
 
+@dataclass
+class Release:
+    """What all hosts run: with a bug, or without it."""
+
+    mended: bool = False
+
+
+RELEASE: Final = Release()
+
+
 @workflow.define
-async def flaky(fails: int, told: int) -> list[Any]:
-    """Fail some times, with what it was told so far taken or not; the last run takes all."""
+async def flaky(fails: int, told: int, parks: int = 0) -> list[Any]:
+    """Fail some times, with what it was told so far taken or not; the last run takes all.
+
+    The attempt ``parks`` meets a bug until there is a release without it, and fails then.
+    """
     attempt = workflow.info().attempt
     if attempt <= fails:
         await asyncio.sleep(attempt % 3)
+        if attempt == parks and not RELEASE.mended:
+            raise ValueError("a bug")
         raise ApplicationError(f"attempt {attempt}")
     return [attempt, sorted([await workflow.wait_for_event("told", int) for _ in range(told)])]
 

@@ -14,6 +14,7 @@ from processor.shard.dedup import Requests
 from processor.shard.recovery import states
 from processor.shard.turns import writer
 from processor.shard.turns.deciding import Deciding
+from processor.workflow._engine import runner
 
 __all__: tuple[str, ...] = ()
 
@@ -48,6 +49,11 @@ def unread_events_dropped(patch: pytest.MonkeyPatch) -> None:
     """Let the events that a failed run has not taken go with it."""
     next_attempt = draft.next_attempt
     patch.setattr(draft, "next_attempt", lambda *args: next_attempt(*args[:-1], ()))
+
+
+def events_after_the_end_dropped(patch: pytest.MonkeyPatch) -> None:
+    """Let those events go that the activation which ends a run did not come to."""
+    patch.setattr(runner, "external_events", lambda facts: [])
 
 
 def next_attempt_left_out(patch: pytest.MonkeyPatch) -> None:
