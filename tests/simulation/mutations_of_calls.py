@@ -24,6 +24,13 @@ OF_CALLS: Sequence[Mutation] = (
     ),
     Mutation(
         "calls",
+        "what is refused while nobody waits is a dead letter",
+        calls.late_refusals_dropped,
+        ("AssertionError: what nobody heard of is kept",),
+        50,
+    ),
+    Mutation(
+        "calls",
         "a call counts once",
         calls.calls_not_counted,
         ("AssertionError: a call counts once", MESSAGE_ONCE, *CALLS),

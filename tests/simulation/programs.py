@@ -186,6 +186,15 @@ async def _call_nobody(step: Step) -> str:
     return "somebody"
 
 
+async def _call_in_vain(step: Step) -> str:
+    """Tell nobody something, and do not wait for the answer."""
+    told = workflow.signal(f"vain-{step.number}", "event", step.number)
+    waits = asyncio.create_task(told)  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    waits.cancel()
+    return "in vain"
+
+
 async def _cancel(step: Step) -> str:
     workflow.cancel(step.to, "enough")
     return "sent"
@@ -313,6 +322,7 @@ _STEPS: Final[dict[str, Callable[[Step], Any]]] = {
     "call": _call,
     "call to cancel": _call_to_cancel,
     "call nobody": _call_nobody,
+    "call in vain": _call_in_vain,
     "noted": _noted,
     "made up": _made_up,
     "status": _status,
@@ -341,6 +351,7 @@ _CONSTANT: Final[dict[str, Any]] = {
     "call": "told",
     "call to cancel": True,
     "call nobody": "nobody",
+    "call in vain": "in vain",
     "status": "set",
     "until": "held",
     "queue": [0, 2, 4],
@@ -385,8 +396,8 @@ def _fits(step: Step, result: Any) -> bool:
 # --- the author -------------------------------------------------------------------------------
 
 _BRANCHING: Final = ("all", "group", "race", "timeout")
-_SENT: Final = ("signal", "cancel", "call", "call to cancel")
-"""Kinds that a story puts into programs, because they need a receiver."""
+_SENT: Final = ("signal", "cancel", "call", "call to cancel", "call in vain")
+"""Kinds that a story puts into programs by itself: most need a receiver."""
 
 _ASKED: Final = tuple(kind for kind in _CONSTANT if kind not in _SENT)
 _LEAVES: Final = (*DEEDS, *deeds.FAILING, *_ASKED, "given up far")

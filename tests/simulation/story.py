@@ -112,6 +112,7 @@ class Story:
         self.rivals: list[Rival] = []
         self.cases = self._draw() if cases is None else cases
         self.chaos = Chaos(self.world)
+        self._draw_vain(Random(f"vain {seed}"))
         self._mends_ms = self._draw_bug(Random(f"bug {seed}"))
         programs.RELEASE.mended = self._mends_ms is None
 
@@ -191,6 +192,14 @@ class Story:
             cases.append(flaky_case(random))
         self._draw_strangers(cases)
         return cases
+
+    def _draw_vain(self, random: Random) -> None:
+        """Let programs tell nobody something, and not wait: as their first or their last step."""
+        for number, case in enumerate(self.cases):
+            if case.workflow == "program" and random.random() < 0.2:
+                steps = case.arguments[0]
+                place = random.choice((0, len(steps)))
+                steps.insert(place, Step("call in vain", 1_000_000 + number))
 
     def _draw_bug(self, random: Random) -> int | None:
         """Let a flaky workflow meet a bug, which parks it; return when a release mends that."""

@@ -8,7 +8,9 @@ import pytest
 
 from processor.core import draft
 from processor.core.data.cause import CallRequest
+from processor.core.nouns.call import AnswerCall
 from processor.core.records import marks
+from processor.core.records.answers import Accepted
 from processor.shard import reads
 from processor.shard.dedup import Requests
 from processor.shard.recovery import states
@@ -32,6 +34,11 @@ def refused_calls_not_answered(patch: pytest.MonkeyPatch) -> None:
 def taken_calls_not_answered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(writer, "taken", lambda *args: ())
     patch.setattr(states, "taken", lambda *args: ())
+
+
+def late_refusals_dropped(patch: pytest.MonkeyPatch) -> None:
+    """Let what nobody waits to hear of go without a trace."""
+    patch.setattr(AnswerCall, "not_found", lambda self, workflow_id: Accepted("", created=False))
 
 
 def calls_not_counted(patch: pytest.MonkeyPatch) -> None:

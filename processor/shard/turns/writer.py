@@ -180,13 +180,14 @@ class Writer:
         offset: int,
         positions: Positions,
         answer: ReplyBody | None,
+        lost: ClientCommand | None = None,
         *,
         bury: bool = False,
     ) -> None:
         """Write down what a command is told that left no turn: it counts, and is decided once.
 
         What is refused while nobody waits for the answer goes to ``dead-letters``, and with
-        ``bury`` in any case.
+        ``bury`` in any case: the command, or what is ``lost`` with it.
         """
         assert isinstance(answer, Accepted | Refused), f"{command.body} is told {answer}"
         letter, cause = None, command.recorded_cause
@@ -194,7 +195,8 @@ class Writer:
             answer = Refused(answer.error, shortened(answer.message, REASON_MAX))
             if bury or (command.reply_to is None and not isinstance(cause, CallRequest)):
                 reason = f"{answer.error}: {answer.message}"
-                key, value = command.workflow_id.encode(), encode(command)
+                lost = lost or command
+                key, value = lost.workflow_id.encode(), encode(lost)
                 room = self._record_bytes_max // 2
                 if len(value) > room:  # the letter stands in a record of the log
                     reason += f" (the first {room:,} of {len(value):,} bytes are here)"
