@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,15 @@ async def has_a_bug(count: int) -> list[int]:
     return [await workflow.wait_for_event("e", int) for _ in range(count)]
 
 
-ALL = [third_time, always_fails, collects, bug, has_a_bug]
+@workflow.define(retry=RetryPolicy(timedelta(hours=1)))
+async def tells_its_begin() -> list[object]:
+    info, clock = workflow.info(), asyncio.get_running_loop().time()
+    if info.attempt == 1:
+        raise ApplicationError("once")
+    return [info.started.isoformat(), info.started == workflow.now(), clock, time.monotonic()]
+
+
+ALL = [tells_its_begin, third_time, always_fails, collects, bug, has_a_bug]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=["replayed", "live"])
@@ -163,6 +172,19 @@ def test_the_execution_time_out_is_that_of_the_whole_chain(tmp_path: Path) -> No
                 await handle.result()
             started = (await handle.history())[0]
             assert started.fields["lineage"]["attempt"] == 6, "none begins after the time-out"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("cached", [0, None], ids=["replayed", "live"])
+def test_a_run_that_waited_begins_when_its_code_does(cached: int | None) -> None:
+    async def main() -> None:
+        async with Environment(workflows=ALL, max_cached_runs=cached) as env:
+            begun = env.now()
+            told, is_now, *clocks = await env.run(tells_its_begin)
+            late = datetime.fromisoformat(str(told)) - begun
+            assert timedelta(hours=1) <= late < timedelta(hours=1, seconds=1)
+            assert is_now and clocks == [60.0, 60.0], "a minute before its begin is 0"
 
     asyncio.run(main())
 
