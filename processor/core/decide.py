@@ -11,6 +11,7 @@ from typing import assert_never
 from processor.core.attempts import reported, retried, timed_out
 from processor.core.draft import Context, Draft, Outcome
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
+from processor.core.nouns.chain import too_large
 from processor.core.nouns.run import (
     RunUnparked,
     Successor,
@@ -129,6 +130,9 @@ def _start(
         context.runners.flags,
         plan=start.plan if isinstance(start, StartPlanned) else None,
     )
+    refusal = too_large(started)
+    if refusal is not None:
+        return outcome.answered(refusal)
     runner = begun(context.runners, command.workflow_id, run_id, started, context.now_ms)
     if not isinstance(runner, CodeError):
         context.begun = runner

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from processor.checks import RECORD_BYTES_MAX
 from processor.core.data.options import DEFAULTS, ActivityOptions
 from processor.core.data.run_id import successor_id
 from processor.core.event import Event
@@ -17,7 +18,12 @@ from processor.core.nouns.activity import (
     attempted,
     effects_of_attempt,
 )
-from processor.core.nouns.chain import external_events, next_attempt
+from processor.core.nouns.chain import (
+    closing_bytes,
+    external_events,
+    next_attempt,
+    not_followed,
+)
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import RunParked, WorkflowFailed
 from processor.core.questions import AwaitResult
@@ -46,7 +52,7 @@ class Context:
     now; it changes nothing. ``entropy`` returns 16 random bytes. ``log_id`` is that of the shard.
     ``unread_max``: more of a run's events may not wait for its code.
     ``not_activated`` are the events that the namespace's level does not have yet. ``begun`` is the
-    code of the run that this decision begins.
+    code of the run that this decision begins. ``record_bytes_max``: what a record of the log takes.
     """
 
     now_ms: int
@@ -58,6 +64,7 @@ class Context:
     not_activated: frozenset[type[Event]] = frozenset()
     begun: Runner | None = None
     free: int = 0
+    record_bytes_max: int = RECORD_BYTES_MAX
 
     def check(self, asked: Sequence[Asked]) -> None:
         """Raise ``CodeError`` where the code asks for what cannot be recorded yet."""
@@ -194,7 +201,11 @@ class Draft:
             return failed
         run_id = successor_id(self.context.log_id, run.workflow_id, run.run_id)
         made = self.now_ms, run_id, self.context.entropy(), runner.left()
-        return WorkflowFailed(failed.failure, successor=next_attempt(run, failed, *made))
+        failed = WorkflowFailed(failed.failure, successor=next_attempt(run, failed, *made))
+        if failed.successor is None:
+            return failed
+        size, limit = closing_bytes(self.events, failed), self.context.record_bytes_max
+        return failed if size <= limit else not_followed(failed, size, limit)
 
     def places(self, name: str, options: ActivityOptions) -> bool:
         """Return whether an attempt runs eagerly; then it takes a slot."""

@@ -13,6 +13,7 @@ from processor import (
     ApplicationError,
     Client,
     InvalidArgument,
+    PayloadTooLarge,
     RetryPolicy,
     Settings,
     Status,
@@ -84,7 +85,31 @@ async def tells_its_begin() -> list[object]:
     return [info.started.isoformat(), info.started == workflow.now(), clock, time.monotonic()]
 
 
-ALL = [tells_its_begin, third_time, always_fails, collects, bug, has_a_bug]
+MEGABYTE = "m" * 990_000
+
+
+@workflow.define(retry=SOON)
+async def asks_for_all(memo: str, count: int) -> list[int]:
+    """The last turn of the first run asks for all that it may, and fails with all that it may."""
+    if workflow.info().attempt > 1:
+        return [len(await workflow.wait_for_event("e", str)) for _ in range(count)]
+    await workflow.wait_for_event("go")
+    asked, text = 0, ""
+    while not text:
+        try:
+            workflow.publish("records", "key", MEGABYTE)
+            asked += 1
+        except PayloadTooLarge as error:
+            text = str(error)
+    raise ApplicationError(f"{asked} asked: {text}", details=MEGABYTE)
+
+
+@workflow.define
+async def large(one: str, memo: str) -> None:
+    raise ApplicationError("again")
+
+
+ALL = [asks_for_all, large, tells_its_begin, third_time, always_fails, collects, bug, has_a_bug]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=["replayed", "live"])
@@ -223,6 +248,47 @@ def test_events_of_a_parked_run_reach_the_run_after_it(tmp_path: Path, settings:
     asyncio.run(park())
     MENDED.append("fails")
     asyncio.run(go_on())
+
+
+@pytest.mark.parametrize("cached", [0, 100])
+def test_the_end_of_a_run_and_the_start_of_the_next_fit_into_a_record(
+    tmp_path: Path, cached: int
+) -> None:
+    """All at once: arguments, events, what the last turn asks for, the error with its details."""
+    server = f"embedded:{tmp_path}"
+    settings = Settings(cached_runs_max=cached)
+
+    async def main() -> None:
+        async with Worker(server, workflows=ALL, settings=settings), Client(server) as client:
+            handle = await client.start(asks_for_all, MEGABYTE, 4, id="all")
+            for _ in range(4):
+                await handle.raise_event("e", MEGABYTE)
+            await handle.raise_event("go")
+            assert await handle.result(20) == [990_000] * 4
+            first = await client.handle("all", handle.run_id).describe()
+            assert first.failure is not None
+            assert "asked: one turn cannot ask for" in str(first.failure)
+            assert "for events that no code has taken" in str(first.failure)
+
+    asyncio.run(main())
+
+
+def test_a_start_that_would_be_too_large_for_each_end_is_refused(tmp_path: Path) -> None:
+    server = f"embedded:{tmp_path}"
+    settings = Settings(payload_bytes_max=6_000_000)
+
+    async def main() -> None:
+        async with (
+            Worker(server, workflows=ALL, settings=settings),
+            Client(server, settings=settings) as client,
+        ):
+            told = "the start of 'large' has 3,.* bytes, arguments and memo together; with a retry"
+            with pytest.raises(PayloadTooLarge, match=told):
+                await client.start(large, MEGABYTE, MEGABYTE * 3, retry=SOON)
+            with pytest.raises(WorkflowFailed, match="again"):
+                await client.run(large, MEGABYTE, MEGABYTE * 3)
+
+    asyncio.run(main())
 
 
 def test_what_is_no_policy_is_refused() -> None:

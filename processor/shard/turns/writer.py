@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+from processor.checks import RECORD_BYTES_MAX
 from processor.codec.records import encode
 from processor.core.data.cause import CallRequest, RecordedCause
 from processor.core.data.failure import shortened
@@ -38,7 +39,7 @@ from processor.shard.dedup import REASON_MAX, Requests
 from processor.shard.eager import Eager
 from processor.shard.flight import Flight, RunRecord, ShardRecord
 from processor.shard.outbox import Deliveries
-from processor.shard.ports import RECORD_BYTES_MAX, Clock
+from processor.shard.ports import Clock
 from processor.shard.turns.cache import Cache, Entry
 from processor.shard.turns.telling import Telling
 

@@ -13,15 +13,17 @@ import gc
 import logging
 import zlib
 from collections.abc import Sequence, Set
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Literal
 
 from processor.config import Settings
+from processor.core.data.bounds import size_of
 from processor.core.data.failure import writable
 from processor.core.data.headers import NO_HEADERS
 from processor.core.data.shown import is_a, members_of, name_of, shown
 from processor.core.event import Event
-from processor.core.nouns.chain import external_events
+from processor.core.nouns.chain import ERROR_BYTES, Kept, external_events
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import (
     WorkflowCancelled,
@@ -31,7 +33,12 @@ from processor.core.nouns.run import (
 )
 from processor.core.replay import failed
 from processor.core.runner import Asked, CodeError
-from processor.errors import InvalidArgument, ProcessorError, WorkflowNotRegistered
+from processor.errors import (
+    InvalidArgument,
+    PayloadTooLarge,
+    ProcessorError,
+    WorkflowNotRegistered,
+)
 from processor.failures import bases_of, failure_of
 from processor.readable import readable
 from processor.registry import Registry
@@ -93,6 +100,7 @@ class WorkflowRunner:
         self._over = False
         self._left: Sequence[EventReceived] = ()
         self._tried_again = started.plan is not None and started.plan.retry is not None
+        self._start_bytes = size_of(replace(started, lineage=None)) if self._tried_again else 0
 
     def read_arguments(self, now_ms: int, arguments: bytes | None) -> None:
         """Decode the arguments, before the first turn.
@@ -127,6 +135,8 @@ class WorkflowRunner:
         if len(facts) > 1:
             arrived = {getattr(fact, "id", None) for fact in facts if type(fact) in SETTLES}
         self._decisions.begin(arrived, recorded)
+        if self._tried_again:
+            self._decisions.keep(self._kept(facts))
         self._runtime.begin(now_ms, number)
         try:
             last = self._advance(facts)
@@ -252,7 +262,7 @@ class WorkflowRunner:
         code_error = self._interrupted
         try:
             if code_error is None:
-                code_error = watching(self._runtime, self._ended, interrupted)
+                code_error = watching(self._runtime, self._ended, interrupted, facts)
         except CodeError as error:
             code_error = error
         except BaseException as error:
@@ -270,7 +280,7 @@ class WorkflowRunner:
         if code_error is not None:
             raise code_error from None
 
-    def _ended(self, interrupted: BaseException | None) -> CodeError | None:
+    def _ended(self, interrupted: BaseException | None, facts: Sequence[Event]) -> CodeError | None:
         if interrupted is not None and is_signal(interrupted):
             raise interrupted
         if self._loop.violation is not None:
@@ -288,7 +298,7 @@ class WorkflowRunner:
             return None
         try:
             result = self._runtime.main.result()
-            self._complete(result)
+            self._complete(result, facts)
         except asyncio.CancelledError as error:
             if self._runtime.cancel_reason is None:
                 return _code_error("bug", error, "cancelled, but nobody asked for that: ")
@@ -298,18 +308,38 @@ class WorkflowRunner:
                 raise
             if not _fails(error, (ProcessorError, *self._workflow.failure_exception_types)):
                 return _code_error("bug", error)
-            self._fail(error)
+            self._fail(error, facts)
         return None
 
-    def _complete(self, result: Any) -> None:
+    def _kept(self, facts: Sequence[Event]) -> Kept:
+        """Return what the record of this turn has beside what it asks for, if it ends the run.
+
+        Facts of a parked run stand in earlier records; they come together.
+        """
+        came = size_of(facts[0]) if len(facts) == 1 else 0
+        if not self._tried_again:
+            return Kept(0, 0, came)
+        unread = sum(event.size for event in external_events(facts))
+        unread += self._runtime.part(ExternalEvents).unread_bytes
+        return Kept(self._start_bytes, unread, came)
+
+    def _complete(self, result: Any, facts: Sequence[Event]) -> None:
         what = f"the result of workflow {self._workflow.name!r}"
         payload = self._decisions.encode(result, what)
+        size, most = len(payload or b""), self._decisions.left(self._kept(facts))
+        if size > most + ERROR_BYTES:
+            raise PayloadTooLarge(
+                f"{what}: {size:,} bytes, and {most + ERROR_BYTES:,} are left in the record of the "
+                "last turn, beside what that turn asks for. Ask for less in it, or store the "
+                "result elsewhere and return a reference to it"
+            )
         self._decisions.end(WorkflowCompleted(payload))
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException, facts: Sequence[Event]) -> None:
         place = innermost(error)
         line = "" if place is None else f"{place[0].f_code.co_filename}:{place[1]}"
-        limit = self._settings.payload_bytes_max
+        left = self._decisions.left(self._kept(facts)) // 2  # it may be there twice
+        limit = min(self._settings.payload_bytes_max, left)
         failure = failure_of(error, self._runtime.payloads, limit)
         headers = bases_of(error) if self._tried_again else NO_HEADERS
         self._decisions.end(WorkflowFailed(failure, headers), line)
