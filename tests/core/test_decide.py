@@ -16,7 +16,7 @@ from processor.core.inputs import ClientCommand, TimerDue
 from processor.core.nouns.activity import ActivityCancelled, ActivityScheduled
 from processor.core.nouns.call import AnswerCall, CallAnswered, CallSent, MessageSent
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
-from processor.core.nouns.lineage import Lineage, Plan, RetryOptions
+from processor.core.nouns.lineage import Lineage
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
     CancelRun,
@@ -303,38 +303,6 @@ def test_a_command_where_no_run_is_open(latest: Any, body: Any, answer: Any) -> 
     assert not outcome.drafts
 
 
-# --- runs that follow ---
-
-TRIED_AGAIN = replace(STARTED, plan=Plan(retry=RetryOptions(1_000, 2.0, 60_000)))
-
-
-def failing(record_bytes_max: int, unread: int) -> WorkflowFailed:
-    """Return how a run that is tried again ends where a record takes so many bytes."""
-    run = instance(asks=[[WorkflowFailed(DOWN)]], started=TRIED_AGAIN)
-    assert isinstance(run.runner, Scripted)
-    run.runner.unread_events = [EventReceived("e", b"x" * 1_000)] * unread
-    where = context()
-    where.record_bytes_max = record_bytes_max
-    outcome = decide(command(RaiseEvent("e")), run, run.state.summary(), "", where)
-    closing = outcome.drafts[0].events[-1]
-    assert isinstance(closing, WorkflowFailed)
-    return closing
-
-
-def test_a_run_that_cannot_be_followed_says_what_is_too_large() -> None:
-    followed = failing(30_000, 3)
-    assert followed.successor is not None and followed.failure == DOWN
-    lineage = followed.successor.started.lineage
-    assert lineage is not None and lineage.carried is not None
-    assert len(lineage.carried.events) == 3
-    ended = failing(30_000, 20)
-    assert ended.successor is None and not ended.failure.retryable
-    told = "it is down (it is not tried again: the record of this end would have 4"
-    assert ended.failure.message.startswith(told)
-    assert "and the log takes 30,000" in ended.failure.message
-    assert "the events that no code has taken 21," in ended.failure.message
-
-
 # --- answers to calls -------------------------------------------------------------------------
 
 CALL = CallSent(2, Address(None, "other"), RaiseEvent("go"))
@@ -384,12 +352,9 @@ def test_a_refusal_that_nobody_waits_for_is_refused_itself(history: Any, run_id:
     is_open = run.state.closed_ms is None
     given = command(AnswerCall(run_id, 2, REFUSED))
     outcome = decide(given, run if is_open else None, run.state.summary(), "", context([DONE]))
-    assert outcome.drafts == []
-    assert outcome.answer == Refused(
-        "WorkflowNotFound",
-        f"no run of workflow id 'other'; run {run_id} of {ID!r}, which sent it and waited for the "
-        "answer, has ended",
-    )
+    told = "which sent it and waited for the answer, has ended"
+    answer = f"{REFUSED.message}; run {run_id} of {ID!r}, {told}"
+    assert (outcome.drafts, outcome.answer) == ([], Refused("WorkflowNotFound", answer))
 
 
 # --- timers of the code -----------------------------------------------------------------------

@@ -60,7 +60,7 @@ def unread_events_dropped(patch: pytest.MonkeyPatch) -> None:
 
 def events_after_the_end_dropped(patch: pytest.MonkeyPatch) -> None:
     """Let those events go that the activation which ends a run did not come to."""
-    patch.setattr(runner, "external_events", lambda facts: [])
+    patch.setattr(runner, "events_after", lambda facts, last: [])
 
 
 def next_attempt_left_out(patch: pytest.MonkeyPatch) -> None:

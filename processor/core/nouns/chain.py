@@ -17,8 +17,9 @@ from processor.core.records.answers import Refused
 
 __all__ = (
     "ERROR_BYTES",
-    "Kept",
+    "Reserved",
     "closing_bytes",
+    "events_after",
     "external_events",
     "next_attempt",
     "not_followed",
@@ -35,7 +36,7 @@ _ENVELOPE_BYTES: Final = 20_000
 """What a record takes beside its events at the most: who, where and why."""
 
 
-class Kept(NamedTuple):
+class Reserved(NamedTuple):
     """What the end of a run that is tried again needs beside what its last turn asks for.
 
     ``start`` is that of the next run, ``unread`` are the events that are handed on, and ``facts``
@@ -72,6 +73,12 @@ def external_events(facts: Iterable[Event]) -> list[EventReceived]:
             if lineage is not None and lineage.carried is not None:
                 found += lineage.carried.events
     return found
+
+
+def events_after(facts: Sequence[Event], last: Event) -> list[EventReceived]:
+    """Return the external events among the facts that come after one of them."""
+    after = next(number for number, fact in enumerate(facts, 1) if fact is last)
+    return external_events(facts[after:])
 
 
 def next_attempt(

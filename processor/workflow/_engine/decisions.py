@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence, Set
 from processor.config import Settings
 from processor.core.data.payloads import Payloads
 from processor.core.event import Decision, Event
-from processor.core.nouns.chain import Kept
+from processor.core.nouns.chain import ERROR_BYTES, Reserved
 from processor.core.nouns.value import SideEffectRecorded
 from processor.core.runner import Asked
 from processor.errors import PayloadTooLarge, SchemaMismatch
@@ -56,7 +56,7 @@ class Decisions:
         self.arrived: Set[int | None] = frozenset()
         self.recorded: Sequence[Event] | None = None
         self.elided = False
-        self.kept: Kept | None = None
+        self.kept: Reserved | None = None
         self.last_id = 0
         self.refusal = ""
         self.turn = 0
@@ -64,14 +64,24 @@ class Decisions:
     def attach(self, loop: WorkflowLoop) -> None:
         self._loop = loop
 
-    def keep(self, kept: Kept) -> None:
+    def keep(self, kept: Reserved) -> None:
         """Keep room for the end of the run, in this turn."""
         self.kept = kept
         self._room = min(self._settings.turn_bytes_max, kept.room)
 
-    def left(self, kept: Kept) -> int:
+    def left(self, kept: Reserved) -> int:
         """Return how many bytes the end of the run may have beside the texts of an error."""
         return max(kept.room - self._sized, 0)
+
+    def check_result(self, size: int, what: str, kept: Reserved) -> None:
+        """Raise where the result of the run does not fit into the record beside all else."""
+        most = self.left(kept) + 2 * ERROR_BYTES
+        if size > most:
+            raise PayloadTooLarge(
+                f"{what}: {size:,} bytes, and {most:,} are left in the record of the last turn, "
+                "beside what that turn asks for. Ask for less in it, or store the result "
+                "elsewhere and return a reference to it"
+            )
 
     def begin(self, arrived: Set[int | None], recorded: Sequence[Event] | None) -> None:
         self.turn += 1

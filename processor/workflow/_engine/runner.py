@@ -13,17 +13,15 @@ import gc
 import logging
 import zlib
 from collections.abc import Sequence, Set
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Literal
 
 from processor.config import Settings
-from processor.core.data.bounds import size_of
 from processor.core.data.failure import writable
 from processor.core.data.headers import NO_HEADERS
 from processor.core.data.shown import is_a, members_of, name_of, shown
 from processor.core.event import Event
-from processor.core.nouns.chain import ERROR_BYTES, Kept, external_events
+from processor.core.nouns.chain import events_after
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import (
     WorkflowCancelled,
@@ -35,7 +33,6 @@ from processor.core.replay import failed
 from processor.core.runner import Asked, CodeError
 from processor.errors import (
     InvalidArgument,
-    PayloadTooLarge,
     ProcessorError,
     WorkflowNotRegistered,
 )
@@ -47,6 +44,7 @@ from processor.workflow._definition import Workflow
 from processor.workflow._engine.decisions import Decisions
 from processor.workflow._engine.drop import drop
 from processor.workflow._engine.loop import WorkflowLoop
+from processor.workflow._engine.margins import Margins
 from processor.workflow._engine.runtime import SETTLES, Runtime
 from processor.workflow._engine.watchdog import here, watching
 from processor.workflow._frames import boundary, innermost, is_ours, waiting_at, where_of
@@ -100,7 +98,7 @@ class WorkflowRunner:
         self._over = False
         self._left: Sequence[EventReceived] = ()
         self._tried_again = started.plan is not None and started.plan.retry is not None
-        self._start_bytes = size_of(replace(started, lineage=None)) if self._tried_again else 0
+        self._margins = Margins(runtime, self._tried_again)
 
     def read_arguments(self, now_ms: int, arguments: bytes | None) -> None:
         """Decode the arguments, before the first turn.
@@ -136,7 +134,7 @@ class WorkflowRunner:
             arrived = {getattr(fact, "id", None) for fact in facts if type(fact) in SETTLES}
         self._decisions.begin(arrived, recorded)
         if self._tried_again:
-            self._decisions.keep(self._kept(facts))
+            self._decisions.keep(self._margins.reserved(facts))
         self._runtime.begin(now_ms, number)
         try:
             last = self._advance(facts)
@@ -175,9 +173,7 @@ class WorkflowRunner:
 
     def undo(self, facts: Sequence[Event]) -> None:
         if not self._over:
-            came = {id(event) for event in external_events(facts)}
-            before = self._runtime.part(ExternalEvents).before()
-            self._left = [event for event in before if id(event) not in came]
+            self._left = self._runtime.part(ExternalEvents).before(facts)
             self.close()
 
     def close(self) -> None:
@@ -272,11 +268,9 @@ class WorkflowRunner:
         finally:
             if code_error is not None:
                 self.undo(facts)
-            else:
-                if last is not None and self._tried_again:
-                    after = next(at for at, fact in enumerate(facts, 1) if fact is last)
-                    self._left = [*self.left(), *external_events(facts[after:])]
-                self.close()
+            elif last is not None and self._tried_again:
+                self._left = [*self.left(), *events_after(facts, last)]
+            self.close()
         if code_error is not None:
             raise code_error from None
 
@@ -297,8 +291,7 @@ class WorkflowRunner:
             self._decisions.end(WorkflowCancelled(self._runtime.cancel_reason))
             return None
         try:
-            result = self._runtime.main.result()
-            self._complete(result, facts)
+            self._complete(self._runtime.main.result(), facts)
         except asyncio.CancelledError as error:
             if self._runtime.cancel_reason is None:
                 return _code_error("bug", error, "cancelled, but nobody asked for that: ")
@@ -311,34 +304,16 @@ class WorkflowRunner:
             self._fail(error, facts)
         return None
 
-    def _kept(self, facts: Sequence[Event]) -> Kept:
-        """Return what the record of this turn has beside what it asks for, if it ends the run.
-
-        Facts of a parked run stand in earlier records; they come together.
-        """
-        came = size_of(facts[0]) if len(facts) == 1 else 0
-        if not self._tried_again:
-            return Kept(0, 0, came)
-        unread = sum(event.size for event in external_events(facts))
-        unread += self._runtime.part(ExternalEvents).unread_bytes
-        return Kept(self._start_bytes, unread, came)
-
     def _complete(self, result: Any, facts: Sequence[Event]) -> None:
         what = f"the result of workflow {self._workflow.name!r}"
         payload = self._decisions.encode(result, what)
-        size, most = len(payload or b""), self._decisions.left(self._kept(facts))
-        if size > most + ERROR_BYTES:
-            raise PayloadTooLarge(
-                f"{what}: {size:,} bytes, and {most + ERROR_BYTES:,} are left in the record of the "
-                "last turn, beside what that turn asks for. Ask for less in it, or store the "
-                "result elsewhere and return a reference to it"
-            )
+        self._decisions.check_result(len(payload or b""), what, self._margins.reserved(facts))
         self._decisions.end(WorkflowCompleted(payload))
 
     def _fail(self, error: BaseException, facts: Sequence[Event]) -> None:
         place = innermost(error)
         line = "" if place is None else f"{place[0].f_code.co_filename}:{place[1]}"
-        left = self._decisions.left(self._kept(facts)) // 2  # it may be there twice
+        left = self._decisions.left(self._margins.reserved(facts)) // 2  # it may be there twice
         limit = min(self._settings.payload_bytes_max, left)
         failure = failure_of(error, self._runtime.payloads, limit)
         headers = bases_of(error) if self._tried_again else NO_HEADERS

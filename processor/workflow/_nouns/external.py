@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar, overload
 
 from processor import checks
+from processor.core.event import Event
+from processor.core.nouns.chain import external_events
 from processor.core.nouns.external import EventReceived, EventRejected
 from processor.errors import SchemaMismatch
 from processor.workflow._context import current
@@ -118,10 +120,12 @@ class ExternalEvents:
         waits = [each for each, waiter in self._given if waiter is not None and not waiter.over]
         return self._in_order(waits)
 
-    def before(self) -> list[EventReceived]:
-        """Return them as they would be if nothing had been taken in this turn."""
-        is_now = self._turn == self._runtime.turn
-        return self._in_order([each for each, _ in self._given] if is_now else [])
+    def before(self, facts: Sequence[Event]) -> list[EventReceived]:
+        """Return them as they were before the turn that was given these facts."""
+        given = self._given if self._turn == self._runtime.turn else []
+        came = {id(event) for event in external_events(facts)}
+        found = self._in_order([each for each, _ in given])
+        return [event for event in found if id(event) not in came]
 
     def _in_order(self, more: list[_Numbered]) -> list[EventReceived]:
         found = {each[0]: each[1] for events in self._unread.values() for each in events}
