@@ -18,6 +18,7 @@ __all__ = (
     "DURATION_S_MAX",
     "ID_BYTES_MAX",
     "NAME_BYTES_MAX",
+    "RECORD_BYTES_MAX",
     "TEXT_BYTES_MAX",
     "duration_ms",
     "is_topic",
@@ -38,6 +39,9 @@ __all__ = (
 ID_BYTES_MAX: Final = 1_000
 NAME_BYTES_MAX: Final = 1_000
 TEXT_BYTES_MAX: Final = 100_000
+RECORD_BYTES_MAX: Final = 16_000_000
+"""A little less than what the log takes in one record: see ``topics/events.yaml``."""
+
 DURATION_S_MAX: Final = 4_000 * 366 * 86_400
 """4,000 years: a time that far from now is still one that ``datetime`` can show."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -33,6 +34,13 @@ _NUMBERS: Final = {
 }
 """The least of each whole number."""
 
+_MOST: Final = {
+    "payload_bytes_max": 15_000_000,
+    "turn_bytes_max": 15_000_000,
+    "unread_bytes_max": 5_000_000,
+}
+"""The most of some: what belongs together fits into one record of the log."""
+
 _DURATIONS: Final = {
     "heartbeat_throttle_s": (0, _DURATION_S_MAX),
     "session_timeout_s": (0.001, _SESSION_S_MAX),
@@ -53,7 +61,10 @@ class Settings:
     """One value: arguments of an activity, a result, an event, a status."""
 
     turn_bytes_max: int = 15_000_000
-    """All that one turn asks for together; ``events`` allows 16 MiB a record."""
+    """All that one turn asks for together; ``events`` allows 16 MiB a record.
+
+    Where a retry policy lets another run follow, less: the end of a run has the start of the next.
+    """
 
     turns_in_flight_max: int = 2_000
     """Turns that were appended and are not acknowledged yet, per shard; then intake waits.
@@ -83,7 +94,10 @@ class Settings:
     """Events of one run that its code has not taken; more are refused."""
 
     unread_bytes_max: int = 4_000_000
-    """The same in bytes, but for the first one: a run hands them on to the next of its chain."""
+    """The same in bytes, but for the first one: a run hands them on to the next of its chain.
+
+    An event counts with its name, its headers and 20 bytes.
+    """
 
     unpublished_bytes_max: int = 64_000_000
     """Results and published records that no consumer can see yet, per shard; then intake waits."""
@@ -127,7 +141,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in _NUMBERS.items():
-            checks.whole(getattr(self, name), f"Settings: {name}", least)
+            most = _MOST.get(name)
+            if checks.whole(getattr(self, name), f"Settings: {name}", least) > (most or math.inf):
+                raise InvalidArgument(
+                    f"Settings: {name}: give a whole number from {least} to {most:,}, not "
+                    f"{getattr(self, name):,}: a record of the log takes "
+                    f"{checks.RECORD_BYTES_MAX:,} bytes, and other things are in it as well"
+                )
         for name, bounds in _DURATIONS.items():
             object.__setattr__(self, name, _duration_s(name, getattr(self, name), *bounds))
         checks.yes_or_no(self.strict_replay, "Settings: strict_replay")

@@ -90,6 +90,21 @@ def test_what_nothing_could_go_on_with_is_refused(field: str) -> None:
     Settings(**{field: 1})
 
 
+@pytest.mark.parametrize(
+    ("field", "most"),
+    [
+        ("payload_bytes_max", 15_000_000),
+        ("turn_bytes_max", 15_000_000),
+        ("unread_bytes_max", 5_000_000),
+    ],
+)
+def test_what_would_not_fit_into_a_record_is_refused(field: str, most: int) -> None:
+    Settings(**{field: most})
+    told = rf"Settings: {field}: give .* to {most:,}, not 50,000,000: a record of the log takes 16"
+    with pytest.raises(InvalidArgument, match=told):
+        Settings(**{field: 50_000_000})
+
+
 @pytest.mark.parametrize("field", [each for each in FIELDS if each.endswith("_s")])
 def test_times_are_seconds_or_a_timedelta(field: str) -> None:
     settings = Settings(**{field: timedelta(seconds=5)})  # type: ignore[arg-type]

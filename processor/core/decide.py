@@ -12,6 +12,7 @@ from typing import assert_never
 from processor.core.attempts import reported, retried, timed_out
 from processor.core.draft import Context, Draft, Outcome
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
+from processor.core.nouns.chain import too_large
 from processor.core.nouns.lineage import Plan
 from processor.core.nouns.run import (
     RunUnparked,
@@ -75,7 +76,7 @@ def unpark(instance: Instance, context: Context) -> Draft | None:
     try:
         asked = draft.asked(runner, instance.pending)
     except CodeError as error:
-        instance.runner = error
+        instance.lose(error)
         return None
     instance.pending = []
     draft.add(RunUnparked())
@@ -138,6 +139,9 @@ def _start(
         context.runners.flags,
         plan=plan,
     )
+    refusal = too_large(started)
+    if refusal is not None:
+        return outcome.answered(refusal)
     runner = begun(context.runners, command.workflow_id, run_id, started, context.now_ms)
     if not isinstance(runner, CodeError):
         context.begun = runner

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from processor.checks import RECORD_BYTES_MAX
 from processor.core.data.options import DEFAULTS, ActivityOptions
 from processor.core.data.run_id import successor_id
 from processor.core.event import Event
@@ -17,7 +18,12 @@ from processor.core.nouns.activity import (
     attempted,
     effects_of_attempt,
 )
-from processor.core.nouns.chain import next_attempt
+from processor.core.nouns.chain import (
+    closing_bytes,
+    external_events,
+    next_attempt,
+    not_followed,
+)
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import RunParked, WorkflowFailed
 from processor.core.questions import AwaitResult
@@ -46,7 +52,7 @@ class Context:
     now; it changes nothing. ``entropy`` returns 16 random bytes. ``log_id`` is that of the shard.
     ``unread_max``: more of a run's events may not wait for its code.
     ``not_activated`` are the events that the namespace's level does not have yet. ``begun`` is the
-    code of the run that this decision begins.
+    code of the run that this decision begins. ``record_bytes_max``: what a record of the log takes.
     """
 
     now_ms: int
@@ -58,6 +64,7 @@ class Context:
     not_activated: frozenset[type[Event]] = frozenset()
     begun: Runner | None = None
     free: int = 0
+    record_bytes_max: int = RECORD_BYTES_MAX
 
     def check(self, asked: Sequence[Asked]) -> None:
         """Raise ``CodeError`` where the code asks for what cannot be recorded yet."""
@@ -109,15 +116,12 @@ class Draft:
         return self.instance.state
 
     def full(self, event: EventReceived) -> str:
-        """Return which bound keeps one more event from waiting for the code; "" where none does.
-
-        Of a parked run, those count that came since.
-        """
+        """Return which bound keeps one more event from waiting for the code; "" where none does."""
         runner, most = self.instance.runner, self.context.unread_max
         events, size = (0, 0) if isinstance(runner, CodeError) else runner.unread()
-        for fact in self.instance.pending:
-            if isinstance(fact, EventReceived):
-                events, size = events + 1, size + fact.size
+        if self.instance.pending:
+            came = external_events(self.instance.pending)
+            events, size = events + len(came), size + sum(each.size for each in came)
         if events >= most.events:
             return f"{most.events:,} events that its code has not taken (unread_events_max)"
         if events and size + event.size > most.bytes:
@@ -145,7 +149,7 @@ class Draft:
                 raise runner
             asked = runner.activate(self.now_ms, self.first, facts, None)
             if self.context.not_activated:
-                self._check(runner, asked)
+                self._check(runner, asked, facts)
             self.record(runner, asked)
         except CodeError as error:
             self.park(error)
@@ -154,20 +158,20 @@ class Draft:
     def park(self, error: CodeError) -> None:
         """Let the run wait for other code."""
         assert self.instance.state.parked is None, "a run is parked once"
-        self.instance.runner = error
+        self.instance.lose(error)
         self.add(RunParked(error.kind, error.error, error.where, error.traceback))
 
     def asked(self, runner: Runner, facts: Sequence[Event]) -> list[Asked]:
         """Return what the code asks for when it sees these facts."""
         asked = runner.activate(self.now_ms, self.first, facts, None)
-        self._check(runner, asked)
+        self._check(runner, asked, facts)
         return asked
 
-    def _check(self, runner: Runner, asked: Sequence[Asked]) -> None:
+    def _check(self, runner: Runner, asked: Sequence[Asked], facts: Sequence[Event]) -> None:
         try:
             self.context.check(asked)
         except CodeError:
-            runner.close()
+            runner.undo(facts)
             raise
 
     def record(self, runner: Runner, asked: Sequence[Asked]) -> None:
@@ -197,7 +201,11 @@ class Draft:
             return failed
         run_id = successor_id(self.context.log_id, run.workflow_id, run.run_id)
         made = self.now_ms, run_id, self.context.entropy(), runner.left()
-        return WorkflowFailed(failed.failure, successor=next_attempt(run, failed, *made))
+        failed = WorkflowFailed(failed.failure, successor=next_attempt(run, failed, *made))
+        if failed.successor is None:
+            return failed
+        size, limit = closing_bytes(self.events, failed), self.context.record_bytes_max
+        return failed if size <= limit else not_followed(failed, size, limit)
 
     def places(self, name: str, options: ActivityOptions) -> bool:
         """Return whether an attempt runs eagerly; then it takes a slot."""

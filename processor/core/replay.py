@@ -14,6 +14,7 @@ from processor.core.data.shown import shown
 from processor.core.event import Decision, Event
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import AttemptState, attempted
+from processor.core.nouns.chain import external_events
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import RunParked, WorkflowStarted
 from processor.core.records.snapshot import Snapshot, state_of
@@ -38,8 +39,9 @@ class Instance:
     """An open run in memory.
 
     ``runner`` is its live code, or the error that keeps the code from running. ``pending`` are
-    facts that arrived while the run was parked: the code has not seen them yet. ``difference``
-    says what payload was made otherwise when the code was last replayed.
+    facts that the code has not seen: those that arrived while the run was parked. Where the code
+    is lost, the events that it had not taken are before them. ``difference`` says what payload was
+    made otherwise when the code was last replayed.
     """
 
     state: RunState
@@ -49,9 +51,16 @@ class Instance:
 
     @property
     def unread(self) -> list[EventReceived]:
-        """The events that the code has not taken; of a parked run, those that came since."""
-        came = [fact for fact in self.pending if isinstance(fact, EventReceived)]
+        """The events that the code has not taken; all that came where no code can tell."""
+        came = external_events(self.pending)
         return came if isinstance(self.runner, CodeError) else [*self.runner.left(), *came]
+
+    def lose(self, error: CodeError) -> None:
+        """Go on without the code, and keep the events that it had not taken."""
+        if not isinstance(self.runner, CodeError):
+            self.pending = [*self.runner.left(), *self.pending]
+            self.runner.close()
+        self.runner = error
 
 
 def replay(
@@ -146,11 +155,14 @@ class _Player:
                 _compare(turn, taken, decisions)
                 self._compare_payloads(turn, taken, decisions)
             except CodeError as error:
-                self.runner.close()
-                self.runner = error
+                self._lose(self.runner, facts, error)
             except Exception as error:
-                self.runner.close()
-                self.runner = failed(error)
+                self._lose(self.runner, facts, failed(error))
+
+    def _lose(self, runner: Runner, facts: list[Event], error: CodeError) -> None:
+        runner.undo(facts)
+        self.pending = [*runner.left(), *facts]
+        self.runner = error
 
     def _compare_payloads(
         self, turn: Turn | Snapshot, taken: Sequence[Asked], recorded: Sequence[Decision]

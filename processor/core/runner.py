@@ -81,7 +81,14 @@ class Runner(Protocol):
         """Return how many events the code was given and has not taken, and their bytes."""
 
     def left(self) -> Sequence[EventReceived]:
-        """Return these events in the order of their arrival, also after the end of the code."""
+        """Return these events in the order of their arrival.
+
+        After the end of the code they are those that it never took, whenever they came; after an
+        activation that does not count, those that the code had not taken before it.
+        """
+
+    def undo(self, facts: Sequence[Event]) -> None:
+        """Close it: the activation that was given these facts does not count."""
 
     def query(self, name: str, arguments: bytes | None) -> bytes | Failure | None:
         """Return what a handler answers or fails with, also after the end of the code.

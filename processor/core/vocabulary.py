@@ -11,7 +11,13 @@ from processor.core.nouns.activity import (
     ActivityFailed,
     ActivityScheduled,
 )
-from processor.core.nouns.call import AnswerCall, CallAnswered, CallSent, MessageSent
+from processor.core.nouns.call import (
+    AnswerCall,
+    CallAnswered,
+    CallSent,
+    MessageRejected,
+    MessageSent,
+)
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.query import QueryRun
 from processor.core.nouns.record import RecordPublished
@@ -67,6 +73,7 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     RunUnparked,
     CallSent,
     CallAnswered,
+    MessageRejected,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 

@@ -89,7 +89,16 @@ class Shard:
         self._deciding = deciding = Deciding(
             partition,
             level,
-            Context(0, runners, activities.place, ports.entropy, ports.log.id, unread_max, later),
+            Context(
+                0,
+                runners,
+                activities.place,
+                ports.entropy,
+                ports.log.id,
+                unread_max,
+                later,
+                record_bytes_max=ports.record_bytes_max,
+            ),
             ports.clock,
             activities,
             self._gate,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from processor.checks import RECORD_BYTES_MAX
 from processor.core.data.address import ReplyTo
 from processor.core.data.cause import Origin
 from processor.core.data.options import ActivityOptions
@@ -32,7 +33,6 @@ from processor.shard.dedup import Known, Row, UnderClaim
 
 __all__ = (
     "NEVER_MS",
-    "RECORD_BYTES_MAX",
     "TOMBSTONES_MS",
     "Activities",
     "Changes",
@@ -60,10 +60,6 @@ NEVER_MS: Final = 1 << 62
 
 TOMBSTONES_MS: Final = 7 * 24 * 3600 * 1000
 """``delete.retention.ms`` of ``events`` as we make it."""
-
-
-RECORD_BYTES_MAX: Final = 16_000_000
-"""A little less than what the log takes: see ``topics/events.yaml``."""
 
 
 class LogRecord(NamedTuple):

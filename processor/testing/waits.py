@@ -26,6 +26,7 @@ from processor.testing.watch import (
     looping,
     nothing_left,
     retried,
+    tried_again,
     unregistered,
     where_it_stands,
 )
@@ -110,6 +111,7 @@ class Waits:
             self._bounds,
             awaited,
             self._registry.activity_named,
+            self._world.broker.outputs[0].records,
             lambda: scheduler.steps,
             is_stuck,
             lambda: None if limit.expired() else limit.reschedule(0),
@@ -133,6 +135,8 @@ class Waits:
         if task is not None:
             run = await self._handle(task.workflow_id, task.run_id).describe()
             return retried(task, run, self._bounds.attempts_max)
+        if watch.run is not None:
+            return tried_again(watch.run, self._bounds.attempts_max)
         if (missing := self._missing.get(handle.id)) is not None:
             return unregistered(missing, self._registry.activities)
         run = await handle.describe()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from processor.client.descriptions import RunDescription, hindrances, standing
-from processor.core.records.effects import ActivityTask
+from processor.core.records.effects import ActivityTask, RunResult
+from processor.simulation.partitions import Output
 from processor.testing.errors import ActivityNotRegistered, NoEndInSight, NothingLeft
 
 __all__ = (
@@ -17,6 +18,7 @@ __all__ = (
     "looping",
     "nothing_left",
     "retried",
+    "tried_again",
     "unregistered",
     "where_it_stands",
 )
@@ -26,7 +28,9 @@ _LISTED_MAX = 50
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much one wait may let happen: attempts of one activity, and steps of the world."""
+    """How much one wait may let happen: attempts of one activity, or runs of one chain, that
+    fail, and steps of the world.
+    """
 
     attempts_max: int
     steps_max: int
@@ -37,23 +41,29 @@ class Watch:
     """One wait. ``end`` is called once, as soon as it is known that the wait comes to nothing.
 
     ``awaited`` is the workflow id that is waited for (None: a sleep, which retries do not
-    prolong). ``steps`` are those of the world, ``is_stuck`` says whether the run waits for code.
-    ``task`` is the attempt too many that ended the wait, ``nothing``: nothing is left to happen.
+    prolong). ``outputs`` is what the shard publishes, ends of runs among it. ``steps`` are those of
+    the world, ``is_stuck`` says whether the run waits for code. ``task`` is the attempt too many
+    that ended the wait, ``run`` the run too many, ``nothing``: nothing is left to happen.
     """
 
     bounds: Bounds
     awaited: str | None
     known: Callable[[str], object]
+    outputs: Sequence[Output]
     steps: Callable[[], int]
     is_stuck: Callable[[], bool]
     end: Callable[[], None]
     ended: bool = False
     task: ActivityTask | None = None
+    run: RunResult | None = None
     nothing: bool = False
     _retries: Counter[tuple[str, int]] = field(default_factory=Counter)
+    _failed: Counter[str] = field(default_factory=Counter)
+    _seen: int = 0
     _steps_end: int = 0
 
     def __post_init__(self) -> None:
+        self._seen = len(self.outputs)
         self._steps_end = self.steps() + self.bounds.steps_max
 
     def look(self, nothing_left: bool) -> None:
@@ -61,6 +71,19 @@ class Watch:
         self.nothing = nothing_left and self.awaited is not None
         if self.nothing or self.steps() > self._steps_end or self.is_stuck():
             self._end()
+        elif self.awaited is not None:
+            self._look_at_chains()
+
+    def _look_at_chains(self) -> None:
+        """End the wait at a run too many that failed, and that another one follows."""
+        for _, _, record in self.outputs[self._seen :]:
+            if isinstance(record, RunResult) and record.status == "failed":
+                if record.successor_run_id is not None:
+                    self._failed[record.first_run_id] += 1
+                    if self._failed[record.first_run_id] >= self.bounds.attempts_max:
+                        self.run = record
+                        self._end()
+        self._seen = len(self.outputs)
 
     def attempt_begins(self, task: ActivityTask) -> None:
         """End the wait for a run that calls what is not there, or at an attempt too many."""
@@ -103,6 +126,20 @@ def retried(task: ActivityTask, run: RunDescription, attempts_max: int) -> NoEnd
         f"{attempts_max:,} attempts, and its retries have no end in sight. Its last error is "
         f"{error}. Let the activity or its mock succeed, or end its retries: "
         "RetryPolicy(maximum_attempts=...) or schedule_to_close=...; for more attempts in one "
+        "wait, Environment(attempts_max=...)"
+    )
+
+
+def tried_again(run: RunResult, attempts_max: int) -> NoEndInSight:
+    """Return what is raised when the runs of one chain failed too often in one wait."""
+    failure = run.failure
+    assert failure is not None, "a run that failed says why"
+    return NoEndInSight(
+        f"workflow {run.workflow!r} of {run.workflow_id!r} has failed in all of {attempts_max:,} "
+        f"runs in one wait (its first run is {run.first_run_id}, the last of these is "
+        f"{run.run_id}), and its retries have no end in sight. Its last error is {failure.type}: "
+        f"{failure.message}. Let the workflow succeed, or end its retries: "
+        "retry=RetryPolicy(maximum_attempts=...) or execution_timeout=...; for more runs in one "
         "wait, Environment(attempts_max=...)"
     )
 

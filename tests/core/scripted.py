@@ -47,6 +47,7 @@ class Scripted:
     keeps: bool = False
     activations: int = 0
     closed: bool = False
+    unread_events: list[EventReceived] = field(default_factory=list)
 
     def activate(
         self,
@@ -67,13 +68,16 @@ class Scripted:
         return b"%d" % self.activations if self.keeps else None
 
     def unread(self) -> tuple[int, int]:
-        return 0, 0
+        return len(self.unread_events), 0
 
     def left(self) -> Sequence[EventReceived]:
-        return ()
+        return self.unread_events
 
     def waiting(self) -> list[str]:
         return []
+
+    def undo(self, facts: Sequence[Event]) -> None:
+        self.closed = True
 
     def close(self) -> None:
         self.closed = True

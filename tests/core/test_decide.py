@@ -340,6 +340,23 @@ def test_an_answer_that_nobody_waits_for_is_dropped(history: Any, given: AnswerC
     assert isinstance(outcome.answer, Accepted) and not outcome.answer.created
 
 
+REFUSED = Refused("WorkflowNotFound", "no run of workflow id 'other'")
+
+
+@pytest.mark.parametrize(
+    ("history", "run_id"), [([CALL], "run-0"), ([CALL, COMPLETED], RUN)], ids=["another", "closed"]
+)
+def test_a_refusal_that_nobody_waits_for_is_refused_itself(history: Any, run_id: str) -> None:
+    """So what was sent goes to the dead letters, as what nobody waits for does."""
+    run = instance(*history)
+    is_open = run.state.closed_ms is None
+    given = command(AnswerCall(run_id, 2, REFUSED))
+    outcome = decide(given, run if is_open else None, run.state.summary(), "", context([DONE]))
+    told = "which sent it and waited for the answer, has ended"
+    answer = f"{REFUSED.message}; run {run_id} of {ID!r}, {told}"
+    assert (outcome.drafts, outcome.answer) == ([], Refused("WorkflowNotFound", answer))
+
+
 # --- timers of the code -----------------------------------------------------------------------
 
 

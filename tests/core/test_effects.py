@@ -19,7 +19,7 @@ from processor.core.nouns.activity import (
     attempted,
     effects_of_attempt,
 )
-from processor.core.nouns.call import CallAnswered, CallSent, MessageSent
+from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected, MessageSent
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
@@ -106,6 +106,19 @@ def task(number: int = 1, **how: Any) -> effects.ActivityTask:
         (
             CallSent(3, OTHER, RaiseEvent("go", b"1")),
             [effects.Message("other", RaiseEvent("go", b"1"), Caller(Address(None, ID), RUN, 3))],
+        ),
+        (
+            MessageRejected(3, OTHER, "go", b"x", "nobody"),
+            [
+                effects.DeadLetter(
+                    "commands",
+                    -1,
+                    -1,
+                    b"other",
+                    b"x",
+                    f"event 'go' of run {RUN} of {ID!r} to 'other': nobody",
+                )
+            ],
         ),
         (
             EventRejected("go", b"x", "no int"),

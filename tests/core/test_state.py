@@ -15,7 +15,7 @@ from processor.core.nouns.activity import (
     ActivityFailed,
     attempted,
 )
-from processor.core.nouns.call import CallAnswered, CallSent, MessageSent
+from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected, MessageSent
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.lineage import Lineage
 from processor.core.nouns.record import RecordPublished
@@ -78,6 +78,7 @@ SAMPLES: tuple[Event, ...] = (
     RunUnparked(),
     CallSent(3, OTHER, RaiseEvent("go")),
     CallAnswered(4, Accepted("run-9")),
+    MessageRejected(4, OTHER, "go", b"1", "nobody"),
 )
 
 

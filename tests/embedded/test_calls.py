@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ from processor import (
     WorkflowNotFound,
     workflow,
 )
+from processor.codec.records import decode
+from processor.core.inputs import ClientCommand
+from processor.testing import Environment
 
 
 @workflow.define
@@ -71,11 +75,88 @@ async def awaits_late(to: str) -> str:
 @workflow.define
 async def gives_up(to: str) -> str:
     """The answer comes when nobody waits for it any more."""
-    waits = asyncio.ensure_future(workflow.signal(to, "e", "hello"))
+    waits = asyncio.create_task(workflow.signal(to, "e", "hello"))  # type: ignore[arg-type]
     await asyncio.sleep(0)
     waits.cancel()
     await workflow.sleep(0.2)
     return "went on"
+
+
+@workflow.define
+async def waits_in_every_way(to: str) -> list[str]:
+    """What asyncio takes of its own futures, it takes of messages."""
+
+    def tell(how: str) -> Awaitable[None]:
+        return workflow.signal(to, "e", how)
+
+    done, pending = await asyncio.wait([tell("wait"), tell("wait, too")])  # type: ignore[type-var]
+    assert (len(done), len(pending)) == (2, 0)
+    await asyncio.wait_for(tell("wait_for"), 60)
+    await asyncio.gather(tell("gather"), tell("gather, too"))
+    await asyncio.shield(tell("shield"))
+    await asyncio.ensure_future(tell("ensure_future"))
+    for each in asyncio.as_completed([tell("as_completed")]):
+        await each
+    await asyncio.create_task(tell("create_task"))  # type: ignore[arg-type]
+    async with asyncio.TaskGroup() as group:
+        group.create_task(tell("TaskGroup"), name="n")  # type: ignore[arg-type]
+    sent = workflow.signal(to, "e", "twice")
+    return [str(await sent), str(await sent)]
+
+
+@workflow.define
+async def cancels_the_message(to: str) -> list[str]:
+    """A message is cancelled as futures are: it has left all the same."""
+    sent = workflow.signal(to, "e", "cancelled")
+    waits = asyncio.ensure_future(_await(sent))
+    await asyncio.sleep(0)
+    waits.cancel()
+    told = []
+    for _ in range(2):
+        try:
+            await sent
+        except asyncio.CancelledError as error:
+            told.append(f"{type(error).__name__} {sent.cancelled()}")
+    return told
+
+
+async def _await(sent: Awaitable[None]) -> None:
+    await sent
+
+
+HELD: list[Awaitable[None]] = []
+"""What a run leaves in the process, where the code of another one finds it."""
+
+
+@workflow.define
+async def leaves_a_message(to: str) -> list[str]:
+    HELD[:] = [workflow.signal(to, "e", "held")]
+    await workflow.wait_for_event("go")
+    return [workflow.uuid4().hex]
+
+
+@workflow.define
+async def takes_a_message(how: str) -> str:
+    try:
+        if how == "await":
+            await HELD[0]
+        else:
+            await asyncio.wait(set(HELD))  # type: ignore[type-var]
+    except InvalidArgument as error:
+        return str(error)
+    return "awaited"
+
+
+@workflow.define
+async def does_not_wait(to: str, how: str) -> str:
+    """The target refuses, and nobody waits: the code gave up, or is over."""
+    waits = asyncio.create_task(workflow.signal(to, "e", how))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    if how == "over":
+        return how
+    waits.cancel()
+    await workflow.wait_for_event("go")
+    return how
 
 
 @workflow.define
@@ -84,6 +165,7 @@ async def fails_unless_told(to: str) -> None:
 
 
 ALL = [takes, deaf, tells, cancels, tells_many, awaits_late, gives_up, fails_unless_told]
+ALL += [waits_in_every_way, cancels_the_message, leaves_a_message, takes_a_message, does_not_wait]
 SETTINGS = [Settings(cached_runs_max=0), Settings()]
 
 
@@ -185,3 +267,67 @@ def test_what_a_run_is_told_survives_restarts(tmp_path: Path) -> None:
 
     asyncio.run(begin())
     asyncio.run(go_on())
+
+
+@pytest.mark.parametrize("cached", [0, None], ids=["replayed", "live"])
+def test_a_message_is_waited_for_as_futures_are(cached: int | None) -> None:
+    async def main() -> None:
+        async with Environment(ALL, max_cached_runs=cached) as env:
+            target = await env.start(takes, 11, id="takes")
+            assert await env.run(waits_in_every_way, "takes") == ["None", "None"]
+            assert len(set(await target.result())) == 11
+            told = await env.run(cancels_the_message, "nobody")
+            assert told == ["CancelledError True"] * 2
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("how", ["await", "wait"])
+def test_a_message_is_awaited_by_the_run_that_sent_it_alone(how: str) -> None:
+    """Another run changes nothing of it: neither its message, nor the numbers it draws."""
+
+    async def main() -> None:
+        async with Environment(ALL) as env:
+            sender = await env.start(leaves_a_message, "nobody", id="sender")
+            told = await env.run(takes_a_message, how)
+            assert told == (
+                f"the message to 'nobody' was sent by run {sender.run_id} of 'sender', and other "
+                "code cannot await it; await it where it is sent: await workflow.signal(...)"
+            )
+            await sender.raise_event("go")
+            await sender.result()
+            assert [event.type for event in await sender.history()] == [
+                *("WorkflowStarted", "MessageSent", "EventReceived", "WorkflowCompleted"),
+            ]
+            with pytest.raises(InvalidArgument, match="other code cannot await it"):
+                await HELD[0]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("cached", [0, None], ids=["replayed", "live"])
+@pytest.mark.parametrize("how", ["given up", "over"])
+def test_a_message_that_is_refused_while_nobody_waits_is_a_dead_letter(
+    how: str, cached: int | None
+) -> None:
+    async def main() -> None:
+        async with Environment(ALL, max_cached_runs=cached) as env:
+            handle = await env.start(does_not_wait, "nobody", how, id="sender")
+            await env.sleep(1)
+            (letter,) = env.dead_letters
+            assert (letter.topic, letter.key) == ("commands", b"nobody")
+            assert "no run of workflow id 'nobody'" in letter.reason
+            assert f"run {handle.run_id} of 'sender'" in letter.reason
+            if how == "over":
+                lost = decode(letter.value or b"")
+                assert isinstance(lost, ClientCommand) and lost.workflow_id == "nobody"
+                assert lost.body.payload == b'"over"'  # type: ignore[attr-defined]
+            else:
+                assert letter.value == f'"{how}"'.encode()
+                types = [event.type for event in await handle.history()]
+                assert types.count("MessageRejected") == 1
+                await handle.raise_event("go")
+            assert await handle.result() == how
+            assert len(env.dead_letters) == 1
+
+    asyncio.run(main())

@@ -27,6 +27,15 @@ async def broken() -> None:
 
 
 @workflow.define
+async def trips(takes: int) -> None:
+    """Park in the turn in which it has taken some of the events that came before."""
+    await workflow.wait_for_event("trip")
+    for _ in range(takes):
+        await workflow.wait_for_event("e")
+    raise ValueError("a bug")
+
+
+@workflow.define
 async def counts(to: int) -> int:
     for _ in range(to):
         await workflow.wait_for_event("e")
@@ -77,6 +86,38 @@ def test_a_parked_run_takes_as_many(tmp_path: Path) -> None:
             await _fill(handle, 5)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("cached", [0, 100])
+@pytest.mark.parametrize("takes", [0, 2])
+def test_what_came_before_a_run_was_parked_counts_on(
+    tmp_path: Path, takes: int, cached: int
+) -> None:
+    """Code that is parked begins the turn again, so what it took in that turn is not taken."""
+    server = f"embedded:{tmp_path}"
+    settings = Settings(unread_events_max=5, cached_runs_max=cached)
+
+    async def full(handle: Handle) -> None:
+        with pytest.raises(CommandRejected, match="has 5 events that its code has not taken"):
+            await handle.raise_event("e", 5)
+        assert (await handle.describe()).pending["unread"] == {"e": 4, "trip": 1}
+
+    async def park() -> None:
+        async with Worker(server, workflows=[trips], settings=settings), Client(server) as client:
+            handle = await client.start(trips, takes, id="a")
+            for number in range(3):
+                await handle.raise_event("e", number)
+            await handle.raise_event("trip")
+            assert (await handle.describe()).status is Status.PARKED
+            await handle.raise_event("e", 3)
+            await full(handle)
+
+    async def look_again() -> None:
+        async with Worker(server, workflows=[trips], settings=settings), Client(server) as client:
+            await full(client.handle("a"))
+
+    asyncio.run(park())
+    asyncio.run(look_again())
 
 
 def test_events_that_are_taken_do_not_count(tmp_path: Path) -> None:

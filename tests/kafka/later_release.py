@@ -42,7 +42,7 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
         "import SideEffectRecorded, StatusSet",
         "import NoteTaken, SideEffectRecorded, StatusSet",
     ),
-    ("core/vocabulary.py", "    CallAnswered,\n)", "    CallAnswered,\n    NoteTaken,\n)"),
+    ("core/vocabulary.py", "    MessageRejected,\n)", "    MessageRejected,\n    NoteTaken,\n)"),
     (
         "core/nouns/external.py",
         "class Latest(Protocol):",

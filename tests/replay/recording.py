@@ -215,6 +215,9 @@ class _Listener:
     def waiting(self) -> list[str]:
         return self._runner.waiting()
 
+    def undo(self, facts: Sequence[Event]) -> None:
+        self._runner.undo(facts)
+
     def close(self) -> None:
         self._runner.close()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from examples.orders import order_processing
+from processor.checks import RECORD_BYTES_MAX
 from processor.codec.payloads import JsonPayloads
 from processor.codec.records import decode
 from processor.config import Settings
@@ -16,7 +17,7 @@ from processor.core.records.turn import Claim, Positions, Turn
 from processor.registry import Registry
 from processor.shard.dedup import UnderClaim
 from processor.shard.loop import Shard
-from processor.shard.ports import RECORD_BYTES_MAX, InboxRecord, LogRecord, ShardPorts
+from processor.shard.ports import InboxRecord, LogRecord, ShardPorts
 from processor.shard.recovery.takeover import Taken, Takeover
 from processor.simulation.partitions import LogPartition
 from processor.store.keyvalue import Memory

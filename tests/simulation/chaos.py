@@ -17,6 +17,7 @@ from processor.simulation.world import Stuck, World
 from processor.store.keyvalue import Memory
 
 from . import reading
+from .programs import Release
 
 __all__ = ("Chaos",)
 
@@ -203,6 +204,17 @@ class Chaos:
             if able is not None and not _is_worker(able):  # may look before, and claim after it
                 self._world.assign(partition, able.name)
         self._scheduler.soon("an upgrade", lambda: self._world.upgrade(LEVEL + 1))
+
+    def release_after(self, delay_ms: int, release: Release) -> None:
+        """Let all hosts have code without its bug from then on. They start again with it."""
+
+        def mend() -> None:
+            release.mended = True
+            for host in self._world.hosts.values():
+                if host.alive:
+                    host.crash()
+
+        self._scheduler.after(delay_ms, "a release", mend)
 
     def _retention(self) -> bool:
         """Remove inputs up to where the log stands, or the slowest of those who read them."""

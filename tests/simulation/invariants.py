@@ -31,7 +31,7 @@ from processor.simulation.hosts.outbox import Left
 
 from .checked import Checked
 from .invariants_of_activities import check_activities
-from .invariants_of_calls import check_calls
+from .invariants_of_calls import check_calls, check_in_vain
 from .invariants_of_memory import check_memory, check_sums
 from .invariants_of_tables import check_tables
 from .reading import Reading, Valid, read
@@ -64,6 +64,7 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
     _ends(checked, story, readings)
     _messages(checked, story, readings)
     check_calls(checked, readings)
+    check_in_vain(checked, story, readings)
     _dead_letters(checked, story, readings)
     check_sums(checked, story)
     _contest(checked, story, readings)

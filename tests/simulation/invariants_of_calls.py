@@ -12,8 +12,9 @@ from processor.core.records.marks import Answered, Mark
 
 from .checked import Checked
 from .reading import Reading
+from .story import Story
 
-__all__ = ("check_calls",)
+__all__ = ("check_calls", "check_in_vain")
 
 Which = tuple[str, int]
 """The run that called, and the number of its call."""
@@ -42,6 +43,20 @@ def check_calls(checked: Checked, readings: list[Reading]) -> None:
         is_told = outcomes == due or (not outcomes and which[0] in ended)
         checked.that("a caller hears what its call came to", is_told, which, outcomes, due)
     checked.that("no answer comes from nowhere", heard.keys() <= sent.keys(), heard, sent)
+
+
+def check_in_vain(checked: Checked, story: Story, readings: list[Reading]) -> None:
+    """What was refused while nobody waited for the answer leaves one dead letter.
+
+    As others, it is sent again where nobody knows whether it was sent.
+    """
+    letters = Counter(letter.key for letter in set(story.world.broker.dead_letters))
+    for reading in readings:
+        for _, turn, _ in reading.turns:
+            for event in turn.events:
+                if isinstance(event, CallSent) and event.to.workflow_id.startswith("vain-"):
+                    key = event.to.workflow_id.encode()
+                    checked.that("what nobody heard of is kept", letters[key] == 1, event, letters)
 
 
 def _told(readings: list[Reading]) -> list[tuple[Which, CallOutcome]]:

@@ -15,12 +15,19 @@ from .mutation import (
 __all__ = ("OF_CALLS",)
 
 OF_CALLS: Sequence[Mutation] = (
-    Mutation("calls", "answers to calls are owed", calls.calls_not_owed, CALLS, 200),
+    Mutation("calls", "answers to calls are owed", calls.calls_not_owed, CALLS, 300, known=239),
     Mutation(
         "calls", "a call that is taken is answered", calls.taken_calls_not_answered, CALLS, 50
     ),
     Mutation(
         "calls", "a call that is refused is answered", calls.refused_calls_not_answered, CALLS, 50
+    ),
+    Mutation(
+        "calls",
+        "what is refused while nobody waits is a dead letter",
+        calls.late_refusals_dropped,
+        ("AssertionError: what nobody heard of is kept",),
+        50,
     ),
     Mutation(
         "calls",
@@ -35,6 +42,13 @@ OF_CALLS: Sequence[Mutation] = (
         calls.unread_events_dropped,
         (STUCK,),
         100,
+    ),
+    Mutation(
+        "chains",
+        "events of a parked run are handed on",
+        calls.events_after_the_end_dropped,
+        (STUCK,),
+        200,
     ),
     Mutation(
         "chains",

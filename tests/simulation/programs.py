@@ -22,6 +22,7 @@ from .deeds import DEEDS, doomed, endless, endless_far
 
 __all__ = (
     "KINDS",
+    "RELEASE",
     "WORKFLOWS",
     "Author",
     "Step",
@@ -70,12 +71,27 @@ async def victim(tidies: bool) -> str:
     return "it came"
 
 
+@dataclass
+class Release:
+    """What all hosts run: with a bug, or without it."""
+
+    mended: bool = False
+
+
+RELEASE: Final = Release()
+
+
 @workflow.define
-async def flaky(fails: int, told: int) -> list[Any]:
-    """Fail some times, with what it was told so far taken or not; the last run takes all."""
+async def flaky(fails: int, told: int, parks: int = 0) -> list[Any]:
+    """Fail some times, with what it was told so far taken or not; the last run takes all.
+
+    The attempt ``parks`` meets a bug until there is a release without it, and fails then.
+    """
     attempt = workflow.info().attempt
     if attempt <= fails:
         await asyncio.sleep(attempt % 3)
+        if attempt == parks and not RELEASE.mended:
+            raise ValueError("a bug")
         raise ApplicationError(f"attempt {attempt}")
     return [attempt, sorted([await workflow.wait_for_event("told", int) for _ in range(told)])]
 
@@ -168,6 +184,15 @@ async def _call_nobody(step: Step) -> str:
     except WorkflowNotFound:
         return "nobody"
     return "somebody"
+
+
+async def _call_in_vain(step: Step) -> str:
+    """Tell nobody something, and do not wait for the answer."""
+    told = workflow.signal(f"vain-{step.number}", "event", step.number)
+    waits = asyncio.create_task(told)  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    waits.cancel()
+    return "in vain"
 
 
 async def _cancel(step: Step) -> str:
@@ -297,6 +322,7 @@ _STEPS: Final[dict[str, Callable[[Step], Any]]] = {
     "call": _call,
     "call to cancel": _call_to_cancel,
     "call nobody": _call_nobody,
+    "call in vain": _call_in_vain,
     "noted": _noted,
     "made up": _made_up,
     "status": _status,
@@ -325,6 +351,7 @@ _CONSTANT: Final[dict[str, Any]] = {
     "call": "told",
     "call to cancel": True,
     "call nobody": "nobody",
+    "call in vain": "in vain",
     "status": "set",
     "until": "held",
     "queue": [0, 2, 4],
@@ -369,8 +396,8 @@ def _fits(step: Step, result: Any) -> bool:
 # --- the author -------------------------------------------------------------------------------
 
 _BRANCHING: Final = ("all", "group", "race", "timeout")
-_SENT: Final = ("signal", "cancel", "call", "call to cancel")
-"""Kinds that a story puts into programs, because they need a receiver."""
+_SENT: Final = ("signal", "cancel", "call", "call to cancel", "call in vain")
+"""Kinds that a story puts into programs by itself: most need a receiver."""
 
 _ASKED: Final = tuple(kind for kind in _CONSTANT if kind not in _SENT)
 _LEAVES: Final = (*DEEDS, *deeds.FAILING, *_ASKED, "given up far")

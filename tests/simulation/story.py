@@ -112,6 +112,9 @@ class Story:
         self.rivals: list[Rival] = []
         self.cases = self._draw() if cases is None else cases
         self.chaos = Chaos(self.world)
+        self._draw_vain(Random(f"vain {seed}"))
+        self._mends_ms = self._draw_bug(Random(f"bug {seed}"))
+        programs.RELEASE.mended = self._mends_ms is None
 
     def _code_of(self, is_last: bool) -> Code:
         """Return what a host runs: where there is an upgrade, the last one has the old release."""
@@ -138,6 +141,8 @@ class Story:
             self.once_started(self.cases, stranger.begin)
         if self.upgrades:
             self.chaos.upgrade_after(self._random.randint(0, 60_000))
+        if self._mends_ms is not None:
+            self.chaos.release_after(self._mends_ms, programs.RELEASE)
         self.chaos.run(
             lambda: (
                 all(case.closed is not None for case in self.cases)
@@ -187,6 +192,22 @@ class Story:
             cases.append(flaky_case(random))
         self._draw_strangers(cases)
         return cases
+
+    def _draw_vain(self, random: Random) -> None:
+        """Let programs tell nobody something, and not wait: as their first or their last step."""
+        for number, case in enumerate(self.cases):
+            if case.workflow == "program" and random.random() < 0.2:
+                steps = case.arguments[0]
+                place = random.choice((0, len(steps)))
+                steps.insert(place, Step("call in vain", 1_000_000 + number))
+
+    def _draw_bug(self, random: Random) -> int | None:
+        """Let a flaky workflow meet a bug, which parks it; return when a release mends that."""
+        for case in self.cases:
+            if case.workflow == "flaky" and case.runs > 1 and random.random() < 0.5:
+                case.arguments.append(random.randint(1, case.runs - 1))
+                return random.randint(10_000, 120_000)
+        return None
 
     def _draw_strangers(self, cases: list[Case]) -> None:
         """Let others send some of the events, and get in the way."""

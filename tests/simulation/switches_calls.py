@@ -8,12 +8,15 @@ import pytest
 
 from processor.core import draft
 from processor.core.data.cause import CallRequest
+from processor.core.nouns.call import AnswerCall
 from processor.core.records import marks
+from processor.core.records.answers import Accepted
 from processor.shard import reads
 from processor.shard.dedup import Requests
 from processor.shard.recovery import states
 from processor.shard.turns import writer
 from processor.shard.turns.deciding import Deciding
+from processor.workflow._engine import runner
 
 __all__: tuple[str, ...] = ()
 
@@ -33,6 +36,11 @@ def taken_calls_not_answered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(states, "taken", lambda *args: ())
 
 
+def late_refusals_dropped(patch: pytest.MonkeyPatch) -> None:
+    """Let what nobody waits to hear of go without a trace."""
+    patch.setattr(AnswerCall, "not_found", lambda self, workflow_id: Accepted("", created=False))
+
+
 def calls_not_counted(patch: pytest.MonkeyPatch) -> None:
     """Forget where a call came from, so that it counts as often as it comes."""
     take = Requests.take
@@ -48,6 +56,11 @@ def unread_events_dropped(patch: pytest.MonkeyPatch) -> None:
     """Let the events that a failed run has not taken go with it."""
     next_attempt = draft.next_attempt
     patch.setattr(draft, "next_attempt", lambda *args: next_attempt(*args[:-1], ()))
+
+
+def events_after_the_end_dropped(patch: pytest.MonkeyPatch) -> None:
+    """Let those events go that the activation which ends a run did not come to."""
+    patch.setattr(runner, "events_after", lambda facts, last: [])
 
 
 def next_attempt_left_out(patch: pytest.MonkeyPatch) -> None:

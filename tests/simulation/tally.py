@@ -122,6 +122,9 @@ class TallyRunner:
     def waiting(self) -> list[str]:
         return []
 
+    def undo(self, facts: Sequence[Event]) -> None:
+        """Nothing is held."""
+
     def close(self) -> None:
         """Nothing is held."""
 

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from processor import RetryPolicy, WorkflowParked, WorkflowTerminated, activity, workflow
+from processor import (
+    ApplicationError,
+    RetryPolicy,
+    WorkflowParked,
+    WorkflowTerminated,
+    activity,
+    workflow,
+)
 from processor.testing import ActivityNotRegistered, Environment, NoEndInSight, NothingLeft
 
 
@@ -64,6 +71,11 @@ async def tries_at_once() -> None:
     await fails.options(retry=RetryPolicy(timedelta(milliseconds=1), coefficient=1))()
 
 
+@workflow.define(retry=RetryPolicy(timedelta(milliseconds=1), coefficient=1))
+async def fails_again() -> None:
+    raise ApplicationError("the bank is closed")
+
+
 @workflow.define
 async def times_out() -> None:
     await hangs()
@@ -88,7 +100,7 @@ async def waits() -> str:
 
 WORKFLOWS = [
     *(shop, shop_once, shop_elsewhere, asks_nobody, tries, tries_at_once, times_out, ticks, polls),
-    waits,
+    *(waits, fails_again),
 ]
 
 
@@ -181,6 +193,22 @@ def test_retries_of_another_run_end_a_wait_that_they_keep_from_ending() -> None:
             await env.run(waits)
 
     in_environment(talk, fails, attempts_max=20)
+
+
+def test_runs_without_an_end_end_with_the_chain_and_its_last_error() -> None:
+    async def talk(env: Environment) -> None:
+        first = await env.start(fails_again, id="r")
+        with pytest.raises(NoEndInSight) as raised:
+            await first.result()
+        text = str(raised.value)
+        assert "workflow 'fails_again' of 'r' has failed in all of 50 runs in one wait" in text
+        assert f"(its first run is {first.run_id}, the last of these is " in text
+        assert "Its last error is ApplicationError: the bank is closed." in text
+        assert "maximum_attempts" in text and "attempts_max" in text
+        with pytest.raises(NoEndInSight, match="workflow 'fails_again' of 'r'"):
+            await env.run(waits)
+
+    in_environment(talk, attempts_max=50)
 
 
 def test_retries_go_on_as_long_as_they_may() -> None:

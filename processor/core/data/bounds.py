@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import fields, is_dataclass
+from typing import Any, Final
 
 from processor.checks import DURATION_S_MAX
 from processor.errors import SchemaMismatch
 
-__all__ = ("DURATION_MS_MAX", "NUMBER_MAX", "check_range", "check_text")
+__all__ = ("DURATION_MS_MAX", "NUMBER_MAX", "check_range", "check_text", "size_of")
 
 DURATION_MS_MAX: Final = DURATION_S_MAX * 1_000
 NUMBER_MAX: Final = 1 << 62
+
+_NUMBER_BYTES: Final = 10
+"""What a number takes at the most: a length, the number of a branch."""
 
 
 def check_text(what: str, text: str, most: int, *, least: int = 1) -> None:
@@ -26,3 +30,16 @@ def check_range(what: str, number: int | None, least: int, most: int) -> None:
     """Refuse a number that is there and not from ``least`` to ``most``."""
     if number is not None and not least <= number <= most:
         raise SchemaMismatch(f"the {what} is {number}; it may be {least} to {most}")
+
+
+def size_of(value: Any) -> int:
+    """Return how many bytes a value takes in a record at the most."""
+    if isinstance(value, bytes):
+        return _NUMBER_BYTES + len(value)
+    if isinstance(value, str):
+        return _NUMBER_BYTES + (len(value) if value.isascii() else len(value.encode()))
+    if isinstance(value, tuple | list):
+        return _NUMBER_BYTES + sum(map(size_of, value))
+    if is_dataclass(value):
+        return _NUMBER_BYTES + sum(size_of(getattr(value, each.name)) for each in fields(value))
+    return _NUMBER_BYTES

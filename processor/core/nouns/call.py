@@ -16,8 +16,8 @@ from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import CancelRun, Run, Summary, WorkflowTerminated, accepted
 from processor.core.nouns.start import StartRun
 from processor.core.operation import OperationOnRun
-from processor.core.records.answers import Accepted, CallOutcome, ReplyBody
-from processor.core.records.effects import Effect, Message
+from processor.core.records.answers import Accepted, CallOutcome, Refused, ReplyBody
+from processor.core.records.effects import DeadLetter, Effect, Message
 
 __all__ = (
     "AnswerCall",
@@ -25,6 +25,7 @@ __all__ = (
     "CallOperation",
     "CallSent",
     "Calls",
+    "MessageRejected",
     "MessageSent",
     "answer_to",
     "taken",
@@ -139,8 +140,39 @@ class CallAnswered(Fact):
 
 
 @frozen
+class MessageRejected(Decision):
+    """A target refused a message when the code waited for the answer no more; it went to
+    dead-letters.
+    """
+
+    id: RequestId
+    to: Address
+    """The target."""
+    name: str
+    """Name of the event; empty for a cancellation."""
+    payload: bytes | None
+    """Encoded value of the event."""
+    reason: str
+    """Why it was refused."""
+
+    identity = ("id",)
+    payloads = ("payload",)
+
+    def apply(self, run: Run, now_ms: int) -> None:
+        pass
+
+    def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
+        to = self.to.workflow_id
+        what = f"event {self.name!r}" if self.name else "a cancellation"
+        reason = f"{what} of run {run.run_id} of {run.workflow_id!r} to {to!r}: {self.reason}"
+        return (DeadLetter("commands", -1, -1, to.encode(), self.payload, reason),)
+
+
+@frozen
 class AnswerCall(OperationOnRun):
-    """The answer to a call of this instance. One that nobody waits for is dropped."""
+    """The answer to a call of this instance. One that nobody waits for is dropped, but for a
+    refusal: what was sent is lost then, and has to be found among the dead letters.
+    """
 
     run_id: str
     """The run that called."""
@@ -157,8 +189,15 @@ class AnswerCall(OperationOnRun):
         draft.advance(CallAnswered(self.call, self.outcome))
         return None
 
+    def when_closed(self, latest: Summary) -> ReplyBody:
+        return self.not_found(latest.workflow_id)
+
     def not_found(self, workflow_id: str) -> ReplyBody:
-        return Accepted("", created=False)
+        told = self.outcome
+        if not isinstance(told, Refused):
+            return Accepted("", created=False)
+        sender = f"run {self.run_id} of {workflow_id!r}, which sent it and waited for the answer"
+        return Refused(told.error, f"{told.message}; {sender}, has ended")
 
 
 def answer_to(cause: RecordedCause | None, outcome: CallOutcome) -> Sequence[Message]:

@@ -2,15 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Final, NamedTuple
 
+from processor.checks import RECORD_BYTES_MAX
+from processor.core.data.bounds import size_of
 from processor.core.data.retry import retry_at
+from processor.core.event import Event
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.lineage import Carried, Lineage
-from processor.core.nouns.run import Run, Successor, WorkflowFailed
+from processor.core.nouns.run import Run, Successor, WorkflowFailed, WorkflowStarted
+from processor.core.records.answers import Refused
 
-__all__ = ("next_attempt",)
+__all__ = (
+    "ERROR_BYTES",
+    "Reserved",
+    "closing_bytes",
+    "events_after",
+    "external_events",
+    "next_attempt",
+    "not_followed",
+    "too_large",
+)
+
+_START_BYTES_MAX: Final = 3_000_000
+"""The start of a workflow that may be tried again: each end of a run has it for the next one."""
+
+ERROR_BYTES: Final = 1_300_000
+"""What the texts of an error take at the most: ten causes, messages and tracebacks."""
+
+_ENVELOPE_BYTES: Final = 20_000
+"""What a record takes beside its events at the most: who, where and why."""
+
+
+class Reserved(NamedTuple):
+    """What the end of a run that is tried again needs beside what its last turn asks for.
+
+    ``start`` is that of the next run, ``unread`` are the events that are handed on, and ``facts``
+    what the turn begins with. The texts of its error come twice.
+    """
+
+    start: int
+    unread: int
+    facts: int
+
+    @property
+    def room(self) -> int:
+        """How much the turn may ask for."""
+        rest = self.start + self.unread + self.facts + 2 * ERROR_BYTES
+        return RECORD_BYTES_MAX - _ENVELOPE_BYTES - rest
+
+    def __str__(self) -> str:
+        return (
+            f"a record of the log takes {RECORD_BYTES_MAX:,} bytes, and where a retry policy lets "
+            f"another run follow, the end of a run needs {self.start:,} for the start of the next "
+            f"one, {self.unread:,} for events that no code has taken, {self.facts:,} for what the "
+            f"turn began with, and {2 * ERROR_BYTES:,} for the error"
+        )
+
+
+def external_events(facts: Iterable[Event]) -> list[EventReceived]:
+    """Return the external events among facts, with those that a start brings along."""
+    found: list[EventReceived] = []
+    for fact in facts:
+        if isinstance(fact, EventReceived):
+            found.append(fact)
+        elif isinstance(fact, WorkflowStarted):
+            lineage = fact.lineage
+            if lineage is not None and lineage.carried is not None:
+                found += lineage.carried.events
+    return found
+
+
+def events_after(facts: Sequence[Event], last: Event) -> list[EventReceived]:
+    """Return the external events among the facts that come after one of them."""
+    after = next(number for number, fact in enumerate(facts, 1) if fact is last)
+    return external_events(facts[after:])
 
 
 def next_attempt(
@@ -45,3 +113,41 @@ def next_attempt(
     )
     plan = replace(plan, start_at_ms=due_ms, deadline_ms=end_ms)
     return Successor(run_id, replace(started, seed=seed, lineage=lineage, plan=plan))
+
+
+def too_large(started: WorkflowStarted) -> Refused | None:
+    """Return why a workflow with a retry policy cannot be started: each end has its start again."""
+    if started.plan is None or started.plan.retry is None:
+        return None
+    size = size_of(started)
+    if size <= _START_BYTES_MAX:
+        return None
+    return Refused(
+        "PayloadTooLarge",
+        f"the start of {started.workflow!r} has {size:,} bytes, arguments and memo together; with "
+        f"a retry policy it may have {_START_BYTES_MAX:,}. Store large values elsewhere, and pass "
+        "references to them",
+    )
+
+
+def closing_bytes(events: Sequence[Event], failed: WorkflowFailed) -> int:
+    """Return how large the record with these events and with this end is at the most."""
+    return _ENVELOPE_BYTES + size_of(events) + size_of(failed)
+
+
+def not_followed(failed: WorkflowFailed, size: int, limit: int) -> WorkflowFailed:
+    """Return the end of a run that no other one can follow, which says what is too large."""
+    successor, failure = failed.successor, failed.failure
+    assert successor is not None, "another run was to follow"
+    lineage = successor.started.lineage
+    unread = size_of(None if lineage is None else lineage.carried)
+    error = 2 * size_of(failure)
+    start = size_of(successor) - unread - error // 2
+    why = (
+        f" (it is not tried again: the record of this end would have {size:,} bytes, and the log "
+        f"takes {limit:,}. The start of the next run has {start:,}, the events that no code has "
+        f"taken {unread:,}, the error {error:,}, what the turn asked for "
+        f"{max(size - start - unread - error, 0):,})"
+    )
+    told = replace(failure, message=failure.message + why, retryable=False)
+    return replace(failed, failure=told, successor=None)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from processor.checks import ID_BYTES_MAX
-from processor.core.data.bounds import check_text
+from processor.core.data.bounds import check_text, size_of
 from processor.core.data.fields import OnlyChain, OnlyRun
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
@@ -17,6 +17,9 @@ from processor.core.records.effects import DeadLetter, Effect
 from processor.policy import Status
 
 __all__ = ("EventReceived", "EventRejected", "RaiseEvent")
+
+_EVENT_BYTES: Final = 20
+"""What an event takes beside its name, its value, its headers and its key."""
 
 
 @frozen
@@ -33,8 +36,11 @@ class EventReceived(Fact):
 
     @property
     def size(self) -> int:
-        """How many bytes it takes, about."""
-        return len(self.name) + len(self.payload or b"")
+        """How many bytes it takes, at the most."""
+        name, size = self.name, len(self.payload or b"") + _EVENT_BYTES
+        if self.headers or self.key:
+            size += size_of(self.headers) + size_of(self.key)
+        return size + (len(name) if name.isascii() else len(name.encode()))
 
     def apply(self, run: Whose, now_ms: int) -> None:
         pass

@@ -10,6 +10,7 @@ from threading import Lock
 
 from confluent_kafka.admin import AdminClient
 
+from processor.checks import RECORD_BYTES_MAX
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
 from processor.kafka.clients.connection import LOG_RECORD_BYTES_MAX
@@ -23,7 +24,7 @@ from processor.kafka.shards.outbox import KafkaOutbox
 from processor.kafka.topics.upkeep import read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.node.publishing.steps import Standing
-from processor.shard.ports import RECORD_BYTES_MAX, Activities, Clock, ShardPorts
+from processor.shard.ports import Activities, Clock, ShardPorts
 from processor.shard.recovery.survey import entry_of
 from processor.store.projections import FAMILIES
 from processor.store.rocks import Rocks, destroy

@@ -16,8 +16,9 @@ from processor.codec.records import level_of
 from processor.core.decide import decide, succeed
 from processor.core.draft import Context, Outcome
 from processor.core.inputs import ClientCommand, Input
+from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.run import StartSuccessor
-from processor.core.records.answers import Refused
+from processor.core.records.answers import Refused, ReplyBody
 from processor.core.records.turn import Positions, Source
 from processor.core.replay import failed as code_failed
 from processor.core.runner import CodeError
@@ -111,7 +112,8 @@ class Deciding:
             if drafts[-1].instance.state.successor is not None:
                 self.follow(begun or made)
         elif command is not None:
-            self._writer.answer(command, offset, where, outcome.answer)
+            lost = self._lost(command, outcome.answer)
+            self._writer.answer(command, offset, where, outcome.answer, lost)
             return
         if command is not None or outcome.replies:
             self._flight.then(partial(self._reads.answer, input, outcome))
@@ -127,6 +129,15 @@ class Deciding:
         """Drop the code of a run that does not begin, since deciding failed."""
         if self._context.begun is not None:
             self._context.begun.close()
+
+    def _lost(self, command: ClientCommand, answer: ReplyBody | None) -> ClientCommand:
+        """Return what is lost with a command that is refused: an answer is about another one."""
+        body = command.body
+        if isinstance(body, AnswerCall) and isinstance(answer, Refused):
+            sent = self._instances.sent(body.run_id, body.call)
+            if sent is not None:
+                return ClientCommand(sent.to.workflow_id, sent.operation)
+        return command
 
     # --- runs that follow a run ---------------------------------------------------------------
 

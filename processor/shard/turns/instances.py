@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 
 from processor.codec.records import decode
+from processor.core.nouns.call import CallSent
 from processor.core.nouns.run import Summary
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
@@ -45,6 +46,14 @@ class Instances:
         else:
             entry.closed = latest
         return entry
+
+    def sent(self, run_id: str, call: int) -> CallSent | None:
+        """Return what a run asked of another one, as long as its history is there."""
+        for _, record in recorded(self._tables, run_id):
+            for event in record.events:
+                if isinstance(event, CallSent) and event.id == call:
+                    return event
+        return None
 
     def drop(self, workflow_id: str) -> None:
         """Forget what is in memory of a workflow id: it is replayed when it is needed."""

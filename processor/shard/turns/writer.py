@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+from processor.checks import RECORD_BYTES_MAX
 from processor.codec.records import encode
 from processor.core.data.cause import CallRequest, RecordedCause
 from processor.core.data.failure import shortened
@@ -38,7 +39,7 @@ from processor.shard.dedup import REASON_MAX, Requests
 from processor.shard.eager import Eager
 from processor.shard.flight import Flight, RunRecord, ShardRecord
 from processor.shard.outbox import Deliveries
-from processor.shard.ports import RECORD_BYTES_MAX, Clock
+from processor.shard.ports import Clock
 from processor.shard.turns.cache import Cache, Entry
 from processor.shard.turns.telling import Telling
 
@@ -183,13 +184,14 @@ class Writer:
         offset: int,
         positions: Positions,
         answer: ReplyBody | None,
+        lost: ClientCommand | None = None,
         *,
         bury: bool = False,
     ) -> None:
         """Write down what a command is told that left no turn: it counts, and is decided once.
 
         What is refused while nobody waits for the answer goes to ``dead-letters``, and with
-        ``bury`` in any case.
+        ``bury`` in any case: the command, or what is ``lost`` with it.
         """
         assert isinstance(answer, Accepted | Refused), f"{command.body} is told {answer}"
         letter, cause = None, command.recorded_cause
@@ -197,7 +199,8 @@ class Writer:
             answer = Refused(answer.error, shortened(answer.message, REASON_MAX))
             if bury or (command.reply_to is None and not isinstance(cause, CallRequest)):
                 reason = f"{answer.error}: {answer.message}"
-                key, value = command.workflow_id.encode(), encode(command)
+                lost = lost or command
+                key, value = lost.workflow_id.encode(), encode(lost)
                 room = self._record_bytes_max // 2
                 if len(value) > room:  # the letter stands in a record of the log
                     reason += f" (the first {room:,} of {len(value):,} bytes are here)"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence, Set
 from processor.config import Settings
 from processor.core.data.payloads import Payloads
 from processor.core.event import Decision, Event
+from processor.core.nouns.chain import ERROR_BYTES, Reserved
 from processor.core.nouns.value import SideEffectRecorded
 from processor.core.runner import Asked
 from processor.errors import PayloadTooLarge, SchemaMismatch
@@ -25,17 +26,20 @@ class Decisions:
     ``arrived`` are the ids that facts of this turn settle: the log has their outcome already, so
     they cannot be cancelled any more even if the code did not see it yet.
     ``recorded`` is what the turn caused, where it is replayed; None where it is live.
-    ``refusal`` says why nothing may be asked for now ("" where it may).
+    ``refusal`` says why nothing may be asked for now ("" where it may). ``kept`` is what the end of
+    the run needs of its record, where another run may follow.
     """
 
     __slots__ = (
         "_asked",
         "_loop",
         "_payloads",
+        "_room",
         "_settings",
         "_sized",
         "arrived",
         "elided",
+        "kept",
         "last_id",
         "recorded",
         "refusal",
@@ -48,15 +52,36 @@ class Decisions:
         self._settings = settings
         self._asked: list[Asked | None] = []
         self._sized = 0
+        self._room = settings.turn_bytes_max
         self.arrived: Set[int | None] = frozenset()
         self.recorded: Sequence[Event] | None = None
         self.elided = False
+        self.kept: Reserved | None = None
         self.last_id = 0
         self.refusal = ""
         self.turn = 0
 
     def attach(self, loop: WorkflowLoop) -> None:
         self._loop = loop
+
+    def keep(self, kept: Reserved) -> None:
+        """Keep room for the end of the run, in this turn."""
+        self.kept = kept
+        self._room = min(self._settings.turn_bytes_max, kept.room)
+
+    def left(self, kept: Reserved) -> int:
+        """Return how many bytes the end of the run may have beside the texts of an error."""
+        return max(kept.room - self._sized, 0)
+
+    def check_result(self, size: int, what: str, kept: Reserved) -> None:
+        """Raise where the result of the run does not fit into the record beside all else."""
+        most = self.left(kept) + 2 * ERROR_BYTES
+        if size > most:
+            raise PayloadTooLarge(
+                f"{what}: {size:,} bytes, and {most:,} are left in the record of the last turn, "
+                "beside what that turn asks for. Ask for less in it, or store the result "
+                "elsewhere and return a reference to it"
+            )
 
     def begin(self, arrived: Set[int | None], recorded: Sequence[Event] | None) -> None:
         self.turn += 1
@@ -104,12 +129,13 @@ class Decisions:
             self._refuse(_named(what, name))
         asked = self._asked
         sized = self._sized + size + _DECISION_BYTES
-        if sized > self._settings.turn_bytes_max and sized > self._recorded_size():
+        if sized > self._room and sized > self._recorded_size():
+            limit = self._settings.turn_bytes_max
+            why = "turn_bytes_max" if self._room == limit else str(self.kept)
             raise PayloadTooLarge(
                 f"one turn cannot ask for {len(asked) + 1:,} things of {sized:,} bytes together "
-                f"(the last one is {_named(what, name)}): the limit is "
-                f"{self._settings.turn_bytes_max:,} (turn_bytes_max). Await a part of them before "
-                "asking for the rest"
+                f"(the last one is {_named(what, name)}): the limit is {max(self._room, 0):,} "
+                f"({why}). Await a part of them before asking for the rest"
             )
         self._sized = sized
         asked.append((decision, line))

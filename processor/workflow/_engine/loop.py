@@ -232,7 +232,13 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     ) -> Task:
         if self.dropped:
             self.unwind()
-        task = Task(coro, loop=self, name=name, **options)
+        try:
+            task = Task(coro, loop=self, name=name, **options)
+        except TypeError:  # a future of ours, which leaves with this turn, is awaited by a task
+            awaited = getattr(coro, "awaited", None)
+            if awaited is None:
+                raise
+            task = Task(awaited(), loop=self, name=name, **options)
         drop_silently(task)  # with a run that is dropped
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

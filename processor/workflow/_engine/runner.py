@@ -21,6 +21,7 @@ from processor.core.data.failure import Failure, writable
 from processor.core.data.headers import NO_HEADERS
 from processor.core.data.shown import is_a, members_of, name_of, shown
 from processor.core.event import Event
+from processor.core.nouns.chain import events_after
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import (
     WorkflowCancelled,
@@ -30,7 +31,11 @@ from processor.core.nouns.run import (
 )
 from processor.core.replay import failed
 from processor.core.runner import Asked, CodeError, Defaults
-from processor.errors import InvalidArgument, ProcessorError, WorkflowNotRegistered
+from processor.errors import (
+    InvalidArgument,
+    ProcessorError,
+    WorkflowNotRegistered,
+)
 from processor.failures import bases_of, failure_of
 from processor.readable import readable
 from processor.registry import Registry
@@ -39,6 +44,7 @@ from processor.workflow._definition import Workflow
 from processor.workflow._engine.decisions import Decisions
 from processor.workflow._engine.drop import drop
 from processor.workflow._engine.loop import WorkflowLoop
+from processor.workflow._engine.margins import Margins
 from processor.workflow._engine.runtime import SETTLES, Runtime
 from processor.workflow._engine.watchdog import here, watching
 from processor.workflow._frames import boundary, innermost, is_ours, waiting_at, where_of
@@ -92,6 +98,8 @@ class WorkflowRunner:
         self._interrupted: CodeError | None = None
         self._over = False
         self._left: Sequence[EventReceived] = ()
+        self._tried_again = started.plan is not None and started.plan.retry is not None
+        self._margins = Margins(runtime, self._tried_again)
 
     def read_arguments(self, now_ms: int, arguments: bytes | None) -> None:
         """Decode the arguments, before the first turn.
@@ -126,14 +134,16 @@ class WorkflowRunner:
         if len(facts) > 1:
             arrived = {getattr(fact, "id", None) for fact in facts if type(fact) in SETTLES}
         self._decisions.begin(arrived, recorded)
+        if self._tried_again:
+            self._decisions.keep(self._margins.reserved(facts))
         self._runtime.begin(now_ms, number)
         try:
-            over = self._advance(facts)
+            last = self._advance(facts)
         except BaseException as error:
-            self._end(error)
+            self._end(error, facts)
         else:
-            if over or self._interrupted is not None:
-                self._end(None)
+            if last is not None or self._interrupted is not None:
+                self._end(None, facts, last)
         return self._decisions.take()
 
     def snapshot(self) -> bytes | None:
@@ -160,12 +170,16 @@ class WorkflowRunner:
         return events.unread, events.unread_bytes
 
     def left(self) -> Sequence[EventReceived]:
-        """Return the events that the code has not taken; after its end, those that it left."""
         return self._left if self._over else self._runtime.part(ExternalEvents).left()
 
     def query(self, name: str, arguments: bytes | None) -> bytes | Failure | None:
         limit = self._settings.payload_bytes_max
         return watching(self._runtime, answer, self._runtime, name, arguments, limit)
+
+    def undo(self, facts: Sequence[Event]) -> None:
+        if not self._over:
+            self._left = self._runtime.part(ExternalEvents).before(facts)
+            self.close()
 
     def close(self) -> None:
         """Drop the coroutine without running any more of it.
@@ -184,8 +198,8 @@ class WorkflowRunner:
 
     # --- one activation -----------------------------------------------------------------------
 
-    def _advance(self, facts: Sequence[Event]) -> bool:
-        """Enter the loop, feed the facts, leave; return whether the code is over."""
+    def _advance(self, facts: Sequence[Event]) -> Event | None:
+        """Enter the loop, feed the facts, leave; return the fact that ended the code."""
         host = running_loop()
         host_task = put_aside(host) if host is not None else None
         collects = gc.isenabled()
@@ -214,7 +228,7 @@ class WorkflowRunner:
                 put_back(host, host_task)
 
     @boundary
-    def _fed(self, facts: Sequence[Event]) -> bool:
+    def _fed(self, facts: Sequence[Event]) -> Event | None:
         loop, runtime = self._loop, self._runtime
         for fact in facts:
             settle = SETTLES.get(type(fact))
@@ -223,8 +237,8 @@ class WorkflowRunner:
                 settle(runtime, fact)
                 loop.library = None
                 if self._settle():
-                    return True
-        return False
+                    return fact
+        return None
 
     def _settle(self) -> bool:
         """Run until nothing is due and no condition becomes true; return whether it is over."""
@@ -239,12 +253,17 @@ class WorkflowRunner:
 
     # --- the end ------------------------------------------------------------------------------
 
-    def _end(self, interrupted: BaseException | None) -> None:
-        """Add the decision that ends the run, or raise the ``CodeError`` that parks it."""
+    def _end(
+        self, interrupted: BaseException | None, facts: Sequence[Event], last: Event | None = None
+    ) -> None:
+        """Add the decision that ends the run, or raise the ``CodeError`` that parks it.
+
+        ``last`` is the fact that ended it: the code was not given those after it.
+        """
         code_error = self._interrupted
         try:
             if code_error is None:
-                code_error = watching(self._runtime, self._ended, interrupted)
+                code_error = watching(self._runtime, self._ended, interrupted, facts)
         except CodeError as error:
             code_error = error
         except BaseException as error:
@@ -252,11 +271,15 @@ class WorkflowRunner:
                 raise
             code_error = CodeError("bug", f"its error cannot be told: {name_of(error)}")
         finally:
+            if code_error is not None:
+                self.undo(facts)
+            elif last is not None and self._tried_again:
+                self._left = [*self.left(), *events_after(facts, last)]
             self.close()
         if code_error is not None:
             raise code_error from None
 
-    def _ended(self, interrupted: BaseException | None) -> CodeError | None:
+    def _ended(self, interrupted: BaseException | None, facts: Sequence[Event]) -> CodeError | None:
         if interrupted is not None and is_signal(interrupted):
             raise interrupted
         if self._loop.violation is not None:
@@ -277,7 +300,7 @@ class WorkflowRunner:
             if failed is not None:
                 raise failed
             assert main is not None, "the code began"
-            self._complete(main.result())
+            self._complete(main.result(), facts)
         except asyncio.CancelledError as error:
             if self._runtime.cancel_reason is None:
                 return _code_error("bug", error, "cancelled, but nobody asked for that: ")
@@ -287,23 +310,23 @@ class WorkflowRunner:
                 raise
             if not _fails(error, (ProcessorError, *self._workflow.failure_exception_types)):
                 return _code_error("bug", error)
-            self._fail(error)
+            self._fail(error, facts)
         return None
 
-    def _complete(self, result: Any) -> None:
+    def _complete(self, result: Any, facts: Sequence[Event]) -> None:
         what = f"the result of workflow {self._workflow.name!r}"
         payload = self._decisions.encode(result, what)
+        self._decisions.check_result(len(payload or b""), what, self._margins.reserved(facts))
         tell_unfinished(self._runtime)
         self._decisions.end(WorkflowCompleted(payload))
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException, facts: Sequence[Event]) -> None:
         place = innermost(error)
         line = "" if place is None else f"{place[0].f_code.co_filename}:{place[1]}"
-        limit = self._settings.payload_bytes_max
+        left = self._decisions.left(self._margins.reserved(facts)) // 2  # it may be there twice
+        limit = min(self._settings.payload_bytes_max, left)
         failure = failure_of(error, self._runtime.payloads, limit)
-        headers, plan = NO_HEADERS, self._runtime.started.plan
-        if plan is not None and plan.retry is not None:
-            headers, self._left = bases_of(error), self.left()
+        headers = bases_of(error) if self._tried_again else NO_HEADERS
         self._decisions.end(WorkflowFailed(failure, headers), line)
 
 

@@ -97,8 +97,12 @@ class Runtime:
         library = self.library
         library.now_ms, library.number = loop.now_ms, number
         if self._begun_ms is None:
-            self._begun_ms = now_ms
-            loop.zero_ms = library.zero_ms = now_ms - _CLOCK_BEGINS_MS
+            self.code_begins(now_ms)
+
+    def code_begins(self, now_ms: int) -> None:
+        """Let the clocks of the code count from now on: at its start, or when its time came."""
+        self._begun_ms = now_ms
+        self.loop.zero_ms = self.library.zero_ms = now_ms - _CLOCK_BEGINS_MS
 
     def clear(self) -> None:
         """Forget everything, so that no cycle keeps the run's memory."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
+from contextvars import Context
 from functools import partial
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, TypeVarTuple, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, TypeVarTuple, overload
 
 from processor import checks
 from processor.core.data.address import Address
-from processor.core.nouns.call import CallAnswered, CallSent, MessageSent
-from processor.core.records.answers import Accepted, Refused
+from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected, MessageSent
+from processor.core.records.answers import Accepted, CallOutcome, Refused
 from processor.errors import InvalidArgument
 from processor.failures import refusal
-from processor.workflow._context import current
+from processor.workflow._context import current, runtime_or_none
 from processor.workflow._engine.runtime import Runtime, settles
 from processor.workflow._frames import line_here
 from processor.workflow._handlers import SignalHandler, Unfinished, event_of, signal_handler
@@ -24,46 +25,85 @@ __all__ = ("Sent", "cancel", "signal")
 P = ParamSpec("P")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
-R_co = TypeVar("R_co", covariant=True)
 
 
-class Sent(Awaitable[R_co], Generic[R_co]):
+class Sent(asyncio.Future[R]):
     """A message that leaves with this turn. Await it to hear what its target made of it.
 
-    Await it where it is sent: a message that has left alone has no answer.
+    It is a future of asyncio's, and the first one who waits for it makes the message a call. Await
+    it where it is sent: a message that has left alone has no answer.
     """
 
-    __slots__ = ("_answer", "_index", "_message", "_runtime", "_turn")
+    __slots__ = ("_call", "_index", "_line", "_message", "_runtime", "_turn")
 
     def __init__(self, runtime: Runtime, message: MessageSent, line: str) -> None:
         size = len(message.payload or b"") + len(message.reason)
         what = f"a message to {message.to.workflow_id!r}"
         self._index = runtime.decisions.add(message, line, size, what)
+        super().__init__(loop=runtime.loop)
         self._runtime = runtime
         self._message = message
+        self._line = line
         self._turn = runtime.turn
-        self._answer: asyncio.Future[Any] | None = None
+        self._call = 0
 
-    def __await__(self) -> Generator[Any, None, R_co]:
-        if self._answer is None:
-            self._answer = self._asked()
-        answer: Generator[Any, None, R_co] = self._answer.__await__()
-        return answer
+    def __hash__(self) -> int:
+        """Replay repeats it, and it takes no number of the loop's: older histories have none."""
+        return self._turn * 1_000_003 + self._index
 
-    def _asked(self) -> asyncio.Future[Any]:
-        """Make the message a call."""
+    def __await__(self) -> Generator[Any, None, R]:
+        self._ask()
+        return super().__await__()
+
+    def add_done_callback(
+        self, fn: Callable[[Self], object], *, context: Context | None = None
+    ) -> None:
+        self._ask()
+        super().add_done_callback(fn, context=context)
+
+    async def awaited(self) -> R:
+        """Return what it comes to, for whoever wants a coroutine."""
+        return await self
+
+    def _ask(self) -> None:
+        """Make the message a call, once."""
         runtime, message = self._runtime, self._message
+        if runtime_or_none() is not runtime:
+            raise InvalidArgument(
+                f"{self._named} was sent by run {runtime.run_id} of {runtime.workflow_id!r}, and "
+                "other code cannot await it; await it where it is sent: await workflow.signal(...)"
+            )
+        if self._call or self.done():
+            return
         decisions = runtime.decisions
         if decisions.turn != self._turn:
             raise InvalidArgument(
-                f"the message to {message.to.workflow_id!r} has left alone, in an earlier turn, so "
-                "it has no answer; await it where it is sent: await workflow.signal(...)"
+                f"{self._named} has left alone, in an earlier turn, so it has no answer; await it "
+                "where it is sent: await workflow.signal(...)"
             )
-        called = CallSent(decisions.next_id, message.to, message.operation)
-        decisions.exchange(self._index, called)
-        answer: asyncio.Future[Any] = asyncio.Future(loop=runtime.loop)
-        runtime.open[called.id] = answer, message.kind == "cancel"
-        return answer
+        self._call = decisions.next_id
+        decisions.exchange(self._index, CallSent(self._call, message.to, message.operation))
+        runtime.open[self._call] = self
+
+    @property
+    def _named(self) -> str:
+        return f"the message to {self._message.to.workflow_id!r}"
+
+    def answered(self, outcome: CallOutcome) -> None:
+        """Hear what the target made of it. What it refused while nobody waits is not lost."""
+        message = self._message
+        if not self.done():
+            if isinstance(outcome, Refused):
+                self.set_exception(refusal(outcome))
+            else:
+                assert isinstance(outcome, Accepted), f"a message is answered with {outcome}"
+                told: Any = outcome.created if message.kind == "cancel" else None
+                self.set_result(told)
+        elif isinstance(outcome, Refused):
+            reason = f"{outcome.error}: {outcome.message}"
+            lost = MessageRejected(self._call, message.to, message.name, message.payload, reason)
+            size = len(message.payload or b"") + len(reason)
+            self._runtime.decisions.add(lost, self._line, size, f"the loss of {self._named}")
 
 
 class _Handles(Protocol):
@@ -133,13 +173,4 @@ def cancel(workflow_id: str, reason: str = "") -> Sent[bool]:
 
 @settles(CallAnswered)
 def _answered(runtime: Runtime, fact: CallAnswered) -> None:
-    answer: asyncio.Future[Any]
-    answer, tells_whether = runtime.open.pop(fact.id)
-    outcome = fact.outcome
-    if answer.done():  # who waited was cancelled
-        return
-    if isinstance(outcome, Refused):
-        answer.set_exception(refusal(outcome))
-    else:
-        assert isinstance(outcome, Accepted), f"an event or a cancel is answered with {outcome}"
-        answer.set_result(outcome.created if tells_whether else None)
+    runtime.open.pop(fact.id).answered(fact.outcome)

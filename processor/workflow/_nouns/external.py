@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
-from functools import partial
-from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar, overload
 
 from processor import checks
+from processor.core.event import Event
+from processor.core.nouns.chain import external_events
 from processor.core.nouns.external import EventReceived, EventRejected
 from processor.errors import SchemaMismatch
 from processor.workflow._context import current
@@ -62,35 +62,48 @@ def _received(runtime: Runtime, fact: EventReceived) -> None:
     runtime.part(ExternalEvents).receive(fact)
 
 
-_Numbered: TypeAlias = tuple[int, EventReceived]
-"""An event, and which one it was to arrive."""
+_Numbered: TypeAlias = tuple[int, EventReceived, int]
+"""Which event it was to arrive, the event, and its size."""
 
 
 class _Waiter:
-    """``event`` is what it was handed, with its number."""
+    """``event`` is what it was handed; ``over``: it has run since, or waits no more."""
 
-    __slots__ = ("decode", "event", "future", "line")
+    __slots__ = ("decode", "event", "future", "line", "over")
 
     def __init__(self, future: asyncio.Future[Any], decode: Decode, line: str) -> None:
         self.future = future
         self.decode = decode
         self.line = line
         self.event: _Numbered | None = None
+        self.over = False
+
+
+class _Handed:
+    """An event in the hands of a handler; ``over``: the handler has begun."""
+
+    __slots__ = ("over",)
+
+    def __init__(self) -> None:
+        self.over = False
+
+    def begins(self) -> None:
+        self.over = True
 
 
 class ExternalEvents:
     """The events of one run that its code has not taken, and who waits for which name.
 
-    ``unread`` counts them, and ``unread_bytes`` their bytes. ``_handed`` are waiters that have been
-    given an event and have not run since: the code has not seen it yet. ``_handed_over`` are events
-    of handlers that have not begun.
+    ``unread`` counts them, and ``unread_bytes`` their bytes. ``_given`` are those that waiters and
+    handlers were given in the turn ``_turn``, or that did not fit. Code sees what it is given
+    within that turn, unless it ends before.
     """
 
     __slots__ = (
-        "_handed",
-        "_handed_over",
+        "_given",
         "_number",
         "_runtime",
+        "_turn",
         "_unread",
         "_waiters",
         "unread",
@@ -103,44 +116,49 @@ class ExternalEvents:
         self.unread = self.unread_bytes = 0
         self._unread: dict[str, deque[_Numbered]] = {}
         self._waiters: dict[str, deque[_Waiter]] = {}
-        self._handed: set[_Waiter] = set()
-        self._handed_over: dict[int, EventReceived] = {}
+        self._given: list[tuple[_Numbered, _Waiter | _Handed | None]] = []
+        self._turn = 0
 
     def receive(self, event: EventReceived) -> None:
         self._number += 1
-        self._unread.setdefault(event.name, deque()).append((self._number, event))
-        self._count(event, 1)
+        size = event.size
+        self._unread.setdefault(event.name, deque()).append((self._number, event, size))
+        self.unread += 1
+        self.unread_bytes += size
         if self._runtime.code.takes(event.name):
             self.handle(event.name)
         else:
             self._deliver(event.name)
 
     def handle(self, name: str | None) -> None:
-        """Give the unread events of a name, or all, to the handlers.
-
-        They stay unread until the handler begins.
-        """
+        """Give the unread events of a name, or all, to the handlers."""
         runtime, code = self._runtime, self._runtime.code
         names = [each for each in list(self._unread) if name in (None, each) and code.takes(each)]
-        events = [each for one in names for each in self._unread.pop(one)]
-        for number, event in sorted(events, key=itemgetter(0)):
-            self._handed_over[number] = event
-            if not code.receive(runtime, event, partial(self._taken, number)):
-                self._taken(number)
-
-    def _taken(self, number: int) -> None:
-        self._count(self._handed_over.pop(number), -1)
+        self._begin_turn()
+        for numbered in sorted(each for one in names for each in self._unread.pop(one)):
+            _, event, size = numbered
+            self.unread -= 1
+            self.unread_bytes -= size
+            handed = _Handed()
+            fits = code.receive(runtime, event, handed.begins)
+            self._given.append((numbered, handed if fits else None))
 
     def left(self) -> list[EventReceived]:
         """Return the events that the code has not taken, in the order of their arrival."""
-        found = [each for events in self._unread.values() for each in events]
-        found += self._handed_over.items()
-        found += [waiter.event for waiter in self._handed if waiter.event is not None]
-        return [event for _, event in sorted(found, key=itemgetter(0))]
+        waits = [each for each, waiter in self._given if waiter is not None and not waiter.over]
+        return self._in_order(waits)
 
-    def _count(self, event: EventReceived, more: int) -> None:
-        self.unread += more
-        self.unread_bytes += more * event.size
+    def before(self, facts: Sequence[Event]) -> list[EventReceived]:
+        """Return them as they were before the turn that was given these facts."""
+        given = self._given if self._turn == self._runtime.turn else []
+        came = {id(event) for event in external_events(facts)}
+        found = self._in_order([each for each, _ in given])
+        return [event for event in found if id(event) not in came]
+
+    def _in_order(self, more: list[_Numbered]) -> list[EventReceived]:
+        found = {each[0]: each[1] for events in self._unread.values() for each in events}
+        found.update({each[0]: each[1] for each in more})
+        return [found[number] for number in sorted(found)]
 
     @waits_for_event
     async def wait(self, name: str, decode: Decode, timeout_ms: int | None, line: str) -> Any:
@@ -159,11 +177,12 @@ class ExternalEvents:
             event = waiter.event
             if event is not None and not future.cancelled() and future.exception() is None:
                 self._unread.setdefault(name, deque()).appendleft(event)
-                self._count(event[1], 1)
+                self.unread += 1
+                self.unread_bytes += event[2]
                 self._deliver(name)
             raise
         finally:
-            self._handed.discard(waiter)
+            waiter.over = True
             if timer is not None:
                 timer.cancel()
             self._forget(name, waiter)
@@ -175,15 +194,21 @@ class ExternalEvents:
             if not waiters:
                 del self._waiters[name]
 
+    def _begin_turn(self) -> None:
+        turn = self._runtime.decisions.turn
+        if self._turn != turn:
+            self._turn, self._given = turn, []
+
     def _deliver(self, name: str) -> None:
         unread, waiters = self._unread.get(name), self._waiters.get(name)
+        self._begin_turn()
         while unread and waiters:
             waiter = waiters[0]
             if waiter.future.done():
                 waiters.popleft()
                 continue
             numbered = unread[0]
-            event = numbered[1]
+            _, event, bytes = numbered
             payload = event.payload
             try:
                 value = self._runtime.decoded(waiter.decode, payload)
@@ -192,13 +217,16 @@ class ExternalEvents:
                 size, what = len(payload or b""), f"the rejection of event {name!r}"
                 self._runtime.decisions.add(rejected, waiter.line, size, what)
                 unread.popleft()
-                self._count(event, -1)
+                self.unread -= 1
+                self.unread_bytes -= bytes
+                self._given.append((numbered, None))
                 continue
             unread.popleft()
-            self._count(event, -1)
+            self.unread -= 1
+            self.unread_bytes -= bytes
             waiters.popleft()
             waiter.event = numbered
-            self._handed.add(waiter)
+            self._given.append((numbered, waiter))
             waiter.future.set_result(value)
         if unread is not None and not unread:
             del self._unread[name]

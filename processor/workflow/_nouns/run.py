@@ -97,6 +97,7 @@ def _started(runtime: Runtime, fact: WorkflowStarted) -> None:
 @settles(TimerFired)
 def _fired(runtime: Runtime, fact: TimerFired) -> None:
     if fact.id == BEGIN:
+        runtime.code_begins(runtime.loop.now_ms)
         _begin(runtime)
     else:
         runtime.loop.fire(fact.id)
