@@ -20,7 +20,7 @@ from processor.errors import ProcessorError, TopicsNotReady
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX, fits, partition_of
 from processor.kafka.clients.faults import MISSING, TOO_LARGE
 from processor.kafka.clients.record_producer import Written
-from processor.kafka.clients.sending import ANY_PARTITION, Sending
+from processor.kafka.clients.sending import ANY_PARTITION, Sending, Unsent
 from processor.seldom import Seldom
 from processor.shard.outbox import message_command
 from processor.shard.ports import OutputRecord, Sendable
@@ -37,6 +37,9 @@ _log = logging.getLogger("processor.kafka")
 
 _ORIGINS_MAX = 10_000
 _SAY_EVERY_S = 30.0
+_REPLIES_BYTES_MAX = 64_000_000
+"""Answers on their way to brokers, per shard; a further one is dropped, and its client asks again.
+"""
 
 
 class MessageNotSent(ProcessorError):
@@ -71,6 +74,7 @@ class KafkaOutbox:
         self._sending = Sending(transport, f"shard {partition}")
         self._delivered: deque[int] = deque()
         self._closed = False
+        self._replies_under_way = Unsent()
         self._unsent_replies = 0
         self._is_time = Seldom(_SAY_EVERY_S)
 
@@ -106,6 +110,10 @@ class KafkaOutbox:
     def stuck(self) -> int:
         return self._sending.stuck.turns
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self._sending.unsent_bytes
+
     def reply(self, reply: Reply) -> None:
         to = reply.to
         key, value = to.client.encode(), encode(reply)
@@ -113,7 +121,14 @@ class KafkaOutbox:
             size = f"{len(key) + len(value):,} bytes; the limit is {COMMAND_BYTES_MAX:,}"
             told = Refused("PayloadTooLarge", f"the answer has {size}. The command counts")
             value = encode(Reply(to, told))
-        self._transport.sends.produce(self._replies, to.partition, key, value, self._replied)
+        under_way = self._replies_under_way
+        if under_way.bytes >= _REPLIES_BYTES_MAX:
+            self._not_replied(
+                f"{under_way.bytes:,} bytes of answers wait for a broker", missing=False
+            )
+            return
+        replied = partial(self._replied, under_way.add(key, value))
+        self._transport.sends.produce(self._replies, to.partition, key, value, replied)
 
     def publish(self, offset: int, records: Sequence[OutputRecord]) -> None:
         self._publisher.publish(offset, records)
@@ -139,18 +154,21 @@ class KafkaOutbox:
         key, value = command.workflow_id.encode(), encode(command)
         too_large = self._transport.too_large
         if not fits(key, value) or origin in too_large:
-            size = len(key) + len(value)
+            length = len(key) + len(value)
             limit = f"{COMMAND_BYTES_MAX:,}"
             if origin in too_large:
                 limit = f"max.message.bytes of {self._commands}, which refused it"
-            reason = f"a message of {size:,} bytes to another instance; the limit is {limit}"
+            reason = f"a message of {length:,} bytes to another instance; the limit is {limit}"
             letter = DeadLetter("commands", partition, -1, key, value, reason)
             _log.error("shard %d: %s; it goes to dead-letters", self._partition, reason)
             self._sending.bury(letter, done)
             return
 
+        size = self._sending.unsent.add(key, value)
+
         def delivered(error: KafkaError | None, _written: Written | None) -> None:
             if error is None:
+                self._sending.unsent.gone(size)
                 done()
                 return
             if error.code() in TOO_LARGE and origin is not None and len(too_large) < _ORIGINS_MAX:
@@ -182,16 +200,19 @@ class KafkaOutbox:
             return
         self._sending.send(topic, ANY_PARTITION, key, value, done, token)
 
-    def _replied(self, error: KafkaError | None, _written: Written | None) -> None:
-        if error is None or self._closed:
-            return
+    def _replied(self, size: int, error: KafkaError | None, _written: Written | None) -> None:
+        self._replies_under_way.gone(size)
+        if error is not None and not self._closed:
+            self._not_replied(error.str(), missing=error.code() in MISSING)
+
+    def _not_replied(self, why: str, *, missing: bool) -> None:
         self._unsent_replies += 1
         if not self._is_time():
             return
         remedy = (
             "If the topic is missing: `processor topics apply`. If it is there, somebody asks for "
             "answers in a partition that it does not have: find out who writes to "
-            if error.code() in MISSING
+            if missing
             else "Clients ask again. They write to "
         )
         _log.warning(
@@ -200,7 +221,7 @@ class KafkaOutbox:
             self._partition,
             self._unsent_replies,
             self._replies,
-            error.str(),
+            why,
             remedy,
             self._commands,
         )
