@@ -20,7 +20,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from processor.core.records.turn import Source
 from processor.errors import LogTruncated, ProcessorError, TopicsNotReady
-from processor.kafka.clients.background import background_threads
 from processor.kafka.clients.faults import MISSING, TRUNCATED, watermarks_of
 from processor.kafka.clients.memory import memory_of_message
 from processor.kafka.clients.serving import Serving
@@ -89,9 +88,8 @@ class InputReader:
         self._closed = False
         self._serving = Serving()
         self._thread = Thread(target=self._run, name="kafka inputs", daemon=True)
-        with background_threads():
-            self._consumer = Consumer(config)
-            self._thread.start()
+        self._consumer = Consumer(config)
+        self._thread.start()
 
     def poll(self) -> int:
         """Take in what has arrived, without waiting; return how much that was."""
