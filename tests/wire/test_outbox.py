@@ -18,7 +18,7 @@ from processor.core.records.effects import ActivityTask, DeadLetter, Message, Re
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.record_producer import Delivered, Outgoing
 from processor.kafka.queues.tasks import OpenTasks
-from processor.kafka.shards import outbox as outboxes
+from processor.kafka.shards import answers
 from processor.kafka.shards.outbox import KafkaOutbox
 
 LARGE = b"x" * 100_000
@@ -122,7 +122,7 @@ def test_answers_that_nobody_takes_are_bounded_and_go_on(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(outboxes, "_REPLIES_BYTES_MAX", 1_000_000)
+    monkeypatch.setattr(answers, "_BYTES_MAX", 1_000_000)
     for _ in range(50):
         outbox.reply(reply(LARGE))
     assert len(transport.sends.given) == 10

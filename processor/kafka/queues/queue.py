@@ -67,10 +67,10 @@ class QueueConsumer:
         self._remedy = f"processor topics apply --namespace {namespace} --queue {queue}"
         self._slots = slots
         self._loop = asyncio.get_running_loop()
-        self._ahead: deque[tuple[OffsetTracker, Message]] = deque()
-        self._bytes_in = self._bytes_out = 0  # of those ahead: the thread's, and the loop's
+        self._ahead = _Ahead()
         self._positions = GroupPositions(self._topic)
         self._commit_due = 0.0
+        self._held = False  # tasks wait until brokers have more of what was sent
         self._paused = False
         self._rewind = False
         self._stopping = False
@@ -119,9 +119,9 @@ class QueueConsumer:
         """Hand tasks to the runner while it has room."""
         while self._ahead and self._tasks.count < self._slots and not self._stopping:
             if self._tasks.unsent_bytes >= _UNSENT_BYTES_MAX:
-                return  # the queue's thread asks again
-            tracker, message = self._ahead.popleft()
-            self._bytes_out += memory_of_message(message)
+                self._held = True
+                return
+            tracker, message = self._ahead.take()
             if tracker.revoked:
                 continue
             offset = message.offset()
@@ -175,7 +175,7 @@ class QueueConsumer:
         if self._rewind:
             self._rewind_all()
         first = self._consumer.poll(_POLL_S)
-        arrived = self._tasks.unsent_bytes >= _UNSENT_BYTES_MAX // 2  # tasks may have waited for it
+        arrived, self._held = self._held, False
         if first is not None:
             for message in (first, *self._consumer.consume(_BATCH, 0)):
                 arrived |= self._arrived(message)
@@ -196,8 +196,7 @@ class QueueConsumer:
             return False
         partition, offset = message.partition() or 0, message.offset() or 0
         tracker = self._positions.started(partition, offset, self._end_of)
-        self._bytes_in += memory_of_message(message)
-        self._ahead.append((tracker, message))
+        self._ahead.put(tracker, message)
         return True
 
     def _end_of(self, partition: int) -> int:
@@ -208,11 +207,11 @@ class QueueConsumer:
 
     def _regulate(self) -> None:
         """Pause while enough is read ahead. Pausing drops what librdkafka fetched: rarely."""
-        ahead, size = len(self._ahead), self._bytes_in - self._bytes_out
-        if not self._paused and (ahead >= _AHEAD_MAX or size >= _AHEAD_BYTES_MAX):
+        ahead = self._ahead
+        if not self._paused and (len(ahead) >= _AHEAD_MAX or ahead.bytes >= _AHEAD_BYTES_MAX):
             self._consumer.pause(self._consumer.assignment())
             self._paused = True
-        elif self._paused and ahead < _AHEAD_MAX // 2 and size < _AHEAD_BYTES_MAX // 2:
+        elif self._paused and len(ahead) < _AHEAD_MAX // 2 and ahead.bytes < _AHEAD_BYTES_MAX // 2:
             self._consumer.resume(self._consumer.assignment())
             self._paused = False
 
@@ -255,3 +254,30 @@ class QueueConsumer:
         if consumer is self._consumer:
             self._positions.forget([place.partition for place in places])
         consumer.incremental_unassign(list(places))
+
+
+class _Ahead:
+    """Tasks that were read and wait for slots: put by the queue's thread, taken by the loop."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[OffsetTracker, Message]] = deque()
+        self._put = self._taken = 0  # bytes
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def bytes(self) -> int:
+        return self._put - self._taken
+
+    def put(self, tracker: OffsetTracker, message: Message) -> None:
+        self._put += memory_of_message(message)
+        self._waiting.append((tracker, message))
+
+    def take(self) -> tuple[OffsetTracker, Message]:
+        tracker, message = self._waiting.popleft()
+        self._taken += memory_of_message(message)
+        return tracker, message
+
+    def clear(self) -> None:
+        self._waiting.clear()

@@ -14,14 +14,13 @@ from processor.codec.records import encode
 from processor.core.data.cause import Origin
 from processor.core.data.undelivered import Undelivered
 from processor.core.inputs import ClientCommand, TimerDue
-from processor.core.records.answers import Refused
 from processor.core.records.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.errors import ProcessorError, TopicsNotReady
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX, fits, partition_of
 from processor.kafka.clients.faults import MISSING, TOO_LARGE
 from processor.kafka.clients.record_producer import Written
-from processor.kafka.clients.sending import ANY_PARTITION, Sending, Unsent
-from processor.seldom import Seldom
+from processor.kafka.clients.sending import ANY_PARTITION, Sending
+from processor.kafka.shards.answers import Answers
 from processor.shard.outbox import message_command
 from processor.shard.ports import OutputRecord, Sendable
 
@@ -36,10 +35,6 @@ _log = logging.getLogger("processor.kafka")
 
 
 _ORIGINS_MAX = 10_000
-_SAY_EVERY_S = 30.0
-_REPLIES_BYTES_MAX = 64_000_000
-"""Answers on their way to brokers, per shard; a further one is dropped, and its client asks again.
-"""
 
 
 class MessageNotSent(ProcessorError):
@@ -67,16 +62,12 @@ class KafkaOutbox:
         self._topic = transport.connection.topic
         self._commands = self._topic("commands")
         self._timers = self._topic("timers")
-        self._replies = self._topic("replies")
         self._ordered = ordered
         self._failure: ProcessorError | None = None
         self._publisher = publisher
         self._sending = Sending(transport, f"shard {partition}")
         self._delivered: deque[int] = deque()
-        self._closed = False
-        self._replies_under_way = Unsent()
-        self._unsent_replies = 0
-        self._is_time = Seldom(_SAY_EVERY_S)
+        self._answers = Answers(partition, transport)
 
     def send(self, effect: Sendable, token: int | None, origin: Origin | None = None) -> None:
         done: Callable[[], None] = _nothing
@@ -115,20 +106,7 @@ class KafkaOutbox:
         return self._sending.unsent_bytes
 
     def reply(self, reply: Reply) -> None:
-        to = reply.to
-        key, value = to.client.encode(), encode(reply)
-        if not fits(key, value):
-            size = f"{len(key) + len(value):,} bytes; the limit is {COMMAND_BYTES_MAX:,}"
-            told = Refused("PayloadTooLarge", f"the answer has {size}. The command counts")
-            value = encode(Reply(to, told))
-        under_way = self._replies_under_way
-        if under_way.bytes >= _REPLIES_BYTES_MAX:
-            self._not_replied(
-                f"{under_way.bytes:,} bytes of answers wait for a broker", missing=False
-            )
-            return
-        replied = partial(self._replied, under_way.add(key, value))
-        self._transport.sends.produce(self._replies, to.partition, key, value, replied)
+        self._answers.send(reply)
 
     def publish(self, offset: int, records: Sequence[OutputRecord]) -> None:
         self._publisher.publish(offset, records)
@@ -143,8 +121,8 @@ class KafkaOutbox:
         return self._publisher.outputs.undelivered(run_id)
 
     def close(self) -> None:
-        self._closed = True
         self._sending.close()
+        self._answers.close()
         self._publisher.close()
 
     def _send_message(
@@ -199,32 +177,6 @@ class KafkaOutbox:
             self._sending.bury(letter, done)
             return
         self._sending.send(topic, ANY_PARTITION, key, value, done, token)
-
-    def _replied(self, size: int, error: KafkaError | None, _written: Written | None) -> None:
-        self._replies_under_way.gone(size)
-        if error is not None and not self._closed:
-            self._not_replied(error.str(), missing=error.code() in MISSING)
-
-    def _not_replied(self, why: str, *, missing: bool) -> None:
-        self._unsent_replies += 1
-        if not self._is_time():
-            return
-        remedy = (
-            "If the topic is missing: `processor topics apply`. If it is there, somebody asks for "
-            "answers in a partition that it does not have: find out who writes to "
-            if missing
-            else "Clients ask again. They write to "
-        )
-        _log.warning(
-            "shard %d: %d replies could not be sent to %s so far, the last one because of: %s. "
-            "%s%s",
-            self._partition,
-            self._unsent_replies,
-            self._replies,
-            why,
-            remedy,
-            self._commands,
-        )
 
 
 def _nothing() -> None:
