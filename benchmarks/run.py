@@ -22,7 +22,6 @@ from benchmarks.broker import durability
 from benchmarks.where import host_of, options, scratch
 from processor.bench.hosts import measure
 from processor.bench.loops import Load
-from processor.tuning import tune
 
 COUNTS = {"chain": 1000, "order": 300, "fanout": 1000, "signal": 2000, "timers": 2000}
 WIDTHS = {"chain": 100, "order": 100, "fanout": 1, "signal": 50, "timers": 200}
@@ -83,9 +82,7 @@ def parsed() -> argparse.Namespace:
 
 
 def main() -> None:
-    given = parsed()
-    tune()
-    line = asyncio.run(run(given))
+    line = asyncio.run(run(parsed()))
     print(json.dumps(line), flush=True)
     sys.exit("error" in line)
 

@@ -12,10 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from processor.cli.app import app
-from processor.cli.commands import worker as worker_command
 from processor.cli.supervisor import Supervisor
 
 from .conftest import Processor, clean_environment
@@ -229,18 +226,3 @@ def test_dev_says_how_to_start_a_run(processor: Processor) -> None:
     run = processor(*(order if word == "JSON..." else word for word in words))
     output, errors = run.communicate(timeout=60)
     assert output == "Order processing completed successfully!\n", errors
-
-
-def test_the_command_line_tunes_its_process_and_only_then_serves(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    done: list[str] = []
-
-    async def served(*_: object) -> None:
-        done.append("serves")
-
-    monkeypatch.setattr(worker_command, "tune", lambda: done.append("tunes"))
-    monkeypatch.setattr(worker_command, "serve", served)
-    command = ["worker", "examples.orders", "--server", f"embedded:{tmp_path / 'state'}"]
-    assert CliRunner().invoke(app, command).exit_code == 0
-    assert done == ["tunes", "serves"]

@@ -14,7 +14,6 @@ import typer
 
 from processor.cli.options import Json, KafkaConfig, Server, Target, checked_namespace
 from processor.cli.output import say, show_table, write_json
-from processor.tuning import tune
 
 if TYPE_CHECKING:
     from processor.bench.hosts import Host
@@ -56,7 +55,6 @@ def bench(
     from processor.bench.hosts import new_namespace
 
     target = Target.given(server, namespace or new_namespace(), kafka_config)
-    tune()
     figures = asyncio.run(measured(target, seconds, in_flight, partitions, as_json))
     if as_json:
         write_json(figures)

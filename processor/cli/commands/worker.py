@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -17,7 +18,6 @@ import typer
 from processor.cli.options import Json, Modules, StateDir, Target, target_options
 from processor.kafka.options import PARTITIONS, QUEUES, STATE_DIR
 from processor.readable import readable
-from processor.tuning import tune
 
 if TYPE_CHECKING:
     from processor.cli.modules import UserCode
@@ -116,7 +116,8 @@ def worker(
         instance_id=instance_id,
         settings=replace(Settings(), shutdown_s=shutdown),
     )
-    tune()
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays for good
     asyncio.run(serve(running, shutdown))
 
 

@@ -1,4 +1,4 @@
-"""A library changes nothing of the process that it is used in; a process of a worker's own does."""
+"""A library changes nothing of the process that it is used in."""
 
 from __future__ import annotations
 
@@ -61,25 +61,6 @@ reader.close()
 producing.close(0)
 """
 
-TUNED = """
-from processor.tuning import tune
-
-before = seen()
-tune()
-again = seen()
-tune()
-print(json.dumps([before, again, seen()]))
-"""
-
-SET_BY_THE_USER = """
-from processor.tuning import tune
-
-gc.set_threshold(int(sys.argv[1]), 5, 5)
-before = seen()
-tune()
-print(json.dumps([before, seen()]))
-"""
-
 
 def told_by(program: str, *arguments: str) -> Any:
     ended = subprocess.run(
@@ -103,15 +84,3 @@ def test_a_worker_in_somebodys_process_changes_nothing_of_it(tmp_path: Path) -> 
 def test_clients_of_kafka_change_nothing_of_the_process(extra: str) -> None:
     before, after = told_by(PRODUCING, extra)
     assert before == after
-
-
-def test_a_process_of_a_workers_own_is_tuned() -> None:
-    before, after, again = told_by(TUNED)
-    assert (before["threshold"][0], after["threshold"][0]) == (700, 20_000)
-    assert after["frozen"] and after["enabled"] and after == again
-
-
-@pytest.mark.parametrize("young", ["0", "50000"])
-def test_what_somebody_has_set_higher_stays(young: str) -> None:
-    before, after = told_by(SET_BY_THE_USER, young)
-    assert before["threshold"] == after["threshold"] == [int(young), 5, 5]
