@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import socket
 import uuid
@@ -27,10 +26,6 @@ from processor.shard.ports import Clock
 from processor.workflow._engine.runner import WorkflowRunners
 
 __all__ = ("Worker", "WorkerRuntime")
-
-
-_COLLECT_AFTER = 20_000
-"""New objects until the garbage collector looks at them."""
 
 
 class WorkerRuntime(Protocol):
@@ -176,7 +171,6 @@ class Worker:
         self._stop.set()
 
     async def __aenter__(self) -> Worker:
-        _collect_less_often()
         clock = SystemClock()
         # Not the static member id: a restarted process is another worker to its activities.
         identity = f"{self._options.instance_id or socket.gethostname()}/{uuid.uuid4().hex[:8]}"
@@ -249,14 +243,3 @@ def _queues(queues: Any) -> tuple[str, ...]:
         given = checks.shown(queues)
         raise InvalidArgument(f"Worker: queues: give a list of names (['default']), not {given}")
     return tuple(checks.queue(each, "Worker: queues") for each in queues)
-
-
-def _collect_less_often() -> None:
-    """Spare the garbage collector work that finds nothing: up to a quarter of a busy worker's time.
-
-    A burst of turns makes more objects at once than the collector's own threshold of 700 assumes
-    (``docs/performance.md``). Whoever has set a higher one, or none, knows better.
-    """
-    young, *older = gc.get_threshold()
-    if 0 < young < _COLLECT_AFTER:
-        gc.set_threshold(_COLLECT_AFTER, *older)

@@ -41,7 +41,8 @@ class RunDescription:
     ``parked`` is there while the run waits for fixed code: kind, error, where, traceback.
     ``cancel_reason`` is also why the run was terminated. ``successor`` is the run that follows it.
     ``undelivered`` is there once something that it published went to dead letters: how many records
-    (count), and why (reasons, of the first ten). The worker that has the shard knows it until it
+    (count), and why (reasons, of the first ten); and while a record waits for its topic, with that
+    as the last reason. The worker that has the shard knows it until it
     ends; the dead letters say it for as long as they are kept. ``result`` is that of a completed
     run as JSON, ``failure`` that of a failed one: type, message, traceback, cause ...
     ``attempt`` is there while a run is open that is tried again if it fails: number, maximum (None:

@@ -33,7 +33,7 @@ class Ports:
     """Log, inbox, outbox, activities and clock of one shard."""
 
     id = b"a log of 16 byte"
-    stuck = 0
+    stuck = unsent_bytes = 0
 
     def __init__(self, log: LogPartition | None = None) -> None:
         self.now = 1_700_000_000_000

@@ -165,6 +165,19 @@ def test_tasks_whose_queue_does_not_exist_hold_up_no_other_input() -> None:
     shard.close()
 
 
+def test_what_is_on_its_way_to_brokers_holds_inputs_up_by_its_bytes() -> None:
+    ports = Queued()
+    shard = running_shard(ports)
+    ports.unsent_bytes = Settings().bytes_in_flight_max
+    ports.read_commands(ClientCommand("o-1", StartRun("order_processing", ORDER)))
+    run_shard(shard)
+    assert ports.arrived and not ports.turns()
+    ports.unsent_bytes -= 1
+    run_shard(shard)
+    assert not ports.arrived and ports.turns()
+    shard.close()
+
+
 def test_answers_that_wait_for_the_log_are_bounded() -> None:
     shard, disk, inbox = shard_with(Settings(turns_in_flight_max=50))
     start = StartRun("order_processing", b'[{"id": "A", "amount": 10.0}]')

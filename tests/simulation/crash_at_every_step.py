@@ -27,7 +27,6 @@ from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, ReplyBody
 from processor.core.records.effects import Reply
 from processor.registry import Registry
-from processor.shard import dedup
 from processor.shard.loop import Shard
 from processor.shard.reactions import Reaction, reaction_to
 from processor.simulation.clients import SimulatedClient
@@ -46,7 +45,7 @@ from .crash_outcomes import Outcome, comparable_answer, compare, outcome_of
 from .crash_scenarios import ACTIVITIES, SCENARIOS, WORKFLOWS, Scenario
 from .invariants import check
 from .reading import Reading
-from .story import ORDER_ACTIVITIES, PAYLOADS
+from .story import ORDER_ACTIVITIES, PAYLOADS, what_is_remembered
 from .tally import TallyRunners
 
 __all__ = ("IN_MEMORY", "SCENARIOS", "Failure", "Outcome", "Run", "Scenario", "Watch", "compare")
@@ -204,9 +203,7 @@ class Run:
     def play(self) -> Outcome:
         """Play it to its end, check the invariants, and return what it came to."""
         try:
-            with ExitStack() as patches:  # a story may have made shards forgetful
-                patches.enter_context(patch.object(dedup, "KEPT", 1_000))
-                patches.enter_context(patch.object(dedup, "KEPT_MAX", 10_000))
+            with what_is_remembered(1_000, 10_000):  # a story may have made shards forgetful
                 self._play()
                 self._forget_slots()
                 readings, _ = check(self)  # type: ignore[arg-type]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from examples import orders
 from processor.codec.payloads import JsonPayloads
@@ -42,7 +44,7 @@ from .strangers import Contest, Foreign, Rival, Sent, Stranger
 from .tally import TallyRunners
 from .transfers import Ledger
 
-__all__ = ("ORDER_ACTIVITIES", "PAYLOADS", "Story")
+__all__ = ("ORDER_ACTIVITIES", "PAYLOADS", "Story", "what_is_remembered")
 
 ORDER_ACTIVITIES = (
     orders.reserve_inventory,
@@ -60,10 +62,19 @@ _FEW = 3
 """So many clients, ids and refusals are remembered by the shards of some stories."""
 
 
+@contextmanager
+def what_is_remembered(kept: int, kept_max: int) -> Iterator[None]:
+    """Let the shards of this process remember so much; afterwards as much as they did before."""
+    with patch.object(dedup, "KEPT", kept), patch.object(dedup, "KEPT_MAX", kept_max):
+        yield
+
+
 class Story:
     """``run`` plays it to its end; the world is then at rest.
 
     ``faults`` are all of them or, by the seed, a part. ``cases`` are drawn where none are given.
+    What shards remember is set until the next story, or the end of ``what_is_remembered``: whoever
+    checks a story folds its logs once more, as its shards did.
     """
 
     def __init__(
