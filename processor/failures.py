@@ -35,6 +35,7 @@ from processor.errors import (
     ActivityTimedOut,
     ApplicationError,
     CommandRejected,
+    PayloadCodecError,
     PayloadTooLarge,
     ProcessorError,
     SchemaMismatch,
@@ -279,6 +280,8 @@ def _decoded(details: bytes | None, payloads: Payloads) -> Any:
         return None
     try:
         return payloads.decoder(Any)(details)
+    except PayloadCodecError:
+        raise
     except Exception:  # what was accepted once never stops whoever reads it
         return details
 

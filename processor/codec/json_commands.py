@@ -28,7 +28,9 @@ from processor.errors import SchemaMismatch
 __all__ = ("FORMS", "OPERATIONS", "decode_json")
 
 _ABSENT: Final = msgspec.Raw()
-OPERATIONS: Final = {cls.json: cls for cls in REQUESTS if issubclass(cls, Operation) and cls.json}
+OPERATIONS: Final = {
+    cls.word: cls for cls in REQUESTS if issubclass(cls, Operation) and cls.word and cls.by_hand
+}
 
 
 class _Command(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", kw_only=True):
@@ -42,9 +44,9 @@ def _struct_of(operation: type[Operation]) -> type[_Command]:
     fields = [
         (field.name, *_json_of(operation, field, hints[field.name]))
         for field in dataclass_fields(operation)  # type: ignore[arg-type]
-        if field.name not in operation.not_json
+        if field.name not in operation.not_by_hand
     ]
-    name, tag = operation.__name__, operation.json
+    name, tag = operation.__name__, operation.word
     struct: Any = msgspec.defstruct(name, fields, bases=(_Command,), tag=tag)
     return struct  # type: ignore[no-any-return]
 

@@ -12,7 +12,7 @@ import asyncio
 import gc
 import logging
 import zlib
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Coroutine, Sequence, Set
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -30,8 +30,14 @@ from processor.core.nouns.run import (
 )
 from processor.core.replay import failed
 from processor.core.runner import Asked, CodeError
-from processor.errors import InvalidArgument, ProcessorError, WorkflowNotRegistered
+from processor.errors import (
+    InvalidArgument,
+    PayloadCodecError,
+    ProcessorError,
+    WorkflowNotRegistered,
+)
 from processor.failures import bases_of, failure_of
+from processor.injection.interceptors import WorkflowRun
 from processor.readable import readable
 from processor.registry import Registry
 from processor.workflow._asyncio import put_aside, put_back, running_loop, set_running_loop
@@ -47,6 +53,8 @@ from processor.workflow._guard.patches import patch_process
 from processor.workflow._guard.signals import is_signal
 from processor.workflow._nouns.condition import check as check_conditions
 from processor.workflow._nouns.external import ExternalEvents
+from processor.workflow._nouns.run import info_of
+from processor.workflow._outbound import chained
 
 __all__ = ("WorkflowRunner", "WorkflowRunners")
 
@@ -76,9 +84,10 @@ class WorkflowRunner:
     ) -> None:
         self._workflow = workflow
         self._settings = settings
-        self._decisions = decisions = Decisions(registry.payloads, settings)
+        self._decisions = decisions = Decisions(registry.payloads, settings, registry.outbound)
         runtime = Runtime(workflow_id, run_id, started, registry.payloads, decisions)
         self._runtime = runtime
+        self._around = registry.around_runs
         # Prime, so that the numbers of one run are far from those of the next: all tasks of the
         # process share asyncio's one set.
         seed = zlib.crc32(run_id.encode()) * 1_000_003
@@ -103,13 +112,24 @@ class WorkflowRunner:
         set_running_loop(self._loop)
         try:
             decoded = watching(self._runtime, self._runtime.decoded, decode, arguments)
-            self._runtime.code = partial(self._workflow.function, *decoded)
+            self._runtime.code = self._code(decoded)
         except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:
             if is_signal(error):
                 raise
             raise failed(error) from None
         finally:
             set_running_loop(host)
+
+    def _code(self, arguments: tuple[Any, ...]) -> Callable[[], Coroutine[Any, Any, Any]]:
+        function, around, runtime = self._workflow.function, self._around, self._runtime
+        if not around:
+            return partial(function, *arguments)
+
+        async def intercepted() -> Any:
+            run = WorkflowRun(info_of(runtime), arguments, lambda: runtime.replaying)
+            return await chained(around, lambda run: function(*run.arguments))(run)
+
+        return intercepted
 
     def activate(
         self,
@@ -348,12 +368,13 @@ class WorkflowRunners:
 def _fails(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:
     """Return whether an exception fails the run. A group does if all that it holds do.
 
-    A wrong argument is a bug: like others, it does if the workflow names its class.
+    A wrong argument is a bug: like others, it does if the workflow names its class. So is a codec
+    that fails.
     """
     waits, seen = [error], {_identity(error)}
     while waits:
         each = waits.pop()
-        if is_a(each, InvalidArgument):
+        if is_a(each, InvalidArgument) or is_a(each, PayloadCodecError):
             fails = any(is_a(each, kind) for kind in types if kind is not ProcessorError)
         else:
             fails = any(is_a(each, kind) for kind in types)
@@ -368,6 +389,8 @@ def _fails(error: BaseException, types: tuple[type[BaseException], ...]) -> bool
 
 
 def _code_error(kind: str, error: BaseException, prefix: str = "") -> CodeError:
+    if is_a(error, PayloadCodecError):
+        kind = "not_registered"
     told = shown(error, is_ours)
     text = told.message if kind == "nondeterminism" else told.words
     return CodeError(kind, prefix + text, _place_of(error), told.traceback)
