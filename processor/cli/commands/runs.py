@@ -101,7 +101,7 @@ EventName = Annotated[
 ]
 
 
-@target_options()
+@target_options(injects=True)
 def start(
     target: Target,
     workflow: WorkflowName,
@@ -135,7 +135,7 @@ def start(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def run(
     target: Target,
     workflow: WorkflowName,
@@ -168,7 +168,7 @@ def run(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def result(
     target: Target,
     id: WorkflowId,
@@ -187,7 +187,7 @@ def result(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def event(
     target: Target,
     id: WorkflowId,
@@ -212,7 +212,7 @@ def event(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def cancel(
     target: Target,
     id: WorkflowId,
@@ -236,7 +236,7 @@ def cancel(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def terminate(
     target: Target,
     id: WorkflowId,

@@ -50,7 +50,7 @@ LATEST = ("arguments", "result", "payload", "failure", "error", "reason", "value
 NAMES = ("workflow", "name", "workflow_id", "attempt", "due_ms", "retry_at_ms")
 
 
-@target_options()
+@target_options(injects=True)
 def describe(
     target: Target,
     id: WorkflowId,
@@ -74,7 +74,7 @@ def describe(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def history(
     target: Target,
     id: WorkflowId,
@@ -97,7 +97,7 @@ def history(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def list_runs(
     target: Target,
     status: Annotated[Status | None, typer.Option(help="Only runs that stand so.")] = None,
