@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
+from processor import failures
 from processor.core.data.payloads import Payloads
 from processor.core.records.answers import Page
 from processor.errors import PayloadCodecError, SchemaMismatch
@@ -212,9 +213,21 @@ def _decoded(view: Any, decode: Callable[[bytes | None], Any]) -> Any:
                 return decode(b64decode(data))
             except (PayloadCodecError, SchemaMismatch, ValueError):
                 return view
+        case {"message": failures.HIDDEN, "details": {"encoded_by": str()} as said}:
+            return {**view, **_said(said, decode), "cause": _decoded(view.get("cause"), decode)}
         case dict():
             return {name: _decoded(each, decode) for name, each in view.items()}
         case list():
             return [_decoded(each, decode) for each in view]
         case _:
             return view
+
+
+def _said(view: dict[str, Any], decode: Callable[[bytes | None], Any]) -> dict[str, Any]:
+    """Return what a failure says whose message, traceback and details are encoded as one."""
+    match _decoded(view, decode):
+        case [str(message), traceback, details]:
+            held = details and _decoded({"encoded_by": "", "data": details}, decode)
+            return {"message": message, "traceback": traceback, "details": held}
+        case found:
+            return {"details": found}

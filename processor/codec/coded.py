@@ -31,6 +31,7 @@ class CodedPayloads:
         self, clear: Payloads, codecs: Sequence[PayloadCodec], converter: str = ""
     ) -> None:
         self.clear = clear
+        self.hides_errors = any(codec.errors for codec in codecs)
         self._codecs = codecs
         self._by_name = {codec.name: codec for codec in codecs}
         self._ends = ("", converter)
@@ -61,6 +62,8 @@ class CodedPayloads:
 
 class ConvertedPayloads:
     """``Payloads`` of a converter. JSON that others wrote is read as JSON."""
+
+    hides_errors = False
 
     def __init__(self, converter: PayloadConverter) -> None:
         self._converter = converter

@@ -90,6 +90,8 @@ class JsonPayloads:
     None is no payload at all. JSON's ``null``, which others may send, means None as well.
     """
 
+    hides_errors = False
+
     def __init__(self) -> None:
         self._encode = msgspec.json.Encoder(enc_hook=_to_plain).encode
         self._packed = msgspec.msgpack.Encoder(enc_hook=_to_plain).encode

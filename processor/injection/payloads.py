@@ -39,9 +39,11 @@ class PayloadCodec(ABC):
     as such values are kept. ``encode`` may return what it was given; the codec is then not
     recorded. Both are called between two steps of workflow code, and from threads: they do no I/O,
     and fetch no key. What they draw at random is not the run's: no two values share a nonce.
+    ``errors = True`` lets the messages and tracebacks of errors go through all codecs, too.
     """
 
     name: str
+    errors: bool = False
 
     @abstractmethod
     def encode(self, data: bytes) -> bytes:

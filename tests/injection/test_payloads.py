@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from processor import (
+    ActivityFailed,
     ApplicationError,
     InvalidArgument,
     PayloadCodec,
@@ -270,6 +271,70 @@ def test_an_outcome_that_cannot_be_read_parks_the_run(workflow: Any) -> None:
         async with env:
             with pytest.raises(WorkflowParked, match=r"there is no key '9'\. Give it the key"):
                 await env.run(workflow, SECRET)
+
+    asyncio.run(main())
+
+
+class Hides(Sealed):
+    errors = True
+
+
+@activity.define(retry=RetryPolicy(maximum_attempts=1))
+async def breaks(card: str) -> None:
+    raise ValueError(f"no such card: {card}")
+
+
+@workflow.define
+async def tells(card: str) -> str:
+    with pytest.raises(ActivityFailed, match=f"ValueError: no such card: {card}") as raised:
+        await breaks(card)
+    assert "in breaks" in raised.value.__notes__[0]
+    raise ApplicationError(f"not paid: {card}", details=[card]) from raised.value
+
+
+@pytest.mark.parametrize("max_cached_runs", [0, 100])
+def test_what_errors_say_goes_through_a_codec_that_asks_for_it(max_cached_runs: int) -> None:
+    async def main() -> None:
+        how: Any = {"payloads": [Small(), Hides()], "max_cached_runs": max_cached_runs}
+        async with Environment([tells], [breaks], **how) as env:
+            handle = await env.start(tells, SECRET, id="run")
+            with pytest.raises(WorkflowFailed, match=f"failed: not paid: {SECRET}") as raised:
+                await handle.result()
+            cause: Any = raised.value.__cause__
+            assert cause.details == [SECRET]
+            assert str(cause.__cause__) == f"ValueError: no such card: {SECRET}"
+            assert SECRET[:11].encode() not in written(env)
+            failure = (await handle.describe()).failure
+            assert failure is not None
+            assert (failure["message"], failure["details"]) == (f"not paid: {SECRET}", [SECRET])
+            assert "in tells" in failure["traceback"]
+            assert failure["cause"]["message"] == f"ValueError: no such card: {SECRET}"
+
+            env._calls.payloads = JsonPayloads()
+            failure = (await handle.describe()).failure
+            assert failure is not None
+            assert (failure["type"], failure["message"]) == ("ApplicationError", "(encoded)")
+            assert failure["cause"]["message"] == "(encoded)"
+            assert failure["traceback"] is None
+            with pytest.raises(
+                PayloadCodecError, match=r"run \w+ of 'run' failed: ApplicationError"
+            ):
+                await handle.result()
+
+    asyncio.run(main())
+
+
+def test_a_message_that_only_looks_hidden_stays_what_it_is() -> None:
+    @workflow.define
+    async def says() -> None:
+        raise ApplicationError("(encoded)", details={"a": 1})
+
+    async def main() -> None:
+        async with Environment([says]) as env:
+            with pytest.raises(WorkflowFailed, match=r"failed: \(encoded\)") as raised:
+                await env.run(says)
+            cause: Any = raised.value.__cause__
+            assert cause.details == {"a": 1}
 
     asyncio.run(main())
 

@@ -16,6 +16,10 @@ class Payloads(Protocol):
     """
 
     @property
+    def hides_errors(self) -> bool:
+        """Whether what errors say goes through the codecs, too."""
+
+    @property
     def clear(self) -> Payloads:
         """The same without codecs: for readers of other programs."""
 
