@@ -11,10 +11,10 @@ from processor.errors import PayloadCodecError, SchemaMismatch
 from processor.injection.payloads import (
     PayloadCodec,
     PayloadConverter,
+    behind_name,
     encoding_of,
     from_codec,
     labelled,
-    parted,
     through,
 )
 
@@ -90,7 +90,7 @@ class ConvertedPayloads:
             if encoding_of(payload) != converter.name:
                 return self._json.decoder(annotation)(payload)
             try:
-                return converter.decode(parted(payload)[1], annotation)
+                return converter.decode(behind_name(payload), annotation)
             except Exception as error:  # as above
                 raise self._mismatch("a value", "de", error) from error
 

@@ -17,7 +17,6 @@ from processor.core.nouns.run import Summary
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
 from processor.core.state import RunState
-from processor.errors import PayloadCodecError
 from processor.injection.payloads import encoding_of
 
 __all__ = ("history_view", "pending_view", "summary_view", "to_json")
@@ -119,11 +118,7 @@ def _value(name: str, value: Any) -> Any:
 
 def _payload(value: bytes) -> Any:
     """Return a payload as it is where it is JSON; else as bytes, with the codec that made them."""
-    try:
-        encoding = encoding_of(value)
-    except PayloadCodecError:
-        return value
-    if encoding:
+    if encoding := encoding_of(value):
         return {"encoded_by": encoding, "data": value}
     return msgspec.Raw(value) if _is_json(value) else value
 

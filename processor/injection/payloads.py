@@ -18,16 +18,19 @@ __all__ = (
     "GivenPayloads",
     "PayloadCodec",
     "PayloadConverter",
+    "behind_name",
     "encoding_of",
     "from_codec",
     "labelled",
-    "parted",
     "plain",
     "through",
 )
 
 _MARK: Final = b"\xc1\x01"
 """No JSON, no UTF-8 and no MessagePack begins with C1."""
+
+_BEGIN: Final = len(_MARK) + 1
+"""Where the name begins, behind its length."""
 
 NAME_BYTES_MAX: Final = 100
 
@@ -92,7 +95,13 @@ def plain(payload: bytes, codecs: Sequence[PayloadCodec]) -> bytes:
 
 def encoding_of(payload: bytes) -> str:
     """Return the name of the last codec or converter that a value went through, "" for none."""
-    return parted(payload)[0] if payload.startswith(_MARK) else ""
+    if not payload.startswith(_MARK) or len(payload) <= _BEGIN:
+        return ""
+    name = payload[_BEGIN : _BEGIN + payload[_BEGIN - 1]]
+    try:
+        return name.decode() if len(name) == payload[_BEGIN - 1] else ""
+    except UnicodeDecodeError:
+        return ""
 
 
 def labelled(name: str, data: bytes) -> bytes:
@@ -101,17 +110,9 @@ def labelled(name: str, data: bytes) -> bytes:
     return b"%b%c%b%b" % (_MARK, len(known), known, data)
 
 
-def parted(payload: bytes) -> tuple[str, bytes]:
-    """Return the name and what is behind it, of a payload that has one."""
-    begin = len(_MARK) + 1
-    end = begin + payload[begin - 1] if len(payload) >= begin else begin
-    try:
-        name = payload[begin:end].decode()
-    except UnicodeDecodeError:
-        name = ""
-    if not name or len(payload) < end:
-        raise PayloadCodecError("this value begins like an encoded one and names no codec")
-    return name, payload[end:]
+def behind_name(payload: bytes) -> bytes:
+    """Return what the codec or converter made, of a payload that has its name."""
+    return payload[_BEGIN + payload[_BEGIN - 1] :]
 
 
 def from_codec(payload: bytes, name: str, codecs: Mapping[str, PayloadCodec]) -> bytes:
@@ -125,7 +126,7 @@ def from_codec(payload: bytes, name: str, codecs: Mapping[str, PayloadCodec]) ->
             " the command line). The value itself is as it was"
         )
     try:
-        return _bytes(codec, "decode", codec.decode(parted(payload)[1]))
+        return _bytes(codec, "decode", codec.decode(behind_name(payload)))
     except PayloadCodecError:
         raise
     except Exception as error:

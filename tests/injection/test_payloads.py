@@ -15,6 +15,7 @@ from processor import (
     PayloadCodecError,
     PayloadTooLarge,
     RetryPolicy,
+    SchemaMismatch,
     Settings,
     WorkflowFailed,
     WorkflowParked,
@@ -366,11 +367,12 @@ def test_a_program_reads_results_by_itself() -> None:
         plain(payload, [])
 
 
-@pytest.mark.parametrize("rest", [b"", b"\x00", b"\x05ab", b"\x01\xff"])
-def test_what_only_looks_encoded_is_an_error_and_no_crash(rest: bytes) -> None:
+@pytest.mark.parametrize("rest", [b"", b"\x00", b"\x00a", b"\x05ab", b"\x01\xff"])
+def test_what_only_looks_encoded_is_no_value(rest: bytes) -> None:
     for payloads in (JsonPayloads(), Environment(payloads=SEALED)._calls.payloads):
-        with pytest.raises(PayloadCodecError, match="begins like an encoded one"):
+        with pytest.raises(SchemaMismatch, match="it is not valid JSON"):
             payloads.decoder(Any)(b"\xc1\x01" + rest)
+        assert payloads.difference(b"\xc1\x01" + rest, b"1")
 
 
 def test_a_codec_of_ones_own_that_returns_text_is_named() -> None:
