@@ -24,33 +24,34 @@ __all__ = ("CodedPayloads", "ConvertedPayloads")
 class CodedPayloads:
     """``Payloads`` whose bytes go through codecs, the first one first. None stays None.
 
-    ``clear`` makes the bytes; ``converter`` is the name that stands in front of those, if any does.
+    ``values`` makes the bytes; ``converter`` is the name in front of those, if there is one.
     """
 
     def __init__(
-        self, clear: Payloads, codecs: Sequence[PayloadCodec], converter: str = ""
+        self, values: Payloads, codecs: Sequence[PayloadCodec], converter: str = ""
     ) -> None:
-        self.clear = clear
+        self.clear = values.clear
+        self._values = values
         self.hides_errors = any(codec.errors for codec in codecs)
         self._codecs = codecs
         self._by_name = {codec.name: codec for codec in codecs}
         self._ends = ("", converter)
 
     def encode(self, value: object) -> bytes | None:
-        payload = self.clear.encode(value)
+        payload = self._values.encode(value)
         if payload is not None:
             for codec in self._codecs:
                 payload = through(codec, payload)
         return payload
 
     def decoder(self, annotation: Any) -> Decode:
-        decode, decoded = self.clear.decoder(annotation), self._decoded
+        decode, decoded = self._values.decoder(annotation), self._decoded
         return lambda payload: decode(decoded(payload))
 
     def difference(self, one: bytes | None, other: bytes | None) -> str:
         """Return how two payloads differ as values: no codec need make the same bytes twice."""
         try:
-            return self.clear.difference(self._decoded(one), self._decoded(other))
+            return self._values.difference(self._decoded(one), self._decoded(other))
         except PayloadCodecError as error:
             return f"it cannot be compared: {error}"
 
@@ -66,12 +67,8 @@ class ConvertedPayloads:
     hides_errors = False
 
     def __init__(self, converter: PayloadConverter) -> None:
+        self.clear = JsonPayloads()
         self._converter = converter
-        self._json = JsonPayloads()
-
-    @property
-    def clear(self) -> Payloads:
-        return self
 
     def encode(self, value: object) -> bytes | None:
         if value is None:
@@ -88,7 +85,7 @@ class ConvertedPayloads:
             if payload is None:
                 return None
             if encoding_of(payload) != converter.name:
-                return self._json.decoder(annotation)(payload)
+                return self.clear.decoder(annotation)(payload)
             try:
                 return converter.decode(behind_name(payload), annotation)
             except Exception as error:  # as above
@@ -98,7 +95,10 @@ class ConvertedPayloads:
 
     def difference(self, one: bytes | None, other: bytes | None) -> str:
         decode = self.decoder(Any)
-        before, now = decode(one), decode(other)
+        try:
+            before, now = decode(one), decode(other)
+        except SchemaMismatch:  # bytes that were published, for one
+            before, now = one, other
         return "" if before == now else f"it was {short(before)} and is {short(now)}"
 
     def _mismatch(self, what: str, way: str, error: Exception) -> SchemaMismatch:

@@ -16,12 +16,14 @@ from processor import (
     Interceptor,
     InvalidArgument,
     RetryPolicy,
+    Settings,
     WorkflowFailed,
     WorkflowNotFound,
     WorkflowParked,
     activity,
     workflow,
 )
+from processor.core.nouns.activity import ActivityScheduled
 from processor.injection.interceptors import (
     ActivityCall,
     ActivityRun,
@@ -31,6 +33,7 @@ from processor.injection.interceptors import (
     WorkflowRun,
 )
 from processor.testing import Environment
+from processor.workflow._engine.decisions import _payload_bytes
 
 TENANT: ContextVar[str] = ContextVar("tenant", default="nobody")
 
@@ -319,8 +322,6 @@ def test_headers_count_in_a_turn() -> None:
             return await next(call)
 
     async def main() -> None:
-        from processor import Settings
-
         settings = Settings(turn_bytes_max=1_000_000)
         env = Environment(
             [many], [who], interceptors=[Large()], settings=settings, max_cached_runs=0
@@ -329,6 +330,8 @@ def test_headers_count_in_a_turn() -> None:
             assert await env.run(many) == "PayloadTooLarge"
 
     asyncio.run(main())
+    asked = ActivityScheduled(1, "who", b"12", False, headers=(("large", b"345"),))
+    assert _payload_bytes(asked) == len("12large345"), "what a lower limit lets pass at replay"
 
 
 class Bugs(Interceptor):

@@ -10,7 +10,6 @@ import pytest
 from processor import (
     ActivityFailed,
     ApplicationError,
-    InvalidArgument,
     PayloadCodec,
     PayloadCodecError,
     PayloadTooLarge,
@@ -22,9 +21,8 @@ from processor import (
     activity,
     workflow,
 )
-from processor.client.client import Client
 from processor.codec.payloads import JsonPayloads
-from processor.injection.payloads import encoding_of, labelled, plain
+from processor.injection.payloads import encoding_of, plain
 from processor.testing import Environment
 from tests.injection.codecs import Repr, Sealed, Small
 
@@ -165,19 +163,22 @@ def test_a_client_without_the_key_hears_what_happened() -> None:
 
 
 class Breaks(Sealed):
-    """Loses its key while ``broken``."""
+    """Has no key the next time that it is asked, once it is ``broken``."""
 
     broken = False
 
     def encode(self, data: bytes) -> bytes:
-        if self.broken:
-            raise ConnectionError("no key server")
+        self.look()
         return super().encode(data)
 
     def decode(self, data: bytes) -> bytes:
-        if self.broken:
-            raise ConnectionError("no key server")
+        self.look()
         return super().decode(data)
+
+    def look(self) -> None:
+        if self.broken:
+            self.broken = False
+            raise ConnectionError("no key server")
 
 
 @activity.define
@@ -248,7 +249,6 @@ def test_a_run_whose_codec_fails_is_parked_whatever_its_code_catches(
             assert parked.value.parked["kind"] == "not_registered"
             assert "PayloadCodecError: codec 'sealed' could not" in parked.value.parked["error"]
             assert not env.dead_letters
-            codec.broken = False
 
     asyncio.run(main())
 
@@ -340,6 +340,23 @@ def test_a_message_that_only_looks_hidden_stays_what_it_is() -> None:
     asyncio.run(main())
 
 
+def test_a_published_record_is_for_readers_of_other_programs() -> None:
+    @workflow.define
+    async def publishes(card: str) -> None:
+        workflow.publish("out", card, {"card": card})
+        workflow.publish("out", None, b"as it is")
+
+    async def main() -> None:
+        for payloads in (SEALED, [Repr(), Sealed()]):
+            env = Environment([publishes], payloads=payloads, max_cached_runs=0)
+            async with env:
+                await env.run(publishes, SECRET)
+                values = [each.value or b"" for each in env.published]
+                assert values == [f'{{"card":"{SECRET}"}}'.encode(), b"as it is"]
+
+    asyncio.run(main())
+
+
 def test_keys_are_exchanged_and_old_values_stay_readable() -> None:
     old, new = Sealed(b"1"), Sealed(b"2", b"1")
     payload = old.encode(b"1")
@@ -423,60 +440,3 @@ def test_no_two_values_share_a_nonce() -> None:
     asyncio.run(main())
     assert len(nonces) > 100
     assert len(set(nonces)) == len(nonces)
-
-
-# --- converters -------------------------------------------------------------------------------
-
-
-def test_a_converter_stands_in_place_of_json() -> None:
-    async def main() -> None:
-        for payloads in (Repr(), [Repr(), Sealed()]):
-            env = Environment([pay], [charge, refuse], payloads=payloads, max_cached_runs=0)
-            async with env:
-                assert await played(env) == TOLD
-                assert (await env.handle("run").describe()).result == TOLD
-
-    asyncio.run(main())
-
-
-def test_json_of_others_is_read_beside_a_converter() -> None:
-    payloads = Environment(payloads=Repr())._calls.payloads
-    assert payloads.decoder(dict[str, int])(b'{"a":1}') == {"a": 1}
-    assert payloads.decoder(set[int])(payloads.encode({1, 2})) == {1, 2}
-    assert (
-        payloads.difference(payloads.encode({1}), payloads.encode({2})) == "it was {1} and is {2}"
-    )
-    assert payloads.difference(b"1", payloads.encode(1)) == ""
-
-
-# --- what is refused --------------------------------------------------------------------------
-
-
-def nameless() -> PayloadCodec:
-    class Nameless(Sealed):
-        name = ""
-
-    return Nameless()
-
-
-REFUSED: list[tuple[Any, str]] = [
-    ("fernet", r"payloads: give a list such as \[Encryption\(key\)\], of objects of a class "
-     r"derived from processor.PayloadCodec or processor.PayloadConverter, not 'f'"),
-    (Sealed, "payloads: give a list .*: make one of this class"),
-    ([Sealed(), Sealed()], "payloads: sealed, sealed: each has a name of its own"),
-    ([Sealed(), Repr()], "payloads: a PayloadConverter comes first, and alone"),
-    ([nameless()], r"payloads: Nameless.name: give a text of 1 to 100 bytes"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("given", "error"), REFUSED)
-def test_what_is_no_codec_is_refused_at_the_call(given: Any, error: str) -> None:
-    with pytest.raises(InvalidArgument, match=f"Environment: {error}"):
-        Environment(payloads=given)
-    with pytest.raises(InvalidArgument, match=f"Client: {error}"):
-        Client("localhost:9092", payloads=given)
-
-
-def test_labels_are_read_back() -> None:
-    assert encoding_of(labelled("é", b"data")) == "é"
-    assert encoding_of(b"") == encoding_of(b"1") == ""

@@ -21,7 +21,7 @@ class Payloads(Protocol):
 
     @property
     def clear(self) -> Payloads:
-        """The same without codecs: for readers of other programs."""
+        """What readers of other programs understand."""
 
     def encode(self, value: object) -> bytes | None:
         """Return the payload of a value."""

@@ -82,7 +82,7 @@ class Decisions:
     def encode(self, value: object, what: str, name: str = "", clear: bool = False) -> bytes | None:
         """Encode a value of the user's. ``what`` and ``name`` say in errors which one.
 
-        ``clear``: without codecs, for readers of other programs.
+        ``clear``: as readers of other programs understand it.
         """
         loop = self._loop
         guarded = loop.guarded

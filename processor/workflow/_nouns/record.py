@@ -17,8 +17,8 @@ def publish(topic: str, key: str | bytes | None, value: Any) -> None:
     """Send a record to a Kafka topic of yours, exactly once for ``read_committed`` consumers.
 
     ``bytes`` are sent as they are, any other value as JSON: other programs read it, so it goes
-    through no payload codec. Records of a run leave in order. A record that its topic will never
-    take is a dead letter. Raises ``InvalidArgument`` for a name that no topic can have.
+    through nothing of ``payloads=``. Records of a run leave in order. A record that its topic will
+    never take is a dead letter. Raises ``InvalidArgument`` for a name that no topic can have.
     """
     decisions, line = current("publish").decisions, line_here()
     topic = checks.topic(topic, "workflow.publish: topic")
