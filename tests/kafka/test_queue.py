@@ -17,6 +17,7 @@ from processor.config import Settings
 from processor.core.inputs import ActivityReport
 from processor.core.records.effects import ActivityTask, DeadLetter
 from processor.embedded.runtime import SystemClock
+from processor.injection.interceptors import Injected
 from processor.kafka.clients.connection import partition_of
 from processor.kafka.clients.offsets import OffsetTracker
 from processor.kafka.queues import queue
@@ -270,7 +271,7 @@ def test_a_queue_made_again_right_after_the_start_is_read_from_its_start(
         transport = KafkaTransport(kafka.connection, Settings())
         payloads = JsonPayloads()
         executor = Executor(
-            Registry([], [], payloads), payloads, Settings(), "a test", SystemClock()
+            Registry([], [], Injected(payloads)), Settings(), "a test", SystemClock()
         )
         queues = Queues(transport, executor, ("default",), None)
         await queues.start()

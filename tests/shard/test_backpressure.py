@@ -19,6 +19,7 @@ from processor.core.records.answers import Accepted, HeartbeatSeen, Refused
 from processor.core.records.effects import ActivityTask
 from processor.embedded.disk import Disk, DiskLog
 from processor.embedded.ports import MemoryInbox, MemoryOutbox
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.shard.dedup import Requests
 from processor.shard.loop import Shard
@@ -83,7 +84,9 @@ def shard_with(
     tables = StateTables(Memory(), "test")
     clock, log = FixedClock(), DiskLog(disk)
     ports = ShardPorts(log, inbox, outbox, tables, activities, clock, lambda: b"16 random bytes.")
-    runners = WorkflowRunners(Registry([order_processing], ACTIVITIES, JsonPayloads()), settings)
+    runners = WorkflowRunners(
+        Registry([order_processing], ACTIVITIES, Injected(JsonPayloads())), settings
+    )
     taken = Taken(-1, ClaimRow(-1, b""), Checkpoint(), Requests(), [], [], [], 0, 0, 0)
     return Shard(0, ports, runners, settings, taken, lambda: None), disk, inbox
 

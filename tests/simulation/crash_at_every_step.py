@@ -26,6 +26,7 @@ from processor.core.operation import Request
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, ReplyBody
 from processor.core.records.effects import Reply
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.shard.loop import Shard
 from processor.shard.reactions import Reaction, reaction_to
@@ -190,7 +191,7 @@ class Run:
         activities: list[Any] = [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, *ACTIVITIES]
         workflows: list[Any] = [orders.order_processing, programs.program, programs.flaky]
         workflows += WORKFLOWS
-        registry = Registry(workflows, activities, PAYLOADS)
+        registry = Registry(workflows, activities, Injected(PAYLOADS))
         runners = TallyRunners(WorkflowRunners(registry, Settings()))
         self.code = Code(registry, runners, ("default", "far"))
         # What ``check`` wants to know besides:

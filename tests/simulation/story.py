@@ -18,6 +18,7 @@ from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.start import StartPlanned
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, Refused, ReplyBody
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.shard import dedup
 from processor.simulation.clients import SimulatedClient
@@ -104,7 +105,7 @@ class Story:
         registry = Registry(
             [orders.order_processing, *programs.WORKFLOWS, transfers.account],
             [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited],
-            PAYLOADS,
+            Injected(PAYLOADS),
         )
         runners = TallyRunners(WorkflowRunners(registry, settings))
         self.code = Code(registry, runners, ("default", "far"))

@@ -102,7 +102,7 @@ EventName = Annotated[
 ]
 
 
-@target_options()
+@target_options(injects=True)
 def start(
     target: Target,
     workflow: WorkflowName,
@@ -136,7 +136,7 @@ def start(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def run(
     target: Target,
     workflow: WorkflowName,
@@ -169,7 +169,7 @@ def run(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def result(
     target: Target,
     id: WorkflowId,
@@ -189,7 +189,7 @@ def result(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def event(
     target: Target,
     id: WorkflowId,
@@ -214,7 +214,7 @@ def event(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def cancel(
     target: Target,
     id: WorkflowId,
@@ -238,7 +238,7 @@ def cancel(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def terminate(
     target: Target,
     id: WorkflowId,

@@ -13,6 +13,7 @@ from processor.core.data.shown import shown
 from processor.core.event import Event
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.timer import TimerCancelled, TimerStarted
+from processor.errors import PayloadCodecError
 from processor.readable import readable
 from processor.workflow._asyncio import TimerHandle
 from processor.workflow._engine.decisions import Decisions
@@ -131,8 +132,16 @@ class Runtime:
         loop.library = self.library
         try:
             return decode(payload)
+        except PayloadCodecError as error:
+            self.breaks(error)
+            raise
         finally:
             loop.library = None
+
+    def breaks(self, error: BaseException) -> None:
+        """Park the run after this activation, whatever its code catches."""
+        if self.broken is None:
+            self.broken = error
 
     # --- what the loop asks for ---------------------------------------------------------------
 
