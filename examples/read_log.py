@@ -59,6 +59,22 @@ def records(servers: str, topic: str, partition: int) -> Iterator[tuple[int, byt
         consumer.close()
 
 
+def read(known: dict[bytes, Any], value: bytes, where: str) -> tuple[str, Any]:
+    """Return the name and the fields of a record; no fields where it is no record of Processor."""
+    header, body = value[:HEADER_BYTES], io.BytesIO(value[HEADER_BYTES:])
+    if header not in known:
+        if header[:2] == b"\xc3\x01" and len(header) == HEADER_BYTES:
+            raise SystemExit(f"{where}: a later release wrote it")
+        return "", None
+    try:
+        record = fastavro.schemaless_reader(
+            body, known[header], None, return_record_name=True, return_record_name_override=True
+        )
+    except (ArithmeticError, EOFError, LookupError, ValueError):
+        return "", None  # it was cut
+    return known[header]["name"], None if body.read(1) else record
+
+
 def histories(servers: str, namespace: str = "default") -> dict[str, list[str]]:
     """Return the names of the events of each run, by workflow id and run id."""
     known = schemas(data_dir("schemas"))
@@ -70,23 +86,16 @@ def histories(servers: str, namespace: str = "default") -> dict[str, list[str]]:
     for partition in partitions:
         epoch = -1
         for offset, value in records(servers, topic, partition):
-            schema = known.get(value[:HEADER_BYTES])
-            if schema is None:
-                raise SystemExit(f"{topic}[{partition}] offset {offset}: a later release wrote it")
-            body = io.BytesIO(value[HEADER_BYTES:])
-            record: Any = fastavro.schemaless_reader(
-                body, schema, None, return_record_name=True, return_record_name_override=True
-            )
-            if schema["name"] == "processor.v1.Claim":
+            schema, record = read(known, value, f"{topic}[{partition}] offset {offset}")
+            if schema == "processor.v1.Claim":
                 epoch = offset
-                continue
-            if record["epoch"] < epoch:
-                continue  # somebody wrote it who was not the owner any more: it does not count
+            if record is None or not epoch <= record.get("epoch", -1) < offset:
+                continue  # it does not count: a claim, a stranger's, or of a former owner
             epoch = record["epoch"]
             name = f"{record.get('workflow_id')} {record.get('run_id')}"
-            if schema["name"] in ("processor.v1.Turn", "processor.v1.Snapshot"):
+            if schema in ("processor.v1.Turn", "processor.v1.Snapshot"):
                 runs[name] += [kind.rpartition(".")[2] for kind, _ in record["events"]]
-            elif schema["name"] == "processor.v1.Purged":
+            elif schema == "processor.v1.Purged":
                 runs.pop(name, None)
     return runs
 

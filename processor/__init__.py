@@ -20,6 +20,7 @@ from processor.errors import (
     InvalidArgument,
     LogTruncated,
     NonDeterminismError,
+    PayloadCodecError,
     PayloadTooLarge,
     ProcessorError,
     QueryFailed,
@@ -43,6 +44,8 @@ from processor.errors import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
+from processor.injection.interceptors import Interceptor
+from processor.injection.payloads import PayloadCodec, PayloadConverter
 from processor.policy import RetryPolicy, Status
 
 if TYPE_CHECKING:
@@ -59,9 +62,13 @@ __all__ = (
     "CommandRejected",
     "Handle",
     "HistoryEvent",
+    "Interceptor",
     "InvalidArgument",
     "LogTruncated",
     "NonDeterminismError",
+    "PayloadCodec",
+    "PayloadCodecError",
+    "PayloadConverter",
     "PayloadTooLarge",
     "ProcessorError",
     "QueryFailed",

@@ -1,17 +1,25 @@
-"""Which adapters serve a server string: the only place, beside the worker, that chooses them."""
+"""Which adapters serve a server string, and what a user puts into clients and workers.
+
+The only place, beside the worker, that chooses them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from processor import checks
+from processor.codec.coded import CodedPayloads, ConvertedPayloads
+from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
+from processor.core.data.payloads import Payloads
 from processor.errors import InvalidArgument
 from processor.gateway import Gateway
+from processor.injection.interceptors import Injected, Interceptor
+from processor.injection.payloads import NAME_BYTES_MAX, PayloadCodec, PayloadConverter
 
-__all__ = ("EMBEDDED", "check_target", "embedded_path", "open_gateway")
+__all__ = ("EMBEDDED", "check_target", "embedded_path", "injected", "open_gateway")
 
 EMBEDDED = "embedded:"
 _BROKERS = ("bootstrap.servers", "metadata.broker.list")
@@ -82,3 +90,56 @@ def open_gateway(
     from processor.kafka.gateway import KafkaGateway
 
     return KafkaGateway(KafkaSettings(server, namespace, dict(kafka)), settings)
+
+
+def injected(payloads: Any, interceptors: Any, call: str) -> Injected:
+    """Return what a client or a worker is given of its user's. Raises ``InvalidArgument``."""
+    given = _listed(
+        payloads, f"{call}: payloads", "[Encryption(key)]", (PayloadCodec, PayloadConverter)
+    )
+    around = _listed(interceptors, f"{call}: interceptors", "[Tracing()]", (Interceptor,))
+    names = [_name(each, f"{call}: payloads") for each in given]
+    if len(names) > len(set(names)):
+        raise InvalidArgument(
+            f"{call}: payloads: {', '.join(names)}: each has a name of its own, by which what it "
+            "made is read again. Give one of them another name"
+        )
+    if any(isinstance(each, PayloadConverter) for each in given[1:]):
+        raise InvalidArgument(
+            f"{call}: payloads: a PayloadConverter comes first, and alone: it makes the bytes that "
+            "codecs then take. Give [PayloadConverter, PayloadCodec, ...]"
+        )
+    values: Payloads = JsonPayloads()
+    converter = ""
+    if given and isinstance(given[0], PayloadConverter):
+        values, converter, given = ConvertedPayloads(given[0]), names[0], given[1:]
+    coded = CodedPayloads(values, given, converter) if given else values
+    return Injected(coded, around)
+
+
+def _listed(given: Any, what: str, example: str, kinds: tuple[type, ...]) -> tuple[Any, ...]:
+    """Return what is one of these kinds, or several of them."""
+    if given is None:
+        return ()
+    listed = (given,) if isinstance(given, kinds) or not isinstance(given, Iterable) else given
+    found = tuple(listed)
+    for each in found:
+        if not isinstance(each, kinds):
+            wanted = " or ".join(f"processor.{kind.__name__}" for kind in kinds)
+            is_class = isinstance(each, type) and issubclass(each, kinds)
+            hint = ": make one of this class" if is_class else ""
+            raise InvalidArgument(
+                f"{what}: give a list such as {example}, of objects of a class derived from "
+                f"{wanted}, not {checks.shown(each)}{hint}"
+            )
+    return found
+
+
+def _name(given: PayloadCodec | PayloadConverter, what: str) -> str:
+    name: Any = getattr(given, "name", None)
+    if isinstance(name, str) and 0 < len(name.encode(errors="replace")) <= NAME_BYTES_MAX:
+        return name
+    raise InvalidArgument(
+        f"{what}: {type(given).__name__}.name: give a text of 1 to {NAME_BYTES_MAX} bytes, which "
+        f"is recorded with each value, not {checks.shown(name)}"
+    )

@@ -73,7 +73,7 @@ class Settings:
     """
 
     bytes_in_flight_max: int = 64_000_000
-    """The same in bytes."""
+    """The same in bytes; as much of what turns send may be on its way to brokers."""
 
     inbox_records_max: int = 10_000
     """Records read ahead per shard; then the consumer pauses the partition."""

@@ -21,6 +21,7 @@
     │   ├── RequestExpired        it came too late to know whether it had counted already
     │   └── UpgradeNeeded         the namespace's level does not have what it asks for
     ├── InvalidArgument           a call got a value that it cannot take (a ValueError, too)
+    ├── PayloadCodecError         a codec of ``payloads=`` is not here, or could not do its work
     ├── PayloadTooLarge           a value does not fit into a record
     ├── SchemaMismatch            a value does not fit the type that was asked for
     │   └── TooNew                a later release wrote this record
@@ -35,8 +36,8 @@
 An error is classed by the reaction that it demands. What workflow code may catch and act on is a
 ``ProcessorError``; one that escapes workflow code fails the run, and so does an exception that
 ``@workflow.define(failure_exception_types=...)`` names. Every other exception that escapes is a
-bug, and so is an ``InvalidArgument``: the run is parked with its traceback and goes on when fixed
-code is deployed.
+bug, and so are an ``InvalidArgument`` and a ``PayloadCodecError``: the run is parked with its
+traceback and goes on when fixed code is deployed.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ __all__ = (
     "InvalidArgument",
     "LogTruncated",
     "NonDeterminismError",
+    "PayloadCodecError",
     "PayloadTooLarge",
     "ProcessorError",
     "QueryFailed",
@@ -278,6 +280,15 @@ class RequestExpired(RequestError):
 
 class UpgradeNeeded(RequestError):
     """The request needs a later level of the namespace: run ``processor upgrade``."""
+
+
+class PayloadCodecError(ProcessorError):
+    """A codec of ``payloads=`` is not given here, has not the key, or raised. The value is kept.
+
+    In a client it is raised. A run whose code needs the value is parked, whatever its code catches,
+    and goes on when a worker with that codec starts. An attempt of an activity fails, and is tried
+    again as its retry policy says.
+    """
 
 
 class PayloadTooLarge(ProcessorError):

@@ -35,6 +35,7 @@ from processor.errors import (
     ActivityTimedOut,
     ApplicationError,
     CommandRejected,
+    PayloadCodecError,
     PayloadTooLarge,
     ProcessorError,
     SchemaMismatch,
@@ -45,9 +46,14 @@ from processor.policy import milliseconds
 from processor.readable import readable
 from processor.workflow._frames import is_ours
 
-__all__ = ("bases_of", "exception_of", "failure_of", "refusal", "trace_of")
+__all__ = ("HIDDEN", "bases_of", "exception_of", "failure_of", "refusal", "trace_of")
 
 E = TypeVar("E", bound=ProcessorError)
+
+HIDDEN: Final = "(encoded)"
+"""The message of a failure whose own one, traceback and details are encoded as its details."""
+
+_SAID: Final = tuple[str, str | None, bytes | None]
 
 BASES_MAX = 50
 DETAILS_BYTES_MAX = 1_000_000
@@ -88,6 +94,8 @@ def failure_of(
         except BaseException as broken:  # of the user's class: a property, an __init__ not called
             one = _in_short(each, broken)
         left -= len(one.details or b"")
+        if payloads.hides_errors:
+            one = _hidden(one, payloads)
         failure = replace(one, cause=failure)
     assert failure is not None, "a chain holds the exception itself"
     return failure
@@ -101,6 +109,8 @@ def bases_of(exception: BaseException) -> Headers:
 
 def exception_of(failure: Failure, payloads: Payloads) -> BaseException:
     """Return the exception that a failure stands for; its causes hang on ``__cause__``."""
+    if failure.message == HIDDEN:
+        failure = _unhidden(failure, payloads)
     error = _made(failure, payloads)
     if isinstance(error, ActivityError):
         error.activity, error.attempts = failure.activity or "", failure.attempts
@@ -180,6 +190,27 @@ def _in_short(error: BaseException, broken: BaseException) -> Failure:
     told, why = shown(error, is_ours), shown(broken)
     message = f"{told.message} (the rest of this error cannot be told: {why.type}: {why.message})"
     return Failure("exception", told.type, message, traceback=told.traceback)
+
+
+def _hidden(failure: Failure, payloads: Payloads) -> Failure:
+    """Return a failure with what it says encoded in the place of its details."""
+    try:
+        said = payloads.encode([failure.message, failure.traceback, failure.details])
+    except NeverEnds:
+        raise
+    except BaseException as error:  # of the user's codec
+        message = f"(what it says is left out: {shown(error).message})"
+        return replace(failure, message=message, traceback=None, details=None)
+    return replace(failure, message=HIDDEN, traceback=None, details=said)
+
+
+def _unhidden(failure: Failure, payloads: Payloads) -> Failure:
+    """Return a failure with what it says; itself where its message only happens to be the same."""
+    try:
+        message, traceback, details = payloads.decoder(_SAID)(failure.details)
+    except SchemaMismatch:
+        return failure
+    return replace(failure, message=message, traceback=traceback, details=details)
 
 
 def _word(name: object) -> str:
@@ -279,6 +310,8 @@ def _decoded(details: bytes | None, payloads: Payloads) -> Any:
         return None
     try:
         return payloads.decoder(Any)(details)
+    except PayloadCodecError:
+        raise
     except Exception:  # what was accepted once never stops whoever reads it
         return details
 

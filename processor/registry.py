@@ -7,9 +7,10 @@ from typing import Any, Protocol, TypeVar
 
 from processor.activity import Activity, ActivityDefinition
 from processor.checks import shown
-from processor.core.data.payloads import Payloads
 from processor.errors import InvalidArgument
+from processor.injection.interceptors import Injected
 from processor.workflow._definition import Workflow, defined
+from processor.workflow._outbound import Outbound
 
 __all__ = ("Registry",)
 
@@ -36,9 +37,14 @@ class Registry:
         self,
         workflows: Iterable[Workflow[..., Any] | type[Any]],
         activities: Iterable[Activity[..., Any]],
-        payloads: Payloads,
+        injected: Injected,
     ) -> None:
-        self.payloads = payloads
+        self.injected = injected
+        self.payloads = injected.payloads
+        self.around_runs = injected.around("run_workflow")
+        self.around_attempts = injected.around("run_activity")
+        outbound = Outbound(injected.around("call_activity"), injected.around("signal"))
+        self.outbound = outbound if any(outbound) else None
         self.workflows = _by_name("workflow", [_workflow(each) for each in workflows])
         self.activities = _by_name("activity", [_activity(each) for each in activities])
         for signature in (
@@ -47,7 +53,7 @@ class Registry:
             *(each.signature for each in self.activities.values()),
         ):
             signature.resolve()
-            signature.check(payloads)
+            signature.check(self.payloads)
 
     def activity_named(self, name: str) -> ActivityDefinition | None:
         """Return the definition of an activity, None where this worker does not have it."""

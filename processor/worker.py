@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import socket
 import uuid
@@ -15,11 +14,12 @@ from typing import Any, Literal, Protocol
 
 from processor import arguments, checks
 from processor.activities.executor import Executor
-from processor.assembly import check_target, embedded_path
-from processor.codec.payloads import JsonPayloads
+from processor.assembly import check_target, embedded_path, injected
 from processor.config import Settings
 from processor.embedded.runtime import EmbeddedRuntime, SystemClock
 from processor.errors import InvalidArgument
+from processor.injection.interceptors import Interceptor
+from processor.injection.payloads import GivenPayloads
 from processor.kafka.options import PARTITIONS, QUEUES, STATE_DIR, KafkaWorkerOptions
 from processor.node import ShardStatus
 from processor.registry import Registry
@@ -27,10 +27,6 @@ from processor.shard.ports import Clock
 from processor.workflow._engine.runner import WorkflowRunners
 
 __all__ = ("Worker", "WorkerRuntime")
-
-
-_COLLECT_AFTER = 20_000
-"""New objects until the garbage collector looks at them."""
 
 
 class WorkerRuntime(Protocol):
@@ -69,7 +65,7 @@ class Worker:
     - ``instance_id`` names this process in the consumer group (default:
       ``PROCESSOR_INSTANCE_ID``, else the first free one of the host's name, ``host-2``, ``host-3``
       ...). A restart under the same name has its shards back at once.
-    - ``settings``: all other limits. ``kafka``: as for ``Client``.
+    - ``payloads``, ``interceptors``, ``kafka``: as for ``Client``. ``settings``: all other limits.
     """
 
     def __init__(
@@ -91,6 +87,8 @@ class Worker:
         partitions: int | None = None,
         state_dir: Path | str | None = None,
         instance_id: str | None = None,
+        payloads: GivenPayloads | None = None,
+        interceptors: Sequence[Interceptor] | None = None,
         settings: Settings | None = None,
         kafka: Mapping[str, str] | None = None,
     ) -> None:
@@ -128,11 +126,10 @@ class Worker:
             instance_id=instance_id or os.environ.get("PROCESSOR_INSTANCE_ID") or None,
             kafka=dict(kafka or {}),
         )
-        self._payloads = JsonPayloads()
         self._registry = Registry(
             checks.listed(workflows, "Worker: workflows", "[order_processing]"),
             checks.listed(activities, "Worker: activities", "[charge]"),
-            self._payloads,
+            injected(payloads, interceptors, "Worker"),
         )
         self._stop = asyncio.Event()
         self._executor: Executor | None = None
@@ -176,11 +173,10 @@ class Worker:
         self._stop.set()
 
     async def __aenter__(self) -> Worker:
-        _collect_less_often()
         clock = SystemClock()
         # Not the static member id: a restarted process is another worker to its activities.
         identity = f"{self._options.instance_id or socket.gethostname()}/{uuid.uuid4().hex[:8]}"
-        self._executor = Executor(self._registry, self._payloads, self._settings, identity, clock)
+        self._executor = Executor(self._registry, self._settings, identity, clock)
         self._runtime = self._new_runtime(self._executor, clock)
         try:
             await self._runtime.start()
@@ -249,14 +245,3 @@ def _queues(queues: Any) -> tuple[str, ...]:
         given = checks.shown(queues)
         raise InvalidArgument(f"Worker: queues: give a list of names (['default']), not {given}")
     return tuple(checks.queue(each, "Worker: queues") for each in queues)
-
-
-def _collect_less_often() -> None:
-    """Spare the garbage collector work that finds nothing: up to a quarter of a busy worker's time.
-
-    A burst of turns makes more objects at once than the collector's own threshold of 700 assumes
-    (``docs/performance.md``). Whoever has set a higher one, or none, knows better.
-    """
-    young, *older = gc.get_threshold()
-    if 0 < young < _COLLECT_AFTER:
-        gc.set_threshold(_COLLECT_AFTER, *older)

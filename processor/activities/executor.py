@@ -21,7 +21,6 @@ from processor.activities.timeouts import Timeouts
 from processor.config import Settings
 from processor.core.data.address import ReplyTo
 from processor.core.data.options import DEFAULTS, ActivityOptions
-from processor.core.data.payloads import Payloads
 from processor.core.inputs import ActivityReport
 from processor.core.records.answers import HeartbeatSeen
 from processor.core.records.effects import ActivityTask
@@ -43,13 +42,11 @@ class Executor:
     def __init__(
         self,
         registry: Registry,
-        payloads: Payloads,
         settings: Settings,
         identity: str,
         clock: Clock,
     ) -> None:
         self._registry = registry
-        self._payloads = payloads
         self._settings = settings
         self._loop = loop = asyncio.get_running_loop()
         threads = ActivityThreads(settings.activity_threads_max)
@@ -57,7 +54,6 @@ class Executor:
         self._timeouts = Timeouts(loop, clock, identity, self._leave)
         self._functions = Functions(
             registry,
-            payloads,
             settings,
             identity,
             threads,
@@ -193,7 +189,7 @@ class Executor:
         attempt = Attempt(
             task,
             report,
-            self._payloads,
+            self._registry.payloads,
             self._settings,
             self._heartbeat,
             self._loop,

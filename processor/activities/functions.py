@@ -17,11 +17,12 @@ from processor.activity import ActivityDefinition, current
 from processor.config import Settings
 from processor.core.data.failure import Failure
 from processor.core.data.headers import NO_HEADERS
-from processor.core.data.payloads import Payloads
 from processor.core.inputs import ActivityReport
 from processor.core.records.effects import ActivityTask
+from processor.injection.interceptors import ActivityRun
 from processor.registry import Registry
 from processor.seldom import Seldom
+from processor.workflow._outbound import chained
 
 __all__ = ("Functions",)
 
@@ -49,7 +50,6 @@ class Functions:
     def __init__(
         self,
         registry: Registry,
-        payloads: Payloads,
         settings: Settings,
         identity: str,
         threads: ActivityThreads,
@@ -58,7 +58,8 @@ class Functions:
         is_stopping: Callable[[], bool],
     ) -> None:
         self._registry = registry
-        self._payloads = payloads
+        self._payloads = registry.payloads
+        self._around = registry.around_attempts
         self._settings = settings
         self._identity = identity
         self._threads = threads
@@ -110,7 +111,26 @@ class Functions:
         elif attempt.task.deadline_ms is not None:
             self._timeouts.set_limit(attempt)
         arguments = self._registry.arguments_of(definition, attempt.task.arguments)
+        if self._around:
+            return self._payloads.encode(await self._intercepted(definition, arguments, attempt))
         return self._payloads.encode(await self._call(definition, arguments, attempt))
+
+    async def _intercepted(
+        self, definition: ActivityDefinition, arguments: tuple[Any, ...], attempt: Attempt
+    ) -> Any:
+        """Call the function with what interceptors do around it: they see what it raises."""
+
+        async def called(run: ActivityRun) -> Any:
+            try:
+                return await self._call(definition, tuple(run.arguments), attempt)
+            except _Raised as raised:
+                error = raised.error
+                if isinstance(error, StopIteration):
+                    raise
+            raise error  # here, so that the error keeps its own context
+
+        current.set(attempt)
+        return await chained(self._around, called)(ActivityRun(attempt.info, arguments))
 
     async def _call(
         self, definition: ActivityDefinition, arguments: tuple[Any, ...], attempt: Attempt

@@ -87,9 +87,10 @@ def raised(task: ActivityTask, error: BaseException, payloads: Payloads) -> tupl
         if failure.kind in ("activity_timed_out", "activity_cancelled"):
             return failure, NO_HEADERS
         if failure.kind == "cancelled":
-            said = f": {failure.message}" if failure.message else ""
             message = f"activity {task.name!r} was cancelled by its own code, and by nobody else"
-            failure = replace(failure, kind="exception", message=f"{message}{said}")
+            if failure.message and not payloads.hides_errors:
+                message += f": {failure.message}"
+            failure = replace(failure, kind="exception", message=message, details=None)
         return failure, bases_of(error)
     except BaseException:  # whatever reading the error raises: the attempt has to be over
         message = (

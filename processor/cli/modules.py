@@ -18,7 +18,7 @@ from processor.data import data_dir
 from processor.workflow import Workflow
 from processor.workflow._definition import RunMethod, defined
 
-__all__ = ("UserCode", "code_in", "load_code", "load_example")
+__all__ = ("UserCode", "code_in", "load_code", "load_example", "load_object")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,6 @@ class UserCode:
 
 def load_code(names: Sequence[str]) -> UserCode:
     """Import modules, also from the working directory, and collect what they define."""
-    for place, entry in ((0, os.getcwd()), (len(sys.path) + 1, str(data_dir("examples").parent))):
-        if entry not in sys.path:
-            sys.path.insert(place, entry)
     code = code_in([_imported(name) for name in names])
     if not code.workflows and not code.activities:
         raise typer.BadParameter(
@@ -51,6 +48,20 @@ def load_code(names: Sequence[str]) -> UserCode:
             )
         )
     return code
+
+
+def load_object(place: str) -> Any:
+    """Import what stands at MODULE:OBJECT, for --payloads and --interceptors."""
+    module, _, name = place.partition(":")
+    if not module or not name:
+        raise typer.BadParameter(
+            f"{place!r} names no object: write MODULE:OBJECT, as in security:payloads"
+        )
+    imported = _imported(module)
+    try:
+        return getattr(imported, name)
+    except AttributeError:
+        raise typer.BadParameter(f"module {module!r} has no object {name!r}") from None
 
 
 def code_in(modules: Sequence[ModuleType]) -> UserCode:
@@ -94,6 +105,9 @@ def load_example(name: str) -> ModuleType:
 
 
 def _imported(name: str) -> ModuleType:
+    for place, entry in ((0, os.getcwd()), (len(sys.path) + 1, str(data_dir("examples").parent))):
+        if entry not in sys.path:
+            sys.path.insert(place, entry)
     path = name.removesuffix(".py").replace(os.sep, ".") if name.endswith(".py") else name
     try:
         return importlib.import_module(path)

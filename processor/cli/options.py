@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,16 +18,19 @@ from processor.errors import InvalidArgument
 __all__ = (
     "SERVER_DEFAULT",
     "EmbeddedModules",
+    "Interceptors",
     "Json",
     "KafkaConfig",
     "Modules",
     "Namespace",
+    "Payloads",
     "RunId",
     "Server",
     "StateDir",
     "Target",
     "WorkflowId",
     "checked",
+    "loaded",
     "target_options",
 )
 
@@ -98,6 +101,24 @@ Namespace = Annotated[
         help="The set of topics to use.",
     ),
 ]
+Payloads = Annotated[
+    str | None,
+    typer.Option(
+        "--payloads",
+        metavar="MODULE:OBJECT",
+        envvar="PROCESSOR_PAYLOADS",
+        help="Codecs that values go through, as for Client(payloads=...).",
+    ),
+]
+Interceptors = Annotated[
+    str | None,
+    typer.Option(
+        "--interceptors",
+        metavar="MODULE:OBJECT",
+        envvar="PROCESSOR_INTERCEPTORS",
+        help="What is put around calls, as for Client(interceptors=...).",
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON: one document, or one a line for lists.")
 ]
@@ -141,6 +162,13 @@ class Target:
     server: str
     namespace: str = "default"
     kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
+    payloads: Any = None
+    interceptors: Any = None
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What ``Client`` and ``Worker`` are given beside the server."""
+        return {name: value for name, value in vars(self).items() if name != "server"}
 
     @classmethod
     def given(
@@ -152,13 +180,20 @@ class Target:
         return cls(server or named, namespace, kafka)
 
 
-def target_options(default: str = SERVER_DEFAULT) -> Callable[[Callable[..., None]], Any]:
-    """Give a command --server, --namespace and --kafka-config in place of its ``target``."""
-    options = (
+def target_options(
+    default: str = SERVER_DEFAULT, *, injects: bool = False
+) -> Callable[[Callable[..., None]], Any]:
+    """Give a command --server, --namespace and --kafka-config in place of its ``target``.
+
+    One that has a client or a worker (``injects``) takes --payloads and --interceptors as well.
+    """
+    options = [
         ("server", Annotated[str | None, server_option(default)], None),
         ("namespace", Namespace, "default"),
         ("kafka_config", KafkaConfig, None),
-    )
+    ]
+    if injects:
+        options += [("payloads", Payloads, None), ("interceptors", Interceptors, None)]
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=option)
         for name, option, value in options
@@ -169,7 +204,11 @@ def target_options(default: str = SERVER_DEFAULT) -> Callable[[Callable[..., Non
         def with_target(
             server: str | None, namespace: str, kafka_config: Path | None, **others: Any
         ) -> None:
-            command(target=Target.given(server, namespace, kafka_config, default), **others)
+            target = Target.given(server, namespace, kafka_config, default)
+            if injects:
+                names = ("payloads", "interceptors")
+                target = replace(target, **{name: loaded(others.pop(name)) for name in names})
+            command(target=target, **others)
 
         signature = inspect.signature(command, eval_str=True)
         own = [each for each in signature.parameters.values() if each.name != "target"]
@@ -178,6 +217,15 @@ def target_options(default: str = SERVER_DEFAULT) -> Callable[[Callable[..., Non
         return with_target
 
     return with_options
+
+
+def loaded(place: str | None) -> Any:
+    """Return what stands at MODULE:OBJECT."""
+    if place is None:
+        return None
+    from processor.cli.modules import load_object
+
+    return load_object(place)
 
 
 def properties_in(path: Path) -> dict[str, str]:

@@ -126,6 +126,8 @@ def shown_value(value: Any) -> str:
     """Return a value for people: text as it is, everything else as JSON."""
     if isinstance(value, str):
         return value
+    if isinstance(value, dict) and value.keys() == {"encoded_by", "data"}:
+        return f"(encoded by {value['encoded_by']}: see --payloads)"
     import msgspec
 
     return msgspec.json.encode(value).decode()

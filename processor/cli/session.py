@@ -58,4 +58,4 @@ def new_client(target: Target) -> Client:
     """Return a client of a target, not yet started."""
     from processor.client import Client
 
-    return Client(target.server, namespace=target.namespace, kafka=target.kafka)
+    return Client(target.server, **target.how)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from processor import arguments as given
 from processor.client.vigil import Vigils
-from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.start import StartRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, Page, Refused, ReplyBody
-from processor.errors import PayloadTooLarge, SchemaMismatch
+from processor.errors import InvalidArgument, PayloadTooLarge, SchemaMismatch
 from processor.failures import refusal
 from processor.gateway import Gateway, only_outside
+from processor.injection.interceptors import ClientCall, Injected
+from processor.workflow._outbound import chained, headers_of
 
 __all__ = ("ClientCalls",)
 
@@ -22,10 +26,11 @@ __all__ = ("ClientCalls",)
 class ClientCalls:
     """Asks the shards through a gateway. ``vigils`` look after those who wait for results."""
 
-    def __init__(self, gateway: Gateway, settings: Settings) -> None:
+    def __init__(self, gateway: Gateway, settings: Settings, injected: Injected) -> None:
         self.gateway = gateway
         self.settings = settings
-        self.payloads = JsonPayloads()
+        self.payloads = injected.payloads
+        self._around = injected.around("request")
         self.vigils = Vigils()
 
     async def ask(
@@ -36,6 +41,37 @@ class ClientCalls:
         partition: int | None = None,
     ) -> ReplyBody:
         only_outside()
+        if self._around:
+            return await self._intercepted(workflow_id, body, timeout, partition)
+        return await self._asked(workflow_id, body, timeout, partition)
+
+    async def _intercepted(
+        self, workflow_id: str, body: Request, timeout: float | None, partition: int | None
+    ) -> ReplyBody:
+        """Ask with what interceptors do around it: they hear what is raised."""
+        answers: list[ReplyBody] = []
+
+        async def asked(request: ClientCall) -> None:
+            sent = body
+            if isinstance(body, StartRun | RaiseEvent):
+                sent = replace(body, headers=headers_of(request.headers))
+            answers.append(await self._asked(workflow_id, sent, timeout, partition))
+
+        name = body.workflow if isinstance(body, StartRun) else ""
+        if isinstance(body, RaiseEvent):
+            name = body.name
+        request = ClientCall(body.word, workflow_id, name)
+        await chained(self._around, asked)(request)
+        if not answers:
+            raise InvalidArgument(
+                f"{body.word} of {workflow_id!r}: an interceptor returned without `await "
+                "next(request)`, so nothing was sent. Raise an error where a request is refused"
+            )
+        return answers[-1]
+
+    async def _asked(
+        self, workflow_id: str, body: Request, timeout: float | None, partition: int | None
+    ) -> ReplyBody:
         timeout_s = self.settings.request_timeout_s if timeout is None else timeout
         command = ClientCommand(workflow_id, body)
         answer = await self.gateway.request(command, timeout_s=timeout_s, partition=partition)

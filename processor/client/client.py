@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
 
 from processor import arguments as given
 from processor import checks
 from processor.arguments import Seconds
-from processor.assembly import open_gateway
+from processor.assembly import injected, open_gateway
 from processor.client.calls import ClientCalls
 from processor.client.descriptions import RunDescription, descriptions
 from processor.client.handle import Handle
@@ -24,6 +24,8 @@ from processor.core.questions import ListRuns
 from processor.core.records.answers import Accepted, Closed
 from processor.errors import ShardUnavailable
 from processor.gateway import only_outside
+from processor.injection.interceptors import Interceptor
+from processor.injection.payloads import GivenPayloads
 from processor.policy import (
     CONFLICT_POLICIES,
     REUSE_POLICIES,
@@ -58,7 +60,9 @@ class Client:
     Use it as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).
     ``kafka`` holds further properties of librdkafka for all Kafka clients: ``security.protocol``,
     ``sasl.mechanism``, ``sasl.username``, ``sasl.password``, ``ssl.ca.location``, for example; and
-    ``producer``, which sends records: ``"native"`` (default) or ``"librdkafka"``.
+    ``producer``, which sends records: ``"native"`` (default) or ``"librdkafka"``. ``payloads`` are
+    codecs (encryption, compression), and in front of them a converter in place of JSON, the same
+    ones everywhere. ``interceptors`` are put around requests, the first one outermost.
     """
 
     def __init__(
@@ -66,13 +70,15 @@ class Client:
         server: str,
         *,
         namespace: str = "default",
+        payloads: GivenPayloads | None = None,
+        interceptors: Sequence[Interceptor] | None = None,
         settings: Settings | None = None,
         kafka: Mapping[str, str] | None = None,
     ) -> None:
         only_outside()
         checked = given.settings(settings, "Client")
         gateway = open_gateway(server, namespace, checked, {} if kafka is None else kafka)
-        self._calls = ClientCalls(gateway, checked)
+        self._calls = ClientCalls(gateway, checked, injected(payloads, interceptors, "Client"))
 
     async def __aenter__(self) -> Client:
         only_outside()
@@ -128,9 +134,8 @@ class Client:
         ``WorkflowNotRegistered``, ``SchemaMismatch``, ``PayloadTooLarge``, ``ShardUnavailable``.
         """
         timeout_s = given.seconds(timeout, "start: timeout")
-        handle, body = self._prepared(
-            "start", workflow, args, id, reuse, conflict, execution_timeout, retry, memo
-        )
+        how = id, reuse, conflict, execution_timeout, retry, memo
+        handle, body = self._prepared("start", workflow, args, *how)
         handle._begun(await self._calls.accepted(handle.id, body, timeout_s))
         return handle
 
@@ -174,10 +179,8 @@ class Client:
         deadline = None if limit_s is None else time.monotonic() + limit_s
         patience_s = self._calls.settings.request_timeout_s
         within_s = patience_s if limit_s is None else min(limit_s, patience_s)
-        within_ms = int(within_s * 1000)
-        handle, body = self._prepared(
-            "run", workflow, args, id, reuse, conflict, execution_timeout, retry, memo, within_ms
-        )
+        how = id, reuse, conflict, execution_timeout, retry, memo, int(within_s * 1000)
+        handle, body = self._prepared("run", workflow, args, *how)
         async with handle._vigil(parked, "run: parked") as vigil:
             try:
                 answer = await self._calls.ask(handle.id, body, within_s)
@@ -239,7 +242,7 @@ class Client:
                 count = 100 if left is None else min(left, 100)
                 body = ListRuns(wanted, workflow, after, count)
                 page = await self._calls.page("", body, partition=partition)
-                for run in descriptions(page, partition):
+                for run in descriptions(page, partition, self._calls.payloads):
                     yield run
                     left = None if left is None else left - 1
                     if left == 0:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
+from processor import failures
+from processor.core.data.payloads import Payloads
 from processor.core.records.answers import Page
-from processor.errors import SchemaMismatch
+from processor.errors import PayloadCodecError, SchemaMismatch
 from processor.policy import Status
 from processor.readable import readable
 
@@ -30,6 +33,8 @@ R = TypeVar("R")
 _SOON_MS: Final = 5_000
 """An activity that no worker has taken by then is held up."""
 
+_ENCODED: Final = b'"encoded_by"'
+
 _SHOWN_MAX: Final = 4
 """Activities and lines of code that are named in one line about a run."""
 
@@ -41,7 +46,8 @@ class RunDescription:
     ``parked`` is there while the run waits for fixed code: kind, error, where, traceback.
     ``cancel_reason`` is also why the run was terminated. ``successor`` is the run that follows it.
     ``undelivered`` is there once something that it published went to dead letters: how many records
-    (count), and why (reasons, of the first ten). The worker that has the shard knows it until it
+    (count), and why (reasons, of the first ten); and while a record waits for its topic, with that
+    as the last reason. The worker that has the shard knows it until it
     ends; the dead letters say it for as long as they are kept. ``result`` is that of a completed
     run as JSON, ``failure`` that of a failed one: type, message, traceback, cause ...
     ``attempt`` is there while a run is open that is tried again if it fails: number, maximum (None:
@@ -192,9 +198,13 @@ def _time(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
-def descriptions(page: Page, shard: int) -> list[RunDescription]:
+def descriptions(page: Page, shard: int, payloads: Payloads) -> list[RunDescription]:
     """Return the runs of a page of a shard."""
-    return read(page, lambda views: [description({**view, "shard": shard}) for view in views])
+
+    def runs(views: Any) -> list[RunDescription]:
+        return [description({**view, "shard": shard}) for view in views]
+
+    return read(page, runs, payloads)
 
 
 def history(content: Any) -> tuple[str, list[HistoryEvent]]:
@@ -202,14 +212,48 @@ def history(content: Any) -> tuple[str, list[HistoryEvent]]:
     return content["run_id"], [history_event(view) for view in content["events"]]
 
 
-def read(page: Page, as_what: Callable[[Any], R]) -> R:
-    """Return what a page says. Raises ``SchemaMismatch`` for one that no shard gives."""
+def read(page: Page, as_what: Callable[[Any], R], payloads: Payloads) -> R:
+    """Return what a page says. Raises ``SchemaMismatch`` for one that no shard gives.
+
+    A value that went through codecs is decoded, and stays as the page has it where that fails.
+    """
     import msgspec  # not for those who only name what is in here: --help stays quick
 
     try:
-        return as_what(msgspec.json.decode(page.content))
+        content = msgspec.json.decode(page.content)
+        if _ENCODED in page.content:
+            content = _decoded(content, payloads.decoder(Any))
+        return as_what(content)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise SchemaMismatch(
             f"the answer is none that a shard gives ({type(error).__name__}: {error}): something "
             "else than a worker writes to the replies, or its release is another one"
         ) from error
+
+
+def _decoded(view: Any, decode: Callable[[bytes | None], Any]) -> Any:
+    """Return a view with the values in it that these payloads can decode."""
+    match view:
+        case {"encoded_by": str(), "data": str(data)} if len(view) == 2:
+            try:
+                return decode(b64decode(data))
+            except (PayloadCodecError, SchemaMismatch, ValueError):
+                return view
+        case {"message": failures.HIDDEN, "details": {"encoded_by": str()} as said}:
+            return {**view, **_said(said, decode), "cause": _decoded(view.get("cause"), decode)}
+        case dict():
+            return {name: _decoded(each, decode) for name, each in view.items()}
+        case list():
+            return [_decoded(each, decode) for each in view]
+        case _:
+            return view
+
+
+def _said(view: dict[str, Any], decode: Callable[[bytes | None], Any]) -> dict[str, Any]:
+    """Return what a failure says whose message, traceback and details are encoded as one."""
+    match _decoded(view, decode):
+        case [str(message), traceback, details]:
+            held = details and _decoded({"encoded_by": "", "data": details}, decode)
+            return {"message": message, "traceback": traceback, "details": held}
+        case found:
+            return {"details": found}

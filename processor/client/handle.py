@@ -210,7 +210,7 @@ class Handle(Generic[R]):
 
     async def describe(self) -> RunDescription:
         page = await self._calls.page(self.id, DescribeRun(*self._which))
-        return read(page, description)
+        return read(page, description, self._calls.payloads)
 
     async def history(self) -> list[HistoryEvent]:
         """Return all events of the run, in order."""
@@ -218,7 +218,7 @@ class Handle(Generic[R]):
         events: list[HistoryEvent] = []
         while True:
             page = await self._calls.page(self.id, ReadHistory(*which, first))
-            run_id, more = read(page, history)
+            run_id, more = read(page, history, self._calls.payloads)
             which = (run_id, None)
             events += more
             if page.after is None:

@@ -7,6 +7,7 @@ from typing import Any
 from processor.core.data.payloads import Payloads
 from processor.core.records.answers import Closed, QueryAnswered
 from processor.errors import (
+    PayloadCodecError,
     QueryFailed,
     SchemaMismatch,
     WorkflowCancelled,
@@ -26,9 +27,9 @@ def outcome(workflow_id: str, closed: Closed, payloads: Payloads, result_type: A
     if closed.status == Status.COMPLETED:
         try:
             return payloads.decoder(result_type)(closed.result)
-        except SchemaMismatch as error:
+        except (SchemaMismatch, PayloadCodecError) as error:
             run = f"run {closed.run_id} of {workflow_id!r}"
-            raise SchemaMismatch(f"the result of {run}: {error}") from error
+            raise type(error)(f"the result of {run}: {error}") from error
     which = {"workflow_id": workflow_id, "run_id": closed.run_id}
     run = f"run {closed.run_id} of {workflow_id!r}"
     match Status(closed.status):
@@ -44,7 +45,14 @@ def outcome(workflow_id: str, closed: Closed, payloads: Payloads, result_type: A
             raise WorkflowTimedOut(f"{run} passed its execution time-out", **which)
         case _:
             assert closed.failure is not None, "a failed run has a failure"
-            cause = exception_of(closed.failure, payloads)
+            try:
+                cause = exception_of(closed.failure, payloads)
+            except PayloadCodecError as error:
+                told = f"{closed.failure.type}: {closed.failure.message}"
+                raise PayloadCodecError(
+                    f"{run} failed: {readable(told)}. The details of that error are not read: "
+                    f"{error}"
+                ) from error
             raise WorkflowFailed(f"{run} failed: {readable(str(cause))}", **which) from cause
 
 

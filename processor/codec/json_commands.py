@@ -30,7 +30,9 @@ from processor.errors import SchemaMismatch
 __all__ = ("FORMS", "OPERATIONS", "decode_json")
 
 _ABSENT: Final = msgspec.Raw()
-OPERATIONS: Final = {cls.json: cls for cls in REQUESTS if issubclass(cls, Operation) and cls.json}
+OPERATIONS: Final = {
+    cls.word: cls for cls in REQUESTS if issubclass(cls, Operation) and cls.word and cls.by_hand
+}
 
 
 class _Retry(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,11 +56,11 @@ def _struct_of(operation: type[Operation]) -> type[_Command]:
     fields = [
         (field.name, *_json_of(operation, field, hints[field.name]))
         for field in dataclass_fields(operation)  # type: ignore[arg-type]
-        if field.name not in operation.not_json
+        if field.name not in operation.not_by_hand
     ]
     if operation is StartRun:
         fields.append(("retry", _Retry | None, None))
-    name, tag = operation.__name__, operation.json
+    name, tag = operation.__name__, operation.word
     struct: Any = msgspec.defstruct(name, fields, bases=(_Command,), tag=tag)
     return struct  # type: ignore[no-any-return]
 

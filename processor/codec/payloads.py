@@ -58,8 +58,9 @@ from processor.codec.losses import (
 from processor.codec.members import Lossy, Reader, is_model
 from processor.core.data.failure import shortened
 from processor.errors import SchemaMismatch
+from processor.injection.payloads import encoding_of, from_codec
 
-__all__ = ("JsonPayloads",)
+__all__ = ("Decode", "JsonPayloads", "short")
 
 _NULL: Final = b"null"
 _L: Final = ord("l")
@@ -89,12 +90,18 @@ class JsonPayloads:
     None is no payload at all. JSON's ``null``, which others may send, means None as well.
     """
 
+    hides_errors = False
+
     def __init__(self) -> None:
         self._encode = msgspec.json.Encoder(enc_hook=_to_plain).encode
         self._packed = msgspec.msgpack.Encoder(enc_hook=_to_plain).encode
         self._decoders: dict[Any, Decode] = {}
         self._readers: dict[Any, Reader] = {}
         self._stand_ins: dict[Any, StandIn] = {}
+
+    @property
+    def clear(self) -> JsonPayloads:
+        return self
 
     def encode(self, value: object) -> bytes | None:
         """Return the value as JSON. What it cannot hold is refused: nan, infinity and the like."""
@@ -242,7 +249,7 @@ class JsonPayloads:
         try:
             return _difference(_plain(one), _plain(other), "$")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return "" if one == other else f"{_short(one)} became {_short(other)}"
+            return "" if one == other else f"{short(one)} became {short(other)}"
 
 
 def _plain(payload: bytes | None) -> Any:
@@ -267,14 +274,14 @@ def _difference(one: Any, other: Any, path: str) -> str:
         return ""
     if type(one) is type(other) and one == other:
         return ""
-    return f"{path} was {_short(one)} and is {_short(other)}"
+    return f"{path} was {short(one)} and is {short(other)}"
 
 
 def _ordered(values: list[Any]) -> list[bytes]:
     return sorted(msgspec.json.encode(each, order="sorted") for each in values)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     return shortened(repr(value), _SHOWN_MAX)
 
 
@@ -286,6 +293,8 @@ def _decoder(name: str, decode: Callable[[bytes], Any], fills_in: bool) -> Decod
                 struct_again(value, _plain(data))
             return value
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            if data is not None and (encoding := encoding_of(data)):
+                from_codec(data, encoding, {})
             if isinstance(error, msgspec.ValidationError):
                 said = _with_one_path(str(error))
             elif isinstance(error, RecursionError):

@@ -18,6 +18,7 @@ from processor.core.nouns.run import BEGIN, Summary
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
 from processor.core.state import RunState
+from processor.injection.payloads import encoding_of
 
 __all__ = ("attempt_view", "history_view", "pending_view", "summary_view", "to_json")
 
@@ -124,7 +125,7 @@ def _plain(record: Any) -> dict[str, Any]:
 
 def _value(name: str, value: Any) -> Any:
     if isinstance(value, bytes):
-        return msgspec.Raw(value) if name in _PAYLOADS and _is_json(value) else value
+        return _payload(value) if name in _PAYLOADS else value
     if name == "headers":
         return {key: _text(held) for key, held in value}
     if is_dataclass(value):
@@ -132,6 +133,13 @@ def _value(name: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return [_value("", item) for item in value]
     return value
+
+
+def _payload(value: bytes) -> Any:
+    """Return a payload as it is where it is JSON; else as bytes, with the codec that made them."""
+    if encoding := encoding_of(value):
+        return {"encoded_by": encoding, "data": value}
+    return msgspec.Raw(value) if _is_json(value) else value
 
 
 def _text(value: bytes) -> str | bytes:

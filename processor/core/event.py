@@ -4,10 +4,10 @@ Frozen, flat, and past tense. A run's state is the fold of its events (``evolve`
 changes it. One input causes one *turn*: a list of events that is appended to the log as a single
 record. Each noun of ``core.nouns`` has its events; ``vocabulary`` lists them all.
 
-Times are milliseconds since the epoch. Payloads are encoded bytes (JSON unless a codec changed
-them), or None where there is none, which is not the same as empty bytes; ``arguments`` are an
-encoded list. Ids of activities, timers and side effects are the position of the request among all
-requests of the run, which replay repeats.
+Times are milliseconds since the epoch. Payloads are bytes, whatever they mean, or None where there
+is none, which is not the same as empty bytes; ``arguments`` are an encoded list. Ids of activities,
+timers and side effects are the position of the request among all requests of the run, which replay
+repeats.
 """
 
 from __future__ import annotations

@@ -14,7 +14,11 @@ _ANYTHING: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
 
 class Request:
+    """``word`` is what people call it: in commands that they write, and to interceptors."""
+
     __slots__ = ()
+
+    word: ClassVar[str] = ""
 
     def check(self) -> None:
         """Raise ``SchemaMismatch`` where a value is out of its range."""
@@ -29,15 +33,15 @@ class Question(Request):
 class Operation(Request):
     """May change something: it counts once, and leaves a record.
 
-    ``json`` is its type where it is written as JSON, "" where it never is. ``choices`` are the
-    values that a field may have there, ``not_json`` fields that JSON does not have.
+    ``by_hand``: people may write it themselves. ``choices`` are the values that a field may have
+    there, ``not_by_hand`` the fields that are not written.
     """
 
     __slots__ = ()
 
-    json: ClassVar[str] = ""
+    by_hand: ClassVar[bool] = True
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = _ANYTHING
-    not_json: ClassVar[tuple[str, ...]] = ()
+    not_by_hand: ClassVar[tuple[str, ...]] = ()
 
 
 class OperationOnRun(Operation):

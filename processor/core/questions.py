@@ -23,6 +23,8 @@ class AwaitResult(Question):
     timeout_ms: int = 30_000
     """After how many milliseconds the shard forgets the waiter."""
 
+    word = "result"
+
     def check(self) -> None:
         check_range("timeout_ms", self.timeout_ms, 0, DURATION_MS_MAX)
 
@@ -34,6 +36,8 @@ class DescribeRun(Question):
     run_id: OnlyRun = None
     first_run_id: OnlyChain = None
 
+    word = "describe"
+
 
 @frozen
 class ReadHistory(Question):
@@ -43,6 +47,8 @@ class ReadHistory(Question):
     first_run_id: OnlyChain = None
     first: int = 0
     """Number of the first event to return."""
+
+    word = "history"
 
     def check(self) -> None:
         check_range("first", self.first, 0, NUMBER_MAX)
@@ -60,6 +66,8 @@ class ListRuns(Question):
     """Workflow id after which the page begins."""
     limit: Int32 = 100
     """At most so many runs."""
+
+    word = "list"
 
     def check(self) -> None:
         check_range("limit", self.limit, 1, _PAGE_MAX)

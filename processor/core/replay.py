@@ -67,16 +67,20 @@ def replay(
     runners: Runners,
     history: Iterable[Turn | Snapshot],
     attempts: Iterable[tuple[AttemptState, bytes]] = (),
+    *,
+    keep: bool = False,
 ) -> Instance:
     """Return the run that its turns, in order, add up to.
 
     They begin with the start of the run, or with a snapshot. ``attempts`` is where its open
-    activities stand, each with the key of its record.
+    activities stand, each with the key of its record. ``keep``: queries are to follow.
     """
     player: _Player | None = None
     for record in history:
         if player is None:
             player = _Player(runners, record)
+            if keep and not isinstance(player.runner, CodeError):
+                player.runner.keep()
             if isinstance(record, Snapshot):
                 continue
         player.play(record)

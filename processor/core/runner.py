@@ -97,6 +97,12 @@ class Runner(Protocol):
         ``Spoiled``, and ``CodeError`` where the handler does not end.
         """
 
+    def keep(self) -> None:
+        """Keep what queries ask for, also after the end of the code: until ``forget``."""
+
+    def forget(self) -> None:
+        """Close, and keep nothing."""
+
     def close(self) -> None:
         """Drop the coroutine without running any more of it."""
 

@@ -182,6 +182,10 @@ class MemoryOutbox:
     def stuck(self) -> int:
         return 0
 
+    @property
+    def unsent_bytes(self) -> int:
+        return 0
+
     def published_floor(self, released: int) -> int:
         """Return ``released``: what was handed over is on disk before any later record."""
         return released

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processor.config import Settings
 from processor.core.data.cause import Origin
-from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.connection import READ_AHEAD, KafkaSettings
 from processor.kafka.clients.faults import watermarks_of
 from processor.kafka.clients.producing import Lasting, Producing
 from processor.kafka.shards.inbox import INPUTS
@@ -65,15 +65,12 @@ class KafkaTransport:
     def reader(self) -> InputReader:
         with self._lock:
             if self._reader is None:
-                # a fetch is bounded before it is unpacked: lz4 makes 250 times as much of some
                 sources = {self.connection.topic(name): source for source, name in INPUTS.items()}
                 config = self.connection.consumer(
                     {
                         "isolation.level": "read_committed",
                         "queued.min.messages": 20_000,
-                        "queued.max.messages.kbytes": 16_384,
-                        "fetch.message.max.bytes": 524_288,
-                        "fetch.max.bytes": 8_388_608,
+                        **READ_AHEAD,
                     }
                 )
                 self._reader = InputReader(config, sources, self.settings.inbox_records_max)

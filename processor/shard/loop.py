@@ -119,19 +119,10 @@ class Shard:
             partition, *left, deciding, self._gate, self._deliveries, instances, writer
         )
         self._querying = Querying(tables, outbox, runners, self._flight, instances, deciding, reads)
-        commands = Commands(
-            partition,
-            ports,
-            requests,
-            self._flight,
-            instances,
-            deciding,
-            reads,
-            self._querying,
-            self._marks,
-        )
-        takers = self._eager, self._timers, commands, deciding, resuming
-        self._intake = Intake(ports, room, self._gate, self._flight, *takers)
+        takers = instances, deciding, reads, self._querying, self._marks
+        commands = Commands(partition, ports, requests, self._flight, *takers)
+        sources = self._eager, self._timers, commands, deciding, resuming
+        self._intake = Intake(ports, room, self._gate, self._flight, *sources)
         self._purging = Purging(tables, self._gate, instances, writer)
         owed, floor = (taken.owed, taken.successors), taken.checkpoint.delivered
         send_owed(*owed, outbox, self._deliveries, ports.log.id, partition, floor)

@@ -156,6 +156,10 @@ class Outbox(Protocol):
     def stuck(self) -> int:
         """How many turns have tasks whose queue does not exist; others need not wait for them."""
 
+    @property
+    def unsent_bytes(self) -> int:
+        """About how much memory takes what was sent and is not acknowledged, but for such tasks."""
+
     def reply(self, reply: Reply) -> None:
         """Send without waiting; a client that misses it asks again."""
 

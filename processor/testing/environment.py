@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 from processor import arguments, checks
 from processor.activity import Activity
 from processor.arguments import Seconds
+from processor.assembly import injected
 from processor.client import Client
 from processor.client.calls import ClientCalls
 from processor.client.client import StartOptions
@@ -25,6 +26,8 @@ from processor.config import Settings
 from processor.core.records.answers import ReplyBody
 from processor.core.records.effects import DeadLetter, Publish
 from processor.errors import InvalidArgument
+from processor.injection.interceptors import Interceptor
+from processor.injection.payloads import GivenPayloads
 from processor.registry import Registry
 from processor.simulation.driver import Driver
 from processor.simulation.gateway import SimulatedGateway
@@ -67,8 +70,8 @@ class Environment(Client):
     which of two results arrives first. ``start`` is the first moment of virtual time.
     ``max_cached_runs=0`` replays at every step, which finds code that is not deterministic: a
     decision that replay does not repeat, or a payload that it makes otherwise, parks the run.
-    ``guard`` and ``passthrough``: as for ``Worker``. Plain activities run in threads; meanwhile
-    virtual time passes as real time does.
+    ``guard``, ``passthrough``, ``payloads`` and ``interceptors``: as for ``Worker``. Plain
+    activities run in threads; meanwhile virtual time passes as real time does.
 
     ``result`` and ``run`` raise ``WorkflowParked`` as soon as the run is parked (unless
     ``parked="warn"``), ``ActivityNotRegistered`` when it calls an activity that is neither
@@ -90,6 +93,8 @@ class Environment(Client):
         passthrough: Sequence[str] | None = None,
         attempts_max: int = 1_000,
         steps_max: int = 200_000,
+        payloads: GivenPayloads | None = None,
+        interceptors: Sequence[Interceptor] | None = None,
         settings: Settings | None = None,
     ) -> None:
         settings = arguments.settings(
@@ -104,14 +109,15 @@ class Environment(Client):
             checks.whole(attempts_max, "Environment: attempts_max", 1),
             checks.whole(steps_max, "Environment: steps_max", 1),
         )
-        self._calls = ClientCalls(_NotEntered(), settings)
+        given = injected(payloads, interceptors, "Environment")
+        self._calls = ClientCalls(_NotEntered(), settings, given)
         registry = Registry(
             checks.listed(workflows, "Environment: workflows", "[order_processing]"),
             mocked(
                 checks.listed(activities, "Environment: activities", "[charge]"),
                 {} if mocks is None else mocks,
             ),
-            self._calls.payloads,
+            given,
         )
         self._code = Code(registry, WorkflowRunners(registry, settings), None)
         self._threads = Threads()

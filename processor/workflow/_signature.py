@@ -130,7 +130,9 @@ class Signature:
     def decode(self, arguments: bytes | None, payloads: Payloads) -> tuple[Any, ...]:
         """Return the arguments of an encoded list (None: an empty one), typed by annotations."""
         if arguments is None:
-            arguments = payloads.encode([])
+            if not self.fits(0):
+                raise self._miscounted(0)
+            return ()
         count = self.maximum
         if count is None or count != self.required:
             count = self._count(arguments, payloads)

@@ -24,6 +24,7 @@ from processor.core.data.failure import Failure
 from processor.core.inputs import ActivityReport
 from processor.embedded.runtime import SystemClock
 from processor.failures import exception_of, failure_of
+from processor.injection.interceptors import Injected
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX
 from processor.kafka.queues.reports import encoded
 from processor.registry import Registry
@@ -279,9 +280,9 @@ def run_many(function: Any, count: int, threads: int, **changes: Any) -> list[Ac
 
     async def main() -> None:
         payloads = JsonPayloads()
-        registry = Registry([], [activity.define(name="wait")(function)], payloads)
+        registry = Registry([], [activity.define(name="wait")(function)], Injected(payloads))
         settings = Settings(activity_threads_max=threads)
-        executor = Executor(registry, payloads, settings, "a test", SystemClock())
+        executor = Executor(registry, settings, "a test", SystemClock())
         for id in range(count):
             executor.enqueue(replace(task(1, id=id, eager=False), **changes), reports.append)
         async with asyncio.timeout(30):
@@ -365,8 +366,9 @@ def test_an_attempt_sees_nothing_of_other_contexts(plain: bool, slots: int) -> N
         TENANT.set("the worker")
         payloads = JsonPayloads()
         defined = activity.define(name="wait")(looks if plain else looks_async)
-        registry, settings = Registry([], [defined], payloads), Settings(max_activities=slots)
-        executor = Executor(registry, payloads, settings, "a test", SystemClock())
+        registry = Registry([], [defined], Injected(payloads))
+        settings = Settings(max_activities=slots)
+        executor = Executor(registry, settings, "a test", SystemClock())
         TENANT.set("a client")
         for id in range(4):
             executor.enqueue(task(1, id=id, eager=False), lambda report: None)
@@ -450,7 +452,7 @@ def test_an_activity_that_is_not_registered_is_warned_of_now_and_then(
         payloads = JsonPayloads()
         defined = activity.define(name="charge")(lambda: None)
         executor = Executor(
-            Registry([], [defined], payloads), payloads, Settings(), "a test", SystemClock()
+            Registry([], [defined], Injected(payloads)), Settings(), "a test", SystemClock()
         )
         for id in range(5):
             executor.enqueue(task(1, id=id, eager=False), reports.append)

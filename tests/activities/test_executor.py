@@ -17,6 +17,7 @@ from processor.core.data.address import ReplyTo
 from processor.core.inputs import ActivityReport
 from processor.core.records.answers import HeartbeatSeen
 from processor.core.records.effects import ActivityTask
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 
 
@@ -47,8 +48,8 @@ def test_a_later_attempt_can_be_cancelled_though_the_one_before_ends_first() -> 
 
     async def main() -> None:
         payloads = JsonPayloads()
-        registry = Registry([], [wait], payloads)
-        executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
+        registry = Registry([], [wait], Injected(payloads))
+        executor = Executor(registry, Settings(), "a test", StoppedClock())
         for attempt in (1, 2):
             assert executor.place("wait", activity_options, executor.free)
             executor.reserve(1)
@@ -77,7 +78,7 @@ def test_commands_wait_for_slots_that_are_about_to_be_free_and_for_no_others() -
         payloads = JsonPayloads()
         settings = Settings(max_activities=4)
         executor = Executor(
-            Registry([], [wait], payloads), payloads, settings, "a test", StoppedClock()
+            Registry([], [wait], Injected(payloads)), settings, "a test", StoppedClock()
         )
         assert executor.place("wait", wait.wire_options, executor.free)
         executor.reserve(3)
@@ -112,8 +113,8 @@ def test_an_attempt_that_is_cancelled_before_it_begins_does_not_run_and_leaves_n
             ran.append(1)
 
         payloads = JsonPayloads()
-        registry = Registry([], [wait], payloads)
-        executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
+        registry = Registry([], [wait], Injected(payloads))
+        executor = Executor(registry, Settings(), "a test", StoppedClock())
         slots = executor.free
         executor.reserve(1)
         executor.start(task(1), lambda report: None)
@@ -143,8 +144,8 @@ def test_the_start_of_a_queued_attempt_is_said_where_it_matters(
 
     async def main() -> None:
         payloads = JsonPayloads()
-        registry = Registry([], [wait], payloads)
-        executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
+        registry = Registry([], [wait], Injected(payloads))
+        executor = Executor(registry, Settings(), "a test", StoppedClock())
         reports: list[ActivityReport] = []
         queued = replace(task(1, eager=False), start_to_close_ms=start_to_close_ms)
         executor.enqueue(queued, reports.append)
@@ -169,8 +170,8 @@ class Asked:
             self.runs.append(activity.info().attempt)
 
         payloads = JsonPayloads()
-        registry = Registry([], [count], payloads)
-        self.executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
+        registry = Registry([], [count], Injected(payloads))
+        self.executor = Executor(registry, Settings(), "a test", StoppedClock())
         self.executor.reply_to = ReplyTo(0, "a test")
         self.slots = self.executor.free
 
@@ -256,8 +257,8 @@ def test_what_a_shard_says_of_another_attempt_ends_nothing() -> None:
             await gate.wait()
 
         payloads = JsonPayloads()
-        registry = Registry([], [wait], payloads)
-        executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
+        registry = Registry([], [wait], Injected(payloads))
+        executor = Executor(registry, Settings(), "a test", StoppedClock())
         reports: list[ActivityReport] = []
         executor.enqueue(task(2), reports.append)
         await asyncio.sleep(0.01)
@@ -283,8 +284,8 @@ def test_who_brought_a_task_hears_that_it_was_given_up(eager: bool, begun: bool)
 
     async def main() -> None:
         payloads = JsonPayloads()
-        registry = Registry([], [wait], payloads)
-        executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
+        registry = Registry([], [wait], Injected(payloads))
+        executor = Executor(registry, Settings(), "a test", StoppedClock())
         if eager:
             executor.reserve(1)
             executor.start(task(1), reports.append)
@@ -313,8 +314,8 @@ def test_a_copy_of_a_task_that_runs_takes_its_report_over() -> None:
     async def main() -> None:
         payloads = JsonPayloads()
         settings = Settings(max_activities=1)
-        registry = Registry([], [wait], payloads)
-        executor = Executor(registry, payloads, settings, "a test", StoppedClock())
+        registry = Registry([], [wait], Injected(payloads))
+        executor = Executor(registry, settings, "a test", StoppedClock())
         for id in (1, 2):
             executor.enqueue(task(1, id=id, eager=False), before.append)
         await asyncio.sleep(0.01)
@@ -338,8 +339,8 @@ def outcome_of(function: Any, **changes: Any) -> list[ActivityReport]:
     async def main() -> None:
         payloads = JsonPayloads()
         defined = activity.define(name="wait")(function)
-        registry = Registry([], [defined], payloads)
-        executor = Executor(registry, payloads, Settings(), "a test", StoppedClock())
+        registry = Registry([], [defined], Injected(payloads))
+        executor = Executor(registry, Settings(), "a test", StoppedClock())
         executor.enqueue(replace(task(1, eager=False), **changes), reports.append)
         async with asyncio.timeout(5):
             while not reports or reports[-1].kind not in ("completed", "failed"):

@@ -23,6 +23,7 @@ from processor.config import Settings
 from processor.core.data.options import DEFAULTS
 from processor.core.inputs import ActivityReport
 from processor.embedded.runtime import SystemClock
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 
 from .test_executor import task
@@ -60,7 +61,7 @@ class Running:
         defined = [activity.define(each) for each in (swallows, hangs, quick)]
         self.reports: list[ActivityReport] = []
         self.executor = Executor(
-            Registry([], defined, payloads), payloads, Settings(**settings), "test", SystemClock()
+            Registry([], defined, Injected(payloads)), Settings(**settings), "test", SystemClock()
         )
         self.slots = self.executor.free
 
@@ -123,7 +124,7 @@ def test_a_clean_up_that_is_short_is_waited_for_and_not_warned_of(
 
     async def main() -> list[ActivityReport]:
         it = Running()
-        registry = Registry([], [activity.define(cleans)], it.executor._payloads)
+        registry = Registry([], [activity.define(cleans)], it.executor._registry.injected)
         it.executor._functions._registry = registry
         it.begin("cleans", start_to_close_ms=100)
         found = await it.outcomes()
@@ -183,7 +184,7 @@ def test_late_activities_are_cancelled_when_a_worker_stops() -> None:
 
     async def main() -> None:
         it = Running()
-        it.executor._functions._registry = Registry([], [wait], it.executor._payloads)
+        it.executor._functions._registry = Registry([], [wait], it.executor._registry.injected)
         it.begin("wait")
         begun = time.monotonic()
         await it.executor.drain(0.1)

@@ -21,6 +21,7 @@ import pytest
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from processor import SchemaMismatch, activity, workflow
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from tests.codec.test_round_trips import PAYLOADS, Box, Cat, Dog, Secret, back
 
@@ -71,7 +72,7 @@ def test_a_type_that_nothing_reads_stops_the_worker(annotation: Any, message: st
         takes.__annotations__ = {place: annotation}
         for given in (([workflow.define(takes)], []), ([], [activity.define(takes)])):
             with pytest.raises(SchemaMismatch, match=message):
-                Registry(*given, PAYLOADS)
+                Registry(*given, Injected(PAYLOADS))
 
 
 @dataclass

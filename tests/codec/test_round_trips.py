@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from processor import SchemaMismatch, activity, workflow
 from processor.codec.payloads import JsonPayloads
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 
 PAYLOADS = JsonPayloads()
@@ -437,4 +438,4 @@ def test_types_that_cannot_be_decoded_are_found_when_the_worker_starts() -> None
         (([], [rest]), r"activity 'rest'.*: parameter 'orders': "),
     ):
         with pytest.raises(SchemaMismatch, match=message):
-            Registry(*given, PAYLOADS)
+            Registry(*given, Injected(PAYLOADS))

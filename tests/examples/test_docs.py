@@ -49,6 +49,13 @@ SAYS = {
         r"\nnot taken: the latest run of workflow id 'order-7' is not of the chain that began .*"
         r"\nGrace says yes\n"
     ),
+    "payloads-1": (
+        r"charged 4111 1111\n\['4111 1111'\]\nencoded by fernet\n"
+        r"the value was encoded by 'fernet', and the codecs here are: none\n"
+        r"codec 'fernet' could not decode a value: InvalidToken\n"
+    ),
+    "payloads-2": r"\[\(1\+2j\), Fraction\(1, 3\)\]\n",
+    "payloads-3": r"Hello Grace, from Ada\nEve may not run greet\n\{'greet': 1\}\n",
     "tutorial-1": r"",
     "tutorial-2": (
         r"the hotel in Rome is booked, the train to Rome is booked\n"

@@ -17,6 +17,7 @@ from processor.config import Settings
 from processor.core.inputs import ActivityReport
 from processor.core.records.effects import ActivityTask, DeadLetter
 from processor.embedded.runtime import SystemClock
+from processor.injection.interceptors import Injected
 from processor.kafka.clients.connection import partition_of
 from processor.kafka.clients.offsets import OffsetTracker
 from processor.kafka.queues import queue
@@ -270,7 +271,7 @@ def test_a_queue_made_again_right_after_the_start_is_read_from_its_start(
         transport = KafkaTransport(kafka.connection, Settings())
         payloads = JsonPayloads()
         executor = Executor(
-            Registry([], [], payloads), payloads, Settings(), "a test", SystemClock()
+            Registry([], [], Injected(payloads)), Settings(), "a test", SystemClock()
         )
         queues = Queues(transport, executor, ("default",), None)
         await queues.start()
@@ -317,11 +318,21 @@ def test_a_share_group_brings_tasks_as_well(kafka: Adapters) -> None:
     assert len(kafka.records(kafka.topic("dead-letters"), 1)) == 1
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"_AHEAD_MAX": 10},
+        {"_AHEAD_BYTES_MAX": 7_000},
+        {"_AHEAD_MAX": 10, "_UNSENT_BYTES_MAX": 1_000},
+    ],
+    ids=["tasks", "bytes", "reports that no broker has"],
+)
 def test_a_queue_that_is_longer_than_is_read_ahead_pauses_and_goes_on(
-    kafka: Adapters, monkeypatch: pytest.MonkeyPatch
+    kafka: Adapters, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int]
 ) -> None:
     """Else a worker with few slots keeps all tasks of its queue in memory."""
-    monkeypatch.setattr(queue, "_AHEAD_MAX", 10)
+    for name, value in limits.items():
+        monkeypatch.setattr(queue, name, value)
     monkeypatch.setattr(queue, "_BATCH", 5)
     send_tasks(kafka, 200)
 

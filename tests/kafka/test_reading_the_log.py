@@ -5,11 +5,31 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from confluent_kafka import Producer
 
 from examples.orders import order_processing
 from examples.read_log import histories
 from processor import Client
+from processor.codec.records import encode
+from processor.core.data.address import ReplyTo
+from processor.core.records.answers import Accepted
+from processor.core.records.effects import Reply
+from processor.core.records.marks import Mark
+from processor.core.records.turn import Positions
+from tests.kafka.conftest import PARTITIONS
 from tests.kafka.talking import ask, first_answer, quick
+
+
+def write_junk(servers: str, topic: str) -> None:
+    """Write what counts for nobody, also with a header of ours."""
+    mark = encode(Mark(0, 0, "eager", Positions(), 0, 0))
+    reply = encode(Reply(ReplyTo(0, "client", 1), Accepted("run")))
+    ahead = encode(Mark(1 << 40, 0, "eager", Positions(), 0, 0))
+    producer = Producer({"bootstrap.servers": servers})
+    for value in (b"junk", b"", mark[:2], mark[:10], mark[:-1], mark + b"0", reply, ahead):
+        for partition in range(PARTITIONS):
+            producer.produce(topic, value, b"k", partition)
+    assert producer.flush(20) == 0
 
 
 @pytest.mark.usefixtures("workers")
@@ -25,5 +45,6 @@ def test_the_example_that_reads_the_log_finds_every_history(kafka_servers: str, 
         return found
 
     expected = ask(kafka_servers, made, talk)
+    write_junk(kafka_servers, f"{made}.events")
     assert histories(kafka_servers, made) == expected
     assert all(events[0] == "WorkflowStarted" for events in expected.values())

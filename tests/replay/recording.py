@@ -33,6 +33,7 @@ from processor.core.records.turn import AttemptRecord, Turn
 from processor.core.replay import replay
 from processor.core.runner import Asked, CodeError, Runner, Runners
 from processor.core.state import RunState
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.workflow import Workflow
 from processor.workflow._engine.runner import WorkflowRunners
@@ -53,7 +54,7 @@ def registry_of(programs: Mapping[str, Any]) -> Registry:
     """Return the workflows and activities among the names of a module."""
     workflows = [each for each in programs.values() if isinstance(each, Workflow)]
     activities = [each for each in programs.values() if isinstance(each, Activity)]
-    return Registry(workflows, activities, JsonPayloads())
+    return Registry(workflows, activities, Injected(JsonPayloads()))
 
 
 def recorded() -> list[Path]:

@@ -36,6 +36,7 @@ from processor.core.records.answers import Accepted, Closed, Page, Refused
 from processor.core.records.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.core.records.turn import Source
 from processor.errors import SchemaMismatch
+from processor.injection.interceptors import Injected
 from processor.kafka.shards.inbox import KafkaInbox
 from processor.registry import Registry
 from processor.shard.outbox import message_command
@@ -151,7 +152,7 @@ class Fuzz:
         self.reasons: Counter[str] = Counter()
         self.ports = FuzzedPorts()
         self.store = Memory()
-        registry = Registry([mirror, good], [echo, here], JsonPayloads())
+        registry = Registry([mirror, good], [echo, here], Injected(JsonPayloads()))
         self.runners = WorkflowRunners(registry, Settings())
         self.shard = shard(self.ports, self.store, self.runners)
         self._inbox = KafkaInbox(0, 1, ["c", "r", "t"], cast(Any, None), cast(Any, None), id)

@@ -14,6 +14,7 @@ from processor.core.data.options import ActivityOptions
 from processor.core.inputs import ActivityReport, ClientCommand
 from processor.core.records.effects import ActivityTask, Reply
 from processor.core.records.turn import Claim, Positions, Turn
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.shard.dedup import UnderClaim
 from processor.shard.loop import Shard
@@ -33,7 +34,7 @@ class Ports:
     """Log, inbox, outbox, activities and clock of one shard."""
 
     id = b"a log of 16 byte"
-    stuck = 0
+    stuck = unsent_bytes = 0
 
     def __init__(self, log: LogPartition | None = None) -> None:
         self.now = 1_700_000_000_000
@@ -171,7 +172,7 @@ def shard(
     taken = take_over(ports, store)
     tables = StateTables(store, "events-0")
     if runners is None:
-        registry = Registry([order_processing], ACTIVITIES, JsonPayloads())
+        registry = Registry([order_processing], ACTIVITIES, Injected(JsonPayloads()))
         runners = WorkflowRunners(registry, settings)
     all_ports = ShardPorts(ports, ports, ports, tables, ports, ports, ports.entropy)
     all_ports.record_bytes_max, all_ports.producer = record_bytes_max, producer

@@ -19,6 +19,7 @@ from processor.core.records.answers import Accepted, HeartbeatSeen, Refused
 from processor.core.records.effects import ActivityTask
 from processor.embedded.disk import Disk, DiskLog
 from processor.embedded.ports import MemoryInbox, MemoryOutbox
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.shard.dedup import Requests
 from processor.shard.loop import Shard
@@ -83,7 +84,9 @@ def shard_with(
     tables = StateTables(Memory(), "test")
     clock, log = FixedClock(), DiskLog(disk)
     ports = ShardPorts(log, inbox, outbox, tables, activities, clock, lambda: b"16 random bytes.")
-    runners = WorkflowRunners(Registry([order_processing], ACTIVITIES, JsonPayloads()), settings)
+    runners = WorkflowRunners(
+        Registry([order_processing], ACTIVITIES, Injected(JsonPayloads())), settings
+    )
     taken = Taken(-1, ClaimRow(-1, b""), Checkpoint(), Requests(), [], [], [], 0, 0, 0)
     return Shard(0, ports, runners, settings, taken, lambda: None), disk, inbox
 
@@ -162,6 +165,19 @@ def test_tasks_whose_queue_does_not_exist_hold_up_no_other_input() -> None:
     ports.deliver_all()
     run_shard(shard)
     assert shard._deliveries.outstanding == 0
+    shard.close()
+
+
+def test_what_is_on_its_way_to_brokers_holds_inputs_up_by_its_bytes() -> None:
+    ports = Queued()
+    shard = running_shard(ports)
+    ports.unsent_bytes = Settings().bytes_in_flight_max
+    ports.read_commands(ClientCommand("o-1", StartRun("order_processing", ORDER)))
+    run_shard(shard)
+    assert ports.arrived and not ports.turns()
+    ports.unsent_bytes -= 1
+    run_shard(shard)
+    assert not ports.arrived and ports.turns()
     shard.close()
 
 

@@ -179,7 +179,10 @@ def test_a_record_that_is_nowhere_is_not_taken_for_written(log: WrittenLog) -> N
         flight.acknowledged()
 
 
-@pytest.mark.parametrize("value", [b"junk", b"", b"\xc3\x01", encode(REPLY)])
+NO_RECORDS = [b"junk", b"", b"\xc3\x01", encode(REPLY), CLAIM[1][:-1], encode(MARK)[:-1]]
+
+
+@pytest.mark.parametrize("value", NO_RECORDS)
 def test_what_is_no_record_of_the_log_is_a_ghost(
     log: WrittenLog, value: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:

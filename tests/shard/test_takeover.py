@@ -190,6 +190,9 @@ def test_a_record_of_a_later_release_makes_a_process_leave() -> None:
     assert "events[0]: log offset 1 (key b'key')" in said and "docs/reliability.md" in said
 
 
+OURS = encode(Mark(0, NOW, "eager", Positions(), 0, 0))
+"""A record that would count, if it could be read."""
+
 NO_RECORDS = [
     (b"k", b"junk"),
     (b"", b""),
@@ -197,6 +200,10 @@ NO_RECORDS = [
     (b"k", b"\xc3\x01"),
     (b"k", encode(Reply(ReplyTo(0, "client", 1), Accepted("run")))),
     (b"k", encode(Claim("us", "nonce", 1, NOW))[:-1]),
+    (b"k", OURS[:10]),
+    (b"k", OURS[:-1]),
+    (b"k", OURS + b"\0"),
+    (b"k", OURS[:12] + b"\xff" * 40),
     (b"k" * 100_000, b"[]"),
     (b"k", encode(Mark(1 << 40, NOW, "eager", Positions(), 0, 0))),
 ]

@@ -25,6 +25,7 @@ __all__ = (
     "Case",
     "account_cases",
     "flaky_case",
+    "listener_case",
     "order_case",
     "program_case",
     "send_messages",
@@ -151,6 +152,15 @@ def flaky_case(random: Random) -> Case:
     case.ends["completed"] = [1 + fails, list(range(told))].__eq__
     delay_ms = random.choice((1, 1_000, 30_000))
     case.plan = Plan(retry=RetryOptions(delay_ms, 2.0, 60_000))
+    return case
+
+
+def listener_case(random: Random) -> Case:
+    """Return a class that takes signals in two ways, and is asked for what it has heard."""
+    heard, doubled = range(random.randint(1, 5)), range(10, 10 + random.randint(0, 3))
+    case = Case("listener", "Listener", [len(heard) + len(doubled)], {})
+    case.events = [*(("hear", each) for each in heard), *(("double", each) for each in doubled)]
+    case.ends["completed"] = [[*heard], [2 * each for each in doubled]].__eq__
     return case
 
 

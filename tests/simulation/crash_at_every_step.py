@@ -26,8 +26,8 @@ from processor.core.operation import Request
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, ReplyBody
 from processor.core.records.effects import Reply
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
-from processor.shard import dedup
 from processor.shard.loop import Shard
 from processor.shard.reactions import Reaction, reaction_to
 from processor.simulation.clients import SimulatedClient
@@ -46,7 +46,7 @@ from .crash_outcomes import Outcome, comparable_answer, compare, outcome_of
 from .crash_scenarios import ACTIVITIES, SCENARIOS, WORKFLOWS, Scenario
 from .invariants import check
 from .reading import Reading
-from .story import ORDER_ACTIVITIES, PAYLOADS
+from .story import ORDER_ACTIVITIES, PAYLOADS, what_is_remembered
 from .tally import TallyRunners
 
 __all__ = ("IN_MEMORY", "SCENARIOS", "Failure", "Outcome", "Run", "Scenario", "Watch", "compare")
@@ -191,7 +191,7 @@ class Run:
         activities: list[Any] = [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, *ACTIVITIES]
         workflows: list[Any] = [orders.order_processing, programs.program, programs.flaky]
         workflows += WORKFLOWS
-        registry = Registry(workflows, activities, PAYLOADS)
+        registry = Registry(workflows, activities, Injected(PAYLOADS))
         runners = TallyRunners(WorkflowRunners(registry, Settings()))
         self.code = Code(registry, runners, ("default", "far"))
         # What ``check`` wants to know besides:
@@ -204,9 +204,7 @@ class Run:
     def play(self) -> Outcome:
         """Play it to its end, check the invariants, and return what it came to."""
         try:
-            with ExitStack() as patches:  # a story may have made shards forgetful
-                patches.enter_context(patch.object(dedup, "KEPT", 1_000))
-                patches.enter_context(patch.object(dedup, "KEPT_MAX", 10_000))
+            with what_is_remembered(1_000, 10_000):  # a story may have made shards forgetful
                 self._play()
                 self._forget_slots()
                 readings, _ = check(self)  # type: ignore[arg-type]

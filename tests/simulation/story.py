@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from examples import orders
 from processor.codec.payloads import JsonPayloads
@@ -13,9 +16,11 @@ from processor.codec.records import LEVEL
 from processor.config import Settings
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartPlanned
 from processor.core.questions import AwaitResult
-from processor.core.records.answers import Accepted, Closed, Refused, ReplyBody
+from processor.core.records.answers import Accepted, Closed, QueryAnswered, Refused, ReplyBody
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.shard import dedup
 from processor.simulation.clients import SimulatedClient
@@ -30,6 +35,7 @@ from .cases import (
     Case,
     account_cases,
     flaky_case,
+    listener_case,
     order_case,
     program_case,
     send_messages,
@@ -42,7 +48,7 @@ from .strangers import Contest, Foreign, Rival, Sent, Stranger
 from .tally import TallyRunners
 from .transfers import Ledger
 
-__all__ = ("ORDER_ACTIVITIES", "PAYLOADS", "Story")
+__all__ = ("ORDER_ACTIVITIES", "PAYLOADS", "Story", "what_is_remembered")
 
 ORDER_ACTIVITIES = (
     orders.reserve_inventory,
@@ -60,10 +66,19 @@ _FEW = 3
 """So many clients, ids and refusals are remembered by the shards of some stories."""
 
 
+@contextmanager
+def what_is_remembered(kept: int, kept_max: int) -> Iterator[None]:
+    """Let the shards of this process remember so much; afterwards as much as they did before."""
+    with patch.object(dedup, "KEPT", kept), patch.object(dedup, "KEPT_MAX", kept_max):
+        yield
+
+
 class Story:
     """``run`` plays it to its end; the world is then at rest.
 
     ``faults`` are all of them or, by the seed, a part. ``cases`` are drawn where none are given.
+    What shards remember is set until the next story, or the end of ``what_is_remembered``: whoever
+    checks a story folds its logs once more, as its shards did.
     """
 
     def __init__(
@@ -93,7 +108,7 @@ class Story:
         registry = Registry(
             [orders.order_processing, *programs.WORKFLOWS, transfers.account],
             [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited],
-            PAYLOADS,
+            Injected(PAYLOADS),
         )
         runners = TallyRunners(WorkflowRunners(registry, settings))
         self.code = Code(registry, runners, ("default", "far"))
@@ -190,6 +205,9 @@ class Story:
             cases += tally_cases(random)
         if random.random() < 0.3:
             cases.append(flaky_case(random))
+        apart = Random(f"listener {self.seed}")
+        if apart.random() < 0.2:
+            cases.append(listener_case(apart))
         self._draw_strangers(cases)
         return cases
 
@@ -297,11 +315,29 @@ class _Script:
         """Raise them at various times; accounts are told to pay when all of them are open."""
         for name, value in self._case.events:
             raised = RaiseEvent(name, PAYLOADS.encode(value))
-            self._later(ClientCommand(self._case.workflow_id, raised))
+            heard = partial(self._heard, value) if name == "hear" else self._answered
+            self._later(ClientCommand(self._case.workflow_id, raised), heard)
 
-    def _later(self, command: ClientCommand) -> None:
+    def _heard(self, value: int, reply: ReplyBody) -> None:
+        """Ask what the listener has heard: what was acknowledged before is in it."""
+        self._answered(reply)
+        if isinstance(reply, Accepted):
+            question = ClientCommand(self._case.workflow_id, QueryRun("so_far"))
+            self._ask(question, partial(self._told, value))
+
+    def _told(self, value: int, reply: ReplyBody) -> None:
+        if isinstance(reply, Refused) and "its history was purged" in reply.message:
+            self._story.asked -= 1
+            return
+        assert isinstance(reply, QueryAnswered), f"{self._case}: {reply}"
+        told = PAYLOADS.decoder(list[int])(reply.result)
+        assert value in told, f"a query sees what was taken before it: {value} in {told}"
+
+    def _later(
+        self, command: ClientCommand, answered: Callable[[ReplyBody], None] | None = None
+    ) -> None:
         delay_ms = self._random.randint(0, 60_000)
-        answered = self._answered
+        answered = answered or self._answered
         self._scheduler.after(delay_ms, "a command", lambda: self._ask(command, answered))
 
     def _ask(self, command: ClientCommand, answered: Callable[[ReplyBody], None]) -> None:
@@ -317,7 +353,7 @@ class _Script:
         if self._expired(reply):
             self._story.asked -= 1
         elif isinstance(reply, Refused):
-            takes_all = self._case.workflow in (_ACCOUNT, "flaky")
+            takes_all = self._case.workflow in (_ACCOUNT, "flaky", "Listener")
             late = reply.error == "CommandRejected" and not takes_all
             assert late, f"{self._case}: {reply}"
             self._story.asked -= 1

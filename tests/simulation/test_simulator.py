@@ -10,6 +10,7 @@ import pytest
 
 from processor.core.records.effects import Publish
 from processor.kafka.topics.specs import load_specs
+from processor.shard import dedup
 from processor.shard.ports import TOMBSTONES_MS
 from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import CALM, ROUGH, Faults, swarm
@@ -144,6 +145,13 @@ def test_a_process_ends_at_the_moment_of_a_port_call_that_a_test_names() -> None
         story.close()
     assert len(ends) == 3
     assert ends[0].endswith("ends in get") and ends[1].endswith("ends in get, after its effect")
+
+
+@pytest.mark.parametrize("turn", ["first", "second"])
+def test_what_a_story_sets_for_its_shards_ends_with_its_test(turn: str) -> None:
+    assert (dedup.KEPT, dedup.KEPT_MAX) == (1_000, 10_000), f"before the {turn}"
+    Story(5, CALM).close()
+    assert dedup.KEPT == dedup.KEPT_MAX == 3
 
 
 def test_no_handler_of_a_process_sees_its_end() -> None:

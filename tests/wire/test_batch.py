@@ -63,7 +63,7 @@ def test_records_come_back(
 
 
 def test_a_batch_is_what_kafka_writes() -> None:
-    """Written out by hand from the format's description, but for its checksum."""
+    """Produced out by hand from the format's description, but for its checksum."""
     written = record_batch([outgoing(b"k", b"v")], 1, 2, 3, 4)
     assert (
         written.hex(" ")

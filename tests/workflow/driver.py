@@ -32,6 +32,7 @@ from processor.core.nouns.run import (
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded
 from processor.core.runner import Asked
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.workflow import Workflow
 from processor.workflow._engine.runner import WorkflowRunner, WorkflowRunners
@@ -74,7 +75,7 @@ class World:
         self.runner = self.fresh()
 
     def fresh(self) -> WorkflowRunner:
-        runners = WorkflowRunners(Registry([self.workflow], [], PAYLOADS), self.settings)
+        runners = WorkflowRunners(Registry([self.workflow], [], Injected(PAYLOADS)), self.settings)
         if self.flags is None:
             self.flags = runners.flags
         return runners.start(self.workflow_id, self.run_id, self.started, self.begun_ms)

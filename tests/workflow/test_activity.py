@@ -14,6 +14,7 @@ from processor.activity import ActivityInfo, current
 from processor.core.data.options import ActivityOptions
 from processor.core.nouns.activity import ActivityScheduled
 from processor.errors import SchemaMismatch
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.workflow import Workflow
 from tests.workflow.driver import PAYLOADS, World
@@ -218,7 +219,9 @@ def test_parameters_without_a_position_are_refused() -> None:
 
 
 def test_the_registry_finds_and_decodes() -> None:
-    registry = Registry([], [charge, add_up.options(queue="x"), Shop("s").greet], PAYLOADS)
+    registry = Registry(
+        [], [charge, add_up.options(queue="x"), Shop("s").greet], Injected(PAYLOADS)
+    )
     definition = registry.activity_named("charge")
     assert definition is not None
     assert definition.is_async
@@ -248,7 +251,7 @@ def test_the_registry_finds_and_decodes() -> None:
     ],
 )
 def test_arguments_that_do_not_fit_say_why(name: str, arguments: bytes, message: str) -> None:
-    registry = Registry([], [charge, add_up, Shop("s").greet], PAYLOADS)
+    registry = Registry([], [charge, add_up, Shop("s").greet], Injected(PAYLOADS))
     with pytest.raises(SchemaMismatch, match=message) as caught:
         registry.arguments_of(registry.activities[name], arguments)
     assert f"activity {name!r}" in str(caught.value)
@@ -259,12 +262,12 @@ def test_a_name_is_given_once() -> None:
     def other() -> None: ...
 
     with pytest.raises(ValueError, match="two activity definitions have the name 'charge'") as two:
-        Registry([], [charge, other], PAYLOADS)
+        Registry([], [charge, other], Injected(PAYLOADS))
     assert charge.definition.place in str(two.value)
     assert other.definition.place in str(two.value)
-    assert Registry([], [charge, charge.options(queue="x")], PAYLOADS).activities
+    assert Registry([], [charge, charge.options(queue="x")], Injected(PAYLOADS)).activities
     with pytest.raises(TypeError, match="is no activity: put @activity"):
-        Registry([], [print], PAYLOADS)  # type: ignore[list-item]
+        Registry([], [print], Injected(PAYLOADS))  # type: ignore[list-item]
 
 
 def test_annotations_that_cannot_be_resolved_stop_the_registry() -> None:
@@ -272,7 +275,7 @@ def test_annotations_that_cannot_be_resolved_stop_the_registry() -> None:
     async def typed(order: Unknown) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     with pytest.raises(TypeError, match=r"activity 'typed' at .*cannot be resolved.*Unknown"):
-        Registry([], [typed], PAYLOADS)
+        Registry([], [typed], Injected(PAYLOADS))
 
 
 def test_types_that_are_local_to_a_function_are_found() -> None:
@@ -287,7 +290,7 @@ def test_types_that_are_local_to_a_function_are_found() -> None:
     @activity.define(queue="x")
     async def typed_too(local: Local) -> None: ...
 
-    registry = Registry([], [typed, typed_too], PAYLOADS)
+    registry = Registry([], [typed, typed_too], Injected(PAYLOADS))
     for definition in registry.activities.values():
         assert registry.arguments_of(definition, b'[{"number":1}]') == (Local(1),)
 

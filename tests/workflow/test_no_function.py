@@ -10,6 +10,7 @@ import pytest
 
 from processor import activity
 from processor.errors import InvalidArgument
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from tests.workflow.driver import PAYLOADS
 
@@ -37,5 +38,5 @@ def test_functions_that_are_wrapped_are_functions() -> None:
 
     for given in (wrapped, lru_cache(add), Adds().__call__):
         defined = activity.define(name="adds")(given)
-        assert Registry([], [defined], PAYLOADS).activities
+        assert Registry([], [defined], Injected(PAYLOADS)).activities
         assert "test_no_function.py" in repr(defined)

@@ -33,6 +33,7 @@ from processor.core.nouns.timer import TimerCancelled, TimerFired
 from processor.core.nouns.value import StatusSet
 from processor.core.runner import CodeError
 from processor.errors import NonDeterminismError, SchemaMismatch, WorkflowNotRegistered
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.workflow._engine.runner import WorkflowRunners
 from tests.workflow.driver import PAYLOADS, SEED, START_MS, World
@@ -134,7 +135,7 @@ def test_headers_came_with_the_start() -> None:
     world = World(reads)
     headers = (("trace", b"abc"), ("tenant", b"7"))
     started = replace(world.started, headers=headers)
-    runners = WorkflowRunners(Registry([reads], [], PAYLOADS))
+    runners = WorkflowRunners(Registry([reads], [], Injected(PAYLOADS)))
     runner = runners.start("w", "r", started, START_MS)
     [(end, _)] = runner.activate(START_MS, 0, [started], None)
     assert world.result([end]) == {"trace": "abc", "tenant": "7"}
@@ -147,7 +148,7 @@ def test_a_run_that_was_begun_with_a_flag_of_a_later_release_waits_for_that() ->
 
     world = World(flagged)
     started = replace(world.started, flags=("awaits-signals", "guards-more"))
-    runners = WorkflowRunners(Registry([flagged], [], PAYLOADS))
+    runners = WorkflowRunners(Registry([flagged], [], Injected(PAYLOADS)))
     with pytest.raises(WorkflowNotRegistered, match="awaits-signals, guards-more, which this"):
         runners.start("w", "r", started, START_MS)
 
@@ -471,7 +472,7 @@ def test_unknown_workflows_and_wrong_arguments_are_refused_at_the_start() -> Non
     @workflow.define
     async def typed(number: int, text: str = "") -> None: ...
 
-    runners = WorkflowRunners(Registry([typed], [], PAYLOADS))
+    runners = WorkflowRunners(Registry([typed], [], Injected(PAYLOADS)))
     with pytest.raises(WorkflowNotRegistered, match=r"'other' is not registered.*it has: typed"):
         runners.start("w", "r", WorkflowStarted("other", b"[]", SEED), START_MS)
     for arguments, message in (

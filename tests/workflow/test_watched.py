@@ -17,6 +17,7 @@ import pytest
 from processor import ApplicationError, workflow
 from processor.core.replay import begun
 from processor.core.runner import CodeError
+from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.workflow._engine import watchdog as _watchdog
 from processor.workflow._engine.runner import WorkflowRunners
@@ -139,7 +140,7 @@ async def takes(argument: Argument) -> int:
 
 
 def test_arguments_do_not_end() -> None:
-    runners = WorkflowRunners(Registry([takes], [], PAYLOADS))
+    runners = WorkflowRunners(Registry([takes], [], Injected(PAYLOADS)))
     world = World(takes, ({"number": 0},))
     started = dataclasses.replace(world.started, arguments=PAYLOADS.encode(({"number": 1},)))
     made = begun(runners, "order-1", "run-1", started, START_MS)

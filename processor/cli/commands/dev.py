@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from processor.cli.options import SERVER_DEFAULT, Json, Namespace, Target
+from processor.cli.options import (
+    SERVER_DEFAULT,
+    Interceptors,
+    Json,
+    Namespace,
+    Payloads,
+    Target,
+    loaded,
+)
 from processor.cli.output import say
 
 if TYPE_CHECKING:
@@ -48,6 +56,8 @@ def dev(
     kafka: Kafka = False,
     state: State = Path("processor-state/dev"),
     namespace: Namespace = "default",
+    payloads: Payloads = None,
+    interceptors: Interceptors = None,
     as_json: Json = False,
 ) -> None:
     """Run everything in one process: without a broker, or with --kafka on a real one.
@@ -61,14 +71,15 @@ def dev(
     code = load_code(modules or [EXAMPLE])
     log_to(as_json)
     shutdown_s = Settings().shutdown_s
+    injected = {"payloads": loaded(payloads), "interceptors": loaded(interceptors)}
     if not kafka:
-        worker = new_worker(code, Target(f"embedded:{state}", namespace))
+        worker = new_worker(code, Target(f"embedded:{state}", namespace), **injected)
         tell_embedded(state, modules or [EXAMPLE], code, as_json)
         asyncio.run(serve(worker, shutdown_s))
         return
     with broker(state, namespace, as_json) as (local, target):
         name = f"{socket.gethostname()}-dev"  # others keep their state elsewhere, as the host
-        worker = new_worker(code, target, state_dir=state / "worker", instance_id=name)
+        worker = new_worker(code, target, state_dir=state / "worker", instance_id=name, **injected)
         tell_kafka(target, code, as_json)
         asyncio.run(serve_beside(local, worker, shutdown_s))
 

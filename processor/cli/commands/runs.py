@@ -117,7 +117,7 @@ QueryName = Annotated[
 ]
 
 
-@target_options()
+@target_options(injects=True)
 def start(
     target: Target,
     workflow: WorkflowName,
@@ -151,7 +151,7 @@ def start(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def run(
     target: Target,
     workflow: WorkflowName,
@@ -184,7 +184,7 @@ def run(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def result(
     target: Target,
     id: WorkflowId,
@@ -204,7 +204,7 @@ def result(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def event(
     target: Target,
     id: WorkflowId,
@@ -274,7 +274,7 @@ def query(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def cancel(
     target: Target,
     id: WorkflowId,
@@ -298,7 +298,7 @@ def cancel(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def terminate(
     target: Target,
     id: WorkflowId,

@@ -53,7 +53,7 @@ LATEST = (
 NAMES = ("workflow", "name", "workflow_id", "attempt", "due_ms", "retry_at_ms", "start_at_ms")
 
 
-@target_options()
+@target_options(injects=True)
 def describe(
     target: Target,
     id: WorkflowId,
@@ -77,7 +77,7 @@ def describe(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def history(
     target: Target,
     id: WorkflowId,
@@ -100,7 +100,7 @@ def history(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def list_runs(
     target: Target,
     status: Annotated[Status | None, typer.Option(help="Only runs that stand so.")] = None,

@@ -62,7 +62,7 @@ Shutdown = Annotated[
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 
-@target_options()
+@target_options(injects=True)
 def worker(
     target: Target,
     modules: Modules,
@@ -127,7 +127,7 @@ def new_worker(code: UserCode, target: Target, **how: Any) -> Worker:
 
     for text in code.left_out:
         _log.warning("%s", text)
-    how = {"namespace": target.namespace, "kafka": target.kafka, **how}
+    how = {**target.how, **how}
     try:
         return Worker(target.server, workflows=code.workflows, activities=code.activities, **how)
     except (NameError, TypeError, ValueError) as error:

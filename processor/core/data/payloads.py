@@ -11,8 +11,17 @@ __all__ = ("Payloads",)
 class Payloads(Protocol):
     """Encodes and decodes values. Both directions raise ``SchemaMismatch`` with the reason.
 
-    No payload at all is None: that is not the same as empty bytes.
+    No payload at all is None: that is not the same as empty bytes. A codec that is not here, or
+    that fails, is a ``PayloadCodecError``: that is no reason to give a value up.
     """
+
+    @property
+    def hides_errors(self) -> bool:
+        """Whether what errors say goes through the codecs, too."""
+
+    @property
+    def clear(self) -> Payloads:
+        """What readers of other programs understand."""
 
     def encode(self, value: object) -> bytes | None:
         """Return the payload of a value."""

@@ -58,7 +58,7 @@ class RaiseEvent(OperationOnRun):
     first_run_id: OnlyChain = None
     headers: Headers = NO_HEADERS
 
-    json = "event"
+    word = "event"
 
     def check(self) -> None:
         check_text("name of the event", self.name, ID_BYTES_MAX)

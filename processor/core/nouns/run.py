@@ -430,7 +430,7 @@ class CancelRun(OperationOnRun):
     run_id: OnlyRun = None
     first_run_id: OnlyChain = None
 
-    json = "cancel"
+    word = "cancel"
 
     def check(self) -> None:
         check_text("reason", self.reason, TEXT_BYTES_MAX, least=0)
@@ -449,7 +449,7 @@ class TerminateRun(OperationOnRun):
     run_id: OnlyRun = None
     first_run_id: OnlyChain = None
 
-    json = "terminate"
+    word = "terminate"
 
     def check(self) -> None:
         check_text("reason", self.reason, TEXT_BYTES_MAX, least=0)

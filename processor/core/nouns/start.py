@@ -41,9 +41,9 @@ class StartRun(Operation):
     None: reply with its start. Whoever asks again meanwhile is told that it has started.
     """
 
-    json = "start"
+    word = "start"
     choices = MappingProxyType({"reuse": REUSE_POLICIES, "conflict": CONFLICT_POLICIES})
-    not_json = ("result_within_ms",)
+    not_by_hand = ("result_within_ms",)
 
     def check(self) -> None:
         check_text("name of the workflow", self.workflow, ID_BYTES_MAX)
@@ -84,7 +84,7 @@ class StartPlanned(StartRun):
     plan: Plan | None = None
     """How its runs are to be run; what it does not say, the definition of the workflow does."""
 
-    json = ""
+    by_hand = False
 
     def check(self) -> None:
         StartRun.check(self)

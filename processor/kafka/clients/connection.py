@@ -23,6 +23,7 @@ __all__ = (
     "LOG_RECORD_BYTES_MAX",
     "NO_OPTIONS",
     "PARTITIONER_HINT",
+    "READ_AHEAD",
     "KafkaSettings",
     "fits",
     "murmur2",
@@ -44,6 +45,18 @@ PARTITIONER_HINT: Final = (
 )
 
 NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({})
+READ_AHEAD: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "queued.max.messages.kbytes": 16_384,
+        "fetch.message.max.bytes": 524_288,
+        "fetch.max.bytes": 8_388_608,
+    }
+)
+"""How much a consumer of inputs or tasks fetches before it is asked for it.
+
+A fetch is bounded before it is unpacked: lz4 makes 250 times as much of some.
+"""
+
 _SEED: Final = 0x9747B28C
 _MULTIPLIER: Final = 0x5BD1E995
 _MASK: Final = 0xFFFFFFFF

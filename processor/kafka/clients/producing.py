@@ -18,7 +18,6 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from processor.kafka.clients.background import background_threads
 from processor.kafka.clients.backoff import Pace
 from processor.kafka.clients.producers import open_producer
 from processor.kafka.clients.record_producer import Delivered, Outgoing
@@ -64,9 +63,8 @@ class Producing:
         self._retired = False
         self.broken: KafkaError | None = None
         self._thread = Thread(target=self._run, name=f"kafka {name}", daemon=True)
-        with background_threads():
-            self._producer = open_producer(config, extra)
-            self._thread.start()
+        self._producer = open_producer(config, extra)
+        self._thread.start()
 
     def produce(
         self,

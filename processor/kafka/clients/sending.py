@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -18,13 +18,14 @@ from processor.core.records.effects import DeadLetter
 from processor.kafka.clients.backoff import Rounds
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX
 from processor.kafka.clients.faults import MISSING, TOO_LARGE
+from processor.kafka.clients.memory import memory_of
 from processor.kafka.clients.record_producer import Outgoing, Produced
 from processor.seldom import Seldom
 
 if TYPE_CHECKING:
     from processor.kafka.transport import KafkaTransport
 
-__all__ = ("ANY_PARTITION", "STUCK_MAX", "Sending", "StuckRecords", "fitting")
+__all__ = ("ANY_PARTITION", "STUCK_MAX", "Sending", "StuckRecords", "Unsent", "fitting")
 
 _log = logging.getLogger("processor.kafka")
 
@@ -57,7 +58,13 @@ class Sending:
         self._is_time_to_bury = Seldom(_SAY_EVERY_S)
         self._rounds: dict[str, Rounds] = {}
         self._closed = False
+        self.unsent = Unsent()
         self.stuck = StuckRecords()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much is on its way, but for what waits for the topic of a queue."""
+        return self.unsent.bytes - self.stuck.bytes
 
     def send(
         self,
@@ -72,22 +79,8 @@ class Sending:
 
         ``turn`` is the log offset of the turn that it is a task of: see ``stuck``.
         """
-
-        def delivered(error: KafkaError | None, _written: Produced | None) -> None:
-            if error is None:
-                if turn is not None:
-                    self.stuck.delivered(turn, key)
-                done()
-            elif not self._closed:
-                outgoing = Outgoing(topic, partition, key, value, delivered)
-                if not self._is_for_good(outgoing, error, turn):
-                    self._failed(outgoing, error)
-                elif topic == self._dead_letters:
-                    self.send(topic, partition, key, _cut(value), done)
-                else:
-                    self._bury_outgoing(outgoing, error, done)
-
-        self._transport.sends.produce(topic, partition, key, value, delivered)
+        size = self.unsent.add(key, value)
+        self._produce(_Sent(self, topic, partition, key, value, done, turn, size))
 
     def bury(self, letter: DeadLetter, done: Callable[[], None]) -> None:
         """Send to ``dead-letters``, cut to what that topic takes."""
@@ -98,24 +91,42 @@ class Sending:
         """Give up what was not delivered yet."""
         self._closed = True
 
-    def _is_for_good(self, outgoing: Outgoing, error: KafkaError, turn: int | None) -> bool:
+    def settled(self, sent: _Sent, error: KafkaError | None) -> None:
+        """Go on with a record that a broker has taken or refused. From any thread."""
+        if error is None:
+            self._gone(sent)
+            sent.done()
+        elif not self._closed:
+            if not self._is_for_good(sent, error):
+                self._failed(sent, error)
+            elif sent.topic == self._dead_letters:
+                self._produce(replace(sent, value=_cut(sent.value), turn=None))
+            else:
+                self._bury_sent(sent, error)
+
+    def _produce(self, sent: _Sent) -> None:
+        topic, partition, key, value = sent.topic, sent.partition, sent.key, sent.value
+        self._transport.sends.produce(topic, partition, key, value, sent.delivered)
+
+    def _is_for_good(self, sent: _Sent, error: KafkaError) -> bool:
         """Return whether a record is not to be sent again as it is."""
         if error.code() in TOO_LARGE:
-            shortest = len(outgoing.value or b"") <= _LETTER_LEAST
-            return not (outgoing.topic == self._dead_letters and shortest)
-        if turn is None or error.code() not in MISSING:
+            shortest = len(sent.value) <= _LETTER_LEAST
+            return not (sent.topic == self._dead_letters and shortest)
+        if sent.turn is None or error.code() not in MISSING:
             return False
-        return not self.stuck.takes(turn, outgoing.key, len(outgoing.value or b""))
+        return not self.stuck.takes(sent.turn, sent.key, sent.size)
 
-    def _failed(self, outgoing: Outgoing, error: KafkaError) -> None:
+    def _failed(self, sent: _Sent, error: KafkaError) -> None:
         """Say what is wrong, and send again."""
-        topic = outgoing.topic
+        topic = sent.topic
         if self._is_time(topic):
             reason, remedy = error.str(), self._remedy(topic, error)
             _log.error("%s: sending to %s failed (%s). %s", self._sender, topic, reason, remedy)
         rounds = self._rounds.setdefault(
             topic, Rounds(_RETRY_FIRST_S, _RETRY_MAX_S, calm_s=_CALM_S)
         )
+        outgoing = Outgoing(topic, sent.partition, sent.key, sent.value, sent.delivered)
         self._transport.sends.produce_later(outgoing, rounds.wait_s(monotonic()))
 
     def _remedy(self, topic: str, error: KafkaError) -> str:
@@ -138,33 +149,78 @@ class Sending:
             f"goes on; beyond {STUCK_MAX:,} tasks they go to dead-letters"
         )
 
-    def _bury_outgoing(
-        self, outgoing: Outgoing, error: KafkaError, done: Callable[[], None]
-    ) -> None:
+    def _bury_sent(self, sent: _Sent, error: KafkaError) -> None:
         """Dead-letter it instead."""
-        topic, value = outgoing.topic, outgoing.value or b""
+        topic, value = sent.topic, sent.value
         reason = f"{topic} refused {len(value):,} bytes as too large: {error.str()}"
         if error.code() in MISSING:
             reason = f"{topic} does not exist, and too many tasks wait for it"
         if self._is_time_to_bury():
             text = "%s: a record of %d bytes goes to dead-letters, as others may: %s. %s"
             _log.error(text, self._sender, len(value), reason, self._remedy(topic, error))
-        letter = DeadLetter(topic, outgoing.partition, -1, outgoing.key, value, reason)
-        self.bury(letter, done)
+        letter = DeadLetter(topic, sent.partition, -1, sent.key, value, reason)
+        self._gone(sent)
+        self.bury(letter, sent.done)
+
+    def _gone(self, sent: _Sent) -> None:
+        self.unsent.gone(sent.size)
+        if sent.turn is not None:
+            self.stuck.delivered(sent.turn, sent.key)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A record until a broker has it. ``size``: what it counts for in ``unsent``.
+
+    A closure would name itself to be sent again: a cycle, which holds megabytes until the garbage
+    collector comes.
+    """
+
+    sending: Sending
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes
+    done: Callable[[], None]
+    turn: int | None
+    size: int
+
+    def delivered(self, error: KafkaError | None, _written: Produced | None) -> None:
+        self.sending.settled(self, error)
+
+
+class Unsent:
+    """``bytes``: about how much memory records take that were handed over and no broker has."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._lock = Lock()
+
+    def add(self, key: bytes | None, value: bytes) -> int:
+        """Count a record; return what is to be given to ``gone`` once a broker has it."""
+        size = memory_of(key, value)
+        with self._lock:
+            self.bytes += size
+        return size
+
+    def gone(self, size: int) -> None:
+        """From any thread."""
+        with self._lock:
+            self.bytes -= size
 
 
 class StuckRecords:
     """Tasks that wait for the topic of their queue, and the turns that they are of.
 
-    What a shard may have in flight does not count them, so that other work goes on. They stay owed:
-    the next owner sends them again.
+    What a shard may have in flight does not count them, so that other work goes on: they have a
+    bound of their own. They stay owed: the next owner sends them again.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._tasks: dict[tuple[int, bytes | None], int] = {}
         self._turns: Counter[int] = Counter()
-        self._bytes = 0
+        self.bytes = 0
 
     @property
     def turns(self) -> int:
@@ -175,11 +231,11 @@ class StuckRecords:
         with self._lock:
             if (turn, key) in self._tasks:
                 return True
-            if len(self._tasks) >= STUCK_MAX or self._bytes + size > _STUCK_BYTES_MAX:
+            if len(self._tasks) >= STUCK_MAX or self.bytes + size > _STUCK_BYTES_MAX:
                 return False
             self._tasks[turn, key] = size
             self._turns[turn] += 1
-            self._bytes += size
+            self.bytes += size
             return True
 
     def delivered(self, turn: int, key: bytes | None) -> None:
@@ -189,7 +245,7 @@ class StuckRecords:
             size = self._tasks.pop((turn, key), None)
             if size is None:
                 return
-            self._bytes -= size
+            self.bytes -= size
             self._turns[turn] -= 1
             if not self._turns[turn]:
                 del self._turns[turn]

@@ -16,7 +16,9 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
+from processor.kafka.clients.connection import READ_AHEAD
 from processor.kafka.clients.faults import MISSING
+from processor.kafka.clients.memory import memory_of_message
 from processor.kafka.clients.offsets import OffsetTracker
 from processor.kafka.group.static_member import abandon, is_shut_out, leave
 from processor.kafka.queues.positions import GroupPositions
@@ -31,6 +33,10 @@ _POLL_S = 0.05
 _BATCH = 500
 _AHEAD_MAX = 1_000
 """Tasks that are read ahead of the slots they wait for."""
+
+_AHEAD_BYTES_MAX = 64_000_000
+_UNSENT_BYTES_MAX = 64_000_000
+"""Outcomes and dead letters that no broker has; no task begins meanwhile."""
 
 _COMMIT_EVERY_S = 1.0
 _SETTLE_S = 2.0
@@ -61,9 +67,10 @@ class QueueConsumer:
         self._remedy = f"processor topics apply --namespace {namespace} --queue {queue}"
         self._slots = slots
         self._loop = asyncio.get_running_loop()
-        self._ahead: deque[tuple[OffsetTracker, Message]] = deque()
+        self._ahead = _Ahead()
         self._positions = GroupPositions(self._topic)
         self._commit_due = 0.0
+        self._held = False  # tasks wait until brokers have more of what was sent
         self._paused = False
         self._rewind = False
         self._stopping = False
@@ -96,6 +103,7 @@ class QueueConsumer:
                 "session.timeout.ms": session_ms,
                 "heartbeat.interval.ms": max(session_ms // 4, 100),
                 "queued.min.messages": _AHEAD_MAX,
+                **READ_AHEAD,
                 **({} if member is None else {"group.instance.id": member}),
             },
             group=self._topic,
@@ -110,7 +118,10 @@ class QueueConsumer:
     def _pump(self) -> None:
         """Hand tasks to the runner while it has room."""
         while self._ahead and self._tasks.count < self._slots and not self._stopping:
-            tracker, message = self._ahead.popleft()
+            if self._tasks.unsent_bytes >= _UNSENT_BYTES_MAX:
+                self._held = True
+                return
+            tracker, message = self._ahead.take()
             if tracker.revoked:
                 continue
             offset = message.offset()
@@ -164,12 +175,12 @@ class QueueConsumer:
         if self._rewind:
             self._rewind_all()
         first = self._consumer.poll(_POLL_S)
+        arrived, self._held = self._held, False
         if first is not None:
-            arrived = False
             for message in (first, *self._consumer.consume(_BATCH, 0)):
                 arrived |= self._arrived(message)
-            if arrived:
-                self._loop.call_soon_threadsafe(self._pump)
+        if arrived:
+            self._loop.call_soon_threadsafe(self._pump)
         self._regulate()
         if monotonic() >= self._commit_due:
             self._commit(self._positions.partitions, asynchronous=True)
@@ -185,7 +196,7 @@ class QueueConsumer:
             return False
         partition, offset = message.partition() or 0, message.offset() or 0
         tracker = self._positions.started(partition, offset, self._end_of)
-        self._ahead.append((tracker, message))
+        self._ahead.put(tracker, message)
         return True
 
     def _end_of(self, partition: int) -> int:
@@ -196,11 +207,11 @@ class QueueConsumer:
 
     def _regulate(self) -> None:
         """Pause while enough is read ahead. Pausing drops what librdkafka fetched: rarely."""
-        ahead = len(self._ahead)
-        if not self._paused and ahead >= _AHEAD_MAX:
+        ahead = self._ahead
+        if not self._paused and (len(ahead) >= _AHEAD_MAX or ahead.bytes >= _AHEAD_BYTES_MAX):
             self._consumer.pause(self._consumer.assignment())
             self._paused = True
-        elif self._paused and ahead < _AHEAD_MAX // 2:
+        elif self._paused and len(ahead) < _AHEAD_MAX // 2 and ahead.bytes < _AHEAD_BYTES_MAX // 2:
             self._consumer.resume(self._consumer.assignment())
             self._paused = False
 
@@ -243,3 +254,30 @@ class QueueConsumer:
         if consumer is self._consumer:
             self._positions.forget([place.partition for place in places])
         consumer.incremental_unassign(list(places))
+
+
+class _Ahead:
+    """Tasks that were read and wait for slots: put by the queue's thread, taken by the loop."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[OffsetTracker, Message]] = deque()
+        self._put = self._taken = 0  # bytes
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def bytes(self) -> int:
+        return self._put - self._taken
+
+    def put(self, tracker: OffsetTracker, message: Message) -> None:
+        self._put += memory_of_message(message)
+        self._waiting.append((tracker, message))
+
+    def take(self) -> tuple[OffsetTracker, Message]:
+        tracker, message = self._waiting.popleft()
+        self._taken += memory_of_message(message)
+        return tracker, message
+
+    def clear(self) -> None:
+        self._waiting.clear()

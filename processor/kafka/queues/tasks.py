@@ -87,6 +87,11 @@ class OpenTasks:
         return len(self._open)
 
     @property
+    def unsent_bytes(self) -> int:
+        """About how much memory the reports and dead letters take that no broker has."""
+        return self._sending.unsent.bytes
+
+    @property
     def all_landed(self) -> bool:
         """Whether brokers have all outcomes that were sent."""
         return self._landed >= self._sent

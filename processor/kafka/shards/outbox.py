@@ -14,14 +14,13 @@ from processor.codec.records import encode
 from processor.core.data.cause import Origin
 from processor.core.data.undelivered import Undelivered
 from processor.core.inputs import ClientCommand, TimerDue
-from processor.core.records.answers import Refused
 from processor.core.records.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.errors import ProcessorError, TopicsNotReady
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX, fits, partition_of
 from processor.kafka.clients.faults import MISSING, TOO_LARGE
 from processor.kafka.clients.record_producer import Produced
 from processor.kafka.clients.sending import ANY_PARTITION, Sending
-from processor.seldom import Seldom
+from processor.kafka.shards.answers import Answers
 from processor.shard.outbox import message_command
 from processor.shard.ports import OutputRecord, Sendable
 
@@ -36,7 +35,6 @@ _log = logging.getLogger("processor.kafka")
 
 
 _ORIGINS_MAX = 10_000
-_SAY_EVERY_S = 30.0
 
 
 class MessageNotSent(ProcessorError):
@@ -64,15 +62,12 @@ class KafkaOutbox:
         self._topic = transport.connection.topic
         self._commands = self._topic("commands")
         self._timers = self._topic("timers")
-        self._replies = self._topic("replies")
         self._ordered = ordered
         self._failure: ProcessorError | None = None
         self._publisher = publisher
         self._sending = Sending(transport, f"shard {partition}")
         self._delivered: deque[int] = deque()
-        self._closed = False
-        self._unsent_replies = 0
-        self._is_time = Seldom(_SAY_EVERY_S)
+        self._answers = Answers(partition, transport)
 
     def send(self, effect: Sendable, token: int | None, origin: Origin | None = None) -> None:
         done: Callable[[], None] = _nothing
@@ -106,14 +101,12 @@ class KafkaOutbox:
     def stuck(self) -> int:
         return self._sending.stuck.turns
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self._sending.unsent_bytes
+
     def reply(self, reply: Reply) -> None:
-        to = reply.to
-        key, value = to.client.encode(), encode(reply)
-        if not fits(key, value):
-            size = f"{len(key) + len(value):,} bytes; the limit is {COMMAND_BYTES_MAX:,}"
-            told = Refused("PayloadTooLarge", f"the answer has {size}. The command counts")
-            value = encode(Reply(to, told))
-        self._transport.sends.produce(self._replies, to.partition, key, value, self._replied)
+        self._answers.send(reply)
 
     def publish(self, offset: int, records: Sequence[OutputRecord]) -> None:
         self._publisher.publish(offset, records)
@@ -128,8 +121,8 @@ class KafkaOutbox:
         return self._publisher.outputs.undelivered(run_id)
 
     def close(self) -> None:
-        self._closed = True
         self._sending.close()
+        self._answers.close()
         self._publisher.close()
 
     def _send_message(
@@ -139,18 +132,21 @@ class KafkaOutbox:
         key, value = command.workflow_id.encode(), encode(command)
         too_large = self._transport.too_large
         if not fits(key, value) or origin in too_large:
-            size = len(key) + len(value)
+            length = len(key) + len(value)
             limit = f"{COMMAND_BYTES_MAX:,}"
             if origin in too_large:
                 limit = f"max.message.bytes of {self._commands}, which refused it"
-            reason = f"a message of {size:,} bytes to another instance; the limit is {limit}"
+            reason = f"a message of {length:,} bytes to another instance; the limit is {limit}"
             letter = DeadLetter("commands", partition, -1, key, value, reason)
             _log.error("shard %d: %s; it goes to dead-letters", self._partition, reason)
             self._sending.bury(letter, done)
             return
 
+        size = self._sending.unsent.add(key, value)
+
         def delivered(error: KafkaError | None, _written: Produced | None) -> None:
             if error is None:
+                self._sending.unsent.gone(size)
                 done()
                 return
             if error.code() in TOO_LARGE and origin is not None and len(too_large) < _ORIGINS_MAX:
@@ -181,29 +177,6 @@ class KafkaOutbox:
             self._sending.bury(letter, done)
             return
         self._sending.send(topic, ANY_PARTITION, key, value, done, token)
-
-    def _replied(self, error: KafkaError | None, _written: Produced | None) -> None:
-        if error is None or self._closed:
-            return
-        self._unsent_replies += 1
-        if not self._is_time():
-            return
-        remedy = (
-            "If the topic is missing: `processor topics apply`. If it is there, somebody asks for "
-            "answers in a partition that it does not have: find out who writes to "
-            if error.code() in MISSING
-            else "Clients ask again. They write to "
-        )
-        _log.warning(
-            "shard %d: %d replies could not be sent to %s so far, the last one because of: %s. "
-            "%s%s",
-            self._partition,
-            self._unsent_replies,
-            self._replies,
-            error.str(),
-            remedy,
-            self._commands,
-        )
 
 
 def _nothing() -> None:

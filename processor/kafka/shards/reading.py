@@ -20,8 +20,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from processor.core.records.turn import Source
 from processor.errors import LogTruncated, ProcessorError, TopicsNotReady
-from processor.kafka.clients.background import background_threads
 from processor.kafka.clients.faults import MISSING, TRUNCATED, watermarks_of
+from processor.kafka.clients.memory import memory_of_message
 from processor.kafka.clients.serving import Serving
 
 __all__ = ("InputReader", "Stream")
@@ -35,9 +35,6 @@ _BATCH = 500
 
 _BYTES_MAX = 64_000_000
 """What is read ahead for one shard; as with ``inbox_records_max``, its inputs pause then."""
-
-_RECORD_BYTES = 500
-"""About what a record takes in memory beside its key and value."""
 
 _OPEN_S = 30.0
 _HELD_S = 3.0
@@ -64,12 +61,12 @@ class Stream:
         return self.bytes_in - self.bytes_out
 
     def arrived(self, source: Source, message: Message) -> None:
-        self.bytes_in += _size(message)
+        self.bytes_in += memory_of_message(message)
         self.records.append((source, message))
 
     def take(self) -> tuple[Source, Message]:
         source, message = self.records.popleft()
-        self.bytes_out += _size(message)
+        self.bytes_out += memory_of_message(message)
         return source, message
 
     def wants_resume(self, below: int) -> bool:
@@ -91,9 +88,8 @@ class InputReader:
         self._closed = False
         self._serving = Serving()
         self._thread = Thread(target=self._run, name="kafka inputs", daemon=True)
-        with background_threads():
-            self._consumer = Consumer(config)
-            self._thread.start()
+        self._consumer = Consumer(config)
+        self._thread.start()
 
     def poll(self) -> int:
         """Take in what has arrived, without waiting; return how much that was."""
@@ -269,7 +265,3 @@ class InputReader:
         except KafkaException as error:
             return f"other ones, and which is not known ({error})"
         return f"offsets {low} to {high}"
-
-
-def _size(message: Message) -> int:
-    return _RECORD_BYTES + len(message.key() or b"") + len(message.value() or b"")

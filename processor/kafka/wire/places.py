@@ -36,7 +36,7 @@ def partition_for(key: bytes | None, partitions: int, random: Random) -> int:
 
 
 class ProducedAt:
-    """A record that a broker took: ``Written``."""
+    """A record that a broker took: ``Produced``."""
 
     __slots__ = ("_offset",)
 

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from processor.kafka.clients.background import guarded_thread
 from processor.kafka.clients.connection import LOG_RECORD_BYTES_MAX
 from processor.kafka.clients.log import client_log
 from processor.kafka.clients.record_producer import Outgoing
+from processor.kafka.clients.threads import guarded_thread
 from processor.kafka.wire.asking import NO_ANSWER, Address, addresses_of, ask, refusal
 from processor.kafka.wire.link import Link
 from processor.kafka.wire.machine import ANSWER_S, Machine

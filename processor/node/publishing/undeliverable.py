@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from processor.checks import is_topic
@@ -50,6 +50,11 @@ _LOOK_MAX: Final = 50
 _TOPICS_MAX: Final = 1_000
 _RUNS_MAX: Final = 1_000
 _SIZES_MAX: Final = 8
+
+_WAITS: Final = (
+    "a record for topic {!r} waits, for 30 s at the most: there is no such topic, or a partition "
+    "of it has no leader. Make the topic, or start its brokers"
+)
 
 NOWHERE: Final = 1 << 62
 """A log offset behind all."""
@@ -121,10 +126,16 @@ class Undeliverable:
         self._too_large: dict[str, tuple[float, list[_Size]]] = {}
         self._reasons: dict[Place, str] = {}
         self._runs: dict[str, Undelivered] = {}
+        self._waits: tuple[str, str] | None = None
+        """The run whose record waits for its topic, with all that is behind it, and that topic."""
 
     def of(self, run_id: str) -> Undelivered | None:
-        """Return what of a run is in dead letters since this process has had the shard."""
-        return self._runs.get(run_id)
+        """Return what of a run waits, or is in dead letters since this process has the shard."""
+        found, waits = self._runs.get(run_id), self._waits
+        if waits is None or waits[0] != run_id:
+            return found
+        found = found or Undelivered()
+        return replace(found, reasons=(*found.reasons, _WAITS.format(waits[1])))
 
     # --- before a transaction ---------------------------------------------------------------------
 
@@ -134,7 +145,10 @@ class Undeliverable:
             if isinstance(record, RunResult) or record.topic in self._known:
                 continue
             if (yield from self._may_come(record.topic, now)):
+                self._waits = record.run_id, record.topic
                 return record.topic
+        if self._waits is not None and records and records[0].run_id == self._waits[0]:
+            self._waits = None
         return None
 
     def look_ahead(self, topics: Iterable[str], now: float) -> Steps:

@@ -54,7 +54,8 @@ class Room:
         settings, unpublished = self._settings, self._unpublished
         if self._gate.failed:
             return 0
-        if self._flight.bytes >= settings.bytes_in_flight_max:
+        bytes_max = settings.bytes_in_flight_max
+        if self._flight.bytes >= bytes_max or self._outbox.unsent_bytes >= bytes_max:
             return 0
         outstanding = self._deliveries.outstanding
         if outstanding >= settings.turns_in_flight_max:

@@ -70,7 +70,7 @@ class Querying:
 
     def close(self) -> None:
         for runner in self._replayed.values():
-            runner.close()
+            runner.forget()
         self._replayed.clear()
 
     def _later(self, command: ClientCommand, body: QueryRun) -> None:
@@ -102,14 +102,14 @@ class Querying:
                         "a query. Read its result or history",
                     )
                 records.append(record)
-            instance = replay(self._runners, records)
+            instance = replay(self._runners, records, keep=True)
             if isinstance(instance.runner, CodeError):
                 why = instance.runner.error
                 return Refused("QueryFailed", f"{which}; its code cannot be replayed: {why}")
             runner = instance.runner
         answer = self._asked(run, runner, body)
         if run.status.is_open:  # parked: it may go on
-            runner.close()
+            runner.forget()
         else:
             self._keep(run.run_id, runner)
         return answer
@@ -117,7 +117,7 @@ class Querying:
     def _keep(self, run_id: str, runner: Runner) -> None:
         self._replayed[run_id] = runner
         while len(self._replayed) > _REPLAYED_MAX:
-            self._replayed.popitem(last=False)[1].close()
+            self._replayed.popitem(last=False)[1].forget()
 
     def _asked(
         self, run: Summary, runner: Runner, body: QueryRun, *, live: bool = False

@@ -35,7 +35,7 @@ class HostActivities:
     ) -> None:
         self.loop = VirtualLoop(scheduler, f"{name} loop", threads)
         with self.loop.entered():
-            self._executor = _Executor(registry, registry.payloads, settings, name, clock)
+            self._executor = _Executor(registry, settings, name, clock)
         self._executor.begins = begins
 
     @property

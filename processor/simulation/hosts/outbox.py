@@ -128,6 +128,10 @@ class SimulatedOutbox:
     def stuck(self) -> int:
         return 0
 
+    @property
+    def unsent_bytes(self) -> int:
+        return 0
+
     def published_floor(self, released: int) -> int:
         return self._outputs.floor(released)
 

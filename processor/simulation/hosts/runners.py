@@ -87,6 +87,12 @@ class _Failing:
             self._session.may_fail()
         return asked
 
+    def keep(self) -> None:
+        self._runner.keep()
+
+    def forget(self) -> None:
+        self._runner.forget()
+
     def query(self, name: str, arguments: bytes | None) -> bytes | Failure | None:
         return self._runner.query(name, arguments)
 

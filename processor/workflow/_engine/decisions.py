@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 
 from processor.config import Settings
+from processor.core.data.headers import NO_HEADERS
 from processor.core.data.payloads import Payloads
 from processor.core.event import Decision, Event
 from processor.core.nouns.chain import ERROR_BYTES, Reserved
 from processor.core.nouns.value import SideEffectRecorded
 from processor.core.runner import Asked
-from processor.errors import PayloadTooLarge, SchemaMismatch
+from processor.errors import PayloadCodecError, PayloadTooLarge, SchemaMismatch
 from processor.workflow._engine.loop import WorkflowLoop
+from processor.workflow._outbound import Outbound, size_of
 
 __all__ = ("Decisions",)
 
@@ -27,7 +29,8 @@ class Decisions:
     they cannot be cancelled any more even if the code did not see it yet.
     ``recorded`` is what the turn caused, where it is replayed; None where it is live.
     ``refusal`` says why nothing may be asked for now ("" where it may). ``kept`` is what the end of
-    the run needs of its record, where another run may follow.
+    the run needs of its record, where another run may follow. ``outbound`` is what interceptors do
+    around that which is asked for, None where there are none.
     """
 
     __slots__ = (
@@ -41,15 +44,19 @@ class Decisions:
         "elided",
         "kept",
         "last_id",
+        "outbound",
         "recorded",
         "refusal",
         "turn",
     )
 
-    def __init__(self, payloads: Payloads, settings: Settings) -> None:
+    def __init__(
+        self, payloads: Payloads, settings: Settings, outbound: Outbound | None = None
+    ) -> None:
         self._loop: WorkflowLoop
         self._payloads = payloads
         self._settings = settings
+        self.outbound = outbound
         self._asked: list[Asked | None] = []
         self._sized = 0
         self._room = settings.turn_bytes_max
@@ -97,15 +104,21 @@ class Decisions:
             return [asked for asked in self._asked if asked is not None]
         return self._asked  # type: ignore[return-value]
 
-    def encode(self, value: object, what: str, name: str = "") -> bytes | None:
-        """Encode a value of the user's. ``what`` and ``name`` say in errors which one."""
+    def encode(self, value: object, what: str, name: str = "", clear: bool = False) -> bytes | None:
+        """Encode a value of the user's. ``what`` and ``name`` say in errors which one.
+
+        ``clear``: as readers of other programs understand it.
+        """
         loop = self._loop
         guarded = loop.guarded
         loop.guarded = False
         try:
-            payload = self._payloads.encode(value)
+            payload = (self._payloads.clear if clear else self._payloads).encode(value)
         except SchemaMismatch as error:
             raise SchemaMismatch(f"{_named(what, name)} cannot be encoded: {error}") from error
+        except PayloadCodecError as error:
+            loop.runtime.breaks(error)
+            raise
         finally:
             loop.guarded = guarded
         if payload is not None and len(payload) > self._settings.payload_bytes_max:
@@ -201,4 +214,5 @@ def _payload_bytes(event: Event) -> int:
     names = event.payloads if isinstance(event, Decision) else ()
     if isinstance(event, SideEffectRecorded):
         names = ("value",)
-    return sum(len(getattr(event, name) or b"") for name in names)
+    size = sum(len(getattr(event, name) or b"") for name in names)
+    return size + size_of(getattr(event, "headers", NO_HEADERS))

@@ -8,52 +8,47 @@ nothing that replay could repeat.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 import zlib
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
 from functools import partial
 from typing import Any, Final, Literal
 
 from processor.config import Settings
-from processor.core.data.failure import Failure, writable
-from processor.core.data.headers import NO_HEADERS
-from processor.core.data.shown import is_a, members_of, name_of, shown
+from processor.core.data.failure import Failure
+from processor.core.data.shown import name_of
 from processor.core.event import Event
 from processor.core.nouns.chain import events_after
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import (
-    WorkflowCancelled,
-    WorkflowCompleted,
-    WorkflowFailed,
     WorkflowStarted,
 )
 from processor.core.replay import failed
 from processor.core.runner import Asked, CodeError, Defaults
 from processor.errors import (
-    InvalidArgument,
-    ProcessorError,
     WorkflowNotRegistered,
 )
-from processor.failures import bases_of, failure_of
+from processor.injection.interceptors import WorkflowRun
 from processor.readable import readable
 from processor.registry import Registry
 from processor.workflow._asyncio import put_aside, put_back, running_loop, set_running_loop
 from processor.workflow._definition import Workflow
 from processor.workflow._engine.decisions import Decisions
 from processor.workflow._engine.drop import drop
+from processor.workflow._engine.ending import Ending
 from processor.workflow._engine.loop import WorkflowLoop
-from processor.workflow._engine.margins import Margins
 from processor.workflow._engine.runtime import SETTLES, Runtime
 from processor.workflow._engine.watchdog import here, watching
-from processor.workflow._frames import boundary, innermost, is_ours, waiting_at, where_of
+from processor.workflow._frames import boundary, waiting_at
 from processor.workflow._guard.generators import stand_in
 from processor.workflow._guard.patches import patch_process
 from processor.workflow._guard.signals import is_signal
 from processor.workflow._nouns.condition import check as check_conditions
 from processor.workflow._nouns.external import ExternalEvents
-from processor.workflow._nouns.handler import WorkflowCode, answer, tell_unfinished
+from processor.workflow._nouns.handler import WorkflowCode, answer
+from processor.workflow._nouns.run import info_of
+from processor.workflow._outbound import chained
 
 __all__ = ("WorkflowRunner", "WorkflowRunners")
 
@@ -83,9 +78,11 @@ class WorkflowRunner:
     ) -> None:
         self._workflow = workflow
         self._settings = settings
-        self._decisions = decisions = Decisions(registry.payloads, settings)
+        self._decisions = decisions = Decisions(registry.payloads, settings, registry.outbound)
         runtime = Runtime(workflow_id, run_id, started, registry.payloads, decisions)
         self._runtime = runtime
+        around = registry.around_runs
+        self._around = partial(_intercepted, around) if around else None
         # Prime, so that the numbers of one run are far from those of the next: all tasks of the
         # process share asyncio's one set.
         seed = zlib.crc32(run_id.encode()) * 1_000_003
@@ -96,10 +93,10 @@ class WorkflowRunner:
         decisions.attach(self._loop)
         runtime.attach(self._loop)
         self._interrupted: CodeError | None = None
-        self._over = False
+        self._over = self._keeps = False
         self._left: Sequence[EventReceived] = ()
         self._tried_again = started.plan is not None and started.plan.retry is not None
-        self._margins = Margins(runtime, self._tried_again)
+        self._ending = Ending(runtime, workflow, settings, self._tried_again)
 
     def read_arguments(self, now_ms: int, arguments: bytes | None) -> None:
         """Decode the arguments, before the first turn.
@@ -112,7 +109,7 @@ class WorkflowRunner:
         set_running_loop(self._loop)
         try:
             decoded = watching(self._runtime, self._runtime.decoded, decode, arguments)
-            self._runtime.code = WorkflowCode(self._workflow, decoded)
+            self._runtime.code = WorkflowCode(self._workflow, decoded, self._around)
         except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:
             if is_signal(error):
                 raise
@@ -135,7 +132,7 @@ class WorkflowRunner:
             arrived = {getattr(fact, "id", None) for fact in facts if type(fact) in SETTLES}
         self._decisions.begin(arrived, recorded)
         if self._tried_again:
-            self._decisions.keep(self._margins.reserved(facts))
+            self._decisions.keep(self._ending.reserved(facts))
         self._runtime.begin(now_ms, number)
         try:
             last = self._advance(facts)
@@ -181,6 +178,13 @@ class WorkflowRunner:
             self._left = self._runtime.part(ExternalEvents).before(facts)
             self.close()
 
+    def keep(self) -> None:
+        self._keeps = True
+
+    def forget(self) -> None:
+        self._keeps = False
+        self.close()
+
     def close(self) -> None:
         """Drop the coroutine without running any more of it.
 
@@ -191,7 +195,9 @@ class WorkflowRunner:
         drop(self._loop)
         run = self._runtime
         try:
-            watching(run, run.clear)  # Python may run methods of the user's as it frees the rest
+            watching(
+                run, run.clear, self._keeps
+            )  # Python may run methods of the user's as it frees the rest
         except CodeError as error:
             text = "workflow %s, run %s: while it was dropped: %s"
             _log.error(text, readable(run.workflow_id), run.run_id, error.error)
@@ -263,7 +269,7 @@ class WorkflowRunner:
         code_error = self._interrupted
         try:
             if code_error is None:
-                code_error = watching(self._runtime, self._ended, interrupted, facts)
+                code_error = watching(self._runtime, self._ending.decide, interrupted, facts)
         except CodeError as error:
             code_error = error
         except BaseException as error:
@@ -279,55 +285,16 @@ class WorkflowRunner:
         if code_error is not None:
             raise code_error from None
 
-    def _ended(self, interrupted: BaseException | None, facts: Sequence[Event]) -> CodeError | None:
-        if interrupted is not None and is_signal(interrupted):
-            raise interrupted
-        if self._loop.violation is not None:
-            violation, where = self._loop.violation
-            error = _code_error("nondeterminism", violation)
-            error.where = error.where or writable(where)
-            return error
-        if self._runtime.broken is not None:
-            return _code_error("bug", self._runtime.broken)
-        if interrupted is not None:
-            return _code_error("bug", interrupted)
-        main, failed = self._runtime.main, self._runtime.code.failed
-        if main is None and failed is None:
-            assert self._runtime.cancel_reason is not None, "what never began was cancelled"
-            self._decisions.end(WorkflowCancelled(self._runtime.cancel_reason))
-            return None
-        try:
-            if failed is not None:
-                raise failed
-            assert main is not None, "the code began"
-            self._complete(main.result(), facts)
-        except asyncio.CancelledError as error:
-            if self._runtime.cancel_reason is None:
-                return _code_error("bug", error, "cancelled, but nobody asked for that: ")
-            self._decisions.end(WorkflowCancelled(self._runtime.cancel_reason))
-        except BaseException as error:
-            if is_signal(error):
-                raise
-            if not _fails(error, (ProcessorError, *self._workflow.failure_exception_types)):
-                return _code_error("bug", error)
-            self._fail(error, facts)
-        return None
 
-    def _complete(self, result: Any, facts: Sequence[Event]) -> None:
-        what = f"the result of workflow {self._workflow.name!r}"
-        payload = self._decisions.encode(result, what)
-        self._decisions.check_result(len(payload or b""), what, self._margins.reserved(facts))
-        tell_unfinished(self._runtime)
-        self._decisions.end(WorkflowCompleted(payload))
-
-    def _fail(self, error: BaseException, facts: Sequence[Event]) -> None:
-        place = innermost(error)
-        line = "" if place is None else f"{place[0].f_code.co_filename}:{place[1]}"
-        left = self._decisions.left(self._margins.reserved(facts)) // 2  # it may be there twice
-        limit = min(self._settings.payload_bytes_max, left)
-        failure = failure_of(error, self._runtime.payloads, limit)
-        headers = bases_of(error) if self._tried_again else NO_HEADERS
-        self._decisions.end(WorkflowFailed(failure, headers), line)
+async def _intercepted(
+    around: Sequence[Callable[..., Any]],
+    runtime: Runtime,
+    arguments: tuple[Any, ...],
+    code: Callable[..., Coroutine[Any, Any, Any]],
+) -> Any:
+    """Run the code of a run with what interceptors do around it."""
+    run = WorkflowRun(info_of(runtime), arguments, lambda: runtime.replaying)
+    return await chained(around, lambda run: code(*run.arguments))(run)
 
 
 class WorkflowRunners:
@@ -380,39 +347,3 @@ class WorkflowRunners:
 
     def difference(self, recorded: bytes | None, now: bytes | None) -> str:
         return self._registry.payloads.difference(recorded, now)
-
-
-def _fails(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:
-    """Return whether an exception fails the run. A group does if all that it holds do.
-
-    A wrong argument is a bug: like others, it does if the workflow names its class.
-    """
-    waits, seen = [error], {_identity(error)}
-    while waits:
-        each = waits.pop()
-        if is_a(each, InvalidArgument):
-            fails = any(is_a(each, kind) for kind in types if kind is not ProcessorError)
-        else:
-            fails = any(is_a(each, kind) for kind in types)
-        members = members_of(each)
-        if not fails and not members:
-            return False
-        if not fails:
-            fresh = {_identity(one): one for one in members if _identity(one) not in seen}
-            seen |= fresh.keys()
-            waits += fresh.values()
-    return True
-
-
-def _code_error(kind: str, error: BaseException, prefix: str = "") -> CodeError:
-    told = shown(error, is_ours)
-    text = told.message if kind == "nondeterminism" else told.words
-    return CodeError(kind, prefix + text, _place_of(error), told.traceback)
-
-
-def _place_of(error: BaseException) -> str:
-    place = innermost(error)
-    try:
-        return "" if place is None else where_of(*place)
-    except Exception:  # a source that cannot be read
-        return ""

@@ -14,6 +14,7 @@ from processor.core.event import Event
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.timer import TimerCancelled, TimerStarted
+from processor.errors import PayloadCodecError
 from processor.readable import readable
 from processor.workflow._asyncio import TimerHandle
 from processor.workflow._engine.decisions import Decisions
@@ -43,7 +44,7 @@ class RunCode(Protocol):
 
     def begin(self, runtime: Runtime) -> None: ...
 
-    def coroutine(self) -> Coroutine[Any, Any, Any]: ...
+    def coroutine(self, runtime: Runtime) -> Coroutine[Any, Any, Any]: ...
 
     def takes(self, name: str) -> bool:
         """Return whether a handler takes the events of a name."""
@@ -104,13 +105,15 @@ class Runtime:
         self._begun_ms = now_ms
         self.loop.zero_ms = self.library.zero_ms = now_ms - _CLOCK_BEGINS_MS
 
-    def clear(self) -> None:
-        """Forget everything, so that no cycle keeps the run's memory."""
+    def clear(self, keeps: bool) -> None:
+        """Forget everything, so that no cycle keeps the run's memory; code that is kept stays."""
         self.conditions.clear()
         self.open.clear()
         self._parts.clear()
         self.main = None
         self.loop.runtime = None
+        if not keeps:
+            vars(self).pop("code", None)
 
     def is_cancelled(self) -> bool:
         """Whether the run was asked to stop."""
@@ -157,8 +160,16 @@ class Runtime:
         loop.library = self.library
         try:
             return decode(payload)
+        except PayloadCodecError as error:
+            self.breaks(error)
+            raise
         finally:
             loop.library = None
+
+    def breaks(self, error: BaseException) -> None:
+        """Park the run after this activation, whatever its code catches."""
+        if self.broken is None:
+            self.broken = error
 
     # --- what the loop asks for ---------------------------------------------------------------
 

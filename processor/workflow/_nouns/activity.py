@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, TypeVar, Unpack, cast, overload
 
 from processor import checks
+from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.data.options import DEFAULTS, ActivityOptions
 from processor.core.nouns.activity import (
     ActivityCancelled,
@@ -21,6 +22,7 @@ from processor.workflow._context import current
 from processor.workflow._engine.runtime import Decode, Runtime, settles
 from processor.workflow._frames import line_here
 from processor.workflow._options import Options, TypeForm, options_with
+from processor.workflow._outbound import ActivityCall, chained, headers_of, size_of
 
 __all__ = ("call", "call_activity")
 
@@ -97,15 +99,25 @@ async def call(
     options: ActivityOptions,
     result: Any,
     line: str,
+    headers: Headers = NO_HEADERS,
+    size: int = -1,
 ) -> Any:
-    """Schedule an activity on the coroutine's first step, and return its result."""
+    """Schedule an activity on the coroutine's first step, and return its result.
+
+    ``size`` is that of the headers, once interceptors have had the call.
+    """
     decisions = runtime.decisions
+    if size < 0:
+        if decisions.outbound is not None:
+            return await _intercepted(runtime, name, arguments, options, result, line)
+        size = 0
     payload = decisions.encode(arguments, "the arguments of activity", name)
     wire = None if options is DEFAULTS else options
     decode = runtime.payloads.decoder(result)
     id = decisions.next_id
-    scheduled = ActivityScheduled(id, name, payload, False, wire)
-    index = decisions.add_identified(scheduled, line, len(payload or b""), "activity", name)
+    scheduled = ActivityScheduled(id, name, payload, False, wire, headers)
+    size += len(payload or b"")
+    index = decisions.add_identified(scheduled, line, size, "activity", name)
     future: asyncio.Future[Any] = _Future(loop=runtime.loop)
     runtime.open[id] = (name, future, decode, decisions.turn)
     try:
@@ -115,6 +127,27 @@ async def call(
         if called is not None:
             decisions.take_back(ActivityCancelled, id, called[3], index, line)
         raise
+
+
+async def _intercepted(
+    runtime: Runtime,
+    name: str,
+    arguments: tuple[Any, ...],
+    options: ActivityOptions,
+    result: Any,
+    line: str,
+) -> Any:
+    """Let interceptors have a call, and do what they make of it."""
+
+    def called(asked: ActivityCall) -> Coroutine[object, None, Any]:
+        headers = headers_of(asked.headers)
+        given = tuple(asked.arguments)
+        return call(runtime, name, given, options, result, line, headers, size_of(headers))
+
+    outbound = runtime.decisions.outbound
+    assert outbound is not None, "interceptors have the call"
+    asked = ActivityCall(name, arguments, runtime.replaying)
+    return await chained(outbound.activities, called)(asked)
 
 
 @settles(ActivityCompleted)

@@ -19,6 +19,7 @@ from processor.workflow._context import current, runtime_or_none
 from processor.workflow._engine.runtime import Runtime, settles
 from processor.workflow._frames import line_here
 from processor.workflow._handlers import SignalHandler, Unfinished, event_of, signal_handler
+from processor.workflow._outbound import Signal, chained, headers_of, size_of
 
 __all__ = ("Sent", "cancel", "signal")
 
@@ -38,6 +39,8 @@ class Sent(asyncio.Future[R]):
 
     def __init__(self, runtime: Runtime, message: MessageSent, line: str) -> None:
         size = len(message.payload or b"") + len(message.reason)
+        if message.headers:
+            size += size_of(message.headers)
         what = f"a message to {message.to.workflow_id!r}"
         self._index = runtime.decisions.add(message, line, size, what)
         super().__init__(loop=runtime.loop)
@@ -154,8 +157,21 @@ def signal(  # type: ignore[misc]  # mypy cannot match *Ts with the implementati
     runtime, line = current("signal"), line_here()
     workflow_id = checks.workflow_id(workflow_id, "workflow.signal: workflow_id")
     name, value = event_of(name, payload, "workflow.signal")
+    outbound = runtime.decisions.outbound
+    if outbound is not None:
+        asked = Signal(workflow_id, name, value, runtime.replaying)
+        last = partial(_sent, runtime, workflow_id, name, line)
+        sent: Sent[None] = chained(outbound.signals, last)(asked)
+        return sent
     encoded = runtime.decisions.encode(value, f"a message to {workflow_id!r}")
     return Sent(runtime, MessageSent(Address(None, workflow_id), "event", name, "", encoded), line)
+
+
+def _sent(runtime: Runtime, workflow_id: str, name: str, line: str, signal: Signal) -> Sent[None]:
+    """Send an event as the interceptors left it."""
+    encoded = runtime.decisions.encode(signal.payload, f"a message to {workflow_id!r}")
+    what = "event", name, "", encoded, headers_of(signal.headers)
+    return Sent(runtime, MessageSent(Address(None, workflow_id), *what), line)
 
 
 def cancel(workflow_id: str, reason: str = "") -> Sent[bool]:

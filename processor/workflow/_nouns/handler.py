@@ -99,11 +99,17 @@ def _code(runtime: Runtime) -> WorkflowCode:
 class WorkflowCode:
     """A workflow with the arguments of a run, and the handlers that the run has.
 
-    ``instance`` is that of a class, once it is made. ``running`` are handlers of signals. It knows
-    no runtime: queries ask it also when the run is over.
+    ``around`` runs the code, if interceptors do. ``instance`` is that of a class, once it is made.
+    ``running`` are handlers of signals. It knows no runtime: queries ask it also when the run is
+    over.
     """
 
-    def __init__(self, workflow: Workflow[..., Any], arguments: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        workflow: Workflow[..., Any],
+        arguments: tuple[Any, ...],
+        around: Callable[..., Coroutine[Any, Any, Any]] | None = None,
+    ) -> None:
         self.instance: Any = None
         self.failed: BaseException | None = None
         self.signals: Mapping[str, SignalHandler[..., Any]] = workflow.handlers.signals
@@ -111,6 +117,7 @@ class WorkflowCode:
         self.running: dict[int, SignalHandler[..., Any]] = {}
         self._workflow = workflow
         self._arguments = arguments
+        self._around = around
         self._number = 0
 
     def begin(self, runtime: Runtime) -> None:
@@ -122,13 +129,18 @@ class WorkflowCode:
     async def _make(self, owner: type[Any]) -> None:
         self.instance = owner(*self._arguments) if takes_arguments(owner) else owner()
 
-    def coroutine(self) -> Coroutine[Any, Any, Any]:
-        if self._workflow.owner is None:
-            return self._workflow.function(*self._arguments)
-        return self._main()
+    def coroutine(self, runtime: Runtime) -> Coroutine[Any, Any, Any]:
+        if self._around is None:
+            return self._main(*self._arguments)
+        return self._around(runtime, self._arguments, self._main)
 
-    async def _main(self) -> Any:
-        return await self._workflow.function(self.instance, *self._arguments)
+    def _main(self, *arguments: Any) -> Coroutine[Any, Any, Any]:
+        if self._workflow.owner is None:
+            return self._workflow.function(*arguments)
+        return self._of_instance(*arguments)
+
+    async def _of_instance(self, *arguments: Any) -> Any:
+        return await self._workflow.function(self.instance, *arguments)
 
     # --- signals ------------------------------------------------------------------------------
 

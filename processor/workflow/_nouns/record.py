@@ -16,9 +16,9 @@ __all__ = ("publish",)
 def publish(topic: str, key: str | bytes | None, value: Any) -> None:
     """Send a record to a Kafka topic of yours, exactly once for ``read_committed`` consumers.
 
-    ``bytes`` are sent as they are, any other value as JSON. Records of a run leave in order. A
-    record that its topic will never take is a dead letter. Raises ``InvalidArgument`` for a name
-    that no topic can have.
+    ``bytes`` are sent as they are, any other value as JSON: other programs read it, so it goes
+    through nothing of ``payloads=``. Records of a run leave in order. A record that its topic will
+    never take is a dead letter. Raises ``InvalidArgument`` for a name that no topic can have.
     """
     decisions, line = current("publish").decisions, line_here()
     topic = checks.topic(topic, "workflow.publish: topic")
@@ -29,7 +29,7 @@ def publish(topic: str, key: str | bytes | None, value: Any) -> None:
             f"workflow.publish: key: give text, bytes or None, not {checks.shown(key)}"
         )
     what = f"a record for topic {topic!r}"
-    payload = value if isinstance(value, bytes) else decisions.encode(value, what)
+    payload = value if isinstance(value, bytes) else decisions.encode(value, what, clear=True)
     size = len(payload or b"") + len(key or b"")
     decisions.check_size(size, what)
     decisions.add(RecordPublished(topic, key, payload), line, size, what)

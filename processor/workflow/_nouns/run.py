@@ -14,11 +14,12 @@ from uuid import UUID
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import BEGIN, WorkflowCancelRequested, WorkflowStarted
 from processor.core.nouns.timer import TimerFired
+from processor.errors import PayloadCodecError
 from processor.failures import exception_of
 from processor.workflow._context import current, runtime_or_none
 from processor.workflow._engine.runtime import SETTLES, Runtime, settles
 
-__all__ = ("WorkflowInfo", "info", "logger", "now", "random", "uuid4")
+__all__ = ("WorkflowInfo", "info", "info_of", "logger", "now", "random", "uuid4")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class WorkflowInfo:
 
 def info() -> WorkflowInfo:
     """Return which run of which workflow this is."""
-    return _info(current("info"))
+    return info_of(current("info"))
 
 
 def now() -> datetime:
@@ -75,7 +76,7 @@ class _Logger(logging.LoggerAdapter[logging.Logger]):
     ) -> tuple[Any, MutableMapping[str, Any]]:
         runtime = runtime_or_none()
         if runtime is not None:
-            run = _info(runtime)
+            run = info_of(runtime)
             ids = {"workflow_id": run.workflow_id, "run_id": run.run_id, "workflow": run.workflow}
             kwargs["extra"] = {**ids, **(kwargs.get("extra") or {})}
         return msg, kwargs
@@ -105,7 +106,9 @@ def _fired(runtime: Runtime, fact: TimerFired) -> None:
 
 def _begin(runtime: Runtime) -> None:
     assert runtime.main is None, f"run {runtime.run_id} began twice"
-    runtime.main = runtime.loop.create_task(runtime.code.coroutine(), context=contextvars.Context())
+    runtime.main = runtime.loop.create_task(
+        runtime.code.coroutine(runtime), context=contextvars.Context()
+    )
 
 
 @settles(WorkflowCancelRequested)
@@ -116,7 +119,8 @@ def _cancel_requested(runtime: Runtime, fact: WorkflowCancelRequested) -> None:
             runtime.main.cancel(fact.reason)
 
 
-def _info(runtime: Runtime) -> WorkflowInfo:
+def info_of(runtime: Runtime) -> WorkflowInfo:
+    """Return which run this is, while its code runs."""
     started = runtime.started
     headers = dict(started.headers)
     which = runtime.workflow_id, runtime.run_id, started.workflow, runtime.begun, headers
@@ -124,7 +128,11 @@ def _info(runtime: Runtime) -> WorkflowInfo:
     if lineage is None:
         return WorkflowInfo(*which, first_run_id=runtime.run_id)
     failure = lineage.previous_failure
-    error = None if failure is None else exception_of(failure, runtime.payloads)
+    try:
+        error = None if failure is None else exception_of(failure, runtime.payloads)
+    except PayloadCodecError as unreadable:
+        runtime.breaks(unreadable)
+        raise
     first = lineage.first_run_id or runtime.run_id
     return WorkflowInfo(*which, lineage.attempt, first, lineage.previous_run_id, error)
 

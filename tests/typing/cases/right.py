@@ -2,12 +2,23 @@
 """Every line here is right; the types are pinned by ``assert_type``."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
 
-from processor import Client, Handle, RetryPolicy, Worker, activity, workflow
+from processor import (
+    Client,
+    Handle,
+    Interceptor,
+    PayloadCodec,
+    RetryPolicy,
+    Worker,
+    activity,
+    workflow,
+)
+from processor.injection.interceptors import ActivityRun, ClientCall
+from processor.injection.payloads import plain
 from processor.testing import ActivityEnvironment, Environment, EnvironmentHandle
 
 
@@ -135,6 +146,38 @@ async def serves(client: Client) -> None:
     assert_type(client.handle("a", "a run", workflow=shopping), Handle[bool])
     assert_type(await client.handle("a", run_id="a run", workflow=outer).result(), None)
     assert_type(client.handle("a").run_id, str | None)
+
+
+class Encryption(PayloadCodec):
+    name = "encryption"
+    errors = True
+
+    def encode(self, data: bytes) -> bytes:
+        return data
+
+    def decode(self, data: bytes) -> bytes:
+        return data
+
+
+class Tracing(Interceptor):
+    async def request(
+        self, call: ClientCall, next: Callable[[ClientCall], Awaitable[None]]
+    ) -> None:
+        call.headers["traceparent"] = b"00"
+        await next(call)
+
+    async def run_activity(
+        self, attempt: ActivityRun, next: Callable[[ActivityRun], Awaitable[Any]]
+    ) -> Any:
+        assert_type(attempt.info.headers, Mapping[str, bytes])
+        return await next(attempt)
+
+
+def injects() -> None:
+    Worker("embedded:state", payloads=Encryption(), interceptors=[Tracing()])
+    Client("embedded:state", payloads=[Encryption()], interceptors=[Tracing()])
+    Environment(payloads=[Encryption()], interceptors=[Tracing()])
+    assert_type(plain(b"1", [Encryption()]), bytes)
 
 
 async def tests() -> None:

@@ -85,6 +85,8 @@ def records_are_frozen(turn: Turn, event: TimerFired) -> None:
 async def serves(client: Client) -> None:
     Worker("embedded:state", strict_replay="yes")  # wrong
     Worker("embedded:state", strict=True)  # wrong
+    Worker("embedded:state", payloads="fernet")  # wrong
+    Worker("embedded:state", interceptors=[print])  # wrong
     await client.start(shopping, "order")  # wrong
     await client.run(shopping, Order("a"), conflict="maybe")  # wrong
     client.handle("a", run_id=3)  # wrong

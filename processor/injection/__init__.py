@@ -1,0 +1,1 @@
+"""What users put into clients and workers: what values go through, and what is put around calls."""

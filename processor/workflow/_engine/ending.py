@@ -1,0 +1,140 @@
+"""The end of a run: what its code came to is a decision, or the error that parks it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from processor.config import Settings
+from processor.core.data.failure import writable
+from processor.core.data.headers import NO_HEADERS
+from processor.core.data.shown import is_a, members_of, shown
+from processor.core.event import Event
+from processor.core.nouns.chain import Reserved
+from processor.core.nouns.run import WorkflowCancelled, WorkflowCompleted, WorkflowFailed
+from processor.core.runner import CodeError
+from processor.errors import InvalidArgument, PayloadCodecError, ProcessorError
+from processor.failures import bases_of, failure_of
+from processor.workflow._definition import Workflow
+from processor.workflow._engine.margins import Margins
+from processor.workflow._engine.runtime import Runtime
+from processor.workflow._frames import innermost, is_ours, where_of
+from processor.workflow._guard.signals import is_signal
+from processor.workflow._nouns.handler import tell_unfinished
+
+__all__ = ("Ending",)
+
+_identity = object.__hash__
+
+
+class Ending:
+    """``followed``: whether another run may follow one that fails."""
+
+    __slots__ = ("_followed", "_margins", "_runtime", "_settings", "_workflow")
+
+    def __init__(
+        self, runtime: Runtime, workflow: Workflow[..., Any], settings: Settings, followed: bool
+    ) -> None:
+        self._runtime = runtime
+        self._workflow = workflow
+        self._settings = settings
+        self._followed = followed
+        self._margins = Margins(runtime, followed)
+
+    def reserved(self, facts: Sequence[Event]) -> Reserved:
+        """Return what the record has beside what the code asks for, if this turn ends the run."""
+        return self._margins.reserved(facts)
+
+    def decide(self, interrupted: BaseException | None, facts: Sequence[Event]) -> CodeError | None:
+        """Add the decision that ends the run, or return why it parks.
+
+        ``interrupted`` is what came out of the loop, if anything did.
+        """
+        runtime, loop = self._runtime, self._runtime.loop
+        if interrupted is not None and is_signal(interrupted):
+            raise interrupted
+        if loop.violation is not None:
+            violation, where = loop.violation
+            error = _code_error("nondeterminism", violation)
+            error.where = error.where or writable(where)
+            return error
+        broken = interrupted if runtime.broken is None else runtime.broken
+        if broken is not None:
+            return _code_error("bug", broken)
+        main, failed = runtime.main, runtime.code.failed
+        if main is None and failed is None:
+            assert runtime.cancel_reason is not None, "what never began was cancelled"
+            runtime.decisions.end(WorkflowCancelled(runtime.cancel_reason))
+            return None
+        try:
+            if failed is not None:
+                raise failed
+            assert main is not None, "the code began"
+            self._complete(main.result(), facts)
+        except asyncio.CancelledError as error:
+            if runtime.cancel_reason is None:
+                return _code_error("bug", error, "cancelled, but nobody asked for that: ")
+            runtime.decisions.end(WorkflowCancelled(runtime.cancel_reason))
+        except BaseException as error:
+            if is_signal(error):
+                raise
+            if not _fails(error, (ProcessorError, *self._workflow.failure_exception_types)):
+                return _code_error("bug", error)
+            self._fail(error, facts)
+        return None
+
+    def _complete(self, result: Any, facts: Sequence[Event]) -> None:
+        what = f"the result of workflow {self._workflow.name!r}"
+        payload = self._runtime.decisions.encode(result, what)
+        self._runtime.decisions.check_result(len(payload or b""), what, self.reserved(facts))
+        tell_unfinished(self._runtime)
+        self._runtime.decisions.end(WorkflowCompleted(payload))
+
+    def _fail(self, error: BaseException, facts: Sequence[Event]) -> None:
+        place = innermost(error)
+        line = "" if place is None else f"{place[0].f_code.co_filename}:{place[1]}"
+        left = self._runtime.decisions.left(self.reserved(facts)) // 2  # it may be there twice
+        limit = min(self._settings.payload_bytes_max, left)
+        failure = failure_of(error, self._runtime.payloads, limit)
+        headers = bases_of(error) if self._followed else NO_HEADERS
+        self._runtime.decisions.end(WorkflowFailed(failure, headers), line)
+
+
+def _fails(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:
+    """Return whether an exception fails the run. A group does if all that it holds do.
+
+    A wrong argument is a bug: like others, it does if the workflow names its class. So is a codec
+    that fails.
+    """
+    waits, seen = [error], {_identity(error)}
+    while waits:
+        each = waits.pop()
+        if is_a(each, InvalidArgument) or is_a(each, PayloadCodecError):
+            fails = any(is_a(each, kind) for kind in types if kind is not ProcessorError)
+        else:
+            fails = any(is_a(each, kind) for kind in types)
+        members = members_of(each)
+        if not fails and not members:
+            return False
+        if not fails:
+            fresh = {_identity(one): one for one in members if _identity(one) not in seen}
+            seen |= fresh.keys()
+            waits += fresh.values()
+    return True
+
+
+def _code_error(kind: str, error: BaseException, prefix: str = "") -> CodeError:
+    if is_a(error, PayloadCodecError):
+        kind = "not_registered"
+    told = shown(error, is_ours)
+    text = told.message if kind == "nondeterminism" else told.words
+    return CodeError(kind, prefix + text, _place_of(error), told.traceback)
+
+
+def _place_of(error: BaseException) -> str:
+    place = innermost(error)
+    try:
+        return "" if place is None else where_of(*place)
+    except Exception:  # a source that cannot be read
+        return ""
