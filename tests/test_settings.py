@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from processor import Client, InvalidArgument, ProcessorError, Settings, Worker, activity, workflow
+from processor.kafka.clients.properties import KafkaConfigInvalid
 from processor.testing import Environment
 
 SERVER = "embedded:nowhere"
@@ -54,7 +55,7 @@ def taken_or_refused(call: Callable[[Any], Any], named: str = "") -> int:
     for odd in ODD:
         try:
             call(odd)
-        except InvalidArgument as error:
+        except (InvalidArgument, KafkaConfigInvalid) as error:
             refused.append(str(error))
     assert all(len(each) < 500 and named in each for each in refused)
     return len(refused)
@@ -156,7 +157,7 @@ def test_what_looks_right_and_is_not(given: dict[str, Any], told: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("kafka", {"sasl.password": "p"}),
+        ("kafka", {"client.id": "p"}),
         ("share_groups", True),
         ("state_dir", "/nowhere"),
         ("partitions", 7),

@@ -7,6 +7,8 @@ runs. That needs no context variable, and it cannot leak into another thread or 
 from __future__ import annotations
 
 import contextvars
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 from processor.workflow._asyncio import running_loop
 from processor.workflow._engine.loop import WorkflowLoop
@@ -17,11 +19,27 @@ __all__ = (
     "in_workflow",
     "passing",
     "plain",
+    "plainly",
     "runtime_or_none",
 )
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)
 """True while a workflow's function runs as a plain coroutine, for example in a unit test."""
+
+
+async def plainly(
+    function: Callable[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs
+) -> R:
+    """Run workflow code where it can await all activities, also those that are plain functions."""
+    token = plain.set(True)
+    try:
+        return await function(*args, **kwargs)
+    finally:
+        plain.reset(token)
+
 
 passing: contextvars.ContextVar[bool] = contextvars.ContextVar("passing", default=False)
 """True inside of ``workflow.passthrough()``."""

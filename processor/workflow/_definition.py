@@ -15,12 +15,12 @@ from processor.core.nouns.lineage import RetryOptions
 from processor.errors import InvalidArgument
 from processor.policy import RetryPolicy
 from processor.workflow._asyncio import running_loop
-from processor.workflow._context import plain
+from processor.workflow._context import plainly
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._guard.names import unanswered
 from processor.workflow._handlers import NO_HANDLERS, HandlerTable, handlers_of
 from processor.workflow._options import retry_options
-from processor.workflow._signature import Signature, names_at, takes_arguments
+from processor.workflow._signature import Signature, names_at
 
 __all__ = ("RunMethod", "Workflow", "define", "defined", "run")
 
@@ -28,6 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C", bound=type[Any])
 
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _DEFINED = "__processor_workflow__"
 """Attribute of a class that is defined as a workflow: its ``Workflow``."""
 
@@ -36,8 +37,8 @@ class Workflow(Generic[P, R]):
     """A defined workflow. Calling it runs the plain function, so that it can be unit-tested.
 
     ``failure_exception_types`` are the exceptions that fail a run; any other one that is not a
-    ``ProcessorError`` is a bug and parks it. ``owner`` is the class that ``function`` is a method
-    of, and ``handlers`` are those of the class.
+    ``ProcessorError`` is a bug and parks it. ``handlers`` are those of a class of
+    which ``function`` is a method; ``make`` makes an instance of it, from the run's arguments.
     """
 
     def __init__(
@@ -48,11 +49,11 @@ class Workflow(Generic[P, R]):
         retry: RetryOptions | None,
         failure_exception_types: tuple[type[BaseException], ...],
         signature: Signature,
-        owner: type[Any] | None = None,
+        make: Callable[..., Any] | None = None,
         handlers: HandlerTable = NO_HANDLERS,
     ) -> None:
         self.function = function
-        self.owner = owner
+        self.make = make
         self.handlers = handlers
         self.name = name
         self.execution_timeout_ms = execution_timeout_ms
@@ -64,15 +65,7 @@ class Workflow(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
         if type(running_loop()) is WorkflowLoop:
             return self.function(*args, **kwargs)
-        return self._plainly(*args, **kwargs)
-
-    async def _plainly(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run with activities that can be awaited, also those that are plain functions."""
-        token = plain.set(True)
-        try:
-            return await self.function(*args, **kwargs)
-        finally:
-            plain.reset(token)
+        return plainly(self.function, *args, **kwargs)
 
     @property
     def parameter_types(self) -> tuple[Any, ...]:
@@ -110,7 +103,7 @@ class RunMethod(Workflow[P, R]):
     def __get__(self, instance: object, owner: type[Any]) -> Any:
         if instance is None:
             return vars(owner).get(_DEFINED, self)
-        return MethodType(self.function, instance)
+        return MethodType(super().__call__, instance)
 
     def __repr__(self) -> str:
         return f"<the run method {self.function.__qualname__!r}>"
@@ -179,7 +172,7 @@ def define(
 
     A class has one async method under ``@workflow.run``, and takes signals and answers queries by
     the methods under ``@workflow.signal`` and ``@workflow.query``. Each run has an instance of its
-    own. ``__init__`` gets the arguments of the run if it takes any: it runs first.
+    own. ``__init__`` gets the arguments of the run if it needs any, or has the same parameters.
     ``execution_timeout`` (a ``timedelta`` or seconds; default: none) ends a run that takes longer,
     ``retry`` says when a run that failed is followed by another one (default: never); a start may
     say otherwise. ``failure_exception_types`` are exceptions that fail a run instead of parking it.
@@ -195,7 +188,6 @@ def define(
         names, handlers = names_at(depth, given), NO_HANDLERS
         if owner is not None:
             handlers = handlers_of(owner, names)
-            _check_init(owner, function)
         elif not inspect.iscoroutinefunction(function):
             shown = getattr(function, "__qualname__", repr(function))
             raise InvalidArgument(
@@ -219,7 +211,7 @@ def define(
             retries,
             tuple(failure_exception_types),
             Signature(f"workflow {known!r}", function, skipped, names),
-            owner,
+            None if owner is None else _maker(owner, function),
             handlers,
         )
         if owner is None:
@@ -250,17 +242,25 @@ def _run_of(owner: type[Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
     return function
 
 
-def _check_init(owner: type[Any], run: Callable[..., Any]) -> None:
-    """Refuse an ``__init__`` that takes arguments, but other ones than the run method."""
-    if not takes_arguments(owner):
-        return
-    init = Signature(f"{owner.__qualname__}.__init__", owner.__init__, 1)
+def _maker(owner: type[Any], run: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what makes an instance from the run's arguments, which ``__init__`` takes or not.
+
+    It takes them if it needs any, or has the very parameters of the run method.
+    """
+    init: Any = owner.__init__
+    parameters = [*inspect.signature(init).parameters.values()][1:]
+    needs = any(each.default is each.empty and each.kind not in _REST for each in parameters)
+    names = [each.name for each in parameters]
+    if (not needs and names != [*inspect.signature(run).parameters][1:]) or not names:
+        return lambda *_: owner()
+    takes = Signature(f"{owner.__qualname__}.__init__", init, 1)
     code = Signature(f"{owner.__qualname__}.{run.__name__}", run, 1)
-    if (init.required, init.maximum) != (code.required, code.maximum):
+    if (takes.required, takes.maximum) != (code.required, code.maximum):
         raise InvalidArgument(
             f"@workflow.define: class {owner.__qualname__}: __init__ gets the arguments of the "
-            f"run, so it has to take the same ones as {run.__name__}, or none"
+            f"run, so it has to take the same ones as {run.__name__}, or need none"
         )
+    return owner
 
 
 def _checked(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import (
     Any,
@@ -25,6 +26,7 @@ from typing import (
 
 from processor import checks
 from processor.errors import InvalidArgument
+from processor.workflow._context import in_workflow, plainly
 from processor.workflow._signature import Signature
 
 __all__ = (
@@ -114,7 +116,12 @@ class SignalHandler(Handler[P, R]):
     def __get__(self, instance: object, owner: type[Any]) -> Callable[P, R]: ...
 
     def __get__(self, instance: object, owner: type[Any]) -> Any:
-        return self if instance is None else self.function.__get__(instance, owner)
+        if instance is None:
+            return self
+        bound = self.function.__get__(instance, owner)
+        if inspect.iscoroutinefunction(self.function) and not in_workflow():
+            return partial(plainly, bound)
+        return bound
 
 
 class QueryHandler(Handler[P, R]):

@@ -13,7 +13,7 @@ from processor.checks import shown
 from processor.core.data.payloads import Payloads
 from processor.errors import InvalidArgument, SchemaMismatch
 
-__all__ = ("Signature", "names_at", "takes_arguments")
+__all__ = ("Signature", "names_at")
 
 _ARGUMENT = re.compile(r"(?:at )?`\$\[(\d+)\]([^`]*)`")
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -189,11 +189,3 @@ def names_at(depth: int, function: Callable[..., Any]) -> Mapping[str, Any] | No
     if "<locals>" not in getattr(function, "__qualname__", ""):
         return None
     return dict(sys._getframe(depth + 1).f_locals)
-
-
-def takes_arguments(owner: type[Any]) -> bool:
-    """Return whether an instance of a class is made with arguments."""
-    if owner.__init__ is object.__init__:
-        return False
-    parameters = list(inspect.signature(owner.__init__).parameters.values())[1:]
-    return bool(parameters)

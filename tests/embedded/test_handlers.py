@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,8 @@ def test_an_error_of_a_handler_is_one_of_the_code(serving: Any) -> None:
             await handle.result()
         with pytest.raises(WorkflowFailed, match="not made"):
             await client.run(Fails.run, "init", id="b")
+        with pytest.raises(QueryFailed, match="no state: __init__ of the class failed"):
+            await client.handle("b").query(Fails.all)
         handle = await client.start(Fails.run, "x", id="c")
         await handle.signal(Fails.see, "one")
         await handle.signal(Fails.break_it)
@@ -410,6 +413,36 @@ def test_classes_inherit(serving: Any) -> None:
     serving(work, Inherits, Second)
 
 
+@workflow.define
+@dataclass
+class Counter:
+    """Its fields are its state: none of them is an argument of the run."""
+
+    total: int = 0
+    seen: list[int] = field(default_factory=list)
+
+    @workflow.run
+    async def run(self, end: int) -> list[int]:
+        await workflow.wait_until(lambda: self.total >= end)
+        return self.seen
+
+    @workflow.signal
+    def add(self, number: int) -> None:
+        self.total += number
+        self.seen.append(number)
+
+
+def test_a_dataclass_is_made_without_arguments(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        handles = [await client.start(Counter.run, 5, id=each) for each in ("a", "b")]
+        for handle in handles:
+            await handle.signal(Counter.add, 2)
+            await handle.signal(Counter.add, 3)
+            assert await handle.result() == [2, 3]
+
+    serving(work, Counter)
+
+
 def test_classes_that_contradict_are_refused() -> None:
     def hides() -> None:
         @workflow.define
@@ -465,6 +498,37 @@ def test_what_names_no_workflow_or_handler_is_refused(tmp_path: Path) -> None:
                     await call()  # type: ignore[no-untyped-call]
         with pytest.raises(ValueError, match=r"put @workflow.define on the function or class"):
             Worker(f"embedded:{tmp_path}", workflows=[Base])
+
+    asyncio.run(main())
+
+
+@activity.define
+def plain_echo(value: str) -> str:
+    return value
+
+
+@workflow.define
+class Greets:
+    def __init__(self) -> None:
+        self.greeted: list[str] = []
+
+    @workflow.run
+    async def run(self, first: str) -> list[str]:
+        await self.greet(first)
+        return self.greeted
+
+    @workflow.signal
+    async def greet(self, who: str) -> None:
+        self.greeted.append(await plain_echo(f"hello {who}"))
+
+
+def test_handlers_and_run_await_plain_activities_in_a_plain_test() -> None:
+    async def main() -> None:
+        greets = Greets()
+        await greets.greet("Ada")
+        assert await greets.run("Bob") == ["hello Ada", "hello Bob"]
+        async with Environment([Greets], [plain_echo]) as env:
+            assert await env.run(Greets.run, "Eve") == ["hello Eve"]
 
     asyncio.run(main())
 

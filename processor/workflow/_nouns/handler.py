@@ -33,7 +33,7 @@ from processor.workflow._handlers import (
     check_unfinished,
 )
 from processor.workflow._nouns.external import ExternalEvents
-from processor.workflow._signature import Signature, takes_arguments
+from processor.workflow._signature import Signature
 
 __all__ = (
     "WorkflowCode",
@@ -122,12 +122,12 @@ class WorkflowCode:
 
     def begin(self, runtime: Runtime) -> None:
         """Make the instance of a class, before any handler and before the code."""
-        owner = self._workflow.owner
-        if owner is not None:
-            self._run(runtime, self._make(owner))
+        make = self._workflow.make
+        if make is not None:
+            self._run(runtime, self._make(make))
 
-    async def _make(self, owner: type[Any]) -> None:
-        self.instance = owner(*self._arguments) if takes_arguments(owner) else owner()
+    async def _make(self, make: Callable[..., Any]) -> None:
+        self.instance = make(*self._arguments)
 
     def coroutine(self, runtime: Runtime) -> Coroutine[Any, Any, Any]:
         if self._around is None:
@@ -135,7 +135,7 @@ class WorkflowCode:
         return self._around(runtime, self._arguments, self._main)
 
     def _main(self, *arguments: Any) -> Coroutine[Any, Any, Any]:
-        if self._workflow.owner is None:
+        if self._workflow.make is None:
             return self._workflow.function(*arguments)
         return self._of_instance(*arguments)
 
@@ -210,6 +210,8 @@ class WorkflowCode:
         arguments = runtime.decoded(decode, payload)
         if not handler.name:
             arguments = (name, *arguments)
+        if handler.is_method and self.instance is None:
+            raise QueryFailed(f"query {name!r} has no state: __init__ of the class failed")
         result = handler.function(*self._receiver(handler), *arguments)
         if inspect.iscoroutine(result):
             result.close()
