@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from processor import checks
@@ -22,6 +22,7 @@ __all__ = (
     "seconds",
     "settings",
     "status",
+    "time_ms",
 )
 
 Seconds: TypeAlias = timedelta | float
@@ -51,6 +52,17 @@ def argument(workflow: Any, number: int) -> str:
 def seconds(value: Seconds | None, what: str) -> float | None:
     """Return a duration in seconds, None where there is none."""
     return None if value is None else checks.seconds(value, what)
+
+
+def time_ms(value: Any, what: str) -> int:
+    """Return a time as milliseconds since the epoch."""
+    if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
+        shown = checks.shown(value)
+        raise InvalidArgument(f"{what}: give a datetime with a time zone, not {shown}")
+    milliseconds = int(value.timestamp() * 1000)
+    if milliseconds < 0:
+        raise InvalidArgument(f"{what}: give a time after 1970, not {checks.shown(value)}")
+    return milliseconds
 
 
 def one_of(choices: Collection[str], value: Any, what: str) -> Any:

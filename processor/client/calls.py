@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +24,15 @@ from processor.workflow._outbound import chained, headers_of
 __all__ = ("ClientCalls",)
 
 
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 class ClientCalls:
-    """Asks the shards through a gateway. ``vigils`` look after those who wait for results."""
+    """Asks the shards through a gateway. ``vigils`` look after those who wait for results.
+
+    ``now_ms`` is the clock by which delays are reckoned.
+    """
 
     def __init__(self, gateway: Gateway, settings: Settings, injected: Injected) -> None:
         self.gateway = gateway
@@ -32,6 +40,7 @@ class ClientCalls:
         self.payloads = injected.payloads
         self._around = injected.around("request")
         self.vigils = Vigils()
+        self.now_ms = _now_ms
 
     async def ask(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
 
@@ -22,7 +23,7 @@ from processor.core.nouns.lineage import Plan
 from processor.core.nouns.start import StartPlanned, StartRun
 from processor.core.questions import ListRuns
 from processor.core.records.answers import Accepted, Closed
-from processor.errors import ShardUnavailable
+from processor.errors import InvalidArgument, ShardUnavailable
 from processor.gateway import only_outside
 from processor.injection.interceptors import Interceptor
 from processor.injection.payloads import GivenPayloads
@@ -51,6 +52,8 @@ class StartOptions(TypedDict, total=False):
     execution_timeout: Seconds | None
     retry: RetryPolicy | None
     memo: Any
+    delay: Seconds | None
+    at: datetime | None
     timeout: Seconds | None
 
 
@@ -119,6 +122,8 @@ class Client:
         execution_timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
         memo: Any = None,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
         timeout: Seconds | None = None,
     ) -> Handle[Any]:
         """Start a workflow, durably, and return its handle.
@@ -129,12 +134,13 @@ class Client:
         "use-existing"; "terminate"). A run that fails is followed by another one as ``retry`` says,
         and ``execution_timeout`` is for all of them (default: what the definition says in the
         worker).
-        Times are seconds or ``timedelta``; ``timeout`` is how long to
+        The code begins after ``delay``, or ``at`` a time (an aware ``datetime``); until then the
+        run is open and takes events. Times are seconds or ``timedelta``; ``timeout`` is how long to
         wait for the shard's answer. Raises ``InvalidArgument``, ``WorkflowAlreadyStarted``,
         ``WorkflowNotRegistered``, ``SchemaMismatch``, ``PayloadTooLarge``, ``ShardUnavailable``.
         """
         timeout_s = given.seconds(timeout, "start: timeout")
-        how = id, reuse, conflict, execution_timeout, retry, memo
+        how = id, reuse, conflict, execution_timeout, retry, memo, None, delay, at
         handle, body = self._prepared("start", workflow, args, *how)
         handle._begun(await self._calls.accepted(handle.id, body, timeout_s))
         return handle
@@ -167,6 +173,8 @@ class Client:
         execution_timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
         memo: Any = None,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
         timeout: Seconds | None = None,
         parked: Parked | None = None,
     ) -> Any:
@@ -179,7 +187,7 @@ class Client:
         deadline = None if limit_s is None else time.monotonic() + limit_s
         patience_s = self._calls.settings.request_timeout_s
         within_s = patience_s if limit_s is None else min(limit_s, patience_s)
-        how = id, reuse, conflict, execution_timeout, retry, memo, int(within_s * 1000)
+        how = id, reuse, conflict, execution_timeout, retry, memo, int(within_s * 1000), delay, at
         handle, body = self._prepared("run", workflow, args, *how)
         async with handle._vigil(parked, "run: parked") as vigil:
             try:
@@ -263,6 +271,8 @@ class Client:
         retry: RetryPolicy | None = None,
         memo: Any = None,
         within_ms: int | None = None,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
     ) -> tuple[Handle[Any], StartRun]:
         """Return the handle of a workflow that is to be started, and what starts it."""
         name, result_type = given.named(call, workflow)
@@ -279,7 +289,15 @@ class Client:
             NO_HEADERS,
             within_ms,
         )
-        start = StartRun(*fields)
-        if retry is not None:
-            start = StartPlanned(*fields, Plan(retry=retry_options(retry, f"{call}: retry")))
+        options = None if retry is None else retry_options(retry, f"{call}: retry")
+        plan = Plan(retry=options, start_at_ms=self._begins_ms(call, delay, at))
+        start = StartRun(*fields) if plan == Plan() else StartPlanned(*fields, plan)
         return self._handle(checks.workflow_id(id, f"{call}: id"), None, result_type), start
+
+    def _begins_ms(self, call: str, delay: Seconds | None, at: datetime | None) -> int | None:
+        """Return when the code of a run is to begin, None: at once."""
+        if delay is not None and at is not None:
+            raise InvalidArgument(f"{call}: give delay or at, not both")
+        if delay is not None:
+            return self._calls.now_ms() + checks.duration_ms(delay, f"{call}: delay")
+        return None if at is None else given.time_ms(at, f"{call}: at")

@@ -60,6 +60,7 @@ def _struct_of(operation: type[Operation]) -> type[_Command]:
     ]
     if operation is StartRun:
         fields.append(("retry", _Retry | None, None))
+        fields.append(("start_at_ms", Annotated[int, msgspec.Meta(ge=0)] | None, None))
     name, tag = operation.__name__, operation.word
     struct: Any = msgspec.defstruct(name, fields, bases=(_Command,), tag=tag)
     return struct  # type: ignore[no-any-return]
@@ -154,18 +155,22 @@ def _body(command: _Command) -> Operation:
         for name in command.__struct_fields__
         if name not in _Command.__struct_fields__
     }
-    retry: _Retry | None = given.pop("retry", None)
-    if retry is None:
+    retry, start_at_ms = given.pop("retry", None), given.pop("start_at_ms", None)
+    if retry is None and start_at_ms is None:
         return operation(**given)
+    options = None if retry is None else _options(retry)
+    return StartPlanned(**given, plan=Plan(retry=options, start_at_ms=start_at_ms))
+
+
+def _options(retry: _Retry) -> RetryOptions:
     first_ms, longest_ms = retry.initial_interval_ms, retry.maximum_interval_ms
-    options = RetryOptions(
+    return RetryOptions(
         first_ms,
         retry.coefficient,
         100 * first_ms if longest_ms is None else longest_ms,
         retry.maximum_attempts,
         retry.non_retryable,
     )
-    return StartPlanned(**given, plan=Plan(retry=options))
 
 
 def _value_of(name: str, value: Any) -> Any:

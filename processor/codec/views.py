@@ -64,19 +64,20 @@ def pending_view(
 
 
 def attempt_view(state: RunState) -> dict[str, Any] | None:
-    """Return which attempt of its chain an open run is; None where nothing is tried again.
+    """Return which attempt of its chain an open run is; None where it began, and is the only one.
 
     ``begins_ms``: when its code begins, while that is still to come.
     """
     started = state.started
     assert started is not None, "an open run has begun"
     lineage, retry = started.lineage or Lineage(), (started.plan or Plan()).retry
-    if retry is None:
+    begins_ms = state.timers.get(BEGIN)
+    if retry is None and begins_ms is None:
         return None
     return {
         "number": lineage.attempt,
-        "maximum": retry.maximum_attempts,
-        "begins_ms": state.timers.get(BEGIN),
+        "maximum": 1 if retry is None else retry.maximum_attempts,
+        "begins_ms": begins_ms,
         "last_failure": _value("", lineage.previous_failure),
     }
 

@@ -129,6 +129,8 @@ def _start(
         limit_ms = defaults.execution_timeout_ms if limit_ms is None else limit_ms
         if defaults.retry is not None and (plan is None or plan.retry is None):
             plan = replace(plan or Plan(), retry=defaults.retry)
+    if plan is not None and plan.start_at_ms is not None and plan.start_at_ms <= context.now_ms:
+        plan = replace(plan, start_at_ms=None)
     started = WorkflowStarted(
         start.workflow,
         start.arguments,

@@ -131,6 +131,7 @@ class Environment(Client):
         self._waits.entered = Driver(self._world, host, self._threads)
         self._world.assign(0, HOST)
         self._calls.gateway = SimulatedGateway(self._world, self._waits.entered)
+        self._calls.now_ms = lambda: self._world.scheduler.now_ms
         return self
 
     async def __aexit__(

@@ -36,6 +36,10 @@ from processor.errors import SchemaMismatch
             StartPlanned("w", b"[]", plan=Plan(retry=RetryOptions(1_000, 2.0, 100_000, 3))),
         ),
         (
+            '{"type": "start", "workflow": "w", "start_at_ms": 1893499200000}',
+            StartPlanned("w", b"[]", plan=Plan(start_at_ms=1_893_499_200_000)),
+        ),
+        (
             '{"type": "start", "workflow": "w", "retry": {"initial_interval_ms": 5, "coefficient":'
             ' 1, "maximum_interval_ms": 5, "non_retryable": ["Closed"]}}',
             StartPlanned("w", b"[]", plan=Plan(retry=RetryOptions(5, 1, 5, None, ("Closed",)))),
@@ -96,6 +100,7 @@ def test_the_key_is_the_workflow_id_and_the_request_id_says_which_request_it_is(
             b'{"type": "start", "workflow": "w", "execution_timeout_ms": 0}',
             r"`int` >= 1 - at `\$.execution_timeout_ms`",
         ),
+        (b'{"type": "start", "workflow": "w", "start_at_ms": -1}', r"`\$.start_at_ms`"),
         (b'{"type": "start", "workflow": "w", "retry": 5}', r"`object | null`, .*`\$.retry`"),
         (b'{"type": "start", "workflow": "w", "retry": {"attempts": 5}}', "unknown field `attem"),
         (

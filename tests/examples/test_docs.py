@@ -30,6 +30,7 @@ SAYS = {
     "activities-1": r"12 EUR\n",
     "events-1": r"Grace leads\nGrace gets it for 9\n",
     "events-2": r"no kitchen: no run of workflow id 'kitchen'\nsoup is ordered\n",
+    "delays-1": r"Status.RUNNING\ntea at 10:30\nlunch at 12:00\n",
     "handlers-1": r"2\nA new bridge\? yes\n",
     "handlers-2": r"4\n11\n",
     "retries-1": r"imported at attempt 3, after no rates of Monday yet\nTrue\n",

@@ -14,6 +14,7 @@ from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.run import CancelRun, TerminateRun
 from processor.core.nouns.start import StartRun
 from processor.core.records.answers import Closed
+from processor.simulation.scheduler import START_MS
 
 from . import tally, transfers
 from .programs import Author, Step, events_of, fits
@@ -161,6 +162,8 @@ def listener_case(random: Random) -> Case:
     case = Case("listener", "Listener", [len(heard) + len(doubled)], {})
     case.events = [*(("hear", each) for each in heard), *(("double", each) for each in doubled)]
     case.ends["completed"] = [[*heard], [2 * each for each in doubled]].__eq__
+    if random.random() < 0.5:
+        case.plan = Plan(start_at_ms=START_MS + random.randint(0, 200_000))
     return case
 
 

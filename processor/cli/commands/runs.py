@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from time import time_ns
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,6 +75,20 @@ NewId = Annotated[
 ]
 Reuse = Annotated[ReusePolicy, typer.Option(help="What a closed run of that id means.")]
 Conflict = Annotated[ConflictPolicy, typer.Option(help="What an open run of that id means.")]
+Delay = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS", callback=checked(checks.duration_ms), help="Let the code begin later."
+    ),
+]
+At = Annotated[
+    datetime | None,
+    typer.Option(
+        metavar="TIME",
+        formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"],
+        help="Let the code begin at a time: 2027-01-31T09:00+01:00.",
+    ),
+]
 ExecutionTimeout = Annotated[
     float | None,
     typer.Option(
@@ -127,6 +142,8 @@ def start(
     conflict: Conflict = "fail",
     execution_timeout: ExecutionTimeout = None,
     attempts: Attempts = None,
+    delay: Delay = None,
+    at: At = None,
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
@@ -143,6 +160,8 @@ def start(
                 conflict=conflict,
                 execution_timeout=execution_timeout,
                 retry=None if attempts is None else RetryPolicy(maximum_attempts=attempts),
+                delay=delay,
+                at=at,
             )
             told = {"workflow_id": handle.id, "run_id": handle.run_id, "created": handle.created}
             how = "started" if handle.created else "found"
@@ -161,6 +180,8 @@ def run(
     conflict: Conflict = "fail",
     execution_timeout: ExecutionTimeout = None,
     attempts: Attempts = None,
+    delay: Delay = None,
+    at: At = None,
     timeout: Timeout = None,
     module: EmbeddedModules = None,
     as_json: Json = False,
@@ -178,6 +199,8 @@ def run(
                 conflict=conflict,
                 execution_timeout=execution_timeout,
                 retry=None if attempts is None else RetryPolicy(maximum_attempts=attempts),
+                delay=delay,
+                at=at,
             )
             await show_result(handle, timeout, as_json)
 

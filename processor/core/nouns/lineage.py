@@ -14,6 +14,9 @@ from processor.errors import SchemaMismatch
 
 __all__ = ("Carried", "Correlation", "Lineage", "Plan", "RetryOptions", "UpdateOutcome")
 
+_TIME_MS_MAX: Final = 253_402_300_799_999
+"""The end of the year 9999."""
+
 _COEFFICIENT_MAX: Final = 1_000_000
 
 
@@ -127,8 +130,9 @@ class Plan:
 
     def check(self) -> None:
         """Raise ``SchemaMismatch`` for what nobody may ask for in a start, or not yet."""
-        for name in ("version", "cron", "start_at_ms", "deadline_ms", "attributes"):
+        for name in ("version", "cron", "deadline_ms", "attributes"):
             if getattr(self, name) is not None:
                 raise SchemaMismatch(f"plan.{name}: this release does not know it in a start")
+        check_range("start_at_ms", self.start_at_ms, 0, _TIME_MS_MAX)
         if self.retry is not None:
             self.retry.check()

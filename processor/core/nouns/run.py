@@ -59,7 +59,7 @@ class WorkflowStarted(Fact):
     seed: bytes
     """16 random bytes, from which everything random in the run is drawn."""
     execution_timeout_ms: int | None = None
-    """How long the run may take, in milliseconds; None means no limit."""
+    """How long the run may take once it begins, in milliseconds; None means no limit."""
     memo: bytes | None = None
     """Encoded value that the starter attached for people and searches."""
     headers: Headers = NO_HEADERS
@@ -93,7 +93,7 @@ class WorkflowStarted(Fact):
         if self.plan is not None and self.plan.deadline_ms is not None:
             return self.plan.deadline_ms
         limit_ms = self.execution_timeout_ms
-        return None if limit_ms is None else started_ms + limit_ms
+        return None if limit_ms is None else max(started_ms, self.begins_ms or 0) + limit_ms
 
 
 @frozen
