@@ -24,7 +24,8 @@ from processor.kafka.publishing import transactions as publishing
 from processor.kafka.publishing.publisher import KafkaPublisher, ShardPublisher
 from processor.kafka.topics.upkeep import read_topics
 from processor.kafka.transport import KafkaTransport
-from processor.node.publishing.steps import PublishingFailed, Standing
+from processor.node.publishing.faults import PublishingFailed
+from processor.node.publishing.steps import Standing
 from processor.shard.ports import Outbox
 
 from .harness import (

@@ -9,7 +9,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from processor.kafka.publishing import transactions as publishing
-from processor.node.publishing.steps import PublishingFailed, Standing
+from processor.node.publishing.faults import PublishingFailed
+from processor.node.publishing.steps import Standing
 
 from .harness import Adapters, nobodys, until
 from .test_publisher import Owner, ids, is_done, result, results

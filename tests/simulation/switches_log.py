@@ -9,9 +9,10 @@ import pytest
 
 from processor.core.records.effects import DeadLetter, Effect
 from processor.core.records.turn import Positions
+from processor.node.publishing.faults import Fault
 from processor.node.publishing.outputs import ShardOutputs
 from processor.node.publishing.publishing import Publishing
-from processor.node.publishing.steps import Connect, Fault, Steps
+from processor.node.publishing.steps import Connect, Steps
 from processor.shard import loop
 from processor.shard.flight import Appended, Flight
 from processor.shard.gate import Gate

@@ -21,22 +21,19 @@ from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.publishing.probing import let_go, probed
 from processor.kafka.publishing.writing import fault_of, write
 from processor.kafka.shards.identity import check_ids
+from processor.node.publishing.faults import Fault, PublishingFailed, Refusal, TopicFault
 from processor.node.publishing.outputs import Batch, ShardOutputs
 from processor.node.publishing.steps import (
     Committed,
     Connect,
     Exclusively,
-    Fault,
     Fence,
     GiveUp,
     LastCommitted,
     Pause,
     Probe,
-    PublishingFailed,
-    Refusal,
     Step,
     Steps,
-    TopicFault,
     Transact,
 )
 
@@ -135,11 +132,11 @@ class TransactionalClient:
 
     def _transact(self, step: Transact) -> None:
         producer = self._connected
-        refusals: dict[ShardOutputs, list[Refusal]] = {batch.shard: [] for batch in step.batches}
+        refusals: dict[int, list[Refusal]] = {each.shard.partition: [] for each in step.batches}
         try:
             producer.begin_transaction()
             for batch in step.batches:
-                shard, refused = batch.shard, refusals[batch.shard]
+                shard, refused = batch.shard, refusals[batch.shard.partition]
                 for output in shard.outputs(batch):
                     write(producer, self._connection, shard.partition, output, refused)
             self._send_positions(producer, step.batches, step.group)

@@ -22,8 +22,8 @@ from processor.kafka.clients.faults import (
     TOO_LARGE,
 )
 from processor.kafka.clients.sending import fitting
+from processor.node.publishing.faults import Fault, Kind, Place, PublishingFailed, Refusal
 from processor.node.publishing.outputs import Output
-from processor.node.publishing.steps import Fault, Kind, Place, PublishingFailed, Refusal
 from processor.shard.ports import OutputRecord
 
 __all__ = ("RESULT_HEADERS", "TOPIC_HEADER", "fault_of", "write")

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 from processor.core.data.undelivered import Undelivered
 from processor.core.records.effects import Publish, RunResult
 from processor.errors import LogTruncated
-from processor.node.publishing.steps import Fault, Place, PublishingFailed, Steps
+from processor.node.publishing.faults import Asks, Fault, Place, PublishingFailed
 from processor.node.publishing.undeliverable import NOWHERE, Letter, Outlets, Undeliverable
 from processor.shard.ports import OutputRecord
 
@@ -149,7 +149,7 @@ class ShardOutputs:
         self._position = position
         self.committed_at = now
 
-    def batch(self, now: float, records_max: int, bytes_max: int) -> Steps:
+    def batch(self, now: float, records_max: int, bytes_max: int) -> Asks:
         """Return what the next transaction holds, if it is time; drop what an earlier one did."""
         if self.closed or now < self.due_at:
             return None
@@ -225,7 +225,7 @@ class ShardOutputs:
         """
         if self.closed:
             return False
-        refused = error.refusals.get(self, [])
+        refused = error.refusals.get(self.partition, [])
         ends_at = self._undeliverable.take(refused, error.fault, now)
         self._ends_at = NOWHERE if ends_at is None else ends_at
         if ends_at is not None:

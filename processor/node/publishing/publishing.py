@@ -32,18 +32,17 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from processor.core.records.effects import Publish
+from processor.node.publishing.faults import Fault, PublishingFailed
 from processor.node.publishing.outputs import Batch, Delays, ShardOutputs
 from processor.node.publishing.steps import (
     Committed,
     Connect,
     Exclusively,
-    Fault,
     Fence,
     GiveUp,
     LastCommitted,
     Pause,
     Probe,
-    PublishingFailed,
     Standing,
     Steps,
     Transact,

@@ -21,7 +21,7 @@ from processor.codec.records import encode
 from processor.core.data.failure import writable
 from processor.core.data.undelivered import Undelivered
 from processor.core.records.effects import DeadLetter, RunResult
-from processor.node.publishing.steps import Fault, Place, Refusal, Steps, TopicFault
+from processor.node.publishing.faults import Asks, Fault, Place, Refusal, TopicFault
 from processor.shard.ports import OutputRecord
 
 __all__ = ("NOWHERE", "OWN_TOPIC", "Letter", "Outlets", "Undeliverable")
@@ -139,7 +139,7 @@ class Undeliverable:
 
     # --- before a transaction ---------------------------------------------------------------------
 
-    def waits_for(self, records: Sequence[OutputRecord], now: float) -> Steps:
+    def waits_for(self, records: Sequence[OutputRecord], now: float) -> Asks:
         """Return a topic that may yet come to be, if one of these records is for it."""
         for record in records:
             if isinstance(record, RunResult) or record.topic in self._known:
@@ -151,13 +151,13 @@ class Undeliverable:
             self._waits = None
         return None
 
-    def look_ahead(self, topics: Iterable[str], now: float) -> Steps:
+    def look_ahead(self, topics: Iterable[str], now: float) -> Asks:
         """Look up what comes later, so that all topics that are missing are timed together."""
         new = [topic for topic in topics if topic not in self._known and topic not in self._missing]
         for topic in new[:_LOOK_MAX]:
             yield from self._may_come(topic, now)
 
-    def _may_come(self, topic: str, now: float) -> Steps:
+    def _may_come(self, topic: str, now: float) -> Asks:
         if self._never(topic) or self._closed.get(topic, (0.0, ""))[0] > now:
             return False
         fault: Fault | None = yield TopicFault(topic)

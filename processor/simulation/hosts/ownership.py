@@ -15,7 +15,7 @@ from processor.core.records.effects import ActivityTask
 from processor.core.runner import Runners
 from processor.node.life import Blocking, Leave, Life, Owner, Serve, Stopped, Until, Wait
 from processor.node.life import Step as Next
-from processor.node.publishing.steps import PublishingFailed
+from processor.node.publishing.faults import PublishingFailed
 from processor.shard.loop import Shard
 from processor.shard.ports import ShardPorts
 from processor.shard.reactions import reaction_to

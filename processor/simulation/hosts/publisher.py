@@ -7,25 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from processor.core.records.effects import RunResult
+from processor.node.publishing.faults import Fault, Kind, PublishingFailed, Refusal, TopicFault
 from processor.node.publishing.outputs import Batch, ShardOutputs
 from processor.node.publishing.publishing import Publishing
 from processor.node.publishing.steps import (
     Committed,
     Connect,
     Exclusively,
-    Fault,
     Fence,
     GiveUp,
-    Kind,
     LastCommitted,
     Pause,
     Probe,
-    PublishingFailed,
-    Refusal,
     Standing,
     Step,
     Steps,
-    TopicFault,
     Transact,
 )
 from processor.node.publishing.undeliverable import Outlets
@@ -187,7 +183,7 @@ class Publisher:
     # --- one transaction --------------------------------------------------------------------------
 
     def _transact(self, step: Transact, flow: _Flow) -> None:
-        refusals = {batch.shard: self._refusals(batch) for batch in step.batches}
+        refusals = {each.shard.partition: self._refusals(each) for each in step.batches}
         refused = [each for of_shard in refusals.values() for each in of_shard]
         if refused:
             failure = PublishingFailed(refused[0].fault, refusals)
