@@ -22,6 +22,7 @@ from benchmarks.broker import durability
 from benchmarks.where import host_of, options, scratch
 from processor.bench.hosts import measure
 from processor.bench.loops import Load
+from processor.tuning import tune_process
 
 COUNTS = {"chain": 1000, "order": 300, "fanout": 1000, "signal": 2000, "timers": 2000}
 WIDTHS = {"chain": 100, "order": 100, "fanout": 1, "signal": 50, "timers": 200}
@@ -82,7 +83,9 @@ def parsed() -> argparse.Namespace:
 
 
 def main() -> None:
-    line = asyncio.run(run(parsed()))
+    given = parsed()
+    tune_process()
+    line = asyncio.run(run(given))
     print(json.dumps(line), flush=True)
     sys.exit("error" in line)
 

@@ -21,6 +21,7 @@ from typing import Any
 from processor.bench.meter import resident_mb
 from processor.bench.workloads import ACTIVITIES, EXECUTIONS, WORKFLOWS
 from processor.errors import ProcessorError
+from processor.tuning import tune_process
 from processor.worker import Worker
 
 __all__ = ("PROGRAM", "WorkerProcess", "WorkerProcessFailed", "await_shards", "main", "status_of")
@@ -158,6 +159,8 @@ def main(status: Callable[[Worker], dict[str, Any]] = status_of) -> None:
     given = vars(arguments.parse_args())
     given["kafka"] = json.loads(os.environ.get(KAFKA_VARIABLE, "{}"))
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+
+    tune_process()
 
     async def run() -> None:
         await serve(Worker(**given, workflows=WORKFLOWS, activities=ACTIVITIES), status)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from processor import (
     Client,
     Handle,
     QueryFailed,
-    SchemaMismatch,
-    Settings,
     Status,
     Worker,
     WorkflowFailed,
@@ -25,90 +22,9 @@ from processor import (
     workflow,
 )
 from processor.testing import Environment
+from tests.embedded.approval import Approval, echo, serving
 
-
-@activity.define
-async def echo(value: str) -> str:
-    return value
-
-
-@workflow.define
-class Approval:
-    def __init__(self) -> None:
-        self.votes: list[str] = []
-        self.needed = 3
-        self.changed = asyncio.Event()
-
-    @workflow.run
-    async def run(self, what: str) -> str:
-        await workflow.wait_until(lambda: len(self.votes) >= self.needed)
-        return f"{what}: {', '.join(self.votes)}"
-
-    @workflow.signal
-    async def vote(self, who: str) -> None:
-        self.votes.append(await echo(who))
-
-    @workflow.signal(name="set-needed")
-    def set_needed(self, needed: int) -> None:
-        self.needed = needed
-
-    @workflow.signal
-    def several(self, who: str, times: int = 1) -> None:
-        self.votes += [who] * times
-
-    @workflow.signal
-    def nobody(self) -> None:
-        self.votes.append("nobody")
-
-    @workflow.signal(dynamic=True)
-    def other(self, name: str, value: Any) -> None:
-        self.votes.append(f"{name}={value}")
-
-    @workflow.query
-    def standing(self) -> list[str]:
-        return self.votes
-
-    @workflow.query
-    def first(self, count: int, prefix: str = "") -> list[str]:
-        return [prefix + each for each in self.votes[:count]]
-
-    @workflow.query
-    def asks(self) -> None:
-        workflow.publish("records", None, 1)
-
-    @workflow.query
-    def fails(self) -> None:
-        raise ApplicationError("no such thing", type="Missing")
-
-    @workflow.query
-    def wakes(self) -> None:
-        self.changed.set()
-        asyncio.get_running_loop().call_soon(self.votes.clear)
-
-    @workflow.query
-    def draws(self) -> list[Any]:
-        return [workflow.random().random(), workflow.info().workflow_id]
-
-
-@pytest.fixture(params=["simulated", "cached", "evicted"])
-def serving(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
-    """Run a test with a client of a runtime: simulated, or embedded with and without a cache."""
-
-    def serve(work: Callable[[Any], Awaitable[None]], *workflows: Any) -> None:
-        async def main() -> None:
-            if request.param == "simulated":
-                async with Environment(workflows=workflows, activities=[echo]) as client:
-                    await work(client)
-                return
-            server = f"embedded:{tmp_path}"
-            settings = Settings(cached_runs_max=100 if request.param == "cached" else 0)
-            worker = Worker(server, workflows=workflows, activities=[echo], settings=settings)
-            async with worker, Client(server) as other:
-                await work(other)
-
-        asyncio.run(main())
-
-    return serve
+__all__ = ("serving",)
 
 
 async def parked(handle: Handle[Any]) -> str:
@@ -162,96 +78,6 @@ def test_what_does_not_fit_is_buried_and_the_next_is_taken(serving: Any) -> None
         assert await handle.result() == "x: nobody"
         rejected = [e for e in await handle.history() if e.type == "EventRejected"]
         assert [each.fields["name"] for each in rejected] == ["set-needed", "nobody", "several"]
-
-    serving(work, Approval)
-
-
-@pytest.mark.parametrize("ends", [False, True], ids=["open", "closed"])
-def test_what_a_query_may_not_do_is_refused_and_changes_nothing(serving: Any, ends: bool) -> None:
-    async def work(client: Client) -> None:
-        handle = await client.start(Approval.run, "x", id="a")
-        await handle.signal(Approval.nobody)
-        if ends:
-            await handle.signal(Approval.set_needed, 1)
-            await handle.result()
-        events = len(await handle.history())
-        with pytest.raises(QueryFailed, match=r"query 'asks' asked for .*; it may only read"):
-            await handle.query(Approval.asks)
-        with pytest.raises(QueryFailed, match=r"began or woke a task at .*test_handlers.py:\d+"):
-            await handle.query(Approval.wakes)
-        with pytest.raises(QueryFailed, match="no such thing") as failed:
-            await handle.query(Approval.fails)
-        assert isinstance(failed.value.__cause__, ApplicationError)
-        assert failed.value.__cause__.type == "Missing"
-        with pytest.raises(QueryFailed, match="no query 'none'; the workflow has: 'asks', 'draws'"):
-            await handle.query("none")
-        with pytest.raises(SchemaMismatch, match="argument 'count'"):
-            await handle.query("first", "two")
-        assert (await handle.query("draws"))[1] == "a"
-        assert await handle.query(Approval.standing) == ["nobody"]
-        assert len(await handle.history()) == events
-        if not ends:
-            await handle.signal(Approval.set_needed, 2)
-            await handle.signal(Approval.vote, "Ada")
-            assert await handle.result() == "x: nobody, Ada"
-
-    serving(work, Approval)
-
-
-@workflow.define
-class Draws:
-    def __init__(self) -> None:
-        self.drawn: list[float] = []
-
-    @workflow.run
-    async def run(self) -> list[float]:
-        for _ in range(3):
-            await workflow.wait_for_event("next")
-            self.drawn.append(workflow.random().random())
-        return self.drawn
-
-    @workflow.query
-    def draws(self) -> float:
-        return workflow.random().random()
-
-    @workflow.query
-    def begins(self) -> None:
-        asyncio.Event()
-        asyncio.get_running_loop().create_future()
-
-
-def test_a_query_takes_nothing_of_what_the_run_draws(tmp_path: Path) -> None:
-    async def main() -> None:
-        server = f"embedded:{tmp_path}"
-        async with Worker(server, workflows=[Draws]), Client(server) as client:
-            handle = await client.start(Draws.run, id="a")
-            for _ in range(2):
-                await handle.raise_event("next")
-                await handle.query(Draws.draws)
-                await handle.query(Draws.begins)
-            await handle.query(Draws.draws)
-        async with Worker(server, workflows=[Draws]), Client(server) as client:
-            handle = client.handle("a", workflow=Draws.run)
-            await handle.raise_event("next")
-            result = await handle.result()
-            assert len(set(result)) == 3
-            assert (await handle.describe()).status is Status.COMPLETED
-
-    asyncio.run(main())
-
-
-def test_queries_say_which_runs_they_are_not_for(serving: Any) -> None:
-    async def work(client: Client) -> None:
-        handle = await client.start(Approval.run, "x", id="a")
-        await handle.signal(Approval.nobody)
-        standing = ["nobody"]
-        assert await handle.query(Approval.standing, reject="not-open") == standing
-        await handle.terminate("enough")
-        with pytest.raises(QueryFailed, match="is terminated, which reject='not-open' excludes"):
-            await handle.query(Approval.standing, reject="not-open")
-        with pytest.raises(QueryFailed, match="reject='not-completed'"):
-            await handle.query(Approval.standing, reject="not-completed")
-        assert await handle.query(Approval.standing) == standing
 
     serving(work, Approval)
 

@@ -51,7 +51,7 @@ def claims_dropped_with_ghosts(patch: pytest.MonkeyPatch) -> None:
     claimed = Fold._claimed
 
     def without_ghosts(self: Fold, offset: int, key: bytes, level: int) -> None:
-        self.claim = self.claim._replace(ghosts=(), more=False)
+        self.claims.last = self.claims.last._replace(ghosts=(), more=False)
         claimed(self, offset, key, level)
 
     patch.setattr(Fold, "_claimed", without_ghosts)

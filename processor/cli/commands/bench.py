@@ -14,6 +14,7 @@ import typer
 
 from processor.cli.options import Json, KafkaConfig, Server, Target, checked_namespace
 from processor.cli.output import say, show_table, write_json
+from processor.tuning import tune_process
 
 if TYPE_CHECKING:
     from processor.bench.hosts import BenchHost
@@ -55,6 +56,7 @@ def bench(
     from processor.bench.hosts import new_namespace
 
     target = Target.given(server, namespace or new_namespace(), kafka_config)
+    tune_process()
     figures = asyncio.run(measured(target, seconds, in_flight, partitions, as_json))
     if as_json:
         write_json(figures)

@@ -22,6 +22,7 @@ from processor.cli.options import (
     loaded,
 )
 from processor.cli.output import say
+from processor.tuning import tune_process
 
 if TYPE_CHECKING:
     from processor.cli.modules import UserCode
@@ -68,6 +69,7 @@ def dev(
     from processor.cli.modules import load_code
     from processor.config import Settings
 
+    tune_process()
     code = load_code(modules or [EXAMPLE])
     log_to(as_json)
     shutdown_s = Settings().shutdown_s

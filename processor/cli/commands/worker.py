@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ import typer
 from processor.cli.options import Json, Modules, StateDir, Target, target_options
 from processor.kafka.options import PARTITIONS, QUEUES, STATE_DIR
 from processor.readable import readable
+from processor.tuning import tune_process
 
 if TYPE_CHECKING:
     from processor.cli.modules import UserCode
@@ -116,8 +116,7 @@ def worker(
         instance_id=instance_id,
         settings=replace(Settings(), shutdown_s=shutdown),
     )
-    gc.collect()
-    gc.freeze()  # what is loaded by now stays for good
+    tune_process()
     asyncio.run(serve(running, shutdown))
 
 

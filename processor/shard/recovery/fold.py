@@ -32,6 +32,7 @@ from processor.shard.ports import (
     LogRecord,
     Tables,
 )
+from processor.shard.recovery.claiming import Claiming
 from processor.shard.recovery.owed import Owed, Owing
 from processor.shard.recovery.states import States, folded, stored_state
 
@@ -72,18 +73,13 @@ class Fold:
 
     def __init__(self, partition: int, tables: Tables, before: Checkpoint, published: int) -> None:
         self.turns = 0
-        self.ghosts = 0
         self.time_ms = 0
         self.requests = Requests(tables.requests())
-        self.claim = ClaimRow(before.epoch, b"")
-        for row in tables.claims():
-            if row.offset == before.epoch:
-                self.claim = row
+        self.claims = Claiming(tables, before)
         self._partition = partition
         self._tables = tables
         self._before = before
         self._next_offset = before.next_offset
-        self._level = before.level
         self._positions = before.positions
         self._owing = Owing(tables, before.delivered, max(published, before.published))
         self._states = States()
@@ -95,8 +91,8 @@ class Fold:
     def checkpoint(self) -> Checkpoint:
         return Checkpoint(
             self._next_offset,
-            self.claim.offset,
-            self._level,
+            self.claims.last.offset,
+            self.claims.level,
             self._positions,
             self._owing.delivered,
             self._owing.published,
@@ -113,9 +109,9 @@ class Fold:
                 self._claimed(record.offset, record.key, entry.level)
         elif known:
             self._owing.collect_known(record.offset, record.key, value, entry)
-        elif counts(entry.epoch, self.claim.offset):
-            if entry.epoch > self.claim.offset:
-                self._claimed(entry.epoch, b"", self._level)
+        elif counts(entry.epoch, self.claims.last.offset):
+            if entry.epoch > self.claims.last.offset:
+                self._claimed(entry.epoch, b"", self.claims.level)
             self._apply(record.offset, record.key, value, entry)
         else:
             self._ghost(record)
@@ -159,24 +155,12 @@ class Fold:
     # --- claims and ghosts --------------------------------------------------------------------
 
     def _claimed(self, offset: int, key: bytes, level: int) -> None:
-        """Begin the time of a claim. The one before may go, if there are no ghosts under it."""
-        former = self.claim
-        if former.offset >= 0 and not former.ghosts:
-            self._changes.claims[former.offset] = None
-            self._changes.replaced += [former.key] if former.key else []
-        self.claim = ClaimRow(offset, key)
-        self._changes.claims[offset] = self.claim
-        self._level = max(self._level, level)
+        self.claims.begin(offset, key, level, self._changes)
         self._next_offset = max(self._next_offset, offset + 1)
 
     def _ghost(self, record: LogRecord) -> None:
-        self.ghosts += 1
-        self._changes.replaced.append(record.key)
+        self.claims.ghost(record.offset, record.key, self._changes)
         self._next_offset = record.offset + 1
-        if self.claim.offset < 0:
-            return  # before the first claim there is nothing of ours
-        self.claim = self.claim.exposing((record.offset,))
-        self._changes.claims[self.claim.offset] = self.claim
 
     # --- records that count -------------------------------------------------------------------
 

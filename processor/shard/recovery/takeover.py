@@ -183,14 +183,14 @@ class Takeover:
         lost = [_lost(row, self._now_ms) for row in eager]
         return Taken(
             epoch,
-            fold.claim,
+            fold.claims.last,
             fold.checkpoint,
             fold.requests,
             owed,
             successors,
             lost,
             fold.turns,
-            fold.ghosts,
+            fold.claims.ghosts,
             fold.time_ms,
         )
 

@@ -129,7 +129,8 @@ class Querying:
         except (CodeError, Spoiled) as error:
             if live:
                 self._deciding.renew(run.workflow_id)
-            return Refused("QueryFailed", f"query {body.name!r}: {error}")
+            told = str(error) if isinstance(error, Spoiled) else f"query {body.name!r}: {error}"
+            return Refused("QueryFailed", told)
         if isinstance(answer, Failure):
             return QueryAnswered(run.run_id, failure=answer)
         return QueryAnswered(run.run_id, answer)
