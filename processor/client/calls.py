@@ -11,6 +11,7 @@ from processor.client.vigil import Vigils
 from processor.config import Settings
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult
@@ -67,7 +68,7 @@ class ClientCalls:
             answers.append(await self._asked(workflow_id, sent, timeout, partition))
 
         name = body.workflow if isinstance(body, StartRun) else ""
-        if isinstance(body, RaiseEvent):
+        if isinstance(body, RaiseEvent | QueryRun):
             name = body.name
         request = ClientCall(body.word, workflow_id, name)
         await chained(self._around, asked)(request)

@@ -299,5 +299,5 @@ class Client:
         if delay is not None and at is not None:
             raise InvalidArgument(f"{call}: give delay or at, not both")
         if delay is not None:
-            return self._calls.now_ms() + checks.duration_ms(delay, f"{call}: delay")
+            return self._calls.now_ms() + round(checks.seconds(delay, f"{call}: delay") * 1000)
         return None if at is None else given.time_ms(at, f"{call}: at")

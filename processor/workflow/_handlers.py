@@ -217,6 +217,11 @@ def _name(function: Any, kind: str, name: str | None, dynamic: bool) -> str:
     if not inspect.isfunction(function):
         given = checks.shown(function)
         raise InvalidArgument(f"{decorator}: put it on a method of a class, not on {given}")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidArgument(
+            f"{decorator}: {function.__qualname__} has a yield, so that calling it does nothing: "
+            "take it out"
+        )
     if dynamic:
         if name is not None:
             raise InvalidArgument(f"{decorator}: a dynamic one has no name: leave name=... out")
@@ -229,6 +234,7 @@ def handlers_of(cls: type[Any], names: Mapping[str, Any] | None) -> HandlerTable
     found: dict[str, dict[str, Handler[..., Any]]] = {"signal": {}, "query": {}}
     for attribute, handler in inspect.getmembers_static(cls):
         _check_override(cls, attribute, handler)
+        _check_wrapped(cls, attribute, handler)
         if not isinstance(handler, Handler):
             continue
         other = found[handler.kind].setdefault(handler.name, handler)
@@ -244,6 +250,17 @@ def handlers_of(cls: type[Any], names: Mapping[str, Any] | None) -> HandlerTable
         found["signal"],  # type: ignore[arg-type]  # by their kinds
         found["query"],  # type: ignore[arg-type]
     )
+
+
+def _check_wrapped(cls: type[Any], attribute: str, value: object) -> None:
+    """Refuse a handler under another decorator, which hides it."""
+    for name in ("__func__", "__wrapped__", "fget", "func"):
+        if isinstance(getattr(value, name, None), Handler):
+            raise InvalidArgument(
+                f"@workflow.define: {cls.__qualname__}.{attribute} is a handler under another "
+                f"decorator ({type(value).__name__}): put @workflow.signal or @workflow.query on "
+                "top, and on a plain method"
+            )
 
 
 def event_of(handler: Any, args: tuple[Any, ...], what: str) -> tuple[str, Any]:

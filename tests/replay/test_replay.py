@@ -35,7 +35,7 @@ from .samples_1 import SAMPLES
 LIKE_AN_ORDER = RECORDED / "1" / "order-approved.json"
 LATER = {"CallSent", "CallAnswered", "MessageRejected"}
 """Events of code that is recorded when level 2 is closed; the samples have them."""
-OF_LEVEL_2 = {"CallRequest", "MessageRejected", "StartPlanned"}
+OF_LEVEL_2 = {"CallRequest", "MessageRejected", "QueryAnswered", "QueryRun", "StartPlanned"}
 """Branches of a level that is not closed yet. ``tests/codec/test_levels.py`` has them."""
 
 

@@ -78,7 +78,7 @@ Conflict = Annotated[ConflictPolicy, typer.Option(help="What an open run of that
 Delay = Annotated[
     float | None,
     typer.Option(
-        metavar="SECONDS", callback=checked(checks.duration_ms), help="Let the code begin later."
+        metavar="SECONDS", callback=checked(checks.seconds), help="Let the code begin later."
     ),
 ]
 At = Annotated[

@@ -41,6 +41,8 @@ class QueryRun(Question):
     reject: str = "none"
     """Which runs are refused: none, not-open, not-completed (closed in another way)."""
 
+    word = "query"
+
     def check(self) -> None:
         check_text("name of the query", self.name, ID_BYTES_MAX)
         if self.reject not in REJECTS:

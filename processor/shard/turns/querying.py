@@ -65,8 +65,11 @@ class Querying:
         ):
             self._later(command, body)
         else:
-            answer = _rejected(latest, body) or self._asked(latest, live, body, live=True)
+            rejected = _rejected(latest, body)
+            answer, spoiled = (rejected, False) if rejected else self._asked(latest, live, body)
             self._flight.then(partial(self._reply, command, answer))
+            if spoiled:
+                self._deciding.renew(latest.workflow_id)
 
     def close(self) -> None:
         for runner in self._replayed.values():
@@ -90,9 +93,9 @@ class Querying:
     def _of_replayed(self, run: Summary, body: QueryRun) -> ReplyBody:
         which = f"run {run.run_id} of {run.workflow_id!r} is {run.status.value}"
         runner = self._replayed.pop(run.run_id, None)
+        if run.purged_ms is not None:
+            return Refused("QueryFailed", f"{which}, and its history was purged")
         if runner is None:
-            if run.purged_ms is not None:
-                return Refused("QueryFailed", f"{which}, and its history was purged")
             records = []
             for _, record in recorded(self._tables, run.run_id, run.base):
                 if record.first > _EVENTS_MAX:
@@ -107,8 +110,8 @@ class Querying:
                 why = instance.runner.error
                 return Refused("QueryFailed", f"{which}; its code cannot be replayed: {why}")
             runner = instance.runner
-        answer = self._asked(run, runner, body)
-        if run.status.is_open:  # parked: it may go on
+        answer, spoiled = self._asked(run, runner, body)
+        if spoiled or run.status.is_open:  # parked: it may go on
             runner.forget()
         else:
             self._keep(run.run_id, runner)
@@ -119,21 +122,19 @@ class Querying:
         while len(self._replayed) > _REPLAYED_MAX:
             self._replayed.popitem(last=False)[1].forget()
 
-    def _asked(
-        self, run: Summary, runner: Runner, body: QueryRun, *, live: bool = False
-    ) -> ReplyBody:
+    def _asked(self, run: Summary, runner: Runner, body: QueryRun) -> tuple[ReplyBody, bool]:
+        """Return the answer, and whether the code is not what replay makes any more."""
         try:
             answer = runner.query(body.name, body.arguments)
         except (QueryFailed, SchemaMismatch, PayloadTooLarge) as error:
-            return Refused(type(error).__name__, str(error))
-        except (CodeError, Spoiled) as error:
-            if live:
-                self._deciding.renew(run.workflow_id)
-            told = str(error) if isinstance(error, Spoiled) else f"query {body.name!r}: {error}"
-            return Refused("QueryFailed", told)
+            return Refused(type(error).__name__, str(error)), False
+        except Spoiled as error:
+            return Refused("QueryFailed", str(error)), True
+        except CodeError as error:
+            return Refused("QueryFailed", f"query {body.name!r}: {error}"), True
         if isinstance(answer, Failure):
-            return QueryAnswered(run.run_id, failure=answer)
-        return QueryAnswered(run.run_id, answer)
+            return QueryAnswered(run.run_id, failure=answer), False
+        return QueryAnswered(run.run_id, answer), False
 
     def _reply(self, command: ClientCommand, answer: ReplyBody) -> None:
         assert command.reply_to is not None, "a question is asked by somebody"

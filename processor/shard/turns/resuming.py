@@ -60,15 +60,27 @@ class Resuming:
             self._retry(self._parked.popleft())
 
     def _retry(self, workflow_id: str) -> None:
-        entry = self._instances.entry(workflow_id)
-        context = self._deciding.now()
+        """Try once, and once more where deciding fails, as for any input."""
         try:
-            draft = None if entry.instance is None else unpark(entry.instance, context)
-            if draft is not None:
-                made = self._writer.write(draft, entry, "takeover", self._gate.positions, None)
-                self._deciding.follow(made)
-        except Exception as error:
-            self._deciding.drop_begun()
-            self._instances.drop(workflow_id)
-            text = "shard %d: %r stays parked\n%s"
-            _log.warning(text, self._partition, workflow_id, trace_of(error))
+            self._unpark(workflow_id)
+        except Exception:
+            self._drop(workflow_id)
+            try:
+                self._unpark(workflow_id)
+            except Exception as error:
+                self._drop(workflow_id)
+                text = "shard %d: %r stays parked\n%s"
+                _log.warning(text, self._partition, workflow_id, trace_of(error))
+
+    def _unpark(self, workflow_id: str) -> None:
+        entry = self._instances.entry(workflow_id)
+        draft = None
+        if entry.instance is not None:
+            draft = unpark(entry.instance, self._deciding.now())
+        if draft is not None:
+            made = self._writer.write(draft, entry, "takeover", self._gate.positions, None)
+            self._deciding.follow(made)
+
+    def _drop(self, workflow_id: str) -> None:
+        self._deciding.drop_begun()
+        self._instances.drop(workflow_id)

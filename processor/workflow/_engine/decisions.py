@@ -28,9 +28,9 @@ class Decisions:
     ``arrived`` are the ids that facts of this turn settle: the log has their outcome already, so
     they cannot be cancelled any more even if the code did not see it yet.
     ``recorded`` is what the turn caused, where it is replayed; None where it is live.
-    ``refusal`` says why nothing may be asked for now ("" where it may). ``kept`` is what the end of
-    the run needs of its record, where another run may follow. ``outbound`` is what interceptors do
-    around that which is asked for, None where there are none.
+    ``refusal`` says why nothing may be asked for now ("" where it may), ``refused`` what was.
+    ``kept`` is what the end of the run needs of its record, where another run may follow.
+    ``outbound`` is what interceptors do around that which is asked for, None where there are none.
     """
 
     __slots__ = (
@@ -47,6 +47,7 @@ class Decisions:
         "outbound",
         "recorded",
         "refusal",
+        "refused",
         "turn",
     )
 
@@ -65,7 +66,7 @@ class Decisions:
         self.elided = False
         self.kept: Reserved | None = None
         self.last_id = 0
-        self.refusal = ""
+        self.refusal = self.refused = ""
         self.turn = 0
 
     def attach(self, loop: WorkflowLoop) -> None:
@@ -139,7 +140,8 @@ class Decisions:
     def add(self, decision: Decision, line: str, size: int, what: str, name: str = "") -> int:
         """Add a decision whose payload has ``size`` bytes; return its index within the turn."""
         if self.refusal or self._loop.dropped:
-            self._refuse(_named(what, name))
+            self.check(what, name)
+            return 0  # the code is dropped, and catches whatever is raised in it
         asked = self._asked
         sized = self._sized + size + _DECISION_BYTES
         if sized > self._room and sized > self._recorded_size():
@@ -172,6 +174,7 @@ class Decisions:
 
     def exchange(self, index: int, decision: Decision) -> None:
         """Put a decision that has ``next_id`` where this turn has another one of its size."""
+        self.check("an answer")
         asked = self._asked[index]
         assert asked is not None, f"{index} was not taken back"
         self._asked[index] = decision, asked[1]
@@ -185,7 +188,9 @@ class Decisions:
         self, cancelled: Callable[[int], Decision], id: int, turn: int, index: int, line: str
     ) -> None:
         """Take back what was asked for in ``turn`` at ``index``, or decide that it is cancelled."""
-        if turn == self.turn:
+        if self.refusal or self._loop.dropped:
+            self.check("a cancellation")
+        elif turn == self.turn:
             self._elide(index)
         elif id not in self.arrived:
             self.add(cancelled(id), line, 0, "a cancellation")
@@ -197,12 +202,16 @@ class Decisions:
         self._asked[index] = None
         self.elided = True
 
-    def _refuse(self, what: str) -> None:
+    def check(self, what: str, name: str = "") -> None:
+        """Refuse to do something for code that may only read, or that is dropped."""
         if self._loop.dropped:
             # The coroutine is being unwound, not run: its clean-up must not go any further.
             self._loop.unwind()
-            return
-        raise RuntimeError(f"{self.refusal} asked for {what}; it may only read and compute")
+        elif self.refusal:
+            self.refused = self.refused or _named(what, name)
+            raise RuntimeError(
+                f"{self.refusal} asked for {_named(what, name)}; it may only read and compute"
+            )
 
 
 def _named(what: str, name: str) -> str:

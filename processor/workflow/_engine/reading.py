@@ -38,12 +38,14 @@ def reading(runtime: Runtime, what: str) -> Iterator[None]:
     host = running_loop()
     host_task = put_aside(host) if host is not None else None
     before = loop.runtime, loop.ready, loop.dropped, loop._number, runtime.library, runtime._parts
+    errors = loop.violation, runtime.broken
     library = Library(os.urandom(16))
     library.now_ms, library.zero_ms = runtime.library.now_ms, runtime.library.zero_ms
     loop.ready = nothing_due = _NothingDue()
     loop.runtime, loop.dropped, runtime.library = runtime, False, library
     runtime._parts = {}
-    decisions.refusal = what
+    decisions.refusal, decisions.refused = what, ""
+    loop.violation = runtime.broken = None
     set_running_loop(loop)
     loop.guarded = True
     try:
@@ -54,9 +56,16 @@ def reading(runtime: Runtime, what: str) -> Iterator[None]:
         if host is not None and host_task is not None:
             put_back(host, host_task)
         decisions.refusal = ""
+        violation = loop.violation
+        loop.violation, runtime.broken = errors
         loop.runtime, loop.ready, loop.dropped, loop._number = before[:4]
         runtime.library, runtime._parts = before[4:]
         if nothing_due.asked is not None:
             where = f" at {nothing_due.asked}" if nothing_due.asked else ""
             told = f"{what} began or woke a task{where}; it may only read and compute"
             raise Spoiled(told) from None
+        if decisions.refused:
+            told = f"{what} asked for {decisions.refused}; it may only read and compute"
+            raise Spoiled(told) from None
+        if violation is not None:
+            raise Spoiled(f"{what} may only read and compute: {violation[0]}") from None

@@ -192,12 +192,12 @@ class WorkflowRunner:
         from that. So the unwinding is made harmless: see ``drop``.
         """
         self._over = True
+        if self._keeps:  # nothing of it is run any more, and queries see what it left
+            return
         drop(self._loop)
         run = self._runtime
         try:
-            watching(
-                run, run.clear, self._keeps
-            )  # Python may run methods of the user's as it frees the rest
+            watching(run, run.clear)  # Python may run methods of the user's as it frees the rest
         except CodeError as error:
             text = "workflow %s, run %s: while it was dropped: %s"
             _log.error(text, readable(run.workflow_id), run.run_id, error.error)

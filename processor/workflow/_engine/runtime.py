@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -37,10 +38,13 @@ _log = logging.getLogger("processor.workflow")
 class RunCode(Protocol):
     """What the user wrote. It outlives the run, so that queries can ask what the run left.
 
-    ``failed`` is the error that a handler ended with.
+    ``failed`` is the error that a handler ended with. ``ran``: some of it may have run before the
+    coroutine begins.
     """
 
+    context: contextvars.Context
     failed: BaseException | None
+    ran: bool
 
     def begin(self, runtime: Runtime) -> None: ...
 
@@ -102,18 +106,18 @@ class Runtime:
 
     def code_begins(self, now_ms: int) -> None:
         """Let the clocks of the code count from now on: at its start, or when its time came."""
-        self._begun_ms = now_ms
-        self.loop.zero_ms = self.library.zero_ms = now_ms - _CLOCK_BEGINS_MS
+        first, self._begun_ms = self._begun_ms is None, now_ms
+        if first or not self.code.ran:
+            self.loop.zero_ms = self.library.zero_ms = now_ms - _CLOCK_BEGINS_MS
 
-    def clear(self, keeps: bool) -> None:
-        """Forget everything, so that no cycle keeps the run's memory; code that is kept stays."""
+    def clear(self) -> None:
+        """Forget everything, so that no cycle keeps the run's memory."""
         self.conditions.clear()
         self.open.clear()
         self._parts.clear()
         self.main = None
         self.loop.runtime = None
-        if not keeps:
-            vars(self).pop("code", None)
+        vars(self).pop("code", None)
 
     def is_cancelled(self) -> bool:
         """Whether the run was asked to stop."""

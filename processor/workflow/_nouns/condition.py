@@ -77,7 +77,7 @@ def check(runtime: Runtime) -> bool:
 def _holds(runtime: Runtime, predicate: Callable[[], object]) -> bool:
     decisions, loop = runtime.decisions, runtime.loop
     guarded, loop.guarded = loop.guarded, True
-    decisions.refusal = "the predicate of workflow.wait_until()"
+    refusal, decisions.refusal = decisions.refusal, "the predicate of workflow.wait_until()"
     try:
         holds = predicate()
         if holds is not True and inspect.iscoroutine(holds):
@@ -88,7 +88,7 @@ def _holds(runtime: Runtime, predicate: Callable[[], object]) -> bool:
             )
         return bool(holds)
     finally:
-        decisions.refusal = ""
+        decisions.refusal = refusal
         loop.guarded = guarded
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from processor import checks
 from processor.core.data.failure import Failure
 from processor.core.nouns.external import EventReceived, EventRejected
-from processor.core.runner import Spoiled
+from processor.core.runner import NeverEnds, Spoiled
 from processor.errors import InvalidArgument, PayloadTooLarge, QueryFailed, SchemaMismatch
 from processor.failures import failure_of
 from processor.readable import readable
@@ -62,6 +62,7 @@ def on_signal(
     ``unfinished="abandon"``: the run may end before the function has. Raises ``InvalidArgument``.
     """
     runtime = current("on_signal")
+    runtime.decisions.check("a handler of signals")
     name = _name(name, function, "workflow.on_signal")
     check_unfinished(unfinished, "workflow.on_signal")
     code = _code(runtime)
@@ -77,6 +78,7 @@ def on_query(name: str | None, function: Callable[..., Any]) -> None:
     arguments. A later one of the same name takes its place. Raises ``InvalidArgument``.
     """
     runtime = current("on_query")
+    runtime.decisions.check("a handler of queries")
     name = _name(name, function, "workflow.on_query")
     check_query(function, "workflow.on_query: function")
     code = _code(runtime)
@@ -100,8 +102,8 @@ class WorkflowCode:
     """A workflow with the arguments of a run, and the handlers that the run has.
 
     ``around`` runs the code, if interceptors do. ``instance`` is that of a class, once it is made.
-    ``running`` are handlers of signals. It knows no runtime: queries ask it also when the run is
-    over.
+    ``context`` is that of the code; handlers begin in a copy. ``running`` are handlers of signals.
+    It knows no runtime: queries ask it also when the run is over.
     """
 
     def __init__(
@@ -111,6 +113,8 @@ class WorkflowCode:
         around: Callable[..., Coroutine[Any, Any, Any]] | None = None,
     ) -> None:
         self.instance: Any = None
+        self.context = contextvars.Context()
+        self.ran = False
         self.failed: BaseException | None = None
         self.signals: Mapping[str, SignalHandler[..., Any]] = workflow.handlers.signals
         self.queries: Mapping[str, QueryHandler[..., Any]] = workflow.handlers.queries
@@ -124,6 +128,7 @@ class WorkflowCode:
         """Make the instance of a class, before any handler and before the code."""
         make = self._workflow.make
         if make is not None:
+            self.ran = True
             self._run(runtime, self._make(make))
 
     async def _make(self, make: Callable[..., Any]) -> None:
@@ -185,15 +190,13 @@ class WorkflowCode:
 
     def _run(self, runtime: Runtime, code: Coroutine[Any, Any, None]) -> None:
         """Run code beside the main task. An error of it ends the run."""
-        runtime.loop.create_task(self._ending(runtime, code), context=contextvars.Context())
+        runtime.loop.create_task(self._ending(runtime, code), context=self.context.copy())
 
     async def _ending(self, runtime: Runtime, code: Coroutine[Any, Any, None]) -> None:
         try:
             await code
-        except GeneratorExit:  # the run is dropped
-            raise
         except BaseException as error:
-            if is_signal(error):
+            if is_signal(error) or runtime.loop.dropped:
                 raise
             if self.failed is None:
                 self.failed = error
@@ -249,9 +252,11 @@ def answer(
     with reading(runtime, f"query {name!r}"):
         try:
             encoded = runtime.payloads.encode(code.answer(runtime, name, payload))
-        except (QueryFailed, SchemaMismatch, Spoiled):
+        except (QueryFailed, SchemaMismatch, Spoiled, NeverEnds):
             raise
-        except Exception as error:
+        except BaseException as error:
+            if is_signal(error):
+                raise
             return failure_of(error, runtime.payloads, limit)
     if encoded is not None and len(encoded) > limit:
         raise PayloadTooLarge(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import logging
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -107,7 +106,7 @@ def _fired(runtime: Runtime, fact: TimerFired) -> None:
 def _begin(runtime: Runtime) -> None:
     assert runtime.main is None, f"run {runtime.run_id} began twice"
     runtime.main = runtime.loop.create_task(
-        runtime.code.coroutine(runtime), context=contextvars.Context()
+        runtime.code.coroutine(runtime), context=runtime.code.context
     )
 
 

@@ -87,7 +87,7 @@ def _value_of(runtime: Runtime, function: Callable[[], Any]) -> Any:
     """Call the function of a side effect, for which nothing is forbidden but to ask."""
     decisions, loop = runtime.decisions, runtime.loop
     guarded, loop.guarded = loop.guarded, False
-    decisions.refusal = "the function of workflow.side_effect()"
+    refusal, decisions.refusal = decisions.refusal, "the function of workflow.side_effect()"
     try:
         value = function()
         if inspect.iscoroutine(value):
@@ -97,7 +97,7 @@ def _value_of(runtime: Runtime, function: Callable[[], Any]) -> Any:
             )
         return value
     finally:
-        decisions.refusal = ""
+        decisions.refusal = refusal
         loop.guarded = guarded
 
 
