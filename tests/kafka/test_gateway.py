@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from processor.client.descriptions import description, read
+from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.core.data.address import ReplyTo
 from processor.core.data.cause import Cause, ClientRequest
@@ -288,4 +289,4 @@ def test_an_error_that_no_shard_names_is_a_rejection(error: str) -> None:
 @pytest.mark.parametrize("content", [b"no json", b"[1]", b"{}", b"\xff"])
 def test_a_page_that_no_shard_gives_is_an_error_of_ours(content: bytes) -> None:
     with pytest.raises(SchemaMismatch, match="none that a shard gives"):
-        read(Page(content), description)
+        read(Page(content), description, JsonPayloads())
