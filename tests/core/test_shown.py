@@ -13,7 +13,7 @@ from processor.failures import bases_of, failure_of
 
 from .broken import BROKEN, caused, nested, shared
 
-PATIENCE_S = 1.0
+PATIENCE_S = 3.0
 
 
 @pytest.mark.parametrize("name", BROKEN)
