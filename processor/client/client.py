@@ -133,11 +133,11 @@ class Client:
         ``conflict`` what an open one does ("fail", which ``reuse="use-existing"`` makes
         "use-existing"; "terminate"). A run that fails is followed by another one as ``retry`` says,
         and ``execution_timeout`` is for all of them (default: what the definition says in the
-        worker).
-        The code begins after ``delay``, or ``at`` a time (an aware ``datetime``); until then the
-        run is open and takes events. Times are seconds or ``timedelta``; ``timeout`` is how long to
-        wait for the shard's answer. Raises ``InvalidArgument``, ``WorkflowAlreadyStarted``,
-        ``WorkflowNotRegistered``, ``SchemaMismatch``, ``PayloadTooLarge``, ``ShardUnavailable``.
+        worker). The code begins after ``delay``, or ``at`` a time (an aware ``datetime``); until
+        then the run is open and takes events. Times are seconds or ``timedelta``; ``timeout`` is
+        how long to wait for the shard's answer. Raises ``InvalidArgument``,
+        ``WorkflowAlreadyStarted``, ``WorkflowNotRegistered``, ``SchemaMismatch``,
+        ``PayloadTooLarge``, ``ShardUnavailable``.
         """
         timeout_s = given.seconds(timeout, "start: timeout")
         how = id, reuse, conflict, execution_timeout, retry, memo, None, delay, at

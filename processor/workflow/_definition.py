@@ -37,8 +37,8 @@ class Workflow(Generic[P, R]):
     """A defined workflow. Calling it runs the plain function, so that it can be unit-tested.
 
     ``failure_exception_types`` are the exceptions that fail a run; any other one that is not a
-    ``ProcessorError`` is a bug and parks it. ``handlers`` are those of a class of
-    which ``function`` is a method; ``make`` makes an instance of it, from the run's arguments.
+    ``ProcessorError`` is a bug and parks it. Where ``function`` is a method of a class,
+    ``handlers`` are those of the class, and ``make`` makes an instance from the run's arguments.
     """
 
     def __init__(

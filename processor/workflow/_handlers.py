@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import (
@@ -36,6 +36,7 @@ __all__ = (
     "QueryHandler",
     "SignalHandler",
     "Unfinished",
+    "check_handler",
     "check_query",
     "check_unfinished",
     "event_of",
@@ -143,8 +144,8 @@ class QueryHandler(Handler[P, R]):
 class HandlerTable:
     """The handlers of a class by their names; "" has the one that takes all other names."""
 
-    signals: Mapping[str, SignalHandler[..., Any]] = field(default_factory=dict)
-    queries: Mapping[str, QueryHandler[..., Any]] = field(default_factory=dict)
+    signals: Mapping[str, SignalHandler[..., Any]]
+    queries: Mapping[str, QueryHandler[..., Any]]
 
     @property
     def all(self) -> tuple[Handler[..., Any], ...]:
@@ -184,9 +185,18 @@ def query(
     return decorate if function is None else decorate(function)
 
 
+def check_handler(function: Callable[..., Any], what: str) -> None:
+    """Refuse a function that does nothing when it is called; ``what`` names the call in errors."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidArgument(
+            f"{what}: {checks.shown(function)} has a yield, so that calling it does nothing: take "
+            "it out"
+        )
+
+
 def check_query(function: Callable[..., Any], what: str) -> None:
     """Refuse a function that does not answer at once; ``what`` names the call in the error."""
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    if inspect.iscoroutinefunction(function):
         raise InvalidArgument(
             f"{what}: {checks.shown(function)} is async, but a query only reads, and answers at "
             "once: make it a plain function (def)"
@@ -217,11 +227,7 @@ def _name(function: Any, kind: str, name: str | None, dynamic: bool) -> str:
     if not inspect.isfunction(function):
         given = checks.shown(function)
         raise InvalidArgument(f"{decorator}: put it on a method of a class, not on {given}")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise InvalidArgument(
-            f"{decorator}: {function.__qualname__} has a yield, so that calling it does nothing: "
-            "take it out"
-        )
+    check_handler(function, decorator)
     if dynamic:
         if name is not None:
             raise InvalidArgument(f"{decorator}: a dynamic one has no name: leave name=... out")

@@ -54,6 +54,14 @@ def test_a_value_is_shown_to_whom_has_the_key(folder: Path) -> None:
         assert "encoded" not in done.stdout
 
 
+@pytest.mark.parametrize("command", ["signal", "query"])
+def test_what_is_sent_to_a_run_goes_through_the_codecs(folder: Path, command: str) -> None:
+    """A run that has ended takes neither; the codec is named wrong, and that comes first."""
+    done = said(folder, command, "pay-1", "name", "--payloads", "nowhere:payloads")
+    assert done.returncode == 2
+    assert "there is no module 'nowhere'" in " ".join(done.stderr.split())
+
+
 def test_without_the_key_a_value_is_shown_as_encoded(folder: Path) -> None:
     history = said(folder, "history", "pay-1").stdout
     assert f"pay {SEES}" in history

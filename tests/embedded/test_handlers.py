@@ -14,6 +14,7 @@ from processor import (
     ApplicationError,
     Client,
     Handle,
+    InvalidArgument,
     QueryFailed,
     Status,
     Worker,
@@ -296,7 +297,14 @@ def test_classes_that_contradict_are_refused() -> None:
             @workflow.query
             async def all(self) -> None: ...
 
+    def yields() -> None:
+        class Yields(Base):
+            @workflow.signal
+            async def all(self) -> Any:
+                yield 1
+
     for wrong, said in (
+        (yields, "has a yield, so that calling it does nothing"),
         (hides, "Hides.hear hides the signal of Base: put @workflow.signal on it"),
         (twice, "two signals have the name 'hear'"),
         (other_arguments, "__init__ gets the arguments of the run"),
@@ -365,3 +373,26 @@ def test_an_instance_is_tested_as_any_other() -> None:
     assert approval.standing() == ["Ada", "Ada"]
     with pytest.raises(TypeError, match=r"A client calls it with handle.query"):
         Approval.standing()
+
+
+@workflow.define
+async def registers_what_yields() -> str:
+    def yields(value: int) -> Any:
+        yield value
+
+    refused = []
+    for register in (workflow.on_signal, workflow.on_query):
+        try:
+            register("any", yields)
+        except InvalidArgument as error:
+            refused.append(str(error))
+    return "; ".join(refused)
+
+
+def test_a_function_that_yields_is_no_handler() -> None:
+    async def main() -> None:
+        async with Environment([registers_what_yields]) as env:
+            told = await env.run(registers_what_yields)
+            assert told.count("has a yield, so that calling it does nothing: take it out") == 2
+
+    asyncio.run(main())

@@ -72,7 +72,7 @@ ASKS: dict[str, Any] = {
     "drives": _drives,
     "handler": lambda self: workflow.on_signal("step", print),
     "query": lambda self: workflow.on_query("ask", print),
-    "file": lambda self: open("/etc/hostname").read(),  # noqa: SIM115
+    "file": lambda self: Path(__file__).read_text(),
     "sleep": lambda self: time.sleep(0.01),
     "wakes": lambda self: (self.changed.set(), asyncio.get_running_loop().call_soon(print)),
     "exit": lambda self: sys.exit(7),

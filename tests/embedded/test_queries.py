@@ -17,6 +17,7 @@ from processor import (
     Worker,
     workflow,
 )
+from processor.testing import Environment
 from tests.embedded.approval import Approval, serving
 
 __all__ = ("serving",)
@@ -110,3 +111,56 @@ def test_queries_say_which_runs_they_are_not_for(serving: Any) -> None:
         assert await handle.query(Approval.standing) == standing
 
     serving(work, Approval)
+
+
+CLEANED: list[bool] = []
+CHANGED: list[str] = []
+
+
+@workflow.define
+class Changes:
+    """A handler of it waits when it ends, and tells where it is unwound."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_for_event("next")
+        if "in the middle" in CHANGED:
+            workflow.publish("records", None, 1)
+        await workflow.wait_for_event("next")
+        if "at the end" in CHANGED:
+            workflow.publish("records", None, 1)
+
+    @workflow.signal(unfinished="abandon")
+    async def waits(self) -> None:
+        try:
+            await workflow.wait_for_event("never")
+        finally:
+            CLEANED.append(workflow.in_workflow())
+
+    @workflow.query
+    def any(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("where", ["in the middle", "at the end"])
+def test_code_that_does_not_fit_is_unwound_at_once(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is left to Python, which would run the clean-up anywhere."""
+
+    async def main() -> None:
+        async with Environment([Changes]) as env:
+            handle = await env.start(Changes.run)
+            await handle.signal(Changes.waits)
+            await handle.raise_event("next")
+            await handle.raise_event("next")
+            await handle.result()
+            monkeypatch.setattr("tests.embedded.test_queries.CHANGED", [where])
+            CLEANED.clear()
+            with pytest.raises(
+                QueryFailed, match=r"its code cannot be replayed: .*RecordPublished"
+            ):
+                await handle.query(Changes.any)
+            assert CLEANED == [True]
+
+    asyncio.run(main())

@@ -250,7 +250,7 @@ def event(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def signal(
     target: Target,
     id: WorkflowId,
@@ -273,7 +273,7 @@ def signal(
     asyncio.run(work())
 
 
-@target_options()
+@target_options(injects=True)
 def query(
     target: Target,
     id: WorkflowId,

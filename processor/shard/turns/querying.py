@@ -92,9 +92,9 @@ class Querying:
 
     def _of_replayed(self, run: Summary, body: QueryRun) -> ReplyBody:
         which = f"run {run.run_id} of {run.workflow_id!r} is {run.status.value}"
-        runner = self._replayed.pop(run.run_id, None)
         if run.purged_ms is not None:
             return Refused("QueryFailed", f"{which}, and its history was purged")
+        runner = self._replayed.pop(run.run_id, None)
         if runner is None:
             records = []
             for _, record in recorded(self._tables, run.run_id, run.base):

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from processor.config import Settings
+from processor.core.data.bounds import size_of
 from processor.core.data.failure import writable
 from processor.core.data.headers import NO_HEADERS
 from processor.core.data.shown import is_a, members_of, shown
 from processor.core.event import Event
-from processor.core.nouns.chain import Reserved
+from processor.core.nouns.chain import Reserved, external_events
 from processor.core.nouns.run import WorkflowCancelled, WorkflowCompleted, WorkflowFailed
 from processor.core.runner import CodeError
 from processor.errors import InvalidArgument, PayloadCodecError, ProcessorError
 from processor.failures import bases_of, failure_of
 from processor.workflow._definition import Workflow
-from processor.workflow._engine.margins import Margins
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._frames import innermost, is_ours, where_of
 from processor.workflow._guard.signals import is_signal
+from processor.workflow._nouns.external import ExternalEvents
 from processor.workflow._nouns.handler import tell_unfinished
 
 __all__ = ("Ending",)
@@ -31,7 +33,7 @@ _identity = object.__hash__
 class Ending:
     """``followed``: whether another run may follow one that fails."""
 
-    __slots__ = ("_followed", "_margins", "_runtime", "_settings", "_workflow")
+    __slots__ = ("_followed", "_runtime", "_settings", "_start_bytes", "_workflow")
 
     def __init__(
         self, runtime: Runtime, workflow: Workflow[..., Any], settings: Settings, followed: bool
@@ -40,11 +42,20 @@ class Ending:
         self._workflow = workflow
         self._settings = settings
         self._followed = followed
-        self._margins = Margins(runtime, followed)
+        self._start_bytes = size_of(replace(runtime.started, lineage=None)) if followed else 0
 
     def reserved(self, facts: Sequence[Event]) -> Reserved:
-        """Return what the record has beside what the code asks for, if this turn ends the run."""
-        return self._margins.reserved(facts)
+        """Return what the record has beside what the code asks for, if this turn ends the run.
+
+        The turn was given these facts. Those of a parked run come together, and stand in earlier
+        records.
+        """
+        came = size_of(facts[0]) if len(facts) == 1 else 0
+        if not self._followed:
+            return Reserved(0, 0, came)
+        unread = sum(event.size for event in external_events(facts))
+        unread += self._runtime.part(ExternalEvents).unread_bytes
+        return Reserved(self._start_bytes, unread, came)
 
     def decide(self, interrupted: BaseException | None, facts: Sequence[Event]) -> CodeError | None:
         """Add the decision that ends the run, or return why it parks.

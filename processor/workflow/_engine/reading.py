@@ -60,12 +60,12 @@ def reading(runtime: Runtime, what: str) -> Iterator[None]:
         loop.violation, runtime.broken = errors
         loop.runtime, loop.ready, loop.dropped, loop._number = before[:4]
         runtime.library, runtime._parts = before[4:]
+        did = ""
         if nothing_due.asked is not None:
-            where = f" at {nothing_due.asked}" if nothing_due.asked else ""
-            told = f"{what} began or woke a task{where}; it may only read and compute"
-            raise Spoiled(told) from None
-        if decisions.refused:
-            told = f"{what} asked for {decisions.refused}; it may only read and compute"
-            raise Spoiled(told) from None
+            did = f"began or woke a task{nothing_due.asked and f' at {nothing_due.asked}'}"
+        elif decisions.refused:
+            did = f"asked for {decisions.refused}"
+        if did:
+            raise Spoiled(f"{what} {did}; it may only read and compute") from None
         if violation is not None:
             raise Spoiled(f"{what} may only read and compute: {violation[0]}") from None

@@ -61,8 +61,6 @@ _GUARDS: Final[dict[str, Literal["refuse", "off"]]] = {
 }
 """Behaviour that runs may be begun under; a run stays with it. Without one the guard answers."""
 
-_identity = object.__hash__
-
 
 class WorkflowRunner:
     """One run's code. After the end of the code, or a ``CodeError``, nothing of it is left."""
@@ -176,7 +174,7 @@ class WorkflowRunner:
     def undo(self, facts: Sequence[Event]) -> None:
         if not self._over:
             self._left = self._runtime.part(ExternalEvents).before(facts)
-            self.close()
+        self.forget()
 
     def keep(self) -> None:
         self._keeps = True
@@ -279,9 +277,10 @@ class WorkflowRunner:
         finally:
             if code_error is not None:
                 self.undo(facts)
-            elif last is not None and self._tried_again:
-                self._left = [*self.left(), *events_after(facts, last)]
-            self.close()
+            else:
+                if last is not None and self._tried_again:
+                    self._left = [*self.left(), *events_after(facts, last)]
+                self.close()
         if code_error is not None:
             raise code_error from None
 

@@ -26,9 +26,11 @@ from processor.workflow._engine.reading import reading
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._guard.signals import is_signal
 from processor.workflow._handlers import (
+    Handler,
     QueryHandler,
     SignalHandler,
     Unfinished,
+    check_handler,
     check_query,
     check_unfinished,
 )
@@ -89,6 +91,7 @@ def on_query(name: str | None, function: Callable[..., Any]) -> None:
 def _name(name: str | None, function: object, what: str) -> str:
     if not callable(function):
         raise InvalidArgument(f"{what}: function: give a function, not {checks.shown(function)}")
+    check_handler(function, what)
     return "" if name is None else checks.name(name, f"{what}: name")
 
 
@@ -118,11 +121,10 @@ class WorkflowCode:
         self.failed: BaseException | None = None
         self.signals: Mapping[str, SignalHandler[..., Any]] = workflow.handlers.signals
         self.queries: Mapping[str, QueryHandler[..., Any]] = workflow.handlers.queries
-        self.running: dict[int, SignalHandler[..., Any]] = {}
+        self.running: list[SignalHandler[..., Any]] = []
         self._workflow = workflow
         self._arguments = arguments
         self._around = around
-        self._number = 0
 
     def begin(self, runtime: Runtime) -> None:
         """Make the instance of a class, before any handler and before the code."""
@@ -164,29 +166,30 @@ class WorkflowCode:
             size = len(event.payload or b"")
             runtime.decisions.add(rejected, handler.place, size, what)
             return False
-        if not handler.name:
-            arguments = (event.name, *arguments)
-        self._run(runtime, self._handled(handler, arguments, taken))
+        self._run(runtime, self._handled(handler, event.name, arguments, taken))
         return True
 
     async def _handled(
         self,
         handler: SignalHandler[..., Any],
+        name: str,
         arguments: tuple[Any, ...],
         taken: Callable[[], None],
     ) -> None:
         taken()
-        self._number = number = self._number + 1
-        self.running[number] = handler
+        self.running.append(handler)
         try:
-            result = handler.function(*self._receiver(handler), *arguments)
+            result = self._called(handler, name, arguments)
             if inspect.isawaitable(result):
                 await result
         finally:
-            del self.running[number]
+            self.running.remove(handler)
 
-    def _receiver(self, handler: Any) -> tuple[Any, ...]:
-        return (self.instance,) if handler.is_method else ()
+    def _called(self, handler: Handler[..., Any], name: str, arguments: tuple[Any, ...]) -> Any:
+        """Call a handler. One that takes all names gets the name first."""
+        receiver = (self.instance,) if handler.is_method else ()
+        names = () if handler.name else (name,)
+        return handler.function(*receiver, *names, *arguments)
 
     def _run(self, runtime: Runtime, code: Coroutine[Any, Any, None]) -> None:
         """Run code beside the main task. An error of it ends the run."""
@@ -211,11 +214,9 @@ class WorkflowCode:
             raise QueryFailed(f"there is no query {name!r}; the workflow has: {known}")
         decode = partial(handler.signature.decode, payloads=runtime.payloads)
         arguments = runtime.decoded(decode, payload)
-        if not handler.name:
-            arguments = (name, *arguments)
         if handler.is_method and self.instance is None:
             raise QueryFailed(f"query {name!r} has no state: __init__ of the class failed")
-        result = handler.function(*self._receiver(handler), *arguments)
+        result = self._called(handler, name, arguments)
         if inspect.iscoroutine(result):
             result.close()
             raise QueryFailed(f"query {name!r} returned a coroutine: a query only reads, at once")
@@ -269,7 +270,7 @@ def answer(
 def tell_unfinished(runtime: Runtime) -> None:
     """Say in the log which handlers run while their run ends."""
     running = _code(runtime).running
-    left = [each for each in running.values() if each.unfinished == "warn"]
+    left = [each for each in running if each.unfinished == "warn"]
     if left and not runtime.replaying:
         names = ", ".join(sorted({repr(each.name) if each.name else "dynamic" for each in left}))
         _log.warning(
