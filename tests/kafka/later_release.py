@@ -59,7 +59,7 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
         "import EventReceived, EventRejected, RaiseEvent",
         "import EventReceived, EventRejected, NoteRun, RaiseEvent",
     ),
-    ("core/vocabulary.py", "    StartPlanned,\n)", "    StartPlanned,\n    NoteRun,\n)"),
+    ("core/vocabulary.py", "    QueryRun,\n)", "    QueryRun,\n    NoteRun,\n)"),
     (
         "workflow/_nouns/value.py",
         "import SideEffectRecorded, StatusSet",
