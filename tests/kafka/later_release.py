@@ -42,7 +42,11 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
         "import SideEffectRecorded, StatusSet",
         "import NoteTaken, SideEffectRecorded, StatusSet",
     ),
-    ("core/vocabulary.py", "    MessageRejected,\n)", "    MessageRejected,\n    NoteTaken,\n)"),
+    (
+        "core/vocabulary.py",
+        ')\n"""Append-only: the place of an event',
+        '    NoteTaken,\n)\n"""Append-only: the place of an event',
+    ),
     (
         "core/nouns/external.py",
         "class Latest(Protocol):",
@@ -59,7 +63,11 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
         "import EventReceived, EventRejected, RaiseEvent",
         "import EventReceived, EventRejected, NoteRun, RaiseEvent",
     ),
-    ("core/vocabulary.py", "    QueryRun,\n)", "    QueryRun,\n    NoteRun,\n)"),
+    (
+        "core/vocabulary.py",
+        ')\n"""All that can be asked',
+        '    NoteRun,\n)\n"""All that can be asked',
+    ),
     (
         "workflow/_nouns/value.py",
         "import SideEffectRecorded, StatusSet",
