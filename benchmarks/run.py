@@ -24,8 +24,24 @@ from processor.bench.hosts import measure
 from processor.bench.loops import Load
 from processor.tuning import tune_process
 
-COUNTS = {"chain": 1000, "order": 300, "fanout": 1000, "signal": 2000, "timers": 2000}
-WIDTHS = {"chain": 100, "order": 100, "fanout": 1, "signal": 50, "timers": 200}
+COUNTS = {
+    "chain": 1000,
+    "order": 300,
+    "fanout": 1000,
+    "signal": 2000,
+    "timers": 2000,
+    "query": 2000,
+    "update": 2000,
+}
+WIDTHS = {
+    "chain": 100,
+    "order": 100,
+    "fanout": 1,
+    "signal": 50,
+    "timers": 200,
+    "query": 20,
+    "update": 20,
+}
 FLOOD = 20_000
 
 

@@ -34,6 +34,8 @@ LOADS: dict[str, Sequence[str]] = {
     "fanout": ("fanout", "--n=1000", "--runs=3"),
     "signal": ("signal", "--n=2000", "--c=50"),
     "timers": ("timers", "--n=2000", "--sleep=5"),
+    "query": ("query", "--n=2000", "--c=20"),
+    "update": ("update", "--n=2000", "--c=20"),
 }
 SMOKE_LOADS: dict[str, Sequence[str]] = {
     "chain-1": ("chain", "--n=30", "--c=1", "--warmup=3"),
@@ -43,6 +45,8 @@ SMOKE_LOADS: dict[str, Sequence[str]] = {
     "fanout": ("fanout", "--n=100", "--runs=2", "--warmup=3"),
     "signal": ("signal", "--n=100", "--c=20", "--warmup=3"),
     "timers": ("timers", "--n=40", "--sleep=1", "--warmup=3"),
+    "query": ("query", "--n=100", "--c=10", "--warmup=3"),
+    "update": ("update", "--n=100", "--c=10", "--warmup=3"),
 }
 DETAILS: dict[str, tuple[str, ...]] = {
     "history": ("embedded",),

@@ -33,6 +33,11 @@ from processor.errors import (
     StoreCorrupt,
     TooNew,
     TopicsNotReady,
+    UpdateError,
+    UpdateFailed,
+    UpdateNotFound,
+    UpdateRejected,
+    UpdateUnfinished,
     UpgradeNeeded,
     WorkflowAlreadyStarted,
     WorkflowCancelled,
@@ -49,7 +54,7 @@ from processor.injection.payloads import PayloadCodec, PayloadConverter
 from processor.policy import RetryPolicy, Status
 
 if TYPE_CHECKING:
-    from processor.client import Client, Handle, HistoryEvent, RunDescription
+    from processor.client import Client, Handle, HistoryEvent, RunDescription, UpdateHandle
     from processor.worker import Worker
 
 __all__ = (
@@ -85,6 +90,12 @@ __all__ = (
     "StoreCorrupt",
     "TooNew",
     "TopicsNotReady",
+    "UpdateError",
+    "UpdateFailed",
+    "UpdateHandle",
+    "UpdateNotFound",
+    "UpdateRejected",
+    "UpdateUnfinished",
     "UpgradeNeeded",
     "Worker",
     "WorkflowAlreadyStarted",
@@ -105,6 +116,7 @@ _LAZY = {
     "Handle": "processor.client",
     "HistoryEvent": "processor.client",
     "RunDescription": "processor.client",
+    "UpdateHandle": "processor.client",
     "Worker": "processor.worker",
 }
 

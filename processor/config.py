@@ -27,6 +27,7 @@ _NUMBERS: Final = {
     "publish_linger_ms": 0,
     "unread_events_max": 1,
     "unread_bytes_max": 0,
+    "updates_running_max": 1,
     "unpublished_bytes_max": 1,
     "waiters_max": 0,
     "max_activities": 1,
@@ -98,6 +99,9 @@ class Settings:
 
     An event counts with its name, its headers and 20 bytes.
     """
+
+    updates_running_max: int = 10
+    """Updates of one run whose handlers have not ended; more are refused."""
 
     unpublished_bytes_max: int = 64_000_000
     """Results and published records that no consumer can see yet, per shard; then intake waits."""

@@ -20,6 +20,11 @@
     │   ├── QueryFailed           ``__cause__`` is the error that the handler raised, if it did
     │   ├── RequestExpired        it came too late to know whether it had counted already
     │   └── UpgradeNeeded         the namespace's level does not have what it asks for
+    ├── UpdateError               an update has no result
+    │   ├── UpdateRejected            its validator refused it, or no handler has its name
+    │   ├── UpdateFailed              ``__cause__`` is the error that its handler raised
+    │   ├── UpdateUnfinished          the run ended before its handler did
+    │   └── UpdateNotFound            the run knows no update of that id
     ├── InvalidArgument           a call got a value that it cannot take (a ValueError, too)
     ├── PayloadCodecError         a codec of ``payloads=`` is not here, or could not do its work
     ├── PayloadTooLarge           a value does not fit into a record
@@ -70,6 +75,11 @@ __all__ = (
     "TimeoutKind",
     "TooNew",
     "TopicsNotReady",
+    "UpdateError",
+    "UpdateFailed",
+    "UpdateNotFound",
+    "UpdateRejected",
+    "UpdateUnfinished",
     "UpgradeNeeded",
     "WorkflowAlreadyStarted",
     "WorkflowCancelled",
@@ -272,6 +282,26 @@ class CommandRejected(RequestError):
 
 class QueryFailed(RequestError):
     """A query has no answer: no handler has its name, or its handler failed or did more."""
+
+
+class UpdateError(ProcessorError):
+    """An update has no result."""
+
+
+class UpdateRejected(UpdateError):
+    """Its validator refused the update, or no handler has its name; nothing changed."""
+
+
+class UpdateFailed(UpdateError):
+    """Its handler raised an error, which is the cause."""
+
+
+class UpdateUnfinished(UpdateError):
+    """The run ended before the handler of the update did."""
+
+
+class UpdateNotFound(UpdateError):
+    """The run knows no update of this id: none was accepted, or it was forgotten since."""
 
 
 class RequestExpired(RequestError):

@@ -13,6 +13,7 @@ from processor.cli.commands import (
     bench,
     demo,
     dev,
+    messages,
     runs,
     schemas,
     tables,
@@ -60,7 +61,7 @@ def processor(
     """Durable execution for Python on Kafka. Start with: processor demo"""
 
 
-for module in (demo, dev, worker, runs, views, topics, upgrade, tables, schemas, bench):
+for module in (demo, dev, worker, runs, messages, views, topics, upgrade, tables, schemas, bench):
     module.register(app)
 
 

@@ -140,6 +140,7 @@ def standing(run: RunDescription) -> str:
         f"activity {readable(each['name'])}, attempt {each['attempt']}"
         for each in run.pending.get("activities", ())
     ]
+    parts += [f"update {readable(each['name'])}" for each in run.pending.get("updates", ())]
     parts += [f"waits at {readable(each)}" for each in run.pending.get("waiting", ())]
     if len(parts) > _SHOWN_MAX:
         parts[_SHOWN_MAX:] = [f"and {len(parts) - _SHOWN_MAX} more"]

@@ -21,6 +21,7 @@ from processor.client.descriptions import (
     read,
 )
 from processor.client.outcomes import answered, outcome
+from processor.client.updates import TakesUpdates
 from processor.client.vigil import PARKED, Parked, Vigil, overdue
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.query import REJECTS, QueryRun
@@ -45,7 +46,7 @@ _WAIT_S: Final = 30.0
 """How long a shard keeps a waiting client, which then asks again."""
 
 
-class Handle(Generic[R]):
+class Handle(TakesUpdates, Generic[R]):
     """One workflow id. A handle from ``start`` means the chain of runs that it began.
 
     A handle that was made with a ``run_id`` means that run only, any other one the latest run.

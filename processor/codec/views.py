@@ -50,7 +50,7 @@ def summary_view(summary: Summary) -> dict[str, Any]:
 def pending_view(
     state: RunState, waiting: Sequence[str], unread: Sequence[EventReceived]
 ) -> dict[str, Any]:
-    """Return what an open run waits for: activities, timers, calls, and lines of code.
+    """Return what an open run waits for: activities, timers, calls, updates, and lines of code.
 
     ``unread``: the events that wait for the code, counted by their names.
     """
@@ -58,6 +58,9 @@ def pending_view(
         "activities": [_activity(activity) for activity in state.activities.values()],
         "timers": [{"id": id, "due_ms": due_ms} for id, due_ms in state.timers.items()],
         "calls": [_call(call) for call in state.calls.values()],
+        "updates": [
+            {"id": each.id, "name": each.name} for each in state.updates.values() if not each.over
+        ],
         "unread": dict(Counter(event.name for event in unread)),
         "waiting": list(waiting),
     }

@@ -22,11 +22,12 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.core.nouns.start import StartPlanned, StartRun
+from processor.core.nouns.start import StartPlanned, StartRun, StartWith
 from processor.core.nouns.timer import TimerFired
+from processor.core.nouns.update import AwaitUpdate, UpdateRun
 from processor.core.operation import OperationOnRun
 from processor.core.questions import AwaitResult
-from processor.core.records.answers import Accepted, Refused
+from processor.core.records.answers import Accepted, Refused, ReplyBody
 from processor.core.replay import Instance, begun
 from processor.core.runner import CodeError
 from processor.core.state import RunState
@@ -121,6 +122,8 @@ def _start(
     if refusal is not None:
         return outcome.answered(refusal)
     if latest is not None and start.uses(latest):
+        if isinstance(start, StartWith):
+            return _first(command, start, instance, latest, context)
         return outcome.answered(latest.accepted(created=False))
     limit_ms = start.execution_timeout_ms
     plan = start.plan if isinstance(start, StartPlanned) else None
@@ -139,7 +142,8 @@ def _start(
         start.memo,
         start.headers,
         context.runners.flags,
-        plan=plan,
+        start.lineage if isinstance(start, StartWith) else None,
+        plan,
     )
     refusal = too_large(started)
     if refusal is not None:
@@ -160,10 +164,35 @@ def _start(
     draft = Draft(Instance(RunState(command.workflow_id, run_id), runner), context)
     draft.advance(started)
     outcome.drafts.append(draft)
+    if isinstance(start, StartWith) and isinstance(start.first, UpdateRun):
+        return _told(outcome, start.first, draft, None, Accepted(run_id))
     if start.result_within_ms is not None and command.reply_to is not None:
         outcome.awaited = AwaitResult(None, run_id, start.result_within_ms)
         return outcome
     return outcome.answered(Accepted(run_id))
+
+
+def _first(
+    command: ClientCommand,
+    start: StartWith,
+    instance: Instance | None,
+    latest: Summary,
+    context: Context,
+) -> Outcome:
+    """Tell a run that is there already what goes with a start."""
+    assert start.first is not None, "checked where it was read"
+    return _asked(command, start.first, instance, latest, context, created=False)
+
+
+def _told(
+    outcome: Outcome, asked: UpdateRun, draft: Draft, told: ReplyBody | None, accepted: Accepted
+) -> Outcome:
+    """Return an outcome with what the sender of an update is told, or waits for."""
+    found = asked.awaits(draft.run, told)
+    if isinstance(found, AwaitUpdate):
+        outcome.awaited = found
+        return outcome
+    return outcome.answered(found or accepted)
 
 
 def _asked(
@@ -172,6 +201,8 @@ def _asked(
     instance: Instance | None,
     latest: Summary | None,
     context: Context,
+    *,
+    created: bool = True,
 ) -> Outcome:
     assert instance is None or latest is not None, "an open run is known"
     outcome = Outcome()
@@ -186,7 +217,10 @@ def _asked(
     answer = asked.decide(draft, latest)
     if draft.events:
         outcome.drafts.append(draft)
-    return outcome.answered(answer or latest.accepted())
+    accepted = latest.accepted(created=created)
+    if isinstance(asked, UpdateRun) and draft.events:
+        return _told(outcome, asked, draft, answer, accepted)
+    return outcome.answered(answer or accepted)
 
 
 def _terminated(

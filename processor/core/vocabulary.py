@@ -34,8 +34,14 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.core.nouns.start import StartPlanned, StartRun
+from processor.core.nouns.start import StartPlanned, StartRun, StartWith
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
+from processor.core.nouns.update import (
+    AwaitUpdate,
+    UpdateAccepted,
+    UpdateCompleted,
+    UpdateRun,
+)
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.operation import Request
 from processor.core.questions import (
@@ -74,6 +80,8 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     CallSent,
     CallAnswered,
     MessageRejected,
+    UpdateAccepted,
+    UpdateCompleted,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 
@@ -90,5 +98,8 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     AnswerCall,
     StartPlanned,
     QueryRun,
+    UpdateRun,
+    AwaitUpdate,
+    StartWith,
 )
 """All that can be asked of an instance. Append-only, as events are."""

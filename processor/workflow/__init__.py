@@ -12,12 +12,12 @@ from contextlib import contextmanager
 
 from processor.workflow._context import in_workflow, passing
 from processor.workflow._definition import Workflow, define, run
-from processor.workflow._handlers import query
+from processor.workflow._handlers import query, update
 from processor.workflow._nouns.activity import call_activity
 from processor.workflow._nouns.call import cancel, signal
 from processor.workflow._nouns.condition import wait_until
 from processor.workflow._nouns.external import wait_for_event
-from processor.workflow._nouns.handler import all_handlers_finished, on_query, on_signal
+from processor.workflow._nouns.handler import all_handlers_finished, on_query, on_signal, on_update
 from processor.workflow._nouns.record import publish
 from processor.workflow._nouns.run import WorkflowInfo, info, logger, now, random, uuid4
 from processor.workflow._nouns.timer import sleep, timer
@@ -36,6 +36,7 @@ __all__ = (
     "now",
     "on_query",
     "on_signal",
+    "on_update",
     "passthrough",
     "publish",
     "query",
@@ -46,6 +47,7 @@ __all__ = (
     "signal",
     "sleep",
     "timer",
+    "update",
     "uuid4",
     "wait_for_event",
     "wait_until",

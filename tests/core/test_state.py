@@ -32,6 +32,7 @@ from processor.core.nouns.run import (
     WorkflowTimedOut,
 )
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
+from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.records.answers import Accepted
 from processor.core.state import RunState
@@ -52,7 +53,8 @@ REACHED: dict[Status, tuple[Event, ...]] = {
 }
 OTHER = Address(None, "other")
 CALL = CallSent(4, OTHER, RaiseEvent("go"))
-OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL)
+UPDATE = UpdateAccepted("u1", "do", b"[1]", validated=True)
+OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL, UPDATE)
 SAMPLES: tuple[Event, ...] = (
     ActivityCompleted(1, 1, b"1"),
     scheduled(3),
@@ -79,6 +81,8 @@ SAMPLES: tuple[Event, ...] = (
     CallSent(3, OTHER, RaiseEvent("go")),
     CallAnswered(4, Accepted("run-9")),
     MessageRejected(4, OTHER, "go", b"1", "nobody"),
+    UpdateAccepted("u2", "do", b"[1]", validated=True),
+    UpdateCompleted("u1", b"1"),
 )
 
 

@@ -33,6 +33,11 @@ SAYS = {
     "delays-1": r"Status.RUNNING\ntea at 10:30\nlunch at 12:00\n",
     "handlers-1": r"2\nA new bridge\? yes\n",
     "handlers-2": r"4\n11\n",
+    "updates-1": (
+        r"1\nupdate 'add' of run \w+ of \w+: ValueError: there is one apple already\n"
+        r"thank you\n\['apple'\]\n"
+    ),
+    "updates-2": r"1\n2\n\['apple', 'pear', 'plum'\]\n",
     "retries-1": r"imported at attempt 3, after no rates of Monday yet\nTrue\n",
     "kafka-1": r"",
     "replay-1": r"parked run \w+ of \w+: ActivityScheduled\(id=1, name='double'\) has other "

@@ -110,8 +110,29 @@ class Listens:
         return self.heard
 
 
+@workflow.define
+class Books:
+    """Takes updates, each with an activity, and ends when it has booked so many."""
+
+    def __init__(self) -> None:
+        self.booked: list[int] = []
+
+    @workflow.run
+    async def run(self, count: int) -> list[int]:
+        await workflow.wait_until(lambda: len(self.booked) == count)
+        await workflow.wait_until(workflow.all_handlers_finished)
+        return self.booked
+
+    @workflow.update
+    async def book(self, value: int) -> list[int]:
+        if value % 2:
+            await double(value)
+        self.booked.append(value)
+        return [value, len(self.booked)]
+
+
 PROBES = [
     *(queued_double, publishes, passes_on, collects, errand, sleeps),
-    *(tells, collects_in_the_end, Listens),
+    *(tells, collects_in_the_end, Listens, Books),
 ]
 PROBE_ACTIVITIES = [double]

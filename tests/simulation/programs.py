@@ -19,6 +19,7 @@ from processor import (
 
 from . import deeds
 from .deeds import DEEDS, doomed, endless, endless_far
+from .till import Till
 
 __all__ = (
     "KINDS",
@@ -123,7 +124,7 @@ class Listener:
         return self.heard
 
 
-WORKFLOWS: Final = (program, victim, flaky, Listener)
+WORKFLOWS: Final = (program, victim, flaky, Listener, Till)
 
 
 async def _one(step: Step) -> Any:

@@ -40,12 +40,14 @@ from .cases import (
     program_case,
     send_messages,
     tally_cases,
+    till_case,
     victim_case,
 )
 from .chaos import Chaos
 from .programs import Author, Step
 from .strangers import Contest, Foreign, Rival, Sent, Stranger
 from .tally import TallyRunners
+from .till import Buyer, first_of, wrong
 from .transfers import Ledger
 
 __all__ = ("ORDER_ACTIVITIES", "PAYLOADS", "Story", "what_is_remembered")
@@ -125,6 +127,7 @@ class Story:
         self.lost: list[ClientCommand] = []
         self.foreign: list[ClientCommand] = []
         self.rivals: list[Rival] = []
+        self.buyers: list[Buyer] = []
         self.cases = self._draw() if cases is None else cases
         self.chaos = Chaos(self.world)
         self._draw_vain(Random(f"vain {seed}"))
@@ -149,6 +152,7 @@ class Story:
             script.begin()
         clients = [script.client for script in scripts.values()]
         clients += [rival.client for rival in self.rivals]
+        clients += [buyer.client for buyer in self.buyers]
         if self.contest is not None:
             clients += [entrant.client for entrant in self.contest.entrants]
             self.contest.begin()
@@ -162,6 +166,7 @@ class Story:
             lambda: (
                 all(case.closed is not None for case in self.cases)
                 and (self.contest is None or self.contest.done)
+                and all(buyer.done for buyer in self.buyers)
                 and not any(client.waiting for client in clients)
             )
         )
@@ -208,8 +213,21 @@ class Story:
         apart = Random(f"listener {self.seed}")
         if apart.random() < 0.2:
             cases.append(listener_case(apart))
+        apart = Random(f"till {self.seed}")
+        if apart.random() < 0.25:
+            cases.append(self._till(apart))
         self._draw_strangers(cases)
         return cases
+
+    def _till(self, random: Random) -> Case:
+        """Return a till, with one or two who send it each update."""
+        case = till_case(random)
+        for number in case.updates:
+            for copy in range(random.choice((1, 1, 2))):
+                client = self.world.client(f"buyer-{number}-{copy}")
+                given = self.world.scheduler, random, case.workflow_id, number, case.outcomes
+                self.buyers.append(Buyer(client, *given))
+        return case
 
     def _draw_vain(self, random: Random) -> None:
         """Let programs tell nobody something, and not wait: as their first or their last step."""
@@ -290,13 +308,16 @@ class _Script:
             result_within_ms=within_ms,
             plan=case.plan,
         )
-        self._ask(ClientCommand(case.workflow_id, body), self._started)
+        self._ask(ClientCommand(case.workflow_id, first_of(case.updates, body)), self._started)
 
     def _started(self, reply: ReplyBody) -> None:
         was_started = isinstance(reply, Accepted | Closed) or self._expired(reply)
         assert was_started, f"{self._case.workflow_id} was not started: {reply}"
         self._case.started = True
         self._story.look_again()
+        if self._case.updates:
+            for buyer in self._story.buyers:
+                self._scheduler.after(self._random.randint(0, 60_000), "a buyer", buyer.begin)
         for rival in self._story.rivals:
             if rival.workflow_id == self._case.workflow_id:
                 delay_ms = self._random.randint(0, 60_000)
@@ -368,4 +389,6 @@ class _Script:
     def _closed(self, reply: ReplyBody) -> None:
         assert isinstance(reply, Closed), f"{self._case.workflow_id}: {reply}"
         self._case.closed = reply
+        if self._case.updates:
+            assert not wrong(reply, self._case.outcomes), wrong(reply, self._case.outcomes)
         self._story.chaos.purgeable.append((self._case.workflow_id, reply.run_id))

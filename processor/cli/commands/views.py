@@ -178,6 +178,8 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
             yield "timer", f"#{timer['id']}, due {at(timer['due_ms'])}"
     for call in run.pending.get("calls", ()):
         yield "call", f"#{call['id']} {call['operation']}, {call['to']} has not answered"
+    for update in run.pending.get("updates", ()):
+        yield "update", f"{update['name']} (id {update['id']}), its handler has not ended"
     for name, count in run.pending.get("unread", {}).items():
         yield "unread event", f"{name}, {count} that the code has not taken"
     for place in run.pending.get("waiting", ()):

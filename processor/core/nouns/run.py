@@ -13,7 +13,7 @@ from processor.core.data.fields import OnlyChain, OnlyRun, Reason
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.event import Decision, Drafting, Event, Fact
-from processor.core.nouns.lineage import Lineage, Plan
+from processor.core.nouns.lineage import Lineage, Plan, UpdateOutcome
 from processor.core.operation import OperationOnRun
 from processor.core.records.answers import Accepted, ReplyBody
 from processor.core.records.effects import ClearTimer, Effect, RunResult, SetTimer
@@ -75,6 +75,8 @@ class WorkflowStarted(Fact):
     def apply(self, run: Run, now_ms: int) -> None:
         run.started = self
         run.started_ms = now_ms
+        if self.lineage is not None and self.lineage.carried is not None:
+            run.carry(self.lineage.carried.updates)
         if self.begins_ms is not None:
             run.begin_at(self.begins_ms)
 
@@ -166,6 +168,10 @@ class Run:
     def begin_at(self, due_ms: int) -> None:
         """Note when the code begins."""
         raise NotImplementedError("timers are another part of the state")
+
+    def carry(self, updates: Sequence[UpdateOutcome]) -> None:
+        """Note the updates that a start brings along, and the outcomes of those before."""
+        raise NotImplementedError("updates are another part of the state")
 
     def clear(self) -> None:
         """Forget what is open: the run is closed."""

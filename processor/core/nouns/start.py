@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import TypeAlias
 
 from processor.checks import ID_BYTES_MAX
 from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
-from processor.core.nouns.lineage import Plan
+from processor.core.nouns.external import EventReceived, RaiseEvent
+from processor.core.nouns.lineage import Carried, Lineage, Plan, UpdateOutcome
 from processor.core.nouns.run import Summary
+from processor.core.nouns.update import UpdateRun
 from processor.core.operation import Operation
 from processor.core.records.answers import Refused
+from processor.errors import SchemaMismatch
 from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, Status
 
-__all__ = ("StartPlanned", "StartRun")
+__all__ = ("StartPlanned", "StartRun", "StartWith")
 
 
 @frozen
@@ -90,3 +94,34 @@ class StartPlanned(StartRun):
         StartRun.check(self)
         if self.plan is not None:
             self.plan.check()
+
+
+FirstMessage: TypeAlias = RaiseEvent | UpdateRun
+"""What goes with a start."""
+
+
+@frozen
+class StartWith(StartPlanned):
+    """Start a workflow unless it runs, and tell it something, at once: a run that begins has it
+    before its code does.
+    """
+
+    first: FirstMessage | None = None
+    """What it is told."""
+
+    def check(self) -> None:
+        StartPlanned.check(self)
+        if self.first is None:
+            raise SchemaMismatch("first: there is nothing that the workflow is told")
+        self.first.check()
+
+    @property
+    def lineage(self) -> Lineage:
+        """What the run that begins has of it."""
+        first = self.first
+        assert first is not None, "checked where it was read"
+        if isinstance(first, RaiseEvent):
+            event = EventReceived(first.name, first.payload, first.headers)
+            return Lineage(carried=Carried((event,)))
+        update = UpdateOutcome(first.id, first.name, first.arguments, over=False)
+        return Lineage(carried=Carried(updates=(update,)))

@@ -18,6 +18,7 @@ __all__ = (
     "QueryAnswered",
     "Refused",
     "ReplyBody",
+    "UpdateEnded",
 )
 
 
@@ -94,7 +95,23 @@ class QueryAnswered:
     headers: Headers = NO_HEADERS
 
 
-ReplyBody: TypeAlias = Accepted | Refused | Closed | Page | HeartbeatSeen | QueryAnswered
+@frozen
+class UpdateEnded:
+    """The outcome of an update."""
+
+    run_id: RunId
+    id: str
+    """Id of the update."""
+    result: bytes | None = None
+    """Encoded return value of its handler; None where it has none, or failed."""
+    failure: Failure | None = None
+    """Why it failed, or why its validator refused it."""
+    headers: Headers = NO_HEADERS
+
+
+ReplyBody: TypeAlias = (
+    Accepted | Refused | Closed | Page | HeartbeatSeen | QueryAnswered | UpdateEnded
+)
 """The answer."""
 
 CallOutcome: TypeAlias = Accepted | Refused | Closed

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from processor.config import Settings
 from processor.core.data.bounds import size_of
 from processor.core.data.failure import writable
 from processor.core.data.headers import NO_HEADERS
-from processor.core.data.shown import is_a, members_of, shown
+from processor.core.data.shown import is_a, shown
 from processor.core.event import Event
 from processor.core.nouns.chain import Reserved, external_events
 from processor.core.nouns.run import WorkflowCancelled, WorkflowCompleted, WorkflowFailed
+from processor.core.nouns.update import CARRIED_BYTES
 from processor.core.runner import CodeError
-from processor.errors import InvalidArgument, PayloadCodecError, ProcessorError
+from processor.errors import PayloadCodecError
 from processor.failures import bases_of, failure_of
 from processor.workflow._definition import Workflow
+from processor.workflow._engine.failing import fails
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._frames import innermost, is_ours, where_of
 from processor.workflow._guard.signals import is_signal
@@ -27,7 +29,8 @@ from processor.workflow._nouns.handler import tell_unfinished
 
 __all__ = ("Ending",)
 
-_identity = object.__hash__
+_SURELY_FITS: Final = 500_000
+"""So much fits into the record of a last turn beside what the turn began with."""
 
 
 class Ending:
@@ -42,7 +45,9 @@ class Ending:
         self._workflow = workflow
         self._settings = settings
         self._followed = followed
-        self._start_bytes = size_of(replace(runtime.started, lineage=None)) if followed else 0
+        self._start_bytes = 0
+        if followed:
+            self._start_bytes = size_of(replace(runtime.started, lineage=None)) + CARRIED_BYTES
 
     def reserved(self, facts: Sequence[Event]) -> Reserved:
         """Return what the record has beside what the code asks for, if this turn ends the run.
@@ -90,7 +95,7 @@ class Ending:
         except BaseException as error:
             if is_signal(error):
                 raise
-            if not _fails(error, (ProcessorError, *self._workflow.failure_exception_types)):
+            if not fails(error, self._workflow.failure_exception_types):
                 return _code_error("bug", error)
             self._fail(error, facts)
         return None
@@ -98,7 +103,9 @@ class Ending:
     def _complete(self, result: Any, facts: Sequence[Event]) -> None:
         what = f"the result of workflow {self._workflow.name!r}"
         payload = self._runtime.decisions.encode(result, what)
-        self._runtime.decisions.check_result(len(payload or b""), what, self.reserved(facts))
+        size = len(payload or b"")
+        if self._followed or self._runtime.decisions.sized + size > _SURELY_FITS:
+            self._runtime.decisions.check_result(size, what, self.reserved(facts))
         tell_unfinished(self._runtime)
         self._runtime.decisions.end(WorkflowCompleted(payload))
 
@@ -110,29 +117,6 @@ class Ending:
         failure = failure_of(error, self._runtime.payloads, limit)
         headers = bases_of(error) if self._followed else NO_HEADERS
         self._runtime.decisions.end(WorkflowFailed(failure, headers), line)
-
-
-def _fails(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:
-    """Return whether an exception fails the run. A group does if all that it holds do.
-
-    A wrong argument is a bug: like others, it does if the workflow names its class. So is a codec
-    that fails.
-    """
-    waits, seen = [error], {_identity(error)}
-    while waits:
-        each = waits.pop()
-        if is_a(each, InvalidArgument) or is_a(each, PayloadCodecError):
-            fails = any(is_a(each, kind) for kind in types if kind is not ProcessorError)
-        else:
-            fails = any(is_a(each, kind) for kind in types)
-        members = members_of(each)
-        if not fails and not members:
-            return False
-        if not fails:
-            fresh = {_identity(one): one for one in members if _identity(one) not in seen}
-            seen |= fresh.keys()
-            waits += fresh.values()
-    return True
 
 
 def _code_error(kind: str, error: BaseException, prefix: str = "") -> CodeError:

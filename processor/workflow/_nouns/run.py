@@ -13,6 +13,7 @@ from uuid import UUID
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import BEGIN, WorkflowCancelRequested, WorkflowStarted
 from processor.core.nouns.timer import TimerFired
+from processor.core.nouns.update import UpdateAccepted
 from processor.errors import PayloadCodecError
 from processor.failures import exception_of
 from processor.workflow._context import current, runtime_or_none
@@ -90,6 +91,10 @@ def _started(runtime: Runtime, fact: WorkflowStarted) -> None:
     if fact.lineage is not None and fact.lineage.carried is not None:
         for event in fact.lineage.carried.events:
             SETTLES[EventReceived](runtime, event)
+        for each in fact.lineage.carried.updates:
+            if not each.over:
+                update = UpdateAccepted(each.id, each.name, each.payload, validated=False)
+                SETTLES[UpdateAccepted](runtime, update)
     if fact.begins_ms is None:
         _begin(runtime)
 

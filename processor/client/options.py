@@ -1,0 +1,25 @@
+"""The options that all starts have in common."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, TypedDict
+
+from processor.arguments import Seconds
+from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy
+
+__all__ = ("StartOptions",)
+
+
+class StartOptions(TypedDict, total=False):
+    """What ``start`` and ``run`` take beside the arguments of the workflow."""
+
+    id: str | None
+    reuse: ReusePolicy
+    conflict: ConflictPolicy
+    execution_timeout: Seconds | None
+    retry: RetryPolicy | None
+    memo: Any
+    delay: Seconds | None
+    at: datetime | None
+    timeout: Seconds | None
