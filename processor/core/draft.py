@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from processor.checks import RECORD_BYTES_MAX
 from processor.core.data.options import DEFAULTS, ActivityOptions
@@ -20,12 +20,14 @@ from processor.core.nouns.activity import (
 )
 from processor.core.nouns.chain import (
     closing_bytes,
+    continued,
     external_events,
     next_attempt,
     not_followed,
 )
 from processor.core.nouns.external import EventReceived
-from processor.core.nouns.run import RunParked, WorkflowFailed
+from processor.core.nouns.run import BEGIN, RunParked, WorkflowContinued, WorkflowFailed
+from processor.core.nouns.timer import TimerFired
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import ReplyBody
 from processor.core.records.effects import Effect, Reply
@@ -35,6 +37,9 @@ from processor.core.state import RunState
 from processor.policy import Status
 
 __all__ = ("Context", "Draft", "Outcome", "Unread")
+
+_FOLLOWED: Final = frozenset((WorkflowFailed, WorkflowContinued))
+"""The ends that another run may follow."""
 
 
 class Unread(NamedTuple):
@@ -178,7 +183,7 @@ class Draft:
         for decision, _ in asked:
             if type(decision) is ActivityScheduled:
                 self.add(self._placed(decision))
-            elif type(decision) is WorkflowFailed:
+            elif type(decision) in _FOLLOWED:
                 self.add(self._followed(decision, runner))
             else:
                 self.add(decision)
@@ -194,14 +199,19 @@ class Draft:
         what = asked.id, asked.name, asked.arguments
         return ActivityScheduled(*what, True, asked.options, asked.headers)
 
-    def _followed(self, failed: WorkflowFailed, runner: Runner) -> WorkflowFailed:
-        """Return the end of a run that failed, with the run that tries again if there is one."""
-        run = self.instance.state
-        if run.started is None or run.started.plan is None:
+    def _followed(self, closing: Any, runner: Runner) -> Event:
+        """Return the end of a run with the run that follows it, if there is one."""
+        run, context = self.instance.state, self.context
+        goes_on = type(closing) is WorkflowContinued
+        if not goes_on and (run.started is None or run.started.plan is None):
+            failed: WorkflowFailed = closing
             return failed
-        run_id = successor_id(self.context.log_id, run.workflow_id, run.run_id)
-        made = self.now_ms, run_id, self.context.entropy(), runner.left()
-        failed = WorkflowFailed(failed.failure, successor=next_attempt(run, failed, *made))
+        run_id = successor_id(context.log_id, run.workflow_id, run.run_id)
+        made = self.now_ms, run_id, context.entropy(), runner.left()
+        if goes_on:
+            at_once = self.first == 0 or self.events[0] == TimerFired(BEGIN)
+            return continued(run, closing, *made, context.runners.flags, at_once=at_once)
+        failed = WorkflowFailed(closing.failure, successor=next_attempt(run, closing, *made))
         if failed.successor is None:
             return failed
         size, limit = closing_bytes(self.events, failed), self.context.record_bytes_max

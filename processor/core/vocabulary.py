@@ -29,13 +29,14 @@ from processor.core.nouns.run import (
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
+    WorkflowContinued,
     WorkflowFailed,
     WorkflowStarted,
     WorkflowTerminated,
     WorkflowTimedOut,
 )
 from processor.core.nouns.start import StartPlanned, StartRun
-from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
+from processor.core.nouns.timer import StartNow, TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.operation import Request
 from processor.core.questions import (
@@ -74,6 +75,7 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     CallSent,
     CallAnswered,
     MessageRejected,
+    WorkflowContinued,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 
@@ -90,5 +92,6 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     AnswerCall,
     StartPlanned,
     QueryRun,
+    StartNow,
 )
 """All that can be asked of an instance. Append-only, as events are."""

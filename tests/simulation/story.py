@@ -35,6 +35,7 @@ from .cases import (
     Case,
     account_cases,
     flaky_case,
+    goes_on_case,
     listener_case,
     order_case,
     program_case,
@@ -208,6 +209,9 @@ class Story:
         apart = Random(f"listener {self.seed}")
         if apart.random() < 0.2:
             cases.append(listener_case(apart))
+        apart = Random(f"goes on {self.seed}")
+        if apart.random() < 0.2:
+            cases.append(goes_on_case(apart))
         self._draw_strangers(cases)
         return cases
 
@@ -355,7 +359,7 @@ class _Script:
         if self._expired(reply):
             self._story.asked -= 1
         elif isinstance(reply, Refused):
-            takes_all = self._case.workflow in (_ACCOUNT, "flaky", "Listener")
+            takes_all = self._case.workflow in (_ACCOUNT, "flaky", "goes_on", "Listener")
             late = reply.error == "CommandRejected" and not takes_all
             assert late, f"{self._case}: {reply}"
             self._story.asked -= 1

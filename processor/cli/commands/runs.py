@@ -1,4 +1,4 @@
-"""Commands that act on a run: start, run, event, signal, query, result, cancel, terminate."""
+"""Commands that act on a run: start, run, event, signal, query, result, start-now, cancel, ..."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from processor.cli.session import connected
 from processor.errors import (
     ProcessorError,
     WorkflowCancelled,
+    WorkflowContinued,
     WorkflowError,
     WorkflowTerminated,
     WorkflowTimedOut,
@@ -342,6 +343,24 @@ def terminate(
     asyncio.run(work())
 
 
+@target_options(injects=True)
+def start_now(
+    target: Target,
+    id: WorkflowId,
+    run_id: RunId = None,
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Let the code of a run begin that waits for its time."""
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            await client.handle(id, run_id).start_now()
+        done(as_json, f"{id} begins now", workflow_id=id, requested="start-now")
+
+    asyncio.run(work())
+
+
 def sent(as_json: bool, id: str, name: str, found: RunDescription | None) -> None:
     """Say that an event is on its way, and whether the code hears of it now."""
     later = "" if found is None or found.parked is None else PARKED
@@ -396,6 +415,8 @@ async def show_result(handle: Handle[Any], timeout: float | None, as_json: bool)
         told = {"type": getattr(cause, "type", type(cause).__name__), "message": str(cause)}
         if isinstance(error, WorkflowCancelled | WorkflowTerminated):
             told["reason"] = error.reason  # the message has it escaped
+        if isinstance(error, WorkflowContinued):
+            told["next_run_id"] = error.next_run_id
         which["run_id"] = error.run_id
         write_json({**which, "status": status_of(error).value, "error": told})
         raise typer.Exit(FAILED) from error
@@ -451,6 +472,8 @@ def status_of(error: WorkflowError) -> Status:
             return Status.TERMINATED
         case WorkflowTimedOut():
             return Status.TIMED_OUT
+        case WorkflowContinued():
+            return Status.CONTINUED
         case _:
             return Status.FAILED
 
@@ -465,5 +488,5 @@ def done(as_json: bool, text: str, **fields: Any) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (start, run, event, signal, query, result, cancel, terminate):
+    for command in (start, run, event, signal, query, result, start_now, cancel, terminate):
         app.command(rich_help_panel=PANEL)(command)

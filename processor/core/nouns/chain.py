@@ -11,14 +11,21 @@ from processor.core.data.bounds import size_of
 from processor.core.data.retry import retry_at
 from processor.core.event import Event
 from processor.core.nouns.external import EventReceived
-from processor.core.nouns.lineage import Carried, Lineage
-from processor.core.nouns.run import Run, Successor, WorkflowFailed, WorkflowStarted
+from processor.core.nouns.lineage import Carried, Lineage, Plan
+from processor.core.nouns.run import (
+    Run,
+    Successor,
+    WorkflowContinued,
+    WorkflowFailed,
+    WorkflowStarted,
+)
 from processor.core.records.answers import Refused
 
 __all__ = (
     "ERROR_BYTES",
     "Reserved",
     "closing_bytes",
+    "continued",
     "events_after",
     "external_events",
     "next_attempt",
@@ -113,6 +120,40 @@ def next_attempt(
     )
     plan = replace(plan, start_at_ms=due_ms, deadline_ms=end_ms)
     return Successor(run_id, replace(started, seed=seed, lineage=lineage, plan=plan))
+
+
+def continued(
+    run: Run,
+    asked: WorkflowContinued,
+    now_ms: int,
+    run_id: str,
+    seed: bytes,
+    unread: Sequence[EventReceived],
+    flags: tuple[str, ...],
+    *,
+    at_once: bool,
+) -> WorkflowContinued:
+    """Return the end of a run that goes on as another one, with all that its code cannot know.
+
+    ``at_once``: it ends in the turn in which its code began. Then the code of the next one begins
+    by a timer that is due now, so that a chain without an end leaves room for other runs.
+    """
+    started = asked.successor.started
+    assert run.started is not None, "a run that goes on has begun"
+    assert not asked.successor.run_id, f"the code names no run: {asked.successor.run_id}"
+    lineage = replace(
+        run.started.lineage or Lineage(),
+        first_run_id=run.first_run_id,
+        previous_run_id=run.run_id,
+        attempt=1,
+        previous_failure=None,
+        carried=Carried(tuple(unread)) if unread else None,
+    )
+    plan = started.plan
+    if at_once:
+        plan = replace(plan or Plan(), start_at_ms=now_ms)
+    started = replace(started, seed=seed, flags=flags, lineage=lineage, plan=plan)
+    return WorkflowContinued(Successor(run_id, started))
 
 
 def too_large(started: WorkflowStarted) -> Refused | None:

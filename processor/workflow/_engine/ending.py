@@ -14,14 +14,20 @@ from processor.core.data.headers import NO_HEADERS
 from processor.core.data.shown import is_a, members_of, shown
 from processor.core.event import Event
 from processor.core.nouns.chain import Reserved, external_events
-from processor.core.nouns.run import WorkflowCancelled, WorkflowCompleted, WorkflowFailed
+from processor.core.nouns.run import (
+    WorkflowCancelled,
+    WorkflowCancelRequested,
+    WorkflowCompleted,
+    WorkflowFailed,
+)
 from processor.core.runner import CodeError
-from processor.errors import InvalidArgument, PayloadCodecError, ProcessorError
+from processor.errors import InvalidArgument, PayloadCodecError, PayloadTooLarge, ProcessorError
 from processor.failures import bases_of, failure_of
 from processor.workflow._definition import Workflow
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._frames import innermost, is_ours, where_of
 from processor.workflow._guard.signals import is_signal
+from processor.workflow._nouns.chain import GoesOn, going_on
 from processor.workflow._nouns.external import ExternalEvents
 from processor.workflow._nouns.handler import tell_unfinished
 
@@ -31,9 +37,9 @@ _identity = object.__hash__
 
 
 class Ending:
-    """``followed``: whether another run may follow one that fails."""
+    """``followed``: whether another run may follow; ``goes_on``: whether another one does."""
 
-    __slots__ = ("_followed", "_runtime", "_settings", "_start_bytes", "_workflow")
+    __slots__ = ("_followed", "_runtime", "_settings", "_start_bytes", "_workflow", "goes_on")
 
     def __init__(
         self, runtime: Runtime, workflow: Workflow[..., Any], settings: Settings, followed: bool
@@ -42,6 +48,7 @@ class Ending:
         self._workflow = workflow
         self._settings = settings
         self._followed = followed
+        self.goes_on = False
         self._start_bytes = size_of(replace(runtime.started, lineage=None)) if followed else 0
 
     def reserved(self, facts: Sequence[Event]) -> Reserved:
@@ -53,9 +60,11 @@ class Ending:
         came = size_of(facts[0]) if len(facts) == 1 else 0
         if not self._followed:
             return Reserved(0, 0, came)
-        unread = sum(event.size for event in external_events(facts))
-        unread += self._runtime.part(ExternalEvents).unread_bytes
-        return Reserved(self._start_bytes, unread, came)
+        return Reserved(self._start_bytes, self._unread_bytes(facts), came)
+
+    def _unread_bytes(self, facts: Sequence[Event]) -> int:
+        came = sum(event.size for event in external_events(facts))
+        return came + self._runtime.part(ExternalEvents).unread_bytes
 
     def decide(self, interrupted: BaseException | None, facts: Sequence[Event]) -> CodeError | None:
         """Add the decision that ends the run, or return why it parks.
@@ -90,10 +99,32 @@ class Ending:
         except BaseException as error:
             if is_signal(error):
                 raise
-            if not _fails(error, (ProcessorError, *self._workflow.failure_exception_types)):
+            if asked := going_on(error):
+                self._go_on(asked, facts)
+            elif not _fails(error, (ProcessorError, *self._workflow.failure_exception_types)):
                 return _code_error("bug", error)
-            self._fail(error, facts)
+            else:
+                self._fail(error, facts)
         return None
+
+    def _go_on(self, asked: GoesOn, facts: Sequence[Event]) -> None:
+        """Let the run go on as another one, unless somebody has asked to cancel it meanwhile."""
+        decisions, following = self._runtime.decisions, asked.decision.successor.started
+        if self._runtime.cancel_reason is None:
+            for fact in facts:
+                if isinstance(fact, WorkflowCancelRequested):
+                    decisions.end(WorkflowCancelled(fact.reason))
+                    return
+        what = f"the start of the run of {following.workflow!r} that goes on"
+        kept = Reserved(0, self._unread_bytes(facts), self.reserved(facts).facts)
+        try:
+            decisions.check_result(size_of(following), what, kept)
+        except PayloadTooLarge as error:
+            self._fail(error, facts)
+            return
+        tell_unfinished(self._runtime)
+        self.goes_on = True
+        decisions.end(asked.decision, asked.line)
 
     def _complete(self, result: Any, facts: Sequence[Event]) -> None:
         what = f"the result of workflow {self._workflow.name!r}"

@@ -41,6 +41,7 @@ def reading(runtime: Runtime, what: str) -> Iterator[None]:
     errors = loop.violation, runtime.broken
     library = Library(os.urandom(16))
     library.now_ms, library.zero_ms = runtime.library.now_ms, runtime.library.zero_ms
+    library.number = runtime.library.number
     loop.ready = nothing_due = _NothingDue()
     loop.runtime, loop.dropped, runtime.library = runtime, False, library
     runtime._parts = {}

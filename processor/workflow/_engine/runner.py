@@ -13,7 +13,7 @@ import logging
 import zlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any
 
 from processor.config import Settings
 from processor.core.data.failure import Failure
@@ -37,6 +37,7 @@ from processor.workflow._definition import Workflow
 from processor.workflow._engine.decisions import Decisions
 from processor.workflow._engine.drop import drop
 from processor.workflow._engine.ending import Ending
+from processor.workflow._engine.flags import flags_of, guard_of, unknown
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._engine.runtime import SETTLES, Runtime
 from processor.workflow._engine.watchdog import here, watching
@@ -55,11 +56,6 @@ __all__ = ("WorkflowRunner", "WorkflowRunners")
 _log = logging.getLogger("processor.workflow")
 
 _NONE: frozenset[int] = frozenset()
-_GUARDS: Final[dict[str, Literal["refuse", "off"]]] = {
-    "guard=refuse": "refuse",
-    "guard=off": "off",
-}
-"""Behaviour that runs may be begun under; a run stays with it. Without one the guard answers."""
 
 
 class WorkflowRunner:
@@ -85,8 +81,8 @@ class WorkflowRunner:
         # process share asyncio's one set.
         seed = zlib.crc32(run_id.encode()) * 1_000_003
         self._loop = WorkflowLoop(runtime, seed)  # type: ignore[abstract]  # see _forbid
-        for flag in started.flags:
-            self._loop.guard = _GUARDS[flag]
+        if started.flags:
+            self._loop.guard = guard_of(started.flags)
         self._loop.passthrough = settings.passthrough
         decisions.attach(self._loop)
         runtime.attach(self._loop)
@@ -278,7 +274,7 @@ class WorkflowRunner:
             if code_error is not None:
                 self.undo(facts)
             else:
-                if last is not None and self._tried_again:
+                if last is not None and (self._tried_again or self._ending.goes_on):
                     self._left = [*self.left(), *events_after(facts, last)]
                 self.close()
         if code_error is not None:
@@ -305,8 +301,7 @@ class WorkflowRunners:
         if self._settings.guard:
             patch_process()
         self.strict = self._settings.strict_replay
-        guard = self._settings.guard or "off"
-        self.flags: tuple[str, ...] = () if guard == "answer" else (f"guard={guard}",)
+        self.flags = flags_of(self._settings)
         self.defaults: Mapping[str, Defaults] = {
             name: Defaults(each.execution_timeout_ms, each.retry)
             for name, each in registry.workflows.items()
@@ -325,10 +320,9 @@ class WorkflowRunners:
                 f"workflow {started.workflow!r} is not registered in this worker (it has: {known})."
                 " Add it to Worker(workflows=[...]) and deploy that"
             )
-        unknown = sorted(set(started.flags) - {*_GUARDS})
-        if unknown:
+        if strange := unknown(started.flags):
             raise WorkflowNotRegistered(
-                f"the run was begun with {', '.join(unknown)}, which this release does not know. "
+                f"the run was begun with {', '.join(strange)}, which this release does not know. "
                 "Start a later release; the run goes on there"
             )
         runner = WorkflowRunner(workflow, started, workflow_id, run_id, registry, self._settings)

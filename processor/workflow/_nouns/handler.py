@@ -122,13 +122,13 @@ class WorkflowCode:
         self.signals: Mapping[str, SignalHandler[..., Any]] = workflow.handlers.signals
         self.queries: Mapping[str, QueryHandler[..., Any]] = workflow.handlers.queries
         self.running: list[SignalHandler[..., Any]] = []
-        self._workflow = workflow
+        self.workflow = workflow
         self._arguments = arguments
         self._around = around
 
     def begin(self, runtime: Runtime) -> None:
         """Make the instance of a class, before any handler and before the code."""
-        make = self._workflow.make
+        make = self.workflow.make
         if make is not None:
             self.ran = True
             self._run(runtime, self._make(make))
@@ -142,12 +142,12 @@ class WorkflowCode:
         return self._around(runtime, self._arguments, self._main)
 
     def _main(self, *arguments: Any) -> Coroutine[Any, Any, Any]:
-        if self._workflow.make is None:
-            return self._workflow.function(*arguments)
+        if self.workflow.make is None:
+            return self.workflow.function(*arguments)
         return self._of_instance(*arguments)
 
     async def _of_instance(self, *arguments: Any) -> Any:
-        return await self._workflow.function(self.instance, *arguments)
+        return await self.workflow.function(self.instance, *arguments)
 
     # --- signals ------------------------------------------------------------------------------
 

@@ -7,15 +7,17 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from processor.core.nouns.external import EventReceived
+from processor.core.nouns.lineage import Lineage
 from processor.core.nouns.run import BEGIN, WorkflowCancelRequested, WorkflowStarted
 from processor.core.nouns.timer import TimerFired
 from processor.errors import PayloadCodecError
 from processor.failures import exception_of
 from processor.workflow._context import current, runtime_or_none
+from processor.workflow._engine.flags import suggested_from
 from processor.workflow._engine.runtime import SETTLES, Runtime, settles
 
 __all__ = ("WorkflowInfo", "info", "info_of", "logger", "now", "random", "uuid4")
@@ -26,8 +28,9 @@ class WorkflowInfo:
     """Which run this is. ``started`` is the time of the turn in which its code began.
 
     ``headers`` came with its start. ``attempt`` counts the runs of a workflow with a retry policy,
-    the first one is 1; ``first_run_id`` is the first one of them, ``previous_run_id`` the one
-    before, and ``last_failure`` its error.
+    the first one is 1. ``first_run_id`` is the first run of the chain, ``previous_run_id`` the one
+    before, and ``last_failure`` its error. ``history_events`` counts the events before this turn;
+    ``suggests_continue_as_new``: there are so many that a run without a history would be better.
     """
 
     workflow_id: str
@@ -39,6 +42,8 @@ class WorkflowInfo:
     first_run_id: str = ""
     previous_run_id: str | None = None
     last_failure: BaseException | None = None
+    history_events: int = 0
+    suggests_continue_as_new: bool = False
 
 
 def info() -> WorkflowInfo:
@@ -80,6 +85,8 @@ class _Logger(logging.LoggerAdapter[logging.Logger]):
             kwargs["extra"] = {**ids, **(kwargs.get("extra") or {})}
         return msg, kwargs
 
+
+_ALONE: Final = Lineage()
 
 logger = _Logger(logging.getLogger("processor.workflow"), {})
 
@@ -123,9 +130,9 @@ def info_of(runtime: Runtime) -> WorkflowInfo:
     started = runtime.started
     headers = dict(started.headers)
     which = runtime.workflow_id, runtime.run_id, started.workflow, runtime.begun, headers
-    lineage = started.lineage
-    if lineage is None:
-        return WorkflowInfo(*which, first_run_id=runtime.run_id)
+    events = runtime.library.number
+    history = events, events >= suggested_from(started.flags)
+    lineage = started.lineage or _ALONE
     failure = lineage.previous_failure
     try:
         error = None if failure is None else exception_of(failure, runtime.payloads)
@@ -133,7 +140,7 @@ def info_of(runtime: Runtime) -> WorkflowInfo:
         runtime.breaks(unreadable)
         raise
     first = lineage.first_run_id or runtime.run_id
-    return WorkflowInfo(*which, lineage.attempt, first, lineage.previous_run_id, error)
+    return WorkflowInfo(*which, lineage.attempt, first, lineage.previous_run_id, error, *history)
 
 
 def _random(runtime: Runtime) -> Random:
