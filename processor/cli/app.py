@@ -15,6 +15,7 @@ from processor.cli.commands import (
     dev,
     runs,
     schemas,
+    starts,
     tables,
     topics,
     upgrade,
@@ -60,7 +61,7 @@ def processor(
     """Durable execution for Python on Kafka. Start with: processor demo"""
 
 
-for module in (demo, dev, worker, runs, views, topics, upgrade, tables, schemas, bench):
+for module in (demo, dev, worker, starts, runs, views, topics, upgrade, tables, schemas, bench):
     module.register(app)
 
 

@@ -66,7 +66,7 @@ def _parts(cron: str) -> tuple[tzinfo, str]:
     """Return the time zone and the five fields of a cron string."""
     if len(cron) > _BYTES_MAX:
         raise ValueError(f"it has {len(cron):,} characters")
-    words, zone = cron.split(), ""
+    words, zone = cron.split(), "UTC"
     for prefix in _PREFIXES:
         if words and words[0].startswith(prefix):
             zone = words.pop(0).removeprefix(prefix)
@@ -79,9 +79,7 @@ def _parts(cron: str) -> tuple[tzinfo, str]:
 
 
 def _zone(name: str) -> tzinfo:
-    if not name:
-        return UTC
     try:
-        return ZoneInfo(name)
+        return UTC if name == "UTC" else ZoneInfo(name)
     except (LookupError, ValueError, OSError):
         raise ValueError(f"there is no time zone {shown(name)}") from None

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from processor.codec.cron import next_ms
 from processor.codec.records import later_events
 from processor.config import Settings
 from processor.core.data.cause import Origin
@@ -84,21 +85,14 @@ class Shard:
         self._timers = Timers(tables, outbox, now_ms)
         origin = Origin(ports.log.id, partition, 0, 0)
         self._effects = Effects(origin, self._eager, outbox, self._timers, reads, activities)
-        later = later_events(level)
+        later, place = later_events(level), activities.place
         unread_max = Unread(settings.unread_events_max, settings.unread_bytes_max)
+        context = Context(0, runners, place, ports.entropy, ports.log.id, unread_max, later)
+        context.record_bytes_max, context.next_ms = ports.record_bytes_max, next_ms
         self._deciding = deciding = Deciding(
             partition,
             level,
-            Context(
-                0,
-                runners,
-                activities.place,
-                ports.entropy,
-                ports.log.id,
-                unread_max,
-                later,
-                record_bytes_max=ports.record_bytes_max,
-            ),
+            context,
             ports.clock,
             activities,
             self._gate,

@@ -141,7 +141,7 @@ def test_the_delay_outlives_the_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("when", "said"),
     [
-        ({"delay": 1, "at": BEGIN}, "start: give delay or at, not both"),
+        ({"delay": 1, "at": BEGIN}, "start: give one of delay, at and cron"),
         ({"at": datetime(2030, 1, 1)}, "start: at: give a datetime with a time zone"),
         ({"at": "2030-01-01"}, "start: at: give a datetime with a time zone"),
         ({"at": datetime(1960, 1, 1, tzinfo=UTC)}, "start: at: give a time after 1970"),
@@ -194,5 +194,15 @@ def test_a_retry_can_begin_now_and_an_old_handle_means_its_chain() -> None:
             await handle.start_now()
             ended = datetime.fromisoformat(await handle.result())
             assert ended < BEGIN + timedelta(seconds=5)
+
+    asyncio.run(main())
+
+
+def test_who_waits_too_short_is_told_when_the_code_begins() -> None:
+    async def main() -> None:
+        async with Environment([told], start=BEGIN) as env:
+            handle = await env.start(told, delay=3600)
+            with pytest.raises(TimeoutError, match="is running; its code begins at 2030-01-01"):
+                await handle.result(within=60)
 
     asyncio.run(main())

@@ -31,6 +31,11 @@ SAYS = {
     "events-1": r"Grace leads\nGrace gets it for 9\n",
     "events-2": r"no kitchen: no run of workflow id 'kitchen'\nsoup is ordered\n",
     "chains-1": r"28 in run 3\n36\nTrue\n",
+    "cron-1": (
+        r"2030-01-02 05:30:00\+00:00\n"
+        r"\[\"2030-01-02T05:30:00\+00:00\",0,\"None\"\]\n"
+        r"\[\"2030-01-04T05:30:00\+00:00\",10,\"the shop is closed\"\]\n"
+    ),
     "delays-1": r"Status.RUNNING\ntea at 10:30\nlunch at 12:00\n",
     "handlers-1": r"2\nA new bridge\? yes\n",
     "handlers-2": r"4\n11\n",

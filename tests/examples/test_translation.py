@@ -55,7 +55,7 @@ def test_a_word_of_ours_exists(word: str) -> None:
 
 
 def test_the_rule_catches_what_it_is_for() -> None:
-    for wrong in ("workflow.child", "processor update", "Client.start(cron=1)", "asyncio.nothing"):
+    for wrong in ("workflow.child", "processor update", "Client.start(when=1)", "asyncio.nothing"):
         with pytest.raises((AttributeError, LookupError, TypeError)):
             exists(wrong)
 

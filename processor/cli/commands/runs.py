@@ -1,11 +1,10 @@
-"""Commands that act on a run: start, run, event, signal, query, result, start-now, cancel, ..."""
+"""Commands that act on a run: event, signal, query, result, cancel, terminate."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from time import time_ns
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,18 +40,14 @@ from processor.errors import (
     WorkflowTimedOut,
 )
 from processor.policy import (
-    ATTEMPTS_MAX,
-    ConflictPolicy,
     Reject,
-    RetryPolicy,
-    ReusePolicy,
     Status,
 )
 
 if TYPE_CHECKING:
     from processor.client import Handle, RunDescription
 
-__all__ = ("register",)
+__all__ = ("PANEL", "Arguments", "Timeout", "done", "parsed", "register", "show_result")
 
 PANEL = "Runs"
 SHOWN_MAX = 200
@@ -60,53 +55,9 @@ TELL_AFTER_S = 1.0
 LOOK_S = 2.0
 PARKED = "; it is parked, so its code hears of it when a worker with corrected code starts"
 
-WorkflowName = Annotated[
-    str,
-    typer.Argument(metavar="WORKFLOW", callback=checked(checks.name), help="The workflow's name."),
-]
 Arguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="JSON", help="""Its arguments as JSON: '{"id": "A-1"}' 3 true"""),
-]
-NewId = Annotated[
-    str | None,
-    typer.Option(
-        "--id", callback=checked(checks.workflow_id), help="The workflow id; else a new one."
-    ),
-]
-Reuse = Annotated[ReusePolicy, typer.Option(help="What a closed run of that id means.")]
-Conflict = Annotated[ConflictPolicy, typer.Option(help="What an open run of that id means.")]
-Delay = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SECONDS", callback=checked(checks.seconds), help="Let the code begin later."
-    ),
-]
-At = Annotated[
-    datetime | None,
-    typer.Option(
-        metavar="TIME",
-        formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"],
-        help="Let the code begin at a time: 2027-01-31T09:00+01:00.",
-    ),
-]
-ExecutionTimeout = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SECONDS",
-        callback=checked(checks.duration_ms),
-        help="How long the run may take in all.",
-    ),
-]
-Attempts = Annotated[
-    int | None,
-    typer.Option(
-        "--attempts",
-        min=1,
-        max=ATTEMPTS_MAX,
-        metavar="COUNT",
-        help="How many runs there may be until one does not fail: after 1 s, 2 s, 4 s and so on.",
-    ),
 ]
 Timeout = Annotated[
     float | None,
@@ -131,81 +82,6 @@ QueryName = Annotated[
     str,
     typer.Argument(metavar="NAME", callback=checked(checks.name), help="The query's name."),
 ]
-
-
-@target_options(injects=True)
-def start(
-    target: Target,
-    workflow: WorkflowName,
-    arguments: Arguments = None,
-    id: NewId = None,
-    reuse: Reuse = "allow",
-    conflict: Conflict = "fail",
-    execution_timeout: ExecutionTimeout = None,
-    attempts: Attempts = None,
-    delay: Delay = None,
-    at: At = None,
-    module: EmbeddedModules = None,
-    as_json: Json = False,
-) -> None:
-    """Start a workflow; it is durable when this returns."""
-    values = parsed(arguments or ())
-
-    async def work() -> None:
-        async with connected(target, module) as client:
-            handle = await client.start(
-                workflow,
-                *values,
-                id=id,
-                reuse=reuse,
-                conflict=conflict,
-                execution_timeout=execution_timeout,
-                retry=None if attempts is None else RetryPolicy(maximum_attempts=attempts),
-                delay=delay,
-                at=at,
-            )
-            told = {"workflow_id": handle.id, "run_id": handle.run_id, "created": handle.created}
-            how = "started" if handle.created else "found"
-            done(as_json, f"{how} {handle.id} (run {handle.run_id})", **told)
-
-    asyncio.run(work())
-
-
-@target_options(injects=True)
-def run(
-    target: Target,
-    workflow: WorkflowName,
-    arguments: Arguments = None,
-    id: NewId = None,
-    reuse: Reuse = "allow",
-    conflict: Conflict = "fail",
-    execution_timeout: ExecutionTimeout = None,
-    attempts: Attempts = None,
-    delay: Delay = None,
-    at: At = None,
-    timeout: Timeout = None,
-    module: EmbeddedModules = None,
-    as_json: Json = False,
-) -> None:
-    """Start a workflow, wait for its end and print its result; exit 1 where there is none."""
-    values = parsed(arguments or ())
-
-    async def work() -> None:
-        async with connected(target, module) as client:
-            handle = await client.start(
-                workflow,
-                *values,
-                id=id,
-                reuse=reuse,
-                conflict=conflict,
-                execution_timeout=execution_timeout,
-                retry=None if attempts is None else RetryPolicy(maximum_attempts=attempts),
-                delay=delay,
-                at=at,
-            )
-            await show_result(handle, timeout, as_json)
-
-    asyncio.run(work())
 
 
 @target_options(injects=True)
@@ -343,24 +219,6 @@ def terminate(
     asyncio.run(work())
 
 
-@target_options(injects=True)
-def start_now(
-    target: Target,
-    id: WorkflowId,
-    run_id: RunId = None,
-    module: EmbeddedModules = None,
-    as_json: Json = False,
-) -> None:
-    """Let the code of a run begin that waits for its time."""
-
-    async def work() -> None:
-        async with connected(target, module) as client:
-            await client.handle(id, run_id).start_now()
-        done(as_json, f"{id} begins now", workflow_id=id, requested="start-now")
-
-    asyncio.run(work())
-
-
 def sent(as_json: bool, id: str, name: str, found: RunDescription | None) -> None:
     """Say that an event is on its way, and whether the code hears of it now."""
     later = "" if found is None or found.parked is None else PARKED
@@ -488,5 +346,5 @@ def done(as_json: bool, text: str, **fields: Any) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (start, run, event, signal, query, result, start_now, cancel, terminate):
+    for command in (event, signal, query, result, cancel, terminate):
         app.command(rich_help_panel=PANEL)(command)

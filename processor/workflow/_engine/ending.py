@@ -49,7 +49,10 @@ class Ending:
         self._settings = settings
         self._followed = followed
         self.goes_on = False
-        self._start_bytes = size_of(replace(runtime.started, lineage=None)) if followed else 0
+        started, self._start_bytes = runtime.started, 0
+        if followed:
+            told = None if started.lineage is None else started.lineage.previous_result
+            self._start_bytes = size_of(replace(started, lineage=None)) + len(told or b"")
 
     def reserved(self, facts: Sequence[Event]) -> Reserved:
         """Return what the record has beside what the code asks for, if this turn ends the run.
@@ -129,7 +132,9 @@ class Ending:
     def _complete(self, result: Any, facts: Sequence[Event]) -> None:
         what = f"the result of workflow {self._workflow.name!r}"
         payload = self._runtime.decisions.encode(result, what)
-        self._runtime.decisions.check_result(len(payload or b""), what, self.reserved(facts))
+        plan, size = self._runtime.started.plan, len(payload or b"")
+        size *= 1 if plan is None or plan.cron is None else 2  # the next run is told it, too
+        self._runtime.decisions.check_result(size, what, self.reserved(facts))
         tell_unfinished(self._runtime)
         self._runtime.decisions.end(WorkflowCompleted(payload))
 

@@ -89,8 +89,9 @@ class WorkflowRunner:
         self._interrupted: CodeError | None = None
         self._over = self._keeps = False
         self._left: Sequence[EventReceived] = ()
-        self._tried_again = started.plan is not None and started.plan.retry is not None
-        self._ending = Ending(runtime, workflow, settings, self._tried_again)
+        plan = started.plan
+        self._followed = plan is not None and (plan.retry is not None or plan.cron is not None)
+        self._ending = Ending(runtime, workflow, settings, self._followed)
 
     def read_arguments(self, now_ms: int, arguments: bytes | None) -> None:
         """Decode the arguments, before the first turn.
@@ -125,7 +126,7 @@ class WorkflowRunner:
         if len(facts) > 1:
             arrived = {getattr(fact, "id", None) for fact in facts if type(fact) in SETTLES}
         self._decisions.begin(arrived, recorded)
-        if self._tried_again:
+        if self._followed:
             self._decisions.keep(self._ending.reserved(facts))
         self._runtime.begin(now_ms, number)
         try:
@@ -274,7 +275,7 @@ class WorkflowRunner:
             if code_error is not None:
                 self.undo(facts)
             else:
-                if last is not None and (self._tried_again or self._ending.goes_on):
+                if last is not None and (self._followed or self._ending.goes_on):
                     self._left = [*self.left(), *events_after(facts, last)]
                 self.close()
         if code_error is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 from uuid import UUID
 
 from processor.core.nouns.external import EventReceived
@@ -19,8 +20,15 @@ from processor.failures import exception_of
 from processor.workflow._context import current, runtime_or_none
 from processor.workflow._engine.flags import suggested_from
 from processor.workflow._engine.runtime import SETTLES, Runtime, settles
+from processor.workflow._options import TypeForm
 
 __all__ = ("WorkflowInfo", "info", "info_of", "logger", "now", "random", "uuid4")
+
+T = TypeVar("T")
+
+
+def _no_result(type: Any) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,17 @@ class WorkflowInfo:
     last_failure: BaseException | None = None
     history_events: int = 0
     suggests_continue_as_new: bool = False
+    _result: Callable[[Any], Any] = field(default=_no_result, repr=False, compare=False)
+
+    @overload
+    def last_result(self, type: type[T]) -> T | None: ...
+
+    @overload
+    def last_result(self, type: TypeForm = ...) -> Any: ...
+
+    def last_result(self, type: Any = Any) -> Any:
+        """Return the result of the last run of this cron chain that had one; None: none had."""
+        return self._result(type)
 
 
 def info() -> WorkflowInfo:
@@ -140,7 +159,13 @@ def info_of(runtime: Runtime) -> WorkflowInfo:
         runtime.breaks(unreadable)
         raise
     first = lineage.first_run_id or runtime.run_id
-    return WorkflowInfo(*which, lineage.attempt, first, lineage.previous_run_id, error, *history)
+    lines = lineage.attempt, first, lineage.previous_run_id, error
+    result = partial(_last_result, runtime, lineage.previous_result)
+    return WorkflowInfo(*which, *lines, *history, result)
+
+
+def _last_result(runtime: Runtime, result: bytes | None, type: Any) -> Any:
+    return None if result is None else runtime.decoded(runtime.decoder(type), result)
 
 
 def _random(runtime: Runtime) -> Random:
