@@ -146,7 +146,7 @@ def standing(run: RunDescription) -> str:
         return f"it is {run.status.value}"
     parts = [text] if (text := _attempt_text(run)) else []
     if run.begins is not None and not parts:
-        parts = [f"its code begins at {_clock(_ms(run.begins))}"]
+        parts = [f"its code begins at {run.begins.astimezone():%Y-%m-%d %H:%M:%S}"]
     parts += [
         f"activity {readable(each['name'])}, attempt {each['attempt']}"
         for each in run.pending.get("activities", ())
@@ -203,10 +203,6 @@ def _parked(parked: Mapping[str, Any]) -> str:
 
 def _clock(ms: int) -> str:
     return f"{_time(ms).astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def _ms(time: datetime) -> int:
-    return round(time.timestamp() * 1000)
 
 
 def _time(ms: int) -> datetime:

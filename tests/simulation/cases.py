@@ -25,6 +25,7 @@ __all__ = (
     "REFUSED",
     "Case",
     "account_cases",
+    "by_the_clock_case",
     "flaky_case",
     "goes_on_case",
     "listener_case",
@@ -166,6 +167,15 @@ def goes_on_case(random: Random) -> Case:
     case.ends["completed"] = [1, list(range(told))].__eq__
     if random.random() < 0.3:
         case.plan = Plan(start_at_ms=START_MS + random.randint(0, 100_000))
+    return case
+
+
+def by_the_clock_case(random: Random) -> Case:
+    """Return a chain whose runs begin each minute, and which ends itself."""
+    count, fails = random.randint(1, 4), random.randint(0, 4)
+    case = Case("by-the-clock", "by_the_clock", [count, fails], {"cancelled": nothing})
+    case.runs = count + (1 <= fails < count)
+    case.plan = Plan(cron="* * * * *")
     return case
 
 

@@ -27,6 +27,7 @@ __all__ = (
     "Author",
     "Listener",
     "Step",
+    "by_the_clock",
     "events_of",
     "fits",
     "flaky",
@@ -122,6 +123,19 @@ async def goes_on(told: int, each: int, pauses: int, so_far: list[int]) -> list[
 
 
 @workflow.define
+async def by_the_clock(count: int, fails: int) -> int:
+    """Count up at each time of a cron string; fail once on the way, and end the chain."""
+    info = workflow.info()
+    number = (info.last_result(int) or 0) + 1
+    if number == count:
+        workflow.cancel(info.workflow_id, "enough")
+        await workflow.wait_for_event("never")
+    if number == fails and info.last_failure is None:
+        raise ApplicationError(f"no {number}")
+    return number
+
+
+@workflow.define
 class Listener:
     """Ends when it has heard all; some of it takes an activity each."""
 
@@ -147,7 +161,7 @@ class Listener:
         return self.heard
 
 
-WORKFLOWS: Final = (program, victim, flaky, goes_on, Listener)
+WORKFLOWS: Final = (program, victim, flaky, goes_on, by_the_clock, Listener)
 
 
 async def _one(step: Step) -> Any:
