@@ -427,3 +427,23 @@ def test_a_run_stays_with_the_suggestion_that_it_began_under(tmp_path: Path) -> 
 
     run(tmp_path, begin, Settings(continue_after_events=7))
     assert run(tmp_path, started) == ["continue_after_events=7"]
+
+
+@workflow.define
+async def carries(left: int, text: str) -> int:
+    await asyncio.sleep(0.001)
+    if left:
+        workflow.continue_as_new(left - 1, text)
+    return left
+
+
+def test_a_long_chain_takes_no_more_memory_than_a_short_one() -> None:
+    async def main() -> None:
+        async with Environment([carries]) as env:
+            await env.start(carries, 1_000_000, "x" * 10_000)
+            await env.sleep(1)
+            shard = env._world.hosts["host"].ownerships[0].shard
+            assert shard is not None and len(shard._cache) == 1
+            assert shard._cache.bytes < 50_000, "what ended takes nothing"
+
+    asyncio.run(main())

@@ -95,8 +95,8 @@ class Telling:
         if more is not None and more >= _SPINS_MIN:
             _log.warning(
                 "shard %d: workflow %r continues as new in the turn in which its code began, %d "
-                "times since it was looked at last (now run %s of %r). Each of these runs stays in "
-                "the log: let a run await something before it goes on, such as a timer",
+                "times lately (now run %s of %r). Each of these runs stays in the log: let a run "
+                "await something before it goes on, such as a timer",
                 self._partition,
                 run.workflow,
                 more,

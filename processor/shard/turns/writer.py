@@ -171,6 +171,7 @@ class Writer:
             self._cache.grew(entry, len(value))
         else:
             entry.instance, entry.closed = None, summary
+            self._cache.emptied(entry)
             if isinstance(last, WorkflowFailed) and last.successor is not None:
                 told = partial(self._telling.followed, summary, last, last.successor.started)
                 made.after.append(told)
