@@ -30,6 +30,7 @@ _NUMBERS: Final = {
     "updates_running_max": 1,
     "unpublished_bytes_max": 1,
     "waiters_max": 0,
+    "continue_after_events": 1,
     "max_activities": 1,
     "activity_threads_max": 1,
 }
@@ -120,6 +121,12 @@ class Settings:
 
     heartbeat_throttle_s: float = 30.0
     """The least time between two heartbeats that are sent; half the heartbeat time-out if less."""
+
+    continue_after_events: int = 10_000
+    """From so many events on, ``workflow.info().suggests_continue_as_new`` is true.
+
+    A run stays with what it began under.
+    """
 
     strict_replay: bool = False
     """Payloads that replay makes otherwise than recorded park the run; else a warning tells it."""

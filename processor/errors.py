@@ -11,6 +11,7 @@
     │   ├── WorkflowCancelled
     │   ├── WorkflowTerminated
     │   ├── WorkflowTimedOut
+    │   ├── WorkflowContinued     another run goes on; a handle that names no run waits for that
     │   └── WorkflowParked        it is open, and waits for fixed code
     ├── RequestError              a client's request was refused; nothing changed
     │   ├── WorkflowAlreadyStarted
@@ -83,6 +84,7 @@ __all__ = (
     "UpgradeNeeded",
     "WorkflowAlreadyStarted",
     "WorkflowCancelled",
+    "WorkflowContinued",
     "WorkflowError",
     "WorkflowFailed",
     "WorkflowNotFound",
@@ -258,6 +260,16 @@ class WorkflowParked(WorkflowError):
 
 class WorkflowTimedOut(WorkflowError):
     """The execution time-out passed before the workflow ended."""
+
+
+class WorkflowContinued(WorkflowError):
+    """The run went on as another one: ``next_run_id``. Raised where the handle names the run."""
+
+    def __init__(
+        self, message: str, *, workflow_id: str = "", run_id: str = "", next_run_id: str = ""
+    ) -> None:
+        super().__init__(message, workflow_id=workflow_id, run_id=run_id)
+        self.next_run_id = next_run_id
 
 
 class RequestError(ProcessorError):

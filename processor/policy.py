@@ -43,6 +43,7 @@ class Status(str, Enum):
     CANCELLED = "cancelled"
     TERMINATED = "terminated"
     TIMED_OUT = "timed_out"
+    CONTINUED = "continued"
 
     @property
     def is_open(self) -> bool:

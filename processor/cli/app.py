@@ -16,6 +16,7 @@ from processor.cli.commands import (
     messages,
     runs,
     schemas,
+    starts,
     tables,
     topics,
     upgrade,
@@ -61,7 +62,10 @@ def processor(
     """Durable execution for Python on Kafka. Start with: processor demo"""
 
 
-for module in (demo, dev, worker, runs, messages, views, topics, upgrade, tables, schemas, bench):
+for module in (
+    *(demo, dev, worker, starts, runs, messages, views),
+    *(topics, upgrade, tables, schemas, bench),
+):
     module.register(app)
 
 

@@ -35,6 +35,7 @@ _SOON_MS: Final = 5_000
 
 _ENCODED: Final = b'"encoded_by"'
 
+_MOMENTS: Final = ("closed", "begins", "next")
 _SHOWN_MAX: Final = 4
 """Activities and lines of code that are named in one line about a run."""
 
@@ -51,7 +52,9 @@ class RunDescription:
     ends; the dead letters say it for as long as they are kept. ``result`` is that of a completed
     run as JSON, ``failure`` that of a failed one: type, message, traceback, cause ...
     ``attempt`` is there while a run is open that is tried again if it fails: number, maximum (None:
-    no limit), begins_ms (while its code waits for that), last_failure. ``producer`` says, on Kafka,
+    no limit), begins_ms (while its code waits for that), last_failure. ``begins`` is when the code
+    of a run begins that waits for its time; ``cron`` is its cron string, and while its code runs,
+    ``next_begins`` when the next run begins if this one has ended. ``producer`` says, on Kafka,
     which producer the worker that has the shard sends records with, and why.
     """
 
@@ -74,6 +77,9 @@ class RunDescription:
     failure: dict[str, Any] | None = None
     attempt: dict[str, Any] | None = None
     producer: str = ""
+    begins: datetime | None = None
+    cron: str | None = None
+    next_begins: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ class HistoryEvent:
 
 def description(view: Mapping[str, Any]) -> RunDescription:
     """Return the description that a shard gave as JSON."""
-    closed_ms = view.get("closed_ms")
+    closed_ms, begins_ms, next_ms = (view.get(f"{each}_ms") for each in _MOMENTS)
     return RunDescription(
         view["workflow_id"],
         view["run_id"],
@@ -109,6 +115,9 @@ def description(view: Mapping[str, Any]) -> RunDescription:
         view.get("failure"),
         view.get("attempt"),
         view.get("producer", ""),
+        None if begins_ms is None else _time(begins_ms),
+        view.get("cron"),
+        None if next_ms is None else _time(next_ms),
     )
 
 
@@ -136,6 +145,8 @@ def standing(run: RunDescription) -> str:
     if not run.status.is_open:
         return f"it is {run.status.value}"
     parts = [text] if (text := _attempt_text(run)) else []
+    if run.begins is not None and not parts:
+        parts = [f"its code begins at {run.begins.astimezone():%Y-%m-%d %H:%M:%S}"]
     parts += [
         f"activity {readable(each['name'])}, attempt {each['attempt']}"
         for each in run.pending.get("activities", ())

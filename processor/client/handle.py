@@ -26,6 +26,7 @@ from processor.client.vigil import PARKED, Parked, Vigil, overdue
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.query import REJECTS, QueryRun
 from processor.core.nouns.run import CancelRun, TerminateRun
+from processor.core.nouns.timer import StartNow
 from processor.core.questions import AwaitResult, DescribeRun, ReadHistory
 from processor.core.records.answers import Accepted, Closed, QueryAnswered
 from processor.errors import ShardUnavailable
@@ -76,7 +77,8 @@ class Handle(TakesUpdates, Generic[R]):
         While the run is parked or held up, a warning says so after a second; ``parked="raise"``
         raises ``WorkflowParked`` then. Raises ``WorkflowFailed`` (the cause is the code's error),
         ``WorkflowCancelled``, ``WorkflowTerminated``, ``WorkflowTimedOut``, or ``TimeoutError``
-        when the time is up.
+        when the time is up; ``WorkflowContinued`` where the handle names a run that went on as
+        another one.
         """
         limit_s = given.seconds(timeout, "result: timeout")
         async with self._vigil(parked, "result: parked") as vigil:
@@ -208,6 +210,13 @@ class Handle(TakesUpdates, Generic[R]):
         """End the run at once, without running its code again; return as ``cancel`` does."""
         body = TerminateRun(checks.text(reason, "terminate: reason"), *self._which)
         return (await self._calls.accepted(self.id, body)).created
+
+    async def start_now(self) -> None:
+        """Let the code of a run begin that waits for its time: a delay, a retry, a cron string.
+
+        Raises ``CommandRejected`` where it has begun, and ``WorkflowNotFound``.
+        """
+        await self._calls.accepted(self.id, StartNow(*self._which))
 
     async def describe(self) -> RunDescription:
         page = await self._calls.page(self.id, DescribeRun(*self._which))

@@ -8,10 +8,10 @@ from typing import Any, TypedDict
 from processor.arguments import Seconds
 from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy
 
-__all__ = ("StartOptions",)
+__all__ = ("RunOptions", "StartOptions")
 
 
-class StartOptions(TypedDict, total=False):
+class RunOptions(TypedDict, total=False):
     """What ``start`` and ``run`` take beside the arguments of the workflow."""
 
     id: str | None
@@ -23,3 +23,9 @@ class StartOptions(TypedDict, total=False):
     delay: Seconds | None
     at: datetime | None
     timeout: Seconds | None
+
+
+class StartOptions(RunOptions, total=False):
+    """What ``start`` takes beside the arguments of the workflow."""
+
+    cron: str | None

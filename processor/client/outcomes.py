@@ -13,6 +13,7 @@ from processor.errors import (
     UpdateFailed,
     UpdateRejected,
     WorkflowCancelled,
+    WorkflowContinued,
     WorkflowFailed,
     WorkflowTerminated,
     WorkflowTimedOut,
@@ -42,6 +43,13 @@ def outcome(workflow_id: str, closed: Closed, payloads: Payloads, result_type: A
         case Status.TERMINATED:
             raise WorkflowTerminated(
                 f"{run} was terminated{_why(closed)}", **which, reason=closed.reason or ""
+            )
+        case Status.CONTINUED:
+            raise WorkflowContinued(
+                f"{run} went on as run {closed.reason}: a handle without run_id waits for the end "
+                "of the whole chain",
+                **which,
+                next_run_id=closed.reason or "",
             )
         case Status.TIMED_OUT:
             raise WorkflowTimedOut(f"{run} passed its execution time-out", **which)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from processor.core.records.turn import Turn
 from processor.core.state import RunState
 from processor.injection.payloads import encoding_of
 
-__all__ = ("attempt_view", "history_view", "pending_view", "summary_view", "to_json")
+__all__ = ("attempt_view", "begin_view", "history_view", "pending_view", "summary_view", "to_json")
 
 _PAYLOADS = frozenset(
     {
@@ -83,6 +83,18 @@ def attempt_view(state: RunState) -> dict[str, Any] | None:
         "begins_ms": begins_ms,
         "last_failure": _value("", lineage.previous_failure),
     }
+
+
+def begin_view(state: RunState, next_ms: Callable[[str], int | None]) -> dict[str, Any]:
+    """Return when the code of an open run begins, its cron string, and when the next run begins.
+
+    That is at the first time of the string from now on, if this run has ended by then.
+    """
+    cron = None if state.started is None or state.started.plan is None else state.started.plan.cron
+    told = {"begins_ms": state.timers.get(BEGIN), "cron": cron}
+    if cron is not None and told["begins_ms"] is None:
+        told["next_ms"] = next_ms(cron)
+    return told
 
 
 def history_view(turn: Turn | Snapshot) -> Iterable[dict[str, Any]]:

@@ -125,15 +125,10 @@ def _start(
         if isinstance(start, StartWith):
             return _first(command, start, instance, latest, context)
         return outcome.answered(latest.accepted(created=False))
-    limit_ms = start.execution_timeout_ms
-    plan = start.plan if isinstance(start, StartPlanned) else None
-    defaults = context.runners.defaults.get(start.workflow)
-    if defaults is not None:  # they stand in the history: what the code says later changes no run
-        limit_ms = defaults.execution_timeout_ms if limit_ms is None else limit_ms
-        if defaults.retry is not None and (plan is None or plan.retry is None):
-            plan = replace(plan or Plan(), retry=defaults.retry)
-    if plan is not None and plan.start_at_ms is not None and plan.start_at_ms <= context.now_ms:
-        plan = replace(plan, start_at_ms=None)
+    try:
+        limit_ms, plan = _as_defined(start, context)
+    except ValueError as wrong:
+        return outcome.answered(Refused("CommandRejected", str(wrong)))
     started = WorkflowStarted(
         start.workflow,
         start.arguments,
@@ -195,6 +190,32 @@ def _told(
     return outcome.answered(found or accepted)
 
 
+def _as_defined(start: StartRun, context: Context) -> tuple[int | None, Plan | None]:
+    """Return the execution time-out and the plan of a run: what a start does not say, its
+    definition does. They stand in the history: what the code says later changes no run.
+
+    Raises ``ValueError`` for what is no cron string.
+    """
+    limit_ms = start.execution_timeout_ms
+    plan = start.plan if isinstance(start, StartPlanned) else None
+    defaults = context.runners.defaults.get(start.workflow)
+    if defaults is not None:
+        limit_ms = defaults.execution_timeout_ms if limit_ms is None else limit_ms
+        if defaults.retry is not None and (plan is None or plan.retry is None):
+            plan = replace(plan or Plan(), retry=defaults.retry)
+    if plan is not None and plan.cron is not None:
+        try:
+            begins_ms = context.next_ms(plan.cron, context.now_ms)
+        except ValueError as wrong:
+            raise ValueError(f"cron {plan.cron!r}: {wrong}") from wrong
+        if begins_ms is None:
+            raise ValueError(f"cron {plan.cron!r}: there is no such time")
+        plan = replace(plan, start_at_ms=begins_ms)
+    elif plan is not None and (plan.start_at_ms or context.now_ms) <= context.now_ms:
+        plan = replace(plan, start_at_ms=None)
+    return limit_ms, plan
+
+
 def _asked(
     command: ClientCommand,
     asked: OperationOnRun,
@@ -251,7 +272,9 @@ def _timer(due: TimerDue, instance: Instance | None, context: Context) -> Outcom
                 assert state.started is not None, "an open run has begun"
                 limit_ms = state.started.execution_timeout_ms
                 assert limit_ms is not None, "a deadline comes of an execution time-out"
-                draft.add(WorkflowTimedOut(limit_ms))
+                ends = WorkflowTimedOut(limit_ms)
+                has_cron = state.started.plan is not None and state.started.plan.cron is not None
+                draft.add(draft.followed(ends, instance.unread) if has_cron else ends)
         case "retry":
             waits = activity is not None and activity.state.retry_at_ms == due.due_ms
             if activity is not None and waits and activity.attempt == due.attempt:

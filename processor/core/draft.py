@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
 
 from processor.checks import RECORD_BYTES_MAX
 from processor.core.data.options import DEFAULTS, ActivityOptions
@@ -19,13 +19,25 @@ from processor.core.nouns.activity import (
     effects_of_attempt,
 )
 from processor.core.nouns.chain import (
+    Following,
     closing_bytes,
+    continued,
     external_events,
     next_attempt,
+    next_by_cron,
     not_followed,
 )
 from processor.core.nouns.external import EventReceived
-from processor.core.nouns.run import RunParked, WorkflowFailed
+from processor.core.nouns.run import (
+    BEGIN,
+    Closing,
+    RunParked,
+    WorkflowCompleted,
+    WorkflowContinued,
+    WorkflowFailed,
+    WorkflowTimedOut,
+)
+from processor.core.nouns.timer import TimerFired
 from processor.core.nouns.update import AwaitUpdate
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import ReplyBody
@@ -37,6 +49,9 @@ from processor.errors import UpdateRejected
 from processor.policy import Status
 
 __all__ = ("Context", "Draft", "Outcome", "RunBounds")
+
+_FOLLOWED: Final = frozenset((WorkflowCompleted, WorkflowFailed, WorkflowContinued))
+"""The ends that another run may follow."""
 
 
 class RunBounds(NamedTuple):
@@ -57,6 +72,8 @@ class Context:
     ``not_activated`` are the events that the namespace's level does not have yet. ``begun`` is the
     code of the run that this decision begins, ``spoiled``: the code of the run that it is about is
     not what replay makes any more. ``record_bytes_max``: what a record of the log takes.
+    ``next_ms`` returns the first time of a cron string after a time, None where there is none, and
+    raises ``ValueError`` for what is no cron string.
     """
 
     now_ms: int
@@ -70,6 +87,7 @@ class Context:
     free: int = 0
     record_bytes_max: int = RECORD_BYTES_MAX
     spoiled: bool = False
+    next_ms: Callable[[str, int], int | None] = lambda cron, after_ms: None
 
     def check(self, asked: Sequence[Asked]) -> None:
         """Raise ``CodeError`` where the code asks for what cannot be recorded yet."""
@@ -201,7 +219,7 @@ class Draft:
         for decision, _ in asked:
             if type(decision) is ActivityScheduled:
                 self.add(self._placed(decision))
-            elif type(decision) is WorkflowFailed:
+            elif type(decision) in _FOLLOWED:
                 self.add(self._followed(decision, runner))
             else:
                 self.add(decision)
@@ -217,18 +235,42 @@ class Draft:
         what = asked.id, asked.name, asked.arguments
         return ActivityScheduled(*what, True, asked.options, asked.headers)
 
-    def _followed(self, failed: WorkflowFailed, runner: Runner) -> WorkflowFailed:
-        """Return the end of a run that failed, with the run that tries again if there is one."""
-        run = self.instance.state
-        if run.started is None or run.started.plan is None:
-            return failed
-        run_id = successor_id(self.context.log_id, run.workflow_id, run.run_id)
-        made = self.now_ms, run_id, self.context.entropy(), runner.left()
-        failed = WorkflowFailed(failed.failure, successor=next_attempt(run, failed, *made))
-        if failed.successor is None:
-            return failed
-        size, limit = closing_bytes(self.events, failed), self.context.record_bytes_max
-        return failed if size <= limit else not_followed(failed, size, limit)
+    def _followed(self, closing: Any, runner: Runner) -> Event:
+        """Return the end that the code came to, with the run that follows it, if there is one."""
+        kind, started = type(closing), self.instance.state.started
+        if kind is not WorkflowContinued:
+            plan = None if started is None else started.plan
+            if plan is None or (kind is not WorkflowFailed and plan.cron is None):
+                end: Event = closing
+                return end
+        return self.followed(closing, runner.left())
+
+    def followed(self, closing: Closing, unread: Sequence[EventReceived]) -> Event:
+        """Return an end with the run that follows it, if there is one.
+
+        ``unread`` are the events that the code has not taken.
+        """
+        run, context = self.instance.state, self.context
+        run_id = successor_id(context.log_id, run.workflow_id, run.run_id)
+        flags = context.runners.flags
+        following = Following(self.now_ms, run_id, context.entropy(), unread, flags)
+        match closing:
+            case WorkflowContinued():
+                at_once = self.first == 0 or self.events[0] == TimerFired(BEGIN)
+                return continued(run, closing, following, at_once=at_once)
+            case WorkflowFailed():
+                next = next_attempt(run, closing, following)
+                next = next or next_by_cron(run, closing, following, context.next_ms)
+                failed = WorkflowFailed(closing.failure, successor=next)
+                size, limit = closing_bytes(self.events, failed), context.record_bytes_max
+                if next is not None and size > limit:
+                    return not_followed(failed, size, limit)
+                return failed
+            case WorkflowCompleted() | WorkflowTimedOut():
+                next = next_by_cron(run, closing, following, context.next_ms)
+                return replace(closing, successor=next)
+            case _:
+                raise AssertionError(f"no run follows one that ends with {closing}")
 
     def places(self, name: str, options: ActivityOptions) -> bool:
         """Return whether an attempt runs eagerly; then it takes a slot."""

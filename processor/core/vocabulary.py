@@ -29,13 +29,14 @@ from processor.core.nouns.run import (
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
+    WorkflowContinued,
     WorkflowFailed,
     WorkflowStarted,
     WorkflowTerminated,
     WorkflowTimedOut,
 )
 from processor.core.nouns.start import StartPlanned, StartRun, StartWith
-from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
+from processor.core.nouns.timer import StartNow, TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.update import (
     AwaitUpdate,
     UpdateAccepted,
@@ -82,6 +83,7 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     MessageRejected,
     UpdateAccepted,
     UpdateCompleted,
+    WorkflowContinued,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 
@@ -101,5 +103,6 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     UpdateRun,
     AwaitUpdate,
     StartWith,
+    StartNow,
 )
 """All that can be asked of an instance. Append-only, as events are."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from processor.codec.cron import next_ms
 from processor.codec.records import later_events
 from processor.config import Settings
 from processor.core.data.cause import Origin
@@ -88,22 +89,15 @@ class Shard:
         updating = Updating(tables, outbox, clock, flight, instances, reads, settings)
         told = self._timers, reads, updating
         self._effects = Effects(origin, self._eager, outbox, *told, activities)
-        later = later_events(level)
+        later, place = later_events(level), activities.place
         unread = settings.unread_events_max, settings.unread_bytes_max
         bounds = RunBounds(*unread, settings.updates_running_max)
+        context = Context(0, runners, place, ports.entropy, ports.log.id, bounds, later)
+        context.record_bytes_max, context.next_ms = ports.record_bytes_max, next_ms
         self._deciding = deciding = Deciding(
             partition,
             level,
-            Context(
-                0,
-                runners,
-                activities.place,
-                ports.entropy,
-                ports.log.id,
-                bounds,
-                later,
-                record_bytes_max=ports.record_bytes_max,
-            ),
+            context,
             clock,
             activities,
             self._gate,

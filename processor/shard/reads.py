@@ -7,7 +7,15 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Final
 
-from processor.codec.views import attempt_view, history_view, pending_view, summary_view, to_json
+from processor.codec.cron import next_ms as cron_next_ms
+from processor.codec.views import (
+    attempt_view,
+    begin_view,
+    history_view,
+    pending_view,
+    summary_view,
+    to_json,
+)
 from processor.config import Settings
 from processor.core.data.failure import shortened
 from processor.core.data.shown import shown
@@ -176,6 +184,8 @@ class Reads:
             waiting = [] if isinstance(runner, CodeError) else runner.waiting()
             view["pending"] = pending_view(instance.state, waiting, instance.unread)
             view["attempt"] = attempt_view(instance.state)
+            now_ms = self._clock.now_ms()
+            view |= begin_view(instance.state, lambda cron: cron_next_ms(cron, now_ms))
         undelivered = self._outbox.undelivered(found.run_id)
         if undelivered is not None:
             view["undelivered"] = asdict(undelivered)
@@ -261,9 +271,8 @@ def _goes_on(status: str) -> bool:
 
 
 def _closed_by(result: RunResult) -> Closed:
-    return Closed(
-        result.run_id, result.status, result.result, result.failure, result.reason, result.headers
-    )
+    why = result.successor_run_id if result.status == Status.CONTINUED else result.reason
+    return Closed(result.run_id, result.status, result.result, result.failure, why, result.headers)
 
 
 def _closed(summary: Summary) -> Closed:
@@ -272,7 +281,7 @@ def _closed(summary: Summary) -> Closed:
         summary.status.value,
         summary.result,
         summary.failure,
-        summary.cancel_reason,
+        summary.successor if summary.status is Status.CONTINUED else summary.cancel_reason,
     )
 
 

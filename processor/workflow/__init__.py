@@ -15,6 +15,7 @@ from processor.workflow._definition import Workflow, define, run
 from processor.workflow._handlers import query, update
 from processor.workflow._nouns.activity import call_activity
 from processor.workflow._nouns.call import cancel, signal
+from processor.workflow._nouns.chain import continue_as_new
 from processor.workflow._nouns.condition import wait_until
 from processor.workflow._nouns.external import wait_for_event
 from processor.workflow._nouns.handler import all_handlers_finished, on_query, on_signal, on_update
@@ -29,6 +30,7 @@ __all__ = (
     "all_handlers_finished",
     "call_activity",
     "cancel",
+    "continue_as_new",
     "define",
     "in_workflow",
     "info",

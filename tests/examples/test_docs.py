@@ -30,6 +30,12 @@ SAYS = {
     "activities-1": r"12 EUR\n",
     "events-1": r"Grace leads\nGrace gets it for 9\n",
     "events-2": r"no kitchen: no run of workflow id 'kitchen'\nsoup is ordered\n",
+    "chains-1": r"28 in run 3\n36\nTrue\n",
+    "cron-1": (
+        r"2030-01-02 05:30:00\+00:00\n"
+        r"\[\"2030-01-02T05:30:00\+00:00\",0,\"None\"\]\n"
+        r"\[\"2030-01-04T05:30:00\+00:00\",10,\"the shop is closed\"\]\n"
+    ),
     "delays-1": r"Status.RUNNING\ntea at 10:30\nlunch at 12:00\n",
     "handlers-1": r"2\nA new bridge\? yes\n",
     "handlers-2": r"4\n11\n",
@@ -87,7 +93,8 @@ def test_each_program_is_known() -> None:
 
 def test_what_is_not_run_is_counted_and_says_why() -> None:
     assert NOT_RUN == {
-        "tutorial-3": "needs a broker; tests/examples/test_readme.py runs the same calls on one"
+        "chains-2": "a part of a workflow",
+        "tutorial-3": "needs a broker; tests/examples/test_readme.py runs the same calls on one",
     }
 
 

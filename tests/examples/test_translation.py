@@ -58,7 +58,7 @@ def test_the_rule_catches_what_it_is_for() -> None:
     for wrong in (
         "workflow.child",
         "processor begin",
-        "Client.start(cron=1)",
+        "Client.start(when=1)",
         "asyncio.nothing",
     ):
         with pytest.raises((AttributeError, LookupError, TypeError)):

@@ -32,6 +32,19 @@ async def passes_on(to: str, value: int) -> None:
     workflow.signal(to, "passed", value)
 
 
+TAKEN = 5
+"""So many events each run of ``meters`` takes."""
+
+
+@workflow.define
+async def meters(count: int, so_far: list[int]) -> list[int]:
+    for _ in range(TAKEN):
+        so_far.append(await workflow.wait_for_event("told", int))
+    if len(so_far) < count:
+        workflow.continue_as_new(count, so_far)
+    return so_far
+
+
 @workflow.define
 async def collects(count: int) -> list[int]:
     got = [await workflow.wait_for_event("passed", int) for _ in range(count)]
@@ -132,7 +145,7 @@ class Books:
 
 
 PROBES = [
-    *(queued_double, publishes, passes_on, collects, errand, sleeps),
+    *(queued_double, publishes, passes_on, meters, collects, errand, sleeps),
     *(tells, collects_in_the_end, Listens, Books),
 ]
 PROBE_ACTIVITIES = [double]

@@ -25,7 +25,9 @@ __all__ = (
     "REFUSED",
     "Case",
     "account_cases",
+    "by_the_clock_case",
     "flaky_case",
+    "goes_on_case",
     "listener_case",
     "order_case",
     "program_case",
@@ -156,6 +158,27 @@ def flaky_case(random: Random) -> Case:
     case.ends["completed"] = [1 + fails, list(range(told))].__eq__
     delay_ms = random.choice((1, 1_000, 30_000))
     case.plan = Plan(retry=RetryOptions(delay_ms, 2.0, 60_000))
+    return case
+
+
+def goes_on_case(random: Random) -> Case:
+    """Return a workflow that goes on as new runs, and is told things whichever run is there."""
+    told, each, pauses = random.randint(1, 7), random.randint(1, 3), random.choice((0, 0, 1, 4))
+    case = Case("goes-on", "goes_on", [told, each, pauses, []], {})
+    case.runs = pauses + (told + each - 1) // each
+    case.events = [("told", number) for number in range(told)]
+    case.ends["completed"] = [1, list(range(told))].__eq__
+    if random.random() < 0.3:
+        case.plan = Plan(start_at_ms=START_MS + random.randint(0, 100_000))
+    return case
+
+
+def by_the_clock_case(random: Random) -> Case:
+    """Return a chain whose runs begin each minute, and which ends itself."""
+    count, fails = random.randint(1, 4), random.randint(0, 4)
+    case = Case("by-the-clock", "by_the_clock", [count, fails], {"cancelled": nothing})
+    case.runs = count + (1 <= fails < count)
+    case.plan = Plan(cron="* * * * *")
     return case
 
 

@@ -18,6 +18,7 @@ from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartPlanned
+from processor.core.nouns.timer import StartNow
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, QueryAnswered, Refused, ReplyBody
 from processor.injection.interceptors import Injected
@@ -34,7 +35,9 @@ from . import deeds, programs, transfers
 from .cases import (
     Case,
     account_cases,
+    by_the_clock_case,
     flaky_case,
+    goes_on_case,
     listener_case,
     order_case,
     program_case,
@@ -216,6 +219,12 @@ class Story:
         apart = Random(f"till {self.seed}")
         if apart.random() < 0.25:
             cases.append(self._till(apart))
+        apart = Random(f"goes on {self.seed}")
+        if apart.random() < 0.2:
+            cases.append(goes_on_case(apart))
+        apart = Random(f"each minute {self.seed}")
+        if apart.random() < 0.15:
+            cases.append(by_the_clock_case(apart))
         self._draw_strangers(cases)
         return cases
 
@@ -330,6 +339,9 @@ class _Script:
         self._ask(ClientCommand(self._case.workflow_id, waits), self._closed)
         if self._case.stop is not None:
             self._later(ClientCommand(self._case.workflow_id, self._case.stop))
+        if self._case.plan is not None and self._random.random() < 0.5:
+            begin_now = ClientCommand(self._case.workflow_id, StartNow(first_run_id=chain))
+            self._later(begin_now, self._begun)
         accounts = [other for other in self._story.cases if other.workflow == _ACCOUNT]
         others = accounts if self._case.workflow == _ACCOUNT else []
         self._story.once_started(others, self._raise_events)
@@ -340,6 +352,13 @@ class _Script:
             raised = RaiseEvent(name, PAYLOADS.encode(value))
             heard = partial(self._heard, value) if name == "hear" else self._answered
             self._later(ClientCommand(self._case.workflow_id, raised), heard)
+
+    def _begun(self, reply: ReplyBody) -> None:
+        """Only a run that has begun is not let begin."""
+        if isinstance(reply, Refused):
+            known = reply.error == "CommandRejected" or self._expired(reply)
+            assert known, f"{self._case}: {reply}"
+            self._story.asked -= 1
 
     def _heard(self, value: int, reply: ReplyBody) -> None:
         """Ask what the listener has heard: what was acknowledged before is in it."""
@@ -376,7 +395,7 @@ class _Script:
         if self._expired(reply):
             self._story.asked -= 1
         elif isinstance(reply, Refused):
-            takes_all = self._case.workflow in (_ACCOUNT, "flaky", "Listener")
+            takes_all = self._case.workflow in (_ACCOUNT, "flaky", "goes_on", "Listener")
             late = reply.error == "CommandRejected" and not takes_all
             assert late, f"{self._case}: {reply}"
             self._story.asked -= 1

@@ -1,11 +1,10 @@
-"""Commands that act on a run: start, run, result, cancel, terminate."""
+"""Commands that act on a run: result, cancel, terminate."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from time import time_ns
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,22 +34,19 @@ from processor.cli.session import connected
 from processor.errors import (
     ProcessorError,
     WorkflowCancelled,
+    WorkflowContinued,
     WorkflowError,
     WorkflowTerminated,
     WorkflowTimedOut,
 )
 from processor.policy import (
-    ATTEMPTS_MAX,
-    ConflictPolicy,
-    RetryPolicy,
-    ReusePolicy,
     Status,
 )
 
 if TYPE_CHECKING:
     from processor.client import Handle, RunDescription
 
-__all__ = ("register",)
+__all__ = ("PANEL", "Arguments", "Timeout", "done", "parsed", "register", "show_result")
 
 PANEL = "Runs"
 SHOWN_MAX = 200
@@ -58,53 +54,9 @@ TELL_AFTER_S = 1.0
 LOOK_S = 2.0
 PARKED = "; it is parked, so its code hears of it when a worker with corrected code starts"
 
-WorkflowName = Annotated[
-    str,
-    typer.Argument(metavar="WORKFLOW", callback=checked(checks.name), help="The workflow's name."),
-]
 Arguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="JSON", help="""Its arguments as JSON: '{"id": "A-1"}' 3 true"""),
-]
-NewId = Annotated[
-    str | None,
-    typer.Option(
-        "--id", callback=checked(checks.workflow_id), help="The workflow id; else a new one."
-    ),
-]
-Reuse = Annotated[ReusePolicy, typer.Option(help="What a closed run of that id means.")]
-Conflict = Annotated[ConflictPolicy, typer.Option(help="What an open run of that id means.")]
-Delay = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SECONDS", callback=checked(checks.seconds), help="Let the code begin later."
-    ),
-]
-At = Annotated[
-    datetime | None,
-    typer.Option(
-        metavar="TIME",
-        formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"],
-        help="Let the code begin at a time: 2027-01-31T09:00+01:00.",
-    ),
-]
-ExecutionTimeout = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SECONDS",
-        callback=checked(checks.duration_ms),
-        help="How long the run may take in all.",
-    ),
-]
-Attempts = Annotated[
-    int | None,
-    typer.Option(
-        "--attempts",
-        min=1,
-        max=ATTEMPTS_MAX,
-        metavar="COUNT",
-        help="How many runs there may be until one does not fail: after 1 s, 2 s, 4 s and so on.",
-    ),
 ]
 Timeout = Annotated[
     float | None,
@@ -117,81 +69,6 @@ Timeout = Annotated[
 Reason = Annotated[
     str, typer.Option(callback=checked(checks.text), help="Why; it is kept in the history.")
 ]
-
-
-@target_options(injects=True)
-def start(
-    target: Target,
-    workflow: WorkflowName,
-    arguments: Arguments = None,
-    id: NewId = None,
-    reuse: Reuse = "allow",
-    conflict: Conflict = "fail",
-    execution_timeout: ExecutionTimeout = None,
-    attempts: Attempts = None,
-    delay: Delay = None,
-    at: At = None,
-    module: EmbeddedModules = None,
-    as_json: Json = False,
-) -> None:
-    """Start a workflow; it is durable when this returns."""
-    values = parsed(arguments or ())
-
-    async def work() -> None:
-        async with connected(target, module) as client:
-            handle = await client.start(
-                workflow,
-                *values,
-                id=id,
-                reuse=reuse,
-                conflict=conflict,
-                execution_timeout=execution_timeout,
-                retry=None if attempts is None else RetryPolicy(maximum_attempts=attempts),
-                delay=delay,
-                at=at,
-            )
-            told = {"workflow_id": handle.id, "run_id": handle.run_id, "created": handle.created}
-            how = "started" if handle.created else "found"
-            done(as_json, f"{how} {handle.id} (run {handle.run_id})", **told)
-
-    asyncio.run(work())
-
-
-@target_options(injects=True)
-def run(
-    target: Target,
-    workflow: WorkflowName,
-    arguments: Arguments = None,
-    id: NewId = None,
-    reuse: Reuse = "allow",
-    conflict: Conflict = "fail",
-    execution_timeout: ExecutionTimeout = None,
-    attempts: Attempts = None,
-    delay: Delay = None,
-    at: At = None,
-    timeout: Timeout = None,
-    module: EmbeddedModules = None,
-    as_json: Json = False,
-) -> None:
-    """Start a workflow, wait for its end and print its result; exit 1 where there is none."""
-    values = parsed(arguments or ())
-
-    async def work() -> None:
-        async with connected(target, module) as client:
-            handle = await client.start(
-                workflow,
-                *values,
-                id=id,
-                reuse=reuse,
-                conflict=conflict,
-                execution_timeout=execution_timeout,
-                retry=None if attempts is None else RetryPolicy(maximum_attempts=attempts),
-                delay=delay,
-                at=at,
-            )
-            await show_result(handle, timeout, as_json)
-
-    asyncio.run(work())
 
 
 @target_options(injects=True)
@@ -306,6 +183,8 @@ async def show_result(handle: Handle[Any], timeout: float | None, as_json: bool)
         told = {"type": getattr(cause, "type", type(cause).__name__), "message": str(cause)}
         if isinstance(error, WorkflowCancelled | WorkflowTerminated):
             told["reason"] = error.reason  # the message has it escaped
+        if isinstance(error, WorkflowContinued):
+            told["next_run_id"] = error.next_run_id
         which["run_id"] = error.run_id
         write_json({**which, "status": status_of(error).value, "error": told})
         raise typer.Exit(FAILED) from error
@@ -361,6 +240,8 @@ def status_of(error: WorkflowError) -> Status:
             return Status.TERMINATED
         case WorkflowTimedOut():
             return Status.TIMED_OUT
+        case WorkflowContinued():
+            return Status.CONTINUED
         case _:
             return Status.FAILED
 
@@ -375,5 +256,5 @@ def done(as_json: bool, text: str, **fields: Any) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (start, run, result, cancel, terminate):
+    for command in (result, cancel, terminate):
         app.command(rich_help_panel=PANEL)(command)

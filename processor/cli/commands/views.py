@@ -148,6 +148,11 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
     yield "started", shown_time(run.started)
     if run.closed is not None:
         yield "closed", shown_time(run.closed)
+    if run.begins is not None:
+        yield "begins", shown_time(run.begins)
+    if run.cron is not None:
+        then = run.next_begins
+        yield "cron", run.cron + (f", next {shown_time(then)}" if then is not None else "")
     yield "events", str(run.events)
     yield "shard", str(run.shard)
     if run.producer:

@@ -33,6 +33,7 @@ __all__ = (
     "WorkflowCancelRequested",
     "WorkflowCancelled",
     "WorkflowCompleted",
+    "WorkflowContinued",
     "WorkflowFailed",
     "WorkflowStarted",
     "WorkflowTerminated",
@@ -171,6 +172,10 @@ class Run:
 
     def carry(self, updates: Sequence[UpdateOutcome]) -> None:
         """Note the updates that a start brings along, and the outcomes of those before."""
+        raise NotImplementedError("updates are another part of the state")
+
+    def handed_on(self) -> tuple[UpdateOutcome, ...]:
+        """Return the newest outcomes, for the next run of the chain: so many as fit."""
         raise NotImplementedError("updates are another part of the state")
 
     def clear(self) -> None:
@@ -372,6 +377,37 @@ class WorkflowFailed(Closing, Decision):
 
     def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
         return self._ended(run, now_ms, failure=self.failure, headers=self.headers)
+
+
+@frozen
+class WorkflowContinued(Closing, Decision):
+    """The code goes on as another run: continue-as-new. Ends the run."""
+
+    successor: Successor
+    """The run that goes on."""
+
+    identity = ("workflow",)
+    payloads = ("arguments", "memo")
+    ends_as = Status.CONTINUED
+    moves = _moved(ends_as, Status.RUNNING)
+
+    @property
+    def workflow(self) -> str:
+        """Name of the workflow that goes on."""
+        return self.successor.started.workflow
+
+    @property
+    def arguments(self) -> bytes | None:
+        """The arguments of the run that goes on."""
+        return self.successor.started.arguments
+
+    @property
+    def memo(self) -> bytes | None:
+        """The memo of the run that goes on."""
+        return self.successor.started.memo
+
+    def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
+        return self._ended(run, now_ms)
 
 
 @frozen

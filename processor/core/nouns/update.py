@@ -29,7 +29,6 @@ __all__ = (
     "UpdateOver",
     "UpdateRun",
     "Updates",
-    "known_updates",
     "outcome_of",
     "unfinished",
 )
@@ -80,22 +79,20 @@ class Updates(Run):
             del known[oldest.id]
             self._outcome_bytes -= size_of(oldest)
 
+    def handed_on(self) -> tuple[UpdateOutcome, ...]:
+        found: list[UpdateOutcome] = []
+        left = CARRIED_BYTES
+        for update in reversed(self.updates.values()):
+            left -= size_of(update)
+            if left < 0:
+                break
+            if update.over:
+                found.append(update)
+        return tuple(reversed(found))
+
     def clear(self) -> None:
         self.updates_running = 0
         super().clear()
-
-
-def known_updates(run: Updates) -> tuple[UpdateOutcome, ...]:
-    """Return the newest outcomes, for the next run of the chain: so many as fit."""
-    found: list[UpdateOutcome] = []
-    left = CARRIED_BYTES
-    for update in reversed(run.updates.values()):
-        left -= size_of(update)
-        if left < 0:
-            break
-        if update.over:
-            found.append(update)
-    return tuple(reversed(found))
 
 
 def outcome_of(run: Updates, id: str) -> UpdateEnded | Refused | None:

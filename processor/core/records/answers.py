@@ -50,15 +50,15 @@ class Closed:
 
     run_id: RunId
     status: str
-    """How the run ended: completed, failed, cancelled, terminated, timed_out. A string, so that a
-    new status breaks no consumer.
+    """How the run ended: completed, failed, cancelled, terminated, timed_out, continued. A string,
+    so that a new status breaks no consumer.
     """
     result: bytes | None = None
     """Encoded return value of a completed run; None where it has none."""
     failure: Failure | None = None
     """Why the run failed."""
     reason: str | None = None
-    """Why it was cancelled or terminated."""
+    """Why it was cancelled or terminated; of a run that was continued: the run that goes on."""
     headers: Headers = NO_HEADERS
 
 

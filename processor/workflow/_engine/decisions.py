@@ -88,8 +88,8 @@ class Decisions:
         if size > most:
             raise PayloadTooLarge(
                 f"{what}: {size:,} bytes, and {most:,} are left in the record of the last turn, "
-                "beside what that turn asks for. Ask for less in it, or store the result "
-                "elsewhere and return a reference to it"
+                "beside what that turn asks for. Ask for less in it, or store the value "
+                "elsewhere and pass on a reference to it"
             )
 
     def begin(self, arrived: Set[int | None], recorded: Sequence[Event] | None) -> None:

@@ -43,6 +43,7 @@ def reading(runtime: Runtime, what: str, seed: bytes | None = None) -> Iterator[
     library = Library(os.urandom(16) if seed is None else seed)
     guarded = loop.guarded
     library.now_ms, library.zero_ms = runtime.library.now_ms, runtime.library.zero_ms
+    library.number = runtime.library.number
     loop.ready = nothing_due = _NothingDue()
     loop.runtime, loop.dropped, runtime.library = runtime, False, library
     runtime._parts = {}

@@ -48,6 +48,9 @@ class RunCode(Protocol):
     ran: bool
     unclaimed: list[UpdateAccepted]
 
+    @property
+    def workflow(self) -> Any: ...
+
     def begin(self, runtime: Runtime) -> None: ...
 
     def coroutine(self, runtime: Runtime) -> Coroutine[Any, Any, Any]: ...
@@ -147,10 +150,15 @@ class Runtime:
         return _EPOCH + timedelta(milliseconds=self.loop.now_ms)
 
     @property
+    def begun_ms(self) -> int:
+        """When the code began, in milliseconds since the epoch."""
+        assert self._begun_ms is not None, "code runs, so a turn has begun"
+        return self._begun_ms
+
+    @property
     def begun(self) -> datetime:
         """When the code began."""
-        assert self._begun_ms is not None, "code runs, so a turn has begun"
-        return _EPOCH + timedelta(milliseconds=self._begun_ms)
+        return _EPOCH + timedelta(milliseconds=self.begun_ms)
 
     def part(self, make: Callable[[Runtime], T]) -> T:
         """Return what a noun keeps of this run; ``make`` makes it when it is first asked for."""

@@ -177,13 +177,13 @@ class WorkflowCode:
         self.updates: Mapping[str, UpdateHandler[..., Any]] = workflow.handlers.updates
         self.running: list[SignalHandler[..., Any] | UpdateHandler[..., Any]] = []
         self.unclaimed: list[UpdateAccepted] = []
-        self._workflow = workflow
+        self.workflow = workflow
         self._arguments = arguments
         self._around = around
 
     def begin(self, runtime: Runtime) -> None:
         """Make the instance of a class, before any handler and before the code."""
-        make = self._workflow.make
+        make = self.workflow.make
         if make is not None:
             self.ran = True
             self._run(runtime, self._make(make))
@@ -197,12 +197,12 @@ class WorkflowCode:
         return self._around(runtime, self._arguments, self._main)
 
     def _main(self, *arguments: Any) -> Coroutine[Any, Any, Any]:
-        if self._workflow.make is None:
-            return self._workflow.function(*arguments)
+        if self.workflow.make is None:
+            return self.workflow.function(*arguments)
         return self._of_instance(*arguments)
 
     async def _of_instance(self, *arguments: Any) -> Any:
-        return await self._workflow.function(self.instance, *arguments)
+        return await self.workflow.function(self.instance, *arguments)
 
     # --- signals ------------------------------------------------------------------------------
 
@@ -332,7 +332,7 @@ class WorkflowCode:
                 raise
             _over(runtime, update, handler.place, failed=error)
         except Exception as error:
-            if not fails(error, self._workflow.failure_exception_types):
+            if not fails(error, self.workflow.failure_exception_types):
                 raise
             _over(runtime, update, handler.place, failed=error)
         finally:

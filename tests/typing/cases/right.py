@@ -162,6 +162,17 @@ assert_type(activity.heartbeat_details(Order), Order | None)
 assert_type(activity.info().headers, Mapping[str, bytes])
 
 
+@workflow.define
+async def goes_on(count: int, rate: float = 1.0) -> int:
+    if workflow.info().suggests_continue_as_new:
+        workflow.continue_as_new(count + 1, memo={"at": count}, retry=None)
+    if count > 3:
+        workflow.continue_as_new(Order("a"), 2, workflow=shopping, execution_timeout=60)
+    if count > 2:
+        workflow.continue_as_new(1, 2.0, workflow=goes_on)
+    workflow.continue_as_new("anything", workflow="shopping")
+
+
 async def serves(client: Client) -> None:
     Worker(
         "embedded:state",

@@ -143,3 +143,16 @@ async def handles(client: Client) -> None:
         Approval.run, Order("a"), update=(Approval.set_limit, "5")
     )
     Approval().standing("1")  # wrong
+
+
+@workflow.define
+async def goes_on(count: int) -> int:
+    if count == 1:
+        workflow.continue_as_new(5, 2, workflow=shopping)  # wrong
+    if count == 2:
+        workflow.continue_as_new(5, "x", workflow=goes_on)  # wrong
+    if count == 3:
+        workflow.continue_as_new(5, retry=3)  # wrong
+    if count == 4:
+        workflow.continue_as_new(5, workflow=5)  # wrong
+    return 5
