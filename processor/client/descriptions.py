@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from processor import failures
+from processor.core.data.address import RunRef
 from processor.core.data.payloads import Payloads
 from processor.core.records.answers import Page
 from processor.errors import PayloadCodecError, SchemaMismatch
@@ -41,7 +42,8 @@ _SHOWN_MAX: Final = 4
 
 @dataclass(frozen=True)
 class RunDescription:
-    """A run as its shard sees it. ``pending``: activities, timers and lines of code it waits for.
+    """A run as its shard sees it. ``pending``: activities, timers, children and lines of code that
+    it waits for.
 
     ``parked`` is there while the run waits for fixed code: kind, error, where, traceback.
     ``cancel_reason`` is also why the run was terminated. ``successor`` is the run that follows it.
@@ -52,7 +54,8 @@ class RunDescription:
     run as JSON, ``failure`` that of a failed one: type, message, traceback, cause ...
     ``attempt`` is there while a run is open that is tried again if it fails: number, maximum (None:
     no limit), begins_ms (while its code waits for that), last_failure. ``producer`` says, on Kafka,
-    which producer the worker that has the shard sends records with, and why.
+    which producer the worker that has the shard sends records with, and why. ``parent`` is the run
+    that started this one as its child, ``root`` the first one of all.
     """
 
     workflow_id: str
@@ -74,6 +77,8 @@ class RunDescription:
     failure: dict[str, Any] | None = None
     attempt: dict[str, Any] | None = None
     producer: str = ""
+    parent: RunRef | None = None
+    root: RunRef | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,13 @@ def description(view: Mapping[str, Any]) -> RunDescription:
         view.get("failure"),
         view.get("attempt"),
         view.get("producer", ""),
+        _run(view.get("parent")),
+        _run(view.get("root")),
     )
+
+
+def _run(view: Mapping[str, Any] | None) -> RunRef | None:
+    return None if view is None else RunRef(view["workflow_id"], view["run_id"])
 
 
 def history_event(view: dict[str, Any]) -> HistoryEvent:
@@ -140,6 +151,8 @@ def standing(run: RunDescription) -> str:
         f"activity {readable(each['name'])}, attempt {each['attempt']}"
         for each in run.pending.get("activities", ())
     ]
+    children = run.pending.get("children", ())
+    parts += [f"child {readable(each['workflow'])} {each['workflow_id']!r}" for each in children]
     parts += [f"waits at {readable(each)}" for each in run.pending.get("waiting", ())]
     if len(parts) > _SHOWN_MAX:
         parts[_SHOWN_MAX:] = [f"and {len(parts) - _SHOWN_MAX} more"]

@@ -139,7 +139,8 @@ def _start(
         start.memo,
         start.headers,
         context.runners.flags,
-        plan=plan,
+        start.lineage(command.caller),
+        plan,
     )
     refusal = too_large(started)
     if refusal is not None:

@@ -18,6 +18,15 @@ from processor.core.nouns.call import (
     MessageRejected,
     MessageSent,
 )
+from processor.core.nouns.child import (
+    ChildCalled,
+    ChildCancelRequested,
+    ChildEnded,
+    ChildrenSpared,
+    ChildStarted,
+    EndChild,
+    TerminateAlone,
+)
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.query import QueryRun
 from processor.core.nouns.record import RecordPublished
@@ -34,7 +43,7 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.core.nouns.start import StartPlanned, StartRun
+from processor.core.nouns.start import StartChild, StartPlanned, StartRun
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.operation import Request
@@ -74,6 +83,11 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     CallSent,
     CallAnswered,
     MessageRejected,
+    ChildCalled,
+    ChildStarted,
+    ChildEnded,
+    ChildCancelRequested,
+    ChildrenSpared,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 
@@ -90,5 +104,8 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     AnswerCall,
     StartPlanned,
     QueryRun,
+    StartChild,
+    EndChild,
+    TerminateAlone,
 )
 """All that can be asked of an instance. Append-only, as events are."""

@@ -9,14 +9,21 @@ from dataclasses import asdict
 from itertools import count
 from typing import Final
 
-from processor.codec.views import attempt_view, history_view, pending_view, summary_view, to_json
+from processor.codec.views import (
+    attempt_view,
+    history_view,
+    lineage_view,
+    pending_view,
+    summary_view,
+    to_json,
+)
 from processor.config import Settings
 from processor.core.data.address import ReplyTo
 from processor.core.data.failure import shortened
 from processor.core.data.shown import shown
 from processor.core.draft import Outcome
 from processor.core.inputs import ClientCommand, Input
-from processor.core.nouns.run import Summary
+from processor.core.nouns.run import Summary, WorkflowStarted
 from processor.core.nouns.start import StartRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory
@@ -192,10 +199,22 @@ class Reads:
             waiting = [] if isinstance(runner, CodeError) else runner.waiting()
             view["pending"] = pending_view(instance.state, waiting, instance.unread)
             view["attempt"] = attempt_view(instance.state)
+            started = instance.state.started
+        else:
+            started = self._started(found.run_id)
+        if started is not None:
+            view.update(lineage_view(started))
         undelivered = self._outbox.undelivered(found.run_id)
         if undelivered is not None:
             view["undelivered"] = asdict(undelivered)
         return Reply(command.reply_to, Page(to_json(view)))
+
+    def _started(self, run_id: str) -> WorkflowStarted | None:
+        """Return how a closed run began, as long as its history is there."""
+        for _, turn in recorded(self._tables, run_id, end=1):
+            if isinstance(turn.events[0], WorkflowStarted):
+                return turn.events[0]
+        return None
 
     def _history(self, command: ClientCommand, body: ReadHistory) -> None:
         summary = self.find(command.workflow_id, body.run_id, body.first_run_id)

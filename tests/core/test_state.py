@@ -16,6 +16,13 @@ from processor.core.nouns.activity import (
     attempted,
 )
 from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected, MessageSent
+from processor.core.nouns.child import (
+    ChildCalled,
+    ChildCancelRequested,
+    ChildEnded,
+    ChildrenSpared,
+    ChildStarted,
+)
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.lineage import Lineage
 from processor.core.nouns.record import RecordPublished
@@ -31,9 +38,10 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
+from processor.core.nouns.start import StartChild
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
-from processor.core.records.answers import Accepted
+from processor.core.records.answers import Accepted, Closed
 from processor.core.state import RunState
 from processor.core.vocabulary import EVENTS
 from processor.policy import Status
@@ -52,7 +60,8 @@ REACHED: dict[Status, tuple[Event, ...]] = {
 }
 OTHER = Address(None, "other")
 CALL = CallSent(4, OTHER, RaiseEvent("go"))
-OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL)
+CHILD = ChildCalled(5, OTHER, StartChild("order"), "terminate")
+OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL, CHILD)
 SAMPLES: tuple[Event, ...] = (
     ActivityCompleted(1, 1, b"1"),
     scheduled(3),
@@ -79,6 +88,11 @@ SAMPLES: tuple[Event, ...] = (
     CallSent(3, OTHER, RaiseEvent("go")),
     CallAnswered(4, Accepted("run-9")),
     MessageRejected(4, OTHER, "go", b"1", "nobody"),
+    ChildCalled(6, OTHER, StartChild("order"), "cancel"),
+    ChildStarted(5, "run-9"),
+    ChildEnded(5, Closed("run-9", "completed")),
+    ChildCancelRequested(5, "enough"),
+    ChildrenSpared(),
 )
 
 
@@ -130,7 +144,7 @@ def test_the_table_is_about_closing_and_parking() -> None:
 
 def test_a_closed_run_holds_nothing_open() -> None:
     run = in_status(Status.TERMINATED)
-    assert not run.activities and not run.timers and not run.calls
+    assert not run.activities and not run.timers and not run.calls and not run.children
     assert run.summary().cancel_reason == "enough"
 
 

@@ -28,6 +28,7 @@ NOT_RUN = {name: reason for name, (reason, _) in BLOCKS.items() if reason}
 
 SAYS = {
     "activities-1": r"12 EUR\n",
+    "children-1": r"\['books is there', 'failed: too heavy', 'van is there'\]\n",
     "events-1": r"Grace leads\nGrace gets it for 9\n",
     "events-2": r"no kitchen: no run of workflow id 'kitchen'\nsoup is ordered\n",
     "delays-1": r"Status.RUNNING\ntea at 10:30\nlunch at 12:00\n",

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+from processor.core.data.address import RunRef
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import BEGIN, WorkflowCancelRequested, WorkflowStarted
 from processor.core.nouns.timer import TimerFired
@@ -27,7 +28,8 @@ class WorkflowInfo:
 
     ``headers`` came with its start. ``attempt`` counts the runs of a workflow with a retry policy,
     the first one is 1; ``first_run_id`` is the first one of them, ``previous_run_id`` the one
-    before, and ``last_failure`` its error.
+    before, and ``last_failure`` its error. ``parent`` is the run that started this one as a child,
+    ``root`` the first one of all; None where there is none.
     """
 
     workflow_id: str
@@ -39,6 +41,8 @@ class WorkflowInfo:
     first_run_id: str = ""
     previous_run_id: str | None = None
     last_failure: BaseException | None = None
+    parent: RunRef | None = None
+    root: RunRef | None = None
 
 
 def info() -> WorkflowInfo:
@@ -133,7 +137,9 @@ def info_of(runtime: Runtime) -> WorkflowInfo:
         runtime.breaks(unreadable)
         raise
     first = lineage.first_run_id or runtime.run_id
-    return WorkflowInfo(*which, lineage.attempt, first, lineage.previous_run_id, error)
+    parent = lineage.parent
+    from_whom = parent, lineage.root or parent
+    return WorkflowInfo(*which, lineage.attempt, first, lineage.previous_run_id, error, *from_whom)
 
 
 def _random(runtime: Runtime) -> Random:
