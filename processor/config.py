@@ -26,6 +26,7 @@ _NUMBERS: Final = {
     "cached_bytes_max": 0,
     "publish_linger_ms": 0,
     "unread_events_max": 1,
+    "children_open_max": 1,
     "unread_bytes_max": 0,
     "updates_running_max": 1,
     "unpublished_bytes_max": 1,
@@ -103,6 +104,9 @@ class Settings:
 
     updates_running_max: int = 10
     """Updates of one run whose handlers have not ended; more are refused."""
+
+    children_open_max: int = 2_000
+    """Children of one run that have not ended; code that asks for more is parked."""
 
     unpublished_bytes_max: int = 64_000_000
     """Results and published records that no consumer can see yet, per shard; then intake waits."""

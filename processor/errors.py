@@ -6,6 +6,7 @@
     │   ├── ActivityFailed            its code raised something that is not an ApplicationError
     │   ├── ActivityTimedOut          a time-out passed, or its process died again and again
     │   └── ActivityCancelled         it ended because it was asked to
+    ├── ChildFailed               in workflow code, from an awaited child: it has no result
     ├── WorkflowError             from ``Handle.result()``: there is no result
     │   ├── WorkflowFailed            ``__cause__`` is the error that the code raised
     │   ├── WorkflowCancelled
@@ -58,6 +59,8 @@ __all__ = (
     "ActivityFailed",
     "ActivityTimedOut",
     "ApplicationError",
+    "ChildEnd",
+    "ChildFailed",
     "CommandRejected",
     "InvalidArgument",
     "LogTruncated",
@@ -97,6 +100,7 @@ __all__ = (
 TimeoutKind = Literal[
     "schedule_to_start", "start_to_close", "schedule_to_close", "heartbeat", "lost"
 ]
+ChildEnd = Literal["failed", "cancelled", "terminated", "timed_out"]
 
 
 class ProcessorError(Exception):
@@ -197,6 +201,29 @@ class ActivityTimedOut(ActivityError):
 
 class ActivityCancelled(ActivityError):
     """The activity ended because it was asked to."""
+
+
+class ChildFailed(ProcessorError):
+    """A child ended without a result; ``kind`` says how. ``__cause__`` is the error that it raised.
+
+    ``workflow`` is its name, ``id`` its workflow id, and ``run_id`` the run that ended, the last
+    one where a retry policy made several.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ChildEnd = "failed",
+        workflow: str = "",
+        id: str = "",
+        run_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.workflow = workflow
+        self.id = id
+        self.run_id = run_id
 
 
 class WorkflowError(ProcessorError):

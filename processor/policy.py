@@ -13,9 +13,13 @@ from processor.errors import InvalidArgument
 
 __all__ = (
     "ATTEMPTS_MAX",
+    "CANCELLATIONS",
     "CONFLICT_POLICIES",
+    "PARENT_CLOSES",
     "REUSE_POLICIES",
+    "Cancellation",
     "ConflictPolicy",
+    "ParentClose",
     "Reject",
     "RetryPolicy",
     "ReusePolicy",
@@ -26,8 +30,12 @@ __all__ = (
 ReusePolicy = Literal["allow", "allow-failed", "reject", "use-existing"]
 ConflictPolicy = Literal["fail", "use-existing", "terminate"]
 Reject = Literal["none", "not-open", "not-completed"]
+ParentClose = Literal["terminate", "cancel", "abandon"]
+Cancellation = Literal["wait", "try", "abandon"]
 REUSE_POLICIES: Final[tuple[str, ...]] = get_args(ReusePolicy)
 CONFLICT_POLICIES: Final[tuple[str, ...]] = get_args(ConflictPolicy)
+PARENT_CLOSES: Final[tuple[str, ...]] = get_args(ParentClose)
+CANCELLATIONS: Final[tuple[str, ...]] = get_args(Cancellation)
 
 _COEFFICIENT_MAX = 1_000_000
 ATTEMPTS_MAX: Final = 2**31 - 1

@@ -23,6 +23,7 @@ from processor.client.descriptions import (
 from processor.client.outcomes import answered, outcome
 from processor.client.updates import TakesUpdates
 from processor.client.vigil import PARKED, Parked, Vigil, overdue
+from processor.core.nouns.child import TerminateAlone
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.query import REJECTS, QueryRun
 from processor.core.nouns.run import CancelRun, TerminateRun
@@ -206,9 +207,15 @@ class Handle(TakesUpdates, Generic[R]):
         body = CancelRun(checks.text(reason, "cancel: reason"), *self._which)
         return (await self._calls.accepted(self.id, body)).created
 
-    async def terminate(self, reason: str = "") -> bool:
-        """End the run at once, without running its code again; return as ``cancel`` does."""
-        body = TerminateRun(checks.text(reason, "terminate: reason"), *self._which)
+    async def terminate(self, reason: str = "", *, recursive: bool = True) -> bool:
+        """End the run at once, without running its code again; return as ``cancel`` does.
+
+        Its children end as their ``parent_close`` says; with ``recursive=False`` they go on.
+        """
+        kind = TerminateRun
+        if not checks.yes_or_no(recursive, "terminate: recursive"):
+            kind = TerminateAlone
+        body = kind(checks.text(reason, "terminate: reason"), *self._which)
         return (await self._calls.accepted(self.id, body)).created
 
     async def start_now(self) -> None:

@@ -137,7 +137,7 @@ def _start(
         start.memo,
         start.headers,
         context.runners.flags,
-        start.lineage if isinstance(start, StartWith) else None,
+        start.lineage(command.caller),
         plan,
     )
     refusal = too_large(started)

@@ -18,6 +18,15 @@ from processor.core.nouns.call import (
     MessageRejected,
     MessageSent,
 )
+from processor.core.nouns.child import (
+    ChildCalled,
+    ChildCancelRequested,
+    ChildEnded,
+    ChildrenSpared,
+    ChildStarted,
+    EndChild,
+    TerminateAlone,
+)
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.query import QueryRun
 from processor.core.nouns.record import RecordPublished
@@ -35,7 +44,7 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.core.nouns.start import StartPlanned, StartRun, StartWith
+from processor.core.nouns.start import StartChild, StartPlanned, StartRun, StartWith
 from processor.core.nouns.timer import StartNow, TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.update import (
     AwaitUpdate,
@@ -84,6 +93,11 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     UpdateAccepted,
     UpdateCompleted,
     WorkflowContinued,
+    ChildCalled,
+    ChildStarted,
+    ChildEnded,
+    ChildCancelRequested,
+    ChildrenSpared,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 
@@ -104,5 +118,8 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     AwaitUpdate,
     StartWith,
     StartNow,
+    StartChild,
+    EndChild,
+    TerminateAlone,
 )
 """All that can be asked of an instance. Append-only, as events are."""

@@ -12,6 +12,7 @@ from processor.codec.views import (
     attempt_view,
     begin_view,
     history_view,
+    lineage_view,
     pending_view,
     summary_view,
     to_json,
@@ -21,7 +22,7 @@ from processor.core.data.failure import shortened
 from processor.core.data.shown import shown
 from processor.core.draft import Outcome
 from processor.core.inputs import ClientCommand, Input
-from processor.core.nouns.run import Summary
+from processor.core.nouns.run import Summary, WorkflowStarted
 from processor.core.nouns.start import StartRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory
@@ -186,10 +187,22 @@ class Reads:
             view["attempt"] = attempt_view(instance.state)
             now_ms = self._clock.now_ms()
             view |= begin_view(instance.state, lambda cron: cron_next_ms(cron, now_ms))
+            started = instance.state.started
+        else:
+            started = self._started(found.run_id)
+        if started is not None:
+            view.update(lineage_view(started))
         undelivered = self._outbox.undelivered(found.run_id)
         if undelivered is not None:
             view["undelivered"] = asdict(undelivered)
         return Reply(command.reply_to, Page(to_json(view)))
+
+    def _started(self, run_id: str) -> WorkflowStarted | None:
+        """Return how a closed run began, as long as its history is there."""
+        for _, turn in recorded(self._tables, run_id, end=1):
+            if isinstance(turn.events[0], WorkflowStarted):
+                return turn.events[0]
+        return None
 
     def _history(self, command: ClientCommand, body: ReadHistory) -> None:
         summary = self.find(command.workflow_id, body.run_id, body.first_run_id)

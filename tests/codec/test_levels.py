@@ -20,17 +20,26 @@ from processor.codec.inputs import decode_command, reply_to_of
 from processor.codec.records import LEVEL, Codec, decode, encode, later_events, level_of
 from processor.codec.schemas.compatibility import check
 from processor.codec.schemas.files import load, load_levels
-from processor.core.data.address import Address, Caller, ReplyTo
-from processor.core.data.cause import CallRequest, ClientRequest, Origin
+from processor.core.data.address import Address, Caller, ReplyTo, RunRef
+from processor.core.data.cause import CallRequest, ClientRequest, Origin, StartRequest
 from processor.core.data.frozen import frozen
 from processor.core.event import Event
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected
+from processor.core.nouns.child import (
+    ChildCalled,
+    ChildCancelRequested,
+    ChildEnded,
+    ChildrenSpared,
+    ChildStarted,
+    EndChild,
+    TerminateAlone,
+)
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.run import CancelRun, WorkflowStarted
-from processor.core.nouns.start import StartPlanned, StartRun
-from processor.core.records.answers import Accepted
+from processor.core.nouns.start import StartChild, StartPlanned, StartRun
+from processor.core.records.answers import Accepted, Closed, Refused
 from processor.core.records.snapshot import RunImage, Snapshot
 from processor.core.records.turn import Claim, Positions, Turn
 from processor.core.vocabulary import EVENTS
@@ -127,6 +136,7 @@ PAUSE: Any = PauseRun("lunch")
 WHO = Caller(OTHER, "run-9", 1)
 LOG = b"a log of 16 byte"
 RETRY = RetryOptions(1_000, 2.0, 100_000)
+CHILD = StartChild("order", plan=Plan(retry=RETRY), root=RunRef("top", "run-0"), tells_start=True)
 COMMAND = ClientCommand(
     "order-1",
     RaiseEvent("go"),
@@ -153,6 +163,16 @@ COMMAND = ClientCommand(
         (COMMAND, 1),
         (replace(COMMAND, body=StartPlanned("order", plan=Plan(retry=RETRY))), 2),
         (replace(turn(STARTED), cause=CallRequest(Origin(LOG, 1, 2, 3), WHO)), 2),
+        (replace(turn(STARTED), cause=StartRequest(Origin(LOG, 1, 2, 3), WHO)), 2),
+        (replace(COMMAND, body=CHILD), 2),
+        (replace(COMMAND, body=EndChild(WHO, "cancel", "enough")), 2),
+        (replace(COMMAND, body=TerminateAlone("enough")), 2),
+        (turn(ChildCalled(3, OTHER, CHILD, "abandon")), 2),
+        (turn(ChildStarted(3, "run-9")), 2),
+        (turn(ChildEnded(3, Closed("run-9", "completed", b"1"))), 2),
+        (turn(ChildEnded(3, Refused("WorkflowAlreadyStarted", "taken"))), 2),
+        (turn(ChildCancelRequested(3, "enough")), 2),
+        (turn(ChildrenSpared()), 2),
         (replace(COMMAND, body=PAUSE), LEVEL + 1),
         (Claim("me", "n", 2, 5), 1),
     ],

@@ -16,6 +16,13 @@ from processor.core.nouns.activity import (
     attempted,
 )
 from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected, MessageSent
+from processor.core.nouns.child import (
+    ChildCalled,
+    ChildCancelRequested,
+    ChildEnded,
+    ChildrenSpared,
+    ChildStarted,
+)
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.lineage import Lineage
 from processor.core.nouns.record import RecordPublished
@@ -32,10 +39,11 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
+from processor.core.nouns.start import StartChild
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
-from processor.core.records.answers import Accepted
+from processor.core.records.answers import Accepted, Closed
 from processor.core.state import RunState
 from processor.core.vocabulary import EVENTS
 from processor.policy import Status
@@ -56,7 +64,8 @@ REACHED: dict[Status, tuple[Event, ...]] = {
 OTHER = Address(None, "other")
 CALL = CallSent(4, OTHER, RaiseEvent("go"))
 UPDATE = UpdateAccepted("u1", "do", b"[1]", validated=True)
-OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL, UPDATE)
+CHILD = ChildCalled(5, OTHER, StartChild("order"), "terminate")
+OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL, CHILD, UPDATE)
 SAMPLES: tuple[Event, ...] = (
     ActivityCompleted(1, 1, b"1"),
     scheduled(3),
@@ -86,6 +95,11 @@ SAMPLES: tuple[Event, ...] = (
     UpdateAccepted("u2", "do", b"[1]", validated=True),
     UpdateCompleted("u1", b"1"),
     WorkflowContinued(Successor("run-2", STARTED)),
+    ChildCalled(6, OTHER, StartChild("order"), "cancel"),
+    ChildStarted(5, "run-9"),
+    ChildEnded(5, Closed("run-9", "completed")),
+    ChildCancelRequested(5, "enough"),
+    ChildrenSpared(),
 )
 
 
@@ -138,7 +152,7 @@ def test_the_table_is_about_closing_and_parking() -> None:
 
 def test_a_closed_run_holds_nothing_open() -> None:
     run = in_status(Status.TERMINATED)
-    assert not run.activities and not run.timers and not run.calls
+    assert not run.activities and not run.timers and not run.calls and not run.children
     assert run.summary().cancel_reason == "enough"
 
 

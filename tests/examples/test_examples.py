@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from examples import approval, chaining, fan_out, monitor
+from examples import approval, chaining, children, fan_out, monitor
 from processor import Client, Worker, WorkflowFailed
 from processor.activity import Activity
 from processor.workflow import Workflow
@@ -41,6 +41,16 @@ def test_fan_out(tmp_path: Path) -> None:
         return await client.run(fan_out.count_words, ["a b", "b c"] * 50, 10, timeout=20)
 
     assert run(tmp_path, fan_out, talk) == {"a": 50, "b": 100, "c": 50}
+
+
+def test_children(tmp_path: Path) -> None:
+    async def talk(client: Client) -> dict[str, list[str]]:
+        return await client.run(children.fulfil, "A-1", ["book", "piano", "lamp"], timeout=20)
+
+    assert run(tmp_path, children, talk) == {
+        "sent": ["book by bicycle", "lamp by bicycle"],
+        "refused": ["piano is too heavy"],
+    }
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,14 @@ from processor.cli.app import app
 PAGE = (Path(__file__).parents[2] / "docs" / "translation.md").read_text()
 PROSE = {
     "await f(x)",
+    "cancellation",
     "async def",
     "async with Worker(...)",
     "default.commands",
     "embedded:./state",
     "lost",
     "nondeterminism",
+    "parent_close",
     "timedelta",
 }
 """What stands in a right column and is no name."""

@@ -33,15 +33,19 @@ from .recording import (
 from .samples_1 import SAMPLES
 
 LIKE_AN_ORDER = RECORDED / "1" / "order-approved.json"
+OF_CHILDREN = {
+    *("ChildCalled", "ChildStarted", "ChildEnded", "ChildCancelRequested", "ChildrenSpared"),
+}
 LATER = {
     *("CallSent", "CallAnswered", "MessageRejected", "UpdateAccepted", "UpdateCompleted"),
-    "WorkflowContinued",
+    *("WorkflowContinued", *OF_CHILDREN),
 }
 """Events of code that is recorded when level 2 is closed; the samples have them."""
 OF_LEVEL_2 = {
     *("AwaitUpdate", "CallRequest", "MessageRejected", "QueryAnswered", "QueryRun", "StartNow"),
     *("StartPlanned", "StartWith", "UpdateAccepted", "UpdateCompleted", "UpdateEnded", "UpdateRun"),
-    "WorkflowContinued",
+    *("StartChild", "StartRequest", "EndChild", "TerminateAlone"),
+    *("WorkflowContinued", *OF_CHILDREN),
 }
 """Branches of a level that is not closed yet. ``tests/codec/test_levels.py`` has them."""
 

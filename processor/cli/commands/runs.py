@@ -121,6 +121,9 @@ def terminate(
     id: WorkflowId,
     reason: Reason = "",
     run_id: RunId = None,
+    recursive: Annotated[
+        bool, typer.Option(help="End its children, too, as their parent_close says.")
+    ] = True,
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
@@ -129,7 +132,7 @@ def terminate(
     async def work() -> None:
         async with connected(target, module) as client:
             handle = client.handle(id, run_id)
-            applied = await handle.terminate(reason)
+            applied = await handle.terminate(reason, recursive=recursive)
             found = await looked_at(handle)
         ended(as_json, "terminate", f"terminated {id}", found, applied, id)
 

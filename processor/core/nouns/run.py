@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from processor.checks import TEXT_BYTES_MAX
+from processor.core.data.address import Caller
 from processor.core.data.bounds import check_text
 from processor.core.data.failure import Failure
 from processor.core.data.fields import OnlyChain, OnlyRun, Reason
@@ -15,7 +16,7 @@ from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.event import Decision, Drafting, Event, Fact
 from processor.core.nouns.lineage import Lineage, Plan, UpdateOutcome
 from processor.core.operation import OperationOnRun
-from processor.core.records.answers import Accepted, ReplyBody
+from processor.core.records.answers import Accepted, Closed, ReplyBody
 from processor.core.records.effects import ClearTimer, Effect, RunResult, SetTimer
 from processor.policy import Status
 
@@ -87,6 +88,11 @@ class WorkflowStarted(Fact):
         return deadline if begins_ms is None else (*deadline, run.beginning(begins_ms))
 
     @property
+    def caller(self) -> Caller | None:
+        """Who waits for the end of the run."""
+        return None if self.lineage is None else self.lineage.caller
+
+    @property
     def begins_ms(self) -> int | None:
         """When the code begins; None: at once."""
         return None if self.plan is None else self.plan.start_at_ms
@@ -155,6 +161,11 @@ class Run:
         return self.run_id if first is None else first
 
     @property
+    def caller(self) -> Caller | None:
+        """Who waits for the end of the run."""
+        return None if self.started is None else self.started.caller
+
+    @property
     def deadline_ms(self) -> int | None:
         """When the execution time-out ends the run."""
         return None if self.started is None else self.started.deadline_ms(self.started_ms)
@@ -185,6 +196,10 @@ class Run:
         """Yield what sets the tables up for a run of which only the state is left."""
         if self.deadline_ms is not None:
             yield self.deadline(self.deadline_ms)
+
+    def told(self, caller: Caller, end: Closed) -> Effect:
+        """Return what tells the end of the run to who waits for it."""
+        raise NotImplementedError("calls are another part of the state")
 
     def left(self) -> Iterator[Effect]:
         """Yield what ends with the run."""
@@ -331,6 +346,10 @@ class Closing(Event):
             headers,
         )
         effects = [*run.left(), outcome]
+        caller = run.caller
+        if caller is not None and (successor is None or successor.started.caller != caller):
+            end = Closed(run.run_id, outcome.status, result, failure, reason, headers)
+            effects.append(run.told(caller, end))
         if successor is not None:
             effects.append(StartSuccessor(run.workflow_id, successor.run_id, successor.started))
         return effects

@@ -39,7 +39,6 @@ class Decisions:
         "_loop",
         "_payloads",
         "_room",
-        "_settings",
         "arrived",
         "elided",
         "kept",
@@ -48,6 +47,7 @@ class Decisions:
         "recorded",
         "refusal",
         "refused",
+        "settings",
         "sized",
         "turn",
     )
@@ -57,7 +57,7 @@ class Decisions:
     ) -> None:
         self._loop: WorkflowLoop
         self._payloads = payloads
-        self._settings = settings
+        self.settings = settings
         self.outbound = outbound
         self._asked: list[Asked | None] = []
         self.sized = 0
@@ -76,7 +76,7 @@ class Decisions:
     def keep(self, kept: Reserved) -> None:
         """Keep room for the end of the run, in this turn."""
         self.kept = kept
-        self._room = min(self._settings.turn_bytes_max, kept.room)
+        self._room = min(self.settings.turn_bytes_max, kept.room)
 
     def left(self, kept: Reserved) -> int:
         """Return how many bytes the end of the run may have beside the texts of an error."""
@@ -123,12 +123,12 @@ class Decisions:
             raise
         finally:
             loop.guarded = guarded
-        if payload is not None and len(payload) > self._settings.payload_bytes_max:
+        if payload is not None and len(payload) > self.settings.payload_bytes_max:
             self.check_size(len(payload), what, name)
         return payload
 
     def check_size(self, size: int, what: str, name: str = "") -> None:
-        limit = self._settings.payload_bytes_max
+        limit = self.settings.payload_bytes_max
         # The limit of the time when the turn was live let through what was recorded. What it
         # refused was larger than all of that, so that it is refused again.
         if size > limit and size > max(map(_payload_bytes, self.recorded or ()), default=0):
@@ -146,7 +146,7 @@ class Decisions:
         asked = self._asked
         sized = self.sized + size + _DECISION_BYTES
         if sized > self._room and sized > self._recorded_size():
-            limit = self._settings.turn_bytes_max
+            limit = self.settings.turn_bytes_max
             why = "turn_bytes_max" if self._room == limit else str(self.kept)
             raise PayloadTooLarge(
                 f"one turn cannot ask for {len(asked) + 1:,} things of {sized:,} bytes together "
