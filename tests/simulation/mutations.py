@@ -29,6 +29,7 @@ from .mutation import (
     Mutation,
 )
 from .mutations_of_calls import OF_CALLS
+from .mutations_of_children import OF_CHILDREN
 
 __all__ = ("MUTATIONS", "Mutation")
 
@@ -468,4 +469,5 @@ MUTATIONS: Sequence[Mutation] = (
         200,
     ),
     *OF_CALLS,
+    *OF_CHILDREN,
 )
