@@ -29,6 +29,7 @@ from .mutation import (
     Mutation,
 )
 from .mutations_of_calls import OF_CALLS
+from .mutations_of_children import OF_CHILDREN
 from .mutations_of_updates import OF_UPDATES
 
 __all__ = ("MUTATIONS", "Mutation")
@@ -470,4 +471,5 @@ MUTATIONS: Sequence[Mutation] = (
     ),
     *OF_CALLS,
     *OF_UPDATES,
+    *OF_CHILDREN,
 )

@@ -31,7 +31,7 @@ from processor.simulation.world import World
 from processor.workflow._engine.runner import WorkflowRunners
 from processor.workflow._guard import guard as _guard
 
-from . import deeds, programs, transfers
+from . import deeds, families, programs, transfers
 from .cases import (
     Case,
     account_cases,
@@ -47,6 +47,7 @@ from .cases import (
     victim_case,
 )
 from .chaos import Chaos
+from .families import family_case
 from .programs import Author, Step
 from .strangers import Contest, Foreign, Rival, Sent, Stranger
 from .tally import TallyRunners
@@ -111,7 +112,7 @@ class Story:
         )
         self.world = World(seed, random.choice((1, 2, 3)), faults, settings, watched=True)
         registry = Registry(
-            [orders.order_processing, *programs.WORKFLOWS, transfers.account],
+            [orders.order_processing, *programs.WORKFLOWS, *families.WORKFLOWS, transfers.account],
             [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited],
             Injected(PAYLOADS),
         )
@@ -134,6 +135,9 @@ class Story:
         self.cases = self._draw() if cases is None else cases
         self.chaos = Chaos(self.world)
         self._draw_vain(Random(f"vain {seed}"))
+        apart = Random(f"family {seed}")
+        if cases is None and apart.random() < 0.2:
+            self.cases.append(family_case(apart, self.cases))
         self._mends_ms = self._draw_bug(Random(f"bug {seed}"))
         programs.RELEASE.mended = self._mends_ms is None
 
