@@ -28,6 +28,7 @@ from typing import (
 from processor import checks
 from processor.core.data.options import DEFAULTS, ActivityOptions
 from processor.errors import InvalidArgument
+from processor.tokens import token_of
 from processor.workflow._asyncio import running_loop
 from processor.workflow._context import plain
 from processor.workflow._engine.loop import WorkflowLoop
@@ -41,6 +42,7 @@ __all__ = (
     "ActivityContext",
     "ActivityDefinition",
     "ActivityInfo",
+    "CompleteAsync",
     "Options",
     "current",
     "define",
@@ -238,6 +240,14 @@ def define(
 # --- inside of a running activity -------------------------------------------------------------
 
 
+class CompleteAsync(BaseException):
+    """``raise activity.CompleteAsync`` leaves the attempt open: somebody else says how it ends.
+
+    Hand ``activity.info().task_token`` over first. From any process, ``client.complete(token,
+    result)`` or ``client.fail(token, error)`` ends the attempt; until then its time-outs apply.
+    """
+
+
 @dataclass(frozen=True)
 class ActivityInfo:
     """The attempt that runs. ``deadline`` is when its first time-out ends it, None if none does.
@@ -259,6 +269,11 @@ class ActivityInfo:
     def idempotency_key(self) -> str:
         """The same for every attempt of this activity, and for no other one."""
         return f"{self.run_id}/{self.id}"
+
+    @property
+    def task_token(self) -> str:
+        """Names this attempt to clients; text, which may stand in a URL as it is."""
+        return token_of(self.workflow_id, self.run_id, self.id, self.attempt)
 
 
 class ActivityContext(Protocol):

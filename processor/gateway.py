@@ -7,6 +7,7 @@ import secrets
 from collections import Counter
 from typing import Protocol
 
+from processor.core.activity_requests import ReportAttempt
 from processor.core.data.address import ReplyTo
 from processor.core.data.cause import ClientRequest
 from processor.core.inputs import ClientCommand
@@ -77,7 +78,7 @@ def is_answer(body: Request, reply: ReplyBody) -> bool:
         case QueryAnswered():
             return isinstance(body, QueryRun)
         case HeartbeatSeen():
-            return False
+            return isinstance(body, ReportAttempt)
 
 
 def new_client_id() -> str:

@@ -233,7 +233,7 @@ class Executor:
         if self._backlog.waiting:
             self._backlog.next()
         if outcome is not None:
-            if outcome.kind == "failed":
+            if outcome.kind != "completed":
                 attempt.send_unsent()
             attempt.report(outcome)
 

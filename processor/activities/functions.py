@@ -13,7 +13,7 @@ from processor.activities.left import WARN_EVERY_S, LeftBehind
 from processor.activities.reports import ended, not_begun, raised, report_of, too_large
 from processor.activities.threads import ActivityThreads
 from processor.activities.timeouts import Timeouts
-from processor.activity import ActivityDefinition, current
+from processor.activity import ActivityDefinition, CompleteAsync, current
 from processor.config import Settings
 from processor.core.data.failure import Failure
 from processor.core.data.headers import NO_HEADERS
@@ -87,7 +87,11 @@ class Functions:
                 failure = too_large(task, size, limit)
             except _Refused:
                 failure = self._left.refused(definition, task)
+            except CompleteAsync:
+                return _left_open(attempt)
             except _Raised as error:
+                if issubclass(type(error.error), CompleteAsync):
+                    return _left_open(attempt)
                 failure, headers = raised(task, error.error, self._payloads)
             except BaseException as error:
                 # SystemExit, KeyboardInterrupt and what else the function raises are its failure.
@@ -200,6 +204,13 @@ class Functions:
                 task.name,
                 task.workflow_id,
             )
+
+
+def _left_open(attempt: Attempt) -> ActivityReport | None:
+    """Return the report of a function that has returned and leaves its attempt open."""
+    if attempt.ended_by:
+        return ended(attempt.task, attempt.ended_by, attempt.details)
+    return report_of(attempt.task, "started")
 
 
 def _is_closed(attempt: Attempt) -> bool:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from processor.cli.commands import (
+    activities,
     bench,
     demo,
     dev,
@@ -60,7 +61,7 @@ def processor(
     """Durable execution for Python on Kafka. Start with: processor demo"""
 
 
-for module in (demo, dev, worker, runs, views, topics, upgrade, tables, schemas, bench):
+for module in (demo, dev, worker, runs, activities, views, topics, upgrade, tables, schemas, bench):
     module.register(app)
 
 

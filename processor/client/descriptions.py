@@ -136,10 +136,7 @@ def standing(run: RunDescription) -> str:
     if not run.status.is_open:
         return f"it is {run.status.value}"
     parts = [text] if (text := _attempt_text(run)) else []
-    parts += [
-        f"activity {readable(each['name'])}, attempt {each['attempt']}"
-        for each in run.pending.get("activities", ())
-    ]
+    parts += map(_activity_text, run.pending.get("activities", ()))
     parts += [f"waits at {readable(each)}" for each in run.pending.get("waiting", ())]
     if len(parts) > _SHOWN_MAX:
         parts[_SHOWN_MAX:] = [f"and {len(parts) - _SHOWN_MAX} more"]
@@ -166,6 +163,14 @@ def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
                 f"{waits_ms // 1000} s. Start a worker with queues=[{activity['queue']!r}], or "
                 "wait for one that is busy"
             )
+
+
+def _activity_text(activity: Mapping[str, Any]) -> str:
+    """Return which attempt of an open activity is out, and whether it waits for its outcome."""
+    text = f"activity {readable(activity['name'])}, attempt {activity['attempt']}"
+    if activity["left_open"]:
+        text += ", which its function has left open (client.complete ends it)"
+    return text
 
 
 def _attempt_text(run: RunDescription) -> str:

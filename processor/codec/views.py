@@ -107,6 +107,7 @@ def _activity(activity: OpenActivity) -> dict[str, Any]:
         "started_ms": state.started_ms,
         "heartbeat_ms": state.heartbeat_ms,
         "retry_at_ms": state.retry_at_ms,
+        "left_open": state.is_left_open,
         "details": _value("details", state.details),
         "failures": state.failures,
         "first_failure": _value("", state.first_failure),

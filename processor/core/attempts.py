@@ -20,7 +20,7 @@ from processor.core.records.answers import HeartbeatSeen
 from processor.core.records.effects import Reply
 from processor.core.replay import Instance
 
-__all__ = ("STARTS_MAX", "reported", "retried", "timed_out")
+__all__ = ("STARTS_MAX", "failed", "reported", "retried", "timed_out")
 
 STARTS_MAX = 5
 """How often one attempt may be started (its worker died each time) until it counts as poison.
@@ -36,8 +36,9 @@ def reported(report: ActivityReport, instance: Instance | None, context: Context
         report.kind == "started" and activity is not None and _is_poison(report, activity.state)
     )
     if report.reply_to is not None:
-        seen = HeartbeatSeen(report.run_id, report.id, report.attempt, activity is None or poison)
-        outcome.replies.append(Reply(report.reply_to, seen))
+        which = report.run_id, report.id, report.attempt
+        stop = activity is None or poison or _is_over_for(report, activity.state)
+        outcome.replies.append(Reply(report.reply_to, HeartbeatSeen(*which, stop)))
     if activity is None:
         return outcome
     assert instance is not None, "its activity is open"
@@ -51,12 +52,14 @@ def reported(report: ActivityReport, instance: Instance | None, context: Context
         case "failed":
             assert report.failure is not None, "a failed report has a failure"
             lost = state.eager and report.worker != ""
-            _attempt_failed(draft, activity, report.failure, report.headers, lost=lost)
+            failed(draft, activity, report.failure, report.headers, lost=lost)
         case "started":
-            if report.worker == state.worker:
+            if state.is_left_open or (report.worker and report.worker == state.worker):
                 return outcome
-            if poison:
-                _attempt_failed(draft, activity, _poison(activity))
+            if report.leaves_open:
+                draft.stands(activity, _left_open(state, draft.now_ms))
+            elif poison:
+                failed(draft, activity, _poison(activity))
             else:
                 after = replace(
                     state,
@@ -89,8 +92,32 @@ def _attempt(instance: Instance | None, run_id: str, id: int, attempt: int) -> O
     return activity
 
 
+def _is_over_for(report: ActivityReport, state: AttemptState) -> bool:
+    """Return whether a worker is about to start what a function before it has left open."""
+    return report.kind == "started" and state.is_left_open
+
+
+def _left_open(state: AttemptState, now_ms: int) -> AttemptState:
+    """Return an attempt whose function has returned without an outcome: it is nobody's.
+
+    Its time-outs are the shard's from now on, and start-to-close goes on from its beginning. No
+    process takes it with it.
+    """
+    began_ms = state.dispatched_ms if state.eager else now_ms
+    return replace(
+        state,
+        eager=False,
+        started_ms=state.started_ms or began_ms,
+        heartbeat_ms=now_ms,
+        worker="",
+        starts=0,
+    )
+
+
 def _is_poison(report: ActivityReport, state: AttemptState) -> bool:
     """Return whether another worker is about to start what has ended all that started it."""
+    if report.leaves_open or state.is_left_open:
+        return False
     return report.worker != state.worker and state.starts >= STARTS_MAX
 
 
@@ -119,7 +146,7 @@ def _poison(activity: OpenActivity) -> Failure:
     )
 
 
-def _attempt_failed(
+def failed(
     draft: Draft,
     activity: OpenActivity,
     failure: Failure,
@@ -190,4 +217,4 @@ def timed_out(draft: Draft, activity: OpenActivity, due: TimerDue) -> None:
         attempts=activity.attempt,
         cause=last,
     )
-    _attempt_failed(draft, activity, failure)
+    failed(draft, activity, failure)

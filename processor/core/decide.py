@@ -184,7 +184,7 @@ def _asked(
         return outcome.answered(told)
     draft = Draft(instance, context)
     answer = asked.decide(draft, latest)
-    if draft.events:
+    if draft.events or draft.attempt is not None:
         outcome.drafts.append(draft)
     return outcome.answered(answer or latest.accepted())
 

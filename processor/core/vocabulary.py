@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from processor.core.activity_requests import ReportAttempt
 from processor.core.event import Event
 from processor.core.nouns.activity import (
     ActivityCancelled,
@@ -90,5 +91,6 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     AnswerCall,
     StartPlanned,
     QueryRun,
+    ReportAttempt,
 )
 """All that can be asked of an instance. Append-only, as events are."""

@@ -166,7 +166,7 @@ class MemoryOutbox:
         return drained
 
     def reply(self, reply: Reply) -> None:
-        if isinstance(reply.body, HeartbeatSeen):
+        if reply.to == _WORKER and isinstance(reply.body, HeartbeatSeen):
             self._tasks.heed(reply.body)
         else:
             self._replied(reply)

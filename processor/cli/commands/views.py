@@ -207,6 +207,8 @@ def activity_lines(activity: Mapping[str, Any]) -> Iterator[str]:
     """Yield where an open activity stands: its attempt, its heartbeat, its last failure."""
     if activity["retry_at_ms"] is not None:
         where = f"is tried again {at(activity['retry_at_ms'])}"
+    elif activity["left_open"]:
+        where = f"left open by its function, which began {at(activity['started_ms'])}"
     elif activity["started_ms"] is not None:
         where = f"runs since {at(activity['started_ms'])} on {activity['worker']}"
     elif activity["eager"]:

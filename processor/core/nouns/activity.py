@@ -61,7 +61,9 @@ class AttemptState:
     retry_at_ms: int | None = None
     """When the next attempt is due; None: an attempt is out."""
     worker: str = ""
-    """Identity of the worker that announced the attempt, for people."""
+    """Identity of the worker that announced the attempt, for people. Empty in one that has started:
+    its function has left it open, and somebody else says how it ends.
+    """
     starts: Int32 = 0
     """How many workers announced that they run this attempt; of an eager one, how many attempts in
     a row were lost with their process.
@@ -74,6 +76,11 @@ class AttemptState:
     """Why the first of them failed."""
     last_failure: Failure | None = None
     """Why the last of them failed."""
+
+    @property
+    def is_left_open(self) -> bool:
+        """Whether nobody runs the attempt any more, and it waits for whoever says how it ends."""
+        return self.started_ms is not None and not self.worker and self.retry_at_ms is None
 
     @property
     def is_dispatch(self) -> bool:

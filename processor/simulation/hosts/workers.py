@@ -72,7 +72,7 @@ class QueueWorker:
         if self._dead:
             return
         scheduler, faults = self._scheduler, self._faults
-        answers = report.kind in ("completed", "failed")
+        answers = report.is_last
         if answers and scheduler.strikes(faults, "answer_late"):
             delay_ms = scheduler.random.randint(1, _LATE_MS_MAX)
             scheduler.after(
@@ -90,7 +90,7 @@ class QueueWorker:
 
     def _arrive(self, task: ActivityTask, report: ActivityReport) -> None:
         self._broker.report(report)
-        if report.kind in ("completed", "failed"):
+        if report.is_last:
             self._broker.queue(task.queue).done(self._name, task)
 
     def _replied(self, reply: Reply) -> None:

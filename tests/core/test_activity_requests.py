@@ -1,0 +1,139 @@
+"""What clients say of one activity of a run, and what that comes to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from processor.core.activity_requests import ReportAttempt
+from processor.core.data.address import ReplyTo
+from processor.core.data.failure import Failure
+from processor.core.decide import decide
+from processor.core.draft import Outcome
+from processor.core.inputs import ActivityReport, ClientCommand
+from processor.core.nouns.activity import ActivityCompleted, ActivityFailed
+from processor.core.records import effects
+from processor.core.records.answers import Accepted, HeartbeatSeen, Refused
+from processor.core.replay import Instance
+from processor.errors import SchemaMismatch
+
+from .scripted import DOWN, ID, NOW, RUN, attempt, context, instance, scheduled
+
+LATER = NOW + 700
+OPEN = attempt(started_ms=NOW, heartbeat_ms=NOW)
+WAITS = attempt(retry_at_ms=NOW + 1_000, failures=1, first_failure=DOWN, last_failure=DOWN)
+
+
+def said(run: Instance, **how: Any) -> Outcome:
+    body = ReportAttempt(1, **how)
+    body.check()
+    command = ClientCommand(ID, body)
+    return decide(command, run, run.state.summary(), "", context(now_ms=LATER))
+
+
+def test_a_function_that_leaves_its_attempt_open_hands_its_time_outs_to_the_shard() -> None:
+    options: dict[str, Any] = {"start_to_close_ms": 60_000, "heartbeat_ms": 5_000}
+    run = instance(replace(scheduled(**options), eager=True))
+    (draft,) = decide(
+        ActivityReport(ID, RUN, 1, 1, "started"), run, None, "", context(now_ms=LATER)
+    ).drafts
+    state = draft.attempt
+    assert state is not None and state.is_left_open and not state.is_dispatch
+    assert (state.eager, state.started_ms, state.heartbeat_ms) == (False, NOW, LATER)
+    armed = {
+        (each.kind, each.due_ms) for each in draft.effects if isinstance(each, effects.SetTimer)
+    }
+    assert armed == {("start_to_close", NOW + 60_000), ("heartbeat", LATER + 5_000)}
+
+
+@pytest.mark.parametrize("worker", ["", "w"])
+def test_an_attempt_that_is_left_open_is_begun_by_nobody(worker: str) -> None:
+    asked = ActivityReport(ID, RUN, 1, 1, "started", worker=worker, reply_to=ReplyTo(3, "worker"))
+    outcome = decide(asked, instance(scheduled(), OPEN), None, "", context(now_ms=LATER))
+    assert outcome.drafts == []
+    (reply,) = outcome.replies
+    assert isinstance(reply.body, HeartbeatSeen) and reply.body.cancelled
+
+
+@pytest.mark.parametrize(
+    ("how", "event"),
+    [
+        ({"kind": "completed", "payload": b"5"}, ActivityCompleted(1, 1, b"5")),
+        ({"kind": "completed", "attempt": 1}, ActivityCompleted(1, 1, None)),
+        (
+            {"kind": "failed", "failure": replace(DOWN, retryable=False)},
+            ActivityFailed(1, 1, replace(DOWN, retryable=False)),
+        ),
+    ],
+)
+def test_an_end_is_a_turn(how: dict[str, Any], event: Any) -> None:
+    (draft,) = said(instance(scheduled(), OPEN), **how).drafts
+    assert draft.events == [event]
+    assert not [each for each in draft.effects if isinstance(each, effects.CancelAttempt)]
+
+
+def test_a_failure_waits_for_the_next_attempt() -> None:
+    outcome = said(instance(scheduled(), OPEN), kind="failed", failure=DOWN, attempt=1)
+    (draft,) = outcome.drafts
+    assert draft.attempt is not None and draft.attempt.retry_at_ms == LATER + 1_000
+    assert isinstance(outcome.answer, Accepted)
+
+
+def test_a_heartbeat_is_answered() -> None:
+    outcome = said(instance(scheduled(), OPEN), kind="heartbeat", payload=b"7", attempt=1)
+    (draft,) = outcome.drafts
+    assert draft.attempt == replace(OPEN, heartbeat_ms=LATER, details=b"7")
+    assert outcome.answer == HeartbeatSeen(RUN, 1, 1, cancelled=False)
+
+
+def test_by_hand_a_running_attempt_is_stopped_and_a_waiting_one_ends() -> None:
+    running = attempt(started_ms=NOW, worker="w", starts=1)
+    (draft,) = said(instance(scheduled(), running), kind="completed", payload=b"5").drafts
+    assert effects.CancelAttempt(RUN, 1) in draft.effects
+    (draft,) = said(instance(scheduled(), running), kind="completed", attempt=1).drafts
+    assert effects.CancelAttempt(RUN, 1) not in draft.effects, "the function may have said so"
+    (draft,) = said(instance(scheduled(), WAITS), kind="completed", payload=b"5").drafts
+    assert draft.events == [ActivityCompleted(1, 1, b"5")]
+    (draft,) = said(instance(scheduled(), WAITS), kind="failed", failure=DOWN).drafts
+    assert draft.events == [ActivityFailed(1, 1, DOWN)], "no attempt is out that could be retried"
+
+
+@pytest.mark.parametrize(
+    ("history", "how", "why"),
+    [
+        ([], {"attempt": 1}, "over .*or there never was one"),
+        ([scheduled(), ActivityCompleted(1, 1, None)], {}, "over .*or there never was one"),
+        ([scheduled(), attempt(2)], {"attempt": 1}, "attempt 1 is over, and attempt 2 is out"),
+        ([scheduled(), WAITS], {"attempt": 1}, "attempt 1 is over, and attempt 2 will follow"),
+        ([scheduled(), WAITS], {"kind": "heartbeat"}, "waits for its next attempt"),
+    ],
+)
+def test_what_comes_late_is_refused(history: Any, how: dict[str, Any], why: str) -> None:
+    outcome = said(instance(*history), **{"kind": "completed", **how})
+    assert outcome.drafts == []
+    assert isinstance(outcome.answer, Refused) and outcome.answer.error == "ActivityNotOpen"
+    assert re.search(why, outcome.answer.message)
+
+
+def test_what_nobody_asked_to_stop_has_not_stopped() -> None:
+    outcome = said(instance(scheduled(), OPEN), kind="cancelled", attempt=1)
+    assert outcome.drafts == []
+    assert isinstance(outcome.answer, Refused) and outcome.answer.error == "CommandRejected"
+    late = said(instance(), kind="cancelled", attempt=1)
+    assert isinstance(late.answer, Accepted) and not late.answer.created
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"kind": "nonsense"},
+        {"kind": "failed"},
+        {"kind": "failed", "failure": Failure("x", "X", "x", next_delay_ms=-1)},
+    ],
+)
+def test_a_report_that_says_nothing_is_refused(how: dict[str, Any]) -> None:
+    with pytest.raises(SchemaMismatch):
+        ReportAttempt(1, **how).check()
