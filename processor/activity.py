@@ -27,14 +27,15 @@ from typing import (
 
 from processor import checks
 from processor.core.data.options import DEFAULTS, ActivityOptions
+from processor.core.data.task_token import token_of
 from processor.errors import InvalidArgument
-from processor.tokens import token_of
+from processor.policy import Cancellation
 from processor.workflow._asyncio import running_loop
 from processor.workflow._context import plain
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._frames import line_of, user_frame
 from processor.workflow._nouns.activity import call
-from processor.workflow._options import Options, TypeForm, options_with
+from processor.workflow._options import Options, TypeForm, cancellation_in, options_with
 from processor.workflow._signature import Signature, names_at
 
 __all__ = (
@@ -91,11 +92,17 @@ class Activity(Generic[P, R]):
 
     # No Any stands in the coroutine's type: mypy would give up the overloads of ``asyncio.gather``.
 
-    def __init__(self, definition: ActivityDefinition, options: ActivityOptions) -> None:
+    def __init__(
+        self,
+        definition: ActivityDefinition,
+        options: ActivityOptions,
+        cancellation: Cancellation = "try",
+    ) -> None:
         self.definition = definition
         self.name = definition.name
         self.function: Callable[P, Awaitable[R] | R] = definition.function
         self.wire_options = options
+        self.cancellation: Cancellation = cancellation
         self._is_method = False
         update_wrapper(self, definition.function)
 
@@ -114,6 +121,7 @@ class Activity(Generic[P, R]):
                 self.wire_options,
                 signature.result,
                 "" if frame is None else line_of(frame),
+                self.cancellation,
             )
             coroutine.__qualname__ = definition.name
             return cast("Coroutine[object, None, R]", coroutine)
@@ -131,8 +139,10 @@ class Activity(Generic[P, R]):
 
     def options(self, **changes: Unpack[Options]) -> Activity[P, R]:
         """Return the same activity with other options; those not named stay as they are."""
-        wire = options_with(self.wire_options, changes, f"{self.name}.options")
-        other: Activity[P, R] = Activity(self.definition, wire)
+        where = f"{self.name}.options"
+        wire = options_with(self.wire_options, changes, where)
+        cancellation = cancellation_in(changes, self.cancellation, where)
+        other: Activity[P, R] = Activity(self.definition, wire, cancellation)
         other._is_method = self._is_method
         return other
 
@@ -160,7 +170,8 @@ class Activity(Generic[P, R]):
         if instance is None or not self._is_method:
             return cast("Activity[Q, T]", self)
         bound = self.definition.function.__get__(instance, owner)
-        return Activity(replace(self.definition, function=bound), self.wire_options)
+        definition = replace(self.definition, function=bound)
+        return Activity(definition, self.wire_options, self.cancellation)
 
     def __repr__(self) -> str:
         return f"<activity {self.name!r} at {self.definition.place}>"
@@ -204,11 +215,13 @@ def define(
 
     ``options`` are ``queue``, ``retry`` (a ``RetryPolicy``), ``eager``, and four time-outs, each a
     ``timedelta`` or seconds (default: none): ``schedule_to_start``, ``start_to_close``,
-    ``schedule_to_close``, ``heartbeat``. Raises ``InvalidArgument``.
+    ``schedule_to_close``, ``heartbeat``. ``cancellation`` says what becomes of it when its await is
+    cancelled (see ``Options``). Raises ``InvalidArgument``.
     """
     if name is not None:
         checks.name(name, "@activity.define: name")
     wire = options_with(DEFAULTS, options, "@activity.define")
+    cancellation = cancellation_in(options, "try", "@activity.define")
 
     def decorate(function: Callable[..., Any]) -> Any:
         if not callable(function):
@@ -230,7 +243,8 @@ def define(
         names = names_at(2, function)
         signature = Signature(f"activity {known!r}", function, 0, names)
         is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
-        return Activity(ActivityDefinition(known, function, is_async, signature), wire)
+        definition = ActivityDefinition(known, function, is_async, signature)
+        return Activity(definition, wire, cancellation)
 
     if function is not None:
         return decorate(function)

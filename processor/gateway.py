@@ -23,6 +23,7 @@ from processor.core.records.answers import (
     QueryAnswered,
     Refused,
     ReplyBody,
+    StopWanted,
 )
 from processor.policy import Status
 from processor.workflow._asyncio import running_loop
@@ -79,6 +80,8 @@ def is_answer(body: Request, reply: ReplyBody) -> bool:
             return isinstance(body, QueryRun)
         case HeartbeatSeen():
             return isinstance(body, ReportAttempt)
+        case StopWanted():
+            return False
 
 
 def new_client_id() -> str:

@@ -13,8 +13,10 @@ from processor.errors import InvalidArgument
 
 __all__ = (
     "ATTEMPTS_MAX",
+    "CANCELLATIONS",
     "CONFLICT_POLICIES",
     "REUSE_POLICIES",
+    "Cancellation",
     "ConflictPolicy",
     "Reject",
     "RetryPolicy",
@@ -26,6 +28,8 @@ __all__ = (
 ReusePolicy = Literal["allow", "allow-failed", "reject", "use-existing"]
 ConflictPolicy = Literal["fail", "use-existing", "terminate"]
 Reject = Literal["none", "not-open", "not-completed"]
+Cancellation = Literal["try", "wait", "abandon"]
+CANCELLATIONS: Final[tuple[str, ...]] = get_args(Cancellation)
 REUSE_POLICIES: Final[tuple[str, ...]] = get_args(ReusePolicy)
 CONFLICT_POLICIES: Final[tuple[str, ...]] = get_args(ConflictPolicy)
 

@@ -90,8 +90,11 @@ class Functions:
             except CompleteAsync:
                 return _left_open(attempt)
             except _Raised as error:
-                if issubclass(type(error.error), CompleteAsync):
+                kind = type(error.error)
+                if issubclass(kind, CompleteAsync):
                     return _left_open(attempt)
+                if issubclass(kind, asyncio.CancelledError) and attempt.is_cancelled():
+                    return ended(task, attempt.why, attempt.details)
                 failure, headers = raised(task, error.error, self._payloads)
             except BaseException as error:
                 # SystemExit, KeyboardInterrupt and what else the function raises are its failure.
@@ -99,11 +102,11 @@ class Functions:
                 kind = type(error)
                 if issubclass(kind, GeneratorExit) and _is_closed(attempt):
                     raise
-                if issubclass(kind, _ENDS_LOOPS) and not attempt.ended_by:
+                if issubclass(kind, _ENDS_LOOPS) and not attempt.why:
                     self._tell_of_exit(task)
                 if issubclass(kind, asyncio.CancelledError):
-                    if attempt.ended_by or self._is_stopping():
-                        return ended(task, attempt.ended_by, attempt.details)
+                    if attempt.why or self._is_stopping():
+                        return ended(task, attempt.why, attempt.details)
                 failure, headers = raised(task, error, self._payloads)
         return report_of(task, "failed", failure=failure, headers=headers)
 
@@ -165,6 +168,8 @@ class Functions:
         self._timeouts.begin(attempt)
         attempt.call = call = self._threads.begun(definition.name)
         try:
+            if attempt.stops:  # as late as that: whoever asks it to stop looks at the call
+                return _Raised(asyncio.CancelledError())
             if attempt.is_timed:
                 loop.call_soon_threadsafe(self._timeouts.function_began, attempt)
             return definition.function(*arguments)

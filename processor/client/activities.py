@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 from processor import checks
 from processor.client.calls import ClientCalls
 from processor.core.activity_requests import ReportAttempt
+from processor.core.data.task_token import Named, named_by
 from processor.core.records.answers import Accepted, HeartbeatSeen
 from processor.errors import ActivityNotOpen, InvalidArgument
 from processor.failures import bases_of, failure_of
-from processor.tokens import Named, named_by
 
 __all__ = ("ActivityCalls", "ActivityToken")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from processor.core.attempts import failed
+from processor.core.attempts import failed, stopped
 from processor.core.data.bounds import NUMBER_MAX, check_failure, check_range
 from processor.core.data.failure import Failure
 from processor.core.data.fields import Int32, OnlyChain, OnlyRun, RequestId
@@ -56,6 +56,7 @@ class ReportAttempt(OperationOnRun):
             raise SchemaMismatch("a report of a failure says no failure; give it one")
 
     def decide(self, draft: Draft, latest: Summary) -> ReplyBody | None:
+        assert self.kind in REPORTS, f"{self.kind} was checked"
         activity = draft.run.activities.get(self.id)
         why = self._why_not(activity)
         if activity is None or why:
@@ -64,7 +65,8 @@ class ReportAttempt(OperationOnRun):
             case "heartbeat":
                 after = replace(activity.state, heartbeat_ms=draft.now_ms, details=self.payload)
                 draft.stands(activity, after)
-                return HeartbeatSeen(latest.run_id, self.id, activity.attempt, False)
+                stop = activity.stop_ms is not None
+                return HeartbeatSeen(latest.run_id, self.id, activity.attempt, stop)
             case "completed":
                 self._stop(draft, activity)
                 draft.advance(
@@ -77,18 +79,20 @@ class ReportAttempt(OperationOnRun):
                     failed(draft, activity, self.failure, self.headers)
                 else:
                     draft.advance(ActivityFailed(self.id, activity.attempt, self.failure))
-            case _:
+            case _ if activity.stop_ms is None:
                 return Refused(
                     "CommandRejected",
                     f"activity {self.id} of {_run(latest)} was not asked to stop: let it fail",
                 )
+            case _:
+                draft.advance(stopped(activity))
         return None
 
     def when_closed(self, latest: Summary) -> ReplyBody:
         return self._refused(latest, f"the run is {latest.status.value}")
 
     def not_found(self, workflow_id: str) -> ReplyBody:
-        refused = super().not_found(workflow_id)
+        refused = OperationOnRun.not_found(self, workflow_id)
         if self.run_id is None or not isinstance(refused, Refused):
             return refused
         return Refused("ActivityNotOpen", f"{refused.message}: it has ended, or never was")

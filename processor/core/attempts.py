@@ -16,11 +16,11 @@ from processor.core.nouns.activity import (
     AttemptState,
     OpenActivity,
 )
-from processor.core.records.answers import HeartbeatSeen
+from processor.core.records.answers import HeartbeatSeen, StopWanted
 from processor.core.records.effects import Reply
 from processor.core.replay import Instance
 
-__all__ = ("STARTS_MAX", "failed", "reported", "retried", "timed_out")
+__all__ = ("STARTS_MAX", "failed", "reported", "retried", "stopped", "timed_out")
 
 STARTS_MAX = 5
 """How often one attempt may be started (its worker died each time) until it counts as poison.
@@ -37,8 +37,10 @@ def reported(report: ActivityReport, instance: Instance | None, context: Context
     )
     if report.reply_to is not None:
         which = report.run_id, report.id, report.attempt
-        stop = activity is None or poison or _is_over_for(report, activity.state)
-        outcome.replies.append(Reply(report.reply_to, HeartbeatSeen(*which, stop)))
+        stop = activity is None or poison or _may_not_begin(report, activity)
+        waits = activity is not None and activity.stop_ms is not None and not stop
+        answer = StopWanted(*which) if waits else HeartbeatSeen(*which, stop)
+        outcome.replies.append(Reply(report.reply_to, answer))
     if activity is None:
         return outcome
     assert instance is not None, "its activity is open"
@@ -58,6 +60,8 @@ def reported(report: ActivityReport, instance: Instance | None, context: Context
                 return outcome
             if report.leaves_open:
                 draft.stands(activity, _left_open(state, draft.now_ms))
+            elif report.reply_to is not None and activity.stop_ms is not None:
+                draft.advance(stopped(activity))
             elif poison:
                 failed(draft, activity, _poison(activity))
             else:
@@ -92,9 +96,10 @@ def _attempt(instance: Instance | None, run_id: str, id: int, attempt: int) -> O
     return activity
 
 
-def _is_over_for(report: ActivityReport, state: AttemptState) -> bool:
-    """Return whether a worker is about to start what a function before it has left open."""
-    return report.kind == "started" and state.is_left_open
+def _may_not_begin(report: ActivityReport, activity: OpenActivity) -> bool:
+    """Return whether a worker asks about what was left open, or asked to stop, before it began."""
+    asked_to_stop = activity.stop_ms is not None
+    return report.kind == "started" and (activity.state.is_left_open or asked_to_stop)
 
 
 def _left_open(state: AttemptState, now_ms: int) -> AttemptState:
@@ -154,7 +159,10 @@ def failed(
     *,
     lost: bool = False,
 ) -> None:
-    """Retry or fail. ``lost``: the process ended that ran this eager attempt; that is counted."""
+    """Retry or fail. ``lost``: the process ended that ran this eager attempt; that is counted.
+
+    What was asked to stop is not tried again.
+    """
     state = activity.state
     starts = 0 if state.eager else state.starts
     if lost:
@@ -163,7 +171,7 @@ def failed(
     retry_at_ms = retry_at(
         activity.options, activity.attempt, failure, draft.now_ms, activity.end_ms, headers
     )
-    if retry_at_ms is None:
+    if retry_at_ms is None or activity.stop_ms is not None:
         draft.advance(ActivityFailed(activity.id, activity.attempt, failure))
         return
     after = replace(
@@ -175,6 +183,19 @@ def failed(
         last_failure=failure,
     )
     draft.stands(activity, after)
+
+
+def stopped(activity: OpenActivity) -> ActivityFailed:
+    """Return the end of an activity that has stopped as it was asked to."""
+    assert activity.stop_ms is not None, f"activity {activity.id} was asked to stop"
+    failure = Failure(
+        "activity_cancelled",
+        "ActivityCancelled",
+        f"activity {activity.name!r} has stopped as it was asked to",
+        activity=activity.name,
+        attempts=activity.attempt,
+    )
+    return ActivityFailed(activity.id, activity.attempt, failure)
 
 
 def retried(draft: Draft, activity: OpenActivity, eager: bool) -> None:

@@ -11,6 +11,7 @@ from processor.core.nouns.activity import (
     ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
+    ActivityStopRequested,
 )
 from processor.core.nouns.call import (
     AnswerCall,
@@ -75,6 +76,7 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     CallSent,
     CallAnswered,
     MessageRejected,
+    ActivityStopRequested,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 

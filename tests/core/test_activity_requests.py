@@ -13,10 +13,15 @@ from processor.core.data.address import ReplyTo
 from processor.core.data.failure import Failure
 from processor.core.decide import decide
 from processor.core.draft import Outcome
-from processor.core.inputs import ActivityReport, ClientCommand
-from processor.core.nouns.activity import ActivityCompleted, ActivityFailed
+from processor.core.evolve import evolve
+from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
+from processor.core.nouns.activity import (
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityStopRequested,
+)
 from processor.core.records import effects
-from processor.core.records.answers import Accepted, HeartbeatSeen, Refused
+from processor.core.records.answers import Accepted, HeartbeatSeen, Refused, StopWanted
 from processor.core.replay import Instance
 from processor.errors import SchemaMismatch
 
@@ -137,3 +142,69 @@ def test_what_nobody_asked_to_stop_has_not_stopped() -> None:
 def test_a_report_that_says_nothing_is_refused(how: dict[str, Any]) -> None:
     with pytest.raises(SchemaMismatch):
         ReportAttempt(1, **how).check()
+
+
+# --- activities that are asked to stop ----------------------------------------------------------
+
+ASKED = ActivityStopRequested(1)
+
+
+def stopped_by(run: Instance, given: Any) -> Outcome:
+    return decide(given, run, None, "", context(now_ms=LATER))
+
+
+def test_a_request_to_stop_reaches_the_attempt_that_runs() -> None:
+    run = instance(scheduled(), OPEN).state
+    assert ASKED.effects(run, LATER) == [effects.CancelAttempt(RUN, 1, waits=True)]
+
+
+def test_what_waits_for_its_next_attempt_ends_at_once() -> None:
+    run = instance(scheduled(), WAITS)
+    set_, cleared = [], []
+    for each in ASKED.effects(run.state, LATER):
+        set_ += [each] if isinstance(each, effects.SetTimer) else []
+        cleared += [each] if isinstance(each, effects.ClearTimer) else []
+    assert [each.due_ms for each in cleared] == [NOW + 1_000]
+    assert [each.due_ms for each in set_] == [LATER]
+    evolve(run.state, ASKED, LATER)
+    (draft,) = stopped_by(run, TimerDue(ID, RUN, "retry", 1, 1, LATER)).drafts
+    (event,) = draft.events
+    assert isinstance(event, ActivityFailed) and event.failure.kind == "activity_cancelled"
+    assert effects.ClearTimer(RUN, "retry", 1, 1, LATER) in draft.effects
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ActivityReport(ID, RUN, 1, 1, "failed", failure=DOWN),
+        TimerDue(ID, RUN, "heartbeat", 1, 1, NOW + 5_000),
+        ClientCommand(ID, ReportAttempt(1, "failed", failure=DOWN)),
+        ClientCommand(ID, ReportAttempt(1, "cancelled", attempt=1)),
+    ],
+    ids=["failed", "timed out", "failed by a client", "stopped"],
+)
+def test_what_was_asked_to_stop_is_not_tried_again(given: Any) -> None:
+    run = instance(scheduled(heartbeat_ms=5_000), OPEN, ASKED)
+    outcome = decide(given, run, run.state.summary(), "", context(now_ms=LATER))
+    (draft,) = outcome.drafts
+    assert isinstance(draft.events[0], ActivityFailed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stood", "answer", "ends"),
+    [
+        ("heartbeat", attempt(started_ms=NOW, worker="w"), StopWanted(RUN, 1, 1), False),
+        ("started", attempt(), HeartbeatSeen(RUN, 1, 1, cancelled=True), True),
+    ],
+)
+def test_a_worker_of_a_queue_hears_of_it(kind: Any, stood: Any, answer: Any, ends: bool) -> None:
+    run = instance(scheduled(), stood, ASKED)
+    asks = ActivityReport(ID, RUN, 1, 1, kind, worker="w", reply_to=ReplyTo(3, "worker"))
+    outcome = stopped_by(run, asks)
+    assert [each.body for each in outcome.replies] == [answer]
+    assert (not run.state.activities) is ends
+
+
+def test_whoever_ends_an_open_attempt_hears_of_it() -> None:
+    outcome = said(instance(scheduled(), OPEN, ASKED), kind="heartbeat", attempt=1)
+    assert outcome.answer == HeartbeatSeen(RUN, 1, 1, cancelled=True)

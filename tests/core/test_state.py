@@ -13,6 +13,7 @@ from processor.core.nouns.activity import (
     ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
+    ActivityStopRequested,
     attempted,
 )
 from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected, MessageSent
@@ -79,6 +80,7 @@ SAMPLES: tuple[Event, ...] = (
     CallSent(3, OTHER, RaiseEvent("go")),
     CallAnswered(4, Accepted("run-9")),
     MessageRejected(4, OTHER, "go", b"1", "nobody"),
+    ActivityStopRequested(1),
 )
 
 

@@ -80,20 +80,21 @@ async def looks_back(what: str) -> str:
 
 @workflow.define
 async def approval(activity_name: str, what: str = "an order") -> str:
-    return await workflow.call_activity(activity_name, what, result_type=str)
+    return await BY_NAME[activity_name](what)
 
 
 @workflow.define
 async def gives_up(activity_name: str) -> str:
     try:
         async with asyncio.timeout(0.2):
-            await workflow.call_activity(activity_name, "what")
+            await BY_NAME[activity_name]("what")
     except TimeoutError:
         pass
     return await workflow.wait_for_event("go", str)
 
 
 ACTIVITIES = [asks, asks_far, asks_in_thread, hurried, watched, answered_early, looks_back]
+BY_NAME = {each.name: each for each in ACTIVITIES}
 Talk = Callable[[Client], Awaitable[Any]]
 
 
@@ -136,7 +137,7 @@ def test_an_attempt_that_is_left_open_ends_with_what_a_client_says(
         assert (await left_open(client))["details"] == {"asked": "Ada"}
         await client.complete(token, "granted")
         assert await handle.result() == "granted"
-        assert TOKENS == [token], "it ran once"
+        assert len(TOKENS) == 1, "it ran once"
 
     run(tmp_path, talk)
 
@@ -194,7 +195,7 @@ def test_what_comes_late_twice_or_to_nobody_is_refused_and_says_why(tmp_path: Pa
         with pytest.raises(ActivityNotOpen, match="the run is completed"):
             await client.fail(("w", 1), ApplicationError("late"))
         await client.run(approval, "answered_early", id="w")
-        with pytest.raises(ActivityNotOpen, match="is not the latest run .*ended, or never was"):
+        with pytest.raises(ActivityNotOpen, match=r"is not the latest run .*ended, or never was"):
             await client.complete(token, "late")
         with pytest.raises(WorkflowNotFound, match="no run of workflow id 'nobody'"):
             await client.complete(("nobody", 1), "late")

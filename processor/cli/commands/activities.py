@@ -20,8 +20,8 @@ from processor.cli.options import (
 )
 from processor.cli.output import say, write_json
 from processor.cli.session import connected
+from processor.core.data.task_token import Named, named_by
 from processor.errors import ApplicationError, InvalidArgument
-from processor.tokens import Named, named_by
 
 if TYPE_CHECKING:
     from processor.client import Client

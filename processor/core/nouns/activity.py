@@ -8,7 +8,7 @@ log, whatever it costs meanwhile.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -34,6 +34,7 @@ __all__ = (
     "ActivityCompleted",
     "ActivityFailed",
     "ActivityScheduled",
+    "ActivityStopRequested",
     "AttemptState",
     "OpenActivities",
     "OpenActivity",
@@ -93,7 +94,7 @@ class OpenActivity:
     """An activity without an outcome.
 
     ``key`` is that of the log's record of ``state``, empty as long as the activity's own event
-    says it all.
+    says it all. ``stop_ms`` is when the code asked it to stop; None: it did not.
     """
 
     id: int
@@ -104,6 +105,7 @@ class OpenActivity:
     scheduled_ms: int
     state: AttemptState
     key: bytes = b""
+    stop_ms: int | None = None
 
     @property
     def attempt(self) -> int:
@@ -117,7 +119,17 @@ class OpenActivity:
 
     @property
     def armed(self) -> Mapping[TimerKind, int]:
-        return armed(self.options, self.scheduled_ms, self.state)
+        return self.armed_as(self.state)
+
+    def armed_as(self, state: AttemptState) -> Mapping[TimerKind, int]:
+        """Return what runs where the activity stands so: see ``armed``.
+
+        One that was asked to stop while it waited for its next attempt ends at once instead.
+        """
+        found = armed(self.options, self.scheduled_ms, state)
+        if state.retry_at_ms is None or self.stop_ms is None:
+            return found
+        return {**found, "retry": self.stop_ms}
 
 
 _NOTHING: Final[Mapping[TimerKind, int]] = MappingProxyType({})
@@ -158,6 +170,11 @@ class OpenActivities(Run):
     """``activities``: those that are open, by their ids."""
 
     activities: dict[int, OpenActivity] = field(default_factory=dict)
+
+    @property
+    def has_more_than_an_image(self) -> bool:
+        """Whether a snapshot would lose that an activity was asked to stop: none is made then."""
+        return any(each.stop_ms is not None for each in self.activities.values())
 
     def clear(self) -> None:
         self.activities.clear()
@@ -288,6 +305,25 @@ class ActivityCancelled(Decision):
         return [*_ended(run, run.activities[self.id]), CancelAttempt(run.run_id, self.id)]
 
 
+@frozen
+class ActivityStopRequested(Decision):
+    """The code asked the activity to stop, and waits until it has: its outcome still comes."""
+
+    id: RequestId
+
+    identity = ("id",)
+
+    def apply(self, run: OpenActivities, now_ms: int) -> None:
+        assert self.id in run.activities, f"activity {self.id} is open"
+        run.activities[self.id].stop_ms = now_ms
+
+    def effects(self, run: OpenActivities, now_ms: int) -> Sequence[Effect]:
+        activity = run.activities[self.id]
+        after = replace(activity, stop_ms=now_ms)
+        stop = CancelAttempt(run.run_id, self.id, waits=True)
+        return [*_rearmed(run, activity, after), stop]
+
+
 # --- attempts ---------------------------------------------------------------------------------
 
 
@@ -306,7 +342,7 @@ def effects_of_attempt(
     """Return what has to leave because an open activity stands as ``after`` says from now on."""
     before, effects = activity.state, list[Effect]()
     assert after.id == before.id, f"{after} is an attempt of activity {before.id}"
-    was, now = activity.armed, armed(activity.options, activity.scheduled_ms, after)
+    was, now = activity.armed, activity.armed_as(after)
     for kind, due_ms in was.items():
         if now.get(kind) != due_ms or _number(kind, before) != _number(kind, after):
             number = _number(kind, before)
@@ -355,6 +391,19 @@ def _number(kind: TimerKind, attempt: AttemptState) -> int:
 
 def _set(run: OpenActivities, kind: TimerKind, id: int, attempt: int, due_ms: int) -> SetTimer:
     return SetTimer(run.workflow_id, run.run_id, kind, id, attempt, due_ms)
+
+
+def _rearmed(run: OpenActivities, before: OpenActivity, after: OpenActivity) -> Iterator[Effect]:
+    """Yield what changes of the timers of an activity whose attempts stand as they did."""
+    assert before.state == after.state, f"activity {before.id} stands where it stood"
+    was, now = before.armed, after.armed
+    for kind in was.keys() | now.keys():
+        due_ms, later_ms = was.get(kind), now.get(kind)
+        number = _number(kind, before.state)
+        if due_ms != later_ms and due_ms is not None:
+            yield ClearTimer(run.run_id, kind, before.id, number, due_ms)
+        if due_ms != later_ms and later_ms is not None:
+            yield _set(run, kind, before.id, number, later_ms)
 
 
 def _ended(run: OpenActivities, activity: OpenActivity) -> list[Effect]:

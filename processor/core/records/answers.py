@@ -18,6 +18,7 @@ __all__ = (
     "QueryAnswered",
     "Refused",
     "ReplyBody",
+    "StopWanted",
 )
 
 
@@ -94,7 +95,18 @@ class QueryAnswered:
     headers: Headers = NO_HEADERS
 
 
-ReplyBody: TypeAlias = Accepted | Refused | Closed | Page | HeartbeatSeen | QueryAnswered
+@frozen
+class StopWanted:
+    """The answer to a worker whose attempt should stop: its run waits for what comes of it."""
+
+    run_id: RunId
+    id: RequestId
+    attempt: Attempt
+
+
+ReplyBody: TypeAlias = (
+    Accepted | Refused | Closed | Page | HeartbeatSeen | QueryAnswered | StopWanted
+)
 """The answer."""
 
 CallOutcome: TypeAlias = Accepted | Refused | Closed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from processor.core.data.address import ReplyTo
 from processor.core.inputs import ActivityReport
-from processor.core.records.answers import HeartbeatSeen
+from processor.core.records.answers import HeartbeatSeen, StopWanted
 from processor.core.records.effects import ActivityTask, Reply
 from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import Faults
@@ -94,5 +94,5 @@ class QueueWorker:
             self._broker.queue(task.queue).done(self._name, task)
 
     def _replied(self, reply: Reply) -> None:
-        if isinstance(reply.body, HeartbeatSeen) and not self._dead:
+        if isinstance(reply.body, HeartbeatSeen | StopWanted) and not self._dead:
             self._activities.executor.heed(reply.body)

@@ -22,6 +22,7 @@ class Named(NamedTuple):
 
 def token_of(workflow_id: str, run_id: str, id: int, attempt: int) -> str:
     """Return a text of letters, digits, ``-`` and ``_``."""
+    assert " " not in run_id, "the parts of a token are told apart by spaces"
     text = f"{attempt} {id} {run_id} {workflow_id}"
     return urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
