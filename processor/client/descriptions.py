@@ -150,6 +150,11 @@ def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
     yield from filter(None, (parked_text(run), _attempt_text(run)))
     for activity in run.pending.get("activities", ()):
         name = f"activity {activity['name']!r} of {run.workflow_id!r}"
+        if activity["paused"]:
+            yield (
+                f"{name} is paused: `processor activity resume {run.workflow_id} "
+                f"{activity['id']}`, or handle.activity({activity['id']}).resume()"
+            )
         if failure := activity["last_failure"]:
             yield (
                 f"{name}: {activity['failures']} of its attempts failed, the last with "

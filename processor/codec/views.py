@@ -109,6 +109,7 @@ def _activity(activity: OpenActivity) -> dict[str, Any]:
         "retry_at_ms": state.retry_at_ms,
         "left_open": state.is_left_open,
         "asked_to_stop": activity.stop_ms is not None,
+        "paused": activity.paused,
         "details": _value("details", state.details),
         "failures": state.failures,
         "first_failure": _value("", state.first_failure),

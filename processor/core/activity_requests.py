@@ -1,27 +1,43 @@
-"""What clients say about one activity of a run, in the place of the worker that ran it."""
+"""What clients say about one activity of a run: how an attempt ends, and how it is to go on."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Final
+from dataclasses import fields, replace
+from typing import Any, Final
 
-from processor.core.attempts import failed, stopped
-from processor.core.data.bounds import NUMBER_MAX, check_failure, check_range
+from processor.checks import TEXT_BYTES_MAX, queue
+from processor.core.attempts import failed, retried, stopped
+from processor.core.data.bounds import (
+    DURATION_MS_MAX,
+    NUMBER_MAX,
+    check_failure,
+    check_range,
+    check_text,
+)
 from processor.core.data.failure import Failure
-from processor.core.data.fields import Int32, OnlyChain, OnlyRun, RequestId
+from processor.core.data.fields import Int32, OnlyChain, OnlyRun, Reason, RequestId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
+from processor.core.data.options import DEFAULTS, ActivityOptions
 from processor.core.draft import Draft
-from processor.core.nouns.activity import ActivityCompleted, ActivityFailed, OpenActivity
+from processor.core.nouns.activity import (
+    ActivityAdjusted,
+    ActivityCompleted,
+    ActivityFailed,
+    OpenActivity,
+)
 from processor.core.nouns.run import Summary
 from processor.core.operation import OperationOnRun
 from processor.core.records.answers import HeartbeatSeen, Refused, ReplyBody
 from processor.core.records.effects import CancelAttempt
-from processor.errors import SchemaMismatch
+from processor.errors import InvalidArgument, SchemaMismatch
+from processor.policy import COEFFICIENT_MAX
 
-__all__ = ("REPORTS", "ReportAttempt")
+__all__ = ("ADJUSTMENTS", "REPORTS", "AdjustActivity", "ReportAttempt")
 
 REPORTS: Final = ("completed", "failed", "cancelled", "heartbeat")
+ADJUSTMENTS: Final = ("pause", "resume", "retry-now", "reset", "set")
+_OPTIONS: Final = tuple(each.name for each in fields(ActivityOptions))
 
 
 @frozen
@@ -100,7 +116,7 @@ class ReportAttempt(OperationOnRun):
     def _why_not(self, activity: OpenActivity | None) -> str:
         """Return why what is said can have no effect any more; "" where it has one."""
         if activity is None:
-            return "it is over (completed, failed or given up), or there never was one"
+            return OVER
         waits = activity.state.retry_at_ms is not None
         if self.attempt is None:
             return "it waits for its next attempt" if waits and self.kind == "heartbeat" else ""
@@ -118,8 +134,94 @@ class ReportAttempt(OperationOnRun):
     def _refused(self, latest: Summary, why: str) -> ReplyBody:
         if self.kind == "cancelled":
             return latest.accepted(created=False)
-        which = f"activity {self.id} of {_run(latest)} takes no report"
-        return Refused("ActivityNotOpen", f"{which} ({self.kind}): {why}")
+        return _not_open(self.id, latest, self.kind, why)
+
+
+@frozen
+class AdjustActivity(OperationOnRun):
+    """Change how an activity goes on, from its next attempt on; one that runs is left alone."""
+
+    id: RequestId
+    how: str
+    """What is to be done: pause (no other attempt begins), resume, retry-now (the next attempt
+    begins at once), reset (to the retry policy, the next attempt is the first one), set (options).
+    A string, so that a new one breaks no reader.
+    """
+    options: ActivityOptions | None = None
+    """Options of which those count that are named in changes."""
+    changes: tuple[str, ...] = ()
+    """Names of the options that change."""
+    reason: Reason = ""
+    run_id: OnlyRun = None
+    first_run_id: OnlyChain = None
+
+    word = "adjust"
+    by_hand = False
+
+    def check(self) -> None:
+        check_range("number of the activity", self.id, 0, NUMBER_MAX)
+        check_text("reason", self.reason, TEXT_BYTES_MAX, least=0)
+        if self.how not in ADJUSTMENTS:
+            raise SchemaMismatch(f"how is one of {', '.join(ADJUSTMENTS)}, not {self.how!r}")
+        for name in self.changes:
+            if name not in _OPTIONS:
+                raise SchemaMismatch(f"there is no option {name!r}; there are {_OPTIONS}")
+            _check_option(name, getattr(self.options or DEFAULTS, name))
+
+    def decide(self, draft: Draft, latest: Summary) -> ReplyBody | None:
+        activity = draft.run.activities.get(self.id)
+        if activity is None:
+            return _not_open(self.id, latest, self.how, OVER)
+        if self.how == "retry-now":
+            if activity.state.retry_at_ms is None or activity.stop_ms is not None:
+                return latest.accepted(created=False)
+            retried(draft, activity, draft.places(activity.name, activity.options))
+            return None
+        after = self._adjusted(activity)
+        if after == activity:
+            return latest.accepted(created=False)
+        options = None if after.options == DEFAULTS else after.options
+        adjusted = ActivityAdjusted(self.id, after.paused, after.counted_from, options, self.reason)
+        draft.add(adjusted)
+        return None
+
+    def when_closed(self, latest: Summary) -> ReplyBody:
+        return _not_open(self.id, latest, self.how, f"the run is {latest.status.value}")
+
+    def _adjusted(self, activity: OpenActivity) -> OpenActivity:
+        match self.how:
+            case "pause" | "resume":
+                return replace(activity, paused=self.how == "pause")
+            case "reset":
+                waits = activity.state.retry_at_ms is not None
+                return replace(activity, counted_from=activity.attempt + waits)
+            case _:
+                assert self.how == "set", f"{self.how} was checked"
+                named = {name: getattr(self.options or DEFAULTS, name) for name in self.changes}
+                return replace(activity, options=replace(activity.options, **named))
+
+
+def _check_option(name: str, value: Any) -> None:
+    """Refuse what no client of ours sends."""
+    if name.endswith("_ms"):
+        check_range(name, value, 1, DURATION_MS_MAX)
+    elif name == "maximum_attempts":
+        check_range(name, value, 1, NUMBER_MAX)
+    elif name == "coefficient" and not 1 <= value <= COEFFICIENT_MAX:
+        raise SchemaMismatch(f"the coefficient is {value}; it may be 1 to {COEFFICIENT_MAX}")
+    elif name == "queue":
+        try:
+            queue(value, "queue")
+        except InvalidArgument as error:
+            raise SchemaMismatch(str(error)) from error
+
+
+OVER: Final = "it is over (completed, failed or given up), or there never was one"
+
+
+def _not_open(id: int, latest: Summary, what: str, why: str) -> Refused:
+    which = f"activity {id} of {_run(latest)} is not open"
+    return Refused("ActivityNotOpen", f"{which} ({what}): {why}")
 
 
 def _run(latest: Summary) -> str:

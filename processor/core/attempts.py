@@ -168,8 +168,9 @@ def failed(
     if lost:
         starts = state.starts + 1
         failure = _poison(activity) if starts >= STARTS_MAX else failure
+    attempt = activity.attempt - activity.counted_from + 1
     retry_at_ms = retry_at(
-        activity.options, activity.attempt, failure, draft.now_ms, activity.end_ms, headers
+        activity.options, max(attempt, 1), failure, draft.now_ms, activity.end_ms, headers
     )
     if retry_at_ms is None or activity.stop_ms is not None:
         draft.advance(ActivityFailed(activity.id, activity.attempt, failure))

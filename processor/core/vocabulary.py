@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from processor.core.activity_requests import ReportAttempt
+from processor.core.activity_requests import AdjustActivity, ReportAttempt
 from processor.core.event import Event
 from processor.core.nouns.activity import (
+    ActivityAdjusted,
     ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
@@ -77,6 +78,7 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     CallAnswered,
     MessageRejected,
     ActivityStopRequested,
+    ActivityAdjusted,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 
@@ -94,5 +96,6 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     StartPlanned,
     QueryRun,
     ReportAttempt,
+    AdjustActivity,
 )
 """All that can be asked of an instance. Append-only, as events are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from types import UnionType
-from typing import Any, TypeAlias, TypedDict, _SpecialForm
+from typing import Any, Final, TypeAlias, TypedDict, _SpecialForm
 
 from processor import checks
 from processor.core.data.options import DEFAULTS, ActivityOptions
@@ -13,7 +13,14 @@ from processor.core.nouns.lineage import RetryOptions
 from processor.errors import InvalidArgument
 from processor.policy import CANCELLATIONS, Cancellation, RetryPolicy, milliseconds
 
-__all__ = ("Options", "TypeForm", "cancellation_in", "options_with", "retry_options")
+__all__ = (
+    "Options",
+    "TypeForm",
+    "cancellation_in",
+    "option_names",
+    "options_with",
+    "retry_options",
+)
 
 TypeForm: TypeAlias = UnionType | _SpecialForm
 """A type that is no class, to type checkers: a union, ``Any``. Values of it are typed as Any."""
@@ -63,6 +70,20 @@ def options_with(options: ActivityOptions, changes: Options, where: str) -> Acti
             )
     changed = replace(options, **fields)
     return DEFAULTS if changed == DEFAULTS else changed
+
+
+_OF_RETRY: Final = (
+    *("initial_interval_ms", "coefficient", "maximum_interval_ms"),
+    *("maximum_attempts", "non_retryable"),
+)
+
+
+def option_names(changes: Options) -> tuple[str, ...]:
+    """Return the names that options have in wire form."""
+    names: list[str] = []
+    for name in changes:
+        names += _OF_RETRY if name == "retry" else [f"{name}_ms" if name in _DURATIONS else name]
+    return tuple(names)
 
 
 def cancellation_in(changes: Options, before: Cancellation, where: str) -> Cancellation:

@@ -22,6 +22,7 @@ COMMANDS = (
     *("demo", "dev", "worker", "start", "run", "event", "signal", "query"),
     *("result", "cancel", "terminate"),
     *("activity ls", "activity complete", "activity fail", "activity heartbeat"),
+    *("activity pause", "activity resume", "activity retry-now", "activity reset", "activity set"),
     *("describe", "history", "list", "topics plan", "topics apply", "topics check"),
     *("topics dead-letters list", "topics dead-letters replay"),
     *("tables list", "tables get", "tables scan", "schemas check", "schemas write"),

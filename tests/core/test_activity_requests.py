@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from processor.core.activity_requests import ReportAttempt
+from processor.core.activity_requests import AdjustActivity, ReportAttempt
 from processor.core.data.address import ReplyTo
 from processor.core.data.failure import Failure
+from processor.core.data.options import ActivityOptions
 from processor.core.decide import decide
 from processor.core.draft import Outcome
 from processor.core.evolve import evolve
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.activity import (
+    ActivityAdjusted,
     ActivityCompleted,
     ActivityFailed,
     ActivityStopRequested,
@@ -208,3 +210,103 @@ def test_a_worker_of_a_queue_hears_of_it(kind: Any, stood: Any, answer: Any, end
 def test_whoever_ends_an_open_attempt_hears_of_it() -> None:
     outcome = said(instance(scheduled(), OPEN, ASKED), kind="heartbeat", attempt=1)
     assert outcome.answer == HeartbeatSeen(RUN, 1, 1, cancelled=True)
+
+
+# --- operators ----------------------------------------------------------------------------------
+
+
+def adjusted(run: Instance, how: str, **what: Any) -> Outcome:
+    body = AdjustActivity(1, how, **what)
+    body.check()
+    return decide(ClientCommand(ID, body), run, run.state.summary(), "", context(now_ms=LATER))
+
+
+def armed_by(outcome: Outcome) -> list[tuple[str, str, int]]:
+    (draft,) = outcome.drafts
+    return [
+        (type(each).__name__, each.kind, each.due_ms)
+        for each in draft.effects
+        if isinstance(each, effects.SetTimer | effects.ClearTimer)
+    ]
+
+
+def test_a_paused_activity_begins_no_other_attempt() -> None:
+    run = instance(scheduled(), WAITS)
+    assert armed_by(adjusted(run, "pause")) == [("ClearTimer", "retry", NOW + 1_000)]
+    due = TimerDue(ID, RUN, "retry", 1, 1, NOW + 1_000)
+    assert decide(due, run, None, "", context(now_ms=NOW + 1_000)).drafts == []
+    assert adjusted(run, "pause").drafts == [], "it is paused already"
+    assert armed_by(adjusted(run, "resume")) == [("SetTimer", "retry", NOW + 1_000)]
+    (draft,) = decide(due, run, None, "", context(now_ms=NOW + 1_000)).drafts
+    assert draft.attempt is not None and draft.attempt.attempt == 2
+
+
+def test_a_running_attempt_that_is_paused_ends_and_starts_no_other() -> None:
+    run = instance(scheduled(), attempt(started_ms=NOW, worker="w", starts=1))
+    (draft,) = adjusted(run, "pause", reason="a bad day").drafts
+    assert draft.events == [ActivityAdjusted(1, True, 1, None, "a bad day")]
+    assert draft.effects == [], "it is left alone"
+    failed = ActivityReport(ID, RUN, 1, 1, "failed", failure=DOWN)
+    outcome = decide(failed, run, None, "", context(now_ms=LATER))
+    assert armed_by(outcome) == []
+    assert run.state.activities[1].state.retry_at_ms == LATER + 1_000
+    (draft,) = adjusted(run, "retry-now").drafts
+    assert draft.attempt is not None and (draft.attempt.attempt, draft.attempt.dispatched_ms) == (
+        2,
+        LATER,
+    )
+    assert run.state.activities[1].paused, "the one after it does not begin either"
+
+
+def test_the_attempts_are_counted_again() -> None:
+    last = {"maximum_attempts": 3}
+    third = replace(WAITS, attempt=2, retry_at_ms=NOW + 2_000, failures=2)
+    run = instance(scheduled(**last), third)
+    (draft,) = adjusted(run, "reset").drafts
+    (event,) = draft.events
+    assert isinstance(event, ActivityAdjusted) and event.counted_from == 3
+    (draft,) = adjusted(run, "retry-now").drafts
+    for number, delay_ms in ((3, 1_000), (4, 2_000)):
+        failed = ActivityReport(ID, RUN, 1, number, "failed", failure=DOWN)
+        (draft,) = decide(failed, run, None, "", context(now_ms=LATER)).drafts
+        assert draft.attempt is not None and draft.attempt.retry_at_ms == LATER + delay_ms
+        adjusted(run, "retry-now")
+    failed = ActivityReport(ID, RUN, 1, 5, "failed", failure=DOWN)
+    (draft,) = decide(failed, run, None, "", context(now_ms=LATER)).drafts
+    assert isinstance(draft.events[0], ActivityFailed), "three attempts, once more"
+
+
+def test_other_options_hold_from_the_next_attempt_on() -> None:
+    run = instance(scheduled(), WAITS)
+    new = ActivityOptions(queue="other", schedule_to_close_ms=60_000)
+    outcome = adjusted(run, "set", options=new, changes=("queue", "schedule_to_close_ms"))
+    assert armed_by(outcome) == [("SetTimer", "schedule_to_close", NOW + 60_000)]
+    (draft,) = adjusted(run, "retry-now").drafts
+    (task,) = (each for each in draft.effects if isinstance(each, effects.ActivityTask))
+    assert (task.queue, task.deadline_ms) == ("other", NOW + 60_000)
+    assert adjusted(run, "set", options=new, changes=("queue",)).drafts == []
+
+
+def test_what_is_over_is_adjusted_no_more() -> None:
+    outcome = adjusted(instance(), "pause")
+    assert isinstance(outcome.answer, Refused) and outcome.answer.error == "ActivityNotOpen"
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"how": "nonsense"},
+        {"how": "set", "changes": ("nonsense",)},
+        {"how": "set", "changes": ("queue",), "options": ActivityOptions(queue="a b")},
+        {"how": "set", "changes": ("heartbeat_ms",), "options": ActivityOptions(heartbeat_ms=0)},
+        {"how": "set", "changes": ("coefficient",), "options": ActivityOptions(coefficient=0.5)},
+        {
+            "how": "set",
+            "changes": ("coefficient",),
+            "options": ActivityOptions(coefficient=float("nan")),
+        },
+    ],
+)
+def test_an_adjustment_that_cannot_be_is_refused(what: dict[str, Any]) -> None:
+    with pytest.raises(SchemaMismatch):
+        AdjustActivity(1, **what).check()

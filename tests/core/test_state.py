@@ -10,6 +10,7 @@ from processor.core.data.address import Address
 from processor.core.event import Event
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import (
+    ActivityAdjusted,
     ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
@@ -81,6 +82,7 @@ SAMPLES: tuple[Event, ...] = (
     CallAnswered(4, Accepted("run-9")),
     MessageRejected(4, OTHER, "go", b"1", "nobody"),
     ActivityStopRequested(1),
+    ActivityAdjusted(1, True, 2, None),
 )
 
 

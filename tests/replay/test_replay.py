@@ -33,10 +33,20 @@ from .recording import (
 from .samples_1 import SAMPLES
 
 LIKE_AN_ORDER = RECORDED / "1" / "order-approved.json"
-LATER = {"CallSent", "CallAnswered", "MessageRejected", "ActivityStopRequested"}
+LATER = {
+    *("CallSent", "CallAnswered", "MessageRejected", "ActivityStopRequested", "ActivityAdjusted"),
+}
 """Events of code that is recorded when level 2 is closed; the samples have them."""
 OF_LEVEL_2 = {
-    *("ActivityStopRequested", "CallRequest", "MessageRejected", "QueryAnswered", "QueryRun"),
+    *(
+        "ActivityAdjusted",
+        "ActivityStopRequested",
+        "AdjustActivity",
+        "CallRequest",
+        "MessageRejected",
+        "QueryAnswered",
+        "QueryRun",
+    ),
     *("ReportAttempt", "StartPlanned", "StopWanted"),
 }
 """Branches of a level that is not closed yet. ``tests/codec/test_levels.py`` has them."""

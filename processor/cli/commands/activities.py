@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from processor import checks
 from processor.cli.commands.runs import PANEL, done, parsed
 from processor.cli.commands.views import activity_lines
 from processor.cli.options import (
@@ -16,16 +19,18 @@ from processor.cli.options import (
     RunId,
     Target,
     WorkflowId,
+    checked,
     target_options,
 )
 from processor.cli.output import say, write_json
 from processor.cli.session import connected
 from processor.core.data.task_token import Named, named_by
 from processor.errors import ApplicationError, InvalidArgument
+from processor.policy import ATTEMPTS_MAX, RetryPolicy
 
 if TYPE_CHECKING:
     from processor.client import Client
-    from processor.client.activities import ActivityToken
+    from processor.client.activities import ActivityHandle, ActivityToken
 
 __all__ = ("register",)
 
@@ -39,6 +44,9 @@ Ids = Annotated[
     typer.Option(
         "--id", metavar="WORKFLOW ACTIVITY", help="Its workflow id and its number, not a token."
     ),
+]
+Seconds = Annotated[
+    float | None, typer.Option(metavar="SECONDS", callback=checked(checks.duration_ms))
 ]
 Details = Annotated[str, typer.Option(metavar="JSON", help="What it has come to so far.")]
 
@@ -123,6 +131,106 @@ def heartbeat(
             stop = await client.heartbeat(named, value)
         text = "it should stop: nobody waits for it" if stop else "it goes on"
         done(as_json, text, stop=stop)
+
+    asyncio.run(work())
+
+
+ActivityId = Annotated[
+    int, typer.Argument(metavar="ACTIVITY", min=0, help="Its number, as `activity ls` shows it.")
+]
+
+
+def adjusting(name: str, what: str, text: str) -> None:
+    """Add a command that changes how an activity goes on."""
+
+    @target_options(injects=True)
+    def command(
+        target: Target,
+        id: WorkflowId,
+        activity: ActivityId,
+        run_id: RunId = None,
+        module: EmbeddedModules = None,
+        as_json: Json = False,
+    ) -> None:
+        adjusted(target, module, as_json, (id, run_id, activity), text, attrgetter(what))
+
+    group.command(name, help=ADJUSTING[name])(command)
+
+
+ADJUSTING = {
+    "pause": "Let no other attempt begin; one that runs goes on.",
+    "resume": "Let attempts begin again.",
+    "retry-now": "Begin the next attempt at once, where one is waited for.",
+    "reset": "Let the retry policy count from the next attempt on.",
+}
+for each, verb, said in (
+    ("pause", "pause", "paused"),
+    ("resume", "resume", "resumed"),
+    ("retry-now", "retry_now", "tried again"),
+    ("reset", "reset", "reset"),
+):
+    adjusting(each, verb, said)
+
+
+@group.command("set")
+@target_options(injects=True)
+def set_options(
+    target: Target,
+    id: WorkflowId,
+    activity: ActivityId,
+    queue: Annotated[
+        str | None, typer.Option(callback=checked(checks.queue), help="Another queue.")
+    ] = None,
+    attempts: Annotated[
+        int | None, typer.Option(min=1, max=ATTEMPTS_MAX, help="How many attempts there may be.")
+    ] = None,
+    delay: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="The delay before the second attempt."),
+    ] = None,
+    start_to_close: Seconds = None,
+    schedule_to_close: Seconds = None,
+    heartbeat: Seconds = None,
+    run_id: RunId = None,
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Change the options of an activity, from its next attempt on."""
+    given: dict[str, Any] = {
+        "queue": queue,
+        "start_to_close": start_to_close,
+        "schedule_to_close": schedule_to_close,
+        "heartbeat": heartbeat,
+    }
+    options: Any = {name: value for name, value in given.items() if value is not None}
+    if attempts is not None or delay is not None:
+        interval: dict[str, Any] = (
+            {} if delay is None else {"initial_interval": timedelta(seconds=delay)}
+        )
+        options["retry"] = RetryPolicy(maximum_attempts=attempts, **interval)
+    if not options:
+        raise typer.BadParameter("name what is to change: --queue, --attempts, --delay, ...")
+    which = (id, run_id, activity)
+    change = lambda handle: lambda: handle.set_options(**options)  # noqa: E731
+    adjusted(target, module, as_json, which, "changed", change)
+
+
+def adjusted(
+    target: Target,
+    module: list[str] | None,
+    as_json: bool,
+    which: tuple[str, str | None, int],
+    text: str,
+    verb: Callable[[ActivityHandle], Callable[[], Awaitable[bool]]],
+) -> None:
+    """Change how an activity goes on, and say whether anything had to change."""
+    id, run_id, activity = which
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            applied = await verb(client.handle(id, run_id).activity(activity))()
+        told = f"activity {activity} of {id} is {text}" if applied else "nothing had to change"
+        done(as_json, told, workflow_id=id, activity=activity, requested=text, applied=applied)
 
     asyncio.run(work())
 

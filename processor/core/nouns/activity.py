@@ -30,6 +30,7 @@ from processor.core.records.effects import (
 )
 
 __all__ = (
+    "ActivityAdjusted",
     "ActivityCancelled",
     "ActivityCompleted",
     "ActivityFailed",
@@ -94,7 +95,8 @@ class OpenActivity:
     """An activity without an outcome.
 
     ``key`` is that of the log's record of ``state``, empty as long as the activity's own event
-    says it all. ``stop_ms`` is when the code asked it to stop; None: it did not.
+    says it all. ``stop_ms`` is when the code asked it to stop; None: it did not. ``paused``: no
+    other attempt begins. ``counted_from`` is the attempt that is the first one to its retry policy.
     """
 
     id: int
@@ -106,6 +108,8 @@ class OpenActivity:
     state: AttemptState
     key: bytes = b""
     stop_ms: int | None = None
+    paused: bool = False
+    counted_from: int = 1
 
     @property
     def attempt(self) -> int:
@@ -127,9 +131,11 @@ class OpenActivity:
         One that was asked to stop while it waited for its next attempt ends at once instead.
         """
         found = armed(self.options, self.scheduled_ms, state)
-        if state.retry_at_ms is None or self.stop_ms is None:
+        if state.retry_at_ms is None or (self.stop_ms is None and not self.paused):
             return found
-        return {**found, "retry": self.stop_ms}
+        if self.stop_ms is not None:
+            return {**found, "retry": self.stop_ms}
+        return {kind: due_ms for kind, due_ms in found.items() if kind != "retry"}
 
 
 _NOTHING: Final[Mapping[TimerKind, int]] = MappingProxyType({})
@@ -173,8 +179,11 @@ class OpenActivities(Run):
 
     @property
     def has_more_than_an_image(self) -> bool:
-        """Whether a snapshot would lose that an activity was asked to stop: none is made then."""
-        return any(each.stop_ms is not None for each in self.activities.values())
+        """Whether a snapshot would lose something of an activity: none is made then."""
+        return any(
+            each.stop_ms is not None or each.paused or each.counted_from > 1
+            for each in self.activities.values()
+        )
 
     def clear(self) -> None:
         self.activities.clear()
@@ -322,6 +331,38 @@ class ActivityStopRequested(Decision):
         after = replace(activity, stop_ms=now_ms)
         stop = CancelAttempt(run.run_id, self.id, waits=True)
         return [*_rearmed(run, activity, after), stop]
+
+
+@frozen
+class ActivityAdjusted(Fact):
+    """An operator changed how the activity goes on. Its code does not hear of it."""
+
+    id: RequestId
+    paused: bool
+    """Whether no other attempt begins."""
+    counted_from: Attempt
+    """The attempt that is the first one to its retry policy."""
+    options: ActivityOptions | None
+    """How it is run from its next attempt on; None: as the defaults of ActivityOptions say."""
+    reason: str = ""
+    """Why, for people."""
+
+    wakes_code = False
+
+    def apply(self, run: OpenActivities, now_ms: int) -> None:
+        assert self.id in run.activities, f"activity {self.id} is open"
+        run.activities[self.id] = self._adjusted(run)
+
+    def effects(self, run: OpenActivities, now_ms: int) -> Sequence[Effect]:
+        return [*_rearmed(run, run.activities[self.id], self._adjusted(run))]
+
+    def _adjusted(self, run: OpenActivities) -> OpenActivity:
+        return replace(
+            run.activities[self.id],
+            paused=self.paused,
+            counted_from=self.counted_from,
+            options=self.options or DEFAULTS,
+        )
 
 
 # --- attempts ---------------------------------------------------------------------------------
