@@ -28,6 +28,7 @@ from .mutation import (
     TABLES,
     Mutation,
 )
+from .mutations_of_activities import OF_ACTIVITIES
 from .mutations_of_calls import OF_CALLS
 
 __all__ = ("MUTATIONS", "Mutation")
@@ -468,4 +469,5 @@ MUTATIONS: Sequence[Mutation] = (
         200,
     ),
     *OF_CALLS,
+    *OF_ACTIVITIES,
 )

@@ -43,6 +43,7 @@ from .cases import (
     victim_case,
 )
 from .chaos import Chaos
+from .outside import OPEN_ACTIVITIES, Outside, opens
 from .programs import Author, Step
 from .strangers import Contest, Foreign, Rival, Sent, Stranger
 from .tally import TallyRunners
@@ -106,8 +107,8 @@ class Story:
         )
         self.world = World(seed, random.choice((1, 2, 3)), faults, settings, watched=True)
         registry = Registry(
-            [orders.order_processing, *programs.WORKFLOWS, transfers.account],
-            [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited],
+            [orders.order_processing, *programs.WORKFLOWS, transfers.account, opens],
+            [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited, *OPEN_ACTIVITIES],
             Injected(PAYLOADS),
         )
         runners = TallyRunners(WorkflowRunners(registry, settings))
@@ -125,6 +126,7 @@ class Story:
         self.lost: list[ClientCommand] = []
         self.foreign: list[ClientCommand] = []
         self.rivals: list[Rival] = []
+        self.outside: Outside | None = None
         self.cases = self._draw() if cases is None else cases
         self.chaos = Chaos(self.world)
         self._draw_vain(Random(f"vain {seed}"))
@@ -149,6 +151,8 @@ class Story:
             script.begin()
         clients = [script.client for script in scripts.values()]
         clients += [rival.client for rival in self.rivals]
+        if self.outside is not None:
+            clients.append(self.outside.client)
         if self.contest is not None:
             clients += [entrant.client for entrant in self.contest.entrants]
             self.contest.begin()
@@ -209,6 +213,11 @@ class Story:
         if apart.random() < 0.2:
             cases.append(listener_case(apart))
         self._draw_strangers(cases)
+        apart = Random(f"parcels {self.seed}")
+        if apart.random() < 0.12:
+            client = self.world.client("outside")
+            self.outside = Outside(apart, client, self.world.scheduler, self.encode)
+            cases.append(self.outside.case)
         return cases
 
     def _draw_vain(self, random: Random) -> None:
