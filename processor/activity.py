@@ -27,13 +27,15 @@ from typing import (
 
 from processor import checks
 from processor.core.data.options import DEFAULTS, ActivityOptions
+from processor.core.data.task_token import token_of
 from processor.errors import InvalidArgument
+from processor.policy import Cancellation
 from processor.workflow._asyncio import running_loop
 from processor.workflow._context import plain
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._frames import line_of, user_frame
 from processor.workflow._nouns.activity import call
-from processor.workflow._options import Options, TypeForm, options_with
+from processor.workflow._options import Options, TypeForm, cancellation_in, options_with
 from processor.workflow._signature import Signature, names_at
 
 __all__ = (
@@ -41,6 +43,7 @@ __all__ = (
     "ActivityContext",
     "ActivityDefinition",
     "ActivityInfo",
+    "CompleteAsync",
     "Options",
     "current",
     "define",
@@ -89,11 +92,17 @@ class Activity(Generic[P, R]):
 
     # No Any stands in the coroutine's type: mypy would give up the overloads of ``asyncio.gather``.
 
-    def __init__(self, definition: ActivityDefinition, options: ActivityOptions) -> None:
+    def __init__(
+        self,
+        definition: ActivityDefinition,
+        options: ActivityOptions,
+        cancellation: Cancellation = "try",
+    ) -> None:
         self.definition = definition
         self.name = definition.name
         self.function: Callable[P, Awaitable[R] | R] = definition.function
         self.wire_options = options
+        self.cancellation: Cancellation = cancellation
         self._is_method = False
         update_wrapper(self, definition.function)
 
@@ -112,6 +121,7 @@ class Activity(Generic[P, R]):
                 self.wire_options,
                 signature.result,
                 "" if frame is None else line_of(frame),
+                self.cancellation,
             )
             coroutine.__qualname__ = definition.name
             return cast("Coroutine[object, None, R]", coroutine)
@@ -129,8 +139,10 @@ class Activity(Generic[P, R]):
 
     def options(self, **changes: Unpack[Options]) -> Activity[P, R]:
         """Return the same activity with other options; those not named stay as they are."""
-        wire = options_with(self.wire_options, changes, f"{self.name}.options")
-        other: Activity[P, R] = Activity(self.definition, wire)
+        where = f"{self.name}.options"
+        wire = options_with(self.wire_options, changes, where)
+        cancellation = cancellation_in(changes, self.cancellation, where)
+        other: Activity[P, R] = Activity(self.definition, wire, cancellation)
         other._is_method = self._is_method
         return other
 
@@ -158,7 +170,8 @@ class Activity(Generic[P, R]):
         if instance is None or not self._is_method:
             return cast("Activity[Q, T]", self)
         bound = self.definition.function.__get__(instance, owner)
-        return Activity(replace(self.definition, function=bound), self.wire_options)
+        definition = replace(self.definition, function=bound)
+        return Activity(definition, self.wire_options, self.cancellation)
 
     def __repr__(self) -> str:
         return f"<activity {self.name!r} at {self.definition.place}>"
@@ -202,11 +215,13 @@ def define(
 
     ``options`` are ``queue``, ``retry`` (a ``RetryPolicy``), ``eager``, and four time-outs, each a
     ``timedelta`` or seconds (default: none): ``schedule_to_start``, ``start_to_close``,
-    ``schedule_to_close``, ``heartbeat``. Raises ``InvalidArgument``.
+    ``schedule_to_close``, ``heartbeat``. ``cancellation`` says what becomes of it when its await is
+    cancelled (see ``Options``). Raises ``InvalidArgument``.
     """
     if name is not None:
         checks.name(name, "@activity.define: name")
     wire = options_with(DEFAULTS, options, "@activity.define")
+    cancellation = cancellation_in(options, "try", "@activity.define")
 
     def decorate(function: Callable[..., Any]) -> Any:
         if not callable(function):
@@ -228,7 +243,8 @@ def define(
         names = names_at(2, function)
         signature = Signature(f"activity {known!r}", function, 0, names)
         is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
-        return Activity(ActivityDefinition(known, function, is_async, signature), wire)
+        definition = ActivityDefinition(known, function, is_async, signature)
+        return Activity(definition, wire, cancellation)
 
     if function is not None:
         return decorate(function)
@@ -236,6 +252,14 @@ def define(
 
 
 # --- inside of a running activity -------------------------------------------------------------
+
+
+class CompleteAsync(BaseException):
+    """``raise activity.CompleteAsync`` leaves the attempt open: somebody else says how it ends.
+
+    Hand ``activity.info().task_token`` over first. From any process, ``client.complete(token,
+    result)`` or ``client.fail(token, error)`` ends the attempt; until then its time-outs apply.
+    """
 
 
 @dataclass(frozen=True)
@@ -259,6 +283,11 @@ class ActivityInfo:
     def idempotency_key(self) -> str:
         """The same for every attempt of this activity, and for no other one."""
         return f"{self.run_id}/{self.id}"
+
+    @property
+    def task_token(self) -> str:
+        """Names this attempt to clients; text, which may stand in a URL as it is."""
+        return token_of(self.workflow_id, self.run_id, self.id, self.attempt)
 
 
 class ActivityContext(Protocol):

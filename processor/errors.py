@@ -19,6 +19,7 @@
     │   ├── WorkflowNotFound
     │   ├── WorkflowNotRegistered
     │   ├── CommandRejected
+    │   ├── ActivityNotOpen       nobody waits for this attempt of an activity any more
     │   ├── QueryFailed           ``__cause__`` is the error that the handler raised, if it did
     │   ├── RequestExpired        it came too late to know whether it had counted already
     │   └── UpgradeNeeded         the namespace's level does not have what it asks for
@@ -317,6 +318,10 @@ class WorkflowNotRegistered(RequestError):
 
 class CommandRejected(RequestError):
     """The command could not be understood, or does not fit the run that it is for."""
+
+
+class ActivityNotOpen(RequestError):
+    """An activity, or the attempt of it that was meant, is over, or there never was one."""
 
 
 class QueryFailed(RequestError):

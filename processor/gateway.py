@@ -7,6 +7,7 @@ import secrets
 from collections import Counter
 from typing import Protocol
 
+from processor.core.activity_requests import ReportAttempt
 from processor.core.data.address import ReplyTo
 from processor.core.data.cause import ClientRequest
 from processor.core.inputs import ClientCommand
@@ -23,6 +24,7 @@ from processor.core.records.answers import (
     QueryAnswered,
     Refused,
     ReplyBody,
+    StopWanted,
     UpdateEnded,
 )
 from processor.policy import Status
@@ -81,6 +83,8 @@ def is_answer(body: Request, reply: ReplyBody) -> bool:
         case UpdateEnded():
             return isinstance(body, UpdateRun | AwaitUpdate | StartWith)
         case HeartbeatSeen():
+            return isinstance(body, ReportAttempt)
+        case StopWanted():
             return False
 
 

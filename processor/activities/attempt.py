@@ -27,8 +27,9 @@ class Attempt:
     ``running`` is its asyncio task until it is over. ``entered``: that task has begun. ``began_ms``
     is when the activity's function began, which may wait for a thread. ``announces``: its shard is
     told then. ``call``: it runs in a thread. ``timers`` are those of ``Timeouts``, by name.
-    ``ended_by``: what ended the attempt while its function ran, which is a kind of time-out, or
-    "cancelled"; empty until then.
+    ``ended_by``: what ended the attempt while its function ran, which is a kind of time-out,
+    "cancelled", or "stopped" before it began; empty until then. ``stops``: it was asked to stop,
+    and its run waits for what comes of it.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class Attempt:
         "entered",
         "report",
         "running",
+        "stops",
         "task",
         "timers",
     )
@@ -63,6 +65,7 @@ class Attempt:
         self.announces = announces
         self.entered = False
         self.ended_by = ""
+        self.stops = False
         self.began_ms: int | None = None
         self.call: ThreadCall | None = None
         self.running: asyncio.Task[None] | None = None
@@ -78,6 +81,11 @@ class Attempt:
         self.began_ms = now_ms
         if self.task.heartbeat_ms is not None:
             self._beats()
+
+    @property
+    def why(self) -> str:
+        """What ended it, or that it was asked to stop; empty where neither is so."""
+        return self.ended_by or ("stopped" if self.stops else "")
 
     @property
     def is_timed(self) -> bool:
@@ -128,7 +136,7 @@ class Attempt:
 
     def is_cancelled(self) -> bool:
         """A function in a thread may outlive its attempt: nobody takes what it returns then."""
-        return bool(self.ended_by) or self.running is None
+        return bool(self.ended_by) or self.stops or self.running is None
 
     def decode(self, payload: bytes, type: Any) -> Any:
         return self._payloads.decoder(type)(payload)

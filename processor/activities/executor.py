@@ -22,7 +22,7 @@ from processor.config import Settings
 from processor.core.data.address import ReplyTo
 from processor.core.data.options import DEFAULTS, ActivityOptions
 from processor.core.inputs import ActivityReport
-from processor.core.records.answers import HeartbeatSeen
+from processor.core.records.answers import HeartbeatSeen, StopWanted
 from processor.core.records.effects import ActivityTask
 from processor.registry import Registry
 from processor.shard.ports import Clock
@@ -140,9 +140,14 @@ class Executor:
         here.report = report
         return True
 
-    def heed(self, seen: HeartbeatSeen) -> bool:
+    def heed(self, seen: HeartbeatSeen | StopWanted) -> bool:
         """Take a shard's word on an attempt; return whether it ends what is here of it."""
         key = (seen.run_id, seen.id)
+        if isinstance(seen, StopWanted):
+            attempt = self._attempts.get(key)
+            if attempt is not None and attempt.task.attempt == seen.attempt:
+                self._timeouts.stop(attempt)
+            return False
         asked = self._backlog.asked.get(key)
         if asked is not None and asked.task.attempt == seen.attempt:
             self._backlog.answered(asked, wanted=not seen.cancelled)
@@ -153,9 +158,11 @@ class Executor:
         self.cancel(*key)
         return True
 
-    def cancel(self, run_id: str, id: int) -> None:
+    def cancel(self, run_id: str, id: int, waits: bool = False) -> None:
         attempt = self._attempts.get((run_id, id))
-        if attempt is not None:
+        if attempt is not None and waits:
+            self._timeouts.stop(attempt)
+        elif attempt is not None:
             self._timeouts.end(attempt, "cancelled")
 
     async def drain(self, timeout_s: float) -> None:
@@ -233,7 +240,7 @@ class Executor:
         if self._backlog.waiting:
             self._backlog.next()
         if outcome is not None:
-            if outcome.kind == "failed":
+            if outcome.kind != "completed":
                 attempt.send_unsent()
             attempt.report(outcome)
 

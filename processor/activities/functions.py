@@ -13,7 +13,7 @@ from processor.activities.left import WARN_EVERY_S, LeftBehind
 from processor.activities.reports import ended, not_begun, raised, report_of, too_large
 from processor.activities.threads import ActivityThreads
 from processor.activities.timeouts import Timeouts
-from processor.activity import ActivityDefinition, current
+from processor.activity import ActivityDefinition, CompleteAsync, current
 from processor.config import Settings
 from processor.core.data.failure import Failure
 from processor.core.data.headers import NO_HEADERS
@@ -87,7 +87,14 @@ class Functions:
                 failure = too_large(task, size, limit)
             except _Refused:
                 failure = self._left.refused(definition, task)
+            except CompleteAsync:
+                return _left_open(attempt)
             except _Raised as error:
+                kind = type(error.error)
+                if issubclass(kind, CompleteAsync):
+                    return _left_open(attempt)
+                if issubclass(kind, asyncio.CancelledError) and attempt.is_cancelled():
+                    return ended(task, attempt.why, attempt.details)
                 failure, headers = raised(task, error.error, self._payloads)
             except BaseException as error:
                 # SystemExit, KeyboardInterrupt and what else the function raises are its failure.
@@ -95,11 +102,11 @@ class Functions:
                 kind = type(error)
                 if issubclass(kind, GeneratorExit) and _is_closed(attempt):
                     raise
-                if issubclass(kind, _ENDS_LOOPS) and not attempt.ended_by:
+                if issubclass(kind, _ENDS_LOOPS) and not attempt.why:
                     self._tell_of_exit(task)
                 if issubclass(kind, asyncio.CancelledError):
-                    if attempt.ended_by or self._is_stopping():
-                        return ended(task, attempt.ended_by, attempt.details)
+                    if attempt.why or self._is_stopping():
+                        return ended(task, attempt.why, attempt.details)
                 failure, headers = raised(task, error, self._payloads)
         return report_of(task, "failed", failure=failure, headers=headers)
 
@@ -161,6 +168,8 @@ class Functions:
         self._timeouts.begin(attempt)
         attempt.call = call = self._threads.begun(definition.name)
         try:
+            if attempt.stops:  # as late as that: whoever asks it to stop looks at the call
+                return _Raised(asyncio.CancelledError())
             if attempt.is_timed:
                 loop.call_soon_threadsafe(self._timeouts.function_began, attempt)
             return definition.function(*arguments)
@@ -200,6 +209,13 @@ class Functions:
                 task.name,
                 task.workflow_id,
             )
+
+
+def _left_open(attempt: Attempt) -> ActivityReport | None:
+    """Return the report of a function that has returned and leaves its attempt open."""
+    if attempt.ended_by:
+        return ended(attempt.task, attempt.ended_by, attempt.details)
+    return report_of(attempt.task, "started")
 
 
 def _is_closed(attempt: Attempt) -> bool:

@@ -82,6 +82,18 @@ class Timeouts:
             if attempt.call is None or why != "cancelled":
                 running.cancel(f"the attempt is over: {why}")
 
+    def stop(self, attempt: Attempt) -> None:
+        """Ask an attempt to stop, whose run waits for what comes of it: its time-outs go on."""
+        running = attempt.running
+        if attempt.ended_by or attempt.stops or running is None:
+            return
+        if not attempt.entered:
+            self.end(attempt, "stopped")
+            return
+        attempt.stops = True
+        if attempt.call is None:
+            running.cancel("the run waits until the attempt has stopped")
+
     def over(self, attempt: Attempt) -> None:
         """Forget the time-outs of an attempt that is over."""
         for timer in attempt.timers.values():

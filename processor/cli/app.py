@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from processor.cli.commands import (
+    activities,
     bench,
     demo,
     dev,
@@ -63,7 +64,7 @@ def processor(
 
 
 for module in (
-    *(demo, dev, worker, starts, runs, messages, views),
+    *(demo, dev, worker, starts, runs, messages, activities, views),
     *(topics, upgrade, tables, schemas, bench),
 ):
     module.register(app)

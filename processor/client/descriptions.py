@@ -158,10 +158,7 @@ def standing(run: RunDescription) -> str:
     parts = [text] if (text := _attempt_text(run)) else []
     if run.begins is not None and not parts:
         parts = [f"its code begins at {run.begins.astimezone():%Y-%m-%d %H:%M:%S}"]
-    parts += [
-        f"activity {readable(each['name'])}, attempt {each['attempt']}"
-        for each in run.pending.get("activities", ())
-    ]
+    parts += map(_activity_text, run.pending.get("activities", ()))
     parts += [f"update {readable(each['name'])}" for each in run.pending.get("updates", ())]
     children = run.pending.get("children", ())
     parts += [f"child {readable(each['workflow'])} {each['workflow_id']!r}" for each in children]
@@ -178,6 +175,11 @@ def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
     yield from filter(None, (parked_text(run), _attempt_text(run)))
     for activity in run.pending.get("activities", ()):
         name = f"activity {activity['name']!r} of {run.workflow_id!r}"
+        if activity["paused"]:
+            yield (
+                f"{name} is paused: `processor activity resume {run.workflow_id} "
+                f"{activity['id']}`, or handle.activity({activity['id']}).resume()"
+            )
         if failure := activity["last_failure"]:
             yield (
                 f"{name}: {activity['failures']} of its attempts failed, the last with "
@@ -191,6 +193,14 @@ def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
                 f"{waits_ms // 1000} s. Start a worker with queues=[{activity['queue']!r}], or "
                 "wait for one that is busy"
             )
+
+
+def _activity_text(activity: Mapping[str, Any]) -> str:
+    """Return which attempt of an open activity is out, and whether it waits for its outcome."""
+    text = f"activity {readable(activity['name'])}, attempt {activity['attempt']}"
+    if activity["left_open"]:
+        text += ", which its function has left open (client.complete ends it)"
+    return text
 
 
 def _attempt_text(run: RunDescription) -> str:

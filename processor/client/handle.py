@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar, TypeVarTuple, overload
 from processor import arguments as given
 from processor import checks
 from processor.arguments import Seconds
+from processor.client.activities import ActivityHandle
 from processor.client.calls import ClientCalls
 from processor.client.descriptions import (
     HistoryEvent,
@@ -224,6 +225,11 @@ class Handle(TakesUpdates, Generic[R]):
         Raises ``CommandRejected`` where it has begun, and ``WorkflowNotFound``.
         """
         await self._calls.accepted(self.id, StartNow(*self._which))
+
+    def activity(self, id: int) -> ActivityHandle:
+        """Return a handle on one open activity: ``describe`` has their ids."""
+        id = checks.whole(id, "activity: id", 0)
+        return ActivityHandle(self._calls, self.id, id, *self._which)
 
     async def describe(self) -> RunDescription:
         page = await self._calls.page(self.id, DescribeRun(*self._which))

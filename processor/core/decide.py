@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from processor.core.attempts import reported, retried, timed_out
+from processor.core.attempts import reported, retried, stopped, timed_out
 from processor.core.draft import Context, Draft, Outcome
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.chain import too_large
@@ -236,7 +236,7 @@ def _asked(
         return outcome.answered(told)
     draft = Draft(instance, context)
     answer = asked.decide(draft, latest)
-    if draft.events:
+    if draft.events or draft.attempt is not None:
         outcome.drafts.append(draft)
     accepted = latest.accepted(created=created)
     if isinstance(asked, UpdateRun) and draft.events:
@@ -276,9 +276,12 @@ def _timer(due: TimerDue, instance: Instance | None, context: Context) -> Outcom
                 has_cron = state.started.plan is not None and state.started.plan.cron is not None
                 draft.add(draft.followed(ends, instance.unread) if has_cron else ends)
         case "retry":
-            waits = activity is not None and activity.state.retry_at_ms == due.due_ms
+            waits = activity is not None and activity.armed.get("retry") == due.due_ms
             if activity is not None and waits and activity.attempt == due.attempt:
-                retried(draft, activity, draft.places(activity.name, activity.options))
+                if activity.stop_ms is not None:
+                    draft.advance(stopped(activity))
+                else:
+                    retried(draft, activity, draft.places(activity.name, activity.options))
         case "schedule_to_start" | "start_to_close" | "schedule_to_close" | "heartbeat":
             if activity is not None and activity.armed.get(due.kind) == due.due_ms:
                 timed_out(draft, activity, due)

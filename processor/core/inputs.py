@@ -74,9 +74,9 @@ class ActivityReport:
     id: RequestId
     attempt: Attempt
     kind: ReportKind
-    """What is said: started (worker), completed (payload is the result), failed (failure; with
-    worker it is the shard that says so of a process that is gone), heartbeat (payload are its
-    details).
+    """What is said: started (worker; without one, the function has left the attempt open: somebody
+    else says how it ends), completed (payload is the result), failed (failure; with worker it is
+    the shard that says so of a process that is gone), heartbeat (payload are its details).
     """
     payload: bytes | None = None
     """Encoded result, or details of a heartbeat."""
@@ -87,6 +87,16 @@ class ActivityReport:
     reply_to: ReplyTo | None = None
     """Where the worker is told whether the attempt should stop; None: nowhere."""
     headers: Headers = NO_HEADERS
+
+    @property
+    def leaves_open(self) -> bool:
+        """Whether the function has returned, and somebody else says how the attempt ends."""
+        return self.kind == "started" and not self.worker
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is the last one of the worker that ran the attempt."""
+        return self.kind in ("completed", "failed") or self.leaves_open
 
 
 @frozen

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from processor.core.activity_requests import AdjustActivity, ReportAttempt
 from processor.core.event import Event
 from processor.core.nouns.activity import (
+    ActivityAdjusted,
     ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
+    ActivityStopRequested,
 )
 from processor.core.nouns.call import (
     AnswerCall,
@@ -98,6 +101,8 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     ChildEnded,
     ChildCancelRequested,
     ChildrenSpared,
+    ActivityStopRequested,
+    ActivityAdjusted,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 
@@ -121,5 +126,7 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     StartChild,
     EndChild,
     TerminateAlone,
+    ReportAttempt,
+    AdjustActivity,
 )
 """All that can be asked of an instance. Append-only, as events are."""

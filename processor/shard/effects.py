@@ -76,7 +76,7 @@ class Effects:
                 case Publish():
                     outputs.append(effect)
                 case CancelAttempt():
-                    self._activities.cancel(effect.run_id, effect.id)
+                    self._activities.cancel(effect.run_id, effect.id, effect.waits)
                 case Message():
                     origin = replace(self._origin, offset=offset, index=messages)
                     self._outbox.send(effect, offset, origin)

@@ -17,10 +17,12 @@ from .conftest import COMMAND, Invoke, clean_environment, embedded
 
 WAITING = '{"id": "A-2", "amount": 5000, "follow_up_s": 0.01}'
 HEAVY = ("msgspec", "fastavro", "rocksdict", "confluent_kafka", "avro", "yaml")
-GROUPS = ("topics", "tables", "schemas")
+GROUPS = ("topics", "tables", "schemas", "activity")
 COMMANDS = (
     *("demo", "dev", "worker", "start", "run", "event", "signal", "query"),
     *("result", "start-now", "cancel", "terminate"),
+    *("activity ls", "activity complete", "activity fail", "activity heartbeat"),
+    *("activity pause", "activity resume", "activity retry-now", "activity reset", "activity set"),
     *("describe", "history", "list", "topics plan", "topics apply", "topics check"),
     *("topics dead-letters list", "topics dead-letters replay"),
     *("tables list", "tables get", "tables scan", "schemas check", "schemas write"),

@@ -10,9 +10,11 @@ from processor.core.data.address import Address
 from processor.core.event import Event
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import (
+    ActivityAdjusted,
     ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
+    ActivityStopRequested,
     attempted,
 )
 from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected, MessageSent
@@ -100,6 +102,8 @@ SAMPLES: tuple[Event, ...] = (
     ChildEnded(5, Closed("run-9", "completed")),
     ChildCancelRequested(5, "enough"),
     ChildrenSpared(),
+    ActivityStopRequested(1),
+    ActivityAdjusted(1, True, 2, None),
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from examples import approval, chaining, children, fan_out, monitor
+from examples import approval, async_completion, chaining, children, fan_out, monitor
 from processor import Client, Worker, WorkflowFailed
 from processor.activity import Activity
 from processor.workflow import Workflow
@@ -68,6 +68,21 @@ def test_approval(tmp_path: Path, answers: bool | None, result: str) -> None:
         return await handle.result(20)
 
     assert run(tmp_path, approval, talk) == result
+
+
+def test_async_completion(tmp_path: Path) -> None:
+    async def talk(client: Client) -> str:
+        handle = await client.start(async_completion.order, "lamp")
+        token = ""
+        while not token:
+            for each in (await handle.describe()).pending["activities"]:
+                token = each["details"] or ""
+            await asyncio.sleep(0.01)
+        await async_completion.webhook(client, token, "shipped")
+        await async_completion.webhook(client, token, "shipped")  # webhooks come twice
+        return await handle.result(20)
+
+    assert run(tmp_path, async_completion, talk) == "lamp: shipped"
 
 
 def test_monitor(tmp_path: Path) -> None:

@@ -38,14 +38,15 @@ OF_CHILDREN = {
 }
 LATER = {
     *("CallSent", "CallAnswered", "MessageRejected", "UpdateAccepted", "UpdateCompleted"),
-    *("WorkflowContinued", *OF_CHILDREN),
+    *("WorkflowContinued", *OF_CHILDREN, "ActivityStopRequested", "ActivityAdjusted"),
 }
 """Events of code that is recorded when level 2 is closed; the samples have them."""
 OF_LEVEL_2 = {
     *("AwaitUpdate", "CallRequest", "MessageRejected", "QueryAnswered", "QueryRun", "StartNow"),
     *("StartPlanned", "StartWith", "UpdateAccepted", "UpdateCompleted", "UpdateEnded", "UpdateRun"),
     *("StartChild", "StartRequest", "EndChild", "TerminateAlone"),
-    *("WorkflowContinued", *OF_CHILDREN),
+    *("ActivityAdjusted", "ActivityStopRequested", "AdjustActivity"),
+    *("ReportAttempt", "StopWanted", "WorkflowContinued", *OF_CHILDREN),
 }
 """Branches of a level that is not closed yet. ``tests/codec/test_levels.py`` has them."""
 

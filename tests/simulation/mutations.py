@@ -28,6 +28,7 @@ from .mutation import (
     TABLES,
     Mutation,
 )
+from .mutations_of_activities import OF_ACTIVITIES
 from .mutations_of_calls import OF_CALLS
 from .mutations_of_children import OF_CHILDREN
 from .mutations_of_updates import OF_UPDATES
@@ -472,4 +473,5 @@ MUTATIONS: Sequence[Mutation] = (
     *OF_CALLS,
     *OF_UPDATES,
     *OF_CHILDREN,
+    *OF_ACTIVITIES,
 )

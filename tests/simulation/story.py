@@ -48,6 +48,7 @@ from .cases import (
 )
 from .chaos import Chaos
 from .families import family_case
+from .outside import OPEN_ACTIVITIES, Outside, opens
 from .programs import Author, Step
 from .strangers import Contest, Foreign, Rival, Sent, Stranger
 from .tally import TallyRunners
@@ -112,8 +113,11 @@ class Story:
         )
         self.world = World(seed, random.choice((1, 2, 3)), faults, settings, watched=True)
         registry = Registry(
-            [orders.order_processing, *programs.WORKFLOWS, *families.WORKFLOWS, transfers.account],
-            [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited],
+            [
+                *(orders.order_processing, *programs.WORKFLOWS, *families.WORKFLOWS),
+                *(transfers.account, opens),
+            ],
+            [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited, *OPEN_ACTIVITIES],
             Injected(PAYLOADS),
         )
         runners = TallyRunners(WorkflowRunners(registry, settings))
@@ -132,6 +136,7 @@ class Story:
         self.foreign: list[ClientCommand] = []
         self.rivals: list[Rival] = []
         self.buyers: list[Buyer] = []
+        self.outside: Outside | None = None
         self.cases = self._draw() if cases is None else cases
         self.chaos = Chaos(self.world)
         self._draw_vain(Random(f"vain {seed}"))
@@ -160,6 +165,8 @@ class Story:
         clients = [script.client for script in scripts.values()]
         clients += [rival.client for rival in self.rivals]
         clients += [buyer.client for buyer in self.buyers]
+        if self.outside is not None:
+            clients.append(self.outside.client)
         if self.contest is not None:
             clients += [entrant.client for entrant in self.contest.entrants]
             self.contest.begin()
@@ -230,6 +237,11 @@ class Story:
         if apart.random() < 0.15:
             cases.append(by_the_clock_case(apart))
         self._draw_strangers(cases)
+        apart = Random(f"parcels {self.seed}")
+        if apart.random() < 0.12:
+            client = self.world.client("outside")
+            self.outside = Outside(apart, client, self.world.scheduler, self.encode)
+            cases.append(self.outside.case)
         return cases
 
     def _till(self, random: Random) -> Case:

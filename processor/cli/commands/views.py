@@ -229,15 +229,22 @@ def failure_lines(failure: Mapping[str, Any], lead: str = "") -> Iterator[str]:
 
 def activity_lines(activity: Mapping[str, Any]) -> Iterator[str]:
     """Yield where an open activity stands: its attempt, its heartbeat, its last failure."""
-    if activity["retry_at_ms"] is not None:
+    if activity["retry_at_ms"] is not None and activity["paused"]:
+        where = "waits until it is resumed"
+    elif activity["retry_at_ms"] is not None:
         where = f"is tried again {at(activity['retry_at_ms'])}"
+    elif activity["left_open"]:
+        where = f"left open by its function, which began {at(activity['started_ms'])}"
     elif activity["started_ms"] is not None:
         where = f"runs since {at(activity['started_ms'])} on {activity['worker']}"
     elif activity["eager"]:
         where = f"runs beside its shard since {at(activity['dispatched_ms'])}"
     else:
         where = f"in queue {activity['queue']} since {at(activity['dispatched_ms'])}"
-    yield f"#{activity['id']} {activity['name']}, attempt {activity['attempt']}: {where}"
+    paused = " (paused)" if activity["paused"] else ""
+    asked = " (asked to stop)" if activity["asked_to_stop"] else ""
+    attempt = f"attempt {activity['attempt']}{paused}{asked}"
+    yield f"#{activity['id']} {activity['name']}, {attempt}: {where}"
     if activity["heartbeat_ms"] is not None:
         details = shown_value(to_plain(activity["details"]))
         yield f"heartbeat {at(activity['heartbeat_ms'])}: {details}"

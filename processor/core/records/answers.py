@@ -18,6 +18,7 @@ __all__ = (
     "QueryAnswered",
     "Refused",
     "ReplyBody",
+    "StopWanted",
     "UpdateEnded",
 )
 
@@ -109,8 +110,17 @@ class UpdateEnded:
     headers: Headers = NO_HEADERS
 
 
+@frozen
+class StopWanted:
+    """The answer to a worker whose attempt should stop: its run waits for what comes of it."""
+
+    run_id: RunId
+    id: RequestId
+    attempt: Attempt
+
+
 ReplyBody: TypeAlias = (
-    Accepted | Refused | Closed | Page | HeartbeatSeen | QueryAnswered | UpdateEnded
+    Accepted | Refused | Closed | Page | HeartbeatSeen | QueryAnswered | UpdateEnded | StopWanted
 )
 """The answer."""
 
