@@ -27,7 +27,7 @@ from processor.client.vigil import PARKED, Parked, Vigil, overdue
 from processor.core.nouns.child import TerminateAlone
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.query import REJECTS, QueryRun
-from processor.core.nouns.run import CancelRun, TerminateRun
+from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.nouns.timer import StartNow
 from processor.core.questions import AwaitResult, DescribeRun, ReadHistory
 from processor.core.records.answers import Accepted, Closed, QueryAnswered

@@ -34,10 +34,8 @@ from processor.core.nouns.external import EventReceived, EventRejected, RaiseEve
 from processor.core.nouns.query import QueryRun
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
-    CancelRun,
     RunParked,
     RunUnparked,
-    TerminateRun,
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
@@ -48,6 +46,7 @@ from processor.core.nouns.run import (
     WorkflowTimedOut,
 )
 from processor.core.nouns.start import StartChild, StartPlanned, StartRun, StartWith
+from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.nouns.timer import StartNow, TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.update import (
     AwaitUpdate,

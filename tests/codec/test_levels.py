@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ from processor.core.nouns.child import (
 )
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
-from processor.core.nouns.run import CancelRun, WorkflowStarted
+from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.start import StartChild, StartPlanned, StartRun
+from processor.core.nouns.stop import CancelRun
 from processor.core.records.answers import Accepted, Closed, Refused
 from processor.core.records.snapshot import RunImage, Snapshot
 from processor.core.records.turn import Claim, Positions, Turn
@@ -251,7 +253,7 @@ def third(tmp_path: Path) -> Path:
     for level, last in ((1, CallAnswered), (2, LAST[0])):
         for file in ("turn", "snapshot"):
             path = directory / "published" / str(level) / f"{file}.avsc"
-            edit(path, lambda schema, n=EVENTS.index(last): _shorten(schema, n))  # type: ignore[misc]
+            edit(path, partial(_shorten, has=EVENTS.index(last)))
     return directory
 
 

@@ -11,8 +11,8 @@ import msgspec
 
 from examples import orders
 from processor.core.nouns.lineage import Plan, RetryOptions
-from processor.core.nouns.run import CancelRun, TerminateRun
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.records.answers import Closed
 from processor.simulation.scheduler import START_MS
 

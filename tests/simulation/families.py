@@ -18,7 +18,7 @@ from processor import (
     workflow,
 )
 from processor.core.nouns.lineage import Plan, RetryOptions
-from processor.core.nouns.run import CancelRun, TerminateRun
+from processor.core.nouns.stop import CancelRun, TerminateRun
 
 from .cases import Case, nothing
 

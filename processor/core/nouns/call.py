@@ -13,8 +13,9 @@ from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.event import Decision, Drafting, Event, Fact
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import CancelRun, Run, Summary, WorkflowTerminated, accepted
+from processor.core.nouns.run import Run, Summary, WorkflowTerminated, accepted
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.stop import CancelRun
 from processor.core.operation import OperationOnRun
 from processor.core.records.answers import Accepted, CallOutcome, Closed, Refused, ReplyBody
 from processor.core.records.effects import DeadLetter, Effect, Message

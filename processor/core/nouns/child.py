@@ -14,13 +14,9 @@ from processor.core.data.frozen import frozen
 from processor.core.data.headers import Headers
 from processor.core.event import Decision, Drafting, Event, Fact, Whose
 from processor.core.nouns.call import Calls
-from processor.core.nouns.run import (
-    Summary,
-    TerminateRun,
-    WorkflowCancelRequested,
-    WorkflowTerminated,
-)
+from processor.core.nouns.run import Summary, WorkflowCancelRequested, WorkflowTerminated
 from processor.core.nouns.start import StartChild
+from processor.core.nouns.stop import TerminateRun
 from processor.core.operation import OperationOnRun
 from processor.core.records.answers import Accepted, CallOutcome, Closed, Refused, ReplyBody
 from processor.core.records.effects import Effect, Message

@@ -6,23 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from processor.checks import TEXT_BYTES_MAX
 from processor.core.data.address import Caller
-from processor.core.data.bounds import check_text
 from processor.core.data.failure import Failure
-from processor.core.data.fields import OnlyChain, OnlyRun, Reason
+from processor.core.data.fields import Reason
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
-from processor.core.event import Decision, Drafting, Event, Fact
+from processor.core.event import Decision, Event, Fact
 from processor.core.nouns.lineage import Lineage, Plan, UpdateOutcome
-from processor.core.operation import OperationOnRun
-from processor.core.records.answers import Accepted, Closed, ReplyBody
+from processor.core.records.answers import Accepted, Closed
 from processor.core.records.effects import ClearTimer, Effect, RunResult, SetTimer
 from processor.policy import Status
 
 __all__ = (
     "BEGIN",
-    "CancelRun",
     "Closing",
     "Run",
     "RunParked",
@@ -30,7 +26,6 @@ __all__ = (
     "StartSuccessor",
     "Successor",
     "Summary",
-    "TerminateRun",
     "WorkflowCancelRequested",
     "WorkflowCancelled",
     "WorkflowCompleted",
@@ -478,43 +473,3 @@ class WorkflowTimedOut(Closing):
 
     def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
         return self._ended(run, now_ms)
-
-
-# --- what may be asked of it ----------------------------------------------------------------------
-
-
-@frozen
-class CancelRun(OperationOnRun):
-    """Ask a run to cancel itself."""
-
-    reason: Reason = ""
-    run_id: OnlyRun = None
-    first_run_id: OnlyChain = None
-
-    word = "cancel"
-
-    def check(self) -> None:
-        check_text("reason", self.reason, TEXT_BYTES_MAX, least=0)
-
-    def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
-        if draft.run.cancel_reason is None:
-            draft.advance(WorkflowCancelRequested(self.reason))
-        return None
-
-
-@frozen
-class TerminateRun(OperationOnRun):
-    """End a run without running its code."""
-
-    reason: Reason = ""
-    run_id: OnlyRun = None
-    first_run_id: OnlyChain = None
-
-    word = "terminate"
-
-    def check(self) -> None:
-        check_text("reason", self.reason, TEXT_BYTES_MAX, least=0)
-
-    def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
-        draft.add(WorkflowTerminated(self.reason))
-        return None
