@@ -31,7 +31,7 @@ from processor.simulation.world import World
 from processor.workflow._engine.runner import WorkflowRunners
 from processor.workflow._guard import guard as _guard
 
-from . import deeds, programs, transfers
+from . import chains, deeds, programs, transfers
 from .cases import (
     Case,
     account_cases,
@@ -109,7 +109,7 @@ class Story:
         )
         self.world = World(seed, random.choice((1, 2, 3)), faults, settings, watched=True)
         registry = Registry(
-            [orders.order_processing, *programs.WORKFLOWS, transfers.account],
+            [orders.order_processing, *programs.WORKFLOWS, *chains.WORKFLOWS, transfers.account],
             [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited],
             Injected(PAYLOADS),
         )
