@@ -31,7 +31,7 @@ from processor.simulation.world import World
 from processor.workflow._engine.runner import WorkflowRunners
 from processor.workflow._guard import guard as _guard
 
-from . import deeds, families, programs, transfers
+from . import chains, deeds, families, programs, transfers
 from .cases import (
     Case,
     account_cases,
@@ -115,7 +115,7 @@ class Story:
         registry = Registry(
             [
                 *(orders.order_processing, *programs.WORKFLOWS, *families.WORKFLOWS),
-                *(transfers.account, opens),
+                *(*chains.WORKFLOWS, transfers.account, opens),
             ],
             [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited, *OPEN_ACTIVITIES],
             Injected(PAYLOADS),
