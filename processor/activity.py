@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import update_wrapper
 from typing import (
     Any,
@@ -51,6 +52,7 @@ __all__ = (
     "heartbeat_details",
     "info",
     "is_cancelled",
+    "shield",
 )
 
 P = ParamSpec("P")
@@ -267,7 +269,9 @@ class ActivityInfo:
     """The attempt that runs. ``deadline`` is when its first time-out ends it, None if none does.
 
     ``heartbeat_details`` is the payload of the last heartbeat of an earlier attempt. ``headers``
-    came with the task.
+    came with the task. ``workflow`` is the name of its workflow. The attempt was ``scheduled``
+    (sent off) before its function ``started``. ``start_to_close`` and ``heartbeat`` are its
+    time-outs, None where it has none; ``deadline`` covers ``schedule_to_close``.
     """
 
     workflow_id: str
@@ -278,6 +282,13 @@ class ActivityInfo:
     heartbeat_details: bytes | None = None
     deadline: datetime | None = None
     headers: Mapping[str, bytes] = field(default_factory=dict)
+    workflow: str = ""
+    queue: str = DEFAULTS.queue
+    namespace: str = "default"
+    scheduled: datetime | None = None
+    started: datetime | None = None
+    start_to_close: timedelta | None = None
+    heartbeat: timedelta | None = None
 
     @property
     def idempotency_key(self) -> str:
@@ -300,6 +311,9 @@ class ActivityContext(Protocol):
         """Say that the attempt is alive; the executor encodes the details and may drop some."""
 
     def is_cancelled(self) -> bool: ...
+
+    def shield(self) -> AbstractContextManager[None]:
+        """Hold an interruption of a plain function back."""
 
     def decode(self, payload: bytes, type: Any) -> Any:
         """Decode a payload through the worker's codec."""
@@ -337,10 +351,21 @@ def heartbeat(details: Any = None) -> None:
 def is_cancelled() -> bool:
     """Return whether the attempt is over: given up, timed out, or stopped with its worker.
 
-    Nobody takes what the function returns then. A worker that stops lets activities run for four
-    fifths of ``Settings.shutdown_s`` before it ends their attempts.
+    Nobody takes what the function returns then, but for a workflow that waits until it has stopped.
+    A worker that stops lets activities run for four fifths of ``Settings.shutdown_s`` before it
+    ends their attempts. A plain function that has asked is not interrupted: it looks itself.
     """
     return _context("is_cancelled").is_cancelled()
+
+
+def shield() -> AbstractContextManager[None]:
+    """Hold back, for a ``with`` block of a plain function, what interrupts it.
+
+    When the attempt of a plain function is over, ``asyncio.CancelledError`` is raised in its
+    thread, at the next instruction of Python; in such a block, at its end. Code that waits in C (a
+    socket, a lock) comes back first. An async function uses ``asyncio.shield``.
+    """
+    return _context("shield").shield()
 
 
 @overload

@@ -118,7 +118,8 @@ class ApplicationError(ProcessorError):
     ``type`` names the kind of error for retry policies and for callers (default: the class name).
     ``details`` is any value that can be encoded. ``retryable=False`` ends an activity's retries.
     ``next_delay`` (a ``timedelta`` or seconds) replaces the retry policy's delay before the next
-    attempt.
+    attempt. ``benign``: it is expected (a poll that found nothing yet), so that an attempt of an
+    activity that raises it is retried as any other, and neither logged nor counted as a failure.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class ApplicationError(ProcessorError):
         details: Any = None,
         retryable: bool = True,
         next_delay: timedelta | float | None = None,
+        benign: bool = False,
     ) -> None:
         if type is not None and not isinstance(type, str):
             raise InvalidArgument(
@@ -142,6 +144,7 @@ class ApplicationError(ProcessorError):
         self.details = details
         self.retryable = retryable
         self.next_delay: timedelta | None = next_delay
+        self.benign = benign
 
 
 def _delay(value: timedelta | float) -> timedelta:

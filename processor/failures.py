@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar, get_args
 
 from processor import errors
-from processor.core.data.failure import Failure, shortened
+from processor.core.data.failure import BENIGN, Failure, shortened
 from processor.core.data.headers import BASES, Headers
 from processor.core.data.payloads import Payloads
 from processor.core.data.shown import (
@@ -147,7 +147,7 @@ def _one(error: BaseException, payloads: Payloads, details_bytes_max: int) -> Fa
         case ApplicationError():
             details, note = _details(error.details, payloads, details_bytes_max)
             return Failure(
-                "application",
+                BENIGN if error.benign is True else "application",
                 _word(error.type) if isinstance(error.type, str) else type_name,
                 message + note,
                 details,
@@ -247,7 +247,7 @@ def _details(value: Any, payloads: Payloads, bytes_max: int) -> tuple[bytes | No
 def _made(failure: Failure, payloads: Payloads) -> BaseException:
     activity, attempts = failure.activity or "", failure.attempts
     match failure.kind:
-        case "application":
+        case "application" | "benign":
             return _application(failure, payloads)
         case "activity_timed_out":
             kind = _timeout_kind(failure)
@@ -319,6 +319,7 @@ def _application(failure: Failure, payloads: Payloads) -> ApplicationError:
         details=_decoded(failure.details, payloads),
         retryable=failure.retryable,
         next_delay=None if delay_ms is None else timedelta(milliseconds=delay_ms),
+        benign=failure.kind == BENIGN,
     )
 
 

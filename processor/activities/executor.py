@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection
 
-from processor.activities.attempt import Attempt, Report
+from processor.activities.attempt import Attempt, Home, Report
 from processor.activities.backlog import Backlog
 from processor.activities.functions import Functions
 from processor.activities.left import CLEAN_UP_S, LeftBehind, listed
@@ -45,10 +45,12 @@ class Executor:
         settings: Settings,
         identity: str,
         clock: Clock,
+        namespace: str = "default",
     ) -> None:
         self._registry = registry
         self._settings = settings
         self._loop = loop = asyncio.get_running_loop()
+        self._home = Home(registry.payloads, settings, loop, namespace)
         threads = ActivityThreads(settings.activity_threads_max)
         self._left = LeftBehind(threads, settings, identity)
         self._timeouts = Timeouts(loop, clock, identity, self._leave)
@@ -193,15 +195,7 @@ class Executor:
 
     def _run(self, task: ActivityTask, report: Report, *, announces: bool = False) -> None:
         """Begin an attempt, in the worker's context: not in that of whoever happens to run now."""
-        attempt = Attempt(
-            task,
-            report,
-            self._registry.payloads,
-            self._settings,
-            self._heartbeat,
-            self._loop,
-            announces,
-        )
+        attempt = Attempt(task, report, self._home, self._heartbeat, announces)
         self._attempts[task.run_id, task.id] = attempt
         self._fresh += 1
         context = self._context.copy()

@@ -28,6 +28,7 @@ __all__ = ("Functions",)
 
 _log = logging.getLogger("processor.activities")
 
+_NOTHING: Final = object()
 _LISTED_MAX: Final = 50
 _ENDS_LOOPS: Final = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)
 
@@ -167,16 +168,23 @@ class Functions:
             return _Refused()
         self._timeouts.begin(attempt)
         attempt.call = call = self._threads.begun(definition.name)
+        result: Any = _NOTHING
         try:
-            if attempt.stops:  # as late as that: whoever asks it to stop looks at the call
-                return _Raised(asyncio.CancelledError())
-            if attempt.is_timed:
-                loop.call_soon_threadsafe(self._timeouts.function_began, attempt)
-            return definition.function(*arguments)
-        except BaseException as error:  # handed on as it is: no future and no coroutine bends it
-            return _Raised(error)
-        finally:
+            try:
+                if attempt.stops:  # as late as that: whoever asks it to stop looks at the call
+                    raise asyncio.CancelledError
+                if attempt.is_timed:
+                    loop.call_soon_threadsafe(self._timeouts.function_began, attempt)
+                result = definition.function(*arguments)
+            except (
+                BaseException
+            ) as error:  # handed on as it is: no future and no coroutine bends it
+                result = _Raised(error)
             self._threads.ended(call)
+        except asyncio.CancelledError as error:  # it was interrupted when it had just ended
+            result = _Raised(error) if result is _NOTHING else result
+            self._threads.ended(call)
+        return result
 
     # --- the log ------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from processor import failures
 from processor.core.data.address import RunRef
+from processor.core.data.failure import BENIGN
 from processor.core.data.payloads import Payloads
 from processor.core.records.answers import Page
 from processor.errors import PayloadCodecError, SchemaMismatch
@@ -180,7 +181,8 @@ def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
                 f"{name} is paused: `processor activity resume {run.workflow_id} "
                 f"{activity['id']}`, or handle.activity({activity['id']}).resume()"
             )
-        if failure := activity["last_failure"]:
+        failure = activity["last_failure"]
+        if failure and failure["kind"] != BENIGN:
             yield (
                 f"{name}: {activity['failures']} of its attempts failed, the last with "
                 f"{readable(failure['type'])}: {readable(failure['message'])}"

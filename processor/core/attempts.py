@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from processor.core.data.failure import Failure
+from processor.core.data.failure import BENIGN, Failure
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.data.retry import retry_at
 from processor.core.draft import Context, Draft, Outcome
@@ -179,7 +179,7 @@ def failed(
         state,
         retry_at_ms=retry_at_ms,
         starts=starts,
-        failures=state.failures + 1,
+        failures=state.failures + (failure.kind != BENIGN),
         first_failure=state.first_failure or failure,
         last_failure=failure,
     )

@@ -16,7 +16,7 @@ OF_ACTIVITIES: Sequence[Mutation] = (
         activities.open_attempts_are_of_a_process,
         ("AssertionError: what is left open is not lost",),
         200,
-        known=40,
+        known=48,
     ),
     Mutation(
         "attempts",
@@ -27,7 +27,7 @@ OF_ACTIVITIES: Sequence[Mutation] = (
             "AssertionError: a report counts for its attempt only",
         ),
         200,
-        known=40,
+        known=107,
     ),
     Mutation(
         "attempts",
@@ -35,7 +35,7 @@ OF_ACTIVITIES: Sequence[Mutation] = (
         activities.stop_requests_are_forgotten,
         ("AssertionError: what was asked to stop begins no more", STUCK),
         200,
-        known=40,
+        known=61,
     ),
     Mutation(
         "attempts",
@@ -51,6 +51,6 @@ OF_ACTIVITIES: Sequence[Mutation] = (
         activities.pauses_are_forgotten,
         ("AssertionError: a paused activity begins nothing",),
         200,
-        known=40,
+        known=184,
     ),
 )

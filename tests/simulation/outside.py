@@ -145,8 +145,8 @@ class Outside:
         elif what == "heartbeat":
             beats = ReportAttempt(named.id, "heartbeat", self._encode("alive"), **which)
             self._later(lambda: self._ask(beats))
-        for copy in range(self._random.choice((1, 1, 2))):  # it may be said twice, or too late
-            text = f"{number}.{named.attempt}.{token[-6:]}.{copy}"
+        for _ in range(self._random.choice((1, 1, 2))):  # it may be said twice, or too late
+            text = f"{number}.{named.attempt}.{len(self.said)}"
             self.said[text] = None
             ended = ReportAttempt(named.id, "completed", self._encode(text), **which)
             self._later(partial(self._say, text, ended))
