@@ -23,12 +23,14 @@ from processor.workflow._nouns.external import wait_for_event
 from processor.workflow._nouns.handler import all_handlers_finished, on_query, on_signal, on_update
 from processor.workflow._nouns.record import publish
 from processor.workflow._nouns.run import WorkflowInfo, info, logger, now, random, uuid4
+from processor.workflow._nouns.saga import Saga
 from processor.workflow._nouns.timer import sleep, timer
 from processor.workflow._nouns.value import set_status, side_effect
 
 __all__ = (
     "Child",
     "RunRef",
+    "Saga",
     "Workflow",
     "WorkflowInfo",
     "all_handlers_finished",

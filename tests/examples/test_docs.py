@@ -40,6 +40,10 @@ SAYS = {
     "delays-1": r"Status.RUNNING\ntea at 10:30\nlunch at 12:00\n",
     "handlers-1": r"2\nA new bridge\? yes\n",
     "handlers-2": r"4\n11\n",
+    "failures-1": (
+        r"the hotel is booked\nthe train is booked\nthe train is given back\n"
+        r"the hotel is given back\nthe ferry is full\n"
+    ),
     "sync-1": r"A-1 is paid\nA-2 is paid\n\['order-A-2'\]\n",
     "updates-1": (
         r"1\nupdate 'add' of run \w+ of \w+: ValueError: there is one apple already\n"

@@ -119,6 +119,11 @@ class Child(asyncio.Future[R]):
     def __hash__(self) -> int:
         return self._number
 
+    @property
+    def bound(self) -> bool:
+        """Whether the end of this run is to be its end, too."""
+        return self._asked.parent_close != "abandon"
+
     @overload
     def signal(self, name: Callable[[*Ts], Any], *args: *Ts) -> Sent[None]: ...
 
