@@ -244,7 +244,9 @@ def define(
             )
         names = names_at(2, function)
         signature = Signature(f"activity {known!r}", function, 0, names)
-        is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
+        # A wrapper may be async around a plain function, or plain around an async one.
+        inner = inspect.unwrap(function, stop=inspect.iscoroutinefunction)
+        is_async = inspect.iscoroutinefunction(inner)
         definition = ActivityDefinition(known, function, is_async, signature)
         return Activity(definition, wire, cancellation)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -80,7 +80,7 @@ class RetryPolicy:
     coefficient: float = 2.0
     maximum_interval: timedelta | float | None = None
     maximum_attempts: int | None = None
-    non_retryable: tuple[type[BaseException] | str, ...] = ()
+    non_retryable: Sequence[type[BaseException] | str] = ()
 
     def __post_init__(self) -> None:
         initial_ms = checks.duration_ms(self.initial_interval, "RetryPolicy: initial_interval")
@@ -119,7 +119,7 @@ def _is_number(value: object) -> bool:
 def _error_types(given: object) -> tuple[type[BaseException] | str, ...]:
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise InvalidArgument(
-            "RetryPolicy: non_retryable: give a tuple of error classes or names, not "
+            "RetryPolicy: non_retryable: give a tuple or list of error classes or names, not "
             f"{checks.shown(given)}; for one, write a comma: ({checks.shown(given)},)"
         )
     found = tuple(given)

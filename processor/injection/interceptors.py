@@ -3,8 +3,8 @@
 ``interceptors=[...]`` of ``Worker``, ``Client`` and ``Environment`` takes them. A subclass of
 ``Interceptor`` overrides what it needs. Each method gets what is about to happen, and ``next``,
 which lets it happen; the first interceptor of the list is the outermost. Headers are bytes by name
-that travel along: from a request to its run, from a run to its activities and children, and to the
-runs that it signals. They are recorded as they are: payload codecs do not touch them.
+that go one step: with a request to its run, with a call to its activity or child, with a signal to
+its run. An interceptor hands on what is to go further. Payload codecs do not touch them.
 """
 
 from __future__ import annotations

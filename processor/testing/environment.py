@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
 from processor import arguments, checks
-from processor.activity import Activity
 from processor.arguments import Seconds
 from processor.assembly import injected
 from processor.client import Client
@@ -38,7 +37,6 @@ from processor.simulation.world import World
 from processor.testing.mocks import Mocks, mocked
 from processor.testing.waits import HOST, NOT_ENTERED, EnvironmentHandle, Waits
 from processor.testing.watch import Bounds
-from processor.workflow import Workflow
 from processor.workflow._engine.runner import WorkflowRunners
 
 __all__ = ("Environment", "EnvironmentHandle")
@@ -82,8 +80,8 @@ class Environment(Client):
 
     def __init__(
         self,
-        workflows: Iterable[Workflow[..., Any] | type[Any]] = (),
-        activities: Iterable[Activity[..., Any]] = (),
+        workflows: Iterable[Any] = (),
+        activities: Iterable[Any] = (),
         *,
         mocks: Mocks | None = None,
         seed: int = 0,

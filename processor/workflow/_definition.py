@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import update_wrapper
 from types import MethodType
@@ -168,7 +168,7 @@ def define(
     name: str | None = None,
     execution_timeout: timedelta | float | None = None,
     retry: RetryPolicy | None = None,
-    failure_exception_types: tuple[type[BaseException], ...] = (),
+    failure_exception_types: Sequence[type[BaseException]] = (),
 ) -> _Define: ...
 
 
@@ -179,7 +179,7 @@ def define(
     name: str | None = None,
     execution_timeout: timedelta | float | None = None,
     retry: RetryPolicy | None = None,
-    failure_exception_types: tuple[type[BaseException], ...] = (),
+    failure_exception_types: Sequence[type[BaseException]] = (),
 ) -> Any:
     """Make an async function a workflow, or a class; under its own name or ``name``.
 
@@ -279,13 +279,13 @@ def _maker(owner: type[Any], run: Callable[..., Any]) -> Callable[..., Any]:
 def _checked(
     name: str | None,
     execution_timeout: timedelta | float | None,
-    failure_exception_types: tuple[type[BaseException], ...],
+    failure_exception_types: Sequence[type[BaseException]],
 ) -> int | None:
     if name is not None:
         checks.name(name, "@workflow.define: name")
     if not isinstance(failure_exception_types, tuple | list):
         raise InvalidArgument(
-            "@workflow.define: failure_exception_types: give a tuple of exception classes, not "
+            "@workflow.define: failure_exception_types: give a tuple or list of exception classes, not "
             f"{checks.shown(failure_exception_types)}"
         )
     for each in failure_exception_types:

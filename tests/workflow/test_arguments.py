@@ -153,7 +153,7 @@ def test_a_side_effect_takes_a_plain_function() -> None:
         ({"coefficient": 0.5}, "not 0.5"),
         ({"coefficient": "2"}, "not '2'"),
         ({"non_retryable": "ValueError"}, r"write a comma: \('ValueError',\)"),
-        ({"non_retryable": ValueError}, "give a tuple of error classes"),
+        ({"non_retryable": ValueError}, "give a tuple or list of error classes"),
         ({"non_retryable": (int,)}, "give error classes or their names, not <class 'int'>"),
         ({"non_retryable": ("",)}, "non_retryable: give a name"),
         ({"initial_interval": 0}, "initial_interval: give a duration longer than 0"),

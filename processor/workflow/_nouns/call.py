@@ -128,7 +128,7 @@ def signal(workflow_id: str, name: Callable[[*Ts], Any], *args: *Ts) -> Sent[Non
 
 
 @overload
-def signal(workflow_id: str, name: str, payload: Any = None) -> Sent[None]: ...
+def signal(workflow_id: str, name: str, *payload: Any) -> Sent[None]: ...
 
 
 def signal(  # type: ignore[misc]  # mypy cannot match *Ts with the implementation's *Any
@@ -143,7 +143,7 @@ def signal(  # type: ignore[misc]  # mypy cannot match *Ts with the implementati
     ``signal(workflow_id, name, payload)``: It is sent at the call; nothing happens if the workflow
     does not run. Await what this returns to know that a run took the event: ``WorkflowNotFound`` is
     raised where none is open, ``CommandRejected`` where it takes no more. ``name`` may be a handler
-    of the other workflow's class, and its arguments follow.
+    of the other workflow's class. Its arguments follow, as they do behind a name.
 
     ``@signal`` makes a method of a workflow's class the handler of the events of its name, or of
     ``name``. It may be async. ``dynamic``: it takes every name that no other handler has, and gets

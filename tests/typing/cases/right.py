@@ -33,7 +33,10 @@ async def charge(order: Order, amount: float = 1.0) -> str:
     return order.id
 
 
-@activity.define(queue="sums", retry=RetryPolicy(maximum_attempts=3), heartbeat=2.5, eager=None)
+NEVER = RetryPolicy(maximum_attempts=3, non_retryable=[OSError, "Down"])
+
+
+@activity.define(queue="sums", retry=NEVER, heartbeat=2.5, eager=None)
 def add(*numbers: int) -> int:
     return sum(numbers)
 
@@ -85,7 +88,7 @@ async def outer(order: Order) -> None:
     assert_type(await shopping(order, count=2), bool)
 
 
-@workflow.define
+@workflow.define(failure_exception_types=[OSError])
 class Approval:
     @workflow.run
     async def run(self, order: Order, needed: int = 2) -> bool:
@@ -93,7 +96,7 @@ class Approval:
         workflow.on_query("late", lambda: 1)
         await workflow.wait_until(workflow.all_handlers_finished)
         workflow.signal("other", Approval.vote, "Ada", True)
-        await workflow.signal("other", "vote", "Ada")
+        await workflow.signal("other", "vote", "Ada", True)
         return True
 
     @workflow.signal
@@ -223,6 +226,8 @@ async def tests() -> None:
     mocks = {charge: Order}
     Environment(mocks={"far": Order})
     Environment(mocks={charge: Order, "far": Order})
+    activities = [charge, add]
+    Environment([shopping, Approval], activities)
     async with Environment([shopping, outer], [add], mocks=mocks) as env:
         assert_type(await env.start(shopping, Order("a"), 2), EnvironmentHandle[bool])
         assert_type(await env.run(shopping, Order("a"), 2, within=timedelta(hours=1)), bool)
