@@ -285,8 +285,8 @@ def _checked(
         checks.name(name, "@workflow.define: name")
     if not isinstance(failure_exception_types, tuple | list):
         raise InvalidArgument(
-            "@workflow.define: failure_exception_types: give a tuple or list of exception classes, not "
-            f"{checks.shown(failure_exception_types)}"
+            "@workflow.define: failure_exception_types: give a tuple or list of exception classes, "
+            f"not {checks.shown(failure_exception_types)}"
         )
     for each in failure_exception_types:
         if not (isinstance(each, type) and issubclass(each, BaseException)):

@@ -139,9 +139,8 @@ async def handles(client: Client) -> None:
     await handle.update(Approval.set_limit, "5")  # wrong
     await handle.update(Approval.set_limit)  # wrong
     number: int = await handle.update(Approval.set_limit, 5)  # wrong
-    await client.update_with_start(
-        Approval.run, Order(""), update=(Approval.set_limit, "5")
-    )  # wrong
+    limit = (Approval.set_limit, "5")
+    await client.update_with_start(Approval.run, Order("a"), update=limit)  # wrong
     Approval().standing("1")  # wrong
 
 
