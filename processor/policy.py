@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum
+from enum import StrEnum
 from typing import Final, Literal, get_args
 
 from processor import checks
@@ -42,7 +42,7 @@ COEFFICIENT_MAX: Final = 1_000_000
 ATTEMPTS_MAX: Final = 2**31 - 1
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """Where a run stands; only ``RUNNING`` and ``PARKED`` are open."""
 
     RUNNING = "running"

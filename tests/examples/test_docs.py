@@ -37,7 +37,7 @@ SAYS = {
         r"\[\"2030-01-02T05:30:00\+00:00\",0,\"None\"\]\n"
         r"\[\"2030-01-04T05:30:00\+00:00\",10,\"the shop is closed\"\]\n"
     ),
-    "delays-1": r"Status.RUNNING\ntea at 10:30\nlunch at 12:00\n",
+    "delays-1": r"running\ntea at 10:30\nlunch at 12:00\n",
     "handlers-1": r"2\nA new bridge\? yes\n",
     "handlers-2": r"4\n11\n",
     "failures-1": (
