@@ -56,15 +56,13 @@ def sections(source: str) -> list[str]:
 def numbered(source: str) -> str:
     """Return the source with the lines of each port counted in its docstring."""
     head, *ports = sections(source)
-    return head + "".join(
-        SAID.sub(lambda said, n=code_lines(port): _with(said, n), port, count=1)  # type: ignore[misc]
-        for port in ports
-    )
+    return head + "".join(_counted(port) for port in ports)
 
 
-def _with(said: re.Match[str], lines: int) -> str:
-    begin, end = said.start(2) - said.start(), said.end(2) - said.start()
-    return f"{said[0][:begin]}{lines}{said[0][end:]}"
+def _counted(port: str) -> str:
+    said = SAID.search(port)
+    assert said is not None, f"{port.splitlines()[0]} has no docstring with its lines"
+    return f"{port[: said.start(2)]}{code_lines(port)}{port[said.end(2) :]}"
 
 
 def ports() -> Iterator[Port]:
