@@ -23,6 +23,7 @@ from processor.client.descriptions import (
 )
 from processor.client.outcomes import answered, outcome
 from processor.client.updates import TakesUpdates
+from processor.client.values import ReadsValues
 from processor.client.vigil import PARKED, Parked, Vigil, overdue
 from processor.core.nouns.child import TerminateAlone
 from processor.core.nouns.external import RaiseEvent
@@ -49,7 +50,7 @@ _WAIT_S: Final = 30.0
 """How long a shard keeps a waiting client, which then asks again."""
 
 
-class Handle(TakesUpdates, Generic[R]):
+class Handle(TakesUpdates, ReadsValues, Generic[R]):
     """One workflow id. A handle from ``start`` means the chain of runs that it began.
 
     A handle that was made with a ``run_id`` means that run only, any other one the latest run.

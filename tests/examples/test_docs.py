@@ -44,6 +44,7 @@ SAYS = {
         r"the hotel is booked\nthe train is booked\nthe train is given back\n"
         r"the hotel is given back\nthe ferry is full\n"
     ),
+    "values-1": r"half\ndone: 4\n\['half', 4\]\n",
     "sync-1": r"A-1 is paid\nA-2 is paid\n\['order-A-2'\]\n",
     "updates-1": (
         r"1\nupdate 'add' of run \w+ of \w+: ValueError: there is one apple already\n"

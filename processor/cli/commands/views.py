@@ -191,6 +191,8 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
     for update in run.pending.get("updates", ()):
         yield "update", f"{update['name']} (id {update['id']}), its handler has not ended"
     yield from children_lines(run.pending)
+    for name, value in run.pending.get("values", {}).items():
+        yield f"value {name}", cut(shown_value(value), VALUE_MAX)
     for name, count in run.pending.get("unread", {}).items():
         yield "unread event", f"{name}, {count} that the code has not taken"
     for place in run.pending.get("waiting", ()):
