@@ -14,8 +14,10 @@ from processor.errors import (
     ActivityCancelled,
     ActivityError,
     ActivityFailed,
+    ActivityNotOpen,
     ActivityTimedOut,
     ApplicationError,
+    ChildFailed,
     CommandRejected,
     InvalidArgument,
     LogTruncated,
@@ -33,6 +35,11 @@ from processor.errors import (
     StoreCorrupt,
     TooNew,
     TopicsNotReady,
+    UpdateError,
+    UpdateFailed,
+    UpdateNotFound,
+    UpdateRejected,
+    UpdateUnfinished,
     UpgradeNeeded,
     WorkflowAlreadyStarted,
     WorkflowCancelled,
@@ -50,15 +57,17 @@ from processor.injection.payloads import PayloadCodec, PayloadConverter
 from processor.policy import RetryPolicy, Status
 
 if TYPE_CHECKING:
-    from processor.client import Client, Handle, HistoryEvent, RunDescription
+    from processor.client import Client, Handle, HistoryEvent, RunDescription, UpdateHandle
     from processor.worker import Worker
 
 __all__ = (
     "ActivityCancelled",
     "ActivityError",
     "ActivityFailed",
+    "ActivityNotOpen",
     "ActivityTimedOut",
     "ApplicationError",
+    "ChildFailed",
     "Client",
     "CommandRejected",
     "Handle",
@@ -86,6 +95,12 @@ __all__ = (
     "StoreCorrupt",
     "TooNew",
     "TopicsNotReady",
+    "UpdateError",
+    "UpdateFailed",
+    "UpdateHandle",
+    "UpdateNotFound",
+    "UpdateRejected",
+    "UpdateUnfinished",
     "UpgradeNeeded",
     "Worker",
     "WorkflowAlreadyStarted",
@@ -107,6 +122,7 @@ _LAZY = {
     "Handle": "processor.client",
     "HistoryEvent": "processor.client",
     "RunDescription": "processor.client",
+    "UpdateHandle": "processor.client",
     "Worker": "processor.worker",
 }
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import update_wrapper
 from typing import (
     Any,
@@ -27,13 +28,15 @@ from typing import (
 
 from processor import checks
 from processor.core.data.options import DEFAULTS, ActivityOptions
+from processor.core.data.task_token import token_of
 from processor.errors import InvalidArgument
+from processor.policy import Cancellation
 from processor.workflow._asyncio import running_loop
 from processor.workflow._context import plain
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._frames import line_of, user_frame
 from processor.workflow._nouns.activity import call
-from processor.workflow._options import Options, TypeForm, options_with
+from processor.workflow._options import Options, TypeForm, cancellation_in, options_with
 from processor.workflow._signature import Signature, names_at
 
 __all__ = (
@@ -41,6 +44,7 @@ __all__ = (
     "ActivityContext",
     "ActivityDefinition",
     "ActivityInfo",
+    "CompleteAsync",
     "Options",
     "current",
     "define",
@@ -48,6 +52,7 @@ __all__ = (
     "heartbeat_details",
     "info",
     "is_cancelled",
+    "shield",
 )
 
 P = ParamSpec("P")
@@ -89,11 +94,17 @@ class Activity(Generic[P, R]):
 
     # No Any stands in the coroutine's type: mypy would give up the overloads of ``asyncio.gather``.
 
-    def __init__(self, definition: ActivityDefinition, options: ActivityOptions) -> None:
+    def __init__(
+        self,
+        definition: ActivityDefinition,
+        options: ActivityOptions,
+        cancellation: Cancellation = "try",
+    ) -> None:
         self.definition = definition
         self.name = definition.name
         self.function: Callable[P, Awaitable[R] | R] = definition.function
         self.wire_options = options
+        self.cancellation: Cancellation = cancellation
         self._is_method = False
         update_wrapper(self, definition.function)
 
@@ -112,6 +123,7 @@ class Activity(Generic[P, R]):
                 self.wire_options,
                 signature.result,
                 "" if frame is None else line_of(frame),
+                self.cancellation,
             )
             coroutine.__qualname__ = definition.name
             return cast("Coroutine[object, None, R]", coroutine)
@@ -129,8 +141,10 @@ class Activity(Generic[P, R]):
 
     def options(self, **changes: Unpack[Options]) -> Activity[P, R]:
         """Return the same activity with other options; those not named stay as they are."""
-        wire = options_with(self.wire_options, changes, f"{self.name}.options")
-        other: Activity[P, R] = Activity(self.definition, wire)
+        where = f"{self.name}.options"
+        wire = options_with(self.wire_options, changes, where)
+        cancellation = cancellation_in(changes, self.cancellation, where)
+        other: Activity[P, R] = Activity(self.definition, wire, cancellation)
         other._is_method = self._is_method
         return other
 
@@ -158,7 +172,8 @@ class Activity(Generic[P, R]):
         if instance is None or not self._is_method:
             return cast("Activity[Q, T]", self)
         bound = self.definition.function.__get__(instance, owner)
-        return Activity(replace(self.definition, function=bound), self.wire_options)
+        definition = replace(self.definition, function=bound)
+        return Activity(definition, self.wire_options, self.cancellation)
 
     def __repr__(self) -> str:
         return f"<activity {self.name!r} at {self.definition.place}>"
@@ -202,11 +217,13 @@ def define(
 
     ``options`` are ``queue``, ``retry`` (a ``RetryPolicy``), ``eager``, and four time-outs, each a
     ``timedelta`` or seconds (default: none): ``schedule_to_start``, ``start_to_close``,
-    ``schedule_to_close``, ``heartbeat``. Raises ``InvalidArgument``.
+    ``schedule_to_close``, ``heartbeat``. ``cancellation`` says what becomes of it when its await is
+    cancelled (see ``Options``). Raises ``InvalidArgument``.
     """
     if name is not None:
         checks.name(name, "@activity.define: name")
     wire = options_with(DEFAULTS, options, "@activity.define")
+    cancellation = cancellation_in(options, "try", "@activity.define")
 
     def decorate(function: Callable[..., Any]) -> Any:
         if not callable(function):
@@ -228,7 +245,8 @@ def define(
         names = names_at(2, function)
         signature = Signature(f"activity {known!r}", function, 0, names)
         is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
-        return Activity(ActivityDefinition(known, function, is_async, signature), wire)
+        definition = ActivityDefinition(known, function, is_async, signature)
+        return Activity(definition, wire, cancellation)
 
     if function is not None:
         return decorate(function)
@@ -238,12 +256,22 @@ def define(
 # --- inside of a running activity -------------------------------------------------------------
 
 
+class CompleteAsync(BaseException):
+    """``raise activity.CompleteAsync`` leaves the attempt open: somebody else says how it ends.
+
+    Hand ``activity.info().task_token`` over first. From any process, ``client.complete(token,
+    result)`` or ``client.fail(token, error)`` ends the attempt; until then its time-outs apply.
+    """
+
+
 @dataclass(frozen=True)
 class ActivityInfo:
     """The attempt that runs. ``deadline`` is when its first time-out ends it, None if none does.
 
     ``heartbeat_details`` is the payload of the last heartbeat of an earlier attempt. ``headers``
-    came with the task.
+    came with the task. ``workflow`` is the name of its workflow. The attempt was ``scheduled``
+    (sent off) before its function ``started``. ``start_to_close`` and ``heartbeat`` are its
+    time-outs, None where it has none; ``deadline`` covers ``schedule_to_close``.
     """
 
     workflow_id: str
@@ -254,11 +282,23 @@ class ActivityInfo:
     heartbeat_details: bytes | None = None
     deadline: datetime | None = None
     headers: Mapping[str, bytes] = field(default_factory=dict)
+    workflow: str = ""
+    queue: str = DEFAULTS.queue
+    namespace: str = "default"
+    scheduled: datetime | None = None
+    started: datetime | None = None
+    start_to_close: timedelta | None = None
+    heartbeat: timedelta | None = None
 
     @property
     def idempotency_key(self) -> str:
         """The same for every attempt of this activity, and for no other one."""
         return f"{self.run_id}/{self.id}"
+
+    @property
+    def task_token(self) -> str:
+        """Names this attempt to clients; text, which may stand in a URL as it is."""
+        return token_of(self.workflow_id, self.run_id, self.id, self.attempt)
 
 
 class ActivityContext(Protocol):
@@ -271,6 +311,9 @@ class ActivityContext(Protocol):
         """Say that the attempt is alive; the executor encodes the details and may drop some."""
 
     def is_cancelled(self) -> bool: ...
+
+    def shield(self) -> AbstractContextManager[None]:
+        """Hold an interruption of a plain function back."""
 
     def decode(self, payload: bytes, type: Any) -> Any:
         """Decode a payload through the worker's codec."""
@@ -308,10 +351,21 @@ def heartbeat(details: Any = None) -> None:
 def is_cancelled() -> bool:
     """Return whether the attempt is over: given up, timed out, or stopped with its worker.
 
-    Nobody takes what the function returns then. A worker that stops lets activities run for four
-    fifths of ``Settings.shutdown_s`` before it ends their attempts.
+    Nobody takes what the function returns then, but for a workflow that waits until it has stopped.
+    A worker that stops lets activities run for four fifths of ``Settings.shutdown_s`` before it
+    ends their attempts. A plain function that has asked is not interrupted: it looks itself.
     """
     return _context("is_cancelled").is_cancelled()
+
+
+def shield() -> AbstractContextManager[None]:
+    """Hold back, for a ``with`` block of a plain function, what interrupts it.
+
+    When the attempt of a plain function is over, ``asyncio.CancelledError`` is raised in its
+    thread, at the next instruction of Python; in such a block, at its end. Code that waits in C (a
+    socket, a lock) comes back first. An async function uses ``asyncio.shield``.
+    """
+    return _context("shield").shield()
 
 
 @overload

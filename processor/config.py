@@ -26,7 +26,9 @@ _NUMBERS: Final = {
     "cached_bytes_max": 0,
     "publish_linger_ms": 0,
     "unread_events_max": 1,
+    "children_open_max": 1,
     "unread_bytes_max": 0,
+    "updates_running_max": 1,
     "unpublished_bytes_max": 1,
     "waiters_max": 0,
     "continue_after_events": 1,
@@ -99,6 +101,12 @@ class Settings:
 
     An event counts with its name, its headers and 20 bytes.
     """
+
+    updates_running_max: int = 10
+    """Updates of one run whose handlers have not ended; more are refused."""
+
+    children_open_max: int = 2_000
+    """Children of one run that have not ended; code that asks for more is parked."""
 
     unpublished_bytes_max: int = 64_000_000
     """Results and published records that no consumer can see yet, per shard; then intake waits."""

@@ -6,6 +6,7 @@
     │   ├── ActivityFailed            its code raised something that is not an ApplicationError
     │   ├── ActivityTimedOut          a time-out passed, or its process died again and again
     │   └── ActivityCancelled         it ended because it was asked to
+    ├── ChildFailed               in workflow code, from an awaited child: it has no result
     ├── WorkflowError             from ``Handle.result()``: there is no result
     │   ├── WorkflowFailed            ``__cause__`` is the error that the code raised
     │   ├── WorkflowCancelled
@@ -18,9 +19,15 @@
     │   ├── WorkflowNotFound
     │   ├── WorkflowNotRegistered
     │   ├── CommandRejected
+    │   ├── ActivityNotOpen       nobody waits for this attempt of an activity any more
     │   ├── QueryFailed           ``__cause__`` is the error that the handler raised, if it did
     │   ├── RequestExpired        it came too late to know whether it had counted already
     │   └── UpgradeNeeded         the namespace's level does not have what it asks for
+    ├── UpdateError               an update has no result
+    │   ├── UpdateRejected            its validator refused it, or no handler has its name
+    │   ├── UpdateFailed              ``__cause__`` is the error that its handler raised
+    │   ├── UpdateUnfinished          the run ended before its handler did
+    │   └── UpdateNotFound            the run knows no update of that id
     ├── InvalidArgument           a call got a value that it cannot take (a ValueError, too)
     ├── PayloadCodecError         a codec of ``payloads=`` is not here, or could not do its work
     ├── PayloadTooLarge           a value does not fit into a record
@@ -53,6 +60,8 @@ __all__ = (
     "ActivityFailed",
     "ActivityTimedOut",
     "ApplicationError",
+    "ChildEnd",
+    "ChildFailed",
     "CommandRejected",
     "InvalidArgument",
     "LogTruncated",
@@ -71,6 +80,11 @@ __all__ = (
     "TimeoutKind",
     "TooNew",
     "TopicsNotReady",
+    "UpdateError",
+    "UpdateFailed",
+    "UpdateNotFound",
+    "UpdateRejected",
+    "UpdateUnfinished",
     "UpgradeNeeded",
     "WorkflowAlreadyStarted",
     "WorkflowCancelled",
@@ -87,6 +101,7 @@ __all__ = (
 TimeoutKind = Literal[
     "schedule_to_start", "start_to_close", "schedule_to_close", "heartbeat", "lost"
 ]
+ChildEnd = Literal["failed", "cancelled", "terminated", "timed_out"]
 
 
 class ProcessorError(Exception):
@@ -103,7 +118,8 @@ class ApplicationError(ProcessorError):
     ``type`` names the kind of error for retry policies and for callers (default: the class name).
     ``details`` is any value that can be encoded. ``retryable=False`` ends an activity's retries.
     ``next_delay`` (a ``timedelta`` or seconds) replaces the retry policy's delay before the next
-    attempt.
+    attempt. ``benign``: it is expected (a poll that found nothing yet), so that an attempt of an
+    activity that raises it is retried as any other, and neither logged nor counted as a failure.
     """
 
     def __init__(
@@ -114,6 +130,7 @@ class ApplicationError(ProcessorError):
         details: Any = None,
         retryable: bool = True,
         next_delay: timedelta | float | None = None,
+        benign: bool = False,
     ) -> None:
         if type is not None and not isinstance(type, str):
             raise InvalidArgument(
@@ -127,6 +144,7 @@ class ApplicationError(ProcessorError):
         self.details = details
         self.retryable = retryable
         self.next_delay: timedelta | None = next_delay
+        self.benign = benign
 
 
 def _delay(value: timedelta | float) -> timedelta:
@@ -187,6 +205,29 @@ class ActivityTimedOut(ActivityError):
 
 class ActivityCancelled(ActivityError):
     """The activity ended because it was asked to."""
+
+
+class ChildFailed(ProcessorError):
+    """A child ended without a result; ``kind`` says how. ``__cause__`` is the error that it raised.
+
+    ``workflow`` is its name, ``id`` its workflow id, and ``run_id`` the run that ended, the last
+    one where a retry policy made several.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ChildEnd = "failed",
+        workflow: str = "",
+        id: str = "",
+        run_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.workflow = workflow
+        self.id = id
+        self.run_id = run_id
 
 
 class WorkflowError(ProcessorError):
@@ -282,8 +323,32 @@ class CommandRejected(RequestError):
     """The command could not be understood, or does not fit the run that it is for."""
 
 
+class ActivityNotOpen(RequestError):
+    """An activity, or the attempt of it that was meant, is over, or there never was one."""
+
+
 class QueryFailed(RequestError):
     """A query has no answer: no handler has its name, or its handler failed or did more."""
+
+
+class UpdateError(ProcessorError):
+    """An update has no result."""
+
+
+class UpdateRejected(UpdateError):
+    """Its validator refused the update, or no handler has its name; nothing changed."""
+
+
+class UpdateFailed(UpdateError):
+    """Its handler raised an error, which is the cause."""
+
+
+class UpdateUnfinished(UpdateError):
+    """The run ended before the handler of the update did."""
+
+
+class UpdateNotFound(UpdateError):
+    """The run knows no update of this id: none was accepted, or it was forgotten since."""
 
 
 class RequestExpired(RequestError):

@@ -7,11 +7,13 @@ import secrets
 from collections import Counter
 from typing import Protocol
 
+from processor.core.activity_requests import ReportAttempt
 from processor.core.data.address import ReplyTo
 from processor.core.data.cause import ClientRequest
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.query import QueryRun
-from processor.core.nouns.start import StartRun
+from processor.core.nouns.start import StartRun, StartWith
+from processor.core.nouns.update import AwaitUpdate, UpdateRun
 from processor.core.operation import Operation, Request
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import (
@@ -22,6 +24,8 @@ from processor.core.records.answers import (
     QueryAnswered,
     Refused,
     ReplyBody,
+    StopWanted,
+    UpdateEnded,
 )
 from processor.policy import Status
 from processor.workflow._asyncio import running_loop
@@ -73,10 +77,14 @@ def is_answer(body: Request, reply: ReplyBody) -> bool:
         case Accepted():
             return isinstance(body, Operation)
         case Page():
-            return not isinstance(body, Operation | AwaitResult | QueryRun)
+            return not isinstance(body, Operation | AwaitResult | QueryRun | AwaitUpdate)
         case QueryAnswered():
             return isinstance(body, QueryRun)
+        case UpdateEnded():
+            return isinstance(body, UpdateRun | AwaitUpdate | StartWith)
         case HeartbeatSeen():
+            return isinstance(body, ReportAttempt)
+        case StopWanted():
             return False
 
 

@@ -13,9 +13,14 @@ from processor.errors import InvalidArgument
 
 __all__ = (
     "ATTEMPTS_MAX",
+    "CANCELLATIONS",
+    "COEFFICIENT_MAX",
     "CONFLICT_POLICIES",
+    "PARENT_CLOSES",
     "REUSE_POLICIES",
+    "Cancellation",
     "ConflictPolicy",
+    "ParentClose",
     "Reject",
     "RetryPolicy",
     "ReusePolicy",
@@ -26,10 +31,14 @@ __all__ = (
 ReusePolicy = Literal["allow", "allow-failed", "reject", "use-existing"]
 ConflictPolicy = Literal["fail", "use-existing", "terminate"]
 Reject = Literal["none", "not-open", "not-completed"]
+ParentClose = Literal["terminate", "cancel", "abandon"]
+Cancellation = Literal["try", "wait", "abandon"]
 REUSE_POLICIES: Final[tuple[str, ...]] = get_args(ReusePolicy)
 CONFLICT_POLICIES: Final[tuple[str, ...]] = get_args(ConflictPolicy)
+PARENT_CLOSES: Final[tuple[str, ...]] = get_args(ParentClose)
+CANCELLATIONS: Final[tuple[str, ...]] = get_args(Cancellation)
 
-_COEFFICIENT_MAX = 1_000_000
+COEFFICIENT_MAX: Final = 1_000_000
 ATTEMPTS_MAX: Final = 2**31 - 1
 
 
@@ -76,7 +85,7 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         initial_ms = checks.duration_ms(self.initial_interval, "RetryPolicy: initial_interval")
         coefficient = self.coefficient
-        if not _is_number(coefficient) or not 1 <= coefficient <= _COEFFICIENT_MAX:
+        if not _is_number(coefficient) or not 1 <= coefficient <= COEFFICIENT_MAX:
             raise InvalidArgument(
                 "RetryPolicy: coefficient: give a number from 1 to 1,000,000, not "
                 f"{checks.shown(coefficient)}"

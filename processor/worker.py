@@ -176,7 +176,8 @@ class Worker:
         clock = SystemClock()
         # Not the static member id: a restarted process is another worker to its activities.
         identity = f"{self._options.instance_id or socket.gethostname()}/{uuid.uuid4().hex[:8]}"
-        self._executor = Executor(self._registry, self._settings, identity, clock)
+        namespace = self._options.namespace
+        self._executor = Executor(self._registry, self._settings, identity, clock, namespace)
         self._runtime = self._new_runtime(self._executor, clock)
         try:
             await self._runtime.start()

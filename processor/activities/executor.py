@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection
 
-from processor.activities.attempt import Attempt, Report
+from processor.activities.attempt import Attempt, Home, Report
 from processor.activities.backlog import Backlog
 from processor.activities.functions import Functions
 from processor.activities.left import CLEAN_UP_S, LeftBehind, listed
@@ -22,7 +22,7 @@ from processor.config import Settings
 from processor.core.data.address import ReplyTo
 from processor.core.data.options import DEFAULTS, ActivityOptions
 from processor.core.inputs import ActivityReport
-from processor.core.records.answers import HeartbeatSeen
+from processor.core.records.answers import HeartbeatSeen, StopWanted
 from processor.core.records.effects import ActivityTask
 from processor.registry import Registry
 from processor.shard.ports import Clock
@@ -45,10 +45,12 @@ class Executor:
         settings: Settings,
         identity: str,
         clock: Clock,
+        namespace: str = "default",
     ) -> None:
         self._registry = registry
         self._settings = settings
         self._loop = loop = asyncio.get_running_loop()
+        self._home = Home(registry.payloads, settings, loop, namespace)
         threads = ActivityThreads(settings.activity_threads_max)
         self._left = LeftBehind(threads, settings, identity)
         self._timeouts = Timeouts(loop, clock, identity, self._leave)
@@ -140,9 +142,14 @@ class Executor:
         here.report = report
         return True
 
-    def heed(self, seen: HeartbeatSeen) -> bool:
+    def heed(self, seen: HeartbeatSeen | StopWanted) -> bool:
         """Take a shard's word on an attempt; return whether it ends what is here of it."""
         key = (seen.run_id, seen.id)
+        if isinstance(seen, StopWanted):
+            attempt = self._attempts.get(key)
+            if attempt is not None and attempt.task.attempt == seen.attempt:
+                self._timeouts.stop(attempt)
+            return False
         asked = self._backlog.asked.get(key)
         if asked is not None and asked.task.attempt == seen.attempt:
             self._backlog.answered(asked, wanted=not seen.cancelled)
@@ -153,9 +160,11 @@ class Executor:
         self.cancel(*key)
         return True
 
-    def cancel(self, run_id: str, id: int) -> None:
+    def cancel(self, run_id: str, id: int, waits: bool = False) -> None:
         attempt = self._attempts.get((run_id, id))
-        if attempt is not None:
+        if attempt is not None and waits:
+            self._timeouts.stop(attempt)
+        elif attempt is not None:
             self._timeouts.end(attempt, "cancelled")
 
     async def drain(self, timeout_s: float) -> None:
@@ -186,15 +195,7 @@ class Executor:
 
     def _run(self, task: ActivityTask, report: Report, *, announces: bool = False) -> None:
         """Begin an attempt, in the worker's context: not in that of whoever happens to run now."""
-        attempt = Attempt(
-            task,
-            report,
-            self._registry.payloads,
-            self._settings,
-            self._heartbeat,
-            self._loop,
-            announces,
-        )
+        attempt = Attempt(task, report, self._home, self._heartbeat, announces)
         self._attempts[task.run_id, task.id] = attempt
         self._fresh += 1
         context = self._context.copy()
@@ -233,7 +234,7 @@ class Executor:
         if self._backlog.waiting:
             self._backlog.next()
         if outcome is not None:
-            if outcome.kind == "failed":
+            if outcome.kind != "completed":
                 attempt.send_unsent()
             attempt.report(outcome)
 

@@ -13,7 +13,7 @@ from processor.activities.left import WARN_EVERY_S, LeftBehind
 from processor.activities.reports import ended, not_begun, raised, report_of, too_large
 from processor.activities.threads import ActivityThreads
 from processor.activities.timeouts import Timeouts
-from processor.activity import ActivityDefinition, current
+from processor.activity import ActivityDefinition, CompleteAsync, current
 from processor.config import Settings
 from processor.core.data.failure import Failure
 from processor.core.data.headers import NO_HEADERS
@@ -28,6 +28,7 @@ __all__ = ("Functions",)
 
 _log = logging.getLogger("processor.activities")
 
+_NOTHING: Final = object()
 _LISTED_MAX: Final = 50
 _ENDS_LOOPS: Final = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)
 
@@ -87,7 +88,14 @@ class Functions:
                 failure = too_large(task, size, limit)
             except _Refused:
                 failure = self._left.refused(definition, task)
+            except CompleteAsync:
+                return _left_open(attempt)
             except _Raised as error:
+                kind = type(error.error)
+                if issubclass(kind, CompleteAsync):
+                    return _left_open(attempt)
+                if issubclass(kind, asyncio.CancelledError) and attempt.is_cancelled():
+                    return ended(task, attempt.why, attempt.details)
                 failure, headers = raised(task, error.error, self._payloads)
             except BaseException as error:
                 # SystemExit, KeyboardInterrupt and what else the function raises are its failure.
@@ -95,11 +103,11 @@ class Functions:
                 kind = type(error)
                 if issubclass(kind, GeneratorExit) and _is_closed(attempt):
                     raise
-                if issubclass(kind, _ENDS_LOOPS) and not attempt.ended_by:
+                if issubclass(kind, _ENDS_LOOPS) and not attempt.why:
                     self._tell_of_exit(task)
                 if issubclass(kind, asyncio.CancelledError):
-                    if attempt.ended_by or self._is_stopping():
-                        return ended(task, attempt.ended_by, attempt.details)
+                    if attempt.why or self._is_stopping():
+                        return ended(task, attempt.why, attempt.details)
                 failure, headers = raised(task, error, self._payloads)
         return report_of(task, "failed", failure=failure, headers=headers)
 
@@ -160,14 +168,23 @@ class Functions:
             return _Refused()
         self._timeouts.begin(attempt)
         attempt.call = call = self._threads.begun(definition.name)
+        result: Any = _NOTHING
         try:
-            if attempt.is_timed:
-                loop.call_soon_threadsafe(self._timeouts.function_began, attempt)
-            return definition.function(*arguments)
-        except BaseException as error:  # handed on as it is: no future and no coroutine bends it
-            return _Raised(error)
-        finally:
+            try:
+                if attempt.stops:  # as late as that: whoever asks it to stop looks at the call
+                    raise asyncio.CancelledError
+                if attempt.is_timed:
+                    loop.call_soon_threadsafe(self._timeouts.function_began, attempt)
+                result = definition.function(*arguments)
+            except (
+                BaseException
+            ) as error:  # handed on as it is: no future and no coroutine bends it
+                result = _Raised(error)
             self._threads.ended(call)
+        except asyncio.CancelledError as error:  # it was interrupted when it had just ended
+            result = _Raised(error) if result is _NOTHING else result
+            self._threads.ended(call)
+        return result
 
     # --- the log ------------------------------------------------------------------------------
 
@@ -200,6 +217,13 @@ class Functions:
                 task.name,
                 task.workflow_id,
             )
+
+
+def _left_open(attempt: Attempt) -> ActivityReport | None:
+    """Return the report of a function that has returned and leaves its attempt open."""
+    if attempt.ended_by:
+        return ended(attempt.task, attempt.ended_by, attempt.details)
+    return report_of(attempt.task, "started")
 
 
 def _is_closed(attempt: Attempt) -> bool:

@@ -32,8 +32,8 @@ _REMEDY_ASYNC = (
     "clean-ups shorter than that"
 )
 _REMEDY_PLAIN = (
-    "A thread cannot be stopped: give time-outs to what the function waits for, and let it ask "
-    "activity.is_cancelled()"
+    "A thread is interrupted between instructions of Python only: give time-outs to what the "
+    "function waits for, let CancelledError through, or let it ask activity.is_cancelled()"
 )
 
 

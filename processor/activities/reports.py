@@ -66,11 +66,11 @@ def ended(task: ActivityTask, why: str, details: bytes | None) -> ActivityReport
     """Return the report of an attempt that did not end by itself; ``why`` is empty if it is lost.
 
     The shard drops the report of one that it gave up. So there is none, but whoever brought the
-    task of a queue has to hear that it is over.
+    task of a queue has to hear that it is over, and so has a run that waits until it has stopped.
     """
-    if why != "cancelled":
+    if why not in ("cancelled", "stopped"):
         return report_of(task, "failed", failure=_timed_out(task, why or "lost", details))
-    if task.eager:
+    if task.eager and why == "cancelled":
         return None
     message = f"activity {task.name!r}: attempt {task.attempt} was cancelled"
     failure = Failure("activity_cancelled", "ActivityCancelled", message, activity=task.name)

@@ -6,13 +6,15 @@ for ever where one hangs.
 
 from __future__ import annotations
 
+import ctypes
+from asyncio import CancelledError
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, get_ident
 from typing import Any, TypeVar
 
 __all__ = ("ActivityThreads", "ThreadCall")
@@ -22,11 +24,53 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class ThreadCall:
-    """A function that runs in a thread. ``left``: nobody waits for it any more."""
+    """A function that runs in a thread. ``left``: nobody waits for it any more.
+
+    ``asks``: it looks itself whether it should stop, and is not interrupted. ``shields`` hold an
+    interruption back, which is ``pending`` then.
+    """
 
     name: str
+    lock: Lock
+    thread: int = field(default_factory=get_ident)
     running: bool = True
     left: bool = False
+    asks: bool = False
+    interrupted: bool = False
+    pending: bool = False
+    shields: int = 0
+
+    def interrupt(self) -> None:
+        """Raise ``CancelledError`` in the function, once, at its next instruction of Python."""
+        with self.lock:
+            if not self.running or self.asks or self.interrupted:
+                return
+            self.interrupted = True
+            if self.shields:
+                self.pending = True
+            else:
+                _interrupt(self.thread, CancelledError)
+
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Hold an interruption back until the end of the block. Used in the function's thread."""
+        with self.lock:
+            self.shields += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.shields -= 1
+                raises = self.pending and not self.shields
+                self.pending = self.pending and not raises
+        if raises:
+            raise CancelledError
+
+
+def _interrupt(thread: int, error: type[BaseException] | None) -> None:
+    """Raise an error in a thread, or take back one that was not raised yet."""
+    given = ctypes.py_object() if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), given)
 
 
 @dataclass(slots=True, eq=False)
@@ -76,12 +120,16 @@ class ActivityThreads(Executor):
 
     def begun(self, name: str) -> ThreadCall:
         """Note that a function begins in this thread; ``ended`` has to follow."""
-        return ThreadCall(name)
+        return ThreadCall(name, self._lock)
 
     def ended(self, call: ThreadCall) -> None:
+        """Note that a function has ended. May be interrupted itself; then it has to come again."""
         with self._lock:
             call.running = False
+            if call.interrupted:
+                _interrupt(call.thread, None)
             if call.left:
+                call.left = False
                 self.left[call.name] -= 1
                 self._most -= 1
 

@@ -70,8 +70,8 @@ class Timeouts:
     def end(self, attempt: Attempt, why: str) -> None:
         """End an attempt; its function is told, and has a short time to clean up.
 
-        A thread cannot be told: the function in it may ask. One whose workflow gave it up has the
-        same time for that; after a time-out nobody waits for it.
+        A function in a thread is interrupted, unless it asks itself whether it should stop. One
+        whose workflow gave it up has the same time to clean up; after a time-out nobody waits.
         """
         running = attempt.running
         if attempt.ended_by or running is None:
@@ -79,8 +79,24 @@ class Timeouts:
         attempt.ended_by = why
         if attempt.entered:
             self._set(attempt, "overdue", CLEAN_UP_S, self._leave, attempt)
+            if attempt.call is not None:
+                attempt.call.interrupt()
             if attempt.call is None or why != "cancelled":
                 running.cancel(f"the attempt is over: {why}")
+
+    def stop(self, attempt: Attempt) -> None:
+        """Ask an attempt to stop, whose run waits for what comes of it: its time-outs go on."""
+        running = attempt.running
+        if attempt.ended_by or attempt.stops or running is None:
+            return
+        if not attempt.entered:
+            self.end(attempt, "stopped")
+            return
+        attempt.stops = True
+        if attempt.call is None:
+            running.cancel("the run waits until the attempt has stopped")
+        else:
+            attempt.call.interrupt()
 
     def over(self, attempt: Attempt) -> None:
         """Forget the time-outs of an attempt that is over."""

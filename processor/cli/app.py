@@ -10,9 +10,11 @@ from typing import Annotated
 import typer
 
 from processor.cli.commands import (
+    activities,
     bench,
     demo,
     dev,
+    messages,
     runs,
     schemas,
     starts,
@@ -61,7 +63,10 @@ def processor(
     """Durable execution for Python on Kafka. Start with: processor demo"""
 
 
-for module in (demo, dev, worker, starts, runs, views, topics, upgrade, tables, schemas, bench):
+for module in (
+    *(demo, dev, worker, starts, runs, messages, activities, views),
+    *(topics, upgrade, tables, schemas, bench),
+):
     module.register(app)
 
 

@@ -7,16 +7,19 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
+from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
 from processor import arguments as given
 from processor import checks
 from processor.arguments import Seconds
 from processor.assembly import injected, open_gateway
+from processor.client.activities import ActivityCalls
 from processor.client.calls import ClientCalls
 from processor.client.descriptions import RunDescription, descriptions
 from processor.client.handle import Handle
+from processor.client.options import RunOptions, StartOptions
 from processor.client.vigil import Parked, overdue
+from processor.client.with_start import StartsWith
 from processor.codec.cron import check as check_cron
 from processor.config import Settings
 from processor.core.data.headers import NO_HEADERS
@@ -38,33 +41,13 @@ from processor.policy import (
 )
 from processor.workflow._options import retry_options
 
-__all__ = ("Client", "RunOptions", "StartOptions")
+__all__ = ("Client",)
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
-class RunOptions(TypedDict, total=False):
-    """What ``start`` and ``run`` take beside the arguments of the workflow."""
-
-    id: str | None
-    reuse: ReusePolicy
-    conflict: ConflictPolicy
-    execution_timeout: Seconds | None
-    retry: RetryPolicy | None
-    memo: Any
-    delay: Seconds | None
-    at: datetime | None
-    timeout: Seconds | None
-
-
-class StartOptions(RunOptions, total=False):
-    """What ``start`` takes beside the arguments of the workflow."""
-
-    cron: str | None
-
-
-class Client:
+class Client(StartsWith, ActivityCalls):
     """Starts runs, talks to them, and waits for their results.
 
     Use it as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from processor import failures
+from processor.core.data.address import RunRef
+from processor.core.data.failure import BENIGN
 from processor.core.data.payloads import Payloads
 from processor.core.records.answers import Page
 from processor.errors import PayloadCodecError, SchemaMismatch
@@ -42,7 +44,8 @@ _SHOWN_MAX: Final = 4
 
 @dataclass(frozen=True)
 class RunDescription:
-    """A run as its shard sees it. ``pending``: activities, timers and lines of code it waits for.
+    """A run as its shard sees it. ``pending``: activities, timers, children and lines of code that
+    it waits for.
 
     ``parked`` is there while the run waits for fixed code: kind, error, where, traceback.
     ``cancel_reason`` is also why the run was terminated. ``successor`` is the run that follows it.
@@ -55,7 +58,8 @@ class RunDescription:
     no limit), begins_ms (while its code waits for that), last_failure. ``begins`` is when the code
     of a run begins that waits for its time; ``cron`` is its cron string, and while its code runs,
     ``next_begins`` when the next run begins if this one has ended. ``producer`` says, on Kafka,
-    which producer the worker that has the shard sends records with, and why.
+    which producer the worker that has the shard sends records with, and why. ``parent`` is the run
+    that started this one as its child, ``root`` the first one of all.
     """
 
     workflow_id: str
@@ -80,6 +84,8 @@ class RunDescription:
     begins: datetime | None = None
     cron: str | None = None
     next_begins: datetime | None = None
+    parent: RunRef | None = None
+    root: RunRef | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,13 @@ def description(view: Mapping[str, Any]) -> RunDescription:
         None if begins_ms is None else _time(begins_ms),
         view.get("cron"),
         None if next_ms is None else _time(next_ms),
+        _run(view.get("parent")),
+        _run(view.get("root")),
     )
+
+
+def _run(view: Mapping[str, Any] | None) -> RunRef | None:
+    return None if view is None else RunRef(view["workflow_id"], view["run_id"])
 
 
 def history_event(view: dict[str, Any]) -> HistoryEvent:
@@ -147,10 +159,10 @@ def standing(run: RunDescription) -> str:
     parts = [text] if (text := _attempt_text(run)) else []
     if run.begins is not None and not parts:
         parts = [f"its code begins at {run.begins.astimezone():%Y-%m-%d %H:%M:%S}"]
-    parts += [
-        f"activity {readable(each['name'])}, attempt {each['attempt']}"
-        for each in run.pending.get("activities", ())
-    ]
+    parts += map(_activity_text, run.pending.get("activities", ()))
+    parts += [f"update {readable(each['name'])}" for each in run.pending.get("updates", ())]
+    children = run.pending.get("children", ())
+    parts += [f"child {readable(each['workflow'])} {each['workflow_id']!r}" for each in children]
     parts += [f"waits at {readable(each)}" for each in run.pending.get("waiting", ())]
     if len(parts) > _SHOWN_MAX:
         parts[_SHOWN_MAX:] = [f"and {len(parts) - _SHOWN_MAX} more"]
@@ -164,7 +176,13 @@ def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
     yield from filter(None, (parked_text(run), _attempt_text(run)))
     for activity in run.pending.get("activities", ()):
         name = f"activity {activity['name']!r} of {run.workflow_id!r}"
-        if failure := activity["last_failure"]:
+        if activity["paused"]:
+            yield (
+                f"{name} is paused: `processor activity resume {run.workflow_id} "
+                f"{activity['id']}`, or handle.activity({activity['id']}).resume()"
+            )
+        failure = activity["last_failure"]
+        if failure and failure["kind"] != BENIGN:
             yield (
                 f"{name}: {activity['failures']} of its attempts failed, the last with "
                 f"{readable(failure['type'])}: {readable(failure['message'])}"
@@ -177,6 +195,14 @@ def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
                 f"{waits_ms // 1000} s. Start a worker with queues=[{activity['queue']!r}], or "
                 "wait for one that is busy"
             )
+
+
+def _activity_text(activity: Mapping[str, Any]) -> str:
+    """Return which attempt of an open activity is out, and whether it waits for its outcome."""
+    text = f"activity {readable(activity['name'])}, attempt {activity['attempt']}"
+    if activity["left_open"]:
+        text += ", which its function has left open (client.complete ends it)"
+    return text
 
 
 def _attempt_text(run: RunDescription) -> str:

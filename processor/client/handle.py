@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar, TypeVarTuple, overload
 from processor import arguments as given
 from processor import checks
 from processor.arguments import Seconds
+from processor.client.activities import ActivityHandle
 from processor.client.calls import ClientCalls
 from processor.client.descriptions import (
     HistoryEvent,
@@ -21,10 +22,12 @@ from processor.client.descriptions import (
     read,
 )
 from processor.client.outcomes import answered, outcome
+from processor.client.updates import TakesUpdates
 from processor.client.vigil import PARKED, Parked, Vigil, overdue
+from processor.core.nouns.child import TerminateAlone
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.query import REJECTS, QueryRun
-from processor.core.nouns.run import CancelRun, TerminateRun
+from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.nouns.timer import StartNow
 from processor.core.questions import AwaitResult, DescribeRun, ReadHistory
 from processor.core.records.answers import Accepted, Closed, QueryAnswered
@@ -46,7 +49,7 @@ _WAIT_S: Final = 30.0
 """How long a shard keeps a waiting client, which then asks again."""
 
 
-class Handle(Generic[R]):
+class Handle(TakesUpdates, Generic[R]):
     """One workflow id. A handle from ``start`` means the chain of runs that it began.
 
     A handle that was made with a ``run_id`` means that run only, any other one the latest run.
@@ -205,9 +208,15 @@ class Handle(Generic[R]):
         body = CancelRun(checks.text(reason, "cancel: reason"), *self._which)
         return (await self._calls.accepted(self.id, body)).created
 
-    async def terminate(self, reason: str = "") -> bool:
-        """End the run at once, without running its code again; return as ``cancel`` does."""
-        body = TerminateRun(checks.text(reason, "terminate: reason"), *self._which)
+    async def terminate(self, reason: str = "", *, recursive: bool = True) -> bool:
+        """End the run at once, without running its code again; return as ``cancel`` does.
+
+        Its children end as their ``parent_close`` says; with ``recursive=False`` they go on.
+        """
+        kind = TerminateRun
+        if not checks.yes_or_no(recursive, "terminate: recursive"):
+            kind = TerminateAlone
+        body = kind(checks.text(reason, "terminate: reason"), *self._which)
         return (await self._calls.accepted(self.id, body)).created
 
     async def start_now(self) -> None:
@@ -216,6 +225,11 @@ class Handle(Generic[R]):
         Raises ``CommandRejected`` where it has begun, and ``WorkflowNotFound``.
         """
         await self._calls.accepted(self.id, StartNow(*self._which))
+
+    def activity(self, id: int) -> ActivityHandle:
+        """Return a handle on one open activity: ``describe`` has their ids."""
+        id = checks.whole(id, "activity: id", 0)
+        return ActivityHandle(self._calls, self.id, id, *self._which)
 
     async def describe(self) -> RunDescription:
         page = await self._calls.page(self.id, DescribeRun(*self._which))

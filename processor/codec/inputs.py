@@ -13,17 +13,14 @@ from processor.codec.json_commands import decode_json
 from processor.codec.records import decode_as, read_envelope
 from processor.codec.schemas.files import MAGIC
 from processor.core.data.address import ReplyTo
-from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range, check_text
+from processor.core.data.bounds import NUMBER_MAX, check_failure, check_range, check_text
 from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
-from processor.core.data.failure import Failure
 from processor.core.inputs import ActivityReport, ClientCommand, Input, TimerDue
 from processor.core.questions import ListRuns, ReadShard
 from processor.core.records.turn import Source
 from processor.errors import SchemaMismatch
 
 __all__ = ("decode_command", "decode_input", "reply_to_of")
-
-CAUSES_MAX: Final = 50
 
 _REQUEST_ID_MAX: Final = 255
 _CLIENT_ID_MAX: Final = 64
@@ -75,19 +72,7 @@ def _check_report(report: ActivityReport) -> None:
     _check_reply_to(report.reply_to)
     if report.kind == "failed" and report.failure is None:
         raise SchemaMismatch("a report of a failure says no failure; give it one")
-    causes, failure = 0, report.failure
-    while failure is not None:
-        _check_failure(failure)
-        failure = failure.cause
-        causes += failure is not None
-        if causes > CAUSES_MAX:
-            raise SchemaMismatch(
-                f"a failure has more than {CAUSES_MAX} causes, one behind the other; give it fewer"
-            )
-
-
-def _check_failure(failure: Failure) -> None:
-    check_range("next_delay_ms", failure.next_delay_ms, 0, DURATION_MS_MAX)
+    check_failure(report.failure)
 
 
 def _check_cause(cause: Cause | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from processor.core.data.failure import Failure
+from processor.core.data.failure import BENIGN, Failure
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.data.retry import retry_at
 from processor.core.draft import Context, Draft, Outcome
@@ -16,11 +16,11 @@ from processor.core.nouns.activity import (
     AttemptState,
     OpenActivity,
 )
-from processor.core.records.answers import HeartbeatSeen
+from processor.core.records.answers import HeartbeatSeen, StopWanted
 from processor.core.records.effects import Reply
 from processor.core.replay import Instance
 
-__all__ = ("STARTS_MAX", "reported", "retried", "timed_out")
+__all__ = ("STARTS_MAX", "failed", "reported", "retried", "stopped", "timed_out")
 
 STARTS_MAX = 5
 """How often one attempt may be started (its worker died each time) until it counts as poison.
@@ -36,8 +36,11 @@ def reported(report: ActivityReport, instance: Instance | None, context: Context
         report.kind == "started" and activity is not None and _is_poison(report, activity.state)
     )
     if report.reply_to is not None:
-        seen = HeartbeatSeen(report.run_id, report.id, report.attempt, activity is None or poison)
-        outcome.replies.append(Reply(report.reply_to, seen))
+        which = report.run_id, report.id, report.attempt
+        stop = activity is None or poison or _may_not_begin(report, activity)
+        waits = activity is not None and activity.stop_ms is not None and not stop
+        answer = StopWanted(*which) if waits else HeartbeatSeen(*which, stop)
+        outcome.replies.append(Reply(report.reply_to, answer))
     if activity is None:
         return outcome
     assert instance is not None, "its activity is open"
@@ -51,12 +54,16 @@ def reported(report: ActivityReport, instance: Instance | None, context: Context
         case "failed":
             assert report.failure is not None, "a failed report has a failure"
             lost = state.eager and report.worker != ""
-            _attempt_failed(draft, activity, report.failure, report.headers, lost=lost)
+            failed(draft, activity, report.failure, report.headers, lost=lost)
         case "started":
-            if report.worker == state.worker:
+            if state.is_left_open or (report.worker and report.worker == state.worker):
                 return outcome
-            if poison:
-                _attempt_failed(draft, activity, _poison(activity))
+            if report.leaves_open:
+                draft.stands(activity, _left_open(state, draft.now_ms))
+            elif report.reply_to is not None and activity.stop_ms is not None:
+                draft.advance(stopped(activity))
+            elif poison:
+                failed(draft, activity, _poison(activity))
             else:
                 after = replace(
                     state,
@@ -89,8 +96,33 @@ def _attempt(instance: Instance | None, run_id: str, id: int, attempt: int) -> O
     return activity
 
 
+def _may_not_begin(report: ActivityReport, activity: OpenActivity) -> bool:
+    """Return whether a worker asks about what was left open, or asked to stop, before it began."""
+    asked_to_stop = activity.stop_ms is not None
+    return report.kind == "started" and (activity.state.is_left_open or asked_to_stop)
+
+
+def _left_open(state: AttemptState, now_ms: int) -> AttemptState:
+    """Return an attempt whose function has returned without an outcome: it is nobody's.
+
+    Its time-outs are the shard's from now on, and start-to-close goes on from its beginning. No
+    process takes it with it.
+    """
+    began_ms = state.dispatched_ms if state.eager else now_ms
+    return replace(
+        state,
+        eager=False,
+        started_ms=state.started_ms or began_ms,
+        heartbeat_ms=now_ms,
+        worker="",
+        starts=0,
+    )
+
+
 def _is_poison(report: ActivityReport, state: AttemptState) -> bool:
     """Return whether another worker is about to start what has ended all that started it."""
+    if report.leaves_open or state.is_left_open:
+        return False
     return report.worker != state.worker and state.starts >= STARTS_MAX
 
 
@@ -119,7 +151,7 @@ def _poison(activity: OpenActivity) -> Failure:
     )
 
 
-def _attempt_failed(
+def failed(
     draft: Draft,
     activity: OpenActivity,
     failure: Failure,
@@ -127,27 +159,44 @@ def _attempt_failed(
     *,
     lost: bool = False,
 ) -> None:
-    """Retry or fail. ``lost``: the process ended that ran this eager attempt; that is counted."""
+    """Retry or fail. ``lost``: the process ended that ran this eager attempt; that is counted.
+
+    What was asked to stop is not tried again.
+    """
     state = activity.state
     starts = 0 if state.eager else state.starts
     if lost:
         starts = state.starts + 1
         failure = _poison(activity) if starts >= STARTS_MAX else failure
+    attempt = activity.attempt - activity.counted_from + 1
     retry_at_ms = retry_at(
-        activity.options, activity.attempt, failure, draft.now_ms, activity.end_ms, headers
+        activity.options, max(attempt, 1), failure, draft.now_ms, activity.end_ms, headers
     )
-    if retry_at_ms is None:
+    if retry_at_ms is None or activity.stop_ms is not None:
         draft.advance(ActivityFailed(activity.id, activity.attempt, failure))
         return
     after = replace(
         state,
         retry_at_ms=retry_at_ms,
         starts=starts,
-        failures=state.failures + 1,
+        failures=state.failures + (failure.kind != BENIGN),
         first_failure=state.first_failure or failure,
         last_failure=failure,
     )
     draft.stands(activity, after)
+
+
+def stopped(activity: OpenActivity) -> ActivityFailed:
+    """Return the end of an activity that has stopped as it was asked to."""
+    assert activity.stop_ms is not None, f"activity {activity.id} was asked to stop"
+    failure = Failure(
+        "activity_cancelled",
+        "ActivityCancelled",
+        f"activity {activity.name!r} has stopped as it was asked to",
+        activity=activity.name,
+        attempts=activity.attempt,
+    )
+    return ActivityFailed(activity.id, activity.attempt, failure)
 
 
 def retried(draft: Draft, activity: OpenActivity, eager: bool) -> None:
@@ -190,4 +239,4 @@ def timed_out(draft: Draft, activity: OpenActivity, due: TimerDue) -> None:
         attempts=activity.attempt,
         cause=last,
     )
-    _attempt_failed(draft, activity, failure)
+    failed(draft, activity, failure)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from processor.core.attempts import reported, retried, timed_out
+from processor.core.attempts import reported, retried, stopped, timed_out
 from processor.core.draft import Context, Draft, Outcome
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.chain import too_large
@@ -22,11 +22,12 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.core.nouns.start import StartPlanned, StartRun
+from processor.core.nouns.start import StartPlanned, StartRun, StartWith
 from processor.core.nouns.timer import TimerFired
+from processor.core.nouns.update import AwaitUpdate, UpdateRun
 from processor.core.operation import OperationOnRun
 from processor.core.questions import AwaitResult
-from processor.core.records.answers import Accepted, Refused
+from processor.core.records.answers import Accepted, Refused, ReplyBody
 from processor.core.replay import Instance, begun
 from processor.core.runner import CodeError
 from processor.core.state import RunState
@@ -121,6 +122,8 @@ def _start(
     if refusal is not None:
         return outcome.answered(refusal)
     if latest is not None and start.uses(latest):
+        if isinstance(start, StartWith):
+            return _first(command, start, instance, latest, context)
         return outcome.answered(latest.accepted(created=False))
     try:
         limit_ms, plan = _as_defined(start, context)
@@ -134,7 +137,8 @@ def _start(
         start.memo,
         start.headers,
         context.runners.flags,
-        plan=plan,
+        start.lineage(command.caller),
+        plan,
     )
     refusal = too_large(started)
     if refusal is not None:
@@ -155,10 +159,35 @@ def _start(
     draft = Draft(Instance(RunState(command.workflow_id, run_id), runner), context)
     draft.advance(started)
     outcome.drafts.append(draft)
+    if isinstance(start, StartWith) and isinstance(start.first, UpdateRun):
+        return _told(outcome, start.first, draft, None, Accepted(run_id))
     if start.result_within_ms is not None and command.reply_to is not None:
         outcome.awaited = AwaitResult(None, run_id, start.result_within_ms)
         return outcome
     return outcome.answered(Accepted(run_id))
+
+
+def _first(
+    command: ClientCommand,
+    start: StartWith,
+    instance: Instance | None,
+    latest: Summary,
+    context: Context,
+) -> Outcome:
+    """Tell a run that is there already what goes with a start."""
+    assert start.first is not None, "checked where it was read"
+    return _asked(command, start.first, instance, latest, context, created=False)
+
+
+def _told(
+    outcome: Outcome, asked: UpdateRun, draft: Draft, told: ReplyBody | None, accepted: Accepted
+) -> Outcome:
+    """Return an outcome with what the sender of an update is told, or waits for."""
+    found = asked.awaits(draft.run, told)
+    if isinstance(found, AwaitUpdate):
+        outcome.awaited = found
+        return outcome
+    return outcome.answered(found or accepted)
 
 
 def _as_defined(start: StartRun, context: Context) -> tuple[int | None, Plan | None]:
@@ -193,6 +222,8 @@ def _asked(
     instance: Instance | None,
     latest: Summary | None,
     context: Context,
+    *,
+    created: bool = True,
 ) -> Outcome:
     assert instance is None or latest is not None, "an open run is known"
     outcome = Outcome()
@@ -205,9 +236,12 @@ def _asked(
         return outcome.answered(told)
     draft = Draft(instance, context)
     answer = asked.decide(draft, latest)
-    if draft.events:
+    if draft.events or draft.attempt is not None:
         outcome.drafts.append(draft)
-    return outcome.answered(answer or latest.accepted())
+    accepted = latest.accepted(created=created)
+    if isinstance(asked, UpdateRun) and draft.events:
+        return _told(outcome, asked, draft, answer, accepted)
+    return outcome.answered(answer or accepted)
 
 
 def _terminated(
@@ -242,9 +276,12 @@ def _timer(due: TimerDue, instance: Instance | None, context: Context) -> Outcom
                 has_cron = state.started.plan is not None and state.started.plan.cron is not None
                 draft.add(draft.followed(ends, instance.unread) if has_cron else ends)
         case "retry":
-            waits = activity is not None and activity.state.retry_at_ms == due.due_ms
+            waits = activity is not None and activity.armed.get("retry") == due.due_ms
             if activity is not None and waits and activity.attempt == due.attempt:
-                retried(draft, activity, draft.places(activity.name, activity.options))
+                if activity.stop_ms is not None:
+                    draft.advance(stopped(activity))
+                else:
+                    retried(draft, activity, draft.places(activity.name, activity.options))
         case "schedule_to_start" | "start_to_close" | "schedule_to_close" | "heartbeat":
             if activity is not None and activity.armed.get(due.kind) == due.due_ms:
                 timed_out(draft, activity, due)

@@ -38,25 +38,28 @@ from processor.core.nouns.run import (
     WorkflowTimedOut,
 )
 from processor.core.nouns.timer import TimerFired
+from processor.core.nouns.update import AwaitUpdate
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import ReplyBody
 from processor.core.records.effects import Effect, Reply
 from processor.core.replay import Instance
-from processor.core.runner import Asked, CodeError, Runner, Runners
+from processor.core.runner import Asked, CodeError, Runner, Runners, Spoiled
 from processor.core.state import RunState
+from processor.errors import UpdateRejected
 from processor.policy import Status
 
-__all__ = ("Context", "Draft", "Outcome", "Unread")
+__all__ = ("Context", "Draft", "Outcome", "RunBounds")
 
 _FOLLOWED: Final = frozenset((WorkflowCompleted, WorkflowFailed, WorkflowContinued))
 """The ends that another run may follow."""
 
 
-class Unread(NamedTuple):
-    """Of the events that a run's code has not taken: how many there may be, and their bytes."""
+class RunBounds(NamedTuple):
+    """Of a run: events that its code has not taken, their bytes, and updates that run at once."""
 
     events: int
     bytes: int
+    updates: int
 
 
 @dataclass(slots=True)
@@ -65,9 +68,10 @@ class Context:
 
     ``place`` says whether an activity runs eagerly where so many slots are free, as ``free`` are
     now; it changes nothing. ``entropy`` returns 16 random bytes. ``log_id`` is that of the shard.
-    ``unread_max``: more of a run's events may not wait for its code.
+    ``bounds``: no run may have more of that.
     ``not_activated`` are the events that the namespace's level does not have yet. ``begun`` is the
-    code of the run that this decision begins. ``record_bytes_max``: what a record of the log takes.
+    code of the run that this decision begins, ``spoiled``: the code of the run that it is about is
+    not what replay makes any more. ``record_bytes_max``: what a record of the log takes.
     ``next_ms`` returns the first time of a cron string after a time, None where there is none, and
     raises ``ValueError`` for what is no cron string.
     """
@@ -77,11 +81,12 @@ class Context:
     place: Callable[[str, ActivityOptions, int], bool]
     entropy: Callable[[], bytes]
     log_id: bytes
-    unread_max: Unread
+    bounds: RunBounds
     not_activated: frozenset[type[Event]] = frozenset()
     begun: Runner | None = None
     free: int = 0
     record_bytes_max: int = RECORD_BYTES_MAX
+    spoiled: bool = False
     next_ms: Callable[[str, int], int | None] = lambda cron, after_ms: None
 
     def check(self, asked: Sequence[Asked]) -> None:
@@ -133,9 +138,27 @@ class Draft:
     def run(self) -> RunState:
         return self.instance.state
 
+    @property
+    def updates_max(self) -> int:
+        return self.context.bounds.updates
+
+    def validated(self, name: str, arguments: bytes | None) -> bool:
+        """Return whether the validator of an update let it pass; False: it is asked later.
+
+        Raises ``UpdateRejected`` and ``SchemaMismatch``.
+        """
+        runner = self.instance.runner
+        if isinstance(runner, CodeError):
+            raise UpdateRejected(f"its code cannot go on: {runner.error}")
+        try:
+            return runner.accepts(name, arguments)
+        except (Spoiled, CodeError) as error:
+            self.context.spoiled = True
+            raise UpdateRejected(str(error)) from None
+
     def full(self, event: EventReceived) -> str:
         """Return which bound keeps one more event from waiting for the code; "" where none does."""
-        runner, most = self.instance.runner, self.context.unread_max
+        runner, most = self.instance.runner, self.context.bounds
         events, size = (0, 0) if isinstance(runner, CodeError) else runner.unread()
         if self.instance.pending:
             came = external_events(self.instance.pending)
@@ -204,6 +227,8 @@ class Draft:
         assert state.events == self.first + len(self.events), "each event is counted once"
         if state.closed_ms is None:
             self.snapshot = runner.snapshot()
+            if self.snapshot is not None and state.has_more_than_an_image:
+                self.snapshot = None
 
     def _placed(self, asked: ActivityScheduled) -> ActivityScheduled:
         """Return an activity that the code asks for with where its first attempt runs."""
@@ -274,8 +299,8 @@ class Outcome:
     drafts: list[Draft] = field(default_factory=list)
     answer: ReplyBody | None = None
     replies: list[Reply] = field(default_factory=list)
-    awaited: AwaitResult | None = None
-    """What the sender of a start asks for with it."""
+    awaited: AwaitResult | AwaitUpdate | None = None
+    """What the sender of a start or of an update asks for with it."""
 
     def answered(self, body: ReplyBody) -> Outcome:
         assert self.answer is None, "an input has one answer"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypeAlias
 
 from processor.core.data.address import Caller, ReplyTo
-from processor.core.data.cause import CallRequest, Cause, Origin, RecordedCause
+from processor.core.data.cause import CallRequest, Cause, Origin, RecordedCause, StartRequest
 from processor.core.data.failure import Failure
 from processor.core.data.fields import LAST, Attempt, Int32, RequestId, RunId, WorkflowId
 from processor.core.data.frozen import frozen
@@ -59,7 +59,8 @@ class ClientCommand:
         """The cause as a record of the log says it."""
         if self.caller is None or not isinstance(self.cause, Origin):
             return self.cause
-        return CallRequest(self.cause, self.caller)
+        kind = StartRequest if self.body.tells_start else CallRequest
+        return kind(self.cause, self.caller)
 
 
 @frozen
@@ -73,9 +74,9 @@ class ActivityReport:
     id: RequestId
     attempt: Attempt
     kind: ReportKind
-    """What is said: started (worker), completed (payload is the result), failed (failure; with
-    worker it is the shard that says so of a process that is gone), heartbeat (payload are its
-    details).
+    """What is said: started (worker; without one, the function has left the attempt open: somebody
+    else says how it ends), completed (payload is the result), failed (failure; with worker it is
+    the shard that says so of a process that is gone), heartbeat (payload are its details).
     """
     payload: bytes | None = None
     """Encoded result, or details of a heartbeat."""
@@ -86,6 +87,16 @@ class ActivityReport:
     reply_to: ReplyTo | None = None
     """Where the worker is told whether the attempt should stop; None: nowhere."""
     headers: Headers = NO_HEADERS
+
+    @property
+    def leaves_open(self) -> bool:
+        """Whether the function has returned, and somebody else says how the attempt ends."""
+        return self.kind == "started" and not self.worker
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is the last one of the worker that ran the attempt."""
+        return self.kind in ("completed", "failed") or self.leaves_open
 
 
 @frozen

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from processor.core.activity_requests import AdjustActivity, ReportAttempt
 from processor.core.event import Event
 from processor.core.nouns.activity import (
+    ActivityAdjusted,
     ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
+    ActivityStopRequested,
 )
 from processor.core.nouns.call import (
     AnswerCall,
@@ -18,14 +21,21 @@ from processor.core.nouns.call import (
     MessageRejected,
     MessageSent,
 )
+from processor.core.nouns.child import (
+    ChildCalled,
+    ChildCancelRequested,
+    ChildEnded,
+    ChildrenSpared,
+    ChildStarted,
+    EndChild,
+    TerminateAlone,
+)
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.query import QueryRun
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
-    CancelRun,
     RunParked,
     RunUnparked,
-    TerminateRun,
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
@@ -35,8 +45,15 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.core.nouns.start import StartPlanned, StartRun
+from processor.core.nouns.start import StartChild, StartPlanned, StartRun, StartWith
+from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.nouns.timer import StartNow, TimerCancelled, TimerFired, TimerStarted
+from processor.core.nouns.update import (
+    AwaitUpdate,
+    UpdateAccepted,
+    UpdateCompleted,
+    UpdateRun,
+)
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.operation import Request
 from processor.core.questions import (
@@ -75,7 +92,16 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     CallSent,
     CallAnswered,
     MessageRejected,
+    UpdateAccepted,
+    UpdateCompleted,
     WorkflowContinued,
+    ChildCalled,
+    ChildStarted,
+    ChildEnded,
+    ChildCancelRequested,
+    ChildrenSpared,
+    ActivityStopRequested,
+    ActivityAdjusted,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 
@@ -92,6 +118,14 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     AnswerCall,
     StartPlanned,
     QueryRun,
+    UpdateRun,
+    AwaitUpdate,
+    StartWith,
     StartNow,
+    StartChild,
+    EndChild,
+    TerminateAlone,
+    ReportAttempt,
+    AdjustActivity,
 )
 """All that can be asked of an instance. Append-only, as events are."""

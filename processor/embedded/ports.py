@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from processor.core.data.address import ReplyTo
 from processor.core.data.cause import Origin
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
-from processor.core.records.answers import HeartbeatSeen
+from processor.core.records.answers import HeartbeatSeen, StopWanted
 from processor.core.records.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.core.records.turn import Positions, Source
 from processor.embedded.disk import Disk
@@ -40,7 +40,7 @@ class QueuedTasks(Protocol):
         self, task: ActivityTask, report: Callable[[ActivityReport], None], again: bool = False
     ) -> None: ...
 
-    def heed(self, seen: HeartbeatSeen) -> bool: ...
+    def heed(self, seen: HeartbeatSeen | StopWanted) -> bool: ...
 
 
 class MemoryInbox:
@@ -166,7 +166,7 @@ class MemoryOutbox:
         return drained
 
     def reply(self, reply: Reply) -> None:
-        if isinstance(reply.body, HeartbeatSeen):
+        if reply.to == _WORKER and isinstance(reply.body, HeartbeatSeen | StopWanted):
             self._tasks.heed(reply.body)
         else:
             self._replied(reply)

@@ -52,7 +52,7 @@ class Eager:
         self._activities.release(self._reserved + sum(slots for _, slots in self._reports))
 
     def _reported(self, report: ActivityReport) -> None:
-        slots = int(report.kind in ("completed", "failed"))
+        slots = int(report.is_last)
         if self._closed:
             self._activities.release(slots)
         else:

@@ -218,8 +218,11 @@ class Activities(Protocol):
         Where they are held by what goes on running, waiting would not help.
         """
 
-    def cancel(self, run_id: str, id: int) -> None:
-        """Ask a running attempt to stop; nothing happens where there is none."""
+    def cancel(self, run_id: str, id: int, waits: bool = False) -> None:
+        """Ask a running attempt to stop; nothing happens where there is none.
+
+        Its outcome is dropped, unless its run ``waits`` for what comes of it.
+        """
 
 
 @dataclass(frozen=True)

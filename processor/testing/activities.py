@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -146,6 +147,9 @@ class _Attempt:
         self.heartbeats.append(deepcopy(details))
         if self.on_heartbeat is not None:
             self.on_heartbeat(details)
+
+    def shield(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def is_cancelled(self) -> bool:
         return self.cancelled

@@ -20,7 +20,7 @@ from processor.arguments import Seconds
 from processor.assembly import injected
 from processor.client import Client
 from processor.client.calls import ClientCalls
-from processor.client.client import RunOptions, StartOptions
+from processor.client.options import RunOptions, StartOptions
 from processor.client.vigil import Parked
 from processor.config import Settings
 from processor.core.records.answers import ReplyBody

@@ -73,5 +73,7 @@ def _with_function(
         return await value if inspect.isawaitable(value) else value
 
     definition = replace(activity.definition, function=mock, is_async=True)
-    mock_activity: Activity[..., Any] = Activity(definition, activity.wire_options)
+    mock_activity: Activity[..., Any] = Activity(
+        definition, activity.wire_options, activity.cancellation
+    )
     return mock_activity

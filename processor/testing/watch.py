@@ -157,7 +157,8 @@ def nothing_left(run: RunDescription) -> NothingLeft:
     """Return what is raised when nothing can happen any more."""
     return NothingLeft(
         f"{where_it_stands(run)}, and nothing is left that could wake it: no timer, no activity. "
-        "Send what it waits for (raise_event), or give it a time-out"
+        "Send what it waits for (raise_event; complete, for an activity that was left open), or "
+        "give it a time-out"
     )
 
 

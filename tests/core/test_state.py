@@ -10,12 +10,21 @@ from processor.core.data.address import Address
 from processor.core.event import Event
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import (
+    ActivityAdjusted,
     ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
+    ActivityStopRequested,
     attempted,
 )
 from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected, MessageSent
+from processor.core.nouns.child import (
+    ChildCalled,
+    ChildCancelRequested,
+    ChildEnded,
+    ChildrenSpared,
+    ChildStarted,
+)
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.lineage import Lineage
 from processor.core.nouns.record import RecordPublished
@@ -32,9 +41,11 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
+from processor.core.nouns.start import StartChild
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
+from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
-from processor.core.records.answers import Accepted
+from processor.core.records.answers import Accepted, Closed
 from processor.core.state import RunState
 from processor.core.vocabulary import EVENTS
 from processor.policy import Status
@@ -54,7 +65,9 @@ REACHED: dict[Status, tuple[Event, ...]] = {
 }
 OTHER = Address(None, "other")
 CALL = CallSent(4, OTHER, RaiseEvent("go"))
-OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL)
+UPDATE = UpdateAccepted("u1", "do", b"[1]", validated=True)
+CHILD = ChildCalled(5, OTHER, StartChild("order"), "terminate")
+OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL, CHILD, UPDATE)
 SAMPLES: tuple[Event, ...] = (
     ActivityCompleted(1, 1, b"1"),
     scheduled(3),
@@ -81,7 +94,16 @@ SAMPLES: tuple[Event, ...] = (
     CallSent(3, OTHER, RaiseEvent("go")),
     CallAnswered(4, Accepted("run-9")),
     MessageRejected(4, OTHER, "go", b"1", "nobody"),
+    UpdateAccepted("u2", "do", b"[1]", validated=True),
+    UpdateCompleted("u1", b"1"),
     WorkflowContinued(Successor("run-2", STARTED)),
+    ChildCalled(6, OTHER, StartChild("order"), "cancel"),
+    ChildStarted(5, "run-9"),
+    ChildEnded(5, Closed("run-9", "completed")),
+    ChildCancelRequested(5, "enough"),
+    ChildrenSpared(),
+    ActivityStopRequested(1),
+    ActivityAdjusted(1, True, 2, None),
 )
 
 
@@ -134,7 +156,7 @@ def test_the_table_is_about_closing_and_parking() -> None:
 
 def test_a_closed_run_holds_nothing_open() -> None:
     run = in_status(Status.TERMINATED)
-    assert not run.activities and not run.timers and not run.calls
+    assert not run.activities and not run.timers and not run.calls and not run.children
     assert run.summary().cancel_reason == "enough"
 
 

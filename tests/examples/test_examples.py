@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from examples import approval, chaining, counter, fan_out, monitor, report
+from examples import (
+    approval,
+    async_completion,
+    chaining,
+    children,
+    counter,
+    fan_out,
+    monitor,
+    report,
+)
 from processor import Client, Status, Worker, WorkflowFailed
 from processor.activity import Activity
 from processor.testing import Environment
@@ -45,6 +54,16 @@ def test_fan_out(tmp_path: Path) -> None:
     assert run(tmp_path, fan_out, talk) == {"a": 50, "b": 100, "c": 50}
 
 
+def test_children(tmp_path: Path) -> None:
+    async def talk(client: Client) -> dict[str, list[str]]:
+        return await client.run(children.fulfil, "A-1", ["book", "piano", "lamp"], timeout=20)
+
+    assert run(tmp_path, children, talk) == {
+        "sent": ["book by bicycle", "lamp by bicycle"],
+        "refused": ["piano is too heavy"],
+    }
+
+
 @pytest.mark.parametrize(
     ("answers", "result"), [(True, "approved by Grace"), (None, "nobody answered")]
 )
@@ -60,6 +79,21 @@ def test_approval(tmp_path: Path, answers: bool | None, result: str) -> None:
         return await handle.result(20)
 
     assert run(tmp_path, approval, talk) == result
+
+
+def test_async_completion(tmp_path: Path) -> None:
+    async def talk(client: Client) -> str:
+        handle = await client.start(async_completion.order, "lamp")
+        token = ""
+        while not token:
+            for each in (await handle.describe()).pending["activities"]:
+                token = each["details"] or ""
+            await asyncio.sleep(0.01)
+        await async_completion.webhook(client, token, "shipped")
+        await async_completion.webhook(client, token, "shipped")  # webhooks come twice
+        return await handle.result(20)
+
+    assert run(tmp_path, async_completion, talk) == "lamp: shipped"
 
 
 def test_monitor(tmp_path: Path) -> None:

@@ -123,8 +123,42 @@ class Listens:
         return self.heard
 
 
+@workflow.define
+class Books:
+    """Takes updates, each with an activity, and ends when it has booked so many."""
+
+    def __init__(self) -> None:
+        self.booked: list[int] = []
+
+    @workflow.run
+    async def run(self, count: int) -> list[int]:
+        await workflow.wait_until(lambda: len(self.booked) == count)
+        await workflow.wait_until(workflow.all_handlers_finished)
+        return self.booked
+
+    @workflow.update
+    async def book(self, value: int) -> list[int]:
+        if value % 2:
+            await double(value)
+        self.booked.append(value)
+        return [value, len(self.booked)]
+
+
+@activity.define
+async def left_open(number: int) -> int:
+    """Hand the token over by a heartbeat, and let somebody else say how the attempt ends."""
+    activity.heartbeat(activity.info().task_token)
+    raise activity.CompleteAsync
+
+
+@workflow.define
+async def waits_for_both(number: int) -> list[int]:
+    near, far = left_open(number), left_open.options(eager=False)(number)
+    return list(await asyncio.gather(near, far))
+
+
 PROBES = [
     *(queued_double, publishes, passes_on, meters, collects, errand, sleeps),
-    *(tells, collects_in_the_end, Listens),
+    *(tells, collects_in_the_end, Listens, Books, waits_for_both),
 ]
-PROBE_ACTIVITIES = [double]
+PROBE_ACTIVITIES = [double, left_open]

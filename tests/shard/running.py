@@ -146,7 +146,7 @@ class Ports:
     def start(self, task: ActivityTask, report: Callable[[ActivityReport], None]) -> None:
         self.started.append((task, report))
 
-    def cancel(self, run_id: str, id: int) -> None: ...
+    def cancel(self, run_id: str, id: int, waits: bool = False) -> None: ...
 
 
 def take_over(ports: Any, store: Memory) -> Taken:

@@ -15,6 +15,7 @@ from processor.shard.turns.telling import Telling
 class Failure:
     type: str = "ValueError"
     message: str = "the disk is full"
+    kind: str = "exception"
 
 
 @dataclass

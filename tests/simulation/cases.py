@@ -11,12 +11,12 @@ import msgspec
 
 from examples import orders
 from processor.core.nouns.lineage import Plan, RetryOptions
-from processor.core.nouns.run import CancelRun, TerminateRun
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.records.answers import Closed
 from processor.simulation.scheduler import START_MS
 
-from . import tally, transfers
+from . import tally, till, transfers
 from .programs import Author, Step, events_of, fits
 from .transfers import Ledger
 
@@ -33,6 +33,7 @@ __all__ = (
     "program_case",
     "send_messages",
     "tally_cases",
+    "till_case",
     "victim_case",
 )
 
@@ -58,6 +59,8 @@ class Case:
     events: list[tuple[str, Any]] = field(default_factory=list)
     stop: CancelRun | TerminateRun | StartRun | None = None
     timeout_ms: int | None = None
+    updates: list[int] = field(default_factory=list)
+    outcomes: dict[int, Any] = field(default_factory=dict)
     after: list[Case] = field(default_factory=list)
     bounded: str = ""
     runs: int = 1
@@ -187,6 +190,15 @@ def listener_case(random: Random) -> Case:
     case.ends["completed"] = [[*heard], [2 * each for each in doubled]].__eq__
     if random.random() < 0.5:
         case.plan = Plan(start_at_ms=START_MS + random.randint(0, 200_000))
+    return case
+
+
+def till_case(random: Random) -> Case:
+    """Return a class that takes updates, and what it is to be told."""
+    numbers = [5 * random.randint(8, 11), *random.sample(range(40), random.randint(0, 11))]
+    case = Case("till", "Till", [sum(map(till.takes, numbers))], {})
+    case.updates = numbers
+    case.ends["completed"] = lambda booked: len(set(booked)) == len(booked)
     return case
 
 

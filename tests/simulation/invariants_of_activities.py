@@ -9,10 +9,12 @@ from processor.core.attempts import STARTS_MAX
 from processor.core.data.options import DEFAULTS
 from processor.core.event import Event
 from processor.core.nouns.activity import (
+    ActivityAdjusted,
     ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
+    ActivityStopRequested,
     AttemptState,
 )
 from processor.core.nouns.run import (
@@ -21,6 +23,8 @@ from processor.core.nouns.run import (
 from processor.core.records.effects import (
     ActivityTask,
 )
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import AttemptRecord, Turn
 
 from .checked import Checked
 from .reading import Reading
@@ -35,6 +39,8 @@ def check_activities(checked: Checked, story: Story, reading: Reading) -> None:
     _lost_for_a_reason(checked, reading)
     _details_of_time_outs(checked, reading)
     _reports(checked, reading)
+    _left_open(checked, reading)
+    _operated(checked, reading)
     _eager_starts(checked, story, reading)
 
 
@@ -46,12 +52,19 @@ def _lost_for_a_reason(checked: Checked, reading: Reading) -> None:
         for event in turn.events
         if isinstance(event, ActivityScheduled)
     }
+    stopped = {
+        (turn.run_id, event.id)
+        for _, turn, _ in reading.turns
+        for event in turn.events
+        if isinstance(event, ActivityStopRequested)
+    }
     for run_id, event, state in reading.outcomes:
         if isinstance(event, ActivityFailed) and event.failure.timeout_kind == "lost":
             options = scheduled[run_id, event.id].options or DEFAULTS
             used_up = event.attempt == options.maximum_attempts
             poison = state.starts + state.eager == STARTS_MAX
-            reason = used_up or poison or options.schedule_to_close_ms is not None
+            asked = (run_id, event.id) in stopped
+            reason = used_up or poison or asked or options.schedule_to_close_ms is not None
             checked.that("an activity is lost for a reason", reason, run_id, event)
 
 
@@ -79,8 +92,9 @@ def _one_outcome_each(checked: Checked, run_id: str, history: list[Event]) -> No
 def _reports(checked: Checked, reading: Reading) -> None:
     """What is recorded of an activity is of the attempt that runs."""
     for run_id, event, state in reading.outcomes:
-        over = (
-            isinstance(event, ActivityFailed) and event.failure.timeout_kind == "schedule_to_close"
+        failure = event.failure if isinstance(event, ActivityFailed) else None
+        over = failure is not None and (
+            failure.timeout_kind == "schedule_to_close" or failure.kind == "activity_cancelled"
         )
         runs = event.attempt == state.attempt and (state.retry_at_ms is None or over)
         checked.that("a report counts for its attempt only", runs, run_id, event, state)
@@ -96,6 +110,44 @@ def _follows(before: AttemptState, after: AttemptState) -> bool:
         return after.attempt == before.attempt + 1 and after.is_dispatch
     failed = after.failures == before.failures + 1 and after.retry_at_ms is not None
     return after.attempt == before.attempt and (failed or after.failures == before.failures)
+
+
+def _left_open(checked: Checked, reading: Reading) -> None:
+    """What a function left open is lost with no process, and its end is of its attempt."""
+    for place, states in reading.changes.items():
+        for before, after in itertools.pairwise(states):
+            if before.is_left_open and after.failures > before.failures:
+                failure = after.last_failure
+                lost = failure is None or failure.timeout_kind == "lost"
+                checked.that("what is left open is not lost", not lost, place, before, after)
+    for run_id, event, state in reading.outcomes:
+        if state.is_left_open and isinstance(event, ActivityCompleted):
+            said = (event.result or b"").split(b".")
+            of_it = said[1:2] == [b"%d" % event.attempt]
+            checked.that("what is said counts for its attempt", of_it, run_id, event)
+
+
+def _operated(checked: Checked, reading: Reading) -> None:
+    """What was asked to stop, or is paused, begins no other attempt; an operator may begin one."""
+    stopped: set[tuple[str, int]] = set()
+    paused: set[tuple[str, int]] = set()
+    for _, _, record, _ in reading.records:
+        if isinstance(record, AttemptRecord):
+            place = record.run_id, record.state.id
+            begins = record.state.is_dispatch and record.state.attempt > 1
+            if begins and place in stopped:
+                checked.that("what was asked to stop begins no more", False, place, record)
+            if begins and place in paused:
+                by_hand = record.cause is not None
+                checked.that("a paused activity begins nothing", by_hand, place, record)
+        elif isinstance(record, Turn | Snapshot):
+            for event in record.events:
+                if isinstance(event, ActivityStopRequested):
+                    stopped.add((record.run_id, event.id))
+                    checked.that("what was asked to stop begins no more", True)
+                elif isinstance(event, ActivityAdjusted):
+                    (paused.add if event.paused else paused.discard)((record.run_id, event.id))
+                    checked.that("a paused activity begins nothing", True)
 
 
 def _eager_starts(checked: Checked, story: Story, reading: Reading) -> None:

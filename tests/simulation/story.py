@@ -31,7 +31,7 @@ from processor.simulation.world import World
 from processor.workflow._engine.runner import WorkflowRunners
 from processor.workflow._guard import guard as _guard
 
-from . import chains, deeds, programs, transfers
+from . import chains, deeds, families, programs, transfers
 from .cases import (
     Case,
     account_cases,
@@ -43,12 +43,16 @@ from .cases import (
     program_case,
     send_messages,
     tally_cases,
+    till_case,
     victim_case,
 )
 from .chaos import Chaos
+from .families import family_case
+from .outside import OPEN_ACTIVITIES, Outside, opens
 from .programs import Author, Step
 from .strangers import Contest, Foreign, Rival, Sent, Stranger
 from .tally import TallyRunners
+from .till import Buyer, first_of, wrong
 from .transfers import Ledger
 
 __all__ = ("ORDER_ACTIVITIES", "PAYLOADS", "Story", "what_is_remembered")
@@ -109,8 +113,11 @@ class Story:
         )
         self.world = World(seed, random.choice((1, 2, 3)), faults, settings, watched=True)
         registry = Registry(
-            [orders.order_processing, *programs.WORKFLOWS, *chains.WORKFLOWS, transfers.account],
-            [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited],
+            [
+                *(orders.order_processing, *programs.WORKFLOWS, *families.WORKFLOWS),
+                *(*chains.WORKFLOWS, transfers.account, opens),
+            ],
+            [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited, *OPEN_ACTIVITIES],
             Injected(PAYLOADS),
         )
         runners = TallyRunners(WorkflowRunners(registry, settings))
@@ -128,9 +135,14 @@ class Story:
         self.lost: list[ClientCommand] = []
         self.foreign: list[ClientCommand] = []
         self.rivals: list[Rival] = []
+        self.buyers: list[Buyer] = []
+        self.outside: Outside | None = None
         self.cases = self._draw() if cases is None else cases
         self.chaos = Chaos(self.world)
         self._draw_vain(Random(f"vain {seed}"))
+        apart = Random(f"family {seed}")
+        if cases is None and apart.random() < 0.2:
+            self.cases.append(family_case(apart, self.cases))
         self._mends_ms = self._draw_bug(Random(f"bug {seed}"))
         programs.RELEASE.mended = self._mends_ms is None
 
@@ -152,6 +164,9 @@ class Story:
             script.begin()
         clients = [script.client for script in scripts.values()]
         clients += [rival.client for rival in self.rivals]
+        clients += [buyer.client for buyer in self.buyers]
+        if self.outside is not None:
+            clients.append(self.outside.client)
         if self.contest is not None:
             clients += [entrant.client for entrant in self.contest.entrants]
             self.contest.begin()
@@ -165,6 +180,7 @@ class Story:
             lambda: (
                 all(case.closed is not None for case in self.cases)
                 and (self.contest is None or self.contest.done)
+                and all(buyer.done for buyer in self.buyers)
                 and not any(client.waiting for client in clients)
             )
         )
@@ -211,6 +227,9 @@ class Story:
         apart = Random(f"listener {self.seed}")
         if apart.random() < 0.2:
             cases.append(listener_case(apart))
+        apart = Random(f"till {self.seed}")
+        if apart.random() < 0.25:
+            cases.append(self._till(apart))
         apart = Random(f"goes on {self.seed}")
         if apart.random() < 0.2:
             cases.append(goes_on_case(apart))
@@ -218,7 +237,22 @@ class Story:
         if apart.random() < 0.15:
             cases.append(by_the_clock_case(apart))
         self._draw_strangers(cases)
+        apart = Random(f"parcels {self.seed}")
+        if apart.random() < 0.12:
+            client = self.world.client("outside")
+            self.outside = Outside(apart, client, self.world.scheduler, self.encode)
+            cases.append(self.outside.case)
         return cases
+
+    def _till(self, random: Random) -> Case:
+        """Return a till, with one or two who send it each update."""
+        case = till_case(random)
+        for number in case.updates:
+            for copy in range(random.choice((1, 1, 2))):
+                client = self.world.client(f"buyer-{number}-{copy}")
+                given = self.world.scheduler, random, case.workflow_id, number, case.outcomes
+                self.buyers.append(Buyer(client, *given))
+        return case
 
     def _draw_vain(self, random: Random) -> None:
         """Let programs tell nobody something, and not wait: as their first or their last step."""
@@ -299,13 +333,16 @@ class _Script:
             result_within_ms=within_ms,
             plan=case.plan,
         )
-        self._ask(ClientCommand(case.workflow_id, body), self._started)
+        self._ask(ClientCommand(case.workflow_id, first_of(case.updates, body)), self._started)
 
     def _started(self, reply: ReplyBody) -> None:
         was_started = isinstance(reply, Accepted | Closed) or self._expired(reply)
         assert was_started, f"{self._case.workflow_id} was not started: {reply}"
         self._case.started = True
         self._story.look_again()
+        if self._case.updates:
+            for buyer in self._story.buyers:
+                self._scheduler.after(self._random.randint(0, 60_000), "a buyer", buyer.begin)
         for rival in self._story.rivals:
             if rival.workflow_id == self._case.workflow_id:
                 delay_ms = self._random.randint(0, 60_000)
@@ -387,4 +424,6 @@ class _Script:
     def _closed(self, reply: ReplyBody) -> None:
         assert isinstance(reply, Closed), f"{self._case.workflow_id}: {reply}"
         self._case.closed = reply
+        if self._case.updates:
+            assert not wrong(reply, self._case.outcomes), wrong(reply, self._case.outcomes)
         self._story.chaos.purgeable.append((self._case.workflow_id, reply.run_id))

@@ -1,4 +1,4 @@
-"""Commands that act on a run: event, signal, query, result, cancel, terminate."""
+"""Commands that act on a run: result, cancel, terminate."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ from processor.errors import (
     WorkflowTimedOut,
 )
 from processor.policy import (
-    Reject,
     Status,
 )
 
@@ -70,18 +69,6 @@ Timeout = Annotated[
 Reason = Annotated[
     str, typer.Option(callback=checked(checks.text), help="Why; it is kept in the history.")
 ]
-EventName = Annotated[
-    str,
-    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The event's name."),
-]
-SignalName = Annotated[
-    str,
-    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The signal's name."),
-]
-QueryName = Annotated[
-    str,
-    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The query's name."),
-]
 
 
 @target_options(injects=True)
@@ -100,76 +87,6 @@ def result(
             handle = client.handle(id, run_id)
             await handle.describe()  # where no shard answers, nobody waits for ever
             await show_result(handle, timeout, as_json)
-
-    asyncio.run(work())
-
-
-@target_options(injects=True)
-def event(
-    target: Target,
-    id: WorkflowId,
-    name: EventName,
-    payload: Annotated[str, typer.Argument(metavar="JSON", help="What comes with it.")] = "null",
-    run_id: RunId = None,
-    module: EmbeddedModules = None,
-    as_json: Json = False,
-) -> None:
-    """Send an external event to a run; it is durable when this returns."""
-    (value,) = parsed((payload,))
-
-    async def work() -> None:
-        async with connected(target, module) as client:
-            handle = client.handle(id, run_id)
-            await handle.raise_event(name, value)
-            found = await looked_at(handle)
-        sent(as_json, id, name, found)
-
-    asyncio.run(work())
-
-
-@target_options(injects=True)
-def signal(
-    target: Target,
-    id: WorkflowId,
-    name: SignalName,
-    arguments: Arguments = None,
-    run_id: RunId = None,
-    module: EmbeddedModules = None,
-    as_json: Json = False,
-) -> None:
-    """Send a signal to a run: an event whose value is the argument, or the list of several."""
-    values = parsed(arguments or ())
-
-    async def work() -> None:
-        async with connected(target, module) as client:
-            handle = client.handle(id, run_id)
-            await handle.signal(name, *values)
-            found = await looked_at(handle)
-        sent(as_json, id, name, found)
-
-    asyncio.run(work())
-
-
-@target_options(injects=True)
-def query(
-    target: Target,
-    id: WorkflowId,
-    name: QueryName,
-    arguments: Arguments = None,
-    run_id: RunId = None,
-    reject: Annotated[
-        Reject, typer.Option(help="Which runs to refuse: not-open, or closed not-completed.")
-    ] = "none",
-    module: EmbeddedModules = None,
-    as_json: Json = False,
-) -> None:
-    """Ask the code of a run, which only reads, and print the answer."""
-    values = parsed(arguments or ())
-
-    async def work() -> None:
-        async with connected(target, module) as client:
-            answer = await client.handle(id, run_id).query(name, *values, reject=reject)
-        done(as_json, shown_value(answer), workflow_id=id, query=name, answer=answer)
 
     asyncio.run(work())
 
@@ -204,6 +121,9 @@ def terminate(
     id: WorkflowId,
     reason: Reason = "",
     run_id: RunId = None,
+    recursive: Annotated[
+        bool, typer.Option(help="End its children, too, as their parent_close says.")
+    ] = True,
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
@@ -212,18 +132,11 @@ def terminate(
     async def work() -> None:
         async with connected(target, module) as client:
             handle = client.handle(id, run_id)
-            applied = await handle.terminate(reason)
+            applied = await handle.terminate(reason, recursive=recursive)
             found = await looked_at(handle)
         ended(as_json, "terminate", f"terminated {id}", found, applied, id)
 
     asyncio.run(work())
-
-
-def sent(as_json: bool, id: str, name: str, found: RunDescription | None) -> None:
-    """Say that an event is on its way, and whether the code hears of it now."""
-    later = "" if found is None or found.parked is None else PARKED
-    told = {"workflow_id": id, "event": name, "status": found and found.status}
-    done(as_json, f"sent {name} to {id}{later}", **told)
 
 
 def parsed(texts: Sequence[str]) -> list[Any]:
@@ -346,5 +259,5 @@ def done(as_json: bool, text: str, **fields: Any) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (event, signal, query, result, cancel, terminate):
+    for command in (result, cancel, terminate):
         app.command(rich_help_panel=PANEL)(command)

@@ -24,7 +24,7 @@ from processor.codec.cron import check as check_cron
 from processor.policy import ATTEMPTS_MAX, ConflictPolicy, RetryPolicy, ReusePolicy
 
 if TYPE_CHECKING:
-    from processor.client.client import RunOptions
+    from processor.client.options import RunOptions
 
 __all__ = ("register",)
 

@@ -40,6 +40,7 @@ __all__ = ("essentials", "register")
 
 PANEL = "Runs"
 CELL_MAX = 100
+CHILDREN_MAX = 20
 LABEL_WIDTH = 18
 VALUE_MAX = 1_000
 WorkflowOnly = Annotated[
@@ -160,6 +161,10 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
     if run.cancel_reason is not None:
         terminated = run.status is Status.TERMINATED
         yield "reason" if terminated else "cancel reason", run.cancel_reason
+    if run.parent is not None:
+        yield "parent", f"{run.parent.workflow_id}, run {run.parent.run_id}"
+    if run.root is not None and run.root != run.parent:
+        yield "root", f"{run.root.workflow_id}, run {run.root.run_id}"
     if run.successor is not None:
         yield "followed by", run.successor
     if run.failure is not None:
@@ -183,10 +188,24 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
             yield "timer", f"#{timer['id']}, due {at(timer['due_ms'])}"
     for call in run.pending.get("calls", ()):
         yield "call", f"#{call['id']} {call['operation']}, {call['to']} has not answered"
+    for update in run.pending.get("updates", ()):
+        yield "update", f"{update['name']} (id {update['id']}), its handler has not ended"
+    yield from children_lines(run.pending)
     for name, count in run.pending.get("unread", {}).items():
         yield "unread event", f"{name}, {count} that the code has not taken"
     for place in run.pending.get("waiting", ()):
         yield "waiting", place
+
+
+def children_lines(pending: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the children that a run waits for, the first ones."""
+    children = pending.get("children", ())
+    for child in children[:CHILDREN_MAX]:
+        asked = ", asked to cancel itself" if child["cancelled"] else ""
+        end = f"{child['parent_close']} when this run ends"
+        yield "child", f"#{child['id']} {child['workflow']} {child['workflow_id']}: {end}{asked}"
+    if (more := pending.get("children_open", 0) - CHILDREN_MAX) > 0:
+        yield "child", f"and {more:,} more"
 
 
 def attempt_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
@@ -210,15 +229,22 @@ def failure_lines(failure: Mapping[str, Any], lead: str = "") -> Iterator[str]:
 
 def activity_lines(activity: Mapping[str, Any]) -> Iterator[str]:
     """Yield where an open activity stands: its attempt, its heartbeat, its last failure."""
-    if activity["retry_at_ms"] is not None:
+    if activity["retry_at_ms"] is not None and activity["paused"]:
+        where = "waits until it is resumed"
+    elif activity["retry_at_ms"] is not None:
         where = f"is tried again {at(activity['retry_at_ms'])}"
+    elif activity["left_open"]:
+        where = f"left open by its function, which began {at(activity['started_ms'])}"
     elif activity["started_ms"] is not None:
         where = f"runs since {at(activity['started_ms'])} on {activity['worker']}"
     elif activity["eager"]:
         where = f"runs beside its shard since {at(activity['dispatched_ms'])}"
     else:
         where = f"in queue {activity['queue']} since {at(activity['dispatched_ms'])}"
-    yield f"#{activity['id']} {activity['name']}, attempt {activity['attempt']}: {where}"
+    paused = " (paused)" if activity["paused"] else ""
+    asked = " (asked to stop)" if activity["asked_to_stop"] else ""
+    attempt = f"attempt {activity['attempt']}{paused}{asked}"
+    yield f"#{activity['id']} {activity['name']}, {attempt}: {where}"
     if activity["heartbeat_ms"] is not None:
         details = shown_value(to_plain(activity["details"]))
         yield f"heartbeat {at(activity['heartbeat_ms'])}: {details}"

@@ -6,9 +6,20 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from processor.checks import DURATION_S_MAX
+from processor.core.data.failure import Failure
 from processor.errors import SchemaMismatch
 
-__all__ = ("DURATION_MS_MAX", "NUMBER_MAX", "check_range", "check_text", "size_of")
+__all__ = (
+    "CAUSES_MAX",
+    "DURATION_MS_MAX",
+    "NUMBER_MAX",
+    "check_failure",
+    "check_range",
+    "check_text",
+    "size_of",
+)
+
+CAUSES_MAX: Final = 50
 
 DURATION_MS_MAX: Final = DURATION_S_MAX * 1_000
 NUMBER_MAX: Final = 1 << 62
@@ -30,6 +41,19 @@ def check_range(what: str, number: int | None, least: int, most: int) -> None:
     """Refuse a number that is there and not from ``least`` to ``most``."""
     if number is not None and not least <= number <= most:
         raise SchemaMismatch(f"the {what} is {number}; it may be {least} to {most}")
+
+
+def check_failure(failure: Failure | None) -> None:
+    """Refuse a failure with a delay out of range, or with too many causes."""
+    causes = 0
+    while failure is not None:
+        check_range("next_delay_ms", failure.next_delay_ms, 0, DURATION_MS_MAX)
+        failure = failure.cause
+        causes += failure is not None
+        if causes > CAUSES_MAX:
+            raise SchemaMismatch(
+                f"a failure has more than {CAUSES_MAX} causes, one behind the other; give it fewer"
+            )
 
 
 def size_of(value: Any) -> int:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from processor.core.data.fields import Int32
 from processor.core.data.frozen import frozen
 
-__all__ = ("Failure", "shortened", "writable")
+__all__ = ("BENIGN", "Failure", "shortened", "writable")
+
+BENIGN: Final = "benign"
+"""The kind of a failure that was expected: it is tried again, and no failure to people."""
 
 
 @frozen
@@ -13,9 +18,10 @@ class Failure:
     """An exception as data: what crosses the log when it ends an activity or a workflow."""
 
     kind: str
-    """Class of failure: application, activity_failed, activity_timed_out, activity_cancelled,
-    payload_too_large, schema_mismatch, exception, cancelled. A string, so that a new kind breaks no
-    reader: treat an unknown one as exception.
+    """Class of failure: application, benign (as application, and expected), activity_failed,
+    activity_timed_out, activity_cancelled, child_failed, payload_too_large, schema_mismatch,
+    exception, cancelled. A string, so that a new kind breaks no reader: treat an unknown one as
+    exception.
     """
     type: str
     """Kind of error for retry policies and callers; the exception's class name unless it says

@@ -8,7 +8,7 @@ log, whatever it costs meanwhile.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -30,10 +30,12 @@ from processor.core.records.effects import (
 )
 
 __all__ = (
+    "ActivityAdjusted",
     "ActivityCancelled",
     "ActivityCompleted",
     "ActivityFailed",
     "ActivityScheduled",
+    "ActivityStopRequested",
     "AttemptState",
     "OpenActivities",
     "OpenActivity",
@@ -61,7 +63,9 @@ class AttemptState:
     retry_at_ms: int | None = None
     """When the next attempt is due; None: an attempt is out."""
     worker: str = ""
-    """Identity of the worker that announced the attempt, for people."""
+    """Identity of the worker that announced the attempt, for people. Empty in one that has started:
+    its function has left it open, and somebody else says how it ends.
+    """
     starts: Int32 = 0
     """How many workers announced that they run this attempt; of an eager one, how many attempts in
     a row were lost with their process.
@@ -76,6 +80,11 @@ class AttemptState:
     """Why the last of them failed."""
 
     @property
+    def is_left_open(self) -> bool:
+        """Whether nobody runs the attempt any more, and it waits for whoever says how it ends."""
+        return self.started_ms is not None and not self.worker and self.retry_at_ms is None
+
+    @property
     def is_dispatch(self) -> bool:
         """Whether this is the state in which an attempt leaves the shard."""
         return self.retry_at_ms is self.started_ms is self.heartbeat_ms is None
@@ -86,7 +95,8 @@ class OpenActivity:
     """An activity without an outcome.
 
     ``key`` is that of the log's record of ``state``, empty as long as the activity's own event
-    says it all.
+    says it all. ``stop_ms`` is when the code asked it to stop; None: it did not. ``paused``: no
+    other attempt begins. ``counted_from`` is the attempt that is the first one to its retry policy.
     """
 
     id: int
@@ -97,6 +107,9 @@ class OpenActivity:
     scheduled_ms: int
     state: AttemptState
     key: bytes = b""
+    stop_ms: int | None = None
+    paused: bool = False
+    counted_from: int = 1
 
     @property
     def attempt(self) -> int:
@@ -110,7 +123,19 @@ class OpenActivity:
 
     @property
     def armed(self) -> Mapping[TimerKind, int]:
-        return armed(self.options, self.scheduled_ms, self.state)
+        return self.armed_as(self.state)
+
+    def armed_as(self, state: AttemptState) -> Mapping[TimerKind, int]:
+        """Return what runs where the activity stands so: see ``armed``.
+
+        One that was asked to stop while it waited for its next attempt ends at once instead.
+        """
+        found = armed(self.options, self.scheduled_ms, state)
+        if state.retry_at_ms is None or (self.stop_ms is None and not self.paused):
+            return found
+        if self.stop_ms is not None:
+            return {**found, "retry": self.stop_ms}
+        return {kind: due_ms for kind, due_ms in found.items() if kind != "retry"}
 
 
 _NOTHING: Final[Mapping[TimerKind, int]] = MappingProxyType({})
@@ -151,6 +176,14 @@ class OpenActivities(Run):
     """``activities``: those that are open, by their ids."""
 
     activities: dict[int, OpenActivity] = field(default_factory=dict)
+
+    @property
+    def has_more_than_an_image(self) -> bool:
+        """Whether a snapshot would lose something of an activity: none is made then."""
+        return any(
+            each.stop_ms is not None or each.paused or each.counted_from > 1
+            for each in self.activities.values()
+        )
 
     def clear(self) -> None:
         self.activities.clear()
@@ -281,6 +314,57 @@ class ActivityCancelled(Decision):
         return [*_ended(run, run.activities[self.id]), CancelAttempt(run.run_id, self.id)]
 
 
+@frozen
+class ActivityStopRequested(Decision):
+    """The code asked the activity to stop, and waits until it has: its outcome still comes."""
+
+    id: RequestId
+
+    identity = ("id",)
+
+    def apply(self, run: OpenActivities, now_ms: int) -> None:
+        assert self.id in run.activities, f"activity {self.id} is open"
+        run.activities[self.id].stop_ms = now_ms
+
+    def effects(self, run: OpenActivities, now_ms: int) -> Sequence[Effect]:
+        activity = run.activities[self.id]
+        after = replace(activity, stop_ms=now_ms)
+        stop = CancelAttempt(run.run_id, self.id, waits=True)
+        return [*_rearmed(run, activity, after), stop]
+
+
+@frozen
+class ActivityAdjusted(Fact):
+    """An operator changed how the activity goes on. Its code does not hear of it."""
+
+    id: RequestId
+    paused: bool
+    """Whether no other attempt begins."""
+    counted_from: Attempt
+    """The attempt that is the first one to its retry policy."""
+    options: ActivityOptions | None
+    """How it is run from its next attempt on; None: as the defaults of ActivityOptions say."""
+    reason: str = ""
+    """Why, for people."""
+
+    wakes_code = False
+
+    def apply(self, run: OpenActivities, now_ms: int) -> None:
+        assert self.id in run.activities, f"activity {self.id} is open"
+        run.activities[self.id] = self._adjusted(run)
+
+    def effects(self, run: OpenActivities, now_ms: int) -> Sequence[Effect]:
+        return [*_rearmed(run, run.activities[self.id], self._adjusted(run))]
+
+    def _adjusted(self, run: OpenActivities) -> OpenActivity:
+        return replace(
+            run.activities[self.id],
+            paused=self.paused,
+            counted_from=self.counted_from,
+            options=self.options or DEFAULTS,
+        )
+
+
 # --- attempts ---------------------------------------------------------------------------------
 
 
@@ -299,7 +383,7 @@ def effects_of_attempt(
     """Return what has to leave because an open activity stands as ``after`` says from now on."""
     before, effects = activity.state, list[Effect]()
     assert after.id == before.id, f"{after} is an attempt of activity {before.id}"
-    was, now = activity.armed, armed(activity.options, activity.scheduled_ms, after)
+    was, now = activity.armed, activity.armed_as(after)
     for kind, due_ms in was.items():
         if now.get(kind) != due_ms or _number(kind, before) != _number(kind, after):
             number = _number(kind, before)
@@ -348,6 +432,19 @@ def _number(kind: TimerKind, attempt: AttemptState) -> int:
 
 def _set(run: OpenActivities, kind: TimerKind, id: int, attempt: int, due_ms: int) -> SetTimer:
     return SetTimer(run.workflow_id, run.run_id, kind, id, attempt, due_ms)
+
+
+def _rearmed(run: OpenActivities, before: OpenActivity, after: OpenActivity) -> Iterator[Effect]:
+    """Yield what changes of the timers of an activity whose attempts stand as they did."""
+    assert before.state == after.state, f"activity {before.id} stands where it stood"
+    was, now = before.armed, after.armed
+    for kind in was.keys() | now.keys():
+        due_ms, later_ms = was.get(kind), now.get(kind)
+        number = _number(kind, before.state)
+        if due_ms != later_ms and due_ms is not None:
+            yield ClearTimer(run.run_id, kind, before.id, number, due_ms)
+        if due_ms != later_ms and later_ms is not None:
+            yield _set(run, kind, before.id, number, later_ms)
 
 
 def _ended(run: OpenActivities, activity: OpenActivity) -> list[Effect]:

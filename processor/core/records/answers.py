@@ -18,6 +18,8 @@ __all__ = (
     "QueryAnswered",
     "Refused",
     "ReplyBody",
+    "StopWanted",
+    "UpdateEnded",
 )
 
 
@@ -94,7 +96,32 @@ class QueryAnswered:
     headers: Headers = NO_HEADERS
 
 
-ReplyBody: TypeAlias = Accepted | Refused | Closed | Page | HeartbeatSeen | QueryAnswered
+@frozen
+class UpdateEnded:
+    """The outcome of an update."""
+
+    run_id: RunId
+    id: str
+    """Id of the update."""
+    result: bytes | None = None
+    """Encoded return value of its handler; None where it has none, or failed."""
+    failure: Failure | None = None
+    """Why it failed, or why its validator refused it."""
+    headers: Headers = NO_HEADERS
+
+
+@frozen
+class StopWanted:
+    """The answer to a worker whose attempt should stop: its run waits for what comes of it."""
+
+    run_id: RunId
+    id: RequestId
+    attempt: Attempt
+
+
+ReplyBody: TypeAlias = (
+    Accepted | Refused | Closed | Page | HeartbeatSeen | QueryAnswered | UpdateEnded | StopWanted
+)
 """The answer."""
 
 CallOutcome: TypeAlias = Accepted | Refused | Closed

@@ -72,10 +72,14 @@ class ActivityTask(Effect):
 
 @frozen
 class CancelAttempt(Effect):
-    """Stop an eager attempt; a queued one learns it from the answer to its next heartbeat."""
+    """Stop an eager attempt; a queued one learns it from the answer to its next heartbeat.
+
+    ``waits``: its run waits until it has stopped, and takes its outcome.
+    """
 
     run_id: str
     id: int
+    waits: bool = False
 
 
 @frozen

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from processor.activities.executor import Executor
-from processor.core.records.answers import HeartbeatSeen
+from processor.core.records.answers import HeartbeatSeen, StopWanted
 from processor.core.records.effects import Reply
 from processor.kafka.queues.queue import QueueConsumer
 from processor.kafka.queues.share import ShareQueueConsumer
@@ -112,6 +112,6 @@ class Queues:
     def _heed(self, replies: Sequence[Reply]) -> None:
         for reply in replies:
             seen = reply.body
-            if isinstance(seen, HeartbeatSeen) and self._executor.heed(seen):
+            if isinstance(seen, HeartbeatSeen | StopWanted) and self._executor.heed(seen):
                 for consumer in self._consumers.values():
                     consumer.finish(seen.run_id, seen.id)

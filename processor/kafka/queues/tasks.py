@@ -22,7 +22,7 @@ from processor.kafka.transport import KafkaTransport
 __all__ = ("OpenTasks", "QueueTransport", "TaskRunner")
 
 TaskRunner = Callable[[ActivityTask, Report, bool], None]
-"""Runs a task on the loop and reports on it; "completed" and "failed" are the last report.
+"""Runs a task on the loop and reports on it; the report that ``is_last`` ends that.
 
 The flag says that the task may have been delivered before.
 """
@@ -125,8 +125,7 @@ class OpenTasks:
 
     def _report(self, opened: _Open, report: ActivityReport) -> None:
         """Send a report; the last one, once a broker has it, finishes the task."""
-        is_outcome = report.kind in ("completed", "failed")
-        if is_outcome:
+        if report.is_last:
             if self._open.get(opened.key) is opened:
                 del self._open[opened.key]
             self._sent += 1
@@ -135,9 +134,9 @@ class OpenTasks:
             partition_of(report.workflow_id, self._partitions),
             report.workflow_id.encode(),
             encoded(report),
-            partial(self._settled, opened) if is_outcome else _nothing,
+            partial(self._settled, opened) if report.is_last else _nothing,
         )
-        if is_outcome:
+        if report.is_last:
             self._has_room()
 
     def _settled(self, opened: _Open) -> None:

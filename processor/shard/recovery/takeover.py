@@ -213,7 +213,7 @@ class Takeover:
         """
         states: dict[str, RunState] = {}
         for row in self._tables.open_attempts():
-            if row.state.eager or row.state.retry_at_ms is not None:
+            if row.state.eager or row.state.retry_at_ms is not None or row.state.is_left_open:
                 continue
             if self._keeps_tasks and (row.offset < delivered or not row.state.is_dispatch):
                 continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from processor.core.data.failure import BENIGN
 from processor.core.nouns.external import EventRejected
 from processor.core.nouns.run import RunParked, Summary, WorkflowFailed, WorkflowStarted
 from processor.core.records.snapshot import Snapshot
@@ -50,6 +51,8 @@ class Telling:
     def failed(self, record: AttemptRecord) -> None:
         """Say that an attempt has failed and will be followed by another one."""
         name, attempt = record.name, record.state
+        if attempt.last_failure is not None and attempt.last_failure.kind == BENIGN:
+            return
         more = self._more((name,), record.time_ms)
         if more is None:
             return

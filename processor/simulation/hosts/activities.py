@@ -121,6 +121,6 @@ class ShardActivities:
             self._host.executor.start(task, report)
 
     @port_call
-    def cancel(self, run_id: str, id: int) -> None:
+    def cancel(self, run_id: str, id: int, waits: bool = False) -> None:
         with self._host.loop.entered():
-            self._host.executor.cancel(run_id, id)
+            self._host.executor.cancel(run_id, id, waits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from processor.core.data.address import ReplyTo
 from processor.core.inputs import ActivityReport
-from processor.core.records.answers import HeartbeatSeen
+from processor.core.records.answers import HeartbeatSeen, StopWanted
 from processor.core.records.effects import ActivityTask, Reply
 from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import Faults
@@ -72,7 +72,7 @@ class QueueWorker:
         if self._dead:
             return
         scheduler, faults = self._scheduler, self._faults
-        answers = report.kind in ("completed", "failed")
+        answers = report.is_last
         if answers and scheduler.strikes(faults, "answer_late"):
             delay_ms = scheduler.random.randint(1, _LATE_MS_MAX)
             scheduler.after(
@@ -90,9 +90,9 @@ class QueueWorker:
 
     def _arrive(self, task: ActivityTask, report: ActivityReport) -> None:
         self._broker.report(report)
-        if report.kind in ("completed", "failed"):
+        if report.is_last:
             self._broker.queue(task.queue).done(self._name, task)
 
     def _replied(self, reply: Reply) -> None:
-        if isinstance(reply.body, HeartbeatSeen) and not self._dead:
+        if isinstance(reply.body, HeartbeatSeen | StopWanted) and not self._dead:
             self._activities.executor.heed(reply.body)

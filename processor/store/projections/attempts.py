@@ -82,7 +82,7 @@ class Attempts:
         self._drop(record.run_id, event.id)
 
     def _cancel(self, effect: CancelAttempt, confirmed: Confirmed) -> None:
-        if type(confirmed.record) is not AttemptRecord:
+        if type(confirmed.record) is not AttemptRecord and not effect.waits:
             self._drop(effect.run_id, effect.id)
 
     def _drop(self, run_id: str, id: int) -> None:

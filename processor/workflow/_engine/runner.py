@@ -47,7 +47,7 @@ from processor.workflow._guard.patches import patch_process
 from processor.workflow._guard.signals import is_signal
 from processor.workflow._nouns.condition import check as check_conditions
 from processor.workflow._nouns.external import ExternalEvents
-from processor.workflow._nouns.handler import WorkflowCode, answer
+from processor.workflow._nouns.handler import WorkflowCode, accepts, answer
 from processor.workflow._nouns.run import info_of
 from processor.workflow._outbound import chained
 
@@ -168,6 +168,9 @@ class WorkflowRunner:
         limit = self._settings.payload_bytes_max
         return watching(self._runtime, answer, self._runtime, name, arguments, limit)
 
+    def accepts(self, name: str, arguments: bytes | None) -> bool:
+        return watching(self._runtime, accepts, self._runtime, name, arguments)
+
     def undo(self, facts: Sequence[Event]) -> None:
         if not self._over:
             self._left = self._runtime.part(ExternalEvents).before(facts)
@@ -249,8 +252,11 @@ class WorkflowRunner:
         loop.run(done)
         while runtime.conditions and not done() and check_conditions(runtime):
             loop.run(done)
+        code = runtime.code
+        if code.unclaimed and main is not None:
+            code.refuse(runtime)
         ends = done() or loop.violation is not None or runtime.broken is not None
-        return ends or runtime.code.failed is not None
+        return ends or code.failed is not None
 
     # --- the end ------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from processor.core.event import Event
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.timer import TimerCancelled, TimerStarted
+from processor.core.nouns.update import UpdateAccepted
 from processor.errors import PayloadCodecError
 from processor.readable import readable
 from processor.workflow._asyncio import TimerHandle
@@ -39,12 +40,13 @@ class RunCode(Protocol):
     """What the user wrote. It outlives the run, so that queries can ask what the run left.
 
     ``failed`` is the error that a handler ended with. ``ran``: some of it may have run before the
-    coroutine begins.
+    coroutine begins. ``unclaimed`` are updates that no handler has taken.
     """
 
     context: contextvars.Context
     failed: BaseException | None
     ran: bool
+    unclaimed: list[UpdateAccepted]
 
     @property
     def workflow(self) -> Any: ...
@@ -59,6 +61,14 @@ class RunCode(Protocol):
 
     def receive(self, runtime: Runtime, event: EventReceived, taken: Callable[[], None]) -> bool:
         """Let a handler take an event, and call ``taken`` when it begins. False: it cannot."""
+        ...
+
+    def accept(self, runtime: Runtime, update: UpdateAccepted) -> None:
+        """Let a handler take an update, at once or when there is one."""
+        ...
+
+    def refuse(self, runtime: Runtime) -> None:
+        """Refuse the updates that no handler has taken: the code has begun without one."""
         ...
 
 

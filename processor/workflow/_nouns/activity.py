@@ -15,13 +15,15 @@ from processor.core.nouns.activity import (
     ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
+    ActivityStopRequested,
 )
-from processor.errors import InvalidArgument, SchemaMismatch
+from processor.errors import InvalidArgument, ProcessorError, SchemaMismatch
 from processor.failures import exception_of
+from processor.policy import Cancellation
 from processor.workflow._context import current
 from processor.workflow._engine.runtime import Decode, Runtime, settles
 from processor.workflow._frames import line_here
-from processor.workflow._options import Options, TypeForm, options_with
+from processor.workflow._options import Options, TypeForm, cancellation_in, options_with
 from processor.workflow._outbound import ActivityCall, chained, headers_of, size_of
 
 __all__ = ("call", "call_activity")
@@ -81,9 +83,11 @@ def call_activity(
             )
         return activity.options(**options)(*args) if options else activity(*args)
     activity = checks.name(activity, "workflow.call_activity: activity")
-    wire = options_with(DEFAULTS, options, "workflow.call_activity")  # type: ignore[arg-type]
+    where = "workflow.call_activity"
+    wire = options_with(DEFAULTS, options, where)  # type: ignore[arg-type]
+    cancellation = cancellation_in(options, "try", where)  # type: ignore[arg-type]
     expected = Any if result_type is None else result_type
-    coroutine: Any = call(runtime, activity, args, wire, expected, line_here())
+    coroutine: Any = call(runtime, activity, args, wire, expected, line_here(), cancellation)
     coroutine.__qualname__ = activity
     return cast("Coroutine[object, None, Any]", coroutine)
 
@@ -99,6 +103,7 @@ async def call(
     options: ActivityOptions,
     result: Any,
     line: str,
+    cancellation: Cancellation = "try",
     headers: Headers = NO_HEADERS,
     size: int = -1,
 ) -> Any:
@@ -109,7 +114,8 @@ async def call(
     decisions = runtime.decisions
     if size < 0:
         if decisions.outbound is not None:
-            return await _intercepted(runtime, name, arguments, options, result, line)
+            how = options, result, line, cancellation
+            return await _intercepted(runtime, name, arguments, *how)
         size = 0
     payload = decisions.encode(arguments, "the arguments of activity", name)
     wire = None if options is DEFAULTS else options
@@ -123,10 +129,34 @@ async def call(
     try:
         return await future
     except asyncio.CancelledError:
-        called = runtime.open.pop(id, None)
-        if called is not None:
-            decisions.take_back(ActivityCancelled, id, called[3], index, line)
-        raise
+        called: _Call | None = runtime.open.pop(id, None)
+        if called is None:
+            raise
+        same_turn = called[3] == decisions.turn
+        if cancellation == "abandon" and not same_turn:
+            raise
+        stop = ActivityStopRequested if cancellation == "wait" else ActivityCancelled
+        decisions.take_back(stop, id, called[3], index, line)
+        if cancellation != "wait" or same_turn:
+            raise
+    return await _stopped(runtime, id, called)
+
+
+async def _stopped(runtime: Runtime, id: int, called: _Call) -> Any:
+    """Wait for what comes of an activity that was asked to stop: its result, or that it stopped."""
+    name, _, decode, turn = called
+    while True:
+        future: asyncio.Future[Any] = _Future(loop=runtime.loop)
+        runtime.open[id] = (name, future, decode, turn)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if runtime.open.pop(id, None) is None:
+                raise
+            if runtime.loop.dropped:
+                raise
+        except ProcessorError as error:
+            raise asyncio.CancelledError(str(error)) from error
 
 
 async def _intercepted(
@@ -136,13 +166,14 @@ async def _intercepted(
     options: ActivityOptions,
     result: Any,
     line: str,
+    cancellation: Cancellation,
 ) -> Any:
     """Let interceptors have a call, and do what they make of it."""
 
     def called(asked: ActivityCall) -> Coroutine[object, None, Any]:
         headers = headers_of(asked.headers)
-        given = tuple(asked.arguments)
-        return call(runtime, name, given, options, result, line, headers, size_of(headers))
+        how = tuple(asked.arguments), options, result, line, cancellation
+        return call(runtime, name, *how, headers, size_of(headers))
 
     outbound = runtime.decisions.outbound
     assert outbound is not None, "interceptors have the call"

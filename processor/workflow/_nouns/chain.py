@@ -20,6 +20,7 @@ from processor.workflow._context import current
 from processor.workflow._definition import Workflow, defined
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._frames import line_here
+from processor.workflow._nouns.child import Child
 from processor.workflow._options import retry_options
 
 __all__ = ("GoesOn", "continue_as_new", "going_on")
@@ -28,6 +29,7 @@ Ts = TypeVarTuple("Ts")
 
 _WHAT = "workflow.continue_as_new"
 _MEMBERS_MAX = 1_000
+_NAMED_MAX = 5
 
 
 class GoesOn(BaseException):
@@ -82,10 +84,18 @@ def continue_as_new(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
     to the next run, in order. ``workflow`` is another workflow to go on with. ``memo``, ``retry``
     and ``execution_timeout`` stay as they are unless given; the time-out is that of the whole
     chain, and a new one counts from the next run on. Raises ``InvalidArgument`` where the arguments
-    do not fit, ``SchemaMismatch``, ``PayloadTooLarge``.
+    do not fit, or where children of this run would end with it; ``SchemaMismatch``,
+    ``PayloadTooLarge``.
     """
     runtime, line = current("continue_as_new"), line_here()
     runtime.decisions.check("a run that goes on")
+    if waits := [each for each in runtime.open.values() if isinstance(each, Child) and each.bound]:
+        names = ", ".join(repr(each.id) for each in waits[:_NAMED_MAX])
+        more = f" and {len(waits) - _NAMED_MAX} more" if len(waits) > _NAMED_MAX else ""
+        raise InvalidArgument(
+            f"{_WHAT}: {len(waits)} children of this run have not ended, and would end with it "
+            f'({names}{more}): await them first, or start them with parent_close="abandon"'
+        )
     started = runtime.started
     plan = started.plan or Plan()
     limit_ms, deadline_ms = started.execution_timeout_ms, started.deadline_ms(runtime.begun_ms)

@@ -11,10 +11,12 @@ from random import Random
 from typing import Any, Final, TypeVar, overload
 from uuid import UUID
 
+from processor.core.data.address import RunRef
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.lineage import Lineage
 from processor.core.nouns.run import BEGIN, WorkflowCancelRequested, WorkflowStarted
 from processor.core.nouns.timer import TimerFired
+from processor.core.nouns.update import UpdateAccepted
 from processor.errors import PayloadCodecError
 from processor.failures import exception_of
 from processor.workflow._context import current, runtime_or_none
@@ -37,8 +39,10 @@ class WorkflowInfo:
 
     ``headers`` came with its start. ``attempt`` counts the runs of a workflow with a retry policy,
     the first one is 1. ``first_run_id`` is the first run of the chain, ``previous_run_id`` the one
-    before, and ``last_failure`` its error. ``history_events`` counts the events before this turn;
-    ``suggests_continue_as_new``: there are so many that a run without a history would be better.
+    before, and ``last_failure`` its error. ``parent`` is the run that started this one as a child,
+    ``root`` the first one of all; None where there is none. ``history_events`` counts the events
+    before this turn; ``suggests_continue_as_new``: there are so many that a run without a history
+    would be better.
     """
 
     workflow_id: str
@@ -50,6 +54,8 @@ class WorkflowInfo:
     first_run_id: str = ""
     previous_run_id: str | None = None
     last_failure: BaseException | None = None
+    parent: RunRef | None = None
+    root: RunRef | None = None
     history_events: int = field(default=0, compare=False)
     suggests_continue_as_new: bool = field(default=False, compare=False)
     _result: Callable[[Any], Any] = field(default=_no_result, repr=False, compare=False)
@@ -116,6 +122,10 @@ def _started(runtime: Runtime, fact: WorkflowStarted) -> None:
     if fact.lineage is not None and fact.lineage.carried is not None:
         for event in fact.lineage.carried.events:
             SETTLES[EventReceived](runtime, event)
+        for each in fact.lineage.carried.updates:
+            if not each.over:
+                update = UpdateAccepted(each.id, each.name, each.payload, validated=False)
+                SETTLES[UpdateAccepted](runtime, update)
     if fact.begins_ms is None:
         _begin(runtime)
 
@@ -159,9 +169,10 @@ def info_of(runtime: Runtime) -> WorkflowInfo:
         runtime.breaks(unreadable)
         raise
     first = lineage.first_run_id or runtime.run_id
+    parent = lineage.parent
     lines = lineage.attempt, first, lineage.previous_run_id, error
     result = partial(_last_result, runtime, lineage.previous_result)
-    return WorkflowInfo(*which, *lines, *history, result)
+    return WorkflowInfo(*which, *lines, parent, lineage.root or parent, *history, result)
 
 
 def _last_result(runtime: Runtime, result: bytes | None, type: Any) -> Any:
