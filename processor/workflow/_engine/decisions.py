@@ -84,7 +84,7 @@ class Decisions:
 
     def check_result(self, size: int, what: str, kept: Reserved) -> None:
         """Raise where the result of the run does not fit into the record beside all else."""
-        most = self.left(kept) + 2 * ERROR_BYTES
+        most = max(kept.room + 2 * ERROR_BYTES - self.sized, 0)
         if size > most:
             raise PayloadTooLarge(
                 f"{what}: {size:,} bytes, and {most:,} are left in the record of the last turn, "
