@@ -51,6 +51,7 @@ __all__ = (
     "ActivityCancelled",
     "ActivityError",
     "ActivityFailed",
+    "ActivityNotOpen",
     "ActivityTimedOut",
     "ApplicationError",
     "CommandRejected",
