@@ -130,3 +130,12 @@ async def handles(client: Client) -> None:
     await handle.query(Approval.standing, 1, reject="open")  # wrong
     count: int = await handle.query(Approval.standing, 1)  # wrong
     Approval().standing("1")  # wrong
+
+
+async def ends(client: Client) -> None:
+    add.options(cancellation="perhaps")  # wrong
+    await client.complete(5, "a result")  # wrong
+    await client.complete(("w", "1"), "a result")  # wrong
+    await client.fail("token", "an error")  # wrong
+    await client.handle("w").activity("1")  # wrong
+    await client.handle("w").activity(1).set_options(queue=5)  # wrong
