@@ -5,7 +5,8 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import NamedTuple
 
-from processor import checks
+from processor.checks import name, shown, whole
+from processor.checks import workflow_id as checked_id
 from processor.errors import InvalidArgument
 
 __all__ = ("Named", "named_by", "token_of")
@@ -33,9 +34,9 @@ def named_by(token: object, where: str) -> Named:
     Raises ``InvalidArgument``; ``where`` says in which call.
     """
     if isinstance(token, tuple) and len(token) in (2, 3):
-        id = checks.whole(token[1], f"{where}: activity id", 0)
-        run_id = checks.name(token[2], f"{where}: run id") if len(token) == 3 else None
-        return Named(checks.workflow_id(token[0], f"{where}: workflow id"), id, run_id)
+        id = whole(token[1], f"{where}: activity id", 0)
+        run_id = name(token[2], f"{where}: run id") if len(token) == 3 else None
+        return Named(checked_id(token[0], f"{where}: workflow id"), id, run_id)
     if isinstance(token, str):
         try:
             padded = token.encode() + b"=" * (-len(token) % 4)
@@ -47,5 +48,5 @@ def named_by(token: object, where: str) -> Named:
             pass
     raise InvalidArgument(
         f"{where}: token: give activity.info().task_token as it is, or (workflow id, activity id) "
-        f"or (workflow id, activity id, run id), not {checks.shown(token)}"
+        f"or (workflow id, activity id, run id), not {shown(token)}"
     )
