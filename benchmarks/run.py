@@ -24,8 +24,26 @@ from processor.bench.hosts import measure
 from processor.bench.loops import Load
 from processor.tuning import tune_process
 
-COUNTS = {"chain": 1000, "order": 300, "fanout": 1000, "signal": 2000, "timers": 2000}
-WIDTHS = {"chain": 100, "order": 100, "fanout": 1, "signal": 50, "timers": 200}
+COUNTS = {
+    "chain": 1000,
+    "order": 300,
+    "fanout": 1000,
+    "children": 200,
+    "signal": 2000,
+    "timers": 2000,
+    "query": 2000,
+    "update": 2000,
+}
+WIDTHS = {
+    "chain": 100,
+    "order": 100,
+    "fanout": 1,
+    "children": 1,
+    "signal": 50,
+    "timers": 200,
+    "query": 20,
+    "update": 20,
+}
 FLOOD = 20_000
 
 
@@ -71,9 +89,9 @@ def parsed() -> argparse.Namespace:
     add = parser.add_argument
     add("workload", choices=[*COUNTS, "flood"])
     add("--queued", action="store_true", help="activities through the queue, never eager")
-    add("--n", type=int, help="workflows, activities (fanout) or events (signal)")
+    add("--n", type=int, help="workflows, activities (fanout), children or events (signal)")
     add("--c", type=int, help="in flight: workflows, sends (signal) or starts (timers)")
-    add("--runs", type=int, default=3, help="fanout: repetitions")
+    add("--runs", type=int, default=3, help="fanout, children: repetitions")
     add("--sleep", type=float, default=5.0, help="timers: the sleep in seconds")
     add("--warmup", type=int, default=-1, help="workflows before the load (-1: from --c)")
     add("--max-s", type=float, default=45.0, help="chain, order: start nothing new after this")

@@ -32,8 +32,11 @@ LOADS: dict[str, Sequence[str]] = {
     "order-1": ("order", "--n=100000", "--c=1", "--max-s=10"),
     "order-100": ("order", "--n=100000", "--c=100", "--max-s=20"),
     "fanout": ("fanout", "--n=1000", "--runs=3"),
+    "children": ("children", "--n=200", "--runs=3"),
     "signal": ("signal", "--n=2000", "--c=50"),
     "timers": ("timers", "--n=2000", "--sleep=5"),
+    "query": ("query", "--n=2000", "--c=20"),
+    "update": ("update", "--n=2000", "--c=20"),
 }
 SMOKE_LOADS: dict[str, Sequence[str]] = {
     "chain-1": ("chain", "--n=30", "--c=1", "--warmup=3"),
@@ -41,8 +44,11 @@ SMOKE_LOADS: dict[str, Sequence[str]] = {
     "order-1": ("order", "--n=5", "--c=1", "--warmup=3"),
     "order-100": ("order", "--n=24", "--c=12", "--warmup=3"),
     "fanout": ("fanout", "--n=100", "--runs=2", "--warmup=3"),
+    "children": ("children", "--n=20", "--runs=2", "--warmup=3"),
     "signal": ("signal", "--n=100", "--c=20", "--warmup=3"),
     "timers": ("timers", "--n=40", "--sleep=1", "--warmup=3"),
+    "query": ("query", "--n=100", "--c=10", "--warmup=3"),
+    "update": ("update", "--n=100", "--c=10", "--warmup=3"),
 }
 DETAILS: dict[str, tuple[str, ...]] = {
     "history": ("embedded",),

@@ -17,6 +17,7 @@ from processor.errors import (
     ActivityNotOpen,
     ActivityTimedOut,
     ApplicationError,
+    ChildFailed,
     CommandRejected,
     InvalidArgument,
     LogTruncated,
@@ -34,9 +35,15 @@ from processor.errors import (
     StoreCorrupt,
     TooNew,
     TopicsNotReady,
+    UpdateError,
+    UpdateFailed,
+    UpdateNotFound,
+    UpdateRejected,
+    UpdateUnfinished,
     UpgradeNeeded,
     WorkflowAlreadyStarted,
     WorkflowCancelled,
+    WorkflowContinued,
     WorkflowError,
     WorkflowFailed,
     WorkflowNotFound,
@@ -50,7 +57,7 @@ from processor.injection.payloads import PayloadCodec, PayloadConverter
 from processor.policy import RetryPolicy, Status
 
 if TYPE_CHECKING:
-    from processor.client import Client, Handle, HistoryEvent, RunDescription
+    from processor.client import Client, Handle, HistoryEvent, RunDescription, UpdateHandle
     from processor.worker import Worker
 
 __all__ = (
@@ -60,6 +67,7 @@ __all__ = (
     "ActivityNotOpen",
     "ActivityTimedOut",
     "ApplicationError",
+    "ChildFailed",
     "Client",
     "CommandRejected",
     "Handle",
@@ -87,10 +95,17 @@ __all__ = (
     "StoreCorrupt",
     "TooNew",
     "TopicsNotReady",
+    "UpdateError",
+    "UpdateFailed",
+    "UpdateHandle",
+    "UpdateNotFound",
+    "UpdateRejected",
+    "UpdateUnfinished",
     "UpgradeNeeded",
     "Worker",
     "WorkflowAlreadyStarted",
     "WorkflowCancelled",
+    "WorkflowContinued",
     "WorkflowError",
     "WorkflowFailed",
     "WorkflowNotFound",
@@ -107,6 +122,7 @@ _LAZY = {
     "Handle": "processor.client",
     "HistoryEvent": "processor.client",
     "RunDescription": "processor.client",
+    "UpdateHandle": "processor.client",
     "Worker": "processor.worker",
 }
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from processor.errors import InvalidArgument
@@ -25,11 +25,13 @@ __all__ = (
     "lasting_ms",
     "listed",
     "name",
+    "one_of",
     "queue",
     "seconds",
     "servers",
     "shown",
     "text",
+    "time_ms",
     "topic",
     "whole",
     "workflow_id",
@@ -163,6 +165,23 @@ def lasting_ms(value: Any, what: str) -> int | None:
                 "waited for; give math.inf to wait for ever"
             )
     return math.ceil(seconds(value, what) * 1000)
+
+
+def time_ms(value: Any, what: str) -> int:
+    """Return a time as milliseconds since the epoch."""
+    if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
+        raise InvalidArgument(f"{what}: give a datetime with a time zone, not {shown(value)}")
+    milliseconds = int(value.timestamp() * 1000)
+    if milliseconds < 0:
+        raise InvalidArgument(f"{what}: give a time after 1970, not {shown(value)}")
+    return milliseconds
+
+
+def one_of(choices: Collection[str], value: Any, what: str) -> Any:
+    """Return one of the choices that there are."""
+    if isinstance(value, str) and (text := str.__str__(value)) in choices:
+        return text
+    raise InvalidArgument(f"{what}: give one of {choices}, not {shown(value)}")
 
 
 def shown(value: Any) -> str:

@@ -26,9 +26,12 @@ _NUMBERS: Final = {
     "cached_bytes_max": 0,
     "publish_linger_ms": 0,
     "unread_events_max": 1,
+    "children_open_max": 1,
     "unread_bytes_max": 0,
+    "updates_running_max": 1,
     "unpublished_bytes_max": 1,
     "waiters_max": 0,
+    "continue_after_events": 1,
     "max_activities": 1,
     "activity_threads_max": 1,
 }
@@ -99,6 +102,12 @@ class Settings:
     An event counts with its name, its headers and 20 bytes.
     """
 
+    updates_running_max: int = 10
+    """Updates of one run whose handlers have not ended; more are refused."""
+
+    children_open_max: int = 2_000
+    """Children of one run that have not ended; code that asks for more is parked."""
+
     unpublished_bytes_max: int = 64_000_000
     """Results and published records that no consumer can see yet, per shard; then intake waits."""
 
@@ -116,6 +125,12 @@ class Settings:
 
     heartbeat_throttle_s: float = 30.0
     """The least time between two heartbeats that are sent; half the heartbeat time-out if less."""
+
+    continue_after_events: int = 10_000
+    """From so many events on, ``workflow.info().suggests_continue_as_new`` is true.
+
+    A run stays with what it began under.
+    """
 
     strict_replay: bool = False
     """Payloads that replay makes otherwise than recorded park the run; else a warning tells it."""

@@ -6,11 +6,13 @@
     │   ├── ActivityFailed            its code raised something that is not an ApplicationError
     │   ├── ActivityTimedOut          a time-out passed, or its process died again and again
     │   └── ActivityCancelled         it ended because it was asked to
+    ├── ChildFailed               in workflow code, from an awaited child: it has no result
     ├── WorkflowError             from ``Handle.result()``: there is no result
     │   ├── WorkflowFailed            ``__cause__`` is the error that the code raised
     │   ├── WorkflowCancelled
     │   ├── WorkflowTerminated
     │   ├── WorkflowTimedOut
+    │   ├── WorkflowContinued     another run goes on; a handle that names no run waits for that
     │   └── WorkflowParked        it is open, and waits for fixed code
     ├── RequestError              a client's request was refused; nothing changed
     │   ├── WorkflowAlreadyStarted
@@ -21,6 +23,11 @@
     │   ├── QueryFailed           ``__cause__`` is the error that the handler raised, if it did
     │   ├── RequestExpired        it came too late to know whether it had counted already
     │   └── UpgradeNeeded         the namespace's level does not have what it asks for
+    ├── UpdateError               an update has no result
+    │   ├── UpdateRejected            its validator refused it, or no handler has its name
+    │   ├── UpdateFailed              ``__cause__`` is the error that its handler raised
+    │   ├── UpdateUnfinished          the run ended before its handler did
+    │   └── UpdateNotFound            the run knows no update of that id
     ├── InvalidArgument           a call got a value that it cannot take (a ValueError, too)
     ├── PayloadCodecError         a codec of ``payloads=`` is not here, or could not do its work
     ├── PayloadTooLarge           a value does not fit into a record
@@ -54,6 +61,8 @@ __all__ = (
     "ActivityNotOpen",
     "ActivityTimedOut",
     "ApplicationError",
+    "ChildEnd",
+    "ChildFailed",
     "CommandRejected",
     "InvalidArgument",
     "LogTruncated",
@@ -72,9 +81,15 @@ __all__ = (
     "TimeoutKind",
     "TooNew",
     "TopicsNotReady",
+    "UpdateError",
+    "UpdateFailed",
+    "UpdateNotFound",
+    "UpdateRejected",
+    "UpdateUnfinished",
     "UpgradeNeeded",
     "WorkflowAlreadyStarted",
     "WorkflowCancelled",
+    "WorkflowContinued",
     "WorkflowError",
     "WorkflowFailed",
     "WorkflowNotFound",
@@ -87,6 +102,7 @@ __all__ = (
 TimeoutKind = Literal[
     "schedule_to_start", "start_to_close", "schedule_to_close", "heartbeat", "lost"
 ]
+ChildEnd = Literal["failed", "cancelled", "terminated", "timed_out"]
 
 
 class ProcessorError(Exception):
@@ -192,6 +208,29 @@ class ActivityCancelled(ActivityError):
     """The activity ended because it was asked to."""
 
 
+class ChildFailed(ProcessorError):
+    """A child ended without a result; ``kind`` says how. ``__cause__`` is the error that it raised.
+
+    ``workflow`` is its name, ``id`` its workflow id, and ``run_id`` the run that ended, the last
+    one where a retry policy made several.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ChildEnd = "failed",
+        workflow: str = "",
+        id: str = "",
+        run_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.workflow = workflow
+        self.id = id
+        self.run_id = run_id
+
+
 class WorkflowError(ProcessorError):
     """A run ended without a result. ``workflow_id`` and ``run_id`` say which."""
 
@@ -255,6 +294,16 @@ class WorkflowTimedOut(WorkflowError):
     """The execution time-out passed before the workflow ended."""
 
 
+class WorkflowContinued(WorkflowError):
+    """The run went on as another one: ``next_run_id``. Raised where the handle names the run."""
+
+    def __init__(
+        self, message: str, *, workflow_id: str = "", run_id: str = "", next_run_id: str = ""
+    ) -> None:
+        super().__init__(message, workflow_id=workflow_id, run_id=run_id)
+        self.next_run_id = next_run_id
+
+
 class RequestError(ProcessorError):
     """A request was refused and changed nothing."""
 
@@ -281,6 +330,26 @@ class ActivityNotOpen(RequestError):
 
 class QueryFailed(RequestError):
     """A query has no answer: no handler has its name, or its handler failed or did more."""
+
+
+class UpdateError(ProcessorError):
+    """An update has no result."""
+
+
+class UpdateRejected(UpdateError):
+    """Its validator refused the update, or no handler has its name; nothing changed."""
+
+
+class UpdateFailed(UpdateError):
+    """Its handler raised an error, which is the cause."""
+
+
+class UpdateUnfinished(UpdateError):
+    """The run ended before the handler of the update did."""
+
+
+class UpdateNotFound(UpdateError):
+    """The run knows no update of this id: none was accepted, or it was forgotten since."""
 
 
 class RequestExpired(RequestError):

@@ -34,6 +34,8 @@ from processor.errors import (
     ActivityFailed,
     ActivityTimedOut,
     ApplicationError,
+    ChildEnd,
+    ChildFailed,
     CommandRejected,
     PayloadCodecError,
     PayloadTooLarge,
@@ -71,6 +73,7 @@ _TAKEN_CLOSED: Final = (
     'anew: reuse="allow" (--reuse allow)'
 )
 
+_CHILD_ENDS: Final = get_args(ChildEnd)
 _TIMEOUT_KINDS: tuple[TimeoutKind, ...] = get_args(TimeoutKind)
 
 
@@ -174,6 +177,10 @@ def _one(error: BaseException, payloads: Payloads, details_bytes_max: int) -> Fa
                 attempts=error.attempts,
                 traceback=text,
             )
+        case ChildFailed():
+            said = [error.kind, error.workflow, error.id, error.run_id]
+            details, note = _details(said, payloads, details_bytes_max)
+            return Failure("child_failed", type_name, message + note, details, traceback=text)
         case PayloadTooLarge():
             kind = "payload_too_large"
         case SchemaMismatch():
@@ -254,6 +261,8 @@ def _made(failure: Failure, payloads: Payloads) -> BaseException:
             return ActivityFailed(
                 failure.message, activity=activity, attempts=attempts, type=failure.type
             )
+        case "child_failed" if not activity:
+            return _child_failed(failure, payloads)
         case "payload_too_large":
             return _class(PayloadTooLarge, failure)(failure.message)
         case "schema_mismatch":
@@ -267,6 +276,15 @@ def _made(failure: Failure, payloads: Payloads) -> BaseException:
             return ActivityFailed(message, activity=activity, attempts=attempts, type=failure.type)
         case _:
             return _application(failure, payloads)
+
+
+def _child_failed(failure: Failure, payloads: Payloads) -> ChildFailed:
+    match _decoded(failure.details, payloads):
+        case [kind, str(workflow), str(id), str(run_id)] if kind in _CHILD_ENDS:
+            told = {"kind": kind, "workflow": workflow, "id": id, "run_id": run_id}
+            return ChildFailed(failure.message, **told)
+        case _:
+            return ChildFailed(failure.message)
 
 
 def _class(kind: type[E], failure: Failure) -> type[E]:

@@ -12,7 +12,8 @@ from processor.core.data.address import ReplyTo
 from processor.core.data.cause import ClientRequest
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.query import QueryRun
-from processor.core.nouns.start import StartRun
+from processor.core.nouns.start import StartRun, StartWith
+from processor.core.nouns.update import AwaitUpdate, UpdateRun
 from processor.core.operation import Operation, Request
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import (
@@ -24,6 +25,7 @@ from processor.core.records.answers import (
     Refused,
     ReplyBody,
     StopWanted,
+    UpdateEnded,
 )
 from processor.policy import Status
 from processor.workflow._asyncio import running_loop
@@ -75,9 +77,11 @@ def is_answer(body: Request, reply: ReplyBody) -> bool:
         case Accepted():
             return isinstance(body, Operation)
         case Page():
-            return not isinstance(body, Operation | AwaitResult | QueryRun)
+            return not isinstance(body, Operation | AwaitResult | QueryRun | AwaitUpdate)
         case QueryAnswered():
             return isinstance(body, QueryRun)
+        case UpdateEnded():
+            return isinstance(body, UpdateRun | AwaitUpdate | StartWith)
         case HeartbeatSeen():
             return isinstance(body, ReportAttempt)
         case StopWanted():

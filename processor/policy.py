@@ -16,9 +16,11 @@ __all__ = (
     "CANCELLATIONS",
     "COEFFICIENT_MAX",
     "CONFLICT_POLICIES",
+    "PARENT_CLOSES",
     "REUSE_POLICIES",
     "Cancellation",
     "ConflictPolicy",
+    "ParentClose",
     "Reject",
     "RetryPolicy",
     "ReusePolicy",
@@ -29,10 +31,12 @@ __all__ = (
 ReusePolicy = Literal["allow", "allow-failed", "reject", "use-existing"]
 ConflictPolicy = Literal["fail", "use-existing", "terminate"]
 Reject = Literal["none", "not-open", "not-completed"]
+ParentClose = Literal["terminate", "cancel", "abandon"]
 Cancellation = Literal["try", "wait", "abandon"]
-CANCELLATIONS: Final[tuple[str, ...]] = get_args(Cancellation)
 REUSE_POLICIES: Final[tuple[str, ...]] = get_args(ReusePolicy)
 CONFLICT_POLICIES: Final[tuple[str, ...]] = get_args(ConflictPolicy)
+PARENT_CLOSES: Final[tuple[str, ...]] = get_args(ParentClose)
+CANCELLATIONS: Final[tuple[str, ...]] = get_args(Cancellation)
 
 COEFFICIENT_MAX: Final = 1_000_000
 ATTEMPTS_MAX: Final = 2**31 - 1
@@ -48,6 +52,7 @@ class Status(str, Enum):
     CANCELLED = "cancelled"
     TERMINATED = "terminated"
     TIMED_OUT = "timed_out"
+    CONTINUED = "continued"
 
     @property
     def is_open(self) -> bool:

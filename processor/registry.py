@@ -43,7 +43,8 @@ class Registry:
         self.payloads = injected.payloads
         self.around_runs = injected.around("run_workflow")
         self.around_attempts = injected.around("run_activity")
-        outbound = Outbound(injected.around("call_activity"), injected.around("signal"))
+        names = "call_activity", "signal", "call_child"
+        outbound = Outbound(*map(injected.around, names))
         self.outbound = outbound if any(outbound) else None
         self.workflows = _by_name("workflow", [_workflow(each) for each in workflows])
         self.activities = _by_name("activity", [_activity(each) for each in activities])

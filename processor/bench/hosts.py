@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from processor.bench.asking import ASKED, run_query, run_update, warm_up_asked
 from processor.bench.flood import flood_embedded, flood_kafka
 from processor.bench.loops import LOOPS, Load, Loop, WorkloadFailed, warm_up
 from processor.bench.meter import Meter
@@ -81,7 +82,7 @@ async def embedded(folder: Path) -> AsyncIterator[BenchHost]:
     """Serve from this process, with the log on local disk (an fsync for each commit)."""
     server = f"embedded:{folder / 'embedded'}"
     async with (
-        Worker(server, workflows=WORKFLOWS, activities=ACTIVITIES) as worker,
+        Worker(server, workflows=(*WORKFLOWS, *ASKED), activities=ACTIVITIES) as worker,
         Client(server, settings=PATIENCE) as client,
     ):
         settings = {"client": "in the worker's process"}
@@ -158,6 +159,9 @@ def delete_namespace(server: str, namespace: str, kafka: Mapping[str, str] | Non
             deleted.exception()  # a member may still be leaving: Kafka then expires the group
 
 
+_LOOPS: dict[str, Loop] = {**LOOPS, "query": run_query, "update": run_update}
+
+
 async def measure(host: BenchHost, name: str, load: Load, timeout_s: float) -> dict[str, Any]:
     """Warm up, run a workload (or "flood"), check what was executed, and return its fields.
 
@@ -165,9 +169,10 @@ async def measure(host: BenchHost, name: str, load: Load, timeout_s: float) -> d
     """
     async with asyncio.timeout(timeout_s):
         await warm_up(host.client, name, load)
+        await warm_up_asked(host.client, name, load)
         before = await asyncio.to_thread(host.executions)
         meter = host.meter()
-        loop = host.flood if name == "flood" else LOOPS[name]
+        loop = host.flood if name == "flood" else _LOOPS[name]
         fields, wanted = await loop(host.client, load, meter)
         after = await asyncio.to_thread(host.executions)
     extra = 0

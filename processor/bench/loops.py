@@ -21,6 +21,7 @@ from processor.bench.workloads import (
     chain,
     fanout,
     order,
+    parent,
     signal,
     timers,
 )
@@ -55,10 +56,11 @@ class WorkloadFailed(ProcessorError):
 class Load:
     """How much of a workload.
 
-    ``n`` are workflows (chain, order, timers), activities (fanout) or events (signal). ``c`` are
+    ``n`` are workflows (chain, order, timers), activities (fanout), children of
+    one parent (children) or events (signal). ``c`` are
     workflows in flight (chain, order), sends (signal) or starts (timers) at a time. No new
-    workflow is started after ``max_s``; ``runs`` repeats a fan-out. ``tag`` begins every id.
-    ``warm_up`` are workflows before the measurement (-1: as many as suit ``c``).
+    workflow is started after ``max_s``; ``runs`` repeats a fan-out, and a parent. ``tag`` begins
+    every id. ``warm_up`` are workflows before the measurement (-1: as many as suit ``c``).
     """
 
     n: int
@@ -177,6 +179,26 @@ async def run_fanout(client: Client, load: Load, meter: Meter) -> tuple[Fields, 
     }, {"noop": load.n * load.runs}
 
 
+async def run_children(client: Client, load: Load, meter: Meter) -> tuple[Fields, Executed]:
+    """Let one parent call many children of one activity each, and sum up what they return."""
+    took = []
+    with meter:
+        for number in range(load.runs):
+            begun = time.perf_counter()
+            got = await client.run(parent, load.n, load.queued, id=f"{load.tag}-{number}")
+            expect(got, load.n * (load.n - 1) // 2, "children")
+            took.append(time.perf_counter() - begun)
+    return {
+        "n": load.n,
+        "c": 1,
+        "runs": load.runs,
+        "wf_per_s": round(load.runs / sum(took), 3),
+        "children_per_s": round(load.n * load.runs / sum(took), 1),
+        "runs_ms": [round(each * 1000, 1) for each in took],
+        **latencies(took),
+    }, {"noop": load.n * load.runs}
+
+
 async def run_signal(client: Client, load: Load, meter: Meter) -> tuple[Fields, Executed]:
     """Send events to one workflow; the percentiles are those of one acknowledged send."""
     handle = await client.start(signal, load.n, id=f"{load.tag}-0")
@@ -261,6 +283,8 @@ async def warm_up(client: Client, name: str, load: Load) -> None:
         await closed_loop(count, min(load.c, count), 10, one)
     elif name == "fanout":
         await client.run(fanout, 10, load.queued, id=f"{tag}f")
+    elif name == "children":
+        await client.run(parent, 10, load.queued, id=f"{tag}p")
     elif name == "signal":
         handle = await client.start(signal, 3, id=f"{tag}s")
         for number in range(3):
@@ -276,6 +300,7 @@ LOOPS: dict[str, Loop] = {
     "chain": run_chain,
     "order": run_order,
     "fanout": run_fanout,
+    "children": run_children,
     "signal": run_signal,
     "timers": run_timers,
 }

@@ -24,8 +24,10 @@ __all__ = (
     "ORDER_FLOOR_MS",
     "WORKFLOWS",
     "chain",
+    "child",
     "fanout",
     "order",
+    "parent",
     "signal",
     "sleeper",
     "timers",
@@ -152,6 +154,19 @@ async def fanout(width: int, queued: bool) -> int:
 
 
 @workflow.define
+async def child(number: int, queued: bool) -> int:
+    """One activity."""
+    return await placed(noop, queued)(number)
+
+
+@workflow.define
+async def parent(width: int, queued: bool) -> int:
+    """Many children at once."""
+    called = (workflow.call_child(child, number, queued) for number in range(width))
+    return sum(await asyncio.gather(*called))
+
+
+@workflow.define
 async def signal(count: int) -> int:
     """Many external events, one after another."""
     for _ in range(count):
@@ -178,4 +193,4 @@ def wake() -> None:
     EXECUTIONS["woken"] += 1
 
 
-WORKFLOWS = (chain, order, fanout, signal, timers, sleeper)
+WORKFLOWS = (chain, order, fanout, child, parent, signal, timers, sleeper)

@@ -14,8 +14,10 @@ from processor.cli.commands import (
     bench,
     demo,
     dev,
+    messages,
     runs,
     schemas,
+    starts,
     tables,
     topics,
     upgrade,
@@ -61,7 +63,10 @@ def processor(
     """Durable execution for Python on Kafka. Start with: processor demo"""
 
 
-for module in (demo, dev, worker, runs, activities, views, topics, upgrade, tables, schemas, bench):
+for module in (
+    *(demo, dev, worker, starts, runs, messages, activities, views),
+    *(topics, upgrade, tables, schemas, bench),
+):
     module.register(app)
 
 

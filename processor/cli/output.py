@@ -32,6 +32,7 @@ STATUS_STYLES = {
     "cancelled": "magenta",
     "terminated": "red",
     "timed_out": "red",
+    "continued": "green",
     "error": "red",
     "warning": "yellow",
 }

@@ -5,5 +5,6 @@ from __future__ import annotations
 from processor.client.client import Client
 from processor.client.descriptions import HistoryEvent, RunDescription
 from processor.client.handle import Handle
+from processor.client.updates import UpdateHandle
 
-__all__ = ("Client", "Handle", "HistoryEvent", "RunDescription")
+__all__ = ("Client", "Handle", "HistoryEvent", "RunDescription", "UpdateHandle")

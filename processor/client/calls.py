@@ -13,6 +13,7 @@ from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.update import UpdateRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, Page, Refused, ReplyBody
@@ -63,12 +64,12 @@ class ClientCalls:
 
         async def asked(request: ClientCall) -> None:
             sent = body
-            if isinstance(body, StartRun | RaiseEvent):
+            if isinstance(body, StartRun | RaiseEvent | UpdateRun):
                 sent = replace(body, headers=headers_of(request.headers))
             answers.append(await self._asked(workflow_id, sent, timeout, partition))
 
         name = body.workflow if isinstance(body, StartRun) else ""
-        if isinstance(body, RaiseEvent | QueryRun):
+        if isinstance(body, RaiseEvent | QueryRun | UpdateRun):
             name = body.name
         request = ClientCall(body.word, workflow_id, name)
         await chained(self._around, asked)(request)

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
+from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
 from processor import arguments as given
 from processor import checks
@@ -17,7 +17,10 @@ from processor.client.activities import ActivityCalls
 from processor.client.calls import ClientCalls
 from processor.client.descriptions import RunDescription, descriptions
 from processor.client.handle import Handle
+from processor.client.options import RunOptions, StartOptions
 from processor.client.vigil import Parked, overdue
+from processor.client.with_start import StartsWith
+from processor.codec.cron import check as check_cron
 from processor.config import Settings
 from processor.core.data.headers import NO_HEADERS
 from processor.core.nouns.lineage import Plan
@@ -38,27 +41,13 @@ from processor.policy import (
 )
 from processor.workflow._options import retry_options
 
-__all__ = ("Client", "StartOptions")
+__all__ = ("Client",)
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
-class StartOptions(TypedDict, total=False):
-    """What ``start`` and ``run`` take beside the arguments of the workflow."""
-
-    id: str | None
-    reuse: ReusePolicy
-    conflict: ConflictPolicy
-    execution_timeout: Seconds | None
-    retry: RetryPolicy | None
-    memo: Any
-    delay: Seconds | None
-    at: datetime | None
-    timeout: Seconds | None
-
-
-class Client(ActivityCalls):
+class Client(StartsWith, ActivityCalls):
     """Starts runs, talks to them, and waits for their results.
 
     Use it as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).
@@ -126,6 +115,7 @@ class Client(ActivityCalls):
         delay: Seconds | None = None,
         at: datetime | None = None,
         timeout: Seconds | None = None,
+        cron: str | None = None,
     ) -> Handle[Any]:
         """Start a workflow, durably, and return its handle.
 
@@ -135,14 +125,17 @@ class Client(ActivityCalls):
         "use-existing"; "terminate"). A run that fails is followed by another one as ``retry`` says,
         and ``execution_timeout`` is for all of them (default: what the definition says in the
         worker). The code begins after ``delay``, or ``at`` a time (an aware ``datetime``); until
-        then the run is open and takes events. Times are seconds or ``timedelta``; ``timeout`` is
-        how long to wait for the shard's answer. Raises ``InvalidArgument``,
+        then the run is open and takes events. ``cron`` lets runs begin at the times of a cron
+        string, one after the other, until somebody ends that: ``"30 6 * * MON-FRI"`` in UTC, or
+        ``"CRON_TZ=Europe/Berlin @daily"``; ``execution_timeout`` is then for what begins at each
+        time. Times are seconds or ``timedelta``; ``timeout`` is how long to wait for the shard's
+        answer. Raises ``InvalidArgument``,
         ``WorkflowAlreadyStarted``, ``WorkflowNotRegistered``, ``SchemaMismatch``,
         ``PayloadTooLarge``, ``ShardUnavailable``.
         """
         timeout_s = given.seconds(timeout, "start: timeout")
         how = id, reuse, conflict, execution_timeout, retry, memo, None, delay, at
-        handle, body = self._prepared("start", workflow, args, *how)
+        handle, body = self._prepared("start", workflow, args, *how, cron)
         handle._begun(await self._calls.accepted(handle.id, body, timeout_s))
         return handle
 
@@ -152,7 +145,7 @@ class Client(ActivityCalls):
         workflow: Callable[[*Ts], Coroutine[Any, Any, R]],
         *args: *Ts,
         parked: Parked | None = None,
-        **how: Unpack[StartOptions],
+        **how: Unpack[RunOptions],
     ) -> R: ...
 
     @overload
@@ -161,7 +154,7 @@ class Client(ActivityCalls):
         workflow: str,
         *args: Any,
         parked: Parked | None = None,
-        **how: Unpack[StartOptions],
+        **how: Unpack[RunOptions],
     ) -> Any: ...
 
     async def run(  # type: ignore[misc]  # as above
@@ -274,6 +267,7 @@ class Client(ActivityCalls):
         within_ms: int | None = None,
         delay: Seconds | None = None,
         at: datetime | None = None,
+        cron: str | None = None,
     ) -> tuple[Handle[Any], StartRun]:
         """Return the handle of a workflow that is to be started, and what starts it."""
         name, result_type = given.named(call, workflow)
@@ -290,15 +284,25 @@ class Client(ActivityCalls):
             NO_HEADERS,
             within_ms,
         )
-        options = None if retry is None else retry_options(retry, f"{call}: retry")
-        plan = Plan(retry=options, start_at_ms=self._begins_ms(call, delay, at))
+        plan = _plan(call, self._calls.now_ms(), retry, delay, at, cron)
         start = StartRun(*fields) if plan == Plan() else StartPlanned(*fields, plan)
         return self._handle(checks.workflow_id(id, f"{call}: id"), None, result_type), start
 
-    def _begins_ms(self, call: str, delay: Seconds | None, at: datetime | None) -> int | None:
-        """Return when the code of a run is to begin, None: at once."""
-        if delay is not None and at is not None:
-            raise InvalidArgument(f"{call}: give delay or at, not both")
-        if delay is not None:
-            return self._calls.now_ms() + round(checks.seconds(delay, f"{call}: delay") * 1000)
-        return None if at is None else given.time_ms(at, f"{call}: at")
+
+def _plan(
+    call: str,
+    now_ms: int,
+    retry: RetryPolicy | None,
+    delay: Seconds | None,
+    at: datetime | None,
+    cron: str | None,
+) -> Plan:
+    """Return how the runs of a start are to be run."""
+    if (delay is not None) + (at is not None) + (cron is not None) > 1:
+        raise InvalidArgument(f"{call}: give one of delay, at and cron")
+    begins_ms = None if at is None else given.time_ms(at, f"{call}: at")
+    if delay is not None:
+        begins_ms = now_ms + round(checks.seconds(delay, f"{call}: delay") * 1000)
+    options = None if retry is None else retry_options(retry, f"{call}: retry")
+    cron = None if cron is None else check_cron(cron, f"{call}: cron")
+    return Plan(retry=options, cron=cron, start_at_ms=begins_ms)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from processor import failures
+from processor.core.data.address import RunRef
 from processor.core.data.failure import BENIGN
 from processor.core.data.payloads import Payloads
 from processor.core.records.answers import Page
@@ -36,13 +37,15 @@ _SOON_MS: Final = 5_000
 
 _ENCODED: Final = b'"encoded_by"'
 
+_MOMENTS: Final = ("closed", "begins", "next")
 _SHOWN_MAX: Final = 4
 """Activities and lines of code that are named in one line about a run."""
 
 
 @dataclass(frozen=True)
 class RunDescription:
-    """A run as its shard sees it. ``pending``: activities, timers and lines of code it waits for.
+    """A run as its shard sees it. ``pending``: activities, timers, children and lines of code that
+    it waits for.
 
     ``parked`` is there while the run waits for fixed code: kind, error, where, traceback.
     ``cancel_reason`` is also why the run was terminated. ``successor`` is the run that follows it.
@@ -52,8 +55,11 @@ class RunDescription:
     ends; the dead letters say it for as long as they are kept. ``result`` is that of a completed
     run as JSON, ``failure`` that of a failed one: type, message, traceback, cause ...
     ``attempt`` is there while a run is open that is tried again if it fails: number, maximum (None:
-    no limit), begins_ms (while its code waits for that), last_failure. ``producer`` says, on Kafka,
-    which producer the worker that has the shard sends records with, and why.
+    no limit), begins_ms (while its code waits for that), last_failure. ``begins`` is when the code
+    of a run begins that waits for its time; ``cron`` is its cron string, and while its code runs,
+    ``next_begins`` when the next run begins if this one has ended. ``producer`` says, on Kafka,
+    which producer the worker that has the shard sends records with, and why. ``parent`` is the run
+    that started this one as its child, ``root`` the first one of all.
     """
 
     workflow_id: str
@@ -75,6 +81,11 @@ class RunDescription:
     failure: dict[str, Any] | None = None
     attempt: dict[str, Any] | None = None
     producer: str = ""
+    begins: datetime | None = None
+    cron: str | None = None
+    next_begins: datetime | None = None
+    parent: RunRef | None = None
+    root: RunRef | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ class HistoryEvent:
 
 def description(view: Mapping[str, Any]) -> RunDescription:
     """Return the description that a shard gave as JSON."""
-    closed_ms = view.get("closed_ms")
+    closed_ms, begins_ms, next_ms = (view.get(f"{each}_ms") for each in _MOMENTS)
     return RunDescription(
         view["workflow_id"],
         view["run_id"],
@@ -110,7 +121,16 @@ def description(view: Mapping[str, Any]) -> RunDescription:
         view.get("failure"),
         view.get("attempt"),
         view.get("producer", ""),
+        None if begins_ms is None else _time(begins_ms),
+        view.get("cron"),
+        None if next_ms is None else _time(next_ms),
+        _run(view.get("parent")),
+        _run(view.get("root")),
     )
+
+
+def _run(view: Mapping[str, Any] | None) -> RunRef | None:
+    return None if view is None else RunRef(view["workflow_id"], view["run_id"])
 
 
 def history_event(view: dict[str, Any]) -> HistoryEvent:
@@ -137,7 +157,12 @@ def standing(run: RunDescription) -> str:
     if not run.status.is_open:
         return f"it is {run.status.value}"
     parts = [text] if (text := _attempt_text(run)) else []
+    if run.begins is not None and not parts:
+        parts = [f"its code begins at {run.begins.astimezone():%Y-%m-%d %H:%M:%S}"]
     parts += map(_activity_text, run.pending.get("activities", ()))
+    parts += [f"update {readable(each['name'])}" for each in run.pending.get("updates", ())]
+    children = run.pending.get("children", ())
+    parts += [f"child {readable(each['workflow'])} {each['workflow_id']!r}" for each in children]
     parts += [f"waits at {readable(each)}" for each in run.pending.get("waiting", ())]
     if len(parts) > _SHOWN_MAX:
         parts[_SHOWN_MAX:] = [f"and {len(parts) - _SHOWN_MAX} more"]

@@ -22,10 +22,13 @@ from processor.client.descriptions import (
     read,
 )
 from processor.client.outcomes import answered, outcome
+from processor.client.updates import TakesUpdates
 from processor.client.vigil import PARKED, Parked, Vigil, overdue
+from processor.core.nouns.child import TerminateAlone
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.query import REJECTS, QueryRun
-from processor.core.nouns.run import CancelRun, TerminateRun
+from processor.core.nouns.stop import CancelRun, TerminateRun
+from processor.core.nouns.timer import StartNow
 from processor.core.questions import AwaitResult, DescribeRun, ReadHistory
 from processor.core.records.answers import Accepted, Closed, QueryAnswered
 from processor.errors import ShardUnavailable
@@ -46,7 +49,7 @@ _WAIT_S: Final = 30.0
 """How long a shard keeps a waiting client, which then asks again."""
 
 
-class Handle(Generic[R]):
+class Handle(TakesUpdates, Generic[R]):
     """One workflow id. A handle from ``start`` means the chain of runs that it began.
 
     A handle that was made with a ``run_id`` means that run only, any other one the latest run.
@@ -76,7 +79,8 @@ class Handle(Generic[R]):
         While the run is parked or held up, a warning says so after a second; ``parked="raise"``
         raises ``WorkflowParked`` then. Raises ``WorkflowFailed`` (the cause is the code's error),
         ``WorkflowCancelled``, ``WorkflowTerminated``, ``WorkflowTimedOut``, or ``TimeoutError``
-        when the time is up.
+        when the time is up; ``WorkflowContinued`` where the handle names a run that went on as
+        another one.
         """
         limit_s = given.seconds(timeout, "result: timeout")
         async with self._vigil(parked, "result: parked") as vigil:
@@ -204,10 +208,23 @@ class Handle(Generic[R]):
         body = CancelRun(checks.text(reason, "cancel: reason"), *self._which)
         return (await self._calls.accepted(self.id, body)).created
 
-    async def terminate(self, reason: str = "") -> bool:
-        """End the run at once, without running its code again; return as ``cancel`` does."""
-        body = TerminateRun(checks.text(reason, "terminate: reason"), *self._which)
+    async def terminate(self, reason: str = "", *, recursive: bool = True) -> bool:
+        """End the run at once, without running its code again; return as ``cancel`` does.
+
+        Its children end as their ``parent_close`` says; with ``recursive=False`` they go on.
+        """
+        kind = TerminateRun
+        if not checks.yes_or_no(recursive, "terminate: recursive"):
+            kind = TerminateAlone
+        body = kind(checks.text(reason, "terminate: reason"), *self._which)
         return (await self._calls.accepted(self.id, body)).created
+
+    async def start_now(self) -> None:
+        """Let the code of a run begin that waits for its time: a delay, a retry, a cron string.
+
+        Raises ``CommandRejected`` where it has begun, and ``WorkflowNotFound``.
+        """
+        await self._calls.accepted(self.id, StartNow(*self._which))
 
     def activity(self, id: int) -> ActivityHandle:
         """Return a handle on one open activity: ``describe`` has their ids."""

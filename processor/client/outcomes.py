@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from processor.core.data.payloads import Payloads
-from processor.core.records.answers import Closed, QueryAnswered
+from processor.core.records.answers import Closed, QueryAnswered, UpdateEnded
 from processor.errors import (
     PayloadCodecError,
     QueryFailed,
     SchemaMismatch,
+    UpdateFailed,
+    UpdateRejected,
     WorkflowCancelled,
+    WorkflowContinued,
     WorkflowFailed,
     WorkflowTerminated,
     WorkflowTimedOut,
@@ -19,7 +22,7 @@ from processor.failures import exception_of
 from processor.policy import Status
 from processor.readable import readable
 
-__all__ = ("answered", "outcome")
+__all__ = ("answered", "outcome", "updated")
 
 
 def outcome(workflow_id: str, closed: Closed, payloads: Payloads, result_type: Any) -> Any:
@@ -40,6 +43,13 @@ def outcome(workflow_id: str, closed: Closed, payloads: Payloads, result_type: A
         case Status.TERMINATED:
             raise WorkflowTerminated(
                 f"{run} was terminated{_why(closed)}", **which, reason=closed.reason or ""
+            )
+        case Status.CONTINUED:
+            raise WorkflowContinued(
+                f"{run} went on as run {closed.reason}: a handle without run_id waits for the end "
+                "of the whole chain",
+                **which,
+                next_run_id=closed.reason or "",
             )
         case Status.TIMED_OUT:
             raise WorkflowTimedOut(f"{run} passed its execution time-out", **which)
@@ -68,6 +78,22 @@ def answered(
         return payloads.decoder(type)(answer.result)
     except SchemaMismatch as error:
         raise SchemaMismatch(f"the answer of {which}: {error}") from error
+
+
+def updated(workflow_id: str, id: str, ended: UpdateEnded, payloads: Payloads, type: Any) -> Any:
+    """Return the result of an update, or raise what it failed with."""
+    which = f"update {id!r} of {workflow_id!r}"
+    failure = ended.failure
+    if failure is not None:
+        cause = exception_of(failure, payloads)
+        told = readable(str(cause))
+        if failure.type == UpdateRejected.__name__:
+            raise UpdateRejected(f"{which}: {told}") from cause.__cause__
+        raise UpdateFailed(f"{which} failed: {told}") from cause
+    try:
+        return payloads.decoder(type)(ended.result)
+    except SchemaMismatch as error:
+        raise SchemaMismatch(f"the result of {which}: {error}") from error
 
 
 def _why(closed: Closed) -> str:

@@ -61,6 +61,7 @@ def _struct_of(operation: type[Operation]) -> type[_Command]:
     if operation is StartRun:
         fields.append(("retry", _Retry | None, None))
         fields.append(("start_at_ms", Annotated[int, msgspec.Meta(ge=0)] | None, None))
+        fields.append(("cron", str | None, None))
     name, tag = operation.__name__, operation.word
     struct: Any = msgspec.defstruct(name, fields, bases=(_Command,), tag=tag)
     return struct  # type: ignore[no-any-return]
@@ -155,11 +156,12 @@ def _body(command: _Command) -> Operation:
         for name in command.__struct_fields__
         if name not in _Command.__struct_fields__
     }
-    retry, start_at_ms = given.pop("retry", None), given.pop("start_at_ms", None)
-    if retry is None and start_at_ms is None:
+    planned = {name: given.pop(name, None) for name in ("retry", "start_at_ms", "cron")}
+    if not any(value is not None for value in planned.values()):
         return operation(**given)
-    options = None if retry is None else _options(retry)
-    return StartPlanned(**given, plan=Plan(retry=options, start_at_ms=start_at_ms))
+    if planned["retry"] is not None:
+        planned["retry"] = _options(planned["retry"])
+    return StartPlanned(**given, plan=Plan(**planned))
 
 
 def _options(retry: _Retry) -> RetryOptions:

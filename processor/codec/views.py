@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
 from processor.core.nouns.activity import OpenActivity
 from processor.core.nouns.call import CallSent
+from processor.core.nouns.child import OpenChild
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.lineage import Lineage, Plan
-from processor.core.nouns.run import BEGIN, Summary
+from processor.core.nouns.run import BEGIN, Summary, WorkflowStarted
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
 from processor.core.state import RunState
 from processor.injection.payloads import encoding_of
 
-__all__ = ("attempt_view", "history_view", "pending_view", "summary_view", "to_json")
+__all__ = (
+    "attempt_view",
+    "begin_view",
+    "history_view",
+    "lineage_view",
+    "pending_view",
+    "summary_view",
+    "to_json",
+)
 
 _PAYLOADS = frozenset(
     {
@@ -30,6 +40,9 @@ _PAYLOADS = frozenset(
 )
 _SECRET = frozenset({"seed"})
 """Whoever knows it can tell what the run draws at random."""
+
+_CHILDREN_MAX: Final = 100
+"""A run may have thousands, and an answer is one record."""
 
 _NESTED_MAX: Final = 200
 """Python's readers of JSON give up at about a thousand frames, of which their callers take some."""
@@ -50,14 +63,21 @@ def summary_view(summary: Summary) -> dict[str, Any]:
 def pending_view(
     state: RunState, waiting: Sequence[str], unread: Sequence[EventReceived]
 ) -> dict[str, Any]:
-    """Return what an open run waits for: activities, timers, calls, and lines of code.
+    """Return what an open run waits for: activities, timers, calls, children, updates, and code.
 
+
+    Of its children, ``children_open`` are all of them, and ``children`` the first ones.
     ``unread``: the events that wait for the code, counted by their names.
     """
     return {
         "activities": [_activity(activity) for activity in state.activities.values()],
         "timers": [{"id": id, "due_ms": due_ms} for id, due_ms in state.timers.items()],
         "calls": [_call(call) for call in state.calls.values()],
+        "updates": [
+            {"id": each.id, "name": each.name} for each in state.updates.values() if not each.over
+        ],
+        "children_open": len(state.children),
+        "children": [_child(each) for each in islice(state.children.values(), _CHILDREN_MAX)],
         "unread": dict(Counter(event.name for event in unread)),
         "waiting": list(waiting),
     }
@@ -80,6 +100,26 @@ def attempt_view(state: RunState) -> dict[str, Any] | None:
         "begins_ms": begins_ms,
         "last_failure": _value("", lineage.previous_failure),
     }
+
+
+def begin_view(state: RunState, next_ms: Callable[[str], int | None]) -> dict[str, Any]:
+    """Return when the code of an open run begins, its cron string, and when the next run begins.
+
+    That is at the first time of the string from now on, if this run has ended by then.
+    """
+    cron = None if state.started is None or state.started.plan is None else state.started.plan.cron
+    told = {"begins_ms": state.timers.get(BEGIN), "cron": cron}
+    if cron is not None and told["begins_ms"] is None:
+        told["next_ms"] = next_ms(cron)
+    return told
+
+
+def lineage_view(started: WorkflowStarted) -> dict[str, Any]:
+    """Return the parent and the root of a child; nothing of a run that is none."""
+    lineage = started.lineage
+    if lineage is None or lineage.parent is None:
+        return {}
+    return {"parent": _plain(lineage.parent), "root": _plain(lineage.root or lineage.parent)}
 
 
 def history_view(turn: Turn | Snapshot) -> Iterable[dict[str, Any]]:
@@ -120,6 +160,18 @@ def _activity(activity: OpenActivity) -> dict[str, Any]:
 def _call(call: CallSent) -> dict[str, Any]:
     operation = call.operation
     return {"id": call.id, "to": call.to.workflow_id, "operation": type(operation).__name__}
+
+
+def _child(child: OpenChild) -> dict[str, Any]:
+    called = child.called
+    return {
+        "id": called.id,
+        "workflow_id": called.to.workflow_id,
+        "run_id": child.run_id or None,
+        "workflow": called.workflow,
+        "parent_close": called.parent_close,
+        "cancelled": child.cancelled,
+    }
 
 
 def _plain(record: Any) -> dict[str, Any]:

@@ -22,11 +22,12 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.core.nouns.start import StartPlanned, StartRun
+from processor.core.nouns.start import StartPlanned, StartRun, StartWith
 from processor.core.nouns.timer import TimerFired
+from processor.core.nouns.update import AwaitUpdate, UpdateRun
 from processor.core.operation import OperationOnRun
 from processor.core.questions import AwaitResult
-from processor.core.records.answers import Accepted, Refused
+from processor.core.records.answers import Accepted, Refused, ReplyBody
 from processor.core.replay import Instance, begun
 from processor.core.runner import CodeError
 from processor.core.state import RunState
@@ -121,16 +122,13 @@ def _start(
     if refusal is not None:
         return outcome.answered(refusal)
     if latest is not None and start.uses(latest):
+        if isinstance(start, StartWith):
+            return _first(command, start, instance, latest, context)
         return outcome.answered(latest.accepted(created=False))
-    limit_ms = start.execution_timeout_ms
-    plan = start.plan if isinstance(start, StartPlanned) else None
-    defaults = context.runners.defaults.get(start.workflow)
-    if defaults is not None:  # they stand in the history: what the code says later changes no run
-        limit_ms = defaults.execution_timeout_ms if limit_ms is None else limit_ms
-        if defaults.retry is not None and (plan is None or plan.retry is None):
-            plan = replace(plan or Plan(), retry=defaults.retry)
-    if plan is not None and plan.start_at_ms is not None and plan.start_at_ms <= context.now_ms:
-        plan = replace(plan, start_at_ms=None)
+    try:
+        limit_ms, plan = _as_defined(start, context)
+    except ValueError as wrong:
+        return outcome.answered(Refused("CommandRejected", str(wrong)))
     started = WorkflowStarted(
         start.workflow,
         start.arguments,
@@ -139,7 +137,8 @@ def _start(
         start.memo,
         start.headers,
         context.runners.flags,
-        plan=plan,
+        start.lineage(command.caller),
+        plan,
     )
     refusal = too_large(started)
     if refusal is not None:
@@ -160,10 +159,61 @@ def _start(
     draft = Draft(Instance(RunState(command.workflow_id, run_id), runner), context)
     draft.advance(started)
     outcome.drafts.append(draft)
+    if isinstance(start, StartWith) and isinstance(start.first, UpdateRun):
+        return _told(outcome, start.first, draft, None, Accepted(run_id))
     if start.result_within_ms is not None and command.reply_to is not None:
         outcome.awaited = AwaitResult(None, run_id, start.result_within_ms)
         return outcome
     return outcome.answered(Accepted(run_id))
+
+
+def _first(
+    command: ClientCommand,
+    start: StartWith,
+    instance: Instance | None,
+    latest: Summary,
+    context: Context,
+) -> Outcome:
+    """Tell a run that is there already what goes with a start."""
+    assert start.first is not None, "checked where it was read"
+    return _asked(command, start.first, instance, latest, context, created=False)
+
+
+def _told(
+    outcome: Outcome, asked: UpdateRun, draft: Draft, told: ReplyBody | None, accepted: Accepted
+) -> Outcome:
+    """Return an outcome with what the sender of an update is told, or waits for."""
+    found = asked.awaits(draft.run, told)
+    if isinstance(found, AwaitUpdate):
+        outcome.awaited = found
+        return outcome
+    return outcome.answered(found or accepted)
+
+
+def _as_defined(start: StartRun, context: Context) -> tuple[int | None, Plan | None]:
+    """Return the execution time-out and the plan of a run: what a start does not say, its
+    definition does. They stand in the history: what the code says later changes no run.
+
+    Raises ``ValueError`` for what is no cron string.
+    """
+    limit_ms = start.execution_timeout_ms
+    plan = start.plan if isinstance(start, StartPlanned) else None
+    defaults = context.runners.defaults.get(start.workflow)
+    if defaults is not None:
+        limit_ms = defaults.execution_timeout_ms if limit_ms is None else limit_ms
+        if defaults.retry is not None and (plan is None or plan.retry is None):
+            plan = replace(plan or Plan(), retry=defaults.retry)
+    if plan is not None and plan.cron is not None:
+        try:
+            begins_ms = context.next_ms(plan.cron, context.now_ms)
+        except ValueError as wrong:
+            raise ValueError(f"cron {plan.cron!r}: {wrong}") from wrong
+        if begins_ms is None:
+            raise ValueError(f"cron {plan.cron!r}: there is no such time")
+        plan = replace(plan, start_at_ms=begins_ms)
+    elif plan is not None and (plan.start_at_ms or context.now_ms) <= context.now_ms:
+        plan = replace(plan, start_at_ms=None)
+    return limit_ms, plan
 
 
 def _asked(
@@ -172,6 +222,8 @@ def _asked(
     instance: Instance | None,
     latest: Summary | None,
     context: Context,
+    *,
+    created: bool = True,
 ) -> Outcome:
     assert instance is None or latest is not None, "an open run is known"
     outcome = Outcome()
@@ -186,7 +238,10 @@ def _asked(
     answer = asked.decide(draft, latest)
     if draft.events or draft.attempt is not None:
         outcome.drafts.append(draft)
-    return outcome.answered(answer or latest.accepted())
+    accepted = latest.accepted(created=created)
+    if isinstance(asked, UpdateRun) and draft.events:
+        return _told(outcome, asked, draft, answer, accepted)
+    return outcome.answered(answer or accepted)
 
 
 def _terminated(
@@ -217,7 +272,9 @@ def _timer(due: TimerDue, instance: Instance | None, context: Context) -> Outcom
                 assert state.started is not None, "an open run has begun"
                 limit_ms = state.started.execution_timeout_ms
                 assert limit_ms is not None, "a deadline comes of an execution time-out"
-                draft.add(WorkflowTimedOut(limit_ms))
+                ends = WorkflowTimedOut(limit_ms)
+                has_cron = state.started.plan is not None and state.started.plan.cron is not None
+                draft.add(draft.followed(ends, instance.unread) if has_cron else ends)
         case "retry":
             waits = activity is not None and activity.armed.get("retry") == due.due_ms
             if activity is not None and waits and activity.attempt == due.attempt:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
 
 from processor.checks import RECORD_BYTES_MAX
 from processor.core.data.options import DEFAULTS, ActivityOptions
@@ -19,29 +19,47 @@ from processor.core.nouns.activity import (
     effects_of_attempt,
 )
 from processor.core.nouns.chain import (
+    Following,
     closing_bytes,
+    continued,
     external_events,
     next_attempt,
+    next_by_cron,
     not_followed,
 )
 from processor.core.nouns.external import EventReceived
-from processor.core.nouns.run import RunParked, WorkflowFailed
+from processor.core.nouns.run import (
+    BEGIN,
+    Closing,
+    RunParked,
+    WorkflowCompleted,
+    WorkflowContinued,
+    WorkflowFailed,
+    WorkflowTimedOut,
+)
+from processor.core.nouns.timer import TimerFired
+from processor.core.nouns.update import AwaitUpdate
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import ReplyBody
 from processor.core.records.effects import Effect, Reply
 from processor.core.replay import Instance
-from processor.core.runner import Asked, CodeError, Runner, Runners
+from processor.core.runner import Asked, CodeError, Runner, Runners, Spoiled
 from processor.core.state import RunState
+from processor.errors import UpdateRejected
 from processor.policy import Status
 
-__all__ = ("Context", "Draft", "Outcome", "Unread")
+__all__ = ("Context", "Draft", "Outcome", "RunBounds")
+
+_FOLLOWED: Final = frozenset((WorkflowCompleted, WorkflowFailed, WorkflowContinued))
+"""The ends that another run may follow."""
 
 
-class Unread(NamedTuple):
-    """Of the events that a run's code has not taken: how many there may be, and their bytes."""
+class RunBounds(NamedTuple):
+    """Of a run: events that its code has not taken, their bytes, and updates that run at once."""
 
     events: int
     bytes: int
+    updates: int
 
 
 @dataclass(slots=True)
@@ -50,9 +68,12 @@ class Context:
 
     ``place`` says whether an activity runs eagerly where so many slots are free, as ``free`` are
     now; it changes nothing. ``entropy`` returns 16 random bytes. ``log_id`` is that of the shard.
-    ``unread_max``: more of a run's events may not wait for its code.
+    ``bounds``: no run may have more of that.
     ``not_activated`` are the events that the namespace's level does not have yet. ``begun`` is the
-    code of the run that this decision begins. ``record_bytes_max``: what a record of the log takes.
+    code of the run that this decision begins, ``spoiled``: the code of the run that it is about is
+    not what replay makes any more. ``record_bytes_max``: what a record of the log takes.
+    ``next_ms`` returns the first time of a cron string after a time, None where there is none, and
+    raises ``ValueError`` for what is no cron string.
     """
 
     now_ms: int
@@ -60,11 +81,13 @@ class Context:
     place: Callable[[str, ActivityOptions, int], bool]
     entropy: Callable[[], bytes]
     log_id: bytes
-    unread_max: Unread
+    bounds: RunBounds
     not_activated: frozenset[type[Event]] = frozenset()
     begun: Runner | None = None
     free: int = 0
     record_bytes_max: int = RECORD_BYTES_MAX
+    spoiled: bool = False
+    next_ms: Callable[[str, int], int | None] = lambda cron, after_ms: None
 
     def check(self, asked: Sequence[Asked]) -> None:
         """Raise ``CodeError`` where the code asks for what cannot be recorded yet."""
@@ -115,9 +138,27 @@ class Draft:
     def run(self) -> RunState:
         return self.instance.state
 
+    @property
+    def updates_max(self) -> int:
+        return self.context.bounds.updates
+
+    def validated(self, name: str, arguments: bytes | None) -> bool:
+        """Return whether the validator of an update let it pass; False: it is asked later.
+
+        Raises ``UpdateRejected`` and ``SchemaMismatch``.
+        """
+        runner = self.instance.runner
+        if isinstance(runner, CodeError):
+            raise UpdateRejected(f"its code cannot go on: {runner.error}")
+        try:
+            return runner.accepts(name, arguments)
+        except (Spoiled, CodeError) as error:
+            self.context.spoiled = True
+            raise UpdateRejected(str(error)) from None
+
     def full(self, event: EventReceived) -> str:
         """Return which bound keeps one more event from waiting for the code; "" where none does."""
-        runner, most = self.instance.runner, self.context.unread_max
+        runner, most = self.instance.runner, self.context.bounds
         events, size = (0, 0) if isinstance(runner, CodeError) else runner.unread()
         if self.instance.pending:
             came = external_events(self.instance.pending)
@@ -178,7 +219,7 @@ class Draft:
         for decision, _ in asked:
             if type(decision) is ActivityScheduled:
                 self.add(self._placed(decision))
-            elif type(decision) is WorkflowFailed:
+            elif type(decision) in _FOLLOWED:
                 self.add(self._followed(decision, runner))
             else:
                 self.add(decision)
@@ -196,18 +237,42 @@ class Draft:
         what = asked.id, asked.name, asked.arguments
         return ActivityScheduled(*what, True, asked.options, asked.headers)
 
-    def _followed(self, failed: WorkflowFailed, runner: Runner) -> WorkflowFailed:
-        """Return the end of a run that failed, with the run that tries again if there is one."""
-        run = self.instance.state
-        if run.started is None or run.started.plan is None:
-            return failed
-        run_id = successor_id(self.context.log_id, run.workflow_id, run.run_id)
-        made = self.now_ms, run_id, self.context.entropy(), runner.left()
-        failed = WorkflowFailed(failed.failure, successor=next_attempt(run, failed, *made))
-        if failed.successor is None:
-            return failed
-        size, limit = closing_bytes(self.events, failed), self.context.record_bytes_max
-        return failed if size <= limit else not_followed(failed, size, limit)
+    def _followed(self, closing: Any, runner: Runner) -> Event:
+        """Return the end that the code came to, with the run that follows it, if there is one."""
+        kind, started = type(closing), self.instance.state.started
+        if kind is not WorkflowContinued:
+            plan = None if started is None else started.plan
+            if plan is None or (kind is not WorkflowFailed and plan.cron is None):
+                end: Event = closing
+                return end
+        return self.followed(closing, runner.left())
+
+    def followed(self, closing: Closing, unread: Sequence[EventReceived]) -> Event:
+        """Return an end with the run that follows it, if there is one.
+
+        ``unread`` are the events that the code has not taken.
+        """
+        run, context = self.instance.state, self.context
+        run_id = successor_id(context.log_id, run.workflow_id, run.run_id)
+        flags = context.runners.flags
+        following = Following(self.now_ms, run_id, context.entropy(), unread, flags)
+        match closing:
+            case WorkflowContinued():
+                at_once = self.first == 0 or self.events[0] == TimerFired(BEGIN)
+                return continued(run, closing, following, at_once=at_once)
+            case WorkflowFailed():
+                next = next_attempt(run, closing, following)
+                next = next or next_by_cron(run, closing, following, context.next_ms)
+                failed = WorkflowFailed(closing.failure, successor=next)
+                size, limit = closing_bytes(self.events, failed), context.record_bytes_max
+                if next is not None and size > limit:
+                    return not_followed(failed, size, limit)
+                return failed
+            case WorkflowCompleted() | WorkflowTimedOut():
+                next = next_by_cron(run, closing, following, context.next_ms)
+                return replace(closing, successor=next)
+            case _:
+                raise AssertionError(f"no run follows one that ends with {closing}")
 
     def places(self, name: str, options: ActivityOptions) -> bool:
         """Return whether an attempt runs eagerly; then it takes a slot."""
@@ -234,8 +299,8 @@ class Outcome:
     drafts: list[Draft] = field(default_factory=list)
     answer: ReplyBody | None = None
     replies: list[Reply] = field(default_factory=list)
-    awaited: AwaitResult | None = None
-    """What the sender of a start asks for with it."""
+    awaited: AwaitResult | AwaitUpdate | None = None
+    """What the sender of a start or of an update asks for with it."""
 
     def answered(self, body: ReplyBody) -> Outcome:
         assert self.answer is None, "an input has one answer"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypeAlias
 
 from processor.core.data.address import Caller, ReplyTo
-from processor.core.data.cause import CallRequest, Cause, Origin, RecordedCause
+from processor.core.data.cause import CallRequest, Cause, Origin, RecordedCause, StartRequest
 from processor.core.data.failure import Failure
 from processor.core.data.fields import LAST, Attempt, Int32, RequestId, RunId, WorkflowId
 from processor.core.data.frozen import frozen
@@ -59,7 +59,8 @@ class ClientCommand:
         """The cause as a record of the log says it."""
         if self.caller is None or not isinstance(self.cause, Origin):
             return self.cause
-        return CallRequest(self.cause, self.caller)
+        kind = StartRequest if self.body.tells_start else CallRequest
+        return kind(self.cause, self.caller)
 
 
 @frozen

@@ -14,11 +14,15 @@ _ANYTHING: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
 
 class Request:
-    """``word`` is what people call it: in commands that they write, and to interceptors."""
+    """``word`` is what people call it: in commands that they write, and to interceptors.
+
+    ``tells_start``: an instance that asks is told of the begin of a run, before its end.
+    """
 
     __slots__ = ()
 
     word: ClassVar[str] = ""
+    tells_start = False
 
     def check(self) -> None:
         """Raise ``SchemaMismatch`` where a value is out of its range."""

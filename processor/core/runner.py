@@ -87,6 +87,13 @@ class Runner(Protocol):
         activation that does not count, those that the code had not taken before it.
         """
 
+    def accepts(self, name: str, arguments: bytes | None) -> bool:
+        """Ask the validator of an update, which only reads; return whether it let the update pass.
+
+        False: the code has not begun, and no handler is there yet. Raises ``UpdateRejected``,
+        ``SchemaMismatch``, ``Spoiled``, and ``CodeError`` where the validator does not end.
+        """
+
     def undo(self, facts: Sequence[Event]) -> None:
         """Close it: the activation that was given these facts does not count."""
 

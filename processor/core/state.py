@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from processor.core.nouns.activity import OpenActivities
-from processor.core.nouns.call import Calls
+from processor.core.nouns.child import Children
 from processor.core.nouns.run import Run, Summary
 from processor.core.nouns.timer import OpenTimers
+from processor.core.nouns.update import Updates
 from processor.core.nouns.value import Values
 
 __all__ = ("RunState",)
 
 
 @dataclass
-class RunState(OpenActivities, OpenTimers, Calls, Values, Run):
+class RunState(OpenActivities, OpenTimers, Children, Updates, Values, Run):
     """The parts of all nouns."""
 
     def summary(self) -> Summary:

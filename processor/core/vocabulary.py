@@ -21,24 +21,39 @@ from processor.core.nouns.call import (
     MessageRejected,
     MessageSent,
 )
+from processor.core.nouns.child import (
+    ChildCalled,
+    ChildCancelRequested,
+    ChildEnded,
+    ChildrenSpared,
+    ChildStarted,
+    EndChild,
+    TerminateAlone,
+)
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.query import QueryRun
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
-    CancelRun,
     RunParked,
     RunUnparked,
-    TerminateRun,
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
+    WorkflowContinued,
     WorkflowFailed,
     WorkflowStarted,
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.core.nouns.start import StartPlanned, StartRun
-from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
+from processor.core.nouns.start import StartChild, StartPlanned, StartRun, StartWith
+from processor.core.nouns.stop import CancelRun, TerminateRun
+from processor.core.nouns.timer import StartNow, TimerCancelled, TimerFired, TimerStarted
+from processor.core.nouns.update import (
+    AwaitUpdate,
+    UpdateAccepted,
+    UpdateCompleted,
+    UpdateRun,
+)
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.operation import Request
 from processor.core.questions import (
@@ -77,6 +92,14 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     CallSent,
     CallAnswered,
     MessageRejected,
+    UpdateAccepted,
+    UpdateCompleted,
+    WorkflowContinued,
+    ChildCalled,
+    ChildStarted,
+    ChildEnded,
+    ChildCancelRequested,
+    ChildrenSpared,
     ActivityStopRequested,
     ActivityAdjusted,
 )
@@ -95,6 +118,13 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     AnswerCall,
     StartPlanned,
     QueryRun,
+    UpdateRun,
+    AwaitUpdate,
+    StartWith,
+    StartNow,
+    StartChild,
+    EndChild,
+    TerminateAlone,
     ReportAttempt,
     AdjustActivity,
 )

@@ -88,6 +88,7 @@ class EmbeddedRuntime:
         self._commits: Commits | None = None
         self._inbox: MemoryInbox | None = None
         self.node: Node | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
         """Open the path and take its shard over; returns once it runs.
@@ -101,6 +102,7 @@ class EmbeddedRuntime:
                 f"embedded:{self.path}, and a path has one. Give that one all workflows and "
                 "activities, or give this one a path of its own"
             )
+        self.loop = asyncio.get_running_loop()
         self._disk = await asyncio.to_thread(self._open_disk)
         _RUNNING[self.path] = self
         owner = f"embedded:{self.path.name}"
@@ -285,6 +287,12 @@ class EmbeddedGateway:
                     f"namespace: the Worker of embedded:{self._path} serves {runtime.namespace!r}, "
                     f"not {self._namespace!r}: a path holds one namespace. Give each a path of its "
                     "own, or this client the worker's namespace"
+                )
+            if runtime.loop is not asyncio.get_running_loop():
+                raise InvalidArgument(
+                    f"embedded:{self._path}: its Worker runs in another event loop of this process,"
+                    " and what is embedded is asked in the loop of its Worker. Use processor.Client"
+                    " with processor.Worker, or both of processor.sync"
                 )
             runtime.add_gateway(self._client, self)
             self._runtime = runtime

@@ -3,8 +3,8 @@
 ``interceptors=[...]`` of ``Worker``, ``Client`` and ``Environment`` takes them. A subclass of
 ``Interceptor`` overrides what it needs. Each method gets what is about to happen, and ``next``,
 which lets it happen; the first interceptor of the list is the outermost. Headers are bytes by name
-that travel along: from a request to its run, from a run to its activities and to the runs that it
-signals. They are recorded as they are: payload codecs do not touch them.
+that travel along: from a request to its run, from a run to its activities and children, and to the
+runs that it signals. They are recorded as they are: payload codecs do not touch them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any
 from processor.activity import ActivityInfo
 from processor.core.data.payloads import Payloads
 from processor.workflow import WorkflowInfo
-from processor.workflow._outbound import ActivityCall, Signal
+from processor.workflow._outbound import ActivityCall, ChildCall, Signal
 
 __all__ = (
     "ActivityCall",
     "ActivityRun",
+    "ChildCall",
     "ClientCall",
     "Injected",
     "Interceptor",
@@ -93,6 +94,13 @@ class Interceptor:
         self, call: ActivityCall, next: Callable[[ActivityCall], Awaitable[Any]]
     ) -> Any:
         """Around an activity that workflow code calls: this is workflow code, too."""
+        return await next(call)
+
+    async def call_child(self, call: ChildCall, next: Callable[[ChildCall], Awaitable[Any]]) -> Any:
+        """Around a child that workflow code calls or starts: this is workflow code, too.
+
+        Returns what ``next`` returns: the result, or the ``Child`` (``call.starts``).
+        """
         return await next(call)
 
     def signal(self, signal: Signal, next: Callable[[Signal], Any]) -> Any:

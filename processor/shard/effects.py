@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from processor.core.data.cause import Origin
 from processor.core.nouns.run import StartSuccessor
+from processor.core.nouns.update import UpdateOver
 from processor.core.records.effects import (
     ActivityTask,
     CancelAttempt,
@@ -25,6 +26,7 @@ from processor.shard.outbox import Unpublished
 from processor.shard.ports import Activities, Outbox, OutputRecord
 from processor.shard.reads import Reads
 from processor.shard.timers import Timers
+from processor.shard.turns.updating import Updating
 
 __all__ = ("Effects",)
 
@@ -39,6 +41,7 @@ class Effects:
         outbox: Outbox,
         timers: Timers,
         reads: Reads,
+        updating: Updating,
         activities: Activities,
     ) -> None:
         self._origin = origin
@@ -46,6 +49,7 @@ class Effects:
         self._outbox = outbox
         self._timers = timers
         self._reads = reads
+        self._updating = updating
         self._activities = activities
         self.unpublished = Unpublished()
 
@@ -68,6 +72,7 @@ class Effects:
                 case RunResult():
                     outputs.append(effect)
                     self._reads.closed(effect)
+                    self._updating.closed(effect)
                 case Publish():
                     outputs.append(effect)
                 case CancelAttempt():
@@ -83,6 +88,8 @@ class Effects:
                     sends += 1  # it is delivered when its start, the next record, is acknowledged
                 case Reply():
                     self._outbox.reply(effect)
+                case UpdateOver():
+                    self._updating.over(effect.outcome)
                 case Forget():
                     pass  # the tables have it, until a mark covers it
                 case _:

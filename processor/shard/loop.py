@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from processor.codec.cron import next_ms
 from processor.codec.records import later_events
 from processor.config import Settings
 from processor.core.data.cause import Origin
-from processor.core.draft import Context, Unread
+from processor.core.draft import Context, RunBounds
 from processor.core.records.marks import Mark
 from processor.core.runner import Runners
 from processor.shard.eager import Eager
@@ -42,6 +43,7 @@ from processor.shard.turns.deciding import Deciding
 from processor.shard.turns.instances import Instances
 from processor.shard.turns.querying import Querying
 from processor.shard.turns.resuming import Resuming
+from processor.shard.turns.updating import Updating
 from processor.shard.turns.writer import Writer
 
 __all__ = ("Shard", "ShardLost")
@@ -83,30 +85,28 @@ class Shard:
         reads = Reads(partition, tables, outbox, ports.clock, settings, ports.producer)
         self._timers = Timers(tables, outbox, now_ms)
         origin = Origin(ports.log.id, partition, 0, 0)
-        self._effects = Effects(origin, self._eager, outbox, self._timers, reads, activities)
-        later = later_events(level)
-        unread_max = Unread(settings.unread_events_max, settings.unread_bytes_max)
+        clock, flight = ports.clock, self._flight
+        updating = Updating(tables, outbox, clock, flight, instances, reads, settings)
+        told = self._timers, reads, updating
+        self._effects = Effects(origin, self._eager, outbox, *told, activities)
+        later, place = later_events(level), activities.place
+        unread = settings.unread_events_max, settings.unread_bytes_max
+        bounds = RunBounds(*unread, settings.updates_running_max)
+        context = Context(0, runners, place, ports.entropy, ports.log.id, bounds, later)
+        context.record_bytes_max, context.next_ms = ports.record_bytes_max, next_ms
         self._deciding = deciding = Deciding(
             partition,
             level,
-            Context(
-                0,
-                runners,
-                activities.place,
-                ports.entropy,
-                ports.log.id,
-                unread_max,
-                later,
-                record_bytes_max=ports.record_bytes_max,
-            ),
-            ports.clock,
+            context,
+            clock,
             activities,
             self._gate,
-            self._flight,
+            flight,
             self._deliveries,
             instances,
             writer,
             reads,
+            updating,
         )
         written = self._gate, self._flight, self._deliveries
         self._marks = Marks(
@@ -118,8 +118,8 @@ class Shard:
         resuming = Resuming(
             partition, *left, deciding, self._gate, self._deliveries, instances, writer
         )
-        self._querying = Querying(tables, outbox, runners, self._flight, instances, deciding, reads)
-        takers = instances, deciding, reads, self._querying, self._marks
+        self._querying = Querying(tables, outbox, runners, flight, instances, deciding, reads)
+        takers = instances, deciding, reads, self._querying, updating, self._marks
         commands = Commands(partition, ports, requests, self._flight, *takers)
         sources = self._eager, self._timers, commands, deciding, resuming
         self._intake = Intake(ports, room, self._gate, self._flight, *sources)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
-from itertools import count
 from typing import Final
 
-from processor.codec.views import attempt_view, history_view, pending_view, summary_view, to_json
+from processor.codec.cron import next_ms as cron_next_ms
+from processor.codec.views import (
+    attempt_view,
+    begin_view,
+    history_view,
+    lineage_view,
+    pending_view,
+    summary_view,
+    to_json,
+)
 from processor.config import Settings
-from processor.core.data.address import ReplyTo
 from processor.core.data.failure import shortened
 from processor.core.data.shown import shown
 from processor.core.draft import Outcome
 from processor.core.inputs import ClientCommand, Input
-from processor.core.nouns.run import Summary
+from processor.core.nouns.run import Summary, WorkflowStarted
 from processor.core.nouns.start import StartRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory
@@ -29,6 +35,7 @@ from processor.shard.dedup import Standing
 from processor.shard.ports import Clock, Outbox, Tables
 from processor.shard.turns.cache import Entry
 from processor.shard.turns.instances import recorded
+from processor.shard.waiters import Waiters
 
 __all__ = ("EXPIRED", "Reads")
 
@@ -47,19 +54,12 @@ _OF_VALUES: Final = (
 _PAGE_BYTES = 400_000
 _ERROR_MAX = 500
 _SCANNED_MAX = 5_000
-_WAIT_MAX_MS: Final = 3_600_000
-"""Who waits for longer is forgotten like one that is gone: clients ask again long before."""
-
-_OUTDATED_MAX: Final = 1_000
-_NOBODY: Final = (-1, False)
 
 
 class Reads:
     """Serves reads; called only when every turn before them is acknowledged.
 
-    ``_waiters`` has for each run who waits for its end, until when, and whether for the end of its
-    chain: not the commands, whose arguments may be large. ``_expiry`` has them in the order of
-    time, and what is outdated.
+    ``_waiters`` wait for the end of a run, or (True) for that of its chain.
     """
 
     def __init__(
@@ -76,22 +76,15 @@ class Reads:
         self._tables = tables
         self._outbox = outbox
         self._clock = clock
-        self._waiters: dict[str, dict[ReplyTo, tuple[int, bool]]] = {}
-        self._expiry: list[tuple[int, int, str, ReplyTo]] = []
-        self._numbers = count()
-        self._waiting = 0
-        self._waiters_max = settings.waiters_max
+        self._waiters: Waiters[bool] = Waiters(settings.waiters_max)
 
     def closed(self, result: RunResult) -> None:
         """Answer everybody who waits for this run, but for those who wait for its whole chain."""
-        waiters = self._waiters.pop(result.run_id, None)
-        if waiters is None:
-            return
         following = result.successor_run_id if _goes_on(result.status) else None
-        for to, (expires_ms, is_chain) in waiters.items():
-            self._waiting -= 1
+        for to, expires_ms, is_chain in self._waiters.of(result.run_id):
+            self._waiters.drop(result.run_id, to)
             if is_chain and following is not None:
-                self._waits(following, to, expires_ms, is_chain=True)
+                self._waiters.waits(following, to, expires_ms, what=True)
             else:
                 self._outbox.reply(Reply(to, _closed_by(result)))
 
@@ -103,7 +96,7 @@ class Reads:
             return
         if outcome.answer is not None:
             self._answer(input, outcome.answer)
-        if outcome.awaited is not None:
+        if isinstance(outcome.awaited, AwaitResult):
             self._await_result(input, outcome.awaited)
 
     def again(
@@ -192,10 +185,24 @@ class Reads:
             waiting = [] if isinstance(runner, CodeError) else runner.waiting()
             view["pending"] = pending_view(instance.state, waiting, instance.unread)
             view["attempt"] = attempt_view(instance.state)
+            now_ms = self._clock.now_ms()
+            view |= begin_view(instance.state, lambda cron: cron_next_ms(cron, now_ms))
+            started = instance.state.started
+        else:
+            started = self._started(found.run_id)
+        if started is not None:
+            view.update(lineage_view(started))
         undelivered = self._outbox.undelivered(found.run_id)
         if undelivered is not None:
             view["undelivered"] = asdict(undelivered)
         return Reply(command.reply_to, Page(to_json(view)))
+
+    def _started(self, run_id: str) -> WorkflowStarted | None:
+        """Return how a closed run began, as long as its history is there."""
+        for _, turn in recorded(self._tables, run_id, end=1):
+            if isinstance(turn.events[0], WorkflowStarted):
+                return turn.events[0]
+        return None
 
     def _history(self, command: ClientCommand, body: ReadHistory) -> None:
         summary = self.find(command.workflow_id, body.run_id, body.first_run_id)
@@ -249,44 +256,15 @@ class Reads:
 
     def _wait(self, command: ClientCommand, run_id: str, body: AwaitResult) -> None:
         assert command.reply_to is not None, "only who can be answered waits"
-        to, now_ms = command.reply_to, self._clock.now_ms()
-        self._forget(now_ms)
-        if self._waiting >= self._waiters_max and to not in self._waiters.get(run_id, {}):
+        what = run_id, command.reply_to, body.timeout_ms, body.run_id is None
+        if not self._waiters.wait(*what, self._clock.now_ms()):
             self._too_many(command, run_id)
-            return
-        expires_ms = now_ms + min(max(body.timeout_ms, 0), _WAIT_MAX_MS)
-        self._waits(run_id, to, expires_ms, is_chain=body.run_id is None)
-
-    def _waits(self, run_id: str, to: ReplyTo, expires_ms: int, *, is_chain: bool) -> None:
-        waiters = self._waiters.setdefault(run_id, {})
-        self._waiting += to not in waiters
-        waiters[to] = expires_ms, is_chain
-        heapq.heappush(self._expiry, (expires_ms, next(self._numbers), run_id, to))
 
     def _too_many(self, command: ClientCommand, run_id: str) -> None:
-        reason = f"shard {self._partition} has {self._waiters_max} waiting clients"
+        reason = f"shard {self._partition} has {self._waiters.most} waiting clients"
         refused = Refused("ShardUnavailable", f"{reason}; ask again later")
         started = isinstance(command.body, StartRun)
         self._answer(command, Accepted(run_id) if started else refused)
-
-    def _forget(self, now_ms: int) -> None:
-        """Drop waiters whose client has asked again or gone."""
-        expiry = self._expiry
-        while expiry and expiry[0][0] <= now_ms:
-            expires_ms, _, run_id, to = heapq.heappop(expiry)
-            waiters = self._waiters.get(run_id)
-            if waiters is not None and waiters.get(to, _NOBODY)[0] == expires_ms:
-                del waiters[to]
-                self._waiting -= 1
-                if not waiters:
-                    del self._waiters[run_id]
-        if len(expiry) > 2 * self._waiting + _OUTDATED_MAX:
-            self._expiry = [
-                (expires_ms, next(self._numbers), run_id, to)
-                for run_id, waiters in self._waiters.items()
-                for to, (expires_ms, _) in waiters.items()
-            ]
-            heapq.heapify(self._expiry)
 
     def _answer(self, command: ClientCommand, body: ReplyBody) -> None:
         if command.reply_to is not None:
@@ -306,9 +284,8 @@ def _goes_on(status: str) -> bool:
 
 
 def _closed_by(result: RunResult) -> Closed:
-    return Closed(
-        result.run_id, result.status, result.result, result.failure, result.reason, result.headers
-    )
+    why = result.successor_run_id if result.status == Status.CONTINUED else result.reason
+    return Closed(result.run_id, result.status, result.result, result.failure, why, result.headers)
 
 
 def _closed(summary: Summary) -> Closed:
@@ -317,7 +294,7 @@ def _closed(summary: Summary) -> Closed:
         summary.status.value,
         summary.result,
         summary.failure,
-        summary.cancel_reason,
+        summary.successor if summary.status is Status.CONTINUED else summary.cancel_reason,
     )
 
 

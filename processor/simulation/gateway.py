@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Final
 
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.start import StartRun
+from processor.core.nouns.start import StartRun, StartWith
+from processor.core.nouns.update import AwaitUpdate, UpdateRun
+from processor.core.operation import Request
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import ReplyBody
 from processor.errors import ShardUnavailable
@@ -38,11 +40,11 @@ class SimulatedGateway:
         answered: asyncio.Future[ReplyBody] = asyncio.get_running_loop().create_future()
         body = command.body
         with ExitStack() as stack:
-            if isinstance(body, AwaitResult):
+            if isinstance(body, AwaitResult | AwaitUpdate):
                 command = replace(command, body=replace(body, timeout_ms=_FOR_EVER_MS))
                 stack.enter_context(self._driver.skipping())
-            elif isinstance(body, StartRun):  # who waits for its result asks for that next
-                command = replace(command, body=replace(body, result_within_ms=None))
+            else:
+                command = replace(command, body=_at_once(body))
             failed = stack.enter_context(self._driver.watched())
             request_id = self._client.request(command, answered.set_result, partition)
             stack.callback(self._client.forget, request_id)
@@ -58,3 +60,16 @@ class SimulatedGateway:
 
     async def close(self) -> None:
         """Nothing to disconnect."""
+
+
+def _at_once(body: Request) -> Request:
+    """Return what is answered at once: who waits for what comes of it asks for that next."""
+    match body:
+        case StartWith(first=UpdateRun() as first):
+            return replace(body, first=replace(first, outcome_within_ms=None))
+        case StartRun():
+            return replace(body, result_within_ms=None)
+        case UpdateRun():
+            return replace(body, outcome_within_ms=None)
+        case _:
+            return body

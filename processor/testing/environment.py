@@ -20,7 +20,7 @@ from processor.arguments import Seconds
 from processor.assembly import injected
 from processor.client import Client
 from processor.client.calls import ClientCalls
-from processor.client.client import StartOptions
+from processor.client.options import RunOptions, StartOptions
 from processor.client.vigil import Parked
 from processor.config import Settings
 from processor.core.records.answers import ReplyBody
@@ -169,7 +169,7 @@ class Environment(Client):
         *args: *Ts,
         parked: Parked | None = None,
         within: Seconds | None = None,
-        **how: Unpack[StartOptions],
+        **how: Unpack[RunOptions],
     ) -> R: ...
 
     @overload
@@ -179,7 +179,7 @@ class Environment(Client):
         *args: Any,
         parked: Parked | None = None,
         within: Seconds | None = None,
-        **how: Unpack[StartOptions],
+        **how: Unpack[RunOptions],
     ) -> Any: ...
 
     async def run(  # type: ignore[misc]  # mypy cannot match *Ts with the implementation's *Any

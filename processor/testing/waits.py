@@ -143,6 +143,8 @@ class Waits:
         if parks and run.parked is not None:
             return parked_error(run)
         if watch.nothing:
+            for child in run.pending.get("children", ()):
+                return await self._reason(self._handle(child["workflow_id"]), watch, parks=parks)
             return nothing_left(run)
         what = where_it_stands(run).replace(" is running", " is still running", 1)
         return self.looping(what)

@@ -10,25 +10,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from processor.core.data.address import RunRef
 from processor.workflow._context import in_workflow, passing
 from processor.workflow._definition import Workflow, define, run
-from processor.workflow._handlers import query
+from processor.workflow._handlers import query, update
 from processor.workflow._nouns.activity import call_activity
 from processor.workflow._nouns.call import cancel, signal
+from processor.workflow._nouns.chain import continue_as_new
+from processor.workflow._nouns.child import Child, call_child, start_child
 from processor.workflow._nouns.condition import wait_until
 from processor.workflow._nouns.external import wait_for_event
-from processor.workflow._nouns.handler import all_handlers_finished, on_query, on_signal
+from processor.workflow._nouns.handler import all_handlers_finished, on_query, on_signal, on_update
 from processor.workflow._nouns.record import publish
 from processor.workflow._nouns.run import WorkflowInfo, info, logger, now, random, uuid4
+from processor.workflow._nouns.saga import Saga
 from processor.workflow._nouns.timer import sleep, timer
 from processor.workflow._nouns.value import set_status, side_effect
 
 __all__ = (
+    "Child",
+    "RunRef",
+    "Saga",
     "Workflow",
     "WorkflowInfo",
     "all_handlers_finished",
     "call_activity",
+    "call_child",
     "cancel",
+    "continue_as_new",
     "define",
     "in_workflow",
     "info",
@@ -36,6 +45,7 @@ __all__ = (
     "now",
     "on_query",
     "on_signal",
+    "on_update",
     "passthrough",
     "publish",
     "query",
@@ -45,7 +55,9 @@ __all__ = (
     "side_effect",
     "signal",
     "sleep",
+    "start_child",
     "timer",
+    "update",
     "uuid4",
     "wait_for_event",
     "wait_until",

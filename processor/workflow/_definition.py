@@ -22,7 +22,7 @@ from processor.workflow._handlers import NO_HANDLERS, HandlerTable, handlers_of
 from processor.workflow._options import retry_options
 from processor.workflow._signature import Signature, names_at
 
-__all__ = ("RunMethod", "Workflow", "define", "defined", "run")
+__all__ = ("RunMethod", "Workflow", "define", "defined", "named", "run")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -131,6 +131,19 @@ def defined(given: object) -> Workflow[..., Any] | None:
         found = vars(given).get(_DEFINED)
         return found if isinstance(found, Workflow) else None
     return given if isinstance(given, Workflow) else None
+
+
+def named(call: str, workflow: Any) -> tuple[str, Any]:
+    """Return the name of a workflow, and the type of its result."""
+    if isinstance(workflow, str):
+        return checks.name(workflow, f"{call}: workflow"), Any
+    if (known := defined(workflow)) is not None:
+        if known is not workflow:
+            which = f"{workflow.__qualname__}.{known.function.__name__}"
+            raise InvalidArgument(f"{call}: workflow: name the method that is run: {which}")
+        return known.name, known.result_type
+    given = checks.shown(workflow)
+    raise InvalidArgument(f"{call}: workflow: {given} is none: put @workflow.define on a function")
 
 
 class _Define(Protocol):

@@ -1,13 +1,13 @@
-"""What a class of a workflow has beside its ``run``: the methods that take signals and queries.
+"""What a class of a workflow has beside its ``run``: methods for signals, queries and updates.
 
-``@workflow.signal`` and ``@workflow.query`` make methods handlers. ``@workflow.define`` on the
-class finds them, those of base classes too.
+``@workflow.signal``, ``@workflow.query`` and ``@workflow.update`` make methods handlers.
+``@workflow.define`` on the class finds them, those of base classes too.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from typing import (
     Literal,
     ParamSpec,
     Protocol,
+    Self,
     TypeVar,
     overload,
 )
@@ -36,14 +37,18 @@ __all__ = (
     "QueryHandler",
     "SignalHandler",
     "Unfinished",
+    "UpdateHandler",
     "check_handler",
     "check_query",
     "check_unfinished",
+    "check_validator",
     "event_of",
     "handlers_of",
     "query",
     "query_of",
     "signal_handler",
+    "update",
+    "update_of",
 )
 
 P = ParamSpec("P")
@@ -94,10 +99,8 @@ class Handler(Generic[P, R]):
         return f"<{self._what} at {self.place}>"
 
 
-class SignalHandler(Handler[P, R]):
-    """A method that takes signals, in the order in which they arrive."""
-
-    kind = "signal"
+class _Running(Handler[P, R]):
+    """A method that runs beside the code, for as long as it takes. It may be async."""
 
     def __init__(
         self,
@@ -111,7 +114,7 @@ class SignalHandler(Handler[P, R]):
         self.unfinished = unfinished
 
     @overload
-    def __get__(self, instance: None, owner: type[Any]) -> SignalHandler[P, R]: ...
+    def __get__(self, instance: None, owner: type[Any]) -> Self: ...
 
     @overload
     def __get__(self, instance: object, owner: type[Any]) -> Callable[P, R]: ...
@@ -123,6 +126,38 @@ class SignalHandler(Handler[P, R]):
         if inspect.iscoroutinefunction(self.function) and not in_workflow():
             return partial(plainly, bound)
         return bound
+
+
+class SignalHandler(_Running[P, R]):
+    """A method that takes signals, in the order in which they arrive."""
+
+    kind = "signal"
+
+
+class UpdateHandler(_Running[P, R]):
+    """A method that does something, and whose outcome goes to whoever asked.
+
+    ``check`` is its validator, None where it has none.
+    """
+
+    kind = "update"
+    check: Callable[..., Any] | None = None
+
+    def validator(self, function: Callable[Concatenate[Any, P], None], /) -> Any:
+        """Let a plain method, with the same arguments, refuse updates: by raising any error.
+
+        It only reads, and runs before the update is accepted. What it refuses leaves nothing in the
+        history. Raises ``InvalidArgument``.
+        """
+        what = f"@{self.function.__name__}.validator"
+        if self.check is not None:
+            raise InvalidArgument(f"{what}: {self!r} has a validator already")
+        if not inspect.isfunction(function):
+            given = checks.shown(function)
+            raise InvalidArgument(f"{what}: put it on a method of the class, not on {given}")
+        check_validator(function, what)
+        self.check = function
+        return function
 
 
 class QueryHandler(Handler[P, R]):
@@ -146,13 +181,14 @@ class HandlerTable:
 
     signals: Mapping[str, SignalHandler[..., Any]]
     queries: Mapping[str, QueryHandler[..., Any]]
+    updates: Mapping[str, UpdateHandler[..., Any]]
 
     @property
     def all(self) -> tuple[Handler[..., Any], ...]:
-        return (*self.signals.values(), *self.queries.values())
+        return (*self.signals.values(), *self.queries.values(), *self.updates.values())
 
 
-NO_HANDLERS: Final = HandlerTable(MappingProxyType({}), MappingProxyType({}))
+NO_HANDLERS: Final = HandlerTable(*3 * (MappingProxyType[str, Any]({}),))
 
 
 class _Query(Protocol):
@@ -183,6 +219,66 @@ def query(
         return QueryHandler(function, known)
 
     return decorate if function is None else decorate(function)
+
+
+class _Updates(Protocol):
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> UpdateHandler[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> UpdateHandler[P, R]: ...
+
+
+@overload
+def update(
+    function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+) -> UpdateHandler[P, R]: ...
+
+
+@overload
+def update(function: Callable[Concatenate[Any, P], R], /) -> UpdateHandler[P, R]: ...
+
+
+@overload
+def update(
+    *, name: str | None = None, dynamic: bool = False, unfinished: Unfinished = "warn"
+) -> _Updates: ...
+
+
+def update(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    dynamic: bool = False,
+    unfinished: Unfinished = "warn",
+) -> Any:
+    """Let a method of a workflow's class take updates, under its own name or ``name``.
+
+    It may be async, await activities, and change the state. What it returns goes to whoever asked,
+    and so does an ``ApplicationError``; any other error parks the run. ``@that_method.validator``
+    adds a check. ``dynamic``: it takes every name that no other update has, and gets the name
+    before the arguments. The end of the run warns of handlers that have not ended, unless
+    ``unfinished="abandon"``. Raises ``InvalidArgument``.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        check_unfinished(unfinished, "@workflow.update")
+        return UpdateHandler(function, _name(function, "update", name, dynamic), unfinished)
+
+    return decorate if function is None else decorate(function)
+
+
+def check_validator(function: Callable[..., Any], what: str) -> None:
+    """Refuse a validator that does not answer at once; ``what`` names the call in the error."""
+    check_handler(function, what)
+    if inspect.iscoroutinefunction(function):
+        raise InvalidArgument(
+            f"{what}: {checks.shown(function)} is async, but a validator only reads, and answers "
+            "at once: make it a plain function (def)"
+        )
 
 
 def check_handler(function: Callable[..., Any], what: str) -> None:
@@ -237,7 +333,7 @@ def _name(function: Any, kind: str, name: str | None, dynamic: bool) -> str:
 
 def handlers_of(cls: type[Any], names: Mapping[str, Any] | None) -> HandlerTable:
     """Return the handlers of a class. Raises ``InvalidArgument`` where they contradict."""
-    found: dict[str, dict[str, Handler[..., Any]]] = {"signal": {}, "query": {}}
+    found: dict[str, dict[str, Any]] = {"signal": {}, "query": {}, "update": {}}
     for attribute, handler in inspect.getmembers_static(cls):
         _check_override(cls, attribute, handler)
         _check_wrapped(cls, attribute, handler)
@@ -252,10 +348,7 @@ def handlers_of(cls: type[Any], names: Mapping[str, Any] | None) -> HandlerTable
                 f"one at {handler.place}. Give one of them another name"
             )
         handler.defined(names)
-    return HandlerTable(
-        found["signal"],  # type: ignore[arg-type]  # by their kinds
-        found["query"],  # type: ignore[arg-type]
-    )
+    return HandlerTable(found["signal"], found["query"], found["update"])
 
 
 def _check_wrapped(cls: type[Any], attribute: str, value: object) -> None:
@@ -264,8 +357,8 @@ def _check_wrapped(cls: type[Any], attribute: str, value: object) -> None:
         if isinstance(getattr(value, name, None), Handler):
             raise InvalidArgument(
                 f"@workflow.define: {cls.__qualname__}.{attribute} is a handler under another "
-                f"decorator ({type(value).__name__}): put @workflow.signal or @workflow.query on "
-                "top, and on a plain method"
+                f"decorator ({type(value).__name__}): put @workflow.signal, @workflow.query "
+                "or @workflow.update on top, and on a plain method"
             )
 
 
@@ -288,9 +381,20 @@ def event_of(handler: Any, args: tuple[Any, ...], what: str) -> tuple[str, Any]:
 
 def query_of(handler: Any, args: tuple[Any, ...], what: str) -> tuple[str, Any, list[Any]]:
     """Return the name of a query, the type of its answer, and its arguments."""
-    if not isinstance(handler, QueryHandler):
+    return _called(handler, args, what, QueryHandler, "queries")
+
+
+def update_of(handler: Any, args: tuple[Any, ...], what: str) -> tuple[str, Any, list[Any]]:
+    """Return the name of an update, the type of its result, and its arguments."""
+    return _called(handler, args, what, UpdateHandler, "updates")
+
+
+def _called(
+    handler: Any, args: tuple[Any, ...], what: str, kind: type[Handler[..., Any]], kinds: str
+) -> tuple[str, Any, list[Any]]:
+    if not isinstance(handler, kind):
         if isinstance(handler, Handler):
-            raise InvalidArgument(f"{what}: {handler!r} is no handler of queries")
+            raise InvalidArgument(f"{what}: {handler!r} is no handler of {kinds}")
         return checks.name(handler, f"{what}: name"), Any, list(args)
     name = _named(handler, what)
     return name, handler.signature.result, list(handler.signature.positions(args, {}))

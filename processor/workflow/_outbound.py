@@ -10,7 +10,16 @@ from processor.checks import shown
 from processor.core.data.headers import BASES, Headers
 from processor.errors import InvalidArgument
 
-__all__ = ("ActivityCall", "Outbound", "Signal", "Step", "chained", "headers_of", "size_of")
+__all__ = (
+    "ActivityCall",
+    "ChildCall",
+    "Outbound",
+    "Signal",
+    "Step",
+    "chained",
+    "headers_of",
+    "size_of",
+)
 
 
 @dataclass
@@ -22,6 +31,20 @@ class ActivityCall:
 
     name: str
     arguments: tuple[Any, ...]
+    replaying: bool
+    headers: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass
+class ChildCall:
+    """Workflow code starts a child. ``arguments`` and ``headers`` may be changed.
+
+    ``starts``: it goes on once the child has begun. ``replaying``: it did so before.
+    """
+
+    workflow: str
+    arguments: tuple[Any, ...]
+    starts: bool
     replaying: bool
     headers: dict[str, bytes] = field(default_factory=dict)
 
@@ -49,6 +72,7 @@ class Outbound(NamedTuple):
 
     activities: Sequence[Step]
     signals: Sequence[Step]
+    children: Sequence[Step]
 
 
 _Next: TypeAlias = Callable[[Any], Any]

@@ -32,6 +32,7 @@ SMALL = {  # each takes more CPU time than the 10 ms that the kernel counts in
     "chain": Load(100, 4, "c", warm_up=1),
     "order": Load(40, 20, "o", warm_up=1),
     "fanout": Load(300, 1, "f", runs=2, warm_up=1),
+    "children": Load(100, 1, "p", runs=2, warm_up=1),
     "signal": Load(1_000, 5, "s", warm_up=1),
     "timers": Load(100, 25, "t", sleep_s=0.5, warm_up=1),
     "flood": Load(200, 1, "d", warm_up=1),

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from processor.dev.kafka_jars import BrokerUnavailable
-from processor.errors import TopicsNotReady, WorkflowNotFound
-
 from .conftest import COMMAND, Invoke, clean_environment, embedded
 
 WAITING = '{"id": "A-2", "amount": 5000, "follow_up_s": 0.01}'
@@ -20,7 +17,7 @@ HEAVY = ("msgspec", "fastavro", "rocksdict", "confluent_kafka", "avro", "yaml")
 GROUPS = ("topics", "tables", "schemas", "activity")
 COMMANDS = (
     *("demo", "dev", "worker", "start", "run", "event", "signal", "query"),
-    *("result", "cancel", "terminate"),
+    *("result", "start-now", "cancel", "terminate"),
     *("activity ls", "activity complete", "activity fail", "activity heartbeat"),
     *("activity pause", "activity resume", "activity retry-now", "activity reset", "activity set"),
     *("describe", "history", "list", "topics plan", "topics apply", "topics check"),
@@ -466,24 +463,3 @@ def test_an_activity_without_its_instance_is_told(
     assert done.exit_code == 0, done.output
     (told,) = [r.getMessage() for r in caplog.records if r.name == "processor.cli"]
     assert told.endswith("put at the top of the module: refund = Bank(...).refund")
-
-
-def test_our_own_lines_stay_lines_and_those_of_others_are_spelled_out(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], invoke: Invoke
-) -> None:
-    errors: list[Exception] = [
-        BrokerUnavailable("no broker, its log says:\nline 1\n"),
-        TopicsNotReady("not ready:\n  t.events: missing\nerror: forged\x1b[2J"),
-        WorkflowNotFound("no run of workflow id x\nerror: forged"),
-    ]
-    shown = []
-    for error in errors:
-
-        def fails(*_arguments: object, error: Exception = error) -> None:
-            raise error
-
-        monkeypatch.setattr("processor.cli.session.new_client", fails)
-        shown.append(invoke("list").stderr)
-    assert shown.pop(0) == "error: no broker, its log says:\n  line 1\n"
-    assert shown[0] == "error: not ready:\n    t.events: missing\n  error: forged\\x1b[2J\n"
-    assert len(shown[1].splitlines()) == 1

@@ -14,8 +14,8 @@ from processor.core.data.cause import ClientRequest, NamedRequest, Origin
 from processor.core.data.failure import Failure
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import CancelRun
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.stop import CancelRun
 from processor.core.questions import AwaitResult, ListRuns, ReadHistory, ReadShard
 from processor.errors import SchemaMismatch
 

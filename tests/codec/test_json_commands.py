@@ -11,8 +11,8 @@ from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
-from processor.core.nouns.run import CancelRun, TerminateRun
 from processor.core.nouns.start import StartPlanned, StartRun
+from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.operation import Request
 from processor.core.records.turn import Claim
 from processor.errors import SchemaMismatch

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,27 @@ from processor.codec.inputs import decode_command, reply_to_of
 from processor.codec.records import LEVEL, Codec, decode, encode, later_events, level_of
 from processor.codec.schemas.compatibility import check
 from processor.codec.schemas.files import load, load_levels
-from processor.core.data.address import Address, Caller, ReplyTo
-from processor.core.data.cause import CallRequest, ClientRequest, Origin
+from processor.core.data.address import Address, Caller, ReplyTo, RunRef
+from processor.core.data.cause import CallRequest, ClientRequest, Origin, StartRequest
 from processor.core.data.frozen import frozen
 from processor.core.event import Event
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected
+from processor.core.nouns.child import (
+    ChildCalled,
+    ChildCancelRequested,
+    ChildEnded,
+    ChildrenSpared,
+    ChildStarted,
+    EndChild,
+    TerminateAlone,
+)
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
-from processor.core.nouns.run import CancelRun, WorkflowStarted
-from processor.core.nouns.start import StartPlanned, StartRun
-from processor.core.records.answers import Accepted
+from processor.core.nouns.run import WorkflowStarted
+from processor.core.nouns.start import StartChild, StartPlanned, StartRun
+from processor.core.nouns.stop import CancelRun
+from processor.core.records.answers import Accepted, Closed, Refused
 from processor.core.records.snapshot import RunImage, Snapshot
 from processor.core.records.turn import Claim, Positions, Turn
 from processor.core.vocabulary import EVENTS
@@ -127,6 +138,7 @@ PAUSE: Any = PauseRun("lunch")
 WHO = Caller(OTHER, "run-9", 1)
 LOG = b"a log of 16 byte"
 RETRY = RetryOptions(1_000, 2.0, 100_000)
+CHILD = StartChild("order", plan=Plan(retry=RETRY), root=RunRef("top", "run-0"), tells_start=True)
 COMMAND = ClientCommand(
     "order-1",
     RaiseEvent("go"),
@@ -153,6 +165,16 @@ COMMAND = ClientCommand(
         (COMMAND, 1),
         (replace(COMMAND, body=StartPlanned("order", plan=Plan(retry=RETRY))), 2),
         (replace(turn(STARTED), cause=CallRequest(Origin(LOG, 1, 2, 3), WHO)), 2),
+        (replace(turn(STARTED), cause=StartRequest(Origin(LOG, 1, 2, 3), WHO)), 2),
+        (replace(COMMAND, body=CHILD), 2),
+        (replace(COMMAND, body=EndChild(WHO, "cancel", "enough")), 2),
+        (replace(COMMAND, body=TerminateAlone("enough")), 2),
+        (turn(ChildCalled(3, OTHER, CHILD, "abandon")), 2),
+        (turn(ChildStarted(3, "run-9")), 2),
+        (turn(ChildEnded(3, Closed("run-9", "completed", b"1"))), 2),
+        (turn(ChildEnded(3, Refused("WorkflowAlreadyStarted", "taken"))), 2),
+        (turn(ChildCancelRequested(3, "enough")), 2),
+        (turn(ChildrenSpared()), 2),
         (replace(COMMAND, body=PAUSE), LEVEL + 1),
         (Claim("me", "n", 2, 5), 1),
     ],
@@ -222,25 +244,27 @@ def test_an_envelope_that_cannot_be_read_says_why() -> None:
 
 @pytest.fixture
 def third(tmp_path: Path) -> Path:
-    """Our schemas as if they were the third level: the ones before lack the last events."""
+    """Our schemas as if they were the third level, which begins with ``LAST``."""
     directory = Path(shutil.copytree(DIRECTORY, tmp_path / "schemas"))
     shutil.rmtree(directory / "published")
     for level in ("1", "2"):
         ignored = shutil.ignore_patterns("published")
         shutil.copytree(DIRECTORY, directory / "published" / level, ignore=ignored)
-    for level, lacks in ((1, CallAnswered), (2, MessageRejected)):
+    for level, last in ((1, CallAnswered), (2, LAST[0])):
         for file in ("turn", "snapshot"):
             path = directory / "published" / str(level) / f"{file}.avsc"
-            edit(path, lambda schema, each=lacks: _shorten(schema, each))  # type: ignore[misc]
+            edit(path, partial(_shorten, has=EVENTS.index(last)))
     return directory
 
 
-def _shorten(schema: Any, lacks: type[Event]) -> None:
-    """Take an event and all after it away."""
-    del union_of(schema, schema["name"], "events")[EVENTS.index(lacks) :]
+def _shorten(schema: Any, has: int) -> None:
+    """Take the last events away."""
+    items = union_of(schema, schema["name"], "events")
+    del items[has:]
 
 
 ANSWERED = CallAnswered(3, Accepted("run-9"))
+LAST = EVENTS[EVENTS.index(MessageRejected) :]
 REJECTED = MessageRejected(3, OTHER, "go", b"1", "nobody")
 
 
@@ -278,8 +302,8 @@ def test_what_a_namespace_of_a_level_does_not_have(third: Path) -> None:
     codec = Codec(third)
     assert codec.level == 3
     assert codec.later_events(3) == codec.later_events(4) == frozenset()
-    assert codec.later_events(2) == {*EVENTS[EVENTS.index(MessageRejected) :]}
-    assert codec.later_events(1) == {*EVENTS[EVENTS.index(CallAnswered) :]}
+    assert codec.later_events(2) == {*LAST}
+    assert codec.later_events(1) == {CallAnswered, *LAST}
     assert later_events(LEVEL) == frozenset()
 
 

@@ -28,7 +28,8 @@ from processor.core.data.failure import Failure
 from processor.core.data.options import ActivityOptions
 from processor.core.inputs import ActivityReport, ClientCommand
 from processor.core.nouns.activity import ActivityCompleted, ActivityScheduled
-from processor.core.nouns.run import CancelRun, RunUnparked
+from processor.core.nouns.run import RunUnparked
+from processor.core.nouns.stop import CancelRun
 from processor.core.nouns.timer import TimerFired
 from processor.core.records.answers import Accepted
 from processor.core.records.effects import Reply, RunResult

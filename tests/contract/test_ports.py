@@ -11,8 +11,8 @@ from processor.core.data.address import Address, Caller, ReplyTo
 from processor.core.data.cause import Origin
 from processor.core.inputs import ClientCommand, TimerDue
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import CancelRun
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.stop import CancelRun
 from processor.core.records.answers import Accepted
 from processor.core.records.effects import (
     ActivityTask,

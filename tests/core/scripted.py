@@ -8,7 +8,7 @@ from typing import Any
 
 from processor.core.data.failure import Failure
 from processor.core.data.options import ActivityOptions
-from processor.core.draft import Context, Unread
+from processor.core.draft import Context, RunBounds
 from processor.core.event import Decision, Event
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import ActivityScheduled, AttemptState, attempted
@@ -23,7 +23,7 @@ from processor.errors import WorkflowNotRegistered
 NOW = 1_000_000
 ID, RUN = "order-1", "run-1"
 SEED = b"16 random bytes."
-UNREAD_MAX = Unread(10_000, 1_000_000)
+BOUNDS = RunBounds(10_000, 1_000_000, 10)
 STARTED = WorkflowStarted("order", b"[]", SEED)
 DOWN = Failure("application", "Down", "it is down")
 
@@ -128,7 +128,7 @@ def context(
     defaults: dict[str, Defaults] | None = None,
 ) -> Context:
     runners = Runners(list(answers), keeps=keeps, defaults=defaults or {})
-    return Context(now_ms, runners, place, lambda: SEED, bytes(16), UNREAD_MAX, not_activated)
+    return Context(now_ms, runners, place, lambda: SEED, bytes(16), BOUNDS, not_activated)
 
 
 def state(*history: Happened, started: WorkflowStarted = STARTED, now_ms: int = NOW) -> RunState:

@@ -19,13 +19,11 @@ from processor.core.nouns.external import EventReceived, EventRejected, RaiseEve
 from processor.core.nouns.lineage import Lineage
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
-    CancelRun,
     RunParked,
     RunUnparked,
     StartSuccessor,
     Successor,
     Summary,
-    TerminateRun,
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
@@ -35,6 +33,7 @@ from processor.core.nouns.run import (
     WorkflowTimedOut,
 )
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.operation import Request

@@ -23,7 +23,6 @@ from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected, M
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
-    CancelRun,
     RunUnparked,
     WorkflowCancelled,
     WorkflowCancelRequested,
@@ -32,6 +31,7 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
+from processor.core.nouns.stop import CancelRun
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.records import effects

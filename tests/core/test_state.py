@@ -18,6 +18,13 @@ from processor.core.nouns.activity import (
     attempted,
 )
 from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected, MessageSent
+from processor.core.nouns.child import (
+    ChildCalled,
+    ChildCancelRequested,
+    ChildEnded,
+    ChildrenSpared,
+    ChildStarted,
+)
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.lineage import Lineage
 from processor.core.nouns.record import RecordPublished
@@ -29,13 +36,16 @@ from processor.core.nouns.run import (
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
+    WorkflowContinued,
     WorkflowFailed,
     WorkflowTerminated,
     WorkflowTimedOut,
 )
+from processor.core.nouns.start import StartChild
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
+from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
-from processor.core.records.answers import Accepted
+from processor.core.records.answers import Accepted, Closed
 from processor.core.state import RunState
 from processor.core.vocabulary import EVENTS
 from processor.policy import Status
@@ -51,10 +61,13 @@ REACHED: dict[Status, tuple[Event, ...]] = {
     Status.CANCELLED: (WorkflowCancelled("enough"),),
     Status.TERMINATED: (WorkflowTerminated("enough"),),
     Status.TIMED_OUT: (WorkflowTimedOut(5),),
+    Status.CONTINUED: (WorkflowContinued(Successor("run-2", STARTED)),),
 }
 OTHER = Address(None, "other")
 CALL = CallSent(4, OTHER, RaiseEvent("go"))
-OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL)
+UPDATE = UpdateAccepted("u1", "do", b"[1]", validated=True)
+CHILD = ChildCalled(5, OTHER, StartChild("order"), "terminate")
+OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL, CHILD, UPDATE)
 SAMPLES: tuple[Event, ...] = (
     ActivityCompleted(1, 1, b"1"),
     scheduled(3),
@@ -81,6 +94,14 @@ SAMPLES: tuple[Event, ...] = (
     CallSent(3, OTHER, RaiseEvent("go")),
     CallAnswered(4, Accepted("run-9")),
     MessageRejected(4, OTHER, "go", b"1", "nobody"),
+    UpdateAccepted("u2", "do", b"[1]", validated=True),
+    UpdateCompleted("u1", b"1"),
+    WorkflowContinued(Successor("run-2", STARTED)),
+    ChildCalled(6, OTHER, StartChild("order"), "cancel"),
+    ChildStarted(5, "run-9"),
+    ChildEnded(5, Closed("run-9", "completed")),
+    ChildCancelRequested(5, "enough"),
+    ChildrenSpared(),
     ActivityStopRequested(1),
     ActivityAdjusted(1, True, 2, None),
 )
@@ -94,6 +115,7 @@ MOVES: dict[type[Event], dict[Status, Status]] = {
     WorkflowCancelled: {Status.RUNNING: Status.CANCELLED},
     WorkflowTerminated: {Status.RUNNING: Status.TERMINATED, Status.PARKED: Status.TERMINATED},
     WorkflowTimedOut: {Status.RUNNING: Status.TIMED_OUT, Status.PARKED: Status.TIMED_OUT},
+    WorkflowContinued: {Status.RUNNING: Status.CONTINUED},
 }
 """All other events leave the status as it is and need an open run."""
 
@@ -134,7 +156,7 @@ def test_the_table_is_about_closing_and_parking() -> None:
 
 def test_a_closed_run_holds_nothing_open() -> None:
     run = in_status(Status.TERMINATED)
-    assert not run.activities and not run.timers and not run.calls
+    assert not run.activities and not run.timers and not run.calls and not run.children
     assert run.summary().cancel_reason == "enough"
 
 
@@ -147,9 +169,10 @@ def test_a_closed_run_names_the_one_that_follows_it(event: Event) -> None:
     run = state()
     evolve(run, replace(event, successor=Successor("run-2", STARTED)), NOW)
     assert run.summary().successor == "run-2"
-    alone = state()
-    evolve(alone, event, NOW)
-    assert alone.summary().successor is None
+    if not isinstance(event, WorkflowContinued):
+        alone = state()
+        evolve(alone, event, NOW)
+        assert alone.summary().successor is None
 
 
 def test_a_chain_is_known_by_its_first_run() -> None:

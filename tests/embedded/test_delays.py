@@ -12,10 +12,12 @@ import pytest
 from processor import (
     ApplicationError,
     Client,
+    CommandRejected,
     RetryPolicy,
     Status,
     Worker,
     WorkflowCancelled,
+    WorkflowNotFound,
     WorkflowTimedOut,
     workflow,
 )
@@ -139,7 +141,7 @@ def test_the_delay_outlives_the_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("when", "said"),
     [
-        ({"delay": 1, "at": BEGIN}, "start: give delay or at, not both"),
+        ({"delay": 1, "at": BEGIN}, "start: give one of delay, at and cron"),
         ({"at": datetime(2030, 1, 1)}, "start: at: give a datetime with a time zone"),
         ({"at": "2030-01-01"}, "start: at: give a datetime with a time zone"),
         ({"at": datetime(1960, 1, 1, tzinfo=UTC)}, "start: at: give a time after 1970"),
@@ -151,5 +153,56 @@ def test_what_is_no_time_is_refused(when: dict[str, Any], said: str) -> None:
         async with Environment([sleeps]) as env:
             with pytest.raises(ValueError, match=said):
                 await env.start(sleeps, 1, **when)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("cached", [0, None], ids=["replayed", "live"])
+def test_a_run_that_waits_for_its_time_can_begin_now(cached: int | None) -> None:
+    async def main() -> None:
+        async with Environment([told, Hears], start=BEGIN, max_cached_runs=cached) as env:
+            handle = await env.start(told, delay=3600, id="a")
+            found = await handle.describe()
+            assert found.begins == BEGIN + timedelta(hours=1)
+            await env.sleep(60)
+            assert await handle.start_now() is None
+            assert (await handle.describe()).begins is None
+            await env.sleep(7200)
+            await handle.raise_event("e", "late")
+            assert await handle.result() == ["2030-01-01T12:01:00+00:00", "late"]
+            with pytest.raises(CommandRejected, match="does not wait for its time: it is comp"):
+                await handle.start_now()
+            begun = await env.start(told)
+            with pytest.raises(CommandRejected, match="its time: its code has begun"):
+                await begun.start_now()
+            with pytest.raises(WorkflowNotFound):
+                await env.handle("nobody").start_now()
+            assert [event.type for event in await handle.history()][:2] == [
+                "WorkflowStarted",
+                "TimerFired",
+            ]
+
+    asyncio.run(main())
+
+
+def test_a_retry_can_begin_now_and_an_old_handle_means_its_chain() -> None:
+    async def main() -> None:
+        async with Environment([fails_once], start=BEGIN) as env:
+            handle = await env.start(fails_once)
+            await env.sleep(1)
+            assert (await handle.describe()).begins is not None
+            await handle.start_now()
+            ended = datetime.fromisoformat(await handle.result())
+            assert ended < BEGIN + timedelta(seconds=5)
+
+    asyncio.run(main())
+
+
+def test_who_waits_too_short_is_told_when_the_code_begins() -> None:
+    async def main() -> None:
+        async with Environment([told], start=BEGIN) as env:
+            handle = await env.start(told, delay=3600)
+            with pytest.raises(TimeoutError, match="is running; its code begins at 2030-01-01"):
+                await handle.result(within=60)
 
     asyncio.run(main())

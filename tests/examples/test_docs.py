@@ -32,11 +32,28 @@ SAYS = {
         r"the run is completed\n"
     ),
     "activities-2": r"12 EUR\n",
+    "children-1": r"\['books is there', 'failed: too heavy', 'van is there'\]\n",
     "events-1": r"Grace leads\nGrace gets it for 9\n",
     "events-2": r"no kitchen: no run of workflow id 'kitchen'\nsoup is ordered\n",
+    "chains-1": r"28 in run 3\n36\nTrue\n",
+    "cron-1": (
+        r"2030-01-02 05:30:00\+00:00\n"
+        r"\[\"2030-01-02T05:30:00\+00:00\",0,\"None\"\]\n"
+        r"\[\"2030-01-04T05:30:00\+00:00\",10,\"the shop is closed\"\]\n"
+    ),
     "delays-1": r"Status.RUNNING\ntea at 10:30\nlunch at 12:00\n",
     "handlers-1": r"2\nA new bridge\? yes\n",
     "handlers-2": r"4\n11\n",
+    "failures-1": (
+        r"the hotel is booked\nthe train is booked\nthe train is given back\n"
+        r"the hotel is given back\nthe ferry is full\n"
+    ),
+    "sync-1": r"A-1 is paid\nA-2 is paid\n\['order-A-2'\]\n",
+    "updates-1": (
+        r"1\nupdate 'add' of run \w+ of \w+: ValueError: there is one apple already\n"
+        r"thank you\n\['apple'\]\n"
+    ),
+    "updates-2": r"1\n2\n\['apple', 'pear', 'plum'\]\n",
     "retries-1": r"imported at attempt 3, after no rates of Monday yet\nTrue\n",
     "kafka-1": r"",
     "replay-1": r"parked run \w+ of \w+: ActivityScheduled\(id=1, name='double'\) has other "
@@ -86,7 +103,8 @@ def test_each_program_is_known() -> None:
 
 def test_what_is_not_run_is_counted_and_says_why() -> None:
     assert NOT_RUN == {
-        "tutorial-3": "needs a broker; tests/examples/test_readme.py runs the same calls on one"
+        "chains-2": "a part of a workflow",
+        "tutorial-3": "needs a broker; tests/examples/test_readme.py runs the same calls on one",
     }
 
 

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from examples import approval, async_completion, chaining, fan_out, monitor
-from processor import Client, Worker, WorkflowFailed
+from examples import (
+    approval,
+    async_completion,
+    chaining,
+    children,
+    counter,
+    fan_out,
+    monitor,
+    report,
+)
+from processor import Client, Status, Worker, WorkflowFailed
 from processor.activity import Activity
-from processor.workflow import Workflow
+from processor.testing import Environment
+from processor.workflow._definition import defined as definition
 
 
 def run(path: Path, module: Any, talk: Any) -> Any:
@@ -20,7 +31,7 @@ def run(path: Path, module: Any, talk: Any) -> Any:
         server = f"embedded:{path}"
         worker = Worker(
             server,
-            workflows=[each for each in defined if isinstance(each, Workflow)],
+            workflows=[each for each in defined if definition(each) is not None],
             activities=[each for each in defined if isinstance(each, Activity)],
         )
         async with worker, Client(server) as client:
@@ -41,6 +52,16 @@ def test_fan_out(tmp_path: Path) -> None:
         return await client.run(fan_out.count_words, ["a b", "b c"] * 50, 10, timeout=20)
 
     assert run(tmp_path, fan_out, talk) == {"a": 50, "b": 100, "c": 50}
+
+
+def test_children(tmp_path: Path) -> None:
+    async def talk(client: Client) -> dict[str, list[str]]:
+        return await client.run(children.fulfil, "A-1", ["book", "piano", "lamp"], timeout=20)
+
+    assert run(tmp_path, children, talk) == {
+        "sent": ["book by bicycle", "lamp by bicycle"],
+        "refused": ["piano is too heavy"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -90,3 +111,29 @@ def test_monitor_gives_up(tmp_path: Path) -> None:
 
     with pytest.raises(WorkflowFailed, match="not ready in time"):
         run(tmp_path, monitor, talk)
+
+
+def test_counter(tmp_path: Path) -> None:
+    async def talk(client: Client) -> int:
+        handle = await client.start(counter.Counter.run, 0, 10, id="visits")
+        for _ in range(25):
+            await handle.signal(counter.Counter.add, 2)
+        total = await handle.query(counter.Counter.total)
+        first = await client.handle("visits", handle.run_id).describe()
+        assert first.status is Status.CONTINUED
+        return total
+
+    assert run(tmp_path, counter, talk) == 50
+
+
+def test_report() -> None:
+    async def main() -> None:
+        async with Environment([report.report], [report.count_orders]) as env:
+            await env.start(report.report, ["Rome"], cron="30 6 * * *")
+            await env.sleep(timedelta(days=2))
+            assert [each.value for each in env.published] == [
+                b'{"orders":40,"before":0}',
+                b'{"orders":40,"before":40}',
+            ]
+
+    asyncio.run(main())

@@ -20,12 +20,14 @@ from processor.cli.app import app
 PAGE = (Path(__file__).parents[2] / "docs" / "translation.md").read_text()
 PROSE = {
     "await f(x)",
+    "cancellation",
     "async def",
     "async with Worker(...)",
     "default.commands",
     "embedded:./state",
     "lost",
     "nondeterminism",
+    "parent_close",
     "timedelta",
 }
 """What stands in a right column and is no name."""
@@ -55,7 +57,12 @@ def test_a_word_of_ours_exists(word: str) -> None:
 
 
 def test_the_rule_catches_what_it_is_for() -> None:
-    for wrong in ("workflow.child", "processor update", "Client.start(cron=1)", "asyncio.nothing"):
+    for wrong in (
+        "workflow.child",
+        "processor begin",
+        "Client.start(when=1)",
+        "asyncio.nothing",
+    ):
         with pytest.raises((AttributeError, LookupError, TypeError)):
             exists(wrong)
 

@@ -32,6 +32,19 @@ async def passes_on(to: str, value: int) -> None:
     workflow.signal(to, "passed", value)
 
 
+TAKEN = 5
+"""So many events each run of ``meters`` takes."""
+
+
+@workflow.define
+async def meters(count: int, so_far: list[int]) -> list[int]:
+    for _ in range(TAKEN):
+        so_far.append(await workflow.wait_for_event("told", int))
+    if len(so_far) < count:
+        workflow.continue_as_new(count, so_far)
+    return so_far
+
+
 @workflow.define
 async def collects(count: int) -> list[int]:
     got = [await workflow.wait_for_event("passed", int) for _ in range(count)]
@@ -110,6 +123,27 @@ class Listens:
         return self.heard
 
 
+@workflow.define
+class Books:
+    """Takes updates, each with an activity, and ends when it has booked so many."""
+
+    def __init__(self) -> None:
+        self.booked: list[int] = []
+
+    @workflow.run
+    async def run(self, count: int) -> list[int]:
+        await workflow.wait_until(lambda: len(self.booked) == count)
+        await workflow.wait_until(workflow.all_handlers_finished)
+        return self.booked
+
+    @workflow.update
+    async def book(self, value: int) -> list[int]:
+        if value % 2:
+            await double(value)
+        self.booked.append(value)
+        return [value, len(self.booked)]
+
+
 @activity.define
 async def left_open(number: int) -> int:
     """Hand the token over by a heartbeat, and let somebody else say how the attempt ends."""
@@ -124,7 +158,7 @@ async def waits_for_both(number: int) -> list[int]:
 
 
 PROBES = [
-    *(queued_double, publishes, passes_on, collects, errand, sleeps),
-    *(tells, collects_in_the_end, Listens, waits_for_both),
+    *(queued_double, publishes, passes_on, meters, collects, errand, sleeps),
+    *(tells, collects_in_the_end, Listens, Books, waits_for_both),
 ]
 PROBE_ACTIVITIES = [double, left_open]

@@ -15,7 +15,7 @@ from processor.codec.records import decode, decode_as, encode
 from processor.core.data.cause import Origin
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import CancelRun
+from processor.core.nouns.stop import CancelRun
 from processor.core.questions import DescribeRun
 from processor.core.records.effects import DeadLetter, Message
 from processor.core.records.turn import Positions

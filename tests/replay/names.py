@@ -11,18 +11,29 @@ from types import ModuleType
 import processor.core
 from processor.core import event, questions
 from processor.core.data import address, cause, failure, options
-from processor.core.nouns import activity, call, external, lineage, record, run, start, timer, value
+from processor.core.nouns import (
+    activity,
+    call,
+    external,
+    lineage,
+    record,
+    run,
+    start,
+    stop,
+    timer,
+    value,
+)
 from processor.core.records import answers, effects, marks, snapshot, turn
 
 __all__ = ("put_back",)
 
-_NOUNS = (activity, call, external, lineage, record, run, start, timer, value)
+_NOUNS = (activity, call, external, lineage, record, run, start, stop, timer, value)
 _MOVED = (address, cause, failure, options, answers, effects, marks, snapshot, turn)
 _FORMER = {
     "events": (event, *_NOUNS),
     "started": (external, lineage, run),
     "attempt": (activity,),
-    "inputs": (questions, run, start, external, call),
+    "inputs": (questions, run, start, stop, external, call),
     **{each.__name__.rpartition(".")[2]: (each,) for each in _MOVED},
 }
 

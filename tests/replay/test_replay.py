@@ -33,21 +33,20 @@ from .recording import (
 from .samples_1 import SAMPLES
 
 LIKE_AN_ORDER = RECORDED / "1" / "order-approved.json"
+OF_CHILDREN = {
+    *("ChildCalled", "ChildStarted", "ChildEnded", "ChildCancelRequested", "ChildrenSpared"),
+}
 LATER = {
-    *("CallSent", "CallAnswered", "MessageRejected", "ActivityStopRequested", "ActivityAdjusted"),
+    *("CallSent", "CallAnswered", "MessageRejected", "UpdateAccepted", "UpdateCompleted"),
+    *("WorkflowContinued", *OF_CHILDREN, "ActivityStopRequested", "ActivityAdjusted"),
 }
 """Events of code that is recorded when level 2 is closed; the samples have them."""
 OF_LEVEL_2 = {
-    *(
-        "ActivityAdjusted",
-        "ActivityStopRequested",
-        "AdjustActivity",
-        "CallRequest",
-        "MessageRejected",
-        "QueryAnswered",
-        "QueryRun",
-    ),
-    *("ReportAttempt", "StartPlanned", "StopWanted"),
+    *("AwaitUpdate", "CallRequest", "MessageRejected", "QueryAnswered", "QueryRun", "StartNow"),
+    *("StartPlanned", "StartWith", "UpdateAccepted", "UpdateCompleted", "UpdateEnded", "UpdateRun"),
+    *("StartChild", "StartRequest", "EndChild", "TerminateAlone"),
+    *("ActivityAdjusted", "ActivityStopRequested", "AdjustActivity"),
+    *("ReportAttempt", "StopWanted", "WorkflowContinued", *OF_CHILDREN),
 }
 """Branches of a level that is not closed yet. ``tests/codec/test_levels.py`` has them."""
 

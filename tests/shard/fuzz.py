@@ -29,8 +29,8 @@ from processor.core.data.failure import Failure
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import CancelRun, TerminateRun
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory, ReadShard
 from processor.core.records.answers import Accepted, Closed, Page, Refused
 from processor.core.records.effects import ActivityTask, DeadLetter, Message, Reply

@@ -12,8 +12,8 @@ from processor.config import Settings
 from processor.core.data.address import ReplyTo
 from processor.core.data.options import ActivityOptions
 from processor.core.inputs import ActivityReport, ClientCommand
-from processor.core.nouns.run import TerminateRun
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.stop import TerminateRun
 from processor.core.questions import DescribeRun
 from processor.core.records.answers import Accepted, HeartbeatSeen, Refused
 from processor.core.records.effects import ActivityTask

@@ -13,14 +13,9 @@ from processor.core.data.run_id import run_id_of
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import (
-    CancelRun,
-    TerminateRun,
-    WorkflowStarted,
-    WorkflowTerminated,
-    WorkflowTimedOut,
-)
+from processor.core.nouns.run import WorkflowStarted, WorkflowTerminated, WorkflowTimedOut
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory, ReadShard
 from processor.core.records.answers import Accepted, Page, Refused

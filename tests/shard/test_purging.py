@@ -7,8 +7,8 @@ import pytest
 from processor.core.data.address import ReplyTo
 from processor.core.data.cause import NamedRequest
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.run import TerminateRun
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.stop import TerminateRun
 from processor.core.questions import AwaitResult, ReadHistory
 from processor.core.records.answers import Accepted, Refused
 from processor.core.records.turn import Purged, turn_key

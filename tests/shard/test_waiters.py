@@ -93,7 +93,7 @@ def test_who_asks_again_waits_once() -> None:
     for _ in range(5_000):
         shard.wait(7, HOUR_MS)
     assert shard.refused() == 0
-    assert len(shard.reads._expiry) < 2_000, "what is outdated does not pile up"
+    assert len(shard.reads._waiters._expiry) < 2_000, "what is outdated does not pile up"
     shard.now += HOUR_MS - 1
     shard.wait(7, 50)
     assert shard.close(0) == [7]

@@ -11,12 +11,12 @@ import msgspec
 
 from examples import orders
 from processor.core.nouns.lineage import Plan, RetryOptions
-from processor.core.nouns.run import CancelRun, TerminateRun
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.records.answers import Closed
 from processor.simulation.scheduler import START_MS
 
-from . import tally, transfers
+from . import tally, till, transfers
 from .programs import Author, Step, events_of, fits
 from .transfers import Ledger
 
@@ -25,12 +25,15 @@ __all__ = (
     "REFUSED",
     "Case",
     "account_cases",
+    "by_the_clock_case",
     "flaky_case",
+    "goes_on_case",
     "listener_case",
     "order_case",
     "program_case",
     "send_messages",
     "tally_cases",
+    "till_case",
     "victim_case",
 )
 
@@ -56,6 +59,8 @@ class Case:
     events: list[tuple[str, Any]] = field(default_factory=list)
     stop: CancelRun | TerminateRun | StartRun | None = None
     timeout_ms: int | None = None
+    updates: list[int] = field(default_factory=list)
+    outcomes: dict[int, Any] = field(default_factory=dict)
     after: list[Case] = field(default_factory=list)
     bounded: str = ""
     runs: int = 1
@@ -156,6 +161,27 @@ def flaky_case(random: Random) -> Case:
     return case
 
 
+def goes_on_case(random: Random) -> Case:
+    """Return a workflow that goes on as new runs, and is told things whichever run is there."""
+    told, each, pauses = random.randint(1, 7), random.randint(1, 3), random.choice((0, 0, 1, 4))
+    case = Case("goes-on", "goes_on", [told, each, pauses, []], {})
+    case.runs = pauses + (told + each - 1) // each
+    case.events = [("told", number) for number in range(told)]
+    case.ends["completed"] = [1, list(range(told))].__eq__
+    if random.random() < 0.3:
+        case.plan = Plan(start_at_ms=START_MS + random.randint(0, 100_000))
+    return case
+
+
+def by_the_clock_case(random: Random) -> Case:
+    """Return a chain whose runs begin each minute, and which ends itself."""
+    count, fails = random.randint(1, 4), random.randint(0, 4)
+    case = Case("by-the-clock", "by_the_clock", [count, fails], {"cancelled": nothing})
+    case.runs = count + (1 <= fails < count)
+    case.plan = Plan(cron="* * * * *")
+    return case
+
+
 def listener_case(random: Random) -> Case:
     """Return a class that takes signals in two ways, and is asked for what it has heard."""
     heard, doubled = range(random.randint(1, 5)), range(10, 10 + random.randint(0, 3))
@@ -164,6 +190,15 @@ def listener_case(random: Random) -> Case:
     case.ends["completed"] = [[*heard], [2 * each for each in doubled]].__eq__
     if random.random() < 0.5:
         case.plan = Plan(start_at_ms=START_MS + random.randint(0, 200_000))
+    return case
+
+
+def till_case(random: Random) -> Case:
+    """Return a class that takes updates, and what it is to be told."""
+    numbers = [5 * random.randint(8, 11), *random.sample(range(40), random.randint(0, 11))]
+    case = Case("till", "Till", [sum(map(till.takes, numbers))], {})
+    case.updates = numbers
+    case.ends["completed"] = lambda booked: len(set(booked)) == len(booked)
     return case
 
 

@@ -155,7 +155,19 @@ async def outside() -> list[int]:
     return list(await asyncio.gather(left_here(), left_far()))
 
 
-WORKFLOWS: Final = (labours, stays, outside)
+@workflow.define
+async def wanders(left: int, told: list[int]) -> list[int]:
+    """Leaves an activity behind in each run but the first and the last one."""
+    if left == 2:
+        workflow.continue_as_new(1, told)
+    told.append(await workflow.wait_for_event("told", int))
+    if left:
+        await asyncio.wait([asyncio.ensure_future(wait_far())], timeout=60)
+        workflow.continue_as_new(0, told)
+    return told
+
+
+WORKFLOWS: Final = (labours, stays, wanders, outside)
 ACTIVITIES: Final = (
     *(climb, climb_here, climb_for_ever, wait_far, wait_here),
     *(left_here, left_far),
@@ -196,6 +208,13 @@ def _tried_again() -> list[Case]:
     case = Case("flaky", "flaky", [2, 1], {"completed": [3, [7]].__eq__}, runs=3)
     case.plan = Plan(retry=RetryOptions(8 * _MINUTE_MS, 2.0, 60 * _MINUTE_MS))
     case.events = [("told", 7)]
+    return [case]
+
+
+def _goes_on() -> list[Case]:
+    """A workflow that goes on as a new run: at once, and then when it was told something."""
+    case = Case("wanders", "wanders", [2, []], {"completed": [7, 8].__eq__}, runs=3)
+    case.events = [("told", 7), ("told", 8)]
     return [case]
 
 
@@ -334,6 +353,7 @@ SCENARIOS: Final = (
     Scenario("two shards", _two_shards, partitions=2),
     Scenario("called", _called, partitions=2),
     Scenario("tried again", _tried_again),
+    Scenario("goes on", _goes_on),
     Scenario("replaced", _stays, besides=_replaced),
     Scenario("refused", _waits, besides=_refused),
     Scenario("purged", _is_over, besides=_purged),

@@ -32,6 +32,7 @@ from processor.simulation.hosts.outbox import Left
 from .checked import Checked
 from .invariants_of_activities import check_activities
 from .invariants_of_calls import check_calls, check_in_vain
+from .invariants_of_children import check_children
 from .invariants_of_memory import check_memory, check_sums
 from .invariants_of_tables import check_tables
 from .reading import Reading, Valid, read
@@ -65,6 +66,7 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
     _messages(checked, story, readings)
     check_calls(checked, readings)
     check_in_vain(checked, story, readings)
+    check_children(checked, readings)
     _dead_letters(checked, story, readings)
     check_sums(checked, story)
     _contest(checked, story, readings)
@@ -290,7 +292,9 @@ def _ends(checked: Checked, story: Story, readings: list[Reading]) -> None:
     started: Counter[str] = Counter()
     for reading in readings:
         for _, turn, _ in reading.turns:
-            started[turn.workflow_id] += turn.first == 0
+            start = turn.events[0]
+            if isinstance(start, WorkflowStarted) and start.caller is None:
+                started[turn.workflow_id] += 1
     if story.contest is not None:
         del started[story.contest.workflow_id]
     expected = {

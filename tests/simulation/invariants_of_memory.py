@@ -17,13 +17,13 @@ def check_memory(checked: Checked, story: Story, reading: Reading) -> None:
     owner = world.hosts[world.owners[partition]].ownerships[partition]
     session, shard, outputs = owner.session, owner.shard, world.broker.outputs[partition]
     assert session is not None and shard is not None, "the owner is at rest"
-    reads = shard._effects._reads
-    waiting = sum(map(len, reads._waiters.values()))
-    checked.that("who is counted waits", reads._waiting == waiting, reads._waiting, waiting)
-    for run_id, waiters in reads._waiters.items():
-        run = session.tables.run(run_id)
-        is_open = run is not None and run.closed_ms is None
-        checked.that("who waits, waits for an open run", is_open and waiters, run_id)
+    for each in (shard._effects._reads._waiters, shard._effects._updating._waiters):
+        waiting = sum(map(len, each._waiters.values()))
+        checked.that("who is counted waits", each._waiting == waiting, each._waiting, waiting)
+        for run_id, waiters in each._waiters.items():
+            run = session.tables.run(run_id)
+            is_open = run is not None and run.closed_ms is None
+            checked.that("who waits, waits for an open run", is_open and waiters, run_id)
     unpublished = shard._effects.unpublished
     shard._intake.room.look_at_published()
     checked.that("what is published is not counted", unpublished.bytes == 0, unpublished.bytes)

@@ -30,6 +30,8 @@ from .mutation import (
 )
 from .mutations_of_activities import OF_ACTIVITIES
 from .mutations_of_calls import OF_CALLS
+from .mutations_of_children import OF_CHILDREN
+from .mutations_of_updates import OF_UPDATES
 
 __all__ = ("MUTATIONS", "Mutation")
 
@@ -469,5 +471,7 @@ MUTATIONS: Sequence[Mutation] = (
         200,
     ),
     *OF_CALLS,
+    *OF_UPDATES,
+    *OF_CHILDREN,
     *OF_ACTIVITIES,
 )

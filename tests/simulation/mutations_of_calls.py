@@ -45,6 +45,20 @@ OF_CALLS: Sequence[Mutation] = (
     ),
     Mutation(
         "chains",
+        "unread events go on with their run",
+        calls.unread_events_of_a_run_that_goes_on_dropped,
+        (STUCK,),
+        100,
+    ),
+    Mutation(
+        "chains",
+        "the run of the next time follows",
+        calls.next_time_left_out,
+        ("AssertionError: every case ends as the model says", "AssertionError: an accepted id"),
+        100,
+    ),
+    Mutation(
+        "chains",
         "events of a parked run are handed on",
         calls.events_after_the_end_dropped,
         (STUCK,),

@@ -19,6 +19,8 @@ from processor import (
 
 from . import deeds
 from .deeds import DEEDS, doomed, endless, endless_far
+from .listening import Listener
+from .till import Till
 
 __all__ = (
     "KINDS",
@@ -97,33 +99,7 @@ async def flaky(fails: int, told: int, parks: int = 0) -> list[Any]:
     return [attempt, sorted([await workflow.wait_for_event("told", int) for _ in range(told)])]
 
 
-@workflow.define
-class Listener:
-    """Ends when it has heard all; some of it takes an activity each."""
-
-    def __init__(self) -> None:
-        self.heard: list[int] = []
-        self.doubled: list[int] = []
-
-    @workflow.run
-    async def run(self, count: int) -> list[list[int]]:
-        await workflow.wait_until(lambda: len(self.heard) + len(self.doubled) == count)
-        return [sorted(self.heard), sorted(self.doubled)]
-
-    @workflow.signal
-    def hear(self, number: int) -> None:
-        self.heard.append(number)
-
-    @workflow.signal
-    async def double(self, number: int) -> None:
-        self.doubled.append(await deeds.double(number))
-
-    @workflow.query
-    def so_far(self) -> list[int]:
-        return self.heard
-
-
-WORKFLOWS: Final = (program, victim, flaky, Listener)
+WORKFLOWS: Final = (program, victim, flaky, Listener, Till)
 
 
 async def _one(step: Step) -> Any:

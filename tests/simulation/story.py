@@ -18,6 +18,7 @@ from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartPlanned
+from processor.core.nouns.timer import StartNow
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, QueryAnswered, Refused, ReplyBody
 from processor.injection.interceptors import Injected
@@ -30,23 +31,28 @@ from processor.simulation.world import World
 from processor.workflow._engine.runner import WorkflowRunners
 from processor.workflow._guard import guard as _guard
 
-from . import deeds, programs, transfers
+from . import chains, deeds, families, programs, transfers
 from .cases import (
     Case,
     account_cases,
+    by_the_clock_case,
     flaky_case,
+    goes_on_case,
     listener_case,
     order_case,
     program_case,
     send_messages,
     tally_cases,
+    till_case,
     victim_case,
 )
 from .chaos import Chaos
+from .families import family_case
 from .outside import OPEN_ACTIVITIES, Outside, opens
 from .programs import Author, Step
 from .strangers import Contest, Foreign, Rival, Sent, Stranger
 from .tally import TallyRunners
+from .till import Buyer, first_of, wrong
 from .transfers import Ledger
 
 __all__ = ("ORDER_ACTIVITIES", "PAYLOADS", "Story", "what_is_remembered")
@@ -107,7 +113,10 @@ class Story:
         )
         self.world = World(seed, random.choice((1, 2, 3)), faults, settings, watched=True)
         registry = Registry(
-            [orders.order_processing, *programs.WORKFLOWS, transfers.account, opens],
+            [
+                *(orders.order_processing, *programs.WORKFLOWS, *families.WORKFLOWS),
+                *(*chains.WORKFLOWS, transfers.account, opens),
+            ],
             [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited, *OPEN_ACTIVITIES],
             Injected(PAYLOADS),
         )
@@ -126,10 +135,14 @@ class Story:
         self.lost: list[ClientCommand] = []
         self.foreign: list[ClientCommand] = []
         self.rivals: list[Rival] = []
+        self.buyers: list[Buyer] = []
         self.outside: Outside | None = None
         self.cases = self._draw() if cases is None else cases
         self.chaos = Chaos(self.world)
         self._draw_vain(Random(f"vain {seed}"))
+        apart = Random(f"family {seed}")
+        if cases is None and apart.random() < 0.2:
+            self.cases.append(family_case(apart, self.cases))
         self._mends_ms = self._draw_bug(Random(f"bug {seed}"))
         programs.RELEASE.mended = self._mends_ms is None
 
@@ -151,6 +164,7 @@ class Story:
             script.begin()
         clients = [script.client for script in scripts.values()]
         clients += [rival.client for rival in self.rivals]
+        clients += [buyer.client for buyer in self.buyers]
         if self.outside is not None:
             clients.append(self.outside.client)
         if self.contest is not None:
@@ -166,6 +180,7 @@ class Story:
             lambda: (
                 all(case.closed is not None for case in self.cases)
                 and (self.contest is None or self.contest.done)
+                and all(buyer.done for buyer in self.buyers)
                 and not any(client.waiting for client in clients)
             )
         )
@@ -212,6 +227,15 @@ class Story:
         apart = Random(f"listener {self.seed}")
         if apart.random() < 0.2:
             cases.append(listener_case(apart))
+        apart = Random(f"till {self.seed}")
+        if apart.random() < 0.25:
+            cases.append(self._till(apart))
+        apart = Random(f"goes on {self.seed}")
+        if apart.random() < 0.2:
+            cases.append(goes_on_case(apart))
+        apart = Random(f"each minute {self.seed}")
+        if apart.random() < 0.15:
+            cases.append(by_the_clock_case(apart))
         self._draw_strangers(cases)
         apart = Random(f"parcels {self.seed}")
         if apart.random() < 0.12:
@@ -219,6 +243,16 @@ class Story:
             self.outside = Outside(apart, client, self.world.scheduler, self.encode)
             cases.append(self.outside.case)
         return cases
+
+    def _till(self, random: Random) -> Case:
+        """Return a till, with one or two who send it each update."""
+        case = till_case(random)
+        for number in case.updates:
+            for copy in range(random.choice((1, 1, 2))):
+                client = self.world.client(f"buyer-{number}-{copy}")
+                given = self.world.scheduler, random, case.workflow_id, number, case.outcomes
+                self.buyers.append(Buyer(client, *given))
+        return case
 
     def _draw_vain(self, random: Random) -> None:
         """Let programs tell nobody something, and not wait: as their first or their last step."""
@@ -299,13 +333,16 @@ class _Script:
             result_within_ms=within_ms,
             plan=case.plan,
         )
-        self._ask(ClientCommand(case.workflow_id, body), self._started)
+        self._ask(ClientCommand(case.workflow_id, first_of(case.updates, body)), self._started)
 
     def _started(self, reply: ReplyBody) -> None:
         was_started = isinstance(reply, Accepted | Closed) or self._expired(reply)
         assert was_started, f"{self._case.workflow_id} was not started: {reply}"
         self._case.started = True
         self._story.look_again()
+        if self._case.updates:
+            for buyer in self._story.buyers:
+                self._scheduler.after(self._random.randint(0, 60_000), "a buyer", buyer.begin)
         for rival in self._story.rivals:
             if rival.workflow_id == self._case.workflow_id:
                 delay_ms = self._random.randint(0, 60_000)
@@ -318,6 +355,9 @@ class _Script:
         self._ask(ClientCommand(self._case.workflow_id, waits), self._closed)
         if self._case.stop is not None:
             self._later(ClientCommand(self._case.workflow_id, self._case.stop))
+        if self._case.plan is not None and self._random.random() < 0.5:
+            begin_now = ClientCommand(self._case.workflow_id, StartNow(first_run_id=chain))
+            self._later(begin_now, self._begun)
         accounts = [other for other in self._story.cases if other.workflow == _ACCOUNT]
         others = accounts if self._case.workflow == _ACCOUNT else []
         self._story.once_started(others, self._raise_events)
@@ -328,6 +368,13 @@ class _Script:
             raised = RaiseEvent(name, PAYLOADS.encode(value))
             heard = partial(self._heard, value) if name == "hear" else self._answered
             self._later(ClientCommand(self._case.workflow_id, raised), heard)
+
+    def _begun(self, reply: ReplyBody) -> None:
+        """Only a run that has begun is not let begin."""
+        if isinstance(reply, Refused):
+            known = reply.error == "CommandRejected" or self._expired(reply)
+            assert known, f"{self._case}: {reply}"
+            self._story.asked -= 1
 
     def _heard(self, value: int, reply: ReplyBody) -> None:
         """Ask what the listener has heard: what was acknowledged before is in it."""
@@ -364,7 +411,7 @@ class _Script:
         if self._expired(reply):
             self._story.asked -= 1
         elif isinstance(reply, Refused):
-            takes_all = self._case.workflow in (_ACCOUNT, "flaky", "Listener")
+            takes_all = self._case.workflow in (_ACCOUNT, "flaky", "goes_on", "Listener")
             late = reply.error == "CommandRejected" and not takes_all
             assert late, f"{self._case}: {reply}"
             self._story.asked -= 1
@@ -377,4 +424,6 @@ class _Script:
     def _closed(self, reply: ReplyBody) -> None:
         assert isinstance(reply, Closed), f"{self._case.workflow_id}: {reply}"
         self._case.closed = reply
+        if self._case.updates:
+            assert not wrong(reply, self._case.outcomes), wrong(reply, self._case.outcomes)
         self._story.chaos.purgeable.append((self._case.workflow_id, reply.run_id))

@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol
 from processor.core.data.cause import NamedRequest, Origin
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import TerminateRun
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.stop import TerminateRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Closed, Refused, ReplyBody

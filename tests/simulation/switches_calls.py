@@ -55,7 +55,28 @@ def calls_not_counted(patch: pytest.MonkeyPatch) -> None:
 def unread_events_dropped(patch: pytest.MonkeyPatch) -> None:
     """Let the events that a failed run has not taken go with it."""
     next_attempt = draft.next_attempt
-    patch.setattr(draft, "next_attempt", lambda *args: next_attempt(*args[:-1], ()))
+    patch.setattr(
+        draft,
+        "next_attempt",
+        lambda run, failed, to: next_attempt(run, failed, to._replace(unread=())),
+    )
+
+
+def unread_events_of_a_run_that_goes_on_dropped(patch: pytest.MonkeyPatch) -> None:
+    """Let the events go that a run has not taken which goes on as another one."""
+    continued = draft.continued
+    patch.setattr(
+        draft,
+        "continued",
+        lambda run, asked, to, at_once: continued(
+            run, asked, to._replace(unread=()), at_once=at_once
+        ),
+    )
+
+
+def next_time_left_out(patch: pytest.MonkeyPatch) -> None:
+    """Let a chain that begins runs by the clock end with its first one."""
+    patch.setattr(draft, "next_by_cron", lambda *args: None)
 
 
 def events_after_the_end_dropped(patch: pytest.MonkeyPatch) -> None:

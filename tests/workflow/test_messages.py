@@ -10,7 +10,7 @@ from processor import workflow
 from processor.core.data.address import Address
 from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import CancelRun
+from processor.core.nouns.stop import CancelRun
 from processor.core.records.answers import Accepted, Refused
 
 from .driver import World

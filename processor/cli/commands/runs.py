@@ -1,11 +1,10 @@
-"""Commands that act on a run: start, run, event, signal, query, result, cancel, terminate."""
+"""Commands that act on a run: result, cancel, terminate."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from time import time_ns
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,23 +34,19 @@ from processor.cli.session import connected
 from processor.errors import (
     ProcessorError,
     WorkflowCancelled,
+    WorkflowContinued,
     WorkflowError,
     WorkflowTerminated,
     WorkflowTimedOut,
 )
 from processor.policy import (
-    ATTEMPTS_MAX,
-    ConflictPolicy,
-    Reject,
-    RetryPolicy,
-    ReusePolicy,
     Status,
 )
 
 if TYPE_CHECKING:
     from processor.client import Handle, RunDescription
 
-__all__ = ("register",)
+__all__ = ("PANEL", "Arguments", "Timeout", "done", "parsed", "register", "show_result")
 
 PANEL = "Runs"
 SHOWN_MAX = 200
@@ -59,53 +54,9 @@ TELL_AFTER_S = 1.0
 LOOK_S = 2.0
 PARKED = "; it is parked, so its code hears of it when a worker with corrected code starts"
 
-WorkflowName = Annotated[
-    str,
-    typer.Argument(metavar="WORKFLOW", callback=checked(checks.name), help="The workflow's name."),
-]
 Arguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="JSON", help="""Its arguments as JSON: '{"id": "A-1"}' 3 true"""),
-]
-NewId = Annotated[
-    str | None,
-    typer.Option(
-        "--id", callback=checked(checks.workflow_id), help="The workflow id; else a new one."
-    ),
-]
-Reuse = Annotated[ReusePolicy, typer.Option(help="What a closed run of that id means.")]
-Conflict = Annotated[ConflictPolicy, typer.Option(help="What an open run of that id means.")]
-Delay = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SECONDS", callback=checked(checks.seconds), help="Let the code begin later."
-    ),
-]
-At = Annotated[
-    datetime | None,
-    typer.Option(
-        metavar="TIME",
-        formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"],
-        help="Let the code begin at a time: 2027-01-31T09:00+01:00.",
-    ),
-]
-ExecutionTimeout = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SECONDS",
-        callback=checked(checks.duration_ms),
-        help="How long the run may take in all.",
-    ),
-]
-Attempts = Annotated[
-    int | None,
-    typer.Option(
-        "--attempts",
-        min=1,
-        max=ATTEMPTS_MAX,
-        metavar="COUNT",
-        help="How many runs there may be until one does not fail: after 1 s, 2 s, 4 s and so on.",
-    ),
 ]
 Timeout = Annotated[
     float | None,
@@ -118,93 +69,6 @@ Timeout = Annotated[
 Reason = Annotated[
     str, typer.Option(callback=checked(checks.text), help="Why; it is kept in the history.")
 ]
-EventName = Annotated[
-    str,
-    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The event's name."),
-]
-SignalName = Annotated[
-    str,
-    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The signal's name."),
-]
-QueryName = Annotated[
-    str,
-    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The query's name."),
-]
-
-
-@target_options(injects=True)
-def start(
-    target: Target,
-    workflow: WorkflowName,
-    arguments: Arguments = None,
-    id: NewId = None,
-    reuse: Reuse = "allow",
-    conflict: Conflict = "fail",
-    execution_timeout: ExecutionTimeout = None,
-    attempts: Attempts = None,
-    delay: Delay = None,
-    at: At = None,
-    module: EmbeddedModules = None,
-    as_json: Json = False,
-) -> None:
-    """Start a workflow; it is durable when this returns."""
-    values = parsed(arguments or ())
-
-    async def work() -> None:
-        async with connected(target, module) as client:
-            handle = await client.start(
-                workflow,
-                *values,
-                id=id,
-                reuse=reuse,
-                conflict=conflict,
-                execution_timeout=execution_timeout,
-                retry=None if attempts is None else RetryPolicy(maximum_attempts=attempts),
-                delay=delay,
-                at=at,
-            )
-            told = {"workflow_id": handle.id, "run_id": handle.run_id, "created": handle.created}
-            how = "started" if handle.created else "found"
-            done(as_json, f"{how} {handle.id} (run {handle.run_id})", **told)
-
-    asyncio.run(work())
-
-
-@target_options(injects=True)
-def run(
-    target: Target,
-    workflow: WorkflowName,
-    arguments: Arguments = None,
-    id: NewId = None,
-    reuse: Reuse = "allow",
-    conflict: Conflict = "fail",
-    execution_timeout: ExecutionTimeout = None,
-    attempts: Attempts = None,
-    delay: Delay = None,
-    at: At = None,
-    timeout: Timeout = None,
-    module: EmbeddedModules = None,
-    as_json: Json = False,
-) -> None:
-    """Start a workflow, wait for its end and print its result; exit 1 where there is none."""
-    values = parsed(arguments or ())
-
-    async def work() -> None:
-        async with connected(target, module) as client:
-            handle = await client.start(
-                workflow,
-                *values,
-                id=id,
-                reuse=reuse,
-                conflict=conflict,
-                execution_timeout=execution_timeout,
-                retry=None if attempts is None else RetryPolicy(maximum_attempts=attempts),
-                delay=delay,
-                at=at,
-            )
-            await show_result(handle, timeout, as_json)
-
-    asyncio.run(work())
 
 
 @target_options(injects=True)
@@ -223,76 +87,6 @@ def result(
             handle = client.handle(id, run_id)
             await handle.describe()  # where no shard answers, nobody waits for ever
             await show_result(handle, timeout, as_json)
-
-    asyncio.run(work())
-
-
-@target_options(injects=True)
-def event(
-    target: Target,
-    id: WorkflowId,
-    name: EventName,
-    payload: Annotated[str, typer.Argument(metavar="JSON", help="What comes with it.")] = "null",
-    run_id: RunId = None,
-    module: EmbeddedModules = None,
-    as_json: Json = False,
-) -> None:
-    """Send an external event to a run; it is durable when this returns."""
-    (value,) = parsed((payload,))
-
-    async def work() -> None:
-        async with connected(target, module) as client:
-            handle = client.handle(id, run_id)
-            await handle.raise_event(name, value)
-            found = await looked_at(handle)
-        sent(as_json, id, name, found)
-
-    asyncio.run(work())
-
-
-@target_options(injects=True)
-def signal(
-    target: Target,
-    id: WorkflowId,
-    name: SignalName,
-    arguments: Arguments = None,
-    run_id: RunId = None,
-    module: EmbeddedModules = None,
-    as_json: Json = False,
-) -> None:
-    """Send a signal to a run: an event whose value is the argument, or the list of several."""
-    values = parsed(arguments or ())
-
-    async def work() -> None:
-        async with connected(target, module) as client:
-            handle = client.handle(id, run_id)
-            await handle.signal(name, *values)
-            found = await looked_at(handle)
-        sent(as_json, id, name, found)
-
-    asyncio.run(work())
-
-
-@target_options(injects=True)
-def query(
-    target: Target,
-    id: WorkflowId,
-    name: QueryName,
-    arguments: Arguments = None,
-    run_id: RunId = None,
-    reject: Annotated[
-        Reject, typer.Option(help="Which runs to refuse: not-open, or closed not-completed.")
-    ] = "none",
-    module: EmbeddedModules = None,
-    as_json: Json = False,
-) -> None:
-    """Ask the code of a run, which only reads, and print the answer."""
-    values = parsed(arguments or ())
-
-    async def work() -> None:
-        async with connected(target, module) as client:
-            answer = await client.handle(id, run_id).query(name, *values, reject=reject)
-        done(as_json, shown_value(answer), workflow_id=id, query=name, answer=answer)
 
     asyncio.run(work())
 
@@ -327,6 +121,9 @@ def terminate(
     id: WorkflowId,
     reason: Reason = "",
     run_id: RunId = None,
+    recursive: Annotated[
+        bool, typer.Option(help="End its children, too, as their parent_close says.")
+    ] = True,
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
@@ -335,18 +132,11 @@ def terminate(
     async def work() -> None:
         async with connected(target, module) as client:
             handle = client.handle(id, run_id)
-            applied = await handle.terminate(reason)
+            applied = await handle.terminate(reason, recursive=recursive)
             found = await looked_at(handle)
         ended(as_json, "terminate", f"terminated {id}", found, applied, id)
 
     asyncio.run(work())
-
-
-def sent(as_json: bool, id: str, name: str, found: RunDescription | None) -> None:
-    """Say that an event is on its way, and whether the code hears of it now."""
-    later = "" if found is None or found.parked is None else PARKED
-    told = {"workflow_id": id, "event": name, "status": found and found.status}
-    done(as_json, f"sent {name} to {id}{later}", **told)
 
 
 def parsed(texts: Sequence[str]) -> list[Any]:
@@ -396,6 +186,8 @@ async def show_result(handle: Handle[Any], timeout: float | None, as_json: bool)
         told = {"type": getattr(cause, "type", type(cause).__name__), "message": str(cause)}
         if isinstance(error, WorkflowCancelled | WorkflowTerminated):
             told["reason"] = error.reason  # the message has it escaped
+        if isinstance(error, WorkflowContinued):
+            told["next_run_id"] = error.next_run_id
         which["run_id"] = error.run_id
         write_json({**which, "status": status_of(error).value, "error": told})
         raise typer.Exit(FAILED) from error
@@ -451,6 +243,8 @@ def status_of(error: WorkflowError) -> Status:
             return Status.TERMINATED
         case WorkflowTimedOut():
             return Status.TIMED_OUT
+        case WorkflowContinued():
+            return Status.CONTINUED
         case _:
             return Status.FAILED
 
@@ -465,5 +259,5 @@ def done(as_json: bool, text: str, **fields: Any) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (start, run, event, signal, query, result, cancel, terminate):
+    for command in (result, cancel, terminate):
         app.command(rich_help_panel=PANEL)(command)

@@ -40,6 +40,7 @@ __all__ = ("essentials", "register")
 
 PANEL = "Runs"
 CELL_MAX = 100
+CHILDREN_MAX = 20
 LABEL_WIDTH = 18
 VALUE_MAX = 1_000
 WorkflowOnly = Annotated[
@@ -148,6 +149,11 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
     yield "started", shown_time(run.started)
     if run.closed is not None:
         yield "closed", shown_time(run.closed)
+    if run.begins is not None:
+        yield "begins", shown_time(run.begins)
+    if run.cron is not None:
+        then = run.next_begins
+        yield "cron", run.cron + (f", next {shown_time(then)}" if then is not None else "")
     yield "events", str(run.events)
     yield "shard", str(run.shard)
     if run.producer:
@@ -155,6 +161,10 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
     if run.cancel_reason is not None:
         terminated = run.status is Status.TERMINATED
         yield "reason" if terminated else "cancel reason", run.cancel_reason
+    if run.parent is not None:
+        yield "parent", f"{run.parent.workflow_id}, run {run.parent.run_id}"
+    if run.root is not None and run.root != run.parent:
+        yield "root", f"{run.root.workflow_id}, run {run.root.run_id}"
     if run.successor is not None:
         yield "followed by", run.successor
     if run.failure is not None:
@@ -178,10 +188,24 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
             yield "timer", f"#{timer['id']}, due {at(timer['due_ms'])}"
     for call in run.pending.get("calls", ()):
         yield "call", f"#{call['id']} {call['operation']}, {call['to']} has not answered"
+    for update in run.pending.get("updates", ()):
+        yield "update", f"{update['name']} (id {update['id']}), its handler has not ended"
+    yield from children_lines(run.pending)
     for name, count in run.pending.get("unread", {}).items():
         yield "unread event", f"{name}, {count} that the code has not taken"
     for place in run.pending.get("waiting", ()):
         yield "waiting", place
+
+
+def children_lines(pending: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the children that a run waits for, the first ones."""
+    children = pending.get("children", ())
+    for child in children[:CHILDREN_MAX]:
+        asked = ", asked to cancel itself" if child["cancelled"] else ""
+        end = f"{child['parent_close']} when this run ends"
+        yield "child", f"#{child['id']} {child['workflow']} {child['workflow_id']}: {end}{asked}"
+    if (more := pending.get("children_open", 0) - CHILDREN_MAX) > 0:
+        yield "child", f"and {more:,} more"
 
 
 def attempt_lines(attempt: Mapping[str, Any]) -> Iterator[str]:

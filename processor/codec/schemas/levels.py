@@ -75,7 +75,9 @@ class _Measures:
         def measured(record: Any) -> int:
             most = first
             for part in parts:
-                most = max(most, part(record))
+                level = part(record)
+                if level > most:
+                    most = level
             return most
 
         self._made[full_name] = measured
@@ -95,18 +97,23 @@ class _Measures:
             if self._reaches(name, set())
         }
         attribute, first = field["name"], self._first
-        if not inner and not _is_array(field["type"]):
-            return lambda record: added.get(type(getattr(record, attribute)).__name__, first)
+        plain: set[type[Any]] = set()
+        """Classes of which no record has anything new. Nearly all that is met is of these."""
 
         def measured(record: Any) -> int:
             value = getattr(record, attribute)
-            values = value if isinstance(value, tuple) else (value,)
+            values = value if type(value) is tuple else (value,)
+            if plain.issuperset(map(type, values)):
+                return first
             most = first
             for each in values:
                 name = type(each).__name__
-                most = max(most, added.get(name, first))
+                level = added.get(name, first)
                 if name in inner:
-                    most = max(most, inner[name](each))
+                    level = max(level, inner[name](each))
+                elif level == first:
+                    plain.add(type(each))
+                most = max(most, level)
             return most
 
         return measured

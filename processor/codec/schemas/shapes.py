@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 from collections.abc import Iterator
 from dataclasses import MISSING
@@ -61,10 +62,16 @@ def shapes_of(cls: Any) -> tuple[Shape, ...]:
         given = cls._field_defaults
         return tuple(Shape(name, hints[name], given.get(name, MISSING)) for name in hints)
     shapes = [
-        Shape(each.name, _evaluated(str(each.type), cls.__module__), each.default)
+        Shape(each.name, _evaluated(str(each.type), _module_of(cls, each.name)), each.default)
         for each in dataclasses.fields(cls)
     ]
     return tuple(sorted(shapes, key=lambda each: LAST in getattr(each.type, "__metadata__", ())))
+
+
+def _module_of(cls: Any, field: str) -> str:
+    """Return the module of the class that a field comes from."""
+    mro: tuple[type, ...] = cls.__mro__
+    return next(each.__module__ for each in mro if field in inspect.get_annotations(each))
 
 
 @cache

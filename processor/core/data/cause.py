@@ -8,7 +8,15 @@ from processor.core.data.address import Caller
 from processor.core.data.fields import Int32
 from processor.core.data.frozen import frozen
 
-__all__ = ("CallRequest", "Cause", "ClientRequest", "NamedRequest", "Origin", "RecordedCause")
+__all__ = (
+    "CallRequest",
+    "Cause",
+    "ClientRequest",
+    "NamedRequest",
+    "Origin",
+    "RecordedCause",
+    "StartRequest",
+)
 
 
 @frozen
@@ -59,8 +67,13 @@ class CallRequest:
     """Who waits."""
 
 
+@frozen
+class StartRequest(CallRequest):
+    """A message of another shard that starts a run: its sender is told when it has begun, too."""
+
+
 Cause: TypeAlias = Origin | ClientRequest | NamedRequest
 """Which message or request the input was; None for inputs without such an identity."""
 
-RecordedCause: TypeAlias = Cause | CallRequest
+RecordedCause: TypeAlias = Cause | CallRequest | StartRequest
 """Which message or request the input was; None for inputs without such an identity."""

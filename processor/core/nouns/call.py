@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from processor.core.data.address import Address, Caller
-from processor.core.data.cause import CallRequest, RecordedCause
+from processor.core.data.cause import CallRequest, RecordedCause, StartRequest
 from processor.core.data.fields import RequestId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.event import Decision, Drafting, Event, Fact
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import CancelRun, Run, Summary, WorkflowTerminated, accepted
+from processor.core.nouns.run import Run, Summary, WorkflowTerminated, accepted
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.stop import CancelRun
 from processor.core.operation import OperationOnRun
-from processor.core.records.answers import Accepted, CallOutcome, Refused, ReplyBody
+from processor.core.records.answers import Accepted, CallOutcome, Closed, Refused, ReplyBody
 from processor.core.records.effects import DeadLetter, Effect, Message
 
 __all__ = (
@@ -37,6 +38,13 @@ class Calls(Run):
     """``calls``: those without an answer, by their ids."""
 
     calls: dict[int, CallSent] = field(default_factory=dict)
+
+    def answered(self, call: int, outcome: CallOutcome) -> Fact | None:
+        """Return what an answer to a call is to the code; None where it waits for none."""
+        return CallAnswered(call, outcome) if call in self.calls else None
+
+    def told(self, caller: Caller, end: Closed) -> Effect:
+        return _answer(caller, end)
 
     def clear(self) -> None:
         self.calls.clear()
@@ -184,9 +192,10 @@ class AnswerCall(OperationOnRun):
         return self.run_id, None
 
     def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
-        if self.call not in draft.run.calls:
+        fact = draft.run.answered(self.call, self.outcome)
+        if fact is None:
             return latest.accepted(created=False)
-        draft.advance(CallAnswered(self.call, self.outcome))
+        draft.advance(fact)
         return None
 
     def when_closed(self, latest: Summary) -> ReplyBody:
@@ -204,18 +213,26 @@ def answer_to(cause: RecordedCause | None, outcome: CallOutcome) -> Sequence[Mes
     """Return the message that tells the caller the answer, where the cause is a call."""
     if not isinstance(cause, CallRequest):
         return ()
-    caller = cause.caller
-    answer = AnswerCall(caller.run_id, caller.call, outcome)
-    return (Message(caller.address.workflow_id, answer),)
+    return (_answer(cause.caller, outcome),)
 
 
 def taken(cause: RecordedCause | None, run: Run, events: Sequence[Event]) -> Sequence[Message]:
     """Return the answer to the call that a turn of ``run`` took, where its cause is one.
 
-    None to a call that starts a run: this is not its end.
+    One that starts a run is answered with its end, and where it asks for that, with its begin: the
+    end of the very first turn tells both.
     """
-    if not isinstance(cause, CallRequest) or run.events == len(events):
+    if not isinstance(cause, CallRequest):
         return ()
+    if run.events == len(events):
+        ended = run.closed_ms is not None and run.successor is None
+        if ended or not isinstance(cause, StartRequest):
+            return ()
+        return answer_to(cause, accepted(run))
     if isinstance(events[-1], WorkflowTerminated):  # it made room for the run that was asked for
         return ()
     return answer_to(cause, accepted(run))
+
+
+def _answer(caller: Caller, outcome: CallOutcome) -> Message:
+    return Message(caller.address.workflow_id, AnswerCall(caller.run_id, caller.call, outcome))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from processor.checks import TEXT_BYTES_MAX
 from processor.core.data.address import Caller, RunRef
-from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range
+from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range, check_text
 from processor.core.data.failure import Failure
 from processor.core.data.fields import Int32
 from processor.core.data.frozen import frozen
@@ -120,7 +121,7 @@ class Plan:
     definition says.
     """
     cron: str | None = None
-    """When it is followed by another one if it ends; None: never."""
+    """At which times runs of the chain begin, one after the other; None: it is one run."""
     start_at_ms: int | None = None
     """When its first turn begins, in milliseconds since the epoch; None: at once."""
     deadline_ms: int | None = None
@@ -130,9 +131,13 @@ class Plan:
 
     def check(self) -> None:
         """Raise ``SchemaMismatch`` for what nobody may ask for in a start, or not yet."""
-        for name in ("version", "cron", "deadline_ms", "attributes"):
+        for name in ("version", "deadline_ms", "attributes"):
             if getattr(self, name) is not None:
                 raise SchemaMismatch(f"plan.{name}: this release does not know it in a start")
         check_range("start_at_ms", self.start_at_ms, 0, _TIME_MS_MAX)
+        if self.cron is not None:
+            check_text("cron string", self.cron, TEXT_BYTES_MAX)
+            if self.start_at_ms is not None:
+                raise SchemaMismatch("a start has a cron string or a time to begin at, not both")
         if self.retry is not None:
             self.retry.check()

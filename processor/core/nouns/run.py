@@ -6,22 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from processor.checks import TEXT_BYTES_MAX
-from processor.core.data.bounds import check_text
+from processor.core.data.address import Caller
 from processor.core.data.failure import Failure
-from processor.core.data.fields import OnlyChain, OnlyRun, Reason
+from processor.core.data.fields import Reason
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
-from processor.core.event import Decision, Drafting, Event, Fact
-from processor.core.nouns.lineage import Lineage, Plan
-from processor.core.operation import OperationOnRun
-from processor.core.records.answers import Accepted, ReplyBody
+from processor.core.event import Decision, Event, Fact
+from processor.core.nouns.lineage import Lineage, Plan, UpdateOutcome
+from processor.core.records.answers import Accepted, Closed
 from processor.core.records.effects import ClearTimer, Effect, RunResult, SetTimer
 from processor.policy import Status
 
 __all__ = (
     "BEGIN",
-    "CancelRun",
     "Closing",
     "Run",
     "RunParked",
@@ -29,10 +26,10 @@ __all__ = (
     "StartSuccessor",
     "Successor",
     "Summary",
-    "TerminateRun",
     "WorkflowCancelRequested",
     "WorkflowCancelled",
     "WorkflowCompleted",
+    "WorkflowContinued",
     "WorkflowFailed",
     "WorkflowStarted",
     "WorkflowTerminated",
@@ -75,6 +72,8 @@ class WorkflowStarted(Fact):
     def apply(self, run: Run, now_ms: int) -> None:
         run.started = self
         run.started_ms = now_ms
+        if self.lineage is not None and self.lineage.carried is not None:
+            run.carry(self.lineage.carried.updates)
         if self.begins_ms is not None:
             run.begin_at(self.begins_ms)
 
@@ -82,6 +81,11 @@ class WorkflowStarted(Fact):
         due_ms, begins_ms = self.deadline_ms(now_ms), self.begins_ms
         deadline = () if due_ms is None else (run.deadline(due_ms),)
         return deadline if begins_ms is None else (*deadline, run.beginning(begins_ms))
+
+    @property
+    def caller(self) -> Caller | None:
+        """Who waits for the end of the run."""
+        return None if self.lineage is None else self.lineage.caller
 
     @property
     def begins_ms(self) -> int | None:
@@ -152,6 +156,11 @@ class Run:
         return self.run_id if first is None else first
 
     @property
+    def caller(self) -> Caller | None:
+        """Who waits for the end of the run."""
+        return None if self.started is None else self.started.caller
+
+    @property
     def deadline_ms(self) -> int | None:
         """When the execution time-out ends the run."""
         return None if self.started is None else self.started.deadline_ms(self.started_ms)
@@ -167,6 +176,14 @@ class Run:
         """Note when the code begins."""
         raise NotImplementedError("timers are another part of the state")
 
+    def carry(self, updates: Sequence[UpdateOutcome]) -> None:
+        """Note the updates that a start brings along, and the outcomes of those before."""
+        raise NotImplementedError("updates are another part of the state")
+
+    def handed_on(self) -> tuple[UpdateOutcome, ...]:
+        """Return the newest outcomes, for the next run of the chain: so many as fit."""
+        raise NotImplementedError("updates are another part of the state")
+
     def clear(self) -> None:
         """Forget what is open: the run is closed."""
 
@@ -174,6 +191,10 @@ class Run:
         """Yield what sets the tables up for a run of which only the state is left."""
         if self.deadline_ms is not None:
             yield self.deadline(self.deadline_ms)
+
+    def told(self, caller: Caller, end: Closed) -> Effect:
+        """Return what tells the end of the run to who waits for it."""
+        raise NotImplementedError("calls are another part of the state")
 
     def left(self) -> Iterator[Effect]:
         """Yield what ends with the run."""
@@ -320,6 +341,10 @@ class Closing(Event):
             headers,
         )
         effects = [*run.left(), outcome]
+        caller = run.caller
+        if caller is not None and (successor is None or successor.started.caller != caller):
+            end = Closed(run.run_id, outcome.status, result, failure, reason, headers)
+            effects.append(run.told(caller, end))
         if successor is not None:
             effects.append(StartSuccessor(run.workflow_id, successor.run_id, successor.started))
         return effects
@@ -366,6 +391,37 @@ class WorkflowFailed(Closing, Decision):
 
     def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
         return self._ended(run, now_ms, failure=self.failure, headers=self.headers)
+
+
+@frozen
+class WorkflowContinued(Closing, Decision):
+    """The code goes on as another run: continue-as-new. Ends the run."""
+
+    successor: Successor
+    """The run that goes on."""
+
+    identity = ("workflow",)
+    payloads = ("arguments", "memo")
+    ends_as = Status.CONTINUED
+    moves = _moved(ends_as, Status.RUNNING)
+
+    @property
+    def workflow(self) -> str:
+        """Name of the workflow that goes on."""
+        return self.successor.started.workflow
+
+    @property
+    def arguments(self) -> bytes | None:
+        """The arguments of the run that goes on."""
+        return self.successor.started.arguments
+
+    @property
+    def memo(self) -> bytes | None:
+        """The memo of the run that goes on."""
+        return self.successor.started.memo
+
+    def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
+        return self._ended(run, now_ms)
 
 
 @frozen
@@ -417,43 +473,3 @@ class WorkflowTimedOut(Closing):
 
     def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
         return self._ended(run, now_ms)
-
-
-# --- what may be asked of it ----------------------------------------------------------------------
-
-
-@frozen
-class CancelRun(OperationOnRun):
-    """Ask a run to cancel itself."""
-
-    reason: Reason = ""
-    run_id: OnlyRun = None
-    first_run_id: OnlyChain = None
-
-    word = "cancel"
-
-    def check(self) -> None:
-        check_text("reason", self.reason, TEXT_BYTES_MAX, least=0)
-
-    def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
-        if draft.run.cancel_reason is None:
-            draft.advance(WorkflowCancelRequested(self.reason))
-        return None
-
-
-@frozen
-class TerminateRun(OperationOnRun):
-    """End a run without running its code."""
-
-    reason: Reason = ""
-    run_id: OnlyRun = None
-    first_run_id: OnlyChain = None
-
-    word = "terminate"
-
-    def check(self) -> None:
-        check_text("reason", self.reason, TEXT_BYTES_MAX, least=0)
-
-    def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
-        draft.add(WorkflowTerminated(self.reason))
-        return None

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import TypeAlias
 
 from processor.checks import ID_BYTES_MAX
+from processor.core.data.address import Caller, RunRef
 from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
-from processor.core.nouns.lineage import Plan
+from processor.core.nouns.external import EventReceived, RaiseEvent
+from processor.core.nouns.lineage import Carried, Lineage, Plan, UpdateOutcome
 from processor.core.nouns.run import Summary
+from processor.core.nouns.update import UpdateRun
 from processor.core.operation import Operation
 from processor.core.records.answers import Refused
+from processor.errors import SchemaMismatch
 from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, Status
 
-__all__ = ("StartPlanned", "StartRun")
+__all__ = ("StartChild", "StartPlanned", "StartRun", "StartWith")
 
 
 @frozen
@@ -49,6 +54,10 @@ class StartRun(Operation):
         check_text("name of the workflow", self.workflow, ID_BYTES_MAX)
         check_range("execution_timeout_ms", self.execution_timeout_ms, 1, DURATION_MS_MAX)
         check_range("result_within_ms", self.result_within_ms, 0, DURATION_MS_MAX)
+
+    def lineage(self, caller: Caller | None) -> Lineage | None:
+        """Return where the run comes from; None: a start of its own."""
+        return None
 
     def refusal(self, workflow_id: str, latest: Summary | None) -> Refused | None:
         """Return why there can be no run, from what is known of the latest one of the id."""
@@ -90,3 +99,48 @@ class StartPlanned(StartRun):
         StartRun.check(self)
         if self.plan is not None:
             self.plan.check()
+
+
+FirstMessage: TypeAlias = RaiseEvent | UpdateRun
+"""What goes with a start."""
+
+
+@frozen
+class StartWith(StartPlanned):
+    """Start a workflow unless it runs, and tell it something, at once: a run that begins has it
+    before its code does.
+    """
+
+    first: FirstMessage | None = None
+    """What it is told."""
+
+    def check(self) -> None:
+        StartPlanned.check(self)
+        if self.first is None:
+            raise SchemaMismatch("first: there is nothing that the workflow is told")
+        self.first.check()
+
+    def lineage(self, caller: Caller | None) -> Lineage | None:
+        first = self.first
+        assert first is not None, "checked where it was read"
+        if isinstance(first, RaiseEvent):
+            event = EventReceived(first.name, first.payload, first.headers)
+            return Lineage(carried=Carried((event,)))
+        update = UpdateOutcome(first.id, first.name, first.arguments, over=False)
+        return Lineage(carried=Carried(updates=(update,)))
+
+
+@frozen
+class StartChild(StartPlanned):
+    """Start a workflow as the child of the run that asks."""
+
+    root: RunRef | None = None
+    """First ancestor of the run that asks; None: that run itself."""
+    tells_start: bool = False
+    """Whether the run that asks is told of the begin, before the end."""
+
+    def lineage(self, caller: Caller | None) -> Lineage | None:
+        if caller is None:
+            return None
+        parent = RunRef(caller.address.workflow_id, caller.run_id)
+        return Lineage(parent=parent, root=self.root, caller=caller)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from processor.core.data.fields import RequestId
+from processor.core.data.fields import OnlyChain, OnlyRun, RequestId
 from processor.core.data.frozen import frozen
-from processor.core.event import Decision, Fact
-from processor.core.nouns.run import BEGIN, Run
+from processor.core.event import Decision, Drafting, Fact
+from processor.core.nouns.run import BEGIN, Run, Summary
+from processor.core.operation import OperationOnRun
+from processor.core.records.answers import Refused, ReplyBody
 from processor.core.records.effects import ClearTimer, Effect, SetTimer
 
-__all__ = ("OpenTimers", "TimerCancelled", "TimerFired", "TimerStarted")
+__all__ = ("OpenTimers", "StartNow", "TimerCancelled", "TimerFired", "TimerStarted")
 
 
 @dataclass
@@ -84,3 +86,26 @@ class TimerCancelled(Decision):
 
     def effects(self, run: OpenTimers, now_ms: int) -> Sequence[Effect]:
         return (ClearTimer(run.run_id, "timer", self.id, 0, run.timers[self.id]),)
+
+
+@frozen
+class StartNow(OperationOnRun):
+    """Let the code of a run begin that waits for its time."""
+
+    run_id: OnlyRun = None
+    first_run_id: OnlyChain = None
+
+    word = "start-now"
+
+    def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
+        if BEGIN not in draft.run.timers:
+            return self._refused(latest, "its code has begun")
+        draft.advance(TimerFired(BEGIN))
+        return None
+
+    def when_closed(self, latest: Summary) -> ReplyBody:
+        return self._refused(latest, f"it is {latest.status.value}")
+
+    def _refused(self, run: Summary, why: str) -> Refused:
+        which = f"run {run.run_id} of {run.workflow_id!r} does not wait for its time"
+        return Refused("CommandRejected", f"{which}: {why}")

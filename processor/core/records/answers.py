@@ -19,6 +19,7 @@ __all__ = (
     "Refused",
     "ReplyBody",
     "StopWanted",
+    "UpdateEnded",
 )
 
 
@@ -50,15 +51,15 @@ class Closed:
 
     run_id: RunId
     status: str
-    """How the run ended: completed, failed, cancelled, terminated, timed_out. A string, so that a
-    new status breaks no consumer.
+    """How the run ended: completed, failed, cancelled, terminated, timed_out, continued. A string,
+    so that a new status breaks no consumer.
     """
     result: bytes | None = None
     """Encoded return value of a completed run; None where it has none."""
     failure: Failure | None = None
     """Why the run failed."""
     reason: str | None = None
-    """Why it was cancelled or terminated."""
+    """Why it was cancelled or terminated; of a run that was continued: the run that goes on."""
     headers: Headers = NO_HEADERS
 
 
@@ -96,6 +97,20 @@ class QueryAnswered:
 
 
 @frozen
+class UpdateEnded:
+    """The outcome of an update."""
+
+    run_id: RunId
+    id: str
+    """Id of the update."""
+    result: bytes | None = None
+    """Encoded return value of its handler; None where it has none, or failed."""
+    failure: Failure | None = None
+    """Why it failed, or why its validator refused it."""
+    headers: Headers = NO_HEADERS
+
+
+@frozen
 class StopWanted:
     """The answer to a worker whose attempt should stop: its run waits for what comes of it."""
 
@@ -105,7 +120,7 @@ class StopWanted:
 
 
 ReplyBody: TypeAlias = (
-    Accepted | Refused | Closed | Page | HeartbeatSeen | QueryAnswered | StopWanted
+    Accepted | Refused | Closed | Page | HeartbeatSeen | QueryAnswered | UpdateEnded | StopWanted
 )
 """The answer."""
 

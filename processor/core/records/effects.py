@@ -129,8 +129,8 @@ class RunResult(Effect):
     workflow: str
     """Name of the workflow."""
     status: str
-    """How the run ended: completed, failed, cancelled, terminated, timed_out. A string, so that a
-    new status breaks no consumer.
+    """How the run ended: completed, failed, cancelled, terminated, timed_out, continued. A string,
+    so that a new status breaks no consumer.
     """
     result: bytes | None
     """Encoded return value of a completed run; None where it has none."""

@@ -118,6 +118,7 @@ def image_of(state: RunState) -> RunImage:
     """Return an open run's state as a record."""
     assert state.started is not None, f"run {state.run_id} has not started"
     assert state.status.is_open, f"run {state.run_id} is not open"
+    assert not state.children, f"run {state.run_id} has children, and code that cannot be kept"
     return RunImage(
         state.started,
         state.started_ms,

@@ -9,6 +9,7 @@ from processor.core.data.run_id import run_id_of
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.update import AwaitUpdate
 from processor.core.operation import Operation
 from processor.core.questions import DescribeRun, ReadShard
 from processor.core.records.answers import Page
@@ -23,6 +24,7 @@ from processor.shard.turns.cache import Entry
 from processor.shard.turns.deciding import Deciding
 from processor.shard.turns.instances import Instances
 from processor.shard.turns.querying import Querying
+from processor.shard.turns.updating import Updating
 
 __all__ = ("Commands",)
 
@@ -40,6 +42,7 @@ class Commands:
         deciding: Deciding,
         reads: Reads,
         querying: Querying,
+        updating: Updating,
         marks: Marks,
     ) -> None:
         self._partition = partition
@@ -51,6 +54,7 @@ class Commands:
         self._deciding = deciding
         self._reads = reads
         self._querying = querying
+        self._updating = updating
         self._marks = marks
 
     def take(self, command: ClientCommand, offset: int, positions: Positions) -> None:
@@ -64,6 +68,8 @@ class Commands:
             self._reads.guarded(command, partial(self._describe, command, body))
         elif isinstance(body, QueryRun):
             self._reads.guarded(command, partial(self._querying.take, command, body))
+        elif isinstance(body, AwaitUpdate):
+            self._reads.guarded(command, partial(self._updating.take, command, body))
         elif isinstance(body, ReadShard):
             self._marks.write()
             told = Reply(command.reply_to, Page(to_json(self._marks.view())))

@@ -65,6 +65,10 @@ class Cache:
         entry.bytes += bytes
         self._bytes += bytes
 
+    def emptied(self, entry: Entry) -> None:
+        """Note that a run has ended: the next one of its chain begins without its history."""
+        self.grew(entry, _RUN_BYTES - entry.bytes)
+
     def settled(self, entry: Entry) -> None:
         """Note that a turn is acknowledged; drop what is closed, with nothing in flight."""
         entry.in_flight -= 1

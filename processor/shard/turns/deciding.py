@@ -18,6 +18,7 @@ from processor.core.draft import Context, Outcome
 from processor.core.inputs import ClientCommand, Input
 from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.run import StartSuccessor
+from processor.core.nouns.update import AwaitUpdate
 from processor.core.records.answers import Refused, ReplyBody
 from processor.core.records.turn import Positions, Source
 from processor.core.replay import failed as code_failed
@@ -31,6 +32,7 @@ from processor.shard.reads import Reads
 from processor.shard.turns.cache import Entry
 from processor.shard.turns.giving_up import Failed, GivingUp
 from processor.shard.turns.instances import Instances
+from processor.shard.turns.updating import Updating
 from processor.shard.turns.writer import Writer
 
 __all__ = ("Deciding",)
@@ -52,6 +54,7 @@ class Deciding:
         instances: Instances,
         writer: Writer,
         reads: Reads,
+        updating: Updating,
     ) -> None:
         self._partition = partition
         self._level = level
@@ -64,6 +67,7 @@ class Deciding:
         self._instances = instances
         self._writer = writer
         self._reads = reads
+        self._updating = updating
         self._giving_up = GivingUp(partition, gate, instances, writer)
         self._failed: Failed | None = None
         self._trying = False
@@ -114,14 +118,20 @@ class Deciding:
         elif command is not None:
             lost = self._lost(command, outcome.answer)
             self._writer.answer(command, offset, where, outcome.answer, lost)
+            if context.spoiled:
+                self.renew(command.workflow_id)
             return
         if command is not None or outcome.replies:
             self._flight.then(partial(self._reads.answer, input, outcome))
+            waited = outcome.awaited
+            if command is not None and isinstance(waited, AwaitUpdate) and command.reply_to:
+                assert waited.run_id is not None, "it is of the run that took it"
+                self._updating.awaits(command, waited, waited.run_id)
 
     def now(self) -> Context:
         """Return what deciding needs from outside, as it is now."""
         context = self._context
-        context.now_ms, context.begun = self._clock.now_ms(), None
+        context.now_ms, context.begun, context.spoiled = self._clock.now_ms(), None, False
         context.free = self._activities.free
         return context
 

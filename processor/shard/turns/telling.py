@@ -24,6 +24,9 @@ _AGAIN_MS: Final = 10_000
 
 _NAMES_MAX: Final = 1_000
 
+_SPINS_MIN: Final = 100
+"""So many runs of a workflow that end where they began, in that time, are told."""
+
 
 class Telling:
     def __init__(self, partition: int) -> None:
@@ -88,6 +91,21 @@ class Telling:
             readable(failed.failure.message),
             f" (and {more} more of this workflow since it was told last)" if more else "",
         )
+
+    def spins(self, run: Summary) -> None:
+        """Say that runs of a workflow go on as others again and again, and wait for nothing."""
+        more = self._more((run.workflow, "goes on"), run.updated_ms)
+        if more is not None and more >= _SPINS_MIN:
+            _log.warning(
+                "shard %d: workflow %r continues as new in the turn in which its code began, %d "
+                "times lately (now run %s of %r). Each of these runs stays in the log: let a run "
+                "await something before it goes on, such as a timer",
+                self._partition,
+                run.workflow,
+                more,
+                run.run_id,
+                run.workflow_id,
+            )
 
     def rejected(self, turn: Turn | Snapshot, workflow: str, event: EventRejected) -> None:
         """Say that an event does not fit the type that the code waits for, which waits on."""

@@ -17,7 +17,7 @@ from processor.core.draft import Draft
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.call import taken
 from processor.core.nouns.external import EventRejected
-from processor.core.nouns.run import RunParked, Summary, WorkflowFailed
+from processor.core.nouns.run import RunParked, Summary, WorkflowContinued, WorkflowFailed
 from processor.core.records.answers import Accepted, Refused, ReplyBody
 from processor.core.records.effects import DeadLetter
 from processor.core.records.marks import Answered, Mark, answered_key, mark_key
@@ -171,9 +171,12 @@ class Writer:
             self._cache.grew(entry, len(value))
         else:
             entry.instance, entry.closed = None, summary
+            self._cache.emptied(entry)
             if isinstance(last, WorkflowFailed) and last.successor is not None:
                 told = partial(self._telling.followed, summary, last, last.successor.started)
                 made.after.append(told)
+            elif isinstance(last, WorkflowContinued) and last.successor.started.begins_ms:
+                made.after.append(partial(self._telling.spins, summary))
             if not isinstance(draft.instance.runner, CodeError):
                 draft.instance.runner.close()
         self._flight.append(made)

@@ -96,6 +96,9 @@ class _Failing:
     def query(self, name: str, arguments: bytes | None) -> bytes | Failure | None:
         return self._runner.query(name, arguments)
 
+    def accepts(self, name: str, arguments: bytes | None) -> bool:
+        return self._runner.accepts(name, arguments)
+
     def snapshot(self) -> bytes | None:
         self._session.may_fail()
         return self._runner.snapshot()

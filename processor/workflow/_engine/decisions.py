@@ -25,6 +25,7 @@ class Decisions:
     """The decisions of the turn that runs, and the counter that all turns of a run share.
 
     A start and its cancellation within one turn cancel each other out: neither is returned.
+    ``sized`` is about how many bytes they take.
     ``arrived`` are the ids that facts of this turn settle: the log has their outcome already, so
     they cannot be cancelled any more even if the code did not see it yet.
     ``recorded`` is what the turn caused, where it is replayed; None where it is live.
@@ -38,8 +39,6 @@ class Decisions:
         "_loop",
         "_payloads",
         "_room",
-        "_settings",
-        "_sized",
         "arrived",
         "elided",
         "kept",
@@ -48,6 +47,8 @@ class Decisions:
         "recorded",
         "refusal",
         "refused",
+        "settings",
+        "sized",
         "turn",
     )
 
@@ -56,10 +57,10 @@ class Decisions:
     ) -> None:
         self._loop: WorkflowLoop
         self._payloads = payloads
-        self._settings = settings
+        self.settings = settings
         self.outbound = outbound
         self._asked: list[Asked | None] = []
-        self._sized = 0
+        self.sized = 0
         self._room = settings.turn_bytes_max
         self.arrived: Set[int | None] = frozenset()
         self.recorded: Sequence[Event] | None = None
@@ -75,11 +76,11 @@ class Decisions:
     def keep(self, kept: Reserved) -> None:
         """Keep room for the end of the run, in this turn."""
         self.kept = kept
-        self._room = min(self._settings.turn_bytes_max, kept.room)
+        self._room = min(self.settings.turn_bytes_max, kept.room)
 
     def left(self, kept: Reserved) -> int:
         """Return how many bytes the end of the run may have beside the texts of an error."""
-        return max(kept.room - self._sized, 0)
+        return max(kept.room - self.sized, 0)
 
     def check_result(self, size: int, what: str, kept: Reserved) -> None:
         """Raise where the result of the run does not fit into the record beside all else."""
@@ -87,8 +88,8 @@ class Decisions:
         if size > most:
             raise PayloadTooLarge(
                 f"{what}: {size:,} bytes, and {most:,} are left in the record of the last turn, "
-                "beside what that turn asks for. Ask for less in it, or store the result "
-                "elsewhere and return a reference to it"
+                "beside what that turn asks for. Ask for less in it, or store the value "
+                "elsewhere and pass on a reference to it"
             )
 
     def begin(self, arrived: Set[int | None], recorded: Sequence[Event] | None) -> None:
@@ -96,7 +97,7 @@ class Decisions:
         self.arrived = arrived
         self.recorded = recorded
         self._asked = []
-        self._sized = 0
+        self.sized = 0
         self.elided = False
 
     def take(self) -> list[Asked]:
@@ -122,12 +123,12 @@ class Decisions:
             raise
         finally:
             loop.guarded = guarded
-        if payload is not None and len(payload) > self._settings.payload_bytes_max:
+        if payload is not None and len(payload) > self.settings.payload_bytes_max:
             self.check_size(len(payload), what, name)
         return payload
 
     def check_size(self, size: int, what: str, name: str = "") -> None:
-        limit = self._settings.payload_bytes_max
+        limit = self.settings.payload_bytes_max
         # The limit of the time when the turn was live let through what was recorded. What it
         # refused was larger than all of that, so that it is refused again.
         if size > limit and size > max(map(_payload_bytes, self.recorded or ()), default=0):
@@ -143,16 +144,16 @@ class Decisions:
             self.check(what, name)
             return 0  # the code is dropped, and catches whatever is raised in it
         asked = self._asked
-        sized = self._sized + size + _DECISION_BYTES
+        sized = self.sized + size + _DECISION_BYTES
         if sized > self._room and sized > self._recorded_size():
-            limit = self._settings.turn_bytes_max
+            limit = self.settings.turn_bytes_max
             why = "turn_bytes_max" if self._room == limit else str(self.kept)
             raise PayloadTooLarge(
                 f"one turn cannot ask for {len(asked) + 1:,} things of {sized:,} bytes together "
                 f"(the last one is {_named(what, name)}): the limit is {max(self._room, 0):,} "
                 f"({why}). Await a part of them before asking for the rest"
             )
-        self._sized = sized
+        self.sized = sized
         asked.append((decision, line))
         return len(asked) - 1
 
@@ -198,7 +199,7 @@ class Decisions:
     def _elide(self, index: int) -> None:
         asked = self._asked[index]
         assert asked is not None, f"{index} is taken back once"
-        self._sized -= _payload_bytes(asked[0]) + _DECISION_BYTES
+        self.sized -= _payload_bytes(asked[0]) + _DECISION_BYTES
         self._asked[index] = None
         self.elided = True
 

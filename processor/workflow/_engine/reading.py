@@ -29,18 +29,21 @@ class _NothingDue(deque[Any]):
 
 
 @contextmanager
-def reading(runtime: Runtime, what: str) -> Iterator[None]:
+def reading(runtime: Runtime, what: str, seed: bytes | None = None) -> Iterator[None]:
     """Be in the code of a run, which may be over, as if it ran; everything is as before after it.
 
-    Random numbers drawn meanwhile are no part of the run.
+    Random numbers drawn meanwhile are no part of the run. They come of ``seed`` where that is
+    given: while the code runs, replay has to see the same ones.
     """
     loop, decisions = runtime.loop, runtime.decisions
     host = running_loop()
     host_task = put_aside(host) if host is not None else None
     before = loop.runtime, loop.ready, loop.dropped, loop._number, runtime.library, runtime._parts
     errors = loop.violation, runtime.broken
-    library = Library(os.urandom(16))
+    library = Library(os.urandom(16) if seed is None else seed)
+    guarded = loop.guarded
     library.now_ms, library.zero_ms = runtime.library.now_ms, runtime.library.zero_ms
+    library.number = runtime.library.number
     loop.ready = nothing_due = _NothingDue()
     loop.runtime, loop.dropped, runtime.library = runtime, False, library
     runtime._parts = {}
@@ -51,7 +54,7 @@ def reading(runtime: Runtime, what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        loop.guarded = False
+        loop.guarded = guarded
         set_running_loop(host)
         if host is not None and host_task is not None:
             put_back(host, host_task)

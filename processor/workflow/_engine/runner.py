@@ -13,7 +13,7 @@ import logging
 import zlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any
 
 from processor.config import Settings
 from processor.core.data.failure import Failure
@@ -37,6 +37,7 @@ from processor.workflow._definition import Workflow
 from processor.workflow._engine.decisions import Decisions
 from processor.workflow._engine.drop import drop
 from processor.workflow._engine.ending import Ending
+from processor.workflow._engine.flags import flags_of, guard_of, unknown
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._engine.runtime import SETTLES, Runtime
 from processor.workflow._engine.watchdog import here, watching
@@ -46,7 +47,7 @@ from processor.workflow._guard.patches import patch_process
 from processor.workflow._guard.signals import is_signal
 from processor.workflow._nouns.condition import check as check_conditions
 from processor.workflow._nouns.external import ExternalEvents
-from processor.workflow._nouns.handler import WorkflowCode, answer
+from processor.workflow._nouns.handler import WorkflowCode, accepts, answer
 from processor.workflow._nouns.run import info_of
 from processor.workflow._outbound import chained
 
@@ -55,11 +56,6 @@ __all__ = ("WorkflowRunner", "WorkflowRunners")
 _log = logging.getLogger("processor.workflow")
 
 _NONE: frozenset[int] = frozenset()
-_GUARDS: Final[dict[str, Literal["refuse", "off"]]] = {
-    "guard=refuse": "refuse",
-    "guard=off": "off",
-}
-"""Behaviour that runs may be begun under; a run stays with it. Without one the guard answers."""
 
 
 class WorkflowRunner:
@@ -85,16 +81,17 @@ class WorkflowRunner:
         # process share asyncio's one set.
         seed = zlib.crc32(run_id.encode()) * 1_000_003
         self._loop = WorkflowLoop(runtime, seed)  # type: ignore[abstract]  # see _forbid
-        for flag in started.flags:
-            self._loop.guard = _GUARDS[flag]
+        if started.flags:
+            self._loop.guard = guard_of(started.flags)
         self._loop.passthrough = settings.passthrough
         decisions.attach(self._loop)
         runtime.attach(self._loop)
         self._interrupted: CodeError | None = None
         self._over = self._keeps = False
         self._left: Sequence[EventReceived] = ()
-        self._tried_again = started.plan is not None and started.plan.retry is not None
-        self._ending = Ending(runtime, workflow, settings, self._tried_again)
+        plan = started.plan
+        self._followed = plan is not None and (plan.retry is not None or plan.cron is not None)
+        self._ending = Ending(runtime, workflow, settings, self._followed)
 
     def read_arguments(self, now_ms: int, arguments: bytes | None) -> None:
         """Decode the arguments, before the first turn.
@@ -129,7 +126,7 @@ class WorkflowRunner:
         if len(facts) > 1:
             arrived = {getattr(fact, "id", None) for fact in facts if type(fact) in SETTLES}
         self._decisions.begin(arrived, recorded)
-        if self._tried_again:
+        if self._followed:
             self._decisions.keep(self._ending.reserved(facts))
         self._runtime.begin(now_ms, number)
         try:
@@ -170,6 +167,9 @@ class WorkflowRunner:
     def query(self, name: str, arguments: bytes | None) -> bytes | Failure | None:
         limit = self._settings.payload_bytes_max
         return watching(self._runtime, answer, self._runtime, name, arguments, limit)
+
+    def accepts(self, name: str, arguments: bytes | None) -> bool:
+        return watching(self._runtime, accepts, self._runtime, name, arguments)
 
     def undo(self, facts: Sequence[Event]) -> None:
         if not self._over:
@@ -252,8 +252,11 @@ class WorkflowRunner:
         loop.run(done)
         while runtime.conditions and not done() and check_conditions(runtime):
             loop.run(done)
+        code = runtime.code
+        if code.unclaimed and main is not None:
+            code.refuse(runtime)
         ends = done() or loop.violation is not None or runtime.broken is not None
-        return ends or runtime.code.failed is not None
+        return ends or code.failed is not None
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -278,7 +281,7 @@ class WorkflowRunner:
             if code_error is not None:
                 self.undo(facts)
             else:
-                if last is not None and self._tried_again:
+                if last is not None and (self._followed or self._ending.goes_on):
                     self._left = [*self.left(), *events_after(facts, last)]
                 self.close()
         if code_error is not None:
@@ -305,8 +308,7 @@ class WorkflowRunners:
         if self._settings.guard:
             patch_process()
         self.strict = self._settings.strict_replay
-        guard = self._settings.guard or "off"
-        self.flags: tuple[str, ...] = () if guard == "answer" else (f"guard={guard}",)
+        self.flags = flags_of(self._settings)
         self.defaults: Mapping[str, Defaults] = {
             name: Defaults(each.execution_timeout_ms, each.retry)
             for name, each in registry.workflows.items()
@@ -325,10 +327,9 @@ class WorkflowRunners:
                 f"workflow {started.workflow!r} is not registered in this worker (it has: {known})."
                 " Add it to Worker(workflows=[...]) and deploy that"
             )
-        unknown = sorted(set(started.flags) - {*_GUARDS})
-        if unknown:
+        if strange := unknown(started.flags):
             raise WorkflowNotRegistered(
-                f"the run was begun with {', '.join(unknown)}, which this release does not know. "
+                f"the run was begun with {', '.join(strange)}, which this release does not know. "
                 "Start a later release; the run goes on there"
             )
         runner = WorkflowRunner(workflow, started, workflow_id, run_id, registry, self._settings)

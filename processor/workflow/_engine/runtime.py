@@ -15,6 +15,7 @@ from processor.core.event import Event
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.timer import TimerCancelled, TimerStarted
+from processor.core.nouns.update import UpdateAccepted
 from processor.errors import PayloadCodecError
 from processor.readable import readable
 from processor.workflow._asyncio import TimerHandle
@@ -39,12 +40,16 @@ class RunCode(Protocol):
     """What the user wrote. It outlives the run, so that queries can ask what the run left.
 
     ``failed`` is the error that a handler ended with. ``ran``: some of it may have run before the
-    coroutine begins.
+    coroutine begins. ``unclaimed`` are updates that no handler has taken.
     """
 
     context: contextvars.Context
     failed: BaseException | None
     ran: bool
+    unclaimed: list[UpdateAccepted]
+
+    @property
+    def workflow(self) -> Any: ...
 
     def begin(self, runtime: Runtime) -> None: ...
 
@@ -56,6 +61,14 @@ class RunCode(Protocol):
 
     def receive(self, runtime: Runtime, event: EventReceived, taken: Callable[[], None]) -> bool:
         """Let a handler take an event, and call ``taken`` when it begins. False: it cannot."""
+        ...
+
+    def accept(self, runtime: Runtime, update: UpdateAccepted) -> None:
+        """Let a handler take an update, at once or when there is one."""
+        ...
+
+    def refuse(self, runtime: Runtime) -> None:
+        """Refuse the updates that no handler has taken: the code has begun without one."""
         ...
 
 
@@ -137,10 +150,15 @@ class Runtime:
         return _EPOCH + timedelta(milliseconds=self.loop.now_ms)
 
     @property
+    def begun_ms(self) -> int:
+        """When the code began, in milliseconds since the epoch."""
+        assert self._begun_ms is not None, "code runs, so a turn has begun"
+        return self._begun_ms
+
+    @property
     def begun(self) -> datetime:
         """When the code began."""
-        assert self._begun_ms is not None, "code runs, so a turn has begun"
-        return _EPOCH + timedelta(milliseconds=self._begun_ms)
+        return _EPOCH + timedelta(milliseconds=self.begun_ms)
 
     def part(self, make: Callable[[Runtime], T]) -> T:
         """Return what a noun keeps of this run; ``make`` makes it when it is first asked for."""

@@ -1,56 +1,79 @@
-"""The handlers of one run: what takes its signals and answers its queries.
+"""The handlers of one run: what takes its signals and updates, and answers its queries.
 
 A signal is an external event. The handler of its name takes it as soon as it is there, each in a
-task of its own, in the order in which they arrived. Queries only read: see ``_engine.reading``.
+task of its own, in the order in which they arrived. So does that of an update, whose outcome is
+recorded. Queries and validators only read: see ``_engine.reading``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
+import hashlib
 import inspect
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from processor import checks
+from processor.core.data.bounds import size_of
 from processor.core.data.failure import Failure
+from processor.core.data.shown import shown
 from processor.core.nouns.external import EventReceived, EventRejected
+from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
 from processor.core.runner import NeverEnds, Spoiled
-from processor.errors import InvalidArgument, PayloadTooLarge, QueryFailed, SchemaMismatch
+from processor.errors import (
+    InvalidArgument,
+    PayloadTooLarge,
+    QueryFailed,
+    SchemaMismatch,
+    UpdateRejected,
+)
 from processor.failures import failure_of
 from processor.readable import readable
 from processor.workflow._context import current
 from processor.workflow._definition import Workflow
+from processor.workflow._engine.failing import fails
 from processor.workflow._engine.reading import reading
-from processor.workflow._engine.runtime import Runtime
+from processor.workflow._engine.runtime import Runtime, settles
 from processor.workflow._guard.signals import is_signal
 from processor.workflow._handlers import (
     Handler,
     QueryHandler,
     SignalHandler,
     Unfinished,
+    UpdateHandler,
     check_handler,
     check_query,
     check_unfinished,
+    check_validator,
 )
 from processor.workflow._nouns.external import ExternalEvents
 from processor.workflow._signature import Signature
 
 __all__ = (
     "WorkflowCode",
+    "accepts",
     "all_handlers_finished",
     "answer",
     "on_query",
     "on_signal",
+    "on_update",
     "tell_unfinished",
 )
 
 _log = logging.getLogger("processor.workflow")
 
+_DETAILS_BYTES_MAX: Final = 1_000_000
+
 
 def all_handlers_finished() -> bool:
-    """Return whether no handler of a signal runs: for ``workflow.wait_until``, before the end."""
+    """Return whether no handler of a signal or an update runs.
+
+    Await it before the end: ``await workflow.wait_until(workflow.all_handlers_finished)``.
+    """
     return not _code(current("all_handlers_finished")).running
 
 
@@ -88,6 +111,36 @@ def on_query(name: str | None, function: Callable[..., Any]) -> None:
     code.queries = {**code.queries, name: handler}
 
 
+def on_update(
+    name: str | None,
+    function: Callable[..., Any],
+    *,
+    validator: Callable[..., Any] | None = None,
+    unfinished: Unfinished = "warn",
+) -> None:
+    """Let a function take the updates of a name from now on; what it returns goes to who asked.
+
+    The function may be async. ``validator`` is plain, takes the same arguments, and refuses an
+    update by raising any error. ``name`` None: the function takes every name that no other handler
+    has, and gets the name before the arguments, as the validator does. A later one of the same name
+    takes its place. Register it before the code first waits: updates of names that nobody takes
+    then are refused. ``unfinished="abandon"``: the run may end before the function has. Raises
+    ``InvalidArgument``.
+    """
+    runtime = current("on_update")
+    runtime.decisions.check("a handler of updates")
+    name = _name(name, function, "workflow.on_update")
+    check_unfinished(unfinished, "workflow.on_update")
+    handler: UpdateHandler[..., Any] = UpdateHandler(function, name, unfinished, is_method=False)
+    if validator is not None:
+        if not callable(validator):
+            given = checks.shown(validator)
+            raise InvalidArgument(f"workflow.on_update: validator: give a function, not {given}")
+        check_validator(validator, "workflow.on_update: validator")
+        handler.check = validator
+    _code(runtime).take_updates(runtime, handler)
+
+
 def _name(name: str | None, function: object, what: str) -> str:
     if not callable(function):
         raise InvalidArgument(f"{what}: function: give a function, not {checks.shown(function)}")
@@ -105,8 +158,8 @@ class WorkflowCode:
     """A workflow with the arguments of a run, and the handlers that the run has.
 
     ``around`` runs the code, if interceptors do. ``instance`` is that of a class, once it is made.
-    ``context`` is that of the code; handlers begin in a copy. ``running`` are handlers of signals.
-    It knows no runtime: queries ask it also when the run is over.
+    ``context`` is that of the code; handlers begin in a copy. ``running`` are the handlers that
+    have not ended. It knows no runtime: queries ask it also when the run is over.
     """
 
     def __init__(
@@ -121,14 +174,16 @@ class WorkflowCode:
         self.failed: BaseException | None = None
         self.signals: Mapping[str, SignalHandler[..., Any]] = workflow.handlers.signals
         self.queries: Mapping[str, QueryHandler[..., Any]] = workflow.handlers.queries
-        self.running: list[SignalHandler[..., Any]] = []
-        self._workflow = workflow
+        self.updates: Mapping[str, UpdateHandler[..., Any]] = workflow.handlers.updates
+        self.running: list[SignalHandler[..., Any] | UpdateHandler[..., Any]] = []
+        self.unclaimed: list[UpdateAccepted] = []
+        self.workflow = workflow
         self._arguments = arguments
         self._around = around
 
     def begin(self, runtime: Runtime) -> None:
         """Make the instance of a class, before any handler and before the code."""
-        make = self._workflow.make
+        make = self.workflow.make
         if make is not None:
             self.ran = True
             self._run(runtime, self._make(make))
@@ -142,12 +197,12 @@ class WorkflowCode:
         return self._around(runtime, self._arguments, self._main)
 
     def _main(self, *arguments: Any) -> Coroutine[Any, Any, Any]:
-        if self._workflow.make is None:
-            return self._workflow.function(*arguments)
+        if self.workflow.make is None:
+            return self.workflow.function(*arguments)
         return self._of_instance(*arguments)
 
     async def _of_instance(self, *arguments: Any) -> Any:
-        return await self._workflow.function(self.instance, *arguments)
+        return await self.workflow.function(self.instance, *arguments)
 
     # --- signals ------------------------------------------------------------------------------
 
@@ -185,11 +240,17 @@ class WorkflowCode:
         finally:
             self.running.remove(handler)
 
-    def _called(self, handler: Handler[..., Any], name: str, arguments: tuple[Any, ...]) -> Any:
-        """Call a handler. One that takes all names gets the name first."""
+    def _called(
+        self,
+        handler: Handler[..., Any],
+        name: str,
+        arguments: tuple[Any, ...],
+        function: Callable[..., Any] | None = None,
+    ) -> Any:
+        """Call a handler, or its validator. One that takes all names gets the name first."""
         receiver = (self.instance,) if handler.is_method else ()
         names = () if handler.name else (name,)
-        return handler.function(*receiver, *names, *arguments)
+        return (function or handler.function)(*receiver, *names, *arguments)
 
     def _run(self, runtime: Runtime, code: Coroutine[Any, Any, None]) -> None:
         """Run code beside the main task. An error of it ends the run."""
@@ -204,6 +265,78 @@ class WorkflowCode:
             if self.failed is None:
                 self.failed = error
             runtime.loop.ready.clear()
+
+    # --- updates ------------------------------------------------------------------------------
+
+    def accepts(self, runtime: Runtime, name: str, payload: bytes | None) -> bool:
+        """Return whether the validator of an update lets it pass; see ``Runner.accepts``."""
+        handler = self.updates.get(name) or self.updates.get("")
+        if handler is None:
+            if runtime.main is None:
+                return False
+            raise self._unknown(name)
+        decode = partial(handler.signature.decode, payloads=runtime.payloads)
+        self._validate(handler, name, runtime.decoded(decode, payload))
+        return True
+
+    def _validate(self, handler: Handler[..., Any], name: str, arguments: tuple[Any, ...]) -> None:
+        check = handler.check if isinstance(handler, UpdateHandler) else None
+        if check is None:
+            return
+        if handler.is_method and self.instance is None:
+            raise UpdateRejected("it has no state: __init__ of the class failed")
+        result = self._called(handler, name, arguments, check)
+        if inspect.iscoroutine(result):
+            result.close()
+            raise UpdateRejected("its validator returned a coroutine: it only reads, at once")
+
+    def _unknown(self, name: str) -> UpdateRejected:
+        known = ", ".join(sorted(map(repr, self.updates))) or "none"
+        return UpdateRejected(f"there is no update {name!r}; the workflow has: {known}")
+
+    def take_updates(self, runtime: Runtime, handler: UpdateHandler[..., Any]) -> None:
+        """Let a handler take updates from now on, also those that wait for it."""
+        self.updates = {**self.updates, handler.name: handler}
+        waiting, self.unclaimed = self.unclaimed, []
+        for update in waiting:
+            self.accept(runtime, update)
+
+    def accept(self, runtime: Runtime, update: UpdateAccepted) -> None:
+        handler = self.updates.get(update.name) or self.updates.get("")
+        if handler is None:
+            self.unclaimed.append(update)
+        else:
+            self._run(runtime, self._updated(runtime, handler, update))
+
+    def refuse(self, runtime: Runtime) -> None:
+        unclaimed, self.unclaimed = self.unclaimed, []
+        for update in unclaimed:
+            _over(runtime, update, "", failed=self._unknown(update.name))
+
+    async def _updated(
+        self, runtime: Runtime, handler: UpdateHandler[..., Any], update: UpdateAccepted
+    ) -> None:
+        self.running.append(handler)
+        try:
+            decode = partial(handler.signature.decode, payloads=runtime.payloads)
+            arguments = runtime.decoded(decode, update.arguments)
+            if not update.validated:
+                with _validating(runtime, update):
+                    self._validate(handler, update.name, arguments)
+            result = self._called(handler, update.name, arguments)
+            if inspect.isawaitable(result):
+                result = await result
+            _over(runtime, update, handler.place, result)
+        except asyncio.CancelledError as error:
+            if runtime.loop.dropped:
+                raise
+            _over(runtime, update, handler.place, failed=error)
+        except Exception as error:
+            if not fails(error, self.workflow.failure_exception_types):
+                raise
+            _over(runtime, update, handler.place, failed=error)
+        finally:
+            self.running.remove(handler)
 
     # --- queries ------------------------------------------------------------------------------
 
@@ -245,6 +378,63 @@ def _arguments_of(runtime: Runtime, signature: Signature, payload: bytes | None)
     return (runtime.payloads.decoder(signature.type_of(0))(payload),)
 
 
+@settles(UpdateAccepted)
+def _accepted(runtime: Runtime, fact: UpdateAccepted) -> None:
+    runtime.code.accept(runtime, fact)
+
+
+def _over(
+    runtime: Runtime,
+    update: UpdateAccepted,
+    line: str,
+    result: Any = None,
+    failed: BaseException | None = None,
+) -> None:
+    """Record the outcome of an update. A result that cannot be recorded is a failure."""
+    what = f"the result of update {update.name!r}"
+    if failed is None:
+        payload = runtime.decisions.encode(result, what)
+        completed = UpdateCompleted(update.id, payload)
+        runtime.decisions.add(completed, line, len(payload or b""), what)
+    else:
+        failure = failure_of(failed, runtime.payloads, _DETAILS_BYTES_MAX)
+        completed = UpdateCompleted(update.id, failure=failure)
+        runtime.decisions.add(completed, line, size_of(failure), what)
+
+
+@contextmanager
+def _validating(runtime: Runtime, update: UpdateAccepted) -> Iterator[None]:
+    """Ask the validator while the code runs; whatever it raises refuses the update."""
+    seed = hashlib.blake2b(update.id.encode(), key=runtime.started.seed, digest_size=16).digest()
+    try:
+        with reading(runtime, f"the validator of update {update.name!r}", seed):
+            yield
+    except Spoiled as error:
+        raise UpdateRejected(str(error)) from None
+    except UpdateRejected:
+        raise
+    except Exception as error:
+        raise UpdateRejected(_why(error)) from error
+
+
+def _why(error: BaseException) -> str:
+    return shown(error).words
+
+
+def accepts(runtime: Runtime, name: str, payload: bytes | None) -> bool:
+    """Ask the validator of an update; see ``Runner.accepts``."""
+    code = _code(runtime)
+    with reading(runtime, f"the validator of update {name!r}"):
+        try:
+            return code.accepts(runtime, name, payload)
+        except (UpdateRejected, SchemaMismatch, Spoiled, NeverEnds):
+            raise
+        except BaseException as error:
+            if is_signal(error):
+                raise
+            raise UpdateRejected(_why(error)) from error
+
+
 def answer(
     runtime: Runtime, name: str, payload: bytes | None, limit: int
 ) -> bytes | Failure | None:
@@ -274,7 +464,7 @@ def tell_unfinished(runtime: Runtime) -> None:
     if left and not runtime.replaying:
         names = ", ".join(sorted({repr(each.name) if each.name else "dynamic" for each in left}))
         _log.warning(
-            "workflow %s, run %s: it ends while handlers of signals run (%s); they are dropped. "
+            "workflow %s, run %s: it ends while handlers run (%s); they are dropped. "
             "Await workflow.wait_until(workflow.all_handlers_finished) before the end, or say "
             'unfinished="abandon"',
             readable(runtime.workflow_id),

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, Final, TypeVar, overload
 from uuid import UUID
 
+from processor.core.data.address import RunRef
 from processor.core.nouns.external import EventReceived
+from processor.core.nouns.lineage import Lineage
 from processor.core.nouns.run import BEGIN, WorkflowCancelRequested, WorkflowStarted
 from processor.core.nouns.timer import TimerFired
+from processor.core.nouns.update import UpdateAccepted
 from processor.errors import PayloadCodecError
 from processor.failures import exception_of
 from processor.workflow._context import current, runtime_or_none
+from processor.workflow._engine.flags import suggested_from
 from processor.workflow._engine.runtime import SETTLES, Runtime, settles
+from processor.workflow._options import TypeForm
 
 __all__ = ("WorkflowInfo", "info", "info_of", "logger", "now", "random", "uuid4")
+
+T = TypeVar("T")
+
+
+def _no_result(type: Any) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -26,8 +38,11 @@ class WorkflowInfo:
     """Which run this is. ``started`` is the time of the turn in which its code began.
 
     ``headers`` came with its start. ``attempt`` counts the runs of a workflow with a retry policy,
-    the first one is 1; ``first_run_id`` is the first one of them, ``previous_run_id`` the one
-    before, and ``last_failure`` its error.
+    the first one is 1. ``first_run_id`` is the first run of the chain, ``previous_run_id`` the one
+    before, and ``last_failure`` its error. ``parent`` is the run that started this one as a child,
+    ``root`` the first one of all; None where there is none. ``history_events`` counts the events
+    before this turn; ``suggests_continue_as_new``: there are so many that a run without a history
+    would be better.
     """
 
     workflow_id: str
@@ -39,6 +54,21 @@ class WorkflowInfo:
     first_run_id: str = ""
     previous_run_id: str | None = None
     last_failure: BaseException | None = None
+    parent: RunRef | None = None
+    root: RunRef | None = None
+    history_events: int = 0
+    suggests_continue_as_new: bool = False
+    _result: Callable[[Any], Any] = field(default=_no_result, repr=False, compare=False)
+
+    @overload
+    def last_result(self, type: type[T]) -> T | None: ...
+
+    @overload
+    def last_result(self, type: TypeForm = ...) -> Any: ...
+
+    def last_result(self, type: Any = Any) -> Any:
+        """Return the result of the last run of this cron chain that had one; None: none had."""
+        return self._result(type)
 
 
 def info() -> WorkflowInfo:
@@ -81,6 +111,8 @@ class _Logger(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
+_ALONE: Final = Lineage()
+
 logger = _Logger(logging.getLogger("processor.workflow"), {})
 
 
@@ -90,6 +122,10 @@ def _started(runtime: Runtime, fact: WorkflowStarted) -> None:
     if fact.lineage is not None and fact.lineage.carried is not None:
         for event in fact.lineage.carried.events:
             SETTLES[EventReceived](runtime, event)
+        for each in fact.lineage.carried.updates:
+            if not each.over:
+                update = UpdateAccepted(each.id, each.name, each.payload, validated=False)
+                SETTLES[UpdateAccepted](runtime, update)
     if fact.begins_ms is None:
         _begin(runtime)
 
@@ -123,9 +159,9 @@ def info_of(runtime: Runtime) -> WorkflowInfo:
     started = runtime.started
     headers = dict(started.headers)
     which = runtime.workflow_id, runtime.run_id, started.workflow, runtime.begun, headers
-    lineage = started.lineage
-    if lineage is None:
-        return WorkflowInfo(*which, first_run_id=runtime.run_id)
+    events = runtime.library.number
+    history = events, events >= suggested_from(started.flags)
+    lineage = started.lineage or _ALONE
     failure = lineage.previous_failure
     try:
         error = None if failure is None else exception_of(failure, runtime.payloads)
@@ -133,7 +169,14 @@ def info_of(runtime: Runtime) -> WorkflowInfo:
         runtime.breaks(unreadable)
         raise
     first = lineage.first_run_id or runtime.run_id
-    return WorkflowInfo(*which, lineage.attempt, first, lineage.previous_run_id, error)
+    parent = lineage.parent
+    lines = lineage.attempt, first, lineage.previous_run_id, error
+    result = partial(_last_result, runtime, lineage.previous_result)
+    return WorkflowInfo(*which, *lines, parent, lineage.root or parent, *history, result)
+
+
+def _last_result(runtime: Runtime, result: bytes | None, type: Any) -> Any:
+    return None if result is None else runtime.decoded(runtime.decoder(type), result)
 
 
 def _random(runtime: Runtime) -> Random:

@@ -14,6 +14,7 @@ from processor import (
     Interceptor,
     PayloadCodec,
     RetryPolicy,
+    UpdateHandle,
     Worker,
     activity,
     workflow,
@@ -110,6 +111,17 @@ class Approval:
     def of_whom(self, who: str) -> int:
         return 1
 
+    @workflow.update
+    async def set_limit(self, limit: int, why: str = "") -> list[str]:
+        return [why]
+
+    @set_limit.validator
+    def check_limit(self, limit: int, why: str = "") -> None: ...
+
+    @workflow.update(name="plain")
+    def plain_limit(self) -> int:
+        return 1
+
 
 @workflow.define(name="again", execution_timeout=5)
 class Again(Approval):
@@ -126,6 +138,22 @@ async def handles(client: Client) -> None:
     assert_type(await handle.query(Approval.standing), list[str])
     assert_type(await handle.query(Again.of_whom, "Ada", reject="not-open", timeout=1), int)
     assert_type(await handle.query("standing", result_type=list[str]), list[str])
+    assert_type(await handle.update(Approval.set_limit, 5, "more"), list[str])
+    assert_type(await handle.update(Approval.plain_limit, id="once", timeout=1), int)
+    assert_type(await handle.update("plain", result_type=int), int)
+    sent = await handle.start_update(Approval.set_limit, 5, "", id="once")
+    assert_type(sent, UpdateHandle[list[str]])
+    assert_type(await sent.result(timedelta(seconds=1), parked="raise"), list[str])
+    assert_type(handle.update_handle("once", result_type=int), UpdateHandle[int])
+    first = await client.update_with_start(
+        Approval.run, Order("a"), 2, id="a", update=(Approval.set_limit, 5, "more")
+    )
+    assert_type(first, list[str])
+    begun = await client.signal_with_start(
+        Approval.run, Order("a"), 2, id="a", signal=(Approval.vote, "Ada", True)
+    )
+    assert_type(begun, Handle[bool])
+    await client.signal_with_start("approval", signal=("vote", "Ada"))
     assert_type(await Approval().run(Order("a")), bool)
     assert_type(Approval().standing(), list[str])
     Worker("embedded:state", workflows=[Approval, shopping])
@@ -133,6 +161,17 @@ async def handles(client: Client) -> None:
 
 assert_type(activity.heartbeat_details(Order), Order | None)
 assert_type(activity.info().headers, Mapping[str, bytes])
+
+
+@workflow.define
+async def goes_on(count: int, rate: float = 1.0) -> int:
+    if workflow.info().suggests_continue_as_new:
+        workflow.continue_as_new(count + 1, memo={"at": count}, retry=None)
+    if count > 3:
+        workflow.continue_as_new(Order("a"), 2, workflow=shopping, execution_timeout=60)
+    if count > 2:
+        workflow.continue_as_new(1, 2.0, workflow=goes_on)
+    workflow.continue_as_new("anything", workflow="shopping")
 
 
 async def serves(client: Client) -> None:

@@ -116,6 +116,13 @@ class Approval:
     def standing(self, count: int) -> list[str]:
         return []
 
+    @workflow.update
+    async def set_limit(self, limit: int) -> str:
+        return ""
+
+    @set_limit.validator  # wrong
+    def check(self, limit: str) -> None: ...
+
     @workflow.query(dynamic="yes")  # wrong
     def other(self, name: str) -> None: ...
 
@@ -129,6 +136,12 @@ async def handles(client: Client) -> None:
     await handle.query(Approval.standing, "1")  # wrong
     await handle.query(Approval.standing, 1, reject="open")  # wrong
     count: int = await handle.query(Approval.standing, 1)  # wrong
+    await handle.update(Approval.set_limit, "5")  # wrong
+    await handle.update(Approval.set_limit)  # wrong
+    number: int = await handle.update(Approval.set_limit, 5)  # wrong
+    await client.update_with_start(  # wrong
+        Approval.run, Order("a"), update=(Approval.set_limit, "5")
+    )
     Approval().standing("1")  # wrong
 
 
@@ -139,3 +152,16 @@ async def ends(client: Client) -> None:
     await client.fail("token", "an error")  # wrong
     await client.handle("w").activity("1")  # wrong
     await client.handle("w").activity(1).set_options(queue=5)  # wrong
+
+
+@workflow.define
+async def goes_on(count: int) -> int:
+    if count == 1:
+        workflow.continue_as_new(5, 2, workflow=shopping)  # wrong
+    if count == 2:
+        workflow.continue_as_new(5, "x", workflow=goes_on)  # wrong
+    if count == 3:
+        workflow.continue_as_new(5, retry=3)  # wrong
+    if count == 4:
+        workflow.continue_as_new(5, workflow=5)  # wrong
+    return 5

@@ -1,0 +1,169 @@
+"""Commands that tell a run something, or ask it: event, signal, query, update."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from processor import checks
+from processor.cli.commands.runs import PANEL, PARKED, Arguments, Timeout, done, looked_at, parsed
+from processor.cli.options import (
+    EmbeddedModules,
+    Json,
+    RunId,
+    Target,
+    WorkflowId,
+    checked,
+    target_options,
+)
+from processor.cli.output import shown_value
+from processor.cli.session import connected
+from processor.policy import Reject
+
+if TYPE_CHECKING:
+    from processor.client import RunDescription
+
+__all__ = ("register",)
+
+EventName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The event's name."),
+]
+SignalName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The signal's name."),
+]
+QueryName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The query's name."),
+]
+UpdateName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The update's name."),
+]
+UpdateId = Annotated[
+    str | None,
+    typer.Option(
+        "--id",
+        callback=checked(checks.name),
+        help="Its id, so that it counts once however often it is sent; else a new one.",
+    ),
+]
+
+
+@target_options(injects=True)
+def event(
+    target: Target,
+    id: WorkflowId,
+    name: EventName,
+    payload: Annotated[str, typer.Argument(metavar="JSON", help="What comes with it.")] = "null",
+    run_id: RunId = None,
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Send an external event to a run; it is durable when this returns."""
+    (value,) = parsed((payload,))
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            handle = client.handle(id, run_id)
+            await handle.raise_event(name, value)
+            found = await looked_at(handle)
+        sent(as_json, id, name, found)
+
+    asyncio.run(work())
+
+
+@target_options(injects=True)
+def signal(
+    target: Target,
+    id: WorkflowId,
+    name: SignalName,
+    arguments: Arguments = None,
+    run_id: RunId = None,
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Send a signal to a run: an event whose value is the argument, or the list of several."""
+    values = parsed(arguments or ())
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            handle = client.handle(id, run_id)
+            await handle.signal(name, *values)
+            found = await looked_at(handle)
+        sent(as_json, id, name, found)
+
+    asyncio.run(work())
+
+
+@target_options(injects=True)
+def query(
+    target: Target,
+    id: WorkflowId,
+    name: QueryName,
+    arguments: Arguments = None,
+    run_id: RunId = None,
+    reject: Annotated[
+        Reject, typer.Option(help="Which runs to refuse: not-open, or closed not-completed.")
+    ] = "none",
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the code of a run, which only reads, and print the answer."""
+    values = parsed(arguments or ())
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            answer = await client.handle(id, run_id).query(name, *values, reject=reject)
+        done(as_json, shown_value(answer), workflow_id=id, query=name, answer=answer)
+
+    asyncio.run(work())
+
+
+@target_options(injects=True)
+def update(
+    target: Target,
+    workflow_id: WorkflowId,
+    name: UpdateName,
+    arguments: Arguments = None,
+    id: UpdateId = None,
+    wait: Annotated[
+        bool, typer.Option(help="Wait for the outcome, not only until it is accepted.")
+    ] = True,
+    timeout: Timeout = None,
+    run_id: RunId = None,
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Let a handler of a run's code do something, and print its result."""
+    values = parsed(arguments or ())
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            handle = client.handle(workflow_id, run_id)
+            sent = await handle.start_update(name, *values, id=id)
+            told = {"workflow_id": workflow_id, "run_id": sent.run_id, "update": name}
+            if wait:
+                value = await sent.result(timeout)
+                done(as_json, shown_value(value), **told, id=sent.id, result=value)
+            else:
+                text = f"{workflow_id} has accepted {name} (id {sent.id})"
+                done(as_json, text, **told, id=sent.id)
+
+    asyncio.run(work())
+
+
+def sent(as_json: bool, id: str, name: str, found: RunDescription | None) -> None:
+    """Say that an event is on its way, and whether the code hears of it now."""
+    later = "" if found is None or found.parked is None else PARKED
+    told = {"workflow_id": id, "event": name, "status": found and found.status}
+    done(as_json, f"sent {name} to {id}{later}", **told)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (event, signal, query, update):
+        app.command(rich_help_panel=PANEL)(command)

@@ -1,0 +1,31 @@
+"""The options that all starts have in common."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, TypedDict
+
+from processor.arguments import Seconds
+from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy
+
+__all__ = ("RunOptions", "StartOptions")
+
+
+class RunOptions(TypedDict, total=False):
+    """What ``start`` and ``run`` take beside the arguments of the workflow."""
+
+    id: str | None
+    reuse: ReusePolicy
+    conflict: ConflictPolicy
+    execution_timeout: Seconds | None
+    retry: RetryPolicy | None
+    memo: Any
+    delay: Seconds | None
+    at: datetime | None
+    timeout: Seconds | None
+
+
+class StartOptions(RunOptions, total=False):
+    """What ``start`` takes beside the arguments of the workflow."""
+
+    cron: str | None

@@ -1,0 +1,253 @@
+"""One update in the hands of a client: its outcome, now or later."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, Generic, TypeVar, TypeVarTuple, overload
+
+from processor import arguments as given
+from processor import checks
+from processor.arguments import Seconds
+from processor.client.calls import ClientCalls
+from processor.client.outcomes import updated
+from processor.client.vigil import Parked, Vigil
+from processor.core.nouns.update import AwaitUpdate, UpdateRun
+from processor.core.records.answers import Accepted, UpdateEnded
+from processor.errors import CommandRejected, ShardUnavailable, UpdateNotFound
+from processor.workflow._handlers import update_of
+
+__all__ = ("TakesUpdates", "UpdateHandle")
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_log = logging.getLogger("processor.client")
+
+_WAIT_S: Final = 30.0
+_ASK_AGAIN_S: Final = 0.2
+
+
+class UpdateHandle(Generic[T]):
+    """One update of one workflow id, by its ``id``. ``run_id`` is the run that accepted it.
+
+    ``run_id`` is None where the handle was made without asking: then it is the latest run.
+    """
+
+    def __init__(
+        self,
+        calls: ClientCalls,
+        workflow_id: str,
+        id: str,
+        which: tuple[str | None, str | None],
+        result_type: Any,
+        vigil: Callable[[Parked | None, str], AbstractAsyncContextManager[Vigil | None]],
+        ended: UpdateEnded | None = None,
+    ) -> None:
+        self._calls = calls
+        self._which = which
+        self._result_type = result_type
+        self._vigil = vigil
+        self._ended = ended
+        self.workflow_id = workflow_id
+        self.run_id = which[0]
+        self.id = id
+
+    def __repr__(self) -> str:
+        return f"UpdateHandle(id={self.id!r}, workflow_id={self.workflow_id!r})"
+
+    async def result(self, timeout: Seconds | None = None, *, parked: Parked | None = None) -> T:
+        """Wait for the outcome and return the handler's result; ``timeout`` is in seconds, or none.
+
+        While the run is parked or held up, a warning says so after a second; ``parked="raise"``
+        raises ``WorkflowParked`` then. Raises ``UpdateFailed`` (the cause is the handler's error),
+        ``UpdateRejected``, ``UpdateUnfinished`` (the run ended before), ``UpdateNotFound``, or
+        ``TimeoutError`` when the time is up.
+        """
+        limit_s = given.seconds(timeout, "update: timeout")
+        async with self._vigil(parked, "update: parked"):
+            return await self._result(limit_s)
+
+    async def _result(self, limit_s: float | None) -> T:
+        if self._ended is None:
+            self._ended = await self._outcome(limit_s)
+        result: T = updated(
+            self.workflow_id, self.id, self._ended, self._calls.payloads, self._result_type
+        )
+        return result
+
+    async def _outcome(self, limit_s: float | None) -> UpdateEnded:
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        while True:
+            left_s = _WAIT_S if deadline is None else min(deadline - time.monotonic(), _WAIT_S)
+            if left_s <= 0:
+                raise TimeoutError(
+                    f"no outcome of update {self.id!r} of {self.workflow_id!r} within "
+                    f"{limit_s:g} s; ask again with update_handle({self.id!r}).result()"
+                )
+            asked = time.monotonic()
+            try:
+                body = AwaitUpdate(self.id, *self._which, int(_WAIT_S * 1000))
+                answer = await self._calls.ask(self.workflow_id, body, left_s)
+            except ShardUnavailable as error:
+                if time.monotonic() - asked < left_s:
+                    which = f"update {self.id!r} of {self.workflow_id!r}"
+                    _log.warning("still waiting for the outcome of %s: %s", which, error)
+                await asyncio.sleep(min(left_s, _ASK_AGAIN_S))
+                continue
+            assert isinstance(answer, UpdateEnded), f"a shard answers {body} with {answer}"
+            return answer
+
+
+class TakesUpdates(ABC):
+    """The part of a handle of a workflow id that is about updates."""
+
+    id: str
+    _calls: ClientCalls
+    _which: tuple[str | None, str | None]
+
+    @abstractmethod
+    def _vigil(
+        self, parked: Parked | None, what: str
+    ) -> AbstractAsyncContextManager[Vigil | None]: ...
+
+    @overload
+    async def update(
+        self,
+        handler: Callable[[*Ts], T],
+        /,
+        *args: *Ts,
+        id: str | None = None,
+        timeout: Seconds | None = None,
+        parked: Parked | None = None,
+    ) -> T: ...
+
+    @overload
+    async def update(
+        self,
+        handler: str,
+        /,
+        *args: Any,
+        result_type: type[T],
+        id: str | None = None,
+        timeout: Seconds | None = None,
+        parked: Parked | None = None,
+    ) -> T: ...
+
+    @overload
+    async def update(
+        self,
+        handler: str,
+        /,
+        *args: Any,
+        id: str | None = None,
+        timeout: Seconds | None = None,
+        parked: Parked | None = None,
+    ) -> Any: ...
+
+    async def update(  # type: ignore[misc]  # *Ts
+        self,
+        handler: Any,
+        /,
+        *args: Any,
+        result_type: Any = None,
+        id: str | None = None,
+        timeout: Seconds | None = None,
+        parked: Parked | None = None,
+    ) -> Any:
+        """Let a handler of the workflow's class, or of its name, do something; return its result.
+
+        ``id`` makes it count once: an update with an id that the workflow knows is not begun again,
+        and its outcome is returned. ``timeout`` (a ``timedelta`` or seconds; default: none) and
+        ``parked`` are as for ``result``. Raises ``UpdateRejected``, ``UpdateFailed`` (the cause is
+        the handler's error), ``UpdateUnfinished``, ``CommandRejected`` (the run has ended, is
+        parked, or runs too many updates), ``WorkflowNotFound``, ``SchemaMismatch``,
+        ``ShardUnavailable``, ``TimeoutError``.
+        """
+        limit_s = given.seconds(timeout, "update: timeout")
+        begun = time.monotonic()
+        async with self._vigil(parked, "update: parked"):
+            sent = await self._update("update", handler, args, result_type, id, limit_s)
+            left_s = None if limit_s is None else limit_s - (time.monotonic() - begun)
+            return await sent._result(left_s)
+
+    @overload
+    async def start_update(
+        self, handler: Callable[[*Ts], T], /, *args: *Ts, id: str | None = None
+    ) -> UpdateHandle[T]: ...
+
+    @overload
+    async def start_update(
+        self, handler: str, /, *args: Any, result_type: type[T], id: str | None = None
+    ) -> UpdateHandle[T]: ...
+
+    @overload
+    async def start_update(
+        self, handler: str, /, *args: Any, id: str | None = None
+    ) -> UpdateHandle[Any]: ...
+
+    async def start_update(  # type: ignore[misc]  # *Ts
+        self, handler: Any, /, *args: Any, result_type: Any = None, id: str | None = None
+    ) -> UpdateHandle[Any]:
+        """Return once an update is accepted: the handler has begun. The rest is as for ``update``.
+
+        ``update_handle`` finds it again by its id, in any process.
+        """
+        return await self._update("start_update", handler, args, result_type, id, None, wait=False)
+
+    @overload
+    def update_handle(self, id: str, *, result_type: type[T]) -> UpdateHandle[T]: ...
+
+    @overload
+    def update_handle(self, id: str) -> UpdateHandle[Any]: ...
+
+    def update_handle(self, id: str, *, result_type: Any = Any) -> UpdateHandle[Any]:
+        """Return a handle on an update by its id, without asking anybody."""
+        id = checks.name(id, "update_handle: id")
+        return UpdateHandle(self._calls, self.id, id, self._which, result_type, self._vigil)
+
+    def _of_update(
+        self, id: str, run_id: str, type: Any, ended: UpdateEnded | None = None
+    ) -> UpdateHandle[Any]:
+        """Return the handle of an update that a run has accepted."""
+        which = run_id, None
+        return UpdateHandle(self._calls, self.id, id, which, type, self._vigil, ended)
+
+    async def _update(
+        self,
+        call: str,
+        handler: Any,
+        args: tuple[Any, ...],
+        result_type: Any,
+        id: str | None,
+        limit_s: float | None,
+        *,
+        wait: bool = True,
+    ) -> UpdateHandle[Any]:
+        name, type, arguments = update_of(handler, args, call)
+        if result_type is not None:
+            type = result_type
+        known = uuid.uuid4().hex if id is None else checks.name(id, f"{call}: id")
+        encoded = self._calls.encoded(f"the arguments of update {name!r}", arguments)
+        patience_s = self._calls.settings.request_timeout_s
+        within_s = patience_s if limit_s is None else min(limit_s, patience_s)
+        within_ms = int(within_s * 1000) if wait else None
+        body = UpdateRun(known, name, encoded, *self._which, outcome_within_ms=within_ms)
+        try:
+            answer = await self._calls.ask(self.id, body, within_s)
+        except CommandRejected as told:
+            if id is None:
+                raise
+            try:  # a run that has ended may have had it
+                answer = await self._calls.ask(self.id, AwaitUpdate(known, *self._which, 0))
+            except UpdateNotFound:
+                raise told from None
+        if isinstance(answer, UpdateEnded):
+            return self._of_update(known, answer.run_id, type, answer)
+        assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"
+        return self._of_update(known, answer.run_id, type)

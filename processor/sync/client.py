@@ -1,0 +1,286 @@
+"""The client: each call blocks until it has its answer.
+
+Written by ``processor.dev.sync_client``. What each method does stands in full at its twin.
+"""
+
+# mypy: disable-error-code="misc"
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
+
+from processor import client as _client
+from processor.arguments import Seconds
+from processor.client.activities import ActivityToken
+from processor.client.descriptions import RunDescription
+from processor.client.options import RunOptions, StartOptions
+from processor.client.vigil import Parked
+from processor.config import Settings
+from processor.injection.interceptors import Interceptor
+from processor.injection.payloads import GivenPayloads
+from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy, Status
+from processor.sync.blocking import Blocking
+from processor.sync.handles import Handle
+
+__all__ = ("Client",)
+
+R = TypeVar("R")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+Us = TypeVarTuple("Us")
+
+
+class _StartsWith:
+    """The part of a client that starts a workflow with a signal or an update."""
+
+    _twin: Any
+    _blocking: Blocking
+
+    @overload
+    def signal_with_start(
+        self,
+        workflow: Callable[[*Ts], Coroutine[Any, Any, R]],
+        *args: *Ts,
+        signal: tuple[Callable[[*Us], Any], *Us] | tuple[str, *tuple[Any, ...]],
+        **how: Unpack[StartOptions],
+    ) -> Handle[R]: ...
+
+    @overload
+    def signal_with_start(
+        self, workflow: str, *args: Any, signal: tuple[Any, ...], **how: Unpack[StartOptions]
+    ) -> Handle[Any]: ...
+
+    def signal_with_start(
+        self, workflow: Any, *args: Any, signal: tuple[Any, ...], **how: Any
+    ) -> Handle[Any]:
+        """Send a signal to a workflow, which is started with it where it does not run."""
+        return Handle(
+            self._blocking.call(
+                self._twin.signal_with_start(workflow, *args, signal=signal, **how)
+            ),
+            self._blocking,
+        )
+
+    @overload
+    def update_with_start(
+        self,
+        workflow: Callable[[*Ts], Coroutine[Any, Any, Any]],
+        *args: *Ts,
+        update: tuple[Callable[[*Us], T], *Us],
+        update_id: str | None = None,
+        **how: Unpack[StartOptions],
+    ) -> T: ...
+
+    @overload
+    def update_with_start(
+        self,
+        workflow: Any,
+        *args: Any,
+        update: tuple[str, *tuple[Any, ...]],
+        update_id: str | None = None,
+        **how: Unpack[StartOptions],
+    ) -> Any: ...
+
+    def update_with_start(
+        self,
+        workflow: Any,
+        *args: Any,
+        update: tuple[Any, ...],
+        update_id: str | None = None,
+        **how: Any,
+    ) -> Any:
+        """Let a workflow, which is started where it does not run, do an update; return its
+        result.
+        """
+        found: Any = self._blocking.call(
+            self._twin.update_with_start(workflow, *args, update=update, update_id=update_id, **how)
+        )
+        return found
+
+
+class _ActivityCalls:
+    """What a client says about activities, from any process."""
+
+    _twin: Any
+    _blocking: Blocking
+
+    def complete(self, token: ActivityToken, result: Any = None) -> None:
+        """End an attempt with its result; it is durable once this returns."""
+        self._blocking.call(self._twin.complete(token, result))
+
+    def fail(self, token: ActivityToken, error: Exception) -> None:
+        """End an attempt with an error. As if the function had raised it: it may be tried again."""
+        self._blocking.call(self._twin.fail(token, error))
+
+    def heartbeat(self, token: ActivityToken, details: Any = None) -> bool:
+        """Say that an attempt is alive; return whether it should stop: nobody waits for it."""
+        found: bool = self._blocking.call(self._twin.heartbeat(token, details))
+        return found
+
+    def cancelled(self, token: ActivityToken) -> None:
+        """Say that an attempt has stopped as it was asked to; nothing happens where it is over."""
+        self._blocking.call(self._twin.cancelled(token))
+
+
+class Client(_StartsWith, _ActivityCalls):
+    """Starts runs, talks to them, and waits for their results."""
+
+    def __init__(
+        self,
+        server: str,
+        *,
+        namespace: str = "default",
+        payloads: GivenPayloads | None = None,
+        interceptors: Sequence[Interceptor] | None = None,
+        settings: Settings | None = None,
+        kafka: Mapping[str, str] | None = None,
+    ) -> None:
+        self._twin = _client.Client(
+            server,
+            namespace=namespace,
+            payloads=payloads,
+            interceptors=interceptors,
+            settings=settings,
+            kafka=kafka,
+        )
+        self._blocking = Blocking()
+
+    def __enter__(self) -> Self:
+        self._blocking.start()
+        try:
+            self._blocking.call(self._twin.__aenter__())
+        except BaseException:
+            self._blocking.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._blocking.call(self._twin.__aexit__(exc_type, exc, traceback))
+        finally:
+            self._blocking.close()
+
+    @overload
+    def start(
+        self,
+        workflow: Callable[[*Ts], Coroutine[Any, Any, R]],
+        *args: *Ts,
+        **how: Unpack[StartOptions],
+    ) -> Handle[R]: ...
+
+    @overload
+    def start(self, workflow: str, *args: Any, **how: Unpack[StartOptions]) -> Handle[Any]: ...
+
+    def start(
+        self,
+        workflow: Any,
+        *args: Any,
+        id: str | None = None,
+        reuse: ReusePolicy = "allow",
+        conflict: ConflictPolicy = "fail",
+        execution_timeout: Seconds | None = None,
+        retry: RetryPolicy | None = None,
+        memo: Any = None,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
+        timeout: Seconds | None = None,
+        cron: str | None = None,
+    ) -> Handle[Any]:
+        """Start a workflow, durably, and return its handle."""
+        return Handle(
+            self._blocking.call(
+                self._twin.start(
+                    workflow,
+                    *args,
+                    id=id,
+                    reuse=reuse,
+                    conflict=conflict,
+                    execution_timeout=execution_timeout,
+                    retry=retry,
+                    memo=memo,
+                    delay=delay,
+                    at=at,
+                    timeout=timeout,
+                    cron=cron,
+                )
+            ),
+            self._blocking,
+        )
+
+    @overload
+    def run(
+        self,
+        workflow: Callable[[*Ts], Coroutine[Any, Any, R]],
+        *args: *Ts,
+        parked: Parked | None = None,
+        **how: Unpack[RunOptions],
+    ) -> R: ...
+
+    @overload
+    def run(
+        self, workflow: str, *args: Any, parked: Parked | None = None, **how: Unpack[RunOptions]
+    ) -> Any: ...
+
+    def run(
+        self,
+        workflow: Any,
+        *args: Any,
+        id: str | None = None,
+        reuse: ReusePolicy = "allow",
+        conflict: ConflictPolicy = "fail",
+        execution_timeout: Seconds | None = None,
+        retry: RetryPolicy | None = None,
+        memo: Any = None,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
+        timeout: Seconds | None = None,
+        parked: Parked | None = None,
+    ) -> Any:
+        """Start a workflow and return its result; the rest is as for ``start``."""
+        found: Any = self._blocking.call(
+            self._twin.run(
+                workflow,
+                *args,
+                id=id,
+                reuse=reuse,
+                conflict=conflict,
+                execution_timeout=execution_timeout,
+                retry=retry,
+                memo=memo,
+                delay=delay,
+                at=at,
+                timeout=timeout,
+                parked=parked,
+            )
+        )
+        return found
+
+    @overload
+    def handle(
+        self, id: str, run_id: str | None = None, *, workflow: Callable[..., Coroutine[Any, Any, R]]
+    ) -> Handle[R]: ...
+
+    @overload
+    def handle(self, id: str, run_id: str | None = None) -> Handle[Any]: ...
+
+    def handle(self, id: str, run_id: str | None = None, *, workflow: Any = None) -> Handle[Any]:
+        """Return a handle on a workflow id (and run) without asking anybody."""
+        return Handle(self._twin.handle(id, run_id, workflow=workflow), self._blocking)
+
+    def list(
+        self,
+        *,
+        status: Status | str | None = None,
+        workflow: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[RunDescription]:
+        """Yield the latest run of each workflow id, shard by shard, from the state tables."""
+        return self._blocking.each(self._twin.list(status=status, workflow=workflow, limit=limit))

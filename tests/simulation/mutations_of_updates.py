@@ -1,0 +1,37 @@
+"""The protections of updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import switches_updates as updates
+from .mutation import STUCK, Mutation
+
+__all__ = ("OF_UPDATES",)
+
+_TWICE = (r"AssertionError: update \d+ came to", "AssertionError: something was booked twice")
+
+OF_UPDATES: Sequence[Mutation] = (
+    Mutation("updates", "an update counts once", updates.outcomes_forgotten, _TWICE, 50),
+    Mutation(
+        "updates",
+        "a validator is asked first",
+        updates.validators_not_asked,
+        (r"AssertionError: \d+ was to be refused",),
+        50,
+    ),
+    Mutation(
+        "updates",
+        "an outcome is told once it is in the log",
+        updates.outcomes_told_at_once,
+        (r"AssertionError: update \d+ came to", r"AssertionError: \d+ was told"),
+        200,
+    ),
+    Mutation(
+        "updates",
+        "an update that comes with a start is begun",
+        updates.updates_of_starts_dropped,
+        (STUCK,),
+        50,
+    ),
+)

@@ -1,0 +1,55 @@
+"""Protections of updates, switched off one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from processor.core.nouns.update import UpdateAccepted, UpdateRun
+from processor.core.records.effects import Reply
+from processor.shard.turns.updating import Updating
+from processor.workflow._nouns.handler import WorkflowCode
+
+__all__: tuple[str, ...] = ()
+
+
+def outcomes_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Begin an update once more though its handler has ended."""
+    decide = UpdateRun.decide
+
+    def forget(self: UpdateRun, draft: Any, latest: Any) -> Any:
+        known = draft.run.updates.get(self.id)
+        if known is not None and known.over:
+            del draft.run.updates[self.id]
+        return decide(self, draft, latest)
+
+    patch.setattr(UpdateRun, "decide", forget)
+
+
+def validators_not_asked(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(WorkflowCode, "_validate", lambda *args: None)
+
+
+def outcomes_told_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Tell an outcome that is on its way into the log, and may be lost with its owner."""
+    awaits = Updating.awaits
+
+    def at_once(self: Updating, command: Any, body: Any, run_id: str, told: Any = None) -> None:
+        if told is None:
+            awaits(self, command, body, run_id)
+        else:
+            self._outbox.reply(Reply(command.reply_to, told))
+
+    patch.setattr(Updating, "awaits", at_once)
+
+
+def updates_of_starts_dropped(patch: pytest.MonkeyPatch) -> None:
+    """Begin a run without the update that its start brought along."""
+    accept = WorkflowCode.accept
+
+    def drop(self: WorkflowCode, runtime: Any, update: UpdateAccepted) -> None:
+        if update.validated:
+            accept(self, runtime, update)
+
+    patch.setattr(WorkflowCode, "accept", drop)
