@@ -59,6 +59,7 @@ __all__ = (
     "ActivityCancelled",
     "ActivityError",
     "ActivityFailed",
+    "ActivityNotOpen",
     "ActivityTimedOut",
     "ApplicationError",
     "ChildEnd",

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 from processor import (
+    ApplicationError,
     Client,
     Handle,
     Interceptor,
@@ -233,3 +234,32 @@ async def tests() -> None:
     assert_type(await attempt.run(add, 1, 2), int)
     assert_type(await attempt.run(Shop().count, "x"), int)
     assert_type(attempt.heartbeats, list[Any])
+
+
+@activity.define(cancellation="wait")
+async def shipped(what: str) -> str:
+    with activity.shield():
+        assert_type(activity.info().task_token, str)
+        assert_type(activity.info().start_to_close, timedelta | None)
+    raise activity.CompleteAsync
+
+
+@workflow.define
+async def ships(what: str) -> str:
+    assert_type(await shipped.options(cancellation="abandon")(what), str)
+    return await workflow.call_activity(shipped, what, cancellation="try")
+
+
+async def ends(client: Client, handle: Handle[str]) -> None:
+    await client.complete("token", {"any": "value"})
+    await client.complete(("w", 1))
+    await client.fail(("w", 1, "run"), ApplicationError("why", benign=True))
+    assert_type(await client.heartbeat("token", 5), bool)
+    await client.cancelled("token")
+    one = handle.activity(3)
+    assert_type(await one.pause("why"), bool)
+    assert_type(await one.resume(), bool)
+    assert_type(await one.retry_now(), bool)
+    assert_type(await one.reset(), bool)
+    assert_type(await one.set_options(queue="gpu", start_to_close=5), bool)
+    await one.complete(5)

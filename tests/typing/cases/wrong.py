@@ -145,6 +145,15 @@ async def handles(client: Client) -> None:
     Approval().standing("1")  # wrong
 
 
+async def ends(client: Client) -> None:
+    add.options(cancellation="perhaps")  # wrong
+    await client.complete(5, "a result")  # wrong
+    await client.complete(("w", "1"), "a result")  # wrong
+    await client.fail("token", "an error")  # wrong
+    await client.handle("w").activity("1")  # wrong
+    await client.handle("w").activity(1).set_options(queue=5)  # wrong
+
+
 @workflow.define
 async def goes_on(count: int) -> int:
     if count == 1:
