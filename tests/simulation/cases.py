@@ -26,6 +26,7 @@ __all__ = (
     "Case",
     "account_cases",
     "flaky_case",
+    "gathers_case",
     "listener_case",
     "order_case",
     "program_case",
@@ -153,6 +154,16 @@ def flaky_case(random: Random) -> Case:
     case.ends["completed"] = [1 + fails, list(range(told))].__eq__
     delay_ms = random.choice((1, 1_000, 30_000))
     case.plan = Plan(retry=RetryOptions(delay_ms, 2.0, 60_000))
+    return case
+
+
+def gathers_case(random: Random, number: int) -> Case:
+    """Return a workflow that fails some times, and whose last run tells in which order all came."""
+    fails, told = random.randint(1, 3), random.randint(2, 5)
+    case = Case(f"gathers-{number}", "gathers", [fails, told], {}, runs=1 + fails)
+    case.events = [(random.choice("ab"), number) for number in range(told)]
+    case.ends["completed"] = lambda result: sorted(result) == sorted(map(list, case.events))
+    case.plan = Plan(retry=RetryOptions(random.choice((1, 5_000)), 2.0, 60_000))
     return case
 
 
