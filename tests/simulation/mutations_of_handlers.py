@@ -40,6 +40,7 @@ OF_HANDLERS: Sequence[Mutation] = (
         handlers.names_one_after_the_other,
         ("AssertionError: handlers take what came in its order",),
         100,
+        known=68,
     ),
     Mutation(
         "handlers",

@@ -72,6 +72,10 @@ def test_a_protection_switched_off_is_caught(mutation: Mutation) -> None:
     hunt(mutation)
 
 
+def test_none_may_take_more_than_200_seeds() -> None:
+    assert not [each for each in MUTATIONS if each.seeds_max > 200]
+
+
 def test_nothing_is_caught_where_nothing_is_switched_off() -> None:
     with pytest.raises(NotCaught, match=re.escape("Others: {}")):
         hunt(Mutation("none", "nothing", lambda patch: None, (".*",), 20))
