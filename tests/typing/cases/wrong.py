@@ -130,3 +130,16 @@ async def handles(client: Client) -> None:
     await handle.query(Approval.standing, 1, reject="open")  # wrong
     count: int = await handle.query(Approval.standing, 1)  # wrong
     Approval().standing("1")  # wrong
+
+
+@workflow.define
+async def with_children(order: Order) -> None:
+    await workflow.call_child(shopping, "order")  # wrong
+    await workflow.call_child(shopping, order, parent_close="kill")  # wrong
+    await workflow.call_child(shopping, order, cancellation="no")  # wrong
+    await workflow.call_child(shopping, order, queue="x")  # wrong
+    text: str = await workflow.call_child(shopping, order)  # wrong
+    child = await workflow.start_child(Approval.run, order)
+    child.signal(Approval.vote, 5)  # wrong
+    text = await child  # wrong
+    print(text)
