@@ -92,7 +92,13 @@ class Handle(TakesUpdates, ReadsValues, Generic[R]):
         """Return what looks whether the run goes on, as long as somebody waits for its result."""
         only_outside()
         raises = parked is not None and given.one_of(PARKED, parked, what) == "raise"
-        return Vigil(self._calls.vigils, self.id, self.describe, raises=raises)
+        return Vigil(self._calls.vigils, self.id, self._looked_at, raises=raises)
+
+    async def _looked_at(self, child: str | None) -> RunDescription:
+        if child is None:
+            return await self.describe()
+        page = await self._calls.page(child, DescribeRun())
+        return read(page, description, self._calls.payloads)
 
     async def _result(
         self, limit_s: float | None, deadline: float | None, vigil: Vigil | None

@@ -87,6 +87,23 @@ async def outer(order: Order) -> None:
 
 
 @workflow.define
+async def with_children(order: Order) -> None:
+    assert_type(await workflow.call_child(shopping, order, 2), bool)
+    assert_type(await workflow.call_child("far", 1, result_type=int, id="far-1"), int)
+    assert_type(await workflow.call_child("far", 1, parent_close="abandon"), Any)
+    child = await workflow.start_child(shopping, order, cancellation="try", retry=RetryPolicy())
+    assert_type(child, workflow.Child[bool])
+    assert_type(await child, bool)
+    assert_type(await asyncio.gather(child, workflow.call_child(outer, order)), tuple[bool, None])
+    assert_type(await (await workflow.start_child(Approval.run, order)), bool)
+    await child.signal(Approval.vote, "Ada", True)
+    child.signal("vote", "Ada")
+    assert_type((child.id, child.run_id, child.cancel("enough")), tuple[str, str | None, bool])
+    parent = workflow.info().parent
+    assert_type(parent, workflow.RunRef | None)
+
+
+@workflow.define
 class Approval:
     @workflow.run
     async def run(self, order: Order, needed: int = 2) -> bool:

@@ -165,3 +165,16 @@ async def goes_on(count: int) -> int:
     if count == 4:
         workflow.continue_as_new(5, workflow=5)  # wrong
     return 5
+
+
+@workflow.define
+async def with_children(order: Order) -> None:
+    await workflow.call_child(shopping, "order")  # wrong
+    await workflow.call_child(shopping, order, parent_close="kill")  # wrong
+    await workflow.call_child(shopping, order, cancellation="no")  # wrong
+    await workflow.call_child(shopping, order, queue="x")  # wrong
+    text: str = await workflow.call_child(shopping, order)  # wrong
+    child = await workflow.start_child(Approval.run, order)
+    child.signal(Approval.vote, 5)  # wrong
+    text = await child  # wrong
+    print(text)
