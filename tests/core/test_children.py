@@ -24,7 +24,6 @@ from processor.core.nouns.child import (
 )
 from processor.core.nouns.lineage import Lineage, Plan, RetryOptions
 from processor.core.nouns.run import (
-    TerminateRun,
     WorkflowCancelRequested,
     WorkflowCompleted,
     WorkflowFailed,
@@ -32,6 +31,7 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
 )
 from processor.core.nouns.start import StartChild
+from processor.core.nouns.stop import TerminateRun
 from processor.core.operation import Request
 from processor.core.records.answers import Accepted, Closed, Refused
 from processor.core.records.effects import Effect, Message
