@@ -27,7 +27,7 @@ OF_ACTIVITIES: Sequence[Mutation] = (
             "AssertionError: a report counts for its attempt only",
         ),
         200,
-        known=107,
+        known=116,
     ),
     Mutation(
         "attempts",
