@@ -51,7 +51,7 @@ SAYS = {
     "values-1": r"half\ndone: 4\n\['half', 4\]\n",
     "sync-1": r"A-1 is paid\nA-2 is paid\n\['order-A-2'\]\n",
     "updates-1": (
-        r"1\nupdate 'add' of run \w+ of \w+: ValueError: there is one apple already\n"
+        r"1\nupdate 'add' of run \w+ of '\w+': ValueError: there is one apple already\n"
         r"thank you\n\['apple'\]\n"
     ),
     "updates-2": r"1\n2\n\['apple', 'pear', 'plum'\]\n",
