@@ -15,7 +15,7 @@ from processor.core.nouns.update import (
     outcome_of,
     unfinished,
 )
-from processor.core.records.answers import Refused, ReplyBody, UpdateEnded
+from processor.core.records.answers import Accepted, Refused, ReplyBody, UpdateEnded
 from processor.core.records.effects import Reply, RunResult
 from processor.shard.flight import Flight
 from processor.shard.ports import Clock, Outbox, Tables
@@ -89,7 +89,8 @@ class Updating:
         if not self._waiters.wait(*what, self._clock.now_ms()):
             most = self._waiters.most
             told = f"{most} clients wait for updates of this shard (waiters_max); ask again later"
-            self._reply(command, Refused("ShardUnavailable", told))
+            asks = isinstance(command.body, AwaitUpdate)  # otherwise the update is accepted
+            self._reply(command, Refused("ShardUnavailable", told) if asks else Accepted(run_id))
 
     def _from_tables(self, command: ClientCommand, body: AwaitUpdate) -> None:
         found = self._reads.find(command.workflow_id, body.run_id, body.first_run_id)
