@@ -15,6 +15,7 @@ from processor import (
     Settings,
     Status,
     UpdateFailed,
+    UpdateNotFound,
     UpdateRejected,
     Worker,
     workflow,
@@ -152,6 +153,26 @@ def test_an_update_with_a_start_that_is_sent_again_after_the_end_has_its_outcome
                 CommandRejected, match="is completed: update 'finish' was not taken"
             ):
                 await send(other)
+
+    serving(work, Gated)
+
+
+def test_the_last_events_of_a_long_run_are_searched(
+    serving: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("processor.shard.turns.updating._EVENTS_MAX", 4)
+
+    async def work(client: Client) -> None:
+        handle = await client.start(Gated.run, id="a")
+        await handle.signal(Gated.let_go)
+        for number in range(3):
+            with pytest.raises(UpdateFailed):
+                await handle.update(Gated.fail, number, id=f"u{number}")
+        await handle.update(Gated.finish, id="last")
+        await handle.result()
+        assert await handle.update(Gated.finish, id="last") == "finished"
+        with pytest.raises(UpdateNotFound, match="no update with the id 'u0' in its last 4 events"):
+            await handle.update_handle("u0").result()
 
     serving(work, Gated)
 

@@ -26,7 +26,7 @@ from processor.shard.waiters import Waiters
 __all__ = ("Updating",)
 
 _EVENTS_MAX: Final = 50_000
-"""A run with more events is not searched for an update that its state does not know any more."""
+"""So many of the last events are searched for an update that no state in memory knows."""
 
 
 class Updating:
@@ -101,8 +101,8 @@ class Updating:
         which = f"run {run.run_id} of {run.workflow_id!r}"
         if run.purged_ms is not None:
             return Refused("UpdateNotFound", f"{which} was purged, and its updates with it")
-        accepted = False
-        for _, record in recorded(self._tables, run.run_id, run.base, _EVENTS_MAX):
+        accepted, first = False, max(run.base, run.events - _EVENTS_MAX)
+        for _, record in recorded(self._tables, run.run_id, first):
             for event in record.events:
                 match event:
                     case UpdateCompleted(id, result, failure) if id == body.id:
@@ -117,7 +117,9 @@ class Updating:
                             accepted |= update.id == body.id
         if accepted and not run.status.is_open:
             return unfinished(run, body.id)
-        return Refused("UpdateNotFound", f"{which} has accepted no update with the id {body.id!r}")
+        where = f" in its last {_EVENTS_MAX:,} events" if first > run.base else ""
+        told = f"{which} has accepted no update with the id {body.id!r}{where}"
+        return Refused("UpdateNotFound", told)
 
     def _reply(self, command: ClientCommand, answer: ReplyBody) -> None:
         assert command.reply_to is not None, "a question is asked by somebody"
