@@ -118,8 +118,8 @@ class Updating:
         if accepted and not run.status.is_open:
             return unfinished(run, body.id)
         where = f" in its last {_EVENTS_MAX:,} events" if first > run.base else ""
-        told = f"{which} has accepted no update with the id {body.id!r}{where}"
-        return Refused("UpdateNotFound", told)
+        why = f"{which} has accepted no update with the id {body.id!r}{where}"
+        return Refused("UpdateNotFound", why)
 
     def _reply(self, command: ClientCommand, answer: ReplyBody) -> None:
         assert command.reply_to is not None, "a question is asked by somebody"
