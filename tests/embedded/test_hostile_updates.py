@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from processor import (
     UpdateFailed,
     UpdateNotFound,
     UpdateRejected,
+    UpdateUnfinished,
     Worker,
     workflow,
 )
@@ -173,6 +175,52 @@ def test_the_last_events_of_a_long_run_are_searched(
         assert await handle.update(Gated.finish, id="last") == "finished"
         with pytest.raises(UpdateNotFound, match="no update with the id 'u0' in its last 4 events"):
             await handle.update_handle("u0").result()
+
+    serving(work, Gated)
+
+
+@workflow.define
+class Chancy:
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_until(lambda: False)
+
+    @workflow.update
+    def draw(self) -> str:
+        return "lucky"
+
+    @draw.validator
+    def luck(self) -> None:
+        if workflow.random().random() < 0.5:
+            raise ValueError("no luck")
+
+    @workflow.update
+    def plain(self) -> str:
+        return "plain"
+
+
+def test_what_a_validator_draws_at_random_is_drawn_again() -> None:
+    async def work() -> None:
+        async with Environment([Chancy], max_cached_runs=0) as client:
+            for number in range(8):
+                update = (Chancy.draw,)
+                with suppress(UpdateRejected):
+                    await client.update_with_start(Chancy.run, id=str(number), update=update)
+                assert await client.handle(str(number)).update(Chancy.plain) == "plain"
+
+    asyncio.run(work())
+
+
+def test_an_id_means_one_update_of_each_run(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        first = await client.start(Gated.run, id="a")
+        old = await first.start_update(Gated.fail, 1, id="u")
+        await first.terminate()
+        await client.start(Gated.run, id="a")
+        assert await client.handle("a").update(Gated.finish, id="u") == "finished"
+        for handle in (old, first.update_handle("u")):
+            with pytest.raises(UpdateUnfinished, match="is terminated"):
+                await handle.result()
 
     serving(work, Gated)
 
