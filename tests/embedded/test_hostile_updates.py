@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,7 @@ class Chancy:
 
     @draw.validator
     def luck(self) -> None:
-        if workflow.random().random() < 0.5:
+        if random.random() < 0.5:
             raise ValueError("no luck")
 
     @workflow.update
@@ -216,8 +217,10 @@ def test_an_id_means_one_update_of_each_run(serving: Any) -> None:
         first = await client.start(Gated.run, id="a")
         old = await first.start_update(Gated.fail, 1, id="u")
         await first.terminate()
-        await client.start(Gated.run, id="a")
-        assert await client.handle("a").update(Gated.finish, id="u") == "finished"
+        second = await client.start(Gated.run, id="a")
+        await second.signal(Gated.let_go)
+        with pytest.raises(UpdateFailed, match="failed: no"):
+            await second.update(Gated.fail, 1, id="u")
         for handle in (old, first.update_handle("u")):
             with pytest.raises(UpdateUnfinished, match="is terminated"):
                 await handle.result()
