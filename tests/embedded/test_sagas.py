@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -137,6 +138,10 @@ def test_compensations_are_not_interrupted_by_a_cancellation() -> None:
     play(work, interrupted)
 
 
+async def yields() -> AsyncIterator[None]:
+    yield
+
+
 @workflow.define(failure_exception_types=[InvalidArgument])
 async def wrongly() -> str:
     saga = workflow.Saga()
@@ -146,6 +151,8 @@ async def wrongly() -> str:
         wrong: Any = cancel_booking("x")
         with pytest.raises(InvalidArgument, match="give what is to be called"):
             saga.compensate(wrong)
+        with pytest.raises(InvalidArgument, match="has a yield"):
+            saga.compensate(yields)
         await wrong
     return "told"
 

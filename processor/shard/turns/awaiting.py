@@ -8,7 +8,8 @@ from typing import Final, Generic, Protocol, TypeVar
 from processor.config import Settings
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.run import Summary
-from processor.core.records.answers import Refused, ReplyBody
+from processor.core.operation import Question
+from processor.core.records.answers import Accepted, Refused, ReplyBody
 from processor.core.records.effects import Reply
 from processor.core.state import RunState
 from processor.shard.flight import Flight
@@ -20,7 +21,7 @@ from processor.shard.waiters import Waiters
 __all__ = ("EVENTS_MAX", "Awaiting")
 
 EVENTS_MAX: Final = 50_000
-"""A run with more events is not searched for what its state does not know any more."""
+"""So many of the last events are searched for what no state in memory knows."""
 
 
 class _Asked(Protocol):
@@ -103,7 +104,11 @@ class Awaiting(Generic[Q, T]):
         if not self._waiters.wait(*what, self._clock.now_ms()):
             most = self._waiters.most
             told = f"{most} clients wait in this way for runs of this shard (waiters_max)"
-            self._reply(command, Refused("ShardUnavailable", f"{told}; ask again later"))
+            asks = isinstance(
+                command.body, Question
+            )  # otherwise it is taken, and is asked for next
+            refused = Refused("ShardUnavailable", f"{told}; ask again later")
+            self._reply(command, refused if asks else Accepted(run_id))
 
     def _from_tables(self, command: ClientCommand, body: Q) -> None:
         found = self._reads.find(command.workflow_id, body.run_id, body.first_run_id)

@@ -48,8 +48,8 @@ class Updating(Awaiting[AwaitUpdate, str]):
         which = f"run {run.run_id} of {run.workflow_id!r}"
         if run.purged_ms is not None:
             return Refused("UpdateNotFound", f"{which} was purged, and its updates with it")
-        accepted = False
-        for _, record in recorded(self._tables, run.run_id, run.base, EVENTS_MAX):
+        accepted, first = False, max(run.base, run.events - EVENTS_MAX)
+        for _, record in recorded(self._tables, run.run_id, first):
             for event in record.events:
                 match event:
                     case UpdateCompleted(id, result, failure) if id == body.id:
@@ -64,4 +64,6 @@ class Updating(Awaiting[AwaitUpdate, str]):
                             accepted |= update.id == body.id
         if accepted and not run.status.is_open:
             return unfinished(run, body.id)
-        return Refused("UpdateNotFound", f"{which} has accepted no update with the id {body.id!r}")
+        where = f" in its last {EVENTS_MAX:,} events" if first > run.base else ""
+        why = f"{which} has accepted no update with the id {body.id!r}{where}"
+        return Refused("UpdateNotFound", why)

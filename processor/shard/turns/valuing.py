@@ -60,7 +60,7 @@ class Valuing(Awaiting[AwaitValue, _Wanted]):
         if run.purged_ms is not None:
             return Refused("ValueNotSet", f"{which} was purged, and its values with it")
         found: ValueIs | None = None
-        for _, record in recorded(self._tables, run.run_id, run.base, EVENTS_MAX):
+        for _, record in recorded(self._tables, run.run_id, max(run.base, run.events - EVENTS_MAX)):
             for number, event in enumerate(record.events, record.first):
                 if isinstance(event, ValueSet) and event.name == body.name:
                     found = ValueIs(run.run_id, number, event.value)

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, Self
 from processor import checks
 from processor.errors import InvalidArgument
 from processor.workflow._context import current
+from processor.workflow._handlers import check_handler
 
 __all__ = ("Saga",)
 
@@ -43,6 +44,7 @@ class Saga:
                 f"Saga.compensate: give what is to be called, and its arguments, not "
                 f"{checks.shown(undo)}: saga.compensate(refund, order)"
             )
+        check_handler(undo, "Saga.compensate")
         if not self._open:
             raise InvalidArgument("Saga.compensate: use it inside of `async with workflow.Saga()`")
         self._compensations.append((checks.shown(undo), partial(undo, *args, **kwargs)))
