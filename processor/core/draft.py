@@ -45,7 +45,7 @@ from processor.core.records.effects import Effect, Reply
 from processor.core.replay import Instance
 from processor.core.runner import Asked, CodeError, Runner, Runners, Spoiled
 from processor.core.state import RunState
-from processor.errors import CommandRejected, UpdateRejected
+from processor.errors import CommandRejected, PayloadCodecError, UpdateRejected
 from processor.policy import Status
 
 __all__ = ("Context", "Draft", "Outcome", "RunBounds")
@@ -156,6 +156,8 @@ class Draft:
             )
         try:
             return runner.accepts(name, arguments)
+        except PayloadCodecError as error:  # another worker may have the key
+            raise CommandRejected(f"it was not taken, and may be sent again: {error}") from None
         except (Spoiled, CodeError) as error:
             self.context.spoiled = True
             raise UpdateRejected(str(error)) from None

@@ -163,7 +163,7 @@ def test_an_update_with_a_start_that_is_sent_again_after_the_end_has_its_outcome
 def test_the_last_events_of_a_long_run_are_searched(
     serving: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("processor.shard.turns.updating._EVENTS_MAX", 4)
+    monkeypatch.setattr("processor.shard.turns.updating.EVENTS_MAX", 4)
 
     async def work(client: Client) -> None:
         handle = await client.start(Gated.run, id="a")

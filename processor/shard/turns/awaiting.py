@@ -104,9 +104,7 @@ class Awaiting(Generic[Q, T]):
         if not self._waiters.wait(*what, self._clock.now_ms()):
             most = self._waiters.most
             told = f"{most} clients wait in this way for runs of this shard (waiters_max)"
-            asks = isinstance(
-                command.body, Question
-            )  # otherwise it is taken, and is asked for next
+            asks = isinstance(command.body, Question)  # otherwise it is taken all the same
             refused = Refused("ShardUnavailable", f"{told}; ask again later")
             self._reply(command, refused if asks else Accepted(run_id))
 

@@ -26,6 +26,7 @@ from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
 from processor.core.runner import NeverEnds, Spoiled
 from processor.errors import (
     InvalidArgument,
+    PayloadCodecError,
     PayloadTooLarge,
     QueryFailed,
     SchemaMismatch,
@@ -319,7 +320,7 @@ class WorkflowCode:
     ) -> None:
         try:
             decode = partial(handler.signature.decode, payloads=runtime.payloads)
-            arguments = runtime.decoded(decode, update.arguments)
+            arguments = _fitting(runtime, decode, update)
             if not update.validated:
                 with _validating(runtime, update):
                     self._validate(handler, update.name, arguments)
@@ -383,6 +384,19 @@ def _accepted(runtime: Runtime, fact: UpdateAccepted) -> None:
     runtime.code.accept(runtime, fact)
 
 
+def _fitting(
+    runtime: Runtime, decode: Callable[[bytes | None], Any], update: UpdateAccepted
+) -> tuple[Any, ...]:
+    """Return the arguments of an update; those that nobody has looked at may not fit."""
+    try:
+        arguments: tuple[Any, ...] = runtime.decoded(decode, update.arguments)
+    except SchemaMismatch as error:
+        if update.validated:
+            raise
+        raise UpdateRejected(str(error)) from None
+    return arguments
+
+
 def _over(
     runtime: Runtime,
     update: UpdateAccepted,
@@ -438,7 +452,7 @@ def accepts(runtime: Runtime, name: str, payload: bytes | None) -> bool:
     with reading(runtime, f"the validator of update {name!r}"):
         try:
             return code.accepts(runtime, name, payload)
-        except (UpdateRejected, SchemaMismatch, Spoiled, NeverEnds):
+        except (UpdateRejected, SchemaMismatch, PayloadCodecError, Spoiled, NeverEnds):
             raise
         except BaseException as error:
             if is_signal(error):
