@@ -361,7 +361,8 @@ def _with_check_of(
     assert handler.check is not None, "it has a validator"
     name = handler.check.__name__
     for base in cls.__mro__:
-        if vars(base).get(attribute) is handler:
+        stands_here = vars(base).get(attribute) is handler
+        if stands_here:
             return handler
         if inspect.isfunction(check := vars(base).get(name)):
             check_validator(check, f"@workflow.define: {base.__qualname__}.{name}")
