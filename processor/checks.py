@@ -17,6 +17,7 @@ from processor.errors import InvalidArgument
 __all__ = (
     "DURATION_S_MAX",
     "ID_BYTES_MAX",
+    "MESSAGE_BYTES_MAX",
     "NAME_BYTES_MAX",
     "RECORD_BYTES_MAX",
     "TEXT_BYTES_MAX",
@@ -43,6 +44,9 @@ NAME_BYTES_MAX: Final = 1_000
 TEXT_BYTES_MAX: Final = 100_000
 RECORD_BYTES_MAX: Final = 16_000_000
 """A little less than what the log takes in one record: see ``topics/events.yaml``."""
+
+MESSAGE_BYTES_MAX: Final = 1_900_000
+"""What one instance sends another: the topic of the messages takes 2 MB with ids and headers."""
 
 DURATION_S_MAX: Final = 4_000 * 366 * 86_400
 """4,000 years: a time that far from now is still one that ``datetime`` can show."""

@@ -23,6 +23,7 @@
     │   ├── QueryFailed           ``__cause__`` is the error that the handler raised, if it did
     │   ├── RequestExpired        it came too late to know whether it had counted already
     │   └── UpgradeNeeded         the namespace's level does not have what it asks for
+    ├── ValueNotSet               the run has ended, and has not set the value
     ├── UpdateError               an update has no result
     │   ├── UpdateRejected            its validator refused it, or no handler has its name
     │   ├── UpdateFailed              ``__cause__`` is the error that its handler raised
@@ -58,6 +59,7 @@ __all__ = (
     "ActivityCancelled",
     "ActivityError",
     "ActivityFailed",
+    "ActivityNotOpen",
     "ActivityTimedOut",
     "ApplicationError",
     "ChildEnd",
@@ -86,6 +88,7 @@ __all__ = (
     "UpdateRejected",
     "UpdateUnfinished",
     "UpgradeNeeded",
+    "ValueNotSet",
     "WorkflowAlreadyStarted",
     "WorkflowCancelled",
     "WorkflowContinued",
@@ -329,6 +332,10 @@ class ActivityNotOpen(RequestError):
 
 class QueryFailed(RequestError):
     """A query has no answer: no handler has its name, or its handler failed or did more."""
+
+
+class ValueNotSet(ProcessorError):
+    """The run has ended, and has not set the value that somebody waits for."""
 
 
 class UpdateError(ProcessorError):

@@ -14,6 +14,7 @@ from processor.core.inputs import ClientCommand
 from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartRun, StartWith
 from processor.core.nouns.update import AwaitUpdate, UpdateRun
+from processor.core.nouns.value import AwaitValue
 from processor.core.operation import Operation, Request
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import (
@@ -26,6 +27,7 @@ from processor.core.records.answers import (
     ReplyBody,
     StopWanted,
     UpdateEnded,
+    ValueIs,
 )
 from processor.policy import Status
 from processor.workflow._asyncio import running_loop
@@ -77,13 +79,17 @@ def is_answer(body: Request, reply: ReplyBody) -> bool:
         case Accepted():
             return isinstance(body, Operation)
         case Page():
-            return not isinstance(body, Operation | AwaitResult | QueryRun | AwaitUpdate)
+            return not isinstance(
+                body, Operation | AwaitResult | QueryRun | AwaitUpdate | AwaitValue
+            )
         case QueryAnswered():
             return isinstance(body, QueryRun)
         case UpdateEnded():
             return isinstance(body, UpdateRun | AwaitUpdate | StartWith)
         case HeartbeatSeen():
             return isinstance(body, ReportAttempt)
+        case ValueIs():
+            return isinstance(body, AwaitValue)
         case StopWanted():
             return False
 

@@ -13,7 +13,9 @@ from processor.errors import ShardUnavailable, WorkflowNotFound
 
 
 def pauses_of(
-    monkeypatch: pytest.MonkeyPatch, describe: Callable[[], Awaitable[RunDescription]], looks: int
+    monkeypatch: pytest.MonkeyPatch,
+    describe: Callable[[str | None], Awaitable[RunDescription]],
+    looks: int,
 ) -> list[float]:
     """Wait until somebody has looked so often; return the pauses between, which pass at once."""
     pauses: list[float] = []
@@ -39,11 +41,11 @@ def pauses_of(
     return pauses
 
 
-async def nobody_answers() -> RunDescription:
+async def nobody_answers(child: str | None) -> RunDescription:
     raise ShardUnavailable("shard 3 did not answer within 10.0 s")
 
 
-async def not_there() -> RunDescription:
+async def not_there(child: str | None) -> RunDescription:
     raise WorkflowNotFound("no run of 'order-1'")
 
 

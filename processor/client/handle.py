@@ -23,6 +23,7 @@ from processor.client.descriptions import (
 )
 from processor.client.outcomes import answered, outcome
 from processor.client.updates import TakesUpdates
+from processor.client.values import ReadsValues
 from processor.client.vigil import PARKED, Parked, Vigil, overdue
 from processor.core.nouns.child import TerminateAlone
 from processor.core.nouns.external import RaiseEvent
@@ -49,7 +50,7 @@ _WAIT_S: Final = 30.0
 """How long a shard keeps a waiting client, which then asks again."""
 
 
-class Handle(TakesUpdates, Generic[R]):
+class Handle(TakesUpdates, ReadsValues, Generic[R]):
     """One workflow id. A handle from ``start`` means the chain of runs that it began.
 
     A handle that was made with a ``run_id`` means that run only, any other one the latest run.
@@ -91,7 +92,13 @@ class Handle(TakesUpdates, Generic[R]):
         """Return what looks whether the run goes on, as long as somebody waits for its result."""
         only_outside()
         raises = parked is not None and given.one_of(PARKED, parked, what) == "raise"
-        return Vigil(self._calls.vigils, self.id, self.describe, raises=raises)
+        return Vigil(self._calls.vigils, self.id, self._looked_at, raises=raises)
+
+    async def _looked_at(self, child: str | None) -> RunDescription:
+        if child is None:
+            return await self.describe()
+        page = await self._calls.page(child, DescribeRun())
+        return read(page, description, self._calls.payloads)
 
     async def _result(
         self, limit_s: float | None, deadline: float | None, vigil: Vigil | None

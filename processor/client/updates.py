@@ -18,11 +18,12 @@ from processor.client.calls import ClientCalls
 from processor.client.outcomes import updated
 from processor.client.vigil import Parked, Vigil
 from processor.core.nouns.update import AwaitUpdate, UpdateRun
-from processor.core.records.answers import Accepted, UpdateEnded
+from processor.core.operation import Request
+from processor.core.records.answers import Accepted, ReplyBody, UpdateEnded
 from processor.errors import CommandRejected, ShardUnavailable, UpdateNotFound
 from processor.workflow._handlers import update_of
 
-__all__ = ("TakesUpdates", "UpdateHandle")
+__all__ = ("TakesUpdates", "UpdateHandle", "asked_within", "known_outcome", "outcome_within_ms")
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -71,26 +72,22 @@ class UpdateHandle(Generic[T]):
         """
         limit_s = given.seconds(timeout, "update: timeout")
         async with self._vigil(parked, "update: parked"):
-            return await self._result(limit_s)
+            return await self._result(limit_s, time.monotonic())
 
-    async def _result(self, limit_s: float | None) -> T:
+    async def _result(self, limit_s: float | None, begun: float) -> T:
         if self._ended is None:
-            self._ended = await self._outcome(limit_s)
+            self._ended = await self._outcome(limit_s, begun)
         result: T = updated(
             self.workflow_id, self.id, self._ended, self._calls.payloads, self._result_type
         )
         return result
 
-    async def _outcome(self, limit_s: float | None) -> UpdateEnded:
-        deadline = None if limit_s is None else time.monotonic() + limit_s
+    async def _outcome(self, limit_s: float | None, begun: float) -> UpdateEnded:
         while True:
-            left_s = _WAIT_S if deadline is None else min(deadline - time.monotonic(), _WAIT_S)
-            if left_s <= 0:
-                raise TimeoutError(
-                    f"no outcome of update {self.id!r} of {self.workflow_id!r} within "
-                    f"{limit_s:g} s; ask again with update_handle({self.id!r}).result()"
-                )
             asked = time.monotonic()
+            left_s = _WAIT_S if limit_s is None else min(begun + limit_s - asked, _WAIT_S)
+            if limit_s is not None and left_s <= 0:
+                raise _overdue(self.workflow_id, self.id, limit_s)
             try:
                 body = AwaitUpdate(self.id, *self._which, int(_WAIT_S * 1000))
                 answer = await self._calls.ask(self.workflow_id, body, left_s)
@@ -102,6 +99,53 @@ class UpdateHandle(Generic[T]):
                 continue
             assert isinstance(answer, UpdateEnded), f"a shard answers {body} with {answer}"
             return answer
+
+
+def _overdue(workflow_id: str, id: str, limit_s: float, why: str = "") -> TimeoutError:
+    told = f": {why}; it may have been accepted all the same" if why else ""
+    return TimeoutError(
+        f"no outcome of update {id!r} of {workflow_id!r} within {limit_s:g} s{told}; ask again "
+        f"with update_handle({id!r}).result()"
+    )
+
+
+def outcome_within_ms(calls: ClientCalls, limit_s: float | None) -> int:
+    """Return for how long the first answer may wait for the outcome."""
+    patience_s = calls.settings.request_timeout_s
+    return int(1000 * (patience_s if limit_s is None else min(limit_s, patience_s)))
+
+
+async def known_outcome(
+    calls: ClientCalls,
+    workflow_id: str,
+    id: str,
+    which: tuple[str | None, str | None],
+    refused: CommandRejected,
+) -> ReplyBody:
+    """Return the outcome of an update that was refused now: a run that has ended may have had it.
+
+    Raises ``refused`` where it had not.
+    """
+    try:
+        return await calls.ask(workflow_id, AwaitUpdate(id, *which, 0))
+    except UpdateNotFound:
+        raise refused from None
+
+
+async def asked_within(
+    calls: ClientCalls, workflow_id: str, id: str, body: Request, limit_s: float | None
+) -> ReplyBody:
+    """Return the answer to a request that has an update; ``limit_s`` is the time for its outcome.
+
+    Raises as ``ClientCalls.ask`` does, and ``TimeoutError`` when the time is up.
+    """
+    patience_s = calls.settings.request_timeout_s
+    if limit_s is None or limit_s > patience_s:
+        return await calls.ask(workflow_id, body)
+    try:
+        return await calls.ask(workflow_id, body, limit_s)
+    except ShardUnavailable as error:
+        raise _overdue(workflow_id, id, limit_s, str(error)) from error
 
 
 class TakesUpdates(ABC):
@@ -173,8 +217,7 @@ class TakesUpdates(ABC):
         begun = time.monotonic()
         async with self._vigil(parked, "update: parked"):
             sent = await self._update("update", handler, args, result_type, id, limit_s)
-            left_s = None if limit_s is None else limit_s - (time.monotonic() - begun)
-            return await sent._result(left_s)
+            return await sent._result(limit_s, begun)
 
     @overload
     async def start_update(
@@ -234,19 +277,14 @@ class TakesUpdates(ABC):
             type = result_type
         known = uuid.uuid4().hex if id is None else checks.name(id, f"{call}: id")
         encoded = self._calls.encoded(f"the arguments of update {name!r}", arguments)
-        patience_s = self._calls.settings.request_timeout_s
-        within_s = patience_s if limit_s is None else min(limit_s, patience_s)
-        within_ms = int(within_s * 1000) if wait else None
+        within_ms = outcome_within_ms(self._calls, limit_s) if wait else None
         body = UpdateRun(known, name, encoded, *self._which, outcome_within_ms=within_ms)
         try:
-            answer = await self._calls.ask(self.id, body, within_s)
+            answer = await asked_within(self._calls, self.id, known, body, limit_s)
         except CommandRejected as told:
             if id is None:
                 raise
-            try:  # a run that has ended may have had it
-                answer = await self._calls.ask(self.id, AwaitUpdate(known, *self._which, 0))
-            except UpdateNotFound:
-                raise told from None
+            answer = await known_outcome(self._calls, self.id, known, self._which, told)
         if isinstance(answer, UpdateEnded):
             return self._of_update(known, answer.run_id, type, answer)
         assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"

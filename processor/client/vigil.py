@@ -31,6 +31,9 @@ _LOOK_LESS_OFTEN: Final = 4
 _LOOK_MAX_S: Final = 120.0
 """When it is looked whether the run goes on: first soon, then less and less often."""
 
+_CHILDREN_MAX: Final = 10
+"""So many children of a run, and theirs, are looked at: the first ones hold it up the longest."""
+
 
 class Vigils:
     """The waits of one client that have just begun: one timer for all, since most are short."""
@@ -64,15 +67,16 @@ class Vigils:
 class Vigil:
     """``async with`` it, wait for a result; it warns of what holds the run up, each thing once.
 
-    With ``raises``, a parked run ends the wait with ``WorkflowParked``. ``seen`` is the run as it
-    was when it was last looked at.
+    With ``raises``, a parked run ends the wait with ``WorkflowParked``, and so does one of its
+    children. ``describe`` asks for the run (None), or for a child by its id. ``seen`` is the run
+    as it was when it was last looked at.
     """
 
     def __init__(
         self,
         vigils: Vigils,
         id: str,
-        describe: Callable[[], Awaitable[RunDescription]],
+        describe: Callable[[str | None], Awaitable[RunDescription]],
         *,
         raises: bool,
     ) -> None:
@@ -117,8 +121,13 @@ class Vigil:
         pause_s = _LOOK_AFTER_S
         while True:
             try:
-                self.seen = await self._describe()
-                self._tell(self.seen)
+                self.seen = run = await self._describe(None)
+                self._tell(run)
+                left = _children(run)
+                for _ in range(min(_CHILDREN_MAX, len(left))):
+                    run = await self._describe(left.pop(0))
+                    self._tell(run)
+                    left += _children(run)
             except ShardUnavailable as error:
                 _log.warning("still waiting for the result of %r: %s", self._id, error)
             except ProcessorError:
@@ -135,6 +144,11 @@ class Vigil:
             if text not in self._told:
                 self._told.add(text)
                 _log.warning("still waiting for the result of %r: %s", self._id, text)
+
+
+def _children(run: RunDescription) -> list[str]:
+    """Return the ids of the children that an open run waits for, the first ones."""
+    return [child["workflow_id"] for child in run.pending.get("children", ())]
 
 
 def parked_error(run: RunDescription) -> WorkflowParked:

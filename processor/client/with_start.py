@@ -14,11 +14,12 @@ from processor import checks
 from processor.client.calls import ClientCalls
 from processor.client.handle import Handle
 from processor.client.options import StartOptions
+from processor.client.updates import asked_within, known_outcome, outcome_within_ms
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.start import StartRun, StartWith
 from processor.core.nouns.update import UpdateRun
 from processor.core.records.answers import Accepted, UpdateEnded
-from processor.errors import InvalidArgument
+from processor.errors import CommandRejected, InvalidArgument
 from processor.workflow._handlers import event_of, update_of
 
 __all__ = ("StartsWith",)
@@ -128,16 +129,19 @@ class StartsWith(ABC):
         encoded = self._calls.encoded(f"the arguments of update {name!r}", arguments)
         id = uuid.uuid4().hex if update_id is None else update_id
         id = checks.name(id, "update_with_start: update_id")
-        patience_s = self._calls.settings.request_timeout_s
-        within_s = patience_s if timeout_s is None else min(timeout_s, patience_s)
-        body = UpdateRun(id, name, encoded, outcome_within_ms=int(within_s * 1000))
+        within_ms = outcome_within_ms(self._calls, timeout_s)
+        body = _with(start, UpdateRun(id, name, encoded, outcome_within_ms=within_ms))
         begun = time.monotonic()
         async with handle._vigil(None, "update_with_start: parked"):
-            answer = await self._calls.ask(handle.id, _with(start, body), within_s)
+            try:
+                answer = await asked_within(self._calls, handle.id, id, body, timeout_s)
+            except CommandRejected as told:
+                if update_id is None:
+                    raise
+                answer = await known_outcome(self._calls, handle.id, id, (None, None), told)
             assert isinstance(answer, Accepted | UpdateEnded), f"a shard answers with {answer}"
             ended = answer if isinstance(answer, UpdateEnded) else None
-            left_s = None if timeout_s is None else timeout_s - (time.monotonic() - begun)
-            return await handle._of_update(id, answer.run_id, type, ended)._result(left_s)
+            return await handle._of_update(id, answer.run_id, type, ended)._result(timeout_s, begun)
 
 
 def _parts(message: Any, what: str) -> tuple[Any, tuple[Any, ...]]:

@@ -78,6 +78,7 @@ def pending_view(
         ],
         "children_open": len(state.children),
         "children": [_child(each) for each in islice(state.children.values(), _CHILDREN_MAX)],
+        "values": {name: _value("value", value) for name, (_, value) in state.values.items()},
         "unread": dict(Counter(event.name for event in unread)),
         "waiting": list(waiting),
     }

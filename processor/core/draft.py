@@ -45,7 +45,7 @@ from processor.core.records.effects import Effect, Reply
 from processor.core.replay import Instance
 from processor.core.runner import Asked, CodeError, Runner, Runners, Spoiled
 from processor.core.state import RunState
-from processor.errors import UpdateRejected
+from processor.errors import CommandRejected, PayloadCodecError, UpdateRejected
 from processor.policy import Status
 
 __all__ = ("Context", "Draft", "Outcome", "RunBounds")
@@ -145,13 +145,19 @@ class Draft:
     def validated(self, name: str, arguments: bytes | None) -> bool:
         """Return whether the validator of an update let it pass; False: it is asked later.
 
-        Raises ``UpdateRejected`` and ``SchemaMismatch``.
+        Raises ``UpdateRejected`` and ``SchemaMismatch``, and ``CommandRejected`` where nobody can
+        be asked.
         """
         runner = self.instance.runner
         if isinstance(runner, CodeError):
-            raise UpdateRejected(f"its code cannot go on: {runner.error}")
+            raise CommandRejected(
+                f"it was not taken: send it again when the run goes on. Its code cannot go on: "
+                f"{runner.error}"
+            )
         try:
             return runner.accepts(name, arguments)
+        except PayloadCodecError as error:  # another worker may have the key
+            raise CommandRejected(f"it was not taken, and may be sent again: {error}") from None
         except (Spoiled, CodeError) as error:
             self.context.spoiled = True
             raise UpdateRejected(str(error)) from None

@@ -54,7 +54,7 @@ from processor.core.nouns.update import (
     UpdateCompleted,
     UpdateRun,
 )
-from processor.core.nouns.value import SideEffectRecorded, StatusSet
+from processor.core.nouns.value import AwaitValue, SideEffectRecorded, StatusSet, ValueSet
 from processor.core.operation import Request
 from processor.core.questions import (
     AwaitResult,
@@ -102,6 +102,7 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     ChildrenSpared,
     ActivityStopRequested,
     ActivityAdjusted,
+    ValueSet,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 
@@ -127,5 +128,6 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     TerminateAlone,
     ReportAttempt,
     AdjustActivity,
+    AwaitValue,
 )
 """All that can be asked of an instance. Append-only, as events are."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from processor import worker
-from processor.client import activities, client, handle, updates, with_start
+from processor.client import activities, client, handle, updates, values, with_start
 
 __all__ = ("FOLDER", "written")
 
@@ -69,7 +69,8 @@ _MODULES: Final[dict[str, tuple[str, tuple[tuple[Any, str, str], ...]]]] = {
             (activities.ActivityHandle, "ActivityHandle", ""),
             (updates.UpdateHandle, "UpdateHandle", "Generic[T]"),
             (updates.TakesUpdates, "_TakesUpdates", ""),
-            (handle.Handle, "Handle", "_TakesUpdates, Generic[R]"),
+            (values.ReadsValues, "_ReadsValues", ""),
+            (handle.Handle, "Handle", "_TakesUpdates, _ReadsValues, Generic[R]"),
         ),
     ),
     "client": (

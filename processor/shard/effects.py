@@ -7,6 +7,7 @@ from dataclasses import replace
 from processor.core.data.cause import Origin
 from processor.core.nouns.run import StartSuccessor
 from processor.core.nouns.update import UpdateOver
+from processor.core.nouns.value import ValueShown
 from processor.core.records.effects import (
     ActivityTask,
     CancelAttempt,
@@ -27,6 +28,7 @@ from processor.shard.ports import Activities, Outbox, OutputRecord
 from processor.shard.reads import Reads
 from processor.shard.timers import Timers
 from processor.shard.turns.updating import Updating
+from processor.shard.turns.valuing import Valuing
 
 __all__ = ("Effects",)
 
@@ -42,6 +44,7 @@ class Effects:
         timers: Timers,
         reads: Reads,
         updating: Updating,
+        valuing: Valuing,
         activities: Activities,
     ) -> None:
         self._origin = origin
@@ -50,6 +53,7 @@ class Effects:
         self._timers = timers
         self._reads = reads
         self._updating = updating
+        self._valuing = valuing
         self._activities = activities
         self.unpublished = Unpublished()
 
@@ -73,6 +77,7 @@ class Effects:
                     outputs.append(effect)
                     self._reads.closed(effect)
                     self._updating.closed(effect)
+                    self._valuing.closed(effect)
                 case Publish():
                     outputs.append(effect)
                 case CancelAttempt():
@@ -90,6 +95,8 @@ class Effects:
                     self._outbox.reply(effect)
                 case UpdateOver():
                     self._updating.over(effect.outcome)
+                case ValueShown():
+                    self._valuing.shown(effect.name, effect.told)
                 case Forget():
                     pass  # the tables have it, until a mark covers it
                 case _:

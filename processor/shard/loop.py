@@ -44,6 +44,7 @@ from processor.shard.turns.instances import Instances
 from processor.shard.turns.querying import Querying
 from processor.shard.turns.resuming import Resuming
 from processor.shard.turns.updating import Updating
+from processor.shard.turns.valuing import Valuing
 from processor.shard.turns.writer import Writer
 
 __all__ = ("Shard", "ShardLost")
@@ -86,8 +87,9 @@ class Shard:
         self._timers = Timers(tables, outbox, now_ms)
         origin = Origin(ports.log.id, partition, 0, 0)
         clock, flight = ports.clock, self._flight
-        updating = Updating(tables, outbox, clock, flight, instances, reads, settings)
-        told = self._timers, reads, updating
+        waits = tables, outbox, clock, flight, instances, reads, settings
+        updating, valuing = Updating(*waits), Valuing(*waits)
+        told = self._timers, reads, updating, valuing
         self._effects = Effects(origin, self._eager, outbox, *told, activities)
         later, place = later_events(level), activities.place
         unread = settings.unread_events_max, settings.unread_bytes_max
@@ -119,7 +121,7 @@ class Shard:
             partition, *left, deciding, self._gate, self._deliveries, instances, writer
         )
         self._querying = Querying(tables, outbox, runners, flight, instances, deciding, reads)
-        takers = instances, deciding, reads, self._querying, updating, self._marks
+        takers = instances, deciding, reads, self._querying, updating, valuing, self._marks
         commands = Commands(partition, ports, requests, self._flight, *takers)
         sources = self._eager, self._timers, commands, deciding, resuming
         self._intake = Intake(ports, room, self._gate, self._flight, *sources)

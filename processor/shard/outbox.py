@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from processor.core.data.cause import Origin
 from processor.core.inputs import ClientCommand
+from processor.core.nouns.call import AnswerCall
+from processor.core.records.answers import Refused
 from processor.core.records.effects import Message, RunResult
 from processor.shard.ports import OutputRecord
 
-__all__ = ("Deliveries", "Unpublished", "message_command")
+__all__ = ("Deliveries", "Unpublished", "message_command", "too_large_to_tell")
 
 _OUTPUT_BYTES: Final = 200
 """About what a record takes in memory beside its value."""
@@ -89,3 +92,12 @@ def _size(record: OutputRecord) -> int:
 def message_command(message: Message, origin: Origin | None) -> ClientCommand:
     """Return the command that carries a message to its instance."""
     return ClientCommand(message.workflow_id, message.body, origin, caller=message.caller)
+
+
+def too_large_to_tell(command: ClientCommand, reason: str) -> ClientCommand | None:
+    """Return what a caller is told instead of an answer that is too large; None for all else."""
+    body = command.body
+    if not isinstance(body, AnswerCall) or isinstance(body.outcome, Refused):
+        return None
+    told = f"the answer is {reason}. It stands in the history of the workflow that was called"
+    return replace(command, body=replace(body, outcome=Refused("PayloadTooLarge", told)))

@@ -17,11 +17,14 @@ class Faults:
 
     - ``crash``: the process ends there, and with it all that is in its memory
     - ``pause``: the process stands still there, and goes on up to ``pause_ms_max`` later
+    - ``crash_sending``: the process ends in a call that sends something
+    - ``torn``: it ends while some of the records that it appends have arrived, and some have not
 
     Of a record or an answer:
 
     - ``duplicated``: it is delivered twice
     - ``late``: it stands still on its way, and what is behind it on the same way too
+    - ``late_transaction``: the same of a publisher's transaction
     - ``unknown_offset``: an append is acknowledged without its offset
     - ``stray``: what a dead or dismissed owner still had on its way arrives long after
     - ``reply_lost``: a client never sees an answer
@@ -39,6 +42,7 @@ class Faults:
     - ``worker_death``: the activities of a host die, its shards do not
     - ``rebalance``: a shard goes to another host, and the owner before hears of it later
     - ``second_owner``: the same, and the owner before does not hear of it
+    - ``claimed``: somebody who had a shard long ago claims it once more, and dies
 
     Besides:
 
@@ -83,12 +87,18 @@ class Faults:
     purge: float = 0.0
     look: float = 0.0
     retention: float = 0.0
+    crash_sending: float = 0.0
+    torn: float = 0.0
+    late_transaction: float = 0.0
+    claimed: float = 0.0
     blows_max: int = 0
     pause_ms_max: int = 60_000
     late_ms_max: int = 5_000
 
 
-PER_HOST: Final = ("host_crash", "host_pause", "worker_death", "rebalance", "second_owner")
+PER_HOST: Final = (
+    *("host_crash", "host_pause", "worker_death", "rebalance", "second_owner", "claimed"),
+)
 """What befalls hosts between steps, in the order in which the seed is asked."""
 
 CALM: Final = Faults()
@@ -127,11 +137,13 @@ ROUGH: Final = Faults(
 )
 
 _LIMITS: Final = ("blows_max", "pause_ms_max", "late_ms_max")
+_AIMED: Final = ("crash_sending", "torn", "late_transaction", "claimed")
+"""For stories that aim at something."""
 
 
 def swarm(random: Random, faults: Faults = ROUGH) -> Faults:
     """Return a part of the faults: some states are reached only where others stay out."""
-    kinds = [field.name for field in fields(faults) if field.name not in _LIMITS]
+    kinds = [field.name for field in fields(faults) if field.name not in (*_LIMITS, *_AIMED)]
     kept = {kind: getattr(faults, kind) for kind in kinds if random.random() < 0.5}
     limits = {limit: getattr(faults, limit) for limit in _LIMITS}
     return Faults(**kept, **limits)

@@ -10,6 +10,7 @@ from typing import Final
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.start import StartRun, StartWith
 from processor.core.nouns.update import AwaitUpdate, UpdateRun
+from processor.core.nouns.value import AwaitValue
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import ReplyBody
@@ -40,7 +41,7 @@ class SimulatedGateway:
         answered: asyncio.Future[ReplyBody] = asyncio.get_running_loop().create_future()
         body = command.body
         with ExitStack() as stack:
-            if isinstance(body, AwaitResult | AwaitUpdate):
+            if isinstance(body, AwaitResult | AwaitUpdate | AwaitValue):
                 command = replace(command, body=replace(body, timeout_ms=_FOR_EVER_MS))
                 stack.enter_context(self._driver.skipping())
             else:

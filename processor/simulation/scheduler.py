@@ -136,15 +136,19 @@ class Scheduler:
 
 
 class Channel:
-    """A connection: what is sent arrives in that order, each at a moment of the scheduler's."""
+    """A connection: what is sent arrives in that order, each at a moment of the scheduler's.
 
-    def __init__(self, scheduler: Scheduler, name: str, faults: Faults) -> None:
+    ``open``: its sender is there. ``late`` names the fault by which it stands still.
+    """
+
+    def __init__(self, scheduler: Scheduler, name: str, faults: Faults, late: str = "late") -> None:
         self._scheduler = scheduler
         self._name = name
         self._faults = faults
         self._under_way: deque[Callable[[], None]] = deque()
         self._stands_until_ms = 0
-        self._cut = False
+        self._late = late
+        self.open = True
 
     @property
     def idle(self) -> bool:
@@ -153,7 +157,7 @@ class Channel:
 
     def send(self, arrive: Callable[[], None]) -> None:
         scheduler, faults = self._scheduler, self._faults
-        if scheduler.strikes(faults, "late"):
+        if scheduler.strikes(faults, self._late):
             self._stand(faults.late_ms_max)
         self._under_way.append(arrive)
         scheduler.at(self._stands_until_ms, self._name, self._arrive)
@@ -161,7 +165,7 @@ class Channel:
     def cut(self) -> None:
         """End the connection at its sender's: some of what is under way still arrives, in order."""
         scheduler = self._scheduler
-        self._cut = True
+        self.open = False
         kept = scheduler.random.randint(0, len(self._under_way))
         while len(self._under_way) > kept:
             self._under_way.pop()
@@ -175,7 +179,7 @@ class Channel:
     def _arrive(self) -> None:
         if not self._under_way:
             return
-        if self._cut and self._scheduler.now_ms < self._stands_until_ms:
+        if not self.open and self._scheduler.now_ms < self._stands_until_ms:
             self._scheduler.at(self._stands_until_ms, self._name, self._arrive)
             return
         self._under_way.popleft()()

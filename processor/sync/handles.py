@@ -7,7 +7,7 @@ Written by ``processor.dev.sync_client``. What each method does stands in full a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack, overload
 
 from processor.arguments import Seconds
@@ -222,7 +222,37 @@ class _TakesUpdates:
         return UpdateHandle(self._twin.update_handle(id, result_type=result_type), self._blocking)
 
 
-class Handle(_TakesUpdates, Generic[R]):
+class _ReadsValues:
+    """The part of a handle that is about values."""
+
+    _twin: Any
+    _blocking: Blocking
+
+    @overload
+    def value(self, name: str, *, result_type: type[T], timeout: Seconds | None = None) -> T: ...
+
+    @overload
+    def value(self, name: str, *, timeout: Seconds | None = None) -> Any: ...
+
+    def value(self, name: str, *, result_type: Any = Any, timeout: Seconds | None = None) -> Any:
+        """Return a value that the run has set (``workflow.set_value``), or wait until it is set."""
+        found: Any = self._blocking.call(
+            self._twin.value(name, result_type=result_type, timeout=timeout)
+        )
+        return found
+
+    @overload
+    def watch(self, name: str, *, result_type: type[T]) -> Iterator[T]: ...
+
+    @overload
+    def watch(self, name: str) -> Iterator[Any]: ...
+
+    def watch(self, name: str, *, result_type: Any = Any) -> Iterator[Any]:
+        """Yield a value, and each newer one of the name, until the run has ended."""
+        return self._blocking.each(self._twin.watch(name, result_type=result_type))
+
+
+class Handle(_TakesUpdates, _ReadsValues, Generic[R]):
     """One workflow id. A handle from ``start`` means the chain of runs that it began."""
 
     def __init__(self, twin: Any, blocking: Blocking) -> None:

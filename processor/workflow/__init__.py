@@ -25,7 +25,7 @@ from processor.workflow._nouns.record import publish
 from processor.workflow._nouns.run import WorkflowInfo, info, logger, now, random, uuid4
 from processor.workflow._nouns.saga import Saga
 from processor.workflow._nouns.timer import sleep, timer
-from processor.workflow._nouns.value import set_status, side_effect
+from processor.workflow._nouns.value import set_status, set_value, side_effect
 
 __all__ = (
     "Child",
@@ -52,6 +52,7 @@ __all__ = (
     "random",
     "run",
     "set_status",
+    "set_value",
     "side_effect",
     "signal",
     "sleep",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -348,7 +349,27 @@ def handlers_of(cls: type[Any], names: Mapping[str, Any] | None) -> HandlerTable
                 f"one at {handler.place}. Give one of them another name"
             )
         handler.defined(names)
+        if isinstance(handler, UpdateHandler) and handler.check is not None:
+            found[handler.kind][handler.name] = _with_check_of(cls, attribute, handler)
     return HandlerTable(found["signal"], found["query"], found["update"])
+
+
+def _with_check_of(
+    cls: type[Any], attribute: str, handler: UpdateHandler[..., Any]
+) -> UpdateHandler[..., Any]:
+    """Return an update with the validator that a subclass has in the place of the base's."""
+    assert handler.check is not None, "it has a validator"
+    name = handler.check.__name__
+    for base in cls.__mro__:
+        stands_here = vars(base).get(attribute) is handler
+        if stands_here:
+            return handler
+        if inspect.isfunction(check := vars(base).get(name)):
+            check_validator(check, f"@workflow.define: {base.__qualname__}.{name}")
+            mine: UpdateHandler[..., Any] = copy(handler)
+            mine.check = check
+            return mine
+    return handler
 
 
 def _check_wrapped(cls: type[Any], attribute: str, value: object) -> None:

@@ -44,7 +44,7 @@ from processor.core.nouns.run import (
 from processor.core.nouns.start import StartChild
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
-from processor.core.nouns.value import SideEffectRecorded, StatusSet
+from processor.core.nouns.value import SideEffectRecorded, StatusSet, ValueSet
 from processor.core.records.answers import Accepted, Closed
 from processor.core.state import RunState
 from processor.core.vocabulary import EVENTS
@@ -104,6 +104,7 @@ SAMPLES: tuple[Event, ...] = (
     ChildrenSpared(),
     ActivityStopRequested(1),
     ActivityAdjusted(1, True, 2, None),
+    ValueSet("v", b"1"),
 )
 
 

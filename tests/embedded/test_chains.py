@@ -447,3 +447,52 @@ def test_a_long_chain_takes_no_more_memory_than_a_short_one() -> None:
             assert shard._cache.bytes < 50_000, "what ended takes nothing"
 
     asyncio.run(main())
+
+
+@workflow.define
+async def asks_for_much(count: int, text: str) -> str:
+    await workflow.wait_for_event("go")
+    for number in range(count):
+        workflow.publish("records", str(number), text)
+    if count:
+        workflow.continue_as_new(0, text)
+    return "went on"
+
+
+def test_the_end_of_a_run_that_goes_on_fits_into_one_record_or_says_what_is_too_large() -> None:
+    async def main() -> None:
+        async with Environment([asks_for_much]) as env:
+            for count, fits in ((10, True), (14, False)):
+                handle = await env.start(asks_for_much, count, "x" * 990_000)
+                for _ in range(3):
+                    await handle.raise_event("other", "y" * 990_000)
+                await handle.raise_event("go")
+                if fits:
+                    await handle.raise_event("go")
+                    assert await handle.result() == "went on"
+                    continue
+                with pytest.raises(WorkflowFailed) as raised:
+                    await handle.result()
+                text = str(raised.value.__cause__)
+                assert text.startswith("the start of the run of 'asks_for_much' that goes on: ")
+                assert "are left in the record of the last turn" in text
+
+    asyncio.run(main())
+
+
+@workflow.define
+async def only_reads(how: str) -> None:
+    if how == "condition":
+        await workflow.wait_until(lambda: workflow.continue_as_new("again"))
+    if how == "effect":
+        workflow.side_effect(lambda: workflow.continue_as_new("again"))
+
+
+@pytest.mark.parametrize("how", ["condition", "effect"])
+def test_what_only_reads_cannot_let_a_run_go_on(how: str) -> None:
+    async def main() -> None:
+        async with Environment([only_reads]) as env:
+            with pytest.raises(WorkflowParked, match="asked for a run that goes on; it may only"):
+                await env.run(only_reads, how)
+
+    asyncio.run(main())

@@ -242,6 +242,17 @@ def test_a_child_that_is_registered_nowhere_parks_and_the_test_is_told() -> None
     asyncio.run(main())
 
 
+def test_who_waits_for_a_parent_hears_of_a_child_that_is_parked(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path) as client:
+            handle = await client.start(calls, "nowhere", "child", id="parent")
+            with pytest.raises(WorkflowParked, match="'nowhere' is not registered") as raised:
+                await handle.result(20, parked="raise")
+            assert raised.value.workflow_id == "child"
+
+    asyncio.run(main())
+
+
 def test_too_many_children_park_the_parent_and_it_goes_on_with_more_room(tmp_path: Path) -> None:
     async def begin() -> str:
         server, few = f"embedded:{tmp_path}", Settings(children_open_max=3)

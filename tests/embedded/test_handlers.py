@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from processor import (
     Handle,
     InvalidArgument,
     QueryFailed,
+    RetryPolicy,
     Status,
     Worker,
     WorkflowFailed,
@@ -164,6 +166,33 @@ def test_a_function_registers_handlers_and_what_waits_is_taken(serving: Any) -> 
         assert await handle.result() == ["early:1", "early:2", "x", "late:None"]
 
     serving(work, function)
+
+
+@workflow.define(retry=RetryPolicy(timedelta(milliseconds=1)))
+async def hears_late(fails: int) -> list[str]:
+    seen: list[str] = []
+    attempt = workflow.info().attempt
+    if attempt == 1:
+        await workflow.wait_for_event("begin")
+    workflow.on_signal(None, lambda name, value: seen.append(f"{name}:{value}"))
+    if attempt <= fails:
+        raise ApplicationError("before the handler has begun")
+    await workflow.wait_until(lambda: len(seen) == 4)
+    return seen
+
+
+@pytest.mark.parametrize("fails", [0, 2])
+def test_what_waits_is_taken_in_its_order_whatever_its_name(serving: Any, fails: int) -> None:
+    """Also by the run that tries again, where the one before has not begun with it."""
+
+    async def work(client: Client) -> None:
+        handle = await client.start(hears_late, fails, id="a")
+        for number, name in enumerate("abab"):
+            await handle.signal(name, number)
+        await handle.raise_event("begin")
+        assert await handle.result() == ["a:0", "b:1", "a:2", "b:3"]
+
+    serving(work, hears_late)
 
 
 @workflow.define

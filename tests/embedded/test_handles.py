@@ -137,8 +137,9 @@ def test_a_handle_follows_its_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     async def talk(client: Client) -> None:
         first = await client.start(waits, id="w")
 
-        def continued(*fields: Any, plan: None) -> WorkflowStarted:
-            return WorkflowStarted(*fields, lineage=Lineage(first.run_id, first.run_id, 2))
+        def continued(*fields: Any) -> WorkflowStarted:
+            *fields_before, _lineage, _plan = fields
+            return WorkflowStarted(*fields_before, Lineage(first.run_id, first.run_id, 2))
 
         with monkeypatch.context() as patch:
             patch.setattr("processor.core.decide.WorkflowStarted", continued)

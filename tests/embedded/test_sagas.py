@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from processor import (
     Client,
     InvalidArgument,
     RetryPolicy,
+    Worker,
     WorkflowCancelled,
     WorkflowFailed,
+    WorkflowParked,
     activity,
     workflow,
 )
@@ -137,6 +141,40 @@ def test_compensations_are_not_interrupted_by_a_cancellation() -> None:
     play(work, interrupted)
 
 
+async def yields() -> AsyncIterator[None]:
+    yield
+
+
+RELEASE = ["broken"]
+
+
+@workflow.define
+async def has_a_bug() -> str:
+    async with workflow.Saga() as saga:
+        await book("a")
+        saga.compensate(cancel_booking, "a")
+        if RELEASE == ["broken"]:
+            raise KeyError("a bug")
+        await book("b")
+    return "booked"
+
+
+def test_a_bug_undoes_nothing_and_fixed_code_goes_on_with_the_block(tmp_path: Path) -> None:
+    async def work() -> None:
+        server = f"embedded:{tmp_path}"
+        given: Any = {"workflows": [has_a_bug], "activities": [book, cancel_booking]}
+        async with Worker(server, **given), Client(server) as client:
+            handle = await client.start(has_a_bug, id="t")
+            with pytest.raises(WorkflowParked, match="a bug"):
+                await handle.result(parked="raise")
+        RELEASE[:] = ["fixed"]
+        async with Worker(server, **given), Client(server) as client:
+            assert await client.handle("t").result(20) == "booked"
+
+    asyncio.run(work())
+    assert DONE == ["book a", "book b"]
+
+
 @workflow.define(failure_exception_types=[InvalidArgument])
 async def wrongly() -> str:
     saga = workflow.Saga()
@@ -146,6 +184,8 @@ async def wrongly() -> str:
         wrong: Any = cancel_booking("x")
         with pytest.raises(InvalidArgument, match="give what is to be called"):
             saga.compensate(wrong)
+        with pytest.raises(InvalidArgument, match="has a yield"):
+            saga.compensate(yields)
         await wrong
     return "told"
 

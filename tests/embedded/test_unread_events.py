@@ -56,6 +56,36 @@ async def _fill(handle: Handle, accepted: int) -> None:
             await handle.raise_event("e", 5)
 
 
+@workflow.define
+class Takes:
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+
+    @workflow.run
+    async def run(self) -> int:
+        await workflow.wait_until(lambda: len(self.taken) == 12)
+        return sum(self.taken)
+
+    @workflow.signal
+    def take(self, number: int) -> None:
+        self.taken.append(number)
+
+
+@pytest.mark.parametrize("cached", [0, 100])
+def test_what_a_handler_has_taken_does_not_wait(tmp_path: Path, cached: int) -> None:
+    server = f"embedded:{tmp_path}"
+    settings = Settings(unread_events_max=5, cached_runs_max=cached)
+
+    async def main() -> None:
+        async with Worker(server, workflows=[Takes], settings=settings), Client(server) as client:
+            handle = await client.start(Takes.run, id="a")
+            for number in range(12):
+                await handle.signal(Takes.take, number)
+            assert await handle.result() == sum(range(12))
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("cached", [0, 100])
 def test_the_bound_holds_through_replay_and_takeover(tmp_path: Path, cached: int) -> None:
     server = f"embedded:{tmp_path}"

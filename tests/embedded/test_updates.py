@@ -457,6 +457,25 @@ def test_wrong_calls_are_refused() -> None:
             def check_too(self) -> None: ...
 
 
+@workflow.define
+class Strict(Counter):
+    def check_amount(self, amount: int) -> None:
+        if amount > 5:
+            raise ValueError("above five")
+
+
+def test_a_subclass_has_a_validator_of_its_own(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        strict = await client.start(Strict.run, 1, id="a")
+        with pytest.raises(UpdateRejected, match="above five"):
+            await strict.update(Strict.add, 6)
+        assert await strict.update(Strict.add, -1) == 0
+        counter = await client.start(Counter.run, 1, id="b")
+        assert await counter.update(Counter.add, 6) == 7
+
+    serving(work, Strict, Counter)
+
+
 def test_a_class_is_tested_as_a_plain_object() -> None:
     counter = Counter(1)
     assert counter.add(4) == 5

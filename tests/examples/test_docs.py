@@ -27,7 +27,11 @@ PROGRAMS = {name: program for name, (reason, program) in BLOCKS.items() if not r
 NOT_RUN = {name: reason for name, (reason, _) in BLOCKS.items() if reason}
 
 SAYS = {
-    "activities-1": r"12 EUR\n",
+    "activities-1": (
+        r"lamp: shipped\n"
+        r"the run is completed\n"
+    ),
+    "activities-2": r"12 EUR\n",
     "children-1": r"\['books is there', 'failed: too heavy', 'van is there'\]\n",
     "events-1": r"Grace leads\nGrace gets it for 9\n",
     "events-2": r"no kitchen: no run of workflow id 'kitchen'\nsoup is ordered\n",
@@ -44,9 +48,10 @@ SAYS = {
         r"the hotel is booked\nthe train is booked\nthe train is given back\n"
         r"the hotel is given back\nthe ferry is full\n"
     ),
+    "values-1": r"half\ndone: 4\n\['half', 4\]\n",
     "sync-1": r"A-1 is paid\nA-2 is paid\n\['order-A-2'\]\n",
     "updates-1": (
-        r"1\nupdate 'add' of run \w+ of \w+: ValueError: there is one apple already\n"
+        r"1\nupdate 'add' of run \w+ of '\w+': ValueError: there is one apple already\n"
         r"thank you\n\['apple'\]\n"
     ),
     "updates-2": r"1\n2\n\['apple', 'pear', 'plum'\]\n",

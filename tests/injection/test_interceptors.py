@@ -27,6 +27,7 @@ from processor.core.nouns.activity import ActivityScheduled
 from processor.injection.interceptors import (
     ActivityCall,
     ActivityRun,
+    ChildCall,
     ClientCall,
     Injected,
     Signal,
@@ -75,6 +76,12 @@ class Tenants(Interceptor):
         call.headers["tenant"] = TENANT.get().encode()
         return await next(call)
 
+    async def call_child(self, call: ChildCall, next: Any) -> Any:
+        call.headers["tenant"] = TENANT.get().encode()
+        if call.starts:
+            call.arguments = ("them",)
+        return await next(call)
+
     def signal(self, signal: Signal, next: Any) -> Any:
         signal.headers["tenant"] = TENANT.get().encode()
         return next(signal)
@@ -107,6 +114,33 @@ def test_a_context_travels_from_a_client_to_activities_and_other_runs(
             assert heads["EventReceived"] == {"tenant": "Grace"}
             heads = {e.type: e.fields.get("headers") for e in await handle.history()}
             assert heads["WorkflowStarted"] == heads["ActivityScheduled"] == {"tenant": "Grace"}
+
+    asyncio.run(main())
+
+
+@workflow.define
+async def tells_who(name: str) -> str:
+    return await who(name)
+
+
+@workflow.define
+async def asks_children() -> list[str]:
+    child = await workflow.start_child(tells_who, "it")
+    return [await workflow.call_child(tells_who, "it"), await child]
+
+
+@pytest.mark.parametrize("max_cached_runs", [0, 100])
+def test_a_context_travels_to_children(max_cached_runs: int) -> None:
+    async def main() -> None:
+        env = Environment(
+            [asks_children, tells_who],
+            [who],
+            interceptors=[Tenants()],
+            max_cached_runs=max_cached_runs,
+        )
+        async with env:
+            TENANT.set("Grace")
+            assert await env.run(asks_children) == ["it for Grace", "them for Grace"]
 
     asyncio.run(main())
 

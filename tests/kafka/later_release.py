@@ -39,8 +39,8 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "core/vocabulary.py",
-        "import SideEffectRecorded, StatusSet",
-        "import NoteTaken, SideEffectRecorded, StatusSet",
+        "SideEffectRecorded, StatusSet",
+        "NoteTaken, SideEffectRecorded, StatusSet",
     ),
     (
         "core/vocabulary.py",
@@ -70,8 +70,8 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "workflow/_nouns/value.py",
-        "import SideEffectRecorded, StatusSet",
-        "import NoteTaken, SideEffectRecorded, StatusSet",
+        "SideEffectRecorded, StatusSet",
+        "NoteTaken, SideEffectRecorded, StatusSet",
     ),
     (
         "workflow/_nouns/value.py",
@@ -83,8 +83,8 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "workflow/__init__.py",
-        "import set_status, side_effect",
-        "import note, set_status, side_effect",
+        "import set_status, set_value, side_effect",
+        "import note, set_status, set_value, side_effect",
     ),
 )
 """File of the package, what stands there once, and what stands there in the later release."""

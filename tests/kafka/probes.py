@@ -157,8 +157,50 @@ async def waits_for_both(number: int) -> list[int]:
     return list(await asyncio.gather(near, far))
 
 
+@workflow.define
+async def doubles_late(value: int) -> int:
+    await asyncio.sleep(0.2)
+    return await double(value)
+
+
+@workflow.define
+async def third_time() -> int:
+    await asyncio.sleep(0.1)
+    if workflow.info().attempt < 3:
+        raise ApplicationError("not yet")
+    return workflow.info().attempt
+
+
+@workflow.define
+async def hears() -> str:
+    return await workflow.wait_for_event("say", str)
+
+
+@workflow.define
+async def raises(count: int) -> list[object]:
+    """A parent of many, of one that is tried again, of one that it tells something, of one left."""
+    me = workflow.info().workflow_id
+    await workflow.start_child(hears, id=f"{me}/left")
+    told = await workflow.start_child(hears, id=f"{me}/told")
+    retry = RetryPolicy(timedelta(milliseconds=200))
+    again = asyncio.create_task(workflow.call_child(third_time, id=f"{me}/again", retry=retry))
+    called = (workflow.call_child(doubles_late, n, id=f"{me}/{n}") for n in range(count))
+    total = sum(await asyncio.gather(*called))
+    await told.signal("say", "told")
+    return [total, await again, await told]
+
+
+@workflow.define
+async def leaves(count: int) -> None:
+    me = workflow.info().workflow_id
+    for number in range(count):
+        await workflow.start_child(hears, id=f"{me}/{number}")
+    await workflow.wait_for_event("never")
+
+
 PROBES = [
     *(queued_double, publishes, passes_on, meters, collects, errand, sleeps),
     *(tells, collects_in_the_end, Listens, Books, waits_for_both),
+    *(doubles_late, third_time, hears, raises, leaves),
 ]
 PROBE_ACTIVITIES = [double, left_open]

@@ -12,8 +12,9 @@ from processor.config import Settings
 from processor.core.data.address import ReplyTo
 from processor.core.data.cause import Origin
 from processor.core.inputs import ClientCommand
+from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.external import RaiseEvent
-from processor.core.records.answers import Page, Refused
+from processor.core.records.answers import Closed, Page, Refused
 from processor.core.records.effects import DeadLetter, Message, Reply
 from processor.errors import PayloadTooLarge
 from processor.kafka.clients.connection import partition_of
@@ -58,6 +59,18 @@ def test_a_message_is_measured_with_its_key(kafka: Adapters, id_bytes: int, payl
     assert letter.topic == "commands" and letter.partition == partition_of(target, PARTITIONS)
     assert "bytes to another instance; the limit is 2,000,000" in letter.reason
     assert [command.workflow_id for command in commands(kafka, 1)] == ["next"]
+
+
+def test_a_caller_is_told_of_an_answer_that_is_too_large(kafka: Adapters) -> None:
+    ports = kafka.open()
+    large = AnswerCall("run", 3, Closed("other", "completed", os.urandom(2_100_000)))
+    send(ports, 1, Message("w", large))
+    until(lambda: list(ports.outbox.delivered()) == [1], "the answer")
+    (command,) = commands(kafka, 1)
+    assert isinstance(command.body, AnswerCall) and command.cause is not None
+    assert isinstance(command.body.outcome, Refused)
+    assert command.body.outcome.error == "PayloadTooLarge"
+    assert "in the history of the workflow that was called" in command.body.outcome.message
 
 
 def test_a_message_that_its_topic_refuses_is_a_letter_once_the_shard_is_taken_over(

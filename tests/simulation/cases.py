@@ -27,6 +27,7 @@ __all__ = (
     "account_cases",
     "by_the_clock_case",
     "flaky_case",
+    "gathers_case",
     "goes_on_case",
     "listener_case",
     "order_case",
@@ -179,6 +180,16 @@ def by_the_clock_case(random: Random) -> Case:
     case = Case("by-the-clock", "by_the_clock", [count, fails], {"cancelled": nothing})
     case.runs = count + (1 <= fails < count)
     case.plan = Plan(cron="* * * * *")
+    return case
+
+
+def gathers_case(random: Random, number: int) -> Case:
+    """Return a workflow that fails some times, and whose last run tells in which order all came."""
+    fails, told = random.randint(1, 3), random.randint(2, 5)
+    case = Case(f"gathers-{number}", "gathers", [fails, told], {}, runs=1 + fails)
+    case.events = [(random.choice("ab"), number) for number in range(told)]
+    case.ends["completed"] = lambda result: sorted(result) == sorted(map(list, case.events))
+    case.plan = Plan(retry=RetryOptions(random.choice((1, 5_000)), 2.0, 60_000))
     return case
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from processor.codec.records import LEVEL
+from processor.codec.records import LEVEL, encode
 from processor.core.data.address import ReplyTo
 from processor.core.inputs import ClientCommand
 from processor.core.questions import ReadShard
+from processor.core.records.turn import Claim, claim_key
 from processor.simulation.faults import PER_HOST
 from processor.simulation.hosts.host import Host
 from processor.simulation.hosts.perils import DAY_MS
@@ -122,6 +123,14 @@ class Chaos:
 
     def _second_owner(self) -> bool:
         return self._moved() is not None
+
+    def _claimed(self) -> bool:
+        """Let the claim of somebody arrive whom nobody has heard of since."""
+        log = self._scheduler.random.choice(self._world.broker.logs)
+        nonce = f"{self._scheduler.random.getrandbits(64):016x}"
+        claim = Claim("somebody", nonce, LEVEL, self._scheduler.now_ms)
+        log.append(claim_key(nonce), encode(claim))
+        return True
 
     def _moved(self) -> tuple[Host, int] | None:
         """Give a shard to another host; return who had it."""

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from examples import orders
 from processor import ActivityTimedOut, ApplicationError, activity, workflow
+from processor.core.activity_requests import AdjustActivity, ReportAttempt
 from processor.core.data.cause import NamedRequest
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
@@ -138,6 +139,22 @@ async def stays() -> None:
     await asyncio.gather(wait_far(), wait_here())
 
 
+@activity.define
+async def left_here() -> int:
+    raise activity.CompleteAsync
+
+
+@activity.define(queue="far", eager=False)
+async def left_far() -> int:
+    raise activity.CompleteAsync
+
+
+@workflow.define
+async def outside() -> list[int]:
+    """Others say how its activities end."""
+    return list(await asyncio.gather(left_here(), left_far()))
+
+
 @workflow.define
 async def wanders(left: int, told: list[int]) -> list[int]:
     """Leaves an activity behind in each run but the first and the last one."""
@@ -150,8 +167,11 @@ async def wanders(left: int, told: list[int]) -> list[int]:
     return told
 
 
-WORKFLOWS: Final = (labours, stays, wanders)
-ACTIVITIES: Final = (climb, climb_here, climb_for_ever, wait_far, wait_here)
+WORKFLOWS: Final = (labours, stays, wanders, outside)
+ACTIVITIES: Final = (
+    *(climb, climb_here, climb_for_ever, wait_far, wait_here),
+    *(left_here, left_far),
+)
 
 
 # --- scenarios --------------------------------------------------------------------------------
@@ -283,6 +303,30 @@ def _labours() -> list[Case]:
     return [Case("labours", "labours", [], {"completed": done.__eq__})]
 
 
+def _outside() -> list[Case]:
+    return [Case("outside", "outside", [], {"completed": [1, 2].__eq__})]
+
+
+def _ended(stage: Stage) -> None:
+    """Pause an activity, which changes nothing for the attempt that is out; end both."""
+    [case] = stage.cases
+
+    def complete(id: int) -> ReportAttempt:
+        return ReportAttempt(id, "completed", PAYLOADS.encode(id))
+
+    asked: list[tuple[Request, type]] = [
+        (AdjustActivity(2, "pause"), Accepted),
+        (complete(1), Accepted),
+        (complete(1), Refused),
+        (AdjustActivity(2, "resume"), Accepted),
+        (complete(2), Accepted),
+        (AdjustActivity(2, "reset"), Refused),
+    ]
+    for number, (body, told) in enumerate(asked, 1):
+        ask = partial(stage.ask, "another", case.workflow_id, body, _is(told))
+        stage.later(4 * number * _MINUTE_MS, ask)
+
+
 def _tally() -> list[Case]:
     """A run that goes on from snapshots, so that what was before them is given up meanwhile."""
     numbers = (4, 2, 5, 3, 8, 10)
@@ -315,4 +359,5 @@ SCENARIOS: Final = (
     Scenario("purged", _is_over, besides=_purged),
     Scenario("retried and timed out", _labours),
     Scenario("snapshots", _tally),
+    Scenario("ended by others", _outside, besides=_ended),
 )

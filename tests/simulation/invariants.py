@@ -33,6 +33,7 @@ from .checked import Checked
 from .invariants_of_activities import check_activities
 from .invariants_of_calls import check_calls, check_in_vain
 from .invariants_of_children import check_children
+from .invariants_of_handlers import check_handlers
 from .invariants_of_memory import check_memory, check_sums
 from .invariants_of_tables import check_tables
 from .reading import Reading, Valid, read
@@ -67,6 +68,7 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
     check_calls(checked, readings)
     check_in_vain(checked, story, readings)
     check_children(checked, readings)
+    check_handlers(checked, story, readings)
     _dead_letters(checked, story, readings)
     check_sums(checked, story)
     _contest(checked, story, readings)

@@ -123,8 +123,9 @@ def _left_open(checked: Checked, reading: Reading) -> None:
     for run_id, event, state in reading.outcomes:
         if state.is_left_open and isinstance(event, ActivityCompleted):
             said = (event.result or b"").split(b".")
-            of_it = said[1:2] == [b"%d" % event.attempt]
-            checked.that("what is said counts for its attempt", of_it, run_id, event)
+            if len(said) > 1:  # it names the attempt that it was said of
+                of_it = said[1] == b"%d" % event.attempt
+                checked.that("what is said counts for its attempt", of_it, run_id, event)
 
 
 def _operated(checked: Checked, reading: Reading) -> None:

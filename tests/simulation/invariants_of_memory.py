@@ -17,7 +17,8 @@ def check_memory(checked: Checked, story: Story, reading: Reading) -> None:
     owner = world.hosts[world.owners[partition]].ownerships[partition]
     session, shard, outputs = owner.session, owner.shard, world.broker.outputs[partition]
     assert session is not None and shard is not None, "the owner is at rest"
-    for each in (shard._effects._reads._waiters, shard._effects._updating._waiters):
+    effects = shard._effects
+    for each in (effects._reads._waiters, effects._updating._waiters, effects._valuing._waiters):
         waiting = sum(map(len, each._waiters.values()))
         checked.that("who is counted waits", each._waiting == waiting, each._waiting, waiting)
         for run_id, waiters in each._waiters.items():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
+from typing import Final
 
 from processor.codec.records import LEVEL
 from processor.core.records.purge import summary_of
 from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import Turn
 from processor.core.replay import replay
 from processor.core.runner import CodeError
 from processor.errors import StoreCorrupt
@@ -25,6 +28,8 @@ from .reading import Reading
 from .story import Story
 
 __all__ = ("check_tables",)
+
+_WITH_HANDLERS: Final = ("gathers", "Listener")
 
 
 def check_tables(checked: Checked, story: Story, reading: Reading) -> None:
@@ -63,8 +68,21 @@ def check_tables(checked: Checked, story: Story, reading: Reading) -> None:
             checked.that("replay equals the tables", summary == row, run_id, row, summary)
         if not isinstance(instance.runner, CodeError):
             instance.runner.close()
+        _unread(checked, story, [turn for _, turn, _ in turns])
     for left in ("activities", "timers", "parked"):
         checked.that("closed runs leave no rows", not rows(fresh, left), left, rows(fresh, left))
+
+
+def _unread(checked: Checked, story: Story, turns: Sequence[Turn | Snapshot]) -> None:
+    """Before its last turn, what a run with handlers counts as unread is what nobody has taken."""
+    if len(turns) < 2 or getattr(turns[0].events[0], "workflow", "") not in _WITH_HANDLERS:
+        return
+    runner = replay(story.code.runners, turns[:-1]).runner
+    if not isinstance(runner, CodeError):
+        left = runner.left()
+        counted, there = runner.unread(), (len(left), sum(each.size for each in left))
+        checked.that("what is unread is counted", counted == there, turns[-1], counted, there)
+        runner.close()
 
 
 def _half_cleaned(checked: Checked, story: Story, reading: Reading, fresh: Memory) -> None:

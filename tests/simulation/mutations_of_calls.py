@@ -15,7 +15,7 @@ from .mutation import (
 __all__ = ("OF_CALLS",)
 
 OF_CALLS: Sequence[Mutation] = (
-    Mutation("calls", "answers to calls are owed", calls.calls_not_owed, CALLS, 600, known=489),
+    Mutation("calls", "answers to calls are owed", calls.calls_not_owed, CALLS, 200, known=48),
     Mutation(
         "calls", "a call that is taken is answered", calls.taken_calls_not_answered, CALLS, 50
     ),

@@ -45,6 +45,7 @@ OF_CHILDREN: Sequence[Mutation] = (
         "the end of a parent touches its own children only",
         children.strangers_ended,
         (ENDS,),
-        200,
+        20,
+        known=9,
     ),
 )

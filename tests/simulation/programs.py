@@ -32,6 +32,7 @@ __all__ = (
     "events_of",
     "fits",
     "flaky",
+    "gathers",
     "program",
     "victim",
 )
@@ -99,7 +100,24 @@ async def flaky(fails: int, told: int, parks: int = 0) -> list[Any]:
     return [attempt, sorted([await workflow.wait_for_event("told", int) for _ in range(told)])]
 
 
-WORKFLOWS: Final = (program, victim, flaky, Listener, Till)
+@workflow.define
+async def gathers(fails: int, told: int) -> list[list[str | int]]:
+    """Fail some times, as soon as a handler has got all that came; the last run takes it.
+
+    What the handler of a run that fails has not begun with is not taken.
+    """
+    heard: list[list[str | int]] = []
+    attempt = workflow.info().attempt
+    workflow.on_query("so_far", lambda: [[attempt], *heard])
+    await asyncio.sleep(attempt * 5)
+    workflow.on_signal(None, lambda name, number: heard.append([name, number]))
+    if attempt <= fails:
+        raise ApplicationError(f"attempt {attempt}")
+    await workflow.wait_until(lambda: len(heard) == told)
+    return heard
+
+
+WORKFLOWS: Final = (program, victim, flaky, gathers, Listener, Till)
 
 
 async def _one(step: Step) -> Any:

@@ -54,6 +54,7 @@ from .strangers import Contest, Foreign, Rival, Sent, Stranger
 from .tally import TallyRunners
 from .till import Buyer, first_of, wrong
 from .transfers import Ledger
+from .troubles import trouble_cases, troubles_of
 
 __all__ = ("ORDER_ACTIVITIES", "PAYLOADS", "Story", "what_is_remembered")
 
@@ -69,8 +70,13 @@ ORDER_ACTIVITIES = (
 PAYLOADS = JsonPayloads()
 _guard.install()
 _ACCOUNT = transfers.account.name
+_CHAINS = (_ACCOUNT, "flaky", "gathers", "goes_on", "Listener")
+"""Workflows that end when all has come."""
 _FEW = 3
 """So many clients, ids and refusals are remembered by the shards of some stories."""
+
+_REPLY_LOST = 0.3
+"""Of the answers in these stories: clients ask again when they are forgotten."""
 
 
 @contextmanager
@@ -102,10 +108,13 @@ class Story:
         self.forgetful = seed % 8 == 5
         dedup.KEPT = dedup.KEPT_MAX = _FEW if self.forgetful else 1_000
         random = self._random = Random(f"story {seed}")
+        troubles = troubles_of(seed) if faults is None and cases is None else None
+        self._troubled = troubles is not None
+        faults = troubles or faults
         if faults is None:
             faults = ROUGH if random.random() < 0.5 else swarm(random)
             if self.forgetful:  # whoever is told that a request is expired has to look by himself
-                faults = replace(faults, refused=0.0)
+                faults = replace(faults, refused=0.0, reply_lost=_REPLY_LOST)
         settings = settings or Settings(
             cached_runs_max=random.choice((0, 2, 1_000)),
             max_activities=random.choice((16, 1_000)),
@@ -122,9 +131,10 @@ class Story:
         )
         runners = TallyRunners(WorkflowRunners(registry, settings))
         self.code = Code(registry, runners, ("default", "far"))
-        hosts = [f"host-{number}" for number in range(random.choice((1, 2, 3)))]
+        hosts_count = 3 if self._troubled else random.choice((1, 2, 3))
+        hosts = [f"host-{number}" for number in range(hosts_count)]
         workers = [f"worker-{number}" for number in range(random.choice((0, 0, 1, 2)))]
-        self.upgrades = len(hosts) > 1 and random.random() < 0.2
+        self.upgrades = self._troubled or (len(hosts) > 1 and random.random() < 0.2)
         for name in (*hosts, *workers):
             self.world.host(name, self._code_of(name == hosts[-1]))
         for partition in range(self.world.broker.partitions):
@@ -207,6 +217,10 @@ class Story:
     def _draw(self) -> list[Case]:
         random, faults = self._random, self.world.faults
         cases: list[Case] = []
+        if self._troubled:
+            cases = trouble_cases(random)
+            self._draw_strangers(cases)
+            return cases
         if random.random() < 0.4:
             self.ledger = transfers.draw(random)
             cases += account_cases(self.ledger)
@@ -313,6 +327,7 @@ class _Script:
         self._random = Random(f"{story.seed} {case.workflow_id}")
         self.client = client
         self._case = case
+        self._chain: str | None = None
 
     def begin(self) -> None:
         self._scheduler.after(self._random.randint(0, 5_000), "a start", self._start)
@@ -350,7 +365,7 @@ class _Script:
         if isinstance(reply, Closed):
             self._closed(reply)
             return
-        chain = reply.run_id if isinstance(reply, Accepted) else None
+        chain = self._chain = reply.run_id if isinstance(reply, Accepted) else None
         waits = AwaitResult(first_run_id=chain)
         self._ask(ClientCommand(self._case.workflow_id, waits), self._closed)
         if self._case.stop is not None:
@@ -396,7 +411,26 @@ class _Script:
     ) -> None:
         delay_ms = self._random.randint(0, 60_000)
         answered = answered or self._answered
-        self._scheduler.after(delay_ms, "a command", lambda: self._ask(command, answered))
+
+        def send() -> None:
+            self._ask(command, answered)
+            if self._case.workflow == "gathers":
+                self._look()
+
+        self._scheduler.after(delay_ms, "a command", send)
+
+    def _look(self) -> None:
+        """Ask a run of a chain, or its latest one, what it has heard by now."""
+        which = self._random.choice(((None, None), (None, self._chain), (self._chain, None)))
+        question = QueryRun("so_far", None, *which)
+        self._ask(ClientCommand(self._case.workflow_id, question), self._seen)
+
+    def _seen(self, reply: ReplyBody) -> None:
+        """A run that has not begun has no query yet, and one that was purged has none any more."""
+        if not isinstance(reply, QueryAnswered):
+            assert isinstance(reply, Refused), reply
+            assert reply.error in ("QueryFailed", "WorkflowNotFound"), reply
+            self._story.asked -= 1
 
     def _ask(self, command: ClientCommand, answered: Callable[[ReplyBody], None]) -> None:
         def counted(reply: ReplyBody) -> None:
@@ -411,9 +445,9 @@ class _Script:
         if self._expired(reply):
             self._story.asked -= 1
         elif isinstance(reply, Refused):
-            takes_all = self._case.workflow in (_ACCOUNT, "flaky", "goes_on", "Listener")
+            takes_all = self._case.workflow in _CHAINS
             late = reply.error == "CommandRejected" and not takes_all
-            assert late, f"{self._case}: {reply}"
+            assert late, f"a chain takes what it is told: {self._case}: {reply}"
             self._story.asked -= 1
 
     def _expired(self, reply: ReplyBody) -> bool:

@@ -14,7 +14,15 @@ from processor.codec.payloads import JsonPayloads
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.start import StartPlanned, StartWith
 from processor.core.nouns.update import AwaitUpdate, UpdateRun
-from processor.core.records.answers import Accepted, Closed, Refused, ReplyBody, UpdateEnded
+from processor.core.nouns.value import AwaitValue
+from processor.core.records.answers import (
+    Accepted,
+    Closed,
+    Refused,
+    ReplyBody,
+    UpdateEnded,
+    ValueIs,
+)
 from processor.simulation.clients import SimulatedClient
 from processor.simulation.scheduler import Scheduler
 
@@ -52,6 +60,7 @@ class Till:
             self.failed.append(number)
             raise ApplicationError(f"not {number}")
         self.booked.append(number)
+        workflow.set_value("booked", len(self.booked))
         return [number, len(self.booked)]
 
     @book.validator
@@ -154,8 +163,22 @@ class Buyer:
         assert told == first, f"update {self._number} came to {first} and to {told}"
         if self._random.random() < 0.3:
             self._later(self.begin)
+        elif isinstance(told, list):
+            self._look(told[1])
         else:
             self.done = True
+
+    def _look(self, place: int) -> None:
+        """Look at the value that the till has set: it knows of what was told before."""
+        command = ClientCommand(self._workflow_id, AwaitValue("booked"))
+        self.client.request(command, partial(self._seen, place))
+
+    def _seen(self, place: int, reply: ReplyBody) -> None:
+        if not (isinstance(reply, Refused) and "was purged" in reply.message):
+            assert isinstance(reply, ValueIs), f"the value of the till is {reply}"
+            booked = _PAYLOADS.decoder(int)(reply.value)
+            assert booked >= place, f"the till shows {booked}, and has told {place}"
+        self.done = True
 
 
 def wrong(closed: Closed, outcomes: dict[int, Any]) -> str:

@@ -170,7 +170,7 @@ def test_options_reach_the_decision() -> None:
         ({"heartbeat": "1s"}, "heartbeat: give a timedelta or seconds"),
         ({"heartbeat": True}, "heartbeat: give a timedelta or seconds"),
         ({"eager": "yes"}, "eager: give True, False or None"),
-        ({"timeout": 3}, "no option 'timeout'; there are eager, heartbeat, queue"),
+        ({"timeout": 3}, "no option 'timeout'; there are cancellation, eager, heartbeat, queue"),
         ({"name": ""}, "name: give a name of 1 to 1,000 bytes"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Commands that tell a run something, or ask it: event, signal, query, update."""
+"""Commands that tell a run something, or ask it: event, signal, query, update, value."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ SignalName = Annotated[
 QueryName = Annotated[
     str,
     typer.Argument(metavar="NAME", callback=checked(checks.name), help="The query's name."),
+]
+ValueName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The value's name."),
 ]
 UpdateName = Annotated[
     str,
@@ -156,6 +160,36 @@ def update(
     asyncio.run(work())
 
 
+@target_options(injects=True)
+def value(
+    target: Target,
+    workflow_id: WorkflowId,
+    name: ValueName,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Print each newer value, until the run has ended.")
+    ] = False,
+    timeout: Timeout = None,
+    run_id: RunId = None,
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Print a value that a run has set, or wait until it is set."""
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            handle = client.handle(workflow_id, run_id)
+            told = {"workflow_id": workflow_id, "name": name}
+            if not follow:
+                found = await handle.value(name, timeout=timeout)
+                done(as_json, shown_value(found), **told, value=found)
+                return
+            await handle.describe()  # where there is no run, that is told
+            async for found in handle.watch(name):
+                done(as_json, shown_value(found), **told, value=found)
+
+    asyncio.run(work())
+
+
 def sent(as_json: bool, id: str, name: str, found: RunDescription | None) -> None:
     """Say that an event is on its way, and whether the code hears of it now."""
     later = "" if found is None or found.parked is None else PARKED
@@ -165,5 +199,5 @@ def sent(as_json: bool, id: str, name: str, found: RunDescription | None) -> Non
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (event, signal, query, update):
+    for command in (event, signal, query, update, value):
         app.command(rich_help_panel=PANEL)(command)

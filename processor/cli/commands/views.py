@@ -51,7 +51,14 @@ LATEST = (
     *("previous_failure",),
 )
 """What a person looks for first in an event, after its names."""
-NAMES = ("workflow", "name", "workflow_id", "attempt", "due_ms", "retry_at_ms", "start_at_ms")
+NAMES = (
+    *("workflow", "name", "workflow_id", "status", "attempt"),
+    *("due_ms", "retry_at_ms", "start_at_ms"),
+)
+PARTS = ("lineage", "plan", "to", "start", "outcome")
+"""Of a run that follows another one: which, when, and why; of a child and of a call: who, and what
+came of it.
+"""
 
 
 @target_options(injects=True)
@@ -191,6 +198,8 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
     for update in run.pending.get("updates", ()):
         yield "update", f"{update['name']} (id {update['id']}), its handler has not ended"
     yield from children_lines(run.pending)
+    for name, value in run.pending.get("values", {}).items():
+        yield f"value {name}", cut(shown_value(value), VALUE_MAX)
     for name, count in run.pending.get("unread", {}).items():
         yield "unread event", f"{name}, {count} that the code has not taken"
     for place in run.pending.get("waiting", ()):
@@ -266,9 +275,9 @@ def shortened(fields: Mapping[str, Any]) -> dict[str, Any]:
 def essentials(event: HistoryEvent, width: int = CELL_MAX) -> str:
     """Return an event's fields for one line: its names first, cut to ``width``."""
     fields = shortened(event.fields)
-    for part in ("lineage", "plan"):  # of a run that follows another one: which, when, and why
+    for part in PARTS:
         fields |= shortened(fields.get(part, {}))
-    parts = [f"#{fields['id']}"] if "id" in fields else []
+    parts = [f"#{fields[name]}" for name in ("id", "call") if name in fields]
     parts += [labelled(name, fields[name]) for name in NAMES if name in fields]
     parts += [shown_value(told(fields[name])) for name in LATEST if name in fields]
     if successor := fields.get("successor"):
@@ -281,7 +290,7 @@ def labelled(name: str, value: Any) -> str:
     """Return a field with its name where the value alone would not explain itself."""
     if name.endswith("_ms"):
         return f"{name.removesuffix('_ms').removesuffix('_at')} {at(value)}"
-    return str(value) if name in ("workflow", "name") else f"{name}={value}"
+    return str(value) if name in ("workflow", "name", "status") else f"{name}={value}"
 
 
 def told(value: Any) -> Any:

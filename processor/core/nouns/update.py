@@ -18,7 +18,7 @@ from processor.core.nouns.run import Run, Summary
 from processor.core.operation import OperationOnRun, Question
 from processor.core.records.answers import Refused, ReplyBody, UpdateEnded
 from processor.core.records.effects import Effect, RunResult
-from processor.errors import SchemaMismatch, UpdateRejected
+from processor.errors import CommandRejected, SchemaMismatch, UpdateRejected
 from processor.policy import Status
 
 __all__ = (
@@ -213,7 +213,7 @@ class UpdateRun(OperationOnRun):
             )
         try:
             validated = draft.validated(self.name, self.arguments)
-        except (SchemaMismatch, UpdateRejected) as error:
+        except (CommandRejected, SchemaMismatch, UpdateRejected) as error:
             return Refused(type(error).__name__, f"update {self.name!r} of {which}: {error}")
         draft.advance(UpdateAccepted(self.id, self.name, self.arguments, validated, self.headers))
         return None

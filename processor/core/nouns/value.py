@@ -1,20 +1,29 @@
-"""Values that the code records: side effects, and the status that it shows."""
+"""Values that the code records: side effects, the status that it shows, and values by name."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from processor.core.data.fields import RequestId
+from processor.checks import ID_BYTES_MAX
+from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range, check_text
+from processor.core.data.fields import OnlyChain, OnlyRun, RequestId
 from processor.core.data.frozen import frozen
 from processor.core.event import Decision
 from processor.core.nouns.run import Run
+from processor.core.operation import Question
+from processor.core.records.answers import ValueIs
+from processor.core.records.effects import Effect
 
-__all__ = ("SideEffectRecorded", "StatusSet", "Values")
+__all__ = ("AwaitValue", "SideEffectRecorded", "StatusSet", "ValueSet", "ValueShown", "Values")
 
 
 @dataclass
 class Values(Run):
+    """``values``: those that are set, by their names, each with the number of its event."""
+
     custom_status: bytes | None = None
+    values: dict[str, tuple[int, bytes | None]] = field(default_factory=dict)
 
 
 @frozen
@@ -42,3 +51,58 @@ class StatusSet(Decision):
 
     def apply(self, run: Values, now_ms: int) -> None:
         run.custom_status = self.value
+
+
+@frozen
+class ValueShown(Effect):
+    """Whoever waits for a value of this name is told it."""
+
+    name: str
+    told: ValueIs
+
+
+@frozen
+class ValueSet(Decision):
+    """The code set a value that readers wait for."""
+
+    name: str
+    """Name of the value."""
+    value: bytes | None
+    """Encoded value."""
+
+    identity = ("name",)
+    payloads = ("value",)
+
+    def apply(self, run: Values, now_ms: int) -> None:
+        assert run.events > 0, "a run begins with its start"
+        run.values[self.name] = run.events - 1, self.value
+
+    def effects(self, run: Values, now_ms: int) -> Sequence[Effect]:
+        return (ValueShown(self.name, ValueIs(run.run_id, run.events, self.value)),)
+
+
+@frozen
+class AwaitValue(Question):
+    """Reply with a value of a run, once it is set."""
+
+    name: str
+    """Name of the value."""
+    after: int = -1
+    """Only one that was set by a later event than this."""
+    of_run: OnlyRun = None
+    """Run of that event; any value of another run is a later one."""
+    run_id: OnlyRun = None
+    first_run_id: OnlyChain = None
+    timeout_ms: int = 30_000
+    """After how many milliseconds the shard forgets the waiter."""
+
+    word = "value"
+
+    def after_in(self, run_id: str) -> int:
+        """Return the event of a run after which the value has to be set."""
+        return self.after if self.of_run in (None, run_id) else -1
+
+    def check(self) -> None:
+        check_text("name of the value", self.name, ID_BYTES_MAX)
+        check_range("after", self.after, -1, NUMBER_MAX)
+        check_range("timeout_ms", self.timeout_ms, 0, DURATION_MS_MAX)

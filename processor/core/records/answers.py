@@ -20,6 +20,7 @@ __all__ = (
     "ReplyBody",
     "StopWanted",
     "UpdateEnded",
+    "ValueIs",
 )
 
 
@@ -119,8 +120,28 @@ class StopWanted:
     attempt: Attempt
 
 
+@frozen
+class ValueIs:
+    """A value that a run has set."""
+
+    run_id: RunId
+    number: int
+    """Number of the event that set it."""
+    value: bytes | None
+    """Encoded value."""
+    headers: Headers = NO_HEADERS
+
+
 ReplyBody: TypeAlias = (
-    Accepted | Refused | Closed | Page | HeartbeatSeen | QueryAnswered | UpdateEnded | StopWanted
+    Accepted
+    | Refused
+    | Closed
+    | Page
+    | HeartbeatSeen
+    | QueryAnswered
+    | UpdateEnded
+    | StopWanted
+    | ValueIs
 )
 """The answer."""
 

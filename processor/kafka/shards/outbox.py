@@ -21,7 +21,7 @@ from processor.kafka.clients.faults import MISSING, TOO_LARGE
 from processor.kafka.clients.record_producer import Produced
 from processor.kafka.clients.sending import ANY_PARTITION, Sending
 from processor.kafka.shards.answers import Answers
-from processor.shard.outbox import message_command
+from processor.shard.outbox import message_command, too_large_to_tell
 from processor.shard.ports import OutputRecord, Sendable
 
 if TYPE_CHECKING:
@@ -137,6 +137,9 @@ class KafkaOutbox:
             if origin in too_large:
                 limit = f"max.message.bytes of {self._commands}, which refused it"
             reason = f"a message of {length:,} bytes to another instance; the limit is {limit}"
+            if (shorter := too_large_to_tell(command, reason)) is not None:
+                self._send_message(shorter, None, done)
+                return
             letter = DeadLetter("commands", partition, -1, key, value, reason)
             _log.error("shard %d: %s; it goes to dead-letters", self._partition, reason)
             self._sending.bury(letter, done)

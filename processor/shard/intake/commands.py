@@ -10,6 +10,7 @@ from processor.core.inputs import ClientCommand
 from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartRun
 from processor.core.nouns.update import AwaitUpdate
+from processor.core.nouns.value import AwaitValue
 from processor.core.operation import Operation
 from processor.core.questions import DescribeRun, ReadShard
 from processor.core.records.answers import Page
@@ -25,6 +26,7 @@ from processor.shard.turns.deciding import Deciding
 from processor.shard.turns.instances import Instances
 from processor.shard.turns.querying import Querying
 from processor.shard.turns.updating import Updating
+from processor.shard.turns.valuing import Valuing
 
 __all__ = ("Commands",)
 
@@ -43,6 +45,7 @@ class Commands:
         reads: Reads,
         querying: Querying,
         updating: Updating,
+        valuing: Valuing,
         marks: Marks,
     ) -> None:
         self._partition = partition
@@ -55,6 +58,7 @@ class Commands:
         self._reads = reads
         self._querying = querying
         self._updating = updating
+        self._valuing = valuing
         self._marks = marks
 
     def take(self, command: ClientCommand, offset: int, positions: Positions) -> None:
@@ -70,6 +74,8 @@ class Commands:
             self._reads.guarded(command, partial(self._querying.take, command, body))
         elif isinstance(body, AwaitUpdate):
             self._reads.guarded(command, partial(self._updating.take, command, body))
+        elif isinstance(body, AwaitValue):
+            self._reads.guarded(command, partial(self._valuing.take, command, body))
         elif isinstance(body, ReadShard):
             self._marks.write()
             told = Reply(command.reply_to, Page(to_json(self._marks.view())))

@@ -38,6 +38,8 @@ class PerilousProcess(Protocol):
 
     def resume(self) -> None: ...
 
+    def crash(self) -> None: ...
+
 
 class Perils:
     """``blows_left`` bounds what costs progress. ``crash_at`` is a moment at which to end.
@@ -77,7 +79,8 @@ class Perils:
     def moment(self, process: PerilousProcess, call: str) -> None:
         """Let something happen, or not, at this moment of a port call."""
         self.moments += 1
-        if self.moments == self.crash_at or self.blow("crash"):
+        ends = self.moments == self.crash_at or self.blow("crash")
+        if ends or (call == "send" and self.blow("crash_sending")):
             self._scheduler.trace(f"{process.name} ends in {call}")
             raise Crashed(f"{process.name} in {call}")
         if self.blow("pause"):
@@ -110,6 +113,11 @@ class Peril:
     def moment(self, call: str) -> None:
         if not self._perils.idle:
             self._perils.moment(self._process, call)
+
+    def torn(self) -> None:
+        """Let the process end, or not, while some of what it appends has arrived."""
+        if self._perils.blow("torn"):
+            self._process.crash()
 
 
 def port_call(

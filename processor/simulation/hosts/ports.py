@@ -103,6 +103,8 @@ class SimulatedLog:
         self._scheduler.trace(f"{self._name} {offset} {key!r} {crc32(value or b'')}")
         known = not self._scheduler.strikes(self._faults, "unknown_offset")
         self._down.send(lambda: self._acknowledge(offset, offset if known else -1))
+        if self._peril is not None and self._up.open and not self._up.idle:
+            self._peril.torn()
 
     def _acknowledge(self, offset: int, seen: int) -> None:
         self._acknowledged.append((offset, seen))

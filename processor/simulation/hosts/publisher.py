@@ -75,7 +75,8 @@ class Publisher:
         self._generation = generation
         self._when_running = when_running
         self._refused = refused
-        self._channel = Channel(scheduler, f"{name} transactions", faults)
+        late = "late_transaction" if faults.late_transaction else "late"
+        self._channel = Channel(scheduler, f"{name} transactions", faults, late)
         self._publishing = Publishing(
             name,
             _OUTLETS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 
+from processor.checks import MESSAGE_BYTES_MAX
 from processor.config import Settings
 from processor.core.data.headers import NO_HEADERS
 from processor.core.data.payloads import Payloads
@@ -84,7 +85,7 @@ class Decisions:
 
     def check_result(self, size: int, what: str, kept: Reserved) -> None:
         """Raise where the result of the run does not fit into the record beside all else."""
-        most = self.left(kept) + 2 * ERROR_BYTES
+        most = max(kept.room + 2 * ERROR_BYTES - self.sized, 0)
         if size > most:
             raise PayloadTooLarge(
                 f"{what}: {size:,} bytes, and {most:,} are left in the record of the last turn, "
@@ -136,6 +137,15 @@ class Decisions:
                 f"{_named(what, name)}: {size:,} bytes; the limit is {limit:,} "
                 "(payload_bytes_max). Store the value elsewhere, in an activity, and pass a "
                 "reference to it"
+            )
+
+    def check_message(self, size: int, what: str, name: str = "") -> None:
+        """Raise where a message to another instance does not fit into its topic."""
+        if size > MESSAGE_BYTES_MAX and self.recorded is None:
+            raise PayloadTooLarge(
+                f"{_named(what, name)}: {size:,} bytes; what one workflow sends another has "
+                f"{MESSAGE_BYTES_MAX:,} at the most, whatever payload_bytes_max says. Store the "
+                "value elsewhere, in an activity, and pass a reference to it"
             )
 
     def add(self, decision: Decision, line: str, size: int, what: str, name: str = "") -> int:

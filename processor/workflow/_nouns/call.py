@@ -164,12 +164,14 @@ def signal(  # type: ignore[misc]  # mypy cannot match *Ts with the implementati
         sent: Sent[None] = chained(outbound.signals, last)(asked)
         return sent
     encoded = runtime.decisions.encode(value, f"a message to {workflow_id!r}")
+    runtime.decisions.check_message(len(encoded or b""), f"a message to {workflow_id!r}")
     return Sent(runtime, MessageSent(Address(None, workflow_id), "event", name, "", encoded), line)
 
 
 def _sent(runtime: Runtime, workflow_id: str, name: str, line: str, signal: Signal) -> Sent[None]:
     """Send an event as the interceptors left it."""
     encoded = runtime.decisions.encode(signal.payload, f"a message to {workflow_id!r}")
+    runtime.decisions.check_message(len(encoded or b""), f"a message to {workflow_id!r}")
     what = "event", name, "", encoded, headers_of(signal.headers)
     return Sent(runtime, MessageSent(Address(None, workflow_id), *what), line)
 

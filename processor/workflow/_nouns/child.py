@@ -428,6 +428,7 @@ def _sent(runtime: Runtime, asked: _Wanted, headers: Headers, *, tells_start: bo
         tells_start=tells_start,
     )
     size = len(arguments or b"") + len(memo or b"") + size_of(headers)
+    decisions.check_message(size, "the start of child workflow", asked.name)
     decided = ChildCalled(call, Address(None, id), start, asked.parent_close)
     index = decisions.add_identified(decided, asked.line, size, what, asked.name)
     child: Child[Any] = Child(runtime, id, asked, call, index)

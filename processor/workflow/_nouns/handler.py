@@ -26,6 +26,7 @@ from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
 from processor.core.runner import NeverEnds, Spoiled
 from processor.errors import (
     InvalidArgument,
+    PayloadCodecError,
     PayloadTooLarge,
     QueryFailed,
     SchemaMismatch,
@@ -159,7 +160,7 @@ class WorkflowCode:
 
     ``around`` runs the code, if interceptors do. ``instance`` is that of a class, once it is made.
     ``context`` is that of the code; handlers begin in a copy. ``running`` are the handlers that
-    have not ended. It knows no runtime: queries ask it also when the run is over.
+    are to run or run. It knows no runtime: queries ask it also when the run is over.
     """
 
     def __init__(
@@ -221,6 +222,7 @@ class WorkflowCode:
             size = len(event.payload or b"")
             runtime.decisions.add(rejected, handler.place, size, what)
             return False
+        self.running.append(handler)
         self._run(runtime, self._handled(handler, event.name, arguments, taken))
         return True
 
@@ -232,7 +234,6 @@ class WorkflowCode:
         taken: Callable[[], None],
     ) -> None:
         taken()
-        self.running.append(handler)
         try:
             result = self._called(handler, name, arguments)
             if inspect.isawaitable(result):
@@ -306,6 +307,7 @@ class WorkflowCode:
         if handler is None:
             self.unclaimed.append(update)
         else:
+            self.running.append(handler)
             self._run(runtime, self._updated(runtime, handler, update))
 
     def refuse(self, runtime: Runtime) -> None:
@@ -316,10 +318,9 @@ class WorkflowCode:
     async def _updated(
         self, runtime: Runtime, handler: UpdateHandler[..., Any], update: UpdateAccepted
     ) -> None:
-        self.running.append(handler)
         try:
             decode = partial(handler.signature.decode, payloads=runtime.payloads)
-            arguments = runtime.decoded(decode, update.arguments)
+            arguments = _fitting(runtime, decode, update)
             if not update.validated:
                 with _validating(runtime, update):
                     self._validate(handler, update.name, arguments)
@@ -383,6 +384,19 @@ def _accepted(runtime: Runtime, fact: UpdateAccepted) -> None:
     runtime.code.accept(runtime, fact)
 
 
+def _fitting(
+    runtime: Runtime, decode: Callable[[bytes | None], Any], update: UpdateAccepted
+) -> tuple[Any, ...]:
+    """Return the arguments of an update; those that nobody has looked at may not fit."""
+    try:
+        arguments: tuple[Any, ...] = runtime.decoded(decode, update.arguments)
+    except SchemaMismatch as error:
+        if update.validated:
+            raise
+        raise UpdateRejected(str(error)) from None
+    return arguments
+
+
 def _over(
     runtime: Runtime,
     update: UpdateAccepted,
@@ -398,8 +412,17 @@ def _over(
         runtime.decisions.add(completed, line, len(payload or b""), what)
     else:
         failure = failure_of(failed, runtime.payloads, _DETAILS_BYTES_MAX)
-        completed = UpdateCompleted(update.id, failure=failure)
-        runtime.decisions.add(completed, line, size_of(failure), what)
+        try:
+            _failed(runtime, update, line, failure, what)
+        except PayloadTooLarge:
+            _failed(runtime, update, line, failure_of(failed, runtime.payloads, 0), what)
+
+
+def _failed(
+    runtime: Runtime, update: UpdateAccepted, line: str, failure: Failure, what: str
+) -> None:
+    completed = UpdateCompleted(update.id, failure=failure)
+    runtime.decisions.add(completed, line, size_of(failure), what)
 
 
 @contextmanager
@@ -411,9 +434,11 @@ def _validating(runtime: Runtime, update: UpdateAccepted) -> Iterator[None]:
             yield
     except Spoiled as error:
         raise UpdateRejected(str(error)) from None
-    except UpdateRejected:
+    except (UpdateRejected, NeverEnds):
         raise
-    except Exception as error:
+    except BaseException as error:
+        if is_signal(error):
+            raise
         raise UpdateRejected(_why(error)) from error
 
 
@@ -427,7 +452,7 @@ def accepts(runtime: Runtime, name: str, payload: bytes | None) -> bool:
     with reading(runtime, f"the validator of update {name!r}"):
         try:
             return code.accepts(runtime, name, payload)
-        except (UpdateRejected, SchemaMismatch, Spoiled, NeverEnds):
+        except (UpdateRejected, SchemaMismatch, PayloadCodecError, Spoiled, NeverEnds):
             raise
         except BaseException as error:
             if is_signal(error):

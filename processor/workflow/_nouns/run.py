@@ -56,8 +56,8 @@ class WorkflowInfo:
     last_failure: BaseException | None = None
     parent: RunRef | None = None
     root: RunRef | None = None
-    history_events: int = 0
-    suggests_continue_as_new: bool = False
+    history_events: int = field(default=0, compare=False)
+    suggests_continue_as_new: bool = field(default=False, compare=False)
     _result: Callable[[Any], Any] = field(default=_no_result, repr=False, compare=False)
 
     @overload

@@ -10,8 +10,12 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self
 
 from processor import checks
-from processor.errors import InvalidArgument
+from processor.errors import ApplicationError, InvalidArgument
 from processor.workflow._context import current
+from processor.workflow._engine.failing import fails
+from processor.workflow._guard.signals import is_signal
+from processor.workflow._handlers import check_handler
+from processor.workflow._nouns.chain import going_on
 
 __all__ = ("Saga",)
 
@@ -25,11 +29,12 @@ class Saga:
     error or is cancelled, all that is registered is run, the last one first, one after the other. A
     cancellation waits for that. Then the error goes on. Where compensations fail, the others are
     run all the same, and an ``ExceptionGroup`` has their errors. The error of the block is its
-    cause.
+    cause. A bug in the block (an exception that does not fail the workflow) parks the run before
+    anything is undone: fixed code goes on with the block.
     """
 
     def __init__(self) -> None:
-        current("Saga")
+        self._runtime = current("Saga")
         self._compensations: list[tuple[str, Callable[[], Any]]] = []
         self._open = False
 
@@ -43,6 +48,7 @@ class Saga:
                 f"Saga.compensate: give what is to be called, and its arguments, not "
                 f"{checks.shown(undo)}: saga.compensate(refund, order)"
             )
+        check_handler(undo, "Saga.compensate")
         if not self._open:
             raise InvalidArgument("Saga.compensate: use it inside of `async with workflow.Saga()`")
         self._compensations.append((checks.shown(undo), partial(undo, *args, **kwargs)))
@@ -58,8 +64,13 @@ class Saga:
         traceback: TracebackType | None,
     ) -> None:
         self._open = False
-        if not isinstance(exc, Exception | asyncio.CancelledError):
-            return  # it ended well, or goes on as another run
+        runtime = self._runtime
+        if exc is None or runtime.loop.dropped or is_signal(exc) or going_on(exc):
+            return
+        is_cancelled = isinstance(exc, asyncio.CancelledError)
+        if not is_cancelled and not fails(exc, runtime.code.workflow.failure_exception_types):
+            runtime.breaks(exc)  # whatever catches it: what was done is not undone for a bug
+            return
         undoing = asyncio.ensure_future(self._undo())
         interrupted: asyncio.CancelledError | None = None
         while not undoing.done():
@@ -69,20 +80,29 @@ class Saga:
                 interrupted = error
         if errors := undoing.result():
             count = f"{len(errors)} of {len(self._compensations)} compensations failed"
-            raise ExceptionGroup(f"{count}, after {type(exc).__name__}", errors) from exc
-        if interrupted is not None and not isinstance(exc, asyncio.CancelledError):
+            raise BaseExceptionGroup(f"{count}, after {type(exc).__name__}", errors) from exc
+        if interrupted is not None and not is_cancelled:
             raise interrupted
 
-    async def _undo(self) -> list[Exception]:
+    async def _undo(self) -> list[BaseException]:
         """Run all compensations; return the errors of those that fail."""
-        errors: list[Exception] = []
+        errors: list[BaseException] = []
         for what, undo in reversed(self._compensations):
             try:
                 result = undo()
                 if inspect.isawaitable(result):
                     await result
-            except asyncio.CancelledError:
-                errors.append(RuntimeError(f"{what} was cancelled"))
-            except Exception as error:
-                errors.append(error)
+            except BaseException as error:
+                if is_signal(error) or self._runtime.loop.dropped:
+                    raise
+                errors.append(_told(what, error))
         return errors
+
+
+def _told(what: str, error: BaseException) -> BaseException:
+    """Return the error of a compensation as it is told."""
+    if isinstance(error, asyncio.CancelledError):
+        return ApplicationError(f"{what} was cancelled")
+    if going_on(error) is not None:
+        return InvalidArgument(f"{what}: a compensation cannot continue as new")
+    return error

@@ -1,4 +1,4 @@
-"""Values that the code records: side effects, and the status that it shows."""
+"""Values that the code records: side effects, the status that it shows, and values by name."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar, overload
 
 from processor import checks
-from processor.core.nouns.value import SideEffectRecorded, StatusSet
-from processor.errors import InvalidArgument
+from processor.core.nouns.value import SideEffectRecorded, StatusSet, ValueSet
+from processor.errors import InvalidArgument, PayloadTooLarge
 from processor.workflow._context import current
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._frames import line_here
 from processor.workflow._options import TypeForm
 
-__all__ = ("check_plain", "set_status", "side_effect")
+__all__ = ("check_plain", "set_status", "set_value", "side_effect")
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -31,6 +31,43 @@ def set_status(value: Any) -> None:
     decisions = current("set_status").decisions
     encoded = decisions.encode(value, "the status")
     decisions.add(StatusSet(encoded), line_here(), len(encoded or b""), "the status")
+
+
+_VALUES_MAX: Final = 1_000
+_VALUES_BYTES_MAX: Final = 1_000_000
+"""So many values a run has, and so many bytes of them together."""
+
+
+class _Sizes:
+    """How many bytes each value of a run has."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.of: dict[str, int] = {}
+
+
+def set_value(name: str, value: Any) -> None:
+    """Set a value that clients read, and wait for: ``await handle.value(name)``.
+
+    A later one of the name takes its place. A run has 1,000 names and 1 MB of values at the most.
+    Raises ``InvalidArgument``, ``PayloadTooLarge`` and ``SchemaMismatch``.
+    """
+    runtime, line = current("set_value"), line_here()
+    name = checks.name(name, "workflow.set_value: name")
+    encoded = runtime.decisions.encode(value, f"the value {name!r}")
+    sizes = runtime.part(_Sizes).of
+    size = len(encoded or b"")
+    if len(sizes) >= _VALUES_MAX and name not in sizes:
+        raise InvalidArgument(
+            f"workflow.set_value: this run has {_VALUES_MAX:,} values already: put what belongs "
+            "together into one"
+        )
+    if sum(sizes.values()) - sizes.get(name, 0) + size > max(_VALUES_BYTES_MAX, size):
+        raise PayloadTooLarge(
+            f"workflow.set_value: {name!r} has {size:,} bytes, and the values of a run have "
+            f"{_VALUES_BYTES_MAX:,} at the most: set smaller ones, or references to them"
+        )
+    runtime.decisions.add(ValueSet(name, encoded), line, size, f"the value {name!r}")
+    sizes[name] = size
 
 
 @overload

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 from processor import (
+    ApplicationError,
     Client,
     Handle,
     Interceptor,
@@ -86,6 +87,23 @@ async def shopping(order: Order, count: int = 1) -> bool:
 @workflow.define
 async def outer(order: Order) -> None:
     assert_type(await shopping(order, count=2), bool)
+
+
+@workflow.define
+async def with_children(order: Order) -> None:
+    assert_type(await workflow.call_child(shopping, order, 2), bool)
+    assert_type(await workflow.call_child("far", 1, result_type=int, id="far-1"), int)
+    assert_type(await workflow.call_child("far", 1, parent_close="abandon"), Any)
+    child = await workflow.start_child(shopping, order, cancellation="try", retry=RetryPolicy())
+    assert_type(child, workflow.Child[bool])
+    assert_type(await child, bool)
+    assert_type(await asyncio.gather(child, workflow.call_child(outer, order)), tuple[bool, None])
+    assert_type(await (await workflow.start_child(Approval.run, order)), bool)
+    await child.signal(Approval.vote, "Ada", True)
+    child.signal("vote", "Ada", True)
+    assert_type((child.id, child.run_id, child.cancel("enough")), tuple[str, str | None, bool])
+    parent = workflow.info().parent
+    assert_type(parent, workflow.RunRef | None)
 
 
 @workflow.define(failure_exception_types=[OSError])
@@ -238,3 +256,32 @@ async def tests() -> None:
     assert_type(await attempt.run(add, 1, 2), int)
     assert_type(await attempt.run(Shop().count, "x"), int)
     assert_type(attempt.heartbeats, list[Any])
+
+
+@activity.define(cancellation="wait")
+async def shipped(what: str) -> str:
+    with activity.shield():
+        assert_type(activity.info().task_token, str)
+        assert_type(activity.info().start_to_close, timedelta | None)
+    raise activity.CompleteAsync
+
+
+@workflow.define
+async def ships(what: str) -> str:
+    assert_type(await shipped.options(cancellation="abandon")(what), str)
+    return await workflow.call_activity(shipped, what, cancellation="try")
+
+
+async def ends(client: Client, handle: Handle[str]) -> None:
+    await client.complete("token", {"any": "value"})
+    await client.complete(("w", 1))
+    await client.fail(("w", 1, "run"), ApplicationError("why", benign=True))
+    assert_type(await client.heartbeat("token", 5), bool)
+    await client.cancelled("token")
+    one = handle.activity(3)
+    assert_type(await one.pause("why"), bool)
+    assert_type(await one.resume(), bool)
+    assert_type(await one.retry_now(), bool)
+    assert_type(await one.reset(), bool)
+    assert_type(await one.set_options(queue="gpu", start_to_close=5), bool)
+    await one.complete(5)

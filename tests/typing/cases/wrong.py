@@ -144,6 +144,15 @@ async def handles(client: Client) -> None:
     Approval().standing("1")  # wrong
 
 
+async def ends(client: Client) -> None:
+    add.options(cancellation="perhaps")  # wrong
+    await client.complete(5, "a result")  # wrong
+    await client.complete(("w", "1"), "a result")  # wrong
+    await client.fail("token", "an error")  # wrong
+    await client.handle("w").activity("1")  # wrong
+    await client.handle("w").activity(1).set_options(queue=5)  # wrong
+
+
 @workflow.define
 async def goes_on(count: int) -> int:
     if count == 1:
@@ -155,3 +164,16 @@ async def goes_on(count: int) -> int:
     if count == 4:
         workflow.continue_as_new(5, workflow=5)  # wrong
     return 5
+
+
+@workflow.define
+async def with_children(order: Order) -> None:
+    await workflow.call_child(shopping, "order")  # wrong
+    await workflow.call_child(shopping, order, parent_close="kill")  # wrong
+    await workflow.call_child(shopping, order, cancellation="no")  # wrong
+    await workflow.call_child(shopping, order, queue="x")  # wrong
+    text: str = await workflow.call_child(shopping, order)  # wrong
+    child = await workflow.start_child(Approval.run, order)
+    child.signal(Approval.vote, 5)  # wrong
+    text = await child  # wrong
+    print(text)

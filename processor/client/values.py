@@ -1,0 +1,112 @@
+"""The part of a handle that reads the values which a run sets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, TypeVar, overload
+
+from processor import arguments as given
+from processor import checks
+from processor.arguments import Seconds
+from processor.client.calls import ClientCalls
+from processor.client.vigil import Parked, Vigil
+from processor.core.nouns.value import AwaitValue
+from processor.core.records.answers import ValueIs
+from processor.errors import SchemaMismatch, ShardUnavailable, ValueNotSet
+
+__all__ = ("ReadsValues",)
+
+T = TypeVar("T")
+
+_log = logging.getLogger("processor.client")
+
+_WAIT_S: Final = 30.0
+_ASK_AGAIN_S: Final = 0.2
+
+
+class ReadsValues(ABC):
+    """The part of a handle that is about values."""
+
+    id: str
+    _calls: ClientCalls
+    _which: tuple[str | None, str | None]
+
+    @abstractmethod
+    def _vigil(
+        self, parked: Parked | None, what: str
+    ) -> AbstractAsyncContextManager[Vigil | None]: ...
+
+    @overload
+    async def value(
+        self, name: str, *, result_type: type[T], timeout: Seconds | None = None
+    ) -> T: ...
+
+    @overload
+    async def value(self, name: str, *, timeout: Seconds | None = None) -> Any: ...
+
+    async def value(
+        self, name: str, *, result_type: Any = Any, timeout: Seconds | None = None
+    ) -> Any:
+        """Return a value that the run has set (``workflow.set_value``), or wait until it is set.
+
+        Any number of clients may wait, and read it after the end of the run. ``timeout`` is a
+        ``timedelta`` or seconds (default: none). Raises ``ValueNotSet`` where the run has ended
+        without it, ``WorkflowNotFound``, ``SchemaMismatch``, ``TimeoutError``.
+        """
+        name = checks.name(name, "value: name")
+        limit_s = given.seconds(timeout, "value: timeout")
+        async with self._vigil(None, "value: parked"):
+            found = await self._awaited(name, limit_s)
+        return self._decoded(name, found, result_type)
+
+    @overload
+    def watch(self, name: str, *, result_type: type[T]) -> AsyncIterator[T]: ...
+
+    @overload
+    def watch(self, name: str) -> AsyncIterator[Any]: ...
+
+    async def watch(self, name: str, *, result_type: Any = Any) -> AsyncIterator[Any]:
+        """Yield a value, and each newer one of the name, until the run has ended.
+
+        Where several are set meanwhile, the newest one is yielded.
+        """
+        name = checks.name(name, "watch: name")
+        seen: ValueIs | None = None
+        while True:
+            try:
+                seen = await self._awaited(name, None, seen)
+            except ValueNotSet:
+                return
+            yield self._decoded(name, seen, result_type)
+
+    async def _awaited(
+        self, name: str, limit_s: float | None, seen: ValueIs | None = None
+    ) -> ValueIs:
+        after, of_run = (-1, None) if seen is None else (seen.number, seen.run_id)
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        while True:
+            left_s = _WAIT_S if deadline is None else min(deadline - time.monotonic(), _WAIT_S)
+            if left_s <= 0:
+                raise TimeoutError(f"no value {name!r} of {self.id!r} within {limit_s:g} s")
+            asked = time.monotonic()
+            try:
+                body = AwaitValue(name, after, of_run, *self._which, int(_WAIT_S * 1000))
+                answer = await self._calls.ask(self.id, body, left_s)
+            except ShardUnavailable as error:
+                if time.monotonic() - asked < left_s:
+                    _log.warning("still waiting for value %r of %r: %s", name, self.id, error)
+                await asyncio.sleep(min(left_s, _ASK_AGAIN_S))
+                continue
+            assert isinstance(answer, ValueIs), f"a shard answers {body} with {answer}"
+            return answer
+
+    def _decoded(self, name: str, found: ValueIs, type: Any) -> Any:
+        try:
+            return self._calls.payloads.decoder(type)(found.value)
+        except SchemaMismatch as error:
+            raise SchemaMismatch(f"value {name!r} of {self.id!r}: {error}") from error
