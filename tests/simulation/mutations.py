@@ -456,7 +456,7 @@ MUTATIONS: Sequence[Mutation] = (
         "attempts",
         "attempts are folded",
         cleaning.attempts_not_folded,
-        (TABLES, *NOT_CONTIGUOUS, STUCK),
+        (TABLES, *NOT_CONTIGUOUS, STUCK, "AssertionError: an attempt goes on or is retried"),
         50,
     ),
     Mutation(

@@ -11,6 +11,7 @@ from processor.shard.effects import Effects
 from processor.shard.outbox import Unpublished
 from processor.shard.reads import Reads
 from processor.shard.recovery.takeover import Taken, Takeover
+from processor.shard.waiters import Waiters
 
 # --- who waits --------------------------------------------------------------------------------
 
@@ -20,23 +21,23 @@ def answered_still_counted(patch: pytest.MonkeyPatch) -> None:
     closed = Reads.closed
 
     def count_on(self: Reads, result: Any) -> None:
-        before = self._waiting
+        before = self._waiters._waiting
         closed(self, result)
-        self._waiting = before
+        self._waiters._waiting = before
 
     patch.setattr(Reads, "closed", count_on)
 
 
 def forgotten_still_counted(patch: pytest.MonkeyPatch) -> None:
     """Count those whose time is over among those who wait."""
-    forget = Reads._forget
+    forget = Waiters._forget
 
-    def count_on(self: Reads, now_ms: int) -> None:
+    def count_on(self: Waiters[Any], now_ms: int) -> None:
         before = self._waiting
         forget(self, now_ms)
         self._waiting = before
 
-    patch.setattr(Reads, "_forget", count_on)
+    patch.setattr(Waiters, "_forget", count_on)
 
 
 # --- what is published ------------------------------------------------------------------------

@@ -232,12 +232,12 @@ def slots_lost_after_close(patch: pytest.MonkeyPatch) -> None:
 
 def time_outs_without_details(patch: pytest.MonkeyPatch) -> None:
     """Say of an attempt that took too long only that it did."""
-    attempt_failed = attempts._attempt_failed
+    attempt_failed = attempts.failed
 
     def without(draft: Any, activity: Any, failure: Any, *rest: Any, **how: Any) -> None:
         attempt_failed(draft, activity, replace(failure, details=None), *rest, **how)
 
-    patch.setattr(attempts, "_attempt_failed", without)
+    patch.setattr(attempts, "failed", without)
 
 
 def failed_at_once(patch: pytest.MonkeyPatch) -> None:
