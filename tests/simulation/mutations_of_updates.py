@@ -22,13 +22,6 @@ OF_UPDATES: Sequence[Mutation] = (
     ),
     Mutation(
         "updates",
-        "an outcome is told once it is in the log",
-        updates.outcomes_told_at_once,
-        (r"AssertionError: update \d+ came to", r"AssertionError: \d+ was told"),
-        200,
-    ),
-    Mutation(
-        "updates",
         "an update that comes with a start is begun",
         updates.updates_of_starts_dropped,
         (STUCK,),

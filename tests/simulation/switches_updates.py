@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 
 from processor.core.nouns.update import UpdateAccepted, UpdateRun
-from processor.core.records.effects import Reply
-from processor.shard.turns.updating import Updating
 from processor.workflow._nouns.handler import WorkflowCode
 
 __all__: tuple[str, ...] = ()
@@ -29,19 +27,6 @@ def outcomes_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def validators_not_asked(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(WorkflowCode, "_validate", lambda *args: None)
-
-
-def outcomes_told_at_once(patch: pytest.MonkeyPatch) -> None:
-    """Tell an outcome that is on its way into the log, and may be lost with its owner."""
-    awaits = Updating.awaits
-
-    def at_once(self: Updating, command: Any, body: Any, run_id: str, told: Any = None) -> None:
-        if told is None:
-            awaits(self, command, body, run_id)
-        else:
-            self._outbox.reply(Reply(command.reply_to, told))
-
-    patch.setattr(Updating, "awaits", at_once)
 
 
 def updates_of_starts_dropped(patch: pytest.MonkeyPatch) -> None:
