@@ -22,7 +22,8 @@ __all__ = ("Timers",)
 _LOOKAHEAD_MS = 30_000
 _ROWS_MAX = 10_000
 
-_Key = tuple[str, str, int, int]
+_Key = tuple[int, str, str, int, int]
+"""Due time, run id, kind, id, attempt: one that is armed anew is another one, as in the table."""
 
 
 class Timers:
@@ -31,7 +32,7 @@ class Timers:
     def __init__(self, tables: Tables, outbox: Outbox, now_ms: int) -> None:
         self._tables = tables
         self._outbox = outbox
-        self._heap: list[tuple[int, _Key]] = []
+        self._heap: list[_Key] = []
         self._live: dict[_Key, SetTimer] = {}
         self._horizon_ms = -1
         self._last_queued: TimerDue | None = None
@@ -40,12 +41,12 @@ class Timers:
     def set(self, timer: SetTimer) -> None:
         """Note a timer whose row has just been written."""
         if timer.due_ms <= self._horizon_ms:
-            key = (timer.run_id, timer.kind, timer.id, timer.attempt)
+            key = _key(timer)
             self._live[key] = timer
-            heapq.heappush(self._heap, (timer.due_ms, key))
+            heapq.heappush(self._heap, key)
 
     def clear(self, timer: ClearTimer) -> None:
-        self._live.pop((timer.run_id, timer.kind, timer.id, timer.attempt), None)
+        self._live.pop(_key(timer), None)
 
     def next_ms(self) -> int:
         """Return when ``due`` wants to be called again (ms since the epoch)."""
@@ -87,10 +88,8 @@ class Timers:
         """Yield what has come due, each once."""
         while True:
             while self._heap and self._heap[0][0] <= now_ms:
-                due_ms, key = heapq.heappop(self._heap)
-                timer = self._live.get(key)
-                if timer is not None and timer.due_ms == due_ms:
-                    del self._live[key]
+                timer = self._live.pop(heapq.heappop(self._heap), None)
+                if timer is not None:
                     yield TimerDue(
                         timer.workflow_id,
                         timer.run_id,
@@ -111,3 +110,7 @@ class Timers:
         self._horizon_ms = max(horizon_ms, self._horizon_ms)
         for timer in rows:
             self.set(timer)
+
+
+def _key(timer: SetTimer | ClearTimer) -> _Key:
+    return timer.due_ms, timer.run_id, timer.kind, timer.id, timer.attempt

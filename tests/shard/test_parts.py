@@ -111,6 +111,18 @@ def test_a_timer_that_is_set_again_comes_at_its_new_time_only() -> None:
     assert due(timers, 25) == [(20, 1)]
 
 
+def test_a_timer_that_is_set_again_is_not_lost_when_the_old_one_comes_back_early() -> None:
+    """It was queued, and is read by an owner whose clock is behind."""
+    rows = Rows()
+    timers = timers_of(rows, 0)
+    first = rows.set(1, 10)
+    timers.set(first)
+    timers.clear(rows.clear(first))
+    timers.set(rows.set(1, 20))
+    assert timers.came_early(TimerDue("order-1", "0-1", "timer", 1, 0, 10), 5)
+    assert (20, 1) in due(timers, 25)
+
+
 def test_far_timers_are_rows_until_they_are_near() -> None:
     rows = Rows()
     timers = timers_of(rows, 0)

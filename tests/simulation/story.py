@@ -252,7 +252,7 @@ class Story:
             cases.append(by_the_clock_case(apart))
         self._draw_strangers(cases)
         apart = Random(f"parcels {self.seed}")
-        if apart.random() < 0.12 and not self.upgrades:
+        if apart.random() < 0.12:
             client = self.world.client("outside")
             self.outside = Outside(apart, client, self.world.scheduler, self.encode)
             cases.append(self.outside.case)
