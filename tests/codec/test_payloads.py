@@ -175,7 +175,7 @@ def test_dictionaries_keep_their_order() -> None:
         (int, b"", "does not fit int: it is not valid JSON"),
         (int, None, "does not fit int: Expected `int`, got `null`"),
         (Any, b"{", "not valid JSON"),
-        (Any, b'"\xff"', "not valid JSON: .*utf-8"),
+        (Any, b'"\xff"', "not valid JSON: (?i:.*utf-8)"),
         (None, b"1", "Expected `null`, got `int`"),
     ],
 )
