@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from processor import arguments as given
 from processor.client.vigil import Vigils
@@ -15,15 +17,26 @@ from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartRun
 from processor.core.nouns.update import UpdateRun
 from processor.core.operation import Request
-from processor.core.questions import AwaitResult
-from processor.core.records.answers import Accepted, Closed, Page, Refused, ReplyBody
-from processor.errors import InvalidArgument, PayloadTooLarge, SchemaMismatch
+from processor.core.records.answers import Accepted, Page, Refused, ReplyBody
+from processor.errors import InvalidArgument, PayloadTooLarge, SchemaMismatch, ShardUnavailable
 from processor.failures import refusal
 from processor.gateway import Gateway, only_outside
 from processor.injection.interceptors import ClientCall, Injected
 from processor.workflow._outbound import chained, headers_of
 
-__all__ = ("ClientCalls",)
+__all__ = ("WAIT_MS", "ClientCalls", "deadline_of")
+
+_log = logging.getLogger("processor.client")
+
+WAIT_MS: Final = 30_000
+"""How long a shard keeps a waiting client, which then asks again."""
+
+_ASK_AGAIN_S: Final = 0.2
+
+
+def deadline_of(limit_s: float | None) -> float | None:
+    """Return when a wait that begins now is over (``time.monotonic``); None: never."""
+    return None if limit_s is None else time.monotonic() + limit_s
 
 
 def _now_ms() -> int:
@@ -102,10 +115,25 @@ class ClientCalls:
         assert isinstance(answer, Page), f"a shard answers {body} with {answer}"
         return answer
 
-    async def closed(self, workflow_id: str, body: AwaitResult, timeout_s: float) -> Closed:
-        answer = await self.ask(workflow_id, body, timeout_s)
-        assert isinstance(answer, Closed), f"a shard answers {body} with {answer}"
-        return answer
+    async def awaited(
+        self, workflow_id: str, body: Request, deadline: float | None, what: str
+    ) -> ReplyBody | None:
+        """Return the answer to a request that waits in the shard; None when the time is up.
+
+        It is asked again as long as it takes. ``what`` names what is waited for in warnings.
+        """
+        while True:
+            asked, left_s = time.monotonic(), WAIT_MS / 1000
+            if deadline is not None:
+                left_s = min(deadline - asked, left_s)
+            if left_s <= 0:
+                return None
+            try:
+                return await self.ask(workflow_id, body, left_s)
+            except ShardUnavailable as error:
+                if time.monotonic() - asked < left_s:  # else it is not there yet
+                    _log.warning("still waiting for %s: %s", what, error)
+                await asyncio.sleep(min(left_s, _ASK_AGAIN_S))
 
     def encoded_arguments(self, workflow: Any, name: str, args: tuple[Any, ...]) -> bytes | None:
         """Encode the arguments of a workflow; an error says which one does not fit."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
@@ -14,7 +13,7 @@ from processor import checks
 from processor.arguments import Seconds
 from processor.assembly import injected, open_gateway
 from processor.client.activities import ActivityCalls
-from processor.client.calls import ClientCalls
+from processor.client.calls import ClientCalls, deadline_of
 from processor.client.descriptions import RunDescription, descriptions
 from processor.client.handle import Handle
 from processor.client.options import RunOptions, StartOptions
@@ -178,7 +177,7 @@ class Client(StartsWith, ActivityCalls):
         ``Handle.result``. Both travel in one request: a short run has one answer, its result.
         """
         limit_s = given.seconds(timeout, "run: timeout")
-        deadline = None if limit_s is None else time.monotonic() + limit_s
+        deadline = deadline_of(limit_s)
         patience_s = self._calls.settings.request_timeout_s
         within_s = patience_s if limit_s is None else min(limit_s, patience_s)
         how = id, reuse, conflict, execution_timeout, retry, memo, int(within_s * 1000), delay, at

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Generic, TypeVar, TypeVarTuple, overload
+from typing import Any, Generic, TypeVar, TypeVarTuple, overload
 
 from processor import arguments as given
 from processor import checks
 from processor.arguments import Seconds
 from processor.client.activities import ActivityHandle
-from processor.client.calls import ClientCalls
+from processor.client.calls import WAIT_MS, ClientCalls, deadline_of
 from processor.client.descriptions import (
     HistoryEvent,
     RunDescription,
@@ -32,7 +29,6 @@ from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.nouns.timer import StartNow
 from processor.core.questions import AwaitResult, DescribeRun, ReadHistory
 from processor.core.records.answers import Accepted, Closed, QueryAnswered
-from processor.errors import ShardUnavailable
 from processor.gateway import only_outside
 from processor.policy import Reject
 from processor.workflow._handlers import event_of, query_of
@@ -42,12 +38,6 @@ __all__ = ("Handle",)
 R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-_log = logging.getLogger("processor.client")
-
-_ASK_AGAIN_S: Final = 0.2
-_WAIT_S: Final = 30.0
-"""How long a shard keeps a waiting client, which then asks again."""
 
 
 class Handle(TakesUpdates, ReadsValues, Generic[R]):
@@ -85,8 +75,7 @@ class Handle(TakesUpdates, ReadsValues, Generic[R]):
         """
         limit_s = given.seconds(timeout, "result: timeout")
         async with self._vigil(parked, "result: parked") as vigil:
-            deadline = None if limit_s is None else time.monotonic() + limit_s
-            return await self._result(limit_s, deadline, vigil)
+            return await self._result(limit_s, deadline_of(limit_s), vigil)
 
     def _vigil(self, parked: Parked | None, what: str) -> AbstractAsyncContextManager[Vigil | None]:
         """Return what looks whether the run goes on, as long as somebody waits for its result."""
@@ -103,20 +92,13 @@ class Handle(TakesUpdates, ReadsValues, Generic[R]):
     async def _result(
         self, limit_s: float | None, deadline: float | None, vigil: Vigil | None
     ) -> R:
-        while True:
-            left_s = _WAIT_S if deadline is None else min(deadline - time.monotonic(), _WAIT_S)
-            if left_s <= 0:
-                raise overdue(self.id, limit_s or 0.0, vigil)
-            asked = time.monotonic()
-            try:
-                body = AwaitResult(*self._which, int(_WAIT_S * 1000))
-                closed = await self._calls.closed(self.id, body, left_s)
-            except ShardUnavailable as error:
-                if time.monotonic() - asked < left_s:  # else it still runs, or the vigil finds out
-                    _log.warning("still waiting for the result of %r: %s", self.id, error)
-                await asyncio.sleep(min(left_s, _ASK_AGAIN_S))
-                continue
-            return self._outcome(closed)
+        body = AwaitResult(*self._which, WAIT_MS)
+        what = f"the result of {self.id!r}"
+        closed = await self._calls.awaited(self.id, body, deadline, what)
+        if closed is None:
+            raise overdue(self.id, limit_s or 0.0, vigil)
+        assert isinstance(closed, Closed), f"a shard answers {body} with {closed}"
+        return self._outcome(closed)
 
     def _outcome(self, closed: Closed) -> R:
         """Return the result of a run that has ended, or raise what it ended with."""

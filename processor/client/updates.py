@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Generic, TypeVar, TypeVarTuple, overload
+from typing import Any, Generic, TypeVar, TypeVarTuple, overload
 
 from processor import arguments as given
 from processor import checks
 from processor.arguments import Seconds
-from processor.client.calls import ClientCalls
+from processor.client.calls import WAIT_MS, ClientCalls, deadline_of
 from processor.client.outcomes import updated
 from processor.client.vigil import Parked, Vigil
 from processor.core.nouns.update import AwaitUpdate, UpdateRun
@@ -23,15 +20,10 @@ from processor.core.records.answers import Accepted, ReplyBody, UpdateEnded
 from processor.errors import CommandRejected, ShardUnavailable, UpdateNotFound
 from processor.workflow._handlers import update_of
 
-__all__ = ("TakesUpdates", "UpdateHandle", "asked_within", "known_outcome", "outcome_within_ms")
+__all__ = ("TakesUpdates", "UpdateHandle", "outcome_within_ms")
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-_log = logging.getLogger("processor.client")
-
-_WAIT_S: Final = 30.0
-_ASK_AGAIN_S: Final = 0.2
 
 
 class UpdateHandle(Generic[T]):
@@ -72,33 +64,24 @@ class UpdateHandle(Generic[T]):
         """
         limit_s = given.seconds(timeout, "update: timeout")
         async with self._vigil(parked, "update: parked"):
-            return await self._result(limit_s, time.monotonic())
+            return await self._result(limit_s, deadline_of(limit_s))
 
-    async def _result(self, limit_s: float | None, begun: float) -> T:
+    async def _result(self, limit_s: float | None, deadline: float | None) -> T:
         if self._ended is None:
-            self._ended = await self._outcome(limit_s, begun)
+            self._ended = await self._outcome(limit_s, deadline)
         result: T = updated(
             self.workflow_id, self.id, self._ended, self._calls.payloads, self._result_type
         )
         return result
 
-    async def _outcome(self, limit_s: float | None, begun: float) -> UpdateEnded:
-        while True:
-            asked = time.monotonic()
-            left_s = _WAIT_S if limit_s is None else min(begun + limit_s - asked, _WAIT_S)
-            if limit_s is not None and left_s <= 0:
-                raise _overdue(self.workflow_id, self.id, limit_s)
-            try:
-                body = AwaitUpdate(self.id, *self._which, int(_WAIT_S * 1000))
-                answer = await self._calls.ask(self.workflow_id, body, left_s)
-            except ShardUnavailable as error:
-                if time.monotonic() - asked < left_s:
-                    which = f"update {self.id!r} of {self.workflow_id!r}"
-                    _log.warning("still waiting for the outcome of %s: %s", which, error)
-                await asyncio.sleep(min(left_s, _ASK_AGAIN_S))
-                continue
-            assert isinstance(answer, UpdateEnded), f"a shard answers {body} with {answer}"
-            return answer
+    async def _outcome(self, limit_s: float | None, deadline: float | None) -> UpdateEnded:
+        body = AwaitUpdate(self.id, *self._which, WAIT_MS)
+        what = f"the outcome of update {self.id!r} of {self.workflow_id!r}"
+        answer = await self._calls.awaited(self.workflow_id, body, deadline, what)
+        if answer is None:
+            raise _overdue(self.workflow_id, self.id, limit_s or 0.0)
+        assert isinstance(answer, UpdateEnded), f"a shard answers {body} with {answer}"
+        return answer
 
 
 def _overdue(workflow_id: str, id: str, limit_s: float, why: str = "") -> TimeoutError:
@@ -115,24 +98,7 @@ def outcome_within_ms(calls: ClientCalls, limit_s: float | None) -> int:
     return int(1000 * (patience_s if limit_s is None else min(limit_s, patience_s)))
 
 
-async def known_outcome(
-    calls: ClientCalls,
-    workflow_id: str,
-    id: str,
-    which: tuple[str | None, str | None],
-    refused: CommandRejected,
-) -> ReplyBody:
-    """Return the outcome of an update that was refused now: a run that has ended may have had it.
-
-    Raises ``refused`` where it had not.
-    """
-    try:
-        return await calls.ask(workflow_id, AwaitUpdate(id, *which, 0))
-    except UpdateNotFound:
-        raise refused from None
-
-
-async def asked_within(
+async def _asked_within(
     calls: ClientCalls, workflow_id: str, id: str, body: Request, limit_s: float | None
 ) -> ReplyBody:
     """Return the answer to a request that has an update; ``limit_s`` is the time for its outcome.
@@ -214,10 +180,10 @@ class TakesUpdates(ABC):
         ``ShardUnavailable``, ``TimeoutError``.
         """
         limit_s = given.seconds(timeout, "update: timeout")
-        begun = time.monotonic()
+        deadline = deadline_of(limit_s)
         async with self._vigil(parked, "update: parked"):
             sent = await self._update("update", handler, args, result_type, id, limit_s)
-            return await sent._result(limit_s, begun)
+            return await sent._result(limit_s, deadline)
 
     @overload
     async def start_update(
@@ -254,13 +220,6 @@ class TakesUpdates(ABC):
         id = checks.name(id, "update_handle: id")
         return UpdateHandle(self._calls, self.id, id, self._which, result_type, self._vigil)
 
-    def _of_update(
-        self, id: str, run_id: str, type: Any, ended: UpdateEnded | None = None
-    ) -> UpdateHandle[Any]:
-        """Return the handle of an update that a run has accepted."""
-        which = run_id, None
-        return UpdateHandle(self._calls, self.id, id, which, type, self._vigil, ended)
-
     async def _update(
         self,
         call: str,
@@ -279,13 +238,25 @@ class TakesUpdates(ABC):
         encoded = self._calls.encoded(f"the arguments of update {name!r}", arguments)
         within_ms = outcome_within_ms(self._calls, limit_s) if wait else None
         body = UpdateRun(known, name, encoded, *self._which, outcome_within_ms=within_ms)
+        return await self._sent(body, known, type, limit_s, again=id is not None)
+
+    async def _sent(
+        self, body: Request, id: str, type: Any, limit_s: float | None, *, again: bool
+    ) -> UpdateHandle[Any]:
+        """Send a request that has an update; return its handle once a run has accepted it.
+
+        ``again``: it may have been sent before, and so a run that has ended may have its outcome.
+        """
         try:
-            answer = await asked_within(self._calls, self.id, known, body, limit_s)
-        except CommandRejected as told:
-            if id is None:
+            answer = await _asked_within(self._calls, self.id, id, body, limit_s)
+        except CommandRejected as refused:
+            if not again:
                 raise
-            answer = await known_outcome(self._calls, self.id, known, self._which, told)
-        if isinstance(answer, UpdateEnded):
-            return self._of_update(known, answer.run_id, type, answer)
-        assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"
-        return self._of_update(known, answer.run_id, type)
+            try:
+                answer = await self._calls.ask(self.id, AwaitUpdate(id, *self._which, 0))
+            except UpdateNotFound:
+                raise refused from None
+        assert isinstance(answer, Accepted | UpdateEnded), f"a shard answers {body} with {answer}"
+        ended = answer if isinstance(answer, UpdateEnded) else None
+        which = answer.run_id, None
+        return UpdateHandle(self._calls, self.id, id, which, type, self._vigil, ended)

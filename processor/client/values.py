@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from processor import arguments as given
 from processor import checks
 from processor.arguments import Seconds
-from processor.client.calls import ClientCalls
+from processor.client.calls import WAIT_MS, ClientCalls, deadline_of
 from processor.client.vigil import Parked, Vigil
 from processor.core.nouns.value import AwaitValue
 from processor.core.records.answers import ValueIs
-from processor.errors import SchemaMismatch, ShardUnavailable, ValueNotSet
+from processor.errors import SchemaMismatch, ValueNotSet
 
 __all__ = ("ReadsValues",)
 
 T = TypeVar("T")
-
-_log = logging.getLogger("processor.client")
-
-_WAIT_S: Final = 30.0
-_ASK_AGAIN_S: Final = 0.2
 
 
 class ReadsValues(ABC):
@@ -88,22 +80,13 @@ class ReadsValues(ABC):
         self, name: str, limit_s: float | None, seen: ValueIs | None = None
     ) -> ValueIs:
         after, of_run = (-1, None) if seen is None else (seen.number, seen.run_id)
-        deadline = None if limit_s is None else time.monotonic() + limit_s
-        while True:
-            left_s = _WAIT_S if deadline is None else min(deadline - time.monotonic(), _WAIT_S)
-            if left_s <= 0:
-                raise TimeoutError(f"no value {name!r} of {self.id!r} within {limit_s:g} s")
-            asked = time.monotonic()
-            try:
-                body = AwaitValue(name, after, of_run, *self._which, int(_WAIT_S * 1000))
-                answer = await self._calls.ask(self.id, body, left_s)
-            except ShardUnavailable as error:
-                if time.monotonic() - asked < left_s:
-                    _log.warning("still waiting for value %r of %r: %s", name, self.id, error)
-                await asyncio.sleep(min(left_s, _ASK_AGAIN_S))
-                continue
-            assert isinstance(answer, ValueIs), f"a shard answers {body} with {answer}"
-            return answer
+        body = AwaitValue(name, after, of_run, *self._which, WAIT_MS)
+        what = f"value {name!r} of {self.id!r}"
+        answer = await self._calls.awaited(self.id, body, deadline_of(limit_s), what)
+        if answer is None:
+            raise TimeoutError(f"no {what} within {limit_s:g} s")
+        assert isinstance(answer, ValueIs), f"a shard answers {body} with {answer}"
+        return answer
 
     def _decoded(self, name: str, found: ValueIs, type: Any) -> Any:
         try:

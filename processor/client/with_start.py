@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
@@ -11,15 +10,14 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
 from processor import arguments as given
 from processor import checks
-from processor.client.calls import ClientCalls
+from processor.client.calls import ClientCalls, deadline_of
 from processor.client.handle import Handle
 from processor.client.options import StartOptions
-from processor.client.updates import asked_within, known_outcome, outcome_within_ms
+from processor.client.updates import outcome_within_ms
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.start import StartRun, StartWith
 from processor.core.nouns.update import UpdateRun
-from processor.core.records.answers import Accepted, UpdateEnded
-from processor.errors import CommandRejected, InvalidArgument
+from processor.errors import InvalidArgument
 from processor.workflow._handlers import event_of, update_of
 
 __all__ = ("StartsWith",)
@@ -131,17 +129,11 @@ class StartsWith(ABC):
         id = checks.name(id, "update_with_start: update_id")
         within_ms = outcome_within_ms(self._calls, timeout_s)
         body = _with(start, UpdateRun(id, name, encoded, outcome_within_ms=within_ms))
-        begun = time.monotonic()
+        deadline = deadline_of(timeout_s)
         async with handle._vigil(None, "update_with_start: parked"):
-            try:
-                answer = await asked_within(self._calls, handle.id, id, body, timeout_s)
-            except CommandRejected as told:
-                if update_id is None:
-                    raise
-                answer = await known_outcome(self._calls, handle.id, id, (None, None), told)
-            assert isinstance(answer, Accepted | UpdateEnded), f"a shard answers with {answer}"
-            ended = answer if isinstance(answer, UpdateEnded) else None
-            return await handle._of_update(id, answer.run_id, type, ended)._result(timeout_s, begun)
+            again = update_id is not None
+            sent = await handle._sent(body, id, type, timeout_s, again=again)
+            return await sent._result(timeout_s, deadline)
 
 
 def _parts(message: Any, what: str) -> tuple[Any, tuple[Any, ...]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -18,7 +17,7 @@ from processor import arguments, checks
 from processor.arguments import Seconds
 from processor.assembly import injected
 from processor.client import Client
-from processor.client.calls import ClientCalls
+from processor.client.calls import ClientCalls, deadline_of
 from processor.client.options import RunOptions, StartOptions
 from processor.client.vigil import Parked
 from processor.config import Settings
@@ -194,7 +193,7 @@ class Environment(Client):
         The rest is as for ``start`` and ``EnvironmentHandle.result``.
         """
         limit_s = arguments.seconds(timeout, "run: timeout")
-        deadline = None if limit_s is None else time.monotonic() + limit_s
+        deadline = deadline_of(limit_s)
         handle, body = self._prepared("run", workflow, args, **how)
         async with (
             self._waits.within(handle, within, "run: within"),
