@@ -20,11 +20,12 @@ from processor.workflow._nouns.chain import continue_as_new
 from processor.workflow._nouns.child import Child, call_child, start_child
 from processor.workflow._nouns.condition import wait_until
 from processor.workflow._nouns.external import wait_for_event
-from processor.workflow._nouns.handler import all_handlers_finished, on_query, on_signal, on_update
+from processor.workflow._nouns.handler import all_handlers_finished, on_query, on_signal
 from processor.workflow._nouns.record import publish
 from processor.workflow._nouns.run import WorkflowInfo, info, logger, now, random, uuid4
 from processor.workflow._nouns.saga import Saga
 from processor.workflow._nouns.timer import sleep, timer
+from processor.workflow._nouns.update import on_update
 from processor.workflow._nouns.value import set_status, set_value, side_effect
 
 __all__ = (

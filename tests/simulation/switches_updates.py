@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from processor.core.nouns.update import UpdateAccepted, UpdateRun
-from processor.workflow._nouns.handler import WorkflowCode
+from processor.workflow._engine.runtime import SETTLES
+from processor.workflow._nouns import update as updates
 
 __all__: tuple[str, ...] = ()
 
@@ -26,15 +27,15 @@ def outcomes_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def validators_not_asked(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(WorkflowCode, "_validate", lambda *args: None)
+    patch.setattr(updates, "_validate", lambda *args: None)
 
 
 def updates_of_starts_dropped(patch: pytest.MonkeyPatch) -> None:
     """Begin a run without the update that its start brought along."""
-    accept = WorkflowCode.accept
+    accept = SETTLES[UpdateAccepted]
 
-    def drop(self: WorkflowCode, runtime: Any, update: UpdateAccepted) -> None:
+    def drop(runtime: Any, update: UpdateAccepted) -> None:
         if update.validated:
-            accept(self, runtime, update)
+            accept(runtime, update)
 
-    patch.setattr(WorkflowCode, "accept", drop)
+    patch.setitem(SETTLES, UpdateAccepted, drop)

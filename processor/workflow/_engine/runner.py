@@ -47,8 +47,9 @@ from processor.workflow._guard.patches import patch_process
 from processor.workflow._guard.signals import is_signal
 from processor.workflow._nouns.condition import check as check_conditions
 from processor.workflow._nouns.external import ExternalEvents
-from processor.workflow._nouns.handler import WorkflowCode, accepts, answer
+from processor.workflow._nouns.handler import WorkflowCode, answer
 from processor.workflow._nouns.run import info_of
+from processor.workflow._nouns.update import accepts, refuse_unclaimed
 from processor.workflow._outbound import chained
 
 __all__ = ("WorkflowRunner", "WorkflowRunners")
@@ -254,7 +255,7 @@ class WorkflowRunner:
             loop.run(done)
         code = runtime.code
         if code.unclaimed and main is not None:
-            code.refuse(runtime)
+            refuse_unclaimed(runtime)
         ends = done() or loop.violation is not None or runtime.broken is not None
         return ends or code.failed is not None
 

@@ -63,14 +63,6 @@ class RunCode(Protocol):
         """Let a handler take an event, and call ``taken`` when it begins. False: it cannot."""
         ...
 
-    def accept(self, runtime: Runtime, update: UpdateAccepted) -> None:
-        """Let a handler take an update, at once or when there is one."""
-        ...
-
-    def refuse(self, runtime: Runtime) -> None:
-        """Refuse the updates that no handler has taken: the code has begun without one."""
-        ...
-
 
 class Runtime:
     """One run while its code is in memory.

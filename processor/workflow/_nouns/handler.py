@@ -1,44 +1,36 @@
-"""The handlers of one run: what takes its signals and updates, and answers its queries.
+"""The handlers of one run: what takes its signals, and answers its queries.
 
 A signal is an external event. The handler of its name takes it as soon as it is there, each in a
-task of its own, in the order in which they arrived. So does that of an update, whose outcome is
-recorded. Queries and validators only read: see ``_engine.reading``.
+task of its own, in the order in which they arrived. Queries only read: see ``_engine.reading``.
+Updates are in ``update.py``.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
-import hashlib
 import inspect
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final
 
 from processor import checks
-from processor.core.data.bounds import size_of
 from processor.core.data.failure import Failure
-from processor.core.data.shown import shown
 from processor.core.nouns.external import EventReceived, EventRejected
-from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
+from processor.core.nouns.update import UpdateAccepted
 from processor.core.runner import NeverEnds, Spoiled
 from processor.errors import (
     InvalidArgument,
-    PayloadCodecError,
     PayloadTooLarge,
     QueryFailed,
     SchemaMismatch,
-    UpdateRejected,
 )
 from processor.failures import failure_of
 from processor.readable import readable
 from processor.workflow._context import current
 from processor.workflow._definition import Workflow
-from processor.workflow._engine.failing import fails
 from processor.workflow._engine.reading import reading
-from processor.workflow._engine.runtime import Runtime, settles
+from processor.workflow._engine.runtime import Runtime
 from processor.workflow._guard.signals import is_signal
 from processor.workflow._handlers import (
     Handler,
@@ -49,19 +41,18 @@ from processor.workflow._handlers import (
     check_handler,
     check_query,
     check_unfinished,
-    check_validator,
 )
 from processor.workflow._nouns.external import ExternalEvents
 from processor.workflow._signature import Signature
 
 __all__ = (
     "WorkflowCode",
-    "accepts",
     "all_handlers_finished",
     "answer",
+    "code_of",
+    "name_of",
     "on_query",
     "on_signal",
-    "on_update",
     "tell_unfinished",
 )
 
@@ -75,7 +66,7 @@ def all_handlers_finished() -> bool:
 
     Await it before the end: ``await workflow.wait_until(workflow.all_handlers_finished)``.
     """
-    return not _code(current("all_handlers_finished")).running
+    return not code_of(current("all_handlers_finished")).running
 
 
 def on_signal(
@@ -89,9 +80,9 @@ def on_signal(
     """
     runtime = current("on_signal")
     runtime.decisions.check("a handler of signals")
-    name = _name(name, function, "workflow.on_signal")
+    name = name_of(name, function, "workflow.on_signal")
     check_unfinished(unfinished, "workflow.on_signal")
-    code = _code(runtime)
+    code = code_of(runtime)
     handler: SignalHandler[..., Any] = SignalHandler(function, name, unfinished, is_method=False)
     code.signals = {**code.signals, name: handler}
     runtime.part(ExternalEvents).handle(name or None)
@@ -105,51 +96,23 @@ def on_query(name: str | None, function: Callable[..., Any]) -> None:
     """
     runtime = current("on_query")
     runtime.decisions.check("a handler of queries")
-    name = _name(name, function, "workflow.on_query")
+    name = name_of(name, function, "workflow.on_query")
     check_query(function, "workflow.on_query: function")
-    code = _code(runtime)
+    code = code_of(runtime)
     handler: QueryHandler[..., Any] = QueryHandler(function, name, is_method=False)
     code.queries = {**code.queries, name: handler}
 
 
-def on_update(
-    name: str | None,
-    function: Callable[..., Any],
-    *,
-    validator: Callable[..., Any] | None = None,
-    unfinished: Unfinished = "warn",
-) -> None:
-    """Let a function take the updates of a name from now on; what it returns goes to who asked.
-
-    The function may be async. ``validator`` is plain, takes the same arguments, and refuses an
-    update by raising any error. ``name`` None: the function takes every name that no other handler
-    has, and gets the name before the arguments, as the validator does. A later one of the same name
-    takes its place. Register it before the code first waits: updates of names that nobody takes
-    then are refused. ``unfinished="abandon"``: the run may end before the function has. Raises
-    ``InvalidArgument``.
-    """
-    runtime = current("on_update")
-    runtime.decisions.check("a handler of updates")
-    name = _name(name, function, "workflow.on_update")
-    check_unfinished(unfinished, "workflow.on_update")
-    handler: UpdateHandler[..., Any] = UpdateHandler(function, name, unfinished, is_method=False)
-    if validator is not None:
-        if not callable(validator):
-            given = checks.shown(validator)
-            raise InvalidArgument(f"workflow.on_update: validator: give a function, not {given}")
-        check_validator(validator, "workflow.on_update: validator")
-        handler.check = validator
-    _code(runtime).take_updates(runtime, handler)
-
-
-def _name(name: str | None, function: object, what: str) -> str:
+def name_of(name: str | None, function: object, what: str) -> str:
+    """Return the name under which a handler is registered; ``what`` names the call in errors."""
     if not callable(function):
         raise InvalidArgument(f"{what}: function: give a function, not {checks.shown(function)}")
     check_handler(function, what)
     return "" if name is None else checks.name(name, f"{what}: name")
 
 
-def _code(runtime: Runtime) -> WorkflowCode:
+def code_of(runtime: Runtime) -> WorkflowCode:
+    """Return the code of a run, with its handlers."""
     code = runtime.code
     assert isinstance(code, WorkflowCode), "runs have no other code"
     return code
@@ -187,7 +150,7 @@ class WorkflowCode:
         make = self.workflow.make
         if make is not None:
             self.ran = True
-            self._run(runtime, self._make(make))
+            self.beside(runtime, self._make(make))
 
     async def _make(self, make: Callable[..., Any]) -> None:
         self.instance = make(*self._arguments)
@@ -223,7 +186,7 @@ class WorkflowCode:
             runtime.decisions.add(rejected, handler.place, size, what)
             return False
         self.running.append(handler)
-        self._run(runtime, self._handled(handler, event.name, arguments, taken))
+        self.beside(runtime, self._handled(handler, event.name, arguments, taken))
         return True
 
     async def _handled(
@@ -235,13 +198,13 @@ class WorkflowCode:
     ) -> None:
         taken()
         try:
-            result = self._called(handler, name, arguments)
+            result = self.called(handler, name, arguments)
             if inspect.isawaitable(result):
                 await result
         finally:
             self.running.remove(handler)
 
-    def _called(
+    def called(
         self,
         handler: Handler[..., Any],
         name: str,
@@ -253,7 +216,7 @@ class WorkflowCode:
         names = () if handler.name else (name,)
         return (function or handler.function)(*receiver, *names, *arguments)
 
-    def _run(self, runtime: Runtime, code: Coroutine[Any, Any, None]) -> None:
+    def beside(self, runtime: Runtime, code: Coroutine[Any, Any, None]) -> None:
         """Run code beside the main task. An error of it ends the run."""
         runtime.loop.create_task(self._ending(runtime, code), context=self.context.copy())
 
@@ -267,78 +230,6 @@ class WorkflowCode:
                 self.failed = error
             runtime.loop.ready.clear()
 
-    # --- updates ------------------------------------------------------------------------------
-
-    def accepts(self, runtime: Runtime, name: str, payload: bytes | None) -> bool:
-        """Return whether the validator of an update lets it pass; see ``Runner.accepts``."""
-        handler = self.updates.get(name) or self.updates.get("")
-        if handler is None:
-            if runtime.main is None:
-                return False
-            raise self._unknown(name)
-        decode = partial(handler.signature.decode, payloads=runtime.payloads)
-        self._validate(handler, name, runtime.decoded(decode, payload))
-        return True
-
-    def _validate(self, handler: Handler[..., Any], name: str, arguments: tuple[Any, ...]) -> None:
-        check = handler.check if isinstance(handler, UpdateHandler) else None
-        if check is None:
-            return
-        if handler.is_method and self.instance is None:
-            raise UpdateRejected("it has no state: __init__ of the class failed")
-        result = self._called(handler, name, arguments, check)
-        if inspect.iscoroutine(result):
-            result.close()
-            raise UpdateRejected("its validator returned a coroutine: it only reads, at once")
-
-    def _unknown(self, name: str) -> UpdateRejected:
-        known = ", ".join(sorted(map(repr, self.updates))) or "none"
-        return UpdateRejected(f"there is no update {name!r}; the workflow has: {known}")
-
-    def take_updates(self, runtime: Runtime, handler: UpdateHandler[..., Any]) -> None:
-        """Let a handler take updates from now on, also those that wait for it."""
-        self.updates = {**self.updates, handler.name: handler}
-        waiting, self.unclaimed = self.unclaimed, []
-        for update in waiting:
-            self.accept(runtime, update)
-
-    def accept(self, runtime: Runtime, update: UpdateAccepted) -> None:
-        handler = self.updates.get(update.name) or self.updates.get("")
-        if handler is None:
-            self.unclaimed.append(update)
-        else:
-            self.running.append(handler)
-            self._run(runtime, self._updated(runtime, handler, update))
-
-    def refuse(self, runtime: Runtime) -> None:
-        unclaimed, self.unclaimed = self.unclaimed, []
-        for update in unclaimed:
-            _over(runtime, update, "", failed=self._unknown(update.name))
-
-    async def _updated(
-        self, runtime: Runtime, handler: UpdateHandler[..., Any], update: UpdateAccepted
-    ) -> None:
-        try:
-            decode = partial(handler.signature.decode, payloads=runtime.payloads)
-            arguments = _fitting(runtime, decode, update)
-            if not update.validated:
-                with _validating(runtime, update):
-                    self._validate(handler, update.name, arguments)
-            result = self._called(handler, update.name, arguments)
-            if inspect.isawaitable(result):
-                result = await result
-            _over(runtime, update, handler.place, result)
-        except asyncio.CancelledError as error:
-            if runtime.loop.dropped:
-                raise
-            _over(runtime, update, handler.place, failed=error)
-        except Exception as error:
-            if not fails(error, self.workflow.failure_exception_types):
-                raise
-            _over(runtime, update, handler.place, failed=error)
-        finally:
-            self.running.remove(handler)
-
     # --- queries ------------------------------------------------------------------------------
 
     def answer(self, runtime: Runtime, name: str, payload: bytes | None) -> Any:
@@ -350,7 +241,7 @@ class WorkflowCode:
         arguments = runtime.decoded(decode, payload)
         if handler.is_method and self.instance is None:
             raise QueryFailed(f"query {name!r} has no state: __init__ of the class failed")
-        result = self._called(handler, name, arguments)
+        result = self.called(handler, name, arguments)
         if inspect.iscoroutine(result):
             result.close()
             raise QueryFailed(f"query {name!r} returned a coroutine: a query only reads, at once")
@@ -379,92 +270,11 @@ def _arguments_of(runtime: Runtime, signature: Signature, payload: bytes | None)
     return (runtime.payloads.decoder(signature.type_of(0))(payload),)
 
 
-@settles(UpdateAccepted)
-def _accepted(runtime: Runtime, fact: UpdateAccepted) -> None:
-    runtime.code.accept(runtime, fact)
-
-
-def _fitting(
-    runtime: Runtime, decode: Callable[[bytes | None], Any], update: UpdateAccepted
-) -> tuple[Any, ...]:
-    """Return the arguments of an update; those that nobody has looked at may not fit."""
-    try:
-        arguments: tuple[Any, ...] = runtime.decoded(decode, update.arguments)
-    except SchemaMismatch as error:
-        if update.validated:
-            raise
-        raise UpdateRejected(str(error)) from None
-    return arguments
-
-
-def _over(
-    runtime: Runtime,
-    update: UpdateAccepted,
-    line: str,
-    result: Any = None,
-    failed: BaseException | None = None,
-) -> None:
-    """Record the outcome of an update. A result that cannot be recorded is a failure."""
-    what = f"the result of update {update.name!r}"
-    if failed is None:
-        payload = runtime.decisions.encode(result, what)
-        completed = UpdateCompleted(update.id, payload)
-        runtime.decisions.add(completed, line, len(payload or b""), what)
-    else:
-        failure = failure_of(failed, runtime.payloads, _DETAILS_BYTES_MAX)
-        try:
-            _failed(runtime, update, line, failure, what)
-        except PayloadTooLarge:
-            _failed(runtime, update, line, failure_of(failed, runtime.payloads, 0), what)
-
-
-def _failed(
-    runtime: Runtime, update: UpdateAccepted, line: str, failure: Failure, what: str
-) -> None:
-    completed = UpdateCompleted(update.id, failure=failure)
-    runtime.decisions.add(completed, line, size_of(failure), what)
-
-
-@contextmanager
-def _validating(runtime: Runtime, update: UpdateAccepted) -> Iterator[None]:
-    """Ask the validator while the code runs; whatever it raises refuses the update."""
-    seed = hashlib.blake2b(update.id.encode(), key=runtime.started.seed, digest_size=16).digest()
-    try:
-        with reading(runtime, f"the validator of update {update.name!r}", seed):
-            yield
-    except Spoiled as error:
-        raise UpdateRejected(str(error)) from None
-    except (UpdateRejected, NeverEnds):
-        raise
-    except BaseException as error:
-        if is_signal(error):
-            raise
-        raise UpdateRejected(_why(error)) from error
-
-
-def _why(error: BaseException) -> str:
-    return shown(error).words
-
-
-def accepts(runtime: Runtime, name: str, payload: bytes | None) -> bool:
-    """Ask the validator of an update; see ``Runner.accepts``."""
-    code = _code(runtime)
-    with reading(runtime, f"the validator of update {name!r}"):
-        try:
-            return code.accepts(runtime, name, payload)
-        except (UpdateRejected, SchemaMismatch, PayloadCodecError, Spoiled, NeverEnds):
-            raise
-        except BaseException as error:
-            if is_signal(error):
-                raise
-            raise UpdateRejected(_why(error)) from error
-
-
 def answer(
     runtime: Runtime, name: str, payload: bytes | None, limit: int
 ) -> bytes | Failure | None:
     """Answer a query: the code's own fields and variables are read, and nothing else happens."""
-    code = _code(runtime)
+    code = code_of(runtime)
     with reading(runtime, f"query {name!r}"):
         try:
             encoded = runtime.payloads.encode(code.answer(runtime, name, payload))
@@ -484,7 +294,7 @@ def answer(
 
 def tell_unfinished(runtime: Runtime) -> None:
     """Say in the log which handlers run while their run ends."""
-    running = _code(runtime).running
+    running = code_of(runtime).running
     left = [each for each in running if each.unfinished == "warn"]
     if left and not runtime.replaying:
         names = ", ".join(sorted({repr(each.name) if each.name else "dynamic" for each in left}))
