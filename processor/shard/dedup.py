@@ -218,8 +218,16 @@ class Requests:
         self._answers.move_to_end(name)
         self._changed.add(name)
         if len(self._answers) > KEPT:
-            forgotten, _ = self._answers.popitem(last=False)
-            self._changed.add(forgotten)
+            row, forgotten = self._answers.popitem(last=False)
+            self._changed.add(row)
+            self._expire(forgotten.cause)
+
+    def _expire(self, cause: ClientRequest | NamedRequest) -> None:
+        """Expire a request whose answer is forgotten: nobody knows whether it was refused."""
+        window = self._clients.get(cause.client) if isinstance(cause, ClientRequest) else None
+        if window is not None and isinstance(cause, ClientRequest):
+            window.floor = max(window.floor, cause.number + 1)
+            self._changed.add(f"c{cause.client}")
 
     def _take_mark(self, mark: Mark) -> None:
         """Know what a mark says and nothing else: it stands for all that was before it."""

@@ -23,7 +23,7 @@ from processor.core.data.shown import shown
 from processor.core.draft import Outcome
 from processor.core.inputs import ClientCommand, Input
 from processor.core.nouns.run import Summary, WorkflowStarted
-from processor.core.nouns.start import StartRun
+from processor.core.nouns.start import StartRun, StartWith
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory
 from processor.core.records.answers import Accepted, Closed, Page, Refused, ReplyBody
@@ -111,11 +111,12 @@ class Reads:
         ``run_id`` is that of the run that a start made, ``answer`` what was told that left no turn.
         """
         latest = self._tables.latest(command.workflow_id)
+        makes_run = isinstance(command.body, StartRun) and not isinstance(command.body, StartWith)
         if answer is not None:
             self._answer(command, answer)
         elif run_id and self._tables.run(run_id) is not None:
             self._answer(command, Accepted(run_id))
-        elif standing == "expired" or latest is None:
+        elif standing == "expired" or latest is None or makes_run:
             self._answer(command, EXPIRED)
         else:
             self._answer(command, latest.accepted(created=False))

@@ -22,6 +22,7 @@ from processor.core.records.answers import Accepted, Page, Refused
 from processor.core.records.effects import DeadLetter, Reply
 from processor.core.records.marks import Answered, Mark
 from processor.core.records.turn import LEVEL_FIRST, Turn
+from processor.shard import dedup
 from processor.shard.ports import InboxRecord
 from processor.store.keyvalue import Memory
 
@@ -225,6 +226,25 @@ def test_a_start_whose_run_is_there_is_answered_however_little_is_known_of_the_r
     run(running)
     assert told(ports) == [Accepted(made_by(request(1)))]
     assert len(ports.turns()) == before
+
+
+@pytest.mark.parametrize("cause", [request(2), NamedRequest("r-1")], ids=["ours", "by name"])
+def test_a_start_that_was_refused_is_never_told_that_it_counted(
+    cause: Cause, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many answers were given since: the run that has the id is not its own."""
+    monkeypatch.setattr(dedup, "KEPT", 3)
+    ports = Ports()
+    running = begun(ports)
+    rival = StartRun("order_processing", ORDER, reuse="reject")
+    refused = [ClientCommand("x", CancelRun(), ClientRequest("other", n)) for n in range(1, 5)]
+    ports.read_commands(command(START, request(1)), command(rival, cause), *refused)
+    run(running, 10)
+    assert [type(answer) for answer in told(ports)] == [Accepted, Refused]
+    ports.read_commands(command(rival, cause, again=True))
+    run(running)
+    (answer,) = told(ports)
+    assert isinstance(answer, Refused) and answer.error == "RequestExpired"
 
 
 @pytest.mark.parametrize("keeps", [True, False], ids=["tables are there", "tables are lost"])

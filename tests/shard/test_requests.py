@@ -264,12 +264,27 @@ def test_names_beyond_a_count_are_forgotten_after_a_day(ages: list[int], left: s
 
 
 @pytest.mark.usefixtures("small")
-def test_the_last_answers_are_kept_and_those_before_have_still_counted() -> None:
+@pytest.mark.parametrize("again", [True, False])
+def test_the_last_answers_are_kept_and_those_before_are_expired(again: bool) -> None:
     causes = [(ClientRequest("c", n), n) for n in range(1, 6)]
     known = filled(causes, refused=True)
     found = [known.answer(cause) for cause, _ in causes]
     assert found == [None, None, TOLD, TOLD, TOLD]
-    assert {known.standing(cause, again=True) for cause, _ in causes} == {"known"}
+    standing = [known.standing(cause, again=again) for cause, _ in causes]
+    assert standing == ["expired"] * 2 + ["known"] * 3
+    kept = mark(known)
+    again_known = Requests((*kept.clients, *kept.answers))
+    assert [again_known.standing(cause, again=again) for cause, _ in causes] == standing
+
+
+@pytest.mark.usefixtures("small")
+def test_an_answer_that_is_forgotten_expires_nobody_elses_request() -> None:
+    known = filled([(ClientRequest("a", 1), 0)], refused=True)
+    for n, name in enumerate("bcd"):
+        take(known, answered(ClientRequest(name, 1), now_ms=NOW + n))
+    standing = [known.standing(ClientRequest(name, 1), again=True) for name in "abcd"]
+    assert standing == ["expired", "known", "known", "known"]
+    assert known.standing(ClientRequest("a", 2), again=False) == "new"
 
 
 @pytest.mark.usefixtures("small")

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from processor.core.data.cause import CallRequest, Origin
 from processor.core.event import Event
-from processor.core.nouns.child import ChildCalled, ChildEnded, ChildrenSpared, ChildStarted
+from processor.core.nouns.child import (
+    ChildCalled,
+    ChildCancelRequested,
+    ChildEnded,
+    ChildrenSpared,
+    ChildStarted,
+)
 from processor.core.nouns.run import (
     Closing,
     WorkflowStarted,
@@ -27,14 +33,15 @@ class _Family:
     """All runs by their ids, and of children the runs of each chain by the call that made it.
 
     ``goes_on``: whether a run, or its chain, has more than its first turn. ``ended_at``: the shard
-    and the place of its last one. ``taken`` has the instances that took a message, and where its
-    record is.
+    and the place of its last one; ``last``: what stands in it. ``taken`` has the instances that
+    took a message, and where its record is.
     """
 
     def __init__(self, readings: list[Reading]) -> None:
         self.events: dict[str, list[Event]] = {}
         self.goes_on: dict[str, bool] = {}
         self.ended_at: dict[str, tuple[int, int]] = {}
+        self.last: dict[str, tuple[Event, ...]] = {}
         self.taken: set[tuple[str, int, int]] = set()
         self.called: dict[Which, ChildCalled] = {}
         self.chains: dict[Which, list[str]] = {}
@@ -46,6 +53,7 @@ class _Family:
                 over = isinstance(end, Closing) and end.successor is None
                 self.goes_on.setdefault(turn.run_id, not over)
                 self.ended_at[turn.run_id] = reading.partition, offset
+                self.last[turn.run_id] = turn.events
             for _, _, record, _ in reading.records:
                 cause = None if isinstance(record, Mark) else record.cause
                 if isinstance(cause, Origin) and isinstance(record, Answered | Turn):
@@ -95,7 +103,9 @@ def check_children(checked: Checked, readings: list[Reading]) -> None:
         checked.that("who asks for the begin hears it once", hears, which, begins)
         if over and not heard and not any(isinstance(e, ChildrenSpared) for e in events):
             reached = (called.to.workflow_id, *family.ended_at[which[0]]) in family.taken
-            meant = reached is (called.parent_close != "abandon")
+            last = family.last[which[0]]
+            stopped = any(isinstance(e, ChildCancelRequested) and e.id == which[1] for e in last)
+            meant = reached is (stopped or called.parent_close != "abandon")
             checked.that("the end of a parent reaches its children", meant, which, called)
     strange = family.chains.keys() - family.called.keys()
     checked.that("no child comes from nowhere", not strange, strange)
