@@ -27,4 +27,11 @@ OF_UPDATES: Sequence[Mutation] = (
         (STUCK,),
         50,
     ),
+    Mutation(
+        "updates",
+        "handlers go on once the code has returned",
+        updates.handlers_dropped_at_the_return,
+        (r"AssertionError: who waits for update \d*5 is told .*UpdateUnfinished",),
+        50,
+    ),
 )

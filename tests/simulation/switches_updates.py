@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from processor.core.nouns.update import UpdateAccepted, UpdateRun
+from processor.workflow._engine import runner
 from processor.workflow._engine.runtime import SETTLES
 from processor.workflow._nouns import update as updates
 
@@ -28,6 +29,11 @@ def outcomes_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def validators_not_asked(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(updates, "_validate", lambda *args: None)
+
+
+def handlers_dropped_at_the_return(patch: pytest.MonkeyPatch) -> None:
+    """End the run as soon as its code has returned, whatever its handlers could still do."""
+    patch.setattr(runner, "go_on", lambda runtime: None)
 
 
 def updates_of_starts_dropped(patch: pytest.MonkeyPatch) -> None:

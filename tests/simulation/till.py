@@ -34,6 +34,8 @@ _PAYLOADS: Final = JsonPayloads()
 _REFUSED: Final = 4
 _FAILS: Final = 3
 """Numbers that leave so much when they are divided by five are not booked."""
+_WAITS: Final = 5
+"""Those that leave so much when they are divided by ten wait for what the till does last."""
 
 
 @workflow.define
@@ -43,11 +45,12 @@ class Till:
     def __init__(self) -> None:
         self.booked: list[int] = []
         self.failed: list[int] = []
+        self.closed = False
 
     @workflow.run
     async def run(self, count: int) -> list[int]:
         await workflow.wait_until(lambda: len(self.booked) + len(self.failed) >= count)
-        await workflow.wait_until(workflow.all_handlers_finished)
+        self.closed = True
         return self.booked
 
     @workflow.update
@@ -60,8 +63,11 @@ class Till:
             self.failed.append(number)
             raise ApplicationError(f"not {number}")
         self.booked.append(number)
-        workflow.set_value("booked", len(self.booked))
-        return [number, len(self.booked)]
+        place = len(self.booked)
+        workflow.set_value("booked", place)
+        if number % 10 == _WAITS:
+            await workflow.wait_until(lambda: self.closed)
+        return [number, place]
 
     @book.validator
     def check(self, number: int) -> None:

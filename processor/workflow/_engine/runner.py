@@ -8,6 +8,7 @@ nothing that replay could repeat.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import zlib
@@ -47,7 +48,7 @@ from processor.workflow._guard.patches import patch_process
 from processor.workflow._guard.signals import is_signal
 from processor.workflow._nouns.condition import check as check_conditions
 from processor.workflow._nouns.external import ExternalEvents
-from processor.workflow._nouns.handler import WorkflowCode, answer
+from processor.workflow._nouns.handler import WorkflowCode, answer, go_on
 from processor.workflow._nouns.run import info_of
 from processor.workflow._nouns.update import accepts, refuse_unclaimed
 from processor.workflow._outbound import chained
@@ -256,6 +257,8 @@ class WorkflowRunner:
         code = runtime.code
         if code.unclaimed and main is not None:
             refuse_unclaimed(runtime)
+        if code.running and main is not None and _returned(main):
+            go_on(runtime)
         ends = done() or loop.violation is not None or runtime.broken is not None
         return ends or code.failed is not None
 
@@ -287,6 +290,10 @@ class WorkflowRunner:
                 self.close()
         if code_error is not None:
             raise code_error from None
+
+
+def _returned(task: asyncio.Task[Any]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 async def _intercepted(

@@ -40,12 +40,14 @@ class RunCode(Protocol):
     """What the user wrote. It outlives the run, so that queries can ask what the run left.
 
     ``failed`` is the error that a handler ended with. ``ran``: some of it may have run before the
-    coroutine begins. ``unclaimed`` are updates that no handler has taken.
+    coroutine begins. ``running`` are the handlers that are to run or run. ``unclaimed`` are updates
+    that no handler has taken.
     """
 
     context: contextvars.Context
     failed: BaseException | None
     ran: bool
+    running: list[Any]
     unclaimed: list[UpdateAccepted]
 
     @property

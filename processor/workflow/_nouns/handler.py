@@ -12,6 +12,7 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
+from itertools import count
 from typing import Any, Final
 
 from processor import checks
@@ -42,6 +43,7 @@ from processor.workflow._handlers import (
     check_query,
     check_unfinished,
 )
+from processor.workflow._nouns.condition import check as check_conditions
 from processor.workflow._nouns.external import ExternalEvents
 from processor.workflow._signature import Signature
 
@@ -50,6 +52,7 @@ __all__ = (
     "all_handlers_finished",
     "answer",
     "code_of",
+    "go_on",
     "name_of",
     "on_query",
     "on_signal",
@@ -58,7 +61,8 @@ __all__ = (
 
 _log = logging.getLogger("processor.workflow")
 
-_DETAILS_BYTES_MAX: Final = 1_000_000
+_LAST_STEPS_MAX: Final = 10_000
+"""So many steps of tasks may follow the return of a run's code. Replay makes as many."""
 
 
 def all_handlers_finished() -> bool:
@@ -290,6 +294,23 @@ def answer(
             "(payload_bytes_max). Ask for less of it"
         )
     return encoded
+
+
+def go_on(runtime: Runtime) -> None:
+    """Let the handlers of a run whose code has returned go on until each waits for a fact.
+
+    They have a bound, so that one that never waits does not keep the run from its end.
+    """
+    code, loop, steps = code_of(runtime), runtime.loop, count()
+
+    def done() -> bool:
+        stopped = code.failed is not None or loop.violation is not None
+        over = stopped or runtime.broken is not None or not code.running
+        return over or next(steps) >= _LAST_STEPS_MAX
+
+    loop.run(done)
+    while runtime.conditions and not done() and check_conditions(runtime):
+        loop.run(done)
 
 
 def tell_unfinished(runtime: Runtime) -> None:
