@@ -32,12 +32,12 @@ from processor.core.data.task_token import token_of
 from processor.errors import InvalidArgument
 from processor.policy import Cancellation
 from processor.workflow._asyncio import running_loop
-from processor.workflow._context import plain
+from processor.workflow._context import cannot_wait, plain
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._frames import line_of, user_frame
 from processor.workflow._nouns.activity import call
 from processor.workflow._options import Options, TypeForm, cancellation_in, options_with
-from processor.workflow._signature import Signature, names_at
+from processor.workflow._signature import AsyncFunction, Signature, is_async, names_at
 
 __all__ = (
     "Activity",
@@ -58,7 +58,6 @@ __all__ = (
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
@@ -112,6 +111,8 @@ class Activity(Generic[P, R]):
         loop = running_loop()
         if type(loop) is WorkflowLoop:
             definition = self.definition
+            if loop.plain:
+                raise cannot_wait(f"calls activity {definition.name!r}")
             signature = definition.signature
             frame = user_frame(1)
             coroutine: Any = call(
@@ -179,23 +180,16 @@ class Activity(Generic[P, R]):
         return f"<activity {self.name!r} at {self.definition.place}>"
 
 
-class _Async(Protocol[P, R_co]):
-    """An async function. As a protocol and not ``Callable[P, Awaitable[R]]``: with that one mypy
-    finds both overloads to fit where an annotation holds Any, and gives up every type."""
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
-
-
 class _Define(Protocol):
     @overload
-    def __call__(self, function: _Async[P, R], /) -> Activity[P, R]: ...
+    def __call__(self, function: AsyncFunction[P, R], /) -> Activity[P, R]: ...
 
     @overload
     def __call__(self, function: Callable[P, R], /) -> Activity[P, R]: ...
 
 
 @overload
-def define(function: _Async[P, R], /) -> Activity[P, R]: ...
+def define(function: AsyncFunction[P, R], /) -> Activity[P, R]: ...
 
 
 @overload
@@ -244,10 +238,7 @@ def define(
             )
         names = names_at(2, function)
         signature = Signature(f"activity {known!r}", function, 0, names)
-        # A wrapper may be async around a plain function, or plain around an async one.
-        inner = inspect.unwrap(function, stop=inspect.iscoroutinefunction)
-        is_async = inspect.iscoroutinefunction(inner)
-        definition = ActivityDefinition(known, function, is_async, signature)
+        definition = ActivityDefinition(known, function, is_async(function), signature)
         return Activity(definition, wire, cancellation)
 
     if function is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -15,6 +14,7 @@ from processor import checks
 from processor.activity import Activity, ActivityInfo, current
 from processor.codec.payloads import JsonPayloads
 from processor.errors import InvalidArgument
+from processor.workflow._signature import is_async
 
 __all__ = ("ActivityEnvironment",)
 
@@ -108,7 +108,7 @@ class ActivityEnvironment:
             stop()
 
     def _interrupt(self, function: Callable[..., Any]) -> None:
-        if self._running is not None and _is_async(function):
+        if self._running is not None and is_async(function):
             self._running.cancel("the activity was cancelled")
 
     async def _outcome(
@@ -117,7 +117,7 @@ class ActivityEnvironment:
         """Return what came of a call; nothing that it raises can end the loop."""
         current.set(self._attempt)
         try:
-            if _is_async(function):
+            if is_async(function):
                 return _Outcome(await function(*args, **kwargs))
             return await asyncio.to_thread(_called, function, args, kwargs)
         except BaseException as error:  # handed on as it is: the test's own task raises it
@@ -182,7 +182,3 @@ def _function(activity: object) -> tuple[str, Callable[..., Any]]:
             f"ActivityEnvironment.run: {checks.shown(activity)} is no activity and no function"
         )
     return getattr(activity, "__name__", type(activity).__name__), activity
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(inspect.unwrap(function, stop=inspect.iscoroutinefunction))

@@ -7,14 +7,16 @@ runs. That needs no context variable, and it cannot leak into another thread or 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable
+from typing import Any, ParamSpec
 
 from processor.workflow._asyncio import running_loop
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._engine.runtime import Runtime
+from processor.workflow._signature import is_async
 
 __all__ = (
+    "cannot_wait",
     "current",
     "in_workflow",
     "passing",
@@ -24,21 +26,27 @@ __all__ = (
 )
 
 P = ParamSpec("P")
-R = TypeVar("R")
 
 plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)
 """True while a workflow's function runs as a plain coroutine, for example in a unit test."""
 
 
-async def plainly(
-    function: Callable[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs
-) -> R:
+async def plainly(function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
     """Run workflow code where it can await all activities, also those that are plain functions."""
     token = plain.set(True)
     try:
-        return await function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        return await result if is_async(function) else result
     finally:
         plain.reset(token)
+
+
+def cannot_wait(what: str) -> TypeError:
+    """Return the error of a plain workflow that does ``what``, which had to be awaited."""
+    return TypeError(
+        f"a plain workflow (def) {what}, and has no await to wait for that: make it an `async def`,"
+        " and await the call"
+    )
 
 
 passing: contextvars.ContextVar[bool] = contextvars.ContextVar("passing", default=False)
@@ -59,10 +67,15 @@ def in_workflow() -> bool:
     return type(running_loop()) is WorkflowLoop
 
 
-def current(verb: str) -> Runtime:
-    """Return the runtime, for a verb that has no meaning outside of workflow code."""
+def current(verb: str, *, awaited: bool = False) -> Runtime:
+    """Return the runtime, for a verb that has no meaning outside of workflow code.
+
+    ``awaited``: nor has it one where nothing can be awaited.
+    """
     loop = running_loop()
     if type(loop) is WorkflowLoop:
+        if awaited and loop.plain:
+            raise cannot_wait(f"calls workflow.{verb}()")
         runtime: Runtime = loop.runtime
         return runtime
     raise RuntimeError(

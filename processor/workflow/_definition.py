@@ -1,4 +1,4 @@
-"""``@workflow.define``: an async function, or a class with ``@workflow.run``, is a ``Workflow``."""
+"""``@workflow.define``: a function, or a class with ``@workflow.run``, is a ``Workflow``."""
 
 from __future__ import annotations
 
@@ -8,21 +8,30 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import update_wrapper
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from processor import checks
 from processor.core.nouns.lineage import RetryOptions
 from processor.errors import InvalidArgument
 from processor.policy import RetryPolicy
 from processor.workflow._asyncio import running_loop
-from processor.workflow._context import plainly
+from processor.workflow._context import cannot_wait, plainly
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._guard.names import unanswered
 from processor.workflow._handlers import NO_HANDLERS, HandlerTable, handlers_of
 from processor.workflow._options import retry_options
-from processor.workflow._signature import Signature, names_at
+from processor.workflow._signature import AsyncFunction, Signature, is_async, names_at
 
-__all__ = ("RunMethod", "Workflow", "define", "defined", "named", "run")
+__all__ = (
+    "PlainRunMethod",
+    "RunMethod",
+    "Workflow",
+    "called",
+    "define",
+    "defined",
+    "named",
+    "run",
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,8 +43,9 @@ _DEFINED = "__processor_workflow__"
 
 
 class Workflow(Generic[P, R]):
-    """A defined workflow. Calling it runs the plain function, so that it can be unit-tested.
+    """A defined workflow. A call is awaited and runs the function, so that it can be unit-tested.
 
+    ``is_async``: the function is; a plain one cannot wait. Use ``function`` to call that directly.
     ``failure_exception_types`` are the exceptions that fail a run; any other one that is not a
     ``ProcessorError`` is a bug and parks it. Where ``function`` is a method of a class,
     ``handlers`` are those of the class, and ``make`` makes an instance from the run's arguments.
@@ -43,7 +53,7 @@ class Workflow(Generic[P, R]):
 
     def __init__(
         self,
-        function: Callable[P, Coroutine[Any, Any, R]],
+        function: Callable[P, Any],
         name: str,
         execution_timeout_ms: int | None,
         retry: RetryOptions | None,
@@ -53,6 +63,7 @@ class Workflow(Generic[P, R]):
         handlers: HandlerTable = NO_HANDLERS,
     ) -> None:
         self.function = function
+        self.is_async = is_async(function)
         self.make = make
         self.handlers = handlers
         self.name = name
@@ -63,8 +74,12 @@ class Workflow(Generic[P, R]):
         update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
-        if type(running_loop()) is WorkflowLoop:
-            return self.function(*args, **kwargs)
+        loop = running_loop()
+        if type(loop) is WorkflowLoop:
+            if loop.plain:
+                raise cannot_wait(f"calls workflow {self.name!r}")
+            if self.is_async:
+                return cast("Coroutine[object, None, R]", self.function(*args, **kwargs))
         return plainly(self.function, *args, **kwargs)
 
     @property
@@ -85,10 +100,33 @@ class Workflow(Generic[P, R]):
         return f"<workflow {self.name!r} at {self.place}>"
 
 
+def called(workflow: Workflow[..., Any], arguments: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
+    """Return the coroutine of a workflow's code. That of a plain one never waits."""
+    if workflow.is_async:
+        coroutine: Coroutine[Any, Any, Any] = workflow.function(*arguments)
+        return coroutine
+    return _ended(workflow, arguments)
+
+
+async def _ended(workflow: Workflow[..., Any], arguments: tuple[Any, ...]) -> Any:
+    loop = running_loop()
+    assert type(loop) is WorkflowLoop, "runs have no other loop"
+    loop.plain = True
+    try:
+        result = workflow.function(*arguments)
+    finally:
+        loop.plain = False
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise cannot_wait(f"returns {checks.shown(result)}")
+    return result
+
+
 class RunMethod(Workflow[P, R]):
     """The method of a class that is run. Named by way of its class, it is the class's workflow."""
 
-    def __init__(self, function: Callable[..., Coroutine[Any, Any, R]]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         update_wrapper(self, function)
 
@@ -109,15 +147,39 @@ class RunMethod(Workflow[P, R]):
         return f"<the run method {self.function.__qualname__!r}>"
 
 
-def run(function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> RunMethod[P, R]:
-    """Mark the async method of a class that is the workflow's code.
+class PlainRunMethod(RunMethod[P, R]):
+    """A plain method that is run; on an instance it is that method."""
 
-    Put ``@workflow.define`` on the class. ``client.start(MyClass.run, ...)`` starts it.
+    @overload  # type: ignore[override]
+    def __get__(self, instance: None, owner: type[Any]) -> Workflow[P, R]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type[Any]) -> Callable[P, R]: ...
+
+    def __get__(self, instance: object, owner: type[Any]) -> Any:
+        if instance is None:
+            return super().__get__(None, owner)
+        return MethodType(self.function, instance)
+
+
+@overload
+def run(  # type: ignore[overload-overlap]
+    function: AsyncFunction[Concatenate[Any, P], R], /
+) -> RunMethod[P, R]: ...
+
+
+@overload
+def run(function: Callable[Concatenate[Any, P], R], /) -> PlainRunMethod[P, R]: ...
+
+
+def run(function: Callable[..., Any], /) -> Any:
+    """Mark the method of a class that is the workflow's code.
+
+    Put ``@workflow.define`` on the class. ``client.start(MyClass.run, ...)`` starts it. A plain
+    method (``def``) cannot wait. Raises ``InvalidArgument``.
     """
-    if not inspect.iscoroutinefunction(function):
-        given = getattr(function, "__qualname__", None) or checks.shown(function)
-        raise InvalidArgument(f"@workflow.run: {given} has to be an async method (async def)")
-    return RunMethod(function)
+    _check_code(function, "@workflow.run", "put it on a method of a class, which has a name")
+    return RunMethod(function) if is_async(function) else PlainRunMethod(function)
 
 
 def defined(given: object) -> Workflow[..., Any] | None:
@@ -148,18 +210,25 @@ def named(call: str, workflow: Any) -> tuple[str, Any]:
 
 class _Define(Protocol):
     @overload
-    def __call__(self, given: C, /) -> C: ...
+    def __call__(self, given: C, /) -> C: ...  # type: ignore[overload-overlap]
 
     @overload
-    def __call__(self, given: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+    def __call__(self, given: AsyncFunction[P, R], /) -> Workflow[P, R]: ...
+
+    @overload
+    def __call__(self, given: Callable[P, R], /) -> Workflow[P, R]: ...
 
 
 @overload
-def define(given: C, /) -> C: ...
+def define(given: C, /) -> C: ...  # type: ignore[overload-overlap]
 
 
 @overload
-def define(given: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+def define(given: AsyncFunction[P, R], /) -> Workflow[P, R]: ...
+
+
+@overload
+def define(given: Callable[P, R], /) -> Workflow[P, R]: ...
 
 
 @overload
@@ -181,9 +250,10 @@ def define(
     retry: RetryPolicy | None = None,
     failure_exception_types: Sequence[type[BaseException]] = (),
 ) -> Any:
-    """Make an async function a workflow, or a class; under its own name or ``name``.
+    """Make a function a workflow, or a class; under its own name or ``name``.
 
-    A class has one async method under ``@workflow.run``, and takes signals and answers queries by
+    A function is async; a plain one (``def``) cannot wait, so that its run ends in its first turn.
+    A class has one method under ``@workflow.run``, and takes signals and answers queries by
     the methods under ``@workflow.signal`` and ``@workflow.query``. Each run has an instance of its
     own. ``__init__`` gets the arguments of the run if it needs any, or has the same parameters.
     ``execution_timeout`` (a ``timedelta`` or seconds; default: none) ends a run that takes longer,
@@ -201,12 +271,12 @@ def define(
         names, handlers = names_at(depth, given), NO_HANDLERS
         if owner is not None:
             handlers = handlers_of(owner, names)
-        elif not inspect.iscoroutinefunction(function):
-            shown = getattr(function, "__qualname__", repr(function))
-            raise InvalidArgument(
-                f"@workflow.define: {shown} has to be an async function (async def) outside of "
-                "any class, or a class with a method under @workflow.run; a name is given as "
-                "name=..."
+        else:
+            _check_code(
+                function,
+                "@workflow.define",
+                "put it on a function outside of any class, or on a class with a method under "
+                "@workflow.run; a name is given as name=...",
             )
         known = name or given.__name__
         for each in (function, *(handler.function for handler in handlers.all)):
@@ -237,7 +307,20 @@ def define(
     return lambda given: decorate(given, 2)
 
 
-def _run_of(owner: type[Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+def _check_code(function: Any, what: str, instead: str) -> None:
+    """Refuse what is no function that can be run; ``what`` names the call in the error."""
+    inner = inspect.unwrap(function)
+    if not hasattr(inner, "__code__"):
+        raise InvalidArgument(f"{what}: {checks.shown(function)} is no function: {instead}")
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise InvalidArgument(
+            f"{what}: {function.__qualname__} has a yield, but workflows await: make it an "
+            "`async def`, and write `result = await charge(order)` for `result = yield "
+            "context.call_activity(...)`"
+        )
+
+
+def _run_of(owner: type[Any]) -> Callable[..., Any]:
     """Return the function of a class that is run."""
     found = [
         (attribute, value)
@@ -247,11 +330,11 @@ def _run_of(owner: type[Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
     if len(found) != 1:
         names = ", ".join(attribute for attribute, _ in found) or "none"
         raise InvalidArgument(
-            f"@workflow.define: class {owner.__qualname__} needs one async method under "
+            f"@workflow.define: class {owner.__qualname__} needs one method under "
             f"@workflow.run; it has {names}. (A method that hides the run method of a base class "
             "needs @workflow.run, too)"
         )
-    function: Callable[..., Coroutine[Any, Any, Any]] = found[0][1].function
+    function: Callable[..., Any] = found[0][1].function
     return function
 
 

@@ -5,18 +5,37 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import cached_property
-from typing import Any, get_type_hints
+from typing import Any, ParamSpec, Protocol, TypeVar, get_type_hints
 
 from processor.checks import shown
 from processor.core.data.payloads import Payloads
 from processor.errors import InvalidArgument, SchemaMismatch
 
-__all__ = ("Signature", "names_at")
+__all__ = ("AsyncFunction", "Signature", "is_async", "names_at")
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
 
 _ARGUMENT = re.compile(r"(?:at )?`\$\[(\d+)\]([^`]*)`")
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class AsyncFunction(Protocol[P, R_co]):
+    """An async function. As a protocol and not ``Callable[P, Awaitable[R]]``: with that one mypy
+    finds both overloads to fit where an annotation holds Any, and gives up every type."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Return whether what a function returns is to be awaited.
+
+    A wrapper may be async around a plain function, or plain around an async one.
+    """
+    inner = inspect.unwrap(function, stop=inspect.iscoroutinefunction)
+    return inspect.iscoroutinefunction(inner)
 
 
 class Signature:

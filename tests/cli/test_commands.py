@@ -137,7 +137,7 @@ def test_no_broker_is_exit_code_4(invoke: Invoke) -> None:
         (("worker", "examples.orders", "--queues", " ,"), "--queues: name one or more"),
         (("worker", "methods"), "put at the top of the module: charge = Bank(...).charge"),
         (("worker", "methods"), "workflow 'pays' at"),
-        (("worker", "klass"), "class Order needs one async method under @workflow.run"),
+        (("worker", "klass"), "class Order needs one method under @workflow.run"),
         (("query", "x", ""), "'NAME': give a name of 1 to 1,000 bytes"),
         (("signal", "x", "n", "{"), "JSON"),
         (("query", "x", "n", "--reject", "open"), "'--reject'"),

@@ -337,7 +337,7 @@ def test_classes_that_contradict_are_refused() -> None:
         (hides, "Hides.hear hides the signal of Base: put @workflow.signal on it"),
         (twice, "two signals have the name 'hear'"),
         (other_arguments, "__init__ gets the arguments of the run"),
-        (runs_not, "needs one async method under @workflow.run; it has none"),
+        (runs_not, "needs one method under @workflow.run; it has none"),
         (asynchronous, "a query only reads, and answers at once"),
     ):
         with pytest.raises(ValueError, match=said):

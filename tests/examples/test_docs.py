@@ -44,6 +44,7 @@ SAYS = {
     "delays-1": r"running\ntea at 10:30\nlunch at 12:00\n",
     "handlers-1": r"2\nA new bridge\? yes\n",
     "handlers-2": r"4\n11\n",
+    "handlers-3": r"Hello Ada\nHello Grace\n",
     "failures-1": (
         r"the hotel is booked\nthe train is booked\nthe train is given back\n"
         r"the hotel is given back\nthe ferry is full\n"

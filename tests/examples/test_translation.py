@@ -23,6 +23,7 @@ PROSE = {
     "cancellation",
     "async def",
     "async with Worker(...)",
+    "def",
     "default.commands",
     "embedded:./state",
     "lost",

@@ -76,8 +76,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     references only. After ``dropped`` is set nothing can be asked for any more: whatever would
     wait ends the coroutine that is being unwound. ``refusals`` says how often that is still
     raised: after that, whatever waits just waits. ``violation`` is the first call that
-    replay cannot repeat, and where.
+    replay cannot repeat, and where. ``plain`` is True while the function of a plain workflow runs.
     """
+
+    plain = False
 
     def __init__(self, timers: Timekeeper, seed: int) -> None:
         self.runtime: Any = timers

@@ -70,7 +70,7 @@ def call_activity(
     what the result is read as (default: plain JSON). Raises ``InvalidArgument`` at the call, and an
     ``ActivityError`` where the activity is awaited.
     """
-    runtime = current("call_activity")
+    runtime = current("call_activity", awaited=True)
     if not isinstance(activity, str):
         if not callable(getattr(activity, "options", None)):
             raise InvalidArgument(

@@ -298,7 +298,7 @@ def _asked(
     verb: str, child: Any, args: tuple[Any, ...], result_type: Any, how: dict[str, Any], line: str
 ) -> tuple[Runtime, _Wanted]:
     """Return the run that asks for a child, and what it asks for, checked."""
-    runtime, call = current(verb), f"workflow.{verb}"
+    runtime, call = current(verb, awaited=True), f"workflow.{verb}"
     if unknown := sorted(map(checks.shown, how.keys() - ChildOptions.__annotations__.keys())):
         known = ", ".join(sorted(ChildOptions.__annotations__))
         raise InvalidArgument(f"{call}: there is no option {', '.join(unknown)}; there are {known}")

@@ -27,7 +27,7 @@ def wait_until(
     anything. ``timeout`` is a ``timedelta`` or seconds (default: none). Raises ``TimeoutError``
     when the predicate did not hold in time.
     """
-    runtime = current("wait_until")
+    runtime = current("wait_until", awaited=True)
     check_plain(predicate, "workflow.wait_until: predicate")
     lasts_ms = timeout_ms(timeout, "workflow.wait_until: timeout")
     return _wait_until(runtime, predicate, lasts_ms, line_here())

@@ -50,7 +50,7 @@ def wait_for_event(
     goes on. ``timeout`` is a ``timedelta`` or seconds (default: none). Raises ``TimeoutError`` when
     no event came in time.
     """
-    runtime = current("wait_for_event")
+    runtime = current("wait_for_event", awaited=True)
     name = checks.name(name, "workflow.wait_for_event: name")
     lasts_ms = timeout_ms(timeout, "workflow.wait_for_event: timeout")
     events = runtime.part(ExternalEvents)

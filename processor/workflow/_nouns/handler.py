@@ -29,7 +29,7 @@ from processor.errors import (
 from processor.failures import failure_of
 from processor.readable import readable
 from processor.workflow._context import current
-from processor.workflow._definition import Workflow
+from processor.workflow._definition import Workflow, called
 from processor.workflow._engine.reading import reading
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._guard.signals import is_signal
@@ -166,11 +166,11 @@ class WorkflowCode:
 
     def _main(self, *arguments: Any) -> Coroutine[Any, Any, Any]:
         if self.workflow.make is None:
-            return self.workflow.function(*arguments)
+            return called(self.workflow, arguments)
         return self._of_instance(*arguments)
 
     async def _of_instance(self, *arguments: Any) -> Any:
-        return await self.workflow.function(self.instance, *arguments)
+        return await called(self.workflow, (self.instance, *arguments))
 
     # --- signals ------------------------------------------------------------------------------
 

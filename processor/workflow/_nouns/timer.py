@@ -22,7 +22,7 @@ def sleep(delay: timedelta | float) -> Coroutine[object, None, None]:
 
     ``math.inf`` sleeps until the run is cancelled.
     """
-    runtime = current("sleep")
+    runtime = current("sleep", awaited=True)
     return _sleep(runtime.loop, checks.lasting_ms(delay, "workflow.sleep: delay"), line_here())
 
 
@@ -31,7 +31,7 @@ def timer(when: timedelta | float | datetime) -> Coroutine[object, None, None]:
 
     A time that has passed does not wait. Raises ``InvalidArgument`` for a time without a zone.
     """
-    runtime = current("timer")
+    runtime = current("timer", awaited=True)
     if isinstance(when, datetime):
         if when.tzinfo is None:
             raise InvalidArgument(

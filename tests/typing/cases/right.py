@@ -143,6 +143,34 @@ class Approval:
         return 1
 
 
+@workflow.define
+def summed(first: int, second: int = 1) -> int:
+    return first + second
+
+
+@workflow.define(name="by-name")
+def named(values: dict[str, Any]) -> list[str]:
+    return []
+
+
+@workflow.define
+class Plain:
+    @workflow.run
+    def run(self, order: Order) -> bool:
+        return True
+
+
+async def plain_ones(client: Client) -> None:
+    assert_type(await summed(1), int)
+    assert_type(await named({}), list[str])
+    assert_type(Plain().run(Order("a")), bool)
+    assert_type(await client.run(summed, 1, 2), int)
+    assert_type(await client.start(named, {"a": 1}), Handle[list[str]])
+    assert_type(await client.run(Plain.run, Order("a")), bool)
+    assert_type(await workflow.call_child(summed, 1), int)
+    Worker("embedded:state", workflows=[summed, Plain])
+
+
 @workflow.define(name="again", execution_timeout=5)
 class Again(Approval):
     pass

@@ -42,10 +42,6 @@ async def unknown_option(number: int) -> None: ...
 async def misnamed() -> None: ...
 
 
-@workflow.define  # wrong
-def plain() -> None: ...
-
-
 @workflow.define
 async def shopping(order: Order) -> bool:
     await charge("order")  # wrong
@@ -127,7 +123,22 @@ class Approval:
     def other(self, name: str) -> None: ...
 
 
+@workflow.define
+def plain(first: int) -> int:
+    return first
+
+
+@workflow.define
+class Plain:
+    @workflow.run
+    def run(self, order: Order) -> bool:
+        return True
+
+
 async def handles(client: Client) -> None:
+    await client.run(plain, "1")  # wrong
+    await plain("1")  # wrong
+    await client.start(Plain.run, 1)  # wrong
     handle = await client.start(Approval.run, Order("a"))
     await client.start(Approval.run, 5)  # wrong
     await handle.signal(Approval.vote, 5)  # wrong
