@@ -97,7 +97,8 @@ def replaced(annotation: Any, build: Build, known: dict[Any, StandIn]) -> Any:
         given = (*args, int) if origin is Counter else args
         plain = _COLLECTIONS[origin][given]
         return _stand_in(annotation, known, lambda: _collected(origin, build(plain).of_plain))
-    if not args or getattr(origin, "__module__", "") not in _CONTAINERS:
+    holds = getattr(origin, "__module__", "") in _CONTAINERS or is_object(origin)
+    if not args or not holds:
         return annotation
     inside = tuple(each if each is ... else replaced(each, build, known) for each in args)
     return annotation if inside == args else origin[inside]

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import inspect as types
 
+from processor.checks import shown
 from processor.codec.choices import StandIn, is_object
 from processor.codec.defaults import classes_of
 from processor.codec.members import Lossy, is_model
@@ -33,6 +34,8 @@ __all__ = (
 _MINUTE: Final = timedelta(minutes=1)
 _USE: Final = "use a dataclass, a msgspec Struct, a pydantic model, or plain types"
 _DEPTH_MAX: Final = 100
+_OF_TYPES: Final = ("typing", "typing_extensions", "types", "abc")
+"""The modules of what annotations are made of, where they are no classes."""
 
 
 def type_name(annotation: Any) -> str:
@@ -40,6 +43,8 @@ def type_name(annotation: Any) -> str:
         module = annotation.__module__
         name = annotation.__qualname__
         return name if module == "builtins" else f"{module}.{name}"
+    if get_origin(annotation) is None and type(annotation).__module__ not in _OF_TYPES:
+        return shown(annotation)  # a value in place of a type: nothing is known of its text
     return str(annotation)
 
 
@@ -108,7 +113,7 @@ def _refuse(info: Any, known: Callable[[type], bool], seen: set[int]) -> None:
 
 def _refuse_keys(key: Any) -> None:
     parts = key.types if isinstance(key, types.UnionType) else (key,)
-    if any(isinstance(each, _NO_KEYS) for each in parts):
+    if any(isinstance(each, _NO_KEYS) or _is_no_key(each) for each in parts):
         raise Lossy(
             f"keys of JSON are text, and this key cannot be one: {_key_name(key)}; use keys of "
             "text or numbers, or a list of pairs"
@@ -120,9 +125,25 @@ def _refuse_keys(key: Any) -> None:
         )
 
 
+def _is_no_key(key: Any) -> bool:
+    """Return whether the text that a key becomes is not read as that key again."""
+    if isinstance(key, types.CustomType):
+        return isinstance(key.cls, type) and issubclass(key.cls, int | float)
+    kinds = {type(each) for each in key.values} if isinstance(key, types.LiteralType) else {str}
+    return bool in kinds or len(kinds) > 1
+
+
 def _key_name(key: Any) -> str:
     parts = key.types if isinstance(key, types.UnionType) else (key,)
-    return " | ".join(type(each).__name__.removesuffix("Type").lower() for each in parts)
+    return " | ".join(map(_one_key_name, parts))
+
+
+def _one_key_name(key: Any) -> str:
+    if isinstance(key, types.CustomType):
+        return type_name(key.cls)
+    if isinstance(key, types.LiteralType):
+        return f"Literal[{', '.join(map(repr, key.values))}]"
+    return type(key).__name__.removesuffix("Type").lower()
 
 
 _NO_KEYS: Final = (
@@ -182,6 +203,8 @@ def check_plain(value: Any, path: str = "$") -> None:
     """Raise where a value that JSON cannot hold stands, with its path."""
     if isinstance(value, dict):
         for key, each in value.items():
+            if isinstance(key, datetime | time) and _is_odd(key):
+                raise _odd_offset(key, path)
             check_plain(each, f"{path}.{key}")
     elif isinstance(value, list | tuple | set | frozenset):
         for number, each in enumerate(value):

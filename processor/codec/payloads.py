@@ -78,8 +78,11 @@ _NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 _HELD: Final = "held_by_processor"
 _PATH: Final = re.compile(r" - at `\$([^`]*)`")
 _PATHS: Final = re.compile(r"(?: - at `\$[^`]*`){2,}$")
-_UNREADABLE: Final = (TypeError, ValueError, NameError, NotImplementedError, RecursionError)
-"""What building a decoder raises where a type cannot be read."""
+_UNREADABLE: Final = (
+    *(AttributeError, LookupError, NameError, NotImplementedError),
+    *(RecursionError, RuntimeError, TypeError, ValueError),
+)
+"""What building a decoder raises where a type cannot be read: pydantic's own are RuntimeErrors."""
 
 Decode = Callable[[bytes | None], Any]
 
@@ -128,10 +131,8 @@ class JsonPayloads:
         if is_model(type(value)):
             return  # It was looked at when it was written.
         if _ZONED.search(payload) or self._may_hold_nan(value):
-            check_plain(
-                msgspec.to_builtins(
-                    value, str_keys=True, enc_hook=_to_plain, builtin_types=(datetime, time)
-                )
+            check_plain(  # with the keys as they are: a time may be one
+                msgspec.to_builtins(value, enc_hook=_to_plain, builtin_types=(datetime, time))
             )
 
     def _refused(self, value: object, error: Exception) -> SchemaMismatch:
@@ -167,14 +168,14 @@ class JsonPayloads:
         """Return a function from JSON to the annotated type; plain JSON values where it is Any."""
         try:
             known = self._decoders.get(annotation)
-        except TypeError:  # An annotation may hold what cannot be hashed; it is then built anew.
+        except Exception:  # An annotation may hold what cannot be hashed; it is then built anew.
             return self._built(annotation)
         if known is None:
             known = self._decoders[annotation] = self._built(annotation)
         return known
 
     def _built(self, annotation: Any) -> Decode:
-        if annotation in (inspect.Signature.empty, NoReturn, Never):
+        if any(annotation is each for each in (inspect.Signature.empty, NoReturn, Never)):
             return self.decoder(Any)
         name = type_name(annotation)
         try:
@@ -187,7 +188,7 @@ class JsonPayloads:
         """Return what reads an annotated type, with pydantic where msgspec cannot."""
         try:
             known = self._readers.get(annotation)
-        except TypeError:
+        except Exception:
             return self._made(annotation)
         if known is None:
             for cls in classes_of(annotation):

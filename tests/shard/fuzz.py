@@ -19,7 +19,6 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from random import Random
 from typing import Any, cast
 
-from processor import ActivityError, activity, workflow
 from processor.codec.payloads import JsonPayloads
 from processor.codec.records import encode
 from processor.config import Settings
@@ -27,12 +26,9 @@ from processor.core.data.address import Address, Caller, ReplyTo
 from processor.core.data.cause import ClientRequest, NamedRequest, Origin
 from processor.core.data.failure import Failure
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
-from processor.core.nouns.call import AnswerCall
-from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.start import StartRun
-from processor.core.nouns.stop import CancelRun, TerminateRun
-from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory, ReadShard
-from processor.core.records.answers import Accepted, Closed, Page, Refused
+from processor.core.questions import DescribeRun, ListRuns, ReadHistory
+from processor.core.records.answers import Page
 from processor.core.records.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.core.records.turn import Source
 from processor.errors import SchemaMismatch
@@ -43,6 +39,8 @@ from processor.shard.outbox import message_command
 from processor.store.keyvalue import Memory
 from processor.workflow._engine.runner import WorkflowRunners
 
+from .fuzz_commands import IDS, OUTCOMES, body_of
+from .fuzz_programs import ACTIVITIES, WORKFLOWS
 from .running import Ports, shard
 
 __all__ = ("INPUTS", "Fuzz", "played")
@@ -50,7 +48,6 @@ __all__ = ("INPUTS", "Fuzz", "played")
 INPUTS = 2_000
 """So many come to one log."""
 
-IDS = ("a", "b", "c", "d")
 CLIENTS = ("one", "two")
 DEEP = b"[" * 984 + b"]" * 984
 ODD_BYTES = (b"", b"null", b"{", b"\xff\xfe", DEEP, b'"\\ud800"', b"[1e999]", b"1" * 5_000, b"NaN")
@@ -59,61 +56,37 @@ ODD_NUMBERS = (
     *(0, 1, -1, 2, 127, 128, 8_191, 8_192, (1 << 31) - 1, 1 << 31, -(1 << 31), 1 << 53),
     *((1 << 62) - 1, 1 << 62, (1 << 63) - 1, -(1 << 63)),
 )
-OUTCOMES = (Accepted("x"), Refused("E", "no"), Closed("x", "completed", b"1"))
-
-
-@activity.define(eager=False)
-async def echo(value: Any) -> Any:
-    return value
-
-
-@activity.define
-async def here(value: Any) -> Any:
-    return value
-
-
-@workflow.define(name="mirror")
-async def mirror(value: Any = None) -> Any:
-    """Hand everything on that comes in, by each way out."""
-    workflow.set_status(value)
-    for turn in range(20):
-        event = await workflow.wait_for_event("e")
-        workflow.set_status(event)
-        workflow.publish("mirrored", str(turn), event)
-        workflow.signal("b", "e", event)
-        task = workflow.call_activity(echo if turn % 2 else here, event)
-        if turn % 3 == 0:
-            await workflow.sleep(0.001)
-        try:
-            value = await task
-        except ActivityError as error:
-            value = str(error)
-    return value
-
-
-@workflow.define(name="good")
-async def good(value: int) -> int:
-    return await workflow.call_activity(here, value)
 
 
 class Failures(logging.Handler):
-    """What the shard could do only by giving an input up: our own checks should have seen it."""
+    """What the shard could do only by giving an input up: our own checks should have seen it.
+
+    Whatever it says with a traceback is that.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.found: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info:
-            self.found.append(logging.Formatter().format(record))
+        told = logging.Formatter().format(record)
+        if "Traceback (most recent call last)" in told:
+            self.found.append(told)
 
 
 class FuzzedPorts(Ports):
-    """Encodes all that leaves, as the adapters do."""
+    """Encodes all that leaves, as the adapters do. ``messages`` are the newest between runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[ClientCommand] = []
 
     def send(self, effect: Any, token: int | None, origin: Any = None) -> None:
         super().send(effect, token, origin)
-        encode(message_command(effect, origin) if isinstance(effect, Message) else effect)
+        if isinstance(effect, Message):
+            effect = message_command(effect, origin)
+            self.messages = [*self.messages[-20:], effect]
+        encode(effect)
 
     def reply(self, reply: Reply) -> None:
         super().reply(reply)
@@ -152,7 +125,7 @@ class Fuzz:
         self.reasons: Counter[str] = Counter()
         self.ports = FuzzedPorts()
         self.store = Memory()
-        registry = Registry([mirror, good], [echo, here], Injected(JsonPayloads()))
+        registry = Registry(WORKFLOWS, ACTIVITIES, Injected(JsonPayloads()))
         self.runners = WorkflowRunners(registry, Settings())
         self.shard = shard(self.ports, self.store, self.runners)
         self._inbox = KafkaInbox(0, 1, ["c", "r", "t"], cast(Any, None), cast(Any, None), id)
@@ -226,6 +199,8 @@ class Fuzz:
         if choice < 0.35:
             kind = cast(Any, dice.choice(("execution", "timer", "retry", "heartbeat")))
             return "timers", TimerDue(dice.choice(IDS), self._run_id(), kind, 1, 1, self.ports.now)
+        if choice < 0.5 and self.ports.messages:
+            return "commands", dice.choice(self.ports.messages)
         return "commands", self._command()
 
     def _report(self, task: ActivityTask) -> ActivityReport:
@@ -248,23 +223,11 @@ class Fuzz:
         cause: Any = ClientRequest(client, number)
         if dice.random() < 0.2:
             cause = dice.choice((None, NamedRequest(f"r{number}"), Origin(bytes(16), 3, number, 0)))
-        body: Any = dice.choice(
-            (
-                StartRun("mirror", b"[1]", "allow", "use-existing", 60_000, b"{}"),
-                StartRun("mirror", b"[[1]]", "allow", "terminate", headers=(("h", b"1"),)),
-                RaiseEvent("e", b'{"x": 1}', headers=(("h", b"1"),)),
-                RaiseEvent("e", b"7"),
-                CancelRun("why"),
-                TerminateRun("why", first_run_id=self._run_id()),
-                AwaitResult(timeout_ms=1_000),
-                DescribeRun(),
-                ReadHistory(first=1),
-                ListRuns(limit=10),
-                ReadShard(),
-                AnswerCall(self._run_id(), 1, dice.choice(OUTCOMES)),
-            )
-        )
-        caller = Caller(Address(None, "a"), "run", 1) if dice.random() < 0.05 else None
+        body: Any = body_of(dice, self._run_id())
+        caller = None
+        if dice.random() < 0.2:
+            caller = Caller(Address(None, dice.choice(IDS)), self._run_id(), dice.randrange(6))
+            cause = Origin(bytes(16), 3, number, 0)
         return ClientCommand(dice.choice(IDS), body, cause, dice.random() < 0.05, to, caller)
 
     # --- mutations ----------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from processor.core.nouns.external import RaiseEvent
+
 from .fuzz import INPUTS, played
 
 SEEDS = 100_000 // INPUTS
@@ -14,3 +16,12 @@ def test_no_input_stops_or_spoils_anything(tenth: int) -> None:
     for seed in range(tenth, SEEDS, 10):
         fuzz = played(seed)
         assert fuzz.counts["commands"] > INPUTS / 5, "most of them are not refused at the door"
+
+
+def test_an_input_that_is_given_up_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a check that is missing")
+
+    monkeypatch.setattr(RaiseEvent, "decide", broken)
+    with pytest.raises(AssertionError, match=r"tried once more(.|\n)*a check that is missing"):
+        played(0)

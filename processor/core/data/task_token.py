@@ -38,6 +38,7 @@ def named_by(token: object, where: str) -> Named:
         run_id = name(token[2], f"{where}: run id") if len(token) == 3 else None
         return Named(checked_id(token[0], f"{where}: workflow id"), id, run_id)
     if isinstance(token, str):
+        token = str.__str__(token)  # what a subclass makes of itself is not what it holds
         try:
             padded = token.encode() + b"=" * (-len(token) % 4)
             text = urlsafe_b64decode(padded).decode()
