@@ -18,8 +18,10 @@ from typing import (
     Any,
     Concatenate,
     Generic,
+    Literal,
     ParamSpec,
     Protocol,
+    TypeAlias,
     TypeVar,
     Unpack,
     cast,
@@ -60,15 +62,22 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 T = TypeVar("T")
 
+Pool: TypeAlias = Literal["threads", "processes"]
+"""What a plain activity runs in: a thread of the worker, or a process beside it."""
+
 
 @dataclass(frozen=True, eq=False)
 class ActivityDefinition:
-    """What an executor needs: the function, its parameters, and whether to await it."""
+    """What an executor needs: the function, its parameters, and whether to await it.
+
+    ``pool``: what a plain one runs in.
+    """
 
     name: str
     function: Callable[..., Any]
     is_async: bool
     signature: Signature
+    pool: Pool = "threads"
 
     @property
     def parameter_types(self) -> tuple[Any, ...]:
@@ -197,7 +206,9 @@ def define(function: Callable[P, R], /) -> Activity[P, R]: ...
 
 
 @overload
-def define(*, name: str | None = None, **options: Unpack[Options]) -> _Define: ...
+def define(
+    *, name: str | None = None, pool: Pool = "threads", **options: Unpack[Options]
+) -> _Define: ...
 
 
 def define(
@@ -205,6 +216,7 @@ def define(
     /,
     *,
     name: str | None = None,
+    pool: Pool = "threads",
     **options: Unpack[Options],
 ) -> Any:
     """Make a function, async or plain, an activity, under its own name or ``name``.
@@ -212,8 +224,12 @@ def define(
     ``options`` are ``queue``, ``retry`` (a ``RetryPolicy``), ``eager``, and four time-outs, each a
     ``timedelta`` or seconds (default: none): ``schedule_to_start``, ``start_to_close``,
     ``schedule_to_close``, ``heartbeat``. ``cancellation`` says what becomes of it when its await is
-    cancelled (see ``Options``). Raises ``InvalidArgument``.
+    cancelled (see ``Options``). ``pool="processes"`` runs a plain function in a process beside the
+    worker: for what computes, or may crash. Raises ``InvalidArgument``.
     """
+    if pool not in ("threads", "processes"):
+        given = checks.shown(pool)
+        raise InvalidArgument(f'@activity.define: pool: give "threads" or "processes", not {given}')
     if name is not None:
         checks.name(name, "@activity.define: name")
     wire = options_with(DEFAULTS, options, "@activity.define")
@@ -238,12 +254,29 @@ def define(
             )
         names = names_at(2, function)
         signature = Signature(f"activity {known!r}", function, 0, names)
-        definition = ActivityDefinition(known, function, is_async(function), signature)
+        definition = ActivityDefinition(known, function, is_async(function), signature, pool)
+        if pool == "processes":
+            _check_importable(definition)
         return Activity(definition, wire, cancellation)
 
     if function is not None:
         return decorate(function)
     return lambda function: decorate(function)
+
+
+def _check_importable(definition: ActivityDefinition) -> None:
+    """Refuse what a process cannot import and call."""
+    function = inspect.unwrap(definition.function)
+    what = f'@activity.define: pool="processes": {function.__qualname__}'
+    if definition.is_async:
+        raise InvalidArgument(
+            f"{what} is async, which runs on the loop of the worker: make it a plain function (def)"
+        )
+    if "<locals>" in function.__qualname__ or "<lambda>" in function.__qualname__:
+        raise InvalidArgument(
+            f"{what} is made inside of a function: a process imports what it runs. Move it to the "
+            "top of a module"
+        )
 
 
 # --- inside of a running activity -------------------------------------------------------------

@@ -34,6 +34,7 @@ _NUMBERS: Final = {
     "continue_after_events": 1,
     "max_activities": 1,
     "activity_threads_max": 1,
+    "activity_processes_max": 0,
 }
 """The least of each whole number."""
 
@@ -122,6 +123,9 @@ class Settings:
 
     activity_threads_max: int = 32
     """Threads for plain (not async) activities, per process."""
+
+    activity_processes_max: int = 0
+    """Processes for activities with ``pool="processes"``, per worker; 0: one for each core."""
 
     heartbeat_throttle_s: float = 30.0
     """The least time between two heartbeats that are sent; half the heartbeat time-out if less."""

@@ -48,7 +48,7 @@ from processor.policy import milliseconds
 from processor.readable import readable
 from processor.workflow._frames import is_ours
 
-__all__ = ("HIDDEN", "bases_of", "exception_of", "failure_of", "refusal", "trace_of")
+__all__ = ("HIDDEN", "bases_of", "chain_of", "exception_of", "failure_of", "refusal", "trace_of")
 
 E = TypeVar("E", bound=ProcessorError)
 
@@ -89,7 +89,7 @@ def failure_of(
     """
     failure: Failure | None = None
     left = details_bytes_max
-    for each in reversed(_chain(exception)):
+    for each in reversed(chain_of(exception)):
         try:
             one = _one(each, payloads, left)
         except NeverEnds:
@@ -127,7 +127,7 @@ def exception_of(failure: Failure, payloads: Payloads) -> BaseException:
     return error
 
 
-def _chain(exception: BaseException) -> list[BaseException]:
+def chain_of(exception: BaseException) -> list[BaseException]:
     """Return an exception and what caused it, as Python would show it."""
     chain: list[BaseException] = []
     each: BaseException | None = exception

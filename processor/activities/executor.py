@@ -15,6 +15,7 @@ from processor.activities.attempt import Attempt, Home, Report
 from processor.activities.backlog import Backlog
 from processor.activities.functions import Functions
 from processor.activities.left import CLEAN_UP_S, LeftBehind, listed
+from processor.activities.processes import ActivityProcesses
 from processor.activities.reports import ended, report_of
 from processor.activities.threads import ActivityThreads
 from processor.activities.timeouts import Timeouts
@@ -54,11 +55,15 @@ class Executor:
         threads = ActivityThreads(settings.activity_threads_max)
         self._left = LeftBehind(threads, settings, identity)
         self._timeouts = Timeouts(loop, clock, identity, self._leave)
+        self._processes = ActivityProcesses(
+            settings.activity_processes_max, registry.payloads, self._timeouts
+        )
         self._functions = Functions(
             registry,
             settings,
             identity,
             threads,
+            self._processes,
             self._left,
             self._timeouts,
             lambda: self._stopping,
@@ -176,6 +181,7 @@ class Executor:
             await asyncio.wait(running, timeout=timeout_s)
             await self._end_all()
         await self._left.end()
+        self._processes.shutdown()
 
     async def _end_all(self) -> None:
         late = [a for a in self._attempts.values() if a.running is not None]

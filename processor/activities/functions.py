@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from processor.activities.attempt import Attempt
 from processor.activities.left import WARN_EVERY_S, LeftBehind
+from processor.activities.processes import ActivityProcesses
 from processor.activities.reports import ended, not_begun, raised, report_of, too_large
 from processor.activities.threads import ActivityThreads
 from processor.activities.timeouts import Timeouts
+from processor.activities.traveling import Raised
 from processor.activity import ActivityDefinition, CompleteAsync, current
 from processor.config import Settings
 from processor.core.data.failure import Failure
@@ -33,14 +35,6 @@ _LISTED_MAX: Final = 50
 _ENDS_LOOPS: Final = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)
 
 
-class _Raised(Exception):
-    """A plain function raised this: ``StopIteration`` cannot pass through a coroutine."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
-        self.error = error
-
-
 class _Refused(Exception):
     """Too many calls of this function are left in threads: see ``LeftBehind``."""
 
@@ -54,6 +48,7 @@ class Functions:
         settings: Settings,
         identity: str,
         threads: ActivityThreads,
+        processes: ActivityProcesses,
         left: LeftBehind,
         timeouts: Timeouts,
         is_stopping: Callable[[], bool],
@@ -64,6 +59,7 @@ class Functions:
         self._settings = settings
         self._identity = identity
         self._threads = threads
+        self._processes = processes
         self._left = left
         self._timeouts = timeouts
         self._is_stopping = is_stopping
@@ -90,7 +86,7 @@ class Functions:
                 failure = self._left.refused(definition, task)
             except CompleteAsync:
                 return _left_open(attempt)
-            except _Raised as error:
+            except Raised as error:
                 kind = type(error.error)
                 if issubclass(kind, CompleteAsync):
                     return _left_open(attempt)
@@ -131,7 +127,7 @@ class Functions:
         async def called(run: ActivityRun) -> Any:
             try:
                 return await self._call(definition, tuple(run.arguments), attempt)
-            except _Raised as raised:
+            except Raised as raised:
                 error = raised.error
                 if isinstance(error, StopIteration):
                     raise
@@ -146,11 +142,13 @@ class Functions:
         current.set(attempt)
         if definition.is_async:
             return await definition.function(*arguments)
+        if definition.pool == "processes":
+            return await self._processes.call(attempt, definition, arguments)
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
         result = await loop.run_in_executor(
             self._threads, context.run, self._in_thread, loop, attempt, definition, arguments
         )
-        if isinstance(result, _Raised | _Refused):
+        if isinstance(result, Raised | _Refused):
             raise result
         return result
 
@@ -179,10 +177,10 @@ class Functions:
             except (
                 BaseException
             ) as error:  # handed on as it is: no future and no coroutine bends it
-                result = _Raised(error)
+                result = Raised(error)
             self._threads.ended(call)
         except asyncio.CancelledError as error:  # it was interrupted when it had just ended
-            result = _Raised(error) if result is _NOTHING else result
+            result = Raised(error) if result is _NOTHING else result
             self._threads.ended(call)
         return result
 

@@ -17,6 +17,7 @@ from processor.core.data.failure import shortened, writable
 from processor.core.runner import NeverEnds
 
 __all__ = (
+    "CARRIED",
     "MESSAGE_CHARS_MAX",
     "Shown",
     "cause_of",
@@ -29,6 +30,9 @@ __all__ = (
     "shown",
     "text_of",
 )
+
+CARRIED: Final = "__processor_traceback__"
+"""Attribute of an exception that another process raised: its traceback there, as text."""
 
 MESSAGE_CHARS_MAX: Final = 10_000
 TRACEBACK_CHARS_MAX: Final = 20_000
@@ -227,6 +231,9 @@ def _one(
     error: BaseException, words: str, leaves_out: Callable[[Any], bool] | None, left: _Left
 ) -> list[str]:
     """Return the lines of one exception, and of the members that it has."""
+    carried: Any = dict.get(_ERROR["__dict__"].__get__(error), CARRIED)
+    if type(carried) is str:
+        return [f"{carried}\n"]
     frames = [
         entry
         for entry in entries_of(error)

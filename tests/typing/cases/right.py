@@ -42,6 +42,11 @@ def add(*numbers: int) -> int:
     return sum(numbers)
 
 
+@activity.define(pool="processes", start_to_close=5)
+def heavy(number: int) -> str:
+    return str(number)
+
+
 @activity.define
 async def loose(value: dict[str, Any], extra: Any = None) -> list[int]:
     return []
@@ -162,6 +167,7 @@ class Plain:
 
 async def plain_ones(client: Client) -> None:
     assert_type(await summed(1), int)
+    assert_type(await heavy(1), str)
     assert_type(await named({}), list[str])
     assert_type(Plain().run(Order("a")), bool)
     assert_type(await client.run(summed, 1, 2), int)

@@ -1,0 +1,125 @@
+"""Activities that run in processes, which have to import them; and a worker to be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from processor import ApplicationError, Client, Worker, activity, workflow
+
+
+@dataclass
+class Point:
+    x: int
+
+
+class Odd(ApplicationError):
+    """Cannot be made again from what ``BaseException`` keeps."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}", details=[one, other], retryable=False)
+
+
+class Local(OSError):
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+
+
+@activity.define(pool="processes")
+def calls(what: str) -> Any:
+    match what:
+        case "pid":
+            return os.getpid()
+        case "exit":
+            os._exit(3)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "error":
+            try:
+                raise KeyError("inner")
+            except KeyError as error:
+                raise ValueError("outer") from error
+        case "odd":
+            raise Odd(1, 2)
+        case "local":
+            raise Local("a", "b")
+        case "system exit":
+            sys.exit(4)
+        case "function":
+            return lambda: 1
+        case "info":
+            info = activity.info()
+            assert info.started is not None and info.scheduled is not None
+            return [info.workflow, info.attempt, info.namespace, info.started >= info.scheduled]
+        case "details":
+            activity.heartbeat([1, 2])
+            return activity.heartbeat_details(list[int])
+        case "bad details":
+            activity.heartbeat(object())
+    return None
+
+
+@activity.define(pool="processes")
+def moved(point: Point, by: int = 1) -> Point:
+    return Point(point.x + by)
+
+
+@activity.define(pool="processes", start_to_close=60)
+def computes(folder: str, how: str) -> str:
+    """Compute for ever, or until it is asked to stop."""
+    path = Path(folder)
+    path.joinpath(f"pid-{activity.info().attempt}").write_text(str(os.getpid()))
+    try:
+        if how == "shielded":
+            with activity.shield():
+                while not path.joinpath("go").exists():
+                    time.sleep(0.01)
+        while how != "asks" or not activity.is_cancelled():
+            sum(range(1_000))
+            if how == "beats":
+                activity.heartbeat(os.getpid())
+    except asyncio.CancelledError:
+        path.joinpath("cancelled").write_text("")
+        if how == "stubborn":
+            while True:
+                sum(range(1_000))
+        raise
+    return "asked"
+
+
+@activity.define(pool="processes", start_to_close=60)
+def sleeps(folder: str) -> None:
+    """Wait in C code, which nothing interrupts."""
+    Path(folder, "pid-1").write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+class Scale:
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    @activity.define(pool="processes")
+    def scaled(self, number: int) -> int:
+        return number * self.factor
+
+
+@workflow.define
+async def computing(folder: str, how: str) -> None:
+    await (sleeps(folder) if how == "sleeps" else computes(folder, how))
+
+
+async def main(folder: str, how: str) -> None:
+    server = f"embedded:{folder}/state"
+    worker = Worker(server, workflows=[computing], activities=[computes, sleeps])
+    async with worker, Client(server) as client:
+        await client.run(computing, folder, how)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
