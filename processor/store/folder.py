@@ -47,4 +47,5 @@ def take_folder(path: Path) -> None:
 def _mark(path: Path) -> None:
     mark = path / _MARK
     if not mark.exists():
+        mark.touch(mode=0o600)
         mark.write_text(_TEXT, encoding="utf-8")

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from processor.client.descriptions import RunDescription, hindrances, standing
 from processor.core.records.effects import ActivityTask, RunResult
+from processor.readable import readable
 from processor.simulation.partitions import Output
 from processor.testing.errors import ActivityNotRegistered, NoEndInSight, NothingLeft
 
@@ -105,12 +106,12 @@ class Watch:
 
 def unregistered(task: ActivityTask, registered: Iterable[str]) -> ActivityNotRegistered:
     """Return what is raised for a call of an activity that the environment does not have."""
-    known = sorted(registered)
+    known = sorted(map(readable, registered))
     listed = ", ".join(known[:_LISTED_MAX]) + (", ..." if len(known) > _LISTED_MAX else "")
     return ActivityNotRegistered(
         f"workflow {task.workflow!r} (run {task.run_id} of {task.workflow_id!r}) calls activity "
         f"{task.name!r}, which is not registered in this environment. Register it: "
-        f"Environment(activities=[{task.name}]), or let a function stand in for it: "
+        f"Environment(activities=[{readable(task.name)}]), or let a function stand in for it: "
         f"Environment(mocks={{{task.name!r}: function}}). Registered are: {listed or 'none'}"
     )
 

@@ -127,7 +127,7 @@ def test_an_empty_folder_keeps_its_rights_and_what_is_in_it_is_private(
         use(path)
         assert rights(path) == 0o777
         assert {rights(path / each) for each in ("log", "tables-0")} == {0o700}
-        files = [*path.glob("*-0/*"), *path.glob("log/*")]
+        files = [path / "PROCESSOR", *path.glob("*-0/*"), *path.glob("log/*")]
         assert {rights(each) for each in files} == {0o600}
 
 

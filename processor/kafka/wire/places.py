@@ -106,6 +106,7 @@ class Place:
     def next_batch(self, time_ms: int, producer_id: int, epoch: int) -> RecordBatch:
         """Take what waits, as far as one batch takes it."""
         waiting = self.waiting
+        assert waiting, f"{self.topic}-{self.partition} has something to send"
         records: list[Outgoing] = []
         size = 0
         while waiting and len(records) < self.room:

@@ -134,6 +134,8 @@ class Records:
         error = KafkaError(code or KafkaError._UNKNOWN_PARTITION)
         self._refuse(self.unplaced.pop(topic, ()), error)
         for place in places:
+            if place.leader is not None:  # it has been busy, and would be sent nothing as a batch
+                place.leader.ready.pop(place, None)
             if not place.out:
                 self._refuse_batch(place, error)
             waiting, place.waiting = place.waiting, deque()

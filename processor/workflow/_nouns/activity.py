@@ -20,6 +20,7 @@ from processor.core.nouns.activity import (
 from processor.errors import InvalidArgument, ProcessorError, SchemaMismatch
 from processor.failures import exception_of
 from processor.policy import Cancellation
+from processor.readable import readable
 from processor.workflow._context import current
 from processor.workflow._engine.runtime import Decode, Runtime, settles
 from processor.workflow._frames import line_here
@@ -88,7 +89,7 @@ def call_activity(
     cancellation = cancellation_in(options, "try", where)  # type: ignore[arg-type]
     expected = Any if result_type is None else result_type
     coroutine: Any = call(runtime, activity, args, wire, expected, line_here(), cancellation)
-    coroutine.__qualname__ = activity
+    coroutine.__qualname__ = readable(activity)
     return cast("Coroutine[object, None, Any]", coroutine)
 
 

@@ -47,6 +47,7 @@ from processor.policy import (
     ParentClose,
     RetryPolicy,
 )
+from processor.readable import readable
 from processor.workflow._context import current
 from processor.workflow._definition import named
 from processor.workflow._engine.runtime import Decode, Runtime, settles
@@ -259,7 +260,7 @@ def call_child(  # type: ignore[misc]  # mypy cannot match *Ts with the implemen
     """
     runtime, asked = _asked("call_child", child, args, result_type, how, line_here())
     coroutine: Any = _called(runtime, asked)
-    coroutine.__qualname__ = asked.name
+    coroutine.__qualname__ = readable(asked.name)
     return cast("Coroutine[object, None, Any]", coroutine)
 
 
@@ -290,7 +291,7 @@ def start_child(  # type: ignore[misc]  # as above
     """
     runtime, asked = _asked("start_child", child, args, result_type, how, line_here())
     coroutine: Any = _started(runtime, asked)
-    coroutine.__qualname__ = asked.name
+    coroutine.__qualname__ = readable(asked.name)
     return cast("Coroutine[object, None, Child[Any]]", coroutine)
 
 
