@@ -56,10 +56,11 @@ def next_ms(cron: str, after_ms: int) -> int | None:
     zone, fields = _parts(cron)
     after = datetime.fromtimestamp(after_ms / 1000, UTC).astimezone(zone)
     try:
-        found = next(CronSim(fields, after), None)
+        times = (round(found.timestamp() * 1000) for found in CronSim(fields, after))
+        # A fixed time that exists twice comes again where ``after`` is between the two.
+        return next((time_ms for time_ms in times if time_ms > after_ms), None)
     except CronSimError as error:
         raise ValueError(str(error)) from None
-    return None if found is None else round(found.timestamp() * 1000)
 
 
 def _parts(cron: str) -> tuple[tzinfo, str]:

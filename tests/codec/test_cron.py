@@ -47,6 +47,42 @@ def test_where_clocks_change_a_fixed_time_counts_once_and_steps_go_on() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("30 2 * * *", "10-26 01:30"),
+        ("15 2 * * *", "10-26 01:15"),
+        ("0,30 2 * * *", "10-26 01:00"),
+        ("30 2-3 * * *", "10-25 02:30"),
+        ("*/30 2 * * *", "10-25 01:30"),
+        ("*/30 * * * *", "10-25 01:30"),
+        ("30 * * * *", "10-25 01:30"),
+    ],
+)
+def test_a_run_that_ends_in_the_hour_that_comes_twice_is_followed(
+    fields: str, expected: str
+) -> None:
+    """It is 2:15 in Berlin for the second time: what is fixed to that hour has had its turn."""
+    ends = datetime(2026, 10, 25, 1, 15, tzinfo=UTC)
+    assert times(f"CRON_TZ=Europe/Berlin {fields}", ends, 1) == [expected]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
+@pytest.mark.parametrize(
+    "fields", ["30 1 * * *", "30 2 * * *", "0,45 1-2 * * *", "*/20 2 * * *", "5 * * * *", "@daily"]
+)
+def test_the_next_time_is_later_whenever_a_run_ends(zone: str, fields: str) -> None:
+    """A run may end in any minute of the days on which clocks change."""
+    for day in (datetime(2026, 3, 8), datetime(2026, 3, 29), datetime(2026, 4, 5)) + (
+        datetime(2026, 10, 4),
+        datetime(2026, 10, 25),
+        datetime(2026, 11, 1),
+    ):
+        for minute in range(-720, 1_440, 17):
+            ends = day.replace(tzinfo=UTC) + timedelta(minutes=minute)
+            times(f"CRON_TZ={zone} {fields}", ends, 1)
+
+
+@pytest.mark.parametrize(
     ("cron", "text"),
     [
         ("61 * * * *", "Bad minute"),
