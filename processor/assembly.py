@@ -41,6 +41,8 @@ def check_target(server: Any, namespace: Any, kafka: Any) -> None:
     if server.startswith(EMBEDDED):
         if not server.removeprefix(EMBEDDED).strip():
             raise InvalidArgument("server: 'embedded:' needs a path: 'embedded:./state'")
+        if "\0" in server:
+            raise InvalidArgument(f"server: no path can be {checks.shown(server)}: it has a NUL")
     else:
         checks.servers(server, "server")
     checks.topic(namespace, "namespace")

@@ -19,8 +19,10 @@ __all__ = (
     "ID_BYTES_MAX",
     "MESSAGE_BYTES_MAX",
     "NAME_BYTES_MAX",
+    "NUMBER_MAX",
     "RECORD_BYTES_MAX",
     "TEXT_BYTES_MAX",
+    "TIME_MS_MAX",
     "duration_ms",
     "is_topic",
     "lasting_ms",
@@ -50,6 +52,11 @@ MESSAGE_BYTES_MAX: Final = 1_900_000
 
 DURATION_S_MAX: Final = 4_000 * 366 * 86_400
 """4,000 years: a time that far from now is still one that ``datetime`` can show."""
+
+TIME_MS_MAX: Final = 253_402_300_799_999
+"""The end of the year 9999, in UTC: the last that ``datetime`` can show."""
+
+NUMBER_MAX: Final = 1 << 62
 
 _SHOWN_MAX: Final = 100
 _QUEUE: Final = re.compile(r"[a-zA-Z0-9._-]{1,150}")
@@ -126,6 +133,8 @@ def whole(value: Any, what: str, least: int) -> int:
     """Return a whole number, ``least`` or more."""
     if type(value) is not int or value < least:
         raise InvalidArgument(f"{what}: give a whole number from {least} on, not {shown(value)}")
+    if value > NUMBER_MAX:
+        raise InvalidArgument(f"{what}: give a number of up to {NUMBER_MAX}, not {shown(value)}")
     return value
 
 
@@ -178,6 +187,8 @@ def time_ms(value: Any, what: str) -> int:
     milliseconds = int(value.timestamp() * 1000)
     if milliseconds < 0:
         raise InvalidArgument(f"{what}: give a time after 1970, not {shown(value)}")
+    if milliseconds > TIME_MS_MAX:
+        raise InvalidArgument(f"{what}: give a time before the year 10000, not {shown(value)}")
     return milliseconds
 
 

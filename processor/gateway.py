@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections import Counter
-from typing import Protocol
+from typing import Final, Protocol
 
 from processor.core.activity_requests import ReportAttempt
 from processor.core.data.address import ReplyTo
@@ -35,7 +35,10 @@ from processor.workflow._engine.loop import WorkflowLoop
 
 _CLOSED = frozenset(each.value for each in Status if not each.is_open)
 
-__all__ = ("Gateway", "Requester", "is_answer", "new_client_id", "only_outside")
+CLOSED: Final = "the client was closed: make a new one, and close it after all that use it"
+"""Said to those who ask after the end, and to those who waited for an answer until then."""
+
+__all__ = ("CLOSED", "Gateway", "Requester", "is_answer", "new_client_id", "only_outside")
 
 
 class Gateway(Protocol):

@@ -33,6 +33,9 @@ WAIT_MS: Final = 30_000
 
 _ASK_AGAIN_S: Final = 0.2
 
+_LOOK_S: Final = 0.1
+"""How long the first question may take, however short the wait is to be."""
+
 
 def deadline_of(limit_s: float | None) -> float | None:
     """Return when a wait that begins now is over (``time.monotonic``); None: never."""
@@ -120,14 +123,17 @@ class ClientCalls:
     ) -> ReplyBody | None:
         """Return the answer to a request that waits in the shard; None when the time is up.
 
-        It is asked again as long as it takes. ``what`` names what is waited for in warnings.
+        It is asked once at least, and again as long as it takes. ``what`` names what is waited for
+        in warnings.
         """
+        least_s = _LOOK_S
         while True:
             asked, left_s = time.monotonic(), WAIT_MS / 1000
             if deadline is not None:
-                left_s = min(deadline - asked, left_s)
+                left_s = max(min(deadline - asked, left_s), least_s)
             if left_s <= 0:
                 return None
+            least_s = 0.0
             try:
                 return await self.ask(workflow_id, body, left_s)
             except ShardUnavailable as error:

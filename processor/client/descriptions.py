@@ -60,6 +60,9 @@ class RunDescription:
     ``next_begins`` when the next run begins if this one has ended. ``producer`` says, on Kafka,
     which producer the worker that has the shard sends records with, and why. ``parent`` is the run
     that started this one as its child, ``root`` the first one of all.
+
+    ``client.list`` reads one row for each run, which has none of ``pending``, ``attempt``,
+    ``begins``, ``cron``, ``next_begins``, ``undelivered``, ``producer``, ``parent`` and ``root``.
     """
 
     workflow_id: str

@@ -67,6 +67,7 @@ class Handle(TakesUpdates, ReadsValues, Generic[R]):
     async def result(self, timeout: Seconds | None = None, *, parked: Parked | None = None) -> R:
         """Wait for the end and return the result; ``timeout``: a ``timedelta`` or seconds, or none.
 
+        With 0 it looks whether the result is there.
         While the run is parked or held up, a warning says so after a second; ``parked="raise"``
         raises ``WorkflowParked`` then. Raises ``WorkflowFailed`` (the cause is the code's error),
         ``WorkflowCancelled``, ``WorkflowTerminated``, ``WorkflowTimedOut``, or ``TimeoutError``
@@ -180,12 +181,14 @@ class Handle(TakesUpdates, ReadsValues, Generic[R]):
         """
         name, known, arguments = query_of(handler, args, "query")
         reject = given.one_of(tuple(REJECTS), reject, "query: reject")
+        expected = known
+        if result_type is not None:
+            given.reader(self._calls.payloads, expected := result_type, "query: result_type")
         encoded = self._calls.encoded(f"the arguments of query {name!r}", arguments)
         body = QueryRun(name, encoded, *self._which, reject)
         timeout_s = given.seconds(timeout, "query: timeout")
         answer = await self._calls.ask(self.id, body, timeout_s)
         assert isinstance(answer, QueryAnswered), f"a shard answers {body} with {answer}"
-        expected = known if result_type is None else result_type
         return answered(self.id, name, answer, self._calls.payloads, expected)
 
     async def cancel(self, reason: str = "") -> bool:

@@ -15,6 +15,7 @@ from processor.client.vigil import Parked, Vigil
 from processor.core.nouns.value import AwaitValue
 from processor.core.records.answers import ValueIs
 from processor.errors import SchemaMismatch, ValueNotSet
+from processor.workflow._engine.runtime import Decode
 
 __all__ = ("ReadsValues",)
 
@@ -47,14 +48,16 @@ class ReadsValues(ABC):
         """Return a value that the run has set (``workflow.set_value``), or wait until it is set.
 
         Any number of clients may wait, and read it after the end of the run. ``timeout`` is a
-        ``timedelta`` or seconds (default: none). Raises ``ValueNotSet`` where the run has ended
-        without it, ``WorkflowNotFound``, ``SchemaMismatch``, ``TimeoutError``.
+        ``timedelta`` or seconds (default: none; 0 looks whether it is there). Raises
+        ``ValueNotSet`` where the run has ended without it, ``WorkflowNotFound``,
+        ``SchemaMismatch``, ``TimeoutError``.
         """
         name = checks.name(name, "value: name")
+        decode = given.reader(self._calls.payloads, result_type, "value: result_type")
         limit_s = given.seconds(timeout, "value: timeout")
         async with self._vigil(None, "value: parked"):
             found = await self._awaited(name, limit_s)
-        return self._decoded(name, found, result_type)
+        return self._decoded(name, found, decode)
 
     @overload
     def watch(self, name: str, *, result_type: type[T]) -> AsyncIterator[T]: ...
@@ -68,13 +71,15 @@ class ReadsValues(ABC):
         Where several are set meanwhile, the newest one is yielded.
         """
         name = checks.name(name, "watch: name")
+        decode = given.reader(self._calls.payloads, result_type, "watch: result_type")
         seen: ValueIs | None = None
         while True:
             try:
-                seen = await self._awaited(name, None, seen)
+                async with self._vigil(None, "watch: parked"):
+                    seen = await self._awaited(name, None, seen)
             except ValueNotSet:
                 return
-            yield self._decoded(name, seen, result_type)
+            yield self._decoded(name, seen, decode)
 
     async def _awaited(
         self, name: str, limit_s: float | None, seen: ValueIs | None = None
@@ -88,8 +93,8 @@ class ReadsValues(ABC):
         assert isinstance(answer, ValueIs), f"a shard answers {body} with {answer}"
         return answer
 
-    def _decoded(self, name: str, found: ValueIs, type: Any) -> Any:
+    def _decoded(self, name: str, found: ValueIs, decode: Decode) -> Any:
         try:
-            return self._calls.payloads.decoder(type)(found.value)
+            return decode(found.value)
         except SchemaMismatch as error:
             raise SchemaMismatch(f"value {name!r} of {self.id!r}: {error}") from error

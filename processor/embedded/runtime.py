@@ -25,11 +25,12 @@ from processor.embedded.disk import Disk, DiskLog, open_disk
 from processor.embedded.ports import MemoryInbox, MemoryOutbox, QueuedTasks
 from processor.errors import (
     InvalidArgument,
+    ProcessorError,
     ShardUnavailable,
     StateDirectoryInUse,
     StoreCorrupt,
 )
-from processor.gateway import Requester, new_client_id
+from processor.gateway import CLOSED, Requester, new_client_id
 from processor.node import Node, ShardStatus
 from processor.shard.ports import Activities, Clock, ShardPorts
 from processor.store import open_tables
@@ -231,9 +232,11 @@ class EmbeddedGateway:
         self._requester = Requester(ReplyTo(0, self._client))
         self._waiting: dict[int, asyncio.Future[ReplyBody | None]] = {}
         self._runtime: EmbeddedRuntime | None = None
+        self._closed = False
 
     async def start(self) -> None:
         """Nothing to connect: the runtime is looked up at each request."""
+        self._closed = False
 
     async def request(
         self, command: ClientCommand, *, timeout_s: float, partition: int | None = None
@@ -242,6 +245,8 @@ class EmbeddedGateway:
 
         Commands are not encoded on the way: ``Client`` has checked what they are made of.
         """
+        if self._closed:
+            raise ProcessorError(CLOSED)
         loop = asyncio.get_running_loop()
         deadline = monotonic() + timeout_s
         command = self._requester.identified(command, 0)
@@ -276,8 +281,13 @@ class EmbeddedGateway:
             _resolve(answered, reply.body)
 
     async def close(self) -> None:
-        if self._runtime is not None:
-            self._runtime.remove_gateway(self._client)
+        self._closed = True
+        for answered in self._waiting.values():
+            if not answered.done():
+                answered.set_exception(ProcessorError(CLOSED))
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            runtime.remove_gateway(self._client)
 
     def _attached(self) -> EmbeddedRuntime | None:
         runtime = running(self._path)

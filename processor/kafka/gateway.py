@@ -19,7 +19,7 @@ from processor.core.operation import Operation
 from processor.core.records.answers import ReplyBody
 from processor.core.records.effects import Reply
 from processor.errors import PayloadTooLarge, ProcessorError, ShardUnavailable, TopicsNotReady
-from processor.gateway import Requester, is_answer
+from processor.gateway import CLOSED, Requester, is_answer
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX, KafkaSettings, fits, partition_of
 from processor.kafka.clients.producers import which_producer
 from processor.kafka.clients.producing import Lasting, Producing
@@ -141,7 +141,7 @@ class KafkaGateway:
         self._closed = True
         for request in list(self._waiting.values()):
             if not request.answer.done():
-                request.answer.set_exception(ShardUnavailable("the client was closed"))
+                request.answer.set_exception(ProcessorError(CLOSED))
         await asyncio.to_thread(self._disconnect)
 
     # --- on the loop --------------------------------------------------------------------------
@@ -149,7 +149,7 @@ class KafkaGateway:
     def _check_usable(self) -> None:
         """Say what is wrong where a client is used outside of its time, or of its loop."""
         if self._closed:
-            raise ShardUnavailable("the client was closed: make a new one")
+            raise ProcessorError(CLOSED)
         if self._requester is None:
             raise ProcessorError("the client is not connected: use it inside `async with Client()`")
         if asyncio.get_running_loop() is not self._loop:

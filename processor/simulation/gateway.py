@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
 
+from processor.codec.records import encode
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.start import StartRun, StartWith
 from processor.core.nouns.update import AwaitUpdate, UpdateRun
@@ -39,6 +40,7 @@ class SimulatedGateway:
     ) -> ReplyBody:
         """Return the answer of the command's shard; who waits for a result lets time skip."""
         answered: asyncio.Future[ReplyBody] = asyncio.get_running_loop().create_future()
+        encode(command)  # what cannot be encoded is its sender's to know, as with Kafka
         body = command.body
         with ExitStack() as stack:
             if isinstance(body, AwaitResult | AwaitUpdate | AwaitValue):

@@ -163,10 +163,7 @@ class Client(_StartsWith, _ActivityCalls):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            self._blocking.call(self._twin.__aexit__(exc_type, exc, traceback))
-        finally:
-            self._blocking.close()
+        self._blocking.leave(self._twin.__aexit__(exc_type, exc, traceback))
 
     @overload
     def start(

@@ -93,10 +93,7 @@ class Worker:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            self._blocking.call(self._twin.__aexit__(exc_type, exc, traceback))
-        finally:
-            self._blocking.close()
+        self._blocking.leave(self._twin.__aexit__(exc_type, exc, traceback))
 
     @property
     def shards(self) -> Mapping[int, ShardStatus]:

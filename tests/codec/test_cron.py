@@ -72,13 +72,9 @@ def test_a_run_that_ends_in_the_hour_that_comes_twice_is_followed(
 )
 def test_the_next_time_is_later_whenever_a_run_ends(zone: str, fields: str) -> None:
     """A run may end in any minute of the days on which clocks change."""
-    for day in (datetime(2026, 3, 8), datetime(2026, 3, 29), datetime(2026, 4, 5)) + (
-        datetime(2026, 10, 4),
-        datetime(2026, 10, 25),
-        datetime(2026, 11, 1),
-    ):
+    for month, day in ((3, 8), (3, 29), (4, 5), (10, 4), (10, 25), (11, 1)):
         for minute in range(-720, 1_440, 17):
-            ends = day.replace(tzinfo=UTC) + timedelta(minutes=minute)
+            ends = datetime(2026, month, day, tzinfo=UTC) + timedelta(minutes=minute)
             times(f"CRON_TZ={zone} {fields}", ends, 1)
 
 

@@ -286,3 +286,39 @@ def test_nothing_left_still_says_so() -> None:
             await env.run(waits)
 
     in_environment(talk)
+
+
+@workflow.define
+async def never_sets(how: str) -> None:
+    workflow.set_value("begun", how)
+    await asyncio.sleep(1)
+    if how == "fails":
+        await fails()
+    elif how == "parks":
+        raise ValueError("a bug")
+    elif how == "unknown":
+        await workflow.call_activity("nobody has it")
+    await workflow.wait_for_event("go")
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ("fails", NoEndInSight),
+        ("parks", WorkflowParked),
+        ("unknown", ActivityNotRegistered),
+        ("waits", NothingLeft),
+    ],
+)
+def test_who_watches_a_value_that_cannot_come_is_told_so(how: str, error: type[Exception]) -> None:
+    """A watch went on for ever, where a wait for a value had ended."""
+
+    async def main() -> None:
+        async with Environment([never_sets], [fails], attempts_max=20) as env:
+            handle = await env.start(never_sets, how)
+            watched = handle.watch("begun")
+            assert await anext(watched) == how
+            with pytest.raises(error):
+                await asyncio.wait_for(anext(watched), 30)
+
+    asyncio.run(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
-from processor.checks import DURATION_S_MAX
+from processor.checks import DURATION_S_MAX, NUMBER_MAX
 from processor.core.data.failure import Failure
 from processor.errors import SchemaMismatch
 
@@ -22,7 +22,6 @@ __all__ = (
 CAUSES_MAX: Final = 50
 
 DURATION_MS_MAX: Final = DURATION_S_MAX * 1_000
-NUMBER_MAX: Final = 1 << 62
 
 _NUMBER_BYTES: Final = 10
 """What a number takes at the most: a length, the number of a branch."""

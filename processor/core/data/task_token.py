@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from processor.checks import name, shown, whole
+from processor.checks import NUMBER_MAX, name, shown, whole
 from processor.checks import workflow_id as checked_id
 from processor.errors import InvalidArgument
 
 __all__ = ("Named", "named_by", "token_of")
+
+_ATTEMPT_MAX: Final = (1 << 31) - 1
 
 
 class Named(NamedTuple):
@@ -43,8 +45,10 @@ def named_by(token: object, where: str) -> Named:
             padded = token.encode() + b"=" * (-len(token) % 4)
             text = urlsafe_b64decode(padded).decode()
             attempt, id_text, run_id, workflow_id = text.split(" ", 3)
-            if token_of(workflow_id, run_id, int(id_text), int(attempt)) == token:
-                return Named(workflow_id, int(id_text), run_id, int(attempt))
+            named = Named(workflow_id, int(id_text), run_id, int(attempt))
+            known = 0 <= named.id <= NUMBER_MAX and 0 < int(attempt) <= _ATTEMPT_MAX
+            if known and token_of(workflow_id, run_id, named.id, int(attempt)) == token:
+                return named
         except ValueError:  # no base64, no UTF-8, no numbers
             pass
     raise InvalidArgument(

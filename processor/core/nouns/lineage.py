@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from processor.checks import TEXT_BYTES_MAX
+from processor.checks import TEXT_BYTES_MAX, TIME_MS_MAX
 from processor.core.data.address import Caller, RunRef
 from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range, check_text
 from processor.core.data.failure import Failure
@@ -14,9 +14,6 @@ from processor.core.nouns.external import EventReceived
 from processor.errors import SchemaMismatch
 
 __all__ = ("Carried", "Correlation", "Lineage", "Plan", "RetryOptions", "UpdateOutcome")
-
-_TIME_MS_MAX: Final = 253_402_300_799_999
-"""The end of the year 9999."""
 
 _COEFFICIENT_MAX: Final = 1_000_000
 
@@ -134,7 +131,7 @@ class Plan:
         for name in ("version", "deadline_ms", "attributes"):
             if getattr(self, name) is not None:
                 raise SchemaMismatch(f"plan.{name}: this release does not know it in a start")
-        check_range("start_at_ms", self.start_at_ms, 0, _TIME_MS_MAX)
+        check_range("start_at_ms", self.start_at_ms, 0, TIME_MS_MAX)
         if self.cron is not None:
             check_text("cron string", self.cron, TEXT_BYTES_MAX)
             if self.start_at_ms is not None:

@@ -67,10 +67,12 @@ class Valuing(Awaiting[AwaitValue, _Wanted]):
         after = body.after_in(run.run_id)
         if found is not None and found.number > after:
             return found
-        return _not_set(run, body.name, after)
+        return _not_set(run, body.name, after, searched=run.events > EVENTS_MAX)
 
 
-def _not_set(run: Summary | RunResult, name: str, after: int) -> Refused:
+def _not_set(run: Summary | RunResult, name: str, after: int, *, searched: bool = False) -> Refused:
+    """Return that there is no such value. ``searched``: among the last events of a long history."""
     which = f"run {run.run_id} of {run.workflow_id!r} is {Status(run.status).value}"
     again = " again" if after >= 0 else ""
-    return Refused("ValueNotSet", f"{which}, and has not set the value {name!r}{again}")
+    where = f" in its last {EVENTS_MAX:,} events; older ones are not searched" if searched else ""
+    return Refused("ValueNotSet", f"{which}, and has not set the value {name!r}{again}{where}")

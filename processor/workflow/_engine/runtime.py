@@ -16,7 +16,7 @@ from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.timer import TimerCancelled, TimerStarted
 from processor.core.nouns.update import UpdateAccepted
-from processor.errors import PayloadCodecError
+from processor.errors import InvalidArgument, PayloadCodecError, SchemaMismatch
 from processor.readable import readable
 from processor.workflow._asyncio import TimerHandle
 from processor.workflow._engine.decisions import Decisions
@@ -161,12 +161,19 @@ class Runtime:
             found = self._parts[make] = make(self)
         return found
 
-    def decoder(self, type: Any) -> Decode:
-        """Return what decodes payloads of a type; making it may read a class of the user's."""
+    def decoder(self, type: Any, what: str = "") -> Decode:
+        """Return what decodes payloads of a type; making it may read a class of the user's.
+
+        ``what`` names the argument that it is: ``InvalidArgument`` where that is no type.
+        """
         loop = self.loop
         guarded, loop.guarded = loop.guarded, False
         try:
             return self.payloads.decoder(type)
+        except SchemaMismatch as error:
+            if what:
+                raise InvalidArgument(f"{what}: {error}") from error
+            raise
         finally:
             loop.guarded = guarded
 

@@ -88,6 +88,7 @@ def call_activity(
     wire = options_with(DEFAULTS, options, where)  # type: ignore[arg-type]
     cancellation = cancellation_in(options, "try", where)  # type: ignore[arg-type]
     expected = Any if result_type is None else result_type
+    runtime.decoder(expected, f"{where}: result_type")
     coroutine: Any = call(runtime, activity, args, wire, expected, line_here(), cancellation)
     coroutine.__qualname__ = readable(activity)
     return cast("Coroutine[object, None, Any]", coroutine)

@@ -93,8 +93,8 @@ def continue_as_new(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
         names = ", ".join(repr(each.id) for each in waits[:_NAMED_MAX])
         more = f" and {len(waits) - _NAMED_MAX} more" if len(waits) > _NAMED_MAX else ""
         raise InvalidArgument(
-            f"{_WHAT}: {len(waits)} children of this run have not ended, and would end with it "
-            f'({names}{more}): await them first, or start them with parent_close="abandon"'
+            f"{_WHAT}: children of this run that have not ended would end with it: {names}{more}. "
+            'Await them first, or start them with parent_close="abandon"'
         )
     started = runtime.started
     plan = started.plan or Plan()

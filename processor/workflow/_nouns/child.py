@@ -22,6 +22,7 @@ from typing import (
 
 from processor import checks
 from processor.core.data.address import Address
+from processor.core.data.failure import shortened, writable
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.nouns.child import (
     ChildCalled,
@@ -85,7 +86,7 @@ class _Wanted(NamedTuple):
 
     name: str
     arguments: tuple[Any, ...]
-    result: Any
+    decode: Decode
     id: str | None
     reuse: str
     parent_close: str
@@ -111,7 +112,6 @@ class Child(asyncio.Future[R]):
         self._call = call
         self._index = index
         self._turn = runtime.turn
-        self._decode: Decode = runtime.decoder(asked.result)
         self._begun: asyncio.Future[None] | None = None
         self._is_asked_to_stop = False
         self.id = id
@@ -140,7 +140,8 @@ class Child(asyncio.Future[R]):
 
         ``"wait"``: what awaits it goes on when the child has ended, and gets what it came to.
         ``"try"``: it is told so at once. ``"abandon"``: it is told so, and the child is not. One
-        that has not left yet is not started. ``msg`` is the reason. False where it had ended.
+        that has not left yet is not started. ``msg`` is the reason (its first 1,000 characters).
+        False where it had ended.
         """
         runtime = self._runtime
         if self.done():
@@ -151,7 +152,8 @@ class Child(asyncio.Future[R]):
             return True
         how, unsent = self._asked.cancellation, self._turn == runtime.turn
         if unsent or how != "abandon":
-            reason = msg if isinstance(msg, str) else ""
+            text = str.__str__(msg) if isinstance(msg, str) else ""
+            reason = shortened(writable(text), _REASON_MAX)
             stop = partial(ChildCancelRequested, reason=reason)
             runtime.decisions.take_back(stop, self._call, self._turn, self._index, self._asked.line)
             self._is_asked_to_stop = True
@@ -191,7 +193,7 @@ class Child(asyncio.Future[R]):
         payloads, name = self._runtime.payloads, self._asked.name
         if closed.status == "completed":
             try:
-                self.set_result(self._decode(closed.result))
+                self.set_result(self._asked.decode(closed.result))
             except SchemaMismatch as error:
                 mismatch = SchemaMismatch(f"the result of child workflow {name!r}: {error}")
                 self.set_exception(mismatch)
@@ -215,6 +217,9 @@ class Child(asyncio.Future[R]):
         failed.__cause__ = cause
         return failed
 
+
+_REASON_MAX: Final = 1_000
+"""Characters: each of the children that a turn may ask to stop has one in the record."""
 
 _ENDED: Final = {"cancelled": "was cancelled", "terminated": "was terminated"}
 
@@ -329,8 +334,9 @@ def _wanted(
         if result_type is not None:
             raise InvalidArgument(f"{call}: result_type is for workflows named by text")
         args = child.signature.positions(args, {})
-    elif result_type is not None:
-        result = result_type
+        what = f"{call}: what workflow {name!r} returns"
+    else:
+        result, what = Any if result_type is None else result_type, f"{call}: result_type"
     if delay is not None and at is not None:
         raise InvalidArgument(f"{call}: give delay or at, not both")
     begins_ms = None if at is None else checks.time_ms(at, f"{call}: at")
@@ -342,7 +348,7 @@ def _wanted(
     return _Wanted(
         name,
         args,
-        result,
+        runtime.decoder(result, what),
         None if id is None else checks.workflow_id(id, f"{call}: id"),
         checks.one_of(_REUSES, reuse, f"{call}: reuse"),
         checks.one_of(PARENT_CLOSES, parent_close, f"{call}: parent_close"),

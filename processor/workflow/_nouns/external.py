@@ -54,7 +54,8 @@ def wait_for_event(
     name = checks.name(name, "workflow.wait_for_event: name")
     lasts_ms = timeout_ms(timeout, "workflow.wait_for_event: timeout")
     events = runtime.part(ExternalEvents)
-    return events.wait(name, runtime.decoder(type), lasts_ms, line_here())
+    decode = runtime.decoder(type, "workflow.wait_for_event: type")
+    return events.wait(name, decode, lasts_ms, line_here())
 
 
 @settles(EventReceived)
