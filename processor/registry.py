@@ -9,6 +9,7 @@ from processor.activity import Activity, ActivityDefinition
 from processor.checks import shown
 from processor.errors import InvalidArgument
 from processor.injection.interceptors import Injected
+from processor.workflow._alone import ALONE, alone
 from processor.workflow._definition import Workflow, defined
 from processor.workflow._outbound import Outbound
 
@@ -55,6 +56,13 @@ class Registry:
         ):
             signature.resolve()
             signature.check(self.payloads)
+
+    def workflow_named(self, name: str) -> Workflow[..., Any] | None:
+        """Return a workflow, None where this worker does not have it.
+
+        Each worker has that which runs an activity alone.
+        """
+        return alone if name.startswith(ALONE) else self.workflows.get(name)
 
     def activity_named(self, name: str) -> ActivityDefinition | None:
         """Return the definition of an activity, None where this worker does not have it."""

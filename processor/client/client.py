@@ -13,6 +13,7 @@ from processor import checks
 from processor.arguments import Seconds
 from processor.assembly import injected, open_gateway
 from processor.client.activities import ActivityCalls
+from processor.client.alone import RunsActivities
 from processor.client.calls import ClientCalls, deadline_of
 from processor.client.descriptions import RunDescription, descriptions
 from processor.client.handle import Handle
@@ -46,7 +47,7 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
-class Client(StartsWith, ActivityCalls):
+class Client(StartsWith, RunsActivities, ActivityCalls):
     """Starts runs, talks to them, and waits for their results.
 
     Use it as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).

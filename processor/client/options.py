@@ -7,8 +7,9 @@ from typing import Any, TypedDict
 
 from processor.arguments import Seconds
 from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy
+from processor.workflow._options import Options
 
-__all__ = ("RunOptions", "StartOptions")
+__all__ = ("ActivityRunOptions", "RunOptions", "StartOptions")
 
 
 class RunOptions(TypedDict, total=False):
@@ -29,3 +30,15 @@ class StartOptions(RunOptions, total=False):
     """What ``start`` takes beside the arguments of the workflow."""
 
     cron: str | None
+
+
+class ActivityRunOptions(Options, total=False):
+    """What ``start_activity`` and ``run_activity`` take beside the arguments of the activity."""
+
+    id: str | None
+    reuse: ReusePolicy
+    conflict: ConflictPolicy
+    memo: Any
+    delay: Seconds | None
+    at: datetime | None
+    timeout: Seconds | None

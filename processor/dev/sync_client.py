@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from processor import worker
-from processor.client import activities, client, handle, updates, values, with_start
+from processor.client import activities, alone, client, handle, updates, values, with_start
 
 __all__ = ("FOLDER", "written")
 
@@ -43,7 +43,7 @@ from processor import client as _client
 from processor.arguments import Seconds
 from processor.client.activities import ActivityToken
 from processor.client.descriptions import HistoryEvent, RunDescription
-from processor.client.options import RunOptions, StartOptions
+from processor.client.options import ActivityRunOptions, RunOptions, StartOptions
 from processor.client.vigil import Parked
 from processor.config import Settings
 from processor.injection.interceptors import Interceptor
@@ -52,7 +52,7 @@ from processor.node import ShardStatus
 from processor.policy import ConflictPolicy, Reject, RetryPolicy, ReusePolicy, Status
 from processor.sync.blocking import Blocking
 from processor.sync.handles import ActivityHandle, Handle, UpdateHandle
-from processor.workflow._options import Options
+from processor.workflow._options import Options, TypeForm
 
 __all__ = ({},)
 
@@ -77,8 +77,9 @@ _MODULES: Final[dict[str, tuple[str, tuple[tuple[Any, str, str], ...]]]] = {
         "The client",
         (
             (with_start.StartsWith, "_StartsWith", ""),
+            (alone.RunsActivities, "_RunsActivities", ""),
             (activities.ActivityCalls, "_ActivityCalls", ""),
-            (client.Client, "Client", "_StartsWith, _ActivityCalls"),
+            (client.Client, "Client", "_StartsWith, _RunsActivities, _ActivityCalls"),
         ),
     ),
     "worker": ("The worker", ((worker.Worker, "Worker", ""),)),

@@ -16,7 +16,7 @@ from processor import client as _client
 from processor.arguments import Seconds
 from processor.client.activities import ActivityToken
 from processor.client.descriptions import RunDescription
-from processor.client.options import RunOptions, StartOptions
+from processor.client.options import ActivityRunOptions, RunOptions, StartOptions
 from processor.client.vigil import Parked
 from processor.config import Settings
 from processor.injection.interceptors import Interceptor
@@ -24,6 +24,7 @@ from processor.injection.payloads import GivenPayloads
 from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy, Status
 from processor.sync.blocking import Blocking
 from processor.sync.handles import Handle
+from processor.workflow._options import TypeForm
 
 __all__ = ("Client",)
 
@@ -101,6 +102,89 @@ class _StartsWith:
         return found
 
 
+class _RunsActivities:
+    """The part of a client that runs an activity alone."""
+
+    _twin: Any
+    _blocking: Blocking
+
+    @overload
+    def start_activity(
+        self,
+        activity: Callable[[*Ts], Coroutine[Any, Any, R]],
+        *args: *Ts,
+        **how: Unpack[ActivityRunOptions],
+    ) -> Handle[R]: ...
+
+    @overload
+    def start_activity(
+        self, activity: str, *args: Any, result_type: type[T], **how: Unpack[ActivityRunOptions]
+    ) -> Handle[T]: ...
+
+    @overload
+    def start_activity(
+        self,
+        activity: str,
+        *args: Any,
+        result_type: TypeForm = ...,
+        **how: Unpack[ActivityRunOptions],
+    ) -> Handle[Any]: ...
+
+    def start_activity(
+        self, activity: Any, *args: Any, result_type: Any = None, **how: Any
+    ) -> Handle[Any]:
+        """Start an activity without a workflow, durably, and return its handle."""
+        return Handle(
+            self._blocking.call(
+                self._twin.start_activity(activity, *args, result_type=result_type, **how)
+            ),
+            self._blocking,
+        )
+
+    @overload
+    def run_activity(
+        self,
+        activity: Callable[[*Ts], Coroutine[Any, Any, R]],
+        *args: *Ts,
+        parked: Parked | None = None,
+        **how: Unpack[ActivityRunOptions],
+    ) -> R: ...
+
+    @overload
+    def run_activity(
+        self,
+        activity: str,
+        *args: Any,
+        result_type: type[T],
+        parked: Parked | None = None,
+        **how: Unpack[ActivityRunOptions],
+    ) -> T: ...
+
+    @overload
+    def run_activity(
+        self,
+        activity: str,
+        *args: Any,
+        result_type: TypeForm = ...,
+        parked: Parked | None = None,
+        **how: Unpack[ActivityRunOptions],
+    ) -> Any: ...
+
+    def run_activity(
+        self,
+        activity: Any,
+        *args: Any,
+        result_type: Any = None,
+        parked: Parked | None = None,
+        **how: Any,
+    ) -> Any:
+        """Start an activity without a workflow, and return its result."""
+        found: Any = self._blocking.call(
+            self._twin.run_activity(activity, *args, result_type=result_type, parked=parked, **how)
+        )
+        return found
+
+
 class _ActivityCalls:
     """What a client says about activities, from any process."""
 
@@ -125,7 +209,7 @@ class _ActivityCalls:
         self._blocking.call(self._twin.cancelled(token))
 
 
-class Client(_StartsWith, _ActivityCalls):
+class Client(_StartsWith, _RunsActivities, _ActivityCalls):
     """Starts runs, talks to them, and waits for their results."""
 
     def __init__(

@@ -366,6 +366,12 @@ def _checked(
 ) -> int | None:
     if name is not None:
         checks.name(name, "@workflow.define: name")
+        if name.startswith("processor.activity:"):
+            raise InvalidArgument(
+                f"@workflow.define: name: {name!r} is what the activity "
+                f"{name.partition(':')[2]!r} has that a client runs without a workflow: give "
+                "another name"
+            )
     if not isinstance(failure_exception_types, tuple | list):
         raise InvalidArgument(
             "@workflow.define: failure_exception_types: give a tuple or list of exception classes, "

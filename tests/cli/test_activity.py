@@ -24,6 +24,10 @@ async def ship(what: str) -> str:
 async def charge(what: str) -> str:
     raise ApplicationError("it is down")
 
+@activity.define
+def double(number: int) -> int:
+    return 2 * number
+
 @workflow.define
 async def order(what: str) -> str:
     return await ship(what)
@@ -99,3 +103,21 @@ def test_wrong_usage(run: Run, arguments: tuple[str, ...], said: str) -> None:
     done = run("activity", *arguments)
     assert done.exit_code == 2, done.output
     assert said in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_an_activity_runs_without_a_workflow(run: Run) -> None:
+    done = run("activity", "run", "double", "21", "--id", "d-1")
+    assert (done.exit_code, done.stdout) == (0, "42\n")
+    told = json.loads(run("describe", "d-1", "--json").stdout)
+    assert told["workflow"] == "processor.activity:double"
+    taken = run("activity", "run", "double", "1", "--id", "d-1", "--reuse", "reject")
+    assert taken.exit_code != 0 and "is taken" in taken.stderr
+    kept = run("activity", "run", "double", "1", "--id", "d-1", "--reuse", "use-existing", "--json")
+    assert json.loads(kept.stdout)["result"] == 42
+    failed = run("activity", "run", "charge", '"x"', "--attempts", "1")
+    assert failed.exit_code == 1 and "it is down" in failed.stderr
+    started = run(
+        "activity", "run", "ship", '"x"', "--no-wait", "--id", "s", "--start-to-close", "9"
+    )
+    assert started.stdout.startswith("started s (run ")
+    assert "'ACTIVITY': give a name" in run("activity", "run", "").stderr

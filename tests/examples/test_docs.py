@@ -31,8 +31,12 @@ SAYS = {
         r"lamp: shipped\n"
         r"the run is completed\n"
     ),
-    "activities-2": r"4\n",
-    "activities-3": r"12 EUR\n",
+    "activities-2": (
+        r"sent to Ada\nsent to Ada\n"
+        r"processor\.activity:welcome sent to Grace \['Ada', 'Grace'\]\n"
+    ),
+    "activities-3": r"4\n",
+    "activities-4": r"12 EUR\n",
     "children-1": r"\['books is there', 'failed: too heavy', 'van is there'\]\n",
     "events-1": r"Grace leads\nGrace gets it for 9\n",
     "events-2": r"no kitchen: no run of workflow id 'kitchen'\nsoup is ordered\n",

@@ -1,4 +1,4 @@
-"""The commands ``activity``: look at the open activities of a run, and end one by hand."""
+"""The commands ``activity``: run one, look at the open ones of a run, and end one by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from processor import checks
-from processor.cli.commands.runs import PANEL, done, parsed
+from processor.cli.commands.runs import PANEL, Arguments, Timeout, done, parsed, show_result
+from processor.cli.commands.starts import Conflict, NewId, Reuse
 from processor.cli.commands.views import activity_lines
 from processor.cli.options import (
     EmbeddedModules,
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 __all__ = ("register",)
 
 group = typer.Typer(
-    help="Look at the open activities of a run, and end one by hand.", no_args_is_help=True
+    help="Run an activity, look at the open ones of a run, and end one by hand.",
+    no_args_is_help=True,
 )
 
 Token = Annotated[str | None, typer.Argument(metavar="TOKEN", help="The task token of an attempt.")]
@@ -48,7 +50,64 @@ Ids = Annotated[
 Seconds = Annotated[
     float | None, typer.Option(metavar="SECONDS", callback=checked(checks.duration_ms))
 ]
+Attempts = Annotated[
+    int | None,
+    typer.Option(min=1, max=ATTEMPTS_MAX, help="How many attempts there may be."),
+]
+Queue = Annotated[
+    str | None, typer.Option(callback=checked(checks.queue), help="The queue that it waits in.")
+]
+ActivityName = Annotated[
+    str,
+    typer.Argument(metavar="ACTIVITY", callback=checked(checks.name), help="The activity's name."),
+]
 Details = Annotated[str, typer.Option(metavar="JSON", help="What it has come to so far.")]
+
+
+@group.command()
+@target_options(injects=True)
+def run(
+    target: Target,
+    activity: ActivityName,
+    arguments: Arguments = None,
+    id: NewId = None,
+    reuse: Reuse = "allow",
+    conflict: Conflict = "fail",
+    queue: Queue = None,
+    attempts: Attempts = None,
+    start_to_close: Seconds = None,
+    schedule_to_close: Seconds = None,
+    heartbeat: Seconds = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait for its end, and print its result.")
+    ] = True,
+    timeout: Timeout = None,
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Run an activity without a workflow; exit 1 where it has no result."""
+    given: dict[str, Any] = {
+        "queue": queue,
+        "start_to_close": start_to_close,
+        "schedule_to_close": schedule_to_close,
+        "heartbeat": heartbeat,
+        "retry": None if attempts is None else RetryPolicy(maximum_attempts=attempts),
+    }
+    how: Any = {name: value for name, value in given.items() if value is not None}
+    values = parsed(arguments or ())
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            kept: Any = {"id": id, "reuse": reuse, "conflict": conflict}
+            handle = await client.start_activity(activity, *values, **kept, **how)
+            if wait:
+                await show_result(handle, timeout, as_json)
+                return
+            told = {"workflow_id": handle.id, "run_id": handle.run_id, "created": handle.created}
+            said = "started" if handle.created else "found"
+            done(as_json, f"{said} {handle.id} (run {handle.run_id})", **told)
+
+    asyncio.run(work())
 
 
 @group.command("ls")

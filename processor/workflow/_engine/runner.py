@@ -328,7 +328,7 @@ class WorkflowRunners:
     ) -> WorkflowRunner:
         """Return a fresh runner for a run of a registered workflow."""
         registry = self._registry
-        workflow = registry.workflows.get(started.workflow)
+        workflow = registry.workflow_named(started.workflow)
         if workflow is None:
             known = ", ".join(sorted(registry.workflows)) or "none"
             raise WorkflowNotRegistered(

@@ -306,6 +306,16 @@ async def ships(what: str) -> str:
     return await workflow.call_activity(shipped, what, cancellation="try")
 
 
+async def alone(client: Client) -> None:
+    assert_type(await client.run_activity(charge, Order("a"), 2.0, id="a", queue="q"), str)
+    assert_type(await client.run_activity(add, 1, 2, retry=NEVER, timeout=5), int)
+    assert_type(await client.run_activity(Shop.count, "Ada"), int)
+    assert_type(await client.run_activity("far", 1, result_type=list[str]), list[str])
+    assert_type(await client.run_activity("far", 1, parked="raise"), Any)
+    assert_type(await client.start_activity(heavy, 1, reuse="use-existing"), Handle[str])
+    assert_type(await client.start_activity("far", result_type=int, delay=5), Handle[int])
+
+
 async def ends(client: Client, handle: Handle[str]) -> None:
     await client.complete("token", {"any": "value"})
     await client.complete(("w", 1))

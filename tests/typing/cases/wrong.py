@@ -137,6 +137,9 @@ class Plain:
 
 async def handles(client: Client) -> None:
     await client.run(plain, "1")  # wrong
+    await client.run_activity(charge, 5)  # wrong
+    await client.start_activity(charge, Order("a"), atempts=5)  # wrong
+    length: int = await client.run_activity(charge, Order("a"))  # wrong
     await plain("1")  # wrong
     await client.start(Plain.run, 1)  # wrong
     handle = await client.start(Approval.run, Order("a"))

@@ -1,0 +1,45 @@
+"""On a broker: plain workflows, activities in processes, and activities without a workflow."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from processor import Client, Settings, Worker, WorkflowAlreadyStarted, workflow
+from tests.activities.in_processes import Point, calls, moved
+
+
+@workflow.define
+def adds(first: int, second: int) -> int:
+    return first + second
+
+
+@workflow.define
+async def moves(by: int) -> int:
+    point = await moved.options(eager=False)(Point(1), by)
+    return await workflow.call_child(adds, point.x, 100)
+
+
+@pytest.mark.timeout(120)
+def test_they_run_on_a_broker(kafka_servers: str, made: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        worker = Worker(
+            kafka_servers,
+            namespace=made,
+            workflows=[adds, moves],
+            activities=[calls, moved],
+            state_dir=tmp_path,
+            settings=Settings(activity_processes_max=1),
+        )
+        async with worker, Client(kafka_servers, namespace=made) as client:
+            assert await client.run(adds, 2, 3) == 5
+            assert await client.run(moves, 4) == 105
+            assert await client.run_activity(calls, "pid", id="a") != os.getpid()
+            assert await client.run_activity(moved, Point(1), eager=False) == Point(2)
+            with pytest.raises(WorkflowAlreadyStarted):
+                await client.run_activity(calls, "pid", id="a", reuse="reject")
+
+    asyncio.run(main())
