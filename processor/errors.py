@@ -20,6 +20,7 @@
     │   ├── WorkflowNotRegistered
     │   ├── CommandRejected
     │   ├── ActivityNotOpen       nobody waits for this attempt of an activity any more
+    │   ├── PromiseNotOpen        somebody has settled it before, or its run has ended
     │   ├── QueryFailed           ``__cause__`` is the error that the handler raised, if it did
     │   ├── RequestExpired        it came too late to know whether it had counted already
     │   └── UpgradeNeeded         the namespace's level does not have what it asks for
@@ -71,6 +72,7 @@ __all__ = (
     "PayloadCodecError",
     "PayloadTooLarge",
     "ProcessorError",
+    "PromiseNotOpen",
     "QueryFailed",
     "ReleaseTooOld",
     "RequestError",
@@ -328,6 +330,10 @@ class CommandRejected(RequestError):
 
 class ActivityNotOpen(RequestError):
     """An activity, or the attempt of it that was meant, is over, or there never was one."""
+
+
+class PromiseNotOpen(RequestError):
+    """Nobody waits for this promise any more: it is settled, or its run has ended."""
 
 
 class QueryFailed(RequestError):

@@ -18,6 +18,7 @@ from processor.client.calls import ClientCalls, deadline_of
 from processor.client.descriptions import RunDescription, descriptions
 from processor.client.handle import Handle
 from processor.client.options import RunOptions, StartOptions
+from processor.client.promises import PromiseCalls
 from processor.client.vigil import Parked, overdue
 from processor.client.with_start import StartsWith
 from processor.codec.cron import check as check_cron
@@ -47,7 +48,7 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
-class Client(StartsWith, RunsActivities, ActivityCalls):
+class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls):
     """Starts runs, talks to them, and waits for their results.
 
     Use it as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).

@@ -166,6 +166,8 @@ def standing(run: RunDescription) -> str:
     parts += [f"update {readable(each['name'])}" for each in run.pending.get("updates", ())]
     children = run.pending.get("children", ())
     parts += [f"child {readable(each['workflow'])} {each['workflow_id']!r}" for each in children]
+    promises = run.pending.get("promises", ())
+    parts += [f"promise {each['number']} (client.resolve settles it)" for each in promises]
     parts += [f"waits at {readable(each)}" for each in run.pending.get("waiting", ())]
     if len(parts) > _SHOWN_MAX:
         parts[_SHOWN_MAX:] = [f"and {len(parts) - _SHOWN_MAX} more"]

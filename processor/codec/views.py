@@ -16,6 +16,7 @@ from processor.core.nouns.call import CallSent
 from processor.core.nouns.child import OpenChild
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.lineage import Lineage, Plan
+from processor.core.nouns.promise import PromiseId
 from processor.core.nouns.run import BEGIN, Summary, WorkflowStarted
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
@@ -41,7 +42,7 @@ _PAYLOADS = frozenset(
 _SECRET = frozenset({"seed"})
 """Whoever knows it can tell what the run draws at random."""
 
-_CHILDREN_MAX: Final = 100
+_SHOWN_MAX: Final = 100
 """A run may have thousands, and an answer is one record."""
 
 _NESTED_MAX: Final = 200
@@ -63,10 +64,10 @@ def summary_view(summary: Summary) -> dict[str, Any]:
 def pending_view(
     state: RunState, waiting: Sequence[str], unread: Sequence[EventReceived]
 ) -> dict[str, Any]:
-    """Return what an open run waits for: activities, timers, calls, children, updates, and code.
+    """Return what an open run waits for: activities, timers, calls, children, promises, and code.
 
-
-    Of its children, ``children_open`` are all of them, and ``children`` the first ones.
+    Of its children, ``children_open`` are all of them, and ``children`` the first ones. So it is
+    with its promises.
     ``unread``: the events that wait for the code, counted by their names.
     """
     return {
@@ -77,7 +78,12 @@ def pending_view(
             {"id": each.id, "name": each.name} for each in state.updates.values() if not each.over
         ],
         "children_open": len(state.children),
-        "children": [_child(each) for each in islice(state.children.values(), _CHILDREN_MAX)],
+        "children": [_child(each) for each in islice(state.children.values(), _SHOWN_MAX)],
+        "promises_open": len(state.promises),
+        "promises": [
+            {"id": _promise(state, number), "number": number, "made_ms": made_ms}
+            for number, made_ms in islice(state.promises.items(), _SHOWN_MAX)
+        ],
         "values": {name: _value("value", value) for name, (_, value) in state.values.items()},
         "unread": dict(Counter(event.name for event in unread)),
         "waiting": list(waiting),
@@ -161,6 +167,10 @@ def _activity(activity: OpenActivity) -> dict[str, Any]:
 def _call(call: CallSent) -> dict[str, Any]:
     operation = call.operation
     return {"id": call.id, "to": call.to.workflow_id, "operation": type(operation).__name__}
+
+
+def _promise(state: RunState, number: int) -> str:
+    return PromiseId(state.workflow_id, state.run_id, number).text
 
 
 def _child(child: OpenChild) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from processor.core.nouns.activity import OpenActivities
 from processor.core.nouns.child import Children
+from processor.core.nouns.promise import Promises
 from processor.core.nouns.run import Run, Summary
 from processor.core.nouns.timer import OpenTimers
 from processor.core.nouns.update import Updates
@@ -15,7 +16,7 @@ __all__ = ("RunState",)
 
 
 @dataclass
-class RunState(OpenActivities, OpenTimers, Children, Updates, Values, Run):
+class RunState(OpenActivities, OpenTimers, Children, Updates, Values, Promises, Run):
     """The parts of all nouns."""
 
     def summary(self) -> Summary:

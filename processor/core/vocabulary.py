@@ -31,6 +31,12 @@ from processor.core.nouns.child import (
     TerminateAlone,
 )
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
+from processor.core.nouns.promise import (
+    PromiseMade,
+    PromiseSettled,
+    RejectPromise,
+    ResolvePromise,
+)
 from processor.core.nouns.query import QueryRun
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
@@ -103,6 +109,8 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     ActivityStopRequested,
     ActivityAdjusted,
     ValueSet,
+    PromiseMade,
+    PromiseSettled,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 
@@ -129,5 +137,7 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     ReportAttempt,
     AdjustActivity,
     AwaitValue,
+    ResolvePromise,
+    RejectPromise,
 )
 """All that can be asked of an instance. Append-only, as events are."""

@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from processor import worker
-from processor.client import activities, alone, client, handle, updates, values, with_start
+from processor.client import (
+    activities,
+    alone,
+    client,
+    handle,
+    promises,
+    updates,
+    values,
+    with_start,
+)
 
 __all__ = ("FOLDER", "written")
 
@@ -79,7 +88,12 @@ _MODULES: Final[dict[str, tuple[str, tuple[tuple[Any, str, str], ...]]]] = {
             (with_start.StartsWith, "_StartsWith", ""),
             (alone.RunsActivities, "_RunsActivities", ""),
             (activities.ActivityCalls, "_ActivityCalls", ""),
-            (client.Client, "Client", "_StartsWith, _RunsActivities, _ActivityCalls"),
+            (promises.PromiseCalls, "_PromiseCalls", ""),
+            (
+                client.Client,
+                "Client",
+                "_StartsWith, _RunsActivities, _ActivityCalls, _PromiseCalls",
+            ),
         ),
     ),
     "worker": ("The worker", ((worker.Worker, "Worker", ""),)),

@@ -209,7 +209,24 @@ class _ActivityCalls:
         self._blocking.call(self._twin.cancelled(token))
 
 
-class Client(_StartsWith, _RunsActivities, _ActivityCalls):
+class _PromiseCalls:
+    """What a client says about promises, from any process."""
+
+    _twin: Any
+    _blocking: Blocking
+
+    def resolve(self, id: str, value: Any = None) -> None:
+        """Resolve a promise with a value; it is durable once this returns."""
+        self._blocking.call(self._twin.resolve(id, value))
+
+    def reject(
+        self, id: str, message: str, *, type: str | None = None, details: Any = None
+    ) -> None:
+        """Reject a promise: who awaits it gets an ``ApplicationError`` with these."""
+        self._blocking.call(self._twin.reject(id, message, type=type, details=details))
+
+
+class Client(_StartsWith, _RunsActivities, _ActivityCalls, _PromiseCalls):
     """Starts runs, talks to them, and waits for their results."""
 
     def __init__(

@@ -21,6 +21,7 @@ from processor.workflow._nouns.child import Child, call_child, start_child
 from processor.workflow._nouns.condition import wait_until
 from processor.workflow._nouns.external import wait_for_event
 from processor.workflow._nouns.handler import all_handlers_finished, on_query, on_signal
+from processor.workflow._nouns.promise import Promise, promise
 from processor.workflow._nouns.record import publish
 from processor.workflow._nouns.run import WorkflowInfo, info, logger, now, random, uuid4
 from processor.workflow._nouns.saga import Saga
@@ -30,6 +31,7 @@ from processor.workflow._nouns.value import set_status, set_value, side_effect
 
 __all__ = (
     "Child",
+    "Promise",
     "RunRef",
     "Saga",
     "Workflow",
@@ -48,6 +50,7 @@ __all__ = (
     "on_signal",
     "on_update",
     "passthrough",
+    "promise",
     "publish",
     "query",
     "random",

@@ -14,6 +14,7 @@ from typing import Any, Final
 __all__ = (
     "GATHERING",
     "CallbackHandle",
+    "Shielded",
     "TimerHandle",
     "drop_silently",
     "forget_task",
@@ -28,6 +29,17 @@ __all__ = (
 
 GATHERING: Final[Any] = getattr(asyncio.tasks, "_GatheringFuture", None)
 """The class of the future that ``gather`` returns."""
+
+
+class Shielded:
+    """Makes a future one that asyncio awaits in a task of its own, as it does with coroutines.
+
+    Whoever gives up waiting for it (``wait_for``, ``gather``) then cancels that task, and not the
+    future.
+    """
+
+    __slots__ = ()
+    _asyncio_future_blocking: Any = None
 
 
 class CallbackHandle(asyncio.Handle):

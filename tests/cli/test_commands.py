@@ -14,12 +14,13 @@ from .conftest import COMMAND, Invoke, clean_environment, embedded
 
 WAITING = '{"id": "A-2", "amount": 5000, "follow_up_s": 0.01}'
 HEAVY = ("msgspec", "fastavro", "rocksdict", "confluent_kafka", "avro", "yaml")
-GROUPS = ("topics", "tables", "schemas", "activity")
+GROUPS = ("topics", "tables", "schemas", "activity", "promise")
 COMMANDS = (
     *("demo", "dev", "worker", "start", "run", "event", "signal", "query"),
     *("result", "start-now", "cancel", "terminate"),
     *("activity ls", "activity complete", "activity fail", "activity heartbeat"),
     *("activity pause", "activity resume", "activity retry-now", "activity reset", "activity set"),
+    *("promise resolve", "promise reject"),
     *("describe", "history", "list", "topics plan", "topics apply", "topics check"),
     *("topics dead-letters list", "topics dead-letters replay"),
     *("tables list", "tables get", "tables scan", "schemas check", "schemas write"),

@@ -11,11 +11,14 @@ from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
+from processor.core.nouns.promise import PromiseId, RejectPromise, ResolvePromise
 from processor.core.nouns.start import StartPlanned, StartRun
 from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.operation import Request
 from processor.core.records.turn import Claim
 from processor.errors import SchemaMismatch
+
+PROMISE = PromiseId("order-1", "r", 3).text
 
 
 @pytest.mark.parametrize(
@@ -57,6 +60,15 @@ from processor.errors import SchemaMismatch
         ('{"type": "cancel"}', CancelRun()),
         ('{"type": "cancel", "reason": "late", "run_id": "r"}', CancelRun("late", "r")),
         ('{"type": "cancel", "first_run_id": "r"}', CancelRun(first_run_id="r")),
+        (f'{{"type": "resolve", "promise": "{PROMISE}"}}', ResolvePromise(PROMISE)),
+        (
+            f'{{"type": "resolve", "promise": "{PROMISE}", "value": true}}',
+            ResolvePromise(PROMISE, b"true"),
+        ),
+        (
+            f'{{"type": "reject", "promise": "{PROMISE}", "message": "no", "details": 1}}',
+            RejectPromise(PROMISE, "no", details=b"1"),
+        ),
         ('{"type": "terminate", "reason": "stuck"}', TerminateRun("stuck")),
         ('{"type": "terminate", "first_run_id": "r"}', TerminateRun(first_run_id="r")),
     ],

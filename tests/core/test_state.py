@@ -27,6 +27,7 @@ from processor.core.nouns.child import (
 )
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.lineage import Lineage
+from processor.core.nouns.promise import PromiseMade, PromiseSettled
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
     Closing,
@@ -67,7 +68,7 @@ OTHER = Address(None, "other")
 CALL = CallSent(4, OTHER, RaiseEvent("go"))
 UPDATE = UpdateAccepted("u1", "do", b"[1]", validated=True)
 CHILD = ChildCalled(5, OTHER, StartChild("order"), "terminate")
-OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL, CHILD, UPDATE)
+OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL, CHILD, UPDATE, PromiseMade(6))
 SAMPLES: tuple[Event, ...] = (
     ActivityCompleted(1, 1, b"1"),
     scheduled(3),
@@ -105,6 +106,8 @@ SAMPLES: tuple[Event, ...] = (
     ActivityStopRequested(1),
     ActivityAdjusted(1, True, 2, None),
     ValueSet("v", b"1"),
+    PromiseMade(7),
+    PromiseSettled(6, b"1"),
 )
 
 

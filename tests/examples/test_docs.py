@@ -54,6 +54,9 @@ SAYS = {
         r"the hotel is booked\nthe train is booked\nthe train is given back\n"
         r"the hotel is given back\nthe ferry is full\n"
     ),
+    "promises-1": (
+        r"3 mails with 1 id\nlamp: approved\ndesk: there is none left\nthe run is completed\n"
+    ),
     "values-1": r"half\ndone: 4\n\['half', 4\]\n",
     "sync-1": r"A-1 is paid\nA-2 is paid\n\['order-A-2'\]\n",
     "updates-1": (

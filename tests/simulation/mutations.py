@@ -32,6 +32,7 @@ from .mutations_of_activities import OF_ACTIVITIES
 from .mutations_of_calls import OF_CALLS
 from .mutations_of_children import OF_CHILDREN
 from .mutations_of_handlers import OF_HANDLERS
+from .mutations_of_promises import OF_PROMISES
 from .mutations_of_updates import OF_UPDATES
 
 __all__ = ("MUTATIONS", "Mutation")
@@ -492,4 +493,5 @@ MUTATIONS: Sequence[Mutation] = (
     *OF_CHILDREN,
     *OF_ACTIVITIES,
     *OF_HANDLERS,
+    *OF_PROMISES,
 )

@@ -50,6 +50,7 @@ from .chaos import Chaos
 from .families import family_case
 from .outside import OPEN_ACTIVITIES, Outside, opens
 from .programs import Author, Step
+from .promised import PROMISED, Keeper, announces
 from .strangers import Contest, Foreign, Rival, Sent, Stranger
 from .tally import TallyRunners
 from .till import Buyer, first_of, wrong
@@ -124,9 +125,9 @@ class Story:
         registry = Registry(
             [
                 *(orders.order_processing, *programs.WORKFLOWS, *families.WORKFLOWS),
-                *(*chains.WORKFLOWS, transfers.account, opens),
+                *(*chains.WORKFLOWS, transfers.account, opens, PROMISED),
             ],
-            [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited, *OPEN_ACTIVITIES],
+            [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited, *OPEN_ACTIVITIES, announces],
             Injected(PAYLOADS),
         )
         runners = TallyRunners(WorkflowRunners(registry, settings))
@@ -147,6 +148,7 @@ class Story:
         self.rivals: list[Rival] = []
         self.buyers: list[Buyer] = []
         self.outside: Outside | None = None
+        self.keeper: Keeper | None = None
         self.cases = self._draw() if cases is None else cases
         self.chaos = Chaos(self.world)
         self._draw_vain(Random(f"vain {seed}"))
@@ -177,6 +179,8 @@ class Story:
         clients += [buyer.client for buyer in self.buyers]
         if self.outside is not None:
             clients.append(self.outside.client)
+        if self.keeper is not None:
+            clients += self.keeper.clients
         if self.contest is not None:
             clients += [entrant.client for entrant in self.contest.entrants]
             self.contest.begin()
@@ -256,6 +260,11 @@ class Story:
             client = self.world.client("outside")
             self.outside = Outside(apart, client, self.world.scheduler, self.encode)
             cases.append(self.outside.case)
+        apart = Random(f"promises {self.seed}")
+        if apart.random() < 0.15:
+            own = [self.world.client(f"keeper-{number}") for number in range(2)]
+            self.keeper = Keeper(apart, own, self.world.scheduler, self.encode)
+            cases.append(self.keeper.case)
         return cases
 
     def _till(self, random: Random) -> Case:

@@ -1,8 +1,9 @@
-"""Commands that tell a run something, or ask it: event, signal, query, update, value."""
+"""Commands that tell a run something, or ask it: event, signal, query, update, value, promise."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,10 +21,11 @@ from processor.cli.options import (
 )
 from processor.cli.output import shown_value
 from processor.cli.session import connected
+from processor.core.nouns.promise import promise_named
 from processor.policy import Reject
 
 if TYPE_CHECKING:
-    from processor.client import RunDescription
+    from processor.client import Client, RunDescription
 
 __all__ = ("register",)
 
@@ -42,6 +44,12 @@ QueryName = Annotated[
 ValueName = Annotated[
     str,
     typer.Argument(metavar="NAME", callback=checked(checks.name), help="The value's name."),
+]
+
+
+PromiseText = Annotated[
+    str,
+    typer.Argument(metavar="ID", callback=checked(promise_named), help="The promise's id."),
 ]
 UpdateName = Annotated[
     str,
@@ -190,6 +198,67 @@ def value(
     asyncio.run(work())
 
 
+promise = typer.Typer(
+    help="Settle a promise, by the id that its workflow has handed out.", no_args_is_help=True
+)
+
+
+@promise.command()
+@target_options(injects=True)
+def resolve(
+    target: Target,
+    id: PromiseText,
+    result: Annotated[str, typer.Argument(metavar="JSON", help="Its value.")] = "null",
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Resolve a promise with a value; it is durable when this returns."""
+    (value,) = parsed((result,))
+    settled(target, module, as_json, id, "resolved", lambda client: client.resolve(id, value))
+
+
+@promise.command()
+@target_options(injects=True)
+def reject(
+    target: Target,
+    id: PromiseText,
+    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="Why.")],
+    type: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The type of the error, for who catches it.")
+    ] = None,
+    details: Annotated[str, typer.Option(metavar="JSON", help="What the error carries.")] = "null",
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Reject a promise: who awaits it gets an ApplicationError."""
+    (value,) = parsed((details,))
+    how = {"type": type, "details": value}
+    settled(
+        target, module, as_json, id, "rejected", lambda client: client.reject(id, message, **how)
+    )
+
+
+def settled(
+    target: Target,
+    module: list[str] | None,
+    as_json: bool,
+    id: str,
+    what: str,
+    settle: Callable[[Client], Awaitable[None]],
+) -> None:
+    """Settle a promise, and say so."""
+    named = promise_named(id, "")
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            await settle(client)
+        text = f"promise {named.number} of {named.workflow_id} is {what}"
+        told = {"workflow_id": named.workflow_id, "run_id": named.run_id, "promise": id}
+        done(as_json, text, **told, settled=what)
+
+    asyncio.run(work())
+
+
 def sent(as_json: bool, id: str, name: str, found: RunDescription | None) -> None:
     """Say that an event is on its way, and whether the code hears of it now."""
     later = "" if found is None or found.parked is None else PARKED
@@ -201,3 +270,4 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     for command in (event, signal, query, update, value):
         app.command(rich_help_panel=PANEL)(command)
+    app.add_typer(promise, name="promise", rich_help_panel=PANEL)

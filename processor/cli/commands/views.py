@@ -40,7 +40,7 @@ __all__ = ("essentials", "register")
 
 PANEL = "Runs"
 CELL_MAX = 100
-CHILDREN_MAX = 20
+SHOWN_MAX = 20
 LABEL_WIDTH = 18
 VALUE_MAX = 1_000
 WorkflowOnly = Annotated[
@@ -198,6 +198,7 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
     for update in run.pending.get("updates", ()):
         yield "update", f"{update['name']} (id {update['id']}), its handler has not ended"
     yield from children_lines(run.pending)
+    yield from promise_lines(run.pending)
     for name, value in run.pending.get("values", {}).items():
         yield f"value {name}", cut(shown_value(value), VALUE_MAX)
     for name, count in run.pending.get("unread", {}).items():
@@ -206,14 +207,23 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
         yield "waiting", place
 
 
+def promise_lines(pending: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the promises that nobody has settled, the first ones."""
+    promises = pending.get("promises", ())
+    for promise in promises[:SHOWN_MAX]:
+        yield "promise", f"#{promise['number']}, made {at(promise['made_ms'])}, id {promise['id']}"
+    if (more := pending.get("promises_open", 0) - SHOWN_MAX) > 0:
+        yield "promise", f"and {more:,} more"
+
+
 def children_lines(pending: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the children that a run waits for, the first ones."""
     children = pending.get("children", ())
-    for child in children[:CHILDREN_MAX]:
+    for child in children[:SHOWN_MAX]:
         asked = ", asked to cancel itself" if child["cancelled"] else ""
         end = f"{child['parent_close']} when this run ends"
         yield "child", f"#{child['id']} {child['workflow']} {child['workflow_id']}: {end}{asked}"
-    if (more := pending.get("children_open", 0) - CHILDREN_MAX) > 0:
+    if (more := pending.get("children_open", 0) - SHOWN_MAX) > 0:
         yield "child", f"and {more:,} more"
 
 

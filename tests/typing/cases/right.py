@@ -111,6 +111,18 @@ async def with_children(order: Order) -> None:
     assert_type(parent, workflow.RunRef | None)
 
 
+@workflow.define
+async def with_promises() -> None:
+    made = workflow.promise(bool)
+    assert_type(made, workflow.Promise[bool])
+    assert_type((made.id, await made), tuple[str, bool])
+    assert_type(await workflow.promise(), Any)
+    assert_type(await workflow.promise(list[int]), list[int])
+    assert_type(await asyncio.gather(made, workflow.promise(int)), tuple[bool, int])
+    done, _ = await asyncio.wait([made], timeout=5)
+    assert_type([each.result() for each in done], list[bool])
+
+
 @workflow.define(failure_exception_types=[OSError])
 class Approval:
     @workflow.run
@@ -318,6 +330,8 @@ async def alone(client: Client) -> None:
 
 async def ends(client: Client, handle: Handle[str]) -> None:
     await client.complete("token", {"any": "value"})
+    await client.resolve("id", 5)
+    await client.reject("id", "no", type="Refused", details=[1])
     await client.complete(("w", 1))
     await client.fail(("w", 1, "run"), ApplicationError("why", benign=True))
     assert_type(await client.heartbeat("token", 5), bool)

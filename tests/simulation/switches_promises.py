@@ -1,0 +1,32 @@
+"""Protections of promises, switched off one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from processor.core.nouns import promise
+from processor.core.nouns.promise import Promises
+from processor.workflow._nouns.promise import Promise
+
+__all__: tuple[str, ...] = ()
+
+
+def later_words_count(patch: pytest.MonkeyPatch) -> None:
+    """Tell everybody that the promise is settled by what he says."""
+    decide = promise._SettlesPromise.decide
+
+    def take(self: Any, draft: Any, latest: Any) -> Any:
+        run: Promises = draft.run
+        if self.named().number in run.promises:
+            return decide(self, draft, latest)
+        return None
+
+    patch.setattr(promise._SettlesPromise, "decide", take)
+
+
+def given_up_with_the_wait(patch: pytest.MonkeyPatch) -> None:
+    """Give a promise up where somebody gives up waiting for it."""
+    patch.setattr(Promise, "__await__", asyncio.Future.__await__)
