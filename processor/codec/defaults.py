@@ -12,14 +12,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, is_dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from processor.workflow._guard.library import answering, repeatable
 
-__all__ = ("classes_of", "has_structs", "model_again", "repeatable_defaults", "struct_again")
+__all__ = (
+    "TYPES_MAX",
+    "classes_of",
+    "has_structs",
+    "model_again",
+    "repeatable_defaults",
+    "struct_again",
+)
+
+TYPES_MAX: Final = 1_000
+"""Of so many types is remembered how they are read: code may make new ones with each run."""
 
 _CACHE: Final = "__msgspec_cache__"
 """Where msgspec keeps what it found out of a dataclass, its factories among that."""
@@ -99,7 +109,7 @@ def _is_record(value: Any) -> bool:
     return hasattr(value, "_fields")
 
 
-@cache
+@lru_cache(TYPES_MAX)
 def _fields(cls: type) -> tuple[_Field, ...]:
     """Return the fields of a class of payloads; none of other classes."""
     if issubclass(cls, msgspec.Struct):

@@ -13,7 +13,13 @@ from processor.codec.json_commands import decode_json
 from processor.codec.records import decode_as, read_envelope
 from processor.codec.schemas.files import MAGIC
 from processor.core.data.address import ReplyTo
-from processor.core.data.bounds import NUMBER_MAX, check_failure, check_range, check_text
+from processor.core.data.bounds import (
+    NUMBER_MAX,
+    check_caller,
+    check_failure,
+    check_range,
+    check_text,
+)
 from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.inputs import ActivityReport, ClientCommand, Input, TimerDue
 from processor.core.questions import ListRuns, ReadShard
@@ -48,6 +54,7 @@ def decode_command(key: bytes | None, value: bytes) -> ClientCommand:
     check_text("workflow id", command.workflow_id, ID_BYTES_MAX, least=0 if of_the_shard else 1)
     _check_cause(command.cause)
     _check_reply_to(command.reply_to)
+    check_caller(command.caller)
     command.body.check()
     return command
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, time, timedelta
 from enum import Enum
-from functools import cache
+from functools import lru_cache
 from inspect import signature
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
@@ -17,8 +17,9 @@ from msgspec import inspect as types
 
 from processor.checks import shown
 from processor.codec.choices import StandIn, is_object
-from processor.codec.defaults import classes_of
+from processor.codec.defaults import TYPES_MAX, classes_of
 from processor.codec.members import Lossy, is_model
+from processor.core.data.failure import shortened
 
 __all__ = (
     "advised",
@@ -34,6 +35,7 @@ __all__ = (
 _MINUTE: Final = timedelta(minutes=1)
 _USE: Final = "use a dataclass, a msgspec Struct, a pydantic model, or plain types"
 _DEPTH_MAX: Final = 100
+_SAID_MAX: Final = 500
 _OF_TYPES: Final = ("typing", "typing_extensions", "types", "abc")
 """The modules of what annotations are made of, where they are no classes."""
 
@@ -51,7 +53,7 @@ def type_name(annotation: Any) -> str:
 # --- types --------------------------------------------------------------------------------------
 
 
-@cache
+@lru_cache(TYPES_MAX)
 def lossy(cls: Any) -> str:
     """Return why a class does not come back as it was, "" where it does."""
     if is_secret(cls):
@@ -83,7 +85,7 @@ def lossy(cls: Any) -> str:
     return ""
 
 
-@cache
+@lru_cache(TYPES_MAX)
 def is_secret(cls: Any) -> bool:
     return any(
         each.__module__ == "pydantic.types" and each.__name__.startswith(("Secret", "_Secret"))
@@ -184,7 +186,7 @@ def _instead_of(cls: Any) -> str:
 
 def advised(error: BaseException) -> str:
     """Return an error of a type that cannot be read, with what to use."""
-    text = str(error)
+    text = shortened(str(error), _SAID_MAX)  # a value in place of a type may have any size
     if "; " in text:
         return text
     if "more than one" in text:
@@ -273,14 +275,14 @@ def _check_left_out(cls: Any, name: str, value: Any, path: str) -> None:
         )
 
 
-@cache
+@lru_cache(TYPES_MAX)
 def names_of(model: Any) -> dict[str, bool]:
     """Return the arguments with which a model reads names of fields, beside their aliases."""
     known = signature(model.model_validate_json).parameters
     return {"by_alias": True, "by_name": True} if "by_name" in known else {}
 
 
-@cache
+@lru_cache(TYPES_MAX)
 def _is_ambiguous(model: Any) -> bool:
     """Return whether a field of a model is a union whose members look alike in JSON."""
     return any(

@@ -39,6 +39,7 @@ from processor.codec.choices import (
     with_pydantic,
 )
 from processor.codec.defaults import (
+    TYPES_MAX,
     classes_of,
     has_structs,
     model_again,
@@ -171,8 +172,16 @@ class JsonPayloads:
         except Exception:  # An annotation may hold what cannot be hashed; it is then built anew.
             return self._built(annotation)
         if known is None:
+            if len(self._readers) >= TYPES_MAX:
+                self._forget()
             known = self._decoders[annotation] = self._built(annotation)
         return known
+
+    def _forget(self) -> None:
+        """Forget how all types are read, so that those that nobody uses any more are let go."""
+        self._decoders.clear()
+        self._readers.clear()
+        self._stand_ins.clear()
 
     def _built(self, annotation: Any) -> Decode:
         if any(annotation is each for each in (inspect.Signature.empty, NoReturn, Never)):

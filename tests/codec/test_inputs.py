@@ -9,14 +9,17 @@ import pytest
 
 from processor.codec.inputs import decode_input
 from processor.codec.records import encode
-from processor.core.data.address import ReplyTo
+from processor.core.data.address import Address, Caller, ReplyTo, RunRef
 from processor.core.data.cause import ClientRequest, NamedRequest, Origin
 from processor.core.data.failure import Failure
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
+from processor.core.nouns.call import AnswerCall
+from processor.core.nouns.child import EndChild
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.start import StartRun
+from processor.core.nouns.start import StartChild, StartRun
 from processor.core.nouns.stop import CancelRun
 from processor.core.questions import AwaitResult, ListRuns, ReadHistory, ReadShard
+from processor.core.records.answers import Accepted, Closed
 from processor.errors import SchemaMismatch
 
 LOG = bytes(16)
@@ -34,6 +37,10 @@ def behind(causes: int) -> Failure:
     for _ in range(causes):
         failure = replace(failure, cause=failure)
     return failure
+
+
+def caller(workflow_id: str = "w", run_id: str = "r", call: int = 1) -> Caller:
+    return Caller(Address(None, workflow_id), run_id, call)
 
 
 ODD: list[tuple[Any, str]] = [
@@ -68,6 +75,14 @@ ODD: list[tuple[Any, str]] = [
         "next_delay_ms is 4611",
     ),
     (replace(REPORT, worker="x" * 1_001), "worker has 1,001 bytes"),
+    (replace(START, caller=caller(workflow_id="")), "workflow id of the caller has 0 bytes"),
+    (replace(START, caller=caller(run_id="r" * 1_001)), "run id of the caller has 1,001 bytes"),
+    (replace(START, caller=caller(call=-1)), "number of the call is -1"),
+    (asking(EndChild(caller(call=-1), "cancel", "")), "number of the call is -1"),
+    (asking(StartChild("x", root=RunRef("", "r"))), "workflow id of the first ancestor has 0"),
+    (asking(AnswerCall("", 1, Accepted("r"))), "run id of the caller has 0 bytes"),
+    (asking(AnswerCall("r", -1, Accepted("r"))), "number of the call is -1"),
+    (asking(AnswerCall("r", 1, Closed("k", "failed", None, behind(51)))), "more than 50 causes"),
     (replace(REPORT, reply_to=ReplyTo(-5, "c", 1)), "partition of its reply address is -5"),
 ]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from datetime import UTC, datetime, time, timedelta, timezone
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 
@@ -13,6 +15,8 @@ import pydantic
 import pytest
 
 from processor import SchemaMismatch
+from processor.codec.defaults import TYPES_MAX
+from processor.codec.payloads import JsonPayloads
 
 from .test_round_trips import PAYLOADS, back
 
@@ -113,3 +117,16 @@ def test_what_is_no_type_is_refused_in_plain_text(annotation: Any) -> None:
         PAYLOADS.decoder(annotation)
     assert str(refused.value).isprintable()
     assert str(refused.value).isascii()
+
+
+def test_types_that_nobody_uses_any_more_are_let_go() -> None:
+    """A workflow may make its classes anew in each run."""
+    payloads = JsonPayloads()
+    made: list[weakref.ref[type]] = []
+    for number in range(2 * TYPES_MAX + 100):
+        kind = make_dataclass(f"Local{number}", [("a", int)])
+        made.append(weakref.ref(kind))
+        assert payloads.decoder(kind)(payloads.encode(kind(1))) == kind(1)
+        del kind
+    gc.collect()
+    assert sum(each() is not None for each in made) <= TYPES_MAX

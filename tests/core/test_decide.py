@@ -364,6 +364,7 @@ def test_a_refusal_that_nobody_waits_for_is_refused_itself(history: Any, run_id:
     [
         ([TimerStarted(1, NOW)], due("timer"), [[TimerFired(1), COMPLETED]]),
         ([TimerStarted(1, NOW), TimerCancelled(1)], due("timer"), []),
+        ([TimerStarted(1, NOW + 9_000)], due("timer"), []),  # before its time: a forgery
         ([], due("timer"), []),
     ],
 )

@@ -39,7 +39,7 @@ from processor.shard.outbox import message_command
 from processor.store.keyvalue import Memory
 from processor.workflow._engine.runner import WorkflowRunners
 
-from .fuzz_commands import IDS, OUTCOMES, body_of
+from .fuzz_commands import DEEP_FAILURE, IDS, OUTCOMES, body_of
 from .fuzz_programs import ACTIVITIES, WORKFLOWS
 from .running import Ports, shard
 
@@ -277,6 +277,7 @@ class Fuzz:
                 return ()
             case _:
                 odd = (None, *ODD_NUMBERS, *ODD_TEXT, *ODD_BYTES, ReplyTo(0, "x", 1), *OUTCOMES)
+                odd = (*odd, DEEP_FAILURE, DEEP_FAILURE)
                 return dice.choice(odd)
 
     def _damaged(self, data: bytes) -> bytes:

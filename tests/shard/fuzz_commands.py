@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import reduce
 from random import Random
 from typing import Final
 
@@ -24,12 +26,20 @@ from processor.core.operation import Request
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory, ReadShard
 from processor.core.records.answers import Accepted, Closed, Refused
 
-__all__ = ("BODIES", "IDS", "OUTCOMES", "body_of")
+__all__ = ("BODIES", "DEEP_FAILURE", "IDS", "OUTCOMES", "body_of")
 
 IDS: Final = ("a", "b", "c", "d")
-OUTCOMES: Final = (Accepted("x"), Refused("E", "no"), Closed("x", "completed", b"1"))
 
 _FAILURE: Final = Failure("application", "E", "no")
+DEEP_FAILURE: Final = reduce(lambda cause, _: replace(cause, cause=cause), range(400), _FAILURE)
+"""More causes than anything that we write has, one behind the other."""
+
+OUTCOMES: Final = (
+    Accepted("x"),
+    Refused("E", "no"),
+    Closed("x", "completed", b"1"),
+    Closed("x", "failed", failure=_FAILURE),
+)
 _HEADERS: Final = (("h", b"1"),)
 _PLAN: Final = Plan(retry=RetryOptions(1_000, 2.0, 100_000, 3, ("KeyError",)))
 _OPTIONS: Final = ActivityOptions(heartbeat_ms=1_000, maximum_attempts=3, non_retryable=("E",))

@@ -165,10 +165,11 @@ def shard(
     runners: Any = None,
     record_bytes_max: int = RECORD_BYTES_MAX,
     producer: Callable[[], str] = str,
+    settings: Settings | None = None,
 ) -> Shard:
     """Take a shard over, with new tables if none are given; it knows how to process orders."""
     store = store or Memory()
-    settings = Settings()
+    settings = settings or Settings()
     taken = take_over(ports, store)
     tables = StateTables(store, "events-0")
     if runners is None:

@@ -45,6 +45,11 @@ class Hears:
     def all(self) -> list[str]:
         return self.heard
 
+    @workflow.query
+    def spoils(self) -> None:
+        self.heard.append("spoilt")
+        workflow.set_status("a query changes nothing")
+
 
 class Asking:
     """A client of one shard, whose replies a test reads."""
@@ -116,6 +121,15 @@ def test_the_code_of_a_run_that_goes_on_is_not_kept() -> None:
     asking.tell(("a", hear("one")), ("a", hear("end")))
     [told] = asking.tell(("a", ALL))
     assert answered(told) == ["one", "end"]
+
+
+def test_code_of_a_closed_run_that_a_query_has_spoilt_answers_no_other() -> None:
+    asking = Asking()
+    asking.tell(("a", START), ("a", hear("end")))
+    for _ in range(2):
+        refused, told = asking.tell(("a", QueryRun("spoils")), ("a", ALL))
+        assert isinstance(refused, Refused | QueryAnswered)
+        assert answered(told) == ["end"]
 
 
 def test_a_long_history_is_not_replayed_for_a_query(monkeypatch: pytest.MonkeyPatch) -> None:

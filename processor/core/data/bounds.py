@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
-from processor.checks import DURATION_S_MAX, NUMBER_MAX
+from processor.checks import DURATION_S_MAX, ID_BYTES_MAX, NUMBER_MAX
+from processor.core.data.address import Caller, RunRef
 from processor.core.data.failure import Failure
 from processor.errors import SchemaMismatch
 
@@ -13,8 +14,10 @@ __all__ = (
     "CAUSES_MAX",
     "DURATION_MS_MAX",
     "NUMBER_MAX",
+    "check_caller",
     "check_failure",
     "check_range",
+    "check_run_ref",
     "check_text",
     "size_of",
 )
@@ -40,6 +43,21 @@ def check_range(what: str, number: int | None, least: int, most: int) -> None:
     """Refuse a number that is there and not from ``least`` to ``most``."""
     if number is not None and not least <= number <= most:
         raise SchemaMismatch(f"the {what} is {number}; it may be {least} to {most}")
+
+
+def check_caller(caller: Caller | None) -> None:
+    """Refuse a caller that no shard could answer."""
+    if caller is not None:
+        check_text("workflow id of the caller", caller.address.workflow_id, ID_BYTES_MAX)
+        check_text("run id of the caller", caller.run_id, ID_BYTES_MAX)
+        check_range("number of the call", caller.call, 0, NUMBER_MAX)
+
+
+def check_run_ref(what: str, run: RunRef | None) -> None:
+    """Refuse ids of a run that no run has."""
+    if run is not None:
+        check_text(f"workflow id of the {what}", run.workflow_id, ID_BYTES_MAX)
+        check_text(f"run id of the {what}", run.run_id, ID_BYTES_MAX)
 
 
 def check_failure(failure: Failure | None) -> None:

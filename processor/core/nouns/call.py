@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from processor.checks import ID_BYTES_MAX
 from processor.core.data.address import Address, Caller
+from processor.core.data.bounds import NUMBER_MAX, check_failure, check_range, check_text
 from processor.core.data.cause import CallRequest, RecordedCause, StartRequest
 from processor.core.data.fields import RequestId
 from processor.core.data.frozen import frozen
@@ -187,6 +189,12 @@ class AnswerCall(OperationOnRun):
     call: int
     """Number of the call."""
     outcome: CallOutcome
+
+    def check(self) -> None:
+        check_text("run id of the caller", self.run_id, ID_BYTES_MAX)
+        check_range("number of the call", self.call, 0, NUMBER_MAX)
+        if isinstance(self.outcome, Closed):
+            check_failure(self.outcome.failure)
 
     def which(self) -> tuple[str | None, str | None]:
         return self.run_id, None

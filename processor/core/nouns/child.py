@@ -8,7 +8,7 @@ from typing import Final
 
 from processor.checks import TEXT_BYTES_MAX
 from processor.core.data.address import Address, Caller
-from processor.core.data.bounds import check_text
+from processor.core.data.bounds import check_caller, check_text
 from processor.core.data.fields import Reason, RequestId, RunId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import Headers
@@ -186,6 +186,7 @@ class EndChild(OperationOnRun):
     by_hand = False
 
     def check(self) -> None:
+        check_caller(self.caller)
         check_text("reason", self.reason, TEXT_BYTES_MAX, least=0)
         if self.how not in _WAYS:
             raise SchemaMismatch(f"how: {self.how!r} is none of {', '.join(_WAYS)}")

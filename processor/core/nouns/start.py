@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from processor.checks import ID_BYTES_MAX
 from processor.core.data.address import Caller, RunRef
-from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
+from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_run_ref, check_text
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.nouns.external import EventReceived, RaiseEvent
@@ -138,6 +138,10 @@ class StartChild(StartPlanned):
     """First ancestor of the run that asks; None: that run itself."""
     tells_start: bool = False
     """Whether the run that asks is told of the begin, before the end."""
+
+    def check(self) -> None:
+        StartPlanned.check(self)
+        check_run_ref("first ancestor", self.root)
 
     def lineage(self, caller: Caller | None) -> Lineage | None:
         if caller is None:
