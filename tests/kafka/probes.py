@@ -198,9 +198,29 @@ async def leaves(count: int) -> None:
     await workflow.wait_for_event("never")
 
 
+@workflow.define
+async def counts_down(left: int) -> int:
+    """Each run shows how many are left; each third one fails once."""
+    workflow.set_value("left", left)
+    await asyncio.sleep(0.2)
+    if left % 3 == 0 and workflow.info().attempt == 1:
+        raise ApplicationError("once more")
+    if left > 0:
+        workflow.continue_as_new(left - 1)
+    return left
+
+
+@workflow.define
+async def adds_up() -> int:
+    """For a cron string: each run adds one event to what the runs before came to."""
+    before = workflow.info().last_result(int) or 0
+    return before + await workflow.wait_for_event("add", int)
+
+
 PROBES = [
     *(queued_double, publishes, passes_on, meters, collects, errand, sleeps),
     *(tells, collects_in_the_end, Listens, Books, waits_for_both),
     *(doubles_late, third_time, hears, raises, leaves),
+    *(counts_down, adds_up),
 ]
 PROBE_ACTIVITIES = [double, left_open]
