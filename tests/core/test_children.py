@@ -200,3 +200,8 @@ def test_a_child_is_asked_once() -> None:
 def test_another_way_to_end_is_refused() -> None:
     with pytest.raises(SchemaMismatch, match="how: 'stop' is none of terminate, cancel"):
         EndChild(PARENT, "stop", "").check()
+
+
+def test_a_reason_that_is_too_long_is_refused() -> None:
+    with pytest.raises(SchemaMismatch, match="the reason has 100,001 bytes"):
+        EndChild(PARENT, "cancel", "x" * 100_001).check()

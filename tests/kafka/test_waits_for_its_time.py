@@ -51,15 +51,16 @@ async def add(handle: Handle[int]) -> str | None:
     return last
 
 
+async def watch(handle: Handle[int]) -> list[int]:
+    return [left async for left in handle.watch("left", result_type=int)]
+
+
 @pytest.mark.timeout(300)
 def test_chains_that_wait_for_their_time_while_workers_are_killed(
     kafka_servers: str, made: str, workers: tuple[WorkerProcess, WorkerProcess]
 ) -> None:
     dice = random.Random(17)
     killed = 0
-
-    async def watch(handle: Handle[int]) -> list[int]:
-        return [left async for left in handle.watch("left", result_type=int)]
 
     async def talk(client: Client) -> None:
         nonlocal killed

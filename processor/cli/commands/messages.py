@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -174,7 +174,11 @@ def value(
     workflow_id: WorkflowId,
     name: ValueName,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Print each newer value, until the run has ended.")
+        bool,
+        typer.Option(
+            "--follow",
+            help="Print each newer value, until the run has ended; --timeout is for each.",
+        ),
     ] = False,
     timeout: Timeout = None,
     run_id: RunId = None,
@@ -192,7 +196,7 @@ def value(
                 done(as_json, shown_value(found), **told, value=found)
                 return
             await handle.describe()  # where there is no run, that is told
-            async for found in handle.watch(name):
+            async for found in _each(handle.watch(name), timeout, f"{name!r} of {workflow_id!r}"):
                 done(as_json, shown_value(found), **told, value=found)
 
     asyncio.run(work())
@@ -257,6 +261,27 @@ def settled(
         done(as_json, text, **told, settled=what)
 
     asyncio.run(work())
+
+
+_LOOK_S: Final = 0.5
+"""How long one look takes at the most, where nothing is waited for."""
+
+
+async def _each(
+    values: AsyncIterator[Any], timeout: float | None, which: str
+) -> AsyncIterator[Any]:
+    """Yield each value; raise ``TimeoutError`` where the next one takes longer than that."""
+    newer = ""
+    while True:
+        try:
+            async with asyncio.timeout(None if timeout is None else max(timeout, _LOOK_S)):
+                found = await anext(values)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise TimeoutError(f"no {newer}value {which} within {timeout or 0:g} s") from error
+        yield found
+        newer = "newer "
 
 
 def sent(as_json: bool, id: str, name: str, found: RunDescription | None) -> None:
