@@ -68,8 +68,8 @@ def test_chains_that_wait_for_their_time_while_workers_are_killed(
         retry = RetryPolicy(timedelta(milliseconds=300), coefficient=1.0)
         downs, crons = [], []
         for number in range(CHAINS):
-            how = {"id": f"down-{number}", "retry": retry, "delay": 1.5}
-            downs.append(await client.start(counts_down, LEFT, **how))  # type: ignore[call-overload]
+            id = f"down-{number}"
+            downs.append(await client.start(counts_down, LEFT, id=id, retry=retry, delay=1.5))
         for number in range(CRONS):
             crons.append(await client.start(adds_up, id=f"cron-{number}", cron="0 0 1 1 *"))
         watched = asyncio.gather(*map(watch, downs))
