@@ -177,10 +177,13 @@ class EmbeddedRuntime:
         return True
 
     def begin_pass(self) -> None:
-        """Nothing to take in: what arrives is put into the inbox."""
+        """What arrives is put into the inbox; what the pass appends is committed at its end."""
+        assert self._commits is not None, "the runtime is started"
+        self._commits.begin_pass()
 
     def end_pass(self) -> bool:
-        return False
+        assert self._commits is not None, "the runtime is started"
+        return self._commits.end_pass()
 
     def wait(self, timeout_s: float) -> bool:
         return False

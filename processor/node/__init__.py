@@ -6,6 +6,6 @@ Kafka runtime drive them on loops and in threads; the simulation drives the same
 """
 
 from processor.node.life import ShardStatus
-from processor.node.node import Node, PortsFactory
+from processor.node.node import Node, PortsFactory, is_quiet
 
-__all__ = ("Node", "PortsFactory", "ShardStatus")
+__all__ = ("Node", "PortsFactory", "ShardStatus", "is_quiet")

@@ -38,7 +38,7 @@ from processor.readable import readable
 from processor.shard.loop import Shard
 from processor.shard.ports import Clock
 
-__all__ = ("Node", "PortsFactory")
+__all__ = ("Node", "PortsFactory", "is_quiet")
 
 _log = logging.getLogger("processor.node")
 
@@ -257,8 +257,15 @@ class Node:
     # --- the passes -----------------------------------------------------------------------------
 
     def _pass(self) -> None:
-        """Step every shard once. A plain callback, so that no task of the host is current."""
+        """Step every shard, twice where nothing else is ready on the loop. A plain callback, so
+        that no task of the host is current.
+        """
         self._pass_scheduled = False
+        if self._step() and (not is_quiet(self._loop) or self._step()):
+            self.wake()
+
+    def _step(self) -> bool:
+        """Step every shard once; return whether more can be done at once."""
         self._ports.begin_pass()
         more = False
         next_ms: int | None = None
@@ -275,16 +282,12 @@ class Node:
                 lost.set_exception(error)
         for passed in self._passed.values():
             passed.set()
-        if self._ports.end_pass() or more or (self._is_quiet() and self._ports.wait(_WAIT_S)):
-            self.wake()
-            return
+        if self._ports.end_pass() or more or (is_quiet(self._loop) and self._ports.wait(_WAIT_S)):
+            return True
         self._ports.watch()
         if next_ms is not None:
             self._wake_at(next_ms, now_ms)
-
-    def _is_quiet(self) -> bool:
-        """Return whether nothing is ready on the loop; False where a loop does not tell."""
-        return not (self._pass_scheduled or getattr(self._loop, "_ready", True))
+        return False
 
     def _wake_at(self, due_ms: int, now_ms: int) -> None:
         if self._timer_due_ms == due_ms:
@@ -297,6 +300,11 @@ class Node:
     def _due(self) -> None:
         self._timer_due_ms = None
         self.wake()
+
+
+def is_quiet(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether nothing is ready on a loop; False where a loop does not tell."""
+    return not getattr(loop, "_ready", True)
 
 
 def _take_late(late: Callable[[Any], None], called: asyncio.Future[Any]) -> None:

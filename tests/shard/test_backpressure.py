@@ -255,10 +255,10 @@ def test_what_is_published_is_forgotten_long_before_the_limit() -> None:
 
 def test_many_parked_runs_are_all_tried_without_another_wake_up() -> None:
     shard, _, _ = shard_with(Settings())
-    shard._intake.resuming._parked.extend(f"w-{number}" for number in range(100))
+    shard._intake.resuming.parked.extend(f"w-{number}" for number in range(100))
     while shard.step():
         pass
-    assert not shard._intake.resuming._parked and shard.idle
+    assert not shard._intake.resuming.parked and shard.idle
     shard.close()
 
 

@@ -18,6 +18,12 @@ __all__ = ("Measure", "branches_of", "measure_of")
 Measure: TypeAlias = Callable[[Any], int]
 """Returns the level of a record."""
 
+_Part: TypeAlias = Callable[[Sequence[Any], set[type[Any]]], int]
+"""Returns the level of the values of one field, and notes which classes have nothing new.
+
+Nearly all that is met is of such classes.
+"""
+
 Place: TypeAlias = tuple[str, str]
 """A record and its field."""
 
@@ -69,13 +75,20 @@ class _Measures:
         known = self._made.get(full_name)
         if known is not None:
             return known
-        parts: list[Measure] = []
+        parts: list[tuple[str, set[type[Any]], _Part]] = []
         first = self._first
 
         def measured(record: Any) -> int:
             most = first
-            for part in parts:
-                level = part(record)
+            for attribute, plain, part in parts:
+                value = getattr(record, attribute)
+                kind = type(value)
+                if kind is tuple:
+                    if plain.issuperset(map(type, value)):
+                        continue
+                elif kind in plain:
+                    continue
+                level = part(value if kind is tuple else (value,), plain)
                 if level > most:
                     most = level
             return most
@@ -84,10 +97,10 @@ class _Measures:
         for field in self._named[full_name].get("fields", ()):
             part = self._field(full_name, field)
             if part is not None:
-                parts.append(part)
-        return parts[0] if len(parts) == 1 else measured
+                parts.append((field["name"], set(), part))
+        return measured
 
-    def _field(self, full_name: str, field: Any) -> Measure | None:
+    def _field(self, full_name: str, field: Any) -> _Part | None:
         added = self._added.get((full_name, field["name"]), {})
         if not added and not self._reaches(field["type"], set()):
             return None
@@ -96,15 +109,9 @@ class _Measures:
             for name in self._records(field["type"])
             if self._reaches(name, set())
         }
-        attribute, first = field["name"], self._first
-        plain: set[type[Any]] = set()
-        """Classes of which no record has anything new. Nearly all that is met is of these."""
+        first = self._first
 
-        def measured(record: Any) -> int:
-            value = getattr(record, attribute)
-            values = value if type(value) is tuple else (value,)
-            if plain.issuperset(map(type, values)):
-                return first
+        def measured(values: Sequence[Any], plain: set[type[Any]]) -> int:
             most = first
             for each in values:
                 name = type(each).__name__

@@ -61,14 +61,18 @@ class Intake:
     def step(self) -> bool:
         """Take in what there is room for; return whether more can be done at once."""
         self.room.look_again_ms = NEVER_MS
-        self.resuming.begin_successors()
+        if self.resuming.successors:
+            self.resuming.begin_successors()
         self.more = self._take_lots()
         return self.more
 
     def _take_lots(self) -> bool:
         left, resuming = INTAKE_MAX, self.resuming
-        while left > 0 and (room := min(left, _LOT_MAX, self.room.inputs())) > 0:
-            if resuming:
+        while self._eager or self.unread or self._inbox.waiting or resuming.parked:
+            room = min(left, _LOT_MAX, self.room.inputs())
+            if room <= 0:
+                return self.room.inputs() > 0
+            if resuming.parked:
                 resuming.retry_parked(_LOT_MAX)
             lot = min(len(self._eager), room)
             for _ in range(lot):
@@ -83,9 +87,9 @@ class Intake:
                 lot = self._read_all(records)
                 self.unread = records[lot:]
             if not lot:
-                return bool(resuming)
+                return bool(resuming.parked)
             left -= lot
-        return self.room.inputs() > 0
+        return False
 
     def _read_all(self, records: Sequence[InboxRecord]) -> int:
         """Read inputs as far as those before them let it; return how many that were."""

@@ -36,28 +36,25 @@ class Resuming:
         writer: Writer,
     ) -> None:
         self._partition = partition
-        self._parked = deque(parked)
-        self._successors = deque(successors)
+        self.parked = deque(parked)
+        self.successors = deque(successors)
         self._deciding = deciding
         self._gate = gate
         self._deliveries = deliveries
         self._instances = instances
         self._writer = writer
 
-    def __bool__(self) -> bool:
-        return bool(self._parked or self._successors)
-
     def begin_successors(self) -> None:
         """Begin the runs that the owner before us owed."""
-        while self._successors:
-            effect, offset = self._successors.popleft()
+        while self.successors:
+            effect, offset = self.successors.popleft()
             begun = self._deciding.begin(effect, self._gate.positions)
             begun.after.append(partial(self._deliveries.delivered, offset))
 
     def retry_parked(self, most: int) -> None:
         """Try the code of parked runs again: this process may have newer code."""
-        for _ in range(min(len(self._parked), most)):
-            self._retry(self._parked.popleft())
+        for _ in range(min(len(self.parked), most)):
+            self._retry(self.parked.popleft())
 
     def _retry(self, workflow_id: str) -> None:
         """Try once, and once more where deciding fails, as for any input."""
