@@ -8,9 +8,11 @@ from typing import Any, Protocol, TypeVar
 from processor.activity import Activity, ActivityDefinition
 from processor.checks import shown
 from processor.errors import InvalidArgument
+from processor.http import calling
 from processor.injection.interceptors import Injected
 from processor.workflow._alone import ALONE, alone
 from processor.workflow._definition import Workflow, defined
+from processor.workflow._nouns.http import HTTP
 from processor.workflow._outbound import Outbound
 
 __all__ = ("Registry",)
@@ -65,8 +67,14 @@ class Registry:
         return alone if name.startswith(ALONE) else self.workflows.get(name)
 
     def activity_named(self, name: str) -> ActivityDefinition | None:
-        """Return the definition of an activity, None where this worker does not have it."""
-        return self.activities.get(name)
+        """Return the definition of an activity, None where this worker does not have it.
+
+        Each worker with httpx has that which calls HTTP services.
+        """
+        found = self.activities.get(name)
+        if found is None and name == HTTP and (ours := calling.default()) is not None:
+            return ours.definition
+        return found
 
     def arguments_of(
         self, definition: ActivityDefinition, arguments: bytes | None

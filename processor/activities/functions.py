@@ -21,9 +21,11 @@ from processor.core.data.failure import Failure
 from processor.core.data.headers import NO_HEADERS
 from processor.core.inputs import ActivityReport
 from processor.core.records.effects import ActivityTask
+from processor.http.calling import MISSING
 from processor.injection.interceptors import ActivityRun
 from processor.registry import Registry
 from processor.seldom import Seldom
+from processor.workflow._nouns.http import HTTP
 from processor.workflow._outbound import chained
 
 __all__ = ("Functions",)
@@ -201,6 +203,8 @@ class Functions:
             f"{task.name!r}: register it there, or send it to another queue. Registered "
             f"are: {listed or 'none'}"
         )
+        if task.name == HTTP:
+            message = f"worker {self._identity}: {MISSING}"
         if self._seldom(task.name):
             _log.warning("%s (workflow id %r)", message, task.workflow_id)
         return not_begun(task, "ActivityNotRegistered", message)

@@ -21,6 +21,7 @@ from processor.workflow._nouns.child import Child, call_child, start_child
 from processor.workflow._nouns.condition import wait_until
 from processor.workflow._nouns.external import wait_for_event
 from processor.workflow._nouns.handler import all_handlers_finished, on_query, on_signal
+from processor.workflow._nouns.http import HttpResponse, call_http
 from processor.workflow._nouns.promise import Promise, promise
 from processor.workflow._nouns.record import publish
 from processor.workflow._nouns.run import WorkflowInfo, info, logger, now, random, uuid4
@@ -31,6 +32,7 @@ from processor.workflow._nouns.value import set_status, set_value, side_effect
 
 __all__ = (
     "Child",
+    "HttpResponse",
     "Promise",
     "RunRef",
     "Saga",
@@ -39,6 +41,7 @@ __all__ = (
     "all_handlers_finished",
     "call_activity",
     "call_child",
+    "call_http",
     "cancel",
     "continue_as_new",
     "define",

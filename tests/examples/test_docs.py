@@ -50,6 +50,7 @@ SAYS = {
     "handlers-1": r"2\nA new bridge\? yes\n",
     "handlers-2": r"4\n11\n",
     "handlers-3": r"Hello Ada\nHello Grace\n",
+    "http-1": r"1\.25 0\.0\n",
     "failures-1": (
         r"the hotel is booked\nthe train is booked\nthe train is given back\n"
         r"the hotel is given back\nthe ferry is full\n"

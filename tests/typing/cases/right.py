@@ -17,6 +17,7 @@ from processor import (
     UpdateHandle,
     Worker,
     activity,
+    http,
     workflow,
 )
 from processor.injection.interceptors import ActivityRun, ClientCall
@@ -316,6 +317,18 @@ async def shipped(what: str) -> str:
 async def ships(what: str) -> str:
     assert_type(await shipped.options(cancellation="abandon")(what), str)
     return await workflow.call_activity(shipped, what, cancellation="try")
+
+
+@workflow.define
+async def fetches(url: str) -> int:
+    answer = await workflow.call_http(
+        "GET", url, headers={"a": "b"}, timeout=timedelta(seconds=5), retry=NEVER, retry_on=[503]
+    )
+    assert_type(answer, workflow.HttpResponse)
+    assert_type(answer.json(), Any)
+    assert_type(answer.retry_after, float | None)
+    Worker("embedded:state", activities=[http.calls(headers=lambda url: {"a": url})])
+    return answer.status
 
 
 async def alone(client: Client) -> None:

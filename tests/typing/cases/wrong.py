@@ -138,6 +138,7 @@ class Plain:
 async def handles(client: Client) -> None:
     await client.run(plain, "1")  # wrong
     await client.run_activity(charge, 5)  # wrong
+    await workflow.call_http("GET", "http://a", headers={"a": 5})  # wrong
     await client.start_activity(charge, Order("a"), atempts=5)  # wrong
     length: int = await client.run_activity(charge, Order("a"))  # wrong
     await plain("1")  # wrong

@@ -1,0 +1,8 @@
+"""What ``workflow.call_http`` needs in a worker: ``processor[http]``, and maybe ``calls``."""
+
+from __future__ import annotations
+
+from processor.http.calling import BODY_BYTES_MAX, calls
+from processor.workflow._nouns.http import HttpRequest, HttpResponse
+
+__all__ = ("BODY_BYTES_MAX", "HttpRequest", "HttpResponse", "calls")
