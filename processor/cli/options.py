@@ -21,6 +21,7 @@ __all__ = (
     "Interceptors",
     "Json",
     "KafkaConfig",
+    "Key",
     "Modules",
     "Namespace",
     "Payloads",
@@ -178,6 +179,16 @@ class Target:
         kafka = {} if config is None else properties_in(config)
         named = kafka.pop("bootstrap.servers", default)
         return cls(server or named, namespace, kafka)
+
+
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        callback=checked(checks.name),
+        help="An idempotency key: what is sent again with it counts once.",
+    ),
+]
 
 
 def target_options(

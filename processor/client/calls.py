@@ -11,6 +11,7 @@ from typing import Any, Final
 from processor import arguments as given
 from processor.client.vigil import Vigils
 from processor.config import Settings
+from processor.core.data.cause import Cause, keyed
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.query import QueryRun
@@ -66,14 +67,22 @@ class ClientCalls:
         body: Request,
         timeout: float | None = None,
         partition: int | None = None,
+        key: str | None = None,
     ) -> ReplyBody:
+        """Ask a shard. ``key``: an idempotency key of the user's, with which it counts once."""
         only_outside()
+        cause = None if key is None else keyed(body.word, workflow_id, key)
         if self._around:
-            return await self._intercepted(workflow_id, body, timeout, partition)
-        return await self._asked(workflow_id, body, timeout, partition)
+            return await self._intercepted(workflow_id, body, timeout, partition, cause)
+        return await self._asked(workflow_id, body, timeout, partition, cause)
 
     async def _intercepted(
-        self, workflow_id: str, body: Request, timeout: float | None, partition: int | None
+        self,
+        workflow_id: str,
+        body: Request,
+        timeout: float | None,
+        partition: int | None,
+        cause: Cause | None,
     ) -> ReplyBody:
         """Ask with what interceptors do around it: they hear what is raised."""
         answers: list[ReplyBody] = []
@@ -82,7 +91,7 @@ class ClientCalls:
             sent = body
             if isinstance(body, StartRun | RaiseEvent | UpdateRun):
                 sent = replace(body, headers=headers_of(request.headers))
-            answers.append(await self._asked(workflow_id, sent, timeout, partition))
+            answers.append(await self._asked(workflow_id, sent, timeout, partition, cause))
 
         name = body.workflow if isinstance(body, StartRun) else ""
         if isinstance(body, RaiseEvent | QueryRun | UpdateRun):
@@ -97,19 +106,28 @@ class ClientCalls:
         return answers[-1]
 
     async def _asked(
-        self, workflow_id: str, body: Request, timeout: float | None, partition: int | None
+        self,
+        workflow_id: str,
+        body: Request,
+        timeout: float | None,
+        partition: int | None,
+        cause: Cause | None,
     ) -> ReplyBody:
         timeout_s = self.settings.request_timeout_s if timeout is None else timeout
-        command = ClientCommand(workflow_id, body)
+        command = ClientCommand(workflow_id, body, cause)
         answer = await self.gateway.request(command, timeout_s=timeout_s, partition=partition)
         if isinstance(answer, Refused):
             raise refusal(answer)
         return answer
 
     async def accepted(
-        self, workflow_id: str, body: Request, timeout: float | None = None
+        self,
+        workflow_id: str,
+        body: Request,
+        timeout: float | None = None,
+        key: str | None = None,
     ) -> Accepted:
-        answer = await self.ask(workflow_id, body, timeout)
+        answer = await self.ask(workflow_id, body, timeout, key=key)
         assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"
         return answer
 

@@ -108,6 +108,7 @@ class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls):
         workflow: Any,
         *args: Any,
         id: str | None = None,
+        key: str | None = None,
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
         execution_timeout: Seconds | None = None,
@@ -120,6 +121,8 @@ class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls):
     ) -> Handle[Any]:
         """Start a workflow, durably, and return its handle.
 
+        ``key`` is an idempotency key: who starts with one again gets the run that it has started,
+        whatever became of that; without ``id``, the workflow id is the workflow's name and the key.
         ``id`` is the workflow id (default: a new one). ``reuse`` says what a closed run of that id
         means ("allow", "allow-failed", "reject", "use-existing": its result is the result),
         ``conflict`` what an open one does ("fail", which ``reuse="use-existing"`` makes
@@ -136,8 +139,8 @@ class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls):
         """
         timeout_s = given.seconds(timeout, "start: timeout")
         how = id, reuse, conflict, execution_timeout, retry, memo, None, delay, at
-        handle, body = self._prepared("start", workflow, args, *how, cron)
-        handle._begun(await self._calls.accepted(handle.id, body, timeout_s))
+        handle, body = self._prepared("start", workflow, args, *how, cron, key)
+        handle._begun(await self._calls.accepted(handle.id, body, timeout_s, key))
         return handle
 
     @overload
@@ -163,6 +166,7 @@ class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls):
         workflow: Any,
         *args: Any,
         id: str | None = None,
+        key: str | None = None,
         reuse: ReusePolicy = "allow",
         conflict: ConflictPolicy = "fail",
         execution_timeout: Seconds | None = None,
@@ -183,10 +187,10 @@ class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls):
         patience_s = self._calls.settings.request_timeout_s
         within_s = patience_s if limit_s is None else min(limit_s, patience_s)
         how = id, reuse, conflict, execution_timeout, retry, memo, int(within_s * 1000), delay, at
-        handle, body = self._prepared("run", workflow, args, *how)
+        handle, body = self._prepared("run", workflow, args, *how, key=key)
         async with handle._vigil(parked, "run: parked") as vigil:
             try:
-                answer = await self._calls.ask(handle.id, body, within_s)
+                answer = await self._calls.ask(handle.id, body, within_s, key=key)
             except ShardUnavailable as error:
                 if limit_s is None or limit_s > patience_s:
                     raise
@@ -269,11 +273,13 @@ class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls):
         delay: Seconds | None = None,
         at: datetime | None = None,
         cron: str | None = None,
+        key: str | None = None,
     ) -> tuple[Handle[Any], StartRun]:
         """Return the handle of a workflow that is to be started, and what starts it."""
         name, result_type = given.named(call, workflow)
+        key = None if key is None else checks.name(key, f"{call}: key")
         if id is None:
-            id = uuid.uuid4().hex
+            id = uuid.uuid4().hex if key is None else f"{name}/{key}"
         limit = execution_timeout
         fields = (
             name,

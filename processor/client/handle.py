@@ -106,31 +106,37 @@ class Handle(TakesUpdates, ReadsValues, Generic[R]):
         result: R = outcome(self.id, closed, self._calls.payloads, self._result_type)
         return result
 
-    async def raise_event(self, name: str, payload: Any = None) -> None:
+    async def raise_event(self, name: str, payload: Any = None, *, key: str | None = None) -> None:
         """Send an external event; it is durable once this returns.
 
-        Raises ``WorkflowNotFound``, ``CommandRejected`` (the run has ended, or keeps too many
-        events that its code has not taken), ``SchemaMismatch``, ``PayloadTooLarge``,
-        ``ShardUnavailable``, ``RequestExpired``.
+        ``key`` is an idempotency key: what has the key of an event that this workflow id has taken
+        counts no more, whoever sends it. Raises ``WorkflowNotFound``, ``CommandRejected`` (the run
+        has ended, or keeps too many events that its code has not taken), ``SchemaMismatch``,
+        ``PayloadTooLarge``, ``ShardUnavailable``, ``RequestExpired``.
         """
         name = checks.name(name, "raise_event: name")
         encoded = self._calls.encoded(f"event {name!r}", payload)
-        await self._calls.accepted(self.id, RaiseEvent(name, encoded, *self._which))
+        key = None if key is None else checks.name(key, "raise_event: key")
+        await self._calls.accepted(self.id, RaiseEvent(name, encoded, *self._which), key=key)
 
     @overload
-    async def signal(self, handler: Callable[[*Ts], Any], /, *args: *Ts) -> None: ...
+    async def signal(
+        self, handler: Callable[[*Ts], Any], /, *args: *Ts, key: str | None = None
+    ) -> None: ...
 
     @overload
-    async def signal(self, handler: str, /, *args: Any) -> None: ...
+    async def signal(self, handler: str, /, *args: Any, key: str | None = None) -> None: ...
 
-    async def signal(self, handler: Any, /, *args: Any) -> None:  # type: ignore[misc]  # *Ts
+    async def signal(  # type: ignore[misc]  # *Ts
+        self, handler: Any, /, *args: Any, key: str | None = None
+    ) -> None:
         """Send a signal to a handler of the workflow's class, or by its name.
 
-        A signal is an external event: its value is the one argument, or the list of several. Raises
-        as ``raise_event`` does.
+        A signal is an external event: its value is the one argument, or the list of several.
+        ``key`` is as for ``raise_event``. Raises as that does.
         """
         name, value = event_of(handler, args, "signal")
-        await self.raise_event(name, value)
+        await self.raise_event(name, value, key=key)
 
     @overload
     async def query(

@@ -16,6 +16,7 @@ class RunOptions(TypedDict, total=False):
     """What ``start`` and ``run`` take beside the arguments of the workflow."""
 
     id: str | None
+    key: str | None
     reuse: ReusePolicy
     conflict: ConflictPolicy
     execution_timeout: Seconds | None

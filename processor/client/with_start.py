@@ -40,6 +40,8 @@ class StartsWith(ABC):
         self, call: str, workflow: Any, args: tuple[Any, ...], how: dict[str, Any]
     ) -> tuple[float | None, Handle[Any], StartRun]:
         """Return how long to wait, the handle of the workflow, and what starts it."""
+        if how.get("key") is not None and call == "update_with_start":
+            raise InvalidArgument(f"{call}: key: an update counts once by its id: give update_id")
         for name in how:
             if name not in StartOptions.__annotations__:
                 raise TypeError(f"{call}() got an unexpected keyword argument {name!r}")
@@ -79,11 +81,12 @@ class StartsWith(ABC):
         are one request, which counts once. The rest is as for ``start``, but for ``conflict``: an
         open run of that id is used unless it says otherwise. Raises as ``start`` and ``signal`` do.
         """
+        key: str | None = how.get("key")
         timeout_s, handle, start = self._begins("signal_with_start", workflow, args, how)
         handler, rest = _parts(signal, "signal_with_start: signal")
         name, value = event_of(handler, rest, "signal_with_start: signal")
         event = RaiseEvent(name, self._calls.encoded(f"event {name!r}", value))
-        handle._begun(await self._calls.accepted(handle.id, _with(start, event), timeout_s))
+        handle._begun(await self._calls.accepted(handle.id, _with(start, event), timeout_s, key))
         return handle
 
     @overload

@@ -18,9 +18,10 @@ from typing import Annotated, Any, Final, Literal, Union, get_type_hints
 import msgspec
 
 from processor.checks import shown
-from processor.core.data.cause import NamedRequest
+from processor.core.data.cause import NamedRequest, keyed
 from processor.core.data.headers import Headers
 from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.start import StartPlanned, StartRun
 from processor.core.operation import Operation
@@ -62,6 +63,8 @@ def _struct_of(operation: type[Operation]) -> type[_Command]:
         fields.append(("retry", _Retry | None, None))
         fields.append(("start_at_ms", Annotated[int, msgspec.Meta(ge=0)] | None, None))
         fields.append(("cron", str | None, None))
+    if operation in (StartRun, RaiseEvent):
+        fields.append(("key", Annotated[str, msgspec.Meta(min_length=1)] | None, None))
     name, tag = operation.__name__, operation.word
     struct: Any = msgspec.defstruct(name, fields, bases=(_Command,), tag=tag)
     return struct  # type: ignore[no-any-return]
@@ -111,8 +114,17 @@ def decode_json(key: bytes | None, value: bytes) -> ClientCommand:
         raise SchemaMismatch(f"JSON command: {error}{_choices(str(error))}") from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise SchemaMismatch(f"JSON command: it is not valid JSON: {error}") from error
+    workflow_id, body, given = (
+        _workflow_id(key, parsed),
+        _body(parsed),
+        getattr(parsed, "key", None),
+    )
     cause = NamedRequest(parsed.request_id) if parsed.request_id else None
-    return ClientCommand(_workflow_id(key, parsed), _body(parsed), cause)
+    if given is not None:
+        if cause is not None:
+            raise SchemaMismatch("JSON command: it has a key and a request_id; give one of them")
+        cause = keyed(body.word, workflow_id, given)
+    return ClientCommand(workflow_id, body, cause)
 
 
 def _choices(message: str) -> str:
@@ -154,7 +166,7 @@ def _body(command: _Command) -> Operation:
     given = {
         name: _value_of(name, getattr(command, name))
         for name in command.__struct_fields__
-        if name not in _Command.__struct_fields__
+        if name not in (*_Command.__struct_fields__, "key")
     }
     planned = {name: given.pop(name, None) for name in ("retry", "start_at_ms", "cron")}
     if not any(value is not None for value in planned.values()):

@@ -21,7 +21,14 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final, Literal, TypeAlias, TypeVar
 
-from processor.core.data.cause import CallRequest, Cause, ClientRequest, NamedRequest, Origin
+from processor.core.data.cause import (
+    CallRequest,
+    Cause,
+    ClientRequest,
+    NamedRequest,
+    Origin,
+    is_keyed,
+)
 from processor.core.records.answers import Accepted, Refused
 from processor.core.records.marks import (
     Answered,
@@ -148,6 +155,8 @@ class Requests:
             return
         if isinstance(cause, CallRequest):
             cause = cause.origin
+        if isinstance(record, Answered) and isinstance(record.answer, Refused) and is_keyed(cause):
+            return  # it may be sent again, and count then
         self._note(cause, record.time_ms, offset)
         if isinstance(record, Answered) and not isinstance(cause, Origin):
             self._note_answer(cause, record.answer, offset)

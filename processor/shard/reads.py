@@ -18,6 +18,7 @@ from processor.codec.views import (
     to_json,
 )
 from processor.config import Settings
+from processor.core.data.cause import is_keyed
 from processor.core.data.failure import shortened
 from processor.core.data.shown import shown
 from processor.core.draft import Outcome
@@ -115,7 +116,7 @@ class Reads:
         if answer is not None:
             self._answer(command, answer)
         elif run_id and self._tables.run(run_id) is not None:
-            self._answer(command, Accepted(run_id))
+            self._answer(command, Accepted(run_id, created=not is_keyed(command.cause)))
         elif standing == "expired" or latest is None or makes_run:
             self._answer(command, EXPIRED)
         else:

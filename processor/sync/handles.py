@@ -284,19 +284,21 @@ class Handle(_TakesUpdates, _ReadsValues, Generic[R]):
         found: R = self._blocking.call(self._twin.result(timeout, parked=parked))
         return found
 
-    def raise_event(self, name: str, payload: Any = None) -> None:
+    def raise_event(self, name: str, payload: Any = None, *, key: str | None = None) -> None:
         """Send an external event; it is durable once this returns."""
-        self._blocking.call(self._twin.raise_event(name, payload))
+        self._blocking.call(self._twin.raise_event(name, payload, key=key))
 
     @overload
-    def signal(self, handler: Callable[[*Ts], Any], /, *args: *Ts) -> None: ...
+    def signal(
+        self, handler: Callable[[*Ts], Any], /, *args: *Ts, key: str | None = None
+    ) -> None: ...
 
     @overload
-    def signal(self, handler: str, /, *args: Any) -> None: ...
+    def signal(self, handler: str, /, *args: Any, key: str | None = None) -> None: ...
 
-    def signal(self, handler: Any, /, *args: Any) -> None:
+    def signal(self, handler: Any, /, *args: Any, key: str | None = None) -> None:
         """Send a signal to a handler of the workflow's class, or by its name."""
-        self._blocking.call(self._twin.signal(handler, *args))
+        self._blocking.call(self._twin.signal(handler, *args, key=key))
 
     @overload
     def query(

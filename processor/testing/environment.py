@@ -199,7 +199,7 @@ class Environment(Client):
             self._waits.within(handle, within, "run: within"),
             handle._vigil(parked, "run: parked"),
         ):
-            handle._begun(await self._calls.accepted(handle.id, body))
+            handle._begun(await self._calls.accepted(handle.id, body, key=how.get("key")))
             return await handle._result(limit_s, deadline, None)
 
     @overload

@@ -7,7 +7,7 @@ import pytest
 from processor.codec.inputs import decode_command
 from processor.codec.records import encode
 from processor.core.data.address import ReplyTo
-from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
+from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin, keyed
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
@@ -77,6 +77,17 @@ def test_each_type_of_command(json: str, body: Request) -> None:
     assert decode_command(b"order-1", json.encode()) == ClientCommand("order-1", body)
 
 
+@pytest.mark.parametrize(("word", "rest"), [("start", '"workflow": "w"'), ("event", '"name": "n"')])
+def test_a_key_is_one_of_its_workflow_id(word: str, rest: str) -> None:
+    json = f'{{"type": "{word}", {rest}, "key": "k-1"}}'
+    cause = decode_command(b"order-1", json.encode()).cause
+    assert cause == keyed(word, "order-1", "k-1")
+    assert cause != decode_command(b"order-2", json.encode()).cause
+    both = f'{{"type": "{word}", {rest}, "key": "k-1", "request_id": "r"}}'
+    with pytest.raises(SchemaMismatch, match="give one of them"):
+        decode_command(b"order-1", both.encode())
+
+
 @pytest.mark.parametrize(
     ("key", "json", "workflow_id", "cause"),
     [
@@ -122,7 +133,7 @@ def test_the_key_is_the_workflow_id_and_the_request_id_says_which_request_it_is(
         (b'{"type": "start", "workflow": "w", "retry": {"coefficient": 0.5}}', "coefficient: 0.5"),
         (b'{"type": "event", "payload": 1}', "missing required field `name`"),
         (b'{"type": "event", "name": "n", "headers": {"h": 1}}', r"`int` - at `\$.headers"),
-        (b'{"type": "event", "name": "n", "key": "k"}', "unknown field `key`"),
+        (b'{"type": "cancel", "key": "k"}', "unknown field `key`"),
         (b'{"workflow": "w"}', "missing required field `type`; it is one of start, event"),
         (b'{"type": "begin"}', r"Invalid value 'begin' - at `\$.type`; it is one of start"),
         (b'{"type": "cancel", "workflow_id": "b"}', r"differs .* key 'a' - at `\$.workflow_id`"),

@@ -8,7 +8,7 @@ from operator import ge
 from typing import Any
 
 from processor.codec.records import encode
-from processor.core.data.cause import CallRequest, Cause, Origin, RecordedCause
+from processor.core.data.cause import CallRequest, Cause, Origin, RecordedCause, is_keyed
 from processor.core.data.run_id import run_id_of
 from processor.core.inputs import TimerDue
 from processor.core.nouns.call import CallSent, MessageSent
@@ -139,7 +139,8 @@ def _causes(checked: Checked, story: Story, reading: Reading) -> None:
         elif cause in found and offset >= commands.first:
             again = commands.get(offset).again  # type: ignore[union-attr]
             checked.that("a request that comes again never counts", not again, cause)
-        found.add(cause)
+        if not (is_keyed(cause) and isinstance(getattr(record, "answer", None), Refused)):
+            found.add(cause)
 
 
 def _deliveries(checked: Checked, story: Story, reading: Reading) -> None:

@@ -1,11 +1,11 @@
-"""The protections of promises."""
+"""The protections of promises and of idempotency keys."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from . import switches_promises as promises
-from .mutation import STUCK, Mutation
+from .mutation import ONCE, STUCK, Mutation
 
 __all__ = ("OF_PROMISES",)
 
@@ -21,6 +21,20 @@ OF_PROMISES: Sequence[Mutation] = (
         "counts once",
         "a promise stays open when a wait for it ends",
         promises.given_up_with_the_wait,
+        (STUCK,),
+        100,
+    ),
+    Mutation(
+        "counts once",
+        "what has a key counts once",
+        promises.keys_not_counted,
+        (ONCE, "AssertionError: every case ends as the model says"),
+        100,
+    ),
+    Mutation(
+        "counts once",
+        "what is refused does not use its key up",
+        promises.keys_used_up_by_refusals,
         (STUCK,),
         100,
     ),

@@ -1,4 +1,4 @@
-"""Protections of promises, switched off one by one."""
+"""Protections of promises and of idempotency keys, switched off one by one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from processor.core.data.cause import is_keyed
 from processor.core.nouns import promise
 from processor.core.nouns.promise import Promises
+from processor.shard import dedup
+from processor.shard.dedup import Requests
 from processor.workflow._nouns.promise import Promise
 
 __all__: tuple[str, ...] = ()
@@ -25,6 +28,21 @@ def later_words_count(patch: pytest.MonkeyPatch) -> None:
         return None
 
     patch.setattr(promise._SettlesPromise, "decide", take)
+
+
+def keys_not_counted(patch: pytest.MonkeyPatch) -> None:
+    """Take what has a key for new each time."""
+    standing = Requests.standing
+
+    def take(self: Requests, cause: Any, *, again: bool) -> Any:
+        return "new" if is_keyed(cause) else standing(self, cause, again=again)
+
+    patch.setattr(Requests, "standing", take)
+
+
+def keys_used_up_by_refusals(patch: pytest.MonkeyPatch) -> None:
+    """Let a refusal be the answer to all that comes with its key."""
+    patch.setattr(dedup, "is_keyed", lambda cause: False)
 
 
 def given_up_with_the_wait(patch: pytest.MonkeyPatch) -> None:

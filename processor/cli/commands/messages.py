@@ -13,6 +13,7 @@ from processor.cli.commands.runs import PANEL, PARKED, Arguments, Timeout, done,
 from processor.cli.options import (
     EmbeddedModules,
     Json,
+    Key,
     RunId,
     Target,
     WorkflowId,
@@ -71,6 +72,7 @@ def event(
     id: WorkflowId,
     name: EventName,
     payload: Annotated[str, typer.Argument(metavar="JSON", help="What comes with it.")] = "null",
+    key: Key = None,
     run_id: RunId = None,
     module: EmbeddedModules = None,
     as_json: Json = False,
@@ -81,7 +83,7 @@ def event(
     async def work() -> None:
         async with connected(target, module) as client:
             handle = client.handle(id, run_id)
-            await handle.raise_event(name, value)
+            await handle.raise_event(name, value, key=key)
             found = await looked_at(handle)
         sent(as_json, id, name, found)
 
@@ -94,6 +96,7 @@ def signal(
     id: WorkflowId,
     name: SignalName,
     arguments: Arguments = None,
+    key: Key = None,
     run_id: RunId = None,
     module: EmbeddedModules = None,
     as_json: Json = False,
@@ -104,7 +107,7 @@ def signal(
     async def work() -> None:
         async with connected(target, module) as client:
             handle = client.handle(id, run_id)
-            await handle.signal(name, *values)
+            await handle.signal(name, *values, key=key)
             found = await looked_at(handle)
         sent(as_json, id, name, found)
 

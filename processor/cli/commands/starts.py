@@ -13,6 +13,7 @@ from processor.cli.commands.runs import PANEL, Arguments, Timeout, done, parsed,
 from processor.cli.options import (
     EmbeddedModules,
     Json,
+    Key,
     RunId,
     Target,
     WorkflowId,
@@ -88,6 +89,7 @@ def start(
     workflow: WorkflowName,
     arguments: Arguments = None,
     id: NewId = None,
+    key: Key = None,
     reuse: Reuse = "allow",
     conflict: Conflict = "fail",
     execution_timeout: ExecutionTimeout = None,
@@ -103,7 +105,7 @@ def start(
 
     async def work() -> None:
         async with connected(target, module) as client:
-            options = started_how(id, reuse, conflict, execution_timeout, attempts, delay, at)
+            options = started_how(id, key, reuse, conflict, execution_timeout, attempts, delay, at)
             handle = await client.start(workflow, *values, **options, cron=cron)
             told = {"workflow_id": handle.id, "run_id": handle.run_id, "created": handle.created}
             how = "started" if handle.created else "found"
@@ -118,6 +120,7 @@ def run(
     workflow: WorkflowName,
     arguments: Arguments = None,
     id: NewId = None,
+    key: Key = None,
     reuse: Reuse = "allow",
     conflict: Conflict = "fail",
     execution_timeout: ExecutionTimeout = None,
@@ -133,7 +136,7 @@ def run(
 
     async def work() -> None:
         async with connected(target, module) as client:
-            options = started_how(id, reuse, conflict, execution_timeout, attempts, delay, at)
+            options = started_how(id, key, reuse, conflict, execution_timeout, attempts, delay, at)
             handle = await client.start(workflow, *values, **options)
             await show_result(handle, timeout, as_json)
 
@@ -160,6 +163,7 @@ def start_now(
 
 def started_how(
     id: str | None,
+    key: str | None,
     reuse: ReusePolicy,
     conflict: ConflictPolicy,
     execution_timeout: float | None,
@@ -170,6 +174,7 @@ def started_how(
     """Return what a start is given beside the arguments of the workflow."""
     return {
         "id": id,
+        "key": key,
         "reuse": reuse,
         "conflict": conflict,
         "execution_timeout": execution_timeout,

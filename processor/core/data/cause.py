@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from hashlib import blake2b
+from typing import Final, TypeAlias
 
 from processor.core.data.address import Caller
 from processor.core.data.fields import Int32
@@ -16,7 +17,11 @@ __all__ = (
     "Origin",
     "RecordedCause",
     "StartRequest",
+    "is_keyed",
+    "keyed",
 )
+
+_KEYED: Final = "key/"
 
 
 @frozen
@@ -55,6 +60,20 @@ class NamedRequest:
 
     id: str
     """Any text."""
+
+
+def keyed(word: str, workflow_id: str, key: str) -> NamedRequest:
+    """Return the identity of a request that its user gave an idempotency key.
+
+    The key is one of the workflow id, and of what is asked (``word``).
+    """
+    text = "\0".join((word, workflow_id, key))
+    return NamedRequest(_KEYED + blake2b(text.encode(), digest_size=24).hexdigest())
+
+
+def is_keyed(cause: object) -> bool:
+    """Return whether a request has a key. What is refused does not use the key up."""
+    return isinstance(cause, NamedRequest) and cause.id.startswith(_KEYED)
 
 
 @frozen

@@ -1,0 +1,136 @@
+"""Idempotency keys: what is sent again with one counts once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from processor import (
+    Client,
+    CommandRejected,
+    InvalidArgument,
+    WorkflowAlreadyStarted,
+    WorkflowNotFound,
+    workflow,
+)
+from tests.embedded.approval import serving
+
+__all__ = ("serving",)
+
+
+@workflow.define
+async def pages(so_far: list[int], each: int, count: int) -> list[int]:
+    """Take so many events in each run of a chain."""
+    for _ in range(each):
+        so_far.append(await workflow.wait_for_event("paid", int))
+        if len(so_far) == count:
+            return so_far
+    return workflow.continue_as_new(so_far, each, count)
+
+
+@workflow.define
+class Listens:
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        await workflow.wait_until(lambda: "end" in self.heard)
+        return self.heard
+
+    @workflow.signal
+    def hear(self, what: str) -> None:
+        self.heard.append(what)
+
+
+def test_an_event_with_a_key_counts_once_in_all_runs_of_a_chain(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        handle = await client.start(pages, [], 1, 4, id="a")
+        other = client.handle("a")
+        for number in (1, 2):
+            for _ in range(2):
+                await handle.raise_event("paid", number, key=f"evt-{number}")
+                await other.raise_event("paid", number, key=f"evt-{number}")
+        await handle.raise_event("paid", 3)
+        await other.raise_event("paid", 9, key="evt-1")
+        await other.raise_event("paid", 4, key="evt-4")
+        assert await handle.result() == [1, 2, 3, 4]
+        await other.raise_event("paid", 4, key="evt-4")
+        with pytest.raises(CommandRejected):
+            await other.raise_event("paid", 5, key="evt-5")
+
+    serving(work, pages)
+
+
+def test_a_signal_has_a_key_of_its_workflow_id(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        for id in ("a", "b"):
+            handle = await client.start(Listens.run, id=id)
+            for _ in range(3):
+                await handle.signal(Listens.hear, "once", key="k")
+                await handle.signal("hear", "by name", key="l")
+            await client.signal_with_start(Listens.run, id=id, key="m", signal=("hear", "too"))
+            await client.signal_with_start(Listens.run, id=id, key="m", signal=("hear", "too"))
+            await handle.signal(Listens.hear, "end")
+            assert await handle.result() == ["once", "by name", "too", "end"]
+
+    serving(work, Listens)
+
+
+def test_what_is_refused_does_not_use_its_key_up(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        for _ in range(2):
+            with pytest.raises(WorkflowNotFound):
+                await client.handle("a").raise_event("paid", 1, key="evt-1")
+        handle = await client.start(pages, [], 1, 1, id="a")
+        await handle.raise_event("paid", 1, key="evt-1")
+        assert await handle.result() == [1]
+
+    serving(work, pages)
+
+
+def test_a_start_with_a_key_gives_the_run_that_it_has_started(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        first = await client.start(pages, [], 1, 1, id="a", key="order-7")
+        again = await client.start(pages, [5], 1, 1, id="a", key="order-7")
+        assert (first.created, again.created) == (True, False)
+        assert again.run_id == first.run_id
+        with pytest.raises(WorkflowAlreadyStarted):
+            await client.start(pages, [], 1, 1, id="a", key="order-8")
+        await again.raise_event("paid", 1)
+        assert await client.run(pages, [5], 1, 1, id="a", key="order-7") == [1]
+        after = await client.start(pages, [5], 1, 2, id="a", key="order-8")
+        assert after.run_id != first.run_id
+        assert await client.run(pages, [5], 1, 1, id="a", key="order-7") == [1]
+        await after.raise_event("paid", 6)
+        assert await after.result() == [5, 6]
+
+    serving(work, pages)
+
+
+def test_a_key_alone_names_the_workflow_id(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        first = await client.start(pages, [1], 1, 2, key="evt-1")
+        other = await client.start("pages", [2], 1, 2, key="evt-1")
+        assert (first.id, other.id, other.run_id) == ("pages/evt-1", "pages/evt-1", first.run_id)
+        listens = await client.start(Listens.run, key="evt-1")
+        assert listens.id == "Listens/evt-1"
+        await listens.terminate()
+        await first.terminate()
+
+    serving(work, pages, Listens)
+
+
+def test_wrong_keys_are_refused(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        handle = client.handle("a")
+        for key in ("", 5, "x" * 1_001):
+            with pytest.raises(InvalidArgument, match="raise_event: key"):
+                await handle.raise_event("paid", 1, key=key)  # type: ignore[arg-type]
+            with pytest.raises(InvalidArgument, match="start: key"):
+                await client.start(pages, [], 1, 1, id="a", key=key)  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument, match="give update_id"):
+            await client.update_with_start(Listens.run, key="k", update=("hear", "x"))
+
+    serving(work, pages, Listens)
