@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from processor.checks import ID_BYTES_MAX
+from processor.checks import ID_BYTES_MAX, TIME_MS_MAX
 from processor.codec.json_commands import decode_json
 from processor.codec.records import decode_as, read_envelope
 from processor.codec.schemas.files import MAGIC
 from processor.core.data.address import ReplyTo
 from processor.core.data.bounds import (
+    DURATION_MS_MAX,
     NUMBER_MAX,
     check_caller,
     check_failure,
@@ -23,10 +24,11 @@ from processor.core.data.bounds import (
 from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.inputs import ActivityReport, ClientCommand, Input, TimerDue
 from processor.core.questions import ListRuns, ReadShard
+from processor.core.records.effects import ActivityTask
 from processor.core.records.turn import Source
 from processor.errors import SchemaMismatch
 
-__all__ = ("decode_command", "decode_input", "reply_to_of")
+__all__ = ("decode_command", "decode_input", "decode_task", "reply_to_of")
 
 _REQUEST_ID_MAX: Final = 255
 _CLIENT_ID_MAX: Final = 64
@@ -44,6 +46,22 @@ def decode_input(source: Source, key: bytes | None, value: bytes) -> Input:
     report = decode_as(ActivityReport, value)
     _check_report(report)
     return report
+
+
+def decode_task(value: bytes) -> ActivityTask:
+    """Return the task of a record. ``SchemaMismatch`` says what is wrong with it."""
+    task = decode_as(ActivityTask, value)
+    if task.eager:  # it would take a slot that nobody gives back
+        raise SchemaMismatch("an eager task runs where its shard is, and not from a queue")
+    for what in ("workflow_id", "run_id", "workflow", "name", "queue"):
+        check_text(f"{what} of the task", getattr(task, what), ID_BYTES_MAX)
+    check_range("number of the activity", task.id, 0, NUMBER_MAX)
+    check_range("number of the attempt", task.attempt, 1, NUMBER_MAX)
+    for what in ("scheduled_ms", "deadline_ms"):
+        check_range(f"{what} of the task", getattr(task, what), 0, TIME_MS_MAX)
+    for what in ("start_to_close_ms", "heartbeat_ms"):
+        check_range(f"{what} of the task", getattr(task, what), 1, DURATION_MS_MAX)
+    return task
 
 
 def decode_command(key: bytes | None, value: bytes) -> ClientCommand:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from processor.codec.inputs import decode_input
+from processor.codec.inputs import decode_input, decode_task
 from processor.codec.records import encode
 from processor.core.data.address import Address, Caller, ReplyTo, RunRef
 from processor.core.data.cause import ClientRequest, NamedRequest, Origin
@@ -20,6 +20,7 @@ from processor.core.nouns.start import StartChild, StartRun
 from processor.core.nouns.stop import CancelRun
 from processor.core.questions import AwaitResult, ListRuns, ReadHistory, ReadShard
 from processor.core.records.answers import Accepted, Closed
+from processor.core.records.effects import ActivityTask
 from processor.errors import SchemaMismatch
 
 LOG = bytes(16)
@@ -85,6 +86,30 @@ ODD: list[tuple[Any, str]] = [
     (asking(AnswerCall("r", 1, Closed("k", "failed", None, behind(51)))), "more than 50 causes"),
     (replace(REPORT, reply_to=ReplyTo(-5, "c", 1)), "partition of its reply address is -5"),
 ]
+
+
+ODD_TASKS: list[tuple[dict[str, Any], str]] = [
+    ({"eager": True}, "an eager task runs where its shard is"),
+    ({"workflow_id": ""}, "workflow_id of the task has 0 bytes"),
+    ({"workflow_id": "x" * 1_001}, "workflow_id of the task has 1,001 bytes"),
+    ({"run_id": ""}, "run_id of the task has 0 bytes"),
+    ({"name": ""}, "name of the task has 0 bytes"),
+    ({"id": -1}, "number of the activity is -1"),
+    ({"attempt": 0}, "number of the attempt is 0"),
+    ({"scheduled_ms": 1 << 62}, "scheduled_ms of the task is 4611"),
+    ({"deadline_ms": -1}, "deadline_ms of the task is -1"),
+    ({"start_to_close_ms": 0}, "start_to_close_ms of the task is 0"),
+    ({"heartbeat_ms": 1 << 62}, "heartbeat_ms of the task is 4611"),
+]
+
+
+@pytest.mark.parametrize(("odd", "message"), ODD_TASKS)
+def test_a_task_that_no_shard_sends_is_refused_with_what_is_wrong(odd: Any, message: str) -> None:
+    names = ("w", "run", "order", 1, 1, "charge", b"[]", "default")
+    task = ActivityTask(*names, False, 5, None, None, None)
+    assert decode_task(encode(task)) == task
+    with pytest.raises(SchemaMismatch, match=message):
+        decode_task(encode(replace(task, **odd)))
 
 
 def source_of(record: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Protocol
 from confluent_kafka import Message
 
 from processor.activities.executor import Report
-from processor.codec.records import decode_as
+from processor.codec.inputs import decode_task
 from processor.core.inputs import ActivityReport
 from processor.core.records.effects import ActivityTask, DeadLetter
 from processor.errors import SchemaMismatch
@@ -99,7 +99,7 @@ class OpenTasks:
     def read(self, message: Message, finished: Callable[[], None]) -> ActivityTask | None:
         """Return the task of a record; None where it has none, which goes to the dead letters."""
         try:
-            return decode_as(ActivityTask, message.value() or b"")
+            return decode_task(message.value() or b"")
         except SchemaMismatch as error:
             place = (message.partition() or 0, message.offset() or 0)
             letter = DeadLetter(self.name, *place, message.key(), message.value(), str(error))
