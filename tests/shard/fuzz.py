@@ -139,6 +139,8 @@ class Fuzz:
     def play(self, inputs: int) -> None:
         """Take so many bad inputs, with good ones between them."""
         for number in range(inputs):
+            good = self._command()  # so that there is something that a bad one could spoil
+            self.arrive("commands", good.workflow_id.encode(), encode(good))
             source, record = self._valid()
             key, value = self._mutated(record)
             self.arrive(source, key, value)

@@ -16,6 +16,7 @@ from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.child import EndChild, TerminateAlone
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
+from processor.core.nouns.promise import PromiseId, RejectPromise, ResolvePromise
 from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartChild, StartPlanned, StartRun, StartWith
 from processor.core.nouns.stop import CancelRun, TerminateRun
@@ -72,6 +73,10 @@ def _child(dice: Random, run_id: str) -> Request:
     return StartChild("mirror", b"[1]", "allow", "fail", plan=_PLAN, root=root, tells_start=tells)
 
 
+def _promise(dice: Random, run_id: str) -> str:
+    return PromiseId(dice.choice(IDS), run_id or "none", dice.randrange(1, 8)).text
+
+
 def _ends(dice: Random, run_id: str) -> Request:
     caller = Caller(Address(None, dice.choice(IDS)), run_id, dice.randrange(6))
     return EndChild(caller, dice.choice(("terminate", "cancel")), "why")
@@ -105,6 +110,8 @@ BODIES: Final[tuple[Callable[[Random, str], Request], ...]] = (
     lambda dice, run_id: AwaitUpdate(f"u{dice.randrange(100)}", timeout_ms=1_000),
     lambda dice, run_id: AwaitValue(f"v{dice.randrange(3)}", dice.randrange(9), timeout_ms=1_000),
     lambda dice, run_id: StartNow(),
+    lambda dice, run_id: ResolvePromise(_promise(dice, run_id), b"1", _HEADERS),
+    lambda dice, run_id: RejectPromise(_promise(dice, run_id), "no", "E", b"1"),
     _report,
     _adjust,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from processor import ActivityError, ChildFailed, WorkflowAlreadyStarted, activity, workflow
@@ -37,6 +38,7 @@ async def mirror(value: Any = None) -> Any:
     workflow.on_query("q", lambda *given: [value, *given])
     workflow.on_signal("s", lambda *given: workflow.set_value("signalled", given))
     workflow.set_status(value)
+    promises = [workflow.promise(), workflow.promise(int)]
     for turn in range(20):
         event = await workflow.wait_for_event("e")
         workflow.set_status(event)
@@ -55,6 +57,9 @@ async def mirror(value: Any = None) -> Any:
                 value = child.run_id
         except (ActivityError, ChildFailed, WorkflowAlreadyStarted) as error:
             value = str(error)
+        done, _ = await asyncio.wait(promises, timeout=0.001)
+        settled = [str(each.exception() or each.result()) for each in done]
+        workflow.set_value("promises", settled)
         if turn == 12:
             workflow.continue_as_new(value)
     return value
