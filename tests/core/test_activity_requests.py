@@ -276,6 +276,13 @@ def test_the_attempts_are_counted_again() -> None:
     assert isinstance(draft.events[0], ActivityFailed), "three attempts, once more"
 
 
+def test_what_was_asked_to_stop_is_not_begun_by_hand() -> None:
+    run = instance(scheduled(), WAITS, ASKED)
+    outcome = adjusted(run, "retry-now")
+    assert outcome.drafts == []
+    assert isinstance(outcome.answer, Accepted) and not outcome.answer.created
+
+
 def test_other_options_hold_from_the_next_attempt_on() -> None:
     run = instance(scheduled(), WAITS)
     new = ActivityOptions(queue="other", schedule_to_close_ms=60_000)

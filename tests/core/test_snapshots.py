@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from processor.codec.records import decode, encode
+from processor.core.activity_requests import AdjustActivity
 from processor.core.data.address import Address
 from processor.core.data.cause import ClientRequest
 from processor.core.decide import decide
@@ -14,7 +15,7 @@ from processor.core.draft import Draft
 from processor.core.event import Decision
 from processor.core.evolve import evolve
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.activity import ActivityScheduled, AttemptState
+from processor.core.nouns.activity import ActivityScheduled, AttemptState, attempted
 from processor.core.nouns.call import CallSent
 from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.lineage import Lineage, Plan, RetryOptions
@@ -146,6 +147,21 @@ def test_a_snapshot_is_written_with_each_turn_after_which_the_run_is_open() -> N
     assert [type(each) for each in records] == [Snapshot] * 4 + [Turn]
     values = [each.value for each in records if isinstance(each, Snapshot)]
     assert values == [b"1", b"2", b"3", b"4"]
+
+
+@pytest.mark.parametrize("how", ["pause", "reset"])
+def test_a_run_with_more_than_an_image_holds_has_no_snapshot(how: str) -> None:
+    """Replay from one would begin a paused activity, or count its attempts from the first one."""
+    ready = context(*SCRIPT, keeps=True)
+    start = ClientCommand(ID, StartRun("order", b"[]"), ClientRequest("c", 1))
+    (draft,) = decide(start, None, None, RUN, ready).drafts
+    run = draft.instance
+    assert attempted(run.state, attempt(2, retry_at_ms=NOW + 9), b"")
+    adjust = ClientCommand(ID, AdjustActivity(1, how))
+    assert decide(adjust, run, run.state.summary(), "", ready).drafts
+    event = ClientCommand(ID, RaiseEvent("go", b"1"))
+    (draft,) = decide(event, run, run.state.summary(), "", ready).drafts
+    assert draft.events and draft.snapshot is None
 
 
 @pytest.mark.parametrize("begin", [0, 1, 2, 3])

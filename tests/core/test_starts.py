@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from processor.core.decide import decide
@@ -10,6 +12,7 @@ from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.start import StartPlanned, StartRun
 from processor.core.runner import Defaults
+from processor.errors import SchemaMismatch
 
 from .scripted import ID, RUN, SEED, context
 
@@ -43,3 +46,23 @@ def test_what_another_definition_says_does_not_matter() -> None:
     situation = context(defaults={"other": BOTH})
     (draft,) = decide(ClientCommand(ID, StartRun("order")), None, None, RUN, situation).drafts
     assert draft.events == [WorkflowStarted("order", None, SEED)]
+
+
+@pytest.mark.parametrize(
+    ("plan", "text"),
+    [
+        (Plan(deadline_ms=5), "plan.deadline_ms: "),
+        (Plan(version=1), "plan.version: "),
+        (Plan(attributes=b"{}"), "plan.attributes: "),
+        (Plan(start_at_ms=-1), "the start_at_ms is -1"),
+        (Plan(start_at_ms=253_402_300_800_000), "the start_at_ms is 253402300800000"),
+        (Plan(cron="x" * 100_001), "the cron string has 100,001 bytes"),
+        (Plan(cron="@daily", start_at_ms=5), "not both"),
+        (Plan(retry=RetryOptions(0, 1.0, 1)), "initial_interval_ms is 0"),
+        (Plan(retry=RetryOptions(1, float("nan"), 1)), "coefficient: nan"),
+        (Plan(retry=RetryOptions(1, 1.0, 1, 0)), "maximum_attempts is 0"),
+    ],
+)
+def test_a_plan_that_nobody_may_ask_for_is_refused(plan: Plan, text: str) -> None:
+    with pytest.raises(SchemaMismatch, match=re.escape(text)):
+        StartPlanned("order", plan=plan).check()

@@ -14,6 +14,7 @@ from processor import (
     RunDescription,
     Settings,
     Status,
+    ValueNotSet,
     WorkflowFailed,
     workflow,
 )
@@ -195,3 +196,36 @@ async def ends_of(env: Environment, id: str, run_id: str | None) -> list[RunDesc
         found.append(run)
         run_id = run.successor
     return found
+
+
+@workflow.define
+async def sets_late(run: int) -> int:
+    if run == 0:
+        await workflow.wait_for_event("go")
+        workflow.set_value("other", "not this one")
+        await workflow.wait_for_event("go")
+        workflow.continue_as_new(1)
+    await workflow.wait_for_event("go")
+    workflow.set_value("late", run)
+    return run
+
+
+@CACHED
+def test_who_waits_for_a_value_hears_of_that_one_also_from_a_later_run(cached: int | None) -> None:
+    async def main() -> None:
+        async with Environment([sets_late], max_cached_runs=cached) as env:
+            handle = await env.start(sets_late, 0, id="run")
+            of_chain = asyncio.ensure_future(handle.value("late"))
+            of_run = asyncio.ensure_future(env.handle("run", handle.run_id).value("late"))
+            for _ in range(2):
+                await asyncio.sleep(0.05)
+                assert not of_chain.done(), "it is another value that was set"
+                assert not of_run.done()
+                await handle.raise_event("go")
+            with pytest.raises(ValueNotSet, match="is continued, and has not set the value 'late'"):
+                await of_run
+            assert not of_chain.done(), "the chain goes on"
+            await handle.raise_event("go")
+            assert await of_chain == 1
+
+    asyncio.run(main())
