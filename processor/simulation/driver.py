@@ -132,6 +132,9 @@ class Driver:
         if self._callback is not None:
             self._callback.cancel()
         self._error = RuntimeError("the environment is closed")
+        for failed in self._failed:
+            if not failed.done():
+                failed.set_exception(self._error)
 
     def _again(self, delay_s: float) -> None:
         if self._error is not None:

@@ -21,6 +21,7 @@ from processor import (
     sync,
     workflow,
 )
+from processor.testing import Environment
 
 OPEN: list[sync.Client] = []
 
@@ -81,6 +82,21 @@ def test_who_waits_for_a_client_that_is_closed_is_told_so(tmp_path: Path) -> Non
                 assert "the client was closed" in str(each)
             async with client:
                 assert await client.run(double, 3) == 6, "it may be opened again"
+
+    asyncio.run(main())
+
+
+def test_who_waits_for_an_environment_that_is_closed_is_told_so() -> None:
+    async def main() -> None:
+        async with Environment(FLOWS) as env:
+            handle = await env.start(waits)
+            waiting = [
+                asyncio.ensure_future(handle.result(parked="warn")),
+                asyncio.ensure_future(handle.value("never")),
+            ]
+            await asyncio.sleep(0.1)
+        for each in await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10):
+            assert "the environment is closed" in str(each)
 
     asyncio.run(main())
 
