@@ -39,8 +39,10 @@ _NOTHING: Final = object()
 
 def serve(connection: Connection) -> None:
     """Run what comes, until the worker goes. The entry of the process."""
-    # Ctrl-C reaches all processes of a terminal; the worker decides what becomes of activities.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches all processes of a terminal, and systemd stops all of a unit: the worker says
+    # what becomes of activities. What is ignored would be so in programs that they start, too.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: None)
     _end_with_parent()
     line = _Line(connection)
     Thread(target=line.listen, name="worker", daemon=True).start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -60,6 +61,14 @@ def calls(what: str) -> Any:
         case "details":
             activity.heartbeat([1, 2])
             return activity.heartbeat_details(list[int])
+        case "signals":
+            for each in (signal.SIGINT, signal.SIGTERM):
+                os.kill(os.getpid(), each)
+            program = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+            return subprocess.run([sys.executable, "-c", program], check=False).returncode
+        case "left open":
+            activity.heartbeat(activity.info().task_token)
+            raise activity.CompleteAsync
         case "bad details":
             activity.heartbeat(object())
     return None

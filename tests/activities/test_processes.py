@@ -20,7 +20,10 @@ import pytest
 from processor import (
     ActivityTimedOut,
     Client,
+    Handle,
+    Interceptor,
     InvalidArgument,
+    PayloadCodec,
     RetryPolicy,
     Settings,
     Worker,
@@ -61,18 +64,25 @@ async def timed(folder: str, how: str, limit: float) -> str:
 
 
 @workflow.define
+async def again(folder: str, how: str, limit: float) -> str:
+    return await computes.options(start_to_close=limit)(folder, how)
+
+
+@workflow.define
 async def waiting(folder: str, how: str) -> str:
     return await computes.options(cancellation="wait")(folder, how)
 
 
-def serving(folder: Path, work: Callable[[Client], Awaitable[None]], most: int = 1) -> None:
+def serving(
+    folder: Path, work: Callable[[Client], Awaitable[None]], most: int = 1, **limits: Any
+) -> None:
     """Run a test with a client of an embedded worker, whose processes end with it."""
 
     async def main() -> None:
         server = f"embedded:{folder}/state"
-        code = [flow, others, sleeping, timed, waiting]
+        code = [flow, others, sleeping, timed, again, waiting]
         activities = [calls, moved, computes, sleeps, Scale(3).scaled]
-        settings = Settings(activity_processes_max=most)
+        settings = Settings(activity_processes_max=most, **limits)
         worker = Worker(server, workflows=code, activities=activities, settings=settings)
         async with worker, Client(server) as client:
             await work(client)
@@ -101,6 +111,12 @@ def alive(pid: int) -> bool:
     return False
 
 
+async def left_open(handle: Handle[Any]) -> str:
+    """Return the token of the activity that its function has left open, "" until it has."""
+    open = (await handle.describe()).pending.get("activities", ())
+    return "".join(each["details"] for each in open if each["left_open"])
+
+
 async def cause_of(client: Client, what: str) -> Any:
     with pytest.raises(WorkflowFailed) as failed:
         await client.run(flow, what)
@@ -123,6 +139,12 @@ def test_values_and_errors_come_back_as_they_are(tmp_path: Path) -> None:
             "Odd", "1 and 2", [1, 2], False,
         )  # fmt: skip
         assert "in_processes.py" in odd.__notes__[-1]
+        assert await client.run(flow, "signals") == -signal.SIGTERM, "only the worker ends it"
+        handle = await client.start(flow, "left open", id="open")
+        while not (token := await left_open(handle)):
+            await asyncio.sleep(0.02)
+        await client.complete(token, "by hand")
+        assert await handle.result() == "by hand"
         assert (await cause_of(client, "local")).type == "Local"
         assert (await cause_of(client, "system exit")).type == "SystemExit"
         said = str(await cause_of(client, "function"))
@@ -204,6 +226,28 @@ def test_what_is_asked_to_stop_may_clean_up_ask_or_shield_itself(tmp_path: Path)
     serving(tmp_path, work)
 
 
+@pytest.mark.parametrize("how", ["spins", "stubborn", "sleeps"])
+def test_a_worker_that_stops_ends_its_processes_and_the_next_one_tries_again(
+    how: str, tmp_path: Path
+) -> None:
+    async def begin(client: Client) -> None:
+        args: Any = (str(tmp_path), 60.0) if how == "sleeps" else (str(tmp_path), how, 60.0)
+        await client.start(sleeping if how == "sleeps" else again, *args, id="a")
+        assert await until(tmp_path.joinpath("pid-1").exists)
+
+    async def look(client: Client) -> None:
+        handle = client.handle("a")
+        if how == "sleeps":  # its policy allows one attempt
+            with pytest.raises(WorkflowFailed, match="attempt 1"):
+                await handle.result(20)
+            return
+        assert await until(tmp_path.joinpath("pid-2").exists)
+        await handle.terminate()
+
+    serving(tmp_path, begin, shutdown_s=0.5)
+    serving(tmp_path, look, shutdown_s=0.5)
+
+
 def test_they_take_turns_where_there_are_more_than_processes(tmp_path: Path) -> None:
     async def work(client: Client) -> None:
         pids = await asyncio.gather(*(client.run(flow, "pid") for _ in range(12)))
@@ -236,6 +280,39 @@ def test_the_environment_runs_them_and_mocks_stand_in_for_them() -> None:
         async with Environment([flow], mocks={calls: lambda what: what}) as env:
             assert await env.run(flow, "mocked") == "mocked"
         assert await ActivityEnvironment().run(calls, "pid") == os.getpid()
+
+    asyncio.run(main())
+
+
+def test_interceptors_and_codecs_see_what_they_would_of_a_thread(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    class Watching(Interceptor):
+        async def run_activity(self, run: Any, next: Any) -> Any:
+            try:
+                return await next(run)
+            except BaseException as error:
+                seen.append(f"{type(error).__name__}: {error}")
+                raise
+
+    class Reversed(PayloadCodec):
+        name = "reversed"
+        errors = True
+
+        def encode(self, payload: bytes) -> bytes:
+            return payload[::-1]
+
+        def decode(self, payload: bytes) -> bytes:
+            return payload[::-1]
+
+    async def main() -> None:
+        how: Any = {"interceptors": [Watching()], "payloads": [Reversed()]}
+        async with Environment([flow], [calls], **how) as env:
+            for what in ("error", "odd", "exit"):
+                with pytest.raises(WorkflowFailed):
+                    await env.run(flow, what, id=what)
+        assert seen[:2] == ["ValueError: outer", "ApplicationError: 1 and 2"]
+        assert seen[2].startswith("ActivityTimedOut: activity 'calls': the process of attempt 1")
 
     asyncio.run(main())
 

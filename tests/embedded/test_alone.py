@@ -23,6 +23,7 @@ from processor import (
     WorkflowAlreadyStarted,
     WorkflowCancelled,
     WorkflowFailed,
+    WorkflowParked,
     activity,
     sync,
     workflow,
@@ -92,6 +93,12 @@ def test_it_is_run_typed_and_named_in_all_ways(activities: list[Any]) -> None:
             assert env.now().hour == 3
             found = [each.workflow_id async for each in env.list(workflow=told.workflow)]
             assert found == ["f"]
+            how = {"maximum_attempts": 1, "non_retryable": ["Early"]}
+            assert await env.run("processor.activity:greet", {}, "Bob") == "hello Bob"
+            with pytest.raises(WorkflowFailed, match="not yet"):
+                await env.run("processor.activity:flaky", how, 2)
+            with pytest.raises(WorkflowParked, match="'attempts'"):
+                await env.run("processor.activity:flaky", {"attempts": 1}, 2)
 
     asyncio.run(main())
 
