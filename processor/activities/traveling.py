@@ -59,14 +59,21 @@ def job_of(definition: ActivityDefinition, arguments: tuple[Any, ...]) -> bytes:
 
 
 def function_of(job: Job) -> Callable[..., Any]:
-    """Import what a job calls."""
+    """Import what a job calls. Raises ``ImportError`` where nothing is there."""
     found: Any
     if job.instance is not None:
         found = getattr(job.instance, job.qualname.rpartition(".")[2])
     else:
         found = importlib.import_module(job.module)
-        for name in job.qualname.split("."):
-            found = getattr(found, name)
+        try:
+            for name in job.qualname.split("."):
+                found = getattr(found, name)
+        except AttributeError as error:
+            raise ImportError(
+                f"activity {job.name!r} runs in a process, which finds no {job.qualname} in module "
+                f"{job.module} ({error}): define it at the top of a module that can be imported, "
+                "not in a notebook, a shell or `python -c`"
+            ) from None
     function: Callable[..., Any] = found.function if isinstance(found, Activity) else found
     return function
 

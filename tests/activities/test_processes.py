@@ -334,6 +334,23 @@ def test_what_a_process_cannot_import_is_refused_where_it_is_defined() -> None:
         activity.define(pool=4)(inner)  # type: ignore[call-overload]
 
 
+def test_a_function_that_no_module_has_says_so(tmp_path: Path) -> None:
+    program = (
+        "import asyncio\n"
+        "from processor import RetryPolicy, activity\n"
+        "from processor.testing import Environment\n"
+        "@activity.define(pool='processes', retry=RetryPolicy(maximum_attempts=1))\n"
+        "def one(): return 1\n"
+        "async def main():\n"
+        "    async with Environment([], [one]) as env:\n"
+        "        await env.run_activity(one)\n"
+        "asyncio.run(main())\n"
+    )
+    command = [sys.executable, "-c", program]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "activity 'one' runs in a process, which finds no one in module __main__" in found.stderr
+
+
 def test_a_main_module_without_its_guard_says_so(tmp_path: Path) -> None:
     script = tmp_path / "main.py"
     script.write_text(
