@@ -10,6 +10,7 @@ import pytest
 from processor import (
     ApplicationError,
     ChildFailed,
+    PayloadTooLarge,
     RetryPolicy,
     RunDescription,
     Settings,
@@ -227,5 +228,27 @@ def test_who_waits_for_a_value_hears_of_that_one_also_from_a_later_run(cached: i
             assert not of_chain.done(), "the chain goes on"
             await handle.raise_event("go")
             assert await of_chain == 1
+
+    asyncio.run(main())
+
+
+@workflow.define
+async def goes_on_with(size: int, text: str) -> str:
+    if text:
+        return f"{len(text):,}"
+    try:
+        workflow.continue_as_new(0, "x" * size)
+    except PayloadTooLarge as error:
+        return str(error)
+
+
+def test_a_chain_that_is_tried_again_goes_on_with_what_fits_into_each_end_of_a_run() -> None:
+    async def main() -> None:
+        large = Settings(payload_bytes_max=4_000_000)
+        async with Environment([goes_on_with], settings=large) as env:
+            assert await env.run(goes_on_with, 3_100_000, "") == "3,100,000"
+            retry = RetryPolicy(maximum_attempts=2)
+            said = await env.run(goes_on_with, 3_100_000, "", retry=retry)
+            assert "with a retry policy or a cron string it may have 3,000,000" in said
 
     asyncio.run(main())
