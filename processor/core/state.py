@@ -19,6 +19,10 @@ __all__ = ("RunState",)
 class RunState(OpenActivities, OpenTimers, Children, Updates, Values, Promises, Run):
     """The parts of all nouns."""
 
+    @property
+    def has_more_than_an_image(self) -> bool:
+        return bool(self.promises) or super().has_more_than_an_image
+
     def summary(self) -> Summary:
         started = self.started
         lineage = None if started is None else started.lineage
@@ -37,7 +41,7 @@ class RunState(OpenActivities, OpenTimers, Children, Updates, Values, Promises, 
             self.result,
             self.failure,
             self.parked,
-            None if started is None else started.memo,
+            self.memo,
             self.successor,
             self.base,
         )

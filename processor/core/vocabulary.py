@@ -60,7 +60,7 @@ from processor.core.nouns.update import (
     UpdateCompleted,
     UpdateRun,
 )
-from processor.core.nouns.value import AwaitValue, SideEffectRecorded, StatusSet, ValueSet
+from processor.core.nouns.value import AwaitValue, MemoSet, SideEffectRecorded, StatusSet, ValueSet
 from processor.core.operation import Request
 from processor.core.questions import (
     AwaitResult,
@@ -111,6 +111,7 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     ValueSet,
     PromiseMade,
     PromiseSettled,
+    MemoSet,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 

@@ -28,7 +28,7 @@ from processor.workflow._nouns.run import WorkflowInfo, info, logger, now, rando
 from processor.workflow._nouns.saga import Saga
 from processor.workflow._nouns.timer import sleep, timer
 from processor.workflow._nouns.update import on_update
-from processor.workflow._nouns.value import set_status, set_value, side_effect
+from processor.workflow._nouns.value import set_status, set_value, side_effect, upsert_memo
 
 __all__ = (
     "Child",
@@ -66,6 +66,7 @@ __all__ = (
     "start_child",
     "timer",
     "update",
+    "upsert_memo",
     "uuid4",
     "wait_for_event",
     "wait_until",

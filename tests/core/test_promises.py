@@ -7,6 +7,7 @@ import pytest
 from processor.core.data.failure import Failure
 from processor.core.decide import decide
 from processor.core.draft import Outcome
+from processor.core.evolve import evolve
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.promise import (
     PromiseId,
@@ -16,8 +17,10 @@ from processor.core.nouns.promise import (
     ResolvePromise,
 )
 from processor.core.nouns.run import RunParked, WorkflowCompleted, WorkflowTerminated
+from processor.core.nouns.value import MemoSet
 from processor.core.operation import OperationOnRun
 from processor.core.records.answers import Refused
+from processor.core.records.snapshot import image_of
 from processor.core.replay import Instance
 from processor.errors import SchemaMismatch
 
@@ -70,6 +73,16 @@ def test_the_end_of_a_run_leaves_none_open() -> None:
         answer = said(None, ResolvePromise(OURS.text), run).answer
         assert isinstance(answer, Refused)
         assert answer.message.endswith(f"is not open: the run is {why}")
+
+
+def test_an_image_holds_no_promise_and_the_memo_as_it_is() -> None:
+    run = instance(MADE).state
+    assert run.has_more_than_an_image
+    evolve(run, PromiseSettled(3), NOW)
+    assert not run.has_more_than_an_image
+    evolve(run, MemoSet(b'{"a": 1}'), NOW)
+    assert run.started is not None and run.started.memo is None
+    assert image_of(run).started.memo == b'{"a": 1}' == run.summary().memo
 
 
 def test_another_run_has_none_of_it() -> None:

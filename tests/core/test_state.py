@@ -45,7 +45,7 @@ from processor.core.nouns.run import (
 from processor.core.nouns.start import StartChild
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
-from processor.core.nouns.value import SideEffectRecorded, StatusSet, ValueSet
+from processor.core.nouns.value import MemoSet, SideEffectRecorded, StatusSet, ValueSet
 from processor.core.records.answers import Accepted, Closed
 from processor.core.state import RunState
 from processor.core.vocabulary import EVENTS
@@ -108,6 +108,7 @@ SAMPLES: tuple[Event, ...] = (
     ValueSet("v", b"1"),
     PromiseMade(7),
     PromiseSettled(6, b"1"),
+    MemoSet(b"{}"),
 )
 
 

@@ -83,8 +83,8 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "workflow/__init__.py",
-        "import set_status, set_value, side_effect",
-        "import note, set_status, set_value, side_effect",
+        "import set_status, set_value, side_effect, upsert_memo",
+        "import note, set_status, set_value, side_effect, upsert_memo",
     ),
 )
 """File of the package, what stands there once, and what stands there in the later release."""

@@ -39,7 +39,7 @@ OF_CHILDREN = {
 LATER = {
     *("CallSent", "CallAnswered", "MessageRejected", "UpdateAccepted", "UpdateCompleted"),
     *("WorkflowContinued", *OF_CHILDREN, "ActivityStopRequested", "ActivityAdjusted"),
-    *("ValueSet", "PromiseMade", "PromiseSettled"),
+    *("ValueSet", "PromiseMade", "PromiseSettled", "MemoSet"),
 }
 """Events of code that is recorded when level 2 is closed; the samples have them."""
 OF_LEVEL_2 = {
@@ -47,7 +47,7 @@ OF_LEVEL_2 = {
     *("StartPlanned", "StartWith", "UpdateAccepted", "UpdateCompleted", "UpdateEnded", "UpdateRun"),
     *("StartChild", "StartRequest", "EndChild", "TerminateAlone"),
     *("ActivityAdjusted", "ActivityStopRequested", "AdjustActivity"),
-    *("PromiseMade", "PromiseSettled", "ResolvePromise", "RejectPromise"),
+    *("MemoSet", "PromiseMade", "PromiseSettled", "ResolvePromise", "RejectPromise"),
     *("AwaitValue", "ValueIs", "ValueSet"),
     *("ReportAttempt", "StopWanted", "WorkflowContinued", *OF_CHILDREN),
 }

@@ -38,6 +38,13 @@ OF_CALLS: Sequence[Mutation] = (
     ),
     Mutation(
         "chains",
+        "the next run has the memo",
+        calls.memos_dropped,
+        ("AssertionError: every case ends as the model says",),
+        100,
+    ),
+    Mutation(
+        "chains",
         "unread events are handed on",
         calls.unread_events_dropped,
         (STUCK,),

@@ -91,7 +91,10 @@ async def flaky(fails: int, told: int, parks: int = 0) -> list[Any]:
 
     The attempt ``parks`` meets a bug until there is a release without it, and fails then.
     """
-    attempt = workflow.info().attempt
+    attempt, memo = workflow.info().attempt, workflow.info().memo
+    if memo != (None if attempt == 1 else {"attempt": attempt - 1}):
+        return [attempt, "it has the memo", memo]
+    workflow.upsert_memo({"attempt": attempt})
     if attempt <= fails:
         await asyncio.sleep(attempt % 3)
         if attempt == parks and not RELEASE.mended:

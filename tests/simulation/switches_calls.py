@@ -9,6 +9,7 @@ import pytest
 from processor.core import draft
 from processor.core.data.cause import CallRequest
 from processor.core.nouns.call import AnswerCall
+from processor.core.nouns.value import MemoSet
 from processor.core.records import marks
 from processor.core.records.answers import Accepted
 from processor.shard import reads
@@ -50,6 +51,11 @@ def calls_not_counted(patch: pytest.MonkeyPatch) -> None:
             take(self, record, offset)
 
     patch.setattr(Requests, "take", take_others)
+
+
+def memos_dropped(patch: pytest.MonkeyPatch) -> None:
+    """Let the next run have the memo of the first one's start."""
+    patch.setattr(MemoSet, "apply", lambda self, run, now_ms: None)
 
 
 def unread_events_dropped(patch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,7 @@ def next_attempt(run: Run, failed: WorkflowFailed, following: Following) -> Succ
     due_ms = retry_at(plan.retry, attempt, failure, following.now_ms, end_ms, failed.headers)
     if due_ms is None:
         return None
+    started = replace(started, memo=run.memo)
     plan = replace(plan, start_at_ms=due_ms, deadline_ms=end_ms)
     return following.after(run, started, plan, attempt=attempt + 1, previous_failure=failure)
 
@@ -166,7 +167,8 @@ def next_by_cron(
         text = f"run {run.run_id} passed its execution time-out of {closing.timeout_ms / 1000:g} s"
         told["previous_failure"] = Failure("exception", "WorkflowTimedOut", text)
     plan = replace(started.plan, start_at_ms=due_ms, deadline_ms=None)
-    return following.after(run, replace(started, flags=following.flags), plan, **told)
+    started = replace(started, flags=following.flags, memo=run.memo)
+    return following.after(run, started, plan, **told)
 
 
 def continued(

@@ -72,6 +72,7 @@ class WorkflowStarted(Fact):
     def apply(self, run: Run, now_ms: int) -> None:
         run.started = self
         run.started_ms = now_ms
+        run.memo = self.memo
         if self.lineage is not None and self.lineage.carried is not None:
             run.carry(self.lineage.carried.updates)
         if self.begins_ms is not None:
@@ -144,6 +145,7 @@ class Run:
     parked: RunParked | None = None
     successor: str | None = None
     base: int = 0
+    memo: bytes | None = None
 
     @property
     def workflow(self) -> str:

@@ -15,7 +15,15 @@ from processor.core.operation import Question
 from processor.core.records.answers import ValueIs
 from processor.core.records.effects import Effect
 
-__all__ = ("AwaitValue", "SideEffectRecorded", "StatusSet", "ValueSet", "ValueShown", "Values")
+__all__ = (
+    "AwaitValue",
+    "MemoSet",
+    "SideEffectRecorded",
+    "StatusSet",
+    "ValueSet",
+    "ValueShown",
+    "Values",
+)
 
 
 @dataclass
@@ -51,6 +59,19 @@ class StatusSet(Decision):
 
     def apply(self, run: Values, now_ms: int) -> None:
         run.custom_status = self.value
+
+
+@frozen
+class MemoSet(Decision):
+    """The code changed the memo of its run."""
+
+    memo: bytes | None
+    """Encoded memo, with all that it holds from now on."""
+
+    payloads = ("memo",)
+
+    def apply(self, run: Values, now_ms: int) -> None:
+        run.memo = self.memo
 
 
 @frozen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from processor.core.data.cause import RecordedCause
 from processor.core.data.fields import RequestId, RunId, WorkflowId
 from processor.core.data.frozen import frozen
@@ -119,8 +121,9 @@ def image_of(state: RunState) -> RunImage:
     assert state.started is not None, f"run {state.run_id} has not started"
     assert state.status.is_open, f"run {state.run_id} is not open"
     assert not state.children, f"run {state.run_id} has children, and code that cannot be kept"
+    assert not state.promises, f"run {state.run_id} has promises, which an image does not hold"
     return RunImage(
-        state.started,
+        replace(state.started, memo=state.memo),
         state.started_ms,
         state.updated_ms,
         state.events,
@@ -152,6 +155,7 @@ def state_of(snapshot: Snapshot) -> RunState:
         cancel_reason=image.cancel_reason,
         parked=image.parked,
         base=snapshot.first,
+        memo=image.started.memo,
     )
 
 

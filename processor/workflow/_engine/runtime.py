@@ -69,9 +69,10 @@ class RunCode(Protocol):
 class Runtime:
     """One run while its code is in memory.
 
-    ``code`` is the user's, ``main`` the task of its coroutine. ``open`` has what waits for a fact,
-    by the id that the fact names. ``conditions`` are the predicates that somebody waits for.
-    ``broken`` is an error that user code cannot undo by catching it.
+    ``started`` is how it began, with the memo that it has now. ``code`` is the user's, ``main`` the
+    task of its coroutine. ``open`` has what waits for a fact, by the id that the fact names.
+    ``conditions`` are the predicates that somebody waits for. ``broken`` is an error that user code
+    cannot undo by catching it.
     """
 
     def __init__(

@@ -22,6 +22,7 @@ from processor.failures import exception_of
 from processor.workflow._context import current, runtime_or_none
 from processor.workflow._engine.flags import suggested_from
 from processor.workflow._engine.runtime import SETTLES, Runtime, settles
+from processor.workflow._nouns.value import memo_of
 from processor.workflow._options import TypeForm
 
 __all__ = ("WorkflowInfo", "info", "info_of", "logger", "now", "random", "uuid4")
@@ -30,6 +31,10 @@ T = TypeVar("T")
 
 
 def _no_result(type: Any) -> None:
+    return None
+
+
+def _no_memo() -> None:
     return None
 
 
@@ -59,6 +64,12 @@ class WorkflowInfo:
     history_events: int = field(default=0, compare=False)
     suggests_continue_as_new: bool = field(default=False, compare=False)
     _result: Callable[[Any], Any] = field(default=_no_result, repr=False, compare=False)
+    _memo: Callable[[], Any] = field(default=_no_memo, repr=False, compare=False)
+
+    @property
+    def memo(self) -> Any:
+        """The memo of the run as plain JSON, as ``workflow.upsert_memo`` has left it."""
+        return self._memo()
 
     @overload
     def last_result(self, type: type[T]) -> T | None: ...
@@ -172,7 +183,8 @@ def info_of(runtime: Runtime) -> WorkflowInfo:
     parent = lineage.parent
     lines = lineage.attempt, first, lineage.previous_run_id, error
     result = partial(_last_result, runtime, lineage.previous_result)
-    return WorkflowInfo(*which, *lines, parent, lineage.root or parent, *history, result)
+    memo = partial(memo_of, runtime)
+    return WorkflowInfo(*which, *lines, parent, lineage.root or parent, *history, result, memo)
 
 
 def _last_result(runtime: Runtime, result: bytes | None, type: Any) -> Any:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final, TypeVar, overload
 
 from processor import checks
-from processor.core.nouns.value import SideEffectRecorded, StatusSet, ValueSet
+from processor.core.nouns.value import MemoSet, SideEffectRecorded, StatusSet, ValueSet
 from processor.errors import InvalidArgument, PayloadTooLarge
 from processor.workflow._context import current
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._frames import line_here
 from processor.workflow._options import TypeForm
 
-__all__ = ("check_plain", "set_status", "set_value", "side_effect")
+__all__ = ("check_plain", "memo_of", "set_status", "set_value", "side_effect", "upsert_memo")
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -68,6 +69,47 @@ def set_value(name: str, value: Any) -> None:
         )
     runtime.decisions.add(ValueSet(name, encoded), line, size, f"the value {name!r}")
     sizes[name] = size
+
+
+_MEMO_BYTES_MAX: Final = 100_000
+
+
+def memo_of(runtime: Runtime) -> Any:
+    """Return the memo of a run as plain JSON; None where it has none."""
+    memo = runtime.started.memo
+    return None if memo is None else runtime.decoded(runtime.decoder(Any), memo)
+
+
+def upsert_memo(values: Mapping[str, Any]) -> None:
+    """Change the memo of this run: each name gets its value, and None takes the name out.
+
+    ``describe`` and lists show it, and the runs that follow have it; ``workflow.info().memo`` reads
+    it. A memo has 100 kB at the most. Raises ``InvalidArgument`` (also where the memo of the start
+    is no object with names), ``PayloadTooLarge`` and ``SchemaMismatch``.
+    """
+    runtime, line = current("upsert_memo"), line_here()
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+        raise InvalidArgument(
+            f"workflow.upsert_memo: values: give names and values, not {checks.shown(values)}"
+        )
+    before = memo_of(runtime)
+    if not isinstance(before, dict | None):
+        raise InvalidArgument(
+            "workflow.upsert_memo: the memo of the start has no names, so that none can be changed:"
+            f" it is {checks.shown(before)}. Start with memo={{...}}"
+        )
+    both = {**(before or {}), **values}
+    kept = {name: value for name, value in both.items() if value is not None}
+    encoded = runtime.decisions.encode(kept, "the memo")
+    size = len(encoded or b"")
+    if size > _MEMO_BYTES_MAX:
+        raise PayloadTooLarge(
+            f"workflow.upsert_memo: the memo would have {size:,} bytes, and {_MEMO_BYTES_MAX:,} "
+            "are the most: keep references in it"
+        )
+    # Twice: where another run follows in this turn, its start has it, too.
+    runtime.decisions.add(MemoSet(encoded), line, 2 * size, "the memo")
+    runtime.started = replace(runtime.started, memo=encoded)
 
 
 @overload

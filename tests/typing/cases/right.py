@@ -115,6 +115,8 @@ async def with_children(order: Order) -> None:
 @workflow.define
 async def with_promises() -> None:
     made = workflow.promise(bool)
+    workflow.upsert_memo({"step": 1, "by": None})
+    assert_type(workflow.info().memo, Any)
     assert_type(made, workflow.Promise[bool])
     assert_type((made.id, await made), tuple[str, bool])
     assert_type(await workflow.promise(), Any)
