@@ -217,7 +217,22 @@ async def adds_up() -> int:
     return before + await workflow.wait_for_event("add", int)
 
 
+@workflow.define
+async def waits_for_promises(count: int) -> list[str]:
+    """Tell the ids of two promises, wait for them, and for as many events."""
+    made = [workflow.promise(int) for _ in range(count)]
+    workflow.set_value("ids", [each.id for each in made])
+    told: list[str] = []
+    for each in made:
+        try:
+            told.append(str(await each))
+        except ApplicationError as error:
+            told.append(f"{error.type}: {error.message}")
+    return [*told, *[str(await workflow.wait_for_event("told", int)) for _ in range(count)]]
+
+
 PROBES = [
+    waits_for_promises,
     *(queued_double, publishes, passes_on, meters, collects, errand, sleeps),
     *(tells, collects_in_the_end, Listens, Books, waits_for_both),
     *(doubles_late, third_time, hears, raises, leaves),
