@@ -107,7 +107,7 @@ class Settings:
     """Updates of one run whose handlers have not ended; more are refused."""
 
     children_open_max: int = 2_000
-    """Children of one run that have not ended; code that asks for more is parked."""
+    """Children of one run, and its questions to others, that are open; code is parked for more."""
 
     unpublished_bytes_max: int = 64_000_000
     """Results and published records that no consumer can see yet, per shard; then intake waits."""

@@ -11,12 +11,11 @@ from processor.core.activity_requests import ReportAttempt
 from processor.core.data.address import ReplyTo
 from processor.core.data.cause import ClientRequest
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartRun, StartWith
 from processor.core.nouns.update import AwaitUpdate, UpdateRun
 from processor.core.nouns.value import AwaitValue
 from processor.core.operation import Operation, Request
-from processor.core.questions import AwaitResult
+from processor.core.questions import AwaitResult, QueryRun
 from processor.core.records.answers import (
     Accepted,
     Closed,

@@ -14,10 +14,10 @@ from processor.config import Settings
 from processor.core.data.cause import Cause, keyed
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartRun
 from processor.core.nouns.update import UpdateRun
 from processor.core.operation import Request
+from processor.core.questions import QueryRun
 from processor.core.records.answers import Accepted, Page, Refused, ReplyBody
 from processor.errors import InvalidArgument, PayloadTooLarge, SchemaMismatch, ShardUnavailable
 from processor.failures import refusal

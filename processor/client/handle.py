@@ -18,20 +18,19 @@ from processor.client.descriptions import (
     history,
     read,
 )
-from processor.client.outcomes import answered, outcome
 from processor.client.updates import TakesUpdates
 from processor.client.values import ReadsValues
 from processor.client.vigil import PARKED, Parked, Vigil, overdue
 from processor.core.nouns.child import TerminateAlone
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.query import REJECTS, QueryRun
 from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.nouns.timer import StartNow
-from processor.core.questions import AwaitResult, DescribeRun, ReadHistory
+from processor.core.questions import REJECTS, AwaitResult, DescribeRun, QueryRun, ReadHistory
 from processor.core.records.answers import Accepted, Closed, QueryAnswered
 from processor.gateway import only_outside
 from processor.policy import Reject
 from processor.workflow._handlers import event_of, query_of
+from processor.workflow._outcomes import answered, outcome
 
 __all__ = ("Handle",)
 

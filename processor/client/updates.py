@@ -12,13 +12,13 @@ from processor import arguments as given
 from processor import checks
 from processor.arguments import Seconds
 from processor.client.calls import WAIT_MS, ClientCalls, deadline_of
-from processor.client.outcomes import updated
 from processor.client.vigil import Parked, Vigil
 from processor.core.nouns.update import AwaitUpdate, UpdateRun
 from processor.core.operation import Request
 from processor.core.records.answers import Accepted, ReplyBody, UpdateEnded
 from processor.errors import CommandRejected, ShardUnavailable, UpdateNotFound
 from processor.workflow._handlers import update_of
+from processor.workflow._outcomes import updated
 
 __all__ = ("TakesUpdates", "UpdateHandle", "outcome_within_ms")
 

@@ -14,8 +14,9 @@ from processor.client.calls import WAIT_MS, ClientCalls, deadline_of
 from processor.client.vigil import Parked, Vigil
 from processor.core.nouns.value import AwaitValue
 from processor.core.records.answers import ValueIs
-from processor.errors import SchemaMismatch, ValueNotSet
+from processor.errors import ValueNotSet
 from processor.workflow._engine.runtime import Decode
+from processor.workflow._outcomes import valued
 
 __all__ = ("ReadsValues",)
 
@@ -94,7 +95,4 @@ class ReadsValues(ABC):
         return answer
 
     def _decoded(self, name: str, found: ValueIs, decode: Decode) -> Any:
-        try:
-            return decode(found.value)
-        except SchemaMismatch as error:
-            raise SchemaMismatch(f"value {name!r} of {self.id!r}: {error}") from error
+        return valued(self.id, name, found, decode)

@@ -18,7 +18,7 @@ from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.start import StartRun, StartWith
 from processor.core.nouns.update import UpdateRun
 from processor.errors import InvalidArgument
-from processor.workflow._handlers import event_of, update_of
+from processor.workflow._handlers import event_of, parts_of, update_of
 
 __all__ = ("StartsWith",)
 
@@ -83,7 +83,7 @@ class StartsWith(ABC):
         """
         key: str | None = how.get("key")
         timeout_s, handle, start = self._begins("signal_with_start", workflow, args, how)
-        handler, rest = _parts(signal, "signal_with_start: signal")
+        handler, rest = parts_of(signal, "signal_with_start: signal")
         name, value = event_of(handler, rest, "signal_with_start: signal")
         event = RaiseEvent(name, self._calls.encoded(f"event {name!r}", value))
         handle._begun(await self._calls.accepted(handle.id, _with(start, event), timeout_s, key))
@@ -125,7 +125,7 @@ class StartsWith(ABC):
         The rest is as for ``signal_with_start``. Raises as ``start`` and ``Handle.update`` do.
         """
         timeout_s, handle, start = self._begins("update_with_start", workflow, args, how)
-        handler, rest = _parts(update, "update_with_start: update")
+        handler, rest = parts_of(update, "update_with_start: update")
         name, type, arguments = update_of(handler, rest, "update_with_start: update")
         encoded = self._calls.encoded(f"the arguments of update {name!r}", arguments)
         id = uuid.uuid4().hex if update_id is None else update_id
@@ -137,14 +137,6 @@ class StartsWith(ABC):
             again = update_id is not None
             sent = await handle._sent(body, id, type, timeout_s, again=again)
             return await sent._result(timeout_s, deadline)
-
-
-def _parts(message: Any, what: str) -> tuple[Any, tuple[Any, ...]]:
-    """Return the handler and the arguments of a message."""
-    if not isinstance(message, tuple) or not message:
-        shown = checks.shown(message)
-        raise InvalidArgument(f"{what}: give a handler and its arguments in a tuple, not {shown}")
-    return message[0], message[1:]
 
 
 def _with(start: StartRun, first: RaiseEvent | UpdateRun) -> StartWith:

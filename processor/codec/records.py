@@ -23,6 +23,7 @@ from processor.codec.schemas.shapes import RECORDS, classes_in
 from processor.core.data.address import Caller, ReplyTo
 from processor.core.data.cause import Cause
 from processor.core.data.options import ActivityOptions
+from processor.core.data.shown import shown
 from processor.core.event import Event
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.records.effects import ActivityTask, DeadLetter, Reply, RunResult
@@ -160,7 +161,7 @@ class Codec:
         except _MALFORMED as error:
             field = field_at_fault(error) or type(record).__name__
             raise SchemaMismatch(
-                f"{field} cannot be written: {type(error).__name__}: {error}; "
+                f"{field} cannot be written: {shown(error).words}; "
                 "give it a value of the type that its schema says"
             ) from error
 

@@ -68,6 +68,7 @@ def pending_view(
 
     Of its children, ``children_open`` are all of them, and ``children`` the first ones. So it is
     with its promises.
+    ``callers``: so many other runs wait for something of it.
     ``unread``: the events that wait for the code, counted by their names.
     """
     return {
@@ -84,6 +85,7 @@ def pending_view(
             {"id": _promise(state, number), "number": number, "made_ms": made_ms}
             for number, made_ms in islice(state.promises.items(), _SHOWN_MAX)
         ],
+        "callers": len(state.callers),
         "values": {name: _value("value", value) for name, (_, value) in state.values.items()},
         "unread": dict(Counter(event.name for event in unread)),
         "waiting": list(waiting),

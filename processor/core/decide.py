@@ -10,8 +10,10 @@ from dataclasses import replace
 from typing import assert_never
 
 from processor.core.attempts import reported, retried, stopped, timed_out
+from processor.core.data.address import Caller
 from processor.core.draft import Context, Draft, Outcome
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
+from processor.core.nouns.awaited import AnswerAwaited, told_at_once
 from processor.core.nouns.chain import too_large
 from processor.core.nouns.lineage import Plan
 from processor.core.nouns.run import (
@@ -25,6 +27,7 @@ from processor.core.nouns.run import (
 from processor.core.nouns.start import StartPlanned, StartRun, StartWith
 from processor.core.nouns.timer import TimerFired
 from processor.core.nouns.update import AwaitUpdate, UpdateRun
+from processor.core.nouns.value import AwaitValue
 from processor.core.operation import OperationOnRun
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Accepted, Refused, ReplyBody
@@ -61,6 +64,9 @@ def decide(
             return _start(input, start, instance, latest, run_id, context)
         case ClientCommand(body=OperationOnRun() as asked):
             return _asked(input, asked, instance, latest, context)
+        case ClientCommand(body=AwaitResult() | AwaitValue() as asked, caller=Caller() as caller):
+            assert instance is not None, "what has ended is read from the tables"
+            return _awaited(asked, caller, instance, context)
         case ClientCommand():
             raise AssertionError(f"no turn comes of {input.body}")
         case _:
@@ -234,7 +240,7 @@ def _asked(
         if command.caller is not None and isinstance(told, Refused):
             told = Refused("WorkflowNotFound", told.message)
         return outcome.answered(told)
-    draft = Draft(instance, context)
+    draft = Draft(instance, context, command.caller)
     answer = asked.decide(draft, latest)
     if draft.events or draft.attempt is not None:
         outcome.drafts.append(draft)
@@ -242,6 +248,19 @@ def _asked(
     if isinstance(asked, UpdateRun) and draft.events:
         return _told(outcome, asked, draft, answer, accepted)
     return outcome.answered(answer or accepted)
+
+
+def _awaited(
+    asked: AwaitResult | AwaitValue, caller: Caller, instance: Instance, context: Context
+) -> Outcome:
+    """Let another run wait for something of this one, or tell it at once."""
+    outcome, draft = Outcome(), Draft(instance, context)
+    told = told_at_once(draft.run, caller, asked)
+    if not isinstance(told, AnswerAwaited):
+        return outcome.answered(told)
+    draft.add(told)
+    outcome.drafts.append(draft)
+    return outcome
 
 
 def _terminated(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from processor.checks import RECORD_BYTES_MAX
+from processor.core.data.address import Caller
 from processor.core.data.options import DEFAULTS, ActivityOptions
 from processor.core.data.run_id import successor_id
 from processor.core.event import Event
@@ -18,6 +19,7 @@ from processor.core.nouns.activity import (
     attempted,
     effects_of_attempt,
 )
+from processor.core.nouns.awaited import AwaitedKind, awaited
 from processor.core.nouns.chain import (
     Following,
     closing_bytes,
@@ -40,7 +42,7 @@ from processor.core.nouns.run import (
 from processor.core.nouns.timer import TimerFired
 from processor.core.nouns.update import AwaitUpdate
 from processor.core.questions import AwaitResult
-from processor.core.records.answers import ReplyBody
+from processor.core.records.answers import Refused, ReplyBody
 from processor.core.records.effects import Effect, Reply
 from processor.core.replay import Instance
 from processor.core.runner import Asked, CodeError, Runner, Runners, Spoiled
@@ -107,11 +109,12 @@ class Draft:
 
     It is a turn, or (``attempt``) only says where an activity stands; with ``snapshot``, the state
     of the code, it is a turn at which replay may begin. ``slots`` are those that it takes once it
-    is written: one for each attempt that it lets run eagerly.
+    is written: one for each attempt that it lets run eagerly. ``caller`` is the run that asks.
     """
 
     __slots__ = (
         "attempt",
+        "caller",
         "context",
         "effects",
         "events",
@@ -122,10 +125,11 @@ class Draft:
         "snapshot",
     )
 
-    def __init__(self, instance: Instance, context: Context) -> None:
+    def __init__(self, instance: Instance, context: Context, caller: Caller | None = None) -> None:
         assert instance.state.closed_ms is None, f"run {instance.state.run_id} is closed"
         self.instance = instance
         self.context = context
+        self.caller = caller
         self.now_ms = max(context.now_ms, instance.state.updated_ms)
         self.first = instance.state.events
         self.events: list[Event] = []
@@ -174,6 +178,16 @@ class Draft:
         if events and size + event.size > most.bytes:
             return f"{size:,} bytes of events that its code has not taken (unread_bytes_max)"
         return ""
+
+    def let_wait(self, kind: AwaitedKind, name: str) -> Refused | None:
+        """Let the run that asks wait for something, if one does; return why it cannot."""
+        if self.caller is None:
+            return None
+        waits = awaited(self.run, self.caller, kind, name)
+        if isinstance(waits, Refused):
+            return waits
+        self.add(waits)
+        return None
 
     def add(self, event: Event) -> None:
         state = self.instance.state
@@ -233,7 +247,7 @@ class Draft:
         assert state.events == self.first + len(self.events), "each event is counted once"
         if state.closed_ms is None:
             self.snapshot = runner.snapshot()
-            if self.snapshot is not None and state.has_more_than_an_image:
+            if self.snapshot is not None and (state.has_more_than_an_image or state.callers):
                 self.snapshot = None
 
     def _placed(self, asked: ActivityScheduled) -> ActivityScheduled:

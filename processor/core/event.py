@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Protocol
 
+from processor.core.data.address import Caller
+from processor.core.records.answers import Refused
 from processor.core.records.effects import Effect
 from processor.policy import Status
 
@@ -34,8 +36,10 @@ class Whose(Protocol):
 class Drafting(Protocol):
     """The turn in the making that an operation writes into.
 
-    ``run`` is the state.
+    ``run`` is the state, ``caller`` the run that asks, where one does: ``let_wait`` lets it wait.
     """
+
+    caller: Caller | None
 
     @property
     def run(self) -> Any: ...
@@ -46,6 +50,8 @@ class Drafting(Protocol):
     def validated(self, name: str, arguments: bytes | None) -> bool: ...
 
     def full(self, event: Any) -> str: ...
+
+    def let_wait(self, kind: Any, name: str) -> Refused | None: ...
 
     def add(self, event: Event) -> None: ...
 

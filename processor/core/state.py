@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from processor.core.nouns.activity import OpenActivities
+from processor.core.nouns.awaited import Callers
 from processor.core.nouns.child import Children
 from processor.core.nouns.promise import Promises
 from processor.core.nouns.run import Run, Summary
@@ -16,7 +17,7 @@ __all__ = ("RunState",)
 
 
 @dataclass
-class RunState(OpenActivities, OpenTimers, Children, Updates, Values, Promises, Run):
+class RunState(OpenActivities, OpenTimers, Children, Updates, Values, Promises, Callers, Run):
     """The parts of all nouns."""
 
     @property

@@ -14,9 +14,11 @@ from processor.core.nouns.activity import (
     ActivityScheduled,
     ActivityStopRequested,
 )
+from processor.core.nouns.awaited import AnswerAwaited, AnswerNotAwaited, GiveUpCall
 from processor.core.nouns.call import (
     AnswerCall,
     CallAnswered,
+    CallGivenUp,
     CallSent,
     MessageRejected,
     MessageSent,
@@ -37,7 +39,6 @@ from processor.core.nouns.promise import (
     RejectPromise,
     ResolvePromise,
 )
-from processor.core.nouns.query import QueryRun
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
     RunParked,
@@ -66,6 +67,7 @@ from processor.core.questions import (
     AwaitResult,
     DescribeRun,
     ListRuns,
+    QueryRun,
     ReadHistory,
     ReadShard,
 )
@@ -112,6 +114,9 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     PromiseMade,
     PromiseSettled,
     MemoSet,
+    AnswerAwaited,
+    AnswerNotAwaited,
+    CallGivenUp,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 
@@ -140,5 +145,6 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     AwaitValue,
     ResolvePromise,
     RejectPromise,
+    GiveUpCall,
 )
 """All that can be asked of an instance. Append-only, as events are."""

@@ -159,7 +159,9 @@ class Requests:
             return  # it may be sent again, and count then
         self._note(cause, record.time_ms, offset)
         if isinstance(record, Answered) and not isinstance(cause, Origin):
-            self._note_answer(cause, record.answer, offset)
+            answer = record.answer
+            assert isinstance(answer, Accepted | Refused), f"a request is told {answer}"
+            self._note_answer(cause, answer, offset)
 
     def marked(self, mark: Mark) -> Mark:
         """Return a mark with all that is known."""

@@ -24,7 +24,8 @@ _LETTERS_BYTES_MAX: Final = 8_000_000
 class Gate:
     """``positions`` are past everything that is in the log, or on its way there.
 
-    ``failed``: an input is to be decided once more; nothing may be decided before.
+    ``failed``: an input waits for what is in flight, to be decided once more or to be answered;
+    nothing may be decided before.
     """
 
     def __init__(self, positions: Positions, outbox: Outbox) -> None:

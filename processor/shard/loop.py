@@ -19,7 +19,7 @@ from processor.codec.cron import next_ms
 from processor.codec.records import later_events
 from processor.config import Settings
 from processor.core.data.cause import Origin
-from processor.core.draft import Context, RunBounds
+from processor.core.draft import Context
 from processor.core.records.marks import Mark
 from processor.core.runner import Runners
 from processor.shard.eager import Eager
@@ -38,8 +38,9 @@ from processor.shard.recovery.forgetting import Forgetting
 from processor.shard.recovery.takeover import Taken, send_owed
 from processor.shard.storing import Storing
 from processor.shard.timers import Timers
+from processor.shard.turns.asking import Asking
 from processor.shard.turns.cache import Cache
-from processor.shard.turns.deciding import Deciding
+from processor.shard.turns.deciding import Deciding, bounds_of
 from processor.shard.turns.instances import Instances
 from processor.shard.turns.querying import Querying
 from processor.shard.turns.resuming import Resuming
@@ -85,15 +86,14 @@ class Shard:
         )
         reads = Reads(partition, tables, outbox, ports.clock, settings, ports.producer)
         self._timers = Timers(tables, outbox, now_ms)
-        origin = Origin(ports.log.id, partition, 0, 0)
         clock, flight = ports.clock, self._flight
         waits = tables, outbox, clock, flight, instances, reads, settings
         updating, valuing = Updating(*waits), Valuing(*waits)
         told = self._timers, reads, updating, valuing
+        origin = Origin(ports.log.id, partition, 0, 0)
         self._effects = Effects(origin, self._eager, outbox, *told, activities)
         later, place = later_events(level), activities.place
-        unread = settings.unread_events_max, settings.unread_bytes_max
-        bounds = RunBounds(*unread, settings.updates_running_max)
+        bounds = bounds_of(settings)
         context = Context(0, runners, place, ports.entropy, ports.log.id, bounds, later)
         context.record_bytes_max, context.next_ms = ports.record_bytes_max, next_ms
         self._deciding = deciding = Deciding(
@@ -110,7 +110,7 @@ class Shard:
             reads,
             updating,
         )
-        written = self._gate, self._flight, self._deliveries
+        written = self._gate, flight, self._deliveries
         self._marks = Marks(
             partition, outbox, *written, writer, self._storing, self._forgetting, now_ms
         )
@@ -121,13 +121,15 @@ class Shard:
             partition, *left, deciding, self._gate, self._deliveries, instances, writer
         )
         self._querying = Querying(tables, outbox, runners, flight, instances, deciding, reads)
-        takers = instances, deciding, reads, self._querying, updating, valuing, self._marks
+        asked = reads, self._querying, updating, valuing
+        asking = Asking(self._gate, flight, deciding, writer, *asked)
+        takers = instances, deciding, *asked, asking, self._marks
         commands = Commands(partition, ports, requests, self._flight, *takers)
         sources = self._eager, self._timers, commands, deciding, resuming
         self._intake = Intake(ports, room, self._gate, self._flight, *sources)
         self._purging = Purging(tables, self._gate, instances, writer)
-        owed, floor = (taken.owed, taken.successors), taken.checkpoint.delivered
-        send_owed(*owed, outbox, self._deliveries, ports.log.id, partition, floor)
+        floor = ports.log.id, partition, taken.checkpoint.delivered
+        send_owed(taken.owed, taken.successors, outbox, self._deliveries, *floor)
         ports.inbox.open(self._gate.positions)
 
     def step(self) -> bool:

@@ -23,6 +23,7 @@ from processor.core.data.failure import shortened
 from processor.core.data.shown import shown
 from processor.core.draft import Outcome
 from processor.core.inputs import ClientCommand, Input
+from processor.core.nouns.awaited import goes_on
 from processor.core.nouns.run import Summary, WorkflowStarted
 from processor.core.nouns.start import StartRun, StartWith
 from processor.core.operation import Request
@@ -38,7 +39,7 @@ from processor.shard.turns.cache import Entry
 from processor.shard.turns.instances import recorded
 from processor.shard.waiters import Waiters
 
-__all__ = ("EXPIRED", "Reads")
+__all__ = ("EXPIRED", "Reads", "closed")
 
 _log = logging.getLogger("processor.shard")
 
@@ -81,7 +82,7 @@ class Reads:
 
     def closed(self, result: RunResult) -> None:
         """Answer everybody who waits for this run, but for those who wait for its whole chain."""
-        following = result.successor_run_id if _goes_on(result.status) else None
+        following = result.successor_run_id if goes_on(result.status) else None
         for to, expires_ms, is_chain in self._waiters.of(result.run_id):
             self._waiters.drop(result.run_id, to)
             if is_chain and following is not None:
@@ -127,23 +128,30 @@ class Reads:
         try:
             question()
         except _OF_VALUES as error:
-            kind = type(command.body).__name__
-            told = shown(error)
-            _log.error(
-                "shard %d: %s of %r failed\n%s",
-                self._partition,
-                kind,
-                command.workflow_id,
-                trace_of(error),
-            )
-            reason = f"{kind} failed: {shortened(told.words, _ERROR_MAX)}"
-            self._answer(
-                command,
-                Refused(
-                    "CommandRejected",
-                    f"{reason}; the traceback is in the log of the worker. Nothing was changed",
-                ),
-            )
+            self._answer(command, self._failed(command, error))
+
+    def tried(self, command: ClientCommand, question: Callable[[], ReplyBody]) -> ReplyBody:
+        """Return the answer to a question, or why it could not be answered."""
+        try:
+            return question()
+        except _OF_VALUES as error:
+            return self._failed(command, error)
+
+    def _failed(self, command: ClientCommand, error: Exception) -> Refused:
+        kind = type(command.body).__name__
+        told = shown(error)
+        _log.error(
+            "shard %d: %s of %r failed\n%s",
+            self._partition,
+            kind,
+            command.workflow_id,
+            trace_of(error),
+        )
+        reason = f"{kind} failed: {shortened(told.words, _ERROR_MAX)}"
+        return Refused(
+            "CommandRejected",
+            f"{reason}; the traceback is in the log of the worker. Nothing was changed",
+        )
 
     def serve(self, command: ClientCommand, body: Request) -> None:
         match body:
@@ -161,13 +169,13 @@ class Reads:
         if isinstance(summary, Refused):
             self._answer(command, summary)
         elif summary.purged_ms is not None:
-            self._answer(command, _purged(summary))
+            self._answer(command, closed(summary))
         elif summary.status.is_open:
             self._wait(command, summary.run_id, body)
-        elif body.run_id is None and summary.successor and _goes_on(summary.status):
+        elif body.run_id is None and summary.successor and goes_on(summary.status):
             self._wait(command, summary.successor, body)  # it begins with the next record
         else:
-            self._answer(command, _closed(summary))
+            self._answer(command, closed(summary))
 
     def describe(self, command: ClientCommand, body: DescribeRun, entry: Entry) -> Reply:
         """Return the description of a run as it is now, to be sent once that is acknowledged."""
@@ -280,17 +288,15 @@ EXPIRED: Final = Refused(
 )
 
 
-def _goes_on(status: str) -> bool:
-    """Return whether the run that follows one with this end is of the same chain."""
-    return status != Status.TERMINATED
-
-
 def _closed_by(result: RunResult) -> Closed:
     why = result.successor_run_id if result.status == Status.CONTINUED else result.reason
     return Closed(result.run_id, result.status, result.result, result.failure, why, result.headers)
 
 
-def _closed(summary: Summary) -> Closed:
+def closed(summary: Summary) -> Closed | Refused:
+    """Return how a run has ended."""
+    if summary.purged_ms is not None:
+        return _purged(summary)
     return Closed(
         summary.run_id,
         summary.status.value,

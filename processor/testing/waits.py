@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Set
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from processor import arguments, checks
 from processor.arguments import Seconds
-from processor.client import Handle
+from processor.client import Handle, RunDescription
 from processor.client.calls import ClientCalls
 from processor.client.vigil import PARKED, Parked, parked_error
 from processor.core.records.effects import ActivityTask
@@ -129,8 +129,18 @@ class Waits:
         for watch in self._watches:
             watch.attempt_begins(task)
 
-    async def _reason(self, handle: Handle[Any], watch: Watch, *, parks: bool) -> Exception:
-        """Return what ended a wait."""
+    def _waited_for(self, run: RunDescription) -> str | None:
+        """Return the first child or other run that a run waits for."""
+        for child in run.pending.get("children", ()):
+            return str(child["workflow_id"])
+        for call in run.pending.get("calls", ()):
+            return str(call["to"])
+        return None
+
+    async def _reason(
+        self, handle: Handle[Any], watch: Watch, *, parks: bool, seen: Set[str] = frozenset()
+    ) -> Exception:
+        """Return what ended a wait. ``seen`` are those that have been looked at on the way."""
         task = watch.task
         if task is not None:
             run = await self._handle(task.workflow_id, task.run_id).describe()
@@ -143,8 +153,10 @@ class Waits:
         if parks and run.parked is not None:
             return parked_error(run)
         if watch.nothing:
-            for child in run.pending.get("children", ()):
-                return await self._reason(self._handle(child["workflow_id"]), watch, parks=parks)
+            other = self._waited_for(run)
+            if other is not None and other not in seen:
+                handle, seen = self._handle(other), {*seen, other}
+                return await self._reason(handle, watch, parks=parks, seen=seen)
             return nothing_left(run)
         what = where_it_stands(run).replace(" is running", " is still running", 1)
         return self.looping(what)

@@ -22,17 +22,19 @@ from processor.workflow._nouns.condition import wait_until
 from processor.workflow._nouns.external import wait_for_event
 from processor.workflow._nouns.handler import all_handlers_finished, on_query, on_signal
 from processor.workflow._nouns.http import HttpResponse, call_http
+from processor.workflow._nouns.instance import InstanceHandle, handle, signal_with_start
 from processor.workflow._nouns.promise import Promise, promise
 from processor.workflow._nouns.record import publish
 from processor.workflow._nouns.run import WorkflowInfo, info, logger, now, random, uuid4
-from processor.workflow._nouns.saga import Saga
 from processor.workflow._nouns.timer import sleep, timer
 from processor.workflow._nouns.update import on_update
 from processor.workflow._nouns.value import set_status, set_value, side_effect, upsert_memo
+from processor.workflow._saga import Saga
 
 __all__ = (
     "Child",
     "HttpResponse",
+    "InstanceHandle",
     "Promise",
     "RunRef",
     "Saga",
@@ -45,6 +47,7 @@ __all__ = (
     "cancel",
     "continue_as_new",
     "define",
+    "handle",
     "in_workflow",
     "info",
     "logger",
@@ -62,6 +65,7 @@ __all__ = (
     "set_value",
     "side_effect",
     "signal",
+    "signal_with_start",
     "sleep",
     "start_child",
     "timer",

@@ -45,6 +45,7 @@ __all__ = (
     "check_validator",
     "event_of",
     "handlers_of",
+    "parts_of",
     "query",
     "query_of",
     "signal_handler",
@@ -398,6 +399,14 @@ def event_of(handler: Any, args: tuple[Any, ...], what: str) -> tuple[str, Any]:
     if handler.signature.limit <= 1:
         return name, args[0] if args else None
     return name, list(args)
+
+
+def parts_of(message: Any, what: str) -> tuple[Any, tuple[Any, ...]]:
+    """Return the handler and the arguments of what goes with a start."""
+    if not isinstance(message, tuple) or not message:
+        shown = checks.shown(message)
+        raise InvalidArgument(f"{what}: give a handler and its arguments in a tuple, not {shown}")
+    return message[0], message[1:]
 
 
 def query_of(handler: Any, args: tuple[Any, ...], what: str) -> tuple[str, Any, list[Any]]:

@@ -26,7 +26,14 @@ from processor.core.data.cause import CallRequest, ClientRequest, Origin, StartR
 from processor.core.data.frozen import frozen
 from processor.core.event import Event
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected
+from processor.core.nouns.awaited import AnswerAwaited, AnswerNotAwaited, GiveUpCall
+from processor.core.nouns.call import (
+    AnswerCall,
+    CallAnswered,
+    CallGivenUp,
+    CallSent,
+    MessageRejected,
+)
 from processor.core.nouns.child import (
     ChildCalled,
     ChildCancelRequested,
@@ -41,7 +48,8 @@ from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.start import StartChild, StartPlanned, StartRun
 from processor.core.nouns.stop import CancelRun
-from processor.core.records.answers import Accepted, Closed, Refused
+from processor.core.nouns.value import AwaitValue
+from processor.core.records.answers import Accepted, Closed, QueryAnswered, Refused, ValueIs
 from processor.core.records.snapshot import RunImage, Snapshot
 from processor.core.records.turn import Claim, Positions, Turn
 from processor.core.vocabulary import EVENTS
@@ -175,6 +183,13 @@ COMMAND = ClientCommand(
         (turn(ChildEnded(3, Refused("WorkflowAlreadyStarted", "taken"))), 2),
         (turn(ChildCancelRequested(3, "enough")), 2),
         (turn(ChildrenSpared()), 2),
+        (turn(AnswerAwaited(WHO, "value", "v")), 2),
+        (turn(AnswerNotAwaited(WHO)), 2),
+        (turn(CallGivenUp(4)), 2),
+        (turn(call(AwaitValue("v"))), 2),
+        (turn(CallAnswered(4, QueryAnswered("run-9", b"1"))), 2),
+        (replace(COMMAND, body=GiveUpCall(WHO)), 2),
+        (replace(COMMAND, body=AnswerCall("run-9", 4, ValueIs("run-9", 1, b"1"))), 2),
         (replace(COMMAND, body=PAUSE), LEVEL + 1),
         (Claim("me", "n", 2, 5), 1),
     ],

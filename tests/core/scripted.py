@@ -67,6 +67,9 @@ class Scripted:
     def snapshot(self) -> bytes | None:
         return b"%d" % self.activations if self.keeps else None
 
+    def accepts(self, name: str, arguments: bytes | None) -> bool:
+        return True
+
     def unread(self) -> tuple[int, int]:
         return len(self.unread_events), 0
 

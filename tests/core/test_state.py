@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from processor.core.data.address import Address
+from processor.core.data.address import Address, Caller
 from processor.core.event import Event
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import (
@@ -17,7 +17,14 @@ from processor.core.nouns.activity import (
     ActivityStopRequested,
     attempted,
 )
-from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected, MessageSent
+from processor.core.nouns.awaited import AnswerAwaited, AnswerNotAwaited
+from processor.core.nouns.call import (
+    CallAnswered,
+    CallGivenUp,
+    CallSent,
+    MessageRejected,
+    MessageSent,
+)
 from processor.core.nouns.child import (
     ChildCalled,
     ChildCancelRequested,
@@ -68,7 +75,9 @@ OTHER = Address(None, "other")
 CALL = CallSent(4, OTHER, RaiseEvent("go"))
 UPDATE = UpdateAccepted("u1", "do", b"[1]", validated=True)
 CHILD = ChildCalled(5, OTHER, StartChild("order"), "terminate")
-OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL, CHILD, UPDATE, PromiseMade(6))
+CALLER = Caller(OTHER, "run-8", 1)
+WAITS = AnswerAwaited(CALLER, "result")
+OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL, CHILD, UPDATE, PromiseMade(6), WAITS)
 SAMPLES: tuple[Event, ...] = (
     ActivityCompleted(1, 1, b"1"),
     scheduled(3),
@@ -109,6 +118,9 @@ SAMPLES: tuple[Event, ...] = (
     PromiseMade(7),
     PromiseSettled(6, b"1"),
     MemoSet(b"{}"),
+    AnswerAwaited(replace(CALLER, call=2), "value", "v"),
+    AnswerNotAwaited(CALLER),
+    CallGivenUp(4),
 )
 
 
@@ -162,6 +174,7 @@ def test_the_table_is_about_closing_and_parking() -> None:
 def test_a_closed_run_holds_nothing_open() -> None:
     run = in_status(Status.TERMINATED)
     assert not run.activities and not run.timers and not run.calls and not run.children
+    assert not run.callers
     assert run.summary().cancel_reason == "enough"
 
 

@@ -38,6 +38,7 @@ SAYS = {
     "activities-3": r"4\n",
     "activities-4": r"12 EUR\n",
     "children-1": r"\['books is there', 'failed: too heavy', 'van is there'\]\n",
+    "instances-1": r"2 are left\n",
     "events-1": r"Grace leads\nGrace gets it for 9\n",
     "events-2": r"no kitchen: no run of workflow id 'kitchen'\nsoup is ordered\n",
     "chains-1": r"28 in run 3\n36\nTrue\n",

@@ -141,7 +141,23 @@ class Books:
         if value % 2:
             await double(value)
         self.booked.append(value)
+        workflow.set_value("last", value)
         return [value, len(self.booked)]
+
+    @workflow.query
+    def so_far(self) -> list[int]:
+        return self.booked
+
+
+@workflow.define
+async def asks(to: str, values: list[int]) -> list[object]:
+    """Ask another run for everything that it can be asked for."""
+    books = workflow.handle(to, workflow=Books.run)
+    end = asyncio.create_task(books.result())
+    first = asyncio.create_task(books.value("last", result_type=int))
+    told = [await books.update(Books.book, value) for value in values]
+    seen = await books.query(Books.so_far)
+    return [told, await first, seen, await end, await books.result(), await books.query("so_far")]
 
 
 @activity.define
@@ -234,7 +250,7 @@ async def waits_for_promises(count: int) -> list[str]:
 PROBES = [
     waits_for_promises,
     *(queued_double, publishes, passes_on, meters, collects, errand, sleeps),
-    *(tells, collects_in_the_end, Listens, Books, waits_for_both),
+    *(tells, collects_in_the_end, Listens, Books, asks, waits_for_both),
     *(doubles_late, third_time, hears, raises, leaves),
     *(counts_down, adds_up),
 ]

@@ -40,6 +40,7 @@ LATER = {
     *("CallSent", "CallAnswered", "MessageRejected", "UpdateAccepted", "UpdateCompleted"),
     *("WorkflowContinued", *OF_CHILDREN, "ActivityStopRequested", "ActivityAdjusted"),
     *("ValueSet", "PromiseMade", "PromiseSettled", "MemoSet"),
+    *("ValueSet", "AnswerAwaited", "AnswerNotAwaited", "CallGivenUp"),
 }
 """Events of code that is recorded when level 2 is closed; the samples have them."""
 OF_LEVEL_2 = {
@@ -49,6 +50,7 @@ OF_LEVEL_2 = {
     *("ActivityAdjusted", "ActivityStopRequested", "AdjustActivity"),
     *("MemoSet", "PromiseMade", "PromiseSettled", "ResolvePromise", "RejectPromise"),
     *("AwaitValue", "ValueIs", "ValueSet"),
+    *("AnswerAwaited", "AnswerNotAwaited", "CallGivenUp", "GiveUpCall"),
     *("ReportAttempt", "StopWanted", "WorkflowContinued", *OF_CHILDREN),
 }
 """Branches of a level that is not closed yet. ``tests/codec/test_levels.py`` has them."""

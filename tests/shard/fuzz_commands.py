@@ -12,20 +12,34 @@ from processor.core.activity_requests import ADJUSTMENTS, REPORTS, AdjustActivit
 from processor.core.data.address import Address, Caller, RunRef
 from processor.core.data.failure import Failure
 from processor.core.data.options import ActivityOptions
+from processor.core.nouns.awaited import GiveUpCall
 from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.child import EndChild, TerminateAlone
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.promise import PromiseId, RejectPromise, ResolvePromise
-from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartChild, StartPlanned, StartRun, StartWith
 from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.nouns.timer import StartNow
 from processor.core.nouns.update import AwaitUpdate, UpdateRun
 from processor.core.nouns.value import AwaitValue
 from processor.core.operation import Request
-from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory, ReadShard
-from processor.core.records.answers import Accepted, Closed, Refused
+from processor.core.questions import (
+    AwaitResult,
+    DescribeRun,
+    ListRuns,
+    QueryRun,
+    ReadHistory,
+    ReadShard,
+)
+from processor.core.records.answers import (
+    Accepted,
+    Closed,
+    QueryAnswered,
+    Refused,
+    UpdateEnded,
+    ValueIs,
+)
 
 __all__ = ("BODIES", "DEEP_FAILURE", "IDS", "OUTCOMES", "body_of")
 
@@ -40,6 +54,9 @@ OUTCOMES: Final = (
     Refused("E", "no"),
     Closed("x", "completed", b"1"),
     Closed("x", "failed", failure=_FAILURE),
+    QueryAnswered("x", b"1"),
+    UpdateEnded("x", "u1", None, _FAILURE),
+    ValueIs("x", 1, b"1"),
 )
 _HEADERS: Final = (("h", b"1"),)
 _PLAN: Final = Plan(retry=RetryOptions(1_000, 2.0, 100_000, 3, ("KeyError",)))
@@ -82,6 +99,10 @@ def _ends(dice: Random, run_id: str) -> Request:
     return EndChild(caller, dice.choice(("terminate", "cancel")), "why")
 
 
+def _gives_up(dice: Random, run_id: str) -> Request:
+    return GiveUpCall(Caller(Address(None, dice.choice(IDS)), run_id, dice.randrange(6)))
+
+
 BODIES: Final[tuple[Callable[[Random, str], Request], ...]] = (
     lambda dice, run_id: StartRun("mirror", b"[1]", "allow", "use-existing", 60_000, b"{}"),
     lambda dice, run_id: StartRun("mirror", b"[[1]]", "allow", "terminate", headers=_HEADERS),
@@ -96,6 +117,7 @@ BODIES: Final[tuple[Callable[[Random, str], Request], ...]] = (
     lambda dice, run_id: TerminateRun("why", first_run_id=run_id),
     lambda dice, run_id: TerminateAlone("why"),
     _ends,
+    _gives_up,
     lambda dice, run_id: AwaitResult(timeout_ms=1_000),
     lambda dice, run_id: DescribeRun(),
     lambda dice, run_id: ReadHistory(first=1),

@@ -45,11 +45,10 @@ async def mirror(value: Any = None) -> Any:
         workflow.set_value(f"v{turn % 3}", event)
         workflow.publish("mirrored", str(turn), event)
         workflow.signal("b", "e", event)
-        task = workflow.call_activity(echo if turn % 2 else here, event)
         if turn % 3 == 0:
             await workflow.sleep(0.001)
         try:
-            value = await task
+            value = await workflow.call_activity(echo if turn % 2 else here, event)
             if turn % 5 == 1:
                 value = await workflow.call_child(mirror, value, parent_close="cancel")
             elif turn % 5 == 2:

@@ -15,8 +15,8 @@ from processor.core.data.address import ReplyTo
 from processor.core.data.cause import ClientRequest
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartRun
+from processor.core.questions import QueryRun
 from processor.core.records.answers import Accepted, QueryAnswered, Refused, ReplyBody
 from processor.injection.interceptors import Injected
 from processor.registry import Registry

@@ -29,6 +29,7 @@ from processor.core.records.turn import Turn
 from processor.shard.reads import EXPIRED
 from processor.simulation.hosts.outbox import Left
 
+from .asking import TOLD
 from .checked import Checked
 from .invariants_of_activities import check_activities
 from .invariants_of_calls import check_calls, check_in_vain
@@ -303,6 +304,8 @@ def _ends(checked: Checked, story: Story, readings: list[Reading]) -> None:
     expected = {
         case.workflow_id: case.runs + isinstance(case.stop, StartRun) for case in story.cases
     }
+    told = started.pop(TOLD, 0)  # by one that asks, unless it ends before it comes to that
+    checked.that("what is started with a signal is started once", told <= 1, told)
     checked.that("an accepted id has its runs", started == expected, started)
     results = {result.run_id: result for result in story.world.broker.results()}
     for case in story.cases:

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from processor.core.nouns.external import EventReceived
-from processor.core.nouns.query import QueryRun
 from processor.core.nouns.run import WorkflowStarted
+from processor.core.questions import QueryRun
 from processor.core.records.answers import QueryAnswered
 from processor.core.records.effects import Reply
 

@@ -17,10 +17,9 @@ from processor.config import Settings
 from processor.core.data.cause import keyed
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartPlanned
 from processor.core.nouns.timer import StartNow
-from processor.core.questions import AwaitResult
+from processor.core.questions import AwaitResult, QueryRun
 from processor.core.records.answers import Accepted, Closed, QueryAnswered, Refused, ReplyBody
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
@@ -32,7 +31,8 @@ from processor.simulation.world import World
 from processor.workflow._engine.runner import WorkflowRunners
 from processor.workflow._guard import guard as _guard
 
-from . import chains, deeds, families, programs, transfers
+from . import asking, chains, deeds, families, programs, transfers
+from .asking import asker_case
 from .cases import (
     Case,
     account_cases,
@@ -127,7 +127,7 @@ class Story:
         registry = Registry(
             [
                 *(orders.order_processing, *programs.WORKFLOWS, *families.WORKFLOWS),
-                *(*chains.WORKFLOWS, transfers.account, opens, PROMISED),
+                *(*chains.WORKFLOWS, *asking.WORKFLOWS, transfers.account, opens, PROMISED),
             ],
             [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited, *OPEN_ACTIVITIES, announces],
             Injected(PAYLOADS),
@@ -157,6 +157,9 @@ class Story:
         apart = Random(f"family {seed}")
         if cases is None and apart.random() < 0.2:
             self.cases.append(family_case(apart, self.cases))
+        apart = Random(f"asker {seed}")
+        if cases is None and not self._troubled and apart.random() < 0.25:
+            self.cases.append(asker_case(apart, [*self.cases]))
         self._mends_ms = self._draw_bug(Random(f"bug {seed}"))
         programs.RELEASE.mended = self._mends_ms is None
 

@@ -8,7 +8,9 @@ import pytest
 
 from processor.core import draft
 from processor.core.data.cause import CallRequest
-from processor.core.nouns.call import AnswerCall
+from processor.core.nouns.awaited import AnswerAwaited, Callers
+from processor.core.nouns.call import AnswerCall, answer_to, taken
+from processor.core.nouns.run import accepted
 from processor.core.nouns.value import MemoSet
 from processor.core.records import marks
 from processor.core.records.answers import Accepted
@@ -16,6 +18,7 @@ from processor.shard import reads
 from processor.shard.dedup import Requests
 from processor.shard.recovery import states
 from processor.shard.turns import writer
+from processor.shard.turns.asking import Asking
 from processor.shard.turns.deciding import Deciding
 from processor.workflow._engine import runner
 
@@ -35,6 +38,37 @@ def refused_calls_not_answered(patch: pytest.MonkeyPatch) -> None:
 def taken_calls_not_answered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(writer, "taken", lambda *args: ())
     patch.setattr(states, "taken", lambda *args: ())
+
+
+def callers_not_told(patch: pytest.MonkeyPatch) -> None:
+    """Let runs wait for values and updates that are there by now."""
+    patch.setattr(Callers, "tell", lambda self, kind, name, outcome: [])
+
+
+def callers_left_behind(patch: pytest.MonkeyPatch) -> None:
+    """End a run, and leave those alone who wait for it."""
+    patch.setattr(Callers, "leave", lambda self, end: iter(()))
+
+
+def told_too_early(patch: pytest.MonkeyPatch) -> None:
+    """Tell a run that its question was taken, where it waits for the answer."""
+
+    def taken_at_once(cause: Any, run: Any, events: Any) -> Any:
+        if isinstance(cause, CallRequest) and isinstance(events[0], AnswerAwaited):
+            return answer_to(cause, accepted(run))
+        return taken(cause, run, events)
+
+    patch.setattr(writer, "taken", taken_at_once)
+    patch.setattr(states, "taken", taken_at_once)
+
+
+def answers_overtaken(patch: pytest.MonkeyPatch) -> None:
+    """Go on with the inputs behind a question that waits for the tables."""
+
+    def later(self: Any, command: Any, body: Any, offset: int, positions: Any) -> None:
+        self._flight.then(lambda: self._answer(command, body, offset, positions))
+
+    patch.setattr(Asking, "_later", later)
 
 
 def late_refusals_dropped(patch: pytest.MonkeyPatch) -> None:
@@ -98,4 +132,4 @@ def next_attempt_left_out(patch: pytest.MonkeyPatch) -> None:
 
 def chains_not_waited_for(patch: pytest.MonkeyPatch) -> None:
     """Tell who waits for the end of a chain of the end of a run."""
-    patch.setattr(reads, "_goes_on", lambda status: False)
+    patch.setattr(reads, "goes_on", lambda status: False)

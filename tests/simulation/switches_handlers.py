@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.query import QueryRun
+from processor.core.questions import QueryRun
 from processor.shard.flight import Flight
 from processor.shard.turns.querying import Querying
 from processor.workflow._nouns import external

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from processor.checks import ID_BYTES_MAX
 from processor.core.data.address import Address, Caller
@@ -13,18 +13,31 @@ from processor.core.data.cause import CallRequest, RecordedCause, StartRequest
 from processor.core.data.fields import RequestId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
-from processor.core.event import Decision, Drafting, Event, Fact
+from processor.core.event import Decision, Drafting, Event, Fact, Whose
+from processor.core.nouns.awaited import AnswerAwaited, GiveUpCall
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import Run, Summary, WorkflowTerminated, accepted
-from processor.core.nouns.start import StartRun
+from processor.core.nouns.start import StartRun, StartWith
 from processor.core.nouns.stop import CancelRun
+from processor.core.nouns.update import UpdateRun
+from processor.core.nouns.value import AwaitValue
 from processor.core.operation import OperationOnRun
-from processor.core.records.answers import Accepted, CallOutcome, Closed, Refused, ReplyBody
+from processor.core.questions import AwaitResult, QueryRun
+from processor.core.records.answers import (
+    Accepted,
+    CallOutcome,
+    Closed,
+    QueryAnswered,
+    Refused,
+    ReplyBody,
+    UpdateEnded,
+)
 from processor.core.records.effects import DeadLetter, Effect, Message
 
 __all__ = (
     "AnswerCall",
     "CallAnswered",
+    "CallGivenUp",
     "CallOperation",
     "CallSent",
     "Calls",
@@ -45,8 +58,13 @@ class Calls(Run):
         """Return what an answer to a call is to the code; None where it waits for none."""
         return CallAnswered(call, outcome) if call in self.calls else None
 
-    def told(self, caller: Caller, end: Closed) -> Effect:
-        return _answer(caller, end)
+    def told(self, caller: Caller, outcome: CallOutcome) -> Effect:
+        return _answer(caller, outcome)
+
+    def left(self) -> Iterator[Effect]:
+        for call in self.calls.values():
+            yield from call.given_up(self)
+        yield from super().left()
 
     def clear(self) -> None:
         self.calls.clear()
@@ -86,8 +104,13 @@ class MessageSent(Decision):
         return (Message(self.to.workflow_id, self.operation),)
 
 
-CallOperation: TypeAlias = StartRun | RaiseEvent | CancelRun
+CallOperation: TypeAlias = (
+    StartRun | RaiseEvent | CancelRun | UpdateRun | QueryRun | AwaitValue | AwaitResult | StartWith
+)
 """What is asked."""
+
+_WAITING: Final = (UpdateRun, AwaitValue, AwaitResult)
+"""Whoever is asked this may have to wait until there is an answer."""
 
 
 @frozen
@@ -109,11 +132,11 @@ class CallSent(Decision):
         """What is asked: the type of the operation, and the name of the event or workflow."""
         operation = self.operation
         match operation:
-            case RaiseEvent():
+            case RaiseEvent() | UpdateRun() | QueryRun() | AwaitValue():
                 name = operation.name
             case StartRun():
                 name = operation.workflow
-            case CancelRun():
+            case CancelRun() | AwaitResult():
                 name = ""
         return type(operation).__name__, name
 
@@ -124,17 +147,26 @@ class CallSent(Decision):
         match operation:
             case RaiseEvent():
                 return operation.payload
-            case StartRun():
+            case StartRun() | UpdateRun() | QueryRun():
                 return operation.arguments
-            case CancelRun():
+            case CancelRun() | AwaitValue() | AwaitResult():
                 return None
+
+    def caller(self, run: Whose) -> Caller:
+        """Return the call, as whoever is asked keeps it."""
+        return Caller(Address(None, run.workflow_id), run.run_id, self.id)
+
+    def given_up(self, run: Whose) -> Sequence[Effect]:
+        """Return what lets whoever is asked know that nobody waits any more."""
+        if not isinstance(self.operation, _WAITING):
+            return ()
+        return (Message(self.to.workflow_id, GiveUpCall(self.caller(run))),)
 
     def apply(self, run: Calls, now_ms: int) -> None:
         run.calls[self.id] = self
 
     def effects(self, run: Calls, now_ms: int) -> Sequence[Effect]:
-        caller = Caller(Address(None, run.workflow_id), run.run_id, self.id)
-        return (Message(self.to.workflow_id, self.operation, caller),)
+        return (Message(self.to.workflow_id, self.operation, self.caller(run)),)
 
 
 @frozen
@@ -147,6 +179,22 @@ class CallAnswered(Fact):
 
     def apply(self, run: Calls, now_ms: int) -> None:
         del run.calls[self.id]
+
+
+@frozen
+class CallGivenUp(Decision):
+    """The code waits no more for the answer to a call."""
+
+    id: RequestId
+
+    identity = ("id",)
+
+    def apply(self, run: Calls, now_ms: int) -> None:
+        assert self.id in run.calls, f"call {self.id} has no answer"
+        del run.calls[self.id]
+
+    def effects(self, run: Calls, now_ms: int) -> Sequence[Effect]:
+        return run.calls[self.id].given_up(run)
 
 
 @frozen
@@ -193,7 +241,7 @@ class AnswerCall(OperationOnRun):
     def check(self) -> None:
         check_text("run id of the caller", self.run_id, ID_BYTES_MAX)
         check_range("number of the call", self.call, 0, NUMBER_MAX)
-        if isinstance(self.outcome, Closed):
+        if isinstance(self.outcome, Closed | QueryAnswered | UpdateEnded):
             check_failure(self.outcome.failure)
 
     def which(self) -> tuple[str | None, str | None]:
@@ -227,12 +275,12 @@ def answer_to(cause: RecordedCause | None, outcome: CallOutcome) -> Sequence[Mes
 def taken(cause: RecordedCause | None, run: Run, events: Sequence[Event]) -> Sequence[Message]:
     """Return the answer to the call that a turn of ``run`` took, where its cause is one.
 
-    One that starts a run is answered with its end, and where it asks for that, with its begin: the
-    end of the very first turn tells both.
+    One that starts a child is answered with its end, and where it asks for that, with its begin:
+    the end of the very first turn tells both. What has to be waited for is told later.
     """
-    if not isinstance(cause, CallRequest):
+    if not isinstance(cause, CallRequest) or isinstance(events[0], AnswerAwaited):
         return ()
-    if run.events == len(events):
+    if run.events == len(events) and run.caller == cause.caller:
         ended = run.closed_ms is not None and run.successor is None
         if ended or not isinstance(cause, StartRequest):
             return ()

@@ -59,7 +59,7 @@ class Children(Calls):
             return Calls.answered(self, call, outcome)
         if isinstance(outcome, Accepted):
             return ChildStarted(call, outcome.run_id)
-        return ChildEnded(call, outcome)
+        return ChildEnded(call, outcome) if isinstance(outcome, Closed | Refused) else None
 
     def clear(self) -> None:
         self.children.clear()

@@ -13,7 +13,7 @@ from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.event import Decision, Event, Fact
 from processor.core.nouns.lineage import Lineage, Plan, UpdateOutcome
-from processor.core.records.answers import Accepted, Closed
+from processor.core.records.answers import Accepted, CallOutcome, Closed
 from processor.core.records.effects import ClearTimer, Effect, RunResult, SetTimer
 from processor.policy import Status
 
@@ -194,9 +194,21 @@ class Run:
         if self.deadline_ms is not None:
             yield self.deadline(self.deadline_ms)
 
-    def told(self, caller: Caller, end: Closed) -> Effect:
-        """Return what tells the end of the run to who waits for it."""
+    def told(self, caller: Caller, outcome: CallOutcome) -> Effect:
+        """Return what tells another run the answer to its call."""
         raise NotImplementedError("calls are another part of the state")
+
+    def tell(self, kind: str, name: str, outcome: CallOutcome) -> Sequence[Effect]:
+        """Return what tells the runs that wait for this."""
+        raise NotImplementedError("who waits is another part of the state")
+
+    def have_heard(self, kind: str, name: str) -> None:
+        """Forget the runs that were told."""
+        raise NotImplementedError("who waits is another part of the state")
+
+    def leave(self, end: RunResult) -> Iterator[Effect]:
+        """Yield what tells the runs that still wait that this one has ended."""
+        raise NotImplementedError("who waits is another part of the state")
 
     def left(self) -> Iterator[Effect]:
         """Yield what ends with the run."""
@@ -342,7 +354,7 @@ class Closing(Event):
             None if successor is None else successor.run_id,
             headers,
         )
-        effects = [*run.left(), outcome]
+        effects = [*run.left(), outcome, *run.leave(outcome)]
         caller = run.caller
         if caller is not None and (successor is None or successor.started.caller != caller):
             end = Closed(run.run_id, outcome.status, result, failure, reason, headers)

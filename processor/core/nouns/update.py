@@ -159,9 +159,11 @@ class UpdateCompleted(Decision):
         assert not run.updates[self.id].over, f"update {self.id!r} has one outcome"
         name = run.updates[self.id].name
         run.know(UpdateOutcome(self.id, name, None, True, self.result, self.failure))
+        run.have_heard("update", self.id)
 
     def effects(self, run: Updates, now_ms: int) -> Sequence[Effect]:
-        return (UpdateOver(UpdateEnded(run.run_id, self.id, self.result, self.failure)),)
+        told = UpdateEnded(run.run_id, self.id, self.result, self.failure)
+        return (UpdateOver(told), *run.tell("update", self.id, told))
 
 
 # --- what may be asked ------------------------------------------------------------------------
@@ -196,7 +198,9 @@ class UpdateRun(OperationOnRun):
     def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
         run: Updates = draft.run
         if self.id in run.updates:
-            return latest.accepted(created=False)
+            if draft.caller is None:
+                return latest.accepted(created=False)
+            return outcome_of(run, self.id) or draft.let_wait("update", self.id)
         which = f"run {run.run_id} of {run.workflow_id!r}"
         most = draft.updates_max
         if run.updates_running >= most:
@@ -215,8 +219,11 @@ class UpdateRun(OperationOnRun):
             validated = draft.validated(self.name, self.arguments)
         except (CommandRejected, SchemaMismatch, UpdateRejected) as error:
             return Refused(type(error).__name__, f"update {self.name!r} of {which}: {error}")
-        draft.advance(UpdateAccepted(self.id, self.name, self.arguments, validated, self.headers))
-        return None
+        refused = draft.let_wait("update", self.id)
+        if refused is None:
+            accepted = self.id, self.name, self.arguments, validated, self.headers
+            draft.advance(UpdateAccepted(*accepted))
+        return refused
 
     def when_closed(self, latest: Summary) -> ReplyBody:
         return Refused(

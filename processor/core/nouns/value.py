@@ -10,10 +10,11 @@ from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range,
 from processor.core.data.fields import OnlyChain, OnlyRun, RequestId
 from processor.core.data.frozen import frozen
 from processor.core.event import Decision
-from processor.core.nouns.run import Run
+from processor.core.nouns.run import Run, Summary
 from processor.core.operation import Question
-from processor.core.records.answers import ValueIs
-from processor.core.records.effects import Effect
+from processor.core.records.answers import Refused, ValueIs
+from processor.core.records.effects import Effect, RunResult
+from processor.policy import Status
 
 __all__ = (
     "AwaitValue",
@@ -23,6 +24,7 @@ __all__ = (
     "ValueSet",
     "ValueShown",
     "Values",
+    "not_set",
 )
 
 
@@ -32,6 +34,21 @@ class Values(Run):
 
     custom_status: bytes | None = None
     values: dict[str, tuple[int, bytes | None]] = field(default_factory=dict)
+
+
+def not_set(
+    run: Summary | RunResult, name: str, after: int, searched: int | None = None
+) -> Refused:
+    """Return what whoever waits for a value is told when its run ends without it.
+
+    ``searched``: only so many of the last events of a long history were.
+    """
+    which = f"run {run.run_id} of {run.workflow_id!r} is {Status(run.status).value}"
+    again = " again" if after >= 0 else ""
+    where = ""
+    if searched is not None:
+        where = f" in its last {searched:,} events; older ones are not searched"
+    return Refused("ValueNotSet", f"{which}, and has not set the value {name!r}{again}{where}")
 
 
 @frozen
@@ -97,9 +114,11 @@ class ValueSet(Decision):
     def apply(self, run: Values, now_ms: int) -> None:
         assert run.events > 0, "a run begins with its start"
         run.values[self.name] = run.events - 1, self.value
+        run.have_heard("value", self.name)
 
     def effects(self, run: Values, now_ms: int) -> Sequence[Effect]:
-        return (ValueShown(self.name, ValueIs(run.run_id, run.events, self.value)),)
+        told = ValueIs(run.run_id, run.events, self.value)
+        return (ValueShown(self.name, told), *run.tell("value", self.name, told))
 
 
 @frozen
@@ -122,6 +141,11 @@ class AwaitValue(Question):
     def after_in(self, run_id: str) -> int:
         """Return the event of a run after which the value has to be set."""
         return self.after if self.of_run in (None, run_id) else -1
+
+    def known(self, run: Values) -> ValueIs | None:
+        """Return what an open run has set; None where that has to be waited for."""
+        number, value = run.values.get(self.name, (-1, None))
+        return ValueIs(run.run_id, number, value) if number > self.after_in(run.run_id) else None
 
     def check(self) -> None:
         check_text("name of the value", self.name, ID_BYTES_MAX)

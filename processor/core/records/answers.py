@@ -145,5 +145,5 @@ ReplyBody: TypeAlias = (
 )
 """The answer."""
 
-CallOutcome: TypeAlias = Accepted | Refused | Closed
+CallOutcome: TypeAlias = Accepted | Refused | Closed | QueryAnswered | UpdateEnded | ValueIs
 """The answer to a call of one instance to another."""

@@ -13,7 +13,7 @@ from processor.core.data.fields import Attempt, Int32, RequestId, RunId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.inputs import TimerKind
-from processor.core.operation import Operation
+from processor.core.operation import Request
 from processor.core.records.answers import ReplyBody
 
 __all__ = (
@@ -106,7 +106,7 @@ class Message(Effect):
     """A command to the instance ``workflow_id``, on whichever shard it lives."""
 
     workflow_id: str
-    body: Operation
+    body: Request
     caller: Caller | None = None
 
 

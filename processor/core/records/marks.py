@@ -10,7 +10,7 @@ from processor.core.data.cause import ClientRequest, NamedRequest, Origin, Recor
 from processor.core.data.fields import WorkflowId
 from processor.core.data.frozen import frozen
 from processor.core.nouns.call import answer_to
-from processor.core.records.answers import Accepted, Refused
+from processor.core.records.answers import Accepted, CallOutcome, Refused
 from processor.core.records.effects import DeadLetter, Effect, Reply
 from processor.core.records.turn import Delivered, Epoch, Positions, RecordTime, Source
 
@@ -125,8 +125,8 @@ class Answered:
     cause: RecordedCause | None
     reply_to: ReplyTo | None
     """Who is told; None: nobody waits."""
-    answer: Accepted | Refused
-    """What is told."""
+    answer: CallOutcome
+    """What is told; a client is accepted or refused."""
     letter: DeadLetter | None = None
     """What goes to dead-letters because nobody waits for the answer."""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from processor.codec.views import to_json
+from processor.core.data.cause import CallRequest
 from processor.core.data.run_id import run_id_of
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.query import QueryRun
 from processor.core.nouns.start import StartRun
 from processor.core.nouns.update import AwaitUpdate
 from processor.core.nouns.value import AwaitValue
 from processor.core.operation import Operation
-from processor.core.questions import DescribeRun, ReadShard
+from processor.core.questions import DescribeRun, QueryRun, ReadShard
 from processor.core.records.answers import Page
 from processor.core.records.effects import Reply
 from processor.core.records.turn import Positions
@@ -21,6 +21,7 @@ from processor.shard.flight import Flight
 from processor.shard.marks import Marks
 from processor.shard.ports import ShardPorts
 from processor.shard.reads import Reads
+from processor.shard.turns.asking import ASKED, Asked, Asking
 from processor.shard.turns.cache import Entry
 from processor.shard.turns.deciding import Deciding
 from processor.shard.turns.instances import Instances
@@ -46,6 +47,7 @@ class Commands:
         querying: Querying,
         updating: Updating,
         valuing: Valuing,
+        asking: Asking,
         marks: Marks,
     ) -> None:
         self._partition = partition
@@ -59,12 +61,13 @@ class Commands:
         self._querying = querying
         self._updating = updating
         self._valuing = valuing
+        self._asking = asking
         self._marks = marks
 
     def take(self, command: ClientCommand, offset: int, positions: Positions) -> None:
         """Take a command in. ``positions``, past it, and ``offset`` are its place."""
         body = command.body
-        if isinstance(body, Operation):
+        if isinstance(body, Operation) or _asked_by_run(command) is not None:
             self._change(command, offset, positions)
         elif command.reply_to is None:
             return
@@ -99,7 +102,11 @@ class Commands:
                 entry = self._instances.entry(command.workflow_id)
                 if self._is_known(entry, run_id):
                     standing = "known"
-        if standing == "new":
+        asked = _asked_by_run(command)
+        if standing == "new" and asked is not None:
+            entry = self._instances.entry(command.workflow_id)
+            self._asking.take(command, asked, offset, positions, entry)
+        elif standing == "new":
             self._deciding.decide("commands", command, run_id, positions, offset, entry)
         elif command.reply_to is not None:
             answer = self._requests.answer(cause)
@@ -113,3 +120,11 @@ class Commands:
             return False
         in_memory = latest.run_id == run_id or run_id in entry.begun
         return in_memory or self._tables.run(run_id) is not None
+
+
+def _asked_by_run(command: ClientCommand) -> Asked | None:
+    """Return what a command asks for, where a run asks and waits for more than one turn tells."""
+    body = command.body
+    if isinstance(body, ASKED) and isinstance(command.recorded_cause, CallRequest):
+        return body
+    return None

@@ -13,8 +13,9 @@ import logging
 from functools import partial
 
 from processor.codec.records import level_of
+from processor.config import Settings
 from processor.core.decide import decide, succeed
-from processor.core.draft import Context, Outcome
+from processor.core.draft import Context, Outcome, RunBounds
 from processor.core.inputs import ClientCommand, Input
 from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.run import StartSuccessor
@@ -35,9 +36,14 @@ from processor.shard.turns.instances import Instances
 from processor.shard.turns.updating import Updating
 from processor.shard.turns.writer import Writer
 
-__all__ = ("Deciding",)
+__all__ = ("Deciding", "bounds_of")
 
 _log = logging.getLogger("processor.shard")
+
+
+def bounds_of(settings: Settings) -> RunBounds:
+    unread = settings.unread_events_max, settings.unread_bytes_max
+    return RunBounds(*unread, settings.updates_running_max)
 
 
 class Deciding:

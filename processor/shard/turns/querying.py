@@ -11,8 +11,8 @@ from typing import Final
 
 from processor.core.data.failure import Failure
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.query import REJECTS, QueryRun
 from processor.core.nouns.run import Summary
+from processor.core.questions import REJECTS, QueryRun
 from processor.core.records.answers import QueryAnswered, Refused, ReplyBody
 from processor.core.records.effects import Reply
 from processor.core.replay import replay
@@ -21,6 +21,7 @@ from processor.errors import PayloadTooLarge, QueryFailed, SchemaMismatch
 from processor.shard.flight import Flight
 from processor.shard.ports import Outbox, Tables
 from processor.shard.reads import Reads
+from processor.shard.turns.cache import Entry
 from processor.shard.turns.deciding import Deciding
 from processor.shard.turns.instances import Instances, recorded
 
@@ -55,40 +56,43 @@ class Querying:
 
     def take(self, command: ClientCommand, body: QueryRun) -> None:
         entry = self._instances.entry(command.workflow_id)
+        found = self.live(entry, body)
+        if found is None:
+            answer = partial(self._from_tables, command, body)
+            self._flight.then(partial(self._reads.guarded, command, answer))
+            return
+        answer_now, spoiled = found
+        self._flight.then(partial(self._reply, command, answer_now))
+        if spoiled:
+            self._deciding.renew(command.workflow_id)
+
+    def live(self, entry: Entry, body: QueryRun) -> tuple[ReplyBody, bool] | None:
+        """Return what the code in memory answers, and whether it is to be renewed.
+
+        None where the code that is meant is not in memory.
+        """
         instance, latest = entry.instance, entry.latest()
-        live = None if instance is None else instance.runner
-        if (
-            live is None
-            or latest is None
-            or not latest.is_meant(body.run_id, body.first_run_id)
-            or isinstance(live, CodeError)
-        ):
-            self._later(command, body)
-        else:
-            rejected = _rejected(latest, body)
-            answer, spoiled = (rejected, False) if rejected else self._asked(latest, live, body)
-            self._flight.then(partial(self._reply, command, answer))
-            if spoiled:
-                self._deciding.renew(latest.workflow_id)
+        if instance is None or latest is None or isinstance(instance.runner, CodeError):
+            return None
+        if not latest.is_meant(body.run_id, body.first_run_id):
+            return None
+        rejected = _rejected(latest, body)
+        return (rejected, False) if rejected else self._asked(latest, instance.runner, body)
 
     def close(self) -> None:
         for runner in self._replayed.values():
             runner.forget()
         self._replayed.clear()
 
-    def _later(self, command: ClientCommand, body: QueryRun) -> None:
-        """Answer from the tables, once they hold all that is in flight now."""
-        answer = partial(self._from_tables, command, body)
-        self._flight.then(partial(self._reads.guarded, command, answer))
-
     def _from_tables(self, command: ClientCommand, body: QueryRun) -> None:
-        found = self._reads.find(command.workflow_id, body.run_id, body.first_run_id)
-        answer: ReplyBody | None
+        self._reply(command, self.of_tables(command.workflow_id, body))
+
+    def of_tables(self, workflow_id: str, body: QueryRun) -> ReplyBody:
+        """Answer from the tables, once they hold all that was in flight."""
+        found = self._reads.find(workflow_id, body.run_id, body.first_run_id)
         if isinstance(found, Refused):
-            answer = found
-        else:
-            answer = _rejected(found, body) or self._of_replayed(found, body)
-        self._reply(command, answer)
+            return found
+        return _rejected(found, body) or self._of_replayed(found, body)
 
     def _of_replayed(self, run: Summary, body: QueryRun) -> ReplyBody:
         which = f"run {run.run_id} of {run.workflow_id!r} is {run.status.value}"

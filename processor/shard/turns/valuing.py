@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from processor.core.nouns.awaited import goes_on
 from processor.core.nouns.run import Summary
-from processor.core.nouns.value import AwaitValue, ValueSet
+from processor.core.nouns.value import AwaitValue, ValueSet, not_set
 from processor.core.records.answers import Refused, ReplyBody, ValueIs
 from processor.core.records.effects import Reply, RunResult
 from processor.core.state import RunState
-from processor.policy import Status
 from processor.shard.turns.awaiting import EVENTS_MAX, Awaiting
 from processor.shard.turns.instances import recorded
 
@@ -34,23 +34,19 @@ class Valuing(Awaiting[AwaitValue, _Wanted]):
 
     def closed(self, result: RunResult) -> None:
         """Let who waits for a value of this run wait for the next one of its chain, if any."""
-        goes_on = result.status != Status.TERMINATED
         for to, expires_ms, wanted in self._waiters.of(result.run_id):
             self._waiters.drop(result.run_id, to)
-            if wanted.is_chain and goes_on and result.successor_run_id is not None:
+            if wanted.is_chain and goes_on(result.status) and result.successor_run_id is not None:
                 wanted = wanted._replace(after=-1)
                 self._waiters.waits(result.successor_run_id, to, expires_ms, wanted)
             else:
-                self._outbox.reply(Reply(to, _not_set(result, wanted.name, wanted.after)))
+                self._outbox.reply(Reply(to, not_set(result, wanted.name, wanted.after)))
 
     def known(self, state: RunState, body: AwaitValue) -> bool:
         return True
 
     def told(self, state: RunState, body: AwaitValue) -> ReplyBody | None:
-        number, value = state.values.get(body.name, (-1, None))
-        return (
-            ValueIs(state.run_id, number, value) if number > body.after_in(state.run_id) else None
-        )
+        return body.known(state)
 
     def waits_for(self, body: AwaitValue, run_id: str) -> _Wanted:
         return _Wanted(body.name, body.after_in(run_id), body.run_id is None)
@@ -67,12 +63,4 @@ class Valuing(Awaiting[AwaitValue, _Wanted]):
         after = body.after_in(run.run_id)
         if found is not None and found.number > after:
             return found
-        return _not_set(run, body.name, after, searched=run.events > EVENTS_MAX)
-
-
-def _not_set(run: Summary | RunResult, name: str, after: int, *, searched: bool = False) -> Refused:
-    """Return that there is no such value. ``searched``: among the last events of a long history."""
-    which = f"run {run.run_id} of {run.workflow_id!r} is {Status(run.status).value}"
-    again = " again" if after >= 0 else ""
-    where = f" in its last {EVENTS_MAX:,} events; older ones are not searched" if searched else ""
-    return Refused("ValueNotSet", f"{which}, and has not set the value {name!r}{again}{where}")
+        return not_set(run, body.name, after, EVENTS_MAX if run.events > EVENTS_MAX else None)

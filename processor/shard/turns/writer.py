@@ -9,8 +9,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from processor.checks import RECORD_BYTES_MAX
+from processor.checks import MESSAGE_BYTES_MAX, RECORD_BYTES_MAX
 from processor.codec.records import encode
+from processor.core.data.bounds import size_of
 from processor.core.data.cause import CallRequest, RecordedCause
 from processor.core.data.failure import shortened
 from processor.core.draft import Draft
@@ -18,7 +19,7 @@ from processor.core.inputs import ClientCommand
 from processor.core.nouns.call import taken
 from processor.core.nouns.external import EventRejected
 from processor.core.nouns.run import RunParked, Summary, WorkflowContinued, WorkflowFailed
-from processor.core.records.answers import Accepted, Refused, ReplyBody
+from processor.core.records.answers import Accepted, CallOutcome, Refused, ReplyBody
 from processor.core.records.effects import DeadLetter
 from processor.core.records.marks import Answered, Mark, answered_key, mark_key
 from processor.core.records.purge import summary_of
@@ -47,6 +48,9 @@ __all__ = ("Writer",)
 
 ID_RETENTION_MS: Final = 30 * 24 * 3600 * 1000
 """How long the ids of purged runs stay known."""
+
+_ENVELOPE: Final = 10_000
+"""What a record has beside an answer, at the most."""
 
 
 class Writer:
@@ -196,8 +200,14 @@ class Writer:
         What is refused while nobody waits for the answer goes to ``dead-letters``, and with
         ``bury`` in any case: the command, or what is ``lost`` with it.
         """
-        assert isinstance(answer, Accepted | Refused), f"{command.body} is told {answer}"
         letter, cause = None, command.recorded_cause
+        assert isinstance(answer, CallOutcome), f"{command.body} is told {answer}"
+        if not isinstance(answer, Accepted | Refused):
+            assert isinstance(cause, CallRequest), f"no run asks for {answer}"
+            size, most = size_of(answer), min(self._record_bytes_max, MESSAGE_BYTES_MAX) - _ENVELOPE
+            if size > most:
+                told = f"the answer has {size:,} bytes, and one run tells another {most:,} at most"
+                answer = Refused("PayloadTooLarge", told)
         if isinstance(answer, Refused):
             answer = Refused(answer.error, shortened(answer.message, REASON_MAX))
             if bury or (command.reply_to is None and not isinstance(cause, CallRequest)):

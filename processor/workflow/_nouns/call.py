@@ -21,11 +21,33 @@ from processor.workflow._frames import line_here
 from processor.workflow._handlers import SignalHandler, Unfinished, event_of, signal_handler
 from processor.workflow._outbound import Signal, chained, headers_of, size_of
 
-__all__ = ("Sent", "cancel", "signal")
+__all__ = ("Opened", "Sent", "cancel", "opens", "signal")
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
+
+
+class Opened:
+    """How many children and questions of a run have no outcome."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.count = 0
+
+
+def opens(runtime: Runtime, lacks: str) -> Opened:
+    """Return what counts one more; where too many are open, park the run and say what it lacks."""
+    opened, most = runtime.part(Opened), runtime.decisions.settings.children_open_max
+    if opened.count >= most and not runtime.replaying:
+        error = RuntimeError(
+            f"run {runtime.run_id} of {runtime.workflow_id!r} has {opened.count:,} children that "
+            "have not ended, with its questions to other workflows, and no more may be open at "
+            f"once (children_open_max={most:,}): {lacks}. Await some of them before asking for "
+            "more, or start the workers with Settings(children_open_max=...); the run goes on then"
+        )
+        runtime.breaks(error)
+        raise error
+    return opened
 
 
 class Sent(asyncio.Future[R]):

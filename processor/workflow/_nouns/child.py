@@ -53,7 +53,7 @@ from processor.workflow._context import current
 from processor.workflow._definition import named
 from processor.workflow._engine.runtime import Decode, Runtime, settles
 from processor.workflow._frames import line_here
-from processor.workflow._nouns.call import Sent, signal
+from processor.workflow._nouns.call import Opened, Sent, opens, signal
 from processor.workflow._options import TypeForm, retry_options
 from processor.workflow._outbound import ChildCall, chained, headers_of, size_of
 
@@ -159,7 +159,7 @@ class Child(asyncio.Future[R]):
             self._is_asked_to_stop = True
         if unsent:
             del runtime.open[self._call]
-            runtime.part(_Open).count -= 1
+            runtime.part(Opened).count -= 1
         elif how == "wait":
             return True
         return super().cancel(msg)
@@ -222,13 +222,6 @@ _REASON_MAX: Final = 1_000
 """Characters: each of the children that a turn may ask to stop has one in the record."""
 
 _ENDED: Final = {"cancelled": "was cancelled", "terminated": "was terminated"}
-
-
-class _Open:
-    """How many children of a run have no outcome."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.count = 0
 
 
 @overload
@@ -405,17 +398,7 @@ def _sent(runtime: Runtime, asked: _Wanted, headers: Headers, *, tells_start: bo
     """Send a child with this turn."""
     decisions, what = runtime.decisions, "child workflow"
     decisions.check(what, asked.name)
-    opened = runtime.part(_Open)
-    most = decisions.settings.children_open_max
-    if opened.count >= most and not runtime.replaying:
-        error = RuntimeError(
-            f"run {runtime.run_id} of {runtime.workflow_id!r} has {opened.count:,} children that "
-            f"have not ended, and no more may be open at once (children_open_max={most:,}): child "
-            f"workflow {asked.name!r} was not started. Await some of them before asking for more, "
-            "or start the workers with Settings(children_open_max=...); the run goes on then"
-        )
-        runtime.breaks(error)
-        raise error
+    opened = opens(runtime, f"child workflow {asked.name!r} was not started")
     arguments = decisions.encode(
         list(asked.arguments), "the arguments of child workflow", asked.name
     )
@@ -452,7 +435,7 @@ def _begins(runtime: Runtime, fact: ChildStarted) -> None:
 @settles(ChildEnded)
 def _ends(runtime: Runtime, fact: ChildEnded) -> None:
     child: Child[Any] = runtime.open.pop(fact.id)
-    runtime.part(_Open).count -= 1
+    runtime.part(Opened).count -= 1
     if isinstance(fact.outcome, Refused):
         child._could_not(fact.outcome)
     else:

@@ -190,5 +190,8 @@ async def with_children(order: Order) -> None:
     text: str = await workflow.call_child(shopping, order)  # wrong
     child = await workflow.start_child(Approval.run, order)
     child.signal(Approval.vote, 5)  # wrong
+    other = workflow.handle("other", workflow=Approval.run)
+    other.signal(Approval.vote, 5)  # wrong
+    text = await other.result()  # wrong
     text = await child  # wrong
     print(text)

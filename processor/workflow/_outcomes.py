@@ -1,11 +1,11 @@
-"""What the end of a run is to whoever waits for its result."""
+"""What an answer is to whoever waits for it, a client or workflow code: a value, or an error."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from processor.core.data.payloads import Payloads
-from processor.core.records.answers import Closed, QueryAnswered, UpdateEnded
+from processor.core.records.answers import Closed, QueryAnswered, UpdateEnded, ValueIs
 from processor.errors import (
     PayloadCodecError,
     QueryFailed,
@@ -21,8 +21,9 @@ from processor.errors import (
 from processor.failures import exception_of
 from processor.policy import Status
 from processor.readable import readable
+from processor.workflow._engine.runtime import Decode
 
-__all__ = ("answered", "outcome", "updated")
+__all__ = ("answered", "outcome", "updated", "valued")
 
 
 def outcome(workflow_id: str, closed: Closed, payloads: Payloads, result_type: Any) -> Any:
@@ -94,6 +95,14 @@ def updated(workflow_id: str, id: str, ended: UpdateEnded, payloads: Payloads, t
         return payloads.decoder(type)(ended.result)
     except SchemaMismatch as error:
         raise SchemaMismatch(f"the result of {which}: {error}") from error
+
+
+def valued(workflow_id: str, name: str, told: ValueIs, decode: Decode) -> Any:
+    """Return a value that a run has set."""
+    try:
+        return decode(told.value)
+    except SchemaMismatch as error:
+        raise SchemaMismatch(f"value {name!r} of {workflow_id!r}: {error}") from error
 
 
 def _why(closed: Closed) -> str:

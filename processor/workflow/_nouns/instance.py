@@ -1,0 +1,384 @@
+"""Other instances in the hands of workflow code: what it asks of them is answered once.
+
+The answer is recorded with the turn that heard it, so that a replay has the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import timedelta
+from typing import (
+    Any,
+    Final,
+    Generic,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    TypeVarTuple,
+    cast,
+    get_args,
+    overload,
+)
+
+from processor import checks
+from processor.core.data.address import Address
+from processor.core.nouns.call import CallGivenUp, CallOperation, CallSent
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.start import StartWith
+from processor.core.nouns.update import UpdateRun
+from processor.core.nouns.value import AwaitValue
+from processor.core.questions import REJECTS, AwaitResult, QueryRun
+from processor.core.records.answers import CallOutcome, Closed, Refused
+from processor.errors import InvalidArgument, PayloadCodecError, ProcessorError
+from processor.failures import refusal
+from processor.policy import Reject, Status
+from processor.workflow._context import current
+from processor.workflow._definition import named
+from processor.workflow._engine.runtime import Runtime
+from processor.workflow._frames import line_here
+from processor.workflow._handlers import event_of, parts_of, query_of, update_of
+from processor.workflow._nouns.call import Sent, cancel, opens, signal
+from processor.workflow._outcomes import answered, outcome, updated, valued
+
+__all__ = ("InstanceHandle", "handle", "signal_with_start")
+
+R = TypeVar("R")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+Us = TypeVarTuple("Us")
+
+Reuse = Literal["allow", "allow-failed", "reject"]
+_REUSES: Final[tuple[str, ...]] = get_args(Reuse)
+
+
+class _Asks(NamedTuple):
+    """Whom the code asks, and what of: ``read`` makes a value of the answer, or raises an error.
+
+    ``type`` is that of the value. ``beside``: bytes that go with the question's own payload.
+    """
+
+    runtime: Runtime
+    to: str
+    what: str
+    type: Any
+    read: Callable[[Any], Any]
+    line: str
+    beside: int = 0
+
+
+class _Next(NamedTuple):
+    """Another run of the chain has to be asked."""
+
+    run_id: str | None
+
+
+class _Answer(asyncio.Future[Any]):
+    """The answer to a question that leaves with this turn. Whoever cancels it gives the call up."""
+
+    def __init__(self, asks: _Asks, operation: CallOperation) -> None:
+        runtime = self._runtime = asks.runtime
+        decisions = runtime.decisions
+        decisions.check(asks.what)
+        self._opened = opens(runtime, f"{asks.what} was not sent")
+        self._call, self._turn = decisions.next_id, runtime.turn
+        if isinstance(operation, UpdateRun) and not operation.id:
+            operation = replace(operation, id=f"{runtime.run_id}.{self._call}")
+        sent = CallSent(self._call, Address(None, asks.to), operation)
+        size = len(sent.payload or b"") + asks.beside
+        decisions.check_message(size, asks.what)
+        self._index = decisions.add_identified(sent, asks.line, size, asks.what)
+        super().__init__(loop=runtime.loop)
+        self._number = runtime.loop.next_number()[0]
+        self._asks = asks
+        runtime.decoder(asks.type)  # what reads the class of a user's is made while code runs
+        runtime.open[self._call] = self
+        self._opened.count += 1
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def cancel(self, msg: Any = None) -> bool:
+        runtime = self._runtime
+        if not self.done() and not runtime.loop.dropped:
+            decisions, unsent = runtime.decisions, self._turn == runtime.turn
+            line = self._asks.line
+            decisions.take_back(CallGivenUp, self._call, self._turn, self._index, line)
+            if unsent or self._call not in decisions.arrived:
+                del runtime.open[self._call]
+                self._opened.count -= 1
+        return super().cancel(msg)
+
+    def answered(self, told: CallOutcome) -> None:
+        self._opened.count -= 1
+        if self.done():
+            return
+        try:
+            if isinstance(told, Refused):
+                raise refusal(told)
+            self.set_result(self._asks.read(told))
+        except ProcessorError as error:
+            if isinstance(error, PayloadCodecError):
+                self._runtime.breaks(error)
+            self.set_exception(error)
+
+
+class InstanceHandle(Generic[R]):
+    """Another instance, by its workflow ``id``: its latest run, and those that follow it.
+
+    All that is asked of it leaves with the turn that awaits it first. ``WorkflowNotFound`` is
+    raised where no run took it. To cancel what awaits an answer is to give up waiting.
+    """
+
+    __slots__ = ("_result_type", "id")
+
+    def __init__(self, id: str, result_type: Any) -> None:
+        self.id = id
+        self._result_type = result_type
+
+    def __repr__(self) -> str:
+        return f"InstanceHandle(id={self.id!r})"
+
+    @overload
+    def signal(self, name: Callable[[*Ts], Any], *args: *Ts) -> Sent[None]: ...
+
+    @overload
+    def signal(self, name: str, *payload: Any) -> Sent[None]: ...
+
+    def signal(self, name: Any, *payload: Any) -> Sent[None]:  # type: ignore[misc]  # *Ts
+        """Send it an external event, as ``workflow.signal`` does."""
+        return signal(self.id, name, *payload)
+
+    def cancel(self, reason: str = "") -> Sent[bool]:
+        """Ask it to stop, as ``workflow.cancel`` does."""
+        return cancel(self.id, reason)
+
+    @overload
+    def query(
+        self, handler: Callable[[*Ts], T], /, *args: *Ts, reject: Reject = "none"
+    ) -> Coroutine[object, None, T]: ...
+
+    @overload
+    def query(
+        self, handler: str, /, *args: Any, result_type: type[T], reject: Reject = "none"
+    ) -> Coroutine[object, None, T]: ...
+
+    @overload
+    def query(
+        self, handler: str, /, *args: Any, reject: Reject = "none"
+    ) -> Coroutine[object, None, Any]: ...
+
+    def query(  # type: ignore[misc]  # *Ts
+        self, handler: Any, /, *args: Any, result_type: Any = None, reject: Reject = "none"
+    ) -> Coroutine[object, None, Any]:
+        """Ask its code, by a handler of its class or by its name, and return the answer.
+
+        ``reject`` is as for the query of a client. Raises ``QueryFailed`` (the cause is the
+        handler's error), ``WorkflowNotFound``, ``SchemaMismatch``, ``PayloadTooLarge``.
+        """
+        call = "workflow.handle: query"
+        name, type, arguments = query_of(handler, args, call)
+        type = type if result_type is None else result_type
+        reject = checks.one_of(tuple(REJECTS), reject, f"{call}: reject")
+        runtime = current("handle().query")
+
+        def read(told: Any) -> Any:
+            return answered(self.id, name, told, runtime.payloads, type)
+
+        asks = _Asks(runtime, self.id, self._what("query", name), type, read, line_here())
+        encoded = runtime.decisions.encode(arguments, f"the arguments of {asks.what}")
+        return _asked(asks, QueryRun(name, encoded, reject=reject))
+
+    @overload
+    def update(
+        self, handler: Callable[[*Ts], T], /, *args: *Ts, id: str | None = None
+    ) -> Coroutine[object, None, T]: ...
+
+    @overload
+    def update(
+        self, handler: str, /, *args: Any, result_type: type[T], id: str | None = None
+    ) -> Coroutine[object, None, T]: ...
+
+    @overload
+    def update(
+        self, handler: str, /, *args: Any, id: str | None = None
+    ) -> Coroutine[object, None, Any]: ...
+
+    def update(  # type: ignore[misc]  # *Ts
+        self, handler: Any, /, *args: Any, result_type: Any = None, id: str | None = None
+    ) -> Coroutine[object, None, Any]:
+        """Let a handler of its class, or of its name, do something, and return the result.
+
+        It counts once: its ``id`` comes of this run and the place of the call, unless it is given.
+        Whoever gives up waiting does not stop it. Raises ``UpdateRejected``, ``UpdateFailed`` (the
+        cause is the handler's error), ``UpdateUnfinished``, ``CommandRejected`` (the run is parked,
+        or runs too many updates), ``WorkflowNotFound``, ``SchemaMismatch``.
+        """
+        call = "workflow.handle: update"
+        name, type, arguments = update_of(handler, args, call)
+        type = type if result_type is None else result_type
+        known = "" if id is None else checks.name(id, f"{call}: id")
+        runtime = current("handle().update")
+
+        def read(told: Any) -> Any:
+            return updated(self.id, told.id, told, runtime.payloads, type)
+
+        asks = _Asks(runtime, self.id, self._what("update", name), type, read, line_here())
+        encoded = runtime.decisions.encode(arguments, f"the arguments of {asks.what}")
+        return _asked(asks, UpdateRun(known, name, encoded))
+
+    @overload
+    def value(self, name: str, *, result_type: type[T]) -> Coroutine[object, None, T]: ...
+
+    @overload
+    def value(self, name: str) -> Coroutine[object, None, Any]: ...
+
+    def value(self, name: str, *, result_type: Any = Any) -> Coroutine[object, None, Any]:
+        """Return a value that it has set (``workflow.set_value``), or wait until it is set.
+
+        Raises ``ValueNotSet`` where it ends without, ``WorkflowNotFound``, ``SchemaMismatch``.
+        """
+        name = checks.name(name, "workflow.handle: value: name")
+        runtime = current("handle().value")
+
+        def read(told: Any) -> Any:
+            if isinstance(told, Closed):
+                return _Next(told.reason)
+            return valued(self.id, name, told, runtime.payloads.decoder(result_type))
+
+        what = self._what("value", name)
+        asks = _Asks(runtime, self.id, what, result_type, read, line_here())
+        return _asked(asks, AwaitValue(name))
+
+    def result(self) -> Coroutine[object, None, R]:
+        """Wait for its end, that of its whole chain, and return the result.
+
+        Raises ``WorkflowFailed`` (the cause is the code's error), ``WorkflowCancelled``,
+        ``WorkflowTerminated``, ``WorkflowTimedOut``, ``WorkflowNotFound``.
+        """
+        runtime = current("handle().result")
+        if self.id == runtime.workflow_id:
+            raise InvalidArgument(
+                "workflow.handle: result: a run that waits for its own end does not end"
+            )
+
+        def read(told: Any) -> Any:
+            if told.status == Status.CONTINUED:
+                return _Next(told.reason)
+            return outcome(self.id, told, runtime.payloads, self._result_type)
+
+        what = f"the wait for the result of {self.id!r}"
+        asks = _Asks(runtime, self.id, what, self._result_type, read, line_here())
+        return _asked(asks, AwaitResult())
+
+    def _what(self, kind: str, name: str) -> str:
+        return f"{kind} {name!r} of {self.id!r}"
+
+
+def _asked(asks: _Asks, operation: CallOperation) -> Coroutine[object, None, Any]:
+    """Return the coroutine that asks on its first step, and returns what is told."""
+    coroutine: Any = _told(asks, operation, asks.line)
+    coroutine.__qualname__ = asks.what
+    return cast("Coroutine[object, None, Any]", coroutine)
+
+
+async def _told(asks: _Asks, operation: CallOperation, line: str) -> Any:
+    """Ask on the coroutine's first step, and return what is told; ask on along a chain.
+
+    ``line`` is for whoever looks where the code waits.
+    """
+    while True:
+        told = await _Answer(asks, operation)
+        if not isinstance(told, _Next):
+            return told
+        assert isinstance(operation, AwaitValue | AwaitResult), f"{operation} is of no chain"
+        operation = replace(operation, run_id=told.run_id)
+
+
+@overload
+def handle(id: str, *, workflow: Callable[..., Coroutine[Any, Any, R]]) -> InstanceHandle[R]: ...
+
+
+@overload
+def handle(id: str) -> InstanceHandle[Any]: ...
+
+
+def handle(id: str, *, workflow: Any = None) -> InstanceHandle[Any]:
+    """Return another instance by its workflow id, without asking anybody.
+
+    ``workflow`` gives its result a type. Raises ``InvalidArgument``.
+    """
+    current("handle")
+    result_type = Any if workflow is None else named("workflow.handle", workflow)[1]
+    return InstanceHandle(checks.workflow_id(id, "workflow.handle: id"), result_type)
+
+
+@overload
+def signal_with_start(
+    workflow: Callable[[*Ts], Coroutine[Any, Any, R]],
+    *args: *Ts,
+    id: str,
+    signal: tuple[Callable[[*Us], Any], *Us] | tuple[str, *tuple[Any, ...]],
+    reuse: Reuse = "allow",
+    execution_timeout: timedelta | float | None = None,
+    memo: Any = None,
+) -> Coroutine[object, None, InstanceHandle[R]]: ...
+
+
+@overload
+def signal_with_start(
+    workflow: str,
+    *args: Any,
+    id: str,
+    signal: tuple[Any, ...],
+    reuse: Reuse = "allow",
+    execution_timeout: timedelta | float | None = None,
+    memo: Any = None,
+) -> Coroutine[object, None, InstanceHandle[Any]]: ...
+
+
+def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
+    workflow: Any,
+    *args: Any,
+    id: str,
+    signal: tuple[Any, ...],
+    reuse: Reuse = "allow",
+    execution_timeout: timedelta | float | None = None,
+    memo: Any = None,
+) -> Coroutine[object, None, InstanceHandle[Any]]:
+    """Send a signal to another instance, which is started with it where it does not run.
+
+    ``signal`` is a handler of the workflow's class, or its name, and the arguments:
+    ``signal=(Cart.add, "apple")``. A run that begins has the signal before its code does, and is no
+    child of this run. Both are one message, which counts once. ``reuse`` says what a closed run of
+    that id means; ``execution_timeout`` is a ``timedelta`` or seconds. Raises ``InvalidArgument``
+    at the call; where it is awaited ``WorkflowAlreadyStarted``, ``CommandRejected``.
+    """
+    call = "workflow.signal_with_start"
+    runtime, line = current("signal_with_start"), line_here()
+    name, result = named(call, workflow)
+    if not isinstance(workflow, str):
+        args = workflow.signature.positions(args, {})
+    handler, rest = parts_of(signal, f"{call}: signal")
+    event, value = event_of(handler, rest, f"{call}: signal")
+    id = checks.workflow_id(id, f"{call}: id")
+    limit_ms = None
+    if execution_timeout is not None:
+        limit_ms = checks.duration_ms(execution_timeout, f"{call}: execution_timeout")
+    what, encode = f"the start of workflow {name!r} with a signal", runtime.decisions.encode
+    payload, attached = encode(value, f"event {event!r}"), None
+    if memo is not None:
+        attached = encode(memo, "the memo of", name)
+    start = StartWith(
+        name,
+        encode(list(args), "the arguments of workflow", name),
+        checks.one_of(_REUSES, reuse, f"{call}: reuse"),
+        "use-existing",
+        execution_timeout_ms=limit_ms,
+        memo=attached,
+        first=RaiseEvent(event, payload),
+    )
+    found: InstanceHandle[Any] = InstanceHandle(id, result)
+    beside = len(payload or b"") + len(attached or b"")
+    return _asked(_Asks(runtime, id, what, result, lambda told: found, line, beside), start)
