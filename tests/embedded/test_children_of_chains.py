@@ -30,7 +30,7 @@ async def goes_on(left: int, parent_close: Any) -> str:
         return "done"
     child = await workflow.start_child(waits, "x", id=f"child-{left}", parent_close=parent_close)
     if parent_close != "abandon":
-        with pytest.raises(InvalidArgument, match=f"'child-{left}'.*: await them first, or start"):
+        with pytest.raises(InvalidArgument, match=f"'child-{left}'.*. Await them first, or start"):
             workflow.continue_as_new(left - 1, parent_close)
         child.signal("go", "now")
         await child
