@@ -2,9 +2,9 @@
 
 No test holds a time against a clock: each compares with what the same machine does at the same
 moment. What runs beside a flood makes its turns dearer and never cheaper: the cheapest round of an
-embedded one counts. Where one fails: ``python -m benchmarks.stages`` says which stage of a turn grew. If the
-change is worth its cost, measure again (each test prints its ratio) and move the bound, in a change
-that says so.
+embedded one counts. Where one fails: ``python -m benchmarks.stages`` says which stage of a turn
+grew. If the change is worth its cost, measure again (each test prints its ratio) and move the
+bound, in a change that says so.
 """
 
 from __future__ import annotations
