@@ -34,8 +34,8 @@ httpx: 100 kB."""
 
 _WAIT_S_MAX: Final = 86_400.0
 MISSING: Final = (
-    "workflow.call_http needs httpx in the worker that runs it, and it is not installed there: "
-    "pip install 'processor[http]', and start the worker again"
+    "workflow.call_http needs httpx in the worker that runs it, and it is not installed there. In "
+    "a clone of processor's repository, run: pip install '.[http]'. Then start the worker again"
 )
 _NOT_IDEMPOTENT: Final = ("POST", "PATCH")
 

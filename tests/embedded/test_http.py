@@ -261,9 +261,9 @@ def test_without_httpx_it_says_what_to_install(
     monkeypatch.setattr(calling, "is_installed", lambda: False)
     with pytest.raises(ActivityNotRegistered, match=r"'processor\.http', which is not registered"):
         called("http://127.0.0.1:1")
-    assert "pip install 'processor[http]'" in caplog.text
+    assert "pip install '.[http]'" in caplog.text
     assert functions.MISSING == calling.MISSING
-    with pytest.raises(InvalidArgument, match=r"pip install 'processor\[http\]'"):
+    with pytest.raises(InvalidArgument, match=r"pip install '\.\[http\]'"):
         http.calls()
 
 

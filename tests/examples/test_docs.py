@@ -116,6 +116,7 @@ def test_each_program_is_known() -> None:
 def test_what_is_not_run_is_counted_and_says_why() -> None:
     assert NOT_RUN == {
         "chains-2": "a part of a workflow",
+        "http-2": "it needs a service",
         "tutorial-3": "needs a broker; tests/examples/test_readme.py runs the same calls on one",
     }
 
