@@ -228,8 +228,8 @@ def _stays() -> list[Case]:
 def _replaced(stage: Stage) -> None:
     [case] = stage.cases
 
-    def begun(reply: Accepted) -> None:
-        assert reply.created
+    def begun(reply: ReplyBody) -> None:
+        assert isinstance(reply, Accepted) and reply.created, reply
         stage.ask("another", case.workflow_id, AwaitResult(reply.run_id), _is(Closed))
 
     assert isinstance(case.stop, StartRun)
