@@ -16,14 +16,17 @@ from processor import ActivityTimedOut, RetryPolicy, WorkflowCancelled, activity
 from processor.testing import Environment
 
 SAW: list[str] = []
+"""What the threads of one test saw. Each test has a list of its own: threads outlive a test."""
+
 ONCE = RetryPolicy(maximum_attempts=1)
 
 
 @activity.define(start_to_close=1, heartbeat=1)
 def works(seconds: float) -> str:
+    saw = SAW
     for _ in range(int(seconds * 50)):
         if activity.is_cancelled():
-            SAW.append("cancelled")
+            saw.append("cancelled")
             return "cancelled"
         time.sleep(0.02)
     return "ran to its end"
@@ -109,7 +112,8 @@ ACTIVITIES = [works, beats, quick, where, threads_itself]
 
 
 def in_environment(talk: Callable[[Environment], Awaitable[Any]]) -> Any:
-    SAW.clear()
+    global SAW
+    SAW = []
 
     async def main() -> Any:
         async with asyncio.timeout(20), Environment(WORKFLOWS, ACTIVITIES) as env:
