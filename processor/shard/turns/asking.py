@@ -106,7 +106,7 @@ class Asking:
                 told = self._updating.of_history(run, AwaitUpdate(body.id))
                 if not isinstance(told, Refused) or told.error != "UpdateNotFound":
                     return told
-                refused = body.when_closed(run)
+                refused = told if run.purged_ms is not None else body.when_closed(run)
                 assert isinstance(refused, Refused), "an update is refused by a run that has ended"
                 return Refused("WorkflowNotFound", refused.message)
             case AwaitValue():
