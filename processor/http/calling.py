@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 from processor import activity
 from processor.activity import Activity
 from processor.errors import ApplicationError, InvalidArgument, PayloadTooLarge
-from processor.workflow._nouns.http import HTTP, POLL_S, HttpRequest, HttpResponse
+from processor.workflow._nouns.http import HTTP, POLL_S, HttpRequest, HttpResponse, origin_of
 
 __all__ = (
     "BODY_BYTES_MAX",
@@ -75,7 +75,7 @@ async def _answer(request: HttpRequest, more: WorkerHeaders | None) -> HttpRespo
     url = request.url
     if request.polls:
         url = activity.heartbeat_details(str) or url
-    sent = dict(request.headers)
+    sent = request.headers_for(url)
     if request.method in _NOT_IDEMPOTENT:
         sent.setdefault("idempotency-key", activity.info().idempotency_key)
     if more is not None:
@@ -141,8 +141,7 @@ def _certificates() -> Any:
 
 def _shown(url: str) -> str:
     """Return a URL without what may be secret in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return "://".join(origin_of(url)) + urlsplit(url).path
 
 
 def _wait_s(value: str | None) -> float | None:

@@ -174,9 +174,12 @@ def test_polling_is_left_alone_where_it_is_not_wanted(service: Service) -> None:
     assert len(service.asked) == 1
 
 
-def test_another_host_gets_no_credentials(service: Service) -> None:
+@pytest.mark.parametrize("before", [0, 2], ids=["at once", "while it is polled"])
+def test_another_host_gets_no_credentials(service: Service, before: int) -> None:
     other = Service()
-    service.answers = [(202, {"Location": f"{other.url}/status", "Retry-After": "0"}, b"")]
+    here = (202, {"Location": f"{service.url}/status", "Retry-After": "0"}, b"")
+    there = (202, {"Location": f"{other.url}/status", "Retry-After": "0"}, b"")
+    service.answers = [*[here] * before, there]
     headers = {"authorization": SECRET, "Cookie": SECRET, "X-Trace": "5"}
     assert called(service.url, headers=headers)["text"] == "ok"
     ((_, _, sent, _),) = other.asked

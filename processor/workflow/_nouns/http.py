@@ -51,6 +51,11 @@ class HttpRequest:
     retry_on: tuple[int, ...] = ()
     polls: bool = False
 
+    def headers_for(self, url: str) -> dict[str, str]:
+        """Return the headers that a URL is sent: another host gets no credentials."""
+        left_out = () if origin_of(url) == origin_of(self.url) else _OF_CALLER
+        return {name: each for name, each in self.headers.items() if name not in left_out}
+
 
 @dataclass(frozen=True)
 class HttpResponse:
@@ -132,8 +137,8 @@ async def _called(
         return answer
     await asyncio.sleep(POLL_S if answer.retry_after is None else answer.retry_after)
     url = urljoin(request.url, location)
-    left_out = _OF_BODY if origin_of(url) == origin_of(request.url) else (*_OF_BODY, *_OF_CALLER)
-    headers = {name: each for name, each in request.headers.items() if name not in left_out}
+    sent = request.headers_for(url)
+    headers = {name: each for name, each in sent.items() if name not in _OF_BODY}
     polling = replace(request, method="GET", url=url, headers=headers, body=None, polls=True)
     # Each question is an attempt: the policy's limit is for those that find nobody.
     unbounded = replace(options, maximum_attempts=None)
