@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final, NamedTuple
 
 from processor.checks import NUMBER_MAX, name, shown, whole
 from processor.checks import workflow_id as checked_id
+from processor.core.data.opaque import opaque, parts_of_opaque
 from processor.errors import InvalidArgument
 
 __all__ = ("Named", "named_by", "token_of")
@@ -25,9 +25,7 @@ class Named(NamedTuple):
 
 def token_of(workflow_id: str, run_id: str, id: int, attempt: int) -> str:
     """Return a text of letters, digits, ``-`` and ``_``."""
-    assert " " not in run_id, "the parts of a token are told apart by spaces"
-    text = f"{attempt} {id} {run_id} {workflow_id}"
-    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return opaque(attempt, id, run_id, workflow_id)
 
 
 def named_by(token: object, where: str) -> Named:
@@ -42,9 +40,7 @@ def named_by(token: object, where: str) -> Named:
     if isinstance(token, str):
         token = str.__str__(token)  # what a subclass makes of itself is not what it holds
         try:
-            padded = token.encode() + b"=" * (-len(token) % 4)
-            text = urlsafe_b64decode(padded).decode()
-            attempt, id_text, run_id, workflow_id = text.split(" ", 3)
+            attempt, id_text, run_id, workflow_id = parts_of_opaque(token, 4)
             named = Named(workflow_id, int(id_text), run_id, int(attempt))
             known = 0 <= named.id <= NUMBER_MAX and 0 < int(attempt) <= _ATTEMPT_MAX
             if known and token_of(workflow_id, run_id, named.id, int(attempt)) == token:

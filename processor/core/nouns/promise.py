@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -12,6 +11,7 @@ from processor.core.data.failure import Failure
 from processor.core.data.fields import RequestId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
+from processor.core.data.opaque import opaque, parts_of_opaque
 from processor.core.event import Decision, Drafting, Fact
 from processor.core.nouns.run import Run, Summary
 from processor.core.operation import OperationOnRun
@@ -41,26 +41,23 @@ class PromiseId(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Letters, digits, ``-`` and ``_``: base64url of the three, with spaces between them."""
-        assert " " not in self.run_id, "the parts of an id are told apart by spaces"
-        plain = f"{self.number} {self.run_id} {self.workflow_id}"
-        return urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+        """Letters, digits, ``-`` and ``_``."""
+        return opaque(self.number, self.run_id, self.workflow_id)
 
     @classmethod
     def read(cls, text: str) -> PromiseId:
         """Return what a text names. Raises ``ValueError`` where that is nothing."""
-        plain = urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode()
-        number, run_id, workflow_id = plain.split(" ", 2)
+        number, run_id, workflow_id = parts_of_opaque(text, 3)
         found = cls(workflow_id, run_id, int(number))
         if not workflow_id or not run_id or found.number < 1 or found.text != text:
-            raise ValueError(f"{plain!r} is no id of a promise")
+            raise ValueError(f"{text!r} is no id of a promise")
         return found
 
 
 def promise_named(id: object, what: str) -> PromiseId:
     """Return what the id of a promise names. Raises ``InvalidArgument``; ``what`` says where."""
     try:
-        return PromiseId.read(id if isinstance(id, str) else "")
+        return PromiseId.read(str.__str__(id) if isinstance(id, str) else "")
     except ValueError:
         raise InvalidArgument(
             f"{what}: give the id of a workflow.promise() as it is, not {shown(id)}; describe "
