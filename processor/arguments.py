@@ -9,19 +9,16 @@ from typing import Any, TypeAlias
 from processor import checks
 from processor.checks import one_of, time_ms
 from processor.config import Settings
-from processor.core.data.payloads import Payloads
-from processor.errors import InvalidArgument, SchemaMismatch
+from processor.errors import InvalidArgument
 from processor.policy import Status
 from processor.workflow import Workflow
 from processor.workflow._definition import named
-from processor.workflow._engine.runtime import Decode
 
 __all__ = (
     "Seconds",
     "argument",
     "named",
     "one_of",
-    "reader",
     "seconds",
     "settings",
     "status",
@@ -37,14 +34,6 @@ def argument(workflow: Any, number: int) -> str:
     if isinstance(workflow, Workflow):
         return workflow.signature.parameter(number)
     return str(number + 1)
-
-
-def reader(payloads: Payloads, type: Any, what: str) -> Decode:
-    """Return what reads values as a type, before anybody is asked for one."""
-    try:
-        return payloads.decoder(type)
-    except SchemaMismatch as error:
-        raise InvalidArgument(f"{what}: {error}") from error
 
 
 def seconds(value: Seconds | None, what: str) -> float | None:

@@ -18,22 +18,27 @@ __all__ = (
     "CONFLICT_POLICIES",
     "PARENT_CLOSES",
     "REUSE_POLICIES",
+    "START_REUSES",
     "Cancellation",
     "ConflictPolicy",
     "ParentClose",
     "Reject",
     "RetryPolicy",
     "ReusePolicy",
+    "StartReuse",
     "Status",
     "milliseconds",
 )
 
 ReusePolicy = Literal["allow", "allow-failed", "reject", "use-existing"]
+StartReuse = Literal["allow", "allow-failed", "reject"]
+"""What workflow code may say of the ids of those that it starts."""
 ConflictPolicy = Literal["fail", "use-existing", "terminate"]
 Reject = Literal["none", "not-open", "not-completed"]
 ParentClose = Literal["terminate", "cancel", "abandon"]
 Cancellation = Literal["try", "wait", "abandon"]
 REUSE_POLICIES: Final[tuple[str, ...]] = get_args(ReusePolicy)
+START_REUSES: Final[tuple[str, ...]] = get_args(StartReuse)
 CONFLICT_POLICIES: Final[tuple[str, ...]] = get_args(ConflictPolicy)
 PARENT_CLOSES: Final[tuple[str, ...]] = get_args(ParentClose)
 CANCELLATIONS: Final[tuple[str, ...]] = get_args(Cancellation)

@@ -10,8 +10,8 @@ from processor.checks import shown
 from processor.errors import InvalidArgument
 from processor.http import calling
 from processor.injection.interceptors import Injected
-from processor.workflow._alone import ALONE, alone
-from processor.workflow._definition import Workflow, defined
+from processor.workflow._alone import alone
+from processor.workflow._definition import ALONE, Workflow, defined
 from processor.workflow._nouns.http import HTTP
 from processor.workflow._outbound import Outbound
 

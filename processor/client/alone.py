@@ -16,7 +16,8 @@ from processor.client.vigil import Parked
 from processor.core.data.options import DEFAULTS
 from processor.core.nouns.start import StartRun
 from processor.errors import InvalidArgument, SchemaMismatch
-from processor.workflow._alone import ALONE, arguments_of
+from processor.workflow._alone import arguments_of
+from processor.workflow._definition import ALONE
 from processor.workflow._options import TypeForm, cancellation_in, options_with
 
 __all__ = ("RunsActivities",)

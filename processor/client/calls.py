@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from processor import arguments as given
@@ -73,16 +75,17 @@ class ClientCalls:
         only_outside()
         cause = None if key is None else keyed(body.word, workflow_id, key)
         if self._around:
-            return await self._intercepted(workflow_id, body, timeout, partition, cause)
+            last = partial(
+                self._asked, workflow_id, timeout=timeout, partition=partition, cause=cause
+            )
+            return await self._intercepted(workflow_id, body, last)
         return await self._asked(workflow_id, body, timeout, partition, cause)
 
     async def _intercepted(
         self,
         workflow_id: str,
         body: Request,
-        timeout: float | None,
-        partition: int | None,
-        cause: Cause | None,
+        last: Callable[[Request], Awaitable[ReplyBody]],
     ) -> ReplyBody:
         """Ask with what interceptors do around it: they hear what is raised."""
         answers: list[ReplyBody] = []
@@ -91,7 +94,7 @@ class ClientCalls:
             sent = body
             if isinstance(body, StartRun | RaiseEvent | UpdateRun):
                 sent = replace(body, headers=headers_of(request.headers))
-            answers.append(await self._asked(workflow_id, sent, timeout, partition, cause))
+            answers.append(await last(sent))
 
         name = body.workflow if isinstance(body, StartRun) else ""
         if isinstance(body, RaiseEvent | QueryRun | UpdateRun):

@@ -29,6 +29,7 @@ from processor.core.questions import REJECTS, AwaitResult, DescribeRun, QueryRun
 from processor.core.records.answers import Accepted, Closed, QueryAnswered
 from processor.gateway import only_outside
 from processor.policy import Reject
+from processor.workflow._engine.runtime import reader
 from processor.workflow._handlers import event_of, query_of
 from processor.workflow._outcomes import answered, outcome
 
@@ -188,7 +189,7 @@ class Handle(TakesUpdates, ReadsValues, Generic[R]):
         reject = given.one_of(tuple(REJECTS), reject, "query: reject")
         expected = known
         if result_type is not None:
-            given.reader(self._calls.payloads, expected := result_type, "query: result_type")
+            reader(self._calls.payloads, expected := result_type, "query: result_type")
         encoded = self._calls.encoded(f"the arguments of query {name!r}", arguments)
         body = QueryRun(name, encoded, *self._which, reject)
         timeout_s = given.seconds(timeout, "query: timeout")

@@ -17,6 +17,7 @@ from processor.core.nouns.update import AwaitUpdate, UpdateRun
 from processor.core.operation import Request
 from processor.core.records.answers import Accepted, ReplyBody, UpdateEnded
 from processor.errors import CommandRejected, ShardUnavailable, UpdateNotFound
+from processor.workflow._engine.runtime import reader
 from processor.workflow._handlers import update_of
 from processor.workflow._outcomes import updated
 
@@ -218,7 +219,7 @@ class TakesUpdates(ABC):
     def update_handle(self, id: str, *, result_type: Any = Any) -> UpdateHandle[Any]:
         """Return a handle on an update by its id, without asking anybody."""
         id = checks.name(id, "update_handle: id")
-        given.reader(self._calls.payloads, result_type, "update_handle: result_type")
+        reader(self._calls.payloads, result_type, "update_handle: result_type")
         return UpdateHandle(self._calls, self.id, id, self._which, result_type, self._vigil)
 
     async def _update(
@@ -234,7 +235,7 @@ class TakesUpdates(ABC):
     ) -> UpdateHandle[Any]:
         name, type, arguments = update_of(handler, args, call)
         if result_type is not None:
-            given.reader(self._calls.payloads, type := result_type, f"{call}: result_type")
+            reader(self._calls.payloads, type := result_type, f"{call}: result_type")
         known = uuid.uuid4().hex if id is None else checks.name(id, f"{call}: id")
         encoded = self._calls.encoded(f"the arguments of update {name!r}", arguments)
         within_ms = outcome_within_ms(self._calls, limit_s) if wait else None

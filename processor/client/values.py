@@ -15,7 +15,7 @@ from processor.client.vigil import Parked, Vigil
 from processor.core.nouns.value import AwaitValue
 from processor.core.records.answers import ValueIs
 from processor.errors import ValueNotSet
-from processor.workflow._engine.runtime import Decode
+from processor.workflow._engine.runtime import Decode, reader
 from processor.workflow._outcomes import valued
 
 __all__ = ("ReadsValues",)
@@ -54,7 +54,7 @@ class ReadsValues(ABC):
         ``SchemaMismatch``, ``TimeoutError``.
         """
         name = checks.name(name, "value: name")
-        decode = given.reader(self._calls.payloads, result_type, "value: result_type")
+        decode = reader(self._calls.payloads, result_type, "value: result_type")
         limit_s = given.seconds(timeout, "value: timeout")
         async with self._vigil(None, "value: parked"):
             found = await self._awaited(name, limit_s)
@@ -72,7 +72,7 @@ class ReadsValues(ABC):
         Where several are set meanwhile, the newest one is yielded.
         """
         name = checks.name(name, "watch: name")
-        decode = given.reader(self._calls.payloads, result_type, "watch: result_type")
+        decode = reader(self._calls.payloads, result_type, "watch: result_type")
         seen: ValueIs | None = None
         while True:
             try:

@@ -13,7 +13,6 @@ from processor.core.attempts import reported, retried, stopped, timed_out
 from processor.core.data.address import Caller
 from processor.core.draft import Context, Draft, Outcome
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
-from processor.core.nouns.awaited import AnswerAwaited, told_at_once
 from processor.core.nouns.chain import too_large
 from processor.core.nouns.lineage import Plan
 from processor.core.nouns.run import (
@@ -254,11 +253,16 @@ def _awaited(
     asked: AwaitResult | AwaitValue, caller: Caller, instance: Instance, context: Context
 ) -> Outcome:
     """Let another run wait for something of this one, or tell it at once."""
-    outcome, draft = Outcome(), Draft(instance, context)
-    told = told_at_once(draft.run, caller, asked)
-    if not isinstance(told, AnswerAwaited):
+    outcome, draft = Outcome(), Draft(instance, context, caller)
+    assert caller not in draft.run.callers, f"call {caller} counts once"
+    told: ReplyBody | None
+    if isinstance(asked, AwaitResult):
+        told = draft.let_wait("result", "")
+    else:
+        told = asked.known(draft.run) or draft.let_wait("value", asked.name)
+    if told is not None:
         return outcome.answered(told)
-    draft.add(told)
+    assert caller in draft.run.callers, f"call {caller} is answered later"
     outcome.drafts.append(draft)
     return outcome
 

@@ -247,7 +247,7 @@ class Draft:
         assert state.events == self.first + len(self.events), "each event is counted once"
         if state.closed_ms is None:
             self.snapshot = runner.snapshot()
-            if self.snapshot is not None and (state.has_more_than_an_image or state.callers):
+            if self.snapshot is not None and state.has_more_than_an_image:
                 self.snapshot = None
 
     def _placed(self, asked: ActivityScheduled) -> ActivityScheduled:

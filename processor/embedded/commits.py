@@ -64,12 +64,11 @@ class Commits:
     def _dirty(self) -> None:
         if self._scheduled:
             return
-        if get_ident() != self._thread_id:
+        here = get_ident() == self._thread_id
+        if not (here and self._passing):
             self._scheduled = True
-            self._loop.call_soon_threadsafe(self._commit_and_wake)
-        elif not self._passing:
-            self._scheduled = True
-            self._loop.call_soon(self._commit_and_wake)
+            schedule = self._loop.call_soon if here else self._loop.call_soon_threadsafe
+            schedule(self._commit_and_wake)
 
     def _commit_and_wake(self) -> None:
         self._scheduled = False

@@ -235,8 +235,8 @@ class Requests:
 
     def _expire(self, cause: ClientRequest | NamedRequest) -> None:
         """Expire a request whose answer is forgotten: nobody knows whether it was refused."""
-        window = self._clients.get(cause.client) if isinstance(cause, ClientRequest) else None
-        if window is not None and isinstance(cause, ClientRequest):
+        if isinstance(cause, ClientRequest) and cause.client in self._clients:
+            window = self._clients[cause.client]
             window.floor = max(window.floor, cause.number + 1)
             self._changed.add(f"c{cause.client}")
 

@@ -88,7 +88,7 @@ class Reads:
             if is_chain and following is not None:
                 self._waiters.waits(following, to, expires_ms, what=True)
             else:
-                self._outbox.reply(Reply(to, _closed_by(result)))
+                self._outbox.reply(Reply(to, result.told()))
 
     def answer(self, input: Input, outcome: Outcome) -> None:
         """Tell whoever asked what was decided."""
@@ -286,11 +286,6 @@ EXPIRED: Final = Refused(
     "the shard does not know any more whether this request counted, so it does not count now. "
     "Look at the workflow (describe, history), and ask anew if it did not",
 )
-
-
-def _closed_by(result: RunResult) -> Closed:
-    why = result.successor_run_id if result.status == Status.CONTINUED else result.reason
-    return Closed(result.run_id, result.status, result.result, result.failure, why, result.headers)
 
 
 def closed(summary: Summary) -> Closed | Refused:

@@ -6,18 +6,15 @@ The name of the run's workflow says which activity it is, so that all that shows
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, Final
+from typing import Any
 
 from processor.core.data.options import DEFAULTS, ActivityOptions
 from processor.policy import Cancellation
 from processor.workflow._context import current
-from processor.workflow._definition import define
+from processor.workflow._definition import ALONE, define
 from processor.workflow._nouns.activity import call
 
-__all__ = ("ALONE", "alone", "arguments_of")
-
-ALONE: Final = "processor.activity:"
-"""What the name of the activity follows."""
+__all__ = ("alone", "arguments_of")
 
 
 def arguments_of(

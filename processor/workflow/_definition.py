@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import update_wrapper
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from processor import checks
 from processor.core.nouns.lineage import RetryOptions
@@ -23,6 +23,7 @@ from processor.workflow._options import retry_options
 from processor.workflow._signature import AsyncFunction, Signature, is_async, names_at
 
 __all__ = (
+    "ALONE",
     "PlainRunMethod",
     "RunMethod",
     "Workflow",
@@ -39,6 +40,9 @@ C = TypeVar("C", bound=type[Any])
 
 _REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _DEFINED = "__processor_workflow__"
+
+ALONE: Final = "processor.activity:"
+"""So begins the name of the workflow that runs one activity; the activity's name follows."""
 """Attribute of a class that is defined as a workflow: its ``Workflow``."""
 
 
@@ -366,10 +370,10 @@ def _checked(
 ) -> int | None:
     if name is not None:
         checks.name(name, "@workflow.define: name")
-        if name.startswith("processor.activity:"):
+        if name.startswith(ALONE):
             raise InvalidArgument(
                 f"@workflow.define: name: {name!r} is what the activity "
-                f"{name.partition(':')[2]!r} has that a client runs without a workflow: give "
+                f"{name.removeprefix(ALONE)!r} has that a client runs without a workflow: give "
                 "another name"
             )
     if not isinstance(failure_exception_types, tuple | list):

@@ -86,14 +86,9 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run an activity without a workflow; exit 1 where it has no result."""
-    given: dict[str, Any] = {
-        "queue": queue,
-        "start_to_close": start_to_close,
-        "schedule_to_close": schedule_to_close,
-        "heartbeat": heartbeat,
-        "retry": None if attempts is None else RetryPolicy(maximum_attempts=attempts),
-    }
-    how: Any = {name: value for name, value in given.items() if value is not None}
+    how = options_given(queue, start_to_close, schedule_to_close, heartbeat)
+    if attempts is not None:
+        how["retry"] = RetryPolicy(maximum_attempts=attempts)
     values = parsed(arguments or ())
 
     async def work() -> None:
@@ -255,13 +250,7 @@ def set_options(
     as_json: Json = False,
 ) -> None:
     """Change the options of an activity, from its next attempt on."""
-    given: dict[str, Any] = {
-        "queue": queue,
-        "start_to_close": start_to_close,
-        "schedule_to_close": schedule_to_close,
-        "heartbeat": heartbeat,
-    }
-    options: Any = {name: value for name, value in given.items() if value is not None}
+    options = options_given(queue, start_to_close, schedule_to_close, heartbeat)
     if attempts is not None or delay is not None:
         interval: dict[str, Any] = (
             {} if delay is None else {"initial_interval": timedelta(seconds=delay)}
@@ -272,6 +261,22 @@ def set_options(
     which = (id, run_id, activity)
     change = lambda handle: lambda: handle.set_options(**options)  # noqa: E731
     adjusted(target, module, as_json, which, "changed", change)
+
+
+def options_given(
+    queue: str | None,
+    start_to_close: float | None,
+    schedule_to_close: float | None,
+    heartbeat: float | None,
+) -> dict[str, Any]:
+    """Return those options of an activity that are given."""
+    options = {
+        "queue": queue,
+        "start_to_close": start_to_close,
+        "schedule_to_close": schedule_to_close,
+        "heartbeat": heartbeat,
+    }
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def adjusted(

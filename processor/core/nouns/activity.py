@@ -179,7 +179,7 @@ class OpenActivities(Run):
 
     @property
     def has_more_than_an_image(self) -> bool:
-        """Whether a snapshot would lose something of an activity: none is made then."""
+        """Whether a snapshot would lose something of the run: none is made then."""
         return any(
             each.stop_ms is not None or each.paused or each.counted_from > 1
             for each in self.activities.values()

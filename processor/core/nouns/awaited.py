@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from processor.core.data.address import Caller
 from processor.core.data.bounds import check_caller
@@ -12,16 +12,14 @@ from processor.core.data.frozen import frozen
 from processor.core.event import Drafting, Event
 from processor.core.nouns.run import Run, Summary
 from processor.core.nouns.update import unfinished
-from processor.core.nouns.value import AwaitValue, not_set
+from processor.core.nouns.value import not_set
 from processor.core.operation import OperationOnRun
-from processor.core.questions import AwaitResult
 from processor.core.records.answers import (
     Accepted,
     CallOutcome,
     Closed,
     Refused,
     ReplyBody,
-    ValueIs,
 )
 from processor.core.records.effects import Effect, RunResult
 from processor.policy import Status
@@ -35,7 +33,6 @@ __all__ = (
     "awaited",
     "goes_on",
     "next_run",
-    "told_at_once",
 )
 
 _CALLERS_MAX: Final = 10_000
@@ -75,7 +72,7 @@ def _at_the_end(end: RunResult, kind: str, name: str) -> CallOutcome:
         return next_run(end.run_id, end.successor_run_id)
     if kind == "value":
         return not_set(end, name, -1)
-    return Closed(end.run_id, end.status, end.result, end.failure, end.reason, end.headers)
+    return end.told()
 
 
 def goes_on(status: str) -> bool:
@@ -94,16 +91,6 @@ def awaited(run: Callers, caller: Caller, kind: AwaitedKind, name: str) -> Answe
         return AnswerAwaited(caller, kind, name)
     why = f"run {run.run_id} of {run.workflow_id!r} has {_CALLERS_MAX:,} runs that wait for it"
     return Refused("CommandRejected", f"{why}: ask again when some have been answered")
-
-
-def told_at_once(
-    run: Any, caller: Caller, asked: AwaitResult | AwaitValue
-) -> AnswerAwaited | ValueIs | Refused:
-    """Return what an open run tells another one, or the event by which that waits."""
-    assert caller not in run.callers, f"call {caller} counts once"
-    if isinstance(asked, AwaitResult):
-        return awaited(run, caller, "result", "")
-    return asked.known(run) or awaited(run, caller, "value", asked.name)
 
 
 # --- events -----------------------------------------------------------------------------------

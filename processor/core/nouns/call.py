@@ -44,8 +44,14 @@ __all__ = (
     "MessageRejected",
     "MessageSent",
     "answer_to",
+    "caller_of",
     "taken",
 )
+
+
+def caller_of(run: Whose, call: int) -> Caller:
+    """Return a call of a run, as whoever is asked keeps it."""
+    return Caller(Address(None, run.workflow_id), run.run_id, call)
 
 
 @dataclass
@@ -152,21 +158,17 @@ class CallSent(Decision):
             case CancelRun() | AwaitValue() | AwaitResult():
                 return None
 
-    def caller(self, run: Whose) -> Caller:
-        """Return the call, as whoever is asked keeps it."""
-        return Caller(Address(None, run.workflow_id), run.run_id, self.id)
-
     def given_up(self, run: Whose) -> Sequence[Effect]:
         """Return what lets whoever is asked know that nobody waits any more."""
         if not isinstance(self.operation, _WAITING):
             return ()
-        return (Message(self.to.workflow_id, GiveUpCall(self.caller(run))),)
+        return (Message(self.to.workflow_id, GiveUpCall(caller_of(run, self.id))),)
 
     def apply(self, run: Calls, now_ms: int) -> None:
         run.calls[self.id] = self
 
     def effects(self, run: Calls, now_ms: int) -> Sequence[Effect]:
-        return (Message(self.to.workflow_id, self.operation, self.caller(run)),)
+        return (Message(self.to.workflow_id, self.operation, caller_of(run, self.id)),)
 
 
 @frozen

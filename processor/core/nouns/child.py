@@ -13,7 +13,7 @@ from processor.core.data.fields import Reason, RequestId, RunId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import Headers
 from processor.core.event import Decision, Drafting, Event, Fact, Whose
-from processor.core.nouns.call import Calls
+from processor.core.nouns.call import Calls, caller_of
 from processor.core.nouns.run import Summary, WorkflowCancelRequested, WorkflowTerminated
 from processor.core.nouns.start import StartChild
 from processor.core.nouns.stop import TerminateRun
@@ -102,20 +102,16 @@ class ChildCalled(Decision):
     def headers(self) -> Headers:
         return self.start.headers
 
-    def caller(self, run: Whose) -> Caller:
-        """Return the call, as the child keeps it."""
-        return Caller(Address(None, run.workflow_id), run.run_id, self.id)
-
     def end(self, run: Whose, how: str, reason: str) -> Effect:
         """Return what ends the child, or asks it to cancel itself."""
-        return Message(self.to.workflow_id, EndChild(self.caller(run), how, reason))
+        return Message(self.to.workflow_id, EndChild(caller_of(run, self.id), how, reason))
 
     def apply(self, run: Children, now_ms: int) -> None:
         assert self.id not in run.children, f"child {self.id} is called once"
         run.children[self.id] = OpenChild(self)
 
     def effects(self, run: Children, now_ms: int) -> Sequence[Effect]:
-        return (Message(self.to.workflow_id, self.start, self.caller(run)),)
+        return (Message(self.to.workflow_id, self.start, caller_of(run, self.id)),)
 
 
 @frozen

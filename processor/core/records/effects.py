@@ -14,7 +14,8 @@ from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.inputs import TimerKind
 from processor.core.operation import Request
-from processor.core.records.answers import ReplyBody
+from processor.core.records.answers import Closed, ReplyBody
+from processor.policy import Status
 
 __all__ = (
     "ActivityTask",
@@ -143,6 +144,11 @@ class RunResult(Effect):
     successor_run_id: str | None = None
     """Run that follows it; None: none does."""
     headers: Headers = NO_HEADERS
+
+    def told(self) -> Closed:
+        """Return what whoever waits for the end is told."""
+        why = self.successor_run_id if self.status == Status.CONTINUED else self.reason
+        return Closed(self.run_id, self.status, self.result, self.failure, why, self.headers)
 
 
 @frozen

@@ -61,17 +61,17 @@ class Intake:
     def step(self) -> bool:
         """Take in what there is room for; return whether more can be done at once."""
         self.room.look_again_ms = NEVER_MS
-        if self.resuming.successors:
-            self.resuming.begin_successors()
+        self.resuming.begin_successors()
         self.more = self._take_lots()
         return self.more
 
     def _take_lots(self) -> bool:
         left, resuming = INTAKE_MAX, self.resuming
         while self._eager or self.unread or self._inbox.waiting or resuming.parked:
-            room = min(left, _LOT_MAX, self.room.inputs())
+            inputs = self.room.inputs()
+            room = min(left, _LOT_MAX, inputs)
             if room <= 0:
-                return self.room.inputs() > 0
+                return inputs > 0
             if resuming.parked:
                 resuming.retry_parked(_LOT_MAX)
             lot = min(len(self._eager), room)

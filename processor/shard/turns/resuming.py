@@ -37,7 +37,7 @@ class Resuming:
     ) -> None:
         self._partition = partition
         self.parked = deque(parked)
-        self.successors = deque(successors)
+        self._successors = deque(successors)
         self._deciding = deciding
         self._gate = gate
         self._deliveries = deliveries
@@ -46,8 +46,8 @@ class Resuming:
 
     def begin_successors(self) -> None:
         """Begin the runs that the owner before us owed."""
-        while self.successors:
-            effect, offset = self.successors.popleft()
+        while self._successors:
+            effect, offset = self._successors.popleft()
             begun = self._deciding.begin(effect, self._gate.positions)
             begun.after.append(partial(self._deliveries.delivered, offset))
 

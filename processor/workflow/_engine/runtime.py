@@ -23,7 +23,7 @@ from processor.workflow._engine.decisions import Decisions
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._guard.library import Library
 
-__all__ = ("SETTLES", "Decode", "RunCode", "Runtime", "settles")
+__all__ = ("SETTLES", "Decode", "RunCode", "Runtime", "reader", "settles")
 
 E = TypeVar("E", bound=Event)
 T = TypeVar("T")
@@ -34,6 +34,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CLOCK_BEGINS_MS = 60_000
 """What the loop's clock shows when a run begins: not 0, which libraries take for "never"."""
 _log = logging.getLogger("processor.workflow")
+
+
+def reader(payloads: Payloads, type: Any, what: str) -> Decode:
+    """Return what decodes payloads of a type. ``InvalidArgument``, which begins with ``what``."""
+    try:
+        return payloads.decoder(type)
+    except SchemaMismatch as error:
+        raise InvalidArgument(f"{what}: {error}") from error
 
 
 class RunCode(Protocol):
@@ -170,11 +178,7 @@ class Runtime:
         loop = self.loop
         guarded, loop.guarded = loop.guarded, False
         try:
-            return self.payloads.decoder(type)
-        except SchemaMismatch as error:
-            if what:
-                raise InvalidArgument(f"{what}: {error}") from error
-            raise
+            return reader(self.payloads, type, what) if what else self.payloads.decoder(type)
         finally:
             loop.guarded = guarded
 

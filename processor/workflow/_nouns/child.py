@@ -9,14 +9,12 @@ from functools import partial
 from typing import (
     Any,
     Final,
-    Literal,
     NamedTuple,
     TypedDict,
     TypeVar,
     TypeVarTuple,
     Unpack,
     cast,
-    get_args,
     overload,
 )
 
@@ -44,9 +42,11 @@ from processor.failures import exception_of, refusal
 from processor.policy import (
     CANCELLATIONS,
     PARENT_CLOSES,
+    START_REUSES,
     Cancellation,
     ParentClose,
     RetryPolicy,
+    StartReuse,
 )
 from processor.readable import readable
 from processor.workflow._context import current
@@ -63,15 +63,12 @@ R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-ChildReuse = Literal["allow", "allow-failed", "reject"]
-_REUSES: Final[tuple[str, ...]] = get_args(ChildReuse)
-
 
 class ChildOptions(TypedDict, total=False):
     """What ``call_child`` and ``start_child`` take beside the arguments of the child."""
 
     id: str | None
-    reuse: ChildReuse
+    reuse: StartReuse
     parent_close: ParentClose
     cancellation: Cancellation
     execution_timeout: timedelta | float | None
@@ -313,7 +310,7 @@ def _wanted(
     line: str,
     *,
     id: str | None = None,
-    reuse: ChildReuse = "allow",
+    reuse: StartReuse = "allow",
     parent_close: ParentClose = "terminate",
     cancellation: Cancellation = "wait",
     execution_timeout: timedelta | float | None = None,
@@ -343,7 +340,7 @@ def _wanted(
         args,
         runtime.decoder(result, what),
         None if id is None else checks.workflow_id(id, f"{call}: id"),
-        checks.one_of(_REUSES, reuse, f"{call}: reuse"),
+        checks.one_of(START_REUSES, reuse, f"{call}: reuse"),
         checks.one_of(PARENT_CLOSES, parent_close, f"{call}: parent_close"),
         checks.one_of(CANCELLATIONS, cancellation, f"{call}: cancellation"),
         None if limit is None else checks.duration_ms(limit, f"{call}: execution_timeout"),

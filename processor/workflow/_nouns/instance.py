@@ -11,14 +11,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import (
     Any,
-    Final,
     Generic,
-    Literal,
     NamedTuple,
     TypeVar,
     TypeVarTuple,
     cast,
-    get_args,
     overload,
 )
 
@@ -33,7 +30,7 @@ from processor.core.questions import REJECTS, AwaitResult, QueryRun
 from processor.core.records.answers import CallOutcome, Closed, Refused
 from processor.errors import InvalidArgument, PayloadCodecError, ProcessorError
 from processor.failures import refusal
-from processor.policy import Reject, Status
+from processor.policy import START_REUSES, Reject, StartReuse, Status
 from processor.workflow._context import current
 from processor.workflow._definition import named
 from processor.workflow._engine.runtime import Runtime
@@ -48,9 +45,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 Us = TypeVarTuple("Us")
-
-Reuse = Literal["allow", "allow-failed", "reject"]
-_REUSES: Final[tuple[str, ...]] = get_args(Reuse)
 
 
 class _Asks(NamedTuple):
@@ -320,7 +314,7 @@ def signal_with_start(
     *args: *Ts,
     id: str,
     signal: tuple[Callable[[*Us], Any], *Us] | tuple[str, *tuple[Any, ...]],
-    reuse: Reuse = "allow",
+    reuse: StartReuse = "allow",
     execution_timeout: timedelta | float | None = None,
     memo: Any = None,
 ) -> Coroutine[object, None, InstanceHandle[R]]: ...
@@ -332,7 +326,7 @@ def signal_with_start(
     *args: Any,
     id: str,
     signal: tuple[Any, ...],
-    reuse: Reuse = "allow",
+    reuse: StartReuse = "allow",
     execution_timeout: timedelta | float | None = None,
     memo: Any = None,
 ) -> Coroutine[object, None, InstanceHandle[Any]]: ...
@@ -343,7 +337,7 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
     *args: Any,
     id: str,
     signal: tuple[Any, ...],
-    reuse: Reuse = "allow",
+    reuse: StartReuse = "allow",
     execution_timeout: timedelta | float | None = None,
     memo: Any = None,
 ) -> Coroutine[object, None, InstanceHandle[Any]]:
@@ -373,7 +367,7 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
     start = StartWith(
         name,
         encode(list(args), "the arguments of workflow", name),
-        checks.one_of(_REUSES, reuse, f"{call}: reuse"),
+        checks.one_of(START_REUSES, reuse, f"{call}: reuse"),
         "use-existing",
         execution_timeout_ms=limit_ms,
         memo=attached,
