@@ -9,6 +9,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,28 @@ def too_long(source: str) -> list[str]:
 
 def leftovers(source: str) -> list[str]:
     return LEFTOVERS.findall(source)
+
+
+def misplaced(source: str) -> list[int]:
+    """Return the lines of texts that follow another text: they stand away from their name."""
+    return [
+        text.lineno
+        for node in ast.walk(ast.parse(source))
+        for before, text in pairwise(getattr(node, "body", []) if is_block(node) else [])
+        if is_text(before) and is_text(text)
+    ]
+
+
+def is_block(node: ast.AST) -> bool:
+    return isinstance(getattr(node, "body", None), list)
+
+
+def is_text(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def module_name(path: Path) -> str:
@@ -186,6 +209,7 @@ def test_a_module_is_tidy(path: Path) -> None:
     assert len(lines) <= MODULE_LINES_MAX, "the module is too long: split it"
     assert not [n for n, line in enumerate(lines, 1) if len(line) > LINE_LENGTH_MAX]
     assert not too_long(source)
+    assert not misplaced(source)
     if path != Path(__file__):
         assert not leftovers(source)
 
@@ -265,6 +289,7 @@ def test_the_rules_catch_what_they_are_for() -> None:
     assert too_long(long_body)
     assert not too_long("def f():\n" + "    x = 1\n" * BODY_LINES_MAX)
     assert leftovers("# TODO later")
+    assert misplaced('"""Of the module."""\na = 1\n"""Of a."""\n"""Of what?"""\n') == [4]
     assert lines_of_code('a: int\n"""One."""\nb = """two"""\n') == 2
     assert imported("from a.b import c\nimport d") == {"a.b", "a.b.c", "d"}
     many = "\n".join(f"        self.a{n} = 1" for n in range(ATTRIBUTES_MAX + 1))

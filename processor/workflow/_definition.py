@@ -40,10 +40,10 @@ C = TypeVar("C", bound=type[Any])
 
 _REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _DEFINED = "__processor_workflow__"
+"""Attribute of a class that is defined as a workflow: its ``Workflow``."""
 
 ALONE: Final = "processor.activity:"
 """So begins the name of the workflow that runs one activity; the activity's name follows."""
-"""Attribute of a class that is defined as a workflow: its ``Workflow``."""
 
 
 class Workflow(Generic[P, R]):
