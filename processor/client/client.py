@@ -21,7 +21,6 @@ from processor.client.options import RunOptions, StartOptions
 from processor.client.promises import PromiseCalls
 from processor.client.vigil import Parked, overdue
 from processor.client.with_start import StartsWith
-from processor.codec.cron import check as check_cron
 from processor.config import Settings
 from processor.core.data.headers import NO_HEADERS
 from processor.core.nouns.lineage import Plan
@@ -40,6 +39,7 @@ from processor.policy import (
     ReusePolicy,
     Status,
 )
+from processor.schedules.cron import check as check_cron
 from processor.workflow._options import retry_options
 
 __all__ = ("Client",)

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from processor.codec.cron import next_ms
 from processor.codec.records import later_events
 from processor.config import Settings
 from processor.core.data.cause import Origin
 from processor.core.draft import Context
 from processor.core.records.marks import Mark
 from processor.core.runner import Runners
+from processor.schedules.cron import next_ms
 from processor.shard.eager import Eager
 from processor.shard.effects import Effects
 from processor.shard.flight import Appended, Flight, RunRecord, ShardLost, Tombstone

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Final
 
-from processor.codec.cron import next_ms as cron_next_ms
 from processor.codec.views import (
     attempt_view,
     begin_view,
@@ -33,6 +32,7 @@ from processor.core.records.effects import Reply, RunResult
 from processor.core.runner import CodeError
 from processor.failures import trace_of
 from processor.policy import Status
+from processor.schedules.cron import next_ms as cron_next_ms
 from processor.shard.dedup import Standing
 from processor.shard.ports import Clock, Outbox, Tables
 from processor.shard.turns.cache import Entry

@@ -21,8 +21,8 @@ from processor.cli.options import (
     target_options,
 )
 from processor.cli.session import connected
-from processor.codec.cron import check as check_cron
 from processor.policy import ATTEMPTS_MAX, ConflictPolicy, RetryPolicy, ReusePolicy
+from processor.schedules.cron import check as check_cron
 
 if TYPE_CHECKING:
     from processor.client.options import RunOptions

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from processor.codec.cron import check, next_ms
 from processor.errors import InvalidArgument
+from processor.schedules.cron import check, next_ms
 
 
 def times(cron: str, after: datetime, count: int) -> list[str]:
@@ -83,7 +83,7 @@ def test_the_next_time_is_later_whenever_a_run_ends(zone: str, fields: str) -> N
     [
         ("61 * * * *", "Bad minute"),
         ("* * * *", "it has 4 fields"),
-        ("0 0 * * * *", "it has 6 fields"),
+        ("0 0 0 * * * *", "it has 7 fields"),
         ("@every 5m", "it has 2 fields"),
         ("0 0 31 2 *", "Bad day-of-month"),
         ("CRON_TZ=Mars/Olympus @daily", "there is no time zone 'Mars/Olympus'"),
