@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from processor.activities.attempt import Attempt
@@ -203,11 +204,13 @@ class Functions:
             f"{task.name!r}: register it there, or send it to another queue. Registered "
             f"are: {listed or 'none'}"
         )
-        if task.name == HTTP:
+        is_http = task.name == HTTP
+        if is_http:
             message = f"worker {self._identity}: {MISSING}"
         if self._seldom(task.name):
             _log.warning("%s (workflow id %r)", message, task.workflow_id)
-        return not_begun(task, "ActivityNotRegistered", message)
+        # To wait helps where a worker is yet to come that has the activity; none gets httpx so.
+        return replace(not_begun(task, "ActivityNotRegistered", message), retryable=not is_http)
 
     def _tell_of_exit(self, task: ActivityTask) -> None:
         """Name an activity that may be what ends the process, which nothing else would name."""

@@ -13,26 +13,35 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, Final, TypeAlias
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from processor import activity
 from processor.activity import Activity
+from processor.core.data.failure import shortened, writable
 from processor.errors import ApplicationError, InvalidArgument, PayloadTooLarge
-from processor.workflow._nouns.http import HTTP, POLL_S, HttpRequest, HttpResponse, origin_of
+from processor.http.bodies import ACCEPTED, BODY_BYTES_MAX, BodyTooLarge, read, unpacked
+from processor.workflow._nouns.http import (
+    HTTP,
+    POLL_S,
+    HttpRequest,
+    HttpResponse,
+    headers_of,
+    joined,
+    origin_of,
+)
 
 __all__ = (
-    "BODY_BYTES_MAX",
     "MISSING",
     "calls",
     "default",
     "is_installed",
 )
 
-BODY_BYTES_MAX: Final = 500_000
-"""An answer is a result, of at most 1 MB, in which bytes take a third more. Headers are bounded by
-httpx: 100 kB."""
-
+_SHOWN_MAX: Final = 1_000
 _WAIT_S_MAX: Final = 86_400.0
+_POLL_S_MIN: Final = 1.0
+"""A server that says 0 would be asked without a pause."""
+
 MISSING: Final = (
     "workflow.call_http needs httpx in the worker that runs it, and it is not installed there. In "
     "a clone of processor's repository, run: pip install '.[http]'. Then start the worker again"
@@ -75,60 +84,90 @@ async def _answer(request: HttpRequest, more: WorkerHeaders | None) -> HttpRespo
     url = request.url
     if request.polls:
         url = activity.heartbeat_details(str) or url
-    sent = request.headers_for(url)
+    what = _named(request, url)
+    sent = {"accept-encoding": ACCEPTED, **request.headers_for(url)}
     if request.method in _NOT_IDEMPOTENT:
         sent.setdefault("idempotency-key", activity.info().idempotency_key)
     if more is not None:
         added = more(url)
-        sent.update(await added if inspect.isawaitable(added) else added)
-    answer = await _sent(request, url, sent)
-    what = f"{request.method} {_shown(url)} answered {answer.status}"
+        sent.update(_checked(await added if inspect.isawaitable(added) else added, what))
+    answer = await _sent(request, url, sent, what)
+    what = f"{what} answered {answer.status}"
     if request.polls and answer.status == 202 and (location := answer.headers.get("location")):
-        if (following := urljoin(url, location)) != url:
+        if (following := joined(url, location)) != url:
             activity.heartbeat(following)
-        delay_s = POLL_S if answer.retry_after is None else answer.retry_after
+        delay_s = POLL_S if answer.retry_after is None else max(answer.retry_after, _POLL_S_MIN)
         raise ApplicationError(what, type="HttpPolling", next_delay=delay_s, benign=True)
     if answer.status in request.retry_on:
         details = {"status": answer.status, "body": answer.text[:1_000]}
-        raise ApplicationError(
-            what, type="HttpStatus", details=details, next_delay=answer.retry_after
-        )
+        # A server that says 0 asks for no time: the policy has one, and it grows.
+        delay = answer.retry_after or None
+        raise ApplicationError(what, type="HttpStatus", details=details, next_delay=delay)
     return answer
 
 
-async def _sent(request: HttpRequest, url: str, headers: dict[str, str]) -> HttpResponse:
+def _named(request: HttpRequest, url: str) -> str:
+    """Return how errors name a request. Raises for a URL that nothing can be sent to."""
+    try:
+        _ = urlsplit(url).port, url.encode()
+        return f"{request.method} {_shown(url)}"
+    except ValueError:  # whose text may have all of the URL
+        whose = " (an answer 202 has it as its Location)" if request.polls else ""
+        raise _never(
+            f"{request.method}: the URL{whose} is none that can be asked: look at its host, its "
+            "port, and for half of a surrogate pair in it",
+            "InvalidURL",
+        ) from None
+
+
+def _checked(headers: object, what: str) -> dict[str, str]:
+    """Return the headers that a worker adds, with their names in lower case."""
+    try:
+        return headers_of(headers, "http.calls")
+    except InvalidArgument as error:
+        raise _never(f"{what}: a header cannot be sent: {error}", "InvalidArgument") from None
+
+
+def _never(told: str, type: str) -> ApplicationError:
+    """Return the error of a request that would fail each time."""
+    return ApplicationError(told, type=type, retryable=False)
+
+
+async def _sent(request: HttpRequest, url: str, headers: dict[str, str], what: str) -> HttpResponse:
     """Send a request and return its answer; errors name neither headers nor query."""
     import httpx
 
-    body, what = bytearray(), f"{request.method} {_shown(url)}"
     try:
         async with (
             httpx.AsyncClient(verify=_certificates(), timeout=None) as client,
             client.stream(request.method, url, headers=headers, content=request.body) as answer,
         ):
-            async for part in answer.aiter_bytes():
-                body += part
-                if len(body) > BODY_BYTES_MAX:
-                    raise PayloadTooLarge(
-                        f"the answer to {what} has more than {BODY_BYTES_MAX:,} bytes. Fetch it in "
-                        "an activity of your own that keeps it elsewhere and returns where it is"
-                    )
-    except httpx.LocalProtocolError:  # whose text may have the value of a header
-        raise ApplicationError(
-            f"{what}: a header cannot be sent: look for a line break or another control character "
-            "in its value",
-            type="LocalProtocolError",
-            retryable=False,
+            body = await read(answer.aiter_raw())
+        body = unpacked(body, answer.headers.get("content-encoding", ""))
+    except BodyTooLarge:
+        raise PayloadTooLarge(
+            f"the answer to {what} has more than {BODY_BYTES_MAX:,} bytes. Fetch it in an activity "
+            "of your own that keeps it elsewhere and returns where it is"
         ) from None
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        told = f"{what}: {type(error).__name__}: {error}"
-        raise ApplicationError(told, type=type(error).__name__, retryable=False) from None
-    except httpx.HTTPError as error:
-        told = f"{what}: {type(error).__name__}" + (f": {error}" if str(error) else "")
-        raise ApplicationError(told, type=type(error).__name__) from None
+    except httpx.LocalProtocolError:  # whose text may have the value of a header
+        raise _never(
+            f"{what}: a header cannot be sent: look for a line break or another control character "
+            "in its value, and for a Content-Length that is not that of the body",
+            "LocalProtocolError",
+        ) from None
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
+        raise _never(f"{what}: {_told(error)}", type(error).__name__) from None
+    except (httpx.HTTPError, ValueError) as error:
+        named = type(error).__name__ if isinstance(error, httpx.HTTPError) else "DecodingError"
+        told = f"{what}: {named}" + (f": {error}" if str(error) else "")
+        raise ApplicationError(told, type=named) from None
     values = {name.lower(): value for name, value in answer.headers.items()}
     wait_s = _wait_s(values.get("retry-after"))
-    return HttpResponse(answer.status_code, values, bytes(body), wait_s)
+    return HttpResponse(answer.status_code, values, body, wait_s)
+
+
+def _told(error: Exception) -> str:
+    return writable(f"{type(error).__name__}: {error}")
 
 
 @cache
@@ -141,7 +180,7 @@ def _certificates() -> Any:
 
 def _shown(url: str) -> str:
     """Return a URL without what may be secret in it."""
-    return "://".join(origin_of(url)) + urlsplit(url).path
+    return shortened("://".join(origin_of(url)) + urlsplit(url).path, _SHOWN_MAX)
 
 
 def _wait_s(value: str | None) -> float | None:

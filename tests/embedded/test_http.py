@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
+import resource
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -77,6 +80,15 @@ def service() -> Iterator[Service]:
 
 
 @workflow.define
+async def reads_json(url: str) -> str:
+    answer = await workflow.call_http("GET", url)
+    try:
+        return f"found {answer.json()}"
+    except ValueError as error:
+        return str(error)
+
+
+@workflow.define
 async def calls_out(method: str, url: str, how: dict[str, Any]) -> dict[str, Any]:
     retry = RetryPolicy(maximum_attempts=how.pop("attempts", 3))
     began = workflow.now()
@@ -92,7 +104,7 @@ async def calls_out(method: str, url: str, how: dict[str, Any]) -> dict[str, Any
 
 def run(work: Callable[[Environment], Any], activities: list[Any] | None = None) -> Any:
     async def main() -> Any:
-        async with Environment([calls_out], activities or []) as env:
+        async with Environment([calls_out, reads_json], activities or []) as env:
             return await work(env)
 
     return asyncio.run(main())
@@ -199,6 +211,91 @@ def test_an_answer_is_bounded(service: Service) -> None:
     assert len(service.asked) == 2, "it is not tried again"
 
 
+def test_a_body_is_unpacked_within_its_bound(service: Service) -> None:
+    """Without the bound, the 2,000 bytes of the last one take gigabytes."""
+    text = "ä" * 10_000
+    raw = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    packed = {
+        "gzip": gzip.compress(text[:5].encode()) + gzip.compress(text[5:].encode()),
+        "GZIP ": gzip.compress(text.encode()) + b"\0" * 20,
+        "deflate": zlib.compress(text.encode()),
+        " deflate": raw.compress(text.encode()) + raw.flush(),
+    }
+    for coding, body in packed.items():
+        service.answers = [(200, {"Content-Encoding": coding}, body)]
+        assert called(service.url)["text"] == text, coding
+        assert service.asked[-1][2]["accept-encoding"] == "gzip, deflate"
+    service.answers = [(200, {"Content-Encoding": "br"}, b"as it is")]
+    assert called(service.url, headers={"Accept-Encoding": "br"})["text"] == "as it is"
+    assert service.asked[-1][2]["accept-encoding"] == "br"
+    bomb = gzip.compress(b"\0" * 200_000_000, 9)
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for body in (bomb, gzip.compress(b"\0" * 300_000) * 2):
+        service.answers = [(200, {"Content-Encoding": "gzip"}, body)]
+        with pytest.raises(WorkflowFailed, match="more than 500,000 bytes"):
+            called(service.url)
+    service.answers = [(200, {"Content-Encoding": "gzip, gzip"}, gzip.compress(bomb, 9))]
+    assert called(service.url)["text"], "what is packed twice is left to the caller"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 100_000
+    for body in (b"hello", gzip.compress(b"hello")[:-9]):
+        service.answers = [(200, {"Content-Encoding": "gzip"}, body)]
+        with pytest.raises(WorkflowFailed, match="DecodingError: "):
+            called(service.url)
+
+
+@pytest.mark.parametrize("location", ["http://[", "http://a:b/", "http://xn--/", "ftp://a"])
+@pytest.mark.parametrize("before", [0, 1], ids=["at once", "while it is polled"])
+def test_a_location_that_leads_nowhere_fails_the_call(
+    service: Service, before: int, location: str
+) -> None:
+    """It is the service's, so it neither parks the run nor is asked for ever."""
+    here = (202, {"Location": "/status", "Retry-After": "0"}, b"")
+    service.answers = [*[here] * before, (202, {"Location": location, "Retry-After": "0"}, b"")]
+    with pytest.raises(WorkflowFailed, match=r"GET|the URL \(an answer 202") as failed:
+        called(service.url, attempts=50)
+    assert len(service.asked) == before + 1
+    assert not getattr(failed.value.__cause__, "retryable", True)
+
+
+def test_a_server_that_asks_for_no_pause_is_not_asked_without_one(service: Service) -> None:
+    later = (202, {"Location": "/status", "Retry-After": "0"}, b"")
+    service.answers = [*[later] * 31, (200, {}, b"ok")]
+    found = called(service.url)
+    assert found["text"] == "ok" and 30 <= found["waited"] < 33
+    service.answers = [*[(503, {"Retry-After": "0"}, b"")] * 4, (200, {}, b"ok")]
+    found = called(service.url, retry_on=[503], attempts=5)
+    assert found["text"] == "ok" and 15 <= found["waited"] < 17, "1, 2, 4 and 8 s of the policy"
+
+
+@pytest.mark.parametrize(("body", "told"), [(b"[" * 100_000, "nested too deeply"), (b"<", "Expec")])
+def test_what_is_no_json_is_a_value_error(service: Service, body: bytes, told: str) -> None:
+    service.answers = [(200, {}, body)]
+    assert told in run(lambda env: env.run(reads_json, service.url))
+
+
+def test_headers_of_the_worker_stand_in_for_those_of_the_code(service: Service) -> None:
+    added = {"AUTHORIZATION": SECRET, "X-More": "1"}
+    how = {"headers": {"Authorization": "of the code", "host": "other"}}
+    run(
+        lambda env: env.run(calls_out, "GET", service.url, how),
+        [http.calls(headers=lambda url: added)],
+    )
+    sent = service.asked[-1][2]
+    assert (sent["authorization"], sent["x-more"], sent["host"]) == (SECRET, "1", "other")
+
+
+@pytest.mark.parametrize("headers", [{"a": 5}, {"a": f"ü{SECRET}"}, ["a"], {"a b": SECRET}])
+def test_headers_of_the_worker_that_cannot_be_sent_say_so(service: Service, headers: Any) -> None:
+    with pytest.raises(
+        WorkflowFailed, match=r"GET http://.*: a header cannot be sent: http\.calls: headers"
+    ) as failed:
+        run(
+            lambda env: env.run(calls_out, "GET", service.url, {"attempts": 50}),
+            [http.calls(headers=lambda url: headers)],
+        )
+    assert not service.asked and SECRET not in str(failed.value)
+
+
 def test_a_slow_answer_is_a_time_out() -> None:
     async def main() -> None:
         async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -270,6 +367,20 @@ def test_without_httpx_it_says_what_to_install(
         http.calls()
 
 
+def test_without_httpx_a_call_fails_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(calling, "default", lambda: None)
+
+    async def main() -> None:
+        server = f"embedded:{tmp_path}"
+        async with Worker(server, workflows=[reads_json]), Client(server) as client:
+            with pytest.raises(WorkflowFailed, match=r"pip install '\.\[http\]'"):
+                await client.run(reads_json, "http://127.0.0.1:1", timeout=20)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     ("method", "url", "how", "said"),
     [
@@ -293,6 +404,37 @@ def test_what_cannot_be_sent_is_refused_at_the_call(
     with pytest.raises(WorkflowParked, match=said) as failed:
         called(url, method, **how)
     assert SECRET not in str(failed.value)
+
+
+@workflow.define
+async def sends_what_is_no_text(which: str) -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    odd = {"nan": float("nan"), "surrogate": "\ud800", "deep": deep}
+    if which == "body":
+        await workflow.call_http("POST", "http://a", body="\ud800")
+    await workflow.call_http("POST", "http://a", json=odd[which])
+
+
+@pytest.mark.parametrize(
+    ("which", "said"),
+    [
+        ("body", "body: the text holds half of a surrogate pair"),
+        ("nan", "json: Out of range float values .* give plain values"),
+        ("surrogate", "json: .* give plain values"),
+        ("deep", "json: .* give plain values"),
+    ],
+)
+def test_what_no_service_could_read_is_refused_at_the_call(which: str, said: str) -> None:
+    async def main() -> None:
+        async with Environment([sends_what_is_no_text]) as env:
+            with pytest.raises(
+                WorkflowParked, match=f"InvalidArgument: workflow.call_http: {said}"
+            ):
+                await env.run(sends_what_is_no_text, which)
+
+    asyncio.run(main())
 
 
 def test_times_of_retry_after() -> None:

@@ -21,7 +21,16 @@ from processor.workflow._frames import line_here
 from processor.workflow._nouns.activity import call
 from processor.workflow._options import Options, options_with
 
-__all__ = ("HTTP", "POLL_S", "HttpRequest", "HttpResponse", "call_http", "origin_of")
+__all__ = (
+    "HTTP",
+    "POLL_S",
+    "HttpRequest",
+    "HttpResponse",
+    "call_http",
+    "headers_of",
+    "joined",
+    "origin_of",
+)
 
 HTTP: Final = "processor.http"
 """The name of the activity."""
@@ -31,7 +40,7 @@ POLL_S: Final = 30.0
 
 _METHOD: Final = re.compile(r"[A-Za-z]{1,20}")
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_OF_CALLER: Final = ("authorization", "cookie", "proxy-authorization")
+_OF_CALLER: Final = ("authorization", "cookie", "proxy-authorization", "host")
 """Headers that no other host is sent than the one that they are for."""
 
 _OF_BODY: Final = ("content-type", "content-length", "content-encoding", "idempotency-key")
@@ -75,8 +84,11 @@ class HttpResponse:
         return self.body.decode("utf-8", "replace")
 
     def json(self) -> Any:
-        """Return the body as JSON. Raises ``ValueError`` where it is none."""
-        return _json.loads(self.body)
+        """Return the body as JSON. Raises ``ValueError`` where it is none, or none that is sane."""
+        try:
+            return _json.loads(self.body)
+        except RecursionError:
+            raise ValueError("this JSON is nested too deeply to be read") from None
 
     @property
     def is_success(self) -> bool:
@@ -115,7 +127,7 @@ def call_http(
     request = HttpRequest(
         _method(method, where),
         _url(url, where),
-        sent := _headers(headers, where),
+        sent := headers_of(headers, where),
         _body(body, json, sent, where),
         tuple(checks.whole(each, f"{where}: retry_on", 100) for each in _listed(retry_on, where)),
     )
@@ -136,7 +148,7 @@ async def _called(
     if not polls or answer.status != 202 or not location:
         return answer
     await asyncio.sleep(POLL_S if answer.retry_after is None else answer.retry_after)
-    url = urljoin(request.url, location)
+    url = joined(request.url, location)
     sent = request.headers_for(url)
     headers = {name: each for name, each in sent.items() if name not in _OF_BODY}
     polling = replace(request, method="GET", url=url, headers=headers, body=None, polls=True)
@@ -146,9 +158,20 @@ async def _called(
     return found
 
 
+def joined(url: str, location: str) -> str:
+    """Return where a Location leads. What is no URL is returned as it is: nobody can be asked."""
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location
+
+
 def origin_of(url: str) -> tuple[str, str]:
-    """Return what names a server: scheme, and host with port."""
-    parts = urlsplit(url)
+    """Return what names a server: scheme, and host with port. What is no URL is of no server."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", url
     return parts.scheme, parts.netloc.rpartition("@")[2]
 
 
@@ -167,7 +190,7 @@ def _url(url: Any, where: str) -> str:
     return url
 
 
-def _headers(headers: Any, where: str) -> dict[str, str]:
+def headers_of(headers: Any, where: str) -> dict[str, str]:
     """Return headers, their names in lower case. No value stands in an error: it may be secret."""
     if headers is None:
         return {}
@@ -188,14 +211,25 @@ def _body(body: Any, json: Any, headers: dict[str, str], where: str) -> bytes | 
     if json is None:
         if body is not None and not isinstance(body, bytes | str):
             raise InvalidArgument(f"{where}: body: give bytes or text, not a {_kind(body)}")
-        return body.encode() if isinstance(body, str) else body
+        return _encoded(body, where) if isinstance(body, str) else body
     if body is not None:
         raise InvalidArgument(f"{where}: give a body or json, not both")
     headers.setdefault("content-type", "application/json")
     try:
-        return _json.dumps(json, ensure_ascii=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError) as error:
+        text = _json.dumps(json, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"{where}: json: {error}: give plain values, or a body") from None
+
+
+def _encoded(text: str, where: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(
+            f"{where}: body: the text holds half of a surrogate pair, which is no text; decode "
+            "bytes with errors='replace'"
+        ) from None
 
 
 def _listed(retry_on: Any, where: str) -> list[Any]:
