@@ -7,6 +7,7 @@ that runs, which the executor puts into ``current``.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
@@ -276,6 +277,41 @@ def _check_importable(definition: ActivityDefinition) -> None:
         raise InvalidArgument(
             f"{what} is made inside of a function: a process imports what it runs. Move it to the "
             "top of a module"
+        )
+
+
+def imported(name: str, module: str, qualname: str) -> Callable[..., Any]:
+    """Import the function of an activity. Raises ``ImportError`` where nothing is there."""
+    found: Any = importlib.import_module(module)
+    try:
+        for each in qualname.split("."):
+            found = getattr(found, each)
+    except AttributeError as error:
+        raise ImportError(
+            f"activity {name!r} runs in a process, which finds no {qualname} in module {module} "
+            f"({error}): define it at the top of a module that can be imported, not in a notebook, "
+            "a shell or `python -c`"
+        ) from None
+    function: Callable[..., Any] = found.function if isinstance(found, Activity) else found
+    return function
+
+
+def check_imported(definition: ActivityDefinition) -> None:
+    """Refuse a function in whose place a process would import none, or another one."""
+    function: Any = definition.function
+    if definition.pool != "processes" or definition.is_async or inspect.ismethod(function):
+        return  # a mock runs on the loop, a method goes with its object
+    name, module, qualname = definition.name, function.__module__, function.__qualname__
+    try:
+        found = imported(name, module, qualname)
+    except ImportError as error:
+        raise InvalidArgument(str(error)) from None
+    if found is not function:
+        raise InvalidArgument(
+            f"activity {name!r} runs in a process, which imports {qualname} of module {module}, "
+            "and that is another function than the registered one: a decorator of yours would be "
+            "left out. Put @activity.define above the decorator, so that the module has the result "
+            "under that name; or write a function that calls it"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 
-from processor.activity import Activity, ActivityDefinition
+from processor.activity import Activity, ActivityDefinition, check_imported
 from processor.checks import shown
 from processor.errors import InvalidArgument
 from processor.http import calling
@@ -103,6 +103,7 @@ def _activity(given: object) -> ActivityDefinition:
             f"{shown(given)} is a method of a class: a worker needs it with its instance. Make "
             f"one, and register the method of that: activities=[instance.{name}]"
         )
+    check_imported(given.definition)
     return given.definition
 
 

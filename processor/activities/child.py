@@ -43,6 +43,8 @@ def serve(connection: Connection) -> None:
     # what becomes of activities. What is ignored would be so in programs that they start, too.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: None)
+    if os.name == "posix":
+        os.setpgid(0, 0)  # what a function starts is killed with it
     _end_with_parent()
     line = _Line(connection)
     Thread(target=line.listen, name="worker", daemon=True).start()

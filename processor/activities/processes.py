@@ -11,6 +11,7 @@ import atexit
 import multiprocessing
 import os
 import pickle
+import signal
 import weakref
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -40,6 +41,10 @@ _CLEAN_UP_S: Final = 0.8
 
 _JOIN_S: Final = 5.0
 
+_LOOK_S: Final = 0.5
+"""How often to look whether a process that says nothing is there: what it has forked may keep its
+end of the pipe open."""
+
 
 class _Process:
     """One process, as its worker has it."""
@@ -58,11 +63,20 @@ class _Process:
             self._connection.send((kind, data))
 
     def receive(self) -> tuple[str, bytes]:
+        """Return what it says next. Raises ``EOFError`` or ``OSError`` where it has ended."""
+        while not self._connection.poll(_LOOK_S):
+            if self._process.exitcode is not None and not self._connection.poll():
+                raise EOFError
         kind, data = self._connection.recv()
         return kind, data
 
     def kill(self) -> None:
+        """Kill it, and what its function has started in its group."""
         with suppress(ValueError):  # it is closed
+            pid = self._process.pid
+            if pid is not None and self._process.exitcode is None and os.name == "posix":
+                with suppress(OSError):  # it has no group yet, or none any more
+                    os.killpg(pid, signal.SIGKILL)
             self._process.kill()
 
     def end(self) -> int | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import pickle
 from collections.abc import Callable
 from types import MethodType
 from typing import Any, Final, NamedTuple
 
-from processor.activity import Activity, ActivityDefinition
+from processor.activity import Activity, ActivityDefinition, imported
 from processor.core.data.shown import CARRIED, shown
 from processor.errors import ApplicationError, SchemaMismatch
 from processor.failures import bases_of, chain_of
@@ -60,20 +59,9 @@ def job_of(definition: ActivityDefinition, arguments: tuple[Any, ...]) -> bytes:
 
 def function_of(job: Job) -> Callable[..., Any]:
     """Import what a job calls. Raises ``ImportError`` where nothing is there."""
-    found: Any
-    if job.instance is not None:
-        found = getattr(job.instance, job.qualname.rpartition(".")[2])
-    else:
-        found = importlib.import_module(job.module)
-        try:
-            for name in job.qualname.split("."):
-                found = getattr(found, name)
-        except AttributeError as error:
-            raise ImportError(
-                f"activity {job.name!r} runs in a process, which finds no {job.qualname} in module "
-                f"{job.module} ({error}): define it at the top of a module that can be imported, "
-                "not in a notebook, a shell or `python -c`"
-            ) from None
+    if job.instance is None:
+        return imported(job.name, job.module, job.qualname)
+    found: Any = getattr(job.instance, job.qualname.rpartition(".")[2])
     function: Callable[..., Any] = found.function if isinstance(found, Activity) else found
     return function
 
@@ -163,7 +151,7 @@ def _pickled(error: BaseException) -> bytes | None:
         data = pickle.dumps(error, _PROTOCOL)
         again = pickle.loads(data)
         return data if type(again) is type(error) and str(again) == str(error) else None
-    except Exception:  # whatever the methods of its class raise
+    except BaseException:  # whatever the methods of its class raise, SystemExit too
         return None
 
 
@@ -172,7 +160,7 @@ def _made(sent: _SentError) -> BaseException:
     if sent.pickled is not None:
         try:
             error = pickle.loads(sent.pickled)
-        except Exception:  # of a class that only the process has
+        except BaseException:  # of a class that only the process has, or that raises SystemExit
             error = None
     if not isinstance(error, BaseException):
         kind: type[Exception] = Exception

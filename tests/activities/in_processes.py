@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,13 @@ class Odd(ApplicationError):
 
     def __init__(self, one: int, other: int) -> None:
         super().__init__(f"{one} and {other}", details=[one, other], retryable=False)
+
+
+class Exits(Exception):
+    """Ends whatever reads its pickle."""
+
+    def __reduce__(self) -> Any:
+        return sys.exit, (3,)
 
 
 class Local(OSError):
@@ -48,6 +58,8 @@ def calls(what: str) -> Any:
                 raise ValueError("outer") from error
         case "odd":
             raise Odd(1, 2)
+        case "exits":
+            raise Exits("no")
         case "local":
             raise Local("a", "b")
         case "system exit":
@@ -100,6 +112,38 @@ def computes(folder: str, how: str) -> str:
                 sum(range(1_000))
         raise
     return "asked"
+
+
+@activity.define(pool="processes", start_to_close=60)
+def forks(folder: str, how: str) -> None:
+    """Leave a process of its own behind, which has all that this one has open."""
+    forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    forked.start()
+    Path(folder, "pid-1").write_text(str(forked.pid))
+    if how == "exit":
+        os._exit(3)
+    time.sleep(600)
+
+
+def doubled(function: Callable[[int], int]) -> Callable[[int], int]:
+    @functools.wraps(function)
+    def called(number: int) -> int:
+        return 2 * function(number)
+
+    return called
+
+
+def bare(number: int) -> int:
+    return number
+
+
+@activity.define(pool="processes")
+@doubled
+def decorated(number: int) -> int:
+    return number
+
+
+decorated_elsewhere = activity.define(name="elsewhere", pool="processes")(doubled(bare))
 
 
 @activity.define(pool="processes", start_to_close=60)

@@ -37,7 +37,19 @@ from processor.activities.traveling import received_error, sent_error
 from processor.failures import bases_of
 from processor.testing import ActivityEnvironment, Environment
 
-from .in_processes import Local, Point, Scale, calls, computes, moved, sleeps
+from .in_processes import (
+    Exits,
+    Local,
+    Point,
+    Scale,
+    calls,
+    computes,
+    decorated,
+    decorated_elsewhere,
+    forks,
+    moved,
+    sleeps,
+)
 
 ONCE = RetryPolicy(maximum_attempts=1)
 
@@ -81,7 +93,7 @@ def serving(
     async def main() -> None:
         server = f"embedded:{folder}/state"
         code = [flow, others, sleeping, timed, again, waiting]
-        activities = [calls, moved, computes, sleeps, Scale(3).scaled]
+        activities = [calls, moved, computes, sleeps, forks, Scale(3).scaled]
         settings = Settings(activity_processes_max=most, **limits)
         worker = Worker(server, workflows=code, activities=activities, settings=settings)
         async with worker, Client(server) as client:
@@ -159,6 +171,8 @@ def test_an_error_that_cannot_be_pickled_has_its_classes_for_the_retry_policy() 
     again = received_error(sent_error(Local("a", "b")))
     assert (type(again).__name__, str(again)) == ("Local", "a: b")
     assert bases_of(again) == bases_of(Local("a", "b"))
+    again = received_error(sent_error(Exits("no")))
+    assert (type(again).__name__, str(again)) == ("Exits", "no"), "its pickle ends nothing"
 
 
 @pytest.mark.parametrize(
@@ -182,6 +196,35 @@ def test_a_process_that_ends_is_replaced_and_its_attempt_is_lost(
         assert await client.run(flow, "pid") != fresh, "nobody's attempt is lost with it"
 
     serving(tmp_path, work)
+
+
+def test_what_a_function_has_forked_hides_no_end_of_its_process(tmp_path: Path) -> None:
+    """The forked one has the pipe open, too: the only process would be waited for in vain."""
+
+    async def work(client: Client) -> None:
+        how: dict[str, Any] = {"retry": ONCE, "start_to_close": 40}
+        with pytest.raises(WorkflowFailed, match="ended with exit code 3"):
+            await client.run_activity(forks, str(tmp_path), "exit", **how, timeout=20)
+        os.kill(int(tmp_path.joinpath("pid-1").read_text()), signal.SIGKILL)
+        with pytest.raises(WorkflowFailed, match="start-to-close time-out"):
+            how["start_to_close"] = 0.5
+            await client.run_activity(forks, str(tmp_path), "sleep", **how, timeout=20)
+        assert await client.run_activity(calls, "pid", timeout=20)
+        forked = int(tmp_path.joinpath("pid-1").read_text())
+        assert await until(lambda: not alive(forked)), "it is killed with the function"
+
+    serving(tmp_path, work)
+
+
+def test_a_function_is_refused_in_whose_place_a_process_would_run_another_one() -> None:
+    async def main() -> None:
+        async with Environment(activities=[decorated]) as env:
+            assert await env.run_activity(decorated, 4) == 8
+        with pytest.raises(InvalidArgument, match="a decorator of yours would be left out"):
+            async with Environment(activities=[decorated_elsewhere]):
+                """It does not begin."""
+
+    asyncio.run(main())
 
 
 def test_a_time_out_ends_what_computes_and_what_waits_in_c_code(tmp_path: Path) -> None:
