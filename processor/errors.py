@@ -213,7 +213,8 @@ class ActivityCancelled(ActivityError):
 
 
 class ChildFailed(ProcessorError):
-    """A child ended without a result; ``kind`` says how. ``__cause__`` is the error that it raised.
+    """A child ended without a result; ``kind`` says how. ``__cause__`` is the error that it raised,
+    or where it was terminated with an output, a ``WorkflowTerminated`` that has it.
 
     ``workflow`` is its name, ``id`` its workflow id, and ``run_id`` the run that ended, the last
     one where a retry policy made several.
@@ -265,14 +266,22 @@ class WorkflowCancelled(WorkflowError):
 class WorkflowTerminated(WorkflowError):
     """The workflow was ended from outside, without running its code again; ``reason`` says why.
 
-    Where a start of the same id replaced the run, the reason names the run that follows.
+    Where a start of the same id replaced the run, the reason names the run that follows. ``output``
+    is what whoever terminated it gave (``terminate(output=...)``) as a JSON value, else None.
     """
 
     def __init__(
-        self, message: str, *, workflow_id: str = "", run_id: str = "", reason: str = ""
+        self,
+        message: str,
+        *,
+        workflow_id: str = "",
+        run_id: str = "",
+        reason: str = "",
+        output: Any = None,
     ) -> None:
         super().__init__(message, workflow_id=workflow_id, run_id=run_id)
         self.reason = reason
+        self.output = output
 
 
 class WorkflowParked(WorkflowError):

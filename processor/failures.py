@@ -43,12 +43,22 @@ from processor.errors import (
     SchemaMismatch,
     TimeoutKind,
     WorkflowAlreadyStarted,
+    WorkflowTerminated,
 )
 from processor.policy import milliseconds
 from processor.readable import readable
 from processor.workflow._frames import is_ours
 
-__all__ = ("HIDDEN", "bases_of", "chain_of", "exception_of", "failure_of", "refusal", "trace_of")
+__all__ = (
+    "HIDDEN",
+    "bases_of",
+    "chain_of",
+    "decoded",
+    "exception_of",
+    "failure_of",
+    "refusal",
+    "trace_of",
+)
 
 E = TypeVar("E", bound=ProcessorError)
 
@@ -181,6 +191,10 @@ def _one(error: BaseException, payloads: Payloads, details_bytes_max: int) -> Fa
             said = [error.kind, error.workflow, error.id, error.run_id]
             details, note = _details(said, payloads, details_bytes_max)
             return Failure("child_failed", type_name, message + note, details, traceback=text)
+        case WorkflowTerminated():
+            said = [error.workflow_id, error.run_id, error.reason, error.output]
+            details, note = _details(said, payloads, details_bytes_max)
+            return Failure("terminated", type_name, message + note, details, traceback=text)
         case PayloadTooLarge():
             kind = "payload_too_large"
         case SchemaMismatch():
@@ -251,7 +265,7 @@ def _made(failure: Failure, payloads: Payloads) -> BaseException:
             return _application(failure, payloads)
         case "activity_timed_out":
             kind = _timeout_kind(failure)
-            details = _decoded(failure.details, payloads)
+            details = decoded(failure.details, payloads)
             return ActivityTimedOut(
                 failure.message, activity=activity, attempts=attempts, kind=kind, details=details
             )
@@ -263,6 +277,8 @@ def _made(failure: Failure, payloads: Payloads) -> BaseException:
             )
         case "child_failed" if not activity:
             return _child_failed(failure, payloads)
+        case "terminated" if not activity:
+            return _terminated(failure, payloads)
         case "payload_too_large":
             return _class(PayloadTooLarge, failure)(failure.message)
         case "schema_mismatch":
@@ -279,12 +295,21 @@ def _made(failure: Failure, payloads: Payloads) -> BaseException:
 
 
 def _child_failed(failure: Failure, payloads: Payloads) -> ChildFailed:
-    match _decoded(failure.details, payloads):
+    match decoded(failure.details, payloads):
         case [kind, str(workflow), str(id), str(run_id)] if kind in _CHILD_ENDS:
             told = {"kind": kind, "workflow": workflow, "id": id, "run_id": run_id}
             return ChildFailed(failure.message, **told)
         case _:
             return ChildFailed(failure.message)
+
+
+def _terminated(failure: Failure, payloads: Payloads) -> WorkflowTerminated:
+    match decoded(failure.details, payloads):
+        case [str(workflow_id), str(run_id), str(reason), output]:
+            which = {"workflow_id": workflow_id, "run_id": run_id}
+            return WorkflowTerminated(failure.message, **which, reason=reason, output=output)
+        case _:
+            return WorkflowTerminated(failure.message)
 
 
 def _class(kind: type[E], failure: Failure) -> type[E]:
@@ -316,15 +341,15 @@ def _application(failure: Failure, payloads: Payloads) -> ApplicationError:
     return _class(ApplicationError, failure)(
         failure.message,
         type=failure.type,
-        details=_decoded(failure.details, payloads),
+        details=decoded(failure.details, payloads),
         retryable=failure.retryable,
         next_delay=None if delay_ms is None else timedelta(milliseconds=delay_ms),
         benign=failure.kind == BENIGN,
     )
 
 
-def _decoded(details: bytes | None, payloads: Payloads) -> Any:
-    """Return details, as the bytes that they are where they cannot be decoded."""
+def decoded(details: bytes | None, payloads: Payloads) -> Any:
+    """Return a value of any type, as the bytes that it is where it cannot be decoded."""
     if details is None:
         return None
     try:

@@ -53,7 +53,8 @@ class RunDescription:
     (count), and why (reasons, of the first ten); and while a record waits for its topic, with that
     as the last reason. The worker that has the shard knows it until it
     ends; the dead letters say it for as long as they are kept. ``result`` is that of a completed
-    run as JSON, ``failure`` that of a failed one: type, message, traceback, cause ...
+    run as JSON, or the output of a terminated one; ``failure`` that of a failed one: type, message,
+    traceback, cause ...
     ``attempt`` is there while a run is open that is tried again if it fails: number, maximum (None:
     no limit), begins_ms (while its code waits for that), last_failure. ``begins`` is when the code
     of a run begins that waits for its time; ``cron`` is its cron string, and while its code runs,

@@ -21,9 +21,9 @@ from processor.client.descriptions import (
 from processor.client.updates import TakesUpdates
 from processor.client.values import ReadsValues
 from processor.client.vigil import PARKED, Parked, Vigil, overdue
-from processor.core.nouns.child import TerminateAlone
+from processor.core.nouns.child import TerminateWith
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.stop import CancelRun, TerminateRun
+from processor.core.nouns.stop import CancelRun
 from processor.core.nouns.timer import StartNow
 from processor.core.questions import REJECTS, AwaitResult, DescribeRun, QueryRun, ReadHistory
 from processor.core.records.answers import Accepted, Closed, QueryAnswered
@@ -206,16 +206,22 @@ class Handle(TakesUpdates, ReadsValues, Generic[R]):
         body = CancelRun(checks.text(reason, "cancel: reason"), *self._which)
         return (await self._calls.accepted(self.id, body)).created
 
-    async def terminate(self, reason: str = "", *, recursive: bool = True) -> bool:
+    async def terminate(
+        self, reason: str = "", *, recursive: bool = True, output: Any = None
+    ) -> bool:
         """End the run at once, without running its code again; return as ``cancel`` does.
 
         Its children end as their ``parent_close`` says; with ``recursive=False`` they go on.
+        ``output`` is a value for whoever waits for the end: ``WorkflowTerminated.output``. Raises
+        ``WorkflowNotFound``, ``SchemaMismatch``, ``PayloadTooLarge``, ``ShardUnavailable``.
         """
-        kind = TerminateRun
-        if not checks.yes_or_no(recursive, "terminate: recursive"):
-            kind = TerminateAlone
-        body = kind(checks.text(reason, "terminate: reason"), *self._which)
-        return (await self._calls.accepted(self.id, body)).created
+        body = TerminateWith(
+            checks.text(reason, "terminate: reason"),
+            *self._which,
+            recursive=checks.yes_or_no(recursive, "terminate: recursive"),
+            output=None if output is None else self._calls.encoded("terminate: output", output),
+        )
+        return (await self._calls.accepted(self.id, body.plain)).created
 
     async def start_now(self) -> None:
         """Let the code of a run begin that waits for its time: a delay, a retry, a cron string.

@@ -170,7 +170,7 @@ def _body(command: _Command) -> Operation:
     }
     planned = {name: given.pop(name, None) for name in ("retry", "start_at_ms", "cron")}
     if not any(value is not None for value in planned.values()):
-        return operation(**given)
+        return operation(**given).plain
     if planned["retry"] is not None:
         planned["retry"] = _options(planned["retry"])
     return StartPlanned(**given, plan=Plan(**planned))

@@ -47,6 +47,11 @@ class Operation(Request):
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = _ANYTHING
     not_by_hand: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def plain(self) -> Operation:
+        """Return the operation of the lowest level that does the same."""
+        return self
+
 
 class OperationOnRun(Operation):
     """Asked of the latest run, of a run by its id, or of a chain by that of its first run."""

@@ -30,7 +30,7 @@ from processor.core.nouns.child import (
     ChildrenSpared,
     ChildStarted,
     EndChild,
-    TerminateAlone,
+    TerminateWith,
 )
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.promise import (
@@ -53,7 +53,7 @@ from processor.core.nouns.run import (
     WorkflowTimedOut,
 )
 from processor.core.nouns.start import StartChild, StartPlanned, StartRun, StartWith
-from processor.core.nouns.stop import CancelRun, TerminateRun
+from processor.core.nouns.stop import CancelRun, OutputSet, TerminateRun
 from processor.core.nouns.timer import StartNow, TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.update import (
     AwaitUpdate,
@@ -117,6 +117,7 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     AnswerAwaited,
     AnswerNotAwaited,
     CallGivenUp,
+    OutputSet,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 
@@ -139,7 +140,7 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     StartNow,
     StartChild,
     EndChild,
-    TerminateAlone,
+    TerminateWith,
     ReportAttempt,
     AdjustActivity,
     AwaitValue,

@@ -348,9 +348,11 @@ class Handle(_TakesUpdates, _ReadsValues, Generic[R]):
         found: bool = self._blocking.call(self._twin.cancel(reason))
         return found
 
-    def terminate(self, reason: str = "", *, recursive: bool = True) -> bool:
+    def terminate(self, reason: str = "", *, recursive: bool = True, output: Any = None) -> bool:
         """End the run at once, without running its code again; return as ``cancel`` does."""
-        found: bool = self._blocking.call(self._twin.terminate(reason, recursive=recursive))
+        found: bool = self._blocking.call(
+            self._twin.terminate(reason, recursive=recursive, output=output)
+        )
         return found
 
     def start_now(self) -> None:

@@ -18,12 +18,12 @@ from processor.errors import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.failures import exception_of
+from processor.failures import decoded, exception_of
 from processor.policy import Status
 from processor.readable import readable
 from processor.workflow._engine.runtime import Decode
 
-__all__ = ("answered", "outcome", "updated", "valued")
+__all__ = ("answered", "outcome", "terminated", "updated", "valued")
 
 
 def outcome(workflow_id: str, closed: Closed, payloads: Payloads, result_type: Any) -> Any:
@@ -42,9 +42,7 @@ def outcome(workflow_id: str, closed: Closed, payloads: Payloads, result_type: A
                 f"{run} was cancelled{_why(closed)}", **which, reason=closed.reason or ""
             )
         case Status.TERMINATED:
-            raise WorkflowTerminated(
-                f"{run} was terminated{_why(closed)}", **which, reason=closed.reason or ""
-            )
+            raise terminated(workflow_id, closed, payloads)
         case Status.CONTINUED:
             raise WorkflowContinued(
                 f"{run} went on as run {closed.reason}: a handle without run_id waits for the end "
@@ -65,6 +63,22 @@ def outcome(workflow_id: str, closed: Closed, payloads: Payloads, result_type: A
                     f"{error}"
                 ) from error
             raise WorkflowFailed(f"{run} failed: {readable(str(cause))}", **which) from cause
+
+
+def terminated(workflow_id: str, closed: Closed, payloads: Payloads) -> WorkflowTerminated:
+    """Return the error of a run that was terminated, with the output that it got."""
+    text = f"run {closed.run_id} of {workflow_id!r} was terminated{_why(closed)}"
+    try:
+        output = decoded(closed.result, payloads)
+    except PayloadCodecError as error:
+        raise PayloadCodecError(f"{text}. Its output is not read: {error}") from error
+    return WorkflowTerminated(
+        text,
+        workflow_id=workflow_id,
+        run_id=closed.run_id,
+        reason=closed.reason or "",
+        output=output,
+    )
 
 
 def answered(

@@ -62,6 +62,24 @@ def test_cancel_and_terminate(invoke: Invoke, tmp_path: Path) -> None:
         assert json.loads(result.stdout)["status"] == status
 
 
+def test_an_output_of_a_run_that_is_terminated(invoke: Invoke, tmp_path: Path) -> None:
+    where = embedded(f"embedded:{tmp_path / 'state'}")
+    invoke("start", "order_processing", WAITING, "--id", "A-3", *where)
+    wrong = invoke("terminate", "A-3", "--output", "{paid", *where)
+    assert wrong.exit_code == 2
+    assert "is no JSON" in wrong.stderr
+    invoke("terminate", "A-3", "--reason", "by hand", "--output", '{"paid": 3}', *where)
+    result = invoke("result", "A-3", *where)
+    assert (result.exit_code, json.loads(result.stdout)) == (1, {"paid": 3})
+    assert result.stderr.endswith("was terminated: by hand\n")
+    told = json.loads(invoke("result", "A-3", "--json", *where).stdout)["error"]
+    assert (told["reason"], told["output"]) == ("by hand", {"paid": 3})
+    described = invoke("describe", "A-3", *where).stdout
+    assert 'output:           {"paid":3}' in described
+    assert json.loads(invoke("describe", "A-3", "--json", *where).stdout)["result"] == {"paid": 3}
+    assert "OutputSet" in invoke("history", "A-3", *where).stdout
+
+
 def test_a_failed_workflow_is_exit_code_1(invoke: Invoke, tmp_path: Path) -> None:
     where = embedded(f"embedded:{tmp_path / 'state'}")
     order = '{"id": "A-5", "amount": 1, "payment_failures": 9, "payment_retry_s": 0.01}'

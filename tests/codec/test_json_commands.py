@@ -9,6 +9,7 @@ from processor.codec.records import encode
 from processor.core.data.address import ReplyTo
 from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin, keyed
 from processor.core.inputs import ClientCommand
+from processor.core.nouns.child import TerminateWith
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.promise import PromiseId, RejectPromise, ResolvePromise
@@ -71,6 +72,13 @@ PROMISE = PromiseId("order-1", "r", 3).text
         ),
         ('{"type": "terminate", "reason": "stuck"}', TerminateRun("stuck")),
         ('{"type": "terminate", "first_run_id": "r"}', TerminateRun(first_run_id="r")),
+        ('{"type": "terminate", "recursive": true}', TerminateRun()),
+        ('{"type": "terminate", "recursive": false}', TerminateWith(recursive=False)),
+        (
+            '{"type": "terminate", "run_id": "r", "output": {"paid": 3}}',
+            TerminateWith(run_id="r", output=b'{"paid": 3}'),
+        ),
+        ('{"type": "terminate", "output": null}', TerminateWith(output=b"null")),
     ],
 )
 def test_each_type_of_command(json: str, body: Request) -> None:

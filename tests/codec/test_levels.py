@@ -41,13 +41,13 @@ from processor.core.nouns.child import (
     ChildrenSpared,
     ChildStarted,
     EndChild,
-    TerminateAlone,
+    TerminateWith,
 )
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.start import StartChild, StartPlanned, StartRun
-from processor.core.nouns.stop import CancelRun
+from processor.core.nouns.stop import CancelRun, OutputSet
 from processor.core.nouns.value import AwaitValue
 from processor.core.records.answers import Accepted, Closed, QueryAnswered, Refused, ValueIs
 from processor.core.records.snapshot import RunImage, Snapshot
@@ -176,7 +176,9 @@ COMMAND = ClientCommand(
         (replace(turn(STARTED), cause=StartRequest(Origin(LOG, 1, 2, 3), WHO)), 2),
         (replace(COMMAND, body=CHILD), 2),
         (replace(COMMAND, body=EndChild(WHO, "cancel", "enough")), 2),
-        (replace(COMMAND, body=TerminateAlone("enough")), 2),
+        (replace(COMMAND, body=TerminateWith("enough", recursive=False)), 2),
+        (replace(COMMAND, body=TerminateWith(output=b"3")), 2),
+        (turn(OutputSet(b"3")), 2),
         (turn(ChildCalled(3, OTHER, CHILD, "abandon")), 2),
         (turn(ChildStarted(3, "run-9")), 2),
         (turn(ChildEnded(3, Closed("run-9", "completed", b"1"))), 2),

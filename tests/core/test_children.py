@@ -20,7 +20,7 @@ from processor.core.nouns.child import (
     ChildrenSpared,
     ChildStarted,
     EndChild,
-    TerminateAlone,
+    TerminateWith,
 )
 from processor.core.nouns.lineage import Lineage, Plan, RetryOptions
 from processor.core.nouns.run import (
@@ -31,10 +31,10 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
 )
 from processor.core.nouns.start import StartChild
-from processor.core.nouns.stop import TerminateRun
+from processor.core.nouns.stop import OutputSet, TerminateRun
 from processor.core.operation import Request
 from processor.core.records.answers import Accepted, Closed, Refused
-from processor.core.records.effects import Effect, Message
+from processor.core.records.effects import Effect, Message, RunResult
 from processor.errors import SchemaMismatch
 
 from .scripted import DOWN, ID, NOW, RUN, SEED, STARTED, context, instance, state
@@ -156,11 +156,30 @@ def test_children_that_are_abandoned_have_ended_or_are_spared_hear_nothing() -> 
     for history in ([called("abandon")], [called(), ended]):
         (draft,) = decided(TerminateRun("enough"), *history).drafts
         assert messages(draft.effects) == []
-    (draft,) = decided(TerminateAlone("enough"), called()).drafts
+    (draft,) = decided(TerminateWith("enough", recursive=False), called()).drafts
     assert draft.events == [ChildrenSpared(), WorkflowTerminated("enough")]
     assert messages(draft.effects) == []
-    (draft,) = decided(TerminateAlone("enough")).drafts
+    (draft,) = decided(TerminateWith("enough", recursive=False)).drafts
     assert draft.events == [WorkflowTerminated("enough")]
+
+
+def test_an_output_is_told_with_the_end() -> None:
+    """To whoever waits, to the parent, and to the topic of results; children end all the same."""
+    (draft,) = decided(TerminateWith("enough", output=b"3"), called(), started=CHILD).drafts
+    assert draft.events == [OutputSet(b"3"), WorkflowTerminated("enough")]
+    (result,) = (each for each in draft.effects if isinstance(each, RunResult))
+    assert (result.status, result.result, result.reason) == ("terminated", b"3", "enough")
+    ended, answer = messages(draft.effects)
+    assert isinstance(ended.body, EndChild)
+    told = Closed(RUN, "terminated", b"3", reason="enough")
+    assert answer.body == AnswerCall(PARENT.run_id, PARENT.call, told)
+    assert draft.run.summary().result == b"3"
+
+
+def test_what_needs_no_later_level_is_sent_as_before() -> None:
+    assert TerminateWith("x", "run", "first").plain == TerminateRun("x", "run", "first")
+    for each in (TerminateWith(output=b"null"), TerminateWith(recursive=False)):
+        assert each.plain is each
 
 
 def test_a_cancel_leaves_to_the_child() -> None:

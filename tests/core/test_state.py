@@ -50,6 +50,7 @@ from processor.core.nouns.run import (
     WorkflowTimedOut,
 )
 from processor.core.nouns.start import StartChild
+from processor.core.nouns.stop import OutputSet
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
 from processor.core.nouns.value import MemoSet, SideEffectRecorded, StatusSet, ValueSet
@@ -121,6 +122,7 @@ SAMPLES: tuple[Event, ...] = (
     AnswerAwaited(replace(CALLER, call=2), "value", "v"),
     AnswerNotAwaited(CALLER),
     CallGivenUp(4),
+    OutputSet(b"1"),
 )
 
 

@@ -85,6 +85,7 @@ SAYS = {
         r"\nnot taken: the latest run of workflow id 'order-7' is not of the chain that began .*"
         r"\nGrace says yes\n"
     ),
+    "requests-2": r"done by hand {'paid': 3}\nterminated: {'paid': 3}\n",
     "payloads-1": (
         r"charged 4111 1111\n\['4111 1111'\]\nencoded by fernet\n"
         r"the value was encoded by 'fernet', and the codecs here are: none\n"

@@ -40,17 +40,17 @@ LATER = {
     *("CallSent", "CallAnswered", "MessageRejected", "UpdateAccepted", "UpdateCompleted"),
     *("WorkflowContinued", *OF_CHILDREN, "ActivityStopRequested", "ActivityAdjusted"),
     *("ValueSet", "PromiseMade", "PromiseSettled", "MemoSet"),
-    *("ValueSet", "AnswerAwaited", "AnswerNotAwaited", "CallGivenUp"),
+    *("ValueSet", "AnswerAwaited", "AnswerNotAwaited", "CallGivenUp", "OutputSet"),
 }
 """Events of code that is recorded when level 2 is closed; the samples have them."""
 OF_LEVEL_2 = {
     *("AwaitUpdate", "CallRequest", "MessageRejected", "QueryAnswered", "QueryRun", "StartNow"),
     *("StartPlanned", "StartWith", "UpdateAccepted", "UpdateCompleted", "UpdateEnded", "UpdateRun"),
-    *("StartChild", "StartRequest", "EndChild", "TerminateAlone"),
+    *("StartChild", "StartRequest", "EndChild", "TerminateWith"),
     *("ActivityAdjusted", "ActivityStopRequested", "AdjustActivity"),
     *("MemoSet", "PromiseMade", "PromiseSettled", "ResolvePromise", "RejectPromise"),
     *("AwaitValue", "ValueIs", "ValueSet"),
-    *("AnswerAwaited", "AnswerNotAwaited", "CallGivenUp", "GiveUpCall"),
+    *("AnswerAwaited", "AnswerNotAwaited", "CallGivenUp", "GiveUpCall", "OutputSet"),
     *("ReportAttempt", "StopWanted", "WorkflowContinued", *OF_CHILDREN),
 }
 """Branches of a level that is not closed yet. ``tests/codec/test_levels.py`` has them."""

@@ -14,7 +14,7 @@ from processor.core.data.failure import Failure
 from processor.core.data.options import ActivityOptions
 from processor.core.nouns.awaited import GiveUpCall
 from processor.core.nouns.call import AnswerCall
-from processor.core.nouns.child import EndChild, TerminateAlone
+from processor.core.nouns.child import EndChild, TerminateWith
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.promise import PromiseId, RejectPromise, ResolvePromise
@@ -115,7 +115,7 @@ BODIES: Final[tuple[Callable[[Random, str], Request], ...]] = (
     lambda dice, run_id: RaiseEvent("s", b"[7, 8]"),
     lambda dice, run_id: CancelRun("why"),
     lambda dice, run_id: TerminateRun("why", first_run_id=run_id),
-    lambda dice, run_id: TerminateAlone("why"),
+    lambda dice, run_id: TerminateWith("why", recursive=False, output=b"[3]"),
     _ends,
     _gives_up,
     lambda dice, run_id: AwaitResult(timeout_ms=1_000),

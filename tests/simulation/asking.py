@@ -18,11 +18,11 @@ from processor import (
     ValueNotSet,
     WorkflowError,
     WorkflowNotFound,
+    WorkflowTerminated,
     workflow,
 )
-from processor.core.nouns.stop import CancelRun, TerminateRun
 
-from .cases import Case, nothing
+from .cases import Case, let_stop
 from .programs import Step
 from .till import takes
 
@@ -66,6 +66,8 @@ async def _told(question: Question) -> Any:
 async def _result(question: Question) -> Any:
     try:
         return ["completed", await workflow.handle(question.to).result()]
+    except WorkflowTerminated as error:
+        return ["terminated", error.output]
     except (WorkflowError, WorkflowNotFound) as error:
         return _word(error)
 
@@ -124,7 +126,6 @@ _ASKS: Final[dict[str, Callable[[Question], Coroutine[Any, Any, Any]]]] = {
 _ERRORS: Final = {
     "cancelled": "WorkflowCancelled",
     "failed": "WorkflowFailed",
-    "terminated": "WorkflowTerminated",
     "timed_out": "WorkflowTimedOut",
 }
 
@@ -160,9 +161,9 @@ def _fits(targets: dict[str, Case], question: Question, told: Any) -> bool:
 def _is_end(target: Case, told: Any) -> bool:
     closed = target.closed
     assert closed is not None, "all have ended"
-    if closed.status == "completed":
-        return bool(told == ["completed", target.result])
     replaced = target.workflow == "victim" and told[0] == "completed"
+    if closed.status in ("completed", "terminated"):
+        return replaced or told == [closed.status, target.result]
     return replaced or told == _ERRORS[closed.status]
 
 
@@ -199,6 +200,5 @@ def asker_case(random: Random, cases: list[Case]) -> Case:
     case.after = [targets[each.to] for each in questions if each.to in targets]
     case.ends["completed"] = lambda told: _fit(targets, questions, told)
     if random.random() < 0.2:
-        case.stop = random.choice((CancelRun("a test"), TerminateRun("a test")))
-        case.ends["cancelled" if isinstance(case.stop, CancelRun) else "terminated"] = nothing
+        let_stop(case, random, len(questions))
     return case

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from examples import orders
+from processor.core.nouns.child import TerminateWith
 from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.start import StartRun
 from processor.core.nouns.stop import CancelRun, TerminateRun
@@ -29,6 +30,7 @@ __all__ = (
     "flaky_case",
     "gathers_case",
     "goes_on_case",
+    "let_stop",
     "listener_case",
     "order_case",
     "program_case",
@@ -118,9 +120,20 @@ def program_case(steps: list[Step], number: int, random: Random | None = None) -
     case = Case(f"program-{number}", "program", [steps], {})
     case.ends["completed"] = lambda result: fits(case.arguments[0], result)
     if random is not None and random.random() < 0.15:
-        case.stop = random.choice((CancelRun("a test"), TerminateRun("a test")))
-        case.ends["cancelled" if isinstance(case.stop, CancelRun) else "terminated"] = nothing
+        let_stop(case, random, number)
     return case
+
+
+def let_stop(case: Case, random: Random, number: int) -> None:
+    """Let somebody cancel or terminate a case; to terminate takes an odd number as the output."""
+    case.stop = random.choice((CancelRun("a test"), TerminateRun("a test")))
+    output = number if number % 2 else None
+    if isinstance(case.stop, CancelRun):
+        case.ends["cancelled"] = nothing
+    else:
+        if output is not None:
+            case.stop = TerminateWith("a test", output=msgspec.json.encode(output))
+        case.ends["terminated"] = lambda result: result == output
 
 
 def raise_events(case: Case, sent: set[int]) -> None:
@@ -140,8 +153,7 @@ def victim_case(random: Random, number: int) -> Case:
             case.timeout_ms = random.randint(1, 100_000)
             case.ends["timed_out"] = nothing
         case "by a client":
-            case.stop = random.choice((CancelRun("a test"), TerminateRun("a test")))
-            case.ends["cancelled" if isinstance(case.stop, CancelRun) else "terminated"] = nothing
+            let_stop(case, random, number)
         case "replaced":
             steps = msgspec.json.encode([[Step("double", number)]])
             case.stop = StartRun("program", steps, conflict="terminate")

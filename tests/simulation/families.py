@@ -18,9 +18,8 @@ from processor import (
     workflow,
 )
 from processor.core.nouns.lineage import Plan, RetryOptions
-from processor.core.nouns.stop import CancelRun, TerminateRun
 
-from .cases import Case, nothing
+from .cases import Case, let_stop
 
 __all__ = ("WORKFLOWS", "family_case")
 
@@ -279,7 +278,6 @@ def family_case(random: Random, cases: list[Case]) -> Case:
     if fails:
         case.plan = Plan(retry=RetryOptions(random.choice((1, 10_000)), 2.0, 60_000))
     elif random.random() < 0.4:
-        case.stop = random.choice((CancelRun("a test"), TerminateRun("a test")))
-        case.ends["cancelled" if isinstance(case.stop, CancelRun) else "terminated"] = nothing
+        let_stop(case, random, len(members))
         case.ends["completed"] = lambda result: True  # what waits for a child may swallow it
     return case

@@ -13,6 +13,7 @@ from processor.core.nouns.run import (
     WorkflowFailed,
     WorkflowTerminated,
 )
+from processor.core.nouns.stop import OutputSet
 from processor.core.nouns.update import UpdateCompleted
 from processor.core.nouns.value import ValueSet
 from processor.core.records.answers import (
@@ -112,7 +113,7 @@ def _later(reading: Reading, run_id: str, waits: AnswerAwaited) -> CallOutcome |
 
     What is refused at the end is told by the run that ends: the text is no matter of the model.
     """
-    began = False
+    began, output = False, None
     for _, turn, effects in reading.runs[run_id]:
         for number, event in enumerate(turn.events, turn.first):
             if event == waits:
@@ -129,13 +130,19 @@ def _later(reading: Reading, run_id: str, waits: AnswerAwaited) -> CallOutcome |
                     id,
                 ):
                     return UpdateEnded(run_id, id, result, failure)
+                case OutputSet(given):
+                    output = given
                 case Closing():
-                    return _at_the_end(event, run_id, waits, effects)
+                    return _at_the_end(event, run_id, waits, effects, output)
     return None
 
 
 def _at_the_end(
-    event: Closing, run_id: str, waits: AnswerAwaited, effects: list[Effect]
+    event: Closing,
+    run_id: str,
+    waits: AnswerAwaited,
+    effects: list[Effect],
+    output: bytes | None,
 ) -> CallOutcome | None:
     following = event.successor if not isinstance(event, WorkflowTerminated) else None
     if waits.kind != "update" and following is not None:
@@ -146,7 +153,7 @@ def _at_the_end(
             return Closed(run_id, status, event.result)
         if isinstance(event, WorkflowFailed):
             return Closed(run_id, status, failure=event.failure)
-        return Closed(run_id, status, reason=getattr(event, "reason", None))
+        return Closed(run_id, status, output, reason=getattr(event, "reason", None))
     lost = "UpdateUnfinished" if waits.kind == "update" else "ValueNotSet"
     for effect in effects:
         body = effect.body if isinstance(effect, Message) else None

@@ -41,6 +41,14 @@ OF_CHILDREN: Sequence[Mutation] = (
         known=9,
     ),
     Mutation(
+        "events",
+        "a run that is terminated ends with the output that it was given",
+        children.outputs_lost,
+        (ENDS,),
+        20,
+        known=7,
+    ),
+    Mutation(
         "children",
         "the end of a parent touches its own children only",
         children.strangers_ended,

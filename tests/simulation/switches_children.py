@@ -13,6 +13,7 @@ from processor.core.data.cause import CallRequest
 from processor.core.nouns.call import Calls
 from processor.core.nouns.child import Children, EndChild
 from processor.core.nouns.run import Run, Successor, WorkflowTerminated
+from processor.core.nouns.stop import OutputSet
 from processor.core.records.effects import Effect
 
 __all__: tuple[str, ...] = ()
@@ -50,6 +51,11 @@ def children_left_alone(patch: pytest.MonkeyPatch) -> None:
         yield from Calls.left(self)
 
     patch.setattr(Children, "left", left)
+
+
+def outputs_lost(patch: pytest.MonkeyPatch) -> None:
+    """Record the output of a run that is terminated, and tell nobody."""
+    patch.setattr(OutputSet, "apply", lambda self, run, now_ms: None)
 
 
 def strangers_ended(patch: pytest.MonkeyPatch) -> None:

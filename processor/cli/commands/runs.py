@@ -124,15 +124,22 @@ def terminate(
     recursive: Annotated[
         bool, typer.Option(help="End its children, too, as their parent_close says.")
     ] = True,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON", help="""An output for whoever waits for the end: '{"paid": 3}'"""
+        ),
+    ] = None,
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
     """End a run at once; its code does not run again."""
+    value = None if output is None else parsed([output])[0]
 
     async def work() -> None:
         async with connected(target, module) as client:
             handle = client.handle(id, run_id)
-            applied = await handle.terminate(reason, recursive=recursive)
+            applied = await handle.terminate(reason, recursive=recursive, output=value)
             found = await looked_at(handle)
         ended(as_json, "terminate", f"terminated {id}", found, applied, id)
 
@@ -180,12 +187,17 @@ async def show_result(handle: Handle[Any], timeout: float | None, as_json: bool)
         say_error(f"no result of {handle.id!r} within {timeout:g} s: {standing(found)}")
         raise typer.Exit(UNFINISHED) from error
     except WorkflowError as error:
+        output = error.output if isinstance(error, WorkflowTerminated) else None
         if not as_json:
+            if output is not None:
+                say(shown_value(output), lines=True)
             raise
         cause = error.__cause__ or error
         told = {"type": getattr(cause, "type", type(cause).__name__), "message": str(cause)}
         if isinstance(error, WorkflowCancelled | WorkflowTerminated):
             told["reason"] = error.reason  # the message has it escaped
+        if output is not None:
+            told["output"] = output
         if isinstance(error, WorkflowContinued):
             told["next_run_id"] = error.next_run_id
         which["run_id"] = error.run_id

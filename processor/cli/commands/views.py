@@ -47,7 +47,7 @@ WorkflowOnly = Annotated[
     str | None, typer.Option(callback=checked(checks.name), help="Only runs of this workflow.")
 ]
 LATEST = (
-    *("arguments", "result", "payload", "failure", "error", "reason", "value"),
+    *("arguments", "result", "payload", "failure", "error", "reason", "value", "output"),
     *("previous_failure",),
 )
 """What a person looks for first in an event, after its names."""
@@ -178,6 +178,8 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
         yield "error", "\n".join(failure_lines(run.failure))
     if run.status is Status.COMPLETED:
         yield "result", cut(shown_value(run.result), VALUE_MAX)
+    elif run.result is not None:
+        yield "output", cut(shown_value(run.result), VALUE_MAX)
     for name in ("custom_status", "memo"):
         if (value := getattr(run, name)) is not None:
             yield name.replace("_", " "), cut(shown_value(value), VALUE_MAX)

@@ -60,6 +60,8 @@ def _value(type: Any) -> str:
             return "text"
         case inspect.IntType(ge=least):
             return f"whole number from {least}"
+        case inspect.BoolType():
+            return "true or false"
         case inspect.DictType():
             return "object of texts"
         case inspect.StructType():
@@ -77,6 +79,8 @@ def _default(field: inspect.Field) -> str:
         return f"`{bytes(field.default).decode()}`" if bytes(field.default) else "none"
     if field.default in (NODEFAULT, None, ""):
         return "none"
+    if isinstance(field.default, bool):
+        return f"`{str(field.default).lower()}`"
     return f"`{field.default}`"
 
 

@@ -19,9 +19,9 @@ class Failure:
 
     kind: str
     """Class of failure: application, benign (as application, and expected), activity_failed,
-    activity_timed_out, activity_cancelled, child_failed, payload_too_large, schema_mismatch,
-    exception, cancelled. A string, so that a new kind breaks no reader: treat an unknown one as
-    exception.
+    activity_timed_out, activity_cancelled, child_failed, terminated, payload_too_large,
+    schema_mismatch, exception, cancelled. A string, so that a new kind breaks no reader: treat an
+    unknown one as exception.
     """
     type: str
     """Kind of error for retry policies and callers; the exception's class name unless it says

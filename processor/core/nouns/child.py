@@ -16,8 +16,8 @@ from processor.core.event import Decision, Drafting, Event, Fact, Whose
 from processor.core.nouns.call import Calls, caller_of
 from processor.core.nouns.run import Summary, WorkflowCancelRequested, WorkflowTerminated
 from processor.core.nouns.start import StartChild
-from processor.core.nouns.stop import TerminateRun
-from processor.core.operation import OperationOnRun
+from processor.core.nouns.stop import OutputSet, TerminateRun
+from processor.core.operation import Operation, OperationOnRun
 from processor.core.records.answers import Accepted, CallOutcome, Closed, Refused, ReplyBody
 from processor.core.records.effects import Effect, Message
 from processor.errors import SchemaMismatch
@@ -31,7 +31,7 @@ __all__ = (
     "ChildrenSpared",
     "EndChild",
     "OpenChild",
-    "TerminateAlone",
+    "TerminateWith",
 )
 
 _WAYS: Final = ("terminate", "cancel")
@@ -204,12 +204,22 @@ class EndChild(OperationOnRun):
 
 
 @frozen
-class TerminateAlone(TerminateRun):
-    """End a run without running its code, and leave its children alone."""
+class TerminateWith(TerminateRun):
+    """End a run without running its code, with an output, or without its children."""
 
-    by_hand = False
+    recursive: bool = True
+    """Whether its children end, too, as their parent_close says."""
+    output: bytes | None = None
+    """Encoded output, for those who wait for the end."""
+
+    @property
+    def plain(self) -> Operation:
+        whole = self.recursive and self.output is None
+        return TerminateRun(self.reason, *self.which()) if whole else self
 
     def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
-        if draft.run.children:
+        if not self.recursive and draft.run.children:
             draft.add(ChildrenSpared())
+        if self.output is not None:
+            draft.add(OutputSet(self.output))
         return TerminateRun.decide(self, draft, latest)

@@ -471,7 +471,7 @@ class WorkflowTerminated(Closing):
         run.cancel_reason = self.reason
 
     def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
-        return self._ended(run, now_ms, reason=self.reason)
+        return self._ended(run, now_ms, result=run.result, reason=self.reason)
 
 
 @frozen

@@ -6,12 +6,25 @@ from processor.checks import TEXT_BYTES_MAX
 from processor.core.data.bounds import check_text
 from processor.core.data.fields import OnlyChain, OnlyRun, Reason
 from processor.core.data.frozen import frozen
-from processor.core.event import Drafting
-from processor.core.nouns.run import Summary, WorkflowCancelRequested, WorkflowTerminated
+from processor.core.event import Drafting, Event
+from processor.core.nouns.run import Run, Summary, WorkflowCancelRequested, WorkflowTerminated
 from processor.core.operation import OperationOnRun
 from processor.core.records.answers import ReplyBody
 
-__all__ = ("CancelRun", "TerminateRun")
+__all__ = ("CancelRun", "OutputSet", "TerminateRun")
+
+
+@frozen
+class OutputSet(Event):
+    """Whoever terminates the run gave an output, for those who wait for its end."""
+
+    output: bytes | None
+    """Encoded output."""
+
+    wakes_code = False
+
+    def apply(self, run: Run, now_ms: int) -> None:
+        run.result = self.output
 
 
 @frozen

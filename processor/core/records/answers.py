@@ -56,7 +56,9 @@ class Closed:
     so that a new status breaks no consumer.
     """
     result: bytes | None = None
-    """Encoded return value of a completed run; None where it has none."""
+    """Encoded return value of a completed run, or output of a terminated one; None where it has
+    none.
+    """
     failure: Failure | None = None
     """Why the run failed."""
     reason: str | None = None

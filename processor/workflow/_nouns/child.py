@@ -56,6 +56,7 @@ from processor.workflow._frames import line_here
 from processor.workflow._nouns.call import Opened, Sent, opens, signal
 from processor.workflow._options import TypeForm, retry_options
 from processor.workflow._outbound import ChildCall, chained, headers_of, size_of
+from processor.workflow._outcomes import terminated
 
 __all__ = ("Child", "ChildOptions", "call_child", "start_child")
 
@@ -203,6 +204,8 @@ class Child(asyncio.Future[R]):
         how = closed.status.replace("_", " ")
         text = f"child workflow {self._asked.name!r} ({self.id!r}) {_ENDED.get(how, how)}"
         cause = None if closed.failure is None else exception_of(closed.failure, payloads)
+        if closed.status == "terminated" and closed.result is not None:
+            cause = terminated(self.id, closed, payloads)
         if closed.failure is not None:
             text += f": {closed.failure.type}: {cause}" if str(cause) else closed.failure.type
         elif closed.reason:

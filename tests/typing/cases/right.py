@@ -221,6 +221,7 @@ async def handles(client: Client) -> None:
     await handle.signal(Approval.vote, "Ada", True)
     await handle.signal(Approval.never)
     await handle.signal("vote", "Ada", True)
+    assert_type(await handle.terminate("done", recursive=False, output={"paid": 3}), bool)
     assert_type(await handle.query(Approval.standing), list[str])
     assert_type(await handle.query(Again.of_whom, "Ada", reject="not-open", timeout=1), int)
     assert_type(await handle.query("standing", result_type=list[str]), list[str])
