@@ -278,8 +278,11 @@ class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls):
         """Return the handle of a workflow that is to be started, and what starts it."""
         name, result_type = given.named(call, workflow)
         key = None if key is None else checks.name(key, f"{call}: key")
-        if id is None:
-            id = uuid.uuid4().hex if key is None else f"{name}/{key}"
+        named = f"{call}: id"
+        if id is None and key is not None:
+            id, named = f"{name}/{key}", f"{call}: key: it makes the workflow id, name/key"
+        elif id is None:
+            id = uuid.uuid4().hex
         limit = execution_timeout
         fields = (
             name,
@@ -293,7 +296,7 @@ class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls):
         )
         plan = _plan(call, self._calls.now_ms(), retry, delay, at, cron)
         start = StartRun(*fields) if plan == Plan() else StartPlanned(*fields, plan)
-        return self._handle(checks.workflow_id(id, f"{call}: id"), None, result_type), start
+        return self._handle(checks.workflow_id(id, named), None, result_type), start
 
 
 def _plan(

@@ -31,11 +31,17 @@ class PromiseCalls:
     async def reject(
         self, id: str, message: str, *, type: str | None = None, details: Any = None
     ) -> None:
-        """Reject a promise: who awaits it gets an ``ApplicationError`` with these."""
+        """Reject a promise: who awaits it gets an ``ApplicationError`` with these.
+
+        ``type`` has 1 to 1,000 bytes. Raises ``SchemaMismatch`` where ``details`` cannot be
+        encoded, and ``PayloadTooLarge``: the promise is open as before.
+        """
         named = promise_named(id, "reject: id")
         message = checks.text(message, "reject: message")
-        failure = failure_of(
-            ApplicationError(message, type=type, details=details), self._calls.payloads
-        )
-        body = RejectPromise(id, failure.message, failure.type, failure.details)
+        kind = ApplicationError.__name__ if type is None else checks.name(type, "reject: type")
+        if details is not None:
+            self._calls.encoded("the details of the error", details)
+        error = ApplicationError(message, type=kind, details=details)
+        failure = failure_of(error, self._calls.payloads)
+        body = RejectPromise(id, failure.message, kind, failure.details)
         await self._calls.accepted(named.workflow_id, body)

@@ -17,7 +17,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_type_hints
 
 import msgspec
 
-from processor.checks import shown
+from processor.checks import NAME_BYTES_MAX, shown
+from processor.core.data.bounds import check_text
 from processor.core.data.cause import NamedRequest, keyed
 from processor.core.data.headers import Headers
 from processor.core.inputs import ClientCommand
@@ -121,6 +122,7 @@ def decode_json(key: bytes | None, value: bytes) -> ClientCommand:
     )
     cause = NamedRequest(parsed.request_id) if parsed.request_id else None
     if given is not None:
+        check_text("key", given, NAME_BYTES_MAX)
         if cause is not None:
             raise SchemaMismatch("JSON command: it has a key and a request_id; give one of them")
         cause = keyed(body.word, workflow_id, given)

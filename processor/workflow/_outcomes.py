@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from processor.core.data.failure import Failure
 from processor.core.data.payloads import Payloads
 from processor.core.records.answers import Closed, QueryAnswered, UpdateEnded, ValueIs
 from processor.errors import (
@@ -62,7 +63,8 @@ def outcome(workflow_id: str, closed: Closed, payloads: Payloads, result_type: A
                     f"{run} failed: {readable(told)}. The details of that error are not read: "
                     f"{error}"
                 ) from error
-            raise WorkflowFailed(f"{run} failed: {readable(str(cause))}", **which) from cause
+            told = _said(closed.failure, cause)
+            raise WorkflowFailed(f"{run} failed: {told}", **which) from cause
 
 
 def terminated(workflow_id: str, closed: Closed, payloads: Payloads) -> WorkflowTerminated:
@@ -88,7 +90,7 @@ def answered(
     which = f"query {query!r} of {workflow_id!r}"
     if answer.failure is not None:
         cause = exception_of(answer.failure, payloads)
-        raise QueryFailed(f"{which} failed: {readable(str(cause))}") from cause
+        raise QueryFailed(f"{which} failed: {_said(answer.failure, cause)}") from cause
     try:
         return payloads.decoder(type)(answer.result)
     except SchemaMismatch as error:
@@ -101,10 +103,9 @@ def updated(workflow_id: str, id: str, ended: UpdateEnded, payloads: Payloads, t
     failure = ended.failure
     if failure is not None:
         cause = exception_of(failure, payloads)
-        told = readable(str(cause))
         if failure.type == UpdateRejected.__name__:
-            raise UpdateRejected(f"{which}: {told}") from cause.__cause__
-        raise UpdateFailed(f"{which} failed: {told}") from cause
+            raise UpdateRejected(f"{which}: {readable(str(cause))}") from cause.__cause__
+        raise UpdateFailed(f"{which} failed: {_said(failure, cause)}") from cause
     try:
         return payloads.decoder(type)(ended.result)
     except SchemaMismatch as error:
@@ -117,6 +118,14 @@ def valued(workflow_id: str, name: str, told: ValueIs, decode: Decode) -> Any:
         return decode(told.value)
     except SchemaMismatch as error:
         raise SchemaMismatch(f"value {name!r} of {workflow_id!r}: {error}") from error
+
+
+def _said(failure: Failure, cause: BaseException) -> str:
+    """Return the text of an error, with its type where the text alone may not say what it is."""
+    text = readable(str(cause))
+    if text and failure.kind != "exception":
+        return text
+    return f"{readable(failure.type)}: {text}" if text else readable(failure.type)
 
 
 def _why(closed: Closed) -> str:

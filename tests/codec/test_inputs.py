@@ -13,9 +13,11 @@ from processor.core.data.address import Address, Caller, ReplyTo, RunRef
 from processor.core.data.cause import ClientRequest, NamedRequest, Origin
 from processor.core.data.failure import Failure
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
+from processor.core.nouns.awaited import GiveUpCall
 from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.child import EndChild
 from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.promise import ResolvePromise
 from processor.core.nouns.start import StartChild, StartRun
 from processor.core.nouns.stop import CancelRun
 from processor.core.questions import AwaitResult, ListRuns, ReadHistory, ReadShard
@@ -79,11 +81,18 @@ ODD: list[tuple[Any, str]] = [
     (replace(START, caller=caller(workflow_id="")), "workflow id of the caller has 0 bytes"),
     (replace(START, caller=caller(run_id="r" * 1_001)), "run id of the caller has 1,001 bytes"),
     (replace(START, caller=caller(call=-1)), "number of the call is -1"),
+    (asking(GiveUpCall(caller(call=-1))), "number of the call is -1"),
+    (asking(ResolvePromise("x" * 2_001)), "id of the promise has 2,001 bytes"),
+    (asking(ResolvePromise("x")), r"promise: give the id of a workflow.promise\(\) as it is"),
     (asking(EndChild(caller(call=-1), "cancel", "")), "number of the call is -1"),
     (asking(StartChild("x", root=RunRef("", "r"))), "workflow id of the first ancestor has 0"),
     (asking(AnswerCall("", 1, Accepted("r"))), "run id of the caller has 0 bytes"),
     (asking(AnswerCall("r", -1, Accepted("r"))), "number of the call is -1"),
     (asking(AnswerCall("r", 1, Closed("k", "failed", None, behind(51)))), "more than 50 causes"),
+    (asking(AnswerCall("r", 1, Closed("k", "parked"))), "status: a run ends as one of completed, "),
+    (asking(AnswerCall("r", 1, Closed("k", "odd"))), "status: a run ends .* not 'odd'"),
+    (asking(AnswerCall("r", 1, Closed("k", "failed"))), "run that failed says no failure"),
+    (asking(AnswerCall("r", 1, Closed("k", "continued"))), "reason: the end of a run that was con"),
     (replace(REPORT, reply_to=ReplyTo(-5, "c", 1)), "partition of its reply address is -5"),
 ]
 

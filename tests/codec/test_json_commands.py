@@ -142,6 +142,10 @@ def test_the_key_is_the_workflow_id_and_the_request_id_says_which_request_it_is(
         (b'{"type": "event", "payload": 1}', "missing required field `name`"),
         (b'{"type": "event", "name": "n", "headers": {"h": 1}}', r"`int` - at `\$.headers"),
         (b'{"type": "cancel", "key": "k"}', "unknown field `key`"),
+        (
+            b'{"type": "event", "name": "n", "key": "%s"}' % (b"k" * 1_001),
+            "the key has 1,001 bytes; it may have 1 to 1,000",
+        ),
         (b'{"workflow": "w"}', "missing required field `type`; it is one of start, event"),
         (b'{"type": "begin"}', r"Invalid value 'begin' - at `\$.type`; it is one of start"),
         (b'{"type": "cancel", "workflow_id": "b"}', r"differs .* key 'a' - at `\$.workflow_id`"),

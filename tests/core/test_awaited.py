@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from processor.core.nouns.call import (
     CallSent,
     taken,
 )
+from processor.core.nouns.child import ChildCalled
 from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.run import (
     Successor,
@@ -28,13 +30,21 @@ from processor.core.nouns.run import (
     WorkflowFailed,
     WorkflowTerminated,
 )
-from processor.core.nouns.start import StartWith
-from processor.core.nouns.stop import TerminateRun
+from processor.core.nouns.start import StartChild, StartWith
+from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.nouns.update import UpdateAccepted, UpdateCompleted, UpdateRun
 from processor.core.nouns.value import AwaitValue, ValueSet
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, QueryRun
-from processor.core.records.answers import Accepted, Closed, Refused, UpdateEnded, ValueIs
+from processor.core.records.answers import (
+    Accepted,
+    CallOutcome,
+    Closed,
+    QueryAnswered,
+    Refused,
+    UpdateEnded,
+    ValueIs,
+)
 from processor.core.records.effects import Effect, Message
 
 from .scripted import DOWN, ID, NOW, RUN, STARTED, context, instance, state
@@ -201,3 +211,55 @@ def test_who_is_asked_hears_that_nobody_waits_any_more(
     assert messages(draft.effects) == given_up
     answered = state(sent, CallAnswered(7, Refused("QueryFailed", "no")))
     assert not messages([*WorkflowCompleted(None).effects(answered, NOW)])
+
+
+OUTCOMES: list[CallOutcome] = [
+    Accepted(RUN),
+    Closed(RUN, "completed", b"1"),
+    QueryAnswered(RUN, b"1"),
+    UpdateEnded(RUN, "u1", b"1"),
+    ValueIs(RUN, 2, b"1"),
+    Refused("WorkflowNotFound", "no"),
+]
+
+
+def asked(operation: CallOperation) -> CallSent:
+    return CallSent(7, Address(None, "other"), operation)
+
+
+@pytest.mark.parametrize(
+    ("sent", "fitting"),
+    [
+        (asked(RaiseEvent("go")), {Accepted}),
+        (asked(CancelRun("no")), {Accepted}),
+        (asked(WITH), {Accepted}),
+        (asked(UPDATE), {UpdateEnded}),
+        (asked(QueryRun("q")), {QueryAnswered}),
+        (asked(AwaitValue("v")), {ValueIs, Closed}),
+        (asked(AwaitResult()), {Closed}),
+        (ChildCalled(7, Address(None, "other"), StartChild("order"), "cancel"), {Accepted, Closed}),
+    ],
+)
+def test_an_answer_to_something_else_is_refused(sent: Event, fitting: set[Any]) -> None:
+    for outcome in OUTCOMES:
+        found = decided(AnswerCall(RUN, 7, outcome), sent, caller=None)
+        if type(outcome) in fitting | {Refused}:
+            assert found.drafts and found.answer.created, outcome
+            continue
+        assert not found.drafts and found.answer.error == "CommandRejected", outcome
+        kind = type(outcome).__name__
+        assert f"{kind} is no answer to that: the run waits on" in found.answer.message
+
+
+def test_a_refusal_that_comes_after_the_end_is_told_and_anything_else_is_dropped() -> None:
+    for told, expected in (
+        (Refused("WorkflowNotFound", "no run"), "no run; run run-0 of .*, has ended"),
+        (Accepted("run-9"), None),
+    ):
+        found = decided(AnswerCall("run-0", 7, told), caller=None)
+        assert not found.drafts
+        if expected is None:
+            assert found.answer == Accepted("", created=False)
+        else:
+            assert found.answer.error == "WorkflowNotFound"
+            assert re.match(expected, found.answer.message)

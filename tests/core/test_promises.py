@@ -89,6 +89,10 @@ def test_another_run_has_none_of_it() -> None:
     run = instance(MADE)
     answer = said(run, ResolvePromise(OURS._replace(run_id="run-0").text), run).answer
     assert isinstance(answer, Refused) and answer.error == "PromiseNotOpen"
+    wrong = ResolvePromise(OURS._replace(workflow_id="other", run_id="run-0").text)
+    answer = said(run, wrong, run).answer
+    assert isinstance(answer, Refused)
+    assert f"was sent to {ID!r}; the key of the record is 'other'" in answer.message
     answer = said(run, ResolvePromise(OURS._replace(number=2).text), run).answer
     assert isinstance(answer, Refused) and "there never was one" in answer.message
 

@@ -82,6 +82,14 @@ ASKS: dict[str, Any] = {
     "stop": lambda self: _raises(StopIteration()),
 }
 REFUSED = ("side effect", "timer", "caught", "drives", "handler", "query", "file", "sleep", "wakes")
+SAID = {
+    "exit": "SystemExit: 7",
+    "interrupt": "KeyboardInterrupt",
+    "cancelled": "CancelledError",
+    "generator exit": "GeneratorExit",
+    "stop": "StopIteration",
+}
+"""What whoever asks is told of an error that may have no text."""
 
 
 @pytest.mark.parametrize("cached", [0, 100])
@@ -100,6 +108,8 @@ def test_a_query_changes_nothing_whatever_it_does(tmp_path: Path, what: str, cac
                     await handle.query(Target.ask, what)
                 if what in REFUSED:
                     assert "may only read and compute" in str(refused.value)
+                else:
+                    assert str(refused.value) == f"query 'ask' of 'a' failed: {SAID[what]}"
             await handle.signal(Target.step, "end")
             if cached:
                 assert (await handle.describe()).status is Status.RUNNING

@@ -309,6 +309,51 @@ def test_outside_of_workflow_code_there_is_no_such_handle() -> None:
 
 
 @workflow.define
+async def asks_no_type(kind: str) -> str:
+    """Ask for what is no type, and wait until an answer could be there."""
+    cart, odd = workflow.handle("cart"), 5
+    try:
+        match kind:
+            case "query":
+                await cart.query("standing", result_type=odd)  # type: ignore[call-overload]
+            case "update":
+                await cart.update("add", "apple", result_type=odd)  # type: ignore[call-overload]
+            case "value":
+                await cart.value("items", result_type=odd)  # type: ignore[call-overload]
+            case "promise":
+                workflow.promise(odd)
+            case _:
+                workflow.side_effect(lambda: 1, odd)
+    except InvalidArgument as error:
+        await workflow.sleep(1)
+        return str(error)
+    return "taken"
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("query", "query 'standing' of 'cart': result_type: "),
+        ("update", "update 'add' of 'cart': result_type: "),
+        ("value", "value 'items' of 'cart': result_type: "),
+        ("promise", "workflow.promise: type: "),
+        ("side effect", "workflow.side_effect: type: "),
+    ],
+)
+def test_what_is_no_type_is_refused_before_anybody_is_asked(kind: str, says: str) -> None:
+    async def main() -> None:
+        async with Environment([Cart, asks_no_type], max_cached_runs=0) as env:
+            await env.start(Cart.run, id="cart")
+            handle = await env.start(asks_no_type, kind, id="asks")
+            told = await handle.result()
+            assert told.startswith(f"{says}JSON cannot be decoded to 5: Type '5' is not supported")
+            kinds = [each.type for each in await handle.history()]
+            assert kinds == ["WorkflowStarted", "TimerStarted", "TimerFired", "WorkflowCompleted"]
+
+    asyncio.run(main())
+
+
+@workflow.define
 async def asks_much(id: str, count: int) -> None:
     await asyncio.gather(*(workflow.handle(id).value("never") for _ in range(count)))
 
@@ -319,6 +364,31 @@ def test_too_many_open_questions_park_the_run() -> None:
             await env.start(Cart.run, id="cart")
             with pytest.raises(WorkflowParked, match=r"children_open_max=3.*was not sent"):
                 await env.run(asks_much, "cart", 4)
+
+    asyncio.run(main())
+
+
+@workflow.define
+async def gives_up_often(id: str, times: int) -> str:
+    other = workflow.handle(id)
+    for _ in range(times):
+        unsent = asyncio.create_task(other.value("never"))
+        await asyncio.sleep(0)
+        unsent.cancel()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await other.value("never")
+    return "done"
+
+
+@pytest.mark.parametrize("cached", [0, None])
+def test_questions_that_are_given_up_are_open_no_more(cached: int | None) -> None:
+    async def main() -> None:
+        settings = Settings(children_open_max=2)
+        given: Any = {"settings": settings, "max_cached_runs": cached}
+        async with Environment([Cart, gives_up_often], **given) as env:
+            await env.start(Cart.run, id="cart")
+            assert await env.run(gives_up_often, "cart", 5) == "done"
 
     asyncio.run(main())
 

@@ -14,6 +14,7 @@ from processor import (
     WorkflowNotFound,
     workflow,
 )
+from processor.core.data.cause import NamedRequest, is_keyed, keyed
 from tests.embedded.approval import serving
 
 __all__ = ("serving",)
@@ -134,3 +135,19 @@ def test_wrong_keys_are_refused(serving: Any) -> None:
             await client.update_with_start(Listens.run, key="k", update=("hear", "x"))
 
     serving(work, pages, Listens)
+
+
+def test_a_key_that_makes_no_workflow_id_says_so(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        with pytest.raises(
+            InvalidArgument, match="start: key: it makes the workflow id, name/key: "
+        ):
+            await client.start(pages, [], 1, 1, key="x" * 1_000)
+
+    serving(work, pages)
+
+
+def test_keys_of_two_workflow_ids_are_two() -> None:
+    assert keyed("event", "a\0b", "c") != keyed("event", "a", "b\0c")
+    assert is_keyed(keyed("event", "a", "b"))
+    assert not is_keyed(NamedRequest("key/4711")), "it is the id of a stranger's"

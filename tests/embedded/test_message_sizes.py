@@ -28,6 +28,12 @@ async def sends(how: str) -> str:
                 await workflow.signal("other", "go", LARGE)
             case "child":
                 await workflow.call_child(takes, LARGE)
+            case "start":  # each part of it fits
+                part, signal = LARGE[:700_000], ("go", LARGE[:700_000])
+                given: Any = {"id": "other", "signal": signal, "memo": LARGE[:700_000]}
+                await workflow.signal_with_start(takes, part, **given)
+            case "update":
+                await workflow.handle("other").update("put", LARGE)
     return "told"
 
 
@@ -38,7 +44,7 @@ def test_a_message_that_is_too_large_is_refused_at_the_call(tmp_path: Path, cach
         settings = Settings(payload_bytes_max=5_000_000, cached_runs_max=cached)
         worker = Worker(server, workflows=[sends, takes], settings=settings)
         async with worker, Client(server, settings=settings) as client:
-            for how in ("signal", "awaited", "child"):
+            for how in ("signal", "awaited", "child", "start", "update"):
                 assert await client.run(sends, how, timeout=20) == "told"
 
     asyncio.run(work())

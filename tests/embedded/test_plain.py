@@ -156,6 +156,18 @@ def _inline() -> Any:
     return waits()
 
 
+def _asks() -> Any:
+    return (workflow.handle("x").query("q"), 5)[1]
+
+
+def _starts() -> Any:
+    return (workflow.signal_with_start(Count.run, 1, id="x", signal=("hear", 1)), 5)[1]
+
+
+def _promises() -> Any:
+    return workflow.promise(int).id
+
+
 def _by_name() -> Any:
     workflow.call_activity("doubled", 1)
 
@@ -169,6 +181,9 @@ def _by_name() -> Any:
         (_child, r"calls workflow.start_child\(\)"),
         (_inline, "calls workflow 'waits'"),
         (_by_name, r"calls workflow.call_activity\(\)"),
+        (_asks, r"calls workflow.handle\(\).query\(\)"),
+        (_starts, r"calls workflow.signal_with_start\(\)"),
+        (_promises, r"calls workflow.promise\(\)"),
     ],
 )
 def test_what_has_to_be_awaited_parks_a_plain_workflow(code: Any, said: str) -> None:

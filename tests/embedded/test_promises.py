@@ -12,6 +12,7 @@ from processor import (
     ApplicationError,
     Client,
     InvalidArgument,
+    PayloadTooLarge,
     PromiseNotOpen,
     QueryFailed,
     SchemaMismatch,
@@ -170,6 +171,31 @@ def test_a_value_has_to_fit_and_an_error_fails_the_run(serving: Any) -> None:
         assert await handle.result() == 5
 
     serving(work, strict)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        ({"details": object()}, SchemaMismatch, "the details of the error: .* no encoding for"),
+        ({"details": "x" * 1_000_000}, PayloadTooLarge, "the details of the error: 1,000,002 byte"),
+        ({"type": ""}, InvalidArgument, "reject: type: give a name of 1 to 1,000 bytes, not 0"),
+        ({"type": "x" * 1_001}, InvalidArgument, "reject: type: give a name of 1 to 1,000 bytes"),
+        ({"type": 5}, InvalidArgument, "reject: type: give a name as text"),
+        ({"type": "\ud800"}, InvalidArgument, "reject: type: .* half of a surrogate pair"),
+    ],
+)
+def test_what_an_error_cannot_have_is_refused_and_leaves_the_promise_open(
+    serving: Any, wrong: dict[str, Any], error: Any, says: str
+) -> None:
+    async def work(client: Client) -> None:
+        handle = await client.start(asks, 1, id="a")
+        (id,) = await handle.value("ids")
+        with pytest.raises(error, match=says):
+            await client.reject(id, "why", **wrong)
+        await client.reject(id, "why", type="x" * 1_000)
+        assert await handle.result() == ["x" * 1_000 + ": why None"]
+
+    serving(work, asks)
 
 
 @workflow.define

@@ -87,6 +87,52 @@ def test_a_start_that_the_worker_cannot_read_is_refused(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+@workflow.define
+async def reads(kind: str) -> Any:
+    """Hear of what was written with another key, and catch whatever is raised."""
+    made = workflow.promise(str)
+    workflow.set_value("id", made.id)
+    try:
+        if kind == "promise":
+            return await made
+        held = workflow.handle("held")
+        return await (held.value("card") if kind == "value" else held.result())
+    except Exception as error:
+        return f"caught {error!r}"
+
+
+@workflow.define
+async def holds() -> str:
+    workflow.set_value("card", SECRET)
+    return SECRET
+
+
+@pytest.mark.parametrize("kind", ["value", "result", "promise"])
+def test_an_answer_that_cannot_be_read_parks_who_asked_until_the_key_is_there(
+    tmp_path: Path, kind: str
+) -> None:
+    server, both = f"embedded:{tmp_path}", Sealed(b"2", b"1")
+
+    async def main() -> None:
+        async with Worker(server, workflows=[holds], payloads=both):
+            async with Client(server, payloads=both) as client:
+                assert await client.run(holds, id="held") == SECRET
+        async with Worker(server, workflows=[reads], payloads=Sealed(b"1")):
+            async with Client(server, payloads=Sealed(b"1")) as client:
+                handle = await client.start(reads, kind, id="reads")
+                id = await handle.value("id", result_type=str)
+            async with Client(server, payloads=both) as client:
+                if kind == "promise":
+                    await client.resolve(id, SECRET)
+                with pytest.raises(WorkflowParked, match="there is no key '2'"):
+                    await client.handle("reads").result(10, parked="raise")
+        async with Worker(server, workflows=[reads], payloads=both):
+            async with Client(server, payloads=both) as client:
+                assert await client.handle("reads").result(10) == SECRET
+
+    asyncio.run(main())
+
+
 def test_an_attempt_that_cannot_read_its_arguments_is_tried_again(tmp_path: Path) -> None:
     class Late(Sealed):
         """Has its key from the third call on: the run's own is the first."""

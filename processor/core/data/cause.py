@@ -22,6 +22,7 @@ __all__ = (
 )
 
 _KEYED: Final = "key/"
+_KEYED_BYTES: Final = 24
 
 
 @frozen
@@ -67,13 +68,16 @@ def keyed(word: str, workflow_id: str, key: str) -> NamedRequest:
 
     The key is one of the workflow id, and of what is asked (``word``).
     """
-    text = "\0".join((word, workflow_id, key))
-    return NamedRequest(_KEYED + blake2b(text.encode(), digest_size=24).hexdigest())
+    text = "\0".join((word, str(len(workflow_id)), workflow_id, key))
+    return NamedRequest(_KEYED + blake2b(text.encode(), digest_size=_KEYED_BYTES).hexdigest())
 
 
 def is_keyed(cause: object) -> bool:
     """Return whether a request has a key. What is refused does not use the key up."""
-    return isinstance(cause, NamedRequest) and cause.id.startswith(_KEYED)
+    if not isinstance(cause, NamedRequest):
+        return False
+    size = len(_KEYED) + 2 * _KEYED_BYTES  # a stranger's own id may begin as ours do
+    return cause.id.startswith(_KEYED) and len(cause.id) == size
 
 
 @frozen

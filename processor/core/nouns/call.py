@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from processor.checks import ID_BYTES_MAX
@@ -31,8 +32,11 @@ from processor.core.records.answers import (
     Refused,
     ReplyBody,
     UpdateEnded,
+    ValueIs,
 )
 from processor.core.records.effects import DeadLetter, Effect, Message
+from processor.errors import SchemaMismatch
+from processor.policy import Status
 
 __all__ = (
     "AnswerCall",
@@ -46,7 +50,18 @@ __all__ = (
     "answer_to",
     "caller_of",
     "taken",
+    "unfit",
 )
+
+
+def unfit(run: Run, call: int, asked: str, outcome: CallOutcome) -> Refused:
+    """Return why an outcome is no answer to a call of ``run`` that asked for something else."""
+    assert not isinstance(outcome, Refused), "a refusal answers whatever is asked"
+    return Refused(
+        "CommandRejected",
+        f"call {call} of run {run.run_id} of {run.workflow_id!r} asked {asked}, and "
+        f"{type(outcome).__name__} is no answer to that: the run waits on",
+    )
 
 
 def caller_of(run: Whose, call: int) -> Caller:
@@ -60,9 +75,18 @@ class Calls(Run):
 
     calls: dict[int, CallSent] = field(default_factory=dict)
 
-    def answered(self, call: int, outcome: CallOutcome) -> Fact | None:
-        """Return what an answer to a call is to the code; None where it waits for none."""
-        return CallAnswered(call, outcome) if call in self.calls else None
+    def answered(self, call: int, outcome: CallOutcome) -> Fact | Refused | None:
+        """Return what an answer to a call is to the code, or why it is none.
+
+        None where the code waits for none.
+        """
+        sent = self.calls.get(call)
+        if sent is None:
+            return None
+        assert sent.id == call, f"call {sent.id} is kept under its own id"
+        if not isinstance(outcome, (Refused, *_ANSWERS[type(sent.operation)])):
+            return unfit(self, call, " ".join(sent.what).strip(), outcome)
+        return CallAnswered(call, outcome)
 
     def told(self, caller: Caller, outcome: CallOutcome) -> Effect:
         return _answer(caller, outcome)
@@ -115,8 +139,24 @@ CallOperation: TypeAlias = (
 )
 """What is asked."""
 
+_ANSWERS: Final[Mapping[type[CallOperation], tuple[type[CallOutcome], ...]]] = MappingProxyType(
+    {
+        StartRun: (Accepted, Closed),
+        RaiseEvent: (Accepted,),
+        CancelRun: (Accepted,),
+        UpdateRun: (UpdateEnded,),
+        QueryRun: (QueryAnswered,),
+        AwaitValue: (ValueIs, Closed),
+        AwaitResult: (Closed,),
+        StartWith: (Accepted,),
+    }
+)
+"""What may be the answer, where it is not refused."""
+
 _WAITING: Final = (UpdateRun, AwaitValue, AwaitResult)
 """Whoever is asked this may have to wait until there is an answer."""
+
+_ENDS: Final = tuple(each.value for each in Status if not each.is_open)
 
 
 @frozen
@@ -245,6 +285,8 @@ class AnswerCall(OperationOnRun):
         check_range("number of the call", self.call, 0, NUMBER_MAX)
         if isinstance(self.outcome, Closed | QueryAnswered | UpdateEnded):
             check_failure(self.outcome.failure)
+        if isinstance(self.outcome, Closed):
+            _check_closed(self.outcome)
 
     def which(self) -> tuple[str | None, str | None]:
         return self.run_id, None
@@ -253,6 +295,8 @@ class AnswerCall(OperationOnRun):
         fact = draft.run.answered(self.call, self.outcome)
         if fact is None:
             return latest.accepted(created=False)
+        if isinstance(fact, Refused):
+            return fact
         draft.advance(fact)
         return None
 
@@ -265,6 +309,17 @@ class AnswerCall(OperationOnRun):
             return Accepted("", created=False)
         sender = f"run {self.run_id} of {workflow_id!r}, which sent it and waited for the answer"
         return Refused(told.error, f"{told.message}; {sender}, has ended")
+
+
+def _check_closed(closed: Closed) -> None:
+    """Refuse an end that no run has."""
+    if closed.status not in _ENDS:
+        known = ", ".join(_ENDS)
+        raise SchemaMismatch(f"status: a run ends as one of {known}, not {closed.status!r}")
+    if closed.status == Status.FAILED and closed.failure is None:
+        raise SchemaMismatch("the end of a run that failed says no failure; give it one")
+    if closed.status == Status.CONTINUED and not closed.reason:
+        raise SchemaMismatch("reason: the end of a run that was continued names the one after it")
 
 
 def answer_to(cause: RecordedCause | None, outcome: CallOutcome) -> Sequence[Message]:

@@ -13,7 +13,7 @@ from processor.core.data.fields import Reason, RequestId, RunId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import Headers
 from processor.core.event import Decision, Drafting, Event, Fact, Whose
-from processor.core.nouns.call import Calls, caller_of
+from processor.core.nouns.call import Calls, caller_of, unfit
 from processor.core.nouns.run import Summary, WorkflowCancelRequested, WorkflowTerminated
 from processor.core.nouns.start import StartChild
 from processor.core.nouns.stop import OutputSet, TerminateRun
@@ -54,12 +54,14 @@ class Children(Calls):
 
     children: dict[int, OpenChild] = field(default_factory=dict)
 
-    def answered(self, call: int, outcome: CallOutcome) -> Fact | None:
+    def answered(self, call: int, outcome: CallOutcome) -> Fact | Refused | None:
         if call not in self.children:
             return Calls.answered(self, call, outcome)
         if isinstance(outcome, Accepted):
             return ChildStarted(call, outcome.run_id)
-        return ChildEnded(call, outcome) if isinstance(outcome, Closed | Refused) else None
+        if isinstance(outcome, Closed | Refused):
+            return ChildEnded(call, outcome)
+        return unfit(self, call, f"for child {self.children[call].called.workflow!r}", outcome)
 
     def clear(self) -> None:
         self.children.clear()

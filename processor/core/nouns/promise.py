@@ -145,6 +145,11 @@ class _SettlesPromise(OperationOnRun):
         return self._refused(f"the run is {latest.status.value}")
 
     def not_found(self, workflow_id: str) -> ReplyBody:
+        named = self.named().workflow_id
+        if workflow_id != named:
+            return self._refused(
+                f"its command was sent to {workflow_id!r}; the key of the record is {named!r}"
+            )
         return self._refused("the run has ended, or never was")
 
     def _refused(self, why: str) -> Refused:

@@ -147,13 +147,14 @@ class Deciding:
             self._context.begun.close()
 
     def _lost(self, command: ClientCommand, answer: ReplyBody | None) -> ClientCommand:
-        """Return what is lost with a command that is refused: an answer is about another one."""
+        """Return what is lost with a command that is refused: a refusal is about another one."""
         body = command.body
-        if isinstance(body, AnswerCall) and isinstance(answer, Refused):
+        if not isinstance(body, AnswerCall) or not isinstance(answer, Refused):
+            return command
+        sent = None
+        if isinstance(body.outcome, Refused):
             sent = self._instances.sent(body.run_id, body.call)
-            if sent is not None:
-                return ClientCommand(sent.to.workflow_id, sent.operation)
-        return command
+        return command if sent is None else ClientCommand(sent.to.workflow_id, sent.operation)
 
     # --- runs that follow a run ---------------------------------------------------------------
 

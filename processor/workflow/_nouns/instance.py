@@ -86,7 +86,6 @@ class _Answer(asyncio.Future[Any]):
         super().__init__(loop=runtime.loop)
         self._number = runtime.loop.next_number()[0]
         self._asks = asks
-        runtime.decoder(asks.type)  # what reads the class of a user's is made while code runs
         runtime.open[self._call] = self
         self._opened.count += 1
 
@@ -175,7 +174,7 @@ class InstanceHandle(Generic[R]):
         name, type, arguments = query_of(handler, args, call)
         type = type if result_type is None else result_type
         reject = checks.one_of(tuple(REJECTS), reject, f"{call}: reject")
-        runtime = current("handle().query")
+        runtime = current("handle().query", awaited=True)
 
         def read(told: Any) -> Any:
             return answered(self.id, name, told, runtime.payloads, type)
@@ -213,7 +212,7 @@ class InstanceHandle(Generic[R]):
         name, type, arguments = update_of(handler, args, call)
         type = type if result_type is None else result_type
         known = "" if id is None else checks.name(id, f"{call}: id")
-        runtime = current("handle().update")
+        runtime = current("handle().update", awaited=True)
 
         def read(told: Any) -> Any:
             return updated(self.id, told.id, told, runtime.payloads, type)
@@ -234,7 +233,7 @@ class InstanceHandle(Generic[R]):
         Raises ``ValueNotSet`` where it ends without, ``WorkflowNotFound``, ``SchemaMismatch``.
         """
         name = checks.name(name, "workflow.handle: value: name")
-        runtime = current("handle().value")
+        runtime = current("handle().value", awaited=True)
 
         def read(told: Any) -> Any:
             if isinstance(told, Closed):
@@ -251,7 +250,7 @@ class InstanceHandle(Generic[R]):
         Raises ``WorkflowFailed`` (the cause is the code's error), ``WorkflowCancelled``,
         ``WorkflowTerminated``, ``WorkflowTimedOut``, ``WorkflowNotFound``.
         """
-        runtime = current("handle().result")
+        runtime = current("handle().result", awaited=True)
         if self.id == runtime.workflow_id:
             raise InvalidArgument(
                 "workflow.handle: result: a run that waits for its own end does not end"
@@ -271,7 +270,11 @@ class InstanceHandle(Generic[R]):
 
 
 def _asked(asks: _Asks, operation: CallOperation) -> Coroutine[object, None, Any]:
-    """Return the coroutine that asks on its first step, and returns what is told."""
+    """Return the coroutine that asks on its first step, and returns what is told.
+
+    What cannot be the type of an answer is refused before anybody is asked.
+    """
+    asks.runtime.decoder(asks.type, f"{asks.what}: result_type")
     coroutine: Any = _told(asks, operation, asks.line)
     coroutine.__qualname__ = asks.what
     return cast("Coroutine[object, None, Any]", coroutine)
@@ -350,7 +353,7 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
     at the call; where it is awaited ``WorkflowAlreadyStarted``, ``CommandRejected``.
     """
     call = "workflow.signal_with_start"
-    runtime, line = current("signal_with_start"), line_here()
+    runtime, line = current("signal_with_start", awaited=True), line_here()
     name, result = named(call, workflow)
     if not isinstance(workflow, str):
         args = workflow.signature.positions(args, {})

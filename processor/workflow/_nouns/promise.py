@@ -101,7 +101,8 @@ def promise(type: Any = Any) -> Promise[Any]:
     does not fit ``type``. It is open until it is settled or the run ends: another run of a chain
     does not get it. A run has 10,000 open ones at the most. Raises ``InvalidArgument``.
     """
-    runtime, line = current("promise"), line_here()
+    runtime, line = current("promise", awaited=True), line_here()
+    decode = runtime.decoder(type, "workflow.promise: type")
     decisions = runtime.decisions
     opened = runtime.part(_Open)
     if opened.count >= _OPEN_MAX:
@@ -111,7 +112,7 @@ def promise(type: Any = Any) -> Promise[Any]:
         )
     number = decisions.next_id
     decisions.add_identified(PromiseMade(number), line, 0, "a promise")
-    made: Promise[Any] = Promise(runtime, number, runtime.decoder(type))
+    made: Promise[Any] = Promise(runtime, number, decode)
     runtime.open[number] = made
     opened.count += 1
     return made

@@ -188,7 +188,8 @@ def info_of(runtime: Runtime) -> WorkflowInfo:
 
 
 def _last_result(runtime: Runtime, result: bytes | None, type: Any) -> Any:
-    return None if result is None else runtime.decoded(runtime.decoder(type), result)
+    decode = runtime.decoder(type, "workflow.info: last_result: type")
+    return None if result is None else runtime.decoded(decode, result)
 
 
 def _random(runtime: Runtime) -> Random:

@@ -134,6 +134,7 @@ def side_effect(function: Callable[[], Any], type: Any = Any) -> Any:
     """
     runtime, line = current("side_effect"), line_here()
     check_plain(function, "workflow.side_effect: function")
+    decode = runtime.decoder(type, "workflow.side_effect: type")
     decisions = runtime.decisions
     if runtime.replaying:
         value = _recorded_value(runtime, decisions.next_id)
@@ -149,7 +150,7 @@ def side_effect(function: Callable[[], Any], type: Any = Any) -> Any:
             with suppress(Exception):  # an error of a user's class may take no note
                 error.add_note(_NOT_RECORDED)
         raise
-    return runtime.decoded(runtime.decoder(type), value)
+    return runtime.decoded(decode, value)
 
 
 def _recorded_value(runtime: Runtime, id: int) -> bytes | None:
