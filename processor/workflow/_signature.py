@@ -65,7 +65,10 @@ class Signature:
                 f"{what}: {shown(function)} has no parameters that can be read: {error}; put the "
                 "call into a function (def)"
             ) from None
-        parameters = list(self._signature.parameters.values())[skipped:]
+        parameters = list(self._signature.parameters.values())
+        # What is skipped may be the first of ``*args``, which then has the others as well.
+        taken = [each for each in parameters[:skipped] if each.kind in _POSITIONAL]
+        parameters = parameters[len(taken) :]
         for each in parameters:
             if each.kind in (each.KEYWORD_ONLY, each.VAR_KEYWORD):
                 raise InvalidArgument(

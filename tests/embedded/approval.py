@@ -78,19 +78,20 @@ class Approval:
         return [workflow.random().random(), workflow.info().workflow_id]
 
 
-@pytest.fixture(params=["simulated", "cached", "evicted"])
+@pytest.fixture(params=["simulated", "replayed", "cached", "evicted"])
 def serving(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
-    """Run a test with a client of a runtime: simulated, or embedded with and without a cache."""
+    """Run a test with a client of a runtime: embedded and simulated, with and without a cache."""
+    settings = Settings(cached_runs_max=0 if request.param in ("replayed", "evicted") else 100)
 
     def serve(work: Callable[[Any], Awaitable[None]], *workflows: Any) -> None:
         async def main() -> None:
-            if request.param == "simulated":
-                async with Environment(workflows=workflows, activities=[echo]) as client:
+            given: Any = {"workflows": workflows, "activities": [echo], "settings": settings}
+            if request.param in ("simulated", "replayed"):
+                async with Environment(**given) as client:
                     await work(client)
                 return
             server = f"embedded:{tmp_path}"
-            settings = Settings(cached_runs_max=100 if request.param == "cached" else 0)
-            worker = Worker(server, workflows=workflows, activities=[echo], settings=settings)
+            worker = Worker(server, **given)
             async with worker, Client(server) as other:
                 await work(other)
 

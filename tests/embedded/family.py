@@ -223,17 +223,6 @@ async def times_out() -> str:
 
 
 @workflow.define
-async def cancels_at_once(verb: str) -> int:
-    call: Any = workflow.call_child if verb == "call" else workflow.start_child
-    task = asyncio.create_task(call(slow, id="child"))
-    await asyncio.sleep(0)
-    task.cancel()
-    found = await asyncio.gather(task, return_exceptions=True)
-    assert isinstance(found[0], asyncio.CancelledError)
-    return 1
-
-
-@workflow.define
 async def cancels_a_start() -> str:
     """The child has left, and its begin is waited for: it waits for its time, so it has begun."""
     task = asyncio.create_task(workflow.start_child("nowhere", id="child", cancellation="try"))
@@ -300,7 +289,7 @@ async def passes_event(count: int) -> list[int]:
 
 
 ALL = [ship, slow, waits_for, cleans_up, stubborn, breaks, third_time, Basket, whose, calls, starts]
-ALL += [fans_out, double, parent, cancels, times_out, cancels_at_once, cancels_a_start, passes_on]
+ALL += [fans_out, double, parent, cancels, times_out, cancels_a_start, passes_on]
 ALL += [grandparent, in_every_way, too_many, misuses, passes_event]
 
 

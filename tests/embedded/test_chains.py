@@ -25,7 +25,6 @@ from processor import (
     WorkflowParked,
     WorkflowTerminated,
     WorkflowTimedOut,
-    activity,
     workflow,
 )
 from processor.testing import Environment
@@ -82,29 +81,6 @@ async def in_a_group(left: int) -> int:
 
 
 @workflow.define
-class Meter:
-    """Its handler lets the run go on."""
-
-    def __init__(self, total: int, runs: int) -> None:
-        self.total, self.runs = total, runs
-
-    @workflow.run
-    async def run(self, total: int, runs: int) -> list[int]:
-        await workflow.wait_until(lambda: self.total >= 100)
-        return [self.total, self.runs]
-
-    @workflow.signal
-    def add(self, number: int) -> None:
-        self.total += number
-        if self.total < 100:
-            workflow.continue_as_new(self.total, self.runs + 1)
-
-    @workflow.query
-    def so_far(self) -> list[int]:
-        return [self.total, self.runs]
-
-
-@workflow.define
 async def sums(a: int, b: int = 0) -> int:
     return a + b
 
@@ -152,21 +128,6 @@ async def gives_itself_time(left: int) -> str:
     return "in time"
 
 
-@activity.define
-async def never() -> None:
-    await asyncio.sleep(3600)
-
-
-@workflow.define
-async def leaves(left: int) -> str:
-    """Leave a timer and an activity behind."""
-    if left:
-        tasks = [asyncio.ensure_future(never()), asyncio.ensure_future(asyncio.sleep(3600))]
-        await asyncio.wait(tasks, timeout=0.01)
-        workflow.continue_as_new(left - 1)
-    return "done"
-
-
 @workflow.define
 async def suggested() -> list[int]:
     while not workflow.info().suggests_continue_as_new:
@@ -193,13 +154,11 @@ WORKFLOWS = [
     loops,
     swallows,
     in_a_group,
-    Meter,
     sums,
     becomes,
     tells,
     outlasts,
     gives_itself_time,
-    leaves,
     suggested,
     mended,
 ]
@@ -209,7 +168,7 @@ def run(path: Path, talk: Any, settings: Settings | None = None) -> Any:
     server = f"embedded:{path}"
 
     async def main() -> Any:
-        worker = Worker(server, workflows=WORKFLOWS, activities=[never], settings=settings)
+        worker = Worker(server, workflows=WORKFLOWS, settings=settings)
         async with worker, Client(server) as client:
             return await asyncio.wait_for(talk(client), 60)
 
@@ -291,19 +250,6 @@ async def _chain(client: Client, id: str) -> Any:
         yield event
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=["replayed", "live"])
-def test_a_handler_may_let_the_run_go_on(tmp_path: Path, settings: Settings) -> None:
-    async def talk(client: Client) -> None:
-        handle = await client.start(Meter.run, 0, 0)
-        for _ in range(10):
-            await handle.signal(Meter.add, 9)
-        assert await handle.query(Meter.so_far) == [90, 10]
-        await handle.signal(Meter.add, 10)
-        assert await handle.result() == [100, 10]
-
-    run(tmp_path, talk, settings)
-
-
 def test_another_workflow_may_go_on_and_arguments_have_to_fit(tmp_path: Path) -> None:
     async def talk(client: Client) -> None:
         assert await client.run(becomes, "usual") == 3
@@ -329,7 +275,7 @@ def test_memo_and_retries_go_on_and_attempts_count_anew(tmp_path: Path) -> None:
 
 def test_the_time_out_is_that_of_the_chain_unless_a_run_says_otherwise() -> None:
     async def main() -> None:
-        async with Environment(WORKFLOWS, [never]) as env:
+        async with Environment(WORKFLOWS) as env:
             began = env.now()
             with pytest.raises(WorkflowTimedOut):
                 await env.run(outlasts, execution_timeout=timedelta(minutes=5, seconds=30))
@@ -339,16 +285,6 @@ def test_the_time_out_is_that_of_the_chain_unless_a_run_says_otherwise() -> None
             assert await env.run(gives_itself_time, 4, execution_timeout=limit) == "in time"
 
     asyncio.run(main())
-
-
-def test_what_a_run_leaves_open_ends_with_it(tmp_path: Path) -> None:
-    async def talk(client: Client) -> None:
-        handle = await client.start(leaves, 3)
-        assert await handle.result() == "done"
-        found = await handle.describe()
-        assert found.status is Status.COMPLETED and not found.pending
-
-    run(tmp_path, talk)
 
 
 def test_a_chain_can_be_cancelled_terminated_and_replaced(tmp_path: Path) -> None:

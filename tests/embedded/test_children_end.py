@@ -6,20 +6,16 @@ import asyncio
 
 import pytest
 
-from processor import Status, WorkflowCancelled, WorkflowNotFound
-from processor.testing import Environment
+from processor import Status, WorkflowCancelled
 
 from .family import (
     CACHED,
-    Order,
     calls,
     cancels,
     cancels_a_start,
-    cancels_at_once,
     grandparent,
     parent,
     passes_on,
-    ship,
     simulated,
     slow,
     times_out,
@@ -63,21 +59,6 @@ def test_a_child_that_goes_on_has_a_result_as_a_task_has(cached: int | None) -> 
 
 
 @CACHED
-@pytest.mark.parametrize("verb", ["call", "start"])
-def test_a_child_that_is_cancelled_before_it_was_sent_leaves_nothing(
-    verb: str, cached: int | None
-) -> None:
-    async def main() -> None:
-        async with simulated(cached) as env:
-            assert await env.run(cancels_at_once, verb, id="one") == 1
-            assert await types_of(env, "one") == ["WorkflowStarted", "WorkflowCompleted"]
-            with pytest.raises(WorkflowNotFound):
-                await env.handle("child").describe()
-
-    asyncio.run(main())
-
-
-@CACHED
 def test_a_cancelled_parent_waits_for_the_clean_up_of_its_child(cached: int | None) -> None:
     async def main() -> None:
         async with simulated(cached) as env:
@@ -103,60 +84,6 @@ def test_a_start_that_is_waited_for_is_cancelled() -> None:
 
 
 # --- the end of the parent ----------------------------------------------------------------------
-
-
-ENDS = ["complete", "fail", "cancel", "terminate", "replace"]
-
-
-async def _end(env: Environment, then: str, parent_close: str, child: str = "slow") -> None:
-    handle = await env.start(parent, child, parent_close, then, id="parent")
-    await env.sleep(1)
-    if then == "cancel":
-        await handle.cancel("enough")
-    elif then == "terminate":
-        await handle.terminate("enough")
-    elif then == "replace":
-        await env.start(ship, Order("A"), id="parent", conflict="terminate")
-    await env.sleep(1)
-
-
-@CACHED
-@pytest.mark.parametrize("then", ENDS)
-def test_the_end_of_a_parent_ends_its_children(then: str, cached: int | None) -> None:
-    async def main() -> None:
-        async with simulated(cached) as env:
-            await _end(env, then, "terminate")
-            child = await env.handle("child").describe()
-            assert child.status is Status.TERMINATED
-            assert child.parent is not None
-            which = f"run {child.parent.run_id} of 'parent'"
-            assert child.cancel_reason == f"its parent, {which}, has ended"
-            assert not env.dead_letters
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("then", ENDS)
-def test_the_end_of_a_parent_asks_its_children_to_cancel_themselves(then: str) -> None:
-    async def main() -> None:
-        async with simulated(None) as env:
-            await _end(env, then, "cancel", "cleans_up")
-            child = await env.handle("child").describe()
-            assert (child.status, child.custom_status) == (Status.RUNNING, "cleaning")
-            await env.handle("child").terminate()
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("then", ENDS)
-def test_the_end_of_a_parent_leaves_its_children_alone(then: str) -> None:
-    async def main() -> None:
-        async with simulated(None) as env:
-            await _end(env, then, "abandon")
-            assert await env.handle("child").result() == "slept"
-            assert not env.dead_letters, "nobody waits for the answer, and nobody misses it"
-
-    asyncio.run(main())
 
 
 @CACHED

@@ -146,6 +146,33 @@ def test_a_waiter_that_is_cancelled_before_it_runs_gives_its_event_back() -> Non
     assert world.result(world.event("n", 8)) == [True, 7, 8]
 
 
+@pytest.mark.parametrize("name", ["n", None])
+def test_a_handler_has_what_a_waiter_gives_back(name: str | None) -> None:
+    """It is there since the waiter was handed the event, or it is the dynamic one."""
+
+    @workflow.define
+    async def racing() -> list[Any]:
+        waiter: asyncio.Task[int]
+        found: list[Any] = []
+
+        async def canceller() -> None:
+            await workflow.wait_for_event("go")
+            workflow.on_signal(name, lambda *given: found.append(given[-1]))
+            waiter.cancel()
+
+        other = asyncio.create_task(canceller())
+        await asyncio.sleep(0)
+        waiter = asyncio.create_task(workflow.wait_for_event("n", int))
+        await asyncio.wait([other, waiter])
+        await workflow.wait_until(lambda: found)
+        return found
+
+    world = World(racing)
+    world.start()
+    SETTLES[EventReceived](world.runner._runtime, EventReceived("go", b"1"))
+    assert world.result(world.event("n", 7)) == [7]
+
+
 def test_waiters_are_served_in_order_and_a_cancelled_one_is_passed_over() -> None:
     @workflow.define
     async def three() -> list[Any]:

@@ -69,6 +69,10 @@ class RunCode(Protocol):
         """Return whether a handler takes the events of a name."""
         ...
 
+    def names(self, name: str) -> bool:
+        """Return whether it is a handler of that very name, and not the dynamic one."""
+        ...
+
     def receive(self, runtime: Runtime, event: EventReceived, taken: Callable[[], None]) -> bool:
         """Let a handler take an event, and call ``taken`` when it begins. False: it cannot."""
         ...

@@ -126,10 +126,15 @@ class ExternalEvents:
         self._unread.setdefault(event.name, deque()).append((self._number, event, size))
         self.unread += 1
         self.unread_bytes += size
-        if self._runtime.code.takes(event.name):
-            self.handle(event.name)
-        else:
-            self._deliver(event.name)
+        self._hand_out(event.name)
+
+    def _hand_out(self, name: str) -> None:
+        """Give what is unread to the handler of the name, to waiters, or to the dynamic one."""
+        code = self._runtime.code
+        if not code.names(name):
+            self._deliver(name)
+        if code.takes(name):
+            self.handle(name)
 
     def handle(self, name: str | None) -> None:
         """Give the unread events of a name, or all, to the handlers."""
@@ -180,7 +185,7 @@ class ExternalEvents:
                 self._unread.setdefault(name, deque()).appendleft(event)
                 self.unread += 1
                 self.unread_bytes += event[2]
-                self._deliver(name)
+                self._hand_out(name)
             raise
         finally:
             waiter.over = True

@@ -78,8 +78,8 @@ def on_signal(
 ) -> None:
     """Let a function take the signals of a name from now on, also those that wait already.
 
-    The function may be async. ``name`` None: it takes every name that no other handler has, and
-    gets the name before the arguments. A later one of the same name takes its place.
+    The function may be async. ``name`` None: it takes every name that no other handler has and
+    nobody waits for, and gets the name before the arguments. A later one of a name takes its place.
     ``unfinished="abandon"``: the run may end before the function has. Raises ``InvalidArgument``.
     """
     runtime = current("on_signal")
@@ -176,6 +176,9 @@ class WorkflowCode:
 
     def takes(self, name: str) -> bool:
         return name in self.signals or "" in self.signals
+
+    def names(self, name: str) -> bool:
+        return name in self.signals
 
     def receive(self, runtime: Runtime, event: EventReceived, taken: Callable[[], None]) -> bool:
         """Let the handler of an event take it. False: its value does not fit, and it is buried."""
