@@ -6,9 +6,12 @@ from typing import Any
 
 from processor.core.data.failure import Failure
 from processor.core.data.payloads import Payloads
-from processor.core.records.answers import Closed, QueryAnswered, UpdateEnded, ValueIs
+from processor.core.records.answers import Closed, QueryAnswered, Refused, UpdateEnded, ValueIs
 from processor.errors import (
+    CommandRejected,
+    InvalidArgument,
     PayloadCodecError,
+    ProcessorError,
     QueryFailed,
     SchemaMismatch,
     UpdateFailed,
@@ -19,12 +22,12 @@ from processor.errors import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.failures import decoded, exception_of
+from processor.failures import decoded, exception_of, refusal
 from processor.policy import Status
 from processor.readable import readable
 from processor.workflow._engine.runtime import Decode
 
-__all__ = ("answered", "outcome", "terminated", "updated", "valued")
+__all__ = ("answered", "outcome", "refused", "terminated", "updated", "valued")
 
 
 def outcome(workflow_id: str, closed: Closed, payloads: Payloads, result_type: Any) -> Any:
@@ -81,6 +84,13 @@ def terminated(workflow_id: str, closed: Closed, payloads: Payloads) -> Workflow
         reason=closed.reason or "",
         output=output,
     )
+
+
+def refused(told: Refused) -> ProcessorError:
+    """Return the error that code hears of what was refused: none that parks the run it is in."""
+    error = refusal(told)
+    parks = isinstance(error, InvalidArgument | PayloadCodecError)
+    return CommandRejected(told.message) if parks else error
 
 
 def answered(

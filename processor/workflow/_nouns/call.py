@@ -14,12 +14,12 @@ from processor.core.data.address import Address
 from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected, MessageSent
 from processor.core.records.answers import Accepted, CallOutcome, Refused
 from processor.errors import InvalidArgument
-from processor.failures import refusal
 from processor.workflow._context import current, runtime_or_none
 from processor.workflow._engine.runtime import Runtime, settles
 from processor.workflow._frames import line_here
 from processor.workflow._handlers import SignalHandler, Unfinished, event_of, signal_handler
 from processor.workflow._outbound import Signal, chained, headers_of, size_of
+from processor.workflow._outcomes import refused
 
 __all__ = ("Opened", "Sent", "cancel", "opens", "signal")
 
@@ -119,7 +119,7 @@ class Sent(asyncio.Future[R]):
         message = self._message
         if not self.done():
             if isinstance(outcome, Refused):
-                self.set_exception(refusal(outcome))
+                self.set_exception(refused(outcome))
             else:
                 assert isinstance(outcome, Accepted), f"a message is answered with {outcome}"
                 told: Any = outcome.created if message.kind == "cancel" else None

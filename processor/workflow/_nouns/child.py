@@ -38,7 +38,7 @@ from processor.errors import (
     SchemaMismatch,
     WorkflowAlreadyStarted,
 )
-from processor.failures import exception_of, refusal
+from processor.failures import exception_of
 from processor.policy import (
     CANCELLATIONS,
     PARENT_CLOSES,
@@ -56,7 +56,7 @@ from processor.workflow._frames import line_here
 from processor.workflow._nouns.call import Opened, Sent, opens, signal
 from processor.workflow._options import TypeForm, retry_options
 from processor.workflow._outbound import ChildCall, chained, headers_of, size_of
-from processor.workflow._outcomes import terminated
+from processor.workflow._outcomes import refused, terminated
 
 __all__ = ("Child", "ChildOptions", "call_child", "start_child")
 
@@ -169,12 +169,12 @@ class Child(asyncio.Future[R]):
         if self._begun is not None and not self._begun.done():
             self._begun.set_result(None)
 
-    def _could_not(self, refused: Refused) -> None:
+    def _could_not(self, told: Refused) -> None:
         """Nothing was started: whoever waits for the begin hears why, or for the end."""
-        error: BaseException = refusal(refused)
+        error: BaseException = refused(told)
         if isinstance(error, WorkflowAlreadyStarted):
             error = WorkflowAlreadyStarted(
-                f"{refused.message}. Give this child another id, or none: it gets one of its own"
+                f"{told.message}. Give this child another id, or none: it gets one of its own"
             )
         begun, self._begun = self._begun, None
         if begun is not None and not begun.done():

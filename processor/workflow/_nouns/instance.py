@@ -29,7 +29,6 @@ from processor.core.nouns.value import AwaitValue
 from processor.core.questions import REJECTS, AwaitResult, QueryRun
 from processor.core.records.answers import CallOutcome, Closed, Refused
 from processor.errors import InvalidArgument, PayloadCodecError, ProcessorError
-from processor.failures import refusal
 from processor.policy import START_REUSES, Reject, StartReuse, Status
 from processor.workflow._context import current
 from processor.workflow._definition import named
@@ -37,7 +36,7 @@ from processor.workflow._engine.runtime import Runtime
 from processor.workflow._frames import line_here
 from processor.workflow._handlers import event_of, parts_of, query_of, update_of
 from processor.workflow._nouns.call import Sent, cancel, opens, signal
-from processor.workflow._outcomes import answered, outcome, updated, valued
+from processor.workflow._outcomes import answered, outcome, refused, updated, valued
 
 __all__ = ("InstanceHandle", "handle", "signal_with_start")
 
@@ -109,7 +108,7 @@ class _Answer(asyncio.Future[Any]):
             return
         try:
             if isinstance(told, Refused):
-                raise refusal(told)
+                raise refused(told)
             self.set_result(self._asks.read(told))
         except ProcessorError as error:
             if isinstance(error, PayloadCodecError):
