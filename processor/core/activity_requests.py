@@ -33,7 +33,7 @@ from processor.core.records.effects import CancelAttempt
 from processor.errors import InvalidArgument, SchemaMismatch
 from processor.policy import COEFFICIENT_MAX
 
-__all__ = ("ADJUSTMENTS", "REPORTS", "AdjustActivity", "ReportAttempt")
+__all__ = ("ADJUSTMENTS", "REPORTS", "AdjustActivity", "ReportAttempt", "check_option")
 
 REPORTS: Final = ("completed", "failed", "cancelled", "heartbeat")
 ADJUSTMENTS: Final = ("pause", "resume", "retry-now", "reset", "set")
@@ -166,7 +166,7 @@ class AdjustActivity(OperationOnRun):
         for name in self.changes:
             if name not in _OPTIONS:
                 raise SchemaMismatch(f"there is no option {name!r}; there are {_OPTIONS}")
-            _check_option(name, getattr(self.options or DEFAULTS, name))
+            check_option(name, getattr(self.options or DEFAULTS, name))
 
     def decide(self, draft: Draft, latest: Summary) -> ReplyBody | None:
         activity = draft.run.activities.get(self.id)
@@ -201,7 +201,7 @@ class AdjustActivity(OperationOnRun):
                 return replace(activity, options=replace(activity.options, **named))
 
 
-def _check_option(name: str, value: Any) -> None:
+def check_option(name: str, value: Any) -> None:
     """Refuse what no client of ours sends."""
     if name.endswith("_ms"):
         check_range(name, value, 1, DURATION_MS_MAX)

@@ -103,6 +103,44 @@ def test_it_is_run_typed_and_named_in_all_ways(activities: list[Any]) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("greet", {"start_to_close_ms": -5}, "start_to_close_ms"),
+        ("greet", {"start_to_close_ms": "5"}, "start_to_close_ms: give a whole number, not '5'"),
+        ("greet", {"heartbeat_ms": 2**70}, "heartbeat_ms"),
+        ("greet", {"initial_interval_ms": None}, "initial_interval_ms: give a whole number"),
+        ("greet", {"maximum_attempts": 0}, "maximum_attempts"),
+        ("greet", {"maximum_attempts": True}, "maximum_attempts: give a whole number, not True"),
+        ("greet", {"coefficient": "2"}, "coefficient: give a number"),
+        ("greet", {"coefficient": 0.5}, "coefficient"),
+        ("greet", {"queue": 5}, "queue: give the name of a queue, not 5"),
+        ("greet", {"queue": "a b/../c"}, "no queue can be named"),
+        ("greet", {"eager": 1}, "eager: give true, false or nothing"),
+        ("greet", {"non_retryable": "Early"}, "non_retryable: give a list"),
+        ("greet", {"non_retryable": [5]}, "non_retryable: give a list"),
+        ("greet", {"cancellation": "soon"}, "cancellation: give one of"),
+        ("", {}, "its name: give a name of 1 to"),
+    ],
+)
+def test_options_that_nobody_can_mean_fail_the_run_that_was_started_with_them(
+    activities: list[Any], name: str, options: dict[str, Any], said: str
+) -> None:
+    """Anybody may start it by hand. A run that parked would wait for code that nobody writes."""
+
+    async def main() -> None:
+        async with Environment([], activities) as env:
+            with pytest.raises(WorkflowFailed, match=f"no option of an activity: .*{said}"):
+                await env.run(f"processor.activity:{name}", options)
+            every = {
+                "start_to_close_ms": None, "coefficient": 3, "eager": False, "queue": "q",
+                "non_retryable": ["Early"], "cancellation": "wait", "maximum_attempts": None,
+            }  # fmt: skip
+            assert await env.run("processor.activity:greet", every, "Bob") == "hello Bob"
+
+    asyncio.run(main())
+
+
 def test_an_id_counts_once_as_it_does_for_workflows(activities: list[Any]) -> None:
     async def main() -> None:
         async with Environment([], activities) as env:
