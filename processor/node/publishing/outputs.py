@@ -159,9 +159,10 @@ class ShardOutputs:
         turns: list[tuple[int, Sequence[OutputRecord]]] = []
         count = size = 0
         most = min(_CAREFUL_MAX, records_max) if undeliverable.is_careful else records_max
+        undeliverable.begin_batch()
         for index in range(len(pending)):
             offset, records = pending[index]
-            if missing := (yield from undeliverable.waits_for(records, now)):
+            if missing := (yield from undeliverable.waits_for(offset, records, now)):
                 yield from undeliverable.look_ahead(_published(pending, index), now)
                 self._say_missing(missing, offset, now)
                 break

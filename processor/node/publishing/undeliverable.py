@@ -44,10 +44,13 @@ _SINGLY_S: Final = 600.0
 _SILENT_AGAIN_S: Final = 120.0
 """How long a topic that does not answer is not asked again: each time holds all shards up."""
 
-_LOOK_MAX: Final = 50
+_LOOK_MAX: Final = 200
 """Topics that are looked up before their turn, each time."""
 
 _TOPICS_MAX: Final = 1_000
+_PATIENCE_AGAIN_S: Final = 600.0
+"""For how long a topic that was waited for keeps another one from it, where there are so many."""
+
 _RUNS_MAX: Final = 1_000
 _SIZES_MAX: Final = 8
 
@@ -125,6 +128,10 @@ class Undeliverable:
         self._singly: dict[str, float] = {}
         self._too_large: dict[str, tuple[float, list[_Size]]] = {}
         self._reasons: dict[Place, str] = {}
+        self._homeless: dict[Place, str] = {}
+        """Why records of the next transaction have no topic: so many topics that no table of
+        topics holds them all are decided on together."""
+
         self._runs: dict[str, Undelivered] = {}
         self._waits: tuple[str, str] | None = None
         """The run whose record waits for its topic, with all that is behind it, and that topic."""
@@ -139,14 +146,20 @@ class Undeliverable:
 
     # --- before a transaction ---------------------------------------------------------------------
 
-    def waits_for(self, records: Sequence[OutputRecord], now: float) -> Asks:
-        """Return a topic that may yet come to be, if one of these records is for it."""
-        for record in records:
+    def begin_batch(self) -> None:
+        """Decide anew which records have no topic."""
+        self._homeless.clear()
+
+    def waits_for(self, offset: int, records: Sequence[OutputRecord], now: float) -> Asks:
+        """Return a topic that may yet come to be, if one of a turn's records is for it."""
+        for index, record in enumerate(records):
             if isinstance(record, RunResult) or record.topic in self._known:
                 continue
             if (yield from self._may_come(record.topic, now)):
                 self._waits = record.run_id, record.topic
                 return record.topic
+            if (closed := self._closed.get(record.topic)) is not None:
+                self._homeless[offset, index] = closed[1]
         if self._waits is not None and records and records[0].run_id == self._waits[0]:
             self._waits = None
         return None
@@ -171,11 +184,23 @@ class Undeliverable:
             self._close(topic, fault, now)
             return False
         wait_s = _MISSING_S if fault.kind == "missing" else _LEADER_S
-        _bound(self._missing)
-        if now < self._missing.setdefault(topic, now) + wait_s:
+        if self._has_patience(topic, now) and now < self._missing.setdefault(topic, now) + wait_s:
             return True
         self._close(topic, fault, now)
         return False
+
+    def _has_patience(self, topic: str, now: float) -> bool:
+        """Return whether a topic may be waited for. Where a thousand others are, none more is.
+
+        Else those who publish to ever new names would hold up all others for ever.
+        """
+        missing = self._missing
+        if topic not in missing and len(missing) >= _TOPICS_MAX:
+            first = next(iter(missing))
+            if now < missing[first] + _PATIENCE_AGAIN_S:
+                return False
+            del missing[first]
+        return True
 
     def _never(self, topic: str) -> str:
         """Return why a topic can never be published to, empty where it may be."""
@@ -203,7 +228,7 @@ class Undeliverable:
         if topic in self._known or isinstance(record, RunResult):
             if not self._reasons and not self._too_large:
                 return None
-        why = self._reasons.get(place)
+        why = self._reasons.get(place) or self._homeless.get(place)
         if why is None and topic not in self._known and not isinstance(record, RunResult):
             why = self._never(topic) or self._closed.get(topic, (0.0, None))[1]
         if why is None and topic in self._too_large and self._is_too_large(topic, record):
