@@ -128,6 +128,8 @@ def test_a_request_and_its_answer(service: Service) -> None:
     _, _, headers, body = service.asked[-1]
     assert (headers["content-type"], body) == ("text/plain", b"text")
     assert "idempotency-key" not in headers, "a PUT may come twice as it is"
+    called(service.url, "POST", headers={"Idempotency-Key": "mine"})
+    assert service.asked[-1][2]["idempotency-key"] == "mine"
 
 
 def test_statuses_and_connections_are_tried_again_as_the_policy_says(service: Service) -> None:
@@ -147,12 +149,20 @@ def test_statuses_and_connections_are_tried_again_as_the_policy_says(service: Se
     cause: Any = failed.value.__cause__
     assert (cause.type, cause.details) == ("HttpStatus", {"status": 503, "body": "busy"})
     assert called(service.url, retry_on=[500])["status"] == 503
+    service.answers = [(503, {}, b"x" * 5_000)]
+    with pytest.raises(WorkflowFailed) as failed:
+        called(service.url, retry_on=[503], attempts=1)
+    cause = failed.value.__cause__
+    assert len(cause.details["body"]) == 1_000, "the beginning says why"
     service.close()
     with pytest.raises(WorkflowFailed, match=r"GET http://127.0.0.1:\d+/x: ConnectError"):
         called(f"{service.url}/x?{SECRET}", attempts=2)
 
 
-def test_an_answer_202_is_followed_without_a_history_that_grows(service: Service) -> None:
+def test_an_answer_202_is_followed_without_a_history_that_grows(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "processor")
     later = {"Location": "/status/1?q=2"}
     service.answers = [
         (202, {**later, "Retry-After": "100"}, b""),
@@ -170,6 +180,7 @@ def test_an_answer_202_is_followed_without_a_history_that_grows(service: Service
         assert len(await handle.history()) == 8
 
     run(work)
+    assert "answered 202" not in caplog.text, "it is no failure"
     assert [path for _, path, _, _ in service.asked] == [
         "/start", *["/status/1?q=2"] * 21, "/status/2",
     ]  # fmt: skip
@@ -192,11 +203,31 @@ def test_another_host_gets_no_credentials(service: Service, before: int) -> None
     here = (202, {"Location": f"{service.url}/status", "Retry-After": "0"}, b"")
     there = (202, {"Location": f"{other.url}/status", "Retry-After": "0"}, b"")
     service.answers = [*[here] * before, there]
-    headers = {"authorization": SECRET, "Cookie": SECRET, "X-Trace": "5"}
+    headers = {"X-Trace": "5", "Host": SECRET}
+    headers |= dict.fromkeys(("authorization", "Cookie", "Proxy-Authorization"), SECRET)
     assert called(service.url, headers=headers)["text"] == "ok"
     ((_, _, sent, _),) = other.asked
     assert sent["x-trace"] == "5" and SECRET not in str(sent)
     other.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "is_same"),
+    [
+        ("https://a.example/other?q", True),
+        ("https://user:word@a.example/", True),
+        ("http://a.example/", False),
+        ("https://a.example:8443/", False),
+        ("https://a.example.evil/", False),
+        ("https://a.example@evil/", False),
+        ("https://evil/https://a.example/", False),
+        ("https://[", False),
+    ],
+)
+def test_the_same_host_is_that_of_scheme_name_and_port(url: str, is_same: bool) -> None:
+    secret = {"authorization": SECRET}
+    request = http.HttpRequest("GET", "https://a.example/x", secret | {"a": "b"})
+    assert request.headers_for(url) == (secret if is_same else {}) | {"a": "b"}
 
 
 def test_an_answer_is_bounded(service: Service) -> None:
@@ -255,6 +286,13 @@ def test_a_location_that_leads_nowhere_fails_the_call(
         called(service.url, attempts=50)
     assert len(service.asked) == before + 1
     assert not getattr(failed.value.__cause__, "retryable", True)
+
+
+def test_an_error_does_not_tell_all_of_a_long_path(service: Service) -> None:
+    service.answers = [(503, {}, b"")]
+    with pytest.raises(WorkflowFailed, match=r"GET http://.*/xxx.* \.\.\. answered 503") as failed:
+        called(f"{service.url}/{'x' * 20_000}", retry_on=[503], attempts=1)
+    assert len(str(failed.value)) < 1_500
 
 
 def test_a_server_that_asks_for_no_pause_is_not_asked_without_one(service: Service) -> None:
