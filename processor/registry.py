@@ -46,7 +46,7 @@ class Registry:
         self.payloads = injected.payloads
         self.around_runs = injected.around("run_workflow")
         self.around_attempts = injected.around("run_activity")
-        names = "call_activity", "signal", "call_child"
+        names = "call_activity", "signal", "call_child", "call_instance"
         outbound = Outbound(*map(injected.around, names))
         self.outbound = outbound if any(outbound) else None
         self.workflows = _by_name("workflow", [_workflow(each) for each in workflows])

@@ -16,7 +16,7 @@ from processor.config import Settings
 from processor.core.data.cause import Cause, keyed
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.start import StartRun
+from processor.core.nouns.start import StartRun, StartWith
 from processor.core.nouns.update import UpdateRun
 from processor.core.operation import Request
 from processor.core.questions import QueryRun
@@ -93,7 +93,10 @@ class ClientCalls:
         async def asked(request: ClientCall) -> None:
             sent = body
             if isinstance(body, StartRun | RaiseEvent | UpdateRun):
-                sent = replace(body, headers=headers_of(request.headers))
+                headers = headers_of(request.headers)
+                sent = replace(body, headers=headers)
+                if isinstance(sent, StartWith) and sent.first is not None:
+                    sent = replace(sent, first=replace(sent.first, headers=headers))
             answers.append(await last(sent))
 
         name = body.workflow if isinstance(body, StartRun) else ""

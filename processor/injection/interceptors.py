@@ -3,8 +3,8 @@
 ``interceptors=[...]`` of ``Worker``, ``Client`` and ``Environment`` takes them. A subclass of
 ``Interceptor`` overrides what it needs. Each method gets what is about to happen, and ``next``,
 which lets it happen; the first interceptor of the list is the outermost. Headers are bytes by name
-that go one step: with a request to its run, with a call to its activity or child, with a signal to
-its run. An interceptor hands on what is to go further. Payload codecs do not touch them.
+that go one step: with a request to its run, with a call to its activity, child or instance, with a
+signal to its run. An interceptor hands on what is to go further. Payload codecs do not touch them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from processor.activity import ActivityInfo
 from processor.core.data.payloads import Payloads
 from processor.workflow import WorkflowInfo
-from processor.workflow._outbound import ActivityCall, ChildCall, Signal
+from processor.workflow._outbound import ActivityCall, ChildCall, InstanceCall, Signal
 
 __all__ = (
     "ActivityCall",
@@ -24,6 +24,7 @@ __all__ = (
     "ChildCall",
     "ClientCall",
     "Injected",
+    "InstanceCall",
     "Interceptor",
     "Signal",
     "WorkflowRun",
@@ -32,10 +33,11 @@ __all__ = (
 
 @dataclass
 class ClientCall:
-    """A client asks a shard: start, event, cancel, terminate, result, describe, history or list.
+    """A client asks a shard: start, event, update, query, value, cancel, terminate, result, ...
 
-    ``name`` is that of the workflow that is started, or of the event. ``headers`` may be changed;
-    those of starts and events reach the run. A wait for a result asks again every 30 seconds.
+    ``name`` is that of the workflow that is started, of the event, update or query. ``headers`` may
+    be changed; those of starts, events and updates reach the run. A wait for a result asks again
+    every 30 seconds.
     """
 
     operation: str
@@ -100,6 +102,16 @@ class Interceptor:
         """Around a child that workflow code calls or starts: this is workflow code, too.
 
         Returns what ``next`` returns: the result, or the ``Child`` (``call.starts``).
+        """
+        return await next(call)
+
+    async def call_instance(
+        self, call: InstanceCall, next: Callable[[InstanceCall], Awaitable[Any]]
+    ) -> Any:
+        """Around what workflow code asks of another instance: this is workflow code, too.
+
+        Returns what ``next`` returns: the answer, or the handle (``signal_with_start``). ``signal``
+        and ``cancel`` of a handle are not here: the former is around ``signal``.
         """
         return await next(call)
 

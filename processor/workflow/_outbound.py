@@ -13,6 +13,7 @@ from processor.errors import InvalidArgument
 __all__ = (
     "ActivityCall",
     "ChildCall",
+    "InstanceCall",
     "Outbound",
     "Signal",
     "Step",
@@ -63,6 +64,25 @@ class Signal:
     headers: dict[str, bytes] = field(default_factory=dict)
 
 
+@dataclass
+class InstanceCall:
+    """Workflow code asks another instance. ``arguments`` and ``headers`` may be changed.
+
+    ``operation`` is query, update, value, result or signal_with_start. ``name`` is that of the
+    handler or the value, or of the workflow to start, whose signal is ``signal``. Headers of an
+    update reach its history, those of a start its run; questions have none. ``replaying``: the
+    code asked so before.
+    """
+
+    operation: str
+    workflow_id: str
+    name: str
+    arguments: tuple[Any, ...]
+    replaying: bool
+    signal: Signal | None = None
+    headers: dict[str, bytes] = field(default_factory=dict)
+
+
 Step: TypeAlias = Callable[[Any, Callable[[Any], Any]], Any]
 """What one interceptor does around something: it gets that, and what lets it happen."""
 
@@ -73,6 +93,7 @@ class Outbound(NamedTuple):
     activities: Sequence[Step]
     signals: Sequence[Step]
     children: Sequence[Step]
+    instances: Sequence[Step]
 
 
 _Next: TypeAlias = Callable[[Any], Any]

@@ -275,6 +275,9 @@ async def misuses(what: str) -> None:
         "activity": lambda: call_child(fails),
         "class": lambda: call_child(Basket, "Ada"),
         "both": lambda: call_child(slow, delay=1, at=workflow.now()),
+        "cron": lambda: call_child(slow, cron="@daily"),  # type: ignore[call-overload]
+        "no cron": lambda: workflow.start_child(slow, cron="often"),
+        "cron and delay": lambda: workflow.start_child(slow, cron="@daily", delay=1),
         "id": lambda: call_child(slow, id=""),
         "reuse": lambda: call_child(slow, reuse="use-existing"),
         "result": lambda: call_child(slow, result_type=str),

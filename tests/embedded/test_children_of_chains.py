@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from processor import Client, InvalidArgument, workflow
+from processor import Client, InvalidArgument, Status, workflow
+from processor.testing import Environment
 from tests.embedded.approval import serving
 
 __all__ = ("serving",)
@@ -58,3 +60,52 @@ def test_a_run_goes_on_once_its_children_have_ended(serving: Any, parent_close: 
             assert found.status.value == ("running" if parent_close == "abandon" else "completed")
 
     serving(work, goes_on, waits)
+
+
+@workflow.define
+async def counts() -> int:
+    return (workflow.info().last_result(int) or 0) + 1
+
+
+@workflow.define
+async def by_the_clock(cancels: bool, parent_close: Any = "terminate") -> str:
+    close = {"parent_close": parent_close}
+    child = await workflow.start_child(counts, id="clock", cron="* * * * *", **close)
+    await workflow.sleep(150)
+    if cancels:
+        child.cancel("enough")
+        try:
+            await child
+        except asyncio.CancelledError:
+            return "cancelled"
+    return "left"
+
+
+@pytest.mark.parametrize("cached", [0, None])
+@pytest.mark.parametrize(
+    ("cancels", "parent_close", "status"),
+    [
+        (True, "terminate", Status.CANCELLED),
+        (False, "terminate", Status.TERMINATED),
+        (False, "cancel", Status.CANCELLED),
+        (False, "abandon", Status.RUNNING),
+    ],
+)
+def test_a_child_by_the_clock_is_one_child_with_many_runs(
+    cached: int | None, cancels: bool, parent_close: str, status: Status
+) -> None:
+    async def main() -> None:
+        async with Environment([counts, by_the_clock], max_cached_runs=cached) as env:
+            told = await env.run(by_the_clock, cancels, parent_close, id="p")
+            assert told == ("cancelled" if cancels else "left")
+            await env.sleep(1)
+            found = await env.handle("clock").describe()
+            assert found.status is status
+            events = await env.handle("clock").history()
+            lineage = events[0].fields["lineage"]
+            assert lineage["previous_result"] == 2, "two minutes have passed"
+            assert lineage["parent"]["workflow_id"] == "p"
+            types = [event.type for event in await env.handle("p").history()]
+            assert types.count("ChildEnded") == cancels, "one end, however many runs"
+
+    asyncio.run(main())

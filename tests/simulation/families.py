@@ -20,6 +20,7 @@ from processor import (
 from processor.core.nouns.lineage import Plan, RetryOptions
 
 from .cases import Case, let_stop
+from .chains import by_the_clock
 
 __all__ = ("WORKFLOWS", "family_case")
 
@@ -125,8 +126,14 @@ async def _told(member: Member, options: dict[str, Any]) -> int:
     return await child
 
 
-async def _begun(member: Member, options: dict[str, Any]) -> int:
-    """A child that may end as it begins."""
+async def _begun(member: Member, options: dict[str, Any]) -> int | str:
+    """A child that may end as it begins; or runs of it begin each minute, until the second one."""
+    if member.number % 2:
+        clock = await workflow.start_child(by_the_clock, 2, 0, cron="* * * * *", **options)
+        try:
+            return await clock
+        except ChildFailed as error:
+            return error.kind
     child = await workflow.start_child(offspring, "double", member.number, **options)
     assert child.run_id is not None, "it has begun"
     return await child
@@ -220,6 +227,8 @@ def _fit(members: list[Member], told: Any) -> bool:
 def _fits(member: Member, told: Any) -> bool:
     number, kind = member.number, member.kind
     match kind:
+        case "begun" if number % 2:
+            return bool(told == "cancelled")
         case "called" | "begun":
             return bool(told == 2 * number)
         case "at once":

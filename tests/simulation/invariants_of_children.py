@@ -80,7 +80,7 @@ class _Family:
     def firsts(self, run_ids: list[str]) -> int:
         """Return how many of these runs follow no other one."""
         starts = (self.events[run_id][0] for run_id in run_ids)
-        return sum(isinstance(each, WorkflowStarted) and _attempt(each) == 1 for each in starts)
+        return sum(isinstance(each, WorkflowStarted) and _follows_none(each) for each in starts)
 
 
 def check_children(checked: Checked, readings: list[Reading]) -> None:
@@ -135,6 +135,10 @@ def _told(family: _Family, chain: list[str]) -> Closed | None:
 def _attempt(start: Event) -> int:
     lineage = start.lineage if isinstance(start, WorkflowStarted) else None
     return 1 if lineage is None else lineage.attempt
+
+
+def _follows_none(start: WorkflowStarted) -> bool:
+    return start.lineage is None or start.lineage.previous_run_id is None
 
 
 def _is_of_parent(reason: str) -> bool:

@@ -49,6 +49,7 @@ from processor.policy import (
     StartReuse,
 )
 from processor.readable import readable
+from processor.schedules.cron import check as check_cron
 from processor.workflow._context import current
 from processor.workflow._definition import named
 from processor.workflow._engine.runtime import Decode, Runtime, settles
@@ -58,7 +59,7 @@ from processor.workflow._options import TypeForm, retry_options
 from processor.workflow._outbound import ChildCall, chained, headers_of, size_of
 from processor.workflow._outcomes import refused, terminated
 
-__all__ = ("Child", "ChildOptions", "call_child", "start_child")
+__all__ = ("Child", "ChildOptions", "StartChildOptions", "call_child", "start_child")
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -77,6 +78,12 @@ class ChildOptions(TypedDict, total=False):
     memo: Any
     delay: timedelta | float | None
     at: datetime | None
+
+
+class StartChildOptions(ChildOptions, total=False):
+    """What ``start_child`` takes beside the arguments of the child."""
+
+    cron: str | None
 
 
 class _Wanted(NamedTuple):
@@ -264,19 +271,19 @@ def call_child(  # type: ignore[misc]  # mypy cannot match *Ts with the implemen
 
 @overload
 def start_child(
-    child: Callable[[*Ts], Coroutine[Any, Any, R]], *args: *Ts, **how: Unpack[ChildOptions]
+    child: Callable[[*Ts], Coroutine[Any, Any, R]], *args: *Ts, **how: Unpack[StartChildOptions]
 ) -> Coroutine[object, None, Child[R]]: ...
 
 
 @overload
 def start_child(
-    child: str, *args: Any, result_type: type[T], **how: Unpack[ChildOptions]
+    child: str, *args: Any, result_type: type[T], **how: Unpack[StartChildOptions]
 ) -> Coroutine[object, None, Child[T]]: ...
 
 
 @overload
 def start_child(
-    child: str, *args: Any, result_type: TypeForm = ..., **how: Unpack[ChildOptions]
+    child: str, *args: Any, result_type: TypeForm = ..., **how: Unpack[StartChildOptions]
 ) -> Coroutine[object, None, Child[Any]]: ...
 
 
@@ -285,7 +292,9 @@ def start_child(  # type: ignore[misc]  # as above
 ) -> Coroutine[object, None, Child[Any]]:
     """Start a workflow as a child of this run, and return once it has begun.
 
-    The ``Child`` can be awaited, signalled and cancelled. The rest is as for ``call_child``.
+    The ``Child`` can be awaited, signalled and cancelled. ``cron`` lets runs of it begin at the
+    times of a cron string, one after the other: who awaits it waits for the end of them all. It
+    does not go with ``delay`` and ``at``. The rest is as for ``call_child``.
     """
     runtime, asked = _asked("start_child", child, args, result_type, how, line_here())
     coroutine: Any = _started(runtime, asked)
@@ -298,8 +307,14 @@ def _asked(
 ) -> tuple[Runtime, _Wanted]:
     """Return the run that asks for a child, and what it asks for, checked."""
     runtime, call = current(verb, awaited=True), f"workflow.{verb}"
-    if unknown := sorted(map(checks.shown, how.keys() - ChildOptions.__annotations__.keys())):
-        known = ", ".join(sorted(ChildOptions.__annotations__))
+    if verb == "call_child" and "cron" in how:
+        raise InvalidArgument(
+            f"{call}: cron: such a child has no end to wait for, as long as nobody ends it: use "
+            "workflow.start_child(..., cron=...), which returns once its first run is there"
+        )
+    options = (StartChildOptions if verb == "start_child" else ChildOptions).__annotations__.keys()
+    if unknown := sorted(map(checks.shown, how.keys() - options)):
+        known = ", ".join(sorted(options))
         raise InvalidArgument(f"{call}: there is no option {', '.join(unknown)}; there are {known}")
     return runtime, _wanted(call, runtime, child, args, result_type, line, **how)
 
@@ -321,6 +336,7 @@ def _wanted(
     memo: Any = None,
     delay: timedelta | float | None = None,
     at: datetime | None = None,
+    cron: str | None = None,
 ) -> _Wanted:
     name, result = named(call, child)
     if not isinstance(child, str):
@@ -332,12 +348,15 @@ def _wanted(
         result, what = Any if result_type is None else result_type, f"{call}: result_type"
     if delay is not None and at is not None:
         raise InvalidArgument(f"{call}: give delay or at, not both")
+    if cron is not None and (delay is not None or at is not None):
+        raise InvalidArgument(f"{call}: give one of delay, at and cron")
     begins_ms = None if at is None else checks.time_ms(at, f"{call}: at")
     if delay is not None:
         begins_ms = runtime.loop.now_ms + round(checks.seconds(delay, f"{call}: delay") * 1000)
     options = None if retry is None else retry_options(retry, f"{call}: retry")
     limit = execution_timeout
-    plan = Plan(retry=options, start_at_ms=begins_ms)
+    cron = None if cron is None else check_cron(cron, f"{call}: cron")
+    plan = Plan(retry=options, cron=cron, start_at_ms=begins_ms)
     return _Wanted(
         name,
         args,

@@ -6,13 +6,14 @@ The answer is recorded with the turn that heard it, so that a replay has the sam
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import (
     Any,
     Generic,
     NamedTuple,
+    TypeAlias,
     TypeVar,
     TypeVarTuple,
     cast,
@@ -36,6 +37,7 @@ from processor.workflow._engine.runtime import Runtime
 from processor.workflow._frames import line_here
 from processor.workflow._handlers import event_of, parts_of, query_of, update_of
 from processor.workflow._nouns.call import Sent, cancel, opens, signal
+from processor.workflow._outbound import InstanceCall, Signal, chained, headers_of, size_of
 from processor.workflow._outcomes import answered, outcome, refused, updated, valued
 
 __all__ = ("InstanceHandle", "handle", "signal_with_start")
@@ -49,7 +51,7 @@ Us = TypeVarTuple("Us")
 class _Asks(NamedTuple):
     """Whom the code asks, and what of: ``read`` makes a value of the answer, or raises an error.
 
-    ``type`` is that of the value. ``beside``: bytes that go with the question's own payload.
+    ``type`` is that of the value.
     """
 
     runtime: Runtime
@@ -58,6 +60,12 @@ class _Asks(NamedTuple):
     type: Any
     read: Callable[[Any], Any]
     line: str
+
+
+class _Question(NamedTuple):
+    """What is asked. ``beside``: bytes that go with its own payload."""
+
+    operation: CallOperation
     beside: int = 0
 
 
@@ -70,7 +78,8 @@ class _Next(NamedTuple):
 class _Answer(asyncio.Future[Any]):
     """The answer to a question that leaves with this turn. Whoever cancels it gives the call up."""
 
-    def __init__(self, asks: _Asks, operation: CallOperation) -> None:
+    def __init__(self, asks: _Asks, question: _Question) -> None:
+        operation, beside = question
         runtime = self._runtime = asks.runtime
         decisions = runtime.decisions
         decisions.check(asks.what)
@@ -79,7 +88,7 @@ class _Answer(asyncio.Future[Any]):
         if isinstance(operation, UpdateRun) and not operation.id:
             operation = replace(operation, id=f"{runtime.run_id}.{self._call}")
         sent = CallSent(self._call, Address(None, asks.to), operation)
-        size = len(sent.payload or b"") + asks.beside
+        size = len(sent.payload or b"") + beside
         decisions.check_message(size, asks.what)
         self._index = decisions.add_identified(sent, asks.line, size, asks.what)
         super().__init__(loop=runtime.loop)
@@ -179,8 +188,11 @@ class InstanceHandle(Generic[R]):
             return answered(self.id, name, told, runtime.payloads, type)
 
         asks = _Asks(runtime, self.id, self._what("query", name), type, read, line_here())
-        encoded = runtime.decisions.encode(arguments, f"the arguments of {asks.what}")
-        return _asked(asks, QueryRun(name, encoded, reject=reject))
+
+        def made(call: InstanceCall) -> _Question:
+            return _Question(QueryRun(name, _encoded(asks, call.arguments), reject=reject))
+
+        return _asked(asks, made, "query", name, arguments)
 
     @overload
     def update(
@@ -217,8 +229,13 @@ class InstanceHandle(Generic[R]):
             return updated(self.id, told.id, told, runtime.payloads, type)
 
         asks = _Asks(runtime, self.id, self._what("update", name), type, read, line_here())
-        encoded = runtime.decisions.encode(arguments, f"the arguments of {asks.what}")
-        return _asked(asks, UpdateRun(known, name, encoded))
+
+        def made(call: InstanceCall) -> _Question:
+            headers = headers_of(call.headers)
+            operation = UpdateRun(known, name, _encoded(asks, call.arguments), headers=headers)
+            return _Question(operation, size_of(headers))
+
+        return _asked(asks, made, "update", name, arguments)
 
     @overload
     def value(self, name: str, *, result_type: type[T]) -> Coroutine[object, None, T]: ...
@@ -241,7 +258,7 @@ class InstanceHandle(Generic[R]):
 
         what = self._what("value", name)
         asks = _Asks(runtime, self.id, what, result_type, read, line_here())
-        return _asked(asks, AwaitValue(name))
+        return _asked(asks, lambda call: _Question(AwaitValue(name)), "value", name)
 
     def result(self) -> Coroutine[object, None, R]:
         """Wait for its end, that of its whole chain, and return the result.
@@ -262,34 +279,67 @@ class InstanceHandle(Generic[R]):
 
         what = f"the wait for the result of {self.id!r}"
         asks = _Asks(runtime, self.id, what, self._result_type, read, line_here())
-        return _asked(asks, AwaitResult())
+        return _asked(asks, lambda call: _Question(AwaitResult()), "result")
 
     def _what(self, kind: str, name: str) -> str:
         return f"{kind} {name!r} of {self.id!r}"
 
 
-def _asked(asks: _Asks, operation: CallOperation) -> Coroutine[object, None, Any]:
+_Makes: TypeAlias = Callable[[InstanceCall], _Question]
+"""Makes a question of what interceptors left of a call."""
+
+
+def _asked(
+    asks: _Asks,
+    made: _Makes,
+    operation: str,
+    name: str = "",
+    arguments: Sequence[Any] = (),
+    signal: Signal | None = None,
+) -> Coroutine[object, None, Any]:
     """Return the coroutine that asks on its first step, and returns what is told.
 
     What cannot be the type of an answer is refused before anybody is asked.
     """
-    asks.runtime.decoder(asks.type, f"{asks.what}: result_type")
-    coroutine: Any = _told(asks, operation, asks.line)
+    runtime = asks.runtime
+    runtime.decoder(asks.type, f"{asks.what}: result_type")
+    call = InstanceCall(operation, asks.to, name, tuple(arguments), runtime.replaying, signal)
+    coroutine: Any
+    if runtime.decisions.outbound is None:
+        coroutine = _told(asks, made(call), asks.line)
+    else:
+        coroutine = _intercepted(asks, call, made)
     coroutine.__qualname__ = asks.what
     return cast("Coroutine[object, None, Any]", coroutine)
 
 
-async def _told(asks: _Asks, operation: CallOperation, line: str) -> Any:
+async def _intercepted(asks: _Asks, call: InstanceCall, made: _Makes) -> Any:
+    """Let interceptors have a question, and ask what they make of it."""
+    outbound = asks.runtime.decisions.outbound
+    assert outbound is not None, "interceptors have the call"
+    for each in (call, call.signal):
+        if each is not None:
+            each.replaying = asks.runtime.replaying
+    last = chained(outbound.instances, lambda left: _told(asks, made(left), asks.line))
+    return await last(call)
+
+
+def _encoded(asks: _Asks, arguments: Sequence[Any]) -> bytes | None:
+    return asks.runtime.decisions.encode(list(arguments), f"the arguments of {asks.what}")
+
+
+async def _told(asks: _Asks, question: _Question, line: str) -> Any:
     """Ask on the coroutine's first step, and return what is told; ask on along a chain.
 
     ``line`` is for whoever looks where the code waits.
     """
     while True:
-        told = await _Answer(asks, operation)
+        told = await _Answer(asks, question)
         if not isinstance(told, _Next):
             return told
+        operation = question.operation
         assert isinstance(operation, AwaitValue | AwaitResult), f"{operation} is of no chain"
-        operation = replace(operation, run_id=told.run_id)
+        question = _Question(replace(operation, run_id=told.run_id))
 
 
 @overload
@@ -363,18 +413,28 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
     if execution_timeout is not None:
         limit_ms = checks.duration_ms(execution_timeout, f"{call}: execution_timeout")
     what, encode = f"the start of workflow {name!r} with a signal", runtime.decisions.encode
-    payload, attached = encode(value, f"event {event!r}"), None
-    if memo is not None:
-        attached = encode(memo, "the memo of", name)
-    start = StartWith(
-        name,
-        encode(list(args), "the arguments of workflow", name),
-        checks.one_of(START_REUSES, reuse, f"{call}: reuse"),
-        "use-existing",
-        execution_timeout_ms=limit_ms,
-        memo=attached,
-        first=RaiseEvent(event, payload),
-    )
+    reuse = checks.one_of(START_REUSES, reuse, f"{call}: reuse")
+    attached = None if memo is None else encode(memo, "the memo of", name)
     found: InstanceHandle[Any] = InstanceHandle(id, result)
-    beside = len(payload or b"") + len(attached or b"")
-    return _asked(_Asks(runtime, id, what, result, lambda told: found, line, beside), start)
+
+    def made(asked: InstanceCall) -> _Question:
+        told = asked.signal
+        assert told is not None, "a signal goes with it"
+        payload, headers = encode(told.payload, f"event {event!r}"), headers_of(asked.headers)
+        first = RaiseEvent(event, payload, headers=headers_of(told.headers))
+        start = StartWith(
+            name,
+            encode(list(asked.arguments), "the arguments of workflow", name),
+            reuse,
+            "use-existing",
+            execution_timeout_ms=limit_ms,
+            memo=attached,
+            headers=headers,
+            first=first,
+        )
+        beside = len(payload or b"") + len(attached or b"")
+        return _Question(start, beside + size_of(headers) + size_of(first.headers))
+
+    asks = _Asks(runtime, id, what, result, lambda told: found, line)
+    goes_with = Signal(id, event, value, runtime.replaying)
+    return _asked(asks, made, "signal_with_start", name, args, goes_with)

@@ -108,6 +108,7 @@ async def with_children(order: Order) -> None:
     await child.signal(Approval.vote, "Ada", True)
     child.signal("vote", "Ada", True)
     assert_type((child.id, child.run_id, child.cancel("enough")), tuple[str, str | None, bool])
+    await workflow.start_child(shopping, order, cron="@hourly")
     other = workflow.handle("other", workflow=Approval.run)
     assert_type(other, workflow.InstanceHandle[bool])
     assert_type(await other.result(), bool)

@@ -187,6 +187,7 @@ async def with_children(order: Order) -> None:
     await workflow.call_child(shopping, order, parent_close="kill")  # wrong
     await workflow.call_child(shopping, order, cancellation="no")  # wrong
     await workflow.call_child(shopping, order, queue="x")  # wrong
+    await workflow.call_child(shopping, order, cron="@daily")  # wrong
     text: str = await workflow.call_child(shopping, order)  # wrong
     child = await workflow.start_child(Approval.run, order)
     child.signal(Approval.vote, 5)  # wrong
