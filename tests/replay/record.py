@@ -1,7 +1,11 @@
-"""Records new golden histories: python -m tests.replay.record
+"""Records new golden histories: python -m tests.replay.record [--open]
 
 Plays each script below that has no recording yet, and writes its histories. What is recorded is
 never written again: a history that a release has written has to be readable for ever.
+
+``--open`` records those of the open level (``scripts_open``), each time anew: nobody has logs of
+it. When a level is closed, ``programs_open.py`` is frozen as ``programs_<level>.py``, its histories
+go to ``recorded/<level>``, and the manifest lists them.
 """
 
 from __future__ import annotations
@@ -10,19 +14,17 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from processor import ProcessorError, Settings, workflow
 from processor.activity import Activity
 from processor.codec.records import encode
 from processor.core.data.failure import Failure
-from processor.core.event import Event
-from processor.core.nouns.activity import ActivityFailed
 from processor.core.nouns.run import RunParked
-from processor.core.nouns.run import WorkflowFailed as Failed
 from processor.core.records.turn import AttemptRecord, Turn
 from processor.simulation.hosts.host import Code
 from processor.testing import Environment
@@ -31,9 +33,9 @@ from tests.orders import SCENARIOS, Scenario, play
 from tests.simulation.reading import read
 
 from . import programs_1 as code
-from . import samples_1
+from . import programs_open, samples_1, scripts_open
 from .append_only import HERE, MANIFEST, recorded_files
-from .recording import RECORDED, describe, dump, registry_of
+from .recording import OPEN, RECORDED, describe, dump, registry_of
 
 LEVEL = "1"
 ROOT = HERE.parent.parent
@@ -177,7 +179,10 @@ SCRIPTS: tuple[Script, ...] = (
 # --- how it is recorded -----------------------------------------------------------------------
 
 
-def main() -> int:
+def main(opened: bool = False) -> int:
+    if opened:
+        record_open()
+        return 0
     folder = RECORDED / LEVEL
     folder.mkdir(parents=True, exist_ok=True)
     samples = folder / "samples.json"
@@ -185,7 +190,7 @@ def main() -> int:
         samples.write_text(samples_1.dump(), encoding="utf-8")
         print(f"{samples.relative_to(HERE)} is new")
     for script in SCRIPTS:
-        for name, values in asyncio.run(played(script)).items():
+        for name, values in asyncio.run(played(script, code)).items():
             path = folder / f"{name}.json"
             if path.exists():
                 print(f"{path.relative_to(HERE)} is recorded already")
@@ -200,17 +205,38 @@ def main() -> int:
     return 0
 
 
-async def played(script: Script) -> dict[str, list[bytes]]:
-    """Play a script in virtual time; return the turns of each of its histories."""
+def record_open() -> None:
+    """Record the histories of the open level anew."""
+    OPEN.mkdir(exist_ok=True)
+    for path in OPEN.glob("*.json"):
+        path.unlink()
+    for script in scripts_open.SCRIPTS:
+        for name, values in asyncio.run(played(script, programs_open)).items():
+            path = OPEN / f"{name}.json"
+            path.write_text(dump(describe(values, programs_open)), encoding="utf-8")
+
+
+async def played(
+    script: Script, code: ModuleType, max_cached_runs: int | None = None
+) -> dict[str, list[bytes]]:
+    """Play a script in virtual time; return the turns of each of its histories.
+
+    Of a chain each run has a history: ``name``, ``name-2``, ``name-3`` ...
+    """
     activities = [each for each in vars(code).values() if isinstance(each, Activity)]
-    async with Environment(registry_of(vars(code)).workflows.values(), activities) as env:
+    workflows = registry_of(vars(code)).workflows.values()
+    async with Environment(workflows, activities, max_cached_runs=max_cached_runs) as env:
         names = await script(env)
         valid = [each.record for each in read(env._world, 0).records]
-    records = [each for each in valid if isinstance(each, Turn | AttemptRecord)]
-    return {
-        name: [encode(_portable(each)) for each in records if each.workflow_id == workflow_id]
-        for name, workflow_id in names.items()
-    }
+    histories: dict[str, list[bytes]] = {}
+    for name, workflow_id in names.items():
+        runs: dict[str, list[bytes]] = {}
+        for each in valid:
+            if isinstance(each, Turn | AttemptRecord) and each.workflow_id == workflow_id:
+                runs.setdefault(each.run_id, []).append(encode(_portable(each)))
+        for number, values in enumerate(runs.values(), 1):
+            histories[name if number == 1 else f"{name}-{number}"] = values
+    return histories
 
 
 def restart(env: Environment, programs: dict[str, Any]) -> None:
@@ -231,15 +257,21 @@ def _portable(record: Turn | AttemptRecord) -> Turn | AttemptRecord:
     return replace(record, state=replace(state, first_failure=first, last_failure=last))
 
 
-def _without_paths(event: Event) -> Event:
-    match event:
-        case ActivityFailed() | Failed():
-            return replace(event, failure=_failure(event.failure))
+def _without_paths(value: Any) -> Any:
+    match value:
+        case Failure():
+            return _failure(value)
         case RunParked():
-            where, traceback = _relative(event.where), _relative(event.traceback)
-            return replace(event, where=where, traceback=traceback)
+            where, traceback = _relative(value.where), _relative(value.traceback)
+            return replace(value, where=where, traceback=traceback)
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            held = {each.name: getattr(value, each.name) for each in fields(value) if each.init}
+            inner = {name: _without_paths(each) for name, each in held.items()}
+            return replace(
+                value, **{name: inner[name] for name in held if inner[name] != held[name]}
+            )
         case _:
-            return event
+            return value
 
 
 def _failure(failure: Failure) -> Failure:
@@ -253,4 +285,4 @@ def _relative(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:] == ["--open"]))

@@ -9,6 +9,7 @@ names; what they say may not change.
 from __future__ import annotations
 
 import json
+import math
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -27,8 +28,10 @@ from processor.codec.views import history_view, to_json
 from processor.core.data.failure import Failure
 from processor.core.event import Decision, Event
 from processor.core.nouns.activity import OpenActivity
+from processor.core.nouns.call import MessageRejected
 from processor.core.nouns.external import EventReceived, EventRejected
 from processor.core.nouns.run import WorkflowFailed, WorkflowStarted
+from processor.core.nouns.update import UpdateCompleted
 from processor.core.records.turn import AttemptRecord, Turn
 from processor.core.replay import replay
 from processor.core.runner import Asked, CodeError, Runner, Runners
@@ -36,13 +39,16 @@ from processor.core.state import RunState
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.workflow import Workflow
+from processor.workflow._definition import defined
 from processor.workflow._engine.runner import WorkflowRunners
 
-from . import programs_1
+from . import programs_1, programs_open
 
 RECORDED = Path(__file__).parent / "recorded"
-PROGRAMS: dict[str, ModuleType] = {"1": programs_1}
-"""The frozen code of each level that has recorded histories."""
+OPEN = Path(__file__).parent / "open"
+"""The histories of the open level. They may change until the level is closed."""
+PROGRAMS: dict[str, ModuleType] = {"1": programs_1, OPEN.name: programs_open}
+"""The code of each level that has recorded histories; that of a closed one is frozen."""
 
 RunRecord = Turn | AttemptRecord
 
@@ -52,13 +58,19 @@ _FOR_PEOPLE = {"line", "traceback", "where"}
 
 def registry_of(programs: Mapping[str, Any]) -> Registry:
     """Return the workflows and activities among the names of a module."""
-    workflows = [each for each in programs.values() if isinstance(each, Workflow)]
+    workflows = [each for each in programs.values() if _is_workflow(each)]
     activities = [each for each in programs.values() if isinstance(each, Activity)]
     return Registry(workflows, activities, Injected(JsonPayloads()))
 
 
+def _is_workflow(value: Any) -> bool:
+    return isinstance(value, Workflow | type) and defined(value) is not None
+
+
 def recorded() -> list[Path]:
-    return sorted(path for path in RECORDED.glob("*/*.json") if path.stem != "samples")
+    """Return the histories of the closed levels, and those of the open one."""
+    found = [*RECORDED.glob("*/*.json"), *OPEN.glob("*.json")]
+    return sorted(path for path in found if path.stem != "samples")
 
 
 def load(path: Path) -> list[dict[str, Any]]:
@@ -87,8 +99,16 @@ def values_of(turns: list[dict[str, Any]]) -> list[bytes]:
 
 def history(name: str) -> list[HistoryEvent]:
     """Return a history of the newest level that recorded it, as a client reads it."""
-    level = max(int(path.parent.name) for path in recorded() if path.stem == name)
-    values = values_of(load(RECORDED / str(level) / f"{name}.json"))
+    path = max((path for path in recorded() if path.stem == name), key=_newest)
+    return shown(values_of(load(path)))
+
+
+def _newest(path: Path) -> float:
+    return math.inf if path.parent == OPEN else int(path.parent.name)
+
+
+def shown(values: Sequence[bytes]) -> list[HistoryEvent]:
+    """Return the records of a run as a client reads its history."""
     turns = [record for value in values if isinstance(record := decode(value), Turn)]
     views = [view for turn in turns for view in history_view(turn)]
     return [
@@ -258,15 +278,17 @@ def decision_view(decision: Decision) -> Any:
     code asks for.
     """
     match decision:
-        case EventRejected():
+        case EventRejected() | MessageRejected():
             decision = replace(decision, reason="")
         case WorkflowFailed():
             decision = replace(decision, failure=_without_words(decision.failure))
+        case UpdateCompleted(failure=Failure() as failure):
+            decision = replace(decision, failure=_without_words(failure))
     shown = view(decision)
     not_asked = ("eager", "headers", "successor")
     return {
         **{key: value for key, value in shown.items() if key not in not_asked},
-        "is": _ASKED_AS[shown["is"]],
+        "is": _ASKED_AS.get(shown["is"], shown["is"]),
     }
 
 
@@ -323,7 +345,14 @@ def state_view(state: RunState) -> dict[str, Any]:
         "result": view(state.result),
         "failure": view(state.failure),
         "parked": None if state.parked is None else state.parked.kind,
-        "memo": None if state.started is None else view(state.started.memo),
+        "memo": view(state.memo),
+        "calls": {str(id): view(call) for id, call in state.calls.items()},
+        "children": {str(id): view(child) for id, child in state.children.items()},
+        "updates": {id: view(update) for id, update in state.updates.items()},
+        "values": {name: view(value) for name, (_, value) in state.values.items()},
+        "promises": [*state.promises],
+        "callers": [[view(caller), *what] for caller, what in state.callers.items()],
+        "successor": state.successor,
     }
     return {key: value for key, value in shown.items() if value not in (None, "", [], {})}
 
@@ -343,5 +372,8 @@ def _open_view(activity: OpenActivity) -> dict[str, Any]:
         "failures": state.failures,
         "last_failure": None if state.last_failure is None else state.last_failure.type,
         "armed": {str(kind): due_ms for kind, due_ms in activity.armed.items()},
+        "paused": activity.paused or None,
+        "counted_from": activity.counted_from if activity.counted_from > 1 else None,
+        "stop_ms": activity.stop_ms,
     }
     return {key: value for key, value in shown.items() if value not in (None, "", 0, {})}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from processor.codec.records import decode
 from processor.core.data.failure import Failure
@@ -26,6 +27,8 @@ from processor.store.tables import StateTables
 from .reading import Reading
 
 __all__ = ("Outcome", "comparable_answer", "compare", "outcome_of")
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -58,7 +61,7 @@ def outcome_of(
     for turn in (turn for reading in readings for _, turn, _ in reading.turns):
         histories.setdefault(turn.workflow_id, []).extend(_comparable(turn.events))
     broker = world.broker
-    return Outcome(
+    outcome = Outcome(
         histories,
         sorted(map(_result, broker.results()), key=itemgetter(0)),
         [(each.topic, each.key, each.value) for each in broker.published()],
@@ -68,6 +71,44 @@ def outcome_of(
         Counter(replace(letter, offset=-1) for letter in broker.dead_letters),
         _failed(readings),
     )
+    return _Names(readings).of(outcome)
+
+
+class _Names:
+    """Other names for the runs: the id of one that a workflow began says where in the log."""
+
+    def __init__(self, readings: Sequence[Reading]) -> None:
+        runs: dict[str, list[str]] = {}
+        for reading in readings:
+            for _, turn, _ in reading.turns:
+                if turn.first == 0:
+                    runs.setdefault(turn.workflow_id, []).append(turn.run_id)
+        self._names = {
+            run_id: f"run {number} of {workflow_id}"
+            for workflow_id, of_id in runs.items()
+            for number, run_id in enumerate(of_id, 1)
+        }
+        self._any = re.compile("|".join(map(re.escape, self._names)))
+
+    def of(self, value: T) -> T:
+        """Return a value with the runs in it named so."""
+        renamed: Any = value
+        match value:
+            case str():
+                renamed = self._any.sub(lambda found: self._names[found.group()], value)
+            case Counter():
+                renamed = Counter({self.of(key): count for key, count in value.items()})
+            case dict():
+                renamed = {self.of(key): self.of(held) for key, held in value.items()}
+            case list():
+                renamed = [self.of(held) for held in value]
+            case tuple():
+                renamed = tuple(self.of(held) for held in value)
+            case _ if is_dataclass(value) and not isinstance(value, type):
+                held = {each.name: getattr(value, each.name) for each in fields(value)}
+                found = {name: self.of(each) for name, each in held.items()}
+                renamed = replace(value, **{n: new for n, new in found.items() if new != held[n]})
+        return cast(T, renamed)
 
 
 def compare(run: Outcome, untouched: Outcome, deaths: int = 1) -> None:

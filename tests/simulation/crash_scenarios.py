@@ -20,11 +20,19 @@ from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.update import AwaitUpdate, UpdateRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, ReadShard
-from processor.core.records.answers import Accepted, Closed, Page, Refused, ReplyBody
+from processor.core.records.answers import (
+    Accepted,
+    Closed,
+    Page,
+    Refused,
+    ReplyBody,
+    UpdateEnded,
+)
 
-from . import tally
+from . import deeds, tally
 from .cases import COMPLETED, Case, nothing, program_case
 from .programs import Step
 from .story import PAYLOADS
@@ -167,7 +175,51 @@ async def wanders(left: int, told: list[int]) -> list[int]:
     return told
 
 
-WORKFLOWS: Final = (labours, stays, wanders, outside)
+@workflow.define
+async def kin(number: int) -> int:
+    """A child: it works in its process and on a queue, and one that gets a zero waits for more."""
+    number = number or await workflow.wait_for_event("more", int)
+    return await deeds.remote(await deeds.double(number))
+
+
+@workflow.define
+class House:
+    """In each of its two runs a child comes and goes, and an update ends another one."""
+
+    def __init__(self, runs_left: int, told: list[Any]) -> None:
+        self.runs_left, self.told = runs_left, told
+        self.open: workflow.Child[int] | None = None
+        self.is_over = False
+
+    @workflow.run
+    async def run(self, runs_left: int, told: list[Any]) -> list[Any]:
+        first, second = ("kin-a", "kin-b") if runs_left else ("kin-c", "kin-d")
+        self.told.append(await workflow.call_child(kin, 1 + runs_left, id=first))
+        self.open = await workflow.start_child(kin, 0, id=second)
+        await workflow.wait_until(lambda: self.is_over)
+        await workflow.wait_until(workflow.all_handlers_finished)
+        await asyncio.sleep(60)  # who was not told yet asks this run
+        if runs_left:
+            workflow.continue_as_new(runs_left - 1, self.told)
+        await workflow.start_child(kin, 0, id="kin-left")
+        return self.told
+
+    @workflow.update
+    async def feed(self, number: int) -> list[Any]:
+        await workflow.wait_until(lambda: self.open is not None)
+        assert self.open is not None
+        await self.open.signal("more", number)
+        self.told.append(await self.open + await deeds.double(number))
+        self.is_over = True
+        return self.told
+
+    @feed.validator
+    def check(self, number: int) -> None:
+        if number < 0:
+            raise ValueError("nothing to eat")
+
+
+WORKFLOWS: Final = (labours, stays, wanders, outside, kin, House)
 ACTIVITIES: Final = (
     *(climb, climb_here, climb_for_ever, wait_far, wait_here),
     *(left_here, left_far),
@@ -327,6 +379,43 @@ def _ended(stage: Stage) -> None:
         stage.later(4 * number * _MINUTE_MS, ask)
 
 
+def _house() -> list[Case]:
+    told = [12, 80, 6, 88]
+    return [Case("house", "House", [1, []], {"completed": told.__eq__}, runs=2)]
+
+
+def _fed(stage: Stage) -> None:
+    """Send each run an update, one of them twice, and one that is refused; ask again at the end."""
+    [case] = stage.cases
+    outcomes = {"feeds": [12, 80], "feeds more": [12, 80, 6, 88]}
+
+    def ask_for(id: str, run_id: str | None = None) -> None:
+        def told(reply: ReplyBody) -> None:
+            assert isinstance(reply, UpdateEnded), reply
+            assert reply.result == PAYLOADS.encode(outcomes[id]), reply
+
+        stage.ask("another", case.workflow_id, AwaitUpdate(id, run_id), told)
+
+    def feed(id: str, number: int) -> None:
+        def sent(reply: ReplyBody) -> None:
+            if id in outcomes:
+                assert isinstance(reply, Accepted), reply
+                ask_for(id, reply.run_id)
+            else:
+                assert isinstance(reply, Refused) and reply.error == "UpdateRejected", reply
+
+        update = UpdateRun(id, "feed", PAYLOADS.encode([number]))
+        stage.ask("another", case.workflow_id, update, sent)
+
+    acts = [
+        *(partial(feed, "feeds", 10), partial(feed, "is refused", -1), partial(feed, "feeds", 10)),
+        *(partial(feed, "feeds more", 11), partial(ask_for, "feeds")),
+        partial(ask_for, "feeds more"),
+    ]
+    for number, act in enumerate(acts, 1):
+        stage.later(4 * number * _MINUTE_MS, act)
+
+
 def _tally() -> list[Case]:
     """A run that goes on from snapshots, so that what was before them is given up meanwhile."""
     numbers = (4, 2, 5, 3, 8, 10)
@@ -354,6 +443,7 @@ SCENARIOS: Final = (
     Scenario("called", _called, partitions=2),
     Scenario("tried again", _tried_again),
     Scenario("goes on", _goes_on),
+    Scenario("parent, updated", _house, partitions=2, besides=_fed),
     Scenario("replaced", _stays, besides=_replaced),
     Scenario("refused", _waits, besides=_refused),
     Scenario("purged", _is_over, besides=_purged),

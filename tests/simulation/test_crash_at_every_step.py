@@ -20,7 +20,7 @@ import pytest
 
 from processor.errors import LogTruncated
 
-from . import switches_cleaning, switches_log, switches_once
+from . import switches_calls, switches_cleaning, switches_log, switches_once
 from .crash_at_every_step import IN_MEMORY, SCENARIOS, Failure, Run, Scenario, Watch, compare
 
 EVERY_STEP = "EVERY_STEP" in os.environ
@@ -105,7 +105,7 @@ def test_every_call_raises_an_error(scenario: Scenario) -> None:
 
 @nightly
 @pytest.mark.parametrize("killed", [True, False], ids=["it dies", "an error"])
-@pytest.mark.parametrize("name", ["replaced", "refused", "purged"])
+@pytest.mark.parametrize("name", ["parent, updated", "replaced", "refused", "purged"])
 def test_what_is_under_way_arrives_at_every_step(name: str, killed: bool) -> None:
     """So the end of a run is in the log, for example, and the start of its successor is not."""
     fail_at_every_step(scenario_named(name), killed=killed, fresh=killed, arrives=True)
@@ -163,6 +163,7 @@ BITES: list[tuple[Callable[[pytest.MonkeyPatch], None], str, dict[str, bool]]] =
     (switches_log.nothing_lost, "two shards", {}),
     (switches_once.successors_not_owed, "replaced", {"arrives": True}),
     (switches_log.letters_not_owed, "refused", {}),
+    (switches_calls.calls_not_owed, "parent, updated", {}),
     (switches_once.refusals_leave_nothing, "refused", {}),
     (switches_cleaning.attempts_not_folded, "retried and timed out", {}),
     (switches_cleaning.purges_not_read, "purged", {"cleans": True}),
