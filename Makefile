@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-kafka test-alone quick quick-tests quick-seeds check prove steps soak versions \
-	nightly bench docs clean
+.PHONY: demo test test-kafka test-alone quick quick-tests quick-seeds check prove steps kills soak \
+	versions nightly bench docs clean
 
 demo: $(VENV)/installed
 	@$(BIN)/processor demo
@@ -49,6 +49,10 @@ steps: $(VENV)/installed-dev
 		tests/simulation/test_crash_at_every_step.py tests/simulation/test_cleaned_logs.py
 	$(BIN)/python -m tests.simulation.test_mutations
 
+# Parents, children and updates on three processes that are killed for a minute.
+kills: $(VENV)/installed-dev
+	KILLED_S=60 $(BIN)/pytest --timeout=900 tests/kafka/test_families.py
+
 # Real processes under all faults at random; MINUTES=10 for less than an hour.
 MINUTES ?= 60
 soak: $(VENV)/installed-dev
@@ -67,7 +71,7 @@ versions:
 	done; exit $$failed
 
 # All that is too slow for each change, some four hours: make -k nightly goes on after a failure.
-nightly: test prove steps versions soak
+nightly: test prove steps kills versions soak
 
 # SMOKE=1, FSYNC=1, SYSTEMS="...", WORKLOADS="...": see benchmarks/compare.py.
 bench: $(VENV)/installed-bench

@@ -215,6 +215,35 @@ async def leaves(count: int) -> None:
 
 
 @workflow.define
+class Sums:
+    """A parent of five children; between the first two and the others it takes one update."""
+
+    def __init__(self) -> None:
+        self.half: int | None = None
+        self.added: list[int] = []
+
+    @workflow.run
+    async def run(self, number: int) -> int:
+        self.half = await self._sum_of(range(number, number + 2))
+        await workflow.wait_until(lambda: bool(self.added))
+        await workflow.wait_until(workflow.all_handlers_finished)
+        return self.half + sum(self.added) + await self._sum_of(range(number + 2, number + 5))
+
+    @workflow.update
+    async def add(self, number: int) -> list[int]:
+        """Return what is added, the how manieth it is, and the sum of before."""
+        await workflow.wait_until(lambda: self.half is not None)
+        assert self.half is not None
+        self.added.append(await double(number))
+        return [self.added[-1], len(self.added), self.half]
+
+    async def _sum_of(self, numbers: range) -> int:
+        me = workflow.info().workflow_id
+        called = (workflow.call_child(doubles_late, n, id=f"{me}/{n}") for n in numbers)
+        return sum(await asyncio.gather(*called))
+
+
+@workflow.define
 async def counts_down(left: int) -> int:
     """Each run shows how many are left; each third one fails once."""
     workflow.set_value("left", left)
@@ -251,7 +280,7 @@ PROBES = [
     waits_for_promises,
     *(queued_double, publishes, passes_on, meters, collects, errand, sleeps),
     *(tells, collects_in_the_end, Listens, Books, asks, waits_for_both),
-    *(doubles_late, third_time, hears, raises, leaves),
+    *(doubles_late, third_time, hears, raises, leaves, Sums),
     *(counts_down, adds_up),
 ]
 PROBE_ACTIVITIES = [double, left_open]
