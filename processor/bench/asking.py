@@ -15,6 +15,8 @@ __all__ = ("ASKED", "run_query", "run_update", "warm_up_asked")
 _WORKFLOWS = 20
 """So many are asked in turn."""
 
+_WARM_UP_S = 5.0
+
 
 @workflow.define(name="idle")
 class Idle:
@@ -120,16 +122,27 @@ async def warm_up_asked(client: Client, name: str, load: Load) -> None:
 
 
 async def _warm_query(client: Client, load: Load) -> None:
-    handle = await client.start(Idle.run, "x", id=f"{load.tag}-wq")
-    for _ in range(20):
-        await handle.query(Idle.state)
-    await handle.signal(Idle.finish)
-    await handle.result()
+    idle = [
+        await client.start(Idle.run, f"s{number}", id=f"{load.tag}-wq{number}")
+        for number in range(_WORKFLOWS)
+    ]
+
+    async def one(number: int) -> None:
+        await idle[number % _WORKFLOWS].query(Idle.state)
+
+    await closed_loop(100, load.c, _WARM_UP_S, one)
+    for handle in idle:
+        await handle.signal(Idle.finish)
+        await handle.result()
 
 
 async def _warm_update(client: Client, load: Load) -> None:
-    handle = await client.start(Updatable.run, id=f"{load.tag}-wu")
-    for number in range(20):
-        await handle.update(Updatable.add, number)
-    await handle.signal(Updatable.finish)
-    await handle.result()
+    handles = [await client.start(Updatable.run, id=f"{load.tag}-wu{n}") for n in range(5)]
+
+    async def one(number: int) -> None:
+        await handles[number % len(handles)].update(Updatable.add, number)
+
+    await closed_loop(50, min(load.c, 5), _WARM_UP_S, one)
+    for handle in handles:
+        await handle.signal(Updatable.finish)
+        await handle.result()

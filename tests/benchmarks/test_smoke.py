@@ -35,6 +35,8 @@ SMALL = {  # each takes more CPU time than the 10 ms that the kernel counts in
     "children": Load(100, 1, "p", runs=2, warm_up=1),
     "signal": Load(1_000, 5, "s", warm_up=1),
     "timers": Load(100, 25, "t", sleep_s=0.5, warm_up=1),
+    "query": Load(1_000, 10, "q", warm_up=1),
+    "update": Load(200, 10, "u", warm_up=1),
     "flood": Load(200, 1, "d", warm_up=1),
 }
 
@@ -66,6 +68,8 @@ def check(lines: dict[str, dict[str, Any]]) -> None:
     assert 0 <= lines["timers"]["max_late_ms"] < 10_000
     assert lines["timers"]["overhang_s"] > 0
     assert lines["flood"]["turns_per_s"] > 0
+    assert lines["children"]["children_per_s"] > 0
+    assert all(lines[each]["ops_per_s"] > 0 for each in ("query", "update"))
 
 
 def test_every_workload_on_the_embedded_runtime(tmp_path: Path) -> None:
