@@ -73,8 +73,15 @@ class Families:
         """Return what a parent comes to, and what both were told who sent its update."""
         await asyncio.sleep(number * KILLED_S / PARENTS)
         handle: Handle[int] = self._client.handle(f"p{number}", workflow=Sums.run)
-        how = {"id": handle.id, "conflict": "use-existing", "reuse": "use-existing"}
-        await self._until_told(partial(self._client.start, Sums.run, number, **how))  # type: ignore[arg-type]
+        start: Callable[[], Awaitable[Handle[int]]] = partial(
+            self._client.start,
+            Sums.run,
+            number,
+            id=handle.id,
+            conflict="use-existing",
+            reuse="use-existing",
+        )
+        await self._until_told(start)
         update = partial(handle.update, Sums.add, number, id="the-update", timeout=60)
         told = await asyncio.gather(*(self._until_told(update) for _ in range(2)))
         result = await self._until_told(partial(handle.result, KILLED_S + AFTER_S))

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from random import Random
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final
 from unittest.mock import patch
 
@@ -120,7 +120,7 @@ class Watch(Failure):
         super().__init__(0)
         self.steps: Callable[[], int] = lambda: 0
         self._changes = 0
-        self._seen: list[tuple[str, object, object]] = []
+        self._seen: list[tuple[str, object, tuple[Any, ...]]] = []
 
     def moment(self, call: str) -> None:
         super().moment(call)
@@ -137,6 +137,14 @@ class Watch(Failure):
     @property
     def calls(self) -> set[str]:
         return {call for call, _, _ in self._seen}
+
+    def within(self, name: str, code: CodeType) -> list[int]:
+        """Return the moments of a call that this code makes, itself or further down."""
+        return [
+            number
+            for number, (call, _, (_, *stack)) in enumerate(self._seen, 1)
+            if call.partition(",")[0] == name and code in (each for each, _ in stack)
+        ]
 
     def cases(self, *, killed: bool, most: int | None, seed: int = 0) -> list[int]:
         """Return all moments, or at most about so many of those that differ, all over the run.

@@ -19,6 +19,7 @@ from itertools import count
 import pytest
 
 from processor.errors import LogTruncated
+from processor.shard.turns.deciding import Deciding
 
 from . import switches_calls, switches_cleaning, switches_log, switches_once
 from .crash_at_every_step import IN_MEMORY, SCENARIOS, Failure, Run, Scenario, Watch, compare
@@ -101,6 +102,18 @@ def test_every_call_raises_an_error(scenario: Scenario) -> None:
     """The process lives: it gives the shard up and takes it over again."""
     failed = fail_at_every_step(scenario, killed=False, fresh=False)
     assert failed >= both_moments_of(CALLS)
+
+
+def test_the_log_fails_where_one_run_follows_another() -> None:
+    """An append that raised an error is not made again: it may be there."""
+    scenario = scenario_named("goes on")
+    watch = Watch()
+    untouched = Run(scenario, watch).play()
+    steps = watch.within("append", Deciding.begin.__code__)
+    assert len(steps) > 2
+    for step in steps:
+        failure = Failure(step, killed=False)
+        compare(Run(scenario, failure, fresh=False).play(), untouched)
 
 
 @nightly

@@ -15,7 +15,7 @@ from functools import partial
 from processor.codec.records import level_of
 from processor.config import Settings
 from processor.core.decide import decide, succeed
-from processor.core.draft import Context, Outcome, RunBounds
+from processor.core.draft import Context, Draft, Outcome, RunBounds
 from processor.core.inputs import ClientCommand, Input
 from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.run import StartSuccessor
@@ -170,28 +170,27 @@ class Deciding:
         ``positions`` are those of the record that comes before.
         """
         try:
-            begun = self._successor(effect, positions)
+            draft, begun = self._successor(effect, positions)
         except Exception:
             try:
-                begun = self._successor(effect, positions)
+                draft, begun = self._successor(effect, positions)
             except Exception as error:
-                begun = self._successor(effect, positions, code_failed(error))
+                draft, begun = self._successor(effect, positions, code_failed(error))
+        self._writer.append(draft, begun)  # what fails here is the log: it is not decided again
         self.follow(begun)
         return begun
 
     def _successor(
         self, effect: StartSuccessor, positions: Positions, broken: CodeError | None = None
-    ) -> RunRecord:
+    ) -> tuple[Draft, RunRecord]:
         entry = self._instances.entry(effect.workflow_id)
         try:
             which = effect.workflow_id, effect.run_id, effect.started
             draft = succeed(*which, self.now(), broken)
-            made = self._writer.made(draft, entry, "successor", positions, None)
+            return draft, self._writer.made(draft, entry, "successor", positions, None)
         except Exception:
             self.drop_begun()
             raise
-        self._writer.append(draft, made)
-        return made
 
     def _succeeds(self, begun: RunRecord, closing: RunRecord) -> None:
         """Count the start of a run as delivered by the one that it follows, once it is there."""

@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from functools import partial
 
 from processor.core.decide import unpark
+from processor.core.draft import Draft
 from processor.core.nouns.run import StartSuccessor
 from processor.failures import trace_of
+from processor.shard.flight import RunRecord
 from processor.shard.gate import Gate
 from processor.shard.outbox import Deliveries
 from processor.shard.turns.deciding import Deciding
@@ -59,24 +61,30 @@ class Resuming:
     def _retry(self, workflow_id: str) -> None:
         """Try once, and once more where deciding fails, as for any input."""
         try:
-            self._unpark(workflow_id)
+            made = self._unparked(workflow_id)
         except Exception:
             self._drop(workflow_id)
             try:
-                self._unpark(workflow_id)
+                made = self._unparked(workflow_id)
             except Exception as error:
                 self._drop(workflow_id)
                 text = "shard %d: %r stays parked\n%s"
                 _log.warning(text, self._partition, workflow_id, trace_of(error))
+                return
+        if made is not None:
+            self._writer.append(*made)
+            self._deciding.follow(made[1])
 
-    def _unpark(self, workflow_id: str) -> None:
+    def _unparked(self, workflow_id: str) -> tuple[Draft, RunRecord] | None:
+        """Return the turn in which a run goes on, if it does."""
         entry = self._instances.entry(workflow_id)
-        draft = None
-        if entry.instance is not None:
-            draft = unpark(entry.instance, self._deciding.now())
-        if draft is not None:
-            made = self._writer.write(draft, entry, "takeover", self._gate.positions, None)
-            self._deciding.follow(made)
+        if entry.instance is None:
+            return None
+        draft = unpark(entry.instance, self._deciding.now())
+        if draft is None:
+            return None
+        made = self._writer.made(draft, entry, "takeover", self._gate.positions, None)
+        return draft, made
 
     def _drop(self, workflow_id: str) -> None:
         self._deciding.drop_begun()
