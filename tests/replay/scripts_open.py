@@ -77,7 +77,7 @@ async def children(env: Environment) -> dict[str, str]:
     await env.handle("child-abandoned").raise_event("go", "on")
     spares = await env.start(code.spares, id="spares")
     await env.sleep(10)
-    await spares.terminate("enough", recursive=False)
+    await spares.terminate("enough", recursive=False, output={"done": 1})
     await env.sleep(10)
     names = ("called", "begun", "fails", "stopped", "timed-out", "left", "abandoned", "spared")
     ids = ("parent", "spares", *(f"child-{name}" for name in names))
