@@ -9,9 +9,11 @@ from datetime import datetime
 
 from processor.client.descriptions import RunDescription, hindrances, standing
 from processor.core.records.effects import ActivityTask, RunResult
+from processor.http.calling import MISSING
 from processor.readable import readable
 from processor.simulation.partitions import Output
 from processor.testing.errors import ActivityNotRegistered, NoEndInSight, NothingLeft
+from processor.workflow._nouns.http import HTTP
 
 __all__ = (
     "Bounds",
@@ -108,11 +110,14 @@ def unregistered(task: ActivityTask, registered: Iterable[str]) -> ActivityNotRe
     """Return what is raised for a call of an activity that the environment does not have."""
     known = sorted(map(readable, registered))
     listed = ", ".join(known[:_LISTED_MAX]) + (", ..." if len(known) > _LISTED_MAX else "")
+    remedy = f"Register it: Environment(activities=[{readable(task.name)}])"
+    if task.name == HTTP:  # nobody registers it: it is there where httpx is
+        remedy = MISSING
     return ActivityNotRegistered(
         f"workflow {task.workflow!r} (run {task.run_id} of {task.workflow_id!r}) calls activity "
-        f"{task.name!r}, which is not registered in this environment. Register it: "
-        f"Environment(activities=[{readable(task.name)}]), or let a function stand in for it: "
-        f"Environment(mocks={{{task.name!r}: function}}). Registered are: {listed or 'none'}"
+        f"{task.name!r}, which is not registered in this environment. {remedy}, or let a function "
+        f"stand in for it: Environment(mocks={{{task.name!r}: function}}). Registered are: "
+        f"{listed or 'none'}"
     )
 
 

@@ -397,7 +397,9 @@ def test_without_httpx_it_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(calling, "default", lambda: None)
     monkeypatch.setattr(calling, "is_installed", lambda: False)
-    with pytest.raises(ActivityNotRegistered, match=r"'processor\.http', which is not registered"):
+    with pytest.raises(
+        ActivityNotRegistered, match=r"'processor\.http', which is not .* pip install '\.\[http\]'"
+    ):
         called("http://127.0.0.1:1")
     assert "pip install '.[http]'" in caplog.text
     assert functions.MISSING == calling.MISSING

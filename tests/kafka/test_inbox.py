@@ -42,6 +42,17 @@ def test_a_shard_that_is_revoked_while_it_opens_its_inputs_gives_them_back() -> 
     assert not reader.streams
 
 
+def test_a_shard_that_is_not_given_up_in_time_asks_a_closed_reader_in_vain(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Else each of its polls was logged as a bug, some hundred times a second."""
+    config = {"bootstrap.servers": "127.0.0.1:1", "group.id": "x", "log_level": 0}
+    reader = reading.InputReader(config, {}, 10)
+    reader.close()
+    assert [reader.poll() for _ in range(3)] == [0, 0, 0]
+    assert not caplog.records
+
+
 def test_an_inbox_that_holds_too_many_bytes_pauses_and_goes_on(
     kafka: Adapters, monkeypatch: pytest.MonkeyPatch
 ) -> None:

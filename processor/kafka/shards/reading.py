@@ -92,8 +92,11 @@ class InputReader:
         self._thread.start()
 
     def poll(self) -> int:
-        """Take in what has arrived, without waiting; return how much that was."""
-        if not self._serving.begin():
+        """Take in what has arrived, without waiting; return how much that was.
+
+        Nothing arrives at a reader that is closed: a shard may ask that is not given up in time.
+        """
+        if self._closed or not self._serving.begin():
             return 0
         try:
             self._serve_requests()
