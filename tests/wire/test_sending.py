@@ -22,8 +22,10 @@ from processor.kafka.wire import machine
 from tests.wire.scripted import Cluster
 
 
-def test_a_topic_that_we_may_not_write_to_is_tried_with_patience_until_we_may(caplog: Any) -> None:
-    topic = "default.timers"
+@pytest.mark.parametrize("topic", ["default.timers", "default.dead-letters"])
+def test_a_topic_that_we_may_not_write_to_is_tried_with_patience_until_we_may(
+    caplog: Any, topic: str
+) -> None:
     with Cluster({topic: 1}) as cluster:
         transport = KafkaTransport(KafkaSettings(cluster.servers), Settings())
         tries: list[float] = []
@@ -42,6 +44,8 @@ def test_a_topic_that_we_may_not_write_to_is_tried_with_patience_until_we_may(ca
         transport.close()
         assert done and cluster.records(topic, 0) == [(b"key", b"value")]
         assert "Allow this process's user Write and Describe on that topic" in caplog.text
+        waits = "the shard takes no command, report or timer" in caplog.text
+        assert waits == (topic == "default.dead-letters"), "a letter holds back what comes after it"
         first, second = (after - before for before, after in pairwise(tries))
         assert second > 1.3 * first
 

@@ -40,6 +40,10 @@ _LETTER_LEAST: Final = 1_000
 _REASON_LEAST: Final = 300
 _KEY_BYTES_MAX: Final = 10_000
 _REASON_MAX: Final = 10_000
+_NOTHING_ELSE: Final = (
+    ". Until then the shard takes no command, report or timer: what comes after a record that "
+    "cannot be used waits until that one is buried"
+)
 _RETRY_FIRST_S = 1.0
 _RETRY_MAX_S = 5.0
 _CALM_S = 30.0
@@ -122,6 +126,8 @@ class Sending:
         topic = sent.topic
         if self._is_time(topic):
             reason, remedy = error.str(), self._remedy(topic, error)
+            if topic == self._dead_letters:
+                remedy += _NOTHING_ELSE
             _log.error("%s: sending to %s failed (%s). %s", self._sender, topic, reason, remedy)
         rounds = self._rounds.setdefault(
             topic, Rounds(_RETRY_FIRST_S, _RETRY_MAX_S, calm_s=_CALM_S)
