@@ -377,7 +377,7 @@ def test_a_long_chain_takes_no_more_memory_than_a_short_one() -> None:
     async def main() -> None:
         async with Environment([carries]) as env:
             await env.start(carries, 1_000_000, "x" * 10_000)
-            await env.sleep(1)
+            await env.sleep(0.2)
             shard = env._world.hosts["host"].ownerships[0].shard
             assert shard is not None and len(shard._cache) == 1
             assert shard._cache.bytes < 50_000, "what ended takes nothing"

@@ -15,7 +15,6 @@ from . import switches_log as log
 from . import switches_once as once
 from .mutation import (
     AGAIN,
-    CLEANED,
     GHOSTS,
     GIVEN_UP,
     KEYS,
@@ -31,6 +30,7 @@ from .mutation import (
 from .mutations_of_activities import OF_ACTIVITIES
 from .mutations_of_calls import OF_CALLS
 from .mutations_of_children import OF_CHILDREN
+from .mutations_of_cleaning import OF_CLEANING
 from .mutations_of_handlers import OF_HANDLERS
 from .mutations_of_promises import OF_PROMISES
 from .mutations_of_updates import OF_UPDATES
@@ -46,6 +46,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.effects_at_once,
         (GHOSTS[1], "AssertionError: an effect leaves after its turn"),
         20,
+        known=14,
     ),
     Mutation(
         "claims",
@@ -53,14 +54,16 @@ MUTATIONS: Sequence[Mutation] = (
         log.no_epoch_check,
         (TABLES, *NOT_CONTIGUOUS),
         50,
+        known=13,
     ),
-    Mutation("append", "gaps in the offsets are looked at", log.no_gap_check, GHOSTS, 50),
+    Mutation("append", "gaps in the offsets are looked at", log.no_gap_check, GHOSTS, 50, known=4),
     Mutation(
         "append",
         "the store waits for the acknowledgement",
         log.store_at_once,
         (TABLES, *NOT_CONTIGUOUS, r"LogTruncated: shard \d: the state directory is at log offset"),
         50,
+        known=16,
     ),
     Mutation(
         "keys",
@@ -106,15 +109,18 @@ MUTATIONS: Sequence[Mutation] = (
             r"LogTruncated: shard \d: run \w+ is known up to",
         ),
         200,
+        known=18,
     ),
-    Mutation("owed", "known records may be owed", log.owed_only_if_new, LOST_EFFECTS, 200),
+    Mutation(
+        "owed", "known records may be owed", log.owed_only_if_new, LOST_EFFECTS, 200, known=17
+    ),
     Mutation(
         "owed",
         "refusals that nobody waits for are kept",
         log.letters_not_owed,
         ("AssertionError: what is refused of strangers is kept",),
         200,
-        known=132,
+        known=148,
     ),
     Mutation(
         "owed",
@@ -122,6 +128,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.delivered_too_soon,
         ("AssertionError: what is called delivered has arrived",),
         100,
+        known=4,
     ),
     Mutation(
         "publish", "the published position is kept", log.published_from_the_start, (AGAIN,), 20
@@ -146,6 +153,7 @@ MUTATIONS: Sequence[Mutation] = (
         bounds.published_still_counted,
         ("AssertionError: what is published is not counted",),
         20,
+        known=2,
     ),
     Mutation(
         "waiters",
@@ -153,6 +161,7 @@ MUTATIONS: Sequence[Mutation] = (
         bounds.answered_still_counted,
         ("AssertionError: who is counted waits",),
         50,
+        known=2,
     ),
     Mutation(
         "waiters",
@@ -160,6 +169,7 @@ MUTATIONS: Sequence[Mutation] = (
         bounds.forgotten_still_counted,
         ("AssertionError: who is counted waits",),
         100,
+        known=4,
     ),
     Mutation(
         "publish",
@@ -167,6 +177,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.former_generations_publish,
         (AGAIN, SET_BACK),
         200,
+        known=18,
     ),
     Mutation(
         "publish",
@@ -174,6 +185,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.open_transactions_not_awaited,
         (AGAIN, SET_BACK),
         200,
+        known=8,
     ),
     Mutation(
         "publish",
@@ -181,6 +193,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.own_transactions_not_awaited,
         (AGAIN, SET_BACK),
         200,
+        known=47,
     ),
     Mutation(
         "publish",
@@ -188,7 +201,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.former_epochs_publish,
         (AGAIN,),
         200,
-        known=98,
+        known=174,
     ),
     Mutation(
         "publish",
@@ -196,6 +209,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.positions_not_read_again,
         (AGAIN,),
         100,
+        known=4,
     ),
     Mutation(
         "publish",
@@ -217,6 +231,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.letters_not_awaited,
         ("AssertionError: no turn is past what is not buried yet",),
         150,
+        known=2,
     ),
     Mutation(
         "positions",
@@ -224,6 +239,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.one_letter_for_all,
         ("AssertionError: no turn is past what is not buried yet",),
         150,
+        known=17,
     ),
     Mutation(
         "claims",
@@ -239,6 +255,7 @@ MUTATIONS: Sequence[Mutation] = (
         once.origins_forgotten,
         (MESSAGE_ONCE, TABLES),
         50,
+        known=4,
     ),
     Mutation(
         "counts once",
@@ -246,6 +263,7 @@ MUTATIONS: Sequence[Mutation] = (
         once.logs_confused,
         (STUCK, "AssertionError: another namespace's messages count once"),
         200,
+        known=2,
     ),
     Mutation(
         "counts once",
@@ -256,8 +274,11 @@ MUTATIONS: Sequence[Mutation] = (
             "AssertionError: an attempt goes on or is retried",
         ),
         100,
+        known=6,
     ),
-    Mutation("counts once", "requests are taken once", once.requests_forgotten, (ONCE,), 100),
+    Mutation(
+        "counts once", "requests are taken once", once.requests_forgotten, (ONCE,), 100, known=2
+    ),
     Mutation(
         "counts once", "requests with an id are taken once", once.names_forgotten, (ONCE,), 200
     ),
@@ -267,6 +288,7 @@ MUTATIONS: Sequence[Mutation] = (
         once.gaps_not_tracked,
         (STUCK, "AssertionError: every case ends as the model says"),
         100,
+        known=78,
     ),
     Mutation(
         "counts once",
@@ -274,7 +296,7 @@ MUTATIONS: Sequence[Mutation] = (
         once.again_not_heard,
         ("AssertionError: a request that comes again never counts",),
         200,
-        known=45,
+        known=53,
     ),
     Mutation(
         "counts once",
@@ -287,6 +309,7 @@ MUTATIONS: Sequence[Mutation] = (
             "AssertionError: another namespace's messages count once",
         ),
         100,
+        known=26,
     ),
     Mutation(
         "identity",
@@ -294,6 +317,7 @@ MUTATIONS: Sequence[Mutation] = (
         once.run_ids_by_place,
         ("AssertionError: a start is told its own run", "AssertionError: a run begins once"),
         100,
+        known=45,
     ),
     Mutation(
         "identity",
@@ -301,6 +325,7 @@ MUTATIONS: Sequence[Mutation] = (
         once.chains_not_compared,
         ("AssertionError: who ends a chain ends no other one",),
         200,
+        known=2,
     ),
     Mutation(
         "successors",
@@ -319,6 +344,7 @@ MUTATIONS: Sequence[Mutation] = (
             STUCK,
         ),
         200,
+        known=8,
     ),
     Mutation(
         "deciding fails",
@@ -361,105 +387,9 @@ MUTATIONS: Sequence[Mutation] = (
         once.time_outs_without_details,
         ("AssertionError: a time-out tells the last details",),
         20,
+        known=6,
     ),
-    Mutation(
-        "forgetting",
-        "only what is delivered and published is given up",
-        cleaning.forgotten_before_delivery,
-        (*GIVEN_UP, *LOST_EFFECTS),
-        200,
-    ),
-    Mutation(
-        "forgetting",
-        "only what a mark covers is given up",
-        cleaning.forgotten_without_mark,
-        (ONCE, MESSAGE_ONCE, *LOST_EFFECTS, TABLES, CLEANED, *GIVEN_UP),
-        200,
-    ),
-    Mutation(
-        "forgetting",
-        "marks know the requests",
-        once.marks_without_windows,
-        (ONCE, TABLES),
-        200,
-    ),
-    Mutation(
-        "forgetting",
-        "marks know the sources",
-        once.marks_without_sources,
-        (MESSAGE_ONCE, TABLES),
-        200,
-    ),
-    Mutation(
-        "forgetting",
-        "a claim stays with the ghosts that it exposes",
-        cleaning.claims_dropped_with_ghosts,
-        (TABLES, CLEANED, *NOT_CONTIGUOUS, r"LogTruncated: shard \d: run \w+ is known up to"),
-        200,
-    ),
-    Mutation(
-        "forgetting",
-        "ghosts are deleted",
-        cleaning.ghosts_kept,
-        ("AssertionError: ghosts are given up",),
-        100,
-    ),
-    Mutation(
-        "half-cleaned logs",
-        "a record says that its claim was there",
-        cleaning.claims_not_inferred,
-        (TABLES, CLEANED, *NOT_CONTIGUOUS, STUCK, "LogTruncated"),
-        200,
-    ),
-    Mutation(
-        "half-cleaned logs",
-        "a run without a beginning is skipped",
-        cleaning.headless_not_skipped,
-        NOT_CONTIGUOUS,
-        200,
-    ),
-    Mutation(
-        "half-cleaned logs",
-        "tables that miss something are folded afresh",
-        cleaning.gaps_not_seen,
-        NOT_CONTIGUOUS,
-        200,
-    ),
-    Mutation(
-        "half-cleaned logs",
-        "a snapshot is a beginning",
-        cleaning.snapshots_not_read,
-        (TABLES, CLEANED, "LogTruncated"),
-        200,
-    ),
-    Mutation(
-        "half-cleaned logs",
-        "a purge ends what is left of a run",
-        cleaning.purges_not_read,
-        (TABLES, CLEANED, "LogTruncated"),
-        200,
-    ),
-    Mutation(
-        "half-cleaned logs",
-        "a run's turns go from its beginning on",
-        cleaning.middle_first,
-        ("LogTruncated", *NOT_CONTIGUOUS),
-        200,
-    ),
-    Mutation(
-        "forgetting",
-        "readers do not act on tombstones",
-        cleaning.tombstones_believed,
-        (TABLES, *NOT_CONTIGUOUS, "AssertionError"),
-        200,
-    ),
-    Mutation(
-        "attempts",
-        "attempts are folded",
-        cleaning.attempts_not_folded,
-        (TABLES, *NOT_CONTIGUOUS, STUCK, "AssertionError: an attempt goes on or is retried"),
-        50,
-    ),
+    *OF_CLEANING,
     Mutation(
         "keys", "attempts have keys of their own", log.attempt_keys_without_number, (KEYS,), 50
     ),
