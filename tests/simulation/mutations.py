@@ -352,6 +352,7 @@ MUTATIONS: Sequence[Mutation] = (
         once.broken_code_goes_on,
         (TABLES, *NOT_CONTIGUOUS, STUCK, "AssertionError"),
         100,
+        known=3,
     ),
     Mutation(
         "deciding fails",
@@ -380,6 +381,7 @@ MUTATIONS: Sequence[Mutation] = (
         once.slots_lost_after_close,
         ("AssertionError: slots come back",),
         100,
+        known=19,
     ),
     Mutation(
         "attempts",
@@ -403,6 +405,7 @@ MUTATIONS: Sequence[Mutation] = (
             "AssertionError: an owner's claim says the level",
         ),
         200,
+        known=5,
     ),
     Mutation(
         "levels",
@@ -410,6 +413,7 @@ MUTATIONS: Sequence[Mutation] = (
         cleaning.low_claims_kept,
         ("AssertionError: an owner's claim says the level",),
         200,
+        known=18,
     ),
     Mutation(
         "replay",
@@ -417,6 +421,7 @@ MUTATIONS: Sequence[Mutation] = (
         cleaning.libraries_draw_anew,
         ("AssertionError: payloads are made again",),
         200,
+        known=13,
     ),
     *OF_CALLS,
     *OF_UPDATES,

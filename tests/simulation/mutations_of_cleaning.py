@@ -27,6 +27,7 @@ OF_CLEANING: Sequence[Mutation] = (
         cleaning.forgotten_before_delivery,
         (*GIVEN_UP, *LOST_EFFECTS),
         200,
+        known=7,
     ),
     Mutation(
         "forgetting",
@@ -42,6 +43,7 @@ OF_CLEANING: Sequence[Mutation] = (
         once.marks_without_windows,
         (ONCE, TABLES),
         200,
+        known=2,
     ),
     Mutation(
         "forgetting",
@@ -57,6 +59,7 @@ OF_CLEANING: Sequence[Mutation] = (
         cleaning.claims_dropped_with_ghosts,
         (TABLES, CLEANED, *NOT_CONTIGUOUS, r"LogTruncated: shard \d: run \w+ is known up to"),
         200,
+        known=38,
     ),
     Mutation(
         "forgetting",
@@ -86,6 +89,7 @@ OF_CLEANING: Sequence[Mutation] = (
         cleaning.gaps_not_seen,
         NOT_CONTIGUOUS,
         200,
+        known=4,
     ),
     Mutation(
         "half-cleaned logs",
@@ -101,6 +105,7 @@ OF_CLEANING: Sequence[Mutation] = (
         cleaning.purges_not_read,
         (TABLES, CLEANED, "LogTruncated"),
         200,
+        known=2,
     ),
     Mutation(
         "half-cleaned logs",

@@ -12,7 +12,7 @@ __all__ = ("OF_UPDATES",)
 _TWICE = (r"AssertionError: update \d+ came to", "AssertionError: something was booked twice")
 
 OF_UPDATES: Sequence[Mutation] = (
-    Mutation("updates", "an update counts once", updates.outcomes_forgotten, _TWICE, 50),
+    Mutation("updates", "an update counts once", updates.outcomes_forgotten, _TWICE, 50, known=11),
     Mutation(
         "updates",
         "a validator is asked first",
