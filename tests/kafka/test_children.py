@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from processor import Client, Status
+from processor import Client, Status, WorkflowTerminated
 from processor.core.nouns.run import WorkflowStarted
 from tests.kafka.evidence import record
 from tests.kafka.load import check_logs
@@ -77,7 +77,10 @@ def test_the_end_of_a_parent_reaches_the_shards_of_its_children(
             ids = [f"leaves-{recursive}/{number}" for number in range(8)]
             while len((await handle.describe()).pending["children"]) < 8:
                 await asyncio.sleep(0.1)
-            await handle.terminate("enough", recursive=recursive)
+            await handle.terminate("enough", recursive=recursive, output=ids)
+            with pytest.raises(WorkflowTerminated) as ended:
+                await handle.result()
+            assert ended.value.output == ids
             for id in ids:
                 child = client.handle(id)
                 if recursive:
