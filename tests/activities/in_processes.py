@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from processor import ApplicationError, Client, Worker, activity, workflow
@@ -42,9 +44,30 @@ class Local(OSError):
         super().__init__(f"{path}: {why}")
 
 
+late: list[str] = []
+mark = ContextVar("mark", default="none of others")
+
+
+def beats_later() -> None:
+    time.sleep(0.3)
+    try:
+        activity.heartbeat(1)
+    except RuntimeError as error:
+        late.append(str(error))
+
+
 @activity.define(pool="processes")
 def calls(what: str) -> Any:
     match what:
+        case "context":
+            found = mark.get()
+            mark.set("of another attempt")
+            return found
+        case "later":
+            Thread(target=copy_context().run, args=(beats_later,)).start()
+        case "heard":
+            time.sleep(0.6)
+            return late
         case "pid":
             return os.getpid()
         case "exit":

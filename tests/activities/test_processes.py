@@ -167,6 +167,18 @@ def test_values_and_errors_come_back_as_they_are(tmp_path: Path) -> None:
     serving(tmp_path, work)
 
 
+def test_nothing_of_an_attempt_reaches_the_next_one_in_its_process(tmp_path: Path) -> None:
+    async def work(client: Client) -> None:
+        pids = {await client.run(flow, "pid") for _ in range(2)}
+        assert len(pids) == 1
+        assert [await client.run(flow, "context") for _ in range(2)] == ["none of others"] * 2
+        await client.run(flow, "later")
+        told = await client.run(flow, "heard")
+        assert told == ["activity.heartbeat: the function of 'calls' has ended"]
+
+    serving(tmp_path, work)
+
+
 def test_an_error_that_cannot_be_pickled_has_its_classes_for_the_retry_policy() -> None:
     again = received_error(sent_error(Local("a", "b")))
     assert (type(again).__name__, str(again)) == ("Local", "a: b")
