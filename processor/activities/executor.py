@@ -98,12 +98,13 @@ class Executor:
     def running(self) -> int:
         return len(self._attempts)
 
-    def place(self, name: str, options: ActivityOptions, free: int) -> bool:
+    def place(self, name: str, options: ActivityOptions, taken: int) -> bool:
         definition = self._registry.activity_named(name)
         if options.eager is False or self._stopping or definition is None:
             return False
-        if options.eager is None and (free <= 0 or not self._serves(options.queue)):
-            return False
+        if options.eager is None:
+            if self.free <= taken or not self._serves(options.queue):
+                return False
         return not self._left.is_full(definition)
 
     def _serves(self, queue: str) -> bool:

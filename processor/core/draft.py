@@ -68,8 +68,8 @@ class RunBounds(NamedTuple):
 class Context:
     """What deciding needs from outside.
 
-    ``place`` says whether an activity runs eagerly where so many slots are free, as ``free`` are
-    now; it changes nothing. ``entropy`` returns 16 random bytes. ``log_id`` is that of the shard.
+    ``place`` says whether an activity runs eagerly where this decision takes so many slots already;
+    it changes nothing. ``entropy`` returns 16 random bytes. ``log_id`` is that of the shard.
     ``bounds``: no run may have more of that.
     ``not_activated`` are the events that the namespace's level does not have yet. ``begun`` is the
     code of the run that this decision begins, ``spoiled``: the code of the run that it is about is
@@ -86,7 +86,6 @@ class Context:
     bounds: RunBounds
     not_activated: frozenset[type[Event]] = frozenset()
     begun: Runner | None = None
-    free: int = 0
     record_bytes_max: int = RECORD_BYTES_MAX
     spoiled: bool = False
     next_ms: Callable[[str, int], int | None] = lambda cron, after_ms: None
@@ -296,7 +295,7 @@ class Draft:
 
     def places(self, name: str, options: ActivityOptions) -> bool:
         """Return whether an attempt runs eagerly; then it takes a slot."""
-        eager = self.context.place(name, options, self.context.free - self.slots)
+        eager = self.context.place(name, options, self.slots)
         self.slots += eager
         return eager
 

@@ -155,11 +155,11 @@ class Requests:
             return
         if isinstance(cause, CallRequest):
             cause = cause.origin
-        if isinstance(record, Answered) and isinstance(record.answer, Refused) and is_keyed(cause):
+        answer = record.answer if isinstance(record, Answered) else None
+        if isinstance(answer, Refused) and is_keyed(cause):
             return  # it may be sent again, and count then
         self._note(cause, record.time_ms, offset)
-        if isinstance(record, Answered) and not isinstance(cause, Origin):
-            answer = record.answer
+        if answer is not None and not isinstance(cause, Origin):
             assert isinstance(answer, Accepted | Refused), f"a request is told {answer}"
             self._note_answer(cause, answer, offset)
 

@@ -101,7 +101,6 @@ class Shard:
             level,
             context,
             clock,
-            activities,
             self._gate,
             flight,
             self._deliveries,

@@ -191,12 +191,8 @@ class Clock(Protocol):
 class Activities(Protocol):
     """The eager activities of this process."""
 
-    @property
-    def free(self) -> int:
-        """How many slots are free."""
-
-    def place(self, name: str, options: ActivityOptions, free: int) -> bool:
-        """Return whether this activity is to run here, where so many slots are free."""
+    def place(self, name: str, options: ActivityOptions, taken: int) -> bool:
+        """Return whether this activity is to run here, beside what takes so many free slots."""
 
     def reserve(self, count: int) -> None:
         """Take slots for attempts that are about to start."""

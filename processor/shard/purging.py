@@ -27,7 +27,7 @@ class Purging:
             return False
         if summary.closed_ms is None or summary.purged_ms is not None:
             return False
-        latest = self._instances.entry(workflow_id).latest()
+        latest = self._instances.entry(workflow_id).latest
         is_latest = latest is not None and latest.run_id == run_id
         positions = self._gate.positions
         appended = self._writer.purge(summary, summary.closed_ms, is_latest, positions)

@@ -180,7 +180,7 @@ class Reads:
     def describe(self, command: ClientCommand, body: DescribeRun, entry: Entry) -> Reply:
         """Return the description of a run as it is now, to be sent once that is acknowledged."""
         assert command.reply_to is not None
-        latest = entry.latest()
+        latest = entry.latest
         found: Summary | Refused
         if latest is not None and latest.is_meant(body.run_id, body.first_run_id):
             found = latest

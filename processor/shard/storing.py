@@ -48,7 +48,8 @@ class Storing:
             positions, delivered = record.positions, record.delivered
             if isinstance(record, Mark):
                 published = record.published
-            if isinstance(record, Mark) or record.cause is not None:
+                self._counted.take(record, appended.offset)
+            elif record.cause is not None:
                 self._counted.take(record, appended.offset)
         if self._flight.ghosts:
             self._store_ghosts(changes)

@@ -44,13 +44,15 @@ class Waiters(Generic[T]):
     def waits(self, run_id: str, to: ReplyTo, expires_ms: int, what: T) -> None:
         """Let somebody who has waited for another run wait until then."""
         waiters = self._waiters.setdefault(run_id, {})
-        self._waiting += to not in waiters
+        before = len(waiters)
         waiters[to] = expires_ms, what
+        self._waiting += len(waiters) - before
         heapq.heappush(self._expiry, (expires_ms, next(self._numbers), run_id, to))
 
     def of(self, run_id: str) -> list[tuple[ReplyTo, int, T]]:
         """Return who waits for something of a run, until when, and for what."""
-        return [(to, *waits) for to, waits in self._waiters.get(run_id, {}).items()]
+        waiters = self._waiters.get(run_id)
+        return [(to, *waits) for to, waits in waiters.items()] if waiters else []
 
     def drop(self, run_id: str, to: ReplyTo) -> None:
         waiters = self._waiters[run_id]

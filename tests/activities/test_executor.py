@@ -51,7 +51,7 @@ def test_a_later_attempt_can_be_cancelled_though_the_one_before_ends_first() -> 
         registry = Registry([], [wait], Injected(payloads))
         executor = Executor(registry, Settings(), "a test", StoppedClock())
         for attempt in (1, 2):
-            assert executor.place("wait", activity_options, executor.free)
+            assert executor.place("wait", activity_options, 0)
             executor.reserve(1)
             executor.start(task(attempt), lambda report: None)
         await asyncio.sleep(0.01)
@@ -80,11 +80,13 @@ def test_commands_wait_for_slots_that_are_about_to_be_free_and_for_no_others() -
         executor = Executor(
             Registry([], [wait], Injected(payloads)), settings, "a test", StoppedClock()
         )
-        assert executor.place("wait", wait.wire_options, executor.free)
+        assert executor.place("wait", wait.wire_options, 0)
         executor.reserve(3)
+        assert executor.place("wait", wait.wire_options, 0)
+        assert not executor.place("wait", wait.wire_options, 1), "that one has the last slot"
         assert executor.room() == 1
         executor.reserve(1)
-        assert not executor.place("wait", wait.wire_options, executor.free)
+        assert not executor.place("wait", wait.wire_options, 0)
         assert executor.room() == 0, "they are on their way into the log"
         for id in range(4):
             executor.start(task(1, id=id), reports.append)

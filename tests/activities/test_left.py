@@ -232,8 +232,8 @@ def test_an_activity_of_which_too_much_goes_on_is_refused(
         said = kinds(await it.outcomes(6))
         assert set(said) == {"start_to_close", "ActivityNeverEnds"}
         assert said.count("start_to_close") <= 3, "one begins while the second is not over"
-        assert not it.executor.place("hangs", DEFAULTS, 1), "another worker may have it"
-        assert it.executor.place("quick", DEFAULTS, 1)
+        assert not it.executor.place("hangs", DEFAULTS, 0), "another worker may have it"
+        assert it.executor.place("quick", DEFAULTS, 0)
         it.begin("hangs", 6)
         refused = (await it.outcomes(7))[-1].failure
         assert refused is not None and refused.retryable
@@ -424,7 +424,7 @@ def test_an_activity_of_a_queue_runs_eagerly_where_that_is_served(
     async def main() -> bool:
         it = Running()
         it.executor.queues = queues
-        return it.executor.place("quick", options, 1)
+        return it.executor.place("quick", options, 0)
 
     assert asyncio.run(main()) is here
 

@@ -125,7 +125,7 @@ class Runners:
 def context(
     *answers: Answer,
     now_ms: int = NOW,
-    place: Callable[[str, ActivityOptions, int], bool] = lambda name, options, free: True,
+    place: Callable[[str, ActivityOptions, int], bool] = lambda name, options, taken: True,
     not_activated: frozenset[type[Event]] = frozenset(),
     keeps: bool = False,
     defaults: dict[str, Defaults] | None = None,

@@ -91,16 +91,16 @@ def test_activities_run_eagerly_as_far_as_slots_are_free_and_deciding_takes_none
     asked = [replace(SCHEDULE, id=id) for id in (1, 2, 3)]
     seen: list[int] = []
 
-    def place(name: str, options: ActivityOptions, free: int) -> bool:
-        seen.append(free)
-        return free > 0
+    def place(name: str, options: ActivityOptions, taken: int) -> bool:
+        seen.append(taken)
+        return taken < 2
 
-    situation = replace(context(asked, place=place), free=2)
+    situation = context(asked, place=place)
     for _ in range(2):
         seen.clear()
         (draft,) = decide(command(StartRun("order")), None, None, NEXT, situation).drafts
         assert [event.eager for event in draft.events[1:]] == [True, True, False]
-        assert (seen, draft.slots, situation.free) == ([2, 1, 0], 2, 2)
+        assert (seen, draft.slots) == ([0, 1, 2], 2)
 
 
 # --- starts -----------------------------------------------------------------------------------

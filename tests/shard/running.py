@@ -131,9 +131,7 @@ class Ports:
 
     def close(self) -> None: ...
 
-    free = 1_000
-
-    def place(self, name: str, options: ActivityOptions, free: int) -> bool:
+    def place(self, name: str, options: ActivityOptions, taken: int) -> bool:
         return True
 
     def reserve(self, count: int) -> None: ...

@@ -45,9 +45,7 @@ class NoActivities:
         self.slots = 1_000
         self.reply_to: ReplyTo | None = None
 
-    free = 1_000
-
-    def place(self, name: str, options: ActivityOptions, free: int) -> bool:
+    def place(self, name: str, options: ActivityOptions, taken: int) -> bool:
         return False
 
     def reserve(self, count: int) -> None: ...
@@ -147,7 +145,7 @@ def test_commands_wait_for_slots_of_activities_and_are_looked_at_again() -> None
 class Queued(Ports):
     """Its activities go to a queue; what is sent stays on its way."""
 
-    def place(self, name: str, options: ActivityOptions, free: int) -> bool:
+    def place(self, name: str, options: ActivityOptions, taken: int) -> bool:
         return False
 
 

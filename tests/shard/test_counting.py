@@ -351,7 +351,9 @@ def test_a_command_of_a_later_release_is_answered_when_its_dead_letter_is_on_its
 def test_a_command_that_needs_a_later_level_is_refused_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("processor.shard.turns.deciding.level_of", lambda command: LEVEL_FIRST + 1)
+    later = LEVEL_FIRST + 1
+    monkeypatch.setattr("processor.shard.turns.deciding.LEVEL", later)
+    monkeypatch.setattr("processor.shard.turns.deciding.level_of", lambda command: later)
     ports = Ports()
     running = begun(ports)
     ports.read_commands(command(START, request(1)))

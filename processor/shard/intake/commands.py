@@ -115,7 +115,7 @@ class Commands:
 
     def _is_known(self, entry: Entry, run_id: str) -> bool:
         """Return whether the run that a start makes is there: what made it came once before."""
-        latest = entry.latest()
+        latest = entry.latest
         if latest is None:
             return False
         in_memory = latest.run_id == run_id or run_id in entry.begun

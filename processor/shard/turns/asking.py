@@ -71,7 +71,7 @@ class Asking:
             if found[1]:
                 self._deciding.renew(command.workflow_id)
             return
-        latest = entry.latest()
+        latest = entry.latest
         is_meant = latest is not None and latest.is_meant(body.run_id, body.first_run_id)
         if is_meant and entry.instance is not None:
             self._deciding.decide("commands", command, "", positions, offset, entry)

@@ -81,7 +81,7 @@ class Awaiting(Generic[Q, T]):
     def take(self, command: ClientCommand, body: Q) -> None:
         """Answer once all that is in flight now is acknowledged, or let the sender wait."""
         entry = self._instances.entry(command.workflow_id)
-        latest, instance = entry.latest(), entry.instance
+        latest, instance = entry.latest, entry.instance
         meant = latest is not None and latest.is_meant(body.run_id, body.first_run_id)
         if meant and instance is not None and self.known(instance.state, body):
             told = self.told(instance.state, body)

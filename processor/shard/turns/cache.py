@@ -17,7 +17,7 @@ _RUN_BYTES = 6_000
 
 @dataclass(slots=True)
 class Entry:
-    """One workflow id: its open run, or the summary of its closed one.
+    """One workflow id: ``instance`` is its open run, and ``latest`` sums up its latest run.
 
     ``in_flight`` counts its turns that are not acknowledged: until then the tables are behind
     and the entry must stay. ``begun`` are the runs that began meanwhile. ``cached``: whether the
@@ -26,14 +26,11 @@ class Entry:
 
     workflow_id: str
     instance: Instance | None = None
-    closed: Summary | None = None
+    latest: Summary | None = None
     in_flight: int = 0
     begun: set[str] = field(default_factory=set)
     bytes: int = _RUN_BYTES
     cached: bool = False
-
-    def latest(self) -> Summary | None:
-        return self.closed if self.instance is None else self.instance.state.summary()
 
 
 class Cache:

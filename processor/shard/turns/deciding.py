@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from processor.codec.records import level_of
+from processor.codec.records import LEVEL, level_of
 from processor.config import Settings
 from processor.core.decide import decide, succeed
 from processor.core.draft import Context, Draft, Outcome, RunBounds
@@ -28,7 +28,7 @@ from processor.failures import trace_of
 from processor.shard.flight import Flight, RunRecord
 from processor.shard.gate import Gate
 from processor.shard.outbox import Deliveries
-from processor.shard.ports import Activities, Clock
+from processor.shard.ports import Clock
 from processor.shard.reads import Reads
 from processor.shard.turns.cache import Entry
 from processor.shard.turns.giving_up import Failed, GivingUp
@@ -53,7 +53,6 @@ class Deciding:
         level: int,
         context: Context,
         clock: Clock,
-        activities: Activities,
         gate: Gate,
         flight: Flight,
         deliveries: Deliveries,
@@ -66,7 +65,6 @@ class Deciding:
         self._level = level
         self._context = context
         self._clock = clock
-        self._activities = activities
         self._gate = gate
         self._flight = flight
         self._deliveries = deliveries
@@ -100,10 +98,10 @@ class Deciding:
         made: RunRecord | None = None
         begun: RunRecord | None = None
         try:
-            if command is not None and level_of(command) > self._level:
+            if command is not None and self._level < LEVEL and level_of(command) > self._level:
                 outcome = Outcome().answered(_not_activated(self._level))
             else:
-                latest = None if command is None else entry.latest()
+                latest = None if command is None else entry.latest
                 outcome = decide(input, entry.instance, latest, run_id, context)
             drafts = outcome.drafts
             if drafts:
@@ -138,7 +136,6 @@ class Deciding:
         """Return what deciding needs from outside, as it is now."""
         context = self._context
         context.now_ms, context.begun, context.spoiled = self._clock.now_ms(), None, False
-        context.free = self._activities.free
         return context
 
     def drop_begun(self) -> None:

@@ -38,13 +38,11 @@ class Instances:
         entry = self._cache.get(workflow_id)
         if entry is not None:
             return entry
-        entry = Entry(workflow_id)
         latest = self._tables.latest(workflow_id)
+        entry = Entry(workflow_id, latest=latest)
         if latest is not None and latest.status.is_open:
             entry.instance = self._replayed(latest, entry)
             self._cache.add(entry)
-        else:
-            entry.closed = latest
         return entry
 
     def sent(self, run_id: str, call: int) -> CallSent | None:

@@ -71,7 +71,7 @@ class Querying:
 
         None where the code that is meant is not in memory.
         """
-        instance, latest = entry.instance, entry.latest()
+        instance, latest = entry.instance, entry.latest
         if instance is None or latest is None or isinstance(instance.runner, CodeError):
             return None
         if not latest.is_meant(body.run_id, body.first_run_id):

@@ -170,11 +170,12 @@ class Writer:
                     made.after.append(told)
         elif draft.attempt.retry_at_ms is not None and isinstance(record, AttemptRecord):
             made.after.append(partial(self._telling.failed, record))
+        entry.latest = summary
         if summary.closed_ms is None:
-            entry.instance, entry.closed = draft.instance, None
+            entry.instance = draft.instance
             self._cache.grew(entry, len(value))
         else:
-            entry.instance, entry.closed = None, summary
+            entry.instance = None
             self._cache.emptied(entry)
             if isinstance(last, WorkflowFailed) and last.successor is not None:
                 told = partial(self._telling.followed, summary, last, last.successor.started)

@@ -95,13 +95,9 @@ class ShardActivities:
         self._confirmed_end = confirmed_end
         self._starts = starts
 
-    @property
-    def free(self) -> int:
-        return self._host.executor.free
-
     @port_call
-    def place(self, name: str, options: ActivityOptions, free: int) -> bool:
-        return self._host.executor.place(name, options, free)
+    def place(self, name: str, options: ActivityOptions, taken: int) -> bool:
+        return self._host.executor.place(name, options, taken)
 
     def reserve(self, count: int) -> None:
         self._host.executor.reserve(count)
