@@ -63,14 +63,14 @@ class ClientCalls:
         self.vigils = Vigils()
         self.now_ms = _now_ms
 
-    async def ask(
+    def ask(
         self,
         workflow_id: str,
         body: Request,
         timeout: float | None = None,
         partition: int | None = None,
         key: str | None = None,
-    ) -> ReplyBody:
+    ) -> Awaitable[ReplyBody]:
         """Ask a shard. ``key``: an idempotency key of the user's, with which it counts once."""
         only_outside()
         cause = None if key is None else keyed(body.word, workflow_id, key)
@@ -78,8 +78,8 @@ class ClientCalls:
             last = partial(
                 self._asked, workflow_id, timeout=timeout, partition=partition, cause=cause
             )
-            return await self._intercepted(workflow_id, body, last)
-        return await self._asked(workflow_id, body, timeout, partition, cause)
+            return self._intercepted(workflow_id, body, last)
+        return self._asked(workflow_id, body, timeout, partition, cause)
 
     async def _intercepted(
         self,

@@ -24,6 +24,15 @@ class RunState(OpenActivities, OpenTimers, Children, Updates, Values, Promises, 
     def has_more_than_an_image(self) -> bool:
         return bool(self.promises or self.callers) or super().has_more_than_an_image
 
+    def clear(self) -> None:
+        self.activities.clear()
+        self.timers.clear()
+        self.calls.clear()
+        self.children.clear()
+        self.promises.clear()
+        self.callers.clear()
+        self.updates_running = 0
+
     def summary(self) -> Summary:
         started = self.started
         lineage = None if started is None else started.lineage

@@ -185,10 +185,6 @@ class OpenActivities(Run):
             for each in self.activities.values()
         )
 
-    def clear(self) -> None:
-        self.activities.clear()
-        super().clear()
-
     def armed(self) -> Iterator[Effect]:
         yield from super().armed()
         for activity in self.activities.values():

@@ -59,10 +59,6 @@ class Callers(Run):
         for caller, (kind, name) in self.callers.items():
             yield self.told(caller, _at_the_end(end, kind, name))
 
-    def clear(self) -> None:
-        self.callers.clear()
-        super().clear()
-
 
 def _at_the_end(end: RunResult, kind: str, name: str) -> CallOutcome:
     """Return what a run is told that waits for something of one which ends without it."""

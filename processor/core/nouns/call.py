@@ -96,10 +96,6 @@ class Calls(Run):
             yield from call.given_up(self)
         yield from super().left()
 
-    def clear(self) -> None:
-        self.calls.clear()
-        super().clear()
-
 
 @frozen
 class MessageSent(Decision):

@@ -63,10 +63,6 @@ class Children(Calls):
             return ChildEnded(call, outcome)
         return unfit(self, call, f"for child {self.children[call].called.workflow!r}", outcome)
 
-    def clear(self) -> None:
-        self.children.clear()
-        super().clear()
-
     def left(self) -> Iterator[Effect]:
         for child in self.children.values():
             if child.called.parent_close != "abandon":

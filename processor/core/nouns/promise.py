@@ -71,10 +71,6 @@ class Promises(Run):
 
     promises: dict[int, int] = field(default_factory=dict)
 
-    def clear(self) -> None:
-        self.promises.clear()
-        super().clear()
-
 
 # --- events -----------------------------------------------------------------------------------
 

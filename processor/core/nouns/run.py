@@ -188,6 +188,7 @@ class Run:
 
     def clear(self) -> None:
         """Forget what is open: the run is closed."""
+        raise NotImplementedError("what is open is another part of the state")
 
     def armed(self) -> Iterator[Effect]:
         """Yield what sets the tables up for a run of which only the state is left."""

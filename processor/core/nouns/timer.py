@@ -25,10 +25,6 @@ class OpenTimers(Run):
     def begin_at(self, due_ms: int) -> None:
         self.timers[BEGIN] = due_ms
 
-    def clear(self) -> None:
-        self.timers.clear()
-        super().clear()
-
     def armed(self) -> Iterator[Effect]:
         yield from super().armed()
         for id, due_ms in self.timers.items():

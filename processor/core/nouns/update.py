@@ -90,10 +90,6 @@ class Updates(Run):
                 found.append(update)
         return tuple(reversed(found))
 
-    def clear(self) -> None:
-        self.updates_running = 0
-        super().clear()
-
 
 def outcome_of(run: Updates, id: str) -> UpdateEnded | Refused | None:
     """Return what became of an update that the run knows; None while it runs."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from processor.core.records.snapshot import Snapshot
-from processor.core.records.turn import Turn
 from processor.shard.ports import Changes, Confirmed
 from processor.store.keyvalue import KeyValue, Memory, Mutation
 from processor.store.projections.attempts import Attempts
@@ -13,7 +11,7 @@ from processor.store.projections.claims import Claims
 from processor.store.projections.history import History
 from processor.store.projections.meta import Meta
 from processor.store.projections.parked import Parked
-from processor.store.projections.projection import Handler, Projection
+from processor.store.projections.projection import TURNS, Handler, Projection
 from processor.store.projections.purged import PurgedRows
 from processor.store.projections.replaced import Replaced
 from processor.store.projections.requests import RequestRows
@@ -48,7 +46,7 @@ class Projections:
         handlers, record = self._handlers, confirmed.record
         for handle in handlers.get(type(record), ()):
             handle(record, confirmed)
-        if isinstance(record, Turn | Snapshot):
+        if isinstance(record, TURNS):
             for event in record.events:
                 for handle in handlers.get(type(event), ()):
                     handle(event, confirmed)

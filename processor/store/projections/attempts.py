@@ -8,10 +8,10 @@ from typing import Final, TypeAlias
 from processor.core.nouns.activity import ActivityCompleted, ActivityFailed, AttemptState
 from processor.core.records.effects import ActivityTask, CancelAttempt
 from processor.core.records.snapshot import Snapshot
-from processor.core.records.turn import AttemptRecord, Turn
+from processor.core.records.turn import AttemptRecord
 from processor.shard.ports import Confirmed, OpenAttempt
 from processor.store.keyvalue import KeyValue, Mutation
-from processor.store.projections.projection import Handler
+from processor.store.projections.projection import TURNS, Handler
 from processor.store.rows import pack, place_key, reader
 
 __all__ = ("Attempts",)
@@ -78,7 +78,7 @@ class Attempts:
 
     def _end(self, event: ActivityCompleted | ActivityFailed, confirmed: Confirmed) -> None:
         record = confirmed.record
-        assert isinstance(record, Turn | Snapshot), f"{event} stands in a turn"
+        assert isinstance(record, TURNS), f"{event} stands in a turn"
         self._drop(record.run_id, event.id)
 
     def _cancel(self, effect: CancelAttempt, confirmed: Confirmed) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import Turn
 from processor.shard.ports import Confirmed
 from processor.store.keyvalue import Mutation
 
-__all__ = ("Handler", "Projection")
+__all__ = ("TURNS", "Handler", "Projection")
 
 Handler: TypeAlias = Callable[[Any, Confirmed], None]
 """Takes a record, or one of its events or effects, together with the record that it is part of."""
+
+TURNS: Final = (Turn, Snapshot)
+"""The records that have events. A tuple: ``Turn | Snapshot`` would be made anew for each record."""
 
 
 class Projection(Protocol):

@@ -192,6 +192,8 @@ class WorkflowRunner:
         from that. So the unwinding is made harmless: see ``drop``.
         """
         self._over = True
+        if self._loop.dropped:
+            return
         if self._keeps:  # nothing of it is run any more, and queries see what it left
             return
         drop(self._loop)

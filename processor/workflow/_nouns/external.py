@@ -173,7 +173,8 @@ class ExternalEvents:
         future: asyncio.Future[Any] = asyncio.Future(loop=loop)
         waiter = _Waiter(future, decode, line)
         self._waiters.setdefault(name, deque()).append(waiter)
-        self._deliver(name)
+        if name in self._unread:
+            self._deliver(name)
         timer = None
         try:
             if timeout_ms is not None and not future.done():
