@@ -17,7 +17,7 @@ from processor.core.nouns.awaited import GiveUpCall
 from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.child import EndChild
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.promise import ResolvePromise
+from processor.core.nouns.promise import PromiseId, RejectPromise, ResolvePromise
 from processor.core.nouns.start import StartChild, StartRun
 from processor.core.nouns.stop import CancelRun
 from processor.core.questions import AwaitResult, ListRuns, ReadHistory, ReadShard
@@ -26,6 +26,7 @@ from processor.core.records.effects import ActivityTask
 from processor.errors import SchemaMismatch
 
 LOG = bytes(16)
+PROMISE = PromiseId("a", "run", 1).text
 START = ClientCommand("a", StartRun("order"), ClientRequest("c", 1), reply_to=ReplyTo(0, "c", 1))
 REPORT = ActivityReport("a", "run", 1, 1, "failed", failure=Failure("application", "E", "no"))
 TIMER = TimerDue("a", "run", "timer", 1, 0, 5)
@@ -84,6 +85,8 @@ ODD: list[tuple[Any, str]] = [
     (asking(GiveUpCall(caller(call=-1))), "number of the call is -1"),
     (asking(ResolvePromise("x" * 2_001)), "id of the promise has 2,001 bytes"),
     (asking(ResolvePromise("x")), r"promise: give the id of a workflow.promise\(\) as it is"),
+    (asking(RejectPromise(PROMISE, "x" * 100_001)), "message has 100,001 bytes"),
+    (asking(RejectPromise(PROMISE, "no", "x" * 1_001)), "error_type has 1,001 bytes"),
     (asking(EndChild(caller(call=-1), "cancel", "")), "number of the call is -1"),
     (asking(StartChild("x", root=RunRef("", "r"))), "workflow id of the first ancestor has 0"),
     (asking(AnswerCall("", 1, Accepted("r"))), "run id of the caller has 0 bytes"),

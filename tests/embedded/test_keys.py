@@ -110,6 +110,15 @@ def test_a_start_with_a_key_gives_the_run_that_it_has_started(serving: Any) -> N
     serving(work, pages)
 
 
+def test_a_start_and_an_event_may_have_one_key(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        handle = await client.start(pages, [], 1, 1, id="a", key="order-7")
+        await handle.raise_event("paid", 1, key="order-7")
+        assert await handle.result() == [1]
+
+    serving(work, pages)
+
+
 def test_a_key_alone_names_the_workflow_id(serving: Any) -> None:
     async def work(client: Client) -> None:
         first = await client.start(pages, [1], 1, 2, key="evt-1")

@@ -56,12 +56,15 @@ ODD_NUMBERS = (
     *(0, 1, -1, 2, 127, 128, 8_191, 8_192, (1 << 31) - 1, 1 << 31, -(1 << 31), 1 << 53),
     *((1 << 62) - 1, 1 << 62, (1 << 63) - 1, -(1 << 63)),
 )
+ON_PURPOSE = ("ValueError: nothing is given", "fuzz_programs.Refused: no")
+"""The bugs that the workflows of the fuzz have of their own."""
 
 
 class Failures(logging.Handler):
-    """What the shard could do only by giving an input up: our own checks should have seen it.
+    """What the shard could do only by giving an input up, or by parking a run for good: our own
+    checks should have seen it.
 
-    Whatever it says with a traceback is that.
+    Whatever it says with a traceback is that, and so is a bug in code that has none.
     """
 
     def __init__(self) -> None:
@@ -70,7 +73,9 @@ class Failures(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         told = logging.Formatter().format(record)
-        if "Traceback (most recent call last)" in told:
+        if any(each in told for each in ON_PURPOSE):
+            return
+        if "Traceback (most recent call last)" in told or "is parked (bug)" in told:
             self.found.append(told)
 
 

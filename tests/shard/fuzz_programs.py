@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any, Final
 
-from processor import ActivityError, ChildFailed, WorkflowAlreadyStarted, activity, workflow
+from processor import (
+    ActivityError,
+    ChildFailed,
+    ProcessorError,
+    WorkflowAlreadyStarted,
+    activity,
+    workflow,
+)
 
 __all__ = ("ACTIVITIES", "WORKFLOWS")
 
@@ -39,6 +47,9 @@ async def mirror(value: Any = None) -> Any:
     workflow.on_signal("s", lambda *given: workflow.set_value("signalled", given))
     workflow.set_status(value)
     promises = [workflow.promise(), workflow.promise(int)]
+    other = workflow.handle("b" if workflow.info().workflow_id == "a" else "a")
+    asked = [other.value("none"), other.result(), other.update("u", value), other.query("q")]
+    answers = [asyncio.ensure_future(_word(each)) for each in asked]
     for turn in range(20):
         event = await workflow.wait_for_event("e")
         workflow.set_status(event)
@@ -59,9 +70,18 @@ async def mirror(value: Any = None) -> Any:
         done, _ = await asyncio.wait(promises, timeout=0.001)
         settled = [str(each.exception() or each.result()) for each in done]
         workflow.set_value("promises", settled)
+        workflow.set_value("answers", [each.result() for each in answers if each.done()])
         if turn == 12:
             workflow.continue_as_new(value)
     return value
+
+
+async def _word(asked: Coroutine[Any, Any, Any]) -> str:
+    """Return what another instance says, or with which error."""
+    try:
+        return str(await asked)
+    except ProcessorError as error:
+        return str(error)
 
 
 class Refused(Exception):

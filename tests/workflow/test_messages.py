@@ -10,6 +10,8 @@ from processor import workflow
 from processor.core.data.address import Address
 from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected
 from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.promise import PromiseMade, PromiseSettled
+from processor.core.nouns.run import WorkflowCompleted
 from processor.core.nouns.stop import CancelRun
 from processor.core.records.answers import Accepted, Refused
 
@@ -54,3 +56,41 @@ def test_an_acceptance_that_comes_too_late_is_nothing_to_tell_of() -> None:
     world.start()
     world.fire(1)
     assert world.feed(CallAnswered(2, Accepted("run-9"))) == []
+
+
+@workflow.define
+async def gives_up(times: int) -> None:
+    other = workflow.handle("other")
+    for _ in range(times):
+        unsent = asyncio.create_task(other.value("never"))
+        await asyncio.sleep(0)
+        unsent.cancel()
+        try:
+            async with asyncio.timeout(10):
+                await other.value("never")
+        except TimeoutError:
+            continue
+
+
+@workflow.define
+async def makes_promises(times: int) -> int:
+    return sum([await workflow.promise(int) for _ in range(times)])
+
+
+def test_promises_that_are_settled_are_open_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("processor.workflow._nouns.promise._OPEN_MAX", 1)
+    world = World(makes_promises, (3,))
+    assert world.start() == [PromiseMade(1)]
+    assert world.feed(PromiseSettled(1, b"4")) == [PromiseMade(2)]
+    assert world.feed(PromiseSettled(2, b"5")) == [PromiseMade(3)]
+    assert world.feed(PromiseSettled(3, b"6")) == [WorkflowCompleted(b"15")]
+    world.replay()
+
+
+def test_nothing_is_kept_of_questions_that_are_given_up() -> None:
+    world = World(gives_up, (100,))
+    world.start()
+    for _ in range(50):
+        assert len(world.runner._runtime.open) == 1
+        world.fire(min(world.timers))
+    world.replay()
