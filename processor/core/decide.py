@@ -252,9 +252,11 @@ def _asked(
 def _awaited(
     asked: AwaitResult | AwaitValue, caller: Caller, instance: Instance, context: Context
 ) -> Outcome:
-    """Let another run wait for something of this one, or tell it at once."""
+    """Let another run wait for something of this one, or tell it at once.
+
+    A call that waits already waits for what is asked last: no shard of ours asks twice.
+    """
     outcome, draft = Outcome(), Draft(instance, context, caller)
-    assert caller not in draft.run.callers, f"call {caller} counts once"
     told: ReplyBody | None
     if isinstance(asked, AwaitResult):
         told = draft.let_wait("result", "")

@@ -120,6 +120,22 @@ def test_a_client_that_sends_an_update_is_no_run_that_waits() -> None:
     assert draft.events == [ACCEPTED]
 
 
+@pytest.mark.parametrize(
+    ("body", "events", "waits"),
+    [
+        (AwaitResult(), [RESULT], ("result", "")),
+        (AwaitValue("w"), [AnswerAwaited(CALLER, "value", "w")], ("value", "w")),
+        (UPDATE, [WAITS, ACCEPTED], ("update", "u1")),
+    ],
+)
+def test_a_call_that_a_stranger_repeats_waits_for_what_is_asked_last(
+    body: Request, events: list[Event], waits: tuple[str, str]
+) -> None:
+    (draft,) = decided(body, VALUE).drafts
+    assert draft.events == events
+    assert draft.run.callers == {CALLER: waits}
+
+
 STOPPED = WorkflowTerminated("enough")
 FOLLOWED = WorkflowFailed(DOWN, successor=Successor("run-2", STARTED))
 REPLACED = WorkflowTerminated("enough", Successor("run-2", STARTED))
