@@ -39,7 +39,7 @@ from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult
 from processor.core.records import effects
-from processor.core.records.answers import Accepted, Closed, Refused
+from processor.core.records.answers import Accepted, Refused
 from processor.core.replay import Instance
 from processor.core.runner import CodeError
 from processor.policy import Status
@@ -305,15 +305,15 @@ def test_a_command_where_no_run_is_open(latest: Any, body: Any, answer: Any) -> 
 # --- answers to calls -------------------------------------------------------------------------
 
 CALL = CallSent(2, Address(None, "other"), RaiseEvent("go"))
-CLOSED = Closed("run-9", "completed", b"5")
+TAKEN = Accepted("run-9")
 
 
 def test_the_answer_to_a_call_is_a_fact_that_the_code_sees_once() -> None:
     run = instance(CALL, asks=[[DONE]])
-    given = AnswerCall(RUN, 2, CLOSED)
+    given = AnswerCall(RUN, 2, TAKEN)
     outcome = decide(command(given), run, run.state.summary(), "", context())
     (draft,) = outcome.drafts
-    answered = CallAnswered(2, CLOSED)
+    answered = CallAnswered(2, TAKEN)
     assert draft.events == [answered, COMPLETED]
     assert isinstance(run.runner, Scripted) and run.runner.seen == [answered]
     assert outcome.answer == Accepted(RUN)
@@ -322,10 +322,10 @@ def test_the_answer_to_a_call_is_a_fact_that_the_code_sees_once() -> None:
 @pytest.mark.parametrize(
     ("history", "given"),
     [
-        ([CALL], AnswerCall(RUN, 3, CLOSED)),
-        ([CALL], AnswerCall("run-0", 2, CLOSED)),
-        ([CALL, CallAnswered(2, CLOSED)], AnswerCall(RUN, 2, CLOSED)),
-        ([CALL, COMPLETED], AnswerCall(RUN, 2, CLOSED)),
+        ([CALL], AnswerCall(RUN, 3, TAKEN)),
+        ([CALL], AnswerCall("run-0", 2, TAKEN)),
+        ([CALL, CallAnswered(2, TAKEN)], AnswerCall(RUN, 2, TAKEN)),
+        ([CALL, COMPLETED], AnswerCall(RUN, 2, TAKEN)),
     ],
     ids=["another call", "another run", "a second answer", "a closed run"],
 )
