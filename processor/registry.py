@@ -10,6 +10,8 @@ from processor.checks import shown
 from processor.errors import InvalidArgument
 from processor.http import calling
 from processor.injection.interceptors import Injected
+from processor.schedules.running import Schedule
+from processor.schedules.spec import SCHEDULE
 from processor.workflow._alone import alone
 from processor.workflow._definition import ALONE, Workflow, defined
 from processor.workflow._nouns.http import HTTP
@@ -50,6 +52,11 @@ class Registry:
         outbound = Outbound(*map(injected.around, names))
         self.outbound = outbound if any(outbound) else None
         self.workflows = _by_name("workflow", [_workflow(each) for each in workflows])
+        if SCHEDULE in self.workflows:
+            raise InvalidArgument(
+                f"workflow {SCHEDULE!r} at {self.workflows[SCHEDULE].place} has the name of the "
+                "workflow that schedules are: give it another one, @workflow.define(name=...)"
+            )
         self.activities = _by_name("activity", [_activity(each) for each in activities])
         for signature in (
             *(each.signature for each in self.workflows.values()),
@@ -62,8 +69,10 @@ class Registry:
     def workflow_named(self, name: str) -> Workflow[..., Any] | None:
         """Return a workflow, None where this worker does not have it.
 
-        Each worker has that which runs an activity alone.
+        Each worker has ours: what runs an activity alone, and what schedules are.
         """
+        if name == SCHEDULE:
+            return defined(Schedule)
         return alone if name.startswith(ALONE) else self.workflows.get(name)
 
     def activity_named(self, name: str) -> ActivityDefinition | None:

@@ -25,6 +25,7 @@ from processor.cli.commands import (
     worker,
 )
 from processor.cli.faults import EXIT_CODES, GuardedGroup
+from processor.cli.schedules import commands, declared
 
 __all__ = ("app", "main")
 
@@ -65,7 +66,7 @@ def processor(
 
 for module in (
     *(demo, dev, worker, starts, runs, messages, activities, views),
-    *(topics, upgrade, tables, schemas, bench),
+    *(topics, upgrade, tables, schemas, bench, commands, declared),
 ):
     module.register(app)
 

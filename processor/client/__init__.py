@@ -5,6 +5,24 @@ from __future__ import annotations
 from processor.client.client import Client
 from processor.client.descriptions import HistoryEvent, RunDescription
 from processor.client.handle import Handle
+from processor.client.schedules import (
+    ScheduleAction,
+    ScheduleDescription,
+    ScheduleHandle,
+    Schedules,
+    ScheduleSummary,
+)
 from processor.client.updates import UpdateHandle
 
-__all__ = ("Client", "Handle", "HistoryEvent", "RunDescription", "UpdateHandle")
+__all__ = (
+    "Client",
+    "Handle",
+    "HistoryEvent",
+    "RunDescription",
+    "ScheduleAction",
+    "ScheduleDescription",
+    "ScheduleHandle",
+    "ScheduleSummary",
+    "Schedules",
+    "UpdateHandle",
+)

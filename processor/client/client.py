@@ -19,6 +19,7 @@ from processor.client.descriptions import RunDescription, descriptions
 from processor.client.handle import Handle
 from processor.client.options import RunOptions, StartOptions
 from processor.client.promises import PromiseCalls
+from processor.client.schedules import HasSchedules
 from processor.client.vigil import Parked, overdue
 from processor.client.with_start import StartsWith
 from processor.config import Settings
@@ -48,7 +49,7 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
-class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls):
+class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls, HasSchedules):
     """Starts runs, talks to them, and waits for their results.
 
     Use it as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).

@@ -36,7 +36,7 @@ __all__ = (
 _PAYLOADS = frozenset(
     {
         *("arguments", "payload", "result", "value", "details", "memo", "custom_status"),
-        *("previous_result", "attributes", "output"),
+        *("previous_result", "last_result", "attributes", "output"),
     }
 )
 _SECRET = frozenset({"seed"})

@@ -23,6 +23,7 @@ from processor.client import (
     client,
     handle,
     promises,
+    schedules,
     updates,
     values,
     with_start,
@@ -53,14 +54,17 @@ from processor.arguments import Seconds
 from processor.client.activities import ActivityToken
 from processor.client.descriptions import HistoryEvent, RunDescription
 from processor.client.options import ActivityRunOptions, RunOptions, StartOptions
+from processor.client.schedules import ScheduleDescription, ScheduleSummary
 from processor.client.vigil import Parked
 from processor.config import Settings
 from processor.injection.interceptors import Interceptor
 from processor.injection.payloads import GivenPayloads
 from processor.node import ShardStatus
 from processor.policy import ConflictPolicy, Reject, RetryPolicy, ReusePolicy, Status
+from processor.schedules.spec import Overlap, ScheduleOptions, TimeOptions
 from processor.sync.blocking import Blocking
 from processor.sync.handles import ActivityHandle, Handle, UpdateHandle
+from processor.sync.schedules import ScheduleHandle, Schedules
 from processor.workflow._options import Options, TypeForm
 
 __all__ = ({},)
@@ -89,11 +93,19 @@ _MODULES: Final[dict[str, tuple[str, tuple[tuple[Any, str, str], ...]]]] = {
             (alone.RunsActivities, "_RunsActivities", ""),
             (activities.ActivityCalls, "_ActivityCalls", ""),
             (promises.PromiseCalls, "_PromiseCalls", ""),
+            (schedules.HasSchedules, "_HasSchedules", ""),
             (
                 client.Client,
                 "Client",
-                "_StartsWith, _RunsActivities, _ActivityCalls, _PromiseCalls",
+                "_StartsWith, _RunsActivities, _ActivityCalls, _PromiseCalls, _HasSchedules",
             ),
+        ),
+    ),
+    "schedules": (
+        "Schedules",
+        (
+            (schedules.ScheduleHandle, "ScheduleHandle", ""),
+            (schedules.Schedules, "Schedules", ""),
         ),
     ),
     "worker": ("The worker", ((worker.Worker, "Worker", ""),)),
@@ -102,7 +114,7 @@ _OPENED: Final = {"Client": "_client", "Worker": "_worker"}
 _NOT_THERE: Final = frozenset({"run", "stop"})
 """What a worker has for a process of its own; a client's ``run`` is another thing."""
 
-_HANDLES: Final = ("Handle", "UpdateHandle", "ActivityHandle")
+_HANDLES: Final = ("Handle", "UpdateHandle", "ActivityHandle", "Schedules", "ScheduleHandle")
 
 _OPEN: Final = """
     def __enter__(self) -> Self:
@@ -132,8 +144,8 @@ def written() -> dict[Path, str]:
 def _module(name: str, what: str, classes: tuple[tuple[Any, str, str], ...]) -> str:
     names = ", ".join(f'"{each}"' for _, each, _ in classes if not each.startswith("_"))
     text = _HEADER.format(what, names) + "".join(_class(*each) for each in classes)
-    if name == "handles":
-        text = text.replace(_OF_HANDLES, "")
+    own = f"from processor.sync.{name} import "
+    text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(own))
     path = str(FOLDER / f"{name}.py")
     for command in (("check", "--fix", "--quiet"), ("format", "--quiet")):
         ruff = (sys.executable, "-m", "ruff", *command, "--stdin-filename", path, "-")
@@ -141,9 +153,6 @@ def _module(name: str, what: str, classes: tuple[tuple[Any, str, str], ...]) -> 
         text = done.stdout
         assert text, done.stderr
     return text
-
-
-_OF_HANDLES: Final = "from processor.sync.handles import ActivityHandle, Handle, UpdateHandle\n"
 
 
 def _class(cls: type[Any], name: str, bases: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import tzinfo
 from functools import cached_property
 from heapq import merge
@@ -48,15 +48,9 @@ class When:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> When:
-        """Return what ``plain`` has made."""
+        """Return it from plain JSON: calendars are objects of their fields."""
         calendars = [Calendar(**each) for each in plain.get("calendars", ())]
         return cls(**{**plain, "calendars": calendars})
-
-    def plain(self) -> dict[str, Any]:
-        """Return it as plain JSON, without what has its default."""
-        given, default = asdict(self), asdict(When())
-        held = {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
-        return {name: v for name, v in held.items() if v != default[name] and v != []}
 
     @cached_property
     def _patterns(self) -> list[tuple[Pattern, tzinfo]]:

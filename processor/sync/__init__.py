@@ -14,6 +14,15 @@ from __future__ import annotations
 
 from processor.sync.client import Client
 from processor.sync.handles import ActivityHandle, Handle, UpdateHandle
+from processor.sync.schedules import ScheduleHandle, Schedules
 from processor.sync.worker import Worker
 
-__all__ = ("ActivityHandle", "Client", "Handle", "UpdateHandle", "Worker")
+__all__ = (
+    "ActivityHandle",
+    "Client",
+    "Handle",
+    "ScheduleHandle",
+    "Schedules",
+    "UpdateHandle",
+    "Worker",
+)

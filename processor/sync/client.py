@@ -24,6 +24,7 @@ from processor.injection.payloads import GivenPayloads
 from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy, Status
 from processor.sync.blocking import Blocking
 from processor.sync.handles import Handle
+from processor.sync.schedules import Schedules
 from processor.workflow._options import TypeForm
 
 __all__ = ("Client",)
@@ -226,7 +227,19 @@ class _PromiseCalls:
         self._blocking.call(self._twin.reject(id, message, type=type, details=details))
 
 
-class Client(_StartsWith, _RunsActivities, _ActivityCalls, _PromiseCalls):
+class _HasSchedules:
+    """The part of a client that has schedules."""
+
+    _twin: Any
+    _blocking: Blocking
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules of the namespace: ``create``, ``list``, ``handle``, ``preview``."""
+        return Schedules(self._twin.schedules, self._blocking)
+
+
+class Client(_StartsWith, _RunsActivities, _ActivityCalls, _PromiseCalls, _HasSchedules):
     """Starts runs, talks to them, and waits for their results."""
 
     def __init__(

@@ -30,6 +30,7 @@ from processor.workflow._nouns.timer import sleep, timer
 from processor.workflow._nouns.update import on_update
 from processor.workflow._nouns.value import set_status, set_value, side_effect, upsert_memo
 from processor.workflow._saga import Saga
+from processor.workflow._schedule import schedule
 
 __all__ = (
     "Child",
@@ -61,6 +62,7 @@ __all__ = (
     "query",
     "random",
     "run",
+    "schedule",
     "set_status",
     "set_value",
     "side_effect",

@@ -78,6 +78,12 @@ def test_a_child_knows_where_it_comes_from(tells_start: bool) -> None:
     assert [*taken(cause, draft.run, draft.events)] == (told if tells_start else [])
 
 
+def test_a_child_finds_the_last_result_that_its_parent_gives() -> None:
+    command = asked(replace(START, last_result=b"5"), PARENT)
+    (draft,) = decide(command, None, None, "run-2", context([])).drafts
+    assert draft.events == [replace(CHILD, lineage=replace(LINEAGE, previous_result=b"5"))]
+
+
 @pytest.mark.parametrize("tells_start", [False, True])
 def test_the_end_of_a_child_is_told_once_also_in_its_first_turn(tells_start: bool) -> None:
     command = asked(replace(START, tells_start=tells_start), PARENT)

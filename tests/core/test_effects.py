@@ -31,7 +31,7 @@ from processor.core.nouns.run import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from processor.core.nouns.stop import CancelRun
+from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.value import SideEffectRecorded, StatusSet
 from processor.core.records import effects
@@ -102,6 +102,10 @@ def task(number: int = 1, **how: Any) -> effects.ActivityTask:
         (
             MessageSent(OTHER, "cancel", "", "enough", None),
             [effects.Message("other", CancelRun("enough"))],
+        ),
+        (
+            MessageSent(OTHER, "terminate", "", "enough", None),
+            [effects.Message("other", TerminateRun("enough"))],
         ),
         (
             CallSent(3, OTHER, RaiseEvent("go", b"1")),

@@ -17,6 +17,7 @@ from processor import (
     Worker,
     WorkflowCancelled,
     WorkflowNotFound,
+    WorkflowTerminated,
     workflow,
 )
 from processor.codec.records import decode
@@ -49,6 +50,18 @@ async def cancels(to: str) -> list[object]:
     found: list[object] = [await workflow.cancel(to, "enough"), await workflow.cancel(to)]
     try:
         await workflow.cancel("nobody")
+    except WorkflowNotFound as error:
+        found.append(str(error))
+    return found
+
+
+@workflow.define
+async def terminates(to: str) -> list[object]:
+    """What comes of it, and of what comes too late or goes to nobody."""
+    found: list[object] = [await workflow.handle(to).terminate("enough")]
+    found.append(await workflow.handle(to).terminate())
+    try:
+        await workflow.handle("nobody").terminate()
     except WorkflowNotFound as error:
         found.append(str(error))
     return found
@@ -166,6 +179,7 @@ async def fails_unless_told(to: str) -> None:
 
 ALL = [takes, deaf, tells, cancels, tells_many, awaits_late, gives_up, fails_unless_told]
 ALL += [waits_in_every_way, cancels_the_message, leaves_a_message, takes_a_message, does_not_wait]
+ALL += [terminates]
 SETTINGS = [Settings(cached_runs_max=0), Settings()]
 
 
@@ -267,6 +281,22 @@ def test_what_a_run_is_told_survives_restarts(tmp_path: Path) -> None:
 
     asyncio.run(begin())
     asyncio.run(go_on())
+
+
+@pytest.mark.parametrize("cached", [None, 0])
+def test_a_workflow_terminates_another(cached: int | None) -> None:
+    async def main() -> None:
+        async with Environment(ALL, max_cached_runs=cached) as env:
+            deaf = await env.start("deaf", id="deaf")
+            first, second, missing = await env.run(terminates, "deaf")
+            assert (first, second) == (True, False)
+            assert missing == "no run of workflow id 'nobody'"
+            run = await deaf.describe()
+            assert run.status is Status.TERMINATED
+            with pytest.raises(WorkflowTerminated, match="enough"):
+                await deaf.result()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("cached", [0, None], ids=["replayed", "live"])

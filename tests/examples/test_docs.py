@@ -47,6 +47,13 @@ SAYS = {
         r"\[\"2030-01-02T05:30:00\+00:00\",0,\"None\"\]\n"
         r"\[\"2030-01-04T05:30:00\+00:00\",10,\"the shop is closed\"\]\n"
     ),
+    "schedules-1": (
+        r"\"report-2030-03-29T08:00:00Z is report 1\"\n"
+        r"\"report-2030-04-01T07:00:00Z is report 2\"\n"
+        r"\"report-2030-03-27T08:00:00Z is report 3\"\n"
+        r"\"report-2030-03-28T08:00:00Z is report 4\"\n"
+        r"2030-04-02 09:00:00\+02:00 4 4\n"
+    ),
     "delays-1": r"running\ntea at 10:30\nlunch at 12:00\n",
     "handlers-1": r"2\nA new bridge\? yes\n",
     "handlers-2": r"4\n11\n",
@@ -118,6 +125,7 @@ def test_what_is_not_run_is_counted_and_says_why() -> None:
     assert NOT_RUN == {
         "chains-2": "a part of a workflow",
         "http-2": "it needs a service",
+        "schedules-2": "the module of a user's",
         "tutorial-3": "needs a broker; tests/examples/test_readme.py runs the same calls on one",
     }
 

@@ -19,7 +19,7 @@ from processor.core.nouns.awaited import AnswerAwaited, GiveUpCall
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import Run, Summary, WorkflowTerminated, accepted
 from processor.core.nouns.start import StartRun, StartWith
-from processor.core.nouns.stop import CancelRun
+from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.nouns.update import UpdateRun
 from processor.core.nouns.value import AwaitValue
 from processor.core.operation import OperationOnRun
@@ -104,11 +104,11 @@ class MessageSent(Decision):
     to: Address
     """The target."""
     kind: str
-    """What is sent: event, or cancel. A string, so that a new kind breaks no reader."""
+    """What is sent: event, cancel, terminate. A string, so that a new kind breaks no reader."""
     name: str
-    """Name of the event; empty for a cancellation."""
+    """Name of the event, else empty."""
     reason: str
-    """Reason of a cancellation, for people."""
+    """Reason of a cancellation or termination, for people."""
     payload: bytes | None
     """Encoded value of the event."""
     headers: Headers = NO_HEADERS
@@ -117,10 +117,12 @@ class MessageSent(Decision):
     payloads = ("payload",)
 
     @property
-    def operation(self) -> RaiseEvent | CancelRun:
+    def operation(self) -> RaiseEvent | CancelRun | TerminateRun:
         """What the target is asked."""
         if self.kind == "event":
             return RaiseEvent(self.name, self.payload, headers=self.headers)
+        if self.kind == "terminate":
+            return TerminateRun(self.reason)
         return CancelRun(self.reason)
 
     def apply(self, run: Run, now_ms: int) -> None:
@@ -131,7 +133,15 @@ class MessageSent(Decision):
 
 
 CallOperation: TypeAlias = (
-    StartRun | RaiseEvent | CancelRun | UpdateRun | QueryRun | AwaitValue | AwaitResult | StartWith
+    StartRun
+    | RaiseEvent
+    | CancelRun
+    | UpdateRun
+    | QueryRun
+    | AwaitValue
+    | AwaitResult
+    | StartWith
+    | TerminateRun
 )
 """What is asked."""
 
@@ -140,6 +150,7 @@ _ANSWERS: Final[Mapping[type[CallOperation], tuple[type[CallOutcome], ...]]] = M
         StartRun: (Accepted, Closed),
         RaiseEvent: (Accepted,),
         CancelRun: (Accepted,),
+        TerminateRun: (Accepted,),
         UpdateRun: (UpdateEnded,),
         QueryRun: (QueryAnswered,),
         AwaitValue: (ValueIs, Closed),
@@ -178,7 +189,7 @@ class CallSent(Decision):
                 name = operation.name
             case StartRun():
                 name = operation.workflow
-            case CancelRun() | AwaitResult():
+            case CancelRun() | TerminateRun() | AwaitResult():
                 name = ""
         return type(operation).__name__, name
 
@@ -191,7 +202,7 @@ class CallSent(Decision):
                 return operation.payload
             case StartRun() | UpdateRun() | QueryRun():
                 return operation.arguments
-            case CancelRun() | AwaitValue() | AwaitResult():
+            case CancelRun() | TerminateRun() | AwaitValue() | AwaitResult():
                 return None
 
     def given_up(self, run: Whose) -> Sequence[Effect]:
@@ -259,7 +270,7 @@ class MessageRejected(Decision):
 
     def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
         to = self.to.workflow_id
-        what = f"event {self.name!r}" if self.name else "a cancellation"
+        what = f"event {self.name!r}" if self.name else "what was to end it"
         reason = f"{what} of run {run.run_id} of {run.workflow_id!r} to {to!r}: {self.reason}"
         return (DeadLetter("commands", -1, -1, to.encode(), self.payload, reason),)
 
@@ -338,8 +349,9 @@ def taken(cause: RecordedCause | None, run: Run, events: Sequence[Event]) -> Seq
         if ended or not isinstance(cause, StartRequest):
             return ()
         return answer_to(cause, accepted(run))
-    if isinstance(events[-1], WorkflowTerminated):  # it made room for the run that was asked for
-        return ()
+    last = events[-1]
+    if isinstance(last, WorkflowTerminated) and last.successor is not None:
+        return ()  # it made room for the run that was asked for
     return answer_to(cause, accepted(run))
 
 

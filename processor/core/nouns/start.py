@@ -138,6 +138,8 @@ class StartChild(StartPlanned):
     """First ancestor of the run that asks; None: that run itself."""
     tells_start: bool = False
     """Whether the run that asks is told of the begin, before the end."""
+    last_result: bytes | None = None
+    """Encoded result that the child finds as its last one; None: it finds none."""
 
     def check(self) -> None:
         StartPlanned.check(self)
@@ -147,4 +149,5 @@ class StartChild(StartPlanned):
         if caller is None:
             return None
         parent = RunRef(caller.address.workflow_id, caller.run_id)
-        return Lineage(parent=parent, root=self.root, caller=caller)
+        last = self.last_result
+        return Lineage(previous_result=last, parent=parent, root=self.root, caller=caller)

@@ -21,7 +21,7 @@ from processor.workflow._handlers import SignalHandler, Unfinished, event_of, si
 from processor.workflow._outbound import Signal, chained, headers_of, size_of
 from processor.workflow._outcomes import refused
 
-__all__ = ("Opened", "Sent", "cancel", "opens", "signal")
+__all__ = ("Opened", "Sent", "cancel", "opens", "signal", "terminate")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -122,7 +122,7 @@ class Sent(asyncio.Future[R]):
                 self.set_exception(refused(outcome))
             else:
                 assert isinstance(outcome, Accepted), f"a message is answered with {outcome}"
-                told: Any = outcome.created if message.kind == "cancel" else None
+                told: Any = None if message.kind == "event" else outcome.created
                 self.set_result(told)
         elif isinstance(outcome, Refused):
             reason = f"{outcome.error}: {outcome.message}"
@@ -205,10 +205,19 @@ def cancel(workflow_id: str, reason: str = "") -> Sent[bool]:
     to know that it was told: False where its latest run had ended before; ``WorkflowNotFound`` is
     raised where there is none.
     """
-    runtime, line = current("cancel"), line_here()
-    workflow_id = checks.workflow_id(workflow_id, "workflow.cancel: workflow_id")
-    reason = checks.text(reason, "workflow.cancel: reason")
-    return Sent(runtime, MessageSent(Address(None, workflow_id), "cancel", "", reason, None), line)
+    return _ends("cancel", workflow_id, reason, line_here())
+
+
+def terminate(workflow_id: str, reason: str = "") -> Sent[bool]:
+    """End another workflow without running its code; what this returns is as for ``cancel``."""
+    return _ends("terminate", workflow_id, reason, line_here())
+
+
+def _ends(kind: str, workflow_id: str, reason: str, line: str) -> Sent[bool]:
+    runtime = current(kind)
+    workflow_id = checks.workflow_id(workflow_id, f"workflow.{kind}: workflow_id")
+    reason = checks.text(reason, f"workflow.{kind}: reason")
+    return Sent(runtime, MessageSent(Address(None, workflow_id), kind, "", reason, None), line)
 
 
 @settles(CallAnswered)

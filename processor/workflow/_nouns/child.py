@@ -78,6 +78,7 @@ class ChildOptions(TypedDict, total=False):
     memo: Any
     delay: timedelta | float | None
     at: datetime | None
+    last_result: Any
 
 
 class StartChildOptions(ChildOptions, total=False):
@@ -99,6 +100,7 @@ class _Wanted(NamedTuple):
     timeout_ms: int | None
     memo: Any
     plan: Plan | None
+    last_result: Any
     line: str
 
 
@@ -260,8 +262,9 @@ def call_child(  # type: ignore[misc]  # mypy cannot match *Ts with the implemen
     means. ``parent_close`` says what becomes of the child if this run ends before it
     ("terminate", "cancel", "abandon"), and ``cancellation`` what becomes of it if what awaits it is
     cancelled ("wait": it is asked to cancel itself, and waited for; "try": it is asked; "abandon").
-    The rest is as for ``client.start``. Raises ``InvalidArgument`` at the call; where it is
-    awaited ``WorkflowAlreadyStarted``, and ``ChildFailed`` where the child has no result.
+    ``last_result`` is what ``workflow.info().last_result()`` of the child returns. The rest is
+    as for ``client.start``. Raises ``InvalidArgument`` at the call; where it is awaited
+    ``WorkflowAlreadyStarted``, and ``ChildFailed`` where the child has no result.
     """
     runtime, asked = _asked("call_child", child, args, result_type, how, line_here())
     coroutine: Any = _called(runtime, asked)
@@ -336,6 +339,7 @@ def _wanted(
     memo: Any = None,
     delay: timedelta | float | None = None,
     at: datetime | None = None,
+    last_result: Any = None,
     cron: str | None = None,
 ) -> _Wanted:
     name, result = named(call, child)
@@ -368,6 +372,7 @@ def _wanted(
         None if limit is None else checks.duration_ms(limit, f"{call}: execution_timeout"),
         memo,
         None if plan == Plan() else plan,
+        last_result,
         line,
     )
 
@@ -422,6 +427,8 @@ def _sent(runtime: Runtime, asked: _Wanted, headers: Headers, *, tells_start: bo
         list(asked.arguments), "the arguments of child workflow", asked.name
     )
     memo = None if asked.memo is None else decisions.encode(asked.memo, "the memo of", asked.name)
+    last = asked.last_result
+    last = None if last is None else decisions.encode(last, "the last result for", asked.name)
     call = decisions.next_id
     id = f"{runtime.run_id}.{call}" if asked.id is None else asked.id
     lineage = runtime.started.lineage or Lineage()
@@ -435,8 +442,9 @@ def _sent(runtime: Runtime, asked: _Wanted, headers: Headers, *, tells_start: bo
         plan=asked.plan,
         root=lineage.root or lineage.parent,
         tells_start=tells_start,
+        last_result=last,
     )
-    size = len(arguments or b"") + len(memo or b"") + size_of(headers)
+    size = len(arguments or b"") + len(memo or b"") + len(last or b"") + size_of(headers)
     decisions.check_message(size, "the start of child workflow", asked.name)
     decided = ChildCalled(call, Address(None, id), start, asked.parent_close)
     index = decisions.add_identified(decided, asked.line, size, what, asked.name)

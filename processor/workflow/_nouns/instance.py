@@ -36,7 +36,7 @@ from processor.workflow._definition import named
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._frames import line_here
 from processor.workflow._handlers import event_of, parts_of, query_of, update_of
-from processor.workflow._nouns.call import Sent, cancel, opens, signal
+from processor.workflow._nouns.call import Sent, cancel, opens, signal, terminate
 from processor.workflow._outbound import InstanceCall, Signal, chained, headers_of, size_of
 from processor.workflow._outcomes import answered, outcome, refused, updated, valued
 
@@ -154,6 +154,14 @@ class InstanceHandle(Generic[R]):
     def cancel(self, reason: str = "") -> Sent[bool]:
         """Ask it to stop, as ``workflow.cancel`` does."""
         return cancel(self.id, reason)
+
+    def terminate(self, reason: str = "") -> Sent[bool]:
+        """End it without running its code; its children end as their ``parent_close`` says.
+
+        It is sent at the call. Await what this returns to know that it was told: False where its
+        latest run had ended before; ``WorkflowNotFound`` where there is none.
+        """
+        return terminate(self.id, reason)
 
     @overload
     def query(

@@ -4,7 +4,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, assert_type
 
 from processor import (
@@ -20,8 +20,10 @@ from processor import (
     http,
     workflow,
 )
+from processor.client import ScheduleHandle
 from processor.injection.interceptors import ActivityRun, ClientCall
 from processor.injection.payloads import plain
+from processor.schedules import Calendar
 from processor.testing import ActivityEnvironment, Environment, EnvironmentHandle
 
 
@@ -142,6 +144,25 @@ async def with_promises() -> None:
     assert_type(await asyncio.gather(made, workflow.promise(int)), tuple[bool, int])
     done, _ = await asyncio.wait([made], timeout=5)
     assert_type([each.result() for each in done], list[bool])
+
+
+async def with_schedules(client: Client) -> None:
+    made = await client.schedules.create(shopping, Order("A-1"), id="s", cron="@daily", limit=2)
+    assert_type(made, ScheduleHandle)
+    assert_type((await made.describe()).next, list[datetime])
+    await client.schedules.create("shopping", 1, 2, id="s", every=60, overlap="allow-all")
+    await made.update(calendars=[Calendar(hour=9, weekday="MON")], retry=RetryPolicy())
+    assert_type(await made.backfill(datetime(2030, 1, 1), datetime(2030, 2, 1)), int)
+
+
+@workflow.schedule("@daily", args=[Order("A-1")], tz="Europe/Berlin")
+@workflow.define
+async def scheduled(order: Order) -> int:
+    return 5
+
+
+async def stays_typed(client: Client) -> None:
+    assert_type(await client.run(scheduled, Order("A-1")), int)
 
 
 @workflow.define(failure_exception_types=[OSError])

@@ -166,6 +166,9 @@ async def ends(client: Client) -> None:
     await client.fail("token", "an error")  # wrong
     await client.handle("w").activity("1")  # wrong
     await client.handle("w").activity(1).set_options(queue=5)  # wrong
+    await client.schedules.create(shopping, "order", id="s", cron="@daily")  # wrong
+    await client.schedules.create(shopping, Order("a"), cron="@daily")  # wrong
+    await client.schedules.handle("s").update(overlap="queue")  # wrong
 
 
 @workflow.define

@@ -1,0 +1,3 @@
+"""The commands ``schedule`` and ``schedules``."""
+
+from __future__ import annotations
