@@ -1,0 +1,39 @@
+"""A process with many schedules that are due at one time: ``python -m ... SERVER COUNT``.
+
+It prints that time, in seconds since the epoch, once all are there, and works until it is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from datetime import UTC, datetime
+
+from processor import Client, Worker, workflow
+
+_AT_ONCE = 200
+
+
+@workflow.define
+async def fired(number: int) -> int:
+    return number
+
+
+async def main(server: str, count: int) -> None:
+    async with Worker(server, workflows=[fired]), Client(server) as client:
+        due_s = int(time.time()) + 5 + count // 100
+        due = datetime.fromtimestamp(due_s, UTC)
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def create(number: int) -> None:
+            async with room:
+                await client.schedules.create(fired, number, id=f"s{number}", times=[due])
+
+        await asyncio.gather(*map(create, range(count)))
+        print(due_s if time.time() < due_s - 1 else "late", flush=True)
+        await asyncio.sleep(600)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
