@@ -68,6 +68,17 @@ def workflow_id(value: Any, what: str) -> str:
     return _bounded(value, what, ID_BYTES_MAX, "an id")
 
 
+def new_workflow_id(value: Any, what: str) -> str:
+    """Return a workflow id that a workflow may be started under."""
+    given = workflow_id(value, what)
+    if given.startswith("@"):
+        raise InvalidArgument(
+            f"{what}: ids that begin with @ are those of entities: give another one than "
+            f"{shown(given)}, or call the entity (client.entity, workflow.call_entity)"
+        )
+    return given
+
+
 def name(value: Any, what: str) -> str:
     """Return a name of an event, activity, queue or workflow: text of 1 to 1,000 bytes in UTF-8."""
     return _bounded(value, what, NAME_BYTES_MAX, "a name")

@@ -1,4 +1,4 @@
-"""The workflow and activity code that a worker has, by name."""
+"""The code of workflows, activities and entities that a worker has, by name."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from processor.schedules.running import Schedule
 from processor.schedules.spec import SCHEDULE
 from processor.workflow._alone import alone
 from processor.workflow._definition import ALONE, Workflow, defined
+from processor.workflow._entities.definition import Entity
+from processor.workflow._entities.naming import entity_named, is_entity
 from processor.workflow._nouns.http import HTTP
 from processor.workflow._outbound import Outbound
 
@@ -43,6 +45,7 @@ class Registry:
         workflows: Iterable[Workflow[..., Any] | type[Any]],
         activities: Iterable[Activity[..., Any]],
         injected: Injected,
+        entities: Iterable[type[Any]] = (),
     ) -> None:
         self.injected = injected
         self.payloads = injected.payloads
@@ -58,13 +61,19 @@ class Registry:
                 "workflow that schedules are: give it another one, @workflow.define(name=...)"
             )
         self.activities = _by_name("activity", [_activity(each) for each in activities])
+        self.entities = _by_name("entity", [_entity(each) for each in entities])
+        both: list[_Named] = [*self.workflows.values(), *self.entities.values()]
+        _by_name("workflow or entity", both)
         for signature in (
             *(each.signature for each in self.workflows.values()),
             *(one.signature for each in self.workflows.values() for one in each.handlers.all),
             *(each.signature for each in self.activities.values()),
+            *(one.signature for each in self.entities.values() for one in each.methods),
         ):
             signature.resolve()
             signature.check(self.payloads)
+        for entity in self.entities.values():
+            entity.check(self.payloads.decoder)
 
     def workflow_named(self, name: str) -> Workflow[..., Any] | None:
         """Return a workflow, None where this worker does not have it.
@@ -114,6 +123,15 @@ def _activity(given: object) -> ActivityDefinition:
         )
     check_imported(given.definition)
     return given.definition
+
+
+def _entity(given: object) -> Entity:
+    entity = entity_named(given, "entities")[1] if is_entity(given) else None
+    if entity is None:
+        raise InvalidArgument(
+            f"{shown(given)} is no entity: put @entity.define on the class, and give the class"
+        )
+    return entity
 
 
 def _by_name(kind: str, definitions: Iterable[N]) -> dict[str, N]:

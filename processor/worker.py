@@ -24,7 +24,7 @@ from processor.kafka.options import PARTITIONS, QUEUES, STATE_DIR, KafkaWorkerOp
 from processor.node import ShardStatus
 from processor.registry import Registry
 from processor.shard.ports import Clock
-from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._engine.runners import WorkflowRunners
 
 __all__ = ("Worker", "WorkerRuntime")
 
@@ -51,6 +51,7 @@ class Worker:
 
     Use it as ``await Worker("localhost:9092", ...).run()``, or as ``async with Worker(...)``.
 
+    - ``entities``: classes under ``@entity.define``.
     - ``queues``: the activity queues that are served here (default: ``default``).
       ``shards=False`` serves these alone. ``share_groups=True`` reads them through Kafka's share
       groups (KIP-932, brokers from 4.2 on; a preview in librdkafka), not a consumer group.
@@ -75,6 +76,7 @@ class Worker:
         namespace: str = "default",
         workflows: Iterable[Any] = (),
         activities: Iterable[Any] = (),
+        entities: Iterable[Any] = (),
         queues: Sequence[str] | None = None,
         shards: bool = True,
         share_groups: bool = False,
@@ -130,6 +132,7 @@ class Worker:
             checks.listed(workflows, "Worker: workflows", "[order_processing]"),
             checks.listed(activities, "Worker: activities", "[charge]"),
             injected(payloads, interceptors, "Worker"),
+            checks.listed(entities, "Worker: entities", "[Account]"),
         )
         self._stop = asyncio.Event()
         self._executor: Executor | None = None

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from processor.cli import entities
 from processor.cli.commands import (
     activities,
     bench,
@@ -66,7 +67,7 @@ def processor(
 
 for module in (
     *(demo, dev, worker, starts, runs, messages, activities, views),
-    *(topics, upgrade, tables, schemas, bench, commands, declared),
+    *(entities, topics, upgrade, tables, schemas, bench, commands, declared),
 ):
     module.register(app)
 

@@ -1,4 +1,4 @@
-"""Finds the workflows and activities in the modules that a command names."""
+"""Finds the workflows, entities and activities in the modules that a command names."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from processor.activity import Activity
 from processor.data import data_dir
 from processor.workflow import Workflow
 from processor.workflow._definition import RunMethod, defined
+from processor.workflow._entities.naming import entity_named, is_entity
 
 __all__ = ("UserCode", "code_in", "load_code", "load_example", "load_object")
 
@@ -28,17 +29,26 @@ class UserCode:
     workflows: tuple[Any, ...]
     activities: tuple[Any, ...]
     left_out: tuple[str, ...] = ()
+    entities: tuple[type[Any], ...] = ()
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What a worker is given of it."""
+        kinds = "workflows", "activities", "entities"
+        return {kind: getattr(self, kind) for kind in kinds}
 
     def __str__(self) -> str:
         workflows = ", ".join(each.name for each in self.workflows) or "none"
         activities = ", ".join(each.name for each in self.activities) or "none"
-        return f"workflows: {workflows}; activities: {activities}"
+        known = [entity_named(each, "entities")[0] for each in self.entities]
+        entities = f"; entities: {', '.join(known)}" if known else ""
+        return f"workflows: {workflows}; activities: {activities}{entities}"
 
 
 def load_code(names: Sequence[str]) -> UserCode:
     """Import modules, also from the working directory, and collect what they define."""
     code = code_in([_imported(name) for name in names])
-    if not code.workflows and not code.activities:
+    if not code.workflows and not code.activities and not code.entities:
         raise typer.BadParameter(
             f"{', '.join(names)}: no workflow and no activity in there. "
             + (
@@ -65,7 +75,7 @@ def load_object(place: str) -> Any:
 
 
 def code_in(modules: Sequence[ModuleType]) -> UserCode:
-    """Return the workflows and activities that have a name in these modules."""
+    """Return the workflows, activities and entities that have a name in these modules."""
     found = [value for module in modules for value in vars(module).values()]
     made = [defined(value) for value in found if not isinstance(value, RunMethod)]
     workflows = {id(each): each for each in made if each is not None}
@@ -77,7 +87,9 @@ def code_in(modules: Sequence[ModuleType]) -> UserCode:
         for name, value in vars(cls).items()
         if (text := _left_out(cls, name, value, bound))
     ]
-    return UserCode(tuple(workflows.values()), tuple(activities.values()), tuple(left_out))
+    entities = {id(value): value for value in found if is_entity(value)}
+    code = tuple(workflows.values()), tuple(activities.values())
+    return UserCode(*code, tuple(left_out), tuple(entities.values()))
 
 
 def _left_out(cls: type, name: str, value: object, bound: Set[str]) -> str:

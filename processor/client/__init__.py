@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from processor.client.client import Client
 from processor.client.descriptions import HistoryEvent, RunDescription
+from processor.client.entities import EntityHandle
 from processor.client.handle import Handle
 from processor.client.schedules import (
     ScheduleAction,
@@ -16,6 +17,7 @@ from processor.client.updates import UpdateHandle
 
 __all__ = (
     "Client",
+    "EntityHandle",
     "Handle",
     "HistoryEvent",
     "RunDescription",

@@ -16,6 +16,7 @@ from processor.client.activities import ActivityCalls
 from processor.client.alone import RunsActivities
 from processor.client.calls import ClientCalls, deadline_of
 from processor.client.descriptions import RunDescription, descriptions
+from processor.client.entities import HasEntities
 from processor.client.handle import Handle
 from processor.client.options import RunOptions, StartOptions
 from processor.client.promises import PromiseCalls
@@ -49,7 +50,7 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
-class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls, HasSchedules):
+class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls, HasEntities, HasSchedules):
     """Starts runs, talks to them, and waits for their results.
 
     Use it as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).
@@ -297,7 +298,7 @@ class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls, HasSchedul
         )
         plan = _plan(call, self._calls.now_ms(), retry, delay, at, cron)
         start = StartRun(*fields) if plan == Plan() else StartPlanned(*fields, plan)
-        return self._handle(checks.workflow_id(id, named), None, result_type), start
+        return self._handle(checks.new_workflow_id(id, named), None, result_type), start
 
 
 def _plan(

@@ -100,7 +100,12 @@ def outcome_within_ms(calls: ClientCalls, limit_s: float | None) -> int:
 
 
 async def _asked_within(
-    calls: ClientCalls, workflow_id: str, id: str, body: Request, limit_s: float | None
+    calls: ClientCalls,
+    workflow_id: str,
+    id: str,
+    body: Request,
+    limit_s: float | None,
+    key: str | None,
 ) -> ReplyBody:
     """Return the answer to a request that has an update; ``limit_s`` is the time for its outcome.
 
@@ -108,9 +113,9 @@ async def _asked_within(
     """
     patience_s = calls.settings.request_timeout_s
     if limit_s is None or limit_s > patience_s:
-        return await calls.ask(workflow_id, body)
+        return await calls.ask(workflow_id, body, key=key)
     try:
-        return await calls.ask(workflow_id, body, limit_s)
+        return await calls.ask(workflow_id, body, limit_s, key=key)
     except ShardUnavailable as error:
         raise _overdue(workflow_id, id, limit_s, str(error)) from error
 
@@ -243,14 +248,22 @@ class TakesUpdates(ABC):
         return await self._sent(body, known, type, limit_s, again=id is not None)
 
     async def _sent(
-        self, body: Request, id: str, type: Any, limit_s: float | None, *, again: bool
+        self,
+        body: Request,
+        id: str,
+        type: Any,
+        limit_s: float | None,
+        *,
+        again: bool,
+        key: str | None = None,
     ) -> UpdateHandle[Any]:
         """Send a request that has an update; return its handle once a run has accepted it.
 
         ``again``: it may have been sent before, and so a run that has ended may have its outcome.
+        ``key``: an idempotency key of the user's.
         """
         try:
-            answer = await _asked_within(self._calls, self.id, id, body, limit_s)
+            answer = await _asked_within(self._calls, self.id, id, body, limit_s, key)
         except CommandRejected as refused:
             if not again:
                 raise

@@ -28,7 +28,7 @@ from processor.core.event import Event
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.records.effects import ActivityTask, DeadLetter, Reply, RunResult
 from processor.core.records.marks import Answered, Mark
-from processor.core.records.snapshot import Snapshot
+from processor.core.records.snapshot import EntitySnapshot, Snapshot
 from processor.core.records.turn import AttemptRecord, Claim, Purged, Turn
 from processor.core.vocabulary import EVENTS
 from processor.data import data_dir
@@ -47,7 +47,9 @@ __all__ = (
     "read_envelope",
 )
 
-LogRecordBody: TypeAlias = Turn | AttemptRecord | Snapshot | Purged | Mark | Answered | Claim
+LogRecordBody: TypeAlias = (
+    Turn | AttemptRecord | Snapshot | EntitySnapshot | Purged | Mark | Answered | Claim
+)
 """Whatever is a record of ``events``."""
 
 Record: TypeAlias = (

@@ -13,6 +13,7 @@ from processor.core.attempts import reported, retried, stopped, timed_out
 from processor.core.data.address import Caller
 from processor.core.draft import Context, Draft, Outcome
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
+from processor.core.nouns.awaited import AnswerAwaited
 from processor.core.nouns.chain import too_large
 from processor.core.nouns.lineage import Plan
 from processor.core.nouns.run import (
@@ -162,10 +163,14 @@ def _start(
             _terminated(instance, f"replaced by run {run_id}", context, successor)
         )
     draft = Draft(Instance(RunState(command.workflow_id, run_id), runner), context)
-    draft.advance(started)
+    first = start.first if isinstance(start, StartWith) else None
+    waits = []
+    if isinstance(first, UpdateRun) and command.caller is not None:
+        waits.append(AnswerAwaited(command.caller, "update", first.id))
+    draft.advance(started, *waits)
     outcome.drafts.append(draft)
-    if isinstance(start, StartWith) and isinstance(start.first, UpdateRun):
-        return _told(outcome, start.first, draft, None, Accepted(run_id))
+    if isinstance(first, UpdateRun):
+        return _told(outcome, first, draft, None, Accepted(run_id))
     if start.result_within_ms is not None and command.reply_to is not None:
         outcome.awaited = AwaitResult(None, run_id, start.result_within_ms)
         return outcome

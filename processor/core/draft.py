@@ -40,12 +40,12 @@ from processor.core.nouns.run import (
     WorkflowTimedOut,
 )
 from processor.core.nouns.timer import TimerFired
-from processor.core.nouns.update import AwaitUpdate
+from processor.core.nouns.update import AwaitUpdate, UpdateAccepted
 from processor.core.questions import AwaitResult
 from processor.core.records.answers import Refused, ReplyBody
 from processor.core.records.effects import Effect, Reply
 from processor.core.replay import Instance
-from processor.core.runner import Asked, CodeError, Runner, Runners, Spoiled
+from processor.core.runner import Asked, CodeError, EntityCode, Kept, Runner, Runners, Spoiled
 from processor.core.state import RunState
 from processor.errors import CommandRejected, PayloadCodecError, UpdateRejected
 from processor.policy import Status
@@ -134,7 +134,7 @@ class Draft:
         self.events: list[Event] = []
         self.effects: list[Effect] = []
         self.attempt: AttemptState | None = None
-        self.snapshot: bytes | None = None
+        self.snapshot: Kept | None = None
         self.slots = 0
 
     @property
@@ -165,7 +165,7 @@ class Draft:
             self.context.spoiled = True
             raise UpdateRejected(str(error)) from None
 
-    def full(self, event: EventReceived) -> str:
+    def full(self, event: EventReceived | UpdateAccepted) -> str:
         """Return which bound keeps one more event from waiting for the code; "" where none does."""
         runner, most = self.instance.runner, self.context.bounds
         events, size = (0, 0) if isinstance(runner, CodeError) else runner.unread()
@@ -245,9 +245,9 @@ class Draft:
         state = self.instance.state
         assert state.events == self.first + len(self.events), "each event is counted once"
         if state.closed_ms is None:
-            self.snapshot = runner.snapshot()
-            if self.snapshot is not None and state.has_more_than_an_image:
-                self.snapshot = None
+            kept = runner.snapshot()
+            holds = isinstance(kept, EntityCode) or not state.callers
+            self.snapshot = kept if holds and not state.has_more_than_an_image else None
 
     def _placed(self, asked: ActivityScheduled) -> ActivityScheduled:
         """Return an activity that the code asks for with where its first attempt runs."""

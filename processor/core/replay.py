@@ -17,7 +17,7 @@ from processor.core.nouns.activity import AttemptState, attempted
 from processor.core.nouns.chain import external_events
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import RunParked, WorkflowStarted
-from processor.core.records.snapshot import Snapshot, state_of
+from processor.core.records.snapshot import Snapshot, kept_in, state_of
 from processor.core.records.turn import Turn
 from processor.core.runner import Asked, CodeError, Runner, Runners
 from processor.core.state import RunState
@@ -123,12 +123,9 @@ class _Player:
 
     def _resume(self, snapshot: Snapshot) -> None:
         self.state = state_of(snapshot)
-        started, value = snapshot.image.started, snapshot.value
-        assert value is not None, "a snapshot of a run has the state of its code"
+        started, kept = snapshot.image.started, kept_in(snapshot)
         try:
-            self.runner = self._runners.resume(
-                snapshot.workflow_id, snapshot.run_id, started, value
-            )
+            self.runner = self._runners.resume(snapshot.workflow_id, snapshot.run_id, started, kept)
         except ProcessorError as error:
             self.runner = not_runnable(error)
         except Exception as error:

@@ -13,8 +13,19 @@ from processor.core.event import Decision, Event
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.lineage import RetryOptions
 from processor.core.nouns.run import WorkflowStarted
+from processor.core.nouns.update import UpdateAccepted
 
-__all__ = ("Asked", "CodeError", "Defaults", "NeverEnds", "Runner", "Runners", "Spoiled")
+__all__ = (
+    "Asked",
+    "CodeError",
+    "Defaults",
+    "EntityCode",
+    "Kept",
+    "NeverEnds",
+    "Runner",
+    "Runners",
+    "Spoiled",
+)
 
 Asked: TypeAlias = tuple[Decision, str]
 """A decision of the code, and the line that asked for it: ``file:line``, for people."""
@@ -53,6 +64,26 @@ class Defaults(NamedTuple):
     retry: RetryOptions | None
 
 
+class EntityCode(NamedTuple):
+    """What an entity goes on from, when no operation runs.
+
+    ``state`` is the encoded one after the last operation, None where there is none. ``queue`` are
+    the operations that have not begun, in order. ``last_id`` is that of the last request of its
+    code. ``wake`` is the timer that lets the next operation begin, where one does. ``at_ms`` is the
+    time of the turn.
+    """
+
+    state: bytes | None
+    queue: tuple[UpdateAccepted | EventReceived, ...] = ()
+    last_id: int = 0
+    wake: int | None = None
+    at_ms: int = 0
+
+
+Kept: TypeAlias = bytes | EntityCode
+"""What code that can be kept goes on from."""
+
+
 class Runner(Protocol):
     """One run's code in memory."""
 
@@ -71,8 +102,8 @@ class Runner(Protocol):
         dead. Where an activity runs is not the code's to say: ``eager`` is False.
         """
 
-    def snapshot(self) -> bytes | None:
-        """Return the state of code that can go on from it, None where replay is the only way."""
+    def snapshot(self) -> Kept | None:
+        """Return what the code can go on from, None where replay is the only way."""
 
     def waiting(self) -> list[str]:
         """Return where the code waits now, one ``file:line function`` for each waiting task."""
@@ -133,10 +164,8 @@ class Runners(Protocol):
         arguments do not fit.
         """
 
-    def resume(
-        self, workflow_id: str, run_id: str, started: WorkflowStarted, value: bytes
-    ) -> Runner:
-        """Return a runner whose code goes on from the state that ``Runner.snapshot`` returned.
+    def resume(self, workflow_id: str, run_id: str, started: WorkflowStarted, kept: Kept) -> Runner:
+        """Return a runner whose code goes on from what ``Runner.snapshot`` returned.
 
         Raises as ``start`` does.
         """

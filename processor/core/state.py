@@ -22,7 +22,7 @@ class RunState(OpenActivities, OpenTimers, Children, Updates, Values, Promises, 
 
     @property
     def has_more_than_an_image(self) -> bool:
-        return bool(self.promises or self.callers) or super().has_more_than_an_image
+        return bool(self.promises) or super().has_more_than_an_image
 
     def clear(self) -> None:
         self.activities.clear()

@@ -21,6 +21,7 @@ from processor.client import (
     activities,
     alone,
     client,
+    entities,
     handle,
     promises,
     schedules,
@@ -63,12 +64,13 @@ from processor.node import ShardStatus
 from processor.policy import ConflictPolicy, Reject, RetryPolicy, ReusePolicy, Status
 from processor.schedules.spec import Overlap, ScheduleOptions, TimeOptions
 from processor.sync.blocking import Blocking
-from processor.sync.handles import ActivityHandle, Handle, UpdateHandle
+from processor.sync.handles import ActivityHandle, EntityHandle, Handle, UpdateHandle
 from processor.sync.schedules import ScheduleHandle, Schedules
 from processor.workflow._options import Options, TypeForm
 
 __all__ = ({},)
 
+E = TypeVar("E")
 R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -84,6 +86,7 @@ _MODULES: Final[dict[str, tuple[str, tuple[tuple[Any, str, str], ...]]]] = {
             (updates.TakesUpdates, "_TakesUpdates", ""),
             (values.ReadsValues, "_ReadsValues", ""),
             (handle.Handle, "Handle", "_TakesUpdates, _ReadsValues, Generic[R]"),
+            (entities.EntityHandle, "EntityHandle", "Generic[E]"),
         ),
     ),
     "client": (
@@ -94,10 +97,12 @@ _MODULES: Final[dict[str, tuple[str, tuple[tuple[Any, str, str], ...]]]] = {
             (activities.ActivityCalls, "_ActivityCalls", ""),
             (promises.PromiseCalls, "_PromiseCalls", ""),
             (schedules.HasSchedules, "_HasSchedules", ""),
+            (entities.HasEntities, "_HasEntities", ""),
             (
                 client.Client,
                 "Client",
-                "_StartsWith, _RunsActivities, _ActivityCalls, _PromiseCalls, _HasSchedules",
+                "_StartsWith, _RunsActivities, _ActivityCalls, _PromiseCalls, _HasEntities, "
+                "_HasSchedules",
             ),
         ),
     ),
@@ -114,7 +119,10 @@ _OPENED: Final = {"Client": "_client", "Worker": "_worker"}
 _NOT_THERE: Final = frozenset({"run", "stop"})
 """What a worker has for a process of its own; a client's ``run`` is another thing."""
 
-_HANDLES: Final = ("Handle", "UpdateHandle", "ActivityHandle", "Schedules", "ScheduleHandle")
+_HANDLES: Final = (
+    *("Handle", "UpdateHandle", "ActivityHandle", "EntityHandle"),
+    *("Schedules", "ScheduleHandle"),
+)
 
 _OPEN: Final = """
     def __enter__(self) -> Self:
@@ -194,7 +202,7 @@ def _attributes(tree: ast.ClassDef, cls: type[Any]) -> Iterator[str]:
     made = next(each for each in tree.body if getattr(each, "name", "") == "__init__")
     assert isinstance(made, ast.FunctionDef), "it is a method"
     types = {"id": "int" if cls is activities.ActivityHandle else "str", "workflow_id": "str"}
-    types |= {"run_id": "str | None", "created": "bool"}
+    types |= {"run_id": "str | None", "created": "bool", "name": "str", "key": "str"}
     for node in ast.walk(made):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             if not node.attr.startswith("_"):

@@ -23,12 +23,13 @@ from processor.injection.interceptors import Interceptor
 from processor.injection.payloads import GivenPayloads
 from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy, Status
 from processor.sync.blocking import Blocking
-from processor.sync.handles import Handle
+from processor.sync.handles import EntityHandle, Handle
 from processor.sync.schedules import Schedules
 from processor.workflow._options import TypeForm
 
 __all__ = ("Client",)
 
+E = TypeVar("E")
 R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -239,7 +240,26 @@ class _HasSchedules:
         return Schedules(self._twin.schedules, self._blocking)
 
 
-class Client(_StartsWith, _RunsActivities, _ActivityCalls, _PromiseCalls, _HasSchedules):
+class _HasEntities:
+    """The part of a client that names entities."""
+
+    _twin: Any
+    _blocking: Blocking
+
+    @overload
+    def entity(self, entity: type[E], key: str) -> EntityHandle[E]: ...
+
+    @overload
+    def entity(self, entity: str, key: str) -> EntityHandle[Any]: ...
+
+    def entity(self, entity: Any, key: str) -> EntityHandle[Any]:
+        """Return an entity by its class, or its name, and its key, without asking anybody."""
+        return EntityHandle(self._twin.entity(entity, key), self._blocking)
+
+
+class Client(
+    _StartsWith, _RunsActivities, _ActivityCalls, _PromiseCalls, _HasEntities, _HasSchedules
+):
     """Starts runs, talks to them, and waits for their results."""
 
     def __init__(

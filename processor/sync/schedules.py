@@ -21,6 +21,7 @@ __all__ = (
     "Schedules",
 )
 
+E = TypeVar("E")
 R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

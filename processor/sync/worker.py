@@ -21,6 +21,7 @@ from processor.sync.blocking import Blocking
 
 __all__ = ("Worker",)
 
+E = TypeVar("E")
 R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -37,6 +38,7 @@ class Worker:
         namespace: str = "default",
         workflows: Iterable[Any] = (),
         activities: Iterable[Any] = (),
+        entities: Iterable[Any] = (),
         queues: Sequence[str] | None = None,
         shards: bool = True,
         share_groups: bool = False,
@@ -59,6 +61,7 @@ class Worker:
             namespace=namespace,
             workflows=workflows,
             activities=activities,
+            entities=entities,
             queues=queues,
             shards=shards,
             share_groups=share_groups,

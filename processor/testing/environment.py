@@ -36,7 +36,7 @@ from processor.simulation.world import World
 from processor.testing.mocks import Mocks, mocked
 from processor.testing.waits import HOST, NOT_ENTERED, EnvironmentHandle, Waits
 from processor.testing.watch import Bounds
-from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._engine.runners import WorkflowRunners
 
 __all__ = ("Environment", "EnvironmentHandle")
 
@@ -62,9 +62,10 @@ class _NotEntered:
 class Environment(Client):
     """A client with a runtime of its own: ``async with Environment(workflows=[...]) as env``.
 
-    ``mocks`` are functions that stand in for activities, by activity or by name; they get the same
-    arguments, and may be async or not. ``seed`` decides everything that is left to chance, such as
-    which of two results arrives first. ``start`` is the first moment of virtual time.
+    ``entities`` are classes under ``@entity.define``. ``mocks`` are functions that stand in for
+    activities, by activity or by name; they get the same arguments, and may be async or not.
+    ``seed`` decides everything that is left to chance, such as which of two results arrives first.
+    ``start`` is the first moment of virtual time.
     ``max_cached_runs=0`` replays at every step, which finds code that is not deterministic: a
     decision that replay does not repeat, or a payload that it makes otherwise, parks the run.
     ``guard``, ``passthrough``, ``payloads`` and ``interceptors``: as for ``Worker``. Plain
@@ -82,6 +83,7 @@ class Environment(Client):
         workflows: Iterable[Any] = (),
         activities: Iterable[Any] = (),
         *,
+        entities: Iterable[Any] = (),
         mocks: Mocks | None = None,
         seed: int = 0,
         start: datetime | None = None,
@@ -115,6 +117,7 @@ class Environment(Client):
                 {} if mocks is None else mocks,
             ),
             given,
+            checks.listed(entities, "Environment: entities", "[Account]"),
         )
         self._code = Code(registry, WorkflowRunners(registry, settings), None)
         self._threads = Threads()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from processor.core.data.address import RunRef
 from processor.workflow._context import in_workflow, passing
 from processor.workflow._definition import Workflow, define, run
+from processor.workflow._entities.verbs import call_entity, signal_entity
 from processor.workflow._handlers import query, update
 from processor.workflow._nouns.activity import call_activity
 from processor.workflow._nouns.call import cancel, signal
@@ -44,6 +45,7 @@ __all__ = (
     "all_handlers_finished",
     "call_activity",
     "call_child",
+    "call_entity",
     "call_http",
     "cancel",
     "continue_as_new",
@@ -67,6 +69,7 @@ __all__ = (
     "set_value",
     "side_effect",
     "signal",
+    "signal_entity",
     "signal_with_start",
     "sleep",
     "start_child",

@@ -7,9 +7,11 @@ runs. That needs no context variable, and it cannot leak into another thread or 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
-from typing import Any, ParamSpec
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, ParamSpec
 
+from processor.errors import InvalidArgument
 from processor.workflow._asyncio import running_loop
 from processor.workflow._engine.loop import WorkflowLoop
 from processor.workflow._engine.runtime import Runtime
@@ -26,6 +28,19 @@ __all__ = (
 )
 
 P = ParamSpec("P")
+
+_NOT_OF_ENTITIES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "continue_as_new": "its history does not grow, so there is nothing to go on from",
+        "on_query": "a method under @entity.read answers",
+        "on_signal": "a public method takes signals",
+        "on_update": "a public method takes calls",
+        "promise": "a promise may outlive the operation; wait for it in a workflow",
+        "set_value": "keep the value in a field, and answer with a method under @entity.read",
+        "wait_for_event": "events are operations of their own; wait in a workflow",
+    }
+)
+"""What entities have another way for, by the verb of workflows."""
 
 plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)
 """True while a workflow's function runs as a plain coroutine, for example in a unit test."""
@@ -77,6 +92,8 @@ def current(verb: str, *, awaited: bool = False) -> Runtime:
         if awaited and loop.plain:
             raise cannot_wait(f"calls workflow.{verb}()")
         runtime: Runtime = loop.runtime
+        if verb in _NOT_OF_ENTITIES and runtime.code.operating is not None:
+            raise InvalidArgument(f"workflow.{verb}() in an entity: {_NOT_OF_ENTITIES[verb]}")
         return runtime
     raise RuntimeError(
         f"workflow.{verb}() was called outside of workflow code. It works in a function under "

@@ -16,7 +16,7 @@ from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.records.turn import Positions, Turn
 from processor.core.replay import Instance
-from processor.core.runner import Asked, CodeError, Defaults
+from processor.core.runner import Asked, CodeError, Defaults, Kept
 from processor.core.state import RunState
 from processor.errors import WorkflowNotRegistered
 
@@ -90,7 +90,7 @@ class Scripted:
 class Runners:
     """Knows the workflow ``order`` alone. Payloads differ where their bytes do, ``alike`` do not.
 
-    ``made`` are the runners that it has handed out.
+    ``made`` are the runners that it has handed out, ``resumed`` what some of them go on from.
     """
 
     answers: list[Answer] = field(default_factory=list)
@@ -100,6 +100,7 @@ class Runners:
     keeps: bool = False
     alike: set[bytes | None] = field(default_factory=set)
     made: list[Scripted] = field(default_factory=list)
+    resumed: list[Kept] = field(default_factory=list)
 
     def start(
         self, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int
@@ -107,9 +108,10 @@ class Runners:
         return self._made(started, 0)
 
     def resume(
-        self, workflow_id: str, run_id: str, started: WorkflowStarted, value: bytes
+        self, workflow_id: str, run_id: str, started: WorkflowStarted, kept: Kept
     ) -> Scripted:
-        return self._made(started, int(value))
+        self.resumed.append(kept)
+        return self._made(started, int(kept) if isinstance(kept, bytes) else 0)
 
     def difference(self, recorded: bytes | None, now: bytes | None) -> str:
         return "" if {recorded, now} <= self.alike else f"{recorded!r} became {now!r}"

@@ -59,6 +59,7 @@ SAYS = {
     "handlers-2": r"4\n11\n",
     "handlers-3": r"Hello Ada\nHello Grace\n",
     "http-1": r"1\.25 0\.0\n",
+    "entities-1": r"10\n3 sent to ada\n5 2\ninsufficient funds\n2\n",
     "failures-1": (
         r"the hotel is booked\nthe train is booked\nthe train is given back\n"
         r"the hotel is given back\nthe ferry is full\n"
@@ -124,6 +125,7 @@ def test_each_program_is_known() -> None:
 def test_what_is_not_run_is_counted_and_says_why() -> None:
     assert NOT_RUN == {
         "chains-2": "a part of a workflow",
+        "entities-2": "a part of a class",
         "http-2": "it needs a service",
         "schedules-2": "the module of a user's",
         "tutorial-3": "needs a broker; tests/examples/test_readme.py runs the same calls on one",

@@ -28,7 +28,7 @@ from processor.core.nouns.run import RunParked
 from processor.core.records.turn import AttemptRecord, Turn
 from processor.simulation.hosts.host import Code
 from processor.testing import Environment
-from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._engine.runners import WorkflowRunners
 from tests.orders import SCENARIOS, Scenario, play
 from tests.simulation.reading import read
 

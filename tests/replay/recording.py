@@ -34,13 +34,13 @@ from processor.core.nouns.run import WorkflowFailed, WorkflowStarted
 from processor.core.nouns.update import UpdateCompleted
 from processor.core.records.turn import AttemptRecord, Turn
 from processor.core.replay import replay
-from processor.core.runner import Asked, CodeError, Runner, Runners
+from processor.core.runner import Asked, CodeError, Kept, Runner, Runners
 from processor.core.state import RunState
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.workflow import Workflow
 from processor.workflow._definition import defined
-from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._engine.runners import WorkflowRunners
 
 from . import programs_1, programs_open
 
@@ -199,9 +199,7 @@ class _Listening:
         runner = self._runners.start(workflow_id, run_id, started, now_ms)
         return _Listener(runner, self.activations)
 
-    def resume(
-        self, workflow_id: str, run_id: str, started: WorkflowStarted, value: bytes
-    ) -> Runner:
+    def resume(self, workflow_id: str, run_id: str, started: WorkflowStarted, kept: Kept) -> Runner:
         raise AssertionError("no workflow has snapshots")
 
     def difference(self, recorded: bytes | None, now: bytes | None) -> str:
@@ -224,7 +222,7 @@ class _Listener:
         self._activations.append(asked)
         return asked
 
-    def snapshot(self) -> bytes | None:
+    def snapshot(self) -> Kept | None:
         return self._runner.snapshot()
 
     def unread(self) -> tuple[int, int]:

@@ -37,7 +37,7 @@ from processor.kafka.shards.inbox import KafkaInbox
 from processor.registry import Registry
 from processor.shard.outbox import message_command
 from processor.store.keyvalue import Memory
-from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._engine.runners import WorkflowRunners
 
 from .fuzz_commands import DEEP_FAILURE, IDS, OUTCOMES, body_of
 from .fuzz_programs import ACTIVITIES, WORKFLOWS

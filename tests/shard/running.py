@@ -23,7 +23,7 @@ from processor.shard.recovery.takeover import Taken, Takeover
 from processor.simulation.partitions import LogPartition
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
-from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._engine.runners import WorkflowRunners
 from tests.orders import ACTIVITIES
 
 MINUTE_MS = 60_000

@@ -28,7 +28,7 @@ from processor.shard.ports import Checkpoint, ClaimRow, ShardPorts
 from processor.shard.recovery.takeover import Taken
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
-from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._engine.runners import WorkflowRunners
 from tests.orders import ACTIVITIES
 
 from .running import ORDER, Ports

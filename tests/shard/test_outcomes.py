@@ -19,7 +19,7 @@ from processor.core.nouns.value import AwaitValue
 from processor.core.records.answers import Accepted, Refused, ReplyBody, UpdateEnded, ValueIs
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
-from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._engine.runners import WorkflowRunners
 
 from .running import Ports, run, shard
 

@@ -21,7 +21,7 @@ from processor.core.records.answers import Accepted, QueryAnswered, Refused, Rep
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.shard.turns import querying
-from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._engine.runners import WorkflowRunners
 
 from .running import Ports, run, shard
 

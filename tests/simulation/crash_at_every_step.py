@@ -37,7 +37,7 @@ from processor.simulation.hosts.perils import Crashed, PerilousProcess, Perils
 from processor.simulation.hosts.publisher import Publisher
 from processor.simulation.scheduler import Channel
 from processor.simulation.world import Stuck, World
-from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._engine.runners import WorkflowRunners
 
 from . import deeds, programs
 from .cases import Case

@@ -10,11 +10,13 @@ from typing import Any
 from processor.codec.records import encode
 from processor.core.data.cause import CallRequest, Cause, Origin, RecordedCause, is_keyed
 from processor.core.data.run_id import run_id_of
+from processor.core.entity_id import is_reserved
 from processor.core.inputs import TimerDue
 from processor.core.nouns.call import CallSent, MessageSent
+from processor.core.nouns.chain import external_events
 from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.run import Closing, WorkflowStarted, WorkflowTerminated
-from processor.core.nouns.start import StartRun
+from processor.core.nouns.start import StartRun, StartWith
 from processor.core.records.answers import Accepted, Closed, Refused
 from processor.core.records.effects import (
     Message,
@@ -37,6 +39,7 @@ from .invariants_of_children import check_children
 from .invariants_of_handlers import check_handlers
 from .invariants_of_memory import check_memory, check_sums
 from .invariants_of_tables import check_tables
+from .purses import called
 from .reading import Reading, Valid, read
 from .story import Story
 
@@ -93,7 +96,9 @@ def _histories(checked: Checked, reading: Reading) -> None:
         begins = isinstance(history[0], WorkflowStarted)
         checked.that("a history begins with the start", begins, run_id, history[0])
         ends = [event for event in history if isinstance(event, Closing)]
-        checked.that("a run has one end, which is its last", ends == [history[-1]], run_id, ends)
+        of_entity = is_reserved(turns[0][1].workflow_id)  # nobody ends one
+        right = not ends if of_entity else ends == [history[-1]]
+        checked.that("a run has one end, which is its last", right, run_id, ends)
 
 
 def _keys(checked: Checked, story: Story, reading: Reading) -> None:
@@ -304,6 +309,7 @@ def _ends(checked: Checked, story: Story, readings: list[Reading]) -> None:
     expected = {
         case.workflow_id: case.runs + isinstance(case.stop, StartRun) for case in story.cases
     }
+    expected |= dict.fromkeys(called(story.cases), 1)
     told = started.pop(TOLD, 0)  # by one that asks, unless it ends before it comes to that
     checked.that("what is started with a signal is started once", told <= 1, told)
     checked.that("an accepted id has its runs", started == expected, started)
@@ -317,6 +323,13 @@ def _ends(checked: Checked, story: Story, readings: list[Reading]) -> None:
         checked.that("the client and the results say the same", same, closed, result)
 
 
+def _raised(operation: Any) -> RaiseEvent | None:
+    """Return the event that a call sends."""
+    if isinstance(operation, StartWith):
+        operation = operation.first
+    return operation if isinstance(operation, RaiseEvent) else None
+
+
 def _messages(checked: Checked, story: Story, readings: list[Reading]) -> None:
     """Each message between workflows arrives once, and so does each of another namespace."""
     turns = [valid.turn for reading in readings for valid in reading.turns]
@@ -324,19 +337,26 @@ def _messages(checked: Checked, story: Story, readings: list[Reading]) -> None:
         (event.to.workflow_id, event.name, event.payload)
         for turn in turns
         for event in turn.events
-        if isinstance(event, MessageSent) and event.kind == "event"
+        if isinstance(event, MessageSent) and event.kind in ("event", "entity")
     )
     called = Counter(
-        (event.to.workflow_id, event.operation.name, event.operation.payload)
+        (event.to.workflow_id, raised.name, raised.payload)
         for turn in turns
         for event in turn.events
-        if isinstance(event, CallSent) and isinstance(event.operation, RaiseEvent)
+        if isinstance(event, CallSent) and (raised := _raised(event.operation)) is not None
     )
     taken = Counter(
         (turn.workflow_id, event.name, event.payload)
         for turn in turns
         for event in turn.events
         if isinstance(event, EventReceived) and _is_ours(turn.cause, story)
+    )
+    taken += Counter(
+        (turn.workflow_id, event.name, event.payload)
+        for turn in turns
+        if is_reserved(turn.workflow_id)
+        for event in external_events(turn.events[:1])
+        if turn.first == 0 and isinstance(turn.events[0], WorkflowStarted)
     )
     for message, count in sent.items():
         checked.that("a message arrives once", taken[message] == count, message, taken)

@@ -99,8 +99,8 @@ def _told(readings: list[Reading]) -> list[tuple[Which, CallOutcome | None]]:
             which = record.cause.caller.run_id, record.cause.caller.call
             if isinstance(record, Answered):
                 found.append((which, record.answer))
-            elif isinstance(record.events[0], AnswerAwaited):
-                found.append((which, _later(reading, record.run_id, record.events[0])))
+            elif waits := [each for each in record.events[:2] if isinstance(each, AnswerAwaited)]:
+                found.append((which, _later(reading, record.run_id, waits[0])))
             else:
                 first = firsts[record.run_id]
                 first_run_id = None if first == record.run_id else first

@@ -28,10 +28,10 @@ from processor.simulation.clients import SimulatedClient
 from processor.simulation.faults import ROUGH, Faults, swarm
 from processor.simulation.hosts.host import Code
 from processor.simulation.world import World
-from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._engine.runners import WorkflowRunners
 from processor.workflow._guard import guard as _guard
 
-from . import asking, chains, deeds, families, programs, transfers
+from . import asking, chains, deeds, families, programs, purses, transfers
 from .asking import asker_case
 from .cases import (
     Case,
@@ -52,6 +52,7 @@ from .families import family_case
 from .outside import OPEN_ACTIVITIES, Outside, opens
 from .programs import Author, Step
 from .promised import PROMISED, Keeper, announces
+from .purses import payer_cases
 from .strangers import Contest, Foreign, Rival, Sent, Stranger
 from .tally import TallyRunners
 from .till import Buyer, first_of, wrong
@@ -128,9 +129,11 @@ class Story:
             [
                 *(orders.order_processing, *programs.WORKFLOWS, *families.WORKFLOWS),
                 *(*chains.WORKFLOWS, *asking.WORKFLOWS, transfers.account, opens, PROMISED),
+                *purses.WORKFLOWS,
             ],
             [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited, *OPEN_ACTIVITIES, announces],
             Injected(PAYLOADS),
+            purses.ENTITIES,
         )
         runners = TallyRunners(WorkflowRunners(registry, settings))
         self.code = Code(registry, runners, ("default", "far"))
@@ -160,6 +163,8 @@ class Story:
         apart = Random(f"asker {seed}")
         if cases is None and not self._troubled and apart.random() < 0.25:
             self.cases.append(asker_case(apart, [*self.cases]))
+        if cases is None and not self._troubled:
+            self.cases += payer_cases(Random(f"purses {seed}"))
         self._mends_ms = self._draw_bug(Random(f"bug {seed}"))
         programs.RELEASE.mended = self._mends_ms is None
 

@@ -19,7 +19,7 @@ from processor.core.nouns.external import EventReceived
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import WorkflowCompleted, WorkflowStarted
 from processor.core.nouns.timer import TimerStarted
-from processor.core.runner import Asked, Runner, Runners
+from processor.core.runner import Asked, Kept, Runner, Runners
 
 from . import deeds
 
@@ -144,11 +144,11 @@ class TallyRunners:
         left, to = msgspec.json.decode(started.arguments or b"[]")
         return TallyRunner(workflow_id, _State(left, to))
 
-    def resume(
-        self, workflow_id: str, run_id: str, started: WorkflowStarted, value: bytes
-    ) -> Runner:
-        assert started.workflow == TALLY, "nothing else has snapshots"
-        return TallyRunner(workflow_id, msgspec.json.decode(value, type=_State))
+    def resume(self, workflow_id: str, run_id: str, started: WorkflowStarted, kept: Kept) -> Runner:
+        if started.workflow != TALLY:
+            return self._others.resume(workflow_id, run_id, started, kept)
+        assert isinstance(kept, bytes), "a tally goes on from bytes"
+        return TallyRunner(workflow_id, msgspec.json.decode(kept, type=_State))
 
     def difference(self, recorded: bytes | None, now: bytes | None) -> str:
         return self._others.difference(recorded, now)

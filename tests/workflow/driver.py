@@ -35,7 +35,8 @@ from processor.core.runner import Asked
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.workflow import Workflow
-from processor.workflow._engine.runner import WorkflowRunner, WorkflowRunners
+from processor.workflow._engine.runner import WorkflowRunner
+from processor.workflow._engine.runners import WorkflowRunners
 
 START_MS = 1_700_000_000_000
 SEED = bytes(range(16))

@@ -35,7 +35,7 @@ from processor.core.runner import CodeError
 from processor.errors import NonDeterminismError, SchemaMismatch, WorkflowNotRegistered
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
-from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._engine.runners import WorkflowRunners
 from tests.workflow.driver import PAYLOADS, SEED, START_MS, World
 
 

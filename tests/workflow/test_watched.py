@@ -20,7 +20,7 @@ from processor.core.runner import CodeError
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.workflow._engine import watchdog as _watchdog
-from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._engine.runners import WorkflowRunners
 from tests.workflow.driver import PAYLOADS, START_MS, World
 
 

@@ -128,7 +128,7 @@ def new_worker(code: UserCode, target: Target, **how: Any) -> Worker:
         _log.warning("%s", text)
     how = {**target.how, **how}
     try:
-        return Worker(target.server, workflows=code.workflows, activities=code.activities, **how)
+        return Worker(target.server, **code.given, **how)
     except (NameError, TypeError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
 

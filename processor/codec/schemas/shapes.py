@@ -17,7 +17,7 @@ from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.operation import Request
 from processor.core.records.effects import ActivityTask, DeadLetter, Reply, RunResult
 from processor.core.records.marks import Answered, Mark
-from processor.core.records.snapshot import Snapshot
+from processor.core.records.snapshot import EntitySnapshot, Snapshot
 from processor.core.records.turn import AttemptRecord, Claim, Purged, Turn
 from processor.core.vocabulary import EVENTS, REQUESTS
 
@@ -32,6 +32,7 @@ RECORDS: Final[dict[str, type]] = {
     "turn": Turn,
     "attempt": AttemptRecord,
     "snapshot": Snapshot,
+    "entity_snapshot": EntitySnapshot,
     "purged": Purged,
     "mark": Mark,
     "answered": Answered,

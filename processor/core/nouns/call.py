@@ -14,11 +14,18 @@ from processor.core.data.cause import CallRequest, RecordedCause, StartRequest
 from processor.core.data.fields import RequestId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
+from processor.core.entity_id import entity_of
 from processor.core.event import Decision, Drafting, Event, Fact, Whose
 from processor.core.nouns.awaited import AnswerAwaited, GiveUpCall
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.run import Run, Summary, WorkflowTerminated, accepted
-from processor.core.nouns.start import StartRun, StartWith
+from processor.core.nouns.run import (
+    Run,
+    Summary,
+    WorkflowStarted,
+    WorkflowTerminated,
+    accepted,
+)
+from processor.core.nouns.start import StartRun, StartWith, begins
 from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.nouns.update import UpdateRun
 from processor.core.nouns.value import AwaitValue
@@ -84,7 +91,7 @@ class Calls(Run):
         if sent is None:
             return None
         assert sent.id == call, f"call {sent.id} is kept under its own id"
-        if not isinstance(outcome, (Refused, *_ANSWERS[type(sent.operation)])):
+        if not isinstance(outcome, (Refused, *_ANSWERS[type(sent.awaited)])):
             return unfit(self, call, " ".join(sent.what).strip(), outcome)
         return CallAnswered(call, outcome)
 
@@ -104,7 +111,9 @@ class MessageSent(Decision):
     to: Address
     """The target."""
     kind: str
-    """What is sent: event, cancel, terminate. A string, so that a new kind breaks no reader."""
+    """What is sent: event, cancel, terminate, or entity (an event that begins an entity). A string,
+    so that a new kind breaks no reader.
+    """
     name: str
     """Name of the event, else empty."""
     reason: str
@@ -117,13 +126,15 @@ class MessageSent(Decision):
     payloads = ("payload",)
 
     @property
-    def operation(self) -> RaiseEvent | CancelRun | TerminateRun:
+    def operation(self) -> RaiseEvent | CancelRun | TerminateRun | StartWith:
         """What the target is asked."""
-        if self.kind == "event":
-            return RaiseEvent(self.name, self.payload, headers=self.headers)
         if self.kind == "terminate":
             return TerminateRun(self.reason)
-        return CancelRun(self.reason)
+        if self.kind == "cancel":
+            return CancelRun(self.reason)
+        event = RaiseEvent(self.name, self.payload, headers=self.headers)
+        entity = entity_of(self.to.workflow_id) if self.kind == "entity" else None
+        return event if entity is None else begins(entity, event)
 
     def apply(self, run: Run, now_ms: int) -> None:
         pass
@@ -187,6 +198,8 @@ class CallSent(Decision):
         match operation:
             case RaiseEvent() | UpdateRun() | QueryRun() | AwaitValue():
                 name = operation.name
+            case StartWith(first=UpdateRun() as first):
+                name = f"{operation.workflow}.{first.name}"
             case StartRun():
                 name = operation.workflow
             case CancelRun() | TerminateRun() | AwaitResult():
@@ -200,14 +213,24 @@ class CallSent(Decision):
         match operation:
             case RaiseEvent():
                 return operation.payload
+            case StartWith(first=UpdateRun() as first):
+                return first.arguments
             case StartRun() | UpdateRun() | QueryRun():
                 return operation.arguments
             case CancelRun() | TerminateRun() | AwaitValue() | AwaitResult():
                 return None
 
+    @property
+    def awaited(self) -> CallOperation:
+        """What the answer is to: the update that goes with a start, or the operation itself."""
+        operation = self.operation
+        if isinstance(operation, StartWith) and isinstance(operation.first, UpdateRun):
+            return operation.first
+        return operation
+
     def given_up(self, run: Whose) -> Sequence[Effect]:
         """Return what lets whoever is asked know that nobody waits any more."""
-        if not isinstance(self.operation, _WAITING):
+        if not isinstance(self.awaited, _WAITING):
             return ()
         return (Message(self.to.workflow_id, GiveUpCall(caller_of(run, self.id))),)
 
@@ -342,7 +365,7 @@ def taken(cause: RecordedCause | None, run: Run, events: Sequence[Event]) -> Seq
     One that starts a child is answered with its end, and where it asks for that, with its begin:
     the end of the very first turn tells both. What has to be waited for is told later.
     """
-    if not isinstance(cause, CallRequest) or isinstance(events[0], AnswerAwaited):
+    if not isinstance(cause, CallRequest) or isinstance(_first(events), AnswerAwaited):
         return ()
     if run.events == len(events) and run.caller == cause.caller:
         ended = run.closed_ms is not None and run.successor is None
@@ -353,6 +376,12 @@ def taken(cause: RecordedCause | None, run: Run, events: Sequence[Event]) -> Seq
     if isinstance(last, WorkflowTerminated) and last.successor is not None:
         return ()  # it made room for the run that was asked for
     return answer_to(cause, accepted(run))
+
+
+def _first(events: Sequence[Event]) -> Event:
+    """Return what a turn begins with, but for the start of its run."""
+    begins = isinstance(events[0], WorkflowStarted) and len(events) > 1
+    return events[1] if begins else events[0]
 
 
 def _answer(caller: Caller, outcome: CallOutcome) -> Message:

@@ -42,6 +42,7 @@ class OpenChild:
     """A child whose end is not known."""
 
     called: ChildCalled
+    """How it was called."""
     run_id: str = ""
     """The run that it began with, once that is known."""
     cancelled: bool = False

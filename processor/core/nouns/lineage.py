@@ -6,7 +6,7 @@ from typing import Final
 
 from processor.checks import TEXT_BYTES_MAX, TIME_MS_MAX
 from processor.core.data.address import Caller, RunRef
-from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range, check_text
+from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range, check_text, size_of
 from processor.core.data.failure import Failure
 from processor.core.data.fields import Int32
 from processor.core.data.frozen import frozen
@@ -16,6 +16,8 @@ from processor.errors import SchemaMismatch
 __all__ = ("Carried", "Correlation", "Lineage", "Plan", "RetryOptions", "UpdateOutcome")
 
 _COEFFICIENT_MAX: Final = 1_000_000
+_OUTCOME_BYTES: Final = 20
+"""What an outcome takes beside its texts and its payloads."""
 
 
 @frozen
@@ -44,6 +46,12 @@ class UpdateOutcome:
     """Encoded return value of its handler."""
     failure: Failure | None = None
     """Why its handler failed."""
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        texts = len(self.id) + len(self.name) + len(self.payload or b"") + len(self.result or b"")
+        return texts + _OUTCOME_BYTES + (0 if self.failure is None else size_of(self.failure))
 
 
 @frozen

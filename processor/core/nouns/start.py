@@ -10,6 +10,7 @@ from processor.core.data.address import Caller, RunRef
 from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_run_ref, check_text
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
+from processor.core.entity_id import EntityId, entity_of, is_reserved
 from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.lineage import Carried, Lineage, Plan, UpdateOutcome
 from processor.core.nouns.run import Summary
@@ -19,7 +20,7 @@ from processor.core.records.answers import Refused
 from processor.errors import SchemaMismatch
 from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, Status
 
-__all__ = ("StartChild", "StartPlanned", "StartRun", "StartWith")
+__all__ = ("StartChild", "StartPlanned", "StartRun", "StartWith", "begins")
 
 
 @frozen
@@ -66,6 +67,9 @@ class StartRun(Operation):
                 words = f"{', '.join(choices[:-1])} or {choices[-1]}"
                 reason = f"unknown id {field} policy {given!r}: it is {words}"
                 return Refused("CommandRejected", reason)
+        if is_reserved(workflow_id) and not self._is_of_entity(workflow_id):
+            reason = f"{workflow_id!r} is no id of a workflow: ids that begin with @ are entities'"
+            return Refused("CommandRejected", f"{reason}. Call the entity, or give another id")
         if latest is None:
             return None
         which = f"run {latest.run_id} ({latest.status.value})"
@@ -78,6 +82,10 @@ class StartRun(Operation):
         elif self.reuse == "allow-failed" and latest.status is Status.COMPLETED:
             return Refused("WorkflowAlreadyStarted", f"{taken}; reuse policy is 'allow-failed'")
         return None
+
+    def _is_of_entity(self, workflow_id: str) -> bool:
+        """Return whether it begins the entity that an id names: with its first operation."""
+        return False
 
     def uses(self, latest: Summary) -> bool:
         """Return whether it is answered with the run that has the id, open or closed."""
@@ -128,6 +136,15 @@ class StartWith(StartPlanned):
             return Lineage(carried=Carried((event,)))
         update = UpdateOutcome(first.id, first.name, first.arguments, over=False)
         return Lineage(carried=Carried(updates=(update,)))
+
+    def _is_of_entity(self, workflow_id: str) -> bool:
+        entity = entity_of(workflow_id)
+        return entity is not None and entity.name == self.workflow
+
+
+def begins(entity: EntityId, first: FirstMessage) -> StartWith:
+    """Return what asks an entity for an operation, and begins it where it is not there."""
+    return StartWith(entity.name, None, "allow", "use-existing", first=first)
 
 
 @frozen

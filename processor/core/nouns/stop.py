@@ -6,10 +6,11 @@ from processor.checks import TEXT_BYTES_MAX
 from processor.core.data.bounds import check_text
 from processor.core.data.fields import OnlyChain, OnlyRun, Reason
 from processor.core.data.frozen import frozen
+from processor.core.entity_id import is_reserved
 from processor.core.event import Drafting, Event
 from processor.core.nouns.run import Run, Summary, WorkflowCancelRequested, WorkflowTerminated
 from processor.core.operation import OperationOnRun
-from processor.core.records.answers import ReplyBody
+from processor.core.records.answers import Refused, ReplyBody
 
 __all__ = ("CancelRun", "OutputSet", "TerminateRun")
 
@@ -41,6 +42,9 @@ class CancelRun(OperationOnRun):
         check_text("reason", self.reason, TEXT_BYTES_MAX, least=0)
 
     def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
+        if is_reserved(latest.workflow_id):
+            reason = f"{latest.workflow_id!r} is an entity, which has no end that it could come to"
+            return Refused("CommandRejected", f"{reason}: terminate it, and its state is gone")
         if draft.run.cancel_reason is None:
             draft.advance(WorkflowCancelRequested(self.reason))
         return None

@@ -12,6 +12,7 @@ from processor.core.data.failure import Failure
 from processor.core.data.fields import OnlyChain, OnlyRun
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
+from processor.core.entity_id import is_reserved
 from processor.core.event import Decision, Drafting, Fact
 from processor.core.nouns.lineage import UpdateOutcome
 from processor.core.nouns.run import Run, Summary
@@ -36,6 +37,9 @@ __all__ = (
 _KEPT: Final = 1_000
 _KEPT_BYTES: Final = 1_000_000
 """So many outcomes of a run are known at once. The newest one always is."""
+
+_ACCEPTED_BYTES: Final = 20
+"""What an update takes beside its id, its name, its arguments and its headers."""
 
 CARRIED_BYTES: Final = 100_000
 """The next run of a chain is told the newest ones that fit into so many bytes."""
@@ -71,19 +75,19 @@ class Updates(Run):
         if known.pop(update.id, None) is not None:
             self.updates_running -= 1
         known[update.id] = update
-        self._outcome_bytes += size_of(update)
+        self._outcome_bytes += update.size
         while len(known) - self.updates_running > _KEPT or self._outcome_bytes > _KEPT_BYTES:
             oldest = next(each for each in known.values() if each.over)
             if oldest is update:
                 break
             del known[oldest.id]
-            self._outcome_bytes -= size_of(oldest)
+            self._outcome_bytes -= oldest.size
 
     def handed_on(self) -> tuple[UpdateOutcome, ...]:
         found: list[UpdateOutcome] = []
         left = CARRIED_BYTES
         for update in reversed(self.updates.values()):
-            left -= size_of(update)
+            left -= update.size
             if left < 0:
                 break
             if update.over:
@@ -124,6 +128,12 @@ class UpdateAccepted(Fact):
     begins.
     """
     headers: Headers = NO_HEADERS
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        size = len(self.id) + len(self.name) + len(self.arguments or b"") + _ACCEPTED_BYTES
+        return size + size_of(self.headers) if self.headers else size
 
     def apply(self, run: Updates, now_ms: int) -> None:
         run.begin_update(UpdateOutcome(self.id, self.name, None, over=False))
@@ -198,8 +208,8 @@ class UpdateRun(OperationOnRun):
                 return latest.accepted(created=False)
             return outcome_of(run, self.id) or draft.let_wait("update", self.id)
         which = f"run {run.run_id} of {run.workflow_id!r}"
-        most = draft.updates_max
-        if run.updates_running >= most:
+        most, waits_in_line = draft.updates_max, is_reserved(run.workflow_id)
+        if run.updates_running >= most and not waits_in_line:
             return Refused(
                 "CommandRejected",
                 f"{which} runs {most} updates already (updates_running_max), so update "
@@ -215,10 +225,14 @@ class UpdateRun(OperationOnRun):
             validated = draft.validated(self.name, self.arguments)
         except (CommandRejected, SchemaMismatch, UpdateRejected) as error:
             return Refused(type(error).__name__, f"update {self.name!r} of {which}: {error}")
+        accepted = UpdateAccepted(self.id, self.name, self.arguments, validated, self.headers)
+        bound = draft.full(accepted) if waits_in_line else ""
+        if bound:
+            why = f"entity {run.workflow_id!r} has {bound}, so {self.name!r} was not taken"
+            return Refused("CommandRejected", f"{why}: call it again when some have ended")
         refused = draft.let_wait("update", self.id)
         if refused is None:
-            accepted = self.id, self.name, self.arguments, validated, self.headers
-            draft.advance(UpdateAccepted(*accepted))
+            draft.advance(accepted)
         return refused
 
     def when_closed(self, latest: Summary) -> ReplyBody:

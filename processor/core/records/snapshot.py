@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any, Final
 
 from processor.core.data.cause import RecordedCause
 from processor.core.data.fields import RequestId, RunId, WorkflowId
 from processor.core.data.frozen import frozen
 from processor.core.data.options import DEFAULTS
 from processor.core.nouns.activity import ActivityScheduled, AttemptState, OpenActivity
+from processor.core.nouns.awaited import AnswerAwaited
 from processor.core.nouns.call import CallSent
+from processor.core.nouns.child import OpenChild
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.lineage import UpdateOutcome
 from processor.core.nouns.run import RunParked, WorkflowStarted
+from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
 from processor.core.records.turn import (
     Delivered,
     Epoch,
@@ -21,10 +27,24 @@ from processor.core.records.turn import (
     Source,
     Turn,
 )
+from processor.core.runner import EntityCode, Kept
 from processor.core.state import RunState
 from processor.policy import Status
 
-__all__ = ("OpenActivityImage", "RunImage", "Snapshot", "TimerImage", "snapshot_of", "state_of")
+__all__ = (
+    "EntitySnapshot",
+    "OpenActivityImage",
+    "RunImage",
+    "Snapshot",
+    "TimerImage",
+    "kept_in",
+    "snapshot_of",
+    "state_of",
+)
+
+_OUTCOMES: Final = 10
+_OUTCOME_BYTES: Final = 2_000
+"""So many outcomes of older operations an entity's snapshot has, the newest ones."""
 
 
 @frozen
@@ -96,31 +116,100 @@ class Snapshot:
     """Encoded state of the code after the turn."""
 
 
-def snapshot_of(turn: Turn, state: RunState, value: bytes) -> Snapshot:
-    """Return a turn with the state after it: the run's, and the code's as ``value``."""
+@frozen
+class EntitySnapshot(Snapshot):
+    """The turn after which no operation of an entity runs, and the entity's state: replay begins
+    there, and what is older of the entity may go. One record of the events topic, under the claim
+    rule.
+    """
+
+    previous: FirstEvent = 0
+    """First event of the snapshot before; what is older than that one had been given up by it."""
+    queue: tuple[UpdateAccepted | EventReceived, ...] = ()
+    """Operations that have not begun, in order: calls and signals."""
+    outcomes: tuple[UpdateOutcome, ...] = ()
+    """The newest outcomes of calls, in order: who asks again is told them. Those of the turn itself
+    are without results, which stand in its events.
+    """
+    callers: tuple[AnswerAwaited, ...] = ()
+    """Other runs that wait for the outcomes of calls."""
+    children: tuple[OpenChild, ...] = ()
+    """Workflows that operations have started, and that have not ended."""
+    last_id: RequestId = 0
+    """Id of the last request of all operations so far."""
+    wake: RequestId | None = None
+    """Timer that lets the next operation begin; None: there is none."""
+
+
+def snapshot_of(turn: Turn, state: RunState, kept: Kept) -> Snapshot:
+    """Return a turn with the state after it: the run's, and what the code goes on from."""
     assert state.run_id == turn.run_id, f"the state of {state.run_id} is not that of {turn.run_id}"
     assert state.events == turn.first + len(turn.events), "the state is that after the turn"
-    return Snapshot(
-        turn.workflow_id,
-        turn.run_id,
-        turn.epoch,
-        turn.first,
-        turn.time_ms,
-        turn.source,
-        turn.positions,
-        turn.delivered,
-        turn.cause,
-        turn.events,
-        image_of(state),
-        value,
+    made = _entity_snapshot if isinstance(kept, EntityCode) else _snapshot
+    return made(turn, state, kept)
+
+
+def _entity_snapshot(turn: Turn, state: RunState, kept: Any) -> EntitySnapshot:
+    assert not state.activities, f"run {state.run_id}: an operation leaves no activity open"
+    assert not state.values, f"run {state.run_id}: an entity's values are its fields"
+    assert kept.wake is None or kept.wake in state.timers, f"timer {kept.wake} is open"
+    return EntitySnapshot(
+        **_parts(turn),
+        image=image_of(state),
+        value=kept.state,
+        previous=state.base,
+        queue=kept.queue,
+        outcomes=_outcomes(turn, state),
+        callers=tuple(AnswerAwaited(caller, *what) for caller, what in state.callers.items()),
+        children=tuple(state.children.values()),
+        last_id=kept.last_id,
+        wake=kept.wake,
     )
+
+
+def _outcomes(turn: Turn, state: RunState) -> tuple[UpdateOutcome, ...]:
+    """Return the newest outcomes that are known. Those of the turn itself stand in its events."""
+    here = {event.id for event in turn.events if isinstance(event, UpdateCompleted)}
+    found: list[UpdateOutcome] = []
+    left, most = _OUTCOME_BYTES, _OUTCOMES + len(here)
+    for update in reversed(state.updates.values()):
+        if not update.over:
+            continue
+        if update.id in here:
+            found.append(replace(update, result=None, failure=None))
+            continue
+        left -= update.size
+        if left < 0 or len(found) >= most:
+            break
+        found.append(update)
+    return tuple(reversed(found))
+
+
+def _snapshot(turn: Turn, state: RunState, value: Any) -> Snapshot:
+    assert not state.children, f"run {state.run_id} has children, and code that cannot be kept"
+    return Snapshot(**_parts(turn), image=image_of(state), value=value)
+
+
+_OF_TURN: Final = tuple(each.name for each in fields(Turn))
+
+
+def _parts(turn: Turn) -> dict[str, Any]:
+    return {name: getattr(turn, name) for name in _OF_TURN}
+
+
+def kept_in(snapshot: Snapshot) -> Kept:
+    """Return what the code goes on from."""
+    if isinstance(snapshot, EntitySnapshot):
+        code = snapshot.value, snapshot.queue, snapshot.last_id, snapshot.wake
+        return EntityCode(*code, snapshot.image.updated_ms)
+    assert snapshot.value is not None, "a snapshot of a run has the state of its code"
+    return snapshot.value
 
 
 def image_of(state: RunState) -> RunImage:
     """Return an open run's state as a record."""
     assert state.started is not None, f"run {state.run_id} has not started"
     assert state.status.is_open, f"run {state.run_id} is not open"
-    assert not state.children, f"run {state.run_id} has children, and code that cannot be kept"
     assert not state.promises, f"run {state.run_id} has promises, which an image does not hold"
     return RunImage(
         replace(state.started, memo=state.memo),
@@ -140,7 +229,7 @@ def state_of(snapshot: Snapshot) -> RunState:
     """Return the state that a snapshot holds."""
     image = snapshot.image
     assert image.events >= snapshot.first, f"run {snapshot.run_id}: the state is that after a turn"
-    return RunState(
+    state = RunState(
         snapshot.workflow_id,
         snapshot.run_id,
         image.started,
@@ -157,6 +246,22 @@ def state_of(snapshot: Snapshot) -> RunState:
         base=snapshot.first,
         memo=image.started.memo,
     )
+    if isinstance(snapshot, EntitySnapshot):
+        _fill(state, snapshot)
+    return state
+
+
+def _fill(state: RunState, snapshot: EntitySnapshot) -> None:
+    """Add what an entity has beside other runs."""
+    here = {event.id: event for event in snapshot.events if isinstance(event, UpdateCompleted)}
+    for outcome in snapshot.outcomes:
+        told = here.get(outcome.id, outcome)
+        state.know(replace(outcome, result=told.result, failure=told.failure))
+    for operation in snapshot.queue:
+        if isinstance(operation, UpdateAccepted):
+            state.begin_update(UpdateOutcome(operation.id, operation.name, None, over=False))
+    state.callers.update({each.caller: (each.kind, each.name) for each in snapshot.callers})
+    state.children.update({each.called.id: each for each in snapshot.children})
 
 
 def _activity_image(activity: OpenActivity) -> OpenActivityImage:

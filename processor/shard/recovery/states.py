@@ -52,8 +52,9 @@ def state_before(tables: Tables, workflow_id: str, run_id: str, first: int) -> R
     something in the middle is gone.
     """
     state = RunState(workflow_id, run_id)
-    begins = False
-    for _, turn in recorded(tables, run_id, end=first):
+    begins, run = False, tables.run(run_id)
+    since = 0 if run is None or run.base >= first else run.base
+    for _, turn in recorded(tables, run_id, since, first):
         if begins or turn.first == 0:
             begins = True
             if turn.first != state.events:

@@ -64,7 +64,11 @@ class Cache:
 
     def emptied(self, entry: Entry) -> None:
         """Note that a run has ended: the next one of its chain begins without its history."""
-        self.grew(entry, _RUN_BYTES - entry.bytes)
+        self.shrank(entry, 0)
+
+    def shrank(self, entry: Entry, bytes: int) -> None:
+        """Note that nothing counts any more of what was before, but for so many bytes."""
+        self.grew(entry, _RUN_BYTES + bytes - entry.bytes)
 
     def settled(self, entry: Entry) -> None:
         """Note that a turn is acknowledged; drop what is closed, with nothing in flight."""

@@ -10,12 +10,13 @@ from functools import partial
 from typing import Final
 
 from processor.core.data.failure import Failure
+from processor.core.entity_id import EntityId, entity_of
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.run import Summary
+from processor.core.nouns.run import Summary, WorkflowStarted
 from processor.core.questions import REJECTS, QueryRun
 from processor.core.records.answers import QueryAnswered, Refused, ReplyBody
 from processor.core.records.effects import Reply
-from processor.core.replay import replay
+from processor.core.replay import begun, replay
 from processor.core.runner import CodeError, Runner, Runners, Spoiled
 from processor.errors import PayloadTooLarge, QueryFailed, SchemaMismatch
 from processor.shard.flight import Flight
@@ -77,7 +78,7 @@ class Querying:
         if not latest.is_meant(body.run_id, body.first_run_id):
             return None
         rejected = _rejected(latest, body)
-        return (rejected, False) if rejected else self._asked(latest, instance.runner, body)
+        return (rejected, False) if rejected else self._asked(latest.run_id, instance.runner, body)
 
     def close(self) -> None:
         for runner in self._replayed.values():
@@ -90,9 +91,24 @@ class Querying:
     def of_tables(self, workflow_id: str, body: QueryRun) -> ReplyBody:
         """Answer from the tables, once they hold all that was in flight."""
         found = self._reads.find(workflow_id, body.run_id, body.first_run_id)
+        entity = entity_of(workflow_id)
+        is_there = not isinstance(found, Refused) and found.status.is_open
+        if entity is not None and not is_there and body.run_id is None:
+            return self._of_absent(entity, body)
         if isinstance(found, Refused):
             return found
         return _rejected(found, body) or self._of_replayed(found, body)
+
+    def _of_absent(self, entity: EntityId, body: QueryRun) -> ReplyBody:
+        """Answer for an entity that has no state, as a fresh object does."""
+        started = WorkflowStarted(entity.name, None, bytes(16), flags=self._runners.flags)
+        runner = begun(self._runners, entity.workflow_id, "", started, self._deciding.now().now_ms)
+        if isinstance(runner, CodeError):
+            return Refused("QueryFailed", runner.error)
+        try:
+            return self._asked("", runner, body)[0]
+        finally:
+            runner.forget()
 
     def _of_replayed(self, run: Summary, body: QueryRun) -> ReplyBody:
         which = f"run {run.run_id} of {run.workflow_id!r} is {run.status.value}"
@@ -102,7 +118,7 @@ class Querying:
         if runner is None:
             records = []
             for _, record in recorded(self._tables, run.run_id, run.base):
-                if record.first > _EVENTS_MAX:
+                if record.first - run.base > _EVENTS_MAX:
                     return Refused(
                         "QueryFailed",
                         f"{which} and has more than {_EVENTS_MAX:,} events: it is not replayed for "
@@ -114,7 +130,7 @@ class Querying:
                 why = instance.runner.error
                 return Refused("QueryFailed", f"{which}; its code cannot be replayed: {why}")
             runner = instance.runner
-        answer, spoiled = self._asked(run, runner, body)
+        answer, spoiled = self._asked(run.run_id, runner, body)
         if spoiled or run.status.is_open:  # parked: it may go on
             runner.forget()
         else:
@@ -126,7 +142,7 @@ class Querying:
         while len(self._replayed) > _REPLAYED_MAX:
             self._replayed.popitem(last=False)[1].forget()
 
-    def _asked(self, run: Summary, runner: Runner, body: QueryRun) -> tuple[ReplyBody, bool]:
+    def _asked(self, run_id: str, runner: Runner, body: QueryRun) -> tuple[ReplyBody, bool]:
         """Return the answer, and whether the code is not what replay makes any more."""
         try:
             answer = runner.query(body.name, body.arguments)
@@ -137,8 +153,8 @@ class Querying:
         except CodeError as error:
             return Refused("QueryFailed", f"query {body.name!r}: {error}"), True
         if isinstance(answer, Failure):
-            return QueryAnswered(run.run_id, failure=answer), False
-        return QueryAnswered(run.run_id, answer), False
+            return QueryAnswered(run_id, failure=answer), False
+        return QueryAnswered(run_id, answer), False
 
     def _reply(self, command: ClientCommand, answer: ReplyBody) -> None:
         assert command.reply_to is not None, "a question is asked by somebody"

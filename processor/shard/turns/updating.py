@@ -48,7 +48,7 @@ class Updating(Awaiting[AwaitUpdate, str]):
         which = f"run {run.run_id} of {run.workflow_id!r}"
         if run.purged_ms is not None:
             return Refused("UpdateNotFound", f"{which} was purged, and its updates with it")
-        accepted, first = False, max(run.base, run.events - EVENTS_MAX)
+        accepted, first = False, max(0, run.events - EVENTS_MAX)
         for _, record in recorded(self._tables, run.run_id, first):
             for event in record.events:
                 match event:
@@ -64,6 +64,6 @@ class Updating(Awaiting[AwaitUpdate, str]):
                             accepted |= update.id == body.id
         if accepted and not run.status.is_open:
             return unfinished(run, body.id)
-        where = f" in its last {EVENTS_MAX:,} events" if first > run.base else ""
+        where = f" in its last {EVENTS_MAX:,} events" if first else ""
         why = f"{which} has accepted no update with the id {body.id!r}{where}"
         return Refused("UpdateNotFound", why)

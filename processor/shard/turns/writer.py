@@ -118,8 +118,8 @@ class Writer:
                 tuple(draft.events),
             )
             if draft.snapshot is not None:
-                state.base = draft.first
                 record = snapshot_of(turn, state, draft.snapshot)
+                state.base = draft.first
         else:
             assert not isinstance(cause, CallRequest), "what asks for an answer is of a run"
             activity = state.activities[draft.attempt.id]
@@ -173,7 +173,10 @@ class Writer:
         entry.latest = summary
         if summary.closed_ms is None:
             entry.instance = draft.instance
-            self._cache.grew(entry, len(value))
+            if draft.snapshot is None:
+                self._cache.grew(entry, len(value))
+            else:
+                self._cache.shrank(entry, len(value))
         else:
             entry.instance = None
             self._cache.emptied(entry)

@@ -10,7 +10,7 @@ from processor.core.data.failure import Failure
 from processor.core.event import Event
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import WorkflowStarted
-from processor.core.runner import Asked, Runner, Runners
+from processor.core.runner import Asked, Kept, Runner, Runners
 from processor.simulation.faults import Faults
 from processor.simulation.scheduler import Scheduler
 
@@ -45,10 +45,8 @@ class SessionRunners:
     def start(self, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int) -> Runner:
         return self._kept(self._runners.start(workflow_id, run_id, started, now_ms))
 
-    def resume(
-        self, workflow_id: str, run_id: str, started: WorkflowStarted, value: bytes
-    ) -> Runner:
-        return self._kept(self._runners.resume(workflow_id, run_id, started, value))
+    def resume(self, workflow_id: str, run_id: str, started: WorkflowStarted, kept: Kept) -> Runner:
+        return self._kept(self._runners.resume(workflow_id, run_id, started, kept))
 
     def difference(self, recorded: bytes | None, now: bytes | None) -> str:
         return self._runners.difference(recorded, now)
@@ -99,7 +97,7 @@ class _Failing:
     def accepts(self, name: str, arguments: bytes | None) -> bool:
         return self._runner.accepts(name, arguments)
 
-    def snapshot(self) -> bytes | None:
+    def snapshot(self) -> Kept | None:
         self._session.may_fail()
         return self._runner.snapshot()
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from processor.codec.records import decode
 from processor.core.records.effects import Forget
 from processor.core.records.marks import Answered, Mark
-from processor.core.records.snapshot import Snapshot
+from processor.core.records.snapshot import EntitySnapshot, Snapshot
 from processor.core.records.turn import Purged, Turn, turn_key, turn_of_key
 from processor.shard.ports import Changes, Confirmed
 from processor.shard.ports import Replaced as Row
@@ -38,6 +38,7 @@ class Replaced:
             Answered: self._answered,
             Mark: self._marked,
             Snapshot: self._snapshot,
+            EntitySnapshot: self._entity_snapshot,
             Purged: self._purged,
         }
 
@@ -85,13 +86,20 @@ class Replaced:
     def _snapshot(self, snapshot: Snapshot, confirmed: Confirmed) -> None:
         self._replace_history(snapshot.run_id, snapshot.first, confirmed.offset)
 
+    def _entity_snapshot(self, snapshot: EntitySnapshot, confirmed: Confirmed) -> None:
+        which = snapshot.run_id, snapshot.first, confirmed.offset
+        self._replace_history(*which, snapshot.previous)
+
     def _purged(self, purged: Purged, confirmed: Confirmed) -> None:
         self._replace_history(purged.run_id, None, confirmed.offset)
 
-    def _replace_history(self, run_id: str, below: int | None, offset: int) -> None:
-        """Give up the turns of a run, all or those below an event, once that offset is covered."""
+    def _replace_history(self, run_id: str, below: int | None, offset: int, since: int = 0) -> None:
+        """Give up the turns of a run, all or those below an event, once that offset is covered.
+
+        Those before ``since`` have been given up.
+        """
         begun: list[tuple[int, Turn | Snapshot]] = []
-        for first, value in self._history.all_turns(run_id):
+        for first, value in self._history.all_turns(run_id, since):
             if below is None or first < below:
                 turn = decode(value)
                 assert isinstance(turn, Turn | Snapshot), f"{run_id} {first}: {turn} is no turn"

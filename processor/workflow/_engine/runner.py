@@ -12,7 +12,7 @@ import asyncio
 import gc
 import logging
 import zlib
-from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
+from collections.abc import Callable, Coroutine, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -26,10 +26,7 @@ from processor.core.nouns.run import (
     WorkflowStarted,
 )
 from processor.core.replay import failed
-from processor.core.runner import Asked, CodeError, Defaults
-from processor.errors import (
-    WorkflowNotRegistered,
-)
+from processor.core.runner import Asked, CodeError, Kept
 from processor.injection.interceptors import WorkflowRun
 from processor.readable import readable
 from processor.registry import Registry
@@ -38,13 +35,12 @@ from processor.workflow._definition import Workflow
 from processor.workflow._engine.decisions import Decisions
 from processor.workflow._engine.drop import drop
 from processor.workflow._engine.ending import Ending
-from processor.workflow._engine.flags import flags_of, guard_of, unknown
+from processor.workflow._engine.flags import guard_of
 from processor.workflow._engine.loop import WorkflowLoop
-from processor.workflow._engine.runtime import SETTLES, Runtime
+from processor.workflow._engine.runtime import SETTLES, Decode, Runtime
 from processor.workflow._engine.watchdog import here, watching
 from processor.workflow._frames import boundary, waiting_at
 from processor.workflow._guard.generators import stand_in
-from processor.workflow._guard.patches import patch_process
 from processor.workflow._guard.signals import is_signal
 from processor.workflow._nouns.condition import check as check_conditions
 from processor.workflow._nouns.external import ExternalEvents
@@ -53,7 +49,7 @@ from processor.workflow._nouns.run import info_of
 from processor.workflow._nouns.update import accepts, refuse_unclaimed
 from processor.workflow._outbound import chained
 
-__all__ = ("WorkflowRunner", "WorkflowRunners")
+__all__ = ("WorkflowRunner",)
 
 _log = logging.getLogger("processor.workflow")
 
@@ -95,12 +91,19 @@ class WorkflowRunner:
         self._followed = plan is not None and (plan.retry is not None or plan.cron is not None)
         self._ending = Ending(runtime, workflow, settings, self._followed)
 
-    def read_arguments(self, now_ms: int, arguments: bytes | None) -> None:
-        """Decode the arguments, before the first turn.
+    @property
+    def runtime(self) -> Runtime:
+        return self._runtime
+
+    def read_arguments(
+        self, now_ms: int, arguments: bytes | None, decode: Decode | None = None
+    ) -> None:
+        """Decode the arguments, before the first turn, or let ``decode`` do it.
 
         Raises ``SchemaMismatch``, and ``CodeError`` where a class of the user's does not end.
         """
-        decode = partial(self._workflow.signature.decode, payloads=self._runtime.payloads)
+        if decode is None:
+            decode = partial(self._workflow.signature.decode, payloads=self._runtime.payloads)
         self._runtime.begin(now_ms, 0)
         host = running_loop()
         set_running_loop(self._loop)
@@ -140,7 +143,7 @@ class WorkflowRunner:
                 self._end(None, facts, last)
         return self._decisions.take()
 
-    def snapshot(self) -> bytes | None:
+    def snapshot(self) -> Kept | None:
         """Return None: a coroutine can be made again by replay only."""
         return None
 
@@ -307,53 +310,3 @@ async def _intercepted(
     """Run the code of a run with what interceptors do around it."""
     run = WorkflowRun(info_of(runtime), arguments, lambda: runtime.replaying)
     return await chained(around, lambda run: code(*run.arguments))(run)
-
-
-class WorkflowRunners:
-    """Makes runners from the registered workflows."""
-
-    def __init__(self, registry: Registry, settings: Settings | None = None) -> None:
-        self._registry = registry
-        self._settings = settings or Settings()
-        if self._settings.guard:
-            patch_process()
-        self.strict = self._settings.strict_replay
-        self.flags = flags_of(self._settings)
-        self.defaults: Mapping[str, Defaults] = {
-            name: Defaults(each.execution_timeout_ms, each.retry)
-            for name, each in registry.workflows.items()
-            if each.execution_timeout_ms is not None or each.retry is not None
-        }
-
-    def start(
-        self, workflow_id: str, run_id: str, started: WorkflowStarted, now_ms: int
-    ) -> WorkflowRunner:
-        """Return a fresh runner for a run of a registered workflow."""
-        registry = self._registry
-        workflow = registry.workflow_named(started.workflow)
-        if workflow is None:
-            known = ", ".join(sorted(registry.workflows)) or "none"
-            raise WorkflowNotRegistered(
-                f"workflow {started.workflow!r} is not registered in this worker (it has: {known})."
-                " Add it to Worker(workflows=[...]) and deploy that"
-            )
-        if strange := unknown(started.flags):
-            raise WorkflowNotRegistered(
-                f"the run was begun with {', '.join(strange)}, which this release does not know. "
-                "Start a later release; the run goes on there"
-            )
-        runner = WorkflowRunner(workflow, started, workflow_id, run_id, registry, self._settings)
-        runner.read_arguments(now_ms, started.arguments)
-        return runner
-
-    def resume(
-        self, workflow_id: str, run_id: str, started: WorkflowStarted, value: bytes
-    ) -> WorkflowRunner:
-        """Refuse: the code of a workflow is made again by replay, never from a snapshot."""
-        raise WorkflowNotRegistered(
-            f"run {run_id} of {started.workflow!r} has a snapshot, from which a workflow cannot go "
-            "on. Start the release that wrote it"
-        )
-
-    def difference(self, recorded: bytes | None, now: bytes | None) -> str:
-        return self._registry.payloads.difference(recorded, now)

@@ -47,13 +47,14 @@ def reader(payloads: Payloads, type: Any, what: str) -> Decode:
 class RunCode(Protocol):
     """What the user wrote. It outlives the run, so that queries can ask what the run left.
 
-    ``failed`` is the error that a handler ended with. ``ran``: some of it may have run before the
-    coroutine begins. ``running`` are the handlers that are to run or run. ``unclaimed`` are updates
-    that no handler has taken.
+    ``operating`` is the operation, where it is an entity's. ``failed`` is the error that a handler
+    ended with. ``ran``: some of it may have run before the coroutine begins. ``running`` are the
+    handlers that are to run or run. ``unclaimed`` are updates that no handler has taken.
     """
 
     context: contextvars.Context
     failed: BaseException | None
+    operating: Any
     ran: bool
     running: list[Any]
     unclaimed: list[UpdateAccepted]

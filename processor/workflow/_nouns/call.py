@@ -21,7 +21,7 @@ from processor.workflow._handlers import SignalHandler, Unfinished, event_of, si
 from processor.workflow._outbound import Signal, chained, headers_of, size_of
 from processor.workflow._outcomes import refused
 
-__all__ = ("Opened", "Sent", "cancel", "opens", "signal", "terminate")
+__all__ = ("Opened", "Sent", "cancel", "opens", "send", "signal", "terminate")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -178,23 +178,31 @@ def signal(  # type: ignore[misc]  # mypy cannot match *Ts with the implementati
         return signal_handler(workflow_id)
     runtime, line = current("signal"), line_here()
     workflow_id = checks.workflow_id(workflow_id, "workflow.signal: workflow_id")
-    name, value = event_of(name, payload, "workflow.signal")
-    outbound = runtime.decisions.outbound
-    if outbound is not None:
-        asked = Signal(workflow_id, name, value, runtime.replaying)
-        last = partial(_sent, runtime, workflow_id, name, line)
-        sent: Sent[None] = chained(outbound.signals, last)(asked)
-        return sent
-    encoded = runtime.decisions.encode(value, f"a message to {workflow_id!r}")
-    runtime.decisions.check_message(len(encoded or b""), f"a message to {workflow_id!r}")
-    return Sent(runtime, MessageSent(Address(None, workflow_id), "event", name, "", encoded), line)
+    return send(runtime, workflow_id, *event_of(name, payload, "workflow.signal"), line)
 
 
-def _sent(runtime: Runtime, workflow_id: str, name: str, line: str, signal: Signal) -> Sent[None]:
+def send(
+    runtime: Runtime, workflow_id: str, name: str, value: Any, line: str, kind: str = "event"
+) -> Sent[None]:
+    """Send a message of a kind to another instance; interceptors may change what it carries."""
+    last = partial(_sent, runtime, workflow_id, name, line, kind)
+    signal, outbound = (
+        Signal(workflow_id, name, value, runtime.replaying),
+        runtime.decisions.outbound,
+    )
+    if outbound is None:
+        return last(signal)
+    sent: Sent[None] = chained(outbound.signals, last)(signal)
+    return sent
+
+
+def _sent(
+    runtime: Runtime, workflow_id: str, name: str, line: str, kind: str, signal: Signal
+) -> Sent[None]:
     """Send an event as the interceptors left it."""
     encoded = runtime.decisions.encode(signal.payload, f"a message to {workflow_id!r}")
     runtime.decisions.check_message(len(encoded or b""), f"a message to {workflow_id!r}")
-    what = "event", name, "", encoded, headers_of(signal.headers)
+    what = kind, name, "", encoded, headers_of(signal.headers)
     return Sent(runtime, MessageSent(Address(None, workflow_id), *what), line)
 
 

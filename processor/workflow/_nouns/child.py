@@ -319,7 +319,14 @@ def _asked(
     if unknown := sorted(map(checks.shown, how.keys() - options)):
         known = ", ".join(sorted(options))
         raise InvalidArgument(f"{call}: there is no option {', '.join(unknown)}; there are {known}")
-    return runtime, _wanted(call, runtime, child, args, result_type, line, **how)
+    wanted = _wanted(call, runtime, child, args, result_type, line, **how)
+    ends_with_it = verb == "start_child" and wanted.parent_close != "abandon"
+    if ends_with_it and runtime.code.operating is not None:
+        raise InvalidArgument(
+            f'{call} in an entity: give parent_close="abandon": the workflow would end with the '
+            "operation that starts it"
+        )
+    return runtime, wanted
 
 
 def _wanted(
@@ -365,7 +372,7 @@ def _wanted(
         name,
         args,
         runtime.decoder(result, what),
-        None if id is None else checks.workflow_id(id, f"{call}: id"),
+        None if id is None else checks.new_workflow_id(id, f"{call}: id"),
         checks.one_of(START_REUSES, reuse, f"{call}: reuse"),
         checks.one_of(PARENT_CLOSES, parent_close, f"{call}: parent_close"),
         checks.one_of(CANCELLATIONS, cancellation, f"{call}: cancellation"),

@@ -51,6 +51,7 @@ __all__ = (
     "WorkflowCode",
     "all_handlers_finished",
     "answer",
+    "arguments_of",
     "code_of",
     "go_on",
     "name_of",
@@ -137,6 +138,7 @@ class WorkflowCode:
         around: Callable[..., Coroutine[Any, Any, Any]] | None = None,
     ) -> None:
         self.instance: Any = None
+        self.operating: Any = None
         self.context = contextvars.Context()
         self.ran = False
         self.failed: BaseException | None = None
@@ -184,7 +186,7 @@ class WorkflowCode:
         """Let the handler of an event take it. False: its value does not fit, and it is buried."""
         handler = self.signals.get(event.name) or self.signals[""]
         try:
-            decode = partial(_arguments_of, runtime, handler.signature)
+            decode = partial(arguments_of, runtime, handler.signature)
             arguments = runtime.decoded(decode, event.payload)
         except SchemaMismatch as error:
             rejected = EventRejected(event.name, event.payload, str(error))
@@ -255,7 +257,7 @@ class WorkflowCode:
         return result
 
 
-def _arguments_of(runtime: Runtime, signature: Signature, payload: bytes | None) -> tuple[Any, ...]:
+def arguments_of(runtime: Runtime, signature: Signature, payload: bytes | None) -> tuple[Any, ...]:
     """Return the arguments of a signal's handler.
 
     The value of an event is the one argument of a handler with one; a handler with several takes a

@@ -22,6 +22,7 @@ from typing import (
 
 from processor import checks
 from processor.core.data.address import Address
+from processor.core.entity_id import is_reserved
 from processor.core.nouns.call import CallGivenUp, CallOperation, CallSent
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.start import StartWith
@@ -40,7 +41,7 @@ from processor.workflow._nouns.call import Sent, cancel, opens, signal, terminat
 from processor.workflow._outbound import InstanceCall, Signal, chained, headers_of, size_of
 from processor.workflow._outcomes import answered, outcome, refused, updated, valued
 
-__all__ = ("InstanceHandle", "handle", "signal_with_start")
+__all__ = ("Asks", "InstanceHandle", "InstanceQuestion", "asked", "handle", "signal_with_start")
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -48,7 +49,7 @@ Ts = TypeVarTuple("Ts")
 Us = TypeVarTuple("Us")
 
 
-class _Asks(NamedTuple):
+class Asks(NamedTuple):
     """Whom the code asks, and what of: ``read`` makes a value of the answer, or raises an error.
 
     ``type`` is that of the value.
@@ -62,7 +63,7 @@ class _Asks(NamedTuple):
     line: str
 
 
-class _Question(NamedTuple):
+class InstanceQuestion(NamedTuple):
     """What is asked. ``beside``: bytes that go with its own payload."""
 
     operation: CallOperation
@@ -78,15 +79,14 @@ class _Next(NamedTuple):
 class _Answer(asyncio.Future[Any]):
     """The answer to a question that leaves with this turn. Whoever cancels it gives the call up."""
 
-    def __init__(self, asks: _Asks, question: _Question) -> None:
+    def __init__(self, asks: Asks, question: InstanceQuestion) -> None:
         operation, beside = question
         runtime = self._runtime = asks.runtime
         decisions = runtime.decisions
         decisions.check(asks.what)
         self._opened = opens(runtime, f"{asks.what} was not sent")
         self._call, self._turn = decisions.next_id, runtime.turn
-        if isinstance(operation, UpdateRun) and not operation.id:
-            operation = replace(operation, id=f"{runtime.run_id}.{self._call}")
+        operation = _numbered(operation, f"{runtime.run_id}.{self._call}")
         sent = CallSent(self._call, Address(None, asks.to), operation)
         size = len(sent.payload or b"") + beside
         decisions.check_message(size, asks.what)
@@ -123,6 +123,17 @@ class _Answer(asyncio.Future[Any]):
             if isinstance(error, PayloadCodecError):
                 self._runtime.breaks(error)
             self.set_exception(error)
+
+
+def _numbered(operation: CallOperation, id: str) -> CallOperation:
+    """Return an operation with an id for the update in it, where that has none."""
+    match operation:
+        case UpdateRun(id=""):
+            return replace(operation, id=id)
+        case StartWith(first=UpdateRun(id="") as first):
+            return replace(operation, first=replace(first, id=id))
+        case _:
+            return operation
 
 
 class InstanceHandle(Generic[R]):
@@ -195,12 +206,12 @@ class InstanceHandle(Generic[R]):
         def read(told: Any) -> Any:
             return answered(self.id, name, told, runtime.payloads, type)
 
-        asks = _Asks(runtime, self.id, self._what("query", name), type, read, line_here())
+        asks = Asks(runtime, self.id, self._what("query", name), type, read, line_here())
 
-        def made(call: InstanceCall) -> _Question:
-            return _Question(QueryRun(name, _encoded(asks, call.arguments), reject=reject))
+        def made(call: InstanceCall) -> InstanceQuestion:
+            return InstanceQuestion(QueryRun(name, _encoded(asks, call.arguments), reject=reject))
 
-        return _asked(asks, made, "query", name, arguments)
+        return asked(asks, made, "query", name, arguments)
 
     @overload
     def update(
@@ -232,18 +243,20 @@ class InstanceHandle(Generic[R]):
         type = type if result_type is None else result_type
         known = "" if id is None else checks.name(id, f"{call}: id")
         runtime = current("handle().update", awaited=True)
+        if is_reserved(self.id):
+            raise InvalidArgument(f"{call}: {self.id!r} is an entity: use workflow.call_entity")
 
         def read(told: Any) -> Any:
             return updated(self.id, told.id, told, runtime.payloads, type)
 
-        asks = _Asks(runtime, self.id, self._what("update", name), type, read, line_here())
+        asks = Asks(runtime, self.id, self._what("update", name), type, read, line_here())
 
-        def made(call: InstanceCall) -> _Question:
+        def made(call: InstanceCall) -> InstanceQuestion:
             headers = headers_of(call.headers)
             operation = UpdateRun(known, name, _encoded(asks, call.arguments), headers=headers)
-            return _Question(operation, size_of(headers))
+            return InstanceQuestion(operation, size_of(headers))
 
-        return _asked(asks, made, "update", name, arguments)
+        return asked(asks, made, "update", name, arguments)
 
     @overload
     def value(self, name: str, *, result_type: type[T]) -> Coroutine[object, None, T]: ...
@@ -265,8 +278,8 @@ class InstanceHandle(Generic[R]):
             return valued(self.id, name, told, runtime.payloads.decoder(result_type))
 
         what = self._what("value", name)
-        asks = _Asks(runtime, self.id, what, result_type, read, line_here())
-        return _asked(asks, lambda call: _Question(AwaitValue(name)), "value", name)
+        asks = Asks(runtime, self.id, what, result_type, read, line_here())
+        return asked(asks, lambda call: InstanceQuestion(AwaitValue(name)), "value", name)
 
     def result(self) -> Coroutine[object, None, R]:
         """Wait for its end, that of its whole chain, and return the result.
@@ -286,19 +299,19 @@ class InstanceHandle(Generic[R]):
             return outcome(self.id, told, runtime.payloads, self._result_type)
 
         what = f"the wait for the result of {self.id!r}"
-        asks = _Asks(runtime, self.id, what, self._result_type, read, line_here())
-        return _asked(asks, lambda call: _Question(AwaitResult()), "result")
+        asks = Asks(runtime, self.id, what, self._result_type, read, line_here())
+        return asked(asks, lambda call: InstanceQuestion(AwaitResult()), "result")
 
     def _what(self, kind: str, name: str) -> str:
         return f"{kind} {name!r} of {self.id!r}"
 
 
-_Makes: TypeAlias = Callable[[InstanceCall], _Question]
+_Makes: TypeAlias = Callable[[InstanceCall], InstanceQuestion]
 """Makes a question of what interceptors left of a call."""
 
 
-def _asked(
-    asks: _Asks,
+def asked(
+    asks: Asks,
     made: _Makes,
     operation: str,
     name: str = "",
@@ -321,7 +334,7 @@ def _asked(
     return cast("Coroutine[object, None, Any]", coroutine)
 
 
-async def _intercepted(asks: _Asks, call: InstanceCall, made: _Makes) -> Any:
+async def _intercepted(asks: Asks, call: InstanceCall, made: _Makes) -> Any:
     """Let interceptors have a question, and ask what they make of it."""
     outbound = asks.runtime.decisions.outbound
     assert outbound is not None, "interceptors have the call"
@@ -332,11 +345,11 @@ async def _intercepted(asks: _Asks, call: InstanceCall, made: _Makes) -> Any:
     return await last(call)
 
 
-def _encoded(asks: _Asks, arguments: Sequence[Any]) -> bytes | None:
+def _encoded(asks: Asks, arguments: Sequence[Any]) -> bytes | None:
     return asks.runtime.decisions.encode(list(arguments), f"the arguments of {asks.what}")
 
 
-async def _told(asks: _Asks, question: _Question, line: str) -> Any:
+async def _told(asks: Asks, question: InstanceQuestion, line: str) -> Any:
     """Ask on the coroutine's first step, and return what is told; ask on along a chain.
 
     ``line`` is for whoever looks where the code waits.
@@ -347,7 +360,7 @@ async def _told(asks: _Asks, question: _Question, line: str) -> Any:
             return told
         operation = question.operation
         assert isinstance(operation, AwaitValue | AwaitResult), f"{operation} is of no chain"
-        question = _Question(replace(operation, run_id=told.run_id))
+        question = InstanceQuestion(replace(operation, run_id=told.run_id))
 
 
 @overload
@@ -416,7 +429,7 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
         args = workflow.signature.positions(args, {})
     handler, rest = parts_of(signal, f"{call}: signal")
     event, value = event_of(handler, rest, f"{call}: signal")
-    id = checks.workflow_id(id, f"{call}: id")
+    id = checks.new_workflow_id(id, f"{call}: id")
     limit_ms = None
     if execution_timeout is not None:
         limit_ms = checks.duration_ms(execution_timeout, f"{call}: execution_timeout")
@@ -425,7 +438,7 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
     attached = None if memo is None else encode(memo, "the memo of", name)
     found: InstanceHandle[Any] = InstanceHandle(id, result)
 
-    def made(asked: InstanceCall) -> _Question:
+    def made(asked: InstanceCall) -> InstanceQuestion:
         told = asked.signal
         assert told is not None, "a signal goes with it"
         payload, headers = encode(told.payload, f"event {event!r}"), headers_of(asked.headers)
@@ -441,8 +454,8 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
             first=first,
         )
         beside = len(payload or b"") + len(attached or b"")
-        return _Question(start, beside + size_of(headers) + size_of(first.headers))
+        return InstanceQuestion(start, beside + size_of(headers) + size_of(first.headers))
 
-    asks = _Asks(runtime, id, what, result, lambda told: found, line)
+    asks = Asks(runtime, id, what, result, lambda told: found, line)
     goes_with = Signal(id, event, value, runtime.replaying)
-    return _asked(asks, made, "signal_with_start", name, args, goes_with)
+    return asked(asks, made, "signal_with_start", name, args, goes_with)

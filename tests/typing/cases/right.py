@@ -17,10 +17,11 @@ from processor import (
     UpdateHandle,
     Worker,
     activity,
+    entity,
     http,
     workflow,
 )
-from processor.client import ScheduleHandle
+from processor.client import EntityHandle, ScheduleHandle
 from processor.injection.interceptors import ActivityRun, ClientCall
 from processor.injection.payloads import plain
 from processor.schedules import Calendar
@@ -398,3 +399,55 @@ async def ends(client: Client, handle: Handle[str]) -> None:
     assert_type(await one.reset(), bool)
     assert_type(await one.set_options(queue="gpu", start_to_close=5), bool)
     await one.complete(5)
+
+
+@entity.define
+class Account:
+    balance: int = 0
+
+    def deposit(self, amount: int, text: str = "") -> int:
+        return self.balance
+
+    async def pay_out(self, amount: int) -> list[str]:
+        assert_type(entity.info().key, str)
+        entity.delete()
+        return []
+
+    @entity.read
+    def total(self) -> float:
+        return 1.0
+
+
+@entity.define(name="other")
+class OtherEntity:
+    def empty(self) -> None: ...
+
+    @entity.migrate
+    @staticmethod
+    def moved(fields: dict[str, Any]) -> dict[str, Any]:
+        return fields
+
+
+async def entities(client: Client) -> None:
+    ada = client.entity(Account, "ada")
+    assert_type(ada, EntityHandle[Account])
+    assert_type(await ada.call(Account.deposit, 5, "a", key="k"), int)
+    assert_type(await ada.call(Account.pay_out, 5, timeout=3), list[str])
+    assert_type(await ada.call(Account.total), float)
+    assert_type(await ada.call("total", result_type=int), int)
+    assert_type(await ada.state(), Account | None)
+    await ada.signal(Account.deposit, 5, "")
+    await client.entity("Account", "ada").call("deposit", 5)
+    Worker("embedded:state", entities=[Account, OtherEntity])
+    Environment(entities=[Account])
+    assert_type(Account().deposit(5), int)
+
+
+async def calls_entities() -> None:
+    assert_type(await workflow.call_entity(Account.deposit, "ada", 5, ""), int)
+    assert_type(await workflow.call_entity(Account.pay_out, "ada", 5), list[str])
+    assert_type(await workflow.call_entity(Account.total, "ada"), float)
+    assert_type(await workflow.call_entity("Account.total", "ada", result_type=int), int)
+    assert_type(await workflow.call_entity("Account.total", "ada"), Any)
+    workflow.signal_entity(Account.deposit, "ada", 5, "")
+    await workflow.signal_entity("Account.deposit", "ada", 5)

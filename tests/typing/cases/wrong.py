@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from processor.core.nouns.timer import TimerFired
 from processor.core.records.turn import Turn
-from processor import Client, Worker, activity, workflow
+from processor import Client, Worker, activity, entity, workflow
 from processor.testing import ActivityEnvironment, Environment
 
 
@@ -199,3 +199,28 @@ async def with_children(order: Order) -> None:
     text = await other.result()  # wrong
     text = await child  # wrong
     print(text)
+
+
+@entity.define
+class Account:
+    balance: int = 0
+
+    def deposit(self, amount: int) -> int:
+        return self.balance
+
+    async def pay_out(self, amount: int) -> str:
+        return ""
+
+
+async def entities(client: Client) -> None:
+    ada = client.entity(Account, "ada")
+    await ada.call(Account.deposit, "5")  # wrong
+    await ada.call(Account.pay_out)  # wrong
+    await ada.call(Plain.run, Order("a"))  # wrong
+    told: str = await ada.call(Account.deposit, 5)  # wrong
+    await ada.signal(Account.deposit, "5")  # wrong
+    client.entity(Account, 5)  # wrong
+    await workflow.call_entity(Account.deposit, "ada", "5")  # wrong
+    number: int = await workflow.call_entity(Account.pay_out, "ada", 5)  # wrong
+    workflow.signal_entity(Account.deposit, "ada")  # wrong
+    entity.define(5)  # wrong

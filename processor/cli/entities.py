@@ -1,0 +1,156 @@
+"""``processor entity``: call an entity, signal it, look at its state, and list entities."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from processor import checks
+from processor.cli.commands.runs import PANEL, Arguments, Timeout, done, parsed
+from processor.cli.options import EmbeddedModules, Json, Key, Target, checked, target_options
+from processor.cli.output import say, show_table, shown_value, write_json
+from processor.cli.session import connected
+from processor.core.entity_id import entity_of, is_reserved
+from processor.readable import readable
+
+if TYPE_CHECKING:
+    from processor.client import RunDescription
+
+__all__ = ("register",)
+
+Name = Annotated[
+    str,
+    typer.Argument(metavar="ENTITY", callback=checked(checks.name), help="Name of its class."),
+]
+EntityKey = Annotated[
+    str,
+    typer.Argument(metavar="KEY", callback=checked(checks.workflow_id), help="Its key."),
+]
+OperationName = Annotated[
+    str,
+    typer.Argument(metavar="OPERATION", callback=checked(checks.name), help="The operation."),
+]
+OnlyName = Annotated[
+    str | None,
+    typer.Argument(metavar="ENTITY", callback=checked(checks.name), help="Only of this class."),
+]
+
+group = typer.Typer(
+    help="Ask entities for operations, and look at their states.", no_args_is_help=True
+)
+
+
+@group.command()
+@target_options(injects=True)
+def call(
+    target: Target,
+    entity: Name,
+    key: EntityKey,
+    operation: OperationName,
+    arguments: Arguments = None,
+    once: Key = None,
+    timeout: Timeout = None,
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Let an entity do an operation, or answer a read, and print the result."""
+    values = parsed(arguments or ())
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            handle = client.entity(entity, key)
+            result = await handle.call(operation, *values, key=once, timeout=timeout)
+        told = {"entity": entity, "key": key, "operation": operation}
+        done(as_json, shown_value(result), **told, result=result)
+
+    asyncio.run(work())
+
+
+@group.command()
+@target_options(injects=True)
+def signal(
+    target: Target,
+    entity: Name,
+    key: EntityKey,
+    operation: OperationName,
+    arguments: Arguments = None,
+    once: Key = None,
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Ask an entity for an operation, and do not wait: it is durable when this returns."""
+    values = parsed(arguments or ())
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            await client.entity(entity, key).signal(operation, *values, key=once)
+        text = f"{entity} {readable(key)} was asked for {operation}"
+        done(as_json, text, entity=entity, key=key, operation=operation)
+
+    asyncio.run(work())
+
+
+@group.command()
+@target_options(injects=True)
+def state(
+    target: Target,
+    entity: Name,
+    key: EntityKey,
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Print the state that is recorded; null where there is none."""
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            found = await client.entity(entity, key).state()
+        done(as_json, shown_value(found), entity=entity, key=key, state=found)
+
+    asyncio.run(work())
+
+
+@group.command("list")
+@target_options()
+def list_entities(
+    target: Target,
+    entity: OnlyName = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = 100,
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """List the entities that somebody has called."""
+
+    async def work() -> None:
+        found: list[RunDescription] = []
+        async with connected(target, module) as client:
+            async for run in client.list(workflow=entity):
+                if is_reserved(run.workflow_id):
+                    found.append(run)
+                if len(found) > limit:
+                    break
+        for run in found[:limit] if as_json else ():
+            write_json(run)
+        if as_json:
+            return
+        if not found:
+            say("none")
+            return
+        columns = ("entity", "key", "status", "events", "run")
+        show_table(columns, [_row(each) for each in found[:limit]])
+        if len(found) > limit:
+            say(f"there are more than these {limit:,}: --limit shows more", "yellow")
+
+    asyncio.run(work())
+
+
+def _row(run: RunDescription) -> tuple[str, ...]:
+    named = entity_of(run.workflow_id)
+    key = run.workflow_id if named is None else named.key
+    return run.workflow, key, run.status.value, str(run.events), run.run_id
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.add_typer(group, name="entity", rich_help_panel=PANEL)

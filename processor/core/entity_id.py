@@ -1,0 +1,34 @@
+"""The workflow ids of entities: ``@Name@key``. Nothing else has an id that begins with ``@``."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+__all__ = ("MARK", "EntityId", "entity_of", "is_reserved")
+
+MARK: Final = "@"
+
+
+class EntityId(NamedTuple):
+    """An entity: the name of its class, which has no ``@``, and its key."""
+
+    name: str
+    key: str
+
+    @property
+    def workflow_id(self) -> str:
+        """The id of the run that has its state."""
+        return f"{MARK}{self.name}{MARK}{self.key}"
+
+
+def entity_of(workflow_id: str) -> EntityId | None:
+    """Return the entity that a workflow id names; None: it is none of an entity."""
+    if not workflow_id.startswith(MARK):
+        return None
+    name, mark, key = workflow_id[1:].partition(MARK)
+    return EntityId(name, key) if name and mark and key else None
+
+
+def is_reserved(workflow_id: str) -> bool:
+    """Return whether no workflow may have this id."""
+    return workflow_id.startswith(MARK)

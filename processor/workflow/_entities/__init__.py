@@ -1,0 +1,1 @@
+"""Entities: their classes, how they are named, and the code that runs their operations."""

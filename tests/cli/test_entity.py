@@ -1,0 +1,52 @@
+"""``processor entity``: operations and states from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .conftest import Invoke
+
+MODULE = """
+from processor import ApplicationError, entity
+
+@entity.define
+class Account:
+    balance: int = 0
+
+    def deposit(self, amount: int) -> int:
+        if amount < 0:
+            raise ApplicationError("no debts")
+        self.balance += amount
+        return self.balance
+
+    @entity.read
+    def total(self) -> int:
+        return self.balance
+"""
+
+
+def test_an_entity_is_called_signalled_read_and_listed(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "accounts.py").write_text(MODULE)
+    where = ("--server", f"embedded:{tmp_path / 'state'}", "--module", "accounts")
+    assert invoke("entity", "state", "Account", "ada", *where).stdout == "null\n"
+    assert invoke("entity", "call", "Account", "ada", "deposit", "5", *where).stdout == "5\n"
+    again = ("entity", "call", "Account", "ada", "deposit", "5", "--key", "k", "--json", *where)
+    for _ in range(2):
+        told = json.loads(invoke(*again).stdout)
+        assert (told["entity"], told["key"], told["operation"]) == ("Account", "ada", "deposit")
+        assert told["result"] == 10
+    asked = invoke("entity", "signal", "Account", "bob", "deposit", "1", *where)
+    assert asked.stdout == "Account bob was asked for deposit\n"
+    assert invoke("entity", "call", "Account", "bob", "total", *where).stdout == "1\n"
+    state = json.loads(invoke("entity", "state", "Account", "ada", "--json", *where).stdout)
+    assert state["state"] == {"balance": 10}
+    lines = invoke("entity", "list", "--json", *where).stdout.splitlines()
+    assert [json.loads(line)["workflow_id"] for line in lines] == ["@Account@ada", "@Account@bob"]
+    table = invoke("entity", "list", "Account", "--limit", "1", *where).stdout
+    assert "ada" in table and "bob" not in table and "there are more than these 1" in table
+    assert invoke("entity", "list", "Other", *where).stdout == "none\n"
+    failed = invoke("entity", "call", "Account", "ada", "deposit", "--", "-1", *where)
+    assert failed.exit_code != 0
+    wrong = invoke("entity", "call", "Account", "ada", "nothing", *where)
+    assert "there is no operation 'nothing'" in " ".join(wrong.stderr.split())

@@ -1,0 +1,36 @@
+"""The protections of entities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import switches_entities as entities
+from .mutation import STUCK, Mutation
+
+__all__ = ("OF_ENTITIES",)
+
+_WRONG = "AssertionError: every case ends as the model says"
+
+OF_ENTITIES: Sequence[Mutation] = (
+    Mutation(
+        "entities",
+        "operations that wait stand in the snapshot",
+        entities.queues_forgotten,
+        (STUCK,),
+        100,
+    ),
+    Mutation(
+        "entities",
+        "who waits for an operation stands in the snapshot",
+        entities.callers_forgotten,
+        (STUCK,),
+        100,
+    ),
+    Mutation(
+        "entities",
+        "a plain operation that fails leaves nothing",
+        entities.failures_not_rolled_back,
+        (_WRONG,),
+        100,
+    ),
+)

@@ -1,0 +1,163 @@
+"""Entities: workflows book into purses, one booking at a time, each of them once.
+
+A purse tells whoever books the place of the booking. So a booking that ran twice leaves a gap among
+the places, one that was lost or ran beside another one leaves a place twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from processor import ApplicationError, UpdateFailed, entity, workflow
+from processor.core.entity_id import EntityId
+
+from . import deeds
+from .cases import Case
+
+__all__ = ("ENTITIES", "WORKFLOWS", "called", "payer_cases")
+
+_STORIES: Final = 0.25
+"""In so many stories there are purses."""
+
+_FAILS: Final = 4
+"""Numbers that leave so much when they are divided by five are not booked."""
+
+
+@entity.define
+class Purse:
+    booked: list[int] = []  # noqa: RUF012  # each has a copy
+    label: str = "new"
+
+    def book(self, number: int) -> list[int]:
+        self.booked.append(number)
+        if number % 5 == _FAILS:
+            workflow.signal_entity(Purse.book_for_nobody, entity.info().key, number)
+            raise ApplicationError(f"not {number}")
+        return [number, len(self.booked)]
+
+    async def book_slowly(self, number: int) -> list[int]:
+        self.booked.append(number)
+        place = len(self.booked)
+        if number % 2:
+            await asyncio.sleep(number % 7)
+        if await deeds.double(number) != 2 * number:
+            raise ApplicationError("a result that is no result")
+        if number % 5 == _FAILS:
+            raise ApplicationError(f"not {number}")
+        return [number, place]
+
+    def book_for_nobody(self, number: int) -> None:
+        self.booked.append(number)
+
+    @entity.read
+    def places(self) -> int:
+        return len(self.booked)
+
+
+@dataclass
+class Booking:
+    """``within``: after so many seconds the payer waits no more, if any."""
+
+    purse: str
+    number: int
+    how: str
+
+
+@workflow.define
+async def payer(bookings: list[Booking], at_once: bool) -> list[Any]:
+    if at_once:
+        return list(await asyncio.gather(*map(_told, bookings)))
+    return [await _told(each) for each in bookings]
+
+
+async def _told(booking: Booking) -> Any:
+    if booking.how == "read":
+        return await workflow.call_entity(Purse.places, booking.purse)
+    if booking.how == "signal":
+        await workflow.signal_entity(Purse.book_for_nobody, booking.purse, booking.number)
+        return "taken"
+    operation = Purse.book_slowly if booking.how == "slowly" else Purse.book
+    try:
+        return await workflow.call_entity(operation, booking.purse, booking.number)
+    except UpdateFailed as error:
+        return str(error.__cause__)
+
+
+ENTITIES: Final = (Purse,)
+WORKFLOWS: Final = (payer,)
+
+
+# --- the model --------------------------------------------------------------------------------
+
+
+def _fits(bookings: list[Booking], told: Any) -> bool:
+    """Return whether each was told what it may be."""
+    for booking, answer in zip(bookings, told, strict=True):
+        match booking.how:
+            case "read":
+                right = isinstance(answer, int)
+            case "signal":
+                right = answer == "taken"
+            case _ if booking.number % 5 == _FAILS:
+                right = answer == f"not {booking.number}"
+            case _:
+                right = answer[0] == booking.number
+        if not right:
+            return False
+    return True
+
+
+def _agree(cases: list[Case]) -> bool:
+    """Return whether the places that all were told can be those of one purse after the other.
+
+    Those of signals are told to nobody: so many are missing at the most.
+    """
+    places: dict[str, Counter[int]] = {}
+    untold: Counter[str] = Counter()
+    for case in cases:
+        for booking, answer in zip(case.arguments[0], case.result, strict=True):
+            if booking.how == "signal":
+                untold[booking.purse] += 1
+            elif isinstance(answer, list):
+                places.setdefault(booking.purse, Counter())[answer[1]] += 1
+    for purse, told in places.items():
+        if max(told.values()) > 1 or max(told) > len(told) + untold[purse]:
+            return False
+    return True
+
+
+def called(cases: list[Case]) -> set[str]:
+    """Return the workflow ids of the purses that somebody books into."""
+    payers = [case for case in cases if case.workflow == "payer"]
+    purses = {
+        booking.purse for case in payers for booking in case.arguments[0] if booking.how != "read"
+    }
+    return {EntityId("Purse", purse).workflow_id for purse in purses}
+
+
+def payer_cases(random: Random) -> list[Case]:
+    """Return workflows that book into one or two purses, in some stories."""
+    if random.random() >= _STORIES:
+        return []
+    purses = [f"purse-{number}" for number in range(random.choice((1, 1, 2)))]
+    numbers = random.sample(range(1_000), 30)
+    cases: list[Case] = []
+    for number in range(random.randint(1, 3)):
+        count = random.randint(2, 8)
+        bookings = [
+            Booking(
+                random.choice(purses),
+                numbers.pop(),
+                random.choice(("plain", "plain", "slowly", "slowly", "signal", "read")),
+            )
+            for _ in range(count)
+        ]
+        cases.append(Case(f"payer-{number}", "payer", [bookings, random.random() < 0.6], {}))
+    for case in cases:
+        own: list[Booking] = case.arguments[0]
+        case.ends["completed"] = lambda told, own=own: _fits(own, told) and _agree(cases)
+    return cases

@@ -1,0 +1,39 @@
+"""Protections of entities, switched off one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace as with_other
+from typing import Any
+
+import pytest
+
+from processor.core import replay
+from processor.core.records import snapshot
+from processor.core.runner import EntityCode
+from processor.workflow._entities import runner
+
+__all__: tuple[str, ...] = ()
+
+
+def queues_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Go on from a snapshot without the operations that waited."""
+    kept_in = replay.kept_in
+
+    def forget(found: snapshot.Snapshot) -> Any:
+        kept = kept_in(found)
+        return kept._replace(queue=(), wake=None) if isinstance(kept, EntityCode) else kept
+
+    patch.setattr(replay, "kept_in", forget)
+
+
+def callers_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Go on from a snapshot without those who wait for an outcome."""
+    fill = snapshot._fill
+    patch.setattr(
+        snapshot, "_fill", lambda state, found: fill(state, with_other(found, callers=()))
+    )
+
+
+def failures_not_rolled_back(patch: pytest.MonkeyPatch) -> None:
+    """Let what a plain operation asked for leave, though it failed."""
+    patch.setattr(runner, "SideEffectRecorded", object)
