@@ -22,7 +22,16 @@ from processor.kafka.topics.upkeep import apply, connect, plan
 from tests.kafka.load import make_published_topic
 from tests.kafka.proxy import Proxy
 
-__all__ = ("QUICK", "REPLICAS", "OwnBroker", "need_jars", "own_broker", "own_cluster", "prepare")
+__all__ = (
+    "QUICK",
+    "REPLICAS",
+    "OwnBroker",
+    "need_jars",
+    "own_broker",
+    "own_cluster",
+    "prepare",
+    "short_lived",
+)
 
 QUICK = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
 """A killed broker is let in again when the session of its former life is over."""
@@ -32,7 +41,7 @@ PARTITIONS = 4
 REPLICAS = 3
 
 SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ActiveProcessorCount=1"
-"""Three of these start beside each other: they have no time for a compiler that pays off later."""
+"""For a broker of one test: a compiler that pays off later costs it half of its start."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,14 @@ def need_jars() -> None:
 
 
 @contextmanager
+def short_lived() -> Iterator[None]:
+    """Let brokers that start meanwhile be ready soon, and never be fast."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAVA_TOOL_OPTIONS", SHORT_LIVED)
+        yield
+
+
+@contextmanager
 def own_broker(folder: Path) -> Iterator[OwnBroker]:
     """Run a broker with a second listener, which is advertised under the port of a proxy."""
     need_jars()
@@ -75,7 +92,7 @@ def own_broker(folder: Path) -> Iterator[OwnBroker]:
         "inter.broker.listener.name": "PLAINTEXT",
     }
     quorum = Quorum(new_cluster_id(), {1: controller_port})
-    with Proxy(front, behind) as network:
+    with Proxy(front, behind) as network, short_lived():
         broker = LocalBroker(folder, port, overrides=overrides, quorum=quorum)
         try:
             broker.start()
@@ -88,8 +105,7 @@ def own_broker(folder: Path) -> Iterator[OwnBroker]:
 def own_cluster(folder: Path) -> Iterator[LocalCluster]:
     """Run three brokers with replication 3, any of which may be killed; all end by a kill."""
     need_jars()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAVA_TOOL_OPTIONS", SHORT_LIVED)
+    with short_lived():
         cluster = LocalCluster(folder, size=REPLICAS, overrides=QUICK)
         try:
             cluster.start()

@@ -25,6 +25,7 @@ from processor.kafka.topics.upkeep import apply, connect, plan
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.evidence import Evidence
 from tests.kafka.harness import set_config, until
+from tests.kafka.own_broker import short_lived
 from tests.kafka.processes import WorkerProcess
 from tests.kafka.talking import ask_patiently, first_answer, quick
 from tests.orders import DONE
@@ -58,7 +59,8 @@ def eager_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBrok
     }
     broker = LocalBroker(tmp_path_factory.mktemp("eager"), overrides=cleaner)
     try:
-        broker.start()
+        with short_lived():
+            broker.start()
     except BrokerUnavailable as error:
         pytest.skip(f"a cleaner can be set up on a local broker only: {error}")
     yield broker

@@ -36,7 +36,7 @@ from processor.kafka.transport import KafkaTransport
 from processor.node.publishing.undeliverable import OWN_TOPIC, Undeliverable
 
 from .harness import PARTITIONS, Adapters, adapters, nobodys, set_config, until
-from .own_broker import QUICK, need_jars
+from .own_broker import QUICK, need_jars, short_lived
 
 
 @pytest.fixture
@@ -327,7 +327,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
         "authorizer.class.name": authorizer,
         "allow.everyone.if.no.acl.found": "true",
     }
-    with LocalBroker(tmp_path_factory.mktemp("guarded"), overrides=overrides) as broker:
+    folder = tmp_path_factory.mktemp("guarded")
+    with short_lived(), LocalBroker(folder, overrides=overrides) as broker:
         yield broker
 
 

@@ -17,12 +17,14 @@ from confluent_kafka.admin import NewTopic
 from processor.dev.local_broker import BrokerUnavailable, LocalBroker
 from processor.kafka.topics.upkeep import BrokerUnreachable, apply, check, connect, plan
 from tests.kafka.harness import until
-from tests.kafka.own_broker import QUICK, need_jars, own_cluster
+from tests.kafka.own_broker import QUICK, need_jars, own_cluster, short_lived
 
 
 @pytest.fixture(scope="module", autouse=True)
-def parts() -> None:
+def parts() -> Iterator[None]:
     need_jars()
+    with short_lived():
+        yield
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from processor.kafka.topics.upkeep import connect
 from processor.kafka.wire.link import Link
 from processor.kafka.wire.security import Sasl, Security, security_of
 from tests.cli.conftest import Invoke, Processor, invoke, processor
-from tests.kafka.own_broker import QUICK, need_jars, prepare
+from tests.kafka.own_broker import QUICK, need_jars, prepare, short_lived
 
 __all__ = ("invoke", "processor")
 
@@ -104,7 +104,7 @@ def ssl_hash(certificate: Path) -> str:
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     need_jars()
     cluster = Secured(tmp_path_factory.mktemp("secured"))
-    with cluster.broker:
+    with short_lived(), cluster.broker:
         admin = connect(cluster.open)
         for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):
             info = ScramCredentialInfo(mechanism, 4_096)
