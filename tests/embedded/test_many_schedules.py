@@ -17,11 +17,11 @@ from processor import Client, RunDescription, ShardUnavailable, Status, Worker
 from .many_schedules import fired
 
 COUNT: Final = int(os.environ.get("SCHEDULES", 200))
-"""The figure to reach is SCHEDULES=10000, within 10 s."""
+"""The figure to reach is SCHEDULES=10000 within 10 s; decision 62 says what was measured."""
 
 
 @pytest.mark.timeout(60 + COUNT / 20)
-@pytest.mark.parametrize("kill_after_s", [None, 0.02 + COUNT / 4_000])
+@pytest.mark.parametrize("kill_after_s", [None, 0.02 + COUNT / 1_500])
 def test_all_have_their_run_once_and_soon(tmp_path: Path, kill_after_s: float | None) -> None:
     server = f"embedded:{tmp_path}"
     command = [sys.executable, "-m", "tests.embedded.many_schedules", server, str(COUNT)]
@@ -36,8 +36,7 @@ def test_all_have_their_run_once_and_soon(tmp_path: Path, kill_after_s: float | 
     runs = asyncio.run(seen(server))
     assert len(runs) == COUNT and {each.status for each in runs} == {Status.COMPLETED}
     late_s = max(each.started.timestamp() for each in runs) - due_s
-    before = sum(each.started.timestamp() < due_s + (kill_after_s or 60) for each in runs)
-    print(f"{COUNT} runs have begun within {late_s:.1f} s, {before} before the end of the process")
+    print(f"{COUNT} runs have begun within {late_s:.1f} s")
     assert late_s < 10 + (kill_after_s or 0)
 
 
