@@ -101,12 +101,14 @@ async def serve(servers: str, namespace: str, state_dir: str, instance_id: str) 
     from examples import orders
     from tests.kafka.poison import POISON_ACTIVITIES, POISONED
     from tests.kafka.probes import PROBE_ACTIVITIES, PROBES
+    from tests.kafka.wallets import WALLETS, moves
 
     worker = Worker(
         servers,
         namespace=namespace,
-        workflows=[orders.order_processing, *PROBES, *POISONED],
+        workflows=[orders.order_processing, *PROBES, *POISONED, moves],
         activities=[*ACTIVITIES, *PROBE_ACTIVITIES, *POISON_ACTIVITIES],
+        entities=WALLETS,
         state_dir=state_dir,
         instance_id=instance_id,
     )

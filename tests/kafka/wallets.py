@@ -1,0 +1,42 @@
+"""Entities of the tests on a broker: wallets, and a workflow that moves money between two."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from processor import ApplicationError, entity, workflow
+
+__all__ = ("WALLETS", "Wallet", "moves")
+
+
+@entity.define
+class Wallet:
+    amount: int = 0
+    takings: int = 0
+
+    def put(self, amount: int) -> int:
+        self.amount += amount
+        return self.amount
+
+    async def take(self, amount: int) -> int:
+        if amount > self.amount:
+            raise ApplicationError("too little")
+        self.amount -= amount
+        self.takings += 1
+        await asyncio.sleep(0.02)
+        return self.takings
+
+    @entity.read
+    def holds(self) -> int:
+        return self.amount
+
+
+@workflow.define
+async def moves(source: str, target: str, amount: int) -> int:
+    number = await workflow.call_entity(Wallet.take, source, amount)
+    await workflow.call_entity(Wallet.put, target, amount)
+    return number
+
+
+WALLETS: Final = (Wallet,)
