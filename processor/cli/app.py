@@ -15,6 +15,7 @@ from processor.cli.commands import (
     bench,
     demo,
     dev,
+    inspection,
     messages,
     runs,
     schemas,
@@ -22,7 +23,6 @@ from processor.cli.commands import (
     tables,
     topics,
     upgrade,
-    views,
     worker,
 )
 from processor.cli.faults import EXIT_CODES, GuardedGroup
@@ -66,7 +66,7 @@ def processor(
 
 
 for module in (
-    *(demo, dev, worker, starts, runs, messages, activities, views),
+    *(demo, dev, worker, starts, runs, messages, activities, inspection),
     *(entities, topics, upgrade, tables, schemas, bench, commands, declared),
 ):
     module.register(app)

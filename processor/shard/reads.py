@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Final
 
-from processor.codec.views import (
+from processor.codec.json_views import (
     attempt_view,
     begin_view,
     history_view,

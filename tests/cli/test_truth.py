@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from processor.cli.commands.views import description_lines
+from processor.cli.commands.inspection import description_lines
 from processor.client.descriptions import RunDescription
 from processor.policy import Status
 

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (
 )
 
 from processor import Client, Worker, workflow
-from processor.cli.commands.views import description_lines
+from processor.cli.commands.inspection import description_lines
 from processor.client import RunDescription
 from processor.codec.records import decode_as
 from processor.config import Settings

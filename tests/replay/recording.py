@@ -22,9 +22,9 @@ import msgspec
 
 from processor import HistoryEvent
 from processor.activity import Activity
+from processor.codec.json_views import history_view, to_json
 from processor.codec.payloads import JsonPayloads
 from processor.codec.records import decode, encode
-from processor.codec.views import history_view, to_json
 from processor.core.data.failure import Failure
 from processor.core.event import Decision, Event
 from processor.core.nouns.activity import OpenActivity

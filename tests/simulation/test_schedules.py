@@ -23,7 +23,7 @@ from processor.simulation.faults import Faults
 from processor.simulation.hosts.host import Code
 from processor.simulation.scheduler import START_MS
 from processor.simulation.world import World
-from processor.workflow._engine.runner import WorkflowRunners
+from processor.workflow._engine.runners import WorkflowRunners
 
 from .story import PAYLOADS
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from processor import checks
+from processor.cli.commands.inspection import activity_lines
 from processor.cli.commands.runs import PANEL, Arguments, Timeout, done, parsed, show_result
 from processor.cli.commands.starts import Conflict, NewId, Reuse
-from processor.cli.commands.views import activity_lines
 from processor.cli.options import (
     EmbeddedModules,
     Json,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from processor.cli.commands.views import at
+from processor.cli.commands.inspection import at
 from processor.cli.faults import FAILED
 from processor.cli.options import Json, Target, target_options
 from processor.cli.output import cut, say, show_table, to_plain, write_json

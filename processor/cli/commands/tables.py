@@ -206,8 +206,8 @@ def readable(family: str, value: bytes) -> Any:
 
     if family != "history":
         return to_plain(shown_row(value))
+    from processor.codec.json_views import history_view, to_json
     from processor.codec.records import decode
-    from processor.codec.views import history_view, to_json
     from processor.core.records.snapshot import Snapshot
     from processor.core.records.turn import Turn
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from processor.codec.views import to_json
+from processor.codec.json_views import to_json
 from processor.core.data.cause import CallRequest
 from processor.core.data.run_id import run_id_of
 from processor.core.inputs import ClientCommand

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from processor.codec.views import history_view, pending_view, summary_view, to_json
+from processor.codec.json_views import history_view, pending_view, summary_view, to_json
 from processor.core.data.failure import Failure
 from processor.core.data.options import ActivityOptions
 from processor.core.nouns.activity import ActivityScheduled, AttemptState
