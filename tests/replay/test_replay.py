@@ -41,7 +41,7 @@ OF_CHILDREN = {
 OF_LEVEL_2 = {
     *("AwaitUpdate", "CallRequest", "MessageRejected", "QueryAnswered", "QueryRun", "StartNow"),
     *("StartPlanned", "StartWith", "UpdateAccepted", "UpdateCompleted", "UpdateEnded", "UpdateRun"),
-    *("StartChild", "StartRequest", "EndChild", "TerminateWith"),
+    *("StartChild", "StartRequest", "EndChild", "TerminateWith", "EntitySnapshot", "OpenChild"),
     *("ActivityAdjusted", "ActivityStopRequested", "AdjustActivity"),
     *("MemoSet", "PromiseMade", "PromiseSettled", "ResolvePromise", "RejectPromise"),
     *("AwaitValue", "ValueIs", "ValueSet"),
