@@ -245,9 +245,11 @@ class Draft:
         state = self.instance.state
         assert state.events == self.first + len(self.events), "each event is counted once"
         if state.closed_ms is None:
-            kept = runner.snapshot()
-            holds = isinstance(kept, EntityCode) or not state.callers
-            self.snapshot = kept if holds and not state.has_more_than_an_image else None
+            self.snapshot = runner.snapshot()
+            if self.snapshot is not None:
+                holds = isinstance(self.snapshot, EntityCode) or not state.callers
+                if not holds or state.has_more_than_an_image:
+                    self.snapshot = None
 
     def _placed(self, asked: ActivityScheduled) -> ActivityScheduled:
         """Return an activity that the code asks for with where its first attempt runs."""
