@@ -211,6 +211,12 @@ def test_only_so_many_wait_for_one_run() -> None:
         assert "has 10,000 runs that wait for it" in outcome.answer.message
 
 
+def test_who_waits_among_so_many_may_ask_again() -> None:
+    calls = [CALLER, *(replace(CALLER, call=number) for number in range(100, 10_099))]
+    (draft,) = decided(AwaitValue("w"), *(AnswerAwaited(each, "result") for each in calls)).drafts
+    assert draft.run.callers[CALLER] == ("value", "w")
+
+
 @pytest.mark.parametrize(
     ("operation", "leaves"),
     [(UPDATE, True), (AwaitValue("v"), True), (AwaitResult(), True), (QueryRun("q"), False)],

@@ -83,7 +83,7 @@ def next_run(run_id: str, successor: str) -> Closed:
 
 def awaited(run: Callers, caller: Caller, kind: AwaitedKind, name: str) -> AnswerAwaited | Refused:
     """Return the event by which another run waits, or why it cannot."""
-    if len(run.callers) < _CALLERS_MAX:
+    if len(run.callers) < _CALLERS_MAX or caller in run.callers:
         return AnswerAwaited(caller, kind, name)
     why = f"run {run.run_id} of {run.workflow_id!r} has {_CALLERS_MAX:,} runs that wait for it"
     return Refused("CommandRejected", f"{why}: ask again when some have been answered")
