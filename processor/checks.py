@@ -16,6 +16,7 @@ from processor.errors import InvalidArgument
 
 __all__ = (
     "DURATION_S_MAX",
+    "ENTITY_MARK",
     "ID_BYTES_MAX",
     "MESSAGE_BYTES_MAX",
     "NAME_BYTES_MAX",
@@ -40,6 +41,9 @@ __all__ = (
     "workflow_id",
     "yes_or_no",
 )
+
+ENTITY_MARK: Final = "@"
+"""So begin the workflow ids of entities, and no others."""
 
 ID_BYTES_MAX: Final = 1_000
 NAME_BYTES_MAX: Final = 1_000
@@ -71,10 +75,10 @@ def workflow_id(value: Any, what: str) -> str:
 def new_workflow_id(value: Any, what: str) -> str:
     """Return a workflow id that a workflow may be started under."""
     given = workflow_id(value, what)
-    if given.startswith("@"):
+    if given.startswith(ENTITY_MARK):
         raise InvalidArgument(
-            f"{what}: ids that begin with @ are those of entities: give another one than "
-            f"{shown(given)}, or call the entity (client.entity, workflow.call_entity)"
+            f"{what}: ids that begin with {ENTITY_MARK} are those of entities: give another one "
+            f"than {shown(given)}, or call the entity (client.entity, workflow.call_entity)"
         )
     return given
 

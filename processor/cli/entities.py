@@ -10,7 +10,7 @@ import typer
 from processor import checks
 from processor.cli.commands.runs import PANEL, Arguments, Timeout, done, parsed
 from processor.cli.options import EmbeddedModules, Json, Key, Target, checked, target_options
-from processor.cli.output import say, show_table, shown_value, write_json
+from processor.cli.output import show_found, shown_value
 from processor.cli.session import connected
 from processor.core.entity_id import entity_of, is_reserved
 from processor.readable import readable
@@ -130,17 +130,8 @@ def list_entities(
                     found.append(run)
                 if len(found) > limit:
                     break
-        for run in found[:limit] if as_json else ():
-            write_json(run)
-        if as_json:
-            return
-        if not found:
-            say("none")
-            return
         columns = ("entity", "key", "status", "events", "run")
-        show_table(columns, [_row(each) for each in found[:limit]])
-        if len(found) > limit:
-            say(f"there are more than these {limit:,}: --limit shows more", "yellow")
+        show_found(found, columns, _row, as_json=as_json, limit=limit)
 
     asyncio.run(work())
 

@@ -6,9 +6,9 @@ Texts of others (ids, reasons, values) pass ``readable`` here, so that no comman
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from processor.readable import readable
 
@@ -17,12 +17,15 @@ __all__ = (
     "say",
     "say_error",
     "say_meanwhile",
+    "show_found",
     "show_table",
     "shown_time",
     "shown_value",
     "to_plain",
     "write_json",
 )
+
+T = TypeVar("T")
 
 STATUS_STYLES = {
     "running": "cyan",
@@ -111,6 +114,27 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         sys.stdout.write("  ".join(padded).rstrip() + "\n")
     sys.stdout.flush()
+
+
+def show_found(
+    found: Sequence[T],
+    columns: Sequence[str],
+    row: Callable[[T], Sequence[str]],
+    *,
+    as_json: bool,
+    limit: int | None = None,
+) -> None:
+    """Print what was found, a row or a JSON document each; of more than ``limit``, say that."""
+    shown = found[:limit]
+    if as_json:
+        for each in shown:
+            write_json(each)
+    elif not shown:
+        say("none")
+    else:
+        show_table(columns, map(row, shown))
+        if len(found) > len(shown):
+            say(f"there are more than these {limit:,}: --limit shows more", "yellow")
 
 
 def shown_time(time: datetime) -> str:

@@ -28,9 +28,9 @@ from processor.workflow._entities.naming import (
     entity_id,
     entity_named,
     operation_named,
-    value_of,
 )
 from processor.workflow._outcomes import answered
+from processor.workflow._signature import event_value
 
 __all__ = ("EntityHandle", "HasEntities")
 
@@ -172,7 +172,9 @@ class EntityHandle(Generic[E]):
             raise InvalidArgument(
                 f"signal: {named.name!r} is a read, and nobody would be told its answer: call it"
             )
-        payload = self._calls.encoded(f"operation {named.name!r}", value_of(named, args))
+        payload = self._calls.encoded(
+            f"operation {named.name!r}", event_value(named.signature, args)
+        )
         key = None if key is None else checks.name(key, "signal: key")
         body = begins(EntityId(self.name, self.key), RaiseEvent(named.name, payload))
         await self._calls.accepted(self.id, body, key=key)

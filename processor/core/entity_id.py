@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-__all__ = ("MARK", "EntityId", "entity_of", "is_reserved")
+from processor.checks import ENTITY_MARK
 
-MARK: Final = "@"
+__all__ = ("EntityId", "entity_of", "is_reserved")
 
 
 class EntityId(NamedTuple):
@@ -18,17 +18,17 @@ class EntityId(NamedTuple):
     @property
     def workflow_id(self) -> str:
         """The id of the run that has its state."""
-        return f"{MARK}{self.name}{MARK}{self.key}"
+        return f"{ENTITY_MARK}{self.name}{ENTITY_MARK}{self.key}"
 
 
 def entity_of(workflow_id: str) -> EntityId | None:
     """Return the entity that a workflow id names; None: it is none of an entity."""
-    if not workflow_id.startswith(MARK):
+    if not workflow_id.startswith(ENTITY_MARK):
         return None
-    name, mark, key = workflow_id[1:].partition(MARK)
+    name, mark, key = workflow_id[1:].partition(ENTITY_MARK)
     return EntityId(name, key) if name and mark and key else None
 
 
 def is_reserved(workflow_id: str) -> bool:
     """Return whether no workflow may have this id."""
-    return workflow_id.startswith(MARK)
+    return workflow_id.startswith(ENTITY_MARK)

@@ -29,7 +29,7 @@ from typing import (
 from processor import checks
 from processor.errors import InvalidArgument
 from processor.workflow._context import in_workflow, plainly
-from processor.workflow._signature import Signature
+from processor.workflow._signature import Signature, event_value
 
 __all__ = (
     "NO_HANDLERS",
@@ -387,18 +387,13 @@ def _check_wrapped(cls: type[Any], attribute: str, value: object) -> None:
 def event_of(handler: Any, args: tuple[Any, ...], what: str) -> tuple[str, Any]:
     """Return the name and the value of the event that calls a handler, named by name or itself.
 
-    The value is the one argument, or the list of several. ``what`` names the call in errors.
+    ``what`` names the call in errors.
     """
-    value = args[0] if len(args) == 1 else list(args) or None
-    if not isinstance(handler, SignalHandler):
-        if isinstance(handler, Handler):
-            raise InvalidArgument(f"{what}: {handler!r} is no handler of signals")
-        return checks.name(handler, f"{what}: name"), value
-    name = _named(handler, what)
-    args = handler.signature.positions(args, {})
-    if handler.signature.limit <= 1:
-        return name, args[0] if args else None
-    return name, list(args)
+    if isinstance(handler, SignalHandler):
+        return _named(handler, what), event_value(handler.signature, args)
+    if isinstance(handler, Handler):
+        raise InvalidArgument(f"{what}: {handler!r} is no handler of signals")
+    return checks.name(handler, f"{what}: name"), event_value(None, args)
 
 
 def parts_of(message: Any, what: str) -> tuple[Any, tuple[Any, ...]]:

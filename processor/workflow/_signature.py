@@ -13,7 +13,7 @@ from processor.checks import shown
 from processor.core.data.payloads import Payloads
 from processor.errors import InvalidArgument, SchemaMismatch
 
-__all__ = ("AsyncFunction", "Signature", "is_async", "names_at")
+__all__ = ("AsyncFunction", "Signature", "event_value", "is_async", "names_at")
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -204,6 +204,19 @@ class Signature:
         return SchemaMismatch(
             f"{self.what}{self._signature} takes {wanted} arguments; the payload has {count}"
         )
+
+
+def event_value(signature: Signature | None, args: tuple[Any, ...]) -> Any:
+    """Return the value of the event that calls something: its one argument, or the list of several.
+
+    ``signature`` is that of what is called, None where only its name is known. Raises
+    ``InvalidArgument``.
+    """
+    if signature is not None:
+        args = signature.positions(args, {})
+        if signature.limit > 1:
+            return list(args)
+    return args[0] if len(args) == 1 else list(args) or None
 
 
 def names_at(depth: int, function: Callable[..., Any]) -> Mapping[str, Any] | None:

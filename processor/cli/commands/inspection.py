@@ -23,6 +23,7 @@ from processor.cli.output import (
     STATUS_STYLES,
     cut,
     say,
+    show_found,
     show_table,
     shown_time,
     shown_value,
@@ -123,19 +124,8 @@ def list_runs(
         async with connected(target, module) as client:
             wanted = client.list(status=status, workflow=workflow, limit=limit + 1)
             found = [each async for each in wanted]
-        more = len(found) > limit
-        del found[limit:]
-        if as_json:
-            for each in found:
-                write_json(each)
-            return
-        if not found:
-            say("none")
-            return
         columns = ("workflow id", "workflow", "status", "started", "events", "run")
-        show_table(columns, [list_row(each) for each in found])
-        if more:
-            say(f"there are more than these {limit:,}: --limit shows more", "yellow")
+        show_found(found, columns, list_row, as_json=as_json, limit=limit)
 
     asyncio.run(work())
 

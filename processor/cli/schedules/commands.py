@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,14 +13,14 @@ from processor import checks
 from processor.cli.commands.runs import PANEL, Arguments, done, parsed
 from processor.cli.commands.starts import WorkflowName
 from processor.cli.options import EmbeddedModules, Json, Target, checked, target_options
-from processor.cli.output import say, show_table, shown_value, write_json
+from processor.cli.output import say, show_found, shown_value, write_json
 from processor.cli.schedules.options import SCHEDULE_OPTIONS, TIME_OPTIONS, Moment, collected
 from processor.cli.session import connected
 from processor.errors import InvalidArgument
 from processor.schedules.spec import Overlap
 
 if TYPE_CHECKING:
-    from processor.client import ScheduleDescription, ScheduleHandle
+    from processor.client import ScheduleDescription, ScheduleHandle, ScheduleSummary
 
 __all__ = ("register",)
 
@@ -77,17 +76,7 @@ def list_schedules(target: Target, module: EmbeddedModules = None, as_json: Json
         async with connected(target, module) as client:
             found = [each async for each in client.schedules.list()]
         found.sort(key=lambda each: each.id)
-        if as_json:
-            for each in found:
-                write_json(asdict(each))
-        elif not found:
-            say("none")
-        else:
-            rows = [
-                (each.id, each.workflow, each.when, _stands(each.paused, each.next), each.note)
-                for each in found
-            ]
-            show_table(("id", "workflow", "when", "next", "note"), rows)
+        show_found(found, ("id", "workflow", "when", "next", "note"), _row, as_json=as_json)
 
     asyncio.run(work())
 
@@ -103,7 +92,7 @@ def describe(
         async with connected(target, module) as client:
             told = await client.schedules.handle(id).describe()
         if as_json:
-            write_json(asdict(told))
+            write_json(told)
         else:
             say("\n".join(_lines(told)), lines=True)
 
@@ -257,6 +246,10 @@ def _act(
         done(as_json, f"{id} {said if applied else otherwise}", id=id, applied=applied)
 
     asyncio.run(work())
+
+
+def _row(found: ScheduleSummary) -> tuple[str, ...]:
+    return found.id, found.workflow, found.when, _stands(found.paused, found.next), found.note
 
 
 def _stands(paused: bool, following: datetime | None) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from processor.checks import ENTITY_MARK
 from processor.config import Settings
-from processor.core.entity_id import MARK, entity_of, is_reserved
+from processor.core.entity_id import entity_of, is_reserved
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.runner import CodeError, Defaults, EntityCode, Kept
 from processor.errors import WorkflowNotRegistered
@@ -80,7 +81,7 @@ class WorkflowRunners:
             raise CodeError(
                 "bug",
                 f"{name!r} is an entity, and {workflow_id!r} no id of one, which begins with "
-                f"{MARK}: call its operations, and start no workflow of that name",
+                f"{ENTITY_MARK}: call its operations, and start no workflow of that name",
             )
         which = started, workflow_id, run_id
         return EntityRunner(entity, id, *which, registry, self._settings, code)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from processor import checks
-from processor.core.entity_id import MARK
+from processor.checks import ENTITY_MARK
 from processor.errors import InvalidArgument
 from processor.workflow._entities.definition import DEFINED, MIGRATE, OPERATION, READ, Entity
 from processor.workflow._guard.names import unanswered
@@ -45,8 +45,10 @@ def define(given: Any = None, /, *, name: str | None = None) -> Any:
             given = checks.shown(cls)
             raise InvalidArgument(f"{what}: put it on a class, not on {given}")
         known, where = name or cls.__name__, f"{what}: class {cls.__qualname__}"
-        if MARK in known:
-            raise InvalidArgument(f"{what}: name: {known!r} has an {MARK}: give it another one")
+        if ENTITY_MARK in known:
+            raise InvalidArgument(
+                f"{what}: name: {known!r} has an {ENTITY_MARK}: give it another one"
+            )
         _check(cls, where)
         entity = Entity(cls, known, _place(cls), names_at(depth, cls))
         if not entity.operations:

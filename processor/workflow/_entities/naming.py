@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from processor import checks
-from processor.core.entity_id import MARK, EntityId
+from processor.checks import ENTITY_MARK
+from processor.core.entity_id import EntityId
 from processor.errors import InvalidArgument
 from processor.workflow._entities.definition import DEFINED, OPERATION, Entity
 from processor.workflow._signature import Signature
@@ -16,7 +17,6 @@ __all__ = (
     "entity_named",
     "is_entity",
     "operation_named",
-    "value_of",
 )
 
 
@@ -39,8 +39,10 @@ def entity_named(given: Any, call: str) -> tuple[str, Entity | None]:
     """Return the name of an entity, and its definition where a class names it."""
     if isinstance(given, str):
         name = checks.name(given, f"{call}: entity")
-        if MARK in name:
-            raise InvalidArgument(f"{call}: entity: {name!r} has an {MARK}, and no entity has")
+        if ENTITY_MARK in name:
+            raise InvalidArgument(
+                f"{call}: entity: {name!r} has an {ENTITY_MARK}, and no entity has"
+            )
         return name, None
     found = vars(given).get(DEFINED) if isinstance(given, type) else None
     if isinstance(found, Entity):
@@ -88,7 +90,7 @@ def _by_text(given: str, call: str, entity: Entity | str | None) -> NamedOperati
     if isinstance(entity, str):
         return NamedOperation(entity, text, Any, None, is_read=False)
     name, dot, operation = text.rpartition(".")
-    if not name or not dot or not operation or MARK in name:
+    if not name or not dot or not operation or ENTITY_MARK in name:
         raise InvalidArgument(f"{call}: operation: {text!r}: write Name.operation")
     return NamedOperation(name, operation, Any, None, is_read=False)
 
@@ -97,15 +99,3 @@ def _known(entity: Entity, name: str) -> NamedOperation:
     operation = entity.operations[name]
     signature = operation.signature
     return NamedOperation(entity.name, name, signature.result, signature, operation.is_read)
-
-
-def value_of(named: NamedOperation, args: tuple[Any, ...]) -> Any:
-    """Return the value of the event that asks for an operation: its argument, or the list of them.
-
-    Raises ``InvalidArgument``.
-    """
-    if named.signature is not None:
-        args = named.signature.positions(args, {})
-        if named.signature.limit > 1:
-            return list(args)
-    return args[0] if len(args) == 1 else list(args) or None

@@ -17,12 +17,13 @@ from processor.errors import InvalidArgument
 from processor.workflow._context import current
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._entities.definition import EntityInfo, Operating
-from processor.workflow._entities.naming import entity_id, operation_named, value_of
+from processor.workflow._entities.naming import entity_id, operation_named
 from processor.workflow._frames import line_here
 from processor.workflow._nouns.call import Sent, send
 from processor.workflow._nouns.instance import Asks, InstanceQuestion, asked
 from processor.workflow._outbound import InstanceCall, headers_of, size_of
 from processor.workflow._outcomes import answered, updated
+from processor.workflow._signature import event_value
 
 __all__ = ("call_entity", "delete", "info", "signal_entity")
 
@@ -125,7 +126,7 @@ def signal_entity(  # type: ignore[misc]  # *Ts
         which = f"{named.entity}.{named.name}"
         raise InvalidArgument(f"{call}: {which} is a read, and nobody would be told its answer")
     id = entity_id(named.entity, key, call)
-    return send(runtime, id, named.name, value_of(named, args), line, "entity")
+    return send(runtime, id, named.name, event_value(named.signature, args), line, "entity")
 
 
 def info() -> EntityInfo:
