@@ -18,11 +18,12 @@ Message: TypeAlias = UpdateAccepted | EventReceived
 class Queue:
     """``bytes`` is what the waiting messages take."""
 
-    __slots__ = ("_before", "_messages", "bytes")
+    __slots__ = ("_came", "_messages", "_taken", "bytes")
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self._messages = deque(messages)
-        self._before: Sequence[Message] = tuple(messages)
+        self._came = 0
+        self._taken: list[Message] = []
         self.bytes = sum(each.size for each in messages)
 
     def __len__(self) -> int:
@@ -30,11 +31,16 @@ class Queue:
 
     def begin(self) -> None:
         """Begin an activation, which may be undone."""
-        self._before = self.all
+        self._came = 0
+        self._taken.clear()
 
     def undo(self) -> None:
         """Be as before the last activation."""
-        self._messages = deque(self._before)
+        self._messages.extendleft(reversed(self._taken))
+        for _ in range(self._came):
+            self._messages.pop()
+        self.bytes = sum(each.size for each in self._messages)
+        self.begin()
 
     @property
     def all(self) -> tuple[Message, ...]:
@@ -50,10 +56,12 @@ class Queue:
 
     def put(self, message: Message) -> None:
         self._messages.append(message)
+        self._came += 1
         self.bytes += message.size
 
     def take(self) -> Message:
         """Return the first message, which waits no more."""
         message = self._messages.popleft()
+        self._taken.append(message)
         self.bytes -= message.size
         return message
