@@ -332,6 +332,9 @@ def test_the_environment_runs_them_and_mocks_stand_in_for_them() -> None:
         async with Environment([flow, others], [calls, moved, Scale(2).scaled]) as env:
             assert await env.run(flow, "pid") != os.getpid()
             assert await env.run(others, 4) == [5, 10, 8]
+            processes = multiprocessing.active_children()
+        assert processes
+        await gone(processes)
         async with Environment([flow], mocks={calls: lambda what: what}) as env:
             assert await env.run(flow, "mocked") == "mocked"
         assert await ActivityEnvironment().run(calls, "pid") == os.getpid()

@@ -59,6 +59,7 @@ class _Executor(Executor):
         self._stopping = True
         self._backlog.clear()
         self._left.shutdown()
+        self._processes.shutdown()
 
     def _run(self, task: ActivityTask, report: Report, *, announces: bool = False) -> None:
         self.begins(task)
