@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from processor.kafka.publishing.publisher import ShardPublisher
 from processor.kafka.topics.upkeep import apply, connect, plan
 
+from .delivered import publishers
 from .evidence import Evidence
 from .harness import Adapters, adapters
 from .own_broker import OwnBroker, own_broker
@@ -93,3 +95,11 @@ def kafka(
 ) -> Iterator[Adapters]:
     with adapters(kafka_servers, namespace, admin, tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def publisher(kafka: Adapters) -> Iterator[ShardPublisher]:
+    """The publisher of shard 0."""
+    with_publisher = publishers(kafka)
+    yield next(with_publisher)
+    next(with_publisher, None)

@@ -5,91 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import (
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    NewTopic,
-    ResourcePatternType,
-    ResourceType,
-)
 
 from processor import Client, Worker, workflow
 from processor.cli.commands.inspection import description_lines
 from processor.client import RunDescription
 from processor.codec.records import decode_as
-from processor.config import Settings
-from processor.core.records.effects import DeadLetter, Publish, RunResult
-from processor.dev.local_broker import LocalBroker
+from processor.core.records.effects import RunResult
 from processor.kafka.publishing import transactions as publishing
-from processor.kafka.publishing.publisher import KafkaPublisher, ShardPublisher
+from processor.kafka.publishing.publisher import ShardPublisher
 from processor.kafka.topics.dead_letters import DeadLetters
 from processor.kafka.topics.specs import is_own
-from processor.kafka.topics.upkeep import connect, read_topics
-from processor.kafka.transport import KafkaTransport
 from processor.node.publishing.undeliverable import OWN_TOPIC, Undeliverable
 
-from .harness import PARTITIONS, Adapters, adapters, nobodys, set_config, until
-from .own_broker import QUICK, need_jars, short_lived
-
-
-@pytest.fixture
-def publisher(kafka: Adapters) -> Iterator[ShardPublisher]:
-    with_publisher = publishers(kafka)
-    yield next(with_publisher)
-    next(with_publisher, None)
-
-
-def publishers(kafka: Adapters) -> Iterator[ShardPublisher]:
-    """Yield the publisher of shard 0, and end its process after that."""
-    nobody = nobodys(kafka.connection)
-    transport = KafkaTransport(kafka.connection, Settings())
-    process = KafkaPublisher(kafka.connection, "me", lambda: nobody, transport.last_committed, 0.02)
-    publisher = ShardPublisher(0, process, "", lambda: True)
-    publisher.begin()
-    yield publisher
-    publisher.close()
-    process.close()
-    transport.close()
-
-
-def result(number: int) -> RunResult:
-    of = f"w{number}", f"run-{number}", f"run-{number}"
-    return RunResult(*of, "workflow", "completed", b"%d" % number, None, None, 1)
-
-
-def record(topic: str, value: bytes, number: int = 1, key: bytes | None = b"k") -> Publish:
-    return Publish(topic, key, value, {}, f"w{number}", f"run-{number}")
-
-
-def topic_of(kafka: Adapters, name: str, **configs: str) -> str:
-    """Make a topic of the user's."""
-    topic = f"{kafka.connection.namespace}-{name}"
-    made = NewTopic(topic, 1, 1, config={name.replace("_", "."): v for name, v in configs.items()})
-    for future in kafka.admin.create_topics([made]).values():
-        future.result()
-    until(lambda: bool(read_topics(kafka.admin, [topic])), f"topic {topic}")
-    return topic
-
-
-def letters(kafka: Adapters, count: int) -> list[DeadLetter]:
-    found = kafka.records(kafka.topic("dead-letters"), count)
-    return [decode_as(DeadLetter, message.value() or b"") for message in found]
-
-
-def results(kafka: Adapters, count: int) -> list[int]:
-    found = kafka.records(kafka.topic("results"), count, PARTITIONS)
-    return sorted(int(decode_as(RunResult, m.value() or b"").result or b"") for m in found)
-
-
-def is_done(publisher: ShardPublisher) -> Callable[[], bool]:
-    return lambda: publisher.outputs.backlog == 0
+from .delivered import is_done, letters, record, result, results, topic_of
+from .harness import PARTITIONS, Adapters, set_config, until
 
 
 def test_a_record_that_is_too_large_is_a_letter_and_the_next_ones_are_published(
@@ -315,57 +249,6 @@ def test_a_letter_is_written_once_though_its_commit_was_not_heard_of(
     reasons = [letter.reason for letter in letters(kafka, 5)]
     assert [reason.partition(" of ")[0] for reason in reasons] == [f"run run-{n}" for n in range(5)]
     assert all(publisher.outputs.undelivered(f"run-{n}") is not None for n in range(5))
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
-    """A broker that asks who may do what; all may do all that no rule forbids."""
-    need_jars()
-    authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
-    overrides = {
-        **QUICK,
-        "authorizer.class.name": authorizer,
-        "allow.everyone.if.no.acl.found": "true",
-    }
-    folder = tmp_path_factory.mktemp("guarded")
-    with short_lived(), LocalBroker(folder, overrides=overrides) as broker:
-        yield broker
-
-
-@pytest.mark.parametrize("operation", [AclOperation.WRITE, AclOperation.ALL])
-def test_records_for_a_topic_without_permission_are_letters(
-    guarded: LocalBroker, namespace: str, tmp_path: Path, operation: AclOperation
-) -> None:
-    admin = connect(guarded.bootstrap_servers)
-    with adapters(guarded.bootstrap_servers, namespace, admin, tmp_path) as kafka:
-        closed = topic_of(kafka, "closed")
-        open_too = topic_of(kafka, "open")
-        rule = AclBinding(
-            ResourceType.TOPIC,
-            closed,
-            ResourcePatternType.LITERAL,
-            "User:ANONYMOUS",
-            "*",
-            operation,
-            AclPermissionType.DENY,
-        )
-        for future in admin.create_acls([rule]).values():
-            future.result()
-        with_publisher = publishers(kafka)
-        publisher = next(with_publisher)
-        for offset in range(50):
-            records = [record(closed, b"%d" % offset, offset), record(open_too, b"%d" % offset)]
-            publisher.publish(offset, [*records, result(offset)])
-        until(is_done(publisher), "everything")
-        numbers = [b"%d" % offset for offset in range(50)]
-        found = letters(kafka, 50)
-        assert [(letter.topic, letter.value) for letter in found] == [
-            (closed, number) for number in numbers
-        ]
-        assert "TOPIC_AUTHORIZATION_FAILED" in found[0].reason
-        assert [message.value() for message in kafka.records(open_too, 50)] == numbers
-        assert results(kafka, 50) == list(range(50))
-        next(with_publisher, None)
 
 
 @workflow.define

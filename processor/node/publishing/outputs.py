@@ -238,9 +238,10 @@ class ShardOutputs:
         delay_s = self._delays.next_s()
         self._retry_at = now + delay_s
         _log.warning(
-            "shard %d: publishing failed: a record was refused (%s: %s). It is tried again in "
-            "%.1f s, and what this shard publishes waits for it%s",
+            "shard %d: publishing failed: a record for topic %r was refused (%s: %s). It is tried "
+            "again in %.1f s, and what this shard publishes waits for it%s",
             self.partition,
+            self._outlets.topic_of(refused[0].record),
             cause.name,
             cause.text,
             delay_s,

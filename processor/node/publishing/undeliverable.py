@@ -82,10 +82,18 @@ class Outlets:
 
     def hint(self, fault: Fault) -> str:
         """Return what to do about a fault, for the end of a message."""
+        if fault.kind == "forbidden":
+            return ". Let the workers write there: the broker has a rule against it (an ACL)"
         if fault.kind != "missing":
             return ""
         topics = f"{self.results} or a topic of workflow.publish"
         return f". {topics} is missing: `processor topics apply`"
+
+    def topic_of(self, record: OutputRecord | None) -> str:
+        """Return where a record goes. None: a dead letter."""
+        if record is None:
+            return self.dead_letters
+        return self.results if isinstance(record, RunResult) else record.topic
 
 
 class _Size(NamedTuple):
@@ -224,7 +232,7 @@ class Undeliverable:
 
     def letter_for(self, place: Place, record: OutputRecord) -> Letter | None:
         """Return what stands in for a record that cannot be delivered."""
-        topic = self._topic(record)
+        topic = self._outlets.topic_of(record)
         if topic in self._known or isinstance(record, RunResult):
             if not self._reasons and not self._too_large:
                 return None
@@ -244,7 +252,7 @@ class Undeliverable:
 
     def goes_alone(self, record: OutputRecord) -> bool:
         """Return whether a record has to be in a request of its own, to learn if it is refused."""
-        return bool(self._singly) and self._topic(record) in self._singly
+        return bool(self._singly) and self._outlets.topic_of(record) in self._singly
 
     @property
     def is_careful(self) -> bool:
@@ -268,7 +276,7 @@ class Undeliverable:
                     offsets.append(refusal.place[0])
                 continue
             if kind in ("too large", "invalid", "invalid record"):
-                by_topic.setdefault(self._topic(record), []).append(refusal)
+                by_topic.setdefault(self._outlets.topic_of(record), []).append(refusal)
                 offsets.append(refusal.place[0])
             elif kind == "forbidden" and not isinstance(record, RunResult):
                 self._close(record.topic, refusal.fault, now)
@@ -336,9 +344,6 @@ class Undeliverable:
             letter.reason,
             self._outlets.dead_letters,
         )
-
-    def _topic(self, record: OutputRecord) -> str:
-        return self._outlets.results if isinstance(record, RunResult) else record.topic
 
     def _size(self, record: OutputRecord) -> _Size:
         if isinstance(record, RunResult):
