@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from processor.codec.compiled import Compiled, compile_schema, field_at_fault
 from processor.codec.schemas.files import MAGIC, SchemaFile, disagreements, load_levels
 from processor.codec.schemas.levels import Measure, measure_of
-from processor.codec.schemas.shapes import RECORDS, classes_in
+from processor.codec.schemas.shapes import RECORDS, classes_in, shapes_of
 from processor.core.data.address import Caller, ReplyTo
 from processor.core.data.cause import Cause
 from processor.core.data.options import ActivityOptions
@@ -28,7 +28,7 @@ from processor.core.event import Event
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.records.effects import ActivityTask, DeadLetter, Reply, RunResult
 from processor.core.records.marks import Answered, Mark
-from processor.core.records.snapshot import EntitySnapshot, Snapshot
+from processor.core.records.snapshot import EntityDelta, EntitySnapshot, Snapshot
 from processor.core.records.turn import AttemptRecord, Claim, Purged, Turn
 from processor.core.vocabulary import EVENTS
 from processor.data import data_dir
@@ -45,10 +45,19 @@ __all__ = (
     "later_events",
     "level_of",
     "read_envelope",
+    "read_head",
 )
 
 LogRecordBody: TypeAlias = (
-    Turn | AttemptRecord | Snapshot | EntitySnapshot | Purged | Mark | Answered | Claim
+    Turn
+    | AttemptRecord
+    | Snapshot
+    | EntitySnapshot
+    | EntityDelta
+    | Purged
+    | Mark
+    | Answered
+    | Claim
 )
 """Whatever is a record of ``events``."""
 
@@ -93,6 +102,14 @@ class Envelope(NamedTuple):
     caller: Caller | None
 
 
+class Head(NamedTuple):
+    """What each record of a run's history begins with."""
+
+    workflow_id: str
+    run_id: str
+    epoch: int
+
+
 class _Versions(NamedTuple):
     """How a record is written: its headers by level, and what tells the level of a record."""
 
@@ -126,9 +143,11 @@ class Codec:
         self.level = max(schema.level for schema in current.values())
         self._by_class: dict[type, _Versions] = {}
         self._by_header: dict[bytes, Callable[[bytes, int], tuple[Any, int]]] = {}
+        self._kinds: dict[bytes, type] = {}
         self._turns = files["turn"]
         self._commands = current["command"]
         self._envelope: Callable[[bytes, int], tuple[Any, int]] | None = None
+        self._head: Callable[[bytes, int], tuple[Any, int]] | None = None
         for file, cls in RECORDS.items():
             *earlier, schema = files[file]
             levels = {each.level: each.header for each in files[file]}
@@ -137,6 +156,7 @@ class Codec:
             first = files[file][0].header
             self._by_class[cls] = _Versions(write, first, levels, measure)
             self._by_header.update(dict.fromkeys(levels.values(), read))
+            self._kinds.update(dict.fromkeys(levels.values(), cls))
 
     def _write_first(self, schema: SchemaFile, record: Any, header: bytes) -> bytes:
         return self._compiled(schema).write(record, header)
@@ -197,15 +217,19 @@ class Codec:
     def read_envelope(self, data: bytes) -> Envelope:
         """Return what stands before the body of a command, also of a later release's."""
         if self._envelope is None:
-            schema = self._commands
-            head = {**schema.named[schema.name]}
-            head["fields"] = [each for each in head["fields"] if each["name"] != "body"]
-            named = {**schema.named, schema.name: head}
-            classes = {**_CLASSES, "ClientCommand": Envelope}
-            self._envelope = compile_schema(schema.name, named, classes, _REPEATED).read
+            self._envelope = _reader_of(self._commands, Envelope)
         try:
             envelope: Envelope = self._envelope(data, 10)[0]
             return envelope
+        except _MALFORMED as error:
+            raise self._explain(data, error) from error
+
+    def read_head(self, data: bytes) -> tuple[type, Head]:
+        """Return which record of a history it is, and what it begins with; the rest is not read."""
+        if self._head is None:
+            self._head = _reader_of(self._turns[-1], Head)
+        try:
+            return self._kinds[data[:10]], self._head(data, 10)[0]
         except _MALFORMED as error:
             raise self._explain(data, error) from error
 
@@ -246,6 +270,15 @@ class Codec:
         return tuple(sorted(header[2:].hex() for header in self._by_header))
 
 
+def _reader_of(schema: SchemaFile, cls: type) -> Callable[[bytes, int], tuple[Any, int]]:
+    """Return what reads the first fields of a record: those of a class."""
+    record, names = schema.named[schema.name], {each.name for each in shapes_of(cls)}
+    first = [each for each in record["fields"] if each["name"] in names]
+    named = {**schema.named, schema.name: {**record, "fields": first}}
+    classes = {**_CLASSES, schema.name.rpartition(".")[2]: cls}
+    return compile_schema(schema.name, named, classes, _REPEATED).read
+
+
 def _short_names(schema: SchemaFile) -> set[str]:
     return {name.rpartition(".")[2] for name in schema.named}
 
@@ -260,3 +293,4 @@ decode_as: Final = _codec.decode_as
 level_of: Final = _codec.level_of
 later_events: Final = _codec.later_events
 read_envelope: Final = _codec.read_envelope
+read_head: Final = _codec.read_head

@@ -17,7 +17,7 @@ from processor.core.nouns.activity import AttemptState, attempted
 from processor.core.nouns.chain import external_events
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import RunParked, WorkflowStarted
-from processor.core.records.snapshot import Snapshot, kept_in, state_of
+from processor.core.records.snapshot import EntityDelta, Snapshot, kept_in, state_of
 from processor.core.records.turn import Turn
 from processor.core.runner import Asked, CodeError, Runner, Runners
 from processor.core.state import RunState
@@ -72,19 +72,17 @@ def replay(
 ) -> Instance:
     """Return the run that its turns, in order, add up to.
 
-    They begin with the start of the run, or with a snapshot. ``attempts`` is where its open
-    activities stand, each with the key of its record. ``keep``: queries are to follow.
+    They begin with the start of the run, or with a snapshot. Of what follows a snapshot, the code
+    sees the turns after the last delta. ``attempts`` is where its open activities stand, each with
+    the key of its record. ``keep``: queries are to follow.
     """
-    player: _Player | None = None
-    for record in history:
-        if player is None:
-            player = _Player(runners, record)
-            if keep and not isinstance(player.runner, CodeError):
-                player.runner.keep()
-            if isinstance(record, Snapshot):
-                continue
+    records = [*history]
+    assert records, "a run has at least the turn that started it"
+    player = _Player(runners, records)
+    if keep and not isinstance(player.runner, CodeError):
+        player.runner.keep()
+    for record in records[player.begins :]:
         player.play(record)
-    assert player is not None, "a run has at least the turn that started it"
     for attempt, key in attempts:
         attempted(player.state, attempt, key)
     return Instance(player.state, player.runner, player.pending, player.difference)
@@ -103,15 +101,20 @@ def begun(
 
 
 class _Player:
-    """Folds the turns of one run into its state and feeds its runner beside it."""
+    """Folds the turns of one run into its state and feeds its runner beside it.
 
-    def __init__(self, runners: Runners, first: Turn | Snapshot) -> None:
+    It begins to do so with the turn at ``begins``.
+    """
+
+    def __init__(self, runners: Runners, records: Sequence[Turn | Snapshot]) -> None:
         self.pending: list[Event] = []
         self.difference = ""
+        self.begins = 0
         self.runner: Runner | CodeError
         self._runners = runners
+        first = records[0]
         if isinstance(first, Snapshot):
-            self._resume(first)
+            self._resume(first, _since(records))
             return
         self.state = RunState(first.workflow_id, first.run_id)
         started = first.events[0]
@@ -121,9 +124,13 @@ class _Player:
         except Exception as error:
             self.runner = failed(error)
 
-    def _resume(self, snapshot: Snapshot) -> None:
+    def _resume(self, snapshot: Snapshot, since: Sequence[Turn]) -> None:
         self.state = state_of(snapshot)
-        started, kept = snapshot.image.started, kept_in(snapshot)
+        for turn in since:
+            for event in turn.events:
+                evolve(self.state, event, turn.time_ms)
+        self.begins = 1 + len(since)
+        started, kept = snapshot.image.started, kept_in(snapshot, since)
         try:
             self.runner = self._runners.resume(snapshot.workflow_id, snapshot.run_id, started, kept)
         except ProcessorError as error:
@@ -184,6 +191,19 @@ class _Player:
                     if self._runners.strict:
                         raise CodeError("nondeterminism", text, line)
                     self.difference = text
+
+
+def _since(records: Sequence[Turn | Snapshot]) -> list[Turn]:
+    """Return the turns that follow a snapshot, up to the last delta; nothing without one."""
+    turns: list[Turn] = []
+    last = 0
+    for record in records[1:]:
+        if isinstance(record, Snapshot):
+            break
+        turns.append(record)
+        if isinstance(record, EntityDelta):
+            last = len(turns)
+    return turns[:last]
 
 
 def not_runnable(error: ProcessorError) -> CodeError:

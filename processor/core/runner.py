@@ -68,13 +68,13 @@ class EntityCode(NamedTuple):
     """What an entity goes on from, when no operation runs.
 
     ``state`` is the encoded one after the last operation, None where there is none. ``queue`` are
-    the operations that have not begun, in order. ``last_id`` is that of the last request of its
-    code. ``wake`` is the timer that lets the next operation begin, where one does. ``at_ms`` is the
-    time of the turn.
+    the operations that have not begun, in order; it changes with the next activation. ``last_id``
+    is that of the last request of its code. ``wake`` is the timer that lets the next operation
+    begin, where one does. ``at_ms`` is the time of the turn.
     """
 
     state: bytes | None
-    queue: tuple[UpdateAccepted | EventReceived, ...] = ()
+    queue: Sequence[UpdateAccepted | EventReceived] = ()
     last_id: int = 0
     wake: int | None = None
     at_ms: int = 0

@@ -21,12 +21,12 @@ from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.run import Summary, WorkflowStarted
 from processor.core.nouns.start import StartChild, StartRun, StartWith, begins
 from processor.core.nouns.stop import CancelRun
-from processor.core.nouns.timer import TimerStarted
+from processor.core.nouns.timer import TimerFired, TimerStarted
 from processor.core.nouns.update import UpdateAccepted, UpdateCompleted, UpdateRun
 from processor.core.operation import Request
 from processor.core.records.answers import Refused, UpdateEnded
 from processor.core.records.effects import Message
-from processor.core.records.snapshot import EntitySnapshot, snapshot_of, state_of
+from processor.core.records.snapshot import EntityDelta, EntitySnapshot, snapshot_of, state_of
 from processor.core.records.turn import Positions, Turn
 from processor.core.replay import Instance, replay
 from processor.core.runner import EntityCode
@@ -178,7 +178,7 @@ def snapshot(run: RunState, *last: Decision) -> EntitySnapshot:
         draft.add(each)
     place = (ADA.workflow_id, RUN, 0, draft.first, NOW, "commands", Positions(), 0, None)
     code = EntityCode(b'{"balance":5}', QUEUE, 7, 7)
-    made = snapshot_of(Turn(*place, tuple(draft.events)), run, code)
+    made = snapshot_of(Turn(*place, tuple(draft.events)), run, code, whole=True)
     assert isinstance(made, EntitySnapshot)
     return made
 
@@ -225,6 +225,88 @@ def test_a_snapshot_says_where_the_one_before_began() -> None:
     run = entity()
     run.base = 20
     assert snapshot(run, UpdateCompleted("u-1", b"5")).previous == 20
+
+
+# --- what is new since a snapshot -----------------------------------------------------------------
+
+PLACE = (ADA.workflow_id, RUN, 0)
+REST = (NOW + 9, "commands", Positions(), 0, None)
+
+
+def ended(run: RunState, wake: int, *waiting: UpdateAccepted | EventReceived) -> EntityDelta:
+    """Return the turn in which the timer and the operation at the front of the queue end."""
+    draft = Draft(Instance(run, Scripted([])), context())
+    draft.add(TimerFired(wake))
+    if "u-3" in run.updates and not run.updates["u-3"].over:
+        draft.add(UpdateCompleted("u-3", b"3"))
+    draft.add(TimerStarted(wake + 1, NOW + 9))
+    turn = Turn(*PLACE, draft.first, *REST, tuple(draft.events))
+    state = b'{"balance":%d}' % wake
+    made = snapshot_of(turn, run, EntityCode(state, waiting, wake + 1, wake + 1), whole=False)
+    assert isinstance(made, EntityDelta)
+    return made
+
+
+def came(run: RunState, *messages: UpdateAccepted | EventReceived) -> Turn:
+    draft = Draft(Instance(run, Scripted([])), context())
+    for each in messages:
+        draft.add(each)
+    return Turn(*PLACE, draft.first, *REST, tuple(draft.events))
+
+
+LATER = (UpdateAccepted("u-4", "pay", b"4", validated=False), EventReceived("add", b"4"))
+
+
+@pytest.mark.parametrize(
+    ("deltas", "waiting"),
+    [
+        (1, (QUEUE[1],)),
+        (2, LATER),
+        (3, LATER[1:]),
+    ],
+    ids=["of the snapshot", "of both", "of the turns since"],
+)
+def test_an_entity_goes_on_from_the_last_delta(
+    deltas: int, waiting: tuple[UpdateAccepted | EventReceived, ...]
+) -> None:
+    run = entity()
+    records: list[Turn | EntitySnapshot] = [snapshot(run, UpdateCompleted("u-1", b"5"))]
+    records.append(ended(run, 7, QUEUE[1]))
+    if deltas > 1:
+        records += [came(run, *LATER), ended(run, 8, *LATER)]
+    if deltas > 2:
+        records.append(ended(run, 9, LATER[1]))
+    last = came(run, EventReceived("last"))
+    runners = Runners([])
+    written = [decode(encode(each)) for each in (*records, last)]
+    found = replay(runners, [each for each in written if isinstance(each, Turn | EntitySnapshot)])
+    id = 6 + deltas
+    resumed = EntityCode(b'{"balance":%d}' % id, waiting, id + 1, id + 1, NOW + 9)
+    assert runners.resumed == [resumed]
+    assert runners.made[0].seen == [EventReceived("last")], "what has ended is not shown again"
+    assert found.state.events == run.events and found.state.timers == run.timers
+    assert found.state.updates["u-3"] == run.updates["u-3"]
+    assert found.state.callers == run.callers == {}
+    assert found.state.base == records[0].first
+
+
+@pytest.mark.parametrize(
+    ("code", "whole", "is_whole"),
+    [
+        (EntityCode(b"1", QUEUE), False, False),
+        (EntityCode(b"1", QUEUE), True, True),
+        (EntityCode(b"1"), False, True),
+    ],
+    ids=["something waits", "it is due", "nothing waits"],
+)
+def test_a_snapshot_leaves_out_what_waits_until_it_is_due(
+    code: EntityCode, whole: bool, is_whole: bool
+) -> None:
+    run = RunState(ADA.workflow_id, RUN)
+    draft = Draft(Instance(run, Scripted([])), context())
+    draft.advance(WorkflowStarted("order", None, bytes(16)))
+    turn = Turn(*PLACE, 0, *REST, tuple(draft.events))
+    assert isinstance(snapshot_of(turn, run, code, whole=whole), EntitySnapshot) is is_whole
 
 
 @pytest.mark.parametrize("waits", [False, True])

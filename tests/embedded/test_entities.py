@@ -32,7 +32,6 @@ from processor.shard.turns import updating
 from processor.testing import Environment
 from tests.embedded.inside import records_in
 
-GATE = asyncio.Event()
 RUNNING: list[str] = []
 MOST: list[int] = []
 
@@ -392,7 +391,6 @@ def test_the_history_of_a_thousand_operations_is_that_of_the_last(tmp_path: Path
 @pytest.mark.parametrize("cached", [0, 100])
 def test_an_entity_goes_on_where_a_process_ended(tmp_path: Path, cached: int) -> None:
     async def begin() -> None:
-        GATE.clear()
         async with worker(tmp_path, cached_runs_max=cached), Client(f"embedded:{tmp_path}") as one:
             ada = one.entity(Account, "ada")
             await ada.call(Account.deposit, 100)

@@ -21,6 +21,22 @@ OF_ENTITIES: Sequence[Mutation] = (
     ),
     Mutation(
         "entities",
+        "operations that have ended since the snapshot do not begin again",
+        entities.begun_again,
+        (STUCK, "AssertionError: update .* is accepted once"),
+        100,
+        known=5,
+    ),
+    Mutation(
+        "entities",
+        "operations that have come since the snapshot wait",
+        entities.arrivals_forgotten,
+        (STUCK, "AssertionError: a history replays"),
+        100,
+        known=57,
+    ),
+    Mutation(
+        "entities",
         "who waits for an operation stands in the snapshot",
         entities.callers_forgotten,
         (STUCK,),

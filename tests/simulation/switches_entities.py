@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace as with_other
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from processor.core import replay
 from processor.core.records import snapshot
+from processor.core.records.turn import Turn
 from processor.core.runner import EntityCode
 from processor.workflow._entities import runner
 
@@ -19,11 +21,34 @@ def queues_forgotten(patch: pytest.MonkeyPatch) -> None:
     """Go on from a snapshot without the operations that waited."""
     kept_in = replay.kept_in
 
-    def forget(found: snapshot.Snapshot) -> Any:
-        kept = kept_in(found)
+    def forget(found: snapshot.Snapshot, since: Sequence[Turn] = ()) -> Any:
+        kept = kept_in(found, since)
         return kept._replace(queue=(), wake=None) if isinstance(kept, EntityCode) else kept
 
     patch.setattr(replay, "kept_in", forget)
+
+
+def begun_again(patch: pytest.MonkeyPatch) -> None:
+    """Go on from a delta with all operations that have waited since the snapshot."""
+    kept_since = snapshot._kept_since
+
+    def forget(found: snapshot.EntitySnapshot, since: Sequence[Turn]) -> EntityCode:
+        kept = kept_since(found, since)
+        return kept._replace(queue=(*found.queue, *kept.queue))
+
+    patch.setattr(snapshot, "_kept_since", forget)
+
+
+def arrivals_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Go on from a delta without the operations that have come since the snapshot."""
+    kept_since = snapshot._kept_since
+
+    def forget(found: snapshot.EntitySnapshot, since: Sequence[Turn]) -> EntityCode:
+        kept = kept_since(found, since)
+        queue = [each for each in kept.queue if each in found.queue]
+        return kept._replace(queue=queue)
+
+    patch.setattr(snapshot, "_kept_since", forget)
 
 
 def callers_forgotten(patch: pytest.MonkeyPatch) -> None:

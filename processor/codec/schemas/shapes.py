@@ -17,7 +17,7 @@ from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.operation import Request
 from processor.core.records.effects import ActivityTask, DeadLetter, Reply, RunResult
 from processor.core.records.marks import Answered, Mark
-from processor.core.records.snapshot import EntitySnapshot, Snapshot
+from processor.core.records.snapshot import EntityDelta, EntitySnapshot, Snapshot
 from processor.core.records.turn import AttemptRecord, Claim, Purged, Turn
 from processor.core.vocabulary import EVENTS, REQUESTS
 
@@ -33,6 +33,7 @@ RECORDS: Final[dict[str, type]] = {
     "attempt": AttemptRecord,
     "snapshot": Snapshot,
     "entity_snapshot": EntitySnapshot,
+    "entity_delta": EntityDelta,
     "purged": Purged,
     "mark": Mark,
     "answered": Answered,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ from processor.core.state import RunState
 from processor.policy import Status
 
 __all__ = (
+    "EntityDelta",
     "EntitySnapshot",
     "OpenActivityImage",
     "RunImage",
@@ -141,24 +143,55 @@ class EntitySnapshot(Snapshot):
     """Timer that lets the next operation begin; None: there is none."""
 
 
-def snapshot_of(turn: Turn, state: RunState, kept: Kept) -> Snapshot:
-    """Return a turn with the state after it: the run's, and what the code goes on from."""
+@frozen
+class EntityDelta(Turn):
+    """The turn after which no operation of an entity runs, and what is new since its snapshot: the
+    code goes on from here, and its history still begins with the snapshot. One record of the events
+    topic, under the claim rule.
+    """
+
+    value: bytes | None = None
+    """Encoded state of the entity after the turn."""
+    waiting: int = 0
+    """How many operations have not begun: the last ones of those in the snapshot and in the turns
+    since.
+    """
+    last_id: RequestId = 0
+    """Id of the last request of all operations so far."""
+    wake: RequestId | None = None
+    """Timer that lets the next operation begin; None: there is none."""
+
+
+def snapshot_of(turn: Turn, state: RunState, kept: Kept, *, whole: bool) -> Snapshot | EntityDelta:
+    """Return a turn with the state after it: the run's, and what the code goes on from.
+
+    ``whole``: the run's state is due. Otherwise an entity for which something waits leaves it out.
+    """
     assert state.run_id == turn.run_id, f"the state of {state.run_id} is not that of {turn.run_id}"
     assert state.events == turn.first + len(turn.events), "the state is that after the turn"
-    made = _entity_snapshot if isinstance(kept, EntityCode) else _snapshot
-    return made(turn, state, kept)
-
-
-def _entity_snapshot(turn: Turn, state: RunState, kept: Any) -> EntitySnapshot:
+    if not isinstance(kept, EntityCode):
+        return _snapshot(turn, state, kept)
     assert not state.activities, f"run {state.run_id}: an operation leaves no activity open"
     assert not state.values, f"run {state.run_id}: an entity's values are its fields"
     assert kept.wake is None or kept.wake in state.timers, f"timer {kept.wake} is open"
+    if whole or not (kept.queue or state.callers or state.children or state.timers):
+        return _entity_snapshot(turn, state, kept)
+    return EntityDelta(
+        **_parts(turn),
+        value=kept.state,
+        waiting=len(kept.queue),
+        last_id=kept.last_id,
+        wake=kept.wake,
+    )
+
+
+def _entity_snapshot(turn: Turn, state: RunState, kept: EntityCode) -> EntitySnapshot:
     return EntitySnapshot(
         **_parts(turn),
         image=image_of(state),
         value=kept.state,
         previous=state.base,
-        queue=kept.queue,
+        queue=tuple(kept.queue),
         outcomes=_outcomes(turn, state),
         callers=tuple(AnswerAwaited(caller, *what) for caller, what in state.callers.items()),
         children=tuple(state.children.values()),
@@ -185,7 +218,7 @@ def _outcomes(turn: Turn, state: RunState) -> tuple[UpdateOutcome, ...]:
     return tuple(reversed(found))
 
 
-def _snapshot(turn: Turn, state: RunState, value: Any) -> Snapshot:
+def _snapshot(turn: Turn, state: RunState, value: bytes) -> Snapshot:
     assert not state.children, f"run {state.run_id} has children, and code that cannot be kept"
     return Snapshot(**_parts(turn), image=image_of(state), value=value)
 
@@ -197,13 +230,27 @@ def _parts(turn: Turn) -> dict[str, Any]:
     return {name: getattr(turn, name) for name in _OF_TURN}
 
 
-def kept_in(snapshot: Snapshot) -> Kept:
-    """Return what the code goes on from."""
+def kept_in(snapshot: Snapshot, since: Sequence[Turn] = ()) -> Kept:
+    """Return what the code goes on from. The last turn ``since`` a snapshot has what is new."""
+    if since:
+        assert isinstance(snapshot, EntitySnapshot), f"{snapshot.run_id} is that of an entity"
+        return _kept_since(snapshot, since)
     if isinstance(snapshot, EntitySnapshot):
         code = snapshot.value, snapshot.queue, snapshot.last_id, snapshot.wake
         return EntityCode(*code, snapshot.image.updated_ms)
     assert snapshot.value is not None, "a snapshot of a run has the state of its code"
     return snapshot.value
+
+
+def _kept_since(snapshot: EntitySnapshot, since: Sequence[Turn]) -> EntityCode:
+    last = since[-1]
+    assert isinstance(last, EntityDelta), f"the code of {last.run_id} goes on from {last}"
+    queue = [*snapshot.queue]
+    for turn in since:
+        queue += [each for each in turn.events if isinstance(each, UpdateAccepted | EventReceived)]
+    assert len(queue) >= last.waiting, f"{last.run_id}: {last.waiting} wait of {len(queue)}"
+    waiting = tuple(queue[len(queue) - last.waiting :])
+    return EntityCode(last.value, waiting, last.last_id, last.wake, last.time_ms)
 
 
 def image_of(state: RunState) -> RunImage:

@@ -21,7 +21,7 @@ class Entry:
 
     ``in_flight`` counts its turns that are not acknowledged: until then the tables are behind
     and the entry must stay. ``begun`` are the runs that began meanwhile. ``cached``: whether the
-    cache holds it.
+    cache holds it. ``snapshot`` are the bytes of the snapshot that its history begins with.
     """
 
     workflow_id: str
@@ -31,6 +31,12 @@ class Entry:
     begun: set[str] = field(default_factory=set)
     bytes: int = _RUN_BYTES
     cached: bool = False
+    snapshot: int = 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the turns since the snapshot are as long as it: so the log grows with them."""
+        return self.bytes - _RUN_BYTES >= 2 * self.snapshot
 
 
 class Cache:
@@ -67,8 +73,9 @@ class Cache:
         self.shrank(entry, 0)
 
     def shrank(self, entry: Entry, bytes: int) -> None:
-        """Note that nothing counts any more of what was before, but for so many bytes."""
+        """Note that nothing counts any more of what was before a snapshot of so many bytes."""
         self.grew(entry, _RUN_BYTES + bytes - entry.bytes)
+        entry.snapshot = bytes
 
     def settled(self, entry: Entry) -> None:
         """Note that a turn is acknowledged; drop what is closed, with nothing in flight."""

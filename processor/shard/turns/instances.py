@@ -58,9 +58,11 @@ class Instances:
         self._cache.drop(workflow_id)
 
     def _replayed(self, latest: Summary, entry: Entry) -> Instance:
-        run_id, records = latest.run_id, []
+        run_id, records = latest.run_id, list[Turn | Snapshot]()
         for value, record in recorded(self._tables, run_id, latest.base):
             entry.bytes += len(value)
+            if not records and isinstance(record, Snapshot):
+                entry.snapshot = len(value)
             records.append(record)
         attempts = [(row.state, row.key) for row in self._tables.open_attempts(run_id)]
         instance = replay(self._runners, records, attempts)

@@ -118,8 +118,9 @@ class Writer:
                 tuple(draft.events),
             )
             if draft.snapshot is not None:
-                record = snapshot_of(turn, state, draft.snapshot)
-                state.base = draft.first
+                record = snapshot_of(turn, state, draft.snapshot, whole=entry.is_due)
+                if isinstance(record, Snapshot):
+                    state.base = draft.first
         else:
             assert not isinstance(cause, CallRequest), "what asks for an answer is of a run"
             activity = state.activities[draft.attempt.id]
@@ -173,10 +174,10 @@ class Writer:
         entry.latest = summary
         if summary.closed_ms is None:
             entry.instance = draft.instance
-            if draft.snapshot is None:
-                self._cache.grew(entry, len(value))
-            else:
+            if isinstance(record, Snapshot):
                 self._cache.shrank(entry, len(value))
+            else:
+                self._cache.grew(entry, len(value))
         else:
             entry.instance = None
             self._cache.emptied(entry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from processor.core.records.snapshot import EntitySnapshot, Snapshot
+from processor.core.records.snapshot import EntityDelta, EntitySnapshot, Snapshot
 from processor.core.records.turn import Turn
 from processor.shard.ports import Confirmed
 from processor.store.keyvalue import KeyValue, Mutation
@@ -25,7 +25,7 @@ class History:
         self._rows: dict[str, dict[int, bytes | None]] = {}
 
     def takes(self) -> Mapping[type, Handler]:
-        return {Turn: self._put, Snapshot: self._put, EntitySnapshot: self._put}
+        return dict.fromkeys((Turn, EntityDelta, Snapshot, EntitySnapshot), self._put)
 
     def mutations(self) -> list[Mutation]:
         return [

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from processor.codec.records import decode
+from processor.codec.records import read_head
 from processor.core.records.effects import Forget
 from processor.core.records.marks import Answered, Mark
 from processor.core.records.snapshot import EntitySnapshot, Snapshot
-from processor.core.records.turn import Purged, Turn, turn_key, turn_of_key
+from processor.core.records.turn import Purged, turn_key, turn_of_key
 from processor.shard.ports import Changes, Confirmed
 from processor.shard.ports import Replaced as Row
 from processor.store.keyvalue import KeyValue, Mutation
@@ -98,16 +98,16 @@ class Replaced:
 
         Those before ``since`` have been given up.
         """
-        begun: list[tuple[int, Turn | Snapshot]] = []
+        begun: list[bytes] = []
         for first, value in self._history.all_turns(run_id, since):
-            if below is None or first < below:
-                turn = decode(value)
-                assert isinstance(turn, Turn | Snapshot), f"{run_id} {first}: {turn} is no turn"
-                if isinstance(turn, Snapshot):
-                    begun.clear()  # what is older has been given up with it
-                begun.append((first, turn))
-        for first, turn in begun:
-            self.replace(offset, turn_key(run_id, first, turn.epoch))
+            if below is not None and first >= below:
+                break
+            kind, head = read_head(value)
+            if issubclass(kind, Snapshot):
+                begun.clear()  # what is older has been given up with it
+            begun.append(turn_key(run_id, first, head.epoch))
+        for key in begun:
+            self.replace(offset, key)
 
     def _forget(self, offset: int, key: bytes) -> None:
         """Drop what is left of a record whose key has its tombstone."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from processor.core.nouns.run import Summary
-from processor.core.records.snapshot import EntitySnapshot, Snapshot
+from processor.core.records.snapshot import EntityDelta, EntitySnapshot, Snapshot
 from processor.core.records.turn import AttemptRecord, Purged, Turn
 from processor.shard.ports import Confirmed
 from processor.store.keyvalue import KeyValue, Mutation
@@ -29,6 +29,7 @@ class Runs:
     def takes(self) -> Mapping[type, Handler]:
         return {
             Turn: self._turn,
+            EntityDelta: self._turn,
             AttemptRecord: self._attempt,
             Snapshot: self._snapshot,
             EntitySnapshot: self._snapshot,

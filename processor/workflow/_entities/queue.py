@@ -43,8 +43,9 @@ class Queue:
         self.begin()
 
     @property
-    def all(self) -> tuple[Message, ...]:
-        return tuple(self._messages)
+    def all(self) -> Sequence[Message]:
+        """Those that wait now: it changes with the next activation."""
+        return self._messages
 
     @property
     def signals(self) -> list[EventReceived]:

@@ -1,0 +1,104 @@
+"""Entities for which much waits: what that costs, and what changed code meets of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processor import Client, Settings, Worker, activity, entity
+from processor.codec.records import encode
+from processor.core.records.snapshot import EntityDelta, Snapshot
+from tests.embedded.inside import records_in
+
+HELD: set[str] = set()
+
+
+@activity.define
+async def hold(name: str) -> None:
+    while name in HELD:
+        await asyncio.sleep(0.001)
+
+
+@entity.define
+class Tally:
+    left: int = 0
+
+    async def slow(self, name: str) -> None:
+        await hold(name)
+
+    async def count_down(self, amount: int) -> int:
+        await asyncio.sleep(0)
+        self.left -= amount
+        return self.left
+
+    @entity.read
+    def total(self) -> int:
+        return self.left
+
+
+def worker(path: Path, cls: Any = Tally, **settings: Any) -> Worker:
+    return Worker(
+        f"embedded:{path}", activities=[hold], entities=[cls], settings=Settings(**settings)
+    )
+
+
+def test_what_waits_is_not_written_with_each_operation_that_ends(tmp_path: Path) -> None:
+    """So the log grows with the operations, and not with how many wait for each of them."""
+
+    async def main(path: Path, count: int) -> int:
+        HELD.add("a")
+        async with worker(path), Client(f"embedded:{path}") as client:
+            ada = client.entity(Tally, "ada")
+            await ada.signal(Tally.slow, "a")
+            await asyncio.gather(*[ada.signal(Tally.count_down, 1) for _ in range(count)])
+            HELD.clear()
+            await ada.call(Tally.count_down, 1)
+            assert await ada.call(Tally.total) == -count - 1
+        return sum(len(encode(each)) for each in records_in(path))
+
+    few, many = (asyncio.run(main(tmp_path / str(count), count)) / count for count in (40, 400))
+    assert many < 1.3 * few, (few, many)
+
+
+@pytest.mark.parametrize("cached", [0, 100])
+def test_code_that_changes_meets_no_operation_that_has_ended(tmp_path: Path, cached: int) -> None:
+    """Also while others still wait, and the snapshot is older than those that have ended."""
+    server, settings = f"embedded:{tmp_path}", {"cached_runs_max": cached, "shutdown_s": 0}
+
+    async def begin() -> None:
+        HELD.update("ab")
+        async with worker(tmp_path, **settings), Client(server) as client:
+            ada = client.entity(Tally, "ada")
+            for name in "ab":
+                await ada.signal(Tally.slow, name)
+                for _ in range(20):
+                    await ada.signal(Tally.count_down, 1)
+            HELD.remove("a")
+            while await ada.call(Tally.total) > -20:
+                await asyncio.sleep(0.01)
+
+    @entity.define(name="Tally")
+    class Changed:
+        left: int = 0
+
+        async def slow(self, name: str) -> None:
+            await hold(name)
+
+        async def count_down(self, amount: int) -> None:
+            self.left -= 100 * amount
+
+    async def go_on() -> None:
+        HELD.clear()
+        async with worker(tmp_path, Changed, **settings), Client(server) as client:
+            ada = client.entity(Changed, "ada")
+            await ada.call(Changed.count_down, 0)
+            state = await ada.state()
+            assert state is not None and state.left == -20 - 2_000
+
+    asyncio.run(begin())
+    settled = [each for each in records_in(tmp_path) if isinstance(each, EntityDelta | Snapshot)]
+    assert isinstance(settled[-1], EntityDelta), "operations have ended since the last snapshot"
+    asyncio.run(go_on())
