@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from processor import activity, entity, workflow
+from processor import activity, connect, entity, workflow
 from processor.config import Settings
 from processor.errors import (
     ActivityCancelled,
@@ -118,6 +118,7 @@ __all__ = (
     "WorkflowTerminated",
     "WorkflowTimedOut",
     "activity",
+    "connect",
     "entity",
     "workflow",
 )

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 from processor import checks
 from processor.checks import one_of, time_ms
 from processor.config import Settings
-from processor.errors import InvalidArgument
+from processor.core.data.payloads import Payloads
+from processor.errors import InvalidArgument, PayloadTooLarge, SchemaMismatch
 from processor.policy import Status
 from processor.workflow import Workflow
 from processor.workflow._definition import named
@@ -17,6 +18,7 @@ from processor.workflow._definition import named
 __all__ = (
     "Seconds",
     "argument",
+    "encoded",
     "named",
     "one_of",
     "seconds",
@@ -34,6 +36,23 @@ def argument(workflow: Any, number: int) -> str:
     if isinstance(workflow, Workflow):
         return workflow.signature.parameter(number)
     return str(number + 1)
+
+
+def encoded(payloads: Payloads, bytes_max: int, what: str, value: Any) -> bytes | None:
+    """Encode a value of the user's; ``what`` names it in errors.
+
+    Raises ``SchemaMismatch`` and ``PayloadTooLarge``.
+    """
+    try:
+        payload = payloads.encode(value)
+    except SchemaMismatch as error:
+        raise SchemaMismatch(f"{what}: {error}") from error
+    if payload is not None and len(payload) > bytes_max:
+        raise PayloadTooLarge(
+            f"{what}: {len(payload):,} bytes; the limit is {bytes_max:,}. Keep the value elsewhere "
+            "and pass where it is"
+        )
+    return payload
 
 
 def seconds(value: Seconds | None, what: str) -> float | None:

@@ -8,6 +8,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
@@ -15,7 +16,10 @@ from typing import Any, Literal, Protocol
 from processor import arguments, checks
 from processor.activities.executor import Executor
 from processor.assembly import check_target, embedded_path, injected
+from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
+from processor.connect.connection import Connection, Taking
+from processor.core.data.payloads import Payloads
 from processor.embedded.runtime import EmbeddedRuntime, SystemClock
 from processor.errors import InvalidArgument
 from processor.injection.interceptors import Interceptor
@@ -51,7 +55,8 @@ class Worker:
 
     Use it as ``await Worker("localhost:9092", ...).run()``, or as ``async with Worker(...)``.
 
-    - ``entities``: classes under ``@entity.define``.
+    - ``entities``: classes under ``@entity.define``. ``connections``: functions under
+      ``@connect.define``, whose topics of Kafka are read here.
     - ``queues``: the activity queues that are served here (default: ``default``).
       ``shards=False`` serves these alone. ``share_groups=True`` reads them through Kafka's share
       groups (KIP-932, brokers from 4.2 on; a preview in librdkafka), not a consumer group.
@@ -77,6 +82,7 @@ class Worker:
         workflows: Iterable[Any] = (),
         activities: Iterable[Any] = (),
         entities: Iterable[Any] = (),
+        connections: Iterable[Any] = (),
         queues: Sequence[str] | None = None,
         shards: bool = True,
         share_groups: bool = False,
@@ -104,8 +110,16 @@ class Worker:
             guard=guard,
             passthrough=passthrough,
         )
+        given = injected(payloads, interceptors, "Worker")
+        listed = checks.listed(connections, "Worker: connections", "[orders]")
+        connected = _connected(listed, given.payloads, self._settings)
         shares = checks.yes_or_no(share_groups, "Worker: share_groups")
         if embedded_path(server) is not None:
+            if connected:
+                raise InvalidArgument(
+                    f"Worker: connections: {server!r} is no Kafka and has no topics that could be "
+                    "read: leave them out. A test feeds a connection by Environment.feed(...)"
+                )
             only_kafkas = {"queues": queues, "partitions": partitions, "state_dir": state_dir}
             _check_embedded(
                 server,
@@ -127,11 +141,12 @@ class Worker:
             state_dir=_state_dir(state_dir),
             instance_id=instance_id or os.environ.get("PROCESSOR_INSTANCE_ID") or None,
             kafka=dict(kafka or {}),
+            connections=connected,
         )
         self._registry = Registry(
             checks.listed(workflows, "Worker: workflows", "[order_processing]"),
             checks.listed(activities, "Worker: activities", "[charge]"),
-            injected(payloads, interceptors, "Worker"),
+            given,
             checks.listed(entities, "Worker: entities", "[Account]"),
         )
         self._stop = asyncio.Event()
@@ -233,6 +248,27 @@ def _check_embedded(server: str, shards: bool, only_kafkas: Mapping[str, Any]) -
                 f"Worker: {name}: it is about Kafka and has no effect with {server!r}, whose one "
                 "shard and all of whose activities are in this process: leave it out"
             )
+
+
+def _connected(
+    connections: Iterable[Any], payloads: Payloads, settings: Settings
+) -> tuple[tuple[Connection[Any], Taking], ...]:
+    """Return connections with what tells the requests of their records."""
+    encode = partial(arguments.encoded, payloads, settings.payload_bytes_max)
+    found: dict[str, tuple[Connection[Any], Taking]] = {}
+    for each in connections:
+        if not isinstance(each, Connection):
+            shown = checks.shown(each)
+            raise InvalidArgument(
+                f"Worker: connections: {shown} is none: put @connect.define(topic) on a function"
+            )
+        if each.group in found:
+            raise InvalidArgument(
+                f"Worker: connections: two have the group {each.group!r}: give one of them a group "
+                "of its own, @connect.define(topic, group=...)"
+            )
+        found[each.group] = each, each.taking(JsonPayloads(), encode)
+    return tuple(found.values())
 
 
 def _state_dir(given: Any) -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from processor.cli import entities
+from processor.cli import connections, entities
 from processor.cli.commands import (
     activities,
     bench,
@@ -67,7 +67,7 @@ def processor(
 
 for module in (
     *(demo, dev, worker, starts, runs, messages, activities, inspection),
-    *(entities, topics, upgrade, tables, schemas, bench, commands, declared),
+    *(entities, connections, topics, upgrade, tables, schemas, bench, commands, declared),
 ):
     module.register(app)
 

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from processor.activity import Activity
+from processor.connect import Connection
 from processor.data import data_dir
 from processor.workflow import Workflow
 from processor.workflow._definition import RunMethod, defined
@@ -30,10 +31,11 @@ class UserCode:
     activities: tuple[Any, ...]
     left_out: tuple[str, ...] = ()
     entities: tuple[type[Any], ...] = ()
+    connections: tuple[Connection[Any], ...] = ()
 
     @property
     def given(self) -> dict[str, Any]:
-        """What a worker is given of it."""
+        """What any worker is given of it; one on Kafka takes the connections as well."""
         kinds = "workflows", "activities", "entities"
         return {kind: getattr(self, kind) for kind in kinds}
 
@@ -42,13 +44,15 @@ class UserCode:
         activities = ", ".join(each.name for each in self.activities) or "none"
         known = [entity_named(each, "entities")[0] for each in self.entities]
         entities = f"; entities: {', '.join(known)}" if known else ""
-        return f"workflows: {workflows}; activities: {activities}{entities}"
+        topics = ", ".join(each.topic for each in self.connections)
+        connections = f"; connections: {topics}" if topics else ""
+        return f"workflows: {workflows}; activities: {activities}{entities}{connections}"
 
 
 def load_code(names: Sequence[str]) -> UserCode:
     """Import modules, also from the working directory, and collect what they define."""
     code = code_in([_imported(name) for name in names])
-    if not code.workflows and not code.activities and not code.entities:
+    if not (code.workflows or code.activities or code.entities or code.connections):
         raise typer.BadParameter(
             f"{', '.join(names)}: no workflow and no activity in there. "
             + (
@@ -75,7 +79,7 @@ def load_object(place: str) -> Any:
 
 
 def code_in(modules: Sequence[ModuleType]) -> UserCode:
-    """Return the workflows, activities and entities that have a name in these modules."""
+    """Return what workers run that has a name in these modules."""
     found = [value for module in modules for value in vars(module).values()]
     made = [defined(value) for value in found if not isinstance(value, RunMethod)]
     workflows = {id(each): each for each in made if each is not None}
@@ -88,8 +92,10 @@ def code_in(modules: Sequence[ModuleType]) -> UserCode:
         if (text := _left_out(cls, name, value, bound))
     ]
     entities = {id(value): value for value in found if is_entity(value)}
+    connections = {id(value): value for value in found if isinstance(value, Connection)}
     code = tuple(workflows.values()), tuple(activities.values())
-    return UserCode(*code, tuple(left_out), tuple(entities.values()))
+    others = tuple(entities.values()), tuple(connections.values())
+    return UserCode(*code, tuple(left_out), *others)
 
 
 def _left_out(cls: type, name: str, value: object, bound: Set[str]) -> str:

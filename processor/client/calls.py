@@ -21,7 +21,7 @@ from processor.core.nouns.update import UpdateRun
 from processor.core.operation import Request
 from processor.core.questions import QueryRun
 from processor.core.records.answers import Accepted, Page, Refused, ReplyBody
-from processor.errors import InvalidArgument, PayloadTooLarge, SchemaMismatch, ShardUnavailable
+from processor.errors import InvalidArgument, SchemaMismatch, ShardUnavailable
 from processor.failures import refusal
 from processor.gateway import Gateway, only_outside
 from processor.injection.interceptors import ClientCall, Injected
@@ -177,14 +177,4 @@ class ClientCalls:
 
     def encoded(self, what: str, value: Any) -> bytes | None:
         """Encode a value of the user's; ``what`` names it in errors."""
-        try:
-            payload = self.payloads.encode(value)
-        except SchemaMismatch as error:
-            raise SchemaMismatch(f"{what}: {error}") from error
-        limit = self.settings.payload_bytes_max
-        if payload is not None and len(payload) > limit:
-            raise PayloadTooLarge(
-                f"{what}: {len(payload):,} bytes; the limit is {limit:,}. Keep the value elsewhere "
-                "and pass where it is"
-            )
-        return payload
+        return given.encoded(self.payloads, self.settings.payload_bytes_max, what, value)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from processor.connect.connection import Connection, Taking
 
 __all__ = ("PARTITIONS", "QUEUES", "STATE_DIR", "KafkaWorkerOptions")
 
@@ -19,7 +21,8 @@ STATE_DIR: Final = Path("processor-state")
 class KafkaWorkerOptions:
     """What a worker was told. ``partitions`` matters only where ``create_topics`` makes topics.
 
-    Without an ``instance_id``, it takes the first free one of this host.
+    ``connections`` come with what tells the requests of their records. Without an ``instance_id``,
+    it takes the first free one of this host.
     """
 
     server: str
@@ -32,3 +35,4 @@ class KafkaWorkerOptions:
     state_dir: Path
     instance_id: str | None
     kafka: Mapping[str, str] = field(repr=False)
+    connections: tuple[tuple[Connection[Any], Taking], ...] = ()

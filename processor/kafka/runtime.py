@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 
 from confluent_kafka import KafkaException
 
@@ -14,16 +15,17 @@ from processor.activities.executor import Executor
 from processor.codec.records import LEVEL
 from processor.config import Settings
 from processor.core.runner import Runners
-from processor.errors import LogTruncated, TopicsNotReady
+from processor.errors import InvalidArgument, LogTruncated, TopicsNotReady
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.producers import which_producer
+from processor.kafka.connecting.connector import Connector
 from processor.kafka.group.instance import take_instance
 from processor.kafka.group.membership import Membership
 from processor.kafka.options import KafkaWorkerOptions
 from processor.kafka.queues.queues import Queues
 from processor.kafka.shards.log import KafkaLogReader
 from processor.kafka.shards.ports import KafkaPorts
-from processor.kafka.topics.specs import topic_name
+from processor.kafka.topics.specs import is_own, topic_name
 from processor.kafka.topics.upkeep import apply, connect, missing_or_wrong, plan, read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.node import Node, ShardStatus
@@ -54,6 +56,12 @@ class KafkaRuntime:
         settings: Settings,
         clock: Clock,
     ) -> None:
+        for each, _ in options.connections:
+            if is_own(options.namespace, each.topic):
+                raise InvalidArgument(
+                    f"connection {each.topic!r}: that is a topic of namespace "
+                    f"{options.namespace!r}, or of Kafka's own; a connection reads one of yours"
+                )
         self._options = options
         self._settings = settings
         self._executor = executor
@@ -86,6 +94,10 @@ class KafkaRuntime:
         )
         self._node = Node(self._ports, runners, settings, name, clock)
         self._membership: Membership | None = None
+        self._connectors = tuple(
+            Connector(each, take, connection, settings, self._fail_from_thread)
+            for each, take in options.connections
+        )
         self._watching: asyncio.Task[None] | None = None
         self._queues = Queues(
             self._transport,
@@ -114,10 +126,13 @@ class KafkaRuntime:
                 next_command=self._ports.next_command,
             )
             self._membership.start()
+        for connector in self._connectors:
+            connector.start()
         self._watching = self._loop.create_task(self._watch_topics())
 
     async def drain(self) -> None:
-        """Stop the queues, finish shortly what is under way, and give the shards back."""
+        """Stop what takes in, finish shortly what is under way, and give the shards back."""
+        await self._close_connectors()
         await self._queues.stop()
         await self._node.drain(_DRAIN_S)
         await asyncio.to_thread(self._ports.drain, _DRAIN_S)
@@ -127,6 +142,7 @@ class KafkaRuntime:
     async def close(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
+        await self._close_connectors()
         await self._queues.stop()
         if self._membership is not None:
             await self._membership.close()
@@ -134,6 +150,9 @@ class KafkaRuntime:
         await asyncio.to_thread(self._ports.close)
         await asyncio.to_thread(self._transport.close)
         self._let_go()
+
+    async def _close_connectors(self) -> None:
+        await asyncio.gather(*(connector.close() for connector in self._connectors))
 
     def _let_go(self) -> None:
         """Let another process have the name of this one."""
@@ -179,6 +198,10 @@ class KafkaRuntime:
         if not self._failed.done():
             _log.error("this worker ends: %s", error)
             self._failed.set_result(error)
+
+    def _fail_from_thread(self, error: BaseException) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(self._fail, error)
 
     def _may_own(self, partition: int) -> bool:
         return self._membership is not None and self._membership.may_own(partition)

@@ -33,6 +33,7 @@ from processor.simulation.hosts.host import Code
 from processor.simulation.scheduler import START_MS
 from processor.simulation.threads import Threads
 from processor.simulation.world import World
+from processor.testing.feeding import FeedsConnections
 from processor.testing.mocks import Mocks, mocked
 from processor.testing.waits import HOST, NOT_ENTERED, EnvironmentHandle, Waits
 from processor.testing.watch import Bounds
@@ -59,7 +60,7 @@ class _NotEntered:
         """Nothing to close."""
 
 
-class Environment(Client):
+class Environment(FeedsConnections, Client):
     """A client with a runtime of its own: ``async with Environment(workflows=[...]) as env``.
 
     ``entities`` are classes under ``@entity.define``. ``mocks`` are functions that stand in for

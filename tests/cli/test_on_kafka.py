@@ -38,7 +38,7 @@ def test_topics_are_planned_made_and_checked(invoke: Invoke, where: tuple[str, .
     assert "processor topics apply" in refused.stderr
     first, *more = refused.stderr.partition("error: ")[2].splitlines()
     assert first.endswith("not ready:")
-    assert len(more) == 8 and all("the topic is missing. Run: " in line for line in more)
+    assert len(more) == 9 and all("the topic is missing. Run: " in line for line in more)
     many = invoke("topics", "apply", "--replication=9", *where)
     assert many.exit_code == 2
     assert " ".join(many.stderr.split()).count("use --replication 1") == 1

@@ -59,6 +59,7 @@ SAYS = {
     "handlers-2": r"4\n11\n",
     "handlers-3": r"Hello Ada\nHello Grace\n",
     "http-1": r"1\.25 0\.0\n",
+    "connect-1": r"A-7 is paid: 12\n12\n",
     "entities-1": r"10\n3 sent to ada\n5 2\ninsufficient funds\n2\n",
     "failures-1": (
         r"the hotel is booked\nthe train is booked\nthe train is given back\n"
@@ -182,6 +183,8 @@ def parse(line: str) -> None:
     words = shlex.split(line)[1:]
     path = "processor"
     while (inner := getattr(command, "commands", None)) is not None:
+        if words and words[0] not in inner:
+            words[:0] = getattr(command, "default", [])
         if not words or words[0] not in inner:
             raise LookupError(f"No such command: {path} {' '.join(words[:1])}")
         path, command = f"{path} {words[0]}", inner[words.pop(0)]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from examples import (
+    aggregator,
     approval,
     async_completion,
     chaining,
@@ -137,3 +138,8 @@ def test_report() -> None:
             ]
 
     asyncio.run(main())
+
+
+def test_aggregator(capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(aggregator.main())
+    assert capsys.readouterr().out == "ada (2, 3)\nbob (1, 7)\n"

@@ -14,7 +14,7 @@ import pytest
 from typer.main import get_command
 
 import processor
-from processor import activity, testing, workflow
+from processor import activity, connect, testing, workflow
 from processor.cli.app import app
 
 ROOT = Path(__file__).parents[2]
@@ -59,8 +59,10 @@ def test_the_reference_has_every_public_name(site: Path) -> None:
         for anchor in re.findall(r'id="(processor[\w.]*)"', page.read_text())
     }
     last = {each.rpartition(".")[2] for each in ids}
-    for module in (processor, workflow, activity, testing):
-        names = set(module.__all__) - NOT_FOR_USERS - {"activity", "workflow", "Settings"}
+    for module in (processor, workflow, activity, connect, testing):
+        names = (
+            set(module.__all__) - NOT_FOR_USERS - {"activity", "connect", "workflow", "Settings"}
+        )
         assert names <= last, f"{module.__name__}: docs/reference/api.md or errors.md"
 
 

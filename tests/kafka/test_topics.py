@@ -72,7 +72,9 @@ def found(findings: list[Finding], severity: str, word: str) -> list[str]:
 
 def test_specifications_are_complete() -> None:
     specs = {spec.name: spec for spec in load_specs()}
-    assert set(specs) == CO_PARTITIONED | {"activities", "results", "replies", "dead-letters"}
+    assert set(specs) == CO_PARTITIONED | {
+        *("activities", "results", "replies", "dead-letters", "connect-retries")
+    }
     assert {name for name, spec in specs.items() if spec.co_partitioned} == CO_PARTITIONED
     assert [name for name, spec in specs.items() if spec.template] == ["activities"]
     assert [n for n, s in specs.items() if s.cleanup_policy == "compact"] == ["events"]
@@ -166,7 +168,7 @@ def test_plan_apply_check(admin: AdminClient, namespace: str) -> None:
     changes = plan(admin, namespace, 3, 1, ["default", "gpu"])
     assert all(isinstance(change, CreateTopic) for change in changes)
     assert {change.topic for change in changes} == set(expand(namespace, ["default", "gpu"]))
-    assert len(missing_or_wrong(admin, namespace)) == 8
+    assert len(missing_or_wrong(admin, namespace)) == 9
     apply(admin, changes)
     apply(admin, changes)  # somebody else was faster: nothing to complain about
     assert plan(admin, namespace, 3, 1, ["default", "gpu"]) == []

@@ -7,7 +7,7 @@ from typing import Final
 
 from processor import ApplicationError, entity, workflow
 
-__all__ = ("WALLETS", "Wallet", "moves")
+__all__ = ("WALLETS", "Ledger", "Wallet", "moves")
 
 
 @entity.define
@@ -32,6 +32,16 @@ class Wallet:
         return self.amount
 
 
+@entity.define
+class Ledger:
+    """What came, in the order in which it came."""
+
+    noted: list[int] = []  # noqa: RUF012  # each key has a copy
+
+    def note(self, number: int) -> None:
+        self.noted.append(number)
+
+
 @workflow.define
 async def moves(source: str, target: str, amount: int) -> int:
     number = await workflow.call_entity(Wallet.take, source, amount)
@@ -39,4 +49,4 @@ async def moves(source: str, target: str, amount: int) -> int:
     return number
 
 
-WALLETS: Final = (Wallet,)
+WALLETS: Final = (Wallet, Ledger)

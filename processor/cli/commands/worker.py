@@ -126,6 +126,11 @@ def new_worker(code: UserCode, target: Target, **how: Any) -> Worker:
 
     for text in code.left_out:
         _log.warning("%s", text)
+    if target.server.startswith("embedded:"):
+        for each in code.connections:
+            _log.warning("%s is not read: %s has no topics", each, target.server)
+    else:
+        how["connections"] = code.connections
     how = {**target.how, **how}
     try:
         return Worker(target.server, **code.given, **how)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import monotonic, sleep
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ from processor.core.records.effects import DeadLetter
 from processor.errors import SchemaMismatch, ShardUnavailable, TopicsNotReady
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import FORBIDDEN, MISSING, ends_of, watermarks_of
+from processor.kafka.connecting.letters import CONNECTION_HEADER, Headers
 from processor.kafka.publishing.writing import RESULT_HEADERS, TOPIC_HEADER
 from processor.node.publishing.undeliverable import OWN_TOPIC
 
@@ -51,9 +52,10 @@ _CUT: Final = re.compile(r"\(the first [\d,]+ of [\d,]+ bytes (of the key )?are 
 
 @dataclass(frozen=True)
 class Kept:
-    """One dead letter. ``topic`` is the full name of the topic that its record is for.
+    """One dead letter. ``topic`` is the full name of the topic that its record is for, or was of.
 
-    ``why_not``: why it cannot be replayed, empty where it can.
+    ``why_not``: why it cannot be replayed, empty where it can. ``connection`` is the group of the
+    connection that could not use the record, if it was one; ``headers`` are the letter's.
     """
 
     offset: int
@@ -62,6 +64,8 @@ class Kept:
     letter: DeadLetter
     replayed: bool
     why_not: str
+    connection: bytes | None = None
+    headers: Headers = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,12 @@ class DeadLetters:
         delivered: Callable[[KafkaError | None, Message], None],
     ) -> None:
         letter, topic = kept.letter, kept.topic
+        if kept.connection is not None:  # for the connection alone: the topic has it already
+            retries, headers = self._connection.topic("connect-retries"), kept.headers
+            producer.produce(
+                retries, encode(letter), kept.connection, -1, delivered, headers=headers
+            )
+            return
         value, partition = letter.value, -1
         if topic == self._connection.topic("commands"):
             value = _identified(kept)
@@ -258,10 +268,13 @@ class DeadLetters:
             letter = DeadLetter(self._topic, 0, offset, message.key(), value, str(error))
             why_not = "it is no dead letter"
             return Kept(offset, message.timestamp()[1], self._topic, letter, False, why_not)
-        named: Any = dict(message.headers() or ()).get(TOPIC_HEADER)
+        headers: Any = list(message.headers() or ())
+        found = dict(headers)
+        named, connection = found.get(TOPIC_HEADER), found.get(CONNECTION_HEADER)
         topic = self._full_name(letter.topic) if named is None else named.decode(errors="replace")
         why_not = _why_not(letter, published=named is not None)
-        return Kept(offset, message.timestamp()[1], topic, letter, offset in replayed, why_not)
+        place = offset, message.timestamp()[1], topic
+        return Kept(*place, letter, offset in replayed, why_not, connection, headers)
 
     def _never(self, topic: str) -> str:
         """Return why no record of ours can be for a topic, empty where one can."""

@@ -17,6 +17,7 @@ from processor import (
     UpdateHandle,
     Worker,
     activity,
+    connect,
     entity,
     http,
     workflow,
@@ -451,3 +452,27 @@ async def calls_entities() -> None:
     assert_type(await workflow.call_entity("Account.total", "ada"), Any)
     workflow.signal_entity(Account.deposit, "ada", 5, "")
     await workflow.signal_entity("Account.deposit", "ada", 5)
+
+
+@connect.define("orders", group="mine", begin="latest")
+def orders(record: connect.Record[Order]) -> connect.Action | list[connect.Action] | None:
+    order = assert_type(record.value, Order)
+    start = connect.Start(Approval.run, order, 3, id=order.id, reuse="use-existing")
+    connect.Start("approval", 1, 2, id="a", conflict="terminate", memo={"by": "Kafka"})
+    connect.Start(Approval.run, order, 2, id="a", signal=(Approval.vote, "Ada", True))
+    connect.SignalWorkflow("a", Approval.vote, "Ada", True)
+    connect.SignalWorkflow("a", "vote", 1, 2, 3)
+    entities = connect.SignalEntity(Account.deposit, "ada", 5, ""), connect.SignalEntity("A.b", "k")
+    return [start, *entities] if record.key else None
+
+
+@connect.define("raw", avro=connect.Avro("order.avsc", header_bytes=5))
+def raw(record: connect.Record[Any]) -> connect.Start:
+    assert_type(record.timestamp, datetime | None)
+    return connect.Start("approval", id="a")
+
+
+async def connects(env: Environment) -> None:
+    assert_type(orders, connect.Connection[Order])
+    await env.feed(orders, {"id": "a"}, connect.Record("orders", {"id": "a"}, b"key"))
+    Worker("localhost:9092", connections=[orders, raw], shards=False, queues=[])

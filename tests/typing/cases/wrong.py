@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from processor.core.nouns.timer import TimerFired
 from processor.core.records.turn import Turn
-from processor import Client, Worker, activity, entity, workflow
+from processor import Client, Worker, activity, connect, entity, workflow
 from processor.testing import ActivityEnvironment, Environment
 
 
@@ -224,3 +224,18 @@ async def entities(client: Client) -> None:
     number: int = await workflow.call_entity(Account.pay_out, "ada", 5)  # wrong
     workflow.signal_entity(Account.deposit, "ada")  # wrong
     entity.define(5)  # wrong
+
+
+@connect.define("orders")  # wrong
+def says_text(record: connect.Record[Order]) -> str:
+    return ""
+
+
+@connect.define("orders", begin="first")  # wrong
+def orders(record: connect.Record[Order]) -> connect.Action | None:
+    connect.Start(Approval.run, "Ada", id="a")  # wrong
+    connect.Start(Approval.run, record.value)  # wrong
+    connect.Start(Approval.run, record.value, id="a", reuse="never")  # wrong
+    connect.SignalWorkflow("a", Approval.vote, 5)  # wrong
+    connect.SignalEntity(Account.deposit, "ada", "5")  # wrong
+    return connect.SignalEntity(Account.deposit, "ada")  # wrong

@@ -1,0 +1,188 @@
+"""What a record may ask for: to start a workflow, to signal one, to signal an entity."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, TypeVar, TypeVarTuple, overload
+
+from processor import checks
+from processor.arguments import named
+from processor.core.entity_id import EntityId
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.start import StartRun, StartWith, begins
+from processor.core.operation import Operation
+from processor.errors import InvalidArgument
+from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, ConflictPolicy, ReusePolicy
+from processor.workflow._entities.naming import entity_id, operation_named
+from processor.workflow._handlers import event_of, parts_of
+from processor.workflow._signature import event_value
+
+__all__ = ("Action", "Encode", "SignalEntity", "SignalWorkflow", "Start", "Wanted")
+
+E = TypeVar("E")
+Ts = TypeVarTuple("Ts")
+Us = TypeVarTuple("Us")
+
+Encode: TypeAlias = Callable[[str, Any], bytes | None]
+"""Encodes a value of the user's; the text names it in errors."""
+
+
+class Wanted(NamedTuple):
+    """One operation, and the instance that it is asked of."""
+
+    workflow_id: str
+    operation: Operation
+
+
+class Action(ABC):
+    """One thing that a record asks for."""
+
+    @abstractmethod
+    def asked(self, encode: Encode) -> Wanted:
+        """Return what is sent. Raises where a value cannot be encoded."""
+
+
+@dataclass(init=False)
+class Start(Action):
+    """Start a workflow."""
+
+    workflow: str
+    args: tuple[Any, ...]
+    id: str
+    reuse: str
+    conflict: str
+    signal: tuple[str, Any] | None
+    memo: Any
+
+    @overload
+    def __init__(
+        self,
+        workflow: Callable[[*Ts], Coroutine[Any, Any, Any]],
+        *args: *Ts,
+        id: str,
+        reuse: ReusePolicy = "allow",
+        conflict: ConflictPolicy | None = None,
+        signal: tuple[Callable[[*Us], Any], *Us] | tuple[str, *tuple[Any, ...]] | None = None,
+        memo: Any = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        workflow: str,
+        *args: Any,
+        id: str,
+        reuse: ReusePolicy = "allow",
+        conflict: ConflictPolicy | None = None,
+        signal: tuple[Any, ...] | None = None,
+        memo: Any = None,
+    ) -> None: ...
+
+    def __init__(  # type: ignore[misc]  # mypy cannot match *Ts with the implementation's *Any
+        self,
+        workflow: Any,
+        *args: Any,
+        id: str,
+        reuse: ReusePolicy = "allow",
+        conflict: ConflictPolicy | None = None,
+        signal: tuple[Any, ...] | None = None,
+        memo: Any = None,
+    ) -> None:
+        """``id`` is the workflow id; ``reuse``, ``conflict`` and ``memo`` are as for a client.
+
+        ``signal`` is a handler of the workflow's class, or its name, and the arguments: the run has
+        it before its code begins, and one that runs already gets it (``conflict`` is then
+        "use-existing" unless it is given). Raises ``InvalidArgument``.
+        """
+        self.workflow = named("Start", workflow)[0]
+        self.args = args
+        self.id = checks.new_workflow_id(id, "Start: id")
+        self.reuse = checks.one_of(REUSE_POLICIES, reuse, "Start: reuse")
+        usual = "fail" if signal is None else "use-existing"
+        self.conflict = checks.one_of(
+            CONFLICT_POLICIES, usual if conflict is None else conflict, "Start: conflict"
+        )
+        self.signal = None
+        if signal is not None:
+            handler, rest = parts_of(signal, "Start: signal")
+            self.signal = event_of(handler, rest, "Start: signal")
+        self.memo = memo
+
+    def asked(self, encode: Encode) -> Wanted:
+        arguments = encode(f"the arguments of workflow {self.workflow!r}", list(self.args))
+        memo = encode("memo", self.memo)
+        if self.signal is None:
+            start = StartRun(self.workflow, arguments, self.reuse, self.conflict, memo=memo)
+            return Wanted(self.id, start)
+        name, value = self.signal
+        first = RaiseEvent(name, encode(f"signal {name!r}", value))
+        told = StartWith(
+            self.workflow, arguments, self.reuse, self.conflict, memo=memo, first=first
+        )
+        return Wanted(self.id, told)
+
+
+@dataclass(init=False)
+class SignalWorkflow(Action):
+    """Signal a workflow that runs, which is the same as to send it an external event."""
+
+    id: str
+    name: str
+    value: Any
+
+    @overload
+    def __init__(self, id: str, signal: Callable[[*Ts], Any], /, *args: *Ts) -> None: ...
+
+    @overload
+    def __init__(self, id: str, signal: str, /, *args: Any) -> None: ...
+
+    def __init__(self, id: str, signal: Any, /, *args: Any) -> None:  # type: ignore[misc]  # *Ts
+        """``id`` is the workflow id, ``signal`` a handler of a class, or a name.
+
+        Raises ``InvalidArgument``.
+        """
+        self.id = checks.workflow_id(id, "SignalWorkflow: id")
+        self.name, self.value = event_of(signal, args, "SignalWorkflow")
+
+    def asked(self, encode: Encode) -> Wanted:
+        return Wanted(self.id, RaiseEvent(self.name, encode(f"signal {self.name!r}", self.value)))
+
+
+@dataclass(init=False)
+class SignalEntity(Action):
+    """Ask an entity for an operation."""
+
+    entity: str
+    key: str
+    operation: str
+    value: Any
+
+    @overload
+    def __init__(self, operation: Callable[[E, *Ts], Any], key: str, /, *args: *Ts) -> None: ...
+
+    @overload
+    def __init__(self, operation: str, key: str, /, *args: Any) -> None: ...
+
+    def __init__(  # type: ignore[misc]  # *Ts
+        self, operation: Any, key: str, /, *args: Any
+    ) -> None:
+        """``operation`` is a method of a class under ``@entity.define``, or "Name.operation".
+
+        Raises ``InvalidArgument``.
+        """
+        found = operation_named(operation, "SignalEntity")
+        if found.is_read:
+            raise InvalidArgument(
+                f"SignalEntity: operation: {found.name!r} is a read, and nobody would be told its "
+                "answer: name an operation that changes something"
+            )
+        entity_id(found.entity, key, "SignalEntity")
+        self.entity, self.operation, self.key = found.entity, found.name, key
+        self.value = event_value(found.signature, args)
+
+    def asked(self, encode: Encode) -> Wanted:
+        payload = encode(f"operation {self.operation!r}", self.value)
+        entity = EntityId(self.entity, self.key)
+        return Wanted(entity.workflow_id, begins(entity, RaiseEvent(self.operation, payload)))
