@@ -13,10 +13,15 @@ from processor.activities.attempt import Report
 from processor.activities.reports import report_of
 from processor.core.data.address import ReplyTo
 from processor.core.records.effects import ActivityTask
+from processor.shard.ports import Clock
 
 __all__ = ("Backlog",)
 
 _log = logging.getLogger("processor.activities")
+
+_OLD_MS: Final = 1_000
+"""A task that has waited so long asks its shard before it begins: meanwhile it may have been
+cancelled, or have timed out. One that has not costs a third less without the question."""
 
 _ASK_S: Final = 30.0
 """How long a task waits for its shard's word; a shard that is away cannot take its outcome."""
@@ -29,7 +34,7 @@ class Begin(Protocol):
 
 @dataclass(slots=True)
 class Asked:
-    """A task that may have run before; its shard was asked whether it is still wanted."""
+    """A task that has waited, or may have run before; its shard was asked whether it is wanted."""
 
     task: ActivityTask
     report: Report
@@ -46,11 +51,13 @@ class Backlog:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        clock: Clock,
         identity: str,
         may_run: Callable[[], bool],
         run: Begin,
     ) -> None:
         self._loop = loop
+        self._clock = clock
         self._identity = identity
         self._may_run = may_run
         self._run = run
@@ -67,7 +74,8 @@ class Backlog:
         """Begin as many tasks as may run."""
         while self.waiting and self._may_run():
             _, (task, report, again) = self.waiting.popitem(last=False)
-            if again and self.reply_to is not None:
+            waited_ms = self._clock.now_ms() - task.scheduled_ms
+            if (again or waited_ms > _OLD_MS) and self.reply_to is not None:
                 self._ask(task, report, self.reply_to)
             else:
                 self._run(task, report, announces=True)

@@ -69,7 +69,7 @@ class Executor:
             lambda: self._stopping,
         )
         self._backlog = Backlog(
-            loop, identity, lambda: self.free > 0 and not self._stopping, self._run
+            loop, clock, identity, lambda: self.free > 0 and not self._stopping, self._run
         )
         self._reserved = 0
         self._fresh = 0
@@ -133,8 +133,8 @@ class Executor:
         """Run a queued task as soon as a slot is free; say so when it starts.
 
         A second copy of a task that is here already is dropped; who sent that hears of the attempt
-        from now on. A task that may have been delivered before (``again``) starts when its shard
-        wants it: it may be over, or be what ended the worker that had it.
+        from now on. A task that may have been delivered before (``again``), or has waited, starts
+        when its shard wants it: it may be over, or be what ended the worker that had it.
         """
         if not self._is_here(task, report):
             self._backlog.add(task, report, again)

@@ -21,6 +21,8 @@ from processor.cli.modules import UserCode, code_in
 from processor.testing import Environment
 
 SECONDS_MAX = 20
+SLOTS = 40
+"""How many activities run at once; the others wait in the queue."""
 RUNTIMES = ["embedded-cached", "embedded-replayed", "simulated-cached", "simulated-replayed"]
 
 
@@ -29,6 +31,7 @@ async def _running(kind: str, code: UserCode, path: Path) -> AsyncIterator[Clien
     settings = Settings(
         cached_runs_max=100 if kind.endswith("-cached") else 0,
         heartbeat_throttle_s=0,
+        max_activities=SLOTS,
         strict_replay=True,
     )
     given: dict[str, Any] = {"workflows": code.workflows, "activities": code.activities}

@@ -23,6 +23,7 @@ from processor import (
     workflow,
 )
 
+from .conftest import SLOTS
 from .passing import kinds_of, until
 
 SOON = RetryPolicy(initial_interval=0.005, coefficient=1)
@@ -299,6 +300,33 @@ async def in_all(seconds: float) -> str:
         told = error.kind
     assert (workflow.now() - began).total_seconds() < seconds + 1
     return told
+
+
+@workflow.define
+async def comes_late(how: str) -> list[Any]:
+    asked = far.options(schedule_to_start=0.05 if how == "time-out" else None, retry=ONCE)
+    async with asyncio.TaskGroup() as group:
+        for number in range(SLOTS):
+            group.create_task(quick(number, 1.5))
+        await asyncio.sleep(0)
+        try:
+            await asyncio.wait_for(asked("x"), 0.05 if how == "cancelled" else None)
+        except ActivityTimedOut as error:
+            return [error.kind, error.attempts]
+        except TimeoutError:
+            return ["cancelled"]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("how", "told"), [("time-out", ["schedule_to_start", 1]), ("cancelled", ["cancelled"])]
+)
+async def test_what_is_over_before_it_has_a_slot_never_begins(
+    client: Client, id: str, how: str, told: list[Any]
+) -> None:
+    assert await client.run(comes_late, how, id=id) == told
+    assert await client.run(far_away, id=f"{id}-next"), "there are slots"
+    assert not HEARD[id], "its function was never called"
 
 
 async def test_all_attempts_together_have_a_time_out(client: Client, id: str) -> None:
