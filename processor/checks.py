@@ -24,6 +24,7 @@ __all__ = (
     "RECORD_BYTES_MAX",
     "TEXT_BYTES_MAX",
     "TIME_MS_MAX",
+    "due_ms",
     "duration_ms",
     "is_topic",
     "lasting_ms",
@@ -205,6 +206,15 @@ def time_ms(value: Any, what: str) -> int:
     if milliseconds > TIME_MS_MAX:
         raise InvalidArgument(f"{what}: give a time before the year 10000, not {shown(value)}")
     return milliseconds
+
+
+def due_ms(delay: Any, at: Any, now_ms: int, call: str) -> int | None:
+    """Return when something is due after a delay, or at a time; None where neither is given."""
+    if delay is not None and at is not None:
+        raise InvalidArgument(f"{call}: give delay or at, not both")
+    if delay is not None:
+        return now_ms + round(seconds(delay, f"{call}: delay") * 1000)
+    return None if at is None else time_ms(at, f"{call}: at")
 
 
 def one_of(choices: Collection[str], value: Any, what: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,6 +36,21 @@ OperationName = Annotated[
 OnlyName = Annotated[
     str | None,
     typer.Argument(metavar="ENTITY", callback=checked(checks.name), help="Only of this class."),
+]
+
+Delay = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS", callback=checked(checks.seconds), help="Let the entity keep it so long."
+    ),
+]
+At = Annotated[
+    datetime | None,
+    typer.Option(
+        metavar="TIME",
+        formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"],
+        help="Let the entity keep it until a time: 2027-01-31T09:00+01:00.",
+    ),
 ]
 
 group = typer.Typer(
@@ -77,6 +93,8 @@ def signal(
     operation: OperationName,
     arguments: Arguments = None,
     once: Key = None,
+    delay: Delay = None,
+    at: At = None,
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
@@ -85,7 +103,8 @@ def signal(
 
     async def work() -> None:
         async with connected(target, module) as client:
-            await client.entity(entity, key).signal(operation, *values, key=once)
+            handle = client.entity(entity, key)
+            await handle.signal(operation, *values, key=once, delay=delay, at=at)
         text = f"{entity} {readable(key)} was asked for {operation}"
         done(as_json, text, entity=entity, key=key, operation=operation)
 

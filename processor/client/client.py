@@ -312,9 +312,7 @@ def _plan(
     """Return how the runs of a start are to be run."""
     if (delay is not None) + (at is not None) + (cron is not None) > 1:
         raise InvalidArgument(f"{call}: give one of delay, at and cron")
-    begins_ms = None if at is None else given.time_ms(at, f"{call}: at")
-    if delay is not None:
-        begins_ms = now_ms + round(checks.seconds(delay, f"{call}: delay") * 1000)
+    begins_ms = checks.due_ms(delay, at, now_ms, call)
     options = None if retry is None else retry_options(retry, f"{call}: retry")
     cron = None if cron is None else check_cron(cron, f"{call}: cron")
     return Plan(retry=options, cron=cron, start_at_ms=begins_ms)

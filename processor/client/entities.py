@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any, Generic, TypeVar, TypeVarTuple, overload
 
 from processor import arguments as given
@@ -18,6 +19,7 @@ from processor.client.vigil import Parked
 from processor.core.entity_id import EntityId
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.start import begins
+from processor.core.nouns.timer import RaiseEventAt
 from processor.core.nouns.update import UpdateRun
 from processor.core.questions import QueryRun
 from processor.core.records.answers import QueryAnswered
@@ -153,20 +155,43 @@ class EntityHandle(Generic[E]):
 
     @overload
     async def signal(
-        self, operation: Callable[[E, *Ts], Any], /, *args: *Ts, key: str | None = None
+        self,
+        operation: Callable[[E, *Ts], Any],
+        /,
+        *args: *Ts,
+        key: str | None = None,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
     ) -> None: ...
 
     @overload
-    async def signal(self, operation: str, /, *args: Any, key: str | None = None) -> None: ...
+    async def signal(
+        self,
+        operation: str,
+        /,
+        *args: Any,
+        key: str | None = None,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
+    ) -> None: ...
 
     async def signal(  # type: ignore[misc]  # *Ts
-        self, operation: Any, /, *args: Any, key: str | None = None
+        self,
+        operation: Any,
+        /,
+        *args: Any,
+        key: str | None = None,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
     ) -> None:
         """Ask the entity for an operation, and go on: it is durable once this returns.
 
-        Nobody is told the result: a failure is logged by the worker. ``operation`` and ``key`` are
-        as for ``call``. Raises ``CommandRejected``, ``SchemaMismatch``, ``ShardUnavailable``.
+        The entity keeps it for ``delay`` (a ``timedelta`` or seconds), or until ``at`` (an aware
+        ``datetime``). Nobody is told the result: a failure is logged by the worker. ``operation``
+        and ``key`` are as for ``call``. Raises ``CommandRejected``, ``SchemaMismatch``,
+        ``ShardUnavailable``.
         """
+        due_ms = checks.due_ms(delay, at, self._calls.now_ms(), "signal")
         named = operation_named(operation, "signal", self._entity)
         if named.is_read:
             raise InvalidArgument(
@@ -176,7 +201,10 @@ class EntityHandle(Generic[E]):
             f"operation {named.name!r}", event_value(named.signature, args)
         )
         key = None if key is None else checks.name(key, "signal: key")
-        body = begins(EntityId(self.name, self.key), RaiseEvent(named.name, payload))
+        first = RaiseEvent(named.name, payload)
+        if due_ms is not None:
+            first = RaiseEventAt(named.name, payload, due_ms=due_ms)
+        body = begins(EntityId(self.name, self.key), first)
         await self._calls.accepted(self.id, body, key=key)
 
     async def state(self, timeout: Seconds | None = None) -> E | None:

@@ -73,7 +73,7 @@ def pending_view(
     """
     return {
         "activities": [_activity(activity) for activity in state.activities.values()],
-        "timers": [{"id": id, "due_ms": due_ms} for id, due_ms in state.timers.items()],
+        "timers": [_timer(state, id, due_ms) for id, due_ms in state.timers.items()],
         "calls": [_call(call) for call in state.calls.values()],
         "updates": [
             {"id": each.id, "name": each.name} for each in state.updates.values() if not each.over
@@ -140,6 +140,11 @@ def history_view(turn: Turn | Snapshot) -> Iterable[dict[str, Any]]:
             "type": type(event).__name__,
             **_plain(event),
         }
+
+
+def _timer(state: RunState, id: int, due_ms: int) -> dict[str, Any]:
+    signal = state.delayed.get(id)
+    return {"id": id, "due_ms": due_ms} | ({} if signal is None else {"signal": signal.name})
 
 
 def _activity(activity: OpenActivity) -> dict[str, Any]:

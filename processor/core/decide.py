@@ -12,6 +12,7 @@ from typing import assert_never
 from processor.core.attempts import reported, retried, stopped, timed_out
 from processor.core.data.address import Caller
 from processor.core.draft import Context, Draft, Outcome
+from processor.core.event import Event
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.awaited import AnswerAwaited
 from processor.core.nouns.chain import too_large
@@ -25,7 +26,7 @@ from processor.core.nouns.run import (
     WorkflowTimedOut,
 )
 from processor.core.nouns.start import StartPlanned, StartRun, StartWith
-from processor.core.nouns.timer import TimerFired
+from processor.core.nouns.timer import RaiseEventAt
 from processor.core.nouns.update import AwaitUpdate, UpdateRun
 from processor.core.nouns.value import AwaitValue
 from processor.core.operation import OperationOnRun
@@ -164,10 +165,12 @@ def _start(
         )
     draft = Draft(Instance(RunState(command.workflow_id, run_id), runner), context)
     first = start.first if isinstance(start, StartWith) else None
-    waits = []
+    more: list[Event] = []
     if isinstance(first, UpdateRun) and command.caller is not None:
-        waits.append(AnswerAwaited(command.caller, "update", first.id))
-    draft.advance(started, *waits)
+        more.append(AnswerAwaited(command.caller, "update", first.id))
+    elif isinstance(first, RaiseEventAt):
+        more.append(first.fact(1, draft.now_ms))
+    draft.advance(started, *more)
     outcome.drafts.append(draft)
     if isinstance(first, UpdateRun):
         return _told(outcome, first, draft, None, Accepted(run_id))
@@ -296,7 +299,7 @@ def _timer(due: TimerDue, instance: Instance | None, context: Context) -> Outcom
     match due.kind:
         case "timer":
             if state.timers.get(due.id) == due.due_ms:
-                draft.advance(TimerFired(due.id))
+                draft.advance(*state.fired(due.id))
         case "execution":
             if state.deadline_ms == due.due_ms:
                 assert state.started is not None, "an open run has begun"

@@ -169,6 +169,8 @@ class Draft:
         """Return which bound keeps one more event from waiting for the code; "" where none does."""
         runner, most = self.instance.runner, self.context.bounds
         events, size = (0, 0) if isinstance(runner, CodeError) else runner.unread()
+        if self.run.delayed:
+            events, size = events + len(self.run.delayed), size + self.run.delayed_bytes
         if self.instance.pending:
             came = external_events(self.instance.pending)
             events, size = events + len(came), size + sum(each.size for each in came)

@@ -40,6 +40,7 @@ class Drafting(Protocol):
     """
 
     caller: Caller | None
+    now_ms: int
 
     @property
     def run(self) -> Any: ...

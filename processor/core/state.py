@@ -27,6 +27,8 @@ class RunState(OpenActivities, OpenTimers, Children, Updates, Values, Promises, 
     def clear(self) -> None:
         self.activities.clear()
         self.timers.clear()
+        self.delayed.clear()
+        self.delayed_bytes = 0
         self.calls.clear()
         self.children.clear()
         self.promises.clear()

@@ -20,6 +20,7 @@ from processor.core.nouns.call import (
     CallAnswered,
     CallGivenUp,
     CallSent,
+    MessageDelayed,
     MessageRejected,
     MessageSent,
 )
@@ -54,7 +55,13 @@ from processor.core.nouns.run import (
 )
 from processor.core.nouns.start import StartChild, StartPlanned, StartRun, StartWith
 from processor.core.nouns.stop import CancelRun, OutputSet, TerminateRun
-from processor.core.nouns.timer import StartNow, TimerCancelled, TimerFired, TimerStarted
+from processor.core.nouns.timer import (
+    EventDelayed,
+    StartNow,
+    TimerCancelled,
+    TimerFired,
+    TimerStarted,
+)
 from processor.core.nouns.update import (
     AwaitUpdate,
     UpdateAccepted,
@@ -118,6 +125,8 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     AnswerNotAwaited,
     CallGivenUp,
     OutputSet,
+    EventDelayed,
+    MessageDelayed,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 

@@ -64,7 +64,8 @@ from processor.node import ShardStatus
 from processor.policy import ConflictPolicy, Reject, RetryPolicy, ReusePolicy, Status
 from processor.schedules.spec import Overlap, ScheduleOptions, TimeOptions
 from processor.sync.blocking import Blocking
-from processor.sync.handles import ActivityHandle, EntityHandle, Handle, UpdateHandle
+from processor.sync.entities import EntityHandle
+from processor.sync.handles import ActivityHandle, Handle, UpdateHandle
 from processor.sync.schedules import ScheduleHandle, Schedules
 from processor.workflow._options import Options, TypeForm
 
@@ -86,9 +87,9 @@ _MODULES: Final[dict[str, tuple[str, tuple[tuple[Any, str, str], ...]]]] = {
             (updates.TakesUpdates, "_TakesUpdates", ""),
             (values.ReadsValues, "_ReadsValues", ""),
             (handle.Handle, "Handle", "_TakesUpdates, _ReadsValues, Generic[R]"),
-            (entities.EntityHandle, "EntityHandle", "Generic[E]"),
         ),
     ),
+    "entities": ("Entities", ((entities.EntityHandle, "EntityHandle", "Generic[E]"),)),
     "client": (
         "The client",
         (

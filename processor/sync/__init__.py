@@ -13,7 +13,8 @@ the classes from those of ``processor``.
 from __future__ import annotations
 
 from processor.sync.client import Client
-from processor.sync.handles import ActivityHandle, EntityHandle, Handle, UpdateHandle
+from processor.sync.entities import EntityHandle
+from processor.sync.handles import ActivityHandle, Handle, UpdateHandle
 from processor.sync.schedules import ScheduleHandle, Schedules
 from processor.sync.worker import Worker
 

@@ -23,7 +23,8 @@ from processor.injection.interceptors import Interceptor
 from processor.injection.payloads import GivenPayloads
 from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy, Status
 from processor.sync.blocking import Blocking
-from processor.sync.handles import EntityHandle, Handle
+from processor.sync.entities import EntityHandle
+from processor.sync.handles import Handle
 from processor.sync.schedules import Schedules
 from processor.workflow._options import TypeForm
 

@@ -39,6 +39,11 @@ def test_an_entity_is_called_signalled_read_and_listed(invoke: Invoke, tmp_path:
     asked = invoke("entity", "signal", "Account", "bob", "deposit", "1", *where)
     assert asked.stdout == "Account bob was asked for deposit\n"
     assert invoke("entity", "call", "Account", "bob", "total", *where).stdout == "1\n"
+    later = ("--delay", "1000", "--json")
+    asked = invoke("entity", "signal", "Account", "bob", "deposit", "1", *later, *where)
+    assert json.loads(asked.stdout)["operation"] == "deposit"
+    assert "signal deposit, due " in invoke("describe", "@Account@bob", *where).stdout
+    assert invoke("entity", "call", "Account", "bob", "total", *where).stdout == "1\n"
     state = json.loads(invoke("entity", "state", "Account", "ada", "--json", *where).stdout)
     assert state["state"] == {"balance": 10}
     lines = invoke("entity", "list", "--json", *where).stdout.splitlines()

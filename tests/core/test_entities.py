@@ -10,22 +10,22 @@ from processor.codec.records import decode, encode
 from processor.core.data.address import Address, Caller
 from processor.core.data.cause import CallRequest, ClientRequest, Origin
 from processor.core.decide import decide
-from processor.core.draft import Draft
+from processor.core.draft import Draft, RunBounds
 from processor.core.entity_id import EntityId, entity_of
 from processor.core.event import Decision
-from processor.core.inputs import ClientCommand
+from processor.core.inputs import ClientCommand, TimerDue
 from processor.core.nouns.awaited import AnswerAwaited
-from processor.core.nouns.call import AnswerCall, CallSent, MessageSent, taken
+from processor.core.nouns.call import AnswerCall, CallSent, MessageDelayed, MessageSent, taken
 from processor.core.nouns.child import ChildCalled, OpenChild
 from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.run import Summary, WorkflowStarted
 from processor.core.nouns.start import StartChild, StartRun, StartWith, begins
 from processor.core.nouns.stop import CancelRun
-from processor.core.nouns.timer import TimerFired, TimerStarted
+from processor.core.nouns.timer import EventDelayed, RaiseEventAt, TimerFired, TimerStarted
 from processor.core.nouns.update import UpdateAccepted, UpdateCompleted, UpdateRun
 from processor.core.operation import Request
 from processor.core.records.answers import Refused, UpdateEnded
-from processor.core.records.effects import Message
+from processor.core.records.effects import Message, SetTimer
 from processor.core.records.snapshot import EntityDelta, EntitySnapshot, snapshot_of, state_of
 from processor.core.records.turn import Positions, Turn
 from processor.core.replay import Instance, replay
@@ -168,6 +168,7 @@ def entity() -> RunState:
     draft.add(QUEUE[0])
     draft.add(QUEUE[1])
     draft.add(TimerStarted(7, NOW))
+    draft.add(EventDelayed(2**52 + run.events, NOW + 5, "add", b"5"))
     return run
 
 
@@ -193,7 +194,9 @@ def test_an_entity_comes_back_from_its_snapshot(result: bytes | None) -> None:
     assert restored.base == made.first
     assert restored.callers == run.callers == {CALLER: ("update", "u-3")}
     assert restored.children == run.children == {3: OpenChild(CHILD)}
-    assert restored.timers == run.timers == {7: NOW}
+    assert restored.timers == run.timers and restored.timers[7] == NOW
+    assert restored.delayed == run.delayed and len(run.delayed) == 1
+    assert restored.delayed_bytes == run.delayed_bytes > 0
     assert restored.updates_running == run.updates_running == 1
     last = restored.updates["u-1"]
     assert last == run.updates["u-1"]
@@ -225,6 +228,67 @@ def test_a_snapshot_says_where_the_one_before_began() -> None:
     run = entity()
     run.base = 20
     assert snapshot(run, UpdateCompleted("u-1", b"5")).previous == 20
+
+
+# --- delayed signals ------------------------------------------------------------------------------
+
+LATER_ON = RaiseEventAt("add", b"9", due_ms=NOW + 50)
+
+
+def test_a_delayed_signal_begins_an_entity_and_arrives_when_it_is_due() -> None:
+    command = ClientCommand(ADA.workflow_id, begins(ADA, LATER_ON), ClientRequest("c", 1))
+    ready = context()
+    (draft,) = decide(command, None, None, RUN, ready).drafts
+    started, delayed = draft.events
+    assert isinstance(started, WorkflowStarted) and started.lineage is None
+    id = 2**52 + 1
+    assert delayed == EventDelayed(id, NOW + 50, "add", b"9")
+    assert SetTimer(ADA.workflow_id, RUN, "timer", id, 0, NOW + 50) in draft.effects
+    due = TimerDue(ADA.workflow_id, RUN, "timer", id, 0, NOW + 50)
+    (fired,) = decide(due, draft.instance, draft.run.summary(), "", ready).drafts
+    assert fired.events == [TimerFired(id), EventReceived("add", b"9")]
+    assert (draft.run.timers, draft.run.delayed, draft.run.delayed_bytes) == ({}, {}, 0)
+    assert not decide(due, draft.instance, draft.run.summary(), "", ready).drafts, "once"
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_delayed_signal_whose_time_has_passed_arrives_at_once(is_there: bool) -> None:
+    late = replace(LATER_ON, due_ms=NOW)
+    ready, instance, latest = context(), None, None
+    if is_there:
+        instance = Instance(RunState(ADA.workflow_id, RUN), Scripted([]))
+        Draft(instance, ready).advance(WorkflowStarted("order", None, bytes(16)))
+        latest = instance.state.summary()
+    command = ClientCommand(ADA.workflow_id, begins(ADA, late), ClientRequest("c", 1))
+    (draft,) = decide(command, instance, latest, RUN, ready).drafts
+    assert draft.events[-1] == EventReceived("add", b"9")
+    assert not draft.run.timers
+
+
+def test_delayed_signals_have_the_bound_of_what_waits() -> None:
+    run = entity()
+    draft = Draft(Instance(run, Scripted([])), context())
+    draft.add(EventDelayed(2**52 + run.events, NOW + 5, "add", b"1"))
+    ready = context()
+    ready.bounds = RunBounds(3, 100_000, 1)
+    for number, refused in ((1, False), (2, True)):
+        draft = Draft(Instance(run, Scripted([])), ready)
+        answer = replace(LATER_ON, payload=b"%d" % number).decide(draft, run.summary())
+        assert isinstance(answer, Refused) is refused, number
+    assert len(run.delayed) == 3
+
+
+def test_only_an_entity_takes_delayed_signals() -> None:
+    start = StartWith("order", None, "allow", "use-existing", first=LATER_ON)
+    drafts, answer = decided("order-1", start)
+    assert not drafts
+    assert isinstance(answer, Refused) and "is no entity" in answer.message
+
+
+def test_a_delayed_message_to_an_entity_says_when_it_is_due() -> None:
+    to = Address(None, ADA.workflow_id)
+    sent = MessageDelayed(to, "entity", "add", "", b"9", due_ms=NOW + 50)
+    assert sent.operation == begins(ADA, LATER_ON)
 
 
 # --- what is new since a snapshot -----------------------------------------------------------------

@@ -17,6 +17,7 @@ from processor import (
     WorkflowFailed,
     WorkflowNotFound,
     activity,
+    entity,
     workflow,
 )
 
@@ -370,3 +371,26 @@ def plain(number: int) -> int:
     """Ends in its first turn."""
     workflow.set_value("number", number)
     return workflow.side_effect(lambda: number + 1, int)
+
+
+@entity.define
+class Lamp:
+    """Its first operation goes on, so that its history begins with its start."""
+
+    lit: bool = False
+
+    async def burn(self) -> None:
+        workflow.signal_entity(Lamp.put_out, entity.info().key, delay=60)
+        await asyncio.sleep(3_600)
+        self.lit = True
+
+    def put_out(self) -> None:
+        self.lit = False
+
+
+@workflow.define
+async def lights(key: str) -> str:
+    workflow.signal_entity(Lamp.burn, key)
+    workflow.signal_entity(Lamp.put_out, key, delay=30)
+    await workflow.signal_entity(Lamp.put_out, key, delay=timedelta(days=1))
+    return "it burns"

@@ -35,7 +35,7 @@ from tests.simulation.reading import read
 from . import programs_1 as code
 from . import programs_open, samples_1, scripts_open
 from .append_only import HERE, MANIFEST, recorded_files
-from .recording import OPEN, RECORDED, describe, dump, registry_of
+from .recording import OPEN, RECORDED, describe, dump, entities_of, registry_of
 
 LEVEL = "1"
 ROOT = HERE.parent.parent
@@ -225,7 +225,8 @@ async def played(
     """
     activities = [each for each in vars(code).values() if isinstance(each, Activity)]
     workflows = registry_of(vars(code)).workflows.values()
-    async with Environment(workflows, activities, max_cached_runs=max_cached_runs) as env:
+    code_of = {"entities": entities_of(vars(code)), "max_cached_runs": max_cached_runs}
+    async with Environment(workflows, activities, **code_of) as env:
         names = await script(env)
         valid = [each.record for each in read(env._world, 0).records]
     histories: dict[str, list[bytes]] = {}

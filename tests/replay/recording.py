@@ -41,6 +41,7 @@ from processor.registry import Registry
 from processor.workflow import Workflow
 from processor.workflow._definition import defined
 from processor.workflow._engine.runners import WorkflowRunners
+from processor.workflow._entities.naming import is_entity
 
 from . import programs_1, programs_open
 
@@ -57,10 +58,15 @@ _FOR_PEOPLE = {"line", "traceback", "where"}
 
 
 def registry_of(programs: Mapping[str, Any]) -> Registry:
-    """Return the workflows and activities among the names of a module."""
+    """Return the workflows, activities and entities among the names of a module."""
     workflows = [each for each in programs.values() if _is_workflow(each)]
     activities = [each for each in programs.values() if isinstance(each, Activity)]
-    return Registry(workflows, activities, Injected(JsonPayloads()))
+    return Registry(workflows, activities, Injected(JsonPayloads()), entities_of(programs))
+
+
+def entities_of(programs: Mapping[str, Any]) -> list[type[Any]]:
+    """Return the entities among the names of a module."""
+    return [each for each in programs.values() if is_entity(each)]
 
 
 def _is_workflow(value: Any) -> bool:

@@ -156,4 +156,10 @@ async def operators(env: Environment) -> dict[str, str]:
     return {"operators": "labours", "stops": "stops", "activity-alone": "alone"}
 
 
-SCRIPTS = (handlers, updates, children, chains, values, instances, operators)
+async def entities(env: Environment) -> dict[str, str]:
+    assert await env.run(code.lights, "hall", id="lights") == "it burns"
+    await env.sleep(100)
+    return {"lights": "lights", "lamp": "@Lamp@hall"}
+
+
+SCRIPTS = (handlers, updates, children, chains, values, instances, operators, entities)

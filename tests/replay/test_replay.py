@@ -42,7 +42,7 @@ OF_LEVEL_2 = {
     *("AwaitUpdate", "CallRequest", "MessageRejected", "QueryAnswered", "QueryRun", "StartNow"),
     *("StartPlanned", "StartWith", "UpdateAccepted", "UpdateCompleted", "UpdateEnded", "UpdateRun"),
     *("StartChild", "StartRequest", "EndChild", "TerminateWith", "EntitySnapshot", "OpenChild"),
-    "EntityDelta",
+    *("EntityDelta", "EventDelayed", "MessageDelayed", "RaiseEventAt"),
     *("ActivityAdjusted", "ActivityStopRequested", "AdjustActivity"),
     *("MemoSet", "PromiseMade", "PromiseSettled", "ResolvePromise", "RejectPromise"),
     *("AwaitValue", "ValueIs", "ValueSet"),

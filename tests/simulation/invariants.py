@@ -17,6 +17,7 @@ from processor.core.nouns.chain import external_events
 from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.run import Closing, WorkflowStarted, WorkflowTerminated
 from processor.core.nouns.start import StartRun, StartWith
+from processor.core.nouns.timer import EventDelayed
 from processor.core.records.answers import Accepted, Closed, Refused
 from processor.core.records.effects import (
     Message,
@@ -349,7 +350,7 @@ def _messages(checked: Checked, story: Story, readings: list[Reading]) -> None:
         (turn.workflow_id, event.name, event.payload)
         for turn in turns
         for event in turn.events
-        if isinstance(event, EventReceived) and _is_ours(turn.cause, story)
+        if isinstance(event, EventReceived | EventDelayed) and _is_ours(turn.cause, story)
     )
     taken += Counter(
         (turn.workflow_id, event.name, event.payload)

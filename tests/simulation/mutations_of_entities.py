@@ -44,6 +44,14 @@ OF_ENTITIES: Sequence[Mutation] = (
     ),
     Mutation(
         "entities",
+        "signals that are due later stand in the snapshot",
+        entities.delayed_forgotten,
+        (_WRONG,),
+        100,
+        known=26,
+    ),
+    Mutation(
+        "entities",
         "a plain operation that fails leaves nothing",
         entities.failures_not_rolled_back,
         (_WRONG,),

@@ -27,6 +27,10 @@ _FAILS: Final = 4
 """Numbers that leave so much when they are divided by five are not booked."""
 
 
+_LOOKS: Final = 500
+"""So often a payer looks for what it has booked for later, once a minute."""
+
+
 @entity.define
 class Purse:
     booked: list[int] = []  # noqa: RUF012  # each has a copy
@@ -54,6 +58,10 @@ class Purse:
         self.booked.append(number)
 
     @entity.read
+    def has(self, number: int) -> bool:
+        return number in self.booked
+
+    @entity.read
     def places(self) -> int:
         return len(self.booked)
 
@@ -78,13 +86,28 @@ async def _told(booking: Booking) -> Any:
     if booking.how == "read":
         return await workflow.call_entity(Purse.places, booking.purse)
     if booking.how == "signal":
-        await workflow.signal_entity(Purse.book_for_nobody, booking.purse, booking.number)
-        return "taken"
+        return await _signalled(booking)
     operation = Purse.book_slowly if booking.how == "slowly" else Purse.book
     try:
         return await workflow.call_entity(operation, booking.purse, booking.number)
     except UpdateFailed as error:
         return str(error.__cause__)
+
+
+async def _signalled(booking: Booking) -> str:
+    """Book for nobody, at once or later. One that is due later is there in the end."""
+    purse, number = booking.purse, booking.number
+    if number % 3:
+        await workflow.signal_entity(Purse.book_for_nobody, purse, number)
+        return "taken"
+    sent = workflow.signal_entity(Purse.book_for_nobody, purse, number, delay=number % 60)
+    if number % 2:
+        await sent
+    for _ in range(_LOOKS):
+        await asyncio.sleep(60)
+        if await workflow.call_entity(Purse.has, purse, number):
+            return "taken"
+    return "lost"
 
 
 ENTITIES: Final = (Purse,)

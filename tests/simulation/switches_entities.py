@@ -59,6 +59,14 @@ def callers_forgotten(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def delayed_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Go on from a snapshot without the signals that are due later."""
+    fill = snapshot._fill
+    patch.setattr(
+        snapshot, "_fill", lambda state, found: fill(state, with_other(found, delayed=()))
+    )
+
+
 def failures_not_rolled_back(patch: pytest.MonkeyPatch) -> None:
     """Let what a plain operation asked for leave, though it failed."""
     patch.setattr(runner, "SideEffectRecorded", object)

@@ -184,7 +184,9 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
         yield "activity", "\n".join(activity_lines(activity))
     for timer in run.pending.get("timers", ()):
         if timer["id"]:  # 0 begins the code
-            yield "timer", f"#{timer['id']}, due {at(timer['due_ms'])}"
+            signal = timer.get("signal")
+            what = f"#{timer['id']}" if signal is None else f"signal {readable(signal)}"
+            yield "timer", f"{what}, due {at(timer['due_ms'])}"
     for call in run.pending.get("calls", ()):
         yield "call", f"#{call['id']} {call['operation']}, {call['to']} has not answered"
     for update in run.pending.get("updates", ()):

@@ -27,6 +27,7 @@ from processor.core.nouns.run import (
 )
 from processor.core.nouns.start import StartRun, StartWith, begins
 from processor.core.nouns.stop import CancelRun, TerminateRun
+from processor.core.nouns.timer import RaiseEventAt
 from processor.core.nouns.update import UpdateRun
 from processor.core.nouns.value import AwaitValue
 from processor.core.operation import OperationOnRun
@@ -52,6 +53,7 @@ __all__ = (
     "CallOperation",
     "CallSent",
     "Calls",
+    "MessageDelayed",
     "MessageRejected",
     "MessageSent",
     "answer_to",
@@ -141,6 +143,21 @@ class MessageSent(Decision):
 
     def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
         return (Message(self.to.workflow_id, self.operation),)
+
+
+@frozen
+class MessageDelayed(MessageSent):
+    """The code sent an entity a signal that is due later, and waits for no answer."""
+
+    due_ms: int = 0
+    """When it is due, in milliseconds since the epoch."""
+
+    @property
+    def operation(self) -> StartWith:
+        entity = entity_of(self.to.workflow_id)
+        assert entity is not None, f"{self.to.workflow_id!r} is that of an entity"
+        event = RaiseEventAt(self.name, self.payload, headers=self.headers, due_ms=self.due_ms)
+        return begins(entity, event)
 
 
 CallOperation: TypeAlias = (

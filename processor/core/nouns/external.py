@@ -64,8 +64,7 @@ class RaiseEvent(OperationOnRun):
         check_text("name of the event", self.name, ID_BYTES_MAX)
 
     def decide(self, draft: Drafting, latest: Latest) -> ReplyBody | None:
-        event = EventReceived(self.name, self.payload, self.headers)
-        bound = draft.full(event)
+        bound = draft.full(EventReceived(self.name, self.payload, self.headers))
         if bound:
             return self._refused(
                 latest,
@@ -73,8 +72,12 @@ class RaiseEvent(OperationOnRun):
                 ". Send it again when the code has taken some; code that waits for events in a "
                 "loop takes them all",
             )
-        draft.advance(event)
+        draft.advance(self._received(draft))
         return None
+
+    def _received(self, draft: Drafting) -> Fact:
+        """Return what its arrival is."""
+        return EventReceived(self.name, self.payload, self.headers)
 
     def when_closed(self, latest: Latest) -> ReplyBody:
         return self._refused(latest, f"is {latest.status.value}")

@@ -14,6 +14,7 @@ from processor.core.entity_id import EntityId, entity_of, is_reserved
 from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.lineage import Carried, Lineage, Plan, UpdateOutcome
 from processor.core.nouns.run import Summary
+from processor.core.nouns.timer import RaiseEventAt
 from processor.core.nouns.update import UpdateRun
 from processor.core.operation import Operation
 from processor.core.records.answers import Refused
@@ -109,7 +110,7 @@ class StartPlanned(StartRun):
             self.plan.check()
 
 
-FirstMessage: TypeAlias = RaiseEvent | UpdateRun
+FirstMessage: TypeAlias = RaiseEvent | UpdateRun | RaiseEventAt
 """What goes with a start."""
 
 
@@ -131,11 +132,19 @@ class StartWith(StartPlanned):
     def lineage(self, caller: Caller | None) -> Lineage | None:
         first = self.first
         assert first is not None, "checked where it was read"
+        if isinstance(first, RaiseEventAt):
+            return None  # it is an event of its own
         if isinstance(first, RaiseEvent):
             event = EventReceived(first.name, first.payload, first.headers)
             return Lineage(carried=Carried((event,)))
         update = UpdateOutcome(first.id, first.name, first.arguments, over=False)
         return Lineage(carried=Carried(updates=(update,)))
+
+    def refusal(self, workflow_id: str, latest: Summary | None) -> Refused | None:
+        if isinstance(self.first, RaiseEventAt) and not is_reserved(workflow_id):
+            reason = f"{workflow_id!r} is no entity, and only entities take delayed signals"
+            return Refused("CommandRejected", f"{reason}. Let the sender wait")
+        return StartPlanned.refusal(self, workflow_id, latest)
 
     def _is_of_entity(self, workflow_id: str) -> bool:
         entity = entity_of(workflow_id)

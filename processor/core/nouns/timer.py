@@ -1,26 +1,58 @@
-"""Timers of the workflow code, and the one that begins it."""
+"""Timers of the workflow code, the one that begins it, and those of delayed signals.
+
+A delayed signal is of an entity: it is kept until it is due, and arrives then as any other does.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+from processor.checks import TIME_MS_MAX
+from processor.core.data.bounds import check_range
 from processor.core.data.fields import OnlyChain, OnlyRun, RequestId
 from processor.core.data.frozen import frozen
+from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.event import Decision, Drafting, Fact
+from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.run import BEGIN, Run, Summary
 from processor.core.operation import OperationOnRun
 from processor.core.records.answers import Refused, ReplyBody
 from processor.core.records.effects import ClearTimer, Effect, SetTimer
 
-__all__ = ("OpenTimers", "StartNow", "TimerCancelled", "TimerFired", "TimerStarted")
+__all__ = (
+    "EventDelayed",
+    "OpenTimers",
+    "RaiseEventAt",
+    "StartNow",
+    "TimerCancelled",
+    "TimerFired",
+    "TimerStarted",
+)
+
+_DELAYED: Final = 1 << 52
+"""The timer of a delayed signal has this id and the number of its event: no code has so many."""
 
 
 @dataclass
 class OpenTimers(Run):
-    """``timers``: when each open one is due, by its id."""
+    """``timers``: when each open one is due, by its id. ``delayed``: the signals of some."""
 
     timers: dict[int, int] = field(default_factory=dict)
+    delayed: dict[int, EventDelayed] = field(default_factory=dict)
+    delayed_bytes: int = 0
+
+    def delay(self, signal: EventDelayed) -> None:
+        """Keep a signal until its timer fires."""
+        assert signal.id not in self.delayed, f"signal {signal.id} is delayed once"
+        self.delayed[signal.id] = signal
+        self.delayed_bytes += signal.event.size
+
+    def fired(self, id: int) -> Sequence[Fact]:
+        """Return what happens when a timer comes due."""
+        signal = self.delayed.get(id)
+        return (TimerFired(id),) if signal is None else (TimerFired(id), signal.event)
 
     def begin_at(self, due_ms: int) -> None:
         self.timers[BEGIN] = due_ms
@@ -63,6 +95,9 @@ class TimerFired(Fact):
     def apply(self, run: OpenTimers, now_ms: int) -> None:
         assert self.id in run.timers, f"timer {self.id} is open"
         del run.timers[self.id]
+        signal = run.delayed.pop(self.id, None)
+        if signal is not None:
+            run.delayed_bytes -= signal.event.size
 
     def effects(self, run: OpenTimers, now_ms: int) -> Sequence[Effect]:
         return (ClearTimer(run.run_id, "timer", self.id, 0, run.timers[self.id]),)
@@ -82,6 +117,57 @@ class TimerCancelled(Decision):
 
     def effects(self, run: OpenTimers, now_ms: int) -> Sequence[Effect]:
         return (ClearTimer(run.run_id, "timer", self.id, 0, run.timers[self.id]),)
+
+
+@frozen
+class EventDelayed(Fact):
+    """A delayed signal arrived. It is an EventReceived when its timer fires."""
+
+    id: RequestId
+    """Id of its timer: 2**52, and the number of this event in the history."""
+    due_ms: int
+    """When it is due, in milliseconds since the epoch."""
+    name: str
+    """Name of the operation."""
+    payload: bytes | None = None
+    """Encoded arguments; None where it has none."""
+    headers: Headers = NO_HEADERS
+
+    @property
+    def event(self) -> EventReceived:
+        """What arrives when it is due."""
+        return EventReceived(self.name, self.payload, self.headers)
+
+    def apply(self, run: OpenTimers, now_ms: int) -> None:
+        run.timers[self.id] = self.due_ms
+        run.delay(self)
+
+    def effects(self, run: OpenTimers, now_ms: int) -> Sequence[Effect]:
+        return (SetTimer(run.workflow_id, run.run_id, "timer", self.id, 0, self.due_ms),)
+
+
+@frozen
+class RaiseEventAt(RaiseEvent):
+    """Send a signal that is kept until a time. Only an entity takes it."""
+
+    due_ms: int = 0
+    """When it is due, in milliseconds since the epoch."""
+
+    by_hand = False
+
+    def check(self) -> None:
+        RaiseEvent.check(self)
+        check_range("due_ms", self.due_ms, 0, TIME_MS_MAX)
+
+    def fact(self, number: int, now_ms: int) -> Fact:
+        """Return what its arrival is, as the event of that number in the history."""
+        if self.due_ms <= now_ms:
+            return EventReceived(self.name, self.payload, self.headers)
+        id = _DELAYED + number
+        return EventDelayed(id, self.due_ms, self.name, self.payload, self.headers)
+
+    def _received(self, draft: Drafting) -> Fact:
+        return self.fact(draft.run.events, draft.now_ms)
 
 
 @frozen

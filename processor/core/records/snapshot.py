@@ -17,6 +17,7 @@ from processor.core.nouns.child import OpenChild
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.lineage import UpdateOutcome
 from processor.core.nouns.run import RunParked, WorkflowStarted
+from processor.core.nouns.timer import EventDelayed
 from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
 from processor.core.records.turn import (
     Delivered,
@@ -141,6 +142,8 @@ class EntitySnapshot(Snapshot):
     """Id of the last request of all operations so far."""
     wake: RequestId | None = None
     """Timer that lets the next operation begin; None: there is none."""
+    delayed: tuple[EventDelayed, ...] = ()
+    """Signals that are not due; their timers stand in the image."""
 
 
 @frozen
@@ -197,6 +200,7 @@ def _entity_snapshot(turn: Turn, state: RunState, kept: EntityCode) -> EntitySna
         children=tuple(state.children.values()),
         last_id=kept.last_id,
         wake=kept.wake,
+        delayed=tuple(state.delayed.values()),
     )
 
 
@@ -307,6 +311,8 @@ def _fill(state: RunState, snapshot: EntitySnapshot) -> None:
     for operation in snapshot.queue:
         if isinstance(operation, UpdateAccepted):
             state.begin_update(UpdateOutcome(operation.id, operation.name, None, over=False))
+    for signal in snapshot.delayed:
+        state.delay(signal)
     state.callers.update({each.caller: (each.kind, each.name) for each in snapshot.callers})
     state.children.update({each.called.id: each for each in snapshot.children})
 

@@ -6,9 +6,11 @@ A call is an update, and a signal an external event, that begin the entity where
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, overload
 
+from processor import checks
 from processor.core.entity_id import EntityId
 from processor.core.nouns.start import begins
 from processor.core.nouns.update import UpdateRun
@@ -103,30 +105,53 @@ def _updated(runtime: Runtime, id: str, name: str, type: Any, told: Any) -> Any:
 
 
 @overload
-def signal_entity(operation: Callable[[Any, *Ts], Any], key: str, /, *args: *Ts) -> Sent[None]: ...
+def signal_entity(
+    operation: Callable[[Any, *Ts], Any],
+    key: str,
+    /,
+    *args: *Ts,
+    delay: timedelta | float | None = None,
+    at: datetime | None = None,
+) -> Sent[None]: ...
 
 
 @overload
-def signal_entity(operation: str, key: str, /, *args: Any) -> Sent[None]: ...
+def signal_entity(
+    operation: str,
+    key: str,
+    /,
+    *args: Any,
+    delay: timedelta | float | None = None,
+    at: datetime | None = None,
+) -> Sent[None]: ...
 
 
 def signal_entity(  # type: ignore[misc]  # *Ts
-    operation: Any, key: str, /, *args: Any
+    operation: Any,
+    key: str,
+    /,
+    *args: Any,
+    delay: timedelta | float | None = None,
+    at: datetime | None = None,
 ) -> Sent[None]:
     """Ask the entity under a key for an operation, and go on: nobody is told its result.
 
-    It leaves at the call, also from an operation, and counts once. Await what this returns to know
-    that the entity took it. ``operation`` and the arguments are as for ``workflow.call_entity``;
-    one whose arguments do not fit goes to the dead letters. Raises ``InvalidArgument``.
+    It leaves at the call, also from an operation, and counts once. The entity keeps it for
+    ``delay`` (a ``timedelta`` or seconds), or until ``at`` (an aware ``datetime``). Await what this
+    returns to know that the entity took it. ``operation`` and the arguments are as for
+    ``workflow.call_entity``; one whose arguments do not fit goes to the dead letters. Raises
+    ``InvalidArgument``.
     """
     call, line = "workflow.signal_entity", line_here()
     runtime = current("signal_entity")
+    due_ms = checks.due_ms(delay, at, runtime.loop.now_ms, call)
     named = operation_named(operation, call)
     if named.is_read:
         which = f"{named.entity}.{named.name}"
         raise InvalidArgument(f"{call}: {which} is a read, and nobody would be told its answer")
     id = entity_id(named.entity, key, call)
-    return send(runtime, id, named.name, event_value(named.signature, args), line, "entity")
+    value = event_value(named.signature, args)
+    return send(runtime, id, named.name, value, line, "entity", due_ms)
 
 
 def info() -> EntityInfo:

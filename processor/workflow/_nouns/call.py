@@ -11,7 +11,13 @@ from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, TypeVar
 
 from processor import checks
 from processor.core.data.address import Address
-from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected, MessageSent
+from processor.core.nouns.call import (
+    CallAnswered,
+    CallSent,
+    MessageDelayed,
+    MessageRejected,
+    MessageSent,
+)
 from processor.core.records.answers import Accepted, CallOutcome, Refused
 from processor.errors import InvalidArgument
 from processor.workflow._context import current, runtime_or_none
@@ -182,10 +188,19 @@ def signal(  # type: ignore[misc]  # mypy cannot match *Ts with the implementati
 
 
 def send(
-    runtime: Runtime, workflow_id: str, name: str, value: Any, line: str, kind: str = "event"
+    runtime: Runtime,
+    workflow_id: str,
+    name: str,
+    value: Any,
+    line: str,
+    kind: str = "event",
+    due_ms: int | None = None,
 ) -> Sent[None]:
-    """Send a message of a kind to another instance; interceptors may change what it carries."""
-    last = partial(_sent, runtime, workflow_id, name, line, kind)
+    """Send a message of a kind to another instance; interceptors may change what it carries.
+
+    ``due_ms``: it is kept there until then.
+    """
+    last = partial(_sent, runtime, workflow_id, name, line, kind, due_ms)
     signal, outbound = (
         Signal(workflow_id, name, value, runtime.replaying),
         runtime.decisions.outbound,
@@ -197,13 +212,21 @@ def send(
 
 
 def _sent(
-    runtime: Runtime, workflow_id: str, name: str, line: str, kind: str, signal: Signal
+    runtime: Runtime,
+    workflow_id: str,
+    name: str,
+    line: str,
+    kind: str,
+    due_ms: int | None,
+    signal: Signal,
 ) -> Sent[None]:
     """Send an event as the interceptors left it."""
     encoded = runtime.decisions.encode(signal.payload, f"a message to {workflow_id!r}")
     runtime.decisions.check_message(len(encoded or b""), f"a message to {workflow_id!r}")
-    what = kind, name, "", encoded, headers_of(signal.headers)
-    return Sent(runtime, MessageSent(Address(None, workflow_id), *what), line)
+    to, what = Address(None, workflow_id), (kind, name, "", encoded, headers_of(signal.headers))
+    if due_ms is None:
+        return Sent(runtime, MessageSent(to, *what), line)
+    return Sent(runtime, MessageDelayed(to, *what, due_ms), line)
 
 
 def cancel(workflow_id: str, reason: str = "") -> Sent[bool]:

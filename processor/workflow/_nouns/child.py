@@ -357,13 +357,9 @@ def _wanted(
         what = f"{call}: what workflow {name!r} returns"
     else:
         result, what = Any if result_type is None else result_type, f"{call}: result_type"
-    if delay is not None and at is not None:
-        raise InvalidArgument(f"{call}: give delay or at, not both")
-    if cron is not None and (delay is not None or at is not None):
+    begins_ms = checks.due_ms(delay, at, runtime.loop.now_ms, call)
+    if cron is not None and begins_ms is not None:
         raise InvalidArgument(f"{call}: give one of delay, at and cron")
-    begins_ms = None if at is None else checks.time_ms(at, f"{call}: at")
-    if delay is not None:
-        begins_ms = runtime.loop.now_ms + round(checks.seconds(delay, f"{call}: delay") * 1000)
     options = None if retry is None else retry_options(retry, f"{call}: retry")
     limit = execution_timeout
     cron = None if cron is None else check_cron(cron, f"{call}: cron")

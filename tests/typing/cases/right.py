@@ -450,7 +450,7 @@ async def calls_entities() -> None:
     assert_type(await workflow.call_entity(Account.total, "ada"), float)
     assert_type(await workflow.call_entity("Account.total", "ada", result_type=int), int)
     assert_type(await workflow.call_entity("Account.total", "ada"), Any)
-    workflow.signal_entity(Account.deposit, "ada", 5, "")
+    workflow.signal_entity(Account.deposit, "ada", 5, "", delay=60)
     await workflow.signal_entity("Account.deposit", "ada", 5)
 
 

@@ -223,6 +223,7 @@ async def entities(client: Client) -> None:
     await workflow.call_entity(Account.deposit, "ada", "5")  # wrong
     number: int = await workflow.call_entity(Account.pay_out, "ada", 5)  # wrong
     workflow.signal_entity(Account.deposit, "ada")  # wrong
+    workflow.signal_entity(Account.deposit, "ada", 5, delay="1 h")  # wrong
     entity.define(5)  # wrong
 
 
