@@ -1,4 +1,4 @@
-"""What the embedded runtime keeps on disk: the log, messages under way, outputs, dead letters.
+"""What the embedded runtime keeps on disk: the log, outputs, dead letters.
 
 Everything that one pass of the loop wrote is committed together, with one fsync.
 """
@@ -15,8 +15,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from processor.codec.records import decode_as, encode
-from processor.core.inputs import ClientCommand
+from processor.codec.records import encode
 from processor.core.records.effects import DeadLetter, RunResult
 from processor.shard.ports import LogRecord, OutputRecord
 from processor.store.keyvalue import Durable, Mutation
@@ -29,7 +28,7 @@ Committed = Sequence[Callable[[], None]]
 _Output: TypeAlias = tuple[str, bytes | None, bytes | None]
 """Topic, key and value."""
 
-FAMILIES = ("log", "inbox", "outputs", "dead-letters", "meta")
+FAMILIES = ("log", "outputs", "dead-letters", "meta")
 
 
 def open_disk(path: Path, *, sync: bool) -> Disk:
@@ -106,17 +105,6 @@ class Disk:
     def scan(self, family: str, first: int = 0) -> Iterator[tuple[int, bytes]]:
         for key, value in self._store.scan(family, number_key(first)):
             yield int.from_bytes(key[:8], "big"), value
-
-    def messages(self, first: int) -> Iterator[tuple[int, ClientCommand]]:
-        """Yield messages between instances that no turn may have answered yet."""
-        for offset, value in self.scan("inbox", first):
-            yield offset, decode_as(ClientCommand, value)
-
-    def put_message(self, offset: int, command: ClientCommand) -> None:
-        self.put("inbox", number_key(offset), encode(command))
-
-    def drop_message(self, offset: int) -> None:
-        self.put("inbox", number_key(offset), None)
 
     def put_output(self, offset: int, index: int, record: OutputRecord) -> None:
         """Keep an output under its place in the log: written twice, it is there once."""

@@ -3,7 +3,7 @@
 Inputs are numbered in one process-wide order; the numbers go on after a restart from the
 positions in the log. Commands of clients, reports and due timers live in memory until a turn
 answers them: whoever sent them is told only then, or they are derived again from the state.
-Messages between instances are on disk before they count as delivered.
+Messages between instances go from the one shard to itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from processor.core.records.answers import HeartbeatSeen, StopWanted
 from processor.core.records.effects import ActivityTask, DeadLetter, Message, Reply
 from processor.core.records.turn import Positions, Source
 from processor.embedded.disk import Disk
-from processor.shard.outbox import message_command
 from processor.shard.ports import InboxRecord, OutputRecord, Sendable
 
 __all__ = ("MemoryInbox", "MemoryOutbox", "QueuedTasks")
@@ -46,34 +45,25 @@ class QueuedTasks(Protocol):
 class MemoryInbox:
     """``_early``: what came before the shard's first step; None from then on."""
 
-    def __init__(self, disk: Disk, wake: Callable[[], None]) -> None:
-        self._disk = disk
+    def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._records: deque[InboxRecord] = deque()
-        self._early: list[tuple[ClientCommand, bool]] | None = []
+        self._early: list[ClientCommand] | None = []
         self._next: dict[Source, int] = {}
 
     def open(self, positions: Positions) -> None:
         self._next = {
-            "commands": max(positions.commands, self._disk.end_of("inbox")),
+            "commands": positions.commands,
             "results": positions.results,
             "timers": positions.timers,
         }
-        for offset, command in list(self._disk.messages(0)):
-            if offset < positions.commands:
-                self._disk.drop_message(offset)
-            else:
-                self._records.append(InboxRecord("commands", offset, command))
 
-    def submit(self, command: ClientCommand, *, durable: bool = False) -> None:
-        """Take a command of a client, or (durable) a message of another instance."""
+    def submit(self, command: ClientCommand) -> None:
+        """Take a command of a client."""
         if self._early is not None:
-            self._early.append((command, durable))
+            self._early.append(command)
             return
-        offset = self._number("commands")
-        if durable:
-            self._disk.put_message(offset, command)
-        self._records.append(InboxRecord("commands", offset, command))
+        self._records.append(InboxRecord("commands", self._number("commands"), command))
         self._wake()
 
     def report(self, report: ActivityReport) -> None:
@@ -92,13 +82,12 @@ class MemoryInbox:
     def take(self, count: int) -> Sequence[InboxRecord]:
         """Drain up to ``count``. At the first call, what came early is numbered.
 
-        The inbox is opened on a thread while clients send commands on the loop, and what the new
-        owner sends again is sent on that thread as well.
+        The inbox is opened on a thread while clients send commands on the loop.
         """
         if self._early is not None:
             early, self._early = self._early, None
-            for command, durable in early:
-                self.submit(command, durable=durable)
+            for command in early:
+                self.submit(command)
         records = self._records
         return [records.popleft() for _ in range(min(count, len(records)))]
 
@@ -138,7 +127,7 @@ class MemoryOutbox:
             case TimerDue():
                 self._inbox.due(effect)
             case Message():
-                self._inbox.submit(message_command(effect, origin), durable=True)
+                raise AssertionError("the one shard of a path hands its messages over itself")
             case ActivityTask() if self._held is not None:
                 self._held.append(effect)
             case ActivityTask():

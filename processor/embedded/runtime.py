@@ -163,12 +163,13 @@ class EmbeddedRuntime:
         assert self._disk is not None, "the runtime is started"
         identity = f"embedded/{partition}@{self._disk.identity()}"
         tables = open_tables(self._tables_path(partition), identity)
-        inbox = self._inbox = MemoryInbox(self._disk, wake)
+        inbox = self._inbox = MemoryInbox(wake)
         outbox = MemoryOutbox(self._disk, inbox, self._activities, self._replied)
         log = DiskLog(self._disk)
         entropy = partial(urandom, 16)
         run, clock = self._activities, self._clock
-        return ShardPorts(log, inbox, outbox, tables, run, clock, entropy, keeps_tasks=False)
+        ports = log, inbox, outbox, tables, run, clock, entropy
+        return ShardPorts(*ports, is_own=lambda workflow_id: True, keeps_tasks=False)
 
     def wipe(self, partition: int) -> None:
         destroy(self._tables_path(partition))

@@ -23,6 +23,7 @@ from processor.core.records.effects import (
 from processor.core.records.marks import Mark
 from processor.shard.eager import Eager
 from processor.shard.flight import Appended
+from processor.shard.intake.handover import Handover
 from processor.shard.outbox import Unpublished
 from processor.shard.ports import Activities, Outbox, OutputRecord
 from processor.shard.reads import Reads
@@ -46,6 +47,7 @@ class Effects:
         updating: Updating,
         valuing: Valuing,
         activities: Activities,
+        handover: Handover,
     ) -> None:
         self._origin = origin
         self._eager = eager
@@ -55,6 +57,7 @@ class Effects:
         self._updating = updating
         self._valuing = valuing
         self._activities = activities
+        self._handover = handover
         self.unpublished = Unpublished()
 
     def release(self, appended: Appended) -> int:
@@ -84,7 +87,7 @@ class Effects:
                     self._activities.cancel(effect.run_id, effect.id, effect.waits)
                 case Message():
                     origin = replace(self._origin, offset=offset, index=messages)
-                    self._outbox.send(effect, offset, origin)
+                    self._handover.send(effect, offset, origin, len(appended.value))
                     sends, messages = sends + 1, messages + 1
                 case DeadLetter():
                     self._outbox.send(effect, offset)

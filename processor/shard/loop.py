@@ -27,6 +27,7 @@ from processor.shard.effects import Effects
 from processor.shard.flight import Appended, Flight, RunRecord, ShardLost, Tombstone
 from processor.shard.gate import LETTER, Gate
 from processor.shard.intake.commands import Commands
+from processor.shard.intake.handover import Handover
 from processor.shard.intake.intake import INTAKE_MAX, Intake
 from processor.shard.intake.room import Room
 from processor.shard.marks import Marks
@@ -91,7 +92,9 @@ class Shard:
         updating, valuing = Updating(*waits), Valuing(*waits)
         told = self._timers, reads, updating, valuing
         origin = Origin(ports.log.id, partition, 0, 0)
-        self._effects = Effects(origin, self._eager, outbox, *told, activities)
+        written = self._gate, self._flight, self._deliveries
+        handover = Handover(ports.is_own, outbox, *written)
+        self._effects = Effects(origin, self._eager, outbox, *told, activities, handover)
         later, place = later_events(level), activities.place
         bounds = bounds_of(settings)
         context = Context(0, runners, place, ports.entropy, ports.log.id, bounds, later)
@@ -109,12 +112,11 @@ class Shard:
             reads,
             updating,
         )
-        written = self._gate, flight, self._deliveries
         self._marks = Marks(
             partition, outbox, *written, writer, self._storing, self._forgetting, now_ms
         )
         unpublished = self._effects.unpublished
-        room = Room(partition, settings, ports, *written, unpublished, self._storing)
+        room = Room(partition, settings, ports, *written, unpublished, self._storing, handover)
         left = tables.parked(), taken.successors
         resuming = Resuming(
             partition, *left, deciding, self._gate, self._deliveries, instances, writer
@@ -124,11 +126,11 @@ class Shard:
         asking = Asking(self._gate, flight, deciding, writer, *asked)
         takers = instances, deciding, *asked, asking, self._marks
         commands = Commands(partition, ports, requests, self._flight, *takers)
-        sources = self._eager, self._timers, commands, deciding, resuming
+        sources = self._eager, handover, self._timers, commands, deciding, resuming
         self._intake = Intake(ports, room, self._gate, self._flight, *sources)
         self._purging = Purging(tables, self._gate, instances, writer)
         floor = ports.log.id, partition, taken.checkpoint.delivered
-        send_owed(taken.owed, taken.successors, outbox, self._deliveries, *floor)
+        send_owed(taken.owed, taken.successors, outbox, handover, self._deliveries, *floor)
         ports.inbox.open(self._gate.positions)
 
     def step(self) -> bool:
@@ -173,8 +175,9 @@ class Shard:
         """Return whether ``step`` may find something to do."""
         ports, intake = self._ports, self._intake
         waiting = self._flight.waiting or ports.inbox.waiting or ports.outbox.waiting
-        left = intake.more or self._eager or intake.resuming.parked or self._forgetting.more
-        return bool(waiting or left or now_ms >= self.next_timer_ms())
+        left = intake.more or self._eager or intake.handover or intake.resuming.parked
+        forgets = self._forgetting.more
+        return bool(waiting or left or forgets or now_ms >= self.next_timer_ms())
 
     def next_timer_ms(self) -> int:
         """Return when ``step`` wants to be called even if nothing arrives."""

@@ -33,6 +33,7 @@ from processor.shard.dedup import Known, Row, UnderClaim
 
 __all__ = (
     "NEVER_MS",
+    "NO_PLACE",
     "TOMBSTONES_MS",
     "Activities",
     "Changes",
@@ -57,6 +58,9 @@ __all__ = (
 
 NEVER_MS: Final = 1 << 62
 """Later than any due time."""
+
+NO_PLACE: Final = -1
+"""The offset of a command that came through no topic: the shard sent it to itself."""
 
 TOMBSTONES_MS: Final = 7 * 24 * 3600 * 1000
 """``delete.retention.ms`` of ``events`` as we make it."""
@@ -375,7 +379,8 @@ class ShardPorts:
     ``entropy`` returns 16 random bytes. ``tombstones_ms``: how long the log keeps tombstones.
     ``keeps_tasks``: whether tasks of queues outlive the process that sent them. ``log_topic``: the
     full name of the log's topic, for messages. ``record_bytes_max``: what the log takes.
-    ``producer`` says what sends records and why, "" where there is no choice.
+    ``is_own`` says whether a workflow id is of this shard. ``producer`` says what sends records and
+    why, "" where there is no choice.
     """
 
     log: Log
@@ -385,6 +390,7 @@ class ShardPorts:
     activities: Activities
     clock: Clock
     entropy: Callable[[], bytes]
+    is_own: Callable[[str], bool]
     tombstones_ms: int = TOMBSTONES_MS
     keeps_tasks: bool = True
     log_topic: str = "events"

@@ -69,7 +69,7 @@ class Embedded(Adapter):
         self.close()
         disk = self._disk = open_disk(self._path / "log", sync=False)
         self.log = DiskLog(disk)
-        inbox = MemoryInbox(disk, lambda: None)
+        inbox = MemoryInbox(lambda: None)
         self.inbox = inbox
         self.outbox = MemoryOutbox(disk, inbox, self, self.replies.append)
 

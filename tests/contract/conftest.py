@@ -10,7 +10,7 @@ import pytest
 from .adapters import Adapter, Embedded, Simulated
 from .stores import Store, made
 
-__all__ = ("adapter", "log_adapter", "store")
+__all__ = ("adapter", "log_adapter", "sharded_adapter", "store")
 
 _KINDS = ["embedded", "simulated-0", "simulated-1"]
 _KAFKA = [
@@ -21,6 +21,12 @@ _KAFKA = [
 @pytest.fixture(params=_KINDS)
 def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Adapter]:
     """A runtime with all of the ports."""
+    yield from _connected(_made(request.param, tmp_path))
+
+
+@pytest.fixture(params=["simulated-0", "simulated-1"])
+def sharded_adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Adapter]:
+    """A runtime with several shards, which send each other messages."""
     yield from _connected(_made(request.param, tmp_path))
 
 

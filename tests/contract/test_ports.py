@@ -130,7 +130,8 @@ def send_messages(adapter: Adapter, numbers: range) -> None:
     adapter.eventually(all_there)
 
 
-def test_messages_arrive_in_order_as_commands_with_their_origin(adapter: Adapter) -> None:
+def test_messages_arrive_in_order_as_commands_with_their_origin(sharded_adapter: Adapter) -> None:
+    adapter = sharded_adapter
     adapter.inbox.open(Positions())
     send_messages(adapter, range(5))
     records = taken(adapter, 5)
@@ -147,8 +148,9 @@ def test_messages_arrive_in_order_as_commands_with_their_origin(adapter: Adapter
     ids=lambda body: type(body).__name__,
 )
 def test_a_message_carries_its_body_and_who_waits_for_the_answer(
-    adapter: Adapter, body: Any
+    sharded_adapter: Adapter, body: Any
 ) -> None:
+    adapter = sharded_adapter
     adapter.inbox.open(Positions())
     caller = Caller(Address(None, "parent-1"), "run-9", 3)
     adapter.outbox.send(Message("order-1", body), None)
@@ -171,7 +173,10 @@ def test_due_timers_are_an_input_of_their_own(adapter: Adapter) -> None:
     ]
 
 
-def test_reading_begins_at_the_positions_again_after_a_new_owner_came(adapter: Adapter) -> None:
+def test_reading_begins_at_the_positions_again_after_a_new_owner_came(
+    sharded_adapter: Adapter,
+) -> None:
+    adapter = sharded_adapter
     adapter.inbox.open(Positions())
     send_messages(adapter, range(5))
     taken(adapter, 5)
@@ -184,8 +189,11 @@ def test_reading_begins_at_the_positions_again_after_a_new_owner_came(adapter: A
     assert [record.offset for record in taken(adapter, 1)] == [5]
 
 
-def test_what_is_sent_again_before_the_inbox_opens_is_kept_as_well(adapter: Adapter) -> None:
+def test_what_is_sent_again_before_the_inbox_opens_is_kept_as_well(
+    sharded_adapter: Adapter,
+) -> None:
     """What a new owner owes: delivered is only what the next owner finds, whatever happens."""
+    adapter = sharded_adapter
     append(adapter, numbered(1))
     owed = Message("order-1", RaiseEvent("owed", b"1"))
     adapter.outbox.send(owed, 7, Origin(LOG, 0, 7, 0))
@@ -210,7 +218,7 @@ def test_each_token_is_delivered_once(adapter: Adapter) -> None:
     adapter.inbox.open(Positions())
     append(adapter, numbered(COUNT))
     sends: list[tuple[Any, int | None]] = [(TASK, 1), (LETTER, 2), (TASK, None), (LETTER, -1)]
-    sends += [(Message("order-1", RaiseEvent("go", b"1")), n) for n in range(3, COUNT)]
+    sends += [(TimerDue("order-1", "0-1", "timer", n, 0, 5), n) for n in range(3, COUNT)]
     for effect, token in sends:
         adapter.outbox.send(effect, token)
     delivered: list[int] = []

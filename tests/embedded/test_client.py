@@ -273,9 +273,9 @@ def test_a_short_run_is_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     submitted: list[ClientCommand] = []
     submit = MemoryInbox.submit
 
-    def counted(inbox: MemoryInbox, command: ClientCommand, *, durable: bool = False) -> None:
+    def counted(inbox: MemoryInbox, command: ClientCommand) -> None:
         submitted.append(command)
-        submit(inbox, command, durable=durable)
+        submit(inbox, command)
 
     monkeypatch.setattr(MemoryInbox, "submit", counted)
 

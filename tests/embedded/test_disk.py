@@ -148,40 +148,11 @@ def test_a_disk_that_gave_up_writes_nothing_when_it_is_closed(tmp_path: Path) ->
 # --- the numbers of the inbox ---------------------------------------------------------------------
 
 
-def message(name: str) -> ClientCommand:
-    return ClientCommand("w", RaiseEvent(name))
-
-
-def test_numbers_of_messages_that_no_turn_has_answered_are_not_used_again(tmp_path: Path) -> None:
-    """Else a message takes the place of another one, which is lost with it."""
-    disk = open_disk(tmp_path / "log", sync=False)
-    inbox = MemoryInbox(disk, lambda: None)
-    inbox.open(Positions())
-    assert inbox.take(10) == []
-    for name in ("a", "b"):
-        inbox.submit(message(name), durable=True)
-    disk.commit()
-    disk.close()
-
-    disk = open_disk(tmp_path / "log", sync=False)
-    inbox = MemoryInbox(disk, lambda: None)
-    inbox.open(Positions(commands=1))
-    inbox.submit(message("of a client"))
-    inbox.submit(message("c"), durable=True)
-    taken = [(record.offset, record.input) for record in inbox.take(10)]
-    assert taken == [(1, message("b")), (2, message("of a client")), (3, message("c"))]
-    disk.commit()
-    assert [offset for offset, _ in disk.messages(0)] == [1, 3]
-    disk.close()
-
-
-def test_numbers_that_the_log_knows_are_not_used_again(tmp_path: Path) -> None:
-    disk = open_disk(tmp_path / "log", sync=False)
-    inbox = MemoryInbox(disk, lambda: None)
+def test_numbers_that_the_log_knows_are_not_used_again() -> None:
+    inbox = MemoryInbox(lambda: None)
     inbox.open(Positions(commands=7, results=8, timers=9))
     inbox.take(10)
-    inbox.submit(message("a"))
+    inbox.submit(ClientCommand("w", RaiseEvent("a")))
     inbox.report(ActivityReport("w", "r", 1, 1, "completed"))
     inbox.due(TimerDue("w", "r", "timer", 1, 0, 5))
     assert [record.offset for record in inbox.take(10)] == [7, 8, 9]
-    disk.close()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from processor import Client, InvalidArgument, Status, StoreCorrupt, Worker, workflow
+from processor.embedded.disk import FAMILIES
 from processor.store.rocks import Rocks
 
 
@@ -71,8 +72,7 @@ def test_another_namespace_is_refused_and_changes_nothing(tmp_path: Path) -> Non
 def test_a_folder_from_before_takes_the_namespace_of_who_opens_it_next(tmp_path: Path) -> None:
     use(tmp_path, "prod")
     (tmp_path / "PROCESSOR").unlink()
-    families = ("log", "inbox", "outputs", "dead-letters", "meta")
-    store = Rocks(tmp_path / "log", families)
+    store = Rocks(tmp_path / "log", FAMILIES)
     store.write([("meta", b"namespace", None)])
     store.close()
     assert use(tmp_path, "test") == ["a"]

@@ -81,10 +81,9 @@ def submitted(monkeypatch: pytest.MonkeyPatch) -> list[ClientCommand]:
     noted: list[ClientCommand] = []
     submit = MemoryInbox.submit
 
-    def note(inbox: MemoryInbox, command: ClientCommand, *, durable: bool = False) -> None:
-        if not durable:
-            noted.append(command)
-        submit(inbox, command, durable=durable)
+    def note(inbox: MemoryInbox, command: ClientCommand) -> None:
+        noted.append(command)
+        submit(inbox, command)
 
     monkeypatch.setattr(MemoryInbox, "submit", note)
     return noted
@@ -166,8 +165,8 @@ def test_a_request_that_a_shard_has_forgotten_is_refused_as_expired(
 ) -> None:
     submit = MemoryInbox.submit
 
-    def as_if_before(inbox: MemoryInbox, command: ClientCommand, *, durable: bool = False) -> None:
-        submit(inbox, replace(command, again=True), durable=durable)
+    def as_if_before(inbox: MemoryInbox, command: ClientCommand) -> None:
+        submit(inbox, replace(command, again=True))
 
     async def main() -> None:
         async with worker(tmp_path), client(tmp_path) as c, client(tmp_path) as known:

@@ -46,6 +46,7 @@ class Ports:
         self.acks: list[int] = []
         self.started: list[tuple[ActivityTask, Callable[[ActivityReport], None]]] = []
         self.held = False
+        self.keeps_messages = False
         self._next = 0
 
     # --- what a test does with it -------------------------------------------------------------
@@ -79,6 +80,9 @@ class Ports:
 
     def now_ms(self) -> int:
         return self.now
+
+    def is_own(self, workflow_id: str) -> bool:
+        return self.keeps_messages
 
     def entropy(self) -> bytes:
         return b"16 random bytes."
@@ -173,7 +177,7 @@ def shard(
     if runners is None:
         registry = Registry([order_processing], ACTIVITIES, Injected(JsonPayloads()))
         runners = WorkflowRunners(registry, settings)
-    all_ports = ShardPorts(ports, ports, ports, tables, ports, ports, ports.entropy)
+    all_ports = ShardPorts(ports, ports, ports, tables, ports, ports, ports.entropy, ports.is_own)
     all_ports.record_bytes_max, all_ports.producer = record_bytes_max, producer
     return Shard(0, all_ports, runners, settings, taken, lambda: None)
 

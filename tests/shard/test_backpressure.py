@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -76,12 +77,13 @@ def shard_with(
     settings: Settings, activities: NoActivities | None = None
 ) -> tuple[Shard, Disk, MemoryInbox]:
     disk = Disk(Memory())
-    inbox = MemoryInbox(disk, lambda: None)
+    inbox = MemoryInbox(lambda: None)
     activities = activities or NoActivities()
     outbox = MemoryOutbox(disk, inbox, activities, lambda reply: None)
     tables = StateTables(Memory(), "test")
     clock, log = FixedClock(), DiskLog(disk)
-    ports = ShardPorts(log, inbox, outbox, tables, activities, clock, lambda: b"16 random bytes.")
+    entropy: Callable[[], bytes] = partial(bytes, 16)
+    ports = ShardPorts(log, inbox, outbox, tables, activities, clock, entropy, bool)
     runners = WorkflowRunners(
         Registry([order_processing], ACTIVITIES, Injected(JsonPayloads())), settings
     )

@@ -76,7 +76,7 @@ def test_a_shard_given_up_while_it_is_opened_is_closed() -> None:
         inbox, outbox, tables = (Part(closed, name) for name in ("inbox", "outbox", "tables"))
         none: Any = None
         parts: Any = (inbox, outbox, tables)
-        return ShardPorts(none, *parts, none, none, none)
+        return ShardPorts(none, *parts, none, none, none, none)
 
     async def main() -> None:
         factory = Factory(opened)
@@ -208,7 +208,7 @@ def test_a_shard_that_is_not_kept_any_more_is_heard_of(
 
 def test_a_shard_that_is_given_up_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        factory = Factory(lambda partition: ShardPorts(*[None] * 7))  # type: ignore[arg-type]
+        factory = Factory(lambda partition: ShardPorts(*[None] * 8))  # type: ignore[arg-type]
         node = node_of(factory)
         stopped = asyncio.ensure_future(node.wait_stopped())
         node.assign(0)
@@ -260,7 +260,7 @@ class OnePass(Factory):
         inbox, tables = Part([], "inbox"), StateTables(Memory(), "events-0")
         outbox = SimpleNamespace(published=self._published, close=lambda: None)
         clock = FixedClock()
-        parts: Any = (self.log, inbox, outbox, tables, None, clock, None)
+        parts: Any = (self.log, inbox, outbox, tables, None, clock, None, bool)
         return ShardPorts(*parts)
 
     def _published(self) -> int:

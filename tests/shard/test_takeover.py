@@ -27,7 +27,9 @@ from processor.core.records.effects import Reply
 from processor.core.records.marks import Mark
 from processor.core.records.turn import Claim, Positions, Turn, turn_key
 from processor.errors import LogTruncated, ReleaseTooOld, StoreCorrupt
-from processor.shard.flight import ShardLost
+from processor.shard.flight import Flight, ShardLost
+from processor.shard.gate import Gate
+from processor.shard.intake.handover import Handover
 from processor.shard.outbox import Deliveries
 from processor.shard.recovery.takeover import Taken, Takeover, send_owed
 from processor.simulation.broker import SimulatedBroker
@@ -288,7 +290,10 @@ def owed(taken: Taken) -> tuple[Outbox, Deliveries]:
     outbox, deliveries = Outbox(), Deliveries(taken.epoch + 1)
     port: Any = outbox
     delivered = taken.checkpoint.delivered
-    send_owed(taken.owed, taken.successors, port, deliveries, WrittenLog.id, 3, delivered)
+    gate, flight = Gate(taken.checkpoint.positions, port), Flight(3, port, taken.epoch)
+    handover = Handover(lambda workflow_id: False, port, gate, flight, deliveries)
+    floor = WrittenLog.id, 3, delivered
+    send_owed(taken.owed, taken.successors, port, handover, deliveries, *floor)
     return outbox, deliveries
 
 

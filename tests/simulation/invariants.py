@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, deque
+from collections.abc import Mapping
 from operator import ge
 from typing import Any
 
@@ -141,6 +142,9 @@ def _causes(checked: Checked, story: Story, reading: Reading) -> None:
             cause = cause.origin
         if isinstance(cause, Origin):
             checked.that("a message counts once", cause not in found, cause)
+            is_own = cause.shard == reading.partition and cause.log == story.world.broker.log_id
+            no_topic = record.source == "eager"
+            checked.that("what is for the own shard needs no topic", is_own == no_topic, cause)
         elif not story.forgetful:
             checked.that("a request counts once", cause not in found, cause)
         elif cause in found and offset >= commands.first:
@@ -152,7 +156,7 @@ def _causes(checked: Checked, story: Story, reading: Reading) -> None:
 
 def _deliveries(checked: Checked, story: Story, reading: Reading) -> None:
     """A turn calls only that delivered which had arrived: what it is wrong about is lost."""
-    arrivals = story.world.broker.arrivals
+    arrivals = _arrivals(story, reading)
     under_way: deque[Origin] = deque()
     log_id = story.world.broker.log_id
     for offset, _, record, effects in reading.records:
@@ -163,10 +167,26 @@ def _deliveries(checked: Checked, story: Story, reading: Reading) -> None:
         messages = [effect for effect in effects if isinstance(effect, Message)]
         for index in range(len(messages)):
             under_way.append(Origin(log_id, reading.partition, offset, index))
-    _given_up(checked, story, reading)
+    _given_up(checked, story, reading, arrivals)
 
 
-def _given_up(checked: Checked, story: Story, reading: Reading) -> None:
+def _arrivals(story: Story, reading: Reading) -> dict[Origin, int]:
+    """Return where the log of a shard ended when each of its messages arrived.
+
+    What it sends to itself arrives with the record that took it, and goes through no topic.
+    """
+    arrivals = dict(story.world.broker.arrivals)
+    for offset, _, record, _ in reading.records:
+        cause = record.cause if not isinstance(record, Mark) else None
+        origin = cause.origin if isinstance(cause, CallRequest) else cause
+        if isinstance(origin, Origin) and record.source == "eager":
+            arrivals[origin] = offset + 1
+    return arrivals
+
+
+def _given_up(
+    checked: Checked, story: Story, reading: Reading, arrivals: Mapping[Origin, int]
+) -> None:
     """What has a tombstone had been delivered and published when that was written."""
     broker, partition = story.world.broker, reading.partition
     gone = {
@@ -181,7 +201,7 @@ def _given_up(checked: Checked, story: Story, reading: Reading) -> None:
         messages = sum(isinstance(effect, Message) for effect in effects)
         for index in range(messages):
             origin = Origin(broker.log_id, partition, offset, index)
-            arrived = broker.arrivals.get(origin, end + 1) <= end
+            arrived = arrivals.get(origin, end + 1) <= end
             checked.that("what is given up was delivered", arrived, key, origin)
         if any(isinstance(effect, Publish | RunResult) for effect in effects):
             there = broker.outputs[partition].written_at.get(offset, end + 1) <= end

@@ -33,6 +33,7 @@ from .mutations_of_children import OF_CHILDREN
 from .mutations_of_cleaning import OF_CLEANING
 from .mutations_of_entities import OF_ENTITIES
 from .mutations_of_handlers import OF_HANDLERS
+from .mutations_of_handover import OF_HANDOVER
 from .mutations_of_promises import OF_PROMISES
 from .mutations_of_updates import OF_UPDATES
 
@@ -425,6 +426,7 @@ MUTATIONS: Sequence[Mutation] = (
         known=13,
     ),
     *OF_CALLS,
+    *OF_HANDOVER,
     *OF_UPDATES,
     *OF_ENTITIES,
     *OF_CHILDREN,

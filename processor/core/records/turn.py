@@ -42,8 +42,8 @@ LEVEL_FIRST: Final = 2
 
 Source: TypeAlias = Literal["commands", "results", "timers", "eager", "takeover", "successor"]
 """Where the input came from. It was read from commands, results (activity-results) or timers, or is
-eager (a report or a timer of the shard's own process), takeover, or successor (the run that follows
-another one).
+eager (a report, a timer or a message of the shard's own process), takeover, or successor (the run
+that follows another one).
 """
 
 Epoch: TypeAlias = int

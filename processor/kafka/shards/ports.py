@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from processor.checks import RECORD_BYTES_MAX
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
-from processor.kafka.clients.connection import LOG_RECORD_BYTES_MAX
+from processor.kafka.clients.connection import LOG_RECORD_BYTES_MAX, partition_of
 from processor.kafka.clients.producers import which_producer
 from processor.kafka.publishing.publisher import KafkaPublisher, ShardPublisher
 from processor.kafka.shards.identity import check_ids, describe_shard_topics, ids_text, log_id
@@ -100,6 +100,7 @@ class KafkaPorts:
             self._activities,
             self._clock,
             partial(urandom, 16),
+            lambda workflow_id: partition_of(workflow_id, partitions) == partition,
             tombstones_ms,
             log_topic=self._connection.events,
             record_bytes_max=record_bytes_max,

@@ -28,6 +28,7 @@ from processor.shard.turns.instances import Instances
 from processor.shard.turns.querying import Querying
 from processor.shard.turns.updating import Updating
 from processor.shard.turns.valuing import Valuing
+from processor.shard.turns.writer import source_at
 
 __all__ = ("Commands",)
 
@@ -65,7 +66,11 @@ class Commands:
         self._marks = marks
 
     def take(self, command: ClientCommand, offset: int, positions: Positions) -> None:
-        """Take a command in. ``positions``, past it, and ``offset`` are its place."""
+        """Take a command in. ``positions``, past it, and ``offset`` are its place.
+
+        One that the shard sent to itself has ``NO_PLACE``, and the positions past all that was
+        read.
+        """
         body = command.body
         if isinstance(body, Operation) or _asked_by_run(command) is not None:
             self._change(command, offset, positions)
@@ -107,7 +112,8 @@ class Commands:
             entry = self._instances.entry(command.workflow_id)
             self._asking.take(command, asked, offset, positions, entry)
         elif standing == "new":
-            self._deciding.decide("commands", command, run_id, positions, offset, entry)
+            source = source_at(offset)
+            self._deciding.decide(source, command, run_id, positions, offset, entry)
         elif command.reply_to is not None:
             answer = self._requests.answer(cause)
             again = partial(self._reads.again, command, run_id, standing, answer)

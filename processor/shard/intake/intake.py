@@ -13,6 +13,7 @@ from processor.shard.eager import Eager
 from processor.shard.flight import Flight
 from processor.shard.gate import Gate
 from processor.shard.intake.commands import Commands
+from processor.shard.intake.handover import Handover
 from processor.shard.intake.room import Room
 from processor.shard.ports import NEVER_MS, InboxRecord, ShardPorts
 from processor.shard.timers import Timers
@@ -41,6 +42,7 @@ class Intake:
         gate: Gate,
         flight: Flight,
         eager: Eager,
+        handover: Handover,
         timers: Timers,
         commands: Commands,
         deciding: Deciding,
@@ -48,6 +50,7 @@ class Intake:
     ) -> None:
         self.room = room
         self.resuming = resuming
+        self.handover = handover
         self.more = True
         self.unread: Sequence[InboxRecord] = ()
         self._inbox, self._outbox, self._clock = ports.inbox, ports.outbox, ports.clock
@@ -67,11 +70,17 @@ class Intake:
 
     def _take_lots(self) -> bool:
         left, resuming = INTAKE_MAX, self.resuming
-        while self._eager or self.unread or self._inbox.waiting or resuming.parked:
+        while self._waits():
+            own = self._take_own(min(left, _LOT_MAX))
+            if self._gate.failed:
+                return False
+            left -= own
             inputs = self.room.inputs()
             room = min(left, _LOT_MAX, inputs)
             if room <= 0:
-                return inputs > 0
+                if own and left:
+                    continue
+                return bool(own) or inputs > 0
             if resuming.parked:
                 resuming.retry_parked(_LOT_MAX)
             lot = min(len(self._eager), room)
@@ -86,10 +95,22 @@ class Intake:
                 records = self.unread or self._inbox.take(room)
                 lot = self._read_all(records)
                 self.unread = records[lot:]
-            if not lot:
+            if not lot and not own:
                 return bool(resuming.parked)
             left -= lot
         return False
+
+    def _waits(self) -> bool:
+        """Return whether something waits to be taken in, if it can be."""
+        arrived = self._eager or self.handover or self.unread or self._inbox.waiting
+        return bool(arrived or self.resuming.parked)
+
+    def _take_own(self, most: int) -> int:
+        """Take in messages of the shard to itself; return how many."""
+        room = min(most, self.room.messages()) if self.handover else 0
+        if room <= 0 or self._gate.held:
+            return 0
+        return self.handover.take_in(self.room.commands(room), self._commands.take)
 
     def _read_all(self, records: Sequence[InboxRecord]) -> int:
         """Read inputs as far as those before them let it; return how many that were."""

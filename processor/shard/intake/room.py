@@ -8,6 +8,7 @@ from typing import Final
 from processor.config import Settings
 from processor.shard.flight import Flight
 from processor.shard.gate import Gate
+from processor.shard.intake.handover import Handover
 from processor.shard.outbox import Deliveries, Unpublished
 from processor.shard.ports import NEVER_MS, ShardPorts
 from processor.shard.storing import Storing
@@ -36,6 +37,7 @@ class Room:
         deliveries: Deliveries,
         unpublished: Unpublished,
         storing: Storing,
+        handover: Handover,
     ) -> None:
         self.look_again_ms = NEVER_MS
         self._partition = partition
@@ -47,20 +49,30 @@ class Room:
         self._deliveries = deliveries
         self._unpublished = unpublished
         self._storing = storing
+        self._handover = handover
         self._says_behind = False
 
     def inputs(self) -> int:
         """Return how many inputs may be decided now."""
+        settings, outstanding = self._settings, self._deliveries.outstanding
+        if self._handover.bytes >= settings.bytes_in_flight_max:
+            return 0
+        if outstanding >= settings.turns_in_flight_max:
+            if outstanding - self._outbox.stuck >= settings.turns_in_flight_max:
+                return 0
+        return self.messages()
+
+    def messages(self) -> int:
+        """Return how many messages of the shard to itself may be decided now.
+
+        Turns whose delivery is outstanding may wait for just them.
+        """
         settings, unpublished = self._settings, self._unpublished
         if self._gate.failed:
             return 0
         bytes_max = settings.bytes_in_flight_max
         if self._flight.bytes >= bytes_max or self._outbox.unsent_bytes >= bytes_max:
             return 0
-        outstanding = self._deliveries.outstanding
-        if outstanding >= settings.turns_in_flight_max:
-            if outstanding - self._outbox.stuck >= settings.turns_in_flight_max:
-                return 0
         if unpublished.bytes >= settings.unpublished_bytes_max and self._is_behind():
             return 0
         return settings.turns_in_flight_max - max(len(self._flight), self._flight.answers)
@@ -68,7 +80,7 @@ class Room:
     def commands(self, room: int) -> int:
         """Return how many of so many inputs may be commands: they may wait for slots."""
         room = min(room, self._activities.room())
-        if room == 0 and self._inbox.waiting:
+        if room == 0 and (self._inbox.waiting or self._handover):
             self.look_again_ms = self._clock.now_ms() + _LOOK_AGAIN_MS
         return room
 

@@ -35,6 +35,7 @@ from processor.core.state import RunState
 from processor.errors import LogTruncated, StoreCorrupt
 from processor.shard.dedup import Requests
 from processor.shard.flight import ShardLost
+from processor.shard.intake.handover import Handover
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import (
     TOMBSTONES_MS,
@@ -256,6 +257,7 @@ def send_owed(
     owed: Iterable[Owed],
     successors: Sequence[tuple[StartSuccessor, int]],
     outbox: Outbox,
+    handover: Handover,
     deliveries: Deliveries,
     log_id: bytes,
     partition: int,
@@ -277,7 +279,7 @@ def send_owed(
                 outbox.reply(each.effect)
             case Message():
                 origin = Origin(log_id, partition, each.offset, each.index)
-                outbox.send(each.effect, each.offset, origin)
+                handover.send(each.effect, each.offset, origin)
                 sends[each.offset] = sends.get(each.offset, 0) + 1
             case ActivityTask() if each.offset < delivered:
                 outbox.send(each.effect, None)

@@ -25,7 +25,7 @@ from processor.shard.turns.deciding import Deciding
 from processor.shard.turns.querying import Querying
 from processor.shard.turns.updating import Updating
 from processor.shard.turns.valuing import Valuing
-from processor.shard.turns.writer import Writer
+from processor.shard.turns.writer import Writer, source_at
 
 __all__ = ("ASKED", "Asked", "Asking")
 
@@ -74,7 +74,8 @@ class Asking:
         latest = entry.latest
         is_meant = latest is not None and latest.is_meant(body.run_id, body.first_run_id)
         if is_meant and entry.instance is not None:
-            self._deciding.decide("commands", command, "", positions, offset, entry)
+            source = source_at(offset)
+            self._deciding.decide(source, command, "", positions, offset, entry)
         else:
             self._later(command, body, offset, positions)
 

@@ -40,17 +40,22 @@ from processor.shard.dedup import REASON_MAX, Requests
 from processor.shard.eager import Eager
 from processor.shard.flight import Flight, RunRecord, ShardRecord
 from processor.shard.outbox import Deliveries
-from processor.shard.ports import Clock
+from processor.shard.ports import NO_PLACE, Clock
 from processor.shard.turns.cache import Cache, Entry
 from processor.shard.turns.telling import Telling
 
-__all__ = ("Writer",)
+__all__ = ("Writer", "source_at")
 
 ID_RETENTION_MS: Final = 30 * 24 * 3600 * 1000
 """How long the ids of purged runs stay known."""
 
 _ENVELOPE: Final = 10_000
 """What a record has beside an answer, at the most."""
+
+
+def source_at(offset: int) -> Source:
+    """Return what a record says of where its command came from."""
+    return "eager" if offset == NO_PLACE else "commands"
 
 
 class Writer:
@@ -228,7 +233,7 @@ class Writer:
             command.workflow_id,
             self._epoch,
             self._clock.now_ms(),
-            "commands",
+            source_at(offset),
             positions,
             self._deliveries.floor,
             cause,

@@ -289,6 +289,7 @@ class Session:
     def __init__(self, host: OwningProcess, wake: Callable[[], None], partition: int) -> None:
         setting = host.setting
         self._partition = partition
+        self._broker = setting.broker
         self._disk = host.disk(partition)
         shared = (setting.scheduler, setting.faults, wake)
         peril = host.peril
@@ -309,9 +310,11 @@ class Session:
         )
         tables = StateTables(SimulatedStore(self._disk, peril), f"events-{partition}")
         entropy = partial(setting.scheduler.random.randbytes, 16)
-        self.ports = ShardPorts(
-            self.log, self._inbox, self.outbox, tables, activities, host.clock, entropy
-        )
+        sent = self._inbox, self.outbox, tables, activities, host.clock, entropy
+        self.ports = ShardPorts(self.log, *sent, self._is_own)
+
+    def _is_own(self, workflow_id: str) -> bool:
+        return self._broker.partition_of(workflow_id) == self._partition
 
     @property
     def idle(self) -> bool:

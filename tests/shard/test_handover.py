@@ -1,0 +1,137 @@
+"""Messages between the instances of one shard: no topic, each once, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from processor import workflow
+from processor.codec.payloads import JsonPayloads
+from processor.config import Settings
+from processor.core.data.cause import Origin
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.run import WorkflowCompleted, WorkflowStarted
+from processor.core.nouns.start import StartRun
+from processor.core.records.effects import Message
+from processor.core.records.turn import Turn
+from processor.injection.interceptors import Injected
+from processor.registry import Registry
+from processor.shard.loop import Shard
+from processor.store.keyvalue import Memory
+from processor.workflow._engine.runners import WorkflowRunners
+
+from .running import Ports, run, shard
+
+
+@workflow.define
+async def child(number: int) -> int:
+    return number
+
+
+@workflow.define
+async def parent(width: int) -> int:
+    return sum(await asyncio.gather(*(workflow.call_child(child, n) for n in range(width))))
+
+
+@workflow.define
+async def pester(to: str) -> None:
+    while True:
+        workflow.signal(to, "again", 1)
+        await workflow.wait_for_event("again", int)
+
+
+def owner(ports: Ports, settings: Settings | None = None, store: Memory | None = None) -> Shard:
+    settings = settings or Settings()
+    registry = Registry([child, parent, pester], [], Injected(JsonPayloads()))
+    ports.keeps_messages = True
+    return shard(ports, store, WorkflowRunners(registry, settings), settings=settings)
+
+
+def start(id: str, name: str, arguments: bytes) -> ClientCommand:
+    return ClientCommand(id, StartRun(name, arguments))
+
+
+def results(ports: Ports) -> dict[str, bytes | None]:
+    """Return what each run has returned."""
+    turns = [each for each in ports.records() if isinstance(each, Turn)]
+    ends = ((turn.workflow_id, turn.events[-1]) for turn in turns)
+    return {id: end.result for id, end in ends if isinstance(end, WorkflowCompleted)}
+
+
+def begun(ports: Ports) -> list[str]:
+    turns = [each for each in ports.records() if isinstance(each, Turn)]
+    return [turn.workflow_id for turn in turns if isinstance(turn.events[0], WorkflowStarted)]
+
+
+def test_children_on_the_shard_of_their_parent_need_no_topic() -> None:
+    ports = Ports()
+    running = owner(ports)
+    ports.read_commands(start("p", "parent", b"[3]"))
+    run(running)
+    assert results(ports)["p"] == b"3"
+    assert len(begun(ports)) == 4
+    assert not ports.sent and running.idle
+    running.close()
+
+
+@pytest.mark.parametrize("most", [1, 2, 7])
+def test_messages_do_not_wait_for_deliveries_that_wait_for_them(most: int) -> None:
+    ports = Ports()
+    running = owner(ports, Settings(turns_in_flight_max=most))
+    ports.read_commands(*(start(f"p-{n}", "parent", b"[9]") for n in range(5)))
+    run(running, 200)
+    assert [results(ports)[f"p-{n}"] for n in range(5)] == [b"36"] * 5
+    assert running.idle
+    running.close()
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_what_was_not_taken_when_the_owner_died_is_handed_over_by_the_next(steps: int) -> None:
+    ports = Ports()
+    running = owner(ports)
+    ports.read_commands(start("p", "parent", b"[5]"))
+    run(running, steps)
+    ports.acks.clear()
+    running.close()
+    following = owner(ports)
+    if not steps:
+        ports.read_again(start("p", "parent", b"[5]"))
+    run(following)
+    assert results(ports)["p"] == b"10"
+    assert len(begun(ports)) == len(set(begun(ports))) == 6
+    following.close()
+
+
+def test_instances_that_send_each_other_messages_for_ever_let_others_go_on() -> None:
+    ports = Ports()
+    running = owner(ports)
+    pairs = [(f"a-{n}", f"b-{n}") for n in range(300)]
+    for one, other in pairs:
+        ports.read_commands(start(one, "pester", b'["%s"]' % other.encode()))
+        ports.read_commands(start(other, "pester", b'["%s"]' % one.encode()))
+    run(running, 10)
+    assert len(running._intake.handover) > 256, "more than one step takes in"
+    ports.read_commands(start("p", "parent", b"[0]"))
+    run(running, 2)
+    assert results(ports)["p"] == b"0"
+    running.close()
+
+
+def test_messages_that_wait_hold_up_other_inputs_by_the_bytes_of_their_records() -> None:
+    ports, settings = Ports(), Settings()
+    running = owner(ports, settings)
+    room, handover = running._intake.room, running._intake.handover
+    message, most = Message("nobody", RaiseEvent("n", b"1")), settings.bytes_in_flight_max
+    offset = 0  # of the claim: no turn has it
+    for index in range(2):
+        origin = Origin(ports.id, 0, offset, index)
+        handover.send(message, offset, origin, most)
+    running._deliveries.released(offset, 2)
+    assert handover.bytes == most, "a record counts once"
+    assert room.inputs() == 0 < room.messages()
+    ports.read_commands(start("p", "parent", b"[0]"))
+    run(running)
+    assert handover.bytes == 0 and results(ports)["p"] == b"0"
+    running.close()

@@ -1,0 +1,83 @@
+"""Protections of messages that a shard hands over itself, switched off one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from processor.core.data.cause import Origin
+from processor.core.records.effects import Message
+from processor.shard.intake.handover import Handover
+from processor.simulation.hosts.ownership import Session
+
+__all__: Sequence[str] = ()
+
+
+def delivered_before_taken(patch: pytest.MonkeyPatch) -> None:
+    """Call what waits to be handed over delivered, before a record has taken it."""
+    take_in = Handover.take_in
+
+    def taken_early(self: Handover, most: int, take: Callable[..., None]) -> int:
+        for _, token, _ in self._waiting:
+            if token >= 0:
+                self._deliveries.delivered(token)
+        self._waiting = type(self._waiting)(each._replace(token=-1) for each in self._waiting)
+        deliveries = self._deliveries
+        self._deliveries = _Told()  # type: ignore[assignment]
+        try:
+            return take_in(self, most, take)
+        finally:
+            self._deliveries = deliveries
+
+    patch.setattr(Handover, "take_in", taken_early)
+
+
+class _Told:
+    def delivered(self, token: int) -> None: ...
+
+
+def handed_over_out_of_order(patch: pytest.MonkeyPatch) -> None:
+    """Hand over the message first that was sent last."""
+    take_in = Handover.take_in
+
+    def backwards(self: Handover, most: int, take: Callable[..., None]) -> int:
+        self._waiting.reverse()
+        taken = take_in(self, most, take)
+        self._waiting.reverse()
+        return taken
+
+    patch.setattr(Handover, "take_in", backwards)
+
+
+def two_paths(patch: pytest.MonkeyPatch) -> None:
+    """Send answers to the own shard through the topic, and all else without one."""
+    send = Handover.send
+
+    def sent(self: Handover, message: Message, token: int, origin: Origin, size: int = 0) -> None:
+        is_own = self._is_own
+        if message.caller is None:
+            self._is_own = lambda workflow_id: False
+        try:
+            send(self, message, token, origin, size)
+        finally:
+            self._is_own = is_own
+
+    patch.setattr(Handover, "send", sent)
+
+
+def strangers_taken(patch: pytest.MonkeyPatch) -> None:
+    """Take in what is for an instance of another shard."""
+    patch.setattr(Session, "_is_own", lambda self, workflow_id: True)
+
+
+def owed_are_not_handed_over(patch: pytest.MonkeyPatch) -> None:
+    """Hand over nothing of what an owner before has not delivered."""
+    send = Handover.send
+
+    def sent(self: Any, message: Message, token: int, origin: Origin, size: int = 0) -> None:
+        if size or not self._is_own(message.workflow_id):
+            send(self, message, token, origin, size)
+
+    patch.setattr(Handover, "send", sent)
