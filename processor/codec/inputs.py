@@ -10,7 +10,7 @@ from typing import Final
 
 from processor.checks import ID_BYTES_MAX, TIME_MS_MAX
 from processor.codec.json_commands import decode_json
-from processor.codec.records import decode_as, read_envelope
+from processor.codec.records import Envelope, decode_as, read_envelope
 from processor.codec.schemas.files import MAGIC
 from processor.core.data.address import ReplyTo
 from processor.core.data.bounds import (
@@ -28,7 +28,7 @@ from processor.core.records.effects import ActivityTask
 from processor.core.records.turn import Source
 from processor.errors import SchemaMismatch
 
-__all__ = ("decode_command", "decode_input", "decode_task", "reply_to_of")
+__all__ = ("decode_command", "decode_input", "decode_task", "envelope_of")
 
 _REQUEST_ID_MAX: Final = 255
 _CLIENT_ID_MAX: Final = 64
@@ -77,18 +77,21 @@ def decode_command(key: bytes | None, value: bytes) -> ClientCommand:
     return command
 
 
-def reply_to_of(key: bytes | None, value: bytes) -> ReplyTo | None:
-    """Return who waits for the answer to a command that only a later release can read.
+def envelope_of(key: bytes | None, value: bytes) -> Envelope | None:
+    """Return what says who waits for the answer to a command that only a later release can read.
 
     All that is needed for an answer stands before the body, in every level. Something else that
     looks like that does not name its key as its workflow.
     """
     try:
         envelope = read_envelope(value)
+        check_text("workflow id", envelope.workflow_id, ID_BYTES_MAX)
+        _check_cause(envelope.cause)
         _check_reply_to(envelope.reply_to)
+        check_caller(envelope.caller)
     except SchemaMismatch:
         return None
-    return envelope.reply_to if envelope.workflow_id.encode() == key else None
+    return envelope if envelope.workflow_id.encode() == key else None
 
 
 def _check_report(report: ActivityReport) -> None:

@@ -21,7 +21,7 @@ from processor.codec.schemas.files import MAGIC, SchemaFile, disagreements, load
 from processor.codec.schemas.levels import Measure, measure_of
 from processor.codec.schemas.shapes import RECORDS, classes_in, shapes_of
 from processor.core.data.address import Caller, ReplyTo
-from processor.core.data.cause import Cause
+from processor.core.data.cause import Cause, Origin
 from processor.core.data.options import ActivityOptions
 from processor.core.data.shown import shown
 from processor.core.event import Event
@@ -100,6 +100,11 @@ class Envelope(NamedTuple):
     again: bool
     reply_to: ReplyTo | None
     caller: Caller | None
+
+    @property
+    def is_call(self) -> bool:
+        """Whether a run waits for the answer."""
+        return self.caller is not None and isinstance(self.cause, Origin)
 
 
 class Head(NamedTuple):

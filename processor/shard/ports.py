@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from processor.checks import RECORD_BYTES_MAX
-from processor.core.data.address import ReplyTo
+from processor.codec.records import Envelope
 from processor.core.data.cause import Origin
 from processor.core.data.options import ActivityOptions
 from processor.core.data.undelivered import Undelivered
@@ -105,13 +105,13 @@ class Log(LogReader, Protocol):
 class InboxRecord(NamedTuple):
     """One input with its place; a ``DeadLetter`` where the record could not be decoded.
 
-    ``reply_to``: who is told so, where it is known of a command that cannot be decoded.
+    ``envelope``: what stands before the body of a command that only a later release can read.
     """
 
     source: Source
     offset: int
     input: Input | DeadLetter
-    reply_to: ReplyTo | None = None
+    envelope: Envelope | None = None
 
 
 class Inbox(Protocol):

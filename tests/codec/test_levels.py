@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from processor.codec import records
-from processor.codec.inputs import decode_command, reply_to_of
+from processor.codec.inputs import decode_command, envelope_of
 from processor.codec.records import LEVEL, Codec, decode, encode, later_events, level_of
 from processor.codec.schemas.compatibility import check
 from processor.codec.schemas.files import load, load_levels
@@ -223,10 +223,14 @@ def test_who_waits_for_the_answer_to_a_later_releases_command_is_known(later: Co
     data = later.encode(replace(COMMAND, body=PAUSE))
     with pytest.raises(TooNew):
         decode_command(b"order-1", data)
-    assert reply_to_of(b"order-1", data) == ReplyTo(2, "c", 3)
-    envelope = records.read_envelope(data)
+    envelope = envelope_of(b"order-1", data)
     assert envelope == ("order-1", ClientRequest("c", 3), True, ReplyTo(2, "c", 3), COMMAND.caller)
-    assert reply_to_of(b"order-1", later.encode(replace(COMMAND, reply_to=None))) is None
+    assert not envelope.is_call, "a client numbered it"
+    called = replace(COMMAND, body=PAUSE, cause=Origin(bytes(16), 0, 5, 0), reply_to=None)
+    envelope = envelope_of(b"order-1", later.encode(called))
+    assert envelope is not None and envelope.is_call
+    cut = replace(called, cause=Origin(b"no log id", 0, 5, 0))
+    assert envelope_of(b"order-1", later.encode(cut)) is None
 
 
 @pytest.mark.parametrize(
@@ -248,7 +252,7 @@ def test_nobody_is_answered_for_what_only_looks_like_a_command(
     key: bytes | None, data: bytes
 ) -> None:
     """The key is the workflow id: by chance it is not what stands where a command has its own."""
-    assert reply_to_of(key, data) is None
+    assert envelope_of(key, data) is None
 
 
 def test_an_envelope_that_cannot_be_read_says_why() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from processor.codec.records import encode
-from processor.core.data.address import ReplyTo
+from processor.codec.records import Envelope, encode
+from processor.core.data.address import Address, Caller, ReplyTo
 from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
 from processor.core.data.run_id import run_id_of
 from processor.core.inputs import ClientCommand
@@ -19,7 +20,7 @@ from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.operation import Request
 from processor.core.questions import AwaitResult, DescribeRun, ListRuns, ReadHistory, ReadShard
 from processor.core.records.answers import Accepted, Page, Refused
-from processor.core.records.effects import DeadLetter, Reply
+from processor.core.records.effects import DeadLetter, Message, Reply
 from processor.core.records.marks import Answered, Mark
 from processor.core.records.turn import LEVEL_FIRST, Turn
 from processor.shard import dedup
@@ -342,10 +343,45 @@ def test_a_command_of_a_later_release_is_answered_when_its_dead_letter_is_on_its
     ports = Ports()
     running = begun(ports)
     letter = DeadLetter("commands", 0, 0, b"order-1", b"?", "a later release wrote it")
-    ports.arrived.append(InboxRecord("commands", 0, letter, TO))
+    envelope = Envelope("order-1", ClientRequest("c", 1), False, TO, None)
+    ports.arrived.append(InboxRecord("commands", 0, letter, envelope))
     run(running)
     assert [effect for effect, _ in ports.sent] == [letter]
     assert told(ports) == [Refused("TooNew", "a later release wrote it")]
+
+
+def test_a_call_of_a_later_release_is_refused_once_and_goes_to_dead_letters() -> None:
+    """Whoever sent it waits for an answer, and may send it again."""
+    ports = Ports()
+    running = begun(ports)
+    origin = Origin(b"another log here", 1, 5, 0)
+    envelope = Envelope("order-1", origin, False, None, Caller(Address(None, "p"), "r", 3))
+    letters = [DeadLetter("commands", 0, n, b"order-1", b"?", "a later one") for n in range(2)]
+    for number, letter in enumerate(letters):
+        ports.arrived.append(InboxRecord("commands", number, letter, envelope))
+    ports.read_commands()
+    run(running)
+    refused = Refused("TooNew", "a later one")
+    answer = Message("p", AnswerCall("r", 3, refused))
+    assert [effect for effect, _ in ports.sent] == [answer, letters[0]]
+    (record,) = ports.records()
+    assert isinstance(record, Answered) and record.answer == refused
+    assert record.positions.commands == 1 and record.letter == letters[0]
+
+
+def test_a_call_of_a_later_release_waits_for_the_letters_before_it() -> None:
+    ports = Ports()
+    running = begun(ports)
+    letter = DeadLetter("commands", 0, 0, b"w", b"?", "it is no record")
+    caller = Caller(Address(None, "p"), "r", 3)
+    envelope = Envelope("order-1", Origin(b"another log here", 1, 5, 0), False, None, caller)
+    ports.arrived.append(InboxRecord("commands", 0, letter))
+    ports.arrived.append(InboxRecord("commands", 1, replace(letter, offset=1), envelope))
+    run(running)
+    assert not ports.records(), "its record would be past a letter that is on its way"
+    ports.deliver_all()
+    run(running)
+    assert [record.positions.commands for record in ports.records()] == [2]
 
 
 def test_a_command_that_needs_a_later_level_is_refused_with_what_to_do(

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import Final
 
 from processor.codec.records import LEVEL, encode
-from processor.core.data.address import ReplyTo
+from processor.core.data.address import Address, Caller, ReplyTo
+from processor.core.data.cause import Origin
 from processor.core.inputs import ClientCommand
-from processor.core.questions import ReadShard
+from processor.core.questions import AwaitResult, ReadShard
 from processor.core.records.turn import Claim, claim_key
 from processor.simulation.faults import PER_HOST
 from processor.simulation.hosts.host import Host
 from processor.simulation.hosts.perils import DAY_MS
+from processor.simulation.partitions import InputPartition
 from processor.simulation.scheduler import START_MS
 from processor.simulation.world import Stuck, World
 from processor.store.keyvalue import Memory
@@ -22,6 +24,7 @@ from .programs import Release
 
 __all__ = ("Chaos",)
 
+_LATER_LOG: Final = b"a later log's id"
 _DAYS_MAX: Final = 120
 _HOUR_MS: Final = 3_600_000
 _LOOK_AGAIN_MS: Final = 30_000
@@ -48,6 +51,7 @@ class Chaos:
         self.removed = 0
         self.purgeable: list[tuple[str, str]] = []
         self.unreadable: set[tuple[int, int]] = set()
+        self.later_calls: list[Origin] = []
         self._world = world
         self._scheduler = world.scheduler
         self._steps_max = 0
@@ -245,9 +249,25 @@ class Chaos:
         partition = self._scheduler.random.randrange(self._world.broker.partitions)
         commands = self._world.broker.inputs[partition]["commands"]
         for _ in range(1 + commands.end % 3):  # some travel to the dead letters together
+            if commands.end % 4 == 1:
+                self._later_call(partition, commands)
+                continue
             self.unreadable.add((partition, commands.end))
             commands.append_bytes(b"no record, %d" % commands.end)
         return True
+
+    def _later_call(self, partition: int, commands: InputPartition) -> None:
+        """Let a later release of another namespace ask something, and wait for the answer.
+
+        What stands before the body is the same in all releases. It is sent twice.
+        """
+        caller = Caller(Address(None, f"later-{commands.end}"), "of a later release", 1)
+        origin = Origin(_LATER_LOG, partition, commands.end, 0)
+        command = ClientCommand(f"asked-{commands.end}", AwaitResult(), origin, caller=caller)
+        value = encode(command)
+        for _ in range(2):
+            commands.append_bytes(value[:2] + b"later..." + value[10:])
+        self.later_calls.append(origin)
 
     # --- what follows -------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ from processor.simulation.hosts.outbox import Left
 from .asking import TOLD
 from .checked import Checked
 from .invariants_of_activities import check_activities
-from .invariants_of_calls import check_calls, check_in_vain
+from .invariants_of_calls import check_calls, check_in_vain, check_later
 from .invariants_of_children import check_children
 from .invariants_of_handlers import check_handlers
 from .invariants_of_memory import check_memory, check_sums
@@ -73,6 +73,7 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
     _messages(checked, story, readings)
     check_calls(checked, readings)
     check_in_vain(checked, story, readings)
+    check_later(checked, story, readings)
     check_children(checked, readings)
     check_handlers(checked, story, readings)
     _dead_letters(checked, story, readings)

@@ -31,7 +31,7 @@ from .checked import Checked
 from .reading import Reading
 from .story import Story
 
-__all__ = ("check_calls", "check_in_vain")
+__all__ = ("check_calls", "check_in_vain", "check_later")
 
 Which = tuple[str, int]
 """The run that called, and the number of its call."""
@@ -81,6 +81,19 @@ def check_in_vain(checked: Checked, story: Story, readings: list[Reading]) -> No
                 if isinstance(event, CallSent) and event.to.workflow_id.startswith("vain-"):
                     key = event.to.workflow_id.encode()
                     checked.that("what nobody heard of is kept", letters[key] == 1, event, letters)
+
+
+def check_later(checked: Checked, story: Story, readings: list[Reading]) -> None:
+    """A call that only a later release can read is refused once, so that its caller hears of it."""
+    told = Counter(
+        (record.cause.origin, getattr(record.answer, "error", None))
+        for reading in readings
+        for _, _, record, _ in reading.records
+        if isinstance(record, Answered) and isinstance(record.cause, CallRequest)
+    )
+    for origin in story.chaos.later_calls:
+        refused = told[origin, "TooNew"] == 1
+        checked.that("a call of a later release is refused", refused, origin, told)
 
 
 def _told(readings: list[Reading]) -> list[tuple[Which, CallOutcome | None]]:

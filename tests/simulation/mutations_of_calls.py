@@ -54,6 +54,13 @@ OF_CALLS: Sequence[Mutation] = (
     ),
     Mutation(
         "calls",
+        "a call of a later release is refused",
+        calls.later_calls_not_answered,
+        ("AssertionError: a call of a later release is refused",),
+        50,
+    ),
+    Mutation(
+        "calls",
         "a call counts once",
         calls.calls_not_counted,
         ("AssertionError: a call counts once", MESSAGE_ONCE, *CALLS),

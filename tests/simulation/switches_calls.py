@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from processor.codec.records import Envelope
 from processor.core import draft
 from processor.core.data.cause import CallRequest
 from processor.core.nouns.awaited import AnswerAwaited, Callers
@@ -74,6 +75,11 @@ def answers_overtaken(patch: pytest.MonkeyPatch) -> None:
 def late_refusals_dropped(patch: pytest.MonkeyPatch) -> None:
     """Let what nobody waits to hear of go without a trace."""
     patch.setattr(AnswerCall, "not_found", lambda self, workflow_id: Accepted("", created=False))
+
+
+def later_calls_not_answered(patch: pytest.MonkeyPatch) -> None:
+    """Bury a call that only a later release can read, and tell nobody."""
+    patch.setattr(Envelope, "is_call", False)
 
 
 def calls_not_counted(patch: pytest.MonkeyPatch) -> None:

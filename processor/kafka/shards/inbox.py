@@ -10,7 +10,7 @@ from typing import Final
 
 from confluent_kafka import Message, TopicPartition
 
-from processor.codec.inputs import decode_input, reply_to_of
+from processor.codec.inputs import decode_input, envelope_of
 from processor.core.inputs import ClientCommand, Input
 from processor.core.nouns.start import StartRun
 from processor.core.records.effects import DeadLetter
@@ -124,8 +124,8 @@ class KafkaInbox:
             reason, topic = str(error), INPUTS[source]
             letter = DeadLetter(topic, self._partition, offset, key, value, reason)
             too_new = source == "commands" and isinstance(error, TooNew)
-            reply_to = reply_to_of(key, value or b"") if too_new else None
-            return InboxRecord(source, offset, letter, reply_to)
+            envelope = envelope_of(key, value or b"") if too_new else None
+            return InboxRecord(source, offset, letter, envelope)
 
     def _checked(self, source: Source, key: bytes | None, value: bytes) -> Input:
         input = decode_input(source, key, value)

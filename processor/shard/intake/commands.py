@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from processor.codec.json_views import to_json
+from processor.codec.records import Envelope
 from processor.core.data.cause import CallRequest
 from processor.core.data.run_id import run_id_of
 from processor.core.inputs import ClientCommand
@@ -14,7 +15,7 @@ from processor.core.nouns.value import AwaitValue
 from processor.core.operation import Operation
 from processor.core.questions import DescribeRun, QueryRun, ReadShard
 from processor.core.records.answers import Page
-from processor.core.records.effects import Reply
+from processor.core.records.effects import DeadLetter, Reply
 from processor.core.records.turn import Positions
 from processor.shard.dedup import Requests
 from processor.shard.flight import Flight
@@ -91,6 +92,11 @@ class Commands:
         else:
             serve = partial(self._reads.serve, command, body)
             self._flight.then(partial(self._reads.guarded, command, serve))
+
+    def refuse(self, envelope: Envelope, letter: DeadLetter, positions: Positions) -> None:
+        """Refuse a call that only a later release can read; it goes to ``dead-letters``."""
+        if self._requests.standing(envelope.cause, again=envelope.again) == "new":
+            self._asking.refuse(envelope, letter, positions)
 
     def _describe(self, command: ClientCommand, body: DescribeRun) -> None:
         entry = self._instances.entry(command.workflow_id)

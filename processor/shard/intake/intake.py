@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+from processor.codec.records import Envelope
 from processor.core.inputs import ClientCommand
 from processor.core.records.answers import Refused
 from processor.core.records.effects import DeadLetter, Reply
+from processor.core.records.turn import Positions
 from processor.shard.eager import Eager
 from processor.shard.flight import Flight
 from processor.shard.gate import Gate
@@ -115,20 +117,19 @@ class Intake:
     def _read_all(self, records: Sequence[InboxRecord]) -> int:
         """Read inputs as far as those before them let it; return how many that were."""
         for count, record in enumerate(records):
-            if self._gate.held:
-                if not (isinstance(record.input, DeadLetter) and self._gate.takes_letters):
-                    return count
+            if self._gate.held and not (_is_letter(record) and self._gate.takes_letters):
+                return count
             self._read(record)
         return len(records)
 
     def _read(self, record: InboxRecord) -> None:
-        source, offset, input, reply_to = record
+        source, offset, input, envelope = record
         positions = self._gate.read.past(source, offset)
         if isinstance(input, DeadLetter):
-            self._gate.bury(input, positions)
-            if reply_to is not None:
-                told = Reply(reply_to, Refused("TooNew", input.reason))
-                self._flight.then(partial(self._outbox.reply, told))
+            if envelope is not None and envelope.is_call:
+                self._commands.refuse(envelope, input, positions)
+            else:
+                self._bury(input, envelope, positions)
         elif isinstance(input, ClientCommand):
             self._commands.take(input, offset, positions)
         else:
@@ -136,3 +137,16 @@ class Intake:
                 self._deciding.decide(source, input, positions=positions, offset=offset)
             self._timers.came_back(input)
         self._gate.passed(positions)
+
+    def _bury(self, letter: DeadLetter, envelope: Envelope | None, positions: Positions) -> None:
+        """Bury what cannot be read, and tell a client that waits for an answer."""
+        self._gate.bury(letter, positions)
+        if envelope is not None and envelope.reply_to is not None:
+            told = Reply(envelope.reply_to, Refused("TooNew", letter.reason))
+            self._flight.then(partial(self._outbox.reply, told))
+
+
+def _is_letter(record: InboxRecord) -> bool:
+    """Return whether a record is buried, and leaves no other record."""
+    is_call = record.envelope is not None and record.envelope.is_call
+    return isinstance(record.input, DeadLetter) and not is_call

@@ -10,12 +10,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Final, TypeAlias
 
+from processor.codec.records import Envelope
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.awaited import goes_on, next_run
 from processor.core.nouns.update import AwaitUpdate, UpdateRun
 from processor.core.nouns.value import AwaitValue
 from processor.core.questions import AwaitResult, QueryRun
 from processor.core.records.answers import Refused, ReplyBody
+from processor.core.records.effects import DeadLetter
 from processor.core.records.turn import Positions
 from processor.shard.flight import Flight
 from processor.shard.gate import Gate
@@ -78,6 +80,10 @@ class Asking:
             self._deciding.decide(source, command, "", positions, offset, entry)
         else:
             self._later(command, body, offset, positions)
+
+    def refuse(self, envelope: Envelope, letter: DeadLetter, positions: Positions) -> None:
+        """Refuse a call that only a later release can read. ``positions`` are past it."""
+        self._writer.refuse(envelope, letter, positions)
 
     def _later(
         self, command: ClientCommand, body: Asked, offset: int, positions: Positions

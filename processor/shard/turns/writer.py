@@ -6,13 +6,15 @@ after a number that grows with each record of an epoch.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from processor.checks import MESSAGE_BYTES_MAX, RECORD_BYTES_MAX
-from processor.codec.records import encode
+from processor.codec.records import Envelope, encode
+from processor.core.data.address import ReplyTo
 from processor.core.data.bounds import size_of
-from processor.core.data.cause import CallRequest, RecordedCause
+from processor.core.data.cause import CallRequest, Origin, RecordedCause
 from processor.core.data.failure import shortened
 from processor.core.draft import Draft
 from processor.core.inputs import ClientCommand
@@ -223,24 +225,36 @@ class Writer:
             if bury or (command.reply_to is None and not isinstance(cause, CallRequest)):
                 reason = f"{answer.error}: {answer.message}"
                 lost = lost or command
-                key, value = lost.workflow_id.encode(), encode(lost)
-                room = self._record_bytes_max // 2
-                if len(value) > room:  # the letter stands in a record of the log
-                    reason += f" (the first {room:,} of {len(value):,} bytes are here)"
-                    value = value[:room]
-                letter = DeadLetter("commands", self._partition, offset, key, value, reason)
-        record = Answered(
-            command.workflow_id,
-            self._epoch,
-            self._clock.now_ms(),
-            source_at(offset),
-            positions,
-            self._deliveries.floor,
-            cause,
-            command.reply_to,
-            answer,
-            letter,
-        )
+                key = lost.workflow_id.encode()
+                letter = DeadLetter("commands", self._partition, offset, key, encode(lost), reason)
+        where = command.workflow_id, source_at(offset), positions
+        self._answered(*where, cause, command.reply_to, answer, letter)
+
+    def refuse(self, call: Envelope, letter: DeadLetter, positions: Positions) -> None:
+        """Write down that a call which only a later release can read is refused."""
+        assert call.caller is not None and isinstance(call.cause, Origin), "a run waits for it"
+        answer = Refused("TooNew", shortened(letter.reason, REASON_MAX))
+        cause = CallRequest(call.cause, call.caller)
+        where = call.workflow_id, source_at(letter.offset), positions
+        self._answered(*where, cause, call.reply_to, answer, letter)
+
+    def _answered(
+        self,
+        workflow_id: str,
+        source: Source,
+        positions: Positions,
+        cause: RecordedCause | None,
+        reply_to: ReplyTo | None,
+        answer: CallOutcome,
+        letter: DeadLetter | None,
+    ) -> None:
+        """Append what somebody is told. A letter stands in that record, as far as there is room."""
+        value, room = b"" if letter is None else letter.value or b"", self._record_bytes_max // 2
+        if letter is not None and len(value) > room:
+            reason = f"{letter.reason} (the first {room:,} of {len(value):,} bytes are here)"
+            letter = replace(letter, value=value[:room], reason=reason)
+        written = self._epoch, self._clock.now_ms(), source, positions, self._deliveries.floor
+        record = Answered(workflow_id, *written, cause, reply_to, answer, letter)
         self._append(answered_key(self._flight.number, self._epoch), record)
 
     def purge(

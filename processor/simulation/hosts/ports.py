@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 from zlib import crc32
 
-from processor.core.inputs import Input
+from processor.codec.records import read_envelope
 from processor.core.records.effects import DeadLetter
 from processor.core.records.turn import Positions, Source
-from processor.errors import LogTruncated, PayloadTooLarge, SchemaMismatch
+from processor.errors import LogTruncated, PayloadTooLarge, SchemaMismatch, TooNew
 from processor.shard.ports import InboxRecord, LogRecord
 from processor.simulation.broker import INPUTS, SimulatedBroker
 from processor.simulation.faults import Faults
@@ -165,7 +165,7 @@ class SimulatedInbox:
             source = waiting[int(random.random() * len(waiting))]
             offset = self._next[source]
             self._next[source] = offset + 1
-            taken.append(InboxRecord(source, offset, self._decoded(source, offset)))
+            taken.append(self._record(source, offset))
             if not self._waits(source):
                 waiting.remove(source)
         return taken
@@ -184,13 +184,15 @@ class SimulatedInbox:
         for held in self._inputs.values():
             held.unsubscribe(self._wake)
 
-    def _decoded(self, source: Source, offset: int) -> Input | DeadLetter:
+    def _record(self, source: Source, offset: int) -> InboxRecord:
         held = self._inputs[source]
         try:
-            return held.get(offset)
+            return InboxRecord(source, offset, held.get(offset))
         except SchemaMismatch as error:
             value = held.get_bytes(offset)
-            return DeadLetter(source, self._partition, offset, None, value, str(error))
+            letter = DeadLetter(source, self._partition, offset, None, value, str(error))
+            envelope = read_envelope(value) if isinstance(error, TooNew) else None
+            return InboxRecord(source, offset, letter, envelope)
 
     def _waits(self, source: Source) -> bool:
         held: InputPartition = self._inputs[source]
