@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from processor.core.inputs import ClientCommand
 from processor.core.questions import AwaitResult
+from processor.errors import TooNew
+from processor.simulation.partitions import InputPartition
 from processor.simulation.scheduler import RECENT_STEPS
 from processor.simulation.world import World
 
@@ -116,8 +118,14 @@ def _redelivered(world: World) -> int:
             for offset in range(partition.first, partition.end):
                 value = partition.get_bytes(offset)
                 if value in seen:
-                    record = partition.get(offset)
-                    question = isinstance(record, ClientCommand)
-                    copies += not (question and isinstance(record.body, AwaitResult))
+                    copies += not _is_question(partition, offset)
                 seen.add(value)
     return copies
+
+
+def _is_question(partition: InputPartition, offset: int) -> bool:
+    try:
+        record = partition.get(offset)
+    except TooNew:  # a call of a later release
+        return False
+    return isinstance(record, ClientCommand) and isinstance(record.body, AwaitResult)
