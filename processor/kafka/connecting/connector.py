@@ -107,8 +107,9 @@ class Connector:
                     "it goes on where it was; the log has the traceback"
                 )
                 self._failed(failure)
-                return
+                break
             self._stopping.wait(_AGAIN_S)
+        self._headroom.close()
 
     def _serve(self) -> None:
         ids = self._await_topics()

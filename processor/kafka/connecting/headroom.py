@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from time import monotonic
 from typing import Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from processor.kafka.clients.connection import KafkaSettings, partition_of
@@ -31,10 +31,15 @@ _SAY_EVERY_S: Final = 60.0
 
 
 class Headroom:
-    """Counts what is sent, and asks how far the shards are once that is used up. Blocks."""
+    """Counts what is sent, and asks how far the shards are once that is used up. Blocks.
+
+    A consumer asks for the positions. An admin client that is answered while the group moves to
+    another coordinator ends its process (measured with librdkafka 2.16: SIGSEGV in
+    ``ListConsumerGroupOffsets``).
+    """
 
     def __init__(self, connection: KafkaSettings, admin: AdminClient, group: str) -> None:
-        self._shards = connection.shards_group
+        self._positions = Consumer(connection.consumer())  # of the shards' group
         self._topic = connection.topic("commands")
         self._admin = admin
         self._group = group
@@ -67,6 +72,9 @@ class Headroom:
             )
         return False
 
+    def close(self) -> None:
+        self._positions.close()
+
     def sent(self, workflow_ids: Iterable[str]) -> None:
         """Count commands."""
         for each in workflow_ids if self._left else ():
@@ -77,11 +85,5 @@ class Headroom:
         count = 0 if found is None else len(found.partitions)
         places = [TopicPartition(self._topic, partition) for partition in range(count)]
         _, ends = ends_of(self._admin, places, _CALL_S)
-        asked = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(self._shards, places)], request_timeout=_CALL_S
-        )
-        read = {
-            each.partition: max(each.offset, 0)
-            for each in asked[self._shards].result(_CALL_S).topic_partitions
-        }
-        return [BACKLOG_MAX - (ends[place] - read.get(place.partition, 0)) for place in places]
+        read = self._positions.committed(places, _CALL_S) if places else []
+        return [BACKLOG_MAX - (ends[each] - max(each.offset, 0)) for each in read]

@@ -32,6 +32,8 @@ BATCH_MAX: Final = 500
 """Records that are taken at once."""
 
 _CALL_S: Final = 10.0
+_SETTLED_S: Final = 30.0
+"""A transaction of a process that died is over by then: its time-out is 15 s."""
 _SAY_EVERY_S: Final = 30.0
 _NOTHING: Final = -1
 
@@ -229,7 +231,7 @@ class Source:
     def _known(self, places: Sequence[TopicPartition]) -> dict[Place, int]:
         """Return what is committed of the topics as they are now."""
         known = {}
-        for each in self._consumer.committed([*places], _CALL_S):
+        for each in self._consumer.committed([*places], _SETTLED_S):
             if each.offset < 0:
                 continue
             if each.metadata in (None, "", self.ids[each.topic]):  # without one: set by hand

@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processor.errors import ProcessorError, ShardUnavailable
 from processor.kafka.clients.connection import KafkaSettings
@@ -53,14 +49,7 @@ def status_of(connection: KafkaSettings, group: str) -> ConnectionStatus:
     """
     admin, name = connect(connection.servers, connection.extra), group_of(connection, group)
     try:
-        asked = admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(name)], request_timeout=_CALL_S
-        )
-        positions = {
-            (each.topic, each.partition): each.offset
-            for each in asked[name].result(_CALL_S).topic_partitions
-            if each.offset >= 0
-        }
+        positions = _positions(connection, name)
         described = admin.describe_consumer_groups([name], request_timeout=_CALL_S)
         processes = len(described[name].result(_CALL_S).members)
         places = [TopicPartition(*place) for place in positions]
@@ -82,3 +71,26 @@ def status_of(connection: KafkaSettings, group: str) -> ConnectionStatus:
     ]
     ordered = tuple(sorted(found, key=lambda each: (each.topic, each.partition)))
     return ConnectionStatus(group, processes, ordered)
+
+
+def _positions(connection: KafkaSettings, name: str) -> dict[tuple[str, int], int]:
+    """Return what a group has committed, of all topics that there are.
+
+    A consumer asks: the admin client's own call is not safe (``Headroom`` says why).
+    """
+    consumer = Consumer(connection.consumer(group=name))
+    try:
+        topics = consumer.list_topics(timeout=_CALL_S).topics
+        places = [
+            TopicPartition(topic, partition)
+            for topic, found in topics.items()
+            for partition in found.partitions
+            if not topic.startswith("__")
+        ]
+        return {
+            (each.topic, each.partition): each.offset
+            for each in (consumer.committed(places, _CALL_S) if places else ())
+            if each.offset >= 0
+        }
+    finally:
+        consumer.close()

@@ -1,0 +1,154 @@
+"""Connections whose broker dies, whose letters are refused, or whose shards lag."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from processor import Client, Worker
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.connecting import headroom, source
+from processor.kafka.topics.dead_letters import DeadLetters
+from processor.kafka.topics.upkeep import connect
+from tests.kafka.connections import (
+    letters,
+    make,
+    notes,
+    numbered,
+    produce,
+    serving,
+    until_noted,
+    until_read,
+)
+from tests.kafka.harness import delete_below, set_config
+from tests.kafka.own_broker import OwnBroker, prepare
+from tests.kafka.talking import committed, first_answer
+from tests.kafka.wallets import Ledger
+
+
+@pytest.mark.timeout(200)
+def test_a_broker_that_dies_is_waited_for(
+    breakable: OwnBroker, namespace: str, tmp_path: Path
+) -> None:
+    prepare(breakable.servers, namespace)
+    topic = f"{namespace}-numbers"
+    make(connect(breakable.servers), topic)
+
+    async def main() -> None:
+        async with serving(breakable.servers, namespace, tmp_path, notes(topic)) as client:
+            for round in range(2):
+                some = range(100 * round, 100 * round + 100)
+                await asyncio.to_thread(produce, breakable.servers, topic, numbered("a", some))
+                await asyncio.to_thread(produce, breakable.servers, topic, [("a", b"no JSON")])
+                await asyncio.to_thread(breakable.broker.kill)
+                await asyncio.sleep(2)
+                await asyncio.to_thread(breakable.broker.start)
+            await until_noted(client, "a", range(200))
+            await until_read(breakable.servers, namespace, topic)
+
+    asyncio.run(main())
+    assert len(letters(breakable.servers, namespace, 2)) == 2
+
+
+def test_a_letter_that_its_topic_refuses_is_cut_and_written_once(
+    kafka_servers: str,
+    made: str,
+    admin: AdminClient,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    topic = f"{made}-numbers"
+    make(admin, topic, 1)
+    values = [
+        *numbered("a", range(3)),
+        ("a", random.Random(1).randbytes(900_000)),
+        *numbered("a", range(3, 6)),
+    ]
+
+    async def main() -> None:
+        async with serving(kafka_servers, made, tmp_path, notes(topic)) as client:
+            name = f"{made}.dead-letters"
+            await asyncio.to_thread(set_config, admin, name, "max.message.bytes", "200000")
+            await asyncio.to_thread(produce, kafka_servers, topic, values)
+            await until_noted(client, "a", range(6))
+            await until_read(kafka_servers, made, topic)
+
+    asyncio.run(main())
+    (letter,) = letters(kafka_servers, made, 1)
+    assert (letter.topic, letter.offset) == (topic, 3)
+    assert "of 900,000 bytes are here" in letter.reason
+    assert "max.message.bytes" in caplog.text and "MSG_SIZE_TOO_LARGE" in caplog.text
+    (kept,) = DeadLetters(KafkaSettings(kafka_servers, made)).read()
+    assert kept.why_not == "the letter has only a part of the record"
+
+
+def test_shards_that_nobody_has_are_waited_for(
+    kafka_servers: str,
+    made: str,
+    admin: AdminClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    topic = f"{made}-numbers"
+    make(admin, topic, 1)
+    monkeypatch.setattr(headroom, "BACKLOG_MAX", 60)
+    monkeypatch.setattr(source, "BATCH_MAX", 5)
+
+    async def main() -> None:
+        await asyncio.to_thread(produce, kafka_servers, topic, numbered("a", range(150)))
+        alone = Worker(
+            kafka_servers, namespace=made, connections=[notes(topic)], shards=False, queues=[]
+        )
+        async with asyncio.timeout(150), alone:
+            while "that it has not read" not in caplog.text:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(1)
+            sent = await asyncio.to_thread(committed, kafka_servers, f"{made}.commands", 60)
+            assert 60 <= len(sent) <= 65
+            async with Worker(
+                kafka_servers,
+                namespace=made,
+                entities=[Ledger],
+                state_dir=tmp_path / "state",
+                instance_id="one",
+            ):
+                async with Client(kafka_servers, namespace=made) as client:
+                    await first_answer(client)
+                    await until_noted(client, "a", range(150), 100)
+
+    asyncio.run(main())
+    assert (
+        f"in {made}.commands that it has not read, or nobody has it. Start workers" in caplog.text
+    )
+
+
+def test_records_that_are_deleted_before_they_are_read_are_said(
+    kafka_servers: str,
+    made: str,
+    admin: AdminClient,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    topic = f"{made}-numbers"
+    make(admin, topic, 1)
+
+    async def main() -> None:
+        await asyncio.to_thread(produce, kafka_servers, topic, numbered("a", range(10)))
+        async with serving(kafka_servers, made, tmp_path, notes(topic)) as client:
+            await until_noted(client, "a", range(10))
+            await until_read(kafka_servers, made, topic)
+        await asyncio.to_thread(produce, kafka_servers, topic, numbered("a", range(10, 20)))
+        await asyncio.to_thread(delete_below, admin, topic, 0, 15)
+        async with serving(kafka_servers, made, tmp_path, notes(topic)) as client:
+            await until_noted(client, "a", [*range(10), *range(15, 20)])
+
+    begun = monotonic()
+    asyncio.run(main())
+    assert monotonic() - begun < 100
+    assert "holds offsets 15 to 20, and 10 is read next: records were deleted" in caplog.text
