@@ -24,6 +24,7 @@
     │   ├── QueryFailed           ``__cause__`` is the error that the handler raised, if it did
     │   ├── RequestExpired        it came too late to know whether it had counted already
     │   └── UpgradeNeeded         the namespace's level does not have what it asks for
+    ├── LockLost                  in workflow code: the lock of an entity was freed meanwhile
     ├── ValueNotSet               the run has ended, and has not set the value
     ├── UpdateError               an update has no result
     │   ├── UpdateRejected            its validator refused it, or no handler has its name
@@ -67,6 +68,7 @@ __all__ = (
     "ChildFailed",
     "CommandRejected",
     "InvalidArgument",
+    "LockLost",
     "LogTruncated",
     "NonDeterminismError",
     "PayloadCodecError",
@@ -347,6 +349,10 @@ class PromiseNotOpen(RequestError):
 
 class QueryFailed(RequestError):
     """A query has no answer: no handler has its name, or its handler failed or did more."""
+
+
+class LockLost(ProcessorError):
+    """The lock of an entity under which a call was made had been freed: the call was not taken."""
 
 
 class ValueNotSet(ProcessorError):

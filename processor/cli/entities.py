@@ -53,6 +53,9 @@ At = Annotated[
     ),
 ]
 
+_COLUMNS = ("entity", "key", "status", "events", "run")
+_LOCKED_COLUMNS = ("entity", "key", "holder", "run", "number", "waiting")
+
 group = typer.Typer(
     help="Ask entities for operations, and look at their states.", no_args_is_help=True
 )
@@ -130,11 +133,47 @@ def state(
     asyncio.run(work())
 
 
+@group.command()
+@target_options()
+def unlock(
+    target: Target,
+    id: Annotated[
+        str,
+        typer.Argument(metavar="ID", callback=checked(checks.workflow_id), help="@ENTITY@KEY."),
+    ],
+    reason: Annotated[str, typer.Option(callback=checked(checks.text), help="Why.")] = "",
+    number: Annotated[
+        int | None, typer.Option(min=1, help="Only if it is held under this fencing number.")
+    ] = None,
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Free an entity from the run that holds its lock, whose next call of it fails."""
+    named = entity_of(id)
+    if named is None:
+        raise typer.BadParameter(
+            f"{id!r} names no entity: write @ENTITY@KEY, as `processor entity list` does",
+            param_hint="ID",
+        )
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            freed = await client.entity(*named).unlock(reason, number=number)
+        under = "" if number is None else f" under number {number}"
+        text = f"{id} is free" if freed else f"nobody holds {id}{under}: nothing was changed"
+        done(as_json, text, id=id, freed=freed)
+
+    asyncio.run(work())
+
+
 @group.command("list")
 @target_options()
 def list_entities(
     target: Target,
     entity: OnlyName = None,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Only those that are locked, and by whom.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = 100,
     module: EmbeddedModules = None,
     as_json: Json = False,
@@ -145,12 +184,17 @@ def list_entities(
         found: list[RunDescription] = []
         async with connected(target, module) as client:
             async for run in client.list(workflow=entity):
-                if is_reserved(run.workflow_id):
+                if not is_reserved(run.workflow_id):
+                    continue
+                if locked:
+                    run = await client.handle(run.workflow_id).describe()
+                if not locked or run.pending.get("lock") is not None:
                     found.append(run)
                 if len(found) > limit:
                     break
-        columns = ("entity", "key", "status", "events", "run")
-        show_found(found, columns, _row, as_json=as_json, limit=limit)
+        row = _locked_row if locked else _row
+        columns = _LOCKED_COLUMNS if locked else _COLUMNS
+        show_found(found, columns, row, as_json=as_json, limit=limit)
 
     asyncio.run(work())
 
@@ -159,6 +203,13 @@ def _row(run: RunDescription) -> tuple[str, ...]:
     named = entity_of(run.workflow_id)
     key = run.workflow_id if named is None else named.key
     return run.workflow, key, run.status.value, str(run.events), run.run_id
+
+
+def _locked_row(run: RunDescription) -> tuple[str, ...]:
+    entity, key, *_ = _row(run)
+    lock = run.pending["lock"]
+    holder = lock["workflow_id"], lock["run_id"], str(lock["number"])
+    return entity, key, *holder, str(run.pending["lock_waiting"])
 
 
 def register(app: typer.Typer) -> None:

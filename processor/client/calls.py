@@ -95,7 +95,7 @@ class ClientCalls:
             if isinstance(body, StartRun | RaiseEvent | UpdateRun):
                 headers = headers_of(request.headers)
                 sent = replace(body, headers=headers)
-                if isinstance(sent, StartWith) and sent.first is not None:
+                if isinstance(sent, StartWith) and isinstance(sent.first, RaiseEvent | UpdateRun):
                     sent = replace(sent, first=replace(sent.first, headers=headers))
             answers.append(await last(sent))
 

@@ -169,6 +169,9 @@ def standing(run: RunDescription) -> str:
     parts += [f"child {readable(each['workflow'])} {each['workflow_id']!r}" for each in children]
     promises = run.pending.get("promises", ())
     parts += [f"promise {each['number']} (client.resolve settles it)" for each in promises]
+    parts += [*map(_lock_text, run.pending.get("locks", ()))]
+    if (lock := run.pending.get("lock")) is not None:
+        parts.append(f"it is locked by run {lock['run_id']} of {lock['workflow_id']!r}")
     parts += [f"waits at {readable(each)}" for each in run.pending.get("waiting", ())]
     if len(parts) > _SHOWN_MAX:
         parts[_SHOWN_MAX:] = [f"and {len(parts) - _SHOWN_MAX} more"]
@@ -201,6 +204,12 @@ def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:
                 f"{waits_ms // 1000} s. Start a worker with queues=[{activity['queue']!r}], or "
                 "wait for one that is busy"
             )
+
+
+def _lock_text(lock: Mapping[str, Any]) -> str:
+    number = lock["number"]
+    does = "waits for the lock" if number is None else f"holds lock {number}"
+    return f"{does} of {lock['entity']!r}"
 
 
 def _activity_text(activity: Mapping[str, Any]) -> str:

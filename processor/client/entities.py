@@ -18,6 +18,7 @@ from processor.client.updates import outcome_within_ms
 from processor.client.vigil import Parked
 from processor.core.entity_id import EntityId
 from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.locks.granting import UnlockEntity
 from processor.core.nouns.start import begins
 from processor.core.nouns.timer import RaiseEventAt
 from processor.core.nouns.update import UpdateRun
@@ -227,6 +228,19 @@ class EntityHandle(Generic[E]):
     async def describe(self) -> RunDescription:
         """Return how its run stands. Raises ``WorkflowNotFound`` where nobody has called it."""
         return await self._handle.describe()
+
+    async def unlock(self, reason: str = "", *, number: int | None = None) -> bool:
+        """Free the entity from the run that holds its lock; return whether one did.
+
+        The holder's next call raises ``LockLost``; an operation of its that runs goes on to its
+        end. With a ``number`` only the grant of that fencing number is freed: ``describe`` tells
+        it. Raises ``WorkflowNotFound`` where nobody has called the entity, ``InvalidArgument``,
+        ``ShardUnavailable``.
+        """
+        if number is not None:
+            number = checks.whole(number, "unlock: number", 1)
+        body = UnlockEntity(checks.text(reason, "unlock: reason"), number)
+        return (await self._calls.accepted(self.id, body)).created
 
     async def _read(
         self, name: str, encoded: bytes | None, type: Any, limit_s: float | None, raw: bool = False

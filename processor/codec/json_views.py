@@ -11,11 +11,13 @@ from typing import Any, Final
 
 import msgspec
 
+from processor.core.data.address import Caller
 from processor.core.nouns.activity import OpenActivity
 from processor.core.nouns.call import CallSent
 from processor.core.nouns.child import OpenChild
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.lineage import Lineage, Plan
+from processor.core.nouns.locks.granting import HeldLock
 from processor.core.nouns.promise import PromiseId
 from processor.core.nouns.run import BEGIN, Summary, WorkflowStarted
 from processor.core.records.snapshot import Snapshot
@@ -70,6 +72,9 @@ def pending_view(
     with its promises.
     ``callers``: so many other runs wait for something of it.
     ``unread``: the events that wait for the code, counted by their names.
+    ``locks``: those of entities that the run holds (with a number) or waits for. Of an entity,
+    ``lock`` is who holds it, ``lock_waiting`` how many runs wait for that, and ``lock_waits`` the
+    first ones.
     """
     return {
         "activities": [_activity(activity) for activity in state.activities.values()],
@@ -86,6 +91,13 @@ def pending_view(
             for number, made_ms in islice(state.promises.items(), _SHOWN_MAX)
         ],
         "callers": len(state.callers),
+        "locks": [
+            {"id": id, "entity": each.called.to.workflow_id, "number": each.number}
+            for id, each in state.locks.items()
+        ],
+        "lock": None if state.lock is None else _lock(state.lock),
+        "lock_waiting": len(state.waits_for_lock()),
+        "lock_waits": [_holder(each) for each in state.waits_for_lock()[:_SHOWN_MAX]],
         "values": {name: _value("value", value) for name, (_, value) in state.values.items()},
         "unread": dict(Counter(event.name for event in unread)),
         "waiting": list(waiting),
@@ -174,6 +186,14 @@ def _activity(activity: OpenActivity) -> dict[str, Any]:
 def _call(call: CallSent) -> dict[str, Any]:
     operation = call.operation
     return {"id": call.id, "to": call.to.workflow_id, "operation": type(operation).__name__}
+
+
+def _lock(lock: HeldLock) -> dict[str, Any]:
+    return {**_holder(lock.holder), "number": lock.number, "since_ms": lock.since_ms}
+
+
+def _holder(caller: Caller) -> dict[str, Any]:
+    return {"workflow_id": caller.address.workflow_id, "run_id": caller.run_id}
 
 
 def _promise(state: RunState, number: int) -> str:

@@ -17,6 +17,7 @@ from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.awaited import AnswerAwaited
 from processor.core.nouns.chain import too_large
 from processor.core.nouns.lineage import Plan
+from processor.core.nouns.locks.granting import LockEntity, LockRequested
 from processor.core.nouns.run import (
     RunUnparked,
     Successor,
@@ -125,7 +126,7 @@ def _start(
 ) -> Outcome:
     assert instance is None or latest is not None, "an open run is known"
     outcome = Outcome()
-    refusal = start.refusal(command.workflow_id, latest)
+    refusal = _refusal(command, start, latest)
     if refusal is not None:
         return outcome.answered(refusal)
     if latest is not None and start.uses(latest):
@@ -170,14 +171,26 @@ def _start(
         more.append(AnswerAwaited(command.caller, "update", first.id))
     elif isinstance(first, RaiseEventAt):
         more.append(first.fact(1, draft.now_ms))
+    elif isinstance(first, LockEntity) and command.caller is not None:
+        more.append(LockRequested(command.caller))
     draft.advance(started, *more)
     outcome.drafts.append(draft)
     if isinstance(first, UpdateRun):
         return _told(outcome, first, draft, None, Accepted(run_id))
+    if isinstance(first, LockEntity):
+        return outcome  # the grant is the answer
     if start.result_within_ms is not None and command.reply_to is not None:
         outcome.awaited = AwaitResult(None, run_id, start.result_within_ms)
         return outcome
     return outcome.answered(Accepted(run_id))
+
+
+def _refusal(command: ClientCommand, start: StartRun, latest: Summary | None) -> Refused | None:
+    """Return why nothing comes of a start, or of what goes with it."""
+    refusal = start.refusal(command.workflow_id, latest)
+    if refusal is None and isinstance(start, StartWith) and isinstance(start.first, LockEntity):
+        return start.first.refusal(command.workflow_id, command.caller)
+    return refusal
 
 
 def _first(

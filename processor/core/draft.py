@@ -30,6 +30,7 @@ from processor.core.nouns.chain import (
     not_followed,
 )
 from processor.core.nouns.external import EventReceived
+from processor.core.nouns.locks.granting import LockRequested
 from processor.core.nouns.run import (
     BEGIN,
     Closing,
@@ -165,7 +166,7 @@ class Draft:
             self.context.spoiled = True
             raise UpdateRejected(str(error)) from None
 
-    def full(self, event: EventReceived | UpdateAccepted) -> str:
+    def full(self, event: EventReceived | UpdateAccepted | LockRequested) -> str:
         """Return which bound keeps one more event from waiting for the code; "" where none does."""
         runner, most = self.instance.runner, self.context.bounds
         events, size = (0, 0) if isinstance(runner, CodeError) else runner.unread()

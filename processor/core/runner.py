@@ -12,6 +12,7 @@ from processor.core.data.failure import Failure, writable
 from processor.core.event import Decision, Event
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.lineage import RetryOptions
+from processor.core.nouns.locks.granting import LockRequested
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.update import UpdateAccepted
 
@@ -70,14 +71,17 @@ class EntityCode(NamedTuple):
     ``state`` is the encoded one after the last operation, None where there is none. ``queue`` are
     the operations that have not begun, in order; it changes with the next activation. ``last_id``
     is that of the last request of its code. ``wake`` is the timer that lets the next operation
-    begin, where one does. ``at_ms`` is the time of the turn.
+    begin, where one does. ``at_ms`` is the time of the turn. ``locked``: somebody holds the lock.
+    ``lock_number`` is that of the last grant.
     """
 
     state: bytes | None
-    queue: Sequence[UpdateAccepted | EventReceived] = ()
+    queue: Sequence[UpdateAccepted | EventReceived | LockRequested] = ()
     last_id: int = 0
     wake: int | None = None
     at_ms: int = 0
+    locked: bool = False
+    lock_number: int = 0
 
 
 Kept: TypeAlias = bytes | EntityCode

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from processor.core.nouns.activity import OpenActivities
-from processor.core.nouns.awaited import Callers
-from processor.core.nouns.child import Children
+from processor.core.nouns.locks.granting import Lockable
+from processor.core.nouns.locks.holding import Holding
 from processor.core.nouns.promise import Promises
 from processor.core.nouns.run import Run, Summary
 from processor.core.nouns.timer import OpenTimers
@@ -17,12 +17,12 @@ __all__ = ("RunState",)
 
 
 @dataclass
-class RunState(OpenActivities, OpenTimers, Children, Updates, Values, Promises, Callers, Run):
+class RunState(OpenActivities, OpenTimers, Holding, Updates, Values, Promises, Lockable, Run):
     """The parts of all nouns."""
 
     @property
     def has_more_than_an_image(self) -> bool:
-        return bool(self.promises) or super().has_more_than_an_image
+        return bool(self.promises or self.locks) or super().has_more_than_an_image
 
     def clear(self) -> None:
         self.activities.clear()
@@ -33,6 +33,8 @@ class RunState(OpenActivities, OpenTimers, Children, Updates, Values, Promises, 
         self.children.clear()
         self.promises.clear()
         self.callers.clear()
+        self.locks.clear()
+        self.lock = None
         self.updates_running = 0
 
     def summary(self) -> Summary:

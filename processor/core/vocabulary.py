@@ -34,6 +34,17 @@ from processor.core.nouns.child import (
     TerminateWith,
 )
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
+from processor.core.nouns.locks.granting import (
+    CallUnderLock,
+    HolderCalled,
+    LockEntity,
+    LockFreed,
+    LockGranted,
+    LockRequested,
+    LockWithdrawn,
+    UnlockEntity,
+)
+from processor.core.nouns.locks.holding import LockAnswered, LockCalled, LockReleased
 from processor.core.nouns.promise import (
     PromiseMade,
     PromiseSettled,
@@ -127,6 +138,14 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     OutputSet,
     EventDelayed,
     MessageDelayed,
+    LockCalled,
+    LockAnswered,
+    LockReleased,
+    LockRequested,
+    LockWithdrawn,
+    LockGranted,
+    LockFreed,
+    HolderCalled,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 
@@ -156,5 +175,8 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     ResolvePromise,
     RejectPromise,
     GiveUpCall,
+    LockEntity,
+    CallUnderLock,
+    UnlockEntity,
 )
 """All that can be asked of an instance. Append-only, as events are."""

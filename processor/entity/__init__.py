@@ -7,8 +7,10 @@ for operations.
 
 from __future__ import annotations
 
+from processor.core.entity_id import EntityId
 from processor.workflow._entities.defining import define, migrate, read
 from processor.workflow._entities.definition import EntityInfo
+from processor.workflow._entities.locking import at
 from processor.workflow._entities.verbs import delete, info
 
-__all__ = ("EntityInfo", "define", "delete", "info", "migrate", "read")
+__all__ = ("EntityId", "EntityInfo", "at", "define", "delete", "info", "migrate", "read")

@@ -156,3 +156,8 @@ class EntityHandle(Generic[E]):
         """Return how its run stands. Raises ``WorkflowNotFound`` where nobody has called it."""
         found: RunDescription = self._blocking.call(self._twin.describe())
         return found
+
+    def unlock(self, reason: str = "", *, number: int | None = None) -> bool:
+        """Free the entity from the run that holds its lock; return whether one did."""
+        found: bool = self._blocking.call(self._twin.unlock(reason, number=number))
+        return found

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from processor.core.data.address import RunRef
 from processor.workflow._context import in_workflow, passing
 from processor.workflow._definition import Workflow, define, run
+from processor.workflow._entities.locking import EntityLock, lock
 from processor.workflow._entities.verbs import call_entity, signal_entity
 from processor.workflow._handlers import query, update
 from processor.workflow._nouns.activity import call_activity
@@ -35,6 +36,7 @@ from processor.workflow._schedule import schedule
 
 __all__ = (
     "Child",
+    "EntityLock",
     "HttpResponse",
     "InstanceHandle",
     "Promise",
@@ -53,6 +55,7 @@ __all__ = (
     "handle",
     "in_workflow",
     "info",
+    "lock",
     "logger",
     "now",
     "on_query",

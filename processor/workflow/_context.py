@@ -21,10 +21,12 @@ __all__ = (
     "cannot_wait",
     "current",
     "in_workflow",
+    "locked_here",
     "passing",
     "plain",
     "plainly",
     "runtime_or_none",
+    "under_lock",
 )
 
 P = ParamSpec("P")
@@ -35,12 +37,25 @@ _NOT_OF_ENTITIES: Final[Mapping[str, str]] = MappingProxyType(
         "on_query": "a method under @entity.read answers",
         "on_signal": "a public method takes signals",
         "on_update": "a public method takes calls",
+        "lock": "two entities that lock each other would wait for ever; lock in a workflow",
         "promise": "a promise may outlive the operation; wait for it in a workflow",
         "set_value": "keep the value in a field, and answer with a method under @entity.read",
         "wait_for_event": "events are operations of their own; wait in a workflow",
     }
 )
 """What entities have another way for, by the verb of workflows."""
+
+_NOT_UNDER_LOCK: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "call_child": "it might wait for what is locked here, for ever: call it outside",
+        "lock": "two runs could wait for each other's: name all entities in one lock",
+        "start_child": "it might wait for what is locked here, for ever: start it outside",
+    }
+)
+"""What is refused inside of ``workflow.lock``, by the verb."""
+
+under_lock: contextvars.ContextVar[Any] = contextvars.ContextVar("under_lock", default=None)
+"""The lock of entities in whose block the code is; its children among the tasks are, too."""
 
 plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)
 """True while a workflow's function runs as a plain coroutine, for example in a unit test."""
@@ -77,6 +92,12 @@ def runtime_or_none() -> Runtime | None:
     return None
 
 
+def locked_here() -> Any:
+    """Return the lock of entities in whose block the code is; None: it is in none."""
+    lock = under_lock.get()
+    return lock if lock is not None and lock.is_held else None
+
+
 def in_workflow() -> bool:
     """Return whether the caller is workflow code that runs as a workflow."""
     return type(running_loop()) is WorkflowLoop
@@ -94,6 +115,9 @@ def current(verb: str, *, awaited: bool = False) -> Runtime:
         runtime: Runtime = loop.runtime
         if verb in _NOT_OF_ENTITIES and runtime.code.operating is not None:
             raise InvalidArgument(f"workflow.{verb}() in an entity: {_NOT_OF_ENTITIES[verb]}")
+        if verb in _NOT_UNDER_LOCK and locked_here() is not None:
+            where = f"workflow.{verb}() inside of workflow.lock"
+            raise InvalidArgument(f"{where}: {_NOT_UNDER_LOCK[verb]}")
         return runtime
     raise RuntimeError(
         f"workflow.{verb}() was called outside of workflow code. It works in a function under "

@@ -10,6 +10,7 @@ from processor.core.records.answers import Closed, QueryAnswered, Refused, Updat
 from processor.errors import (
     CommandRejected,
     InvalidArgument,
+    LockLost,
     PayloadCodecError,
     ProcessorError,
     QueryFailed,
@@ -113,6 +114,8 @@ def updated(workflow_id: str, id: str, ended: UpdateEnded, payloads: Payloads, t
     failure = ended.failure
     if failure is not None:
         cause = exception_of(failure, payloads)
+        if failure.type == LockLost.__name__:
+            raise LockLost(readable(str(cause)))
         if failure.type == UpdateRejected.__name__:
             raise UpdateRejected(f"{which}: {readable(str(cause))}") from cause.__cause__
         raise UpdateFailed(f"{which} failed: {_said(failure, cause)}") from cause

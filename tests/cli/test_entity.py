@@ -55,3 +55,49 @@ def test_an_entity_is_called_signalled_read_and_listed(invoke: Invoke, tmp_path:
     assert failed.exit_code != 0
     wrong = invoke("entity", "call", "Account", "ada", "nothing", *where)
     assert "there is no operation 'nothing'" in " ".join(wrong.stderr.split())
+
+
+HOLDS = (
+    MODULE
+    + """
+from processor import workflow
+
+@workflow.define
+async def holds() -> str:
+    async with workflow.lock(entity.at(Account, "ada")):
+        await workflow.wait_for_event("go")
+    return "done"
+"""
+)
+
+
+def test_an_entity_is_unlocked(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "holders.py").write_text(HOLDS)
+    where = ("--server", f"embedded:{tmp_path / 'state'}", "--module", "holders")
+    assert invoke("entity", "list", "--locked", *where).stdout == "none\n"
+    for id in ("holder", "waits"):
+        assert invoke("start", "holds", "--id", id, *where).exit_code == 0
+    ada = json.loads(invoke("describe", "@Account@ada", "--json", *where).stdout)["pending"]
+    holder, number = ada["lock"]["workflow_id"], ada["lock"]["number"]
+    shown = invoke("describe", "@Account@ada", *where).stdout
+    assert f"locked by:        {holder}, run" in shown and f"under number {number}" in shown
+    assert "waits for lock:   waits, run" in shown
+    shown = invoke("describe", holder, *where).stdout
+    assert f"of @Account@ada: held under number {number}" in shown
+    assert "of @Account@ada: it waits" in invoke("describe", "waits", *where).stdout
+    (line,) = invoke("entity", "list", "--locked", "--json", *where).stdout.splitlines()
+    assert json.loads(line)["pending"]["lock"]["number"] == number
+    table = invoke("entity", "list", "--locked", *where).stdout
+    assert holder in table and str(number) in table
+    other = invoke("entity", "unlock", "@Account@ada", "--number", str(number + 1), *where)
+    assert other.stdout == (
+        f"nobody holds @Account@ada under number {number + 1}: nothing was changed\n"
+    )
+    told = json.loads(invoke("entity", "unlock", "@Account@ada", "--json", *where).stdout)
+    assert told == {"id": "@Account@ada", "freed": True}
+    ada = json.loads(invoke("describe", "@Account@ada", "--json", *where).stdout)["pending"]
+    assert (ada["lock"]["workflow_id"], ada["lock_waiting"]) == ("waits", 0)
+    freed = invoke("entity", "unlock", "@Account@ada", "--reason", "a test", *where)
+    assert freed.stdout == "@Account@ada is free\n"
+    wrong = invoke("entity", "unlock", "ada", *where)
+    assert wrong.exit_code == 2 and "write @ENTITY@KEY" in " ".join(wrong.stderr.split())

@@ -24,6 +24,7 @@ from processor.codec.schemas.files import load, load_levels
 from processor.core.data.address import Address, Caller, ReplyTo, RunRef
 from processor.core.data.cause import CallRequest, ClientRequest, Origin, StartRequest
 from processor.core.data.frozen import frozen
+from processor.core.entity_id import EntityId
 from processor.core.event import Event
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.awaited import AnswerAwaited, AnswerNotAwaited, GiveUpCall
@@ -45,11 +46,22 @@ from processor.core.nouns.child import (
 )
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
+from processor.core.nouns.locks.granting import (
+    CallUnderLock,
+    HolderCalled,
+    LockEntity,
+    LockFreed,
+    LockGranted,
+    LockRequested,
+    LockWithdrawn,
+    UnlockEntity,
+)
+from processor.core.nouns.locks.holding import LockAnswered, LockCalled, LockReleased
 from processor.core.nouns.run import WorkflowStarted
-from processor.core.nouns.start import StartChild, StartPlanned, StartRun
+from processor.core.nouns.start import StartChild, StartPlanned, StartRun, begins
 from processor.core.nouns.stop import CancelRun, OutputSet
 from processor.core.nouns.value import AwaitValue
-from processor.core.records.answers import Accepted, Closed, QueryAnswered, Refused, ValueIs
+from processor.core.records.answers import Accepted, Closed, Locked, QueryAnswered, Refused, ValueIs
 from processor.core.records.snapshot import RunImage, Snapshot
 from processor.core.records.turn import Claim, Positions, Turn
 from processor.core.vocabulary import EVENTS
@@ -192,6 +204,16 @@ COMMAND = ClientCommand(
         (turn(CallAnswered(4, QueryAnswered("run-9", b"1"))), 2),
         (replace(COMMAND, body=GiveUpCall(WHO)), 2),
         (replace(COMMAND, body=AnswerCall("run-9", 4, ValueIs("run-9", 1, b"1"))), 2),
+        (turn(LockCalled(3, OTHER)), 2),
+        (turn(LockAnswered(3, Locked(5))), 2),
+        (turn(LockReleased(3)), 2),
+        (turn(LockRequested(WHO), LockGranted(WHO, 5), LockFreed(5, "why")), 2),
+        (turn(LockRequested(WHO), LockWithdrawn(WHO)), 2),
+        (turn(HolderCalled("u1", "do", b"[1]", True, number=5)), 2),
+        (replace(COMMAND, body=begins(EntityId("order", "ada"), LockEntity())), 2),
+        (replace(COMMAND, body=CallUnderLock("u1", "do", b"[1]", number=5)), 2),
+        (replace(COMMAND, body=UnlockEntity("why", 5)), 2),
+        (replace(COMMAND, body=AnswerCall("run-9", 4, Locked(5))), 2),
         (replace(COMMAND, body=PAUSE), LEVEL + 1),
         (Claim("me", "n", 2, 5), 1),
     ],

@@ -22,6 +22,7 @@ from processor.core.nouns.call import (
     CallAnswered,
     CallGivenUp,
     CallSent,
+    MessageDelayed,
     MessageRejected,
     MessageSent,
 )
@@ -34,6 +35,14 @@ from processor.core.nouns.child import (
 )
 from processor.core.nouns.external import EventReceived, EventRejected, RaiseEvent
 from processor.core.nouns.lineage import Lineage
+from processor.core.nouns.locks.granting import (
+    HolderCalled,
+    LockFreed,
+    LockGranted,
+    LockRequested,
+    LockWithdrawn,
+)
+from processor.core.nouns.locks.holding import LockAnswered, LockCalled, LockReleased
 from processor.core.nouns.promise import PromiseMade, PromiseSettled
 from processor.core.nouns.record import RecordPublished
 from processor.core.nouns.run import (
@@ -51,10 +60,10 @@ from processor.core.nouns.run import (
 )
 from processor.core.nouns.start import StartChild
 from processor.core.nouns.stop import OutputSet
-from processor.core.nouns.timer import TimerCancelled, TimerFired, TimerStarted
+from processor.core.nouns.timer import EventDelayed, TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
 from processor.core.nouns.value import MemoSet, SideEffectRecorded, StatusSet, ValueSet
-from processor.core.records.answers import Accepted, Closed
+from processor.core.records.answers import Accepted, Closed, Locked
 from processor.core.state import RunState
 from processor.core.vocabulary import EVENTS
 from processor.policy import Status
@@ -78,7 +87,12 @@ UPDATE = UpdateAccepted("u1", "do", b"[1]", validated=True)
 CHILD = ChildCalled(5, OTHER, StartChild("order"), "terminate")
 CALLER = Caller(OTHER, "run-8", 1)
 WAITS = AnswerAwaited(CALLER, "result")
-OPEN_THINGS = (scheduled(1), TimerStarted(2, NOW + 5), CALL, CHILD, UPDATE, PromiseMade(6), WAITS)
+LOCK = LockCalled(8, Address(None, "@Account@ada"))
+WAITS_FOR_LOCK = replace(CALLER, call=3)
+OPEN_THINGS = (
+    *(scheduled(1), TimerStarted(2, NOW + 5), CALL, CHILD, UPDATE, PromiseMade(6), WAITS),
+    *(LOCK, LockRequested(WAITS_FOR_LOCK)),
+)
 SAMPLES: tuple[Event, ...] = (
     ActivityCompleted(1, 1, b"1"),
     scheduled(3),
@@ -123,7 +137,19 @@ SAMPLES: tuple[Event, ...] = (
     AnswerNotAwaited(CALLER),
     CallGivenUp(4),
     OutputSet(b"1"),
+    EventDelayed(1 << 52, NOW + 9, "go", b"1"),
+    MessageDelayed(OTHER, "entity", "go", "", b"1", due_ms=NOW + 9),
+    LockCalled(9, LOCK.to),
+    LockAnswered(8, Locked(5)),
+    LockReleased(8),
+    LockRequested(replace(CALLER, call=4)),
+    LockWithdrawn(WAITS_FOR_LOCK),
+    LockGranted(WAITS_FOR_LOCK, 5),
+    LockFreed(5),
+    HolderCalled("u3", "do", b"[1]", validated=True, number=5),
 )
+BEFORE: dict[type[Event], Event] = {LockFreed: LockGranted(WAITS_FOR_LOCK, 5)}
+"""What has to be there, beside what is open."""
 
 
 MOVES: dict[type[Event], dict[Status, Status]] = {
@@ -154,6 +180,8 @@ def test_every_pair(status: Status, event: Event) -> None:
     assert run.status is status
     moves = MOVES.get(type(event))
     legal = status.is_open if moves is None else status in moves
+    if legal and type(event) in BEFORE:
+        evolve(run, BEFORE[type(event)], NOW)
     if not legal:
         with pytest.raises(AssertionError, match=r"takes no"):
             evolve(run, event, NOW)
@@ -176,7 +204,7 @@ def test_the_table_is_about_closing_and_parking() -> None:
 def test_a_closed_run_holds_nothing_open() -> None:
     run = in_status(Status.TERMINATED)
     assert not run.activities and not run.timers and not run.calls and not run.children
-    assert not run.callers
+    assert not run.callers and not run.locks and run.lock is None
     assert run.summary().cancel_reason == "enough"
 
 

@@ -61,6 +61,7 @@ SAYS = {
     "http-1": r"1\.25 0\.0\n",
     "connect-1": r"A-7 is paid: 12\n12\n",
     "entities-1": r"10\n3 sent to ada\n5 2\ninsufficient funds\n2\n",
+    "locks-1": r"ada 13\nbob 7\ncleo 10\nholder\nTrue\nthe lock was lost\n",
     "failures-1": (
         r"the hotel is booked\nthe train is booked\nthe train is given back\n"
         r"the hotel is given back\nthe ferry is full\n"

@@ -10,6 +10,7 @@ from typing import Any
 from processor import (
     ApplicationError,
     ChildFailed,
+    LockLost,
     RetryPolicy,
     UpdateFailed,
     ValueNotSet,
@@ -345,6 +346,45 @@ async def asks_one_that_fails() -> str:
 async def fails() -> None:
     await asyncio.sleep(10)
     raise ApplicationError("as it was asked to", type="Asked")
+
+
+# --- locks of entities ------------------------------------------------------------------------
+
+
+@entity.define
+class Box:
+    held: int = 10
+
+    def put(self, amount: int) -> int:
+        self.held += amount
+        return self.held
+
+
+@workflow.define
+async def carries(source: str, target: str, amount: int) -> list[Any]:
+    told: list[Any] = []
+    async with workflow.lock(entity.at(Box, source), entity.at(Box, target)) as lock:
+        told.append(await workflow.call_entity(Box.put, source, -amount))
+        await asyncio.sleep(5)
+        told.append(await workflow.call_entity(Box.put, target, amount))
+        told.append(lock.number(entity.at(Box, source)) > 0)
+    try:
+        async with asyncio.timeout(5), workflow.lock(entity.at(Box, "kept")):
+            told.append("locked")
+    except TimeoutError:
+        told.append("given up")
+    return told
+
+
+@workflow.define
+async def keeps() -> str:
+    try:
+        async with workflow.lock(entity.at(Box, "kept")):
+            await asyncio.sleep(60)
+            await workflow.call_entity(Box.put, "kept", 1)
+    except LockLost:
+        return "lost"
+    return "kept"
 
 
 # --- activities in the hands of operators -----------------------------------------------------

@@ -25,6 +25,7 @@ from processor.activity import Activity
 from processor.codec.records import encode
 from processor.core.data.failure import Failure
 from processor.core.nouns.run import RunParked
+from processor.core.records.snapshot import EntityDelta, Snapshot
 from processor.core.records.turn import AttemptRecord, Turn
 from processor.simulation.hosts.host import Code
 from processor.testing import Environment
@@ -228,7 +229,7 @@ async def played(
     code_of = {"entities": entities_of(vars(code)), "max_cached_runs": max_cached_runs}
     async with Environment(workflows, activities, **code_of) as env:
         names = await script(env)
-        valid = [each.record for each in read(env._world, 0).records]
+        valid = [_as_turn(each.record) for each in read(env._world, 0).records]
     histories: dict[str, list[bytes]] = {}
     for name, workflow_id in names.items():
         runs: dict[str, list[bytes]] = {}
@@ -238,6 +239,13 @@ async def played(
         for number, values in enumerate(runs.values(), 1):
             histories[name if number == 1 else f"{name}-{number}"] = values
     return histories
+
+
+def _as_turn(record: Any) -> Any:
+    """Return a snapshot of an entity as the turn that it is: it is replayed from its start."""
+    if not isinstance(record, Snapshot | EntityDelta):
+        return record
+    return Turn(**{field.name: getattr(record, field.name) for field in fields(Turn)})
 
 
 def restart(env: Environment, programs: dict[str, Any]) -> None:

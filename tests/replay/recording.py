@@ -356,6 +356,8 @@ def state_view(state: RunState) -> dict[str, Any]:
         "values": {name: view(value) for name, (_, value) in state.values.items()},
         "promises": [*state.promises],
         "callers": [[view(caller), *what] for caller, what in state.callers.items()],
+        "lock": view(state.lock),
+        "locks": {str(id): view(lock) for id, lock in state.locks.items()},
         "successor": state.successor,
     }
     return {key: value for key, value in shown.items() if value not in (None, "", [], {})}

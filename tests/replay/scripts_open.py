@@ -162,4 +162,20 @@ async def entities(env: Environment) -> dict[str, str]:
     return {"lights": "lights", "lamp": "@Lamp@hall"}
 
 
-SCRIPTS = (handlers, updates, children, chains, values, instances, operators, entities)
+async def locks(env: Environment) -> dict[str, str]:
+    keeps = await env.start(code.keeps, id="keeps")
+    await env.sleep(1)
+    waits = await env.start(code.carries, "c", "kept", 1, id="lock-waits")
+    assert await env.run(code.carries, "b", "a", 4, id="lock-carries") == [6, 14, True, "given up"]
+    assert await env.entity(code.Box, "kept").unlock("a test")
+    assert await keeps.result() == "lost"
+    assert (await waits.result())[2:] == [True, "locked"]
+    boxes = {f"locks-box-{name}": f"@Box@{name}" for name in ("a", "kept")}
+    return boxes | {
+        "locks-keep": "keeps",
+        "locks-wait": "lock-waits",
+        "locks-carry": "lock-carries",
+    }
+
+
+SCRIPTS = (handlers, updates, children, chains, values, instances, operators, entities, locks)

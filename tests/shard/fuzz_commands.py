@@ -17,6 +17,7 @@ from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.child import EndChild, TerminateWith
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
+from processor.core.nouns.locks.granting import CallUnderLock, LockEntity, UnlockEntity
 from processor.core.nouns.promise import PromiseId, RejectPromise, ResolvePromise
 from processor.core.nouns.start import StartChild, StartPlanned, StartRun, StartWith
 from processor.core.nouns.stop import CancelRun, TerminateRun
@@ -136,4 +137,8 @@ BODIES: Final[tuple[Callable[[Random, str], Request], ...]] = (
     lambda dice, run_id: RejectPromise(_promise(dice, run_id), "no", "E", b"1"),
     _report,
     _adjust,
+    lambda dice, run_id: LockEntity(),
+    lambda dice, run_id: StartWith("mirror", conflict="use-existing", first=LockEntity()),
+    lambda dice, run_id: CallUnderLock(f"u{dice.randrange(100)}", "u", b"[1]", number=5),
+    lambda dice, run_id: UnlockEntity("why", dice.choice((None, 5))),
 )

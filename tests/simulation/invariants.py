@@ -33,15 +33,16 @@ from processor.core.records.turn import Turn
 from processor.shard.reads import EXPIRED
 from processor.simulation.hosts.outbox import Left
 
+from . import purses, vaults
 from .asking import TOLD
 from .checked import Checked
 from .invariants_of_activities import check_activities
 from .invariants_of_calls import check_calls, check_in_vain, check_later
 from .invariants_of_children import check_children
 from .invariants_of_handlers import check_handlers
+from .invariants_of_locks import check_locks
 from .invariants_of_memory import check_memory, check_sums
 from .invariants_of_tables import check_tables
-from .purses import called
 from .reading import Reading, Valid, read
 from .story import Story
 
@@ -76,6 +77,7 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
     check_later(checked, story, readings)
     check_children(checked, readings)
     check_handlers(checked, story, readings)
+    check_locks(checked, story, readings)
     _dead_letters(checked, story, readings)
     check_sums(checked, story)
     _contest(checked, story, readings)
@@ -331,7 +333,8 @@ def _ends(checked: Checked, story: Story, readings: list[Reading]) -> None:
     expected = {
         case.workflow_id: case.runs + isinstance(case.stop, StartRun) for case in story.cases
     }
-    expected |= dict.fromkeys(called(story.cases), 1)
+    called = purses.called(story.cases) | vaults.called(story.cases)
+    expected |= dict.fromkeys(called, 1)
     told = started.pop(TOLD, 0)  # by one that asks, unless it ends before it comes to that
     checked.that("what is started with a signal is started once", told <= 1, told)
     checked.that("an accepted id has its runs", started == expected, started)

@@ -34,6 +34,7 @@ from .mutations_of_cleaning import OF_CLEANING
 from .mutations_of_entities import OF_ENTITIES
 from .mutations_of_handlers import OF_HANDLERS
 from .mutations_of_handover import OF_HANDOVER
+from .mutations_of_locks import OF_LOCKS
 from .mutations_of_promises import OF_PROMISES
 from .mutations_of_updates import OF_UPDATES
 
@@ -429,6 +430,7 @@ MUTATIONS: Sequence[Mutation] = (
     *OF_HANDOVER,
     *OF_UPDATES,
     *OF_ENTITIES,
+    *OF_LOCKS,
     *OF_CHILDREN,
     *OF_ACTIVITIES,
     *OF_HANDLERS,

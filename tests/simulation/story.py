@@ -31,7 +31,7 @@ from processor.simulation.world import World
 from processor.workflow._engine.runners import WorkflowRunners
 from processor.workflow._guard import guard as _guard
 
-from . import asking, chains, deeds, families, programs, purses, transfers
+from . import asking, chains, deeds, families, programs, transfers, vaults
 from .asking import asker_case
 from .cases import (
     Case,
@@ -52,12 +52,12 @@ from .families import family_case
 from .outside import OPEN_ACTIVITIES, Outside, opens
 from .programs import Author, Step
 from .promised import PROMISED, Keeper, announces
-from .purses import payer_cases
 from .strangers import Contest, Foreign, Rival, Sent, Stranger
 from .tally import TallyRunners
 from .till import Buyer, first_of, wrong
 from .transfers import Ledger
 from .troubles import trouble_cases, troubles_of
+from .vaults import entity_cases
 
 __all__ = ("ORDER_ACTIVITIES", "PAYLOADS", "Story", "what_is_remembered")
 
@@ -129,11 +129,11 @@ class Story:
             [
                 *(orders.order_processing, *programs.WORKFLOWS, *families.WORKFLOWS),
                 *(*chains.WORKFLOWS, *asking.WORKFLOWS, transfers.account, opens, PROMISED),
-                *purses.WORKFLOWS,
+                *vaults.WORKFLOWS,
             ],
             [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited, *OPEN_ACTIVITIES, announces],
             Injected(PAYLOADS),
-            purses.ENTITIES,
+            vaults.ENTITIES,
         )
         runners = TallyRunners(WorkflowRunners(registry, settings))
         self.code = Code(registry, runners, ("default", "far"))
@@ -164,7 +164,7 @@ class Story:
         if cases is None and not self._troubled and apart.random() < 0.25:
             self.cases.append(asker_case(apart, [*self.cases]))
         if cases is None and not self._troubled:
-            self.cases += payer_cases(Random(f"purses {seed}"))
+            self.cases += entity_cases(self)
         self._mends_ms = self._draw_bug(Random(f"bug {seed}"))
         programs.RELEASE.mended = self._mends_ms is None
 

@@ -192,6 +192,7 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
     for update in run.pending.get("updates", ()):
         yield "update", f"{update['name']} (id {update['id']}), its handler has not ended"
     yield from children_lines(run.pending)
+    yield from lock_lines(run.pending)
     yield from promise_lines(run.pending)
     for name, value in run.pending.get("values", {}).items():
         yield f"value {name}", cut(shown_value(value), VALUE_MAX)
@@ -208,6 +209,20 @@ def promise_lines(pending: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "promise", f"#{promise['number']}, made {at(promise['made_ms'])}, id {promise['id']}"
     if (more := pending.get("promises_open", 0) - SHOWN_MAX) > 0:
         yield "promise", f"and {more:,} more"
+
+
+def lock_lines(pending: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the locks of a run, and who holds an entity, or waits for it, the first ones."""
+    for each in pending.get("locks", ()):
+        stands = "it waits" if each["number"] is None else f"held under number {each['number']}"
+        yield "lock", f"#{each['id']} of {each['entity']}: {stands}"
+    if (lock := pending.get("lock")) is not None:
+        since = f"since {at(lock['since_ms'])} under number {lock['number']}"
+        yield "locked by", f"{lock['workflow_id']}, run {lock['run_id']}, {since}"
+    for each in pending.get("lock_waits", ())[:SHOWN_MAX]:
+        yield "waits for lock", f"{each['workflow_id']}, run {each['run_id']}"
+    if (more := pending.get("lock_waiting", 0) - SHOWN_MAX) > 0:
+        yield "waits for lock", f"and {more:,} more"
 
 
 def children_lines(pending: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -38,7 +38,7 @@ __all__ = (
 _CALLERS_MAX: Final = 10_000
 """So many other runs wait for something of one run."""
 
-AwaitedKind = Literal["result", "value", "update"]
+AwaitedKind = Literal["result", "value", "update", "lock"]
 
 
 @dataclass
@@ -55,6 +55,10 @@ class Callers(Run):
         for caller in [each for each, what in self.callers.items() if what == (kind, name)]:
             del self.callers[caller]
 
+    def without(self, caller: Caller) -> Event | None:
+        """Return the event by which a run waits no more; None where it does not."""
+        return AnswerNotAwaited(caller) if caller in self.callers else None
+
     def leave(self, end: RunResult) -> Iterator[Effect]:
         for caller, (kind, name) in self.callers.items():
             yield self.told(caller, _at_the_end(end, kind, name))
@@ -64,6 +68,9 @@ def _at_the_end(end: RunResult, kind: str, name: str) -> CallOutcome:
     """Return what a run is told that waits for something of one which ends without it."""
     if kind == "update":
         return unfinished(end, name)
+    if kind == "lock":
+        why = f"entity {end.workflow_id!r} has ended ({end.status}) before it was locked"
+        return Refused("CommandRejected", f"{why}: lock it again, and it begins anew")
     if end.successor_run_id is not None and goes_on(end.status):
         return next_run(end.run_id, end.successor_run_id)
     if kind == "value":
@@ -83,6 +90,9 @@ def next_run(run_id: str, successor: str) -> Closed:
 
 def awaited(run: Callers, caller: Caller, kind: AwaitedKind, name: str) -> AnswerAwaited | Refused:
     """Return the event by which another run waits, or why it cannot."""
+    if run.callers.get(caller, ("", ""))[0] == "lock":
+        which = f"call {caller.call} of run {caller.run_id}"
+        return Refused("CommandRejected", f"{which} waits for the lock of {run.workflow_id!r}")
     if len(run.callers) < _CALLERS_MAX or caller in run.callers:
         return AnswerAwaited(caller, kind, name)
     why = f"run {run.run_id} of {run.workflow_id!r} has {_CALLERS_MAX:,} runs that wait for it"
@@ -128,7 +138,7 @@ class AnswerNotAwaited(Event):
 
 @frozen
 class GiveUpCall(OperationOnRun):
-    """Wait no more for something of a run: the code that asked for it waits no more."""
+    """Wait no more for something of a run, or give its lock back: the code needs it no more."""
 
     caller: Caller
     """The call that is given up."""
@@ -142,9 +152,13 @@ class GiveUpCall(OperationOnRun):
         return None, None
 
     def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
-        if self.caller not in draft.run.callers:
+        gone = draft.run.without(self.caller)
+        if gone is None:
             return latest.accepted(created=False)
-        draft.add(AnswerNotAwaited(self.caller))
+        if gone.wakes_code:
+            draft.advance(gone)
+        else:
+            draft.add(gone)
         return None
 
     def not_found(self, workflow_id: str) -> ReplyBody:

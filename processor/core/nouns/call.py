@@ -18,6 +18,7 @@ from processor.core.entity_id import entity_of
 from processor.core.event import Decision, Drafting, Event, Fact, Whose
 from processor.core.nouns.awaited import AnswerAwaited, GiveUpCall
 from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.locks.granting import CallUnderLock, LockRequested
 from processor.core.nouns.run import (
     Run,
     Summary,
@@ -170,6 +171,7 @@ CallOperation: TypeAlias = (
     | AwaitResult
     | StartWith
     | TerminateRun
+    | CallUnderLock
 )
 """What is asked."""
 
@@ -180,6 +182,7 @@ _ANSWERS: Final[Mapping[type[CallOperation], tuple[type[CallOutcome], ...]]] = M
         CancelRun: (Accepted,),
         TerminateRun: (Accepted,),
         UpdateRun: (UpdateEnded,),
+        CallUnderLock: (UpdateEnded,),
         QueryRun: (QueryAnswered,),
         AwaitValue: (ValueIs, Closed),
         AwaitResult: (Closed,),
@@ -190,6 +193,9 @@ _ANSWERS: Final[Mapping[type[CallOperation], tuple[type[CallOutcome], ...]]] = M
 
 _WAITING: Final = (UpdateRun, AwaitValue, AwaitResult)
 """Whoever is asked this may have to wait until there is an answer."""
+
+_WAITS: Final = (AnswerAwaited, LockRequested)
+"""A turn that begins with one of these answers its sender later."""
 
 _ENDS: Final = tuple(each.value for each in Status if not each.is_open)
 
@@ -382,7 +388,7 @@ def taken(cause: RecordedCause | None, run: Run, events: Sequence[Event]) -> Seq
     One that starts a child is answered with its end, and where it asks for that, with its begin:
     the end of the very first turn tells both. What has to be waited for is told later.
     """
-    if not isinstance(cause, CallRequest) or isinstance(_first(events), AnswerAwaited):
+    if not isinstance(cause, CallRequest) or isinstance(_first(events), _WAITS):
         return ()
     if run.events == len(events) and run.caller == cause.caller:
         ended = run.closed_ms is not None and run.successor is None

@@ -13,6 +13,7 @@ from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.entity_id import EntityId, entity_of, is_reserved
 from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.lineage import Carried, Lineage, Plan, UpdateOutcome
+from processor.core.nouns.locks.granting import LockEntity
 from processor.core.nouns.run import Summary
 from processor.core.nouns.timer import RaiseEventAt
 from processor.core.nouns.update import UpdateRun
@@ -110,7 +111,7 @@ class StartPlanned(StartRun):
             self.plan.check()
 
 
-FirstMessage: TypeAlias = RaiseEvent | UpdateRun | RaiseEventAt
+FirstMessage: TypeAlias = RaiseEvent | UpdateRun | RaiseEventAt | LockEntity
 """What goes with a start."""
 
 
@@ -132,7 +133,7 @@ class StartWith(StartPlanned):
     def lineage(self, caller: Caller | None) -> Lineage | None:
         first = self.first
         assert first is not None, "checked where it was read"
-        if isinstance(first, RaiseEventAt):
+        if isinstance(first, RaiseEventAt | LockEntity):
             return None  # it is an event of its own
         if isinstance(first, RaiseEvent):
             event = EventReceived(first.name, first.payload, first.headers)

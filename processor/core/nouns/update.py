@@ -225,8 +225,8 @@ class UpdateRun(OperationOnRun):
             validated = draft.validated(self.name, self.arguments)
         except (CommandRejected, SchemaMismatch, UpdateRejected) as error:
             return Refused(type(error).__name__, f"update {self.name!r} of {which}: {error}")
-        accepted = UpdateAccepted(self.id, self.name, self.arguments, validated, self.headers)
-        bound = draft.full(accepted) if waits_in_line else ""
+        accepted = self.taken(validated)
+        bound = self.bound(draft, accepted) if waits_in_line else ""
         if bound:
             why = f"entity {run.workflow_id!r} has {bound}, so {self.name!r} was not taken"
             return Refused("CommandRejected", f"{why}: call it again when some have ended")
@@ -234,6 +234,14 @@ class UpdateRun(OperationOnRun):
         if refused is None:
             draft.advance(accepted)
         return refused
+
+    def taken(self, validated: bool) -> UpdateAccepted:
+        """Return the event by which it waits for its handler."""
+        return UpdateAccepted(self.id, self.name, self.arguments, validated, self.headers)
+
+    def bound(self, draft: Drafting, accepted: UpdateAccepted) -> str:
+        """Return which bound keeps it from waiting in line; "" where none does."""
+        return draft.full(accepted)
 
     def when_closed(self, latest: Summary) -> ReplyBody:
         return Refused(

@@ -14,6 +14,7 @@ __all__ = (
     "CallOutcome",
     "Closed",
     "HeartbeatSeen",
+    "Locked",
     "Page",
     "QueryAnswered",
     "Refused",
@@ -134,6 +135,14 @@ class ValueIs:
     headers: Headers = NO_HEADERS
 
 
+@frozen
+class Locked:
+    """The entity is locked for the run that asked."""
+
+    number: int
+    """Fencing number of the grant."""
+
+
 ReplyBody: TypeAlias = (
     Accepted
     | Refused
@@ -147,5 +156,7 @@ ReplyBody: TypeAlias = (
 )
 """The answer."""
 
-CallOutcome: TypeAlias = Accepted | Refused | Closed | QueryAnswered | UpdateEnded | ValueIs
+CallOutcome: TypeAlias = (
+    Accepted | Refused | Closed | QueryAnswered | UpdateEnded | ValueIs | Locked
+)
 """The answer to a call of one instance to another."""

@@ -10,7 +10,7 @@ from processor.core.data.cause import ClientRequest, NamedRequest, Origin, Recor
 from processor.core.data.fields import WorkflowId
 from processor.core.data.frozen import frozen
 from processor.core.nouns.call import answer_to
-from processor.core.records.answers import Accepted, CallOutcome, Refused
+from processor.core.records.answers import Accepted, CallOutcome, Locked, Refused
 from processor.core.records.effects import DeadLetter, Effect, Reply
 from processor.core.records.turn import Delivered, Epoch, Positions, RecordTime, Source
 
@@ -133,7 +133,8 @@ class Answered:
     @property
     def effects(self) -> Sequence[Effect]:
         """What leaves the shard because of a command that left no turn."""
-        reply = () if self.reply_to is None else (Reply(self.reply_to, self.answer),)
+        to, told = self.reply_to, self.answer
+        reply = () if to is None or isinstance(told, Locked) else (Reply(to, told),)
         letter = () if self.letter is None else (self.letter,)
         return (*reply, *answer_to(self.cause, self.answer), *letter)
 

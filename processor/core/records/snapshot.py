@@ -16,6 +16,14 @@ from processor.core.nouns.call import CallSent
 from processor.core.nouns.child import OpenChild
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.lineage import UpdateOutcome
+from processor.core.nouns.locks.granting import (
+    HeldLock,
+    HolderCalled,
+    LockFreed,
+    LockGranted,
+    LockRequested,
+    LockWithdrawn,
+)
 from processor.core.nouns.run import RunParked, WorkflowStarted
 from processor.core.nouns.timer import EventDelayed
 from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
@@ -128,8 +136,8 @@ class EntitySnapshot(Snapshot):
 
     previous: FirstEvent = 0
     """First event of the snapshot before; what is older than that one had been given up by it."""
-    queue: tuple[UpdateAccepted | EventReceived, ...] = ()
-    """Operations that have not begun, in order: calls and signals."""
+    queue: tuple[UpdateAccepted | EventReceived | LockRequested | HolderCalled, ...] = ()
+    """What has not begun, in order: calls, signals, and requests for the lock."""
     outcomes: tuple[UpdateOutcome, ...] = ()
     """The newest outcomes of calls, in order: who asks again is told them. Those of the turn itself
     are without results, which stand in its events.
@@ -144,6 +152,10 @@ class EntitySnapshot(Snapshot):
     """Timer that lets the next operation begin; None: there is none."""
     delayed: tuple[EventDelayed, ...] = ()
     """Signals that are not due; their timers stand in the image."""
+    lock: HeldLock | None = None
+    """The grant under which the entity is locked; None: it is not."""
+    lock_number: int = 0
+    """Number of the last grant; 0: there was none."""
 
 
 @frozen
@@ -156,8 +168,8 @@ class EntityDelta(Turn):
     value: bytes | None = None
     """Encoded state of the entity after the turn."""
     waiting: int = 0
-    """How many operations have not begun: the last ones of those in the snapshot and in the turns
-    since.
+    """How much has not begun: calls of the holder of the lock that have not ended, and the last
+    ones of the rest in the snapshot and in the turns since, but for requests that were withdrawn.
     """
     last_id: RequestId = 0
     """Id of the last request of all operations so far."""
@@ -201,6 +213,8 @@ def _entity_snapshot(turn: Turn, state: RunState, kept: EntityCode) -> EntitySna
         last_id=kept.last_id,
         wake=kept.wake,
         delayed=tuple(state.delayed.values()),
+        lock=state.lock,
+        lock_number=state.lock_number,
     )
 
 
@@ -241,7 +255,8 @@ def kept_in(snapshot: Snapshot, since: Sequence[Turn] = ()) -> Kept:
         return _kept_since(snapshot, since)
     if isinstance(snapshot, EntitySnapshot):
         code = snapshot.value, snapshot.queue, snapshot.last_id, snapshot.wake
-        return EntityCode(*code, snapshot.image.updated_ms)
+        locked = snapshot.lock is not None, snapshot.lock_number
+        return EntityCode(*code, snapshot.image.updated_ms, *locked)
     assert snapshot.value is not None, "a snapshot of a run has the state of its code"
     return snapshot.value
 
@@ -249,12 +264,29 @@ def kept_in(snapshot: Snapshot, since: Sequence[Turn] = ()) -> Kept:
 def _kept_since(snapshot: EntitySnapshot, since: Sequence[Turn]) -> EntityCode:
     last = since[-1]
     assert isinstance(last, EntityDelta), f"the code of {last.run_id} goes on from {last}"
-    queue = [*snapshot.queue]
-    for turn in since:
-        queue += [each for each in turn.events if isinstance(each, UpdateAccepted | EventReceived)]
-    assert len(queue) >= last.waiting, f"{last.run_id}: {last.waiting} wait of {len(queue)}"
-    waiting = tuple(queue[len(queue) - last.waiting :])
-    return EntityCode(last.value, waiting, last.last_id, last.wake, last.time_ms)
+    queue, done = [*snapshot.queue], set[str]()
+    locked, number = snapshot.lock is not None, snapshot.lock_number
+    for event in (event for turn in since for event in turn.events):
+        match event:
+            case UpdateAccepted() | EventReceived() | LockRequested():
+                queue.append(event)
+            case LockWithdrawn(caller):
+                queue.remove(LockRequested(caller))
+            case UpdateCompleted(id):
+                done.add(id)
+            case LockGranted():
+                locked, number = True, event.number
+            case LockFreed():
+                locked = False
+            case _:
+                pass
+    first = [each for each in queue if isinstance(each, HolderCalled) and each.id not in done]
+    others = [each for each in queue if not isinstance(each, HolderCalled)]
+    count = last.waiting - len(first)
+    assert 0 <= count <= len(others), f"{last.run_id}: {last.waiting} wait of {len(queue)}"
+    waiting = (*first, *others[len(others) - count :])
+    code = last.value, waiting, last.last_id, last.wake, last.time_ms
+    return EntityCode(*code, locked, number)
 
 
 def image_of(state: RunState) -> RunImage:
@@ -314,6 +346,7 @@ def _fill(state: RunState, snapshot: EntitySnapshot) -> None:
     for signal in snapshot.delayed:
         state.delay(signal)
     state.callers.update({each.caller: (each.kind, each.name) for each in snapshot.callers})
+    state.lock, state.lock_number = snapshot.lock, snapshot.lock_number
     state.children.update({each.called.id: each for each in snapshot.children})
 
 

@@ -28,12 +28,13 @@ from processor.core.nouns.timer import TimerStarted
 from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
 from processor.core.nouns.value import SideEffectRecorded
 from processor.core.runner import Asked, CodeError, EntityCode
-from processor.errors import SchemaMismatch, UpdateRejected
+from processor.errors import LockLost, ProcessorError, SchemaMismatch, UpdateRejected
 from processor.failures import failure_of
 from processor.readable import readable
 from processor.registry import Registry
 from processor.workflow._engine.runner import WorkflowRunner
 from processor.workflow._entities.definition import Entity, EntityInfo, EntityMethod, Operating
+from processor.workflow._entities.gate import LockGate
 from processor.workflow._entities.queue import Message, Queue
 from processor.workflow._entities.reads import EntityReads, Make
 from processor.workflow._entities.turn import EntityTurn
@@ -83,6 +84,7 @@ class EntityRunner:
         self._queue = Queue(kept.queue)
         self._last_id = kept.last_id
         self._wake = kept.wake
+        self._gate = LockGate(id, kept, self._queue)
         self._now_ms = kept.at_ms
         self._running: _Running | None = None
         self._open: dict[int, Decision] = {}
@@ -127,6 +129,8 @@ class EntityRunner:
                         self._queue.put(UpdateAccepted(each.id, each.name, each.payload, False))
             case ChildStarted():
                 return fact.call in self._open
+            case _ if self._gate.takes(fact):
+                return False
             case _:
                 id: Any = getattr(fact, "id", None)
                 if id is not None and id == self._wake:
@@ -136,18 +140,22 @@ class EntityRunner:
 
     def _go(self, turn: EntityTurn) -> None:
         """Begin the next operation, and those behind it that end in this turn."""
-        while self._running is None and self._wake is None and self._queue:
-            next = self._entity.operations.get(self._queue.next.name)
+        while self._running is None and self._wake is None:
+            first = self._gate.next(turn)
+            if first is None:
+                return
+            next = self._entity.operations.get(first.name)
             waits = next is not None and next.is_async
             if turn.ended and (waits or turn.is_full):
                 self._wake = self._last_id = self._last_id + 1
                 turn.asked.append((TimerStarted(self._wake, turn.now_ms), ""))
                 return
-            message = self._queue.take()
+            self._queue.take()
             try:
-                self._begin(turn, message, self._entity.asked_for(message.name))
-            except UpdateRejected as error:
-                self._refuse(turn, message, str(error))
+                self._gate.check(first)
+                self._begin(turn, first, self._entity.asked_for(first.name))
+            except (UpdateRejected, LockLost) as error:
+                self._refuse(turn, first, error)
 
     def _begin(self, turn: EntityTurn, message: Message, operation: EntityMethod) -> None:
         """Let an operation run. Raises ``UpdateRejected`` where its arguments do not fit."""
@@ -206,14 +214,13 @@ class EntityRunner:
         turn.leave(line)
         self._over_with(turn, running.message, line or running.method.place, result, failure)
 
-    def _refuse(self, turn: EntityTurn, message: Message, why: str) -> None:
+    def _refuse(self, turn: EntityTurn, message: Message, why: ProcessorError) -> None:
         """End an operation that cannot begin. The state stays as it is."""
         if isinstance(message, UpdateAccepted):
-            failure = self._told(UpdateRejected(why))
-            self._over_with(turn, message, "", None, failure)
+            self._over_with(turn, message, "", None, self._told(why))
         else:
             turn.ended += 1
-            turn.asked.append((EventRejected(message.name, message.payload, why), ""))
+            turn.asked.append((EventRejected(message.name, message.payload, str(why)), ""))
 
     def _over_with(
         self,
@@ -244,7 +251,8 @@ class EntityRunner:
         """Return the state and the queue; None while an operation runs."""
         if self._running is not None:
             return None
-        return EntityCode(self._state, self._queue.all, self._last_id, self._wake, self._now_ms)
+        code = self._state, self._queue.all, self._last_id, self._wake, self._now_ms
+        return EntityCode(*code, self._gate.locked, self._gate.number)
 
     def accepts(self, name: str, arguments: bytes | None) -> bool:
         """Refuse an operation that the class does not have; arguments are read as it begins."""
@@ -260,7 +268,7 @@ class EntityRunner:
         return [] if self._running is None else self._running.code.waiting()
 
     def unread(self) -> tuple[int, int]:
-        """Return how many operations have not begun, and their bytes."""
+        """Return how many messages wait, and their bytes."""
         return len(self._queue), self._queue.bytes
 
     def left(self) -> Sequence[EventReceived]:

@@ -12,13 +12,15 @@ from typing import Any, TypeVar, TypeVarTuple, overload
 
 from processor import checks
 from processor.core.entity_id import EntityId
+from processor.core.nouns.locks.granting import CallUnderLock
 from processor.core.nouns.start import begins
 from processor.core.nouns.update import UpdateRun
 from processor.core.questions import QueryRun
-from processor.errors import InvalidArgument
-from processor.workflow._context import current
+from processor.errors import InvalidArgument, LockLost, WorkflowNotFound
+from processor.workflow._context import current, locked_here
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._entities.definition import EntityInfo, Operating
+from processor.workflow._entities.locking import EntityLock
 from processor.workflow._entities.naming import entity_id, operation_named
 from processor.workflow._frames import line_here
 from processor.workflow._nouns.call import Sent, send
@@ -66,7 +68,8 @@ def call_entity(  # type: ignore[misc]  # *Ts
     Operations of entities cannot call others: two that call each other would wait for ever. Raises
     ``InvalidArgument``, and where it is awaited ``UpdateFailed`` (the cause is the operation's
     error; of a read ``QueryFailed``), ``UpdateRejected`` (there is no such operation, or its
-    arguments do not fit), ``CommandRejected`` (the entity is parked, or has too much to do).
+    arguments do not fit), ``CommandRejected`` (the entity is parked, or has too much to do);
+    inside of ``workflow.lock``, also ``LockLost``.
     """
     call, line = "workflow.call_entity", line_here()
     runtime = current("call_entity", awaited=True)
@@ -82,6 +85,9 @@ def call_entity(  # type: ignore[misc]  # *Ts
         )
     what = f"operation {named.name!r} of {id!r}"
     told = _answered if named.is_read else _updated
+    held: EntityLock | None = None if named.is_read else locked_here()
+    if held is not None:
+        held.check_call(id, call)
     asks = Asks(runtime, id, what, type, partial(told, runtime, id, named.name, type), line)
 
     def made(call: InstanceCall) -> InstanceQuestion:
@@ -90,10 +96,33 @@ def call_entity(  # type: ignore[misc]  # *Ts
         if named.is_read:
             return InstanceQuestion(QueryRun(named.name, encoded))
         headers = headers_of(call.headers)
+        if held is not None:
+            number = held.number(id)
+            under = CallUnderLock("", named.name, encoded, headers=headers, number=number)
+            return InstanceQuestion(under, size_of(headers))
         first = UpdateRun("", named.name, encoded, headers=headers)
         return InstanceQuestion(begins(EntityId(named.entity, key), first), size_of(headers))
 
-    return asked(asks, made, "query" if named.is_read else "update", named.name, args)
+    answer = asked(asks, made, "query" if named.is_read else "update", named.name, args)
+    return answer if held is None else _under_lock(held, id, answer)
+
+
+async def _under_lock(held: EntityLock, id: str, answer: Coroutine[object, None, Any]) -> Any:
+    """Ask an entity that is locked here, when it has answered the call before."""
+    try:
+        held.begin_call(id, "workflow.call_entity")
+    except InvalidArgument:
+        answer.close()
+        raise
+    try:
+        return await answer
+    except WorkflowNotFound as error:
+        raise LockLost(
+            f"entity {id!r} has ended, and the lock under number {held.number(id)} with it: end "
+            "the block, look at the entities, and lock them again"
+        ) from error
+    finally:
+        held.end_call(id)
 
 
 def _answered(runtime: Runtime, id: str, name: str, type: Any, told: Any) -> Any:
@@ -150,6 +179,9 @@ def signal_entity(  # type: ignore[misc]  # *Ts
         which = f"{named.entity}.{named.name}"
         raise InvalidArgument(f"{call}: {which} is a read, and nobody would be told its answer")
     id = entity_id(named.entity, key, call)
+    held: EntityLock | None = locked_here()
+    if held is not None:
+        held.check_signal(id, call)
     value = event_value(named.signature, args)
     return send(runtime, id, named.name, value, line, "entity", due_ms)
 

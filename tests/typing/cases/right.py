@@ -438,6 +438,7 @@ async def entities(client: Client) -> None:
     assert_type(await ada.call("total", result_type=int), int)
     assert_type(await ada.state(), Account | None)
     await ada.signal(Account.deposit, 5, "")
+    assert_type(await ada.unlock("why", number=5), bool)
     await client.entity("Account", "ada").call("deposit", 5)
     Worker("embedded:state", entities=[Account, OtherEntity])
     Environment(entities=[Account])
@@ -451,6 +452,12 @@ async def calls_entities() -> None:
     assert_type(await workflow.call_entity("Account.total", "ada", result_type=int), int)
     assert_type(await workflow.call_entity("Account.total", "ada"), Any)
     workflow.signal_entity(Account.deposit, "ada", 5, "", delay=60)
+    ada = entity.at(Account, "ada")
+    assert_type(ada, entity.EntityId)
+    async with workflow.lock(ada, entity.at("Account", "bob"), "@Account@cleo") as lock:
+        assert_type(lock, workflow.EntityLock)
+        assert_type(lock.number(ada), int)
+        lock.number("@Account@cleo")
     await workflow.signal_entity("Account.deposit", "ada", 5)
 
 

@@ -225,6 +225,12 @@ async def entities(client: Client) -> None:
     workflow.signal_entity(Account.deposit, "ada")  # wrong
     workflow.signal_entity(Account.deposit, "ada", 5, delay="1 h")  # wrong
     entity.define(5)  # wrong
+    entity.at(5, "ada")  # wrong
+    entity.at(Account, 5)  # wrong
+    workflow.lock(Account)  # wrong
+    with workflow.lock(entity.at(Account, "ada")):  # wrong
+        pass
+    await ada.unlock(number="5")  # wrong
 
 
 @connect.define("orders")  # wrong
