@@ -3,18 +3,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-kafka test-alone quick quick-tests quick-seeds check prove steps kills soak \
+.PHONY: demo test test-kafka test-alone test-brokers quick quick-tests quick-seeds check prove steps kills soak \
 	versions nightly bench docs clean
 
 demo: $(VENV)/installed
 	@$(BIN)/processor demo
 
-# The tests in two halves at a time: those that need a broker share one; the others need none.
+# The tests in three parts, two at a time: on one broker that they share, without a broker, and on
+# brokers that they start and break.
 test: check
-	@$(MAKE) --no-print-directory -j2 test-kafka test-alone
+	@$(MAKE) --no-print-directory -j2 test-kafka test-alone test-brokers
 
 test-kafka: $(VENV)/installed-dev
-	$(BIN)/pytest -m kafka
+	$(BIN)/pytest -m "kafka and not own_broker"
+
+test-brokers: $(VENV)/installed-dev
+	$(BIN)/pytest -m own_broker
 
 test-alone: $(VENV)/installed-dev
 	$(BIN)/pytest -m "not kafka"

@@ -1,4 +1,4 @@
-"""Every test in this folder runs on a real Kafka broker, one for the whole session."""
+"""What the tests on a real Kafka broker have: one for the whole session, or one of their own."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.kafka)
+            if "kafka_servers" not in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.own_broker)
 
 
 @pytest.fixture(scope="session")

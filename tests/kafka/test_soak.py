@@ -13,6 +13,8 @@ import pytest
 from benchmarks.soak import FILES_GROWTH_MAX, LIFE_MIN_S, MEMORY_GROWTH_MAX, growth
 from benchmarks.soak_fleet import Life, Sample
 
+from .own_broker import need_jars
+
 ROOT = Path(__file__).parents[2]
 MINUTES = os.environ.get("SOAK_MINUTES", "0.67")
 
@@ -36,9 +38,9 @@ def test_what_grows_is_found() -> None:
 
 
 @pytest.mark.timeout(400)
-def test_a_while_of_everything(kafka_servers: str) -> None:
+def test_a_while_of_everything() -> None:
     """It runs a broker of its own, because it kills it."""
-    del kafka_servers  # asked for, so that the test is skipped where there is no broker
+    need_jars()
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.soak", "--minutes", MINUTES],
         cwd=ROOT,
