@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from processor import checks
-from processor.cli.commands.runs import PANEL, Arguments, Timeout, done, parsed
+from processor.cli.commands.runs import PANEL, Arguments, Reason, Timeout, done, parsed
 from processor.cli.options import EmbeddedModules, Json, Key, Target, checked, target_options
 from processor.cli.output import show_found, shown_value
 from processor.cli.session import connected
@@ -110,6 +110,28 @@ def signal(
             await handle.signal(operation, *values, key=once, delay=delay, at=at)
         text = f"{entity} {readable(key)} was asked for {operation}"
         done(as_json, text, entity=entity, key=key, operation=operation)
+
+    asyncio.run(work())
+
+
+@group.command()
+@target_options()
+def cancel(
+    target: Target,
+    entity: Name,
+    key: EntityKey,
+    reason: Reason = "",
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Cancel the operation that runs: it cleans up, and the next one begins."""
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            told = await client.entity(entity, key).cancel(reason)
+        which = f"{entity} {readable(key)}"
+        text = f"the operation of {which} was told to cancel" if told else f"none runs in {which}"
+        done(as_json, text, entity=entity, key=key, cancelled=told)
 
     asyncio.run(work())
 

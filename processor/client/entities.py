@@ -24,7 +24,7 @@ from processor.core.nouns.timer import RaiseEventAt
 from processor.core.nouns.update import UpdateRun
 from processor.core.questions import QueryRun
 from processor.core.records.answers import QueryAnswered
-from processor.errors import InvalidArgument, RequestExpired, UpdateNotFound
+from processor.errors import InvalidArgument, RequestExpired, UpdateNotFound, WorkflowNotFound
 from processor.workflow._engine.runtime import reader
 from processor.workflow._entities.definition import STATE, Entity
 from processor.workflow._entities.naming import (
@@ -207,6 +207,18 @@ class EntityHandle(Generic[E]):
             first = RaiseEventAt(named.name, payload, due_ms=due_ms)
         body = begins(EntityId(self.name, self.key), first)
         await self._calls.accepted(self.id, body, key=key)
+
+    async def cancel(self, reason: str = "") -> bool:
+        """Cancel the operation that runs; return False where none does.
+
+        ``asyncio.CancelledError`` is raised where the operation waits. It may clean up and await:
+        the next one begins when it has ended. Its fields are restored, and whoever called it gets
+        ``UpdateFailed`` with the ``CancelledError`` as its cause. Raises ``ShardUnavailable``.
+        """
+        try:
+            return await self._handle.cancel(reason)
+        except WorkflowNotFound:
+            return False
 
     async def state(self, timeout: Seconds | None = None) -> E | None:
         """Return the state that is recorded; None where there is none.

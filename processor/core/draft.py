@@ -143,6 +143,12 @@ class Draft:
         return self.instance.state
 
     @property
+    def is_idle(self) -> bool:
+        """Whether the code can go on from what is kept: that of an entity runs no operation."""
+        runner = self.instance.runner
+        return not isinstance(runner, CodeError) and runner.snapshot() is not None
+
+    @property
     def updates_max(self) -> int:
         return self.context.bounds.updates
 

@@ -147,6 +147,11 @@ class EntityHandle(Generic[E]):
         """Ask the entity for an operation, and go on: it is durable once this returns."""
         self._blocking.call(self._twin.signal(operation, *args, key=key, delay=delay, at=at))
 
+    def cancel(self, reason: str = "") -> bool:
+        """Cancel the operation that runs; return False where none does."""
+        found: bool = self._blocking.call(self._twin.cancel(reason))
+        return found
+
     def state(self, timeout: Seconds | None = None) -> E | None:
         """Return the state that is recorded; None where there is none."""
         found: E | None = self._blocking.call(self._twin.state(timeout))

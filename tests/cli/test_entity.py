@@ -44,6 +44,8 @@ def test_an_entity_is_called_signalled_read_and_listed(invoke: Invoke, tmp_path:
     assert json.loads(asked.stdout)["operation"] == "deposit"
     assert "signal deposit, due " in invoke("describe", "@Account@bob", *where).stdout
     assert invoke("entity", "call", "Account", "bob", "total", *where).stdout == "1\n"
+    told = invoke("entity", "cancel", "Account", "bob", *where)
+    assert told.stdout == "none runs in Account bob\n"
     state = json.loads(invoke("entity", "state", "Account", "ada", "--json", *where).stdout)
     assert state["state"] == {"balance": 10}
     lines = invoke("entity", "list", "--json", *where).stdout.splitlines()

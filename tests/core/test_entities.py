@@ -18,7 +18,7 @@ from processor.core.nouns.awaited import AnswerAwaited
 from processor.core.nouns.call import AnswerCall, CallSent, MessageDelayed, MessageSent, taken
 from processor.core.nouns.child import ChildCalled, OpenChild
 from processor.core.nouns.external import EventReceived, RaiseEvent
-from processor.core.nouns.run import Summary, WorkflowStarted
+from processor.core.nouns.run import Summary, WorkflowCancelRequested, WorkflowStarted
 from processor.core.nouns.start import StartChild, StartRun, StartWith, begins
 from processor.core.nouns.stop import CancelRun
 from processor.core.nouns.timer import EventDelayed, RaiseEventAt, TimerFired, TimerStarted
@@ -126,13 +126,17 @@ def test_calls_wait_in_line_whatever_the_bound_of_updates() -> None:
     assert isinstance(refused, Refused) and "10,000 events" in refused.message
 
 
-def test_an_entity_cannot_be_cancelled() -> None:
+@pytest.mark.parametrize("runs", [False, True])
+def test_an_operation_is_cancelled_and_not_its_entity(runs: bool) -> None:
     run = RunState(ADA.workflow_id, RUN)
-    draft = Draft(Instance(run, Scripted([])), context())
-    draft.advance(WorkflowStarted("order", None, bytes(16)))
-    refused = CancelRun().decide(draft, run.summary())
-    assert isinstance(refused, Refused) and "terminate it" in refused.message
-    assert run.cancel_reason is None
+    instance = Instance(run, Scripted([], keeps=not runs))
+    Draft(instance, context()).advance(WorkflowStarted("order", None, bytes(16)))
+    for _ in range(2):
+        draft = Draft(instance, context())
+        answer = CancelRun("why").decide(draft, run.summary())
+        assert draft.events == ([WorkflowCancelRequested("why")] if runs else [])
+        assert answer == (None if runs else run.summary().accepted(created=False))
+        assert run.cancel_reason is None, "the next operation is not asked that"
 
 
 def test_a_message_to_an_entity_begins_it() -> None:

@@ -52,6 +52,14 @@ OF_ENTITIES: Sequence[Mutation] = (
     ),
     Mutation(
         "entities",
+        "an operation that is cancelled leaves its entity's state",
+        entities.cancelled_kept,
+        (_WRONG,),
+        100,
+        known=42,
+    ),
+    Mutation(
+        "entities",
         "a plain operation that fails leaves nothing",
         entities.failures_not_rolled_back,
         (_WRONG,),

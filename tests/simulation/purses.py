@@ -31,6 +31,10 @@ _LOOKS: Final = 500
 """So often a payer looks for what it has booked for later, once a minute."""
 
 
+_CANCELLED: Final = "cancelled"
+"""What a payer says whose booking, which takes a while, somebody has cancelled."""
+
+
 @entity.define
 class Purse:
     booked: list[int] = []  # noqa: RUF012  # each has a copy
@@ -87,11 +91,25 @@ async def _told(booking: Booking) -> Any:
         return await workflow.call_entity(Purse.places, booking.purse)
     if booking.how == "signal":
         return await _signalled(booking)
-    operation = Purse.book_slowly if booking.how == "slowly" else Purse.book
+    if booking.how == "slowly":
+        return await _slowly(booking)
     try:
-        return await workflow.call_entity(operation, booking.purse, booking.number)
+        return await workflow.call_entity(Purse.book, booking.purse, booking.number)
     except UpdateFailed as error:
         return str(error.__cause__)
+
+
+async def _slowly(booking: Booking) -> Any:
+    """Book, and in some cases cancel the booking that runs then, whosever it is."""
+    purse, number = booking.purse, booking.number
+    called = asyncio.create_task(workflow.call_entity(Purse.book_slowly, purse, number))
+    if number % 3 == 0:
+        await asyncio.sleep(number % 5)
+        workflow.cancel(EntityId("Purse", purse).workflow_id)
+    try:
+        return await called
+    except UpdateFailed as error:
+        return _CANCELLED if "was cancelled" in str(error) else str(error.__cause__)
 
 
 async def _signalled(booking: Booking) -> str:
@@ -125,6 +143,8 @@ def _fits(bookings: list[Booking], told: Any) -> bool:
                 right = isinstance(answer, int)
             case "signal":
                 right = answer == "taken"
+            case "slowly" if answer == _CANCELLED:
+                right = True
             case _ if booking.number % 5 == _FAILS:
                 right = answer == f"not {booking.number}"
             case _:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from processor.core import replay
+from processor.core.nouns.run import WorkflowCancelled
 from processor.core.records import snapshot
 from processor.core.records.turn import Turn
 from processor.core.runner import EntityCode
@@ -65,6 +66,18 @@ def delayed_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         snapshot, "_fill", lambda state, found: fill(state, with_other(found, delayed=()))
     )
+
+
+def cancelled_kept(patch: pytest.MonkeyPatch) -> None:
+    """Go on from the fields of an operation that was cancelled, which has not come to any."""
+    ended = runner.EntityRunner._ended
+
+    def keep(self: Any, turn: Any, running: Any, asked: Any, closing: Any) -> None:
+        if isinstance(closing[0], WorkflowCancelled):
+            self._state = running.operating.after
+        ended(self, turn, running, asked, closing)
+
+    patch.setattr(runner.EntityRunner, "_ended", keep)
 
 
 def failures_not_rolled_back(patch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from processor.core.entity_id import is_reserved
 from processor.core.event import Drafting, Event
 from processor.core.nouns.run import Run, Summary, WorkflowCancelRequested, WorkflowTerminated
 from processor.core.operation import OperationOnRun
-from processor.core.records.answers import Refused, ReplyBody
+from processor.core.records.answers import ReplyBody
 
 __all__ = ("CancelRun", "OutputSet", "TerminateRun")
 
@@ -43,9 +43,10 @@ class CancelRun(OperationOnRun):
 
     def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
         if is_reserved(latest.workflow_id):
-            reason = f"{latest.workflow_id!r} is an entity, which has no end that it could come to"
-            return Refused("CommandRejected", f"{reason}: terminate it, and its state is gone")
-        if draft.run.cancel_reason is None:
+            if draft.is_idle:
+                return latest.accepted(created=False)
+            draft.advance(WorkflowCancelRequested(self.reason))
+        elif draft.run.cancel_reason is None:
             draft.advance(WorkflowCancelRequested(self.reason))
         return None
 

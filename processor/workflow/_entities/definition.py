@@ -145,7 +145,8 @@ async def _awaiting(*args: Any) -> Any:
     try:
         result = await operation.function(made, *args)
     except BaseException as error:
-        if isinstance(error, asyncio.CancelledError) and not runtime.loop.dropped:
+        is_asked = runtime.cancel_reason is not None or runtime.loop.dropped
+        if isinstance(error, asyncio.CancelledError) and not is_asked:
             raise ApplicationError("the operation was cancelled by code of its own") from error
         raise
     operating.end(runtime, made)

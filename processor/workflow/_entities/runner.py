@@ -8,6 +8,7 @@ begins in a turn in which another one has ended: a timer that is due at once let
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -23,7 +24,14 @@ from processor.core.event import Decision, Event
 from processor.core.nouns.chain import external_events
 from processor.core.nouns.child import ChildStarted
 from processor.core.nouns.external import EventReceived, EventRejected
-from processor.core.nouns.run import Closing, WorkflowCompleted, WorkflowFailed, WorkflowStarted
+from processor.core.nouns.run import (
+    Closing,
+    WorkflowCancelled,
+    WorkflowCancelRequested,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+)
 from processor.core.nouns.timer import TimerStarted
 from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
 from processor.core.nouns.value import SideEffectRecorded
@@ -47,11 +55,12 @@ _log = logging.getLogger("processor.workflow")
 
 @dataclass(slots=True)
 class _Running:
-    """The operation that runs."""
+    """The operation that runs. ``cancelled``: somebody has asked that, and once is enough."""
 
     message: Message
     operating: Operating
     code: WorkflowRunner
+    cancelled: bool = False
 
     @property
     def method(self) -> EntityMethod:
@@ -131,6 +140,11 @@ class EntityRunner:
                 return fact.call in self._open
             case _ if self._gate.takes(fact):
                 return False
+            case WorkflowCancelRequested():
+                running = self._running
+                if running is not None and not running.cancelled:
+                    running.cancelled = True
+                    return True
             case _:
                 id: Any = getattr(fact, "id", None)
                 if id is not None and id == self._wake:
@@ -205,6 +219,9 @@ class EntityRunner:
             failure = end.failure
             if not running.method.is_async:
                 asked = [each for each in asked if isinstance(each[0], SideEffectRecorded)]
+        elif isinstance(end, WorkflowCancelled):
+            why = f": {end.reason}" if end.reason else ""
+            failure = self._told(asyncio.CancelledError(f"the operation was cancelled{why}"))
         else:
             assert isinstance(end, WorkflowCompleted), f"an operation ends with {end}"
             result = end.result
