@@ -13,6 +13,7 @@ from examples import (
     aggregator,
     approval,
     async_completion,
+    bank,
     chaining,
     children,
     counter,
@@ -143,3 +144,25 @@ def test_report() -> None:
 def test_aggregator(capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(aggregator.main())
     assert capsys.readouterr().out == "ada (2, 3)\nbob (1, 7)\n"
+
+
+def test_bank() -> None:
+    async def main() -> None:
+        async with Environment([bank.transfer, bank.audit], entities=[bank.Account]) as env:
+            names = ["ada", "bob", "cleo"]
+            for name in names:
+                assert await env.entity(bank.Account, name).call(bank.Account.deposit, 100) == 100
+            ways = [(a, b) for a in names for b in names if a != b] * 5
+            told = asyncio.gather(*(env.run(bank.transfer, *way, 30) for way in ways))
+            for _ in range(5):
+                assert await env.run(bank.audit, names[::-1]) == 300
+            receipts = await told
+            assert all(bool(each.number) == bool(each.moved) for each in receipts)
+            refused = await env.run(bank.transfer, "ada", "bob", 1_000)
+            assert refused.moved == 0 and "ada has" in refused.reason
+            totals = [
+                await env.entity(bank.Account, each).call(bank.Account.total) for each in names
+            ]
+            assert sum(totals) == 300 and min(totals) >= 0
+
+    asyncio.run(main())

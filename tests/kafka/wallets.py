@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from processor import ApplicationError, entity, workflow
+from processor import ApplicationError, UpdateFailed, entity, workflow
 
-__all__ = ("WALLETS", "Ledger", "Wallet", "moves")
+__all__ = ("WALLETS", "Ledger", "Wallet", "moves", "moves_alone")
 
 
 @entity.define
@@ -50,3 +50,16 @@ async def moves(source: str, target: str, amount: int) -> int:
 
 
 WALLETS: Final = (Wallet, Ledger)
+
+
+@workflow.define
+async def moves_alone(source: str, target: str, amount: int) -> int:
+    """Move money under a lock; return the number of the lock, 0 where there was too little."""
+    ends = entity.at(Wallet, source), entity.at(Wallet, target)
+    async with workflow.lock(*ends) as lock:
+        try:
+            await workflow.call_entity(Wallet.take, source, amount)
+        except UpdateFailed:
+            return 0
+        await workflow.call_entity(Wallet.put, target, amount)
+        return lock.number(ends[0])
