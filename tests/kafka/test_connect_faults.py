@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from processor import Client, Worker
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.connecting import headroom, source
+from processor.kafka.connecting.status import ConnectionUnknown, status_of
 from processor.kafka.topics.dead_letters import DeadLetters
 from processor.kafka.topics.upkeep import connect
 from tests.kafka.connections import (
@@ -152,3 +155,64 @@ def test_records_that_are_deleted_before_they_are_read_are_said(
     asyncio.run(main())
     assert monotonic() - begun < 100
     assert "holds offsets 15 to 20, and 10 is read next: records were deleted" in caplog.text
+
+
+def test_a_position_of_another_topic_is_none_and_one_without_an_id_was_set_by_hand(
+    kafka_servers: str, made: str, admin: AdminClient, tmp_path: Path
+) -> None:
+    topics = {"other": f"{made}-other", "by hand": f"{made}-by-hand"}
+    for metadata, (key, topic) in zip(("an-id-of-before", ""), topics.items(), strict=True):
+        make(admin, topic, 1)
+        produce(kafka_servers, topic, numbered(key, range(10)))
+        group = {"bootstrap.servers": kafka_servers, "group.id": f"{made}.connect.{topic}"}
+        reader = Consumer(group)
+        place = TopicPartition(topic, 0, 6, metadata=metadata)
+        reader.commit(offsets=[place], asynchronous=False)
+        reader.close()
+
+    async def main() -> None:
+        connections = [notes(topic) for topic in topics.values()]
+        async with serving(kafka_servers, made, tmp_path, *connections) as client:
+            await until_noted(client, "other", range(10))
+            await until_noted(client, "by hand", range(6, 10))
+
+    asyncio.run(main())
+
+
+def test_the_first_of_a_group_says_where_all_partitions_begin(
+    kafka_servers: str, made: str, admin: AdminClient, tmp_path: Path
+) -> None:
+    """Else another one that is just beginning would take those of its own for later ones."""
+    topic = f"{made}-numbers"
+    make(admin, topic)
+    produce(kafka_servers, topic, numbered("a", range(9)), 0)
+    group = {
+        "bootstrap.servers": kafka_servers,
+        "group.id": f"{made}.connect.{topic}",
+        "partition.assignment.strategy": "cooperative-sticky",
+        "enable.auto.commit": False,
+    }
+    silent = Consumer(group)
+    silent.subscribe([topic])
+
+    async def main() -> None:
+        async def poll() -> None:
+            while True:
+                await asyncio.to_thread(silent.poll, 0.1)
+
+        polling = asyncio.ensure_future(poll())
+        while not silent.assignment():
+            await asyncio.sleep(0.05)
+        async with serving(kafka_servers, made, tmp_path, notes(topic, begin="latest")):
+            settings, own, begun = KafkaSettings(kafka_servers, made), 3, 0
+            while own == 3 or begun < 3:
+                own = len(silent.assignment())
+                with suppress(ConnectionUnknown):
+                    found = await asyncio.to_thread(status_of, settings, topic)
+                    begun = len([each for each in found.partitions if each.topic == topic])
+                await asyncio.sleep(0.1)
+            assert 0 < own < 3, "the other member still has partitions, and committed nothing"
+        polling.cancel()
+
+    asyncio.run(main())
+    silent.close()
