@@ -19,7 +19,9 @@ from examples import (
     counter,
     fan_out,
     monitor,
+    rate_limiter,
     report,
+    window,
 )
 from processor import Client, Status, Worker, WorkflowFailed
 from processor.activity import Activity
@@ -166,3 +168,13 @@ def test_bank() -> None:
             assert sum(totals) == 300 and min(totals) >= 0
 
     asyncio.run(main())
+
+
+def test_window(capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(window.main())
+    assert capsys.readouterr().out == "[12, 11]\n"
+
+
+def test_rate_limiter(capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(rate_limiter.main())
+    assert capsys.readouterr().out == "at least half a second apart: True\n"
