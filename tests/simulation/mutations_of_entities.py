@@ -23,7 +23,7 @@ OF_ENTITIES: Sequence[Mutation] = (
         "entities",
         "operations that have ended since the snapshot do not begin again",
         entities.begun_again,
-        (STUCK, "AssertionError: update .* is accepted once"),
+        (STUCK, "AssertionError: update .* is accepted once", r"AssertionError: .*\d wait of \d"),
         100,
         known=5,
     ),
@@ -56,7 +56,7 @@ OF_ENTITIES: Sequence[Mutation] = (
         entities.cancelled_kept,
         (_WRONG,),
         100,
-        known=42,
+        known=6,
     ),
     Mutation(
         "entities",
