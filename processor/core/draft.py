@@ -172,8 +172,11 @@ class Draft:
             self.context.spoiled = True
             raise UpdateRejected(str(error)) from None
 
-    def full(self, event: EventReceived | UpdateAccepted | LockRequested) -> str:
-        """Return which bound keeps one more event from waiting for the code; "" where none does."""
+    def full(self, event: EventReceived | UpdateAccepted | LockRequested, times: int = 1) -> str:
+        """Return which bound keeps one more event from waiting for the code; "" where none does.
+
+        ``times``: as if the bounds were so many times as high.
+        """
         runner, most = self.instance.runner, self.context.bounds
         events, size = (0, 0) if isinstance(runner, CodeError) else runner.unread()
         if self.run.delayed:
@@ -181,9 +184,9 @@ class Draft:
         if self.instance.pending:
             came = external_events(self.instance.pending)
             events, size = events + len(came), size + sum(each.size for each in came)
-        if events >= most.events:
-            return f"{most.events:,} events that its code has not taken (unread_events_max)"
-        if events and size + event.size > most.bytes:
+        if events >= most.events * times:
+            return f"{events:,} events that its code has not taken (unread_events_max)"
+        if events and size + event.size > most.bytes * times:
             return f"{size:,} bytes of events that its code has not taken (unread_bytes_max)"
         return ""
 

@@ -19,6 +19,7 @@ from processor.workflow._signature import is_async
 
 __all__ = (
     "cannot_wait",
+    "check_under_lock",
     "current",
     "in_workflow",
     "locked_here",
@@ -98,6 +99,13 @@ def locked_here() -> Any:
     return lock if lock is not None and lock.is_held else None
 
 
+def check_under_lock(verb: str) -> None:
+    """Raise ``InvalidArgument`` for a verb that has no place in a lock's block, if this is one."""
+    if verb in _NOT_UNDER_LOCK and locked_here() is not None:
+        where = f"workflow.{verb}() inside of workflow.lock"
+        raise InvalidArgument(f"{where}: {_NOT_UNDER_LOCK[verb]}")
+
+
 def in_workflow() -> bool:
     """Return whether the caller is workflow code that runs as a workflow."""
     return type(running_loop()) is WorkflowLoop
@@ -115,9 +123,7 @@ def current(verb: str, *, awaited: bool = False) -> Runtime:
         runtime: Runtime = loop.runtime
         if verb in _NOT_OF_ENTITIES and runtime.code.operating is not None:
             raise InvalidArgument(f"workflow.{verb}() in an entity: {_NOT_OF_ENTITIES[verb]}")
-        if verb in _NOT_UNDER_LOCK and locked_here() is not None:
-            where = f"workflow.{verb}() inside of workflow.lock"
-            raise InvalidArgument(f"{where}: {_NOT_UNDER_LOCK[verb]}")
+        check_under_lock(verb)
         return runtime
     raise RuntimeError(
         f"workflow.{verb}() was called outside of workflow code. It works in a function under "

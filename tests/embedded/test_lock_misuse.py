@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -57,10 +58,15 @@ async def _signals() -> None:
     await workflow.signal_entity(Account.add, "ada", 1)
 
 
+async def _signals_by_id() -> None:
+    await workflow.signal("@Account@ada", "add", 1)
+
+
 MISUSES: dict[str, tuple[Callable[[Any], Coroutine[Any, Any, Any]], str]] = {
     "other": (lambda _: workflow.call_entity(Account.add, "cleo", 1), "is not locked here"),
     "twice": (lambda _: _called_twice(), "has not answered the call before"),
     "signal": (lambda _: _signals(), "the signal would wait"),
+    "by id": (lambda _: _signals_by_id(), "the signal would wait"),
     "child": (lambda _: workflow.call_child(sub), "call_child() inside of workflow.lock"),
     "start": (lambda _: _starts(), "start_child() inside of workflow.lock"),
     "nested": (lambda _: _nested(), "name all entities in one lock"),
@@ -91,6 +97,66 @@ def test_what_is_refused_in_a_block(which: str) -> None:
     asyncio.run(main())
 
 
+MADE_BEFORE: dict[str, tuple[Callable[[], Coroutine[Any, Any, Any]], str]] = {
+    "call": (lambda: workflow.call_entity(Account.add, "ada", 1), "make the call where it is"),
+    "other": (lambda: workflow.call_entity("Account.add", "cleo", 1), "make the call where it is"),
+    "child": (lambda: workflow.call_child(sub), "call_child() inside of workflow.lock"),
+    "start": (lambda: workflow.start_child(sub), "start_child() inside of workflow.lock"),
+}
+
+
+@workflow.define
+async def made_before(which: str) -> str:
+    made = MADE_BEFORE[which][0]()
+    async with workflow.lock(ADA):
+        try:
+            await made
+        except InvalidArgument as error:
+            return str(error)
+    return "nothing was refused"
+
+
+@pytest.mark.parametrize("which", MADE_BEFORE)
+def test_what_was_made_before_is_refused_where_a_block_awaits_it(which: str) -> None:
+    async def main() -> None:
+        async with environment(made_before, sub) as env:
+            assert MADE_BEFORE[which][1] in await env.run(made_before, which, execution_timeout=60)
+            await env.sleep(1)
+            await nothing_is_locked(env, "ada")
+
+    asyncio.run(main())
+
+
+@workflow.define
+async def begun_elsewhere(how: str) -> str:
+    lock = workflow.lock(ADA)
+    try:
+        async with AsyncExitStack() as stack:
+            begins = lock.__aenter__() if how == "begin" else stack.enter_async_context(lock)
+            await asyncio.create_task(begins)
+            await workflow.call_entity(Account.add, "ada", 1)
+    except InvalidArgument as error:
+        return str(error)
+    return "nothing was refused"
+
+
+@pytest.mark.parametrize("how", ["begin", "stack"])
+def test_a_task_that_would_begin_a_block_and_end_is_refused(how: str) -> None:
+    async def main() -> None:
+        async with environment(begun_elsewhere) as env:
+            told = await env.run(begun_elsewhere, how, execution_timeout=60)
+            assert "asyncio.wait_for makes one" in told
+
+    asyncio.run(main())
+
+
+@workflow.define
+async def in_a_stack() -> int:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(workflow.lock(ADA))
+        return await workflow.call_entity(Account.add, "ada", 1)
+
+
 @workflow.define
 async def allowed() -> list[int]:
     async with workflow.lock(ADA) as lock:
@@ -107,9 +173,10 @@ async def allowed() -> list[int]:
 
 def test_what_is_allowed_in_and_behind_a_block() -> None:
     async def main() -> None:
-        async with environment(allowed) as env:
+        async with environment(allowed, in_a_stack) as env:
             await env.entity(Account, "cleo").call(Account.add, 0)
             assert await env.run(allowed) == [100, 101, 101, 106]
+            assert await env.run(in_a_stack) == 102
 
     asyncio.run(main())
 
@@ -183,5 +250,75 @@ def test_a_lock_of_an_entity_that_has_too_much_to_do_is_refused() -> None:
             assert "(unread_events_max)" in await env.run(asks)
             await handle.raise_event("go")
             await handle.result()
+
+    asyncio.run(main())
+
+
+@workflow.define
+async def gives_up_often() -> str:
+    async with workflow.lock(ADA):
+        for count in range(20):
+            try:
+                await asyncio.wait_for(workflow.call_entity(Account.add_slowly, "ada", 1), 0.1)
+            except TimeoutError:
+                pass
+            except CommandRejected as error:
+                return f"{count}: {error}"
+    return "nothing was refused"
+
+
+def test_calls_that_a_holder_gives_up_do_not_pile_up() -> None:
+    """One runs, and the holder may let twice as many wait as others may."""
+
+    async def main() -> None:
+        async with environment(gives_up_often, unread_events_max=3) as env:
+            told = await env.run(gives_up_often)
+            assert told.startswith("7: ") and "has 6 events" in told
+
+    asyncio.run(main())
+
+
+@workflow.define
+class Beside:
+    @workflow.run
+    async def run(self) -> str:
+        async with workflow.lock(ADA):
+            await workflow.call_entity(Account.add, "ada", 1)
+            await workflow.wait_for_event("go")
+            await workflow.call_entity(Account.add, "ada", 1)
+        await workflow.wait_until(workflow.all_handlers_finished)
+        return "done"
+
+    @workflow.update
+    async def locks(self) -> int:
+        async with workflow.lock(BOB):
+            return await workflow.call_entity(Account.add, "bob", 1)
+
+    @workflow.update
+    async def calls(self) -> int:
+        await workflow.call_child(sub)
+        return await workflow.call_entity(Account.add, "cleo", 1)
+
+    @workflow.signal
+    async def waits(self) -> None:
+        await workflow.call_entity(Account.add, "ada", 1_000)
+
+
+@pytest.mark.parametrize("cached", [0, 100])
+def test_handlers_of_the_run_are_in_no_block_of_its_code(cached: int) -> None:
+    async def main() -> None:
+        async with environment(Beside, sub, cached_runs_max=cached) as env:
+            handle = await env.start(Beside.run, id="holder")
+            await env.sleep(1)
+            assert await handle.update(Beside.locks) == 101
+            assert await handle.update(Beside.calls) == 101
+            await handle.raise_event("waits")
+            await env.sleep(1)
+            ada = env.entity(Account, "ada")
+            assert await ada.call(Account.total) == 101, "what a handler calls waits for the block"
+            await handle.raise_event("go")
+            assert await handle.result() == "done"
+            assert await ada.call(Account.total) == 1_102
+            await nothing_is_locked(env, "ada", "bob", "cleo")
 
     asyncio.run(main())

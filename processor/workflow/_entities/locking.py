@@ -7,12 +7,13 @@ for all runs. So two runs never wait for each other's locks.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Self
 
 from processor import checks
 from processor.core.data.address import Address
-from processor.core.entity_id import EntityId, entity_of
+from processor.core.entity_id import EntityId, entity_of, is_reserved
 from processor.core.nouns.locks.holding import LockAnswered, LockCalled, LockReleased
 from processor.core.records.answers import Locked, Refused
 from processor.errors import InvalidArgument
@@ -160,6 +161,11 @@ class EntityLock:
         current("lock", awaited=True)
         if self._began:
             raise InvalidArgument(f"{_CALL}: this lock was used before: make another one")
+        if _ends_at_once(asyncio.current_task()):
+            raise InvalidArgument(
+                f"{_CALL}: a task of its own begins the block (asyncio.wait_for makes one), so the "
+                "code behind would not be in it: use async with asyncio.timeout(...)"
+            )
         self._began = True
         try:
             for id in self._ids:
@@ -205,6 +211,14 @@ class EntityLock:
                 "an entity at a time: await them one after the other"
             )
 
+    def check_made(self, id: str, what: str) -> None:
+        """Raise ``InvalidArgument`` for a call of an entity that was made outside of the block."""
+        if is_reserved(id):
+            raise InvalidArgument(
+                f"workflow.call_entity: {what} was asked for outside of {_CALL}, and awaiting it "
+                "inside could wait for ever: make the call where it is awaited"
+            )
+
     def check_signal(self, id: str, call: str) -> None:
         """Raise ``InvalidArgument`` where an entity is locked here, and would not begin."""
         if id in self._numbers:
@@ -219,6 +233,12 @@ class EntityLock:
 
     def end_call(self, id: str) -> None:
         self._called.discard(id)
+
+
+def _ends_at_once(task: asyncio.Task[Any] | None) -> bool:
+    """Return whether a task is over as soon as a block begins."""
+    code = getattr(None if task is None else task.get_coro(), "cr_code", None)
+    return code in (EntityLock.__aenter__.__code__, AsyncExitStack.enter_async_context.__code__)
 
 
 @settles(LockAnswered)

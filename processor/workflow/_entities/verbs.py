@@ -179,9 +179,6 @@ def signal_entity(  # type: ignore[misc]  # *Ts
         which = f"{named.entity}.{named.name}"
         raise InvalidArgument(f"{call}: {which} is a read, and nobody would be told its answer")
     id = entity_id(named.entity, key, call)
-    held: EntityLock | None = locked_here()
-    if held is not None:
-        held.check_signal(id, call)
     value = event_value(named.signature, args)
     return send(runtime, id, named.name, value, line, "entity", due_ms)
 

@@ -20,7 +20,7 @@ from processor.core.nouns.call import (
 )
 from processor.core.records.answers import Accepted, CallOutcome, Refused
 from processor.errors import InvalidArgument
-from processor.workflow._context import current, runtime_or_none
+from processor.workflow._context import current, locked_here, runtime_or_none
 from processor.workflow._engine.runtime import Runtime, settles
 from processor.workflow._frames import line_here
 from processor.workflow._handlers import SignalHandler, Unfinished, event_of, signal_handler
@@ -200,6 +200,9 @@ def send(
 
     ``due_ms``: it is kept there until then.
     """
+    if (held := locked_here()) is not None:
+        call = "workflow.signal_entity" if kind == "entity" else "workflow.signal"
+        held.check_signal(workflow_id, call)
     last = partial(_sent, runtime, workflow_id, name, line, kind, due_ms)
     signal, outbound = (
         Signal(workflow_id, name, value, runtime.replaying),

@@ -50,7 +50,7 @@ from processor.policy import (
 )
 from processor.readable import readable
 from processor.schedules.cron import check as check_cron
-from processor.workflow._context import current
+from processor.workflow._context import check_under_lock, current
 from processor.workflow._definition import named
 from processor.workflow._engine.runtime import Decode, Runtime, settles
 from processor.workflow._frames import line_here
@@ -425,6 +425,7 @@ def _sent(runtime: Runtime, asked: _Wanted, headers: Headers, *, tells_start: bo
     """Send a child with this turn."""
     decisions, what = runtime.decisions, "child workflow"
     decisions.check(what, asked.name)
+    check_under_lock("start_child" if tells_start else "call_child")
     opened = opens(runtime, f"child workflow {asked.name!r} was not started")
     arguments = decisions.encode(
         list(asked.arguments), "the arguments of child workflow", asked.name

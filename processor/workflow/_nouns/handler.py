@@ -28,7 +28,7 @@ from processor.errors import (
 )
 from processor.failures import failure_of
 from processor.readable import readable
-from processor.workflow._context import current
+from processor.workflow._context import current, under_lock
 from processor.workflow._definition import Workflow, called
 from processor.workflow._engine.reading import reading
 from processor.workflow._engine.runtime import Runtime
@@ -226,8 +226,10 @@ class WorkflowCode:
         return (function or handler.function)(*receiver, *names, *arguments)
 
     def beside(self, runtime: Runtime, code: Coroutine[Any, Any, None]) -> None:
-        """Run code beside the main task. An error of it ends the run."""
-        runtime.loop.create_task(self._ending(runtime, code), context=self.context.copy())
+        """Run code beside the main task, in no block of that. An error of it ends the run."""
+        context = self.context.copy()
+        context.run(under_lock.set, None)
+        runtime.loop.create_task(self._ending(runtime, code), context=context)
 
     async def _ending(self, runtime: Runtime, code: Coroutine[Any, Any, None]) -> None:
         try:

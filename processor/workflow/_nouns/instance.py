@@ -32,7 +32,7 @@ from processor.core.questions import REJECTS, AwaitResult, QueryRun
 from processor.core.records.answers import CallOutcome, Closed, Refused
 from processor.errors import InvalidArgument, PayloadCodecError, ProcessorError
 from processor.policy import START_REUSES, Reject, StartReuse, Status
-from processor.workflow._context import current
+from processor.workflow._context import current, locked_here
 from processor.workflow._definition import named
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._frames import line_here
@@ -81,6 +81,8 @@ class _Answer(asyncio.Future[Any]):
 
     def __init__(self, asks: Asks, question: InstanceQuestion) -> None:
         operation, beside = question
+        if isinstance(operation, StartWith) and (held := locked_here()) is not None:
+            held.check_made(asks.to, asks.what)
         runtime = self._runtime = asks.runtime
         decisions = runtime.decisions
         decisions.check(asks.what)

@@ -43,6 +43,11 @@ __all__ = (
 LOCK: Final = "lock"
 """What whoever waits for the lock waits for (``AnswerAwaited.kind``)."""
 
+_HOLDER_TIMES: Final = 2
+"""The bounds of the queue are so many times as high for the holder: a full queue lets it in, and
+calls that it gave up waiting for do not pile up for ever.
+"""
+
 _REQUESTED_BYTES: Final = 200
 """About what a request for the lock takes."""
 
@@ -251,7 +256,7 @@ class CallUnderLock(UpdateRun):
         return HolderCalled(*what, self.number)
 
     def bound(self, draft: Drafting, accepted: UpdateAccepted) -> str:
-        return ""  # a holder has one call at a time, and nobody else gets any further
+        return draft.full(accepted, _HOLDER_TIMES)
 
 
 def _is_of(held: HeldLock | None, caller: Caller, number: int) -> bool:
