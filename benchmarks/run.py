@@ -33,6 +33,7 @@ COUNTS = {
     "timers": 2000,
     "query": 2000,
     "update": 2000,
+    "entity": 5000,
 }
 WIDTHS = {
     "chain": 100,
@@ -43,6 +44,7 @@ WIDTHS = {
     "timers": 200,
     "query": 20,
     "update": 20,
+    "entity": 50,
 }
 FLOOD = 20_000
 

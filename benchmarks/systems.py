@@ -37,6 +37,8 @@ LOADS: dict[str, Sequence[str]] = {
     "timers": ("timers", "--n=2000", "--sleep=5"),
     "query": ("query", "--n=2000", "--c=20"),
     "update": ("update", "--n=2000", "--c=20"),
+    "entity-1": ("entity", "--n=5000", "--c=1", "--max-s=10"),
+    "entity-50": ("entity", "--n=5000", "--c=50"),
 }
 SMOKE_LOADS: dict[str, Sequence[str]] = {
     "chain-1": ("chain", "--n=30", "--c=1", "--warmup=3"),
@@ -49,6 +51,8 @@ SMOKE_LOADS: dict[str, Sequence[str]] = {
     "timers": ("timers", "--n=40", "--sleep=1", "--warmup=3"),
     "query": ("query", "--n=100", "--c=10", "--warmup=3"),
     "update": ("update", "--n=100", "--c=10", "--warmup=3"),
+    "entity-1": ("entity", "--n=50", "--c=1", "--warmup=3"),
+    "entity-50": ("entity", "--n=200", "--c=20", "--warmup=3"),
 }
 DETAILS: dict[str, tuple[str, ...]] = {
     "history": ("embedded",),

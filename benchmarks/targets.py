@@ -65,6 +65,8 @@ TARGETS = (
     Target("200 children, p50 ms of their parent", "children", "p50_ms", 1 / 4, 1 / 2),
     Target("queries of idle workflows/s", "query", "ops_per_s", 3, 2, at_most=False),
     Target("updates with one activity/s", "update", "ops_per_s", 3, 2, at_most=False),
+    Target("an entity's operation, one at a time, p50 ms", "entity-1", "p50_ms", 1 / 2, 1 / 2),
+    Target("operations of 100 entities/s", "entity-50", "ops_per_s", 5, 2, at_most=False),
     Target("2,000 events to one workflow, s", "signal", "total_s", 1 / 8, 1 / 2),
     Target("2,000 sleepers, overhang s", "timers", "overhang_s", 1 / 5, 1 / 2),
     Target("2,000 sleepers, latest wake-up, ms", "timers", "max_late_ms", fixed=50),

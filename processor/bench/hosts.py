@@ -16,12 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from processor.bench.asking import ASKED, run_query, run_update, warm_up_asked
+from processor.bench.asking import run_query, run_update, warm_up_asked
+from processor.bench.entities import run_entity, warm_up_entity
 from processor.bench.flood import flood_embedded, flood_kafka
 from processor.bench.loops import LOOPS, Load, Loop, WorkloadFailed, warm_up
 from processor.bench.meter import Meter
 from processor.bench.process import PROGRAM, WorkerProcess, await_shards, status_of
-from processor.bench.workloads import ACTIVITIES, WORKFLOWS
+from processor.bench.served import SERVED
 from processor.client import Client
 from processor.config import Settings
 from processor.errors import CommandRejected
@@ -82,7 +83,7 @@ async def embedded(folder: Path) -> AsyncIterator[BenchHost]:
     """Serve from this process, with the log on local disk (an fsync for each commit)."""
     server = f"embedded:{folder / 'embedded'}"
     async with (
-        Worker(server, workflows=(*WORKFLOWS, *ASKED), activities=ACTIVITIES) as worker,
+        Worker(server, **SERVED) as worker,
         Client(server, settings=PATIENCE) as client,
     ):
         settings = {"client": "in the worker's process"}
@@ -159,7 +160,7 @@ def delete_namespace(server: str, namespace: str, kafka: Mapping[str, str] | Non
             deleted.exception()  # a member may still be leaving: Kafka then expires the group
 
 
-_LOOPS: dict[str, Loop] = {**LOOPS, "query": run_query, "update": run_update}
+_LOOPS: dict[str, Loop] = {**LOOPS, "query": run_query, "update": run_update, "entity": run_entity}
 
 
 async def measure(host: BenchHost, name: str, load: Load, timeout_s: float) -> dict[str, Any]:
@@ -170,6 +171,8 @@ async def measure(host: BenchHost, name: str, load: Load, timeout_s: float) -> d
     async with asyncio.timeout(timeout_s):
         await warm_up(host.client, name, load)
         await warm_up_asked(host.client, name, load)
+        if name == "entity":
+            await warm_up_entity(host.client, load)
         before = await asyncio.to_thread(host.executions)
         meter = host.meter()
         loop = host.flood if name == "flood" else _LOOPS[name]

@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from processor.bench.asking import ASKED
 from processor.bench.meter import resident_mb
-from processor.bench.workloads import ACTIVITIES, EXECUTIONS, WORKFLOWS
+from processor.bench.served import SERVED
+from processor.bench.workloads import EXECUTIONS
 from processor.errors import ProcessorError
 from processor.tuning import tune_process
 from processor.worker import Worker
@@ -164,7 +164,7 @@ def main(status: Callable[[Worker], dict[str, Any]] = status_of) -> None:
     tune_process()
 
     async def run() -> None:
-        await serve(Worker(**given, workflows=(*WORKFLOWS, *ASKED), activities=ACTIVITIES), status)
+        await serve(Worker(**given, **SERVED), status)
 
     asyncio.run(run())
 

@@ -37,6 +37,7 @@ SMALL = {  # each takes more CPU time than the 10 ms that the kernel counts in
     "timers": Load(100, 25, "t", sleep_s=0.5, warm_up=1),
     "query": Load(1_000, 10, "q", warm_up=1),
     "update": Load(200, 10, "u", warm_up=1),
+    "entity": Load(400, 20, "e", warm_up=1),
     "flood": Load(200, 1, "d", warm_up=1),
 }
 
@@ -69,7 +70,7 @@ def check(lines: dict[str, dict[str, Any]]) -> None:
     assert lines["timers"]["overhang_s"] > 0
     assert lines["flood"]["turns_per_s"] > 0
     assert lines["children"]["children_per_s"] > 0
-    assert all(lines[each]["ops_per_s"] > 0 for each in ("query", "update"))
+    assert all(lines[each]["ops_per_s"] > 0 for each in ("query", "update", "entity"))
 
 
 def test_every_workload_on_the_embedded_runtime(tmp_path: Path) -> None:
