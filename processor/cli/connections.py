@@ -69,10 +69,16 @@ Filters = Annotated[
     ),
 ]
 Reuse = Annotated[
-    str, typer.Option(help=f"When the id has a closed run: {', '.join(REUSE_POLICIES)}.")
+    str | None,
+    typer.Option(
+        help=f"When the id has a closed run: {', '.join(REUSE_POLICIES)}.", show_default="allow"
+    ),
 ]
 Conflict = Annotated[
-    str, typer.Option(help=f"When the id has an open run: {', '.join(CONFLICT_POLICIES)}.")
+    str | None,
+    typer.Option(
+        help=f"When the id has an open run: {', '.join(CONFLICT_POLICIES)}.", show_default="fail"
+    ),
 ]
 Group = Annotated[
     str | None,
@@ -83,15 +89,26 @@ Group = Annotated[
     ),
 ]
 From = Annotated[
-    str, typer.Option("--from", metavar="earliest|latest", help="Where a new group begins.")
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="earliest|latest",
+        help="Where a new group begins.",
+        show_default="earliest",
+    ),
 ]
 AvroFile = Annotated[
     Path | None,
     typer.Option("--avro", metavar="FILE", dir_okay=False, help="Schema of values in Avro."),
 ]
 AvroHeader = Annotated[
-    int,
-    typer.Option(min=0, max=100, help="Bytes before each value in Avro; Confluent's write 5."),
+    int | None,
+    typer.Option(
+        min=0,
+        max=100,
+        help="Bytes before each value in Avro; Confluent's write 5.",
+        show_default="0",
+    ),
 ]
 GroupName = Annotated[
     str,
@@ -131,12 +148,12 @@ def run(
     to: FieldOfTarget = None,
     arg: Fields = None,
     filter: Filters = None,
-    reuse: Reuse = "allow",
-    conflict: Conflict = "fail",
+    reuse: Reuse = None,
+    conflict: Conflict = None,
     group: Group = None,
-    begin: From = "earliest",
+    begin: From = None,
     avro: AvroFile = None,
-    avro_header: AvroHeader = 0,
+    avro_header: AvroHeader = None,
     shutdown: Shutdown = 30.0,
     as_json: Json = False,
 ) -> None:
@@ -159,17 +176,23 @@ def run(
         "--to": to,
         "--arg": arg,
         "--filter": filter,
+        "--reuse": reuse,
+        "--conflict": conflict,
         "--group": group,
+        "--from": begin,
         "--avro": avro,
+        "--avro-header": avro_header,
     }
     connection: Connection[Any]
     if ":" in source:
-        connection = _in_code(source, [name for name, given in how.items() if given])
+        connection = _in_code(source, [name for name, each in how.items() if each is not None])
     else:
         try:
             function = _declared(start, signal, entity, key, to, arg, filter, reuse, conflict)
-            values = None if avro is None else Avro(avro, avro_header)
-            wanted: Any = begin
+            if avro is None and avro_header is not None:
+                raise InvalidArgument("--avro-header is for values in Avro: add --avro FILE")
+            values = None if avro is None else Avro(avro, avro_header or 0)
+            wanted: Any = "earliest" if begin is None else begin
             connection = Made(function, source, group, wanted, values)
         except InvalidArgument as error:
             raise typer.BadParameter(str(error)) from error
@@ -251,8 +274,11 @@ def _declared(
         )
     rest = field, arg or (), filter or ()
     if start:
-        return starts(start, *rest, reuse, conflict)
-    if (reuse, conflict) != ("allow", "fail"):
+        how = {"reuse": reuse, "conflict": conflict}
+        return starts(
+            start, *rest, **{name: each for name, each in how.items() if each is not None}
+        )
+    if (reuse, conflict) != (None, None):
         raise InvalidArgument(f"--reuse and --conflict are for --start, and not for {said[0]}")
     return signals(signal, *rest) if signal else signals_entity(str(entity), *rest)
 

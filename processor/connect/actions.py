@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar, TypeVarTuple, overload
 
 from processor import checks
 from processor.arguments import named
-from processor.core.entity_id import EntityId
+from processor.core.entity_id import EntityId, is_reserved
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.start import StartRun, StartWith, begins
 from processor.core.operation import Operation
@@ -144,6 +144,11 @@ class SignalWorkflow(Action):
         Raises ``InvalidArgument``.
         """
         self.id = checks.workflow_id(id, "SignalWorkflow: id")
+        if is_reserved(self.id):
+            raise InvalidArgument(
+                f"SignalWorkflow: id: {checks.shown(id)} is the id of an entity: ask it by "
+                "SignalEntity"
+            )
         self.name, self.value = event_of(signal, args, "SignalWorkflow")
 
     def asked(self, encode: Encode) -> Wanted:

@@ -37,6 +37,9 @@ _COMPARED: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 }
 
 
+_ANY_ID: Final = "any"
+
+
 class _Missing:
     """What a field is that is not there."""
 
@@ -55,9 +58,11 @@ def field(text: str, what: str) -> Callable[[Record[Any]], Any]:
             f"{what}: {text!r} is no field of a record: write value.order.id, value.lines[0], key, "
             f"headers.NAME, or another one of {', '.join(_ROOTS)}"
         )
-    root = found[1]
-    steps = [name or int(number) for name, number in _STEP.findall(found[2])]
-    if root not in ("value", "headers") and steps:
+    root, path = found.groups()
+    if root == "headers" and path:
+        return _header(path, f"{what}: {text!r}")
+    steps = [name or int(number) for name, number in _STEP.findall(path)]
+    if root != "value" and steps:
         raise InvalidArgument(f"{what}: {text!r}: {root} has no fields; write {root}")
 
     def find(record: Record[Any]) -> Any:
@@ -65,6 +70,21 @@ def field(text: str, what: str) -> Callable[[Record[Any]], Any]:
         for step in steps:
             at = _at(at, step)
         return at
+
+    return find
+
+
+def _header(path: str, what: str) -> Callable[[Record[Any]], Any]:
+    """Return what finds the last header of a name; the others need not be text."""
+    name = path.removeprefix(".")
+    if name == path or "[" in name:
+        raise InvalidArgument(f"{what}: headers have names, and no numbers: write headers.NAME")
+
+    def find(record: Record[Any]) -> Any:
+        for each, value in reversed(record.headers):
+            if each == name:
+                return None if value is None else value.decode()
+        return _MISSING
 
     return find
 
@@ -102,7 +122,7 @@ def filter_of(text: str, what: str = "filter") -> Filter:
     if compared is None:
         return lambda record: not any(find(record) is each for each in (_MISSING, None, False))
     try:
-        wanted = json.loads(literal)
+        wanted = json.loads(literal, parse_constant=_no_json)
     except ValueError as error:
         raise InvalidArgument(
             f"{what}: {literal} is no value in JSON ({error}): a text has its quotes, as in "
@@ -120,6 +140,10 @@ def filter_of(text: str, what: str = "filter") -> Filter:
             return False
 
     return passes
+
+
+def _no_json(text: str) -> None:
+    raise ValueError(f"JSON has no {text}")
 
 
 def fields_of(texts: Sequence[str], what: str) -> Callable[[Record[Any]], list[Any]]:
@@ -144,6 +168,7 @@ def starts(
 ) -> Function:
     """Return a function that starts a workflow for each record; ``id`` is a field."""
     find, find_all, passes = _parts(id, arguments, filters)
+    Start(workflow, id=_ANY_ID, reuse=reuse, conflict=conflict)  # refuses what no record can mend
 
     def start(record: Record[Any]) -> Action | None:
         if not passes(record):
@@ -159,6 +184,7 @@ def signals(
 ) -> Function:
     """Return a function that signals a workflow for each record; ``id`` is a field."""
     find, find_all, passes = _parts(id, arguments, filters)
+    SignalWorkflow(_ANY_ID, name)  # as above
 
     def signal(record: Record[Any]) -> Action | None:
         return SignalWorkflow(find(record), name, *find_all(record)) if passes(record) else None
@@ -171,6 +197,7 @@ def signals_entity(
 ) -> Function:
     """Return a function that signals an entity for each record; ``key`` is a field."""
     find, find_all, passes = _parts(key, arguments, filters)
+    SignalEntity(operation, _ANY_ID)  # as above
 
     def signal(record: Record[Any]) -> Action | None:
         return SignalEntity(operation, find(record), *find_all(record)) if passes(record) else None

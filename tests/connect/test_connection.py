@@ -161,6 +161,7 @@ def test_a_value_that_is_too_large_is_said() -> None:
         (lambda: anything.Start(print, id="a"), "Start: workflow"),
         (lambda: anything.Start("w", id="a", reuse="maybe"), "Start: reuse"),
         (lambda: anything.SignalWorkflow("a", ""), "SignalWorkflow: name"),
+        (lambda: anything.SignalWorkflow("@Account@ada", "put", 1), "ask it by SignalEntity"),
         (lambda: anything.SignalEntity(Account.total, "ada"), "is a read"),
         (lambda: anything.SignalEntity("put", "ada"), "write Name.operation"),
         (lambda: anything.SignalEntity(Account.put, ""), "SignalEntity: key"),

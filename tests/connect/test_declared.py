@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,9 @@ from processor.connect.declared import (
     signals_entity,
     starts,
 )
+
+anything: Any = str
+"""For values that type checkers refuse."""
 
 VALUE = {
     "id": "A-1",
@@ -34,7 +38,7 @@ RECORD: Record[Any] = Record(
     3,
     17,
     datetime(2030, 1, 2, tzinfo=UTC),
-    (("kind", b"order"), ("empty", None)),
+    (("kind", b"old"), ("kind", b"order"), ("empty", None), ("bytes", b"\xff"), ("a.b-c", b"dot")),
 )
 
 
@@ -50,6 +54,7 @@ RECORD: Record[Any] = Record(
         ("key", "k-1"),
         ("headers.kind", "order"),
         ("headers.empty", None),
+        ("headers.a.b-c", "dot"),
         ("topic", "orders"),
         ("partition", 3),
         ("offset", 17),
@@ -73,7 +78,11 @@ def test_a_field_that_is_not_there_is_said(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "id", "values.id", "value.", "value..id", "value[a]", "key.id", "value id", ".id"]
+    "text",
+    [
+        *("", "id", "values.id", "value.", "value..id", "value[a]", "key.id", "value id", ".id"),
+        *("headers[0]", "headers.kind[0]", "headers."),
+    ],
 )
 def test_what_is_no_field_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^key: "):
@@ -120,7 +129,11 @@ def test_a_filter(text: str, passes: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "value.id = 1", "value.id == order", "id == 1", "value.id =="]
+    "text",
+    [
+        *("", "value.id = 1", "value.id == order", "id == 1", "value.id ==", "value.id != NaN"),
+        *("value.id < Infinity", "value.id > -Infinity"),
+    ],
 )
 def test_what_is_no_filter_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^filter: "):
@@ -163,6 +176,26 @@ def test_who_has_no_key_is_told_so() -> None:
         signals("paid", "key")(Record("orders", {}))
 
 
-def test_a_key_that_is_no_text_raises() -> None:
+def test_what_is_no_text_raises() -> None:
     with pytest.raises(UnicodeDecodeError):
         signals("paid", "key")(Record("orders", {}, b"\xff"))
+    with pytest.raises(UnicodeDecodeError):
+        signals("paid", "headers.bytes")(RECORD)
+
+
+@pytest.mark.parametrize(
+    ("build", "error"),
+    [
+        (lambda: starts("", "key"), "Start: workflow"),
+        (lambda: starts("ship", "key", (), (), anything("allowed")), "Start: reuse"),
+        (lambda: starts("ship", "key", conflict=anything("no")), "Start: conflict"),
+        (lambda: signals("", "key"), "SignalWorkflow: name"),
+        (lambda: signals_entity("Account", "key"), "write Name.operation"),
+        (lambda: signals_entity("A@b.put", "key"), "write Name.operation"),
+    ],
+)
+def test_what_no_record_could_mend_is_refused_at_once(
+    build: Callable[[], object], error: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=error):
+        build()

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from threading import Event, Thread
+from time import monotonic
 from typing import Final
 
 from confluent_kafka import KafkaException, Message
@@ -29,9 +30,16 @@ from processor.core.records.effects import DeadLetter
 from processor.errors import PayloadTooLarge, ProcessorError, SchemaMismatch
 from processor.kafka.clients.connection import KafkaSettings, fits
 from processor.kafka.connecting.headroom import Headroom
-from processor.kafka.connecting.letters import Buried, buried, raw_of, retried
+from processor.kafka.connecting.letters import Buried, buried, raw_of, retried, with_headers
 from processor.kafka.connecting.outlet import Command, NotSent, Outlet
-from processor.kafka.connecting.source import Place, Source, TopicChanged, Unverified, topic_ids
+from processor.kafka.connecting.source import (
+    BATCH_MAX,
+    Place,
+    Source,
+    TopicChanged,
+    Unverified,
+    topic_ids,
+)
 from processor.seldom import Seldom
 
 __all__ = ("Connector", "source_id")
@@ -39,6 +47,10 @@ __all__ = ("Connector", "source_id")
 _log = logging.getLogger("processor.connect")
 
 _POLL_S: Final = 0.1
+_TAKE_S: Final = 1.0
+_FIRST: Final = 20
+"""Records that are taken at once as long as it is not known how quick the function is."""
+
 _AGAIN_S: Final = 1.0
 _SAY_EVERY_S: Final = 30.0
 _SEND_BYTES_MAX: Final = 8_000_000
@@ -77,6 +89,7 @@ class Connector:
         self._failed = failed
         self._admin = AdminClient(kafka.admin())
         self._headroom = Headroom(kafka, self._admin, self._group)
+        self._most = _FIRST
         self._stopping = Event()
         self._is_time = Seldom(_SAY_EVERY_S)
         self._thread = Thread(target=self._run, name=f"connection {self._group}", daemon=True)
@@ -123,7 +136,7 @@ class Connector:
             while not self._stopping.is_set():
                 source.hold(not self._headroom.is_there())
                 try:
-                    self._take_all(source.poll(_POLL_S), source, outlet)
+                    self._take_all(source.poll(_POLL_S, self._most), source, outlet)
                 except (NotSent, Unverified) as error:
                     if self._stopping.wait(_AGAIN_S):
                         return
@@ -153,13 +166,15 @@ class Connector:
         commands: list[Command] = []
         letters: list[Buried] = []
         positions: dict[Place, int] = {}
-        size = 0
+        size, spent_s = 0, 0.0
         for message in messages:
+            begun_s = monotonic()
             try:
                 asked = self._commands_of(message, source)
             except _Unusable as error:
                 letters.append(error.letter)
                 asked = []
+            spent_s += monotonic() - begun_s
             commands += asked
             size += sum(len(each.key) + len(each.value) for each in asked)
             if size >= _SEND_BYTES_MAX:
@@ -167,6 +182,7 @@ class Connector:
                 commands, size = [], 0
             place = message.topic() or "", message.partition() or 0
             positions[place] = (message.offset() or 0) + 1
+        self._pace(len(messages), spent_s)
         outlet.send(commands)
         if letters:
             self._say_buried(letters)
@@ -174,10 +190,21 @@ class Connector:
             source.committed({**source.done, **positions})
         source.done.update(positions)
 
+    def _pace(self, count: int, spent_s: float) -> None:
+        """Take as many records at once, from now on, as the function has done in ``_TAKE_S``.
+
+        A group gives up whoever does not poll for five minutes: a slow function would be asked
+        about the same batch for ever.
+        """
+        if count:
+            in_time = int(count * _TAKE_S / spent_s) if spent_s > 0 else BATCH_MAX
+            self._most = min(max(in_time, 1), 2 * self._most, BATCH_MAX)
+
     def _commands_of(self, message: Message, source: Source) -> list[Command]:
         """Return what a record asks for. Raises ``_Unusable``."""
         raw = raw_of(message)
-        if raw.topic == self._retries:
+        is_retried = raw.topic == self._retries
+        if is_retried:
             if raw.key != self._group.encode():
                 return []
             try:
@@ -191,6 +218,7 @@ class Connector:
         log = source_id(source.ids[topic], self._group)
         try:
             commands = []
+            raw = raw if is_retried else with_headers(raw, message)
             for index, (id, operation) in enumerate(self._take(raw)):
                 origin = Origin(log, partition, offset or 0, index)
                 command = Command(id.encode(), encode(ClientCommand(id, operation, origin)))
@@ -204,7 +232,7 @@ class Connector:
                 raise PayloadTooLarge(
                     f"what it asks for has more than {_RECORD_BYTES_MAX:,} bytes together"
                 )
-        except Exception as error:  # whatever the user's function raises
+        except BaseException as error:  # whatever the user's function raises, SystemExit too
             raise _Unusable(buried(raw, self._group, error)) from error
         self._headroom.sent(each.key.decode() for each in commands)
         return commands

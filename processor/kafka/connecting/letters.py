@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from confluent_kafka import Message
 
@@ -13,11 +13,10 @@ from processor.connect.values import Raw
 from processor.core.data.failure import shortened, writable
 from processor.core.records.effects import DeadLetter
 from processor.errors import SchemaMismatch
+from processor.kafka.clients.headers import Headers, headers_of
 from processor.kafka.publishing.writing import TOPIC_HEADER
 
-__all__ = ("CONNECTION_HEADER", "Buried", "Headers", "buried", "raw_of", "retried")
-
-Headers: TypeAlias = list[tuple[str, str | bytes | None]]
+__all__ = ("CONNECTION_HEADER", "Buried", "buried", "raw_of", "retried", "with_headers")
 
 CONNECTION_HEADER: Final = "connection"
 """The header of a dead letter that has the group of the connection whose record it is."""
@@ -36,19 +35,23 @@ class Buried(NamedTuple):
 
 
 def raw_of(message: Message) -> Raw:
-    """Return a record as functions' readers take it."""
+    """Return a record as functions' readers take it, without its headers."""
     kind, timestamp_ms = message.timestamp()
-    found = tuple((name, _bytes(value)) for name, value in _headers_of(message))
     place = message.topic() or "", message.partition() or 0, message.offset() or 0
-    return Raw(*place, timestamp_ms if kind else -1, message.key(), message.value(), found)
+    return Raw(*place, timestamp_ms if kind else -1, message.key(), message.value())
 
 
-def buried(raw: Raw, group: str, error: Exception) -> Buried:
+def with_headers(raw: Raw, message: Message) -> Raw:
+    """Return the record with its headers. Raises ``SchemaMismatch``."""
+    return raw._replace(headers=_in_bytes(headers_of(message)))
+
+
+def buried(raw: Raw, group: str, error: BaseException) -> Buried:
     """Return the dead letter of a record that cannot be used."""
     kind = type(error).__name__
     try:
         text = shortened(str(error), _TEXT_MAX)
-    except Exception:  # an error of the user's whose text raises
+    except BaseException:  # an error of the user's whose text raises
         text = "(its text cannot be read)"
     reason = f"connection {group!r}: {kind}: {text}{_where(error)}"
     headers: Headers = [
@@ -69,7 +72,7 @@ def buried(raw: Raw, group: str, error: Exception) -> Buried:
 def retried(message: Message) -> Raw:
     """Return the record of a dead letter that was replayed. Raises ``SchemaMismatch``."""
     letter = decode_as(DeadLetter, message.value() or b"")
-    headers = [(name, _bytes(value)) for name, value in _headers_of(message)]
+    headers = _in_bytes(headers_of(message))
     timestamp = dict(headers).get(_TIMESTAMP) or b"-1"
     theirs = tuple(
         (name.removeprefix(_THEIRS), value) for name, value in headers if name.startswith(_THEIRS)
@@ -82,16 +85,13 @@ def retried(message: Message) -> Raw:
     return Raw(*place, timestamp_ms, letter.key, letter.value, theirs)
 
 
-def _headers_of(message: Message) -> Headers:
-    found: Headers = list(message.headers() or ())  # type: ignore[arg-type]  # never a dictionary
-    return found
+def _in_bytes(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:
+    return tuple(
+        (name, value.encode() if isinstance(value, str) else value) for name, value in headers
+    )
 
 
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
-
-
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """Return the line that raised, where it is not one of ours."""
     if isinstance(error, SchemaMismatch):
         return ""

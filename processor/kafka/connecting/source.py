@@ -22,7 +22,7 @@ from processor.kafka.clients.faults import MISSING, NOT_A_MEMBER, TRUNCATED, wat
 from processor.kafka.shards.identity import describe
 from processor.seldom import Seldom
 
-__all__ = ("Place", "Source", "TopicChanged", "Unverified", "group_of", "topic_ids")
+__all__ = ("BATCH_MAX", "Place", "Source", "TopicChanged", "Unverified", "group_of", "topic_ids")
 
 _log = logging.getLogger("processor.connect")
 
@@ -108,17 +108,19 @@ class Source:
             on_lost=self._on_lost,
         )
 
-    def poll(self, timeout_s: float) -> Sequence[Message]:
+    def poll(self, timeout_s: float, most: int) -> Sequence[Message]:
         """Return what arrived and is not done, once it is known whose it is. Blocks.
 
-        Raises ``TopicChanged``, ``KafkaException``, and ``Unverified``: ``rewind`` then.
+        ``most``: how many records. Raises ``TopicChanged``, ``KafkaException``, and ``Unverified``:
+        ``rewind`` then.
         """
         first = self._consumer.poll(timeout_s)
         if self._first or self.done != self._committed:
             self.commit()
         if first is None:
             return ()
-        records = first, *self._consumer.consume(BATCH_MAX - 1, 0)
+        more = min(most, BATCH_MAX) - 1
+        records = first, *(self._consumer.consume(more, 0) if more else ())
         taken = [each for each in records if self._is_next(each)]
         if taken:
             self._verify()

@@ -33,7 +33,8 @@ from processor.core.records.effects import DeadLetter
 from processor.errors import SchemaMismatch, ShardUnavailable, TopicsNotReady
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import FORBIDDEN, MISSING, ends_of, watermarks_of
-from processor.kafka.connecting.letters import CONNECTION_HEADER, Headers
+from processor.kafka.clients.headers import Headers, headers_of
+from processor.kafka.connecting.letters import CONNECTION_HEADER
 from processor.kafka.publishing.writing import RESULT_HEADERS, TOPIC_HEADER
 from processor.node.publishing.undeliverable import OWN_TOPIC
 
@@ -264,11 +265,11 @@ class DeadLetters:
             return None
         try:
             letter = decode_as(DeadLetter, value)
+            headers: Any = headers_of(message)
         except SchemaMismatch as error:
             letter = DeadLetter(self._topic, 0, offset, message.key(), value, str(error))
             why_not = "it is no dead letter"
             return Kept(offset, message.timestamp()[1], self._topic, letter, False, why_not)
-        headers: Any = list(message.headers() or ())
         found = dict(headers)
         named, connection = found.get(TOPIC_HEADER), found.get(CONNECTION_HEADER)
         topic = self._full_name(letter.topic) if named is None else named.decode(errors="replace")
