@@ -354,6 +354,7 @@ BY_OTHER = LockRequested(OTHER)
         ((CALL,), (SIGNAL, UpdateCompleted("u-1")), (SIGNAL,), False),
         ((SIGNAL, REQUESTED), (GRANTED, BY_OTHER), (BY_OTHER,), True),
         ((BY_OTHER, CALL), (REQUESTED, LockWithdrawn(OTHER)), (CALL, REQUESTED), False),
+        ((REQUESTED, CALL), (BY_OTHER, LockWithdrawn(OTHER)), (REQUESTED, CALL), False),
         ((BY_OTHER, CALL), (UNDER,), (UNDER, BY_OTHER, CALL), False),
         ((BY_OTHER,), (UNDER, UNDER_TOO, UpdateCompleted("u-2")), (UNDER_TOO, BY_OTHER), False),
         ((UNDER, CALL), (UpdateCompleted("u-2"), LockFreed(NOW)), (CALL,), False),

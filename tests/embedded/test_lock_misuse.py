@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from processor import CommandRejected, InvalidArgument, entity, workflow
+from processor.entity import EntityId
 from processor.testing import Environment
 
 from .test_locks import ADA, BOB, Account, environment, holds, nothing_is_locked
@@ -192,6 +193,10 @@ MANY = tuple(entity.at(Account, f"a{number}") for number in range(101))
         ((ADA, "@Account@ada"), "'@Account@ada' is named twice"),
         (("ada",), "names no entity: give entity.at"),
         ((Account,), "names no entity"),
+        ((EntityId("", ""),), "give a name of 1 to"),
+        ((EntityId("Account@ada", "bob"),), "has an @"),
+        ((EntityId("Account", "a" * 1_001),), "give an id of 1 to"),
+        ((EntityId("Account", "\ud800"),), "half of a surrogate pair"),
     ],
 )
 def test_what_is_no_lock(given: tuple[Any, ...], says: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from processor import (
     ApplicationError,
     Client,
+    CommandRejected,
     InvalidArgument,
     LockLost,
     RetryPolicy,
@@ -240,6 +241,43 @@ def test_a_lock_that_nobody_waits_for_any_more_is_withdrawn() -> None:
 
 
 @workflow.define
+async def locks_a_part(how: str) -> str:
+    try:
+        async with asyncio.timeout(5), workflow.lock(ADA, BOB):
+            return "locked"
+    except (TimeoutError, CommandRejected):
+        await workflow.wait_for_event("end")
+    return how
+
+
+@pytest.mark.parametrize("how", ["timed out", "refused"])
+def test_who_does_not_get_all_keeps_none(how: str) -> None:
+    """The run goes on, so that its end frees nothing."""
+
+    @workflow.define
+    async def holds_bob() -> None:
+        async with workflow.lock(BOB):
+            await workflow.wait_for_event("go")
+
+    async def main() -> None:
+        async with environment(holds_bob, locks_a_part, unread_events_max=1) as env:
+            await env.start(holds_bob, id="holder")
+            await env.sleep(1)
+            if how == "refused":
+                await env.entity(Account, "bob").signal(Account.add, 1)
+            handle = await env.start(locks_a_part, how, id="part")
+            await env.sleep(10)
+            await nothing_is_locked(env, "ada")
+            await env.handle("holder").raise_event("go")
+            await env.sleep(1)
+            await nothing_is_locked(env, "bob")
+            await handle.raise_event("end")
+            assert await handle.result() == how
+
+    asyncio.run(main())
+
+
+@workflow.define
 async def loses(how: str) -> str:
     try:
         async with workflow.lock(ADA, BOB) as lock:
@@ -325,6 +363,34 @@ def test_a_call_that_waits_when_the_lock_is_freed_is_not_taken() -> None:
             assert await ada.unlock()
             assert "was freed" in await handle.result()
             assert await ada.call(Account.total) == 101, "what ran goes on to its end"
+
+    asyncio.run(main())
+
+
+@entity.define
+class Line:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    async def add(self, word: str) -> list[str]:
+        await asyncio.sleep(10)
+        self.said.append(word)
+        return self.said
+
+
+@workflow.define
+async def calls_in_order() -> list[str]:
+    async with workflow.lock(entity.at(Line, "l")):
+        for word in ("a", "b", "c"):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(workflow.call_entity(Line.add, "l", word), 1)
+        return await workflow.call_entity(Line.add, "l", "d")
+
+
+def test_calls_that_the_holder_does_not_wait_for_run_in_order() -> None:
+    async def main() -> None:
+        async with Environment([calls_in_order], entities=[Line]) as env:
+            assert await env.run(calls_in_order) == ["a", "b", "c", "d"]
 
     asyncio.run(main())
 

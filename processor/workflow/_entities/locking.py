@@ -34,8 +34,12 @@ _CALL: Final = "workflow.lock"
 
 def at(entity: type[Any] | str, key: str) -> EntityId:
     """Name an entity: its class (or the name of that), and its key. Raises ``InvalidArgument``."""
-    name, _ = entity_named(entity, "entity.at")
-    entity_id(name, key, "entity.at")
+    return _checked(entity, key, "entity.at")
+
+
+def _checked(entity: type[Any] | str, key: str, call: str) -> EntityId:
+    name, _ = entity_named(entity, call)
+    entity_id(name, key, call)
     return EntityId(name, key)
 
 
@@ -67,7 +71,7 @@ def lock(*entities: EntityId | str) -> EntityLock:
 def named(entity: Any, call: str) -> str:
     """Return the id of an entity that ``at`` or a text names. Raises ``InvalidArgument``."""
     if isinstance(entity, EntityId):
-        return entity.workflow_id
+        return _checked(entity.name, entity.key, call).workflow_id
     if isinstance(entity, str) and entity_of(entity) is not None:
         return checks.workflow_id(entity, call)
     given = checks.shown(entity)
