@@ -240,6 +240,33 @@ def test_a_lock_that_nobody_waits_for_any_more_is_withdrawn() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("cached", [0, 100])
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_who_waits_no_more_leaves_the_others_in_line(gone: int, cached: int) -> None:
+    async def main() -> None:
+        async with environment(holds, cached_runs_max=cached) as env:
+            ada, names = env.entity(Account, "ada"), ["first", "second", "third"]
+            await env.start(holds, id="holder")
+            for name in names:
+                await env.start(holds, id=name)
+                await env.sleep(1)
+                await ada.signal(Account.add, 10)
+            await env.handle(names.pop(gone)).terminate()
+            await env.sleep(1)
+            waits = (await ada.describe()).pending["lock_waits"]
+            assert [each["workflow_id"] for each in waits] == names
+            for name in ("holder", *names):
+                held = (await ada.describe()).pending["lock"]
+                assert held["workflow_id"] == name
+                await env.handle(name).raise_event("go")
+                assert await env.handle(name).result() == "event"
+                await env.sleep(1)
+            assert await ada.call(Account.add, 0) == 133
+            await nothing_is_locked(env, "ada", "bob")
+
+    asyncio.run(main())
+
+
 @workflow.define
 async def locks_a_part(how: str) -> str:
     try:
