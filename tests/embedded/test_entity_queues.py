@@ -11,6 +11,7 @@ import pytest
 from processor import Client, Settings, Worker, activity, entity
 from processor.codec.records import encode
 from processor.core.records.snapshot import EntityDelta, Snapshot
+from processor.testing import Environment
 from tests.embedded.inside import records_in
 
 HELD: set[str] = set()
@@ -102,3 +103,43 @@ def test_code_that_changes_meets_no_operation_that_has_ended(tmp_path: Path, cac
     settled = [each for each in records_in(tmp_path) if isinstance(each, EntityDelta | Snapshot)]
     assert isinstance(settled[-1], EntityDelta), "operations have ended since the last snapshot"
     asyncio.run(go_on())
+
+
+@entity.define
+class Large:
+    async def pause(self) -> None:
+        await asyncio.sleep(10)
+
+    def text(self, size: int) -> str:
+        return "x" * size
+
+    def leave(self) -> None:
+        raise SystemExit
+
+
+def test_results_that_are_too_large_for_one_turn_are_given_in_several() -> None:
+    async def main() -> None:
+        async with Environment([], entities=[Large]) as env:
+            large = env.entity(Large, "l")
+            first = asyncio.ensure_future(large.call(Large.pause))
+            await env.sleep(1)
+            calls = [large.call(Large.text, 600_000) for _ in range(30)]
+            assert [len(each) for each in await asyncio.gather(*calls)] == [600_000] * 30
+            assert first.done()
+
+    asyncio.run(main())
+
+
+def test_what_an_entity_had_not_done_when_it_parked_is_told() -> None:
+    async def main() -> None:
+        async with Environment([], entities=[Large]) as env:
+            large = env.entity(Large, "l")
+            await large.signal(Large.pause)
+            for operation in (Large.leave, Large.pause, Large.pause):
+                await large.signal(operation)
+            await env.sleep(20)
+            found = await large.describe()
+            assert found.status == "parked"
+            assert found.pending["unread"] == {"leave": 1, "pause": 2}
+
+    asyncio.run(main())
