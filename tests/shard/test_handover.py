@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -14,8 +15,10 @@ from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import WorkflowCompleted, WorkflowStarted
 from processor.core.nouns.start import StartRun
+from processor.core.nouns.stop import TerminateRun
 from processor.core.records.effects import Message
 from processor.core.records.turn import Turn
+from processor.errors import ProcessorError
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.shard.loop import Shard
@@ -42,9 +45,31 @@ async def pester(to: str) -> None:
         await workflow.wait_for_event("again", int)
 
 
+@workflow.define
+async def multiply(to: str) -> None:
+    while True:
+        workflow.signal(to, "again", 1)
+        workflow.signal(to, "again", 1)
+        await workflow.wait_for_event("again", int)
+
+
+@workflow.define
+async def large(size: int) -> str:
+    return "x" * size
+
+
+@workflow.define
+async def asks_for(size: int) -> str:
+    try:
+        return f"{len(await workflow.call_child(large, size)):,}"
+    except ProcessorError as error:
+        return str(error)
+
+
 def owner(ports: Ports, settings: Settings | None = None, store: Memory | None = None) -> Shard:
     settings = settings or Settings()
-    registry = Registry([child, parent, pester], [], Injected(JsonPayloads()))
+    workflows = [child, parent, pester, multiply, large, asks_for]
+    registry = Registry(workflows, [], Injected(JsonPayloads()))
     ports.keeps_messages = True
     return shard(ports, store, WorkflowRunners(registry, settings), settings=settings)
 
@@ -116,6 +141,37 @@ def test_instances_that_send_each_other_messages_for_ever_let_others_go_on() -> 
     ports.read_commands(start("p", "parent", b"[0]"))
     run(running, 2)
     assert results(ports)["p"] == b"0"
+    running.close()
+
+
+@pytest.mark.parametrize(
+    "bound", [{"turns_in_flight_max": 50}, {"bytes_in_flight_max": 20_000}], ids=repr
+)
+def test_messages_that_grow_more_for_ever_let_others_go_on(bound: dict[str, int]) -> None:
+    """Two instances answer each signal by two: what waits only grows, whatever is bounded."""
+    ports, settings = Ports(), replace(Settings(turns_in_flight_max=300), **bound)
+    running = owner(ports, settings)
+    for one, other in (("a", "b"), ("b", "a")):
+        ports.read_commands(start(one, "multiply", b'["%s"]' % other.encode()))
+    run(running, 30)
+    assert len(running._intake.handover) > 500, "what waits fills the bound"
+    ports.read_commands(start("p", "parent", b"[0]"), start("a", "parent", b"[0]"))
+    ports.read_commands(*(ClientCommand(id, TerminateRun("enough")) for id in "ab"))
+    for _ in range(80):
+        running.step()
+        ports.deliver_all()
+    assert results(ports)["p"] == b"0"
+    assert not running._intake.handover, "an operator has ended both"
+    running.close()
+
+
+@pytest.mark.parametrize(("size", "told"), [(1_800_000, "1,800,000"), (1_950_000, "1,900,000")])
+def test_an_answer_that_no_topic_would_take_is_told_to_be_too_large(size: int, told: str) -> None:
+    ports = Ports()
+    running = owner(ports, Settings(payload_bytes_max=5_000_000))
+    ports.read_commands(start("p", "asks_for", b"[%d]" % size))
+    run(running, 20)
+    assert told in (results(ports)["p"] or b"").decode()
     running.close()
 
 

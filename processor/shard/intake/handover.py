@@ -40,7 +40,8 @@ class _Waiting(NamedTuple):
 class Handover:
     """``is_own`` says whether a workflow id is of this shard.
 
-    ``bytes``: about how much memory is taken by records whose messages wait.
+    ``bytes``: about how much memory is taken by records whose messages wait. ``taken``: how many
+    messages were handed over since another input was decided.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Handover:
         flight: Flight,
         deliveries: Deliveries,
     ) -> None:
-        self.bytes = 0
+        self.bytes = self.taken = 0
         self._is_own = is_own
         self._outbox = outbox
         self._gate = gate
@@ -82,6 +83,7 @@ class Handover:
             if not (self._waiting and self._waiting[0].token == token):
                 self.bytes -= size
             taken += 1
+        self.taken += taken
         return taken
 
 

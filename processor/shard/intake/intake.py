@@ -97,7 +97,9 @@ class Intake:
                 records = self.unread or self._inbox.take(room)
                 lot = self._read_all(records)
                 self.unread = records[lot:]
-            if not lot and not own:
+            if lot:
+                self.handover.taken = 0
+            elif not own:
                 return bool(resuming.parked)
             left -= lot
         return False

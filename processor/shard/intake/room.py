@@ -54,13 +54,20 @@ class Room:
 
     def inputs(self) -> int:
         """Return how many inputs may be decided now."""
+        if not self._is_full():
+            return self.messages()
+        if self._handover.taken < self._settings.turns_in_flight_max:
+            return 0
+        return min(self.messages(), 1)  # messages that never end keep nobody waiting for ever
+
+    def _is_full(self) -> bool:
+        """Return whether inputs wait for what is outstanding of the turns before them."""
         settings, outstanding = self._settings, self._deliveries.outstanding
         if self._handover.bytes >= settings.bytes_in_flight_max:
-            return 0
-        if outstanding >= settings.turns_in_flight_max:
-            if outstanding - self._outbox.stuck >= settings.turns_in_flight_max:
-                return 0
-        return self.messages()
+            return True
+        if outstanding < settings.turns_in_flight_max:
+            return False
+        return outstanding - self._outbox.stuck >= settings.turns_in_flight_max
 
     def messages(self) -> int:
         """Return how many messages of the shard to itself may be decided now.
