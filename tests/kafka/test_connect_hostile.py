@@ -10,6 +10,7 @@ from pathlib import Path
 from struct import Struct
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from crc32c import crc32c
 
@@ -120,6 +121,29 @@ def test_a_function_that_ends_the_process_buries_its_record_alone(
     exits, cancels = letters(kafka_servers, made, 2)
     assert f"connection {topic!r}: SystemExit: a script, once ({__file__}:" in exits.reason
     assert "CancelledError" in cancels.reason
+
+
+def test_records_of_aborted_transactions_are_not_read(
+    kafka_servers: str, made: str, admin: AdminClient, tmp_path: Path
+) -> None:
+    topic = f"{made}-numbers"
+    make(admin, topic, 1)
+    producer = Producer({"bootstrap.servers": kafka_servers, "transactional.id": topic})
+    producer.init_transactions(20)
+    for index, end in enumerate(
+        (producer.commit_transaction, producer.abort_transaction, producer.commit_transaction)
+    ):
+        producer.begin_transaction()
+        for key, value in numbered("a", range(10 * index, 10 * index + 10)):
+            producer.produce(topic, value, key)
+        assert producer.flush(20) == 0
+        end(20)
+
+    async def main() -> None:
+        async with serving(kafka_servers, made, tmp_path, notes(topic)) as client:
+            await until_noted(client, "a", [*range(10), *range(20, 30)])
+
+    asyncio.run(main())
 
 
 @pytest.mark.timeout(150)
