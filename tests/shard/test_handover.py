@@ -191,3 +191,28 @@ def test_messages_that_wait_hold_up_other_inputs_by_the_bytes_of_their_records()
     run(running)
     assert handover.bytes == 0 and results(ports)["p"] == b"0"
     running.close()
+
+
+class FullSlots(Ports):
+    """The slots of activities are full until ``slots`` says how many are free."""
+
+    slots = 1_000
+
+    def room(self) -> int:
+        return self.slots
+
+
+def test_messages_wait_for_slots_of_activities_and_are_looked_at_again() -> None:
+    ports = FullSlots()
+    running = owner(ports)
+    ports.read_commands(start("p", "parent", b"[3]"))
+    running.step()
+    ports.slots = 0
+    run(running)
+    assert len(running._intake.handover) == 3
+    assert ports.now < running._intake.room.look_again_ms <= ports.now + 200
+    ports.slots = 1_000
+    assert running.has_work(ports.now)
+    run(running)
+    assert results(ports)["p"] == b"3"
+    running.close()
