@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from processor import CommandRejected, InvalidArgument, entity, workflow
+from processor import CommandRejected, InvalidArgument, PayloadTooLarge, entity, workflow
 from processor.entity import EntityId
 from processor.testing import Environment
 
@@ -325,5 +325,30 @@ def test_handlers_of_the_run_are_in_no_block_of_its_code(cached: int) -> None:
             assert await handle.result() == "done"
             assert await ada.call(Account.total) == 1_102
             await nothing_is_locked(env, "ada", "bob", "cleo")
+
+    asyncio.run(main())
+
+
+@workflow.define
+async def asks_for_too_much() -> str:
+    try:
+        async with workflow.lock(ADA, BOB):
+            for _ in range(1_000):
+                workflow.signal_entity(Account.add, "cleo", 1)
+    except PayloadTooLarge:
+        await workflow.wait_for_event("end")
+        return "too much"
+    return "nothing was refused"
+
+
+def test_a_turn_that_is_full_gives_the_locks_back() -> None:
+    async def main() -> None:
+        limits = {"payload_bytes_max": 1_000, "turn_bytes_max": 10_000}
+        async with environment(asks_for_too_much, **limits) as env:
+            handle = await env.start(asks_for_too_much, id="much")
+            await env.sleep(1)
+            await nothing_is_locked(env, "ada", "bob")
+            await handle.raise_event("end")
+            assert await handle.result() == "too much"
 
     asyncio.run(main())

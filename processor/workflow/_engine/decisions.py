@@ -195,6 +195,14 @@ class Decisions:
         """Add the decision that ends the run. There is always room for it in the record."""
         self._asked.append((decision, line))
 
+    def give_back(self, decision: Decision, line: str, what: str) -> None:
+        """Add a decision that gives back what was asked for. A turn that is full takes it, too."""
+        if self.refusal or self._loop.dropped:
+            self.check(what)
+            return
+        self.sized += _DECISION_BYTES
+        self._asked.append((decision, line))
+
     def take_back(
         self, cancelled: Callable[[int], Decision], id: int, turn: int, index: int, line: str
     ) -> None:

@@ -125,8 +125,8 @@ class _Request(asyncio.Future[int]):
     def give_back(self) -> None:
         """Free the entity, where it was locked, once."""
         if self._granted:
-            what = "the end of a lock"
-            self._runtime.decisions.add(LockReleased(self._call), self._line, 0, what)
+            released, what = LockReleased(self._call), "the end of a lock"
+            self._runtime.decisions.give_back(released, self._line, what)
             self._granted = False
 
 
