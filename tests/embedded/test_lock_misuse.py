@@ -352,3 +352,22 @@ def test_a_turn_that_is_full_gives_the_locks_back() -> None:
             assert await handle.result() == "too much"
 
     asyncio.run(main())
+
+
+@workflow.define
+async def gives_up_locks() -> str:
+    for _ in range(10):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1), workflow.lock(ADA):
+                pass
+    return "none is open"
+
+
+def test_waits_that_were_given_up_are_not_open() -> None:
+    async def main() -> None:
+        async with environment(holds, gives_up_locks, children_open_max=3) as env:
+            await env.start(holds, id="holder")
+            await env.sleep(1)
+            assert await env.run(gives_up_locks) == "none is open"
+
+    asyncio.run(main())
