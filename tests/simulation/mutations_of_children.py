@@ -14,7 +14,12 @@ ENDS = "AssertionError: every case ends as the model says"
 
 OF_CHILDREN: Sequence[Mutation] = (
     Mutation(
-        "children", "the end of a child is told", children.ends_not_told, (STUCK, HEARS), 100, 60
+        "children",
+        "the end of a child is told",
+        children.ends_not_told,
+        (STUCK, HEARS),
+        100,
+        known=60,
     ),
     Mutation(
         "children",

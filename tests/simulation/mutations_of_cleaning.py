@@ -27,7 +27,7 @@ OF_CLEANING: Sequence[Mutation] = (
         cleaning.forgotten_before_delivery,
         (*GIVEN_UP, *LOST_EFFECTS),
         200,
-        known=7,
+        known=12,
     ),
     Mutation(
         "forgetting",
@@ -35,7 +35,7 @@ OF_CLEANING: Sequence[Mutation] = (
         cleaning.forgotten_without_mark,
         (ONCE, MESSAGE_ONCE, *LOST_EFFECTS, TABLES, CLEANED, *GIVEN_UP),
         200,
-        known=3,
+        known=5,
     ),
     Mutation(
         "forgetting",
@@ -105,7 +105,7 @@ OF_CLEANING: Sequence[Mutation] = (
         cleaning.purges_not_read,
         (TABLES, CLEANED, "LogTruncated"),
         200,
-        known=2,
+        known=1,
     ),
     Mutation(
         "half-cleaned logs",
@@ -113,7 +113,7 @@ OF_CLEANING: Sequence[Mutation] = (
         cleaning.middle_first,
         ("LogTruncated", *NOT_CONTIGUOUS),
         200,
-        known=70,
+        known=1,
     ),
     Mutation(
         "forgetting",
@@ -128,6 +128,6 @@ OF_CLEANING: Sequence[Mutation] = (
         cleaning.attempts_not_folded,
         (TABLES, *NOT_CONTIGUOUS, STUCK, "AssertionError: an attempt goes on or is retried"),
         50,
-        known=4,
+        known=0,
     ),
 )

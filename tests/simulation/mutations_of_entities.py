@@ -18,6 +18,7 @@ OF_ENTITIES: Sequence[Mutation] = (
         entities.queues_forgotten,
         (STUCK,),
         100,
+        known=1,
     ),
     Mutation(
         "entities",
@@ -25,7 +26,7 @@ OF_ENTITIES: Sequence[Mutation] = (
         entities.begun_again,
         (STUCK, "AssertionError: update .* is accepted once", r"AssertionError: .*\d wait of \d"),
         100,
-        known=5,
+        known=26,
     ),
     Mutation(
         "entities",
@@ -41,6 +42,7 @@ OF_ENTITIES: Sequence[Mutation] = (
         entities.callers_forgotten,
         (STUCK,),
         100,
+        known=4,
     ),
     Mutation(
         "entities",
@@ -64,5 +66,6 @@ OF_ENTITIES: Sequence[Mutation] = (
         entities.failures_not_rolled_back,
         (_WRONG,),
         100,
+        known=5,
     ),
 )

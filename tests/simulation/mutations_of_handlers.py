@@ -19,6 +19,7 @@ OF_HANDLERS: Sequence[Mutation] = (
             "AssertionError: an answer tells what came in its order",
         ),
         100,
+        known=38,
     ),
     Mutation(
         "handlers",
@@ -26,6 +27,7 @@ OF_HANDLERS: Sequence[Mutation] = (
         handlers.live_runs_answer_for_all,
         ("AssertionError: a query is answered by the run that is meant",),
         100,
+        known=18,
     ),
     Mutation(
         "handlers",
@@ -33,6 +35,7 @@ OF_HANDLERS: Sequence[Mutation] = (
         handlers.handed_events_dropped,
         (STUCK,),
         100,
+        known=8,
     ),
     Mutation(
         "handlers",
@@ -48,5 +51,6 @@ OF_HANDLERS: Sequence[Mutation] = (
         handlers.handled_still_counted,
         ("AssertionError: what is unread is counted",),
         100,
+        known=4,
     ),
 )

@@ -49,5 +49,6 @@ OF_HANDOVER: Sequence[Mutation] = (
         handover.owed_are_not_handed_over,
         (STUCK, *CALLS),
         50,
+        known=5,
     ),
 )

@@ -36,6 +36,7 @@ OF_LOCKS: Sequence[Mutation] = (
         locks.not_freed_at_the_end,
         (STUCK, _LOCKED),
         100,
+        known=4,
     ),
     Mutation(
         "locks",

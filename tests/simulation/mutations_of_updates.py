@@ -19,6 +19,7 @@ OF_UPDATES: Sequence[Mutation] = (
         updates.validators_not_asked,
         (r"AssertionError: \d+ was to be refused",),
         50,
+        known=2,
     ),
     Mutation(
         "updates",
@@ -26,6 +27,7 @@ OF_UPDATES: Sequence[Mutation] = (
         updates.updates_of_starts_dropped,
         (STUCK,),
         50,
+        known=5,
     ),
     Mutation(
         "updates",
@@ -33,5 +35,6 @@ OF_UPDATES: Sequence[Mutation] = (
         updates.handlers_dropped_at_the_return,
         (r"AssertionError: who waits for update \d*5 is told .*UpdateUnfinished",),
         50,
+        known=2,
     ),
 )
