@@ -91,7 +91,7 @@ def test_a_connection_alone_says_how_far_it_is(
     assert producer.flush(20) == 0
     running = processor("connect", "noting:noted", *where)
     deadline, found = time.monotonic() + 60, {}
-    while not found or sum(each["lag"] for each in found["partitions"]):
+    while len(found.get("partitions", ())) < 3 or any(each["lag"] for each in found["partitions"]):
         assert time.monotonic() < deadline, found
         time.sleep(0.3)
         status = invoke("connect", "status", "mine", "--json", *where)

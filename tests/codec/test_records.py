@@ -76,7 +76,7 @@ def stranger(file: str) -> avro.schema.Schema:
 
 
 @pytest.mark.parametrize("file", FILES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_every_record_comes_back_and_both_other_libraries_agree(
     file: str, data: st.DataObject
@@ -96,7 +96,7 @@ def test_every_record_comes_back_and_both_other_libraries_agree(
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda cls: cls.__name__)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_every_event_comes_back_as_its_own_class(event: type, data: st.DataObject) -> None:
     named = SCHEMAS["turn"].named
@@ -243,7 +243,7 @@ def test_every_payload_may_be_absent(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_absent_empty_and_null_come_back_as_what_they_were(file: str, data: st.DataObject) -> None:
     named = SCHEMAS[file].named
@@ -303,7 +303,7 @@ def test_every_cut_of_a_record_is_noticed() -> None:
             decode(DATA[:end])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(FILES), st.binary(max_size=200))
 def test_garbage_is_a_record_or_a_mismatch(file: str, garbage: bytes) -> None:
     try:

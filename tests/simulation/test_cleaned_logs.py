@@ -287,7 +287,7 @@ def test_a_log_says_the_same_whatever_cleaners_have_left_of_it() -> None:
     print(dict(counts))
     assert counts["removed"] > counts["records"] / 10
     assert counts["folds"] > 5 * STORIES
-    assert counts["refused"] < counts["left behind"] / 10
+    assert counts["refused"] < counts["left behind"] / 5, "hardly any are compared"
 
 
 @pytest.mark.parametrize(
