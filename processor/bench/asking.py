@@ -10,7 +10,7 @@ from processor.bench.meter import Meter
 from processor.bench.workloads import noop
 from processor.client import Client, Handle
 
-__all__ = ("ASKED", "run_query", "run_update", "warm_up_asked")
+__all__ = ("ASKED", "run_query", "run_update", "warm_up_query", "warm_up_update")
 
 _WORKFLOWS = 20
 """So many are asked in turn."""
@@ -113,15 +113,8 @@ def _fields(load: Load, took: list[float], elapsed: float) -> Fields:
     return {**figures, **latencies(took)}
 
 
-async def warm_up_asked(client: Client, name: str, load: Load) -> None:
-    """Ask a few times, as the peers' loops do."""
-    if name == "query":
-        await _warm_query(client, load)
-    elif name == "update":
-        await _warm_update(client, load)
-
-
-async def _warm_query(client: Client, load: Load) -> None:
+async def warm_up_query(client: Client, load: Load) -> None:
+    """Ask idle workflows a few times, as the peers' loops do."""
     idle = [
         await client.start(Idle.run, f"s{number}", id=f"{load.tag}-wq{number}")
         for number in range(_WORKFLOWS)
@@ -136,7 +129,8 @@ async def _warm_query(client: Client, load: Load) -> None:
         await handle.result()
 
 
-async def _warm_update(client: Client, load: Load) -> None:
+async def warm_up_update(client: Client, load: Load) -> None:
+    """Update workflows a few times, as the peers' loops do."""
     handles = [await client.start(Updatable.run, id=f"{load.tag}-wu{n}") for n in range(5)]
 
     async def one(number: int) -> None:

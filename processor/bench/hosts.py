@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from processor.bench.asking import run_query, run_update, warm_up_asked
+from processor.bench.asking import run_query, run_update, warm_up_query, warm_up_update
 from processor.bench.entities import run_entity, warm_up_entity
 from processor.bench.flood import flood_embedded, flood_kafka
 from processor.bench.loops import LOOPS, Load, Loop, WorkloadFailed, warm_up
@@ -161,6 +161,7 @@ def delete_namespace(server: str, namespace: str, kafka: Mapping[str, str] | Non
 
 
 _LOOPS: dict[str, Loop] = {**LOOPS, "query": run_query, "update": run_update, "entity": run_entity}
+_WARM_UPS = {"query": warm_up_query, "update": warm_up_update, "entity": warm_up_entity}
 
 
 async def measure(host: BenchHost, name: str, load: Load, timeout_s: float) -> dict[str, Any]:
@@ -170,9 +171,8 @@ async def measure(host: BenchHost, name: str, load: Load, timeout_s: float) -> d
     """
     async with asyncio.timeout(timeout_s):
         await warm_up(host.client, name, load)
-        await warm_up_asked(host.client, name, load)
-        if name == "entity":
-            await warm_up_entity(host.client, load)
+        if (warm_up_too := _WARM_UPS.get(name)) is not None:
+            await warm_up_too(host.client, load)
         before = await asyncio.to_thread(host.executions)
         meter = host.meter()
         loop = host.flood if name == "flood" else _LOOPS[name]

@@ -10,7 +10,15 @@ import typer
 
 from processor import checks
 from processor.cli.commands.runs import PANEL, Arguments, Reason, Timeout, done, parsed
-from processor.cli.options import EmbeddedModules, Json, Key, Target, checked, target_options
+from processor.cli.options import (
+    TIME_FORMATS,
+    EmbeddedModules,
+    Json,
+    Key,
+    Target,
+    checked,
+    target_options,
+)
 from processor.cli.output import show_found, shown_value
 from processor.cli.session import connected
 from processor.core.entity_id import entity_of, is_reserved
@@ -48,7 +56,7 @@ At = Annotated[
     datetime | None,
     typer.Option(
         metavar="TIME",
-        formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"],
+        formats=TIME_FORMATS,
         help="Let the entity keep it until a time: 2027-01-31T09:00+01:00.",
     ),
 ]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -17,6 +17,7 @@ from processor.errors import InvalidArgument
 
 __all__ = (
     "SERVER_DEFAULT",
+    "TIME_FORMATS",
     "EmbeddedModules",
     "Interceptors",
     "Json",
@@ -180,6 +181,9 @@ class Target:
         named = kafka.pop("bootstrap.servers", default)
         return cls(server or named, namespace, kafka)
 
+
+TIME_FORMATS: Final = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"]
+"""How people write a time: with its zone."""
 
 Key = Annotated[
     str | None,

@@ -120,7 +120,7 @@ def filter_of(text: str, what: str = "filter") -> Filter:
     name, compared, literal = found.groups()
     find = field(name, what)
     if compared is None:
-        return lambda record: not any(find(record) is each for each in (_MISSING, None, False))
+        return lambda record: _is_there(find(record))
     try:
         wanted = json.loads(literal, parse_constant=_no_json)
     except ValueError as error:
@@ -140,6 +140,10 @@ def filter_of(text: str, what: str = "filter") -> Filter:
             return False
 
     return passes
+
+
+def _is_there(value: Any) -> bool:
+    return value is not _MISSING and value is not None and value is not False
 
 
 def _no_json(text: str) -> None:

@@ -12,12 +12,11 @@ from typing import assert_never
 from processor.core.attempts import reported, retried, stopped, timed_out
 from processor.core.data.address import Caller
 from processor.core.draft import Context, Draft, Outcome
-from processor.core.event import Event
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.awaited import AnswerAwaited
 from processor.core.nouns.chain import too_large
 from processor.core.nouns.lineage import Plan
-from processor.core.nouns.locks.granting import LockEntity, LockRequested
+from processor.core.nouns.locks.granting import LockEntity
 from processor.core.nouns.run import (
     RunUnparked,
     Successor,
@@ -27,7 +26,6 @@ from processor.core.nouns.run import (
     WorkflowTimedOut,
 )
 from processor.core.nouns.start import StartPlanned, StartRun, StartWith
-from processor.core.nouns.timer import RaiseEventAt
 from processor.core.nouns.update import AwaitUpdate, UpdateRun
 from processor.core.nouns.value import AwaitValue
 from processor.core.operation import OperationOnRun
@@ -166,13 +164,9 @@ def _start(
         )
     draft = Draft(Instance(RunState(command.workflow_id, run_id), runner), context)
     first = start.first if isinstance(start, StartWith) else None
-    more: list[Event] = []
+    more = () if first is None else first.begins_with(command.caller, draft.now_ms)
     if isinstance(first, UpdateRun) and command.caller is not None:
-        more.append(AnswerAwaited(command.caller, "update", first.id))
-    elif isinstance(first, RaiseEventAt):
-        more.append(first.fact(1, draft.now_ms))
-    elif isinstance(first, LockEntity) and command.caller is not None:
-        more.append(LockRequested(command.caller))
+        more = (AnswerAwaited(command.caller, "update", first.id),)
     draft.advance(started, *more)
     outcome.drafts.append(draft)
     if isinstance(first, UpdateRun):
@@ -188,7 +182,7 @@ def _start(
 def _refusal(command: ClientCommand, start: StartRun, latest: Summary | None) -> Refused | None:
     """Return why nothing comes of a start, or of what goes with it."""
     refusal = start.refusal(command.workflow_id, latest)
-    if refusal is None and isinstance(start, StartWith) and isinstance(start.first, LockEntity):
+    if refusal is None and isinstance(start, StartWith) and start.first is not None:
         return start.first.refusal(command.workflow_id, command.caller)
     return refusal
 

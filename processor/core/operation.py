@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
@@ -65,6 +65,14 @@ class OperationOnRun(Operation):
     def decide(self, draft: Any, latest: Any) -> ReplyBody | None:
         """Write what it does to an open run into a turn; return an answer other than the usual."""
         raise NotImplementedError(type(self).__name__)
+
+    def refusal(self, workflow_id: str, caller: Any) -> Refused | None:
+        """Return why nothing comes of it, whatever stands under that id; asked with a start."""
+        return None
+
+    def begins_with(self, caller: Any, now_ms: int) -> Sequence[Any]:
+        """Return the events by which a run begins that a start begins for it, behind the first."""
+        return ()
 
     def when_closed(self, latest: Any) -> ReplyBody:
         """Return what is told where the run is closed already."""

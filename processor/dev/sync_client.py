@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 import textwrap
@@ -77,6 +78,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 Us = TypeVarTuple("Us")
 '''
+
+_VARIABLES: Final = ("E", "R", "T", "Ts", "Us")
 
 _MODULES: Final[dict[str, tuple[str, tuple[tuple[Any, str, str], ...]]]] = {
     "handles": (
@@ -154,7 +157,11 @@ def _module(name: str, what: str, classes: tuple[tuple[Any, str, str], ...]) -> 
     names = ", ".join(f'"{each}"' for _, each, _ in classes if not each.startswith("_"))
     text = _HEADER.format(what, names) + "".join(_class(*each) for each in classes)
     own = f"from processor.sync.{name} import "
-    text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(own))
+    unused = [  # made, which names it twice, and no more
+        f"{each} = TypeVar" for each in _VARIABLES if len(re.findall(rf"\b{each}\b", text)) == 2
+    ]
+    left_out = own, *unused
+    text = "".join(line for line in text.splitlines(True) if not line.startswith(left_out))
     path = str(FOLDER / f"{name}.py")
     for command in (("check", "--fix", "--quiet"), ("format", "--quiet")):
         ruff = (sys.executable, "-m", "ruff", *command, "--stdin-filename", path, "-")

@@ -14,7 +14,13 @@ from processor.core.records.answers import Refused
 from processor.core.records.effects import Message, RunResult
 from processor.shard.ports import OutputRecord
 
-__all__ = ("Deliveries", "Unpublished", "message_command", "too_large_to_tell")
+__all__ = (
+    "Deliveries",
+    "Unpublished",
+    "message_command",
+    "too_large_message",
+    "too_large_to_tell",
+)
 
 _OUTPUT_BYTES: Final = 200
 """About what a record takes in memory beside its value."""
@@ -92,6 +98,11 @@ def _size(record: OutputRecord) -> int:
 def message_command(message: Message, origin: Origin | None) -> ClientCommand:
     """Return the command that carries a message to its instance."""
     return ClientCommand(message.workflow_id, message.body, origin, caller=message.caller)
+
+
+def too_large_message(size: int, limit: str) -> str:
+    """Return why a message of so many bytes is not sent."""
+    return f"a message of {size:,} bytes to another instance; the limit is {limit}"
 
 
 def too_large_to_tell(command: ClientCommand, reason: str) -> ClientCommand | None:

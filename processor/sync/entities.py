@@ -22,7 +22,6 @@ E = TypeVar("E")
 R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-Us = TypeVarTuple("Us")
 
 
 class EntityHandle(Generic[E]):

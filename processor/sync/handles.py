@@ -19,11 +19,9 @@ from processor.workflow._options import Options
 
 __all__ = ("ActivityHandle", "Handle", "UpdateHandle")
 
-E = TypeVar("E")
 R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-Us = TypeVarTuple("Us")
 
 
 class ActivityHandle:

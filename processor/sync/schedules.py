@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import datetime
-from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
+from typing import Any, TypeVarTuple, Unpack, overload
 
 from processor.client.schedules import ScheduleDescription, ScheduleSummary
 from processor.schedules.spec import Overlap, ScheduleOptions, TimeOptions
@@ -21,11 +21,7 @@ __all__ = (
     "Schedules",
 )
 
-E = TypeVar("E")
-R = TypeVar("R")
-T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-Us = TypeVarTuple("Us")
 
 
 class ScheduleHandle:

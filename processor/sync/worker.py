@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, TypeVarTuple
+from typing import Any, Literal, Self
 
 from processor import worker as _worker
 from processor.config import Settings
@@ -20,12 +20,6 @@ from processor.node import ShardStatus
 from processor.sync.blocking import Blocking
 
 __all__ = ("Worker",)
-
-E = TypeVar("E")
-R = TypeVar("R")
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
-Us = TypeVarTuple("Us")
 
 
 class Worker:

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from processor.injection.interceptors import Injected
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX
 from processor.kafka.queues.reports import encoded
 from processor.registry import Registry
+from tests.core.broken import Data, NoSuper
 
 from .test_executor import outcome_of, task
 
@@ -100,16 +101,6 @@ def test_an_activity_that_cancels_itself_fails_the_attempt() -> None:
 
 
 # --- errors that cannot be told as they are -----------------------------------------------------
-
-
-class NoSuper(ApplicationError):
-    def __init__(self) -> None:
-        pass
-
-
-@dataclass
-class Data(ApplicationError):
-    code: int = 3
 
 
 class BrokenStr(Exception):

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from processor import ApplicationError
 from processor.core.data.shown import GROUP_MAX
 
-__all__ = ("BROKEN", "CountsErrors", "ReadsNothing", "caused", "nested", "shared")
+__all__ = (
+    "BROKEN",
+    "CountsErrors",
+    "Data",
+    "NoSuper",
+    "ReadsNothing",
+    "caused",
+    "nested",
+    "shared",
+)
 
 _READ = (
     *("__cause__", "__context__", "__suppress_context__", "__traceback__", "__notes__"),
@@ -46,6 +57,20 @@ class CountsErrors(Exception):
 
     def __len__(self) -> int:
         return len(self.errors)
+
+
+class NoSuper(ApplicationError):
+    """Its parent was not initialised."""
+
+    def __init__(self) -> None:
+        pass
+
+
+@dataclass
+class Data(ApplicationError):
+    """A dataclass does not initialise its parent, either."""
+
+    code: int = 3
 
 
 class OddText(str):

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from processor import ApplicationError, WorkflowFailed, workflow
 from processor.testing import Environment
-
-
-class NoSuper(ApplicationError):
-    def __init__(self) -> None:
-        pass
-
-
-@dataclass
-class Data(ApplicationError):
-    code: int = 3
+from tests.core.broken import Data, NoSuper
 
 
 class BrokenText(ApplicationError):

@@ -9,7 +9,11 @@ from typing import Any
 from processor import Client, Handle, WorkflowNotFound
 from processor.testing import Environment
 
-__all__ = ("begun", "kinds_of", "parked", "passes", "until")
+__all__ = ("SLOTS", "begun", "kinds_of", "parked", "passes", "until")
+
+
+SLOTS = 40
+"""How many activities of a case run at once; the others wait in the queue."""
 
 
 async def passes(client: Client, seconds: float) -> None:

@@ -23,8 +23,7 @@ from processor import (
     workflow,
 )
 
-from .conftest import SLOTS
-from .passing import kinds_of, until
+from .passing import SLOTS, kinds_of, until
 
 SOON = RetryPolicy(initial_interval=0.005, coefficient=1)
 THRICE = RetryPolicy(initial_interval=0.005, coefficient=1, maximum_attempts=3)

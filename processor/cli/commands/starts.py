@@ -11,6 +11,7 @@ import typer
 from processor import checks
 from processor.cli.commands.runs import PANEL, Arguments, Timeout, done, parsed, show_result
 from processor.cli.options import (
+    TIME_FORMATS,
     EmbeddedModules,
     Json,
     Key,
@@ -51,7 +52,7 @@ At = Annotated[
     datetime | None,
     typer.Option(
         metavar="TIME",
-        formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"],
+        formats=TIME_FORMATS,
         help="Let the code begin at a time: 2027-01-31T09:00+01:00.",
     ),
 ]

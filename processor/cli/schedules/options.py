@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from processor import checks
-from processor.cli.options import checked
+from processor.cli.options import TIME_FORMATS, checked
 from processor.errors import InvalidArgument
 from processor.policy import ATTEMPTS_MAX, RetryPolicy
 from processor.schedules import Calendar
@@ -20,9 +20,7 @@ from processor.schedules.spec import Overlap
 
 __all__ = ("SCHEDULE_OPTIONS", "TIME_OPTIONS", "Moment", "collected")
 
-_FORMATS: Final = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"]
-
-Moment = Annotated[datetime | None, typer.Option(metavar="TIME", formats=_FORMATS)]
+Moment = Annotated[datetime | None, typer.Option(metavar="TIME", formats=TIME_FORMATS)]
 _Seconds = Annotated[
     float | None, typer.Option(metavar="SECONDS", callback=checked(checks.seconds))
 ]
@@ -75,7 +73,7 @@ TIME_OPTIONS: Final[Mapping[str, Any]] = {
     ],
     "time": Annotated[
         list[datetime] | None,
-        typer.Option(metavar="TIME", formats=_FORMATS, help="2027-01-31T09:00+01:00; several."),
+        typer.Option(metavar="TIME", formats=TIME_FORMATS, help="2027-01-31T09:00+01:00; several."),
     ],
     "tz": Annotated[
         str | None, typer.Option(metavar="ZONE", help="The time zone, as Europe/Berlin; else UTC.")
@@ -90,11 +88,11 @@ TIME_OPTIONS: Final[Mapping[str, Any]] = {
         ),
     ],
     "start": Annotated[
-        datetime | None, typer.Option(metavar="TIME", formats=_FORMATS, help="The first time.")
+        datetime | None, typer.Option(metavar="TIME", formats=TIME_FORMATS, help="The first time.")
     ],
     "end": Annotated[
         datetime | None,
-        typer.Option(metavar="TIME", formats=_FORMATS, help="No time from then on."),
+        typer.Option(metavar="TIME", formats=TIME_FORMATS, help="No time from then on."),
     ],
 }
 SCHEDULE_OPTIONS: Final[Mapping[str, Any]] = {

@@ -141,12 +141,6 @@ class StartWith(StartPlanned):
         update = UpdateOutcome(first.id, first.name, first.arguments, over=False)
         return Lineage(carried=Carried(updates=(update,)))
 
-    def refusal(self, workflow_id: str, latest: Summary | None) -> Refused | None:
-        if isinstance(self.first, RaiseEventAt) and not is_reserved(workflow_id):
-            reason = f"{workflow_id!r} is no entity, and only entities take delayed signals"
-            return Refused("CommandRejected", f"{reason}. Let the sender wait")
-        return StartPlanned.refusal(self, workflow_id, latest)
-
     def _is_of_entity(self, workflow_id: str) -> bool:
         entity = entity_of(workflow_id)
         return entity is not None and entity.name == self.workflow

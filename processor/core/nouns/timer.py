@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from processor.checks import TIME_MS_MAX
+from processor.core.data.address import Caller
 from processor.core.data.bounds import check_range
 from processor.core.data.fields import OnlyChain, OnlyRun, RequestId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
-from processor.core.event import Decision, Drafting, Fact
+from processor.core.entity_id import is_reserved
+from processor.core.event import Decision, Drafting, Event, Fact
 from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.run import BEGIN, Run, Summary
 from processor.core.operation import OperationOnRun
@@ -159,15 +161,24 @@ class RaiseEventAt(RaiseEvent):
         RaiseEvent.check(self)
         check_range("due_ms", self.due_ms, 0, TIME_MS_MAX)
 
-    def fact(self, number: int, now_ms: int) -> Fact:
+    def _fact(self, number: int, now_ms: int) -> Fact:
         """Return what its arrival is, as the event of that number in the history."""
         if self.due_ms <= now_ms:
             return EventReceived(self.name, self.payload, self.headers)
         id = _DELAYED + number
         return EventDelayed(id, self.due_ms, self.name, self.payload, self.headers)
 
+    def refusal(self, workflow_id: str, caller: Caller | None) -> Refused | None:
+        if is_reserved(workflow_id):
+            return None
+        reason = f"{workflow_id!r} is no entity, and only entities take delayed signals"
+        return Refused("CommandRejected", f"{reason}. Let the sender wait")
+
+    def begins_with(self, caller: Caller | None, now_ms: int) -> Sequence[Event]:
+        return (self._fact(1, now_ms),)
+
     def _received(self, draft: Drafting) -> Fact:
-        return self.fact(draft.run.events, draft.now_ms)
+        return self._fact(draft.run.events, draft.now_ms)
 
 
 @frozen

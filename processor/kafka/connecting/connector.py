@@ -186,8 +186,9 @@ class Connector:
         outlet.send(commands)
         if letters:
             self._say_buried(letters)
-            outlet.bury(letters, source.places({**source.done, **positions}), source.member)
-            source.committed({**source.done, **positions})
+            done = {**source.done, **positions}
+            outlet.bury(letters, source.places(done), source.member)
+            source.committed(done)
         source.done.update(positions)
 
     def _pace(self, count: int, spent_s: float) -> None:

@@ -21,7 +21,7 @@ from processor.kafka.clients.faults import MISSING, TOO_LARGE
 from processor.kafka.clients.record_producer import Produced
 from processor.kafka.clients.sending import ANY_PARTITION, Sending
 from processor.kafka.shards.answers import Answers
-from processor.shard.outbox import message_command, too_large_to_tell
+from processor.shard.outbox import message_command, too_large_message, too_large_to_tell
 from processor.shard.ports import OutputRecord, Sendable
 
 if TYPE_CHECKING:
@@ -132,11 +132,10 @@ class KafkaOutbox:
         key, value = command.workflow_id.encode(), encode(command)
         too_large = self._transport.too_large
         if not fits(key, value) or origin in too_large:
-            length = len(key) + len(value)
             limit = f"{COMMAND_BYTES_MAX:,}"
             if origin in too_large:
                 limit = f"max.message.bytes of {self._commands}, which refused it"
-            reason = f"a message of {length:,} bytes to another instance; the limit is {limit}"
+            reason = too_large_message(len(key) + len(value), limit)
             if (shorter := too_large_to_tell(command, reason)) is not None:
                 self._send_message(shorter, None, done)
                 return

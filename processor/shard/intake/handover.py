@@ -22,7 +22,7 @@ from processor.core.records.effects import Message
 from processor.core.records.turn import Positions
 from processor.shard.flight import Flight
 from processor.shard.gate import Gate
-from processor.shard.outbox import Deliveries, message_command, too_large_to_tell
+from processor.shard.outbox import Deliveries, message_command, too_large_message, too_large_to_tell
 from processor.shard.ports import NO_PLACE, Outbox
 
 __all__ = ("Handover",)
@@ -93,7 +93,6 @@ def _told(command: ClientCommand) -> ClientCommand:
     if isinstance(body, AnswerCall):
         size = size_of(body.outcome)
         if size > MESSAGE_BYTES_MAX:
-            limit = f"{MESSAGE_BYTES_MAX:,}"
-            reason = f"a message of {size:,} bytes to another instance; the limit is {limit}"
+            reason = too_large_message(size, f"{MESSAGE_BYTES_MAX:,}")
             return too_large_to_tell(command, reason) or command
     return command

@@ -80,7 +80,7 @@ class Lockable(Callers):
         return tuple(each for each, (kind, _) in self.callers.items() if kind == LOCK)
 
     def without(self, caller: Caller) -> Event | None:
-        if self.lock is not None and self.lock.holder == caller:
+        if self.lock is not None and self.holds(caller):
             return LockFreed(self.lock.number)
         if self.callers.get(caller, ("", ""))[0] == LOCK:
             return LockWithdrawn(caller)
@@ -197,13 +197,16 @@ class LockEntity(OperationOnRun):
         return None, None
 
     def refusal(self, workflow_id: str, caller: Caller | None) -> Refused | None:
-        """Return why it can lock nothing, whatever stands under that id."""
         if caller is None:
             why = f"the lock of {workflow_id!r} is held by a run: lock it in a workflow"
             return Refused("CommandRejected", f"{why} (workflow.lock)")
         if not is_reserved(workflow_id):
             return Refused("CommandRejected", f"{workflow_id!r} is no entity, and has no lock")
         return None
+
+    def begins_with(self, caller: Caller | None, now_ms: int) -> Sequence[Event]:
+        assert caller is not None, "whoever asks is known"
+        return (LockRequested(caller),)
 
     def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
         run: Lockable = draft.run
