@@ -62,7 +62,10 @@ class MemoryInbox:
         """Take a command of a client."""
         if self._early is not None:
             self._early.append(command)
-            return
+        else:
+            self._put(command)
+
+    def _put(self, command: ClientCommand) -> None:
         self._records.append(InboxRecord("commands", self._number("commands"), command))
         self._wake()
 
@@ -87,7 +90,7 @@ class MemoryInbox:
         if self._early is not None:
             early, self._early = self._early, None
             for command in early:
-                self.submit(command)
+                self._put(command)
         records = self._records
         return [records.popleft() for _ in range(min(count, len(records)))]
 

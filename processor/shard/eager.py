@@ -15,7 +15,8 @@ __all__ = ("Eager",)
 class Eager:
     """Keeps account of the slots, so that a shard that is closed gives back what it holds.
 
-    ``lost`` are reports of attempts that an owner before us ran; they hold no slot.
+    ``lost`` are reports of attempts that an owner before us ran; they hold no slot. ``reports``
+    wait to be decided.
     """
 
     def __init__(
@@ -24,12 +25,8 @@ class Eager:
         self._activities = activities
         self._wake = wake
         self._reserved = 0
-        self._reports: deque[tuple[ActivityReport, int]] = deque((report, 0) for report in lost)
+        self.reports: deque[tuple[ActivityReport, int]] = deque((report, 0) for report in lost)
         self._closed = False
-
-    def __len__(self) -> int:
-        """How many reports wait to be decided."""
-        return len(self._reports)
 
     def reserve(self, slots: int) -> None:
         """Take slots for attempts that begin once their record is acknowledged."""
@@ -43,18 +40,18 @@ class Eager:
 
     def next(self) -> ActivityReport:
         """Return the next report; its slot is free for what is decided now."""
-        report, slots = self._reports.popleft()
+        report, slots = self.reports.popleft()
         self._activities.release(slots)
         return report
 
     def close(self) -> None:
         self._closed = True
-        self._activities.release(self._reserved + sum(slots for _, slots in self._reports))
+        self._activities.release(self._reserved + sum(slots for _, slots in self.reports))
 
     def _reported(self, report: ActivityReport) -> None:
         slots = int(report.is_last)
         if self._closed:
             self._activities.release(slots)
         else:
-            self._reports.append((report, slots))
+            self.reports.append((report, slots))
             self._wake()

@@ -175,7 +175,8 @@ class Shard:
         """Return whether ``step`` may find something to do."""
         ports, intake = self._ports, self._intake
         waiting = self._flight.waiting or ports.inbox.waiting or ports.outbox.waiting
-        left = intake.more or self._eager or intake.handover or intake.resuming.parked
+        own = self._eager.reports or intake.handover.waiting
+        left = intake.more or own or intake.resuming.parked
         forgets = self._forgetting.more
         return bool(waiting or left or forgets or now_ms >= self.next_timer_ms())
 
@@ -193,7 +194,7 @@ class Shard:
     def idle(self) -> bool:
         """Whether everything that was decided is confirmed and delivered."""
         undelivered = self._deliveries.outstanding or self._gate.held or self._intake.unread
-        decides = self._eager or self._intake.resuming.parked or self._forgetting.more
+        decides = self._eager.reports or self._intake.resuming.parked or self._forgetting.more
         return not (self._flight or decides or undelivered)
 
     def flush(self) -> None:

@@ -39,7 +39,7 @@ def tell(what: str) -> None:
 
 
 @workflow.define
-async def hourly(fails_at: int = 0, lasts_s: float = 0.0) -> int:
+async def hourly(fails_at: int | None = None, lasts_s: float = 0.0) -> int:
     info = workflow.info()
     number = (info.last_result(int) or 0) + 1
     tell(f"{info.started:%H:%M} {number} {info.attempt} {info.last_failure}")
@@ -111,7 +111,7 @@ def test_runs_begin_at_the_times_and_are_told_what_the_last_ones_came_to(cached:
 @CACHED
 def test_no_run_overlaps_and_times_that_passed_are_left_out(cached: None) -> None:
     async def talk(env: Environment) -> None:
-        await env.start(hourly, 0, 5_400, id="a", cron="0 * * * *")
+        await env.start(hourly, None, 5_400, id="a", cron="0 * * * *")
         await env.sleep(timedelta(hours=1, minutes=10))
         running = await env.handle("a").describe()
         assert running.begins is None
@@ -140,7 +140,8 @@ def test_retries_belong_to_one_time_and_then_the_next_one_comes() -> None:
 def test_the_time_out_is_for_each_time() -> None:
     async def talk(env: Environment) -> None:
         limit = timedelta(minutes=10)
-        handle = await env.start(hourly, 0, 3_000, id="a", cron="@hourly", execution_timeout=limit)
+        how = {"cron": "@hourly", "execution_timeout": limit}
+        handle = await env.start(hourly, None, 3_000, id="a", **how)
         await env.sleep(timedelta(hours=3, minutes=5))
         assert [text[:5] for text in TOLD] == ["13:00", "14:00", "15:00"]
         first = await env.handle("a", handle.run_id).describe()

@@ -137,7 +137,7 @@ def test_instances_that_send_each_other_messages_for_ever_let_others_go_on() -> 
         ports.read_commands(start(one, "pester", b'["%s"]' % other.encode()))
         ports.read_commands(start(other, "pester", b'["%s"]' % one.encode()))
     run(running, 10)
-    assert len(running._intake.handover) > 256, "more than one step takes in"
+    assert len(running._intake.handover.waiting) > 256, "more than one step takes in"
     ports.read_commands(start("p", "parent", b"[0]"))
     run(running, 2)
     assert results(ports)["p"] == b"0"
@@ -154,7 +154,7 @@ def test_messages_that_grow_more_for_ever_let_others_go_on(bound: dict[str, int]
     for one, other in (("a", "b"), ("b", "a")):
         ports.read_commands(start(one, "multiply", b'["%s"]' % other.encode()))
     run(running, 30)
-    assert len(running._intake.handover) > 500, "what waits fills the bound"
+    assert len(running._intake.handover.waiting) > 500, "what waits fills the bound"
     ports.read_commands(start("p", "parent", b"[0]"), start("a", "parent", b"[0]"))
     ports.read_commands(*(ClientCommand(id, TerminateRun("enough")) for id in "ab"))
     for _ in range(80):
@@ -209,7 +209,7 @@ def test_messages_wait_for_slots_of_activities_and_are_looked_at_again() -> None
     running.step()
     ports.slots = 0
     run(running)
-    assert len(running._intake.handover) == 3
+    assert len(running._intake.handover.waiting) == 3
     assert ports.now < running._intake.room.look_again_ms <= ports.now + 200
     ports.slots = 1_000
     assert running.has_work(ports.now)

@@ -38,7 +38,7 @@ class _Waiting(NamedTuple):
 
 
 class Handover:
-    """``is_own`` says whether a workflow id is of this shard.
+    """``is_own`` says whether a workflow id is of this shard. ``waiting`` is to be taken in.
 
     ``bytes``: about how much memory is taken by records whose messages wait. ``taken``: how many
     messages were handed over since another input was decided.
@@ -58,29 +58,25 @@ class Handover:
         self._gate = gate
         self._flight = flight
         self._deliveries = deliveries
-        self._waiting: deque[_Waiting] = deque()
-
-    def __len__(self) -> int:
-        """How many messages wait to be taken in."""
-        return len(self._waiting)
+        self.waiting: deque[_Waiting] = deque()
 
     def send(self, message: Message, token: int, origin: Origin, size: int = 0) -> None:
         """Send a message of the record at the log offset ``token``, which has ``size`` bytes."""
         if not self._is_own(message.workflow_id):
             self._outbox.send(message, token, origin)
             return
-        if not (self._waiting and self._waiting[-1].token == token):
+        if not (self.waiting and self.waiting[-1].token == token):
             self.bytes += size
-        self._waiting.append(_Waiting(_told(message_command(message, origin)), token, size))
+        self.waiting.append(_Waiting(_told(message_command(message, origin)), token, size))
 
     def take_in(self, most: int, take: Take) -> int:
         """Hand up to so many messages over; return how many, fewer where an input has to wait."""
         taken = 0
-        while taken < most and self._waiting and not self._gate.held:
-            command, token, size = self._waiting.popleft()
+        while taken < most and self.waiting and not self._gate.held:
+            command, token, size = self.waiting.popleft()
             take(command, NO_PLACE, self._gate.positions)
             self._flight.then(partial(self._deliveries.delivered, token))
-            if not (self._waiting and self._waiting[0].token == token):
+            if not (self.waiting and self.waiting[0].token == token):
                 self.bytes -= size
             taken += 1
         self.taken += taken

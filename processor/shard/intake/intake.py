@@ -73,7 +73,7 @@ class Intake:
     def _take_lots(self) -> bool:
         left, resuming = INTAKE_MAX, self.resuming
         while self._waits():
-            own = self._take_own(min(left, _LOT_MAX))
+            own = self._take_own(min(left, _LOT_MAX)) if self.handover.waiting else 0
             if self._gate.failed:
                 return False
             left -= own
@@ -85,7 +85,7 @@ class Intake:
                 return bool(own) or inputs > 0
             if resuming.parked:
                 resuming.retry_parked(_LOT_MAX)
-            lot = min(len(self._eager), room)
+            lot = min(len(self._eager.reports), room)
             for _ in range(lot):
                 self._deciding.decide("eager", self._eager.next())
                 if self._gate.failed:
@@ -106,12 +106,13 @@ class Intake:
 
     def _waits(self) -> bool:
         """Return whether something waits to be taken in, if it can be."""
-        arrived = self._eager or self.handover or self.unread or self._inbox.waiting
+        own = self._eager.reports or self.handover.waiting
+        arrived = own or self.unread or self._inbox.waiting
         return bool(arrived or self.resuming.parked)
 
     def _take_own(self, most: int) -> int:
         """Take in messages of the shard to itself; return how many."""
-        room = min(most, self.room.messages()) if self.handover else 0
+        room = min(most, self.room.messages())
         if room <= 0 or self._gate.held:
             return 0
         return self.handover.take_in(self.room.commands(room), self._commands.take)

@@ -87,7 +87,7 @@ class Room:
     def commands(self, room: int) -> int:
         """Return how many of so many inputs may be commands: they may wait for slots."""
         room = min(room, self._activities.room())
-        if room == 0 and (self._inbox.waiting or self._handover):
+        if room == 0 and (self._inbox.waiting or self._handover.waiting):
             self.look_again_ms = self._clock.now_ms() + _LOOK_AGAIN_MS
         return room
 
