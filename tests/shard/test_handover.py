@@ -161,7 +161,7 @@ def test_messages_that_grow_more_for_ever_let_others_go_on(bound: dict[str, int]
         running.step()
         ports.deliver_all()
     assert results(ports)["p"] == b"0"
-    assert not running._intake.handover, "an operator has ended both"
+    assert not running._intake.handover.waiting, "an operator has ended both"
     running.close()
 
 
