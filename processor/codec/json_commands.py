@@ -125,7 +125,7 @@ def decode_json(key: bytes | None, value: bytes) -> ClientCommand:
         check_text("key", given, NAME_BYTES_MAX)
         if cause is not None:
             raise SchemaMismatch("JSON command: it has a key and a request_id; give one of them")
-        cause = keyed(body.word, workflow_id, given)
+        cause = keyed(body.word, workflow_id, given, body.asks_for)
     return ClientCommand(workflow_id, body, cause)
 
 
