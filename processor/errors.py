@@ -20,11 +20,11 @@
     │   ├── WorkflowNotRegistered
     │   ├── CommandRejected
     │   ├── ActivityNotOpen       nobody waits for this attempt of an activity any more
-    │   ├── KeyReused             an idempotency key, or an update's id, was used for something else
     │   ├── PromiseNotOpen        somebody has settled it before, or its run has ended
     │   ├── QueryFailed           ``__cause__`` is the error that the handler raised, if it did
     │   ├── RequestExpired        it came too late to know whether it had counted already
     │   └── UpgradeNeeded         the namespace's level does not have what it asks for
+    ├── CorrelationTaken          in workflow code: another run holds the business key
     ├── LockLost                  in workflow code: the lock of an entity was freed meanwhile
     ├── ValueNotSet               the run has ended, and has not set the value
     ├── UpdateError               an update has no result
@@ -68,8 +68,8 @@ __all__ = (
     "ChildEnd",
     "ChildFailed",
     "CommandRejected",
+    "CorrelationTaken",
     "InvalidArgument",
-    "KeyReused",
     "LockLost",
     "LogTruncated",
     "NonDeterminismError",
@@ -345,16 +345,21 @@ class ActivityNotOpen(RequestError):
     """An activity, or the attempt of it that was meant, is over, or there never was one."""
 
 
-class KeyReused(RequestError):
-    """An idempotency key, or the id of an update, was used before to ask for something else."""
-
-
 class PromiseNotOpen(RequestError):
     """Nobody waits for this promise any more: it is settled, or its run has ended."""
 
 
 class QueryFailed(RequestError):
     """A query has no answer: no handler has its name, or its handler failed or did more."""
+
+
+class CorrelationTaken(ProcessorError):
+    """Another run holds the business key: ``workflow_id`` and ``run_id`` say which."""
+
+    def __init__(self, message: str, *, workflow_id: str = "", run_id: str = "") -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.run_id = run_id
 
 
 class LockLost(ProcessorError):

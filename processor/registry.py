@@ -7,12 +7,14 @@ from typing import Any, Protocol, TypeVar
 
 from processor.activity import Activity, ActivityDefinition, check_imported
 from processor.checks import shown
+from processor.correlation.keys import CorrelationKey
 from processor.errors import InvalidArgument
 from processor.http import calling
 from processor.injection.interceptors import Injected
 from processor.schedules.running import Schedule
 from processor.schedules.spec import SCHEDULE
 from processor.workflow._alone import alone
+from processor.workflow._correlation import CORRELATION
 from processor.workflow._definition import ALONE, Workflow, defined
 from processor.workflow._entities.definition import Entity
 from processor.workflow._entities.naming import entity_named, is_entity
@@ -55,11 +57,12 @@ class Registry:
         outbound = Outbound(*map(injected.around, names))
         self.outbound = outbound if any(outbound) else None
         self.workflows = _by_name("workflow", [_workflow(each) for each in workflows])
-        if SCHEDULE in self.workflows:
-            raise InvalidArgument(
-                f"workflow {SCHEDULE!r} at {self.workflows[SCHEDULE].place} has the name of the "
-                "workflow that schedules are: give it another one, @workflow.define(name=...)"
-            )
+        for name, what in (SCHEDULE, "schedules"), (CORRELATION, "business keys"):
+            if name in self.workflows:
+                raise InvalidArgument(
+                    f"workflow {name!r} at {self.workflows[name].place} has the name of the "
+                    f"workflow that {what} are: give it another one, @workflow.define(name=...)"
+                )
         self.activities = _by_name("activity", [_activity(each) for each in activities])
         self.entities = _by_name("entity", [_entity(each) for each in entities])
         both: list[_Named] = [*self.workflows.values(), *self.entities.values()]
@@ -78,10 +81,10 @@ class Registry:
     def workflow_named(self, name: str) -> Workflow[..., Any] | None:
         """Return a workflow, None where this worker does not have it.
 
-        Each worker has ours: what runs an activity alone, and what schedules are.
+        Each worker has ours: what runs an activity alone, what schedules are, and business keys.
         """
-        if name == SCHEDULE:
-            return defined(Schedule)
+        if name in (SCHEDULE, CORRELATION):
+            return defined(Schedule if name == SCHEDULE else CorrelationKey)
         return alone if name.startswith(ALONE) else self.workflows.get(name)
 
     def activity_named(self, name: str) -> ActivityDefinition | None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from processor.cli import connections, entities
+from processor.cli import connections, correlations, entities
 from processor.cli.commands import (
     activities,
     bench,
@@ -67,7 +67,18 @@ def processor(
 
 for module in (
     *(demo, dev, worker, starts, runs, messages, activities, inspection),
-    *(entities, connections, topics, upgrade, tables, schemas, bench, commands, declared),
+    *(
+        entities,
+        correlations,
+        connections,
+        topics,
+        upgrade,
+        tables,
+        schemas,
+        bench,
+        commands,
+        declared,
+    ),
 ):
     module.register(app)
 

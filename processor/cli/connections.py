@@ -54,6 +54,22 @@ FieldOfTarget = Annotated[
     str | None,
     typer.Option("--to", metavar="FIELD", help="With --signal: field with the workflow id."),
 ]
+Correlated = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME=FIELD",
+        help="With --signal: name of a business key, and the field that has it.",
+    ),
+]
+Keep = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        callback=checked(checks.seconds),
+        help="With --correlated: how long a signal waits for a run that holds the key.",
+        show_default="a day",
+    ),
+]
 Fields = Annotated[
     list[str] | None,
     typer.Option(
@@ -146,6 +162,8 @@ def run(
     entity: Operation = None,
     key: FieldOfKey = None,
     to: FieldOfTarget = None,
+    correlated: Correlated = None,
+    keep: Keep = None,
     arg: Fields = None,
     filter: Filters = None,
     reuse: Reuse = None,
@@ -174,6 +192,8 @@ def run(
         "--entity": entity,
         "--key": key,
         "--to": to,
+        "--correlated": correlated,
+        "--keep": keep,
         "--arg": arg,
         "--filter": filter,
         "--reuse": reuse,
@@ -188,7 +208,13 @@ def run(
         connection = _in_code(source, [name for name, each in how.items() if each is not None])
     else:
         try:
-            function = _declared(start, signal, entity, key, to, arg, filter, reuse, conflict)
+            if correlated is None:
+                if keep is not None:
+                    raise InvalidArgument("--keep is for --correlated NAME=FIELD, and not alone")
+                function = _declared(start, signal, entity, key, to, arg, filter, reuse, conflict)
+            else:
+                others = [start, entity, key, to, reuse, conflict]
+                function = _correlated(signal, correlated, arg, filter, keep, others)
             if avro is None and avro_header is not None:
                 raise InvalidArgument("--avro-header is for values in Avro: add --avro FILE")
             values = None if avro is None else Avro(avro, avro_header or 0)
@@ -281,6 +307,25 @@ def _declared(
     if (reuse, conflict) != (None, None):
         raise InvalidArgument(f"--reuse and --conflict are for --start, and not for {said[0]}")
     return signals(signal, *rest) if signal else signals_entity(str(entity), *rest)
+
+
+def _correlated(
+    signal: str | None,
+    correlated: str,
+    arg: list[str] | None,
+    filter: list[str] | None,
+    keep: float | None,
+    others: list[str | None],
+) -> Any:
+    """Return the function that signals holders of keys. Raises ``InvalidArgument``."""
+    from processor.connect.declared import signals_correlated
+
+    if signal is None or any(each is not None for each in others):
+        raise InvalidArgument(
+            "--correlated NAME=FIELD goes with --signal NAME, and with --arg, --filter and --keep: "
+            "leave --start, --entity, --key, --to, --reuse and --conflict out"
+        )
+    return signals_correlated(signal, correlated, arg or (), filter or (), keep)
 
 
 def register(app: typer.Typer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from processor.client.client import Client
+from processor.client.correlated import Correlated, CorrelationDescription, KeptEvent
 from processor.client.descriptions import HistoryEvent, RunDescription
 from processor.client.entities import EntityHandle
 from processor.client.handle import Handle
@@ -17,9 +18,12 @@ from processor.client.updates import UpdateHandle
 
 __all__ = (
     "Client",
+    "Correlated",
+    "CorrelationDescription",
     "EntityHandle",
     "Handle",
     "HistoryEvent",
+    "KeptEvent",
     "RunDescription",
     "ScheduleAction",
     "ScheduleDescription",

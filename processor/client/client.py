@@ -15,6 +15,7 @@ from processor.assembly import injected, open_gateway
 from processor.client.activities import ActivityCalls
 from processor.client.alone import RunsActivities
 from processor.client.calls import ClientCalls, deadline_of
+from processor.client.correlated import HasKeys
 from processor.client.descriptions import RunDescription, descriptions
 from processor.client.entities import HasEntities
 from processor.client.handle import Handle
@@ -50,7 +51,9 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
-class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls, HasEntities, HasSchedules):
+class Client(
+    StartsWith, RunsActivities, ActivityCalls, PromiseCalls, HasEntities, HasKeys, HasSchedules
+):
     """Starts runs, talks to them, and waits for their results.
 
     Use it as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).
@@ -134,10 +137,9 @@ class Client(StartsWith, RunsActivities, ActivityCalls, PromiseCalls, HasEntitie
         then the run is open and takes events. ``cron`` lets runs begin at the times of a cron
         string, one after the other, until somebody ends that: ``"30 6 * * MON-FRI"`` in UTC, or
         ``"CRON_TZ=Europe/Berlin @daily"``; ``execution_timeout`` is then for what begins at each
-        time. Times are seconds or ``timedelta``; ``timeout`` is how long to wait for the shard's
-        answer. Raises ``InvalidArgument``,
-        ``WorkflowAlreadyStarted``, ``WorkflowNotRegistered``, ``SchemaMismatch``,
-        ``PayloadTooLarge``, ``ShardUnavailable``.
+        time. Times are seconds or ``timedelta``; ``timeout`` is how long to wait for the shard.
+        Raises ``InvalidArgument``, ``WorkflowAlreadyStarted``, ``WorkflowNotRegistered``,
+        ``SchemaMismatch``, ``PayloadTooLarge``, ``ShardUnavailable``.
         """
         timeout_s = given.seconds(timeout, "start: timeout")
         how = id, reuse, conflict, execution_timeout, retry, memo, None, delay, at

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_type_hints
 import msgspec
 
 from processor.checks import NAME_BYTES_MAX, shown
-from processor.core.data.bounds import check_text
+from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
 from processor.core.data.cause import NamedRequest, keyed
 from processor.core.data.headers import Headers
 from processor.core.inputs import ClientCommand
@@ -28,6 +28,7 @@ from processor.core.nouns.start import StartPlanned, StartRun
 from processor.core.operation import Operation
 from processor.core.vocabulary import REQUESTS
 from processor.errors import SchemaMismatch
+from processor.workflow._correlation import ID_PREFIX, KEEP_MS, delivered, delivers
 
 __all__ = ("FORMS", "OPERATIONS", "decode_json")
 
@@ -66,6 +67,8 @@ def _struct_of(operation: type[Operation]) -> type[_Command]:
         fields.append(("cron", str | None, None))
     if operation in (StartRun, RaiseEvent):
         fields.append(("key", Annotated[str, msgspec.Meta(min_length=1)] | None, None))
+    if operation is RaiseEvent:
+        fields.append(("keep_ms", Annotated[int, msgspec.Meta(ge=0)] | None, None))
     name, tag = operation.__name__, operation.word
     struct: Any = msgspec.defstruct(name, fields, bases=(_Command,), tag=tag)
     return struct  # type: ignore[no-any-return]
@@ -125,8 +128,30 @@ def decode_json(key: bytes | None, value: bytes) -> ClientCommand:
         check_text("key", given, NAME_BYTES_MAX)
         if cause is not None:
             raise SchemaMismatch("JSON command: it has a key and a request_id; give one of them")
-        cause = keyed(body.word, workflow_id, given, body.asks_for)
+        cause = keyed(body.word, workflow_id, given)
+    if isinstance(body, RaiseEvent):
+        body = _addressed(workflow_id, body, parsed.keep_ms)
     return ClientCommand(workflow_id, body, cause)
+
+
+def _addressed(workflow_id: str, event: RaiseEvent, keep_ms: int | None) -> Operation:
+    """Return what is asked by an event: that of a business key goes to whichever run holds it."""
+    if not workflow_id.startswith(ID_PREFIX):
+        if keep_ms is not None:
+            raise SchemaMismatch(
+                f"JSON command: keep_ms is for events to a business key, {ID_PREFIX}NAME=KEY - at "
+                "`$.keep_ms`; leave it out"
+            )
+        return event
+    if event.run_id is not None or event.first_run_id is not None:
+        raise SchemaMismatch(
+            f"JSON command: {shown(workflow_id)} is a business key, and an event for it is for "
+            "whichever run holds it; leave run_id and first_run_id out"
+        )
+    check_range("keep_ms", keep_ms, 0, DURATION_MS_MAX)
+    value = msgspec.Raw(event.payload or b"null")
+    told = delivered(event.name, value, KEEP_MS if keep_ms is None else keep_ms)
+    return delivers(msgspec.json.encode(told))
 
 
 def _choices(message: str) -> str:
@@ -168,7 +193,7 @@ def _body(command: _Command) -> Operation:
     given = {
         name: _value_of(name, getattr(command, name))
         for name in command.__struct_fields__
-        if name not in (*_Command.__struct_fields__, "key")
+        if name not in (*_Command.__struct_fields__, "key", "keep_ms")
     }
     planned = {name: given.pop(name, None) for name in ("retry", "start_at_ms", "cron")}
     if not any(value is not None for value in planned.values()):

@@ -6,7 +6,7 @@ the topic and asks for that, once for each record, and in their order.
 
 from __future__ import annotations
 
-from processor.connect.actions import Action, SignalEntity, SignalWorkflow, Start
+from processor.connect.actions import Action, SignalCorrelated, SignalEntity, SignalWorkflow, Start
 from processor.connect.connection import Connection, define
 from processor.connect.values import Avro, Record
 
@@ -15,6 +15,7 @@ __all__ = (
     "Avro",
     "Connection",
     "Record",
+    "SignalCorrelated",
     "SignalEntity",
     "SignalWorkflow",
     "Start",

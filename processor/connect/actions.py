@@ -1,4 +1,4 @@
-"""What a record may ask for: to start a workflow, to signal one, to signal an entity."""
+"""What a record may ask for: to start a workflow, to signal one, a business key, or an entity."""
 
 from __future__ import annotations
 
@@ -8,18 +8,27 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, TypeVar, TypeVarTuple, overload
 
 from processor import checks
-from processor.arguments import named
+from processor.arguments import Seconds, named
 from processor.core.entity_id import EntityId, is_reserved
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.start import StartRun, StartWith, begins
 from processor.core.operation import Operation
 from processor.errors import InvalidArgument
 from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, ConflictPolicy, ReusePolicy
+from processor.workflow._correlation import delivered, delivers, keep_ms, key_id
 from processor.workflow._entities.naming import entity_id, operation_named
 from processor.workflow._handlers import event_of, parts_of
 from processor.workflow._signature import event_value
 
-__all__ = ("Action", "Encode", "SignalEntity", "SignalWorkflow", "Start", "Wanted")
+__all__ = (
+    "Action",
+    "Encode",
+    "SignalCorrelated",
+    "SignalEntity",
+    "SignalWorkflow",
+    "Start",
+    "Wanted",
+)
 
 E = TypeVar("E")
 Ts = TypeVarTuple("Ts")
@@ -153,6 +162,52 @@ class SignalWorkflow(Action):
 
     def asked(self, encode: Encode) -> Wanted:
         return Wanted(self.id, RaiseEvent(self.name, encode(f"signal {self.name!r}", self.value)))
+
+
+@dataclass(init=False)
+class SignalCorrelated(Action):
+    """Signal the workflow that holds a business key (``workflow.correlate``)."""
+
+    name: str
+    key: str
+    signal: str
+    value: Any
+    keep_ms: int
+
+    @overload
+    def __init__(
+        self,
+        name: str,
+        key: str,
+        signal: Callable[[*Ts], Any],
+        /,
+        *args: *Ts,
+        keep: Seconds | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self, name: str, key: str, signal: str, /, *args: Any, keep: Seconds | None = None
+    ) -> None: ...
+
+    def __init__(  # type: ignore[misc]  # *Ts
+        self, name: str, key: str, signal: Any, /, *args: Any, keep: Seconds | None = None
+    ) -> None:
+        """``name`` and ``key`` are those of the business key: ("shipment", "S-7").
+
+        ``signal`` is a handler of a class, or a name. While nobody holds the key, the signal is
+        kept for ``keep`` (a ``timedelta`` or seconds; default: a day), and goes to the dead letters
+        then. Raises ``InvalidArgument``.
+        """
+        key_id(name, key, "SignalCorrelated")
+        self.name, self.key = name, key
+        self.signal, self.value = event_of(signal, args, "SignalCorrelated")
+        self.keep_ms = keep_ms(keep, "SignalCorrelated")
+
+    def asked(self, encode: Encode) -> Wanted:
+        told = delivered(self.signal, self.value, self.keep_ms)
+        first = encode(f"signal {self.signal!r}", told)
+        return Wanted(key_id(self.name, self.key, "SignalCorrelated"), delivers(first))
 
 
 @dataclass(init=False)

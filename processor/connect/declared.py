@@ -13,12 +13,20 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from processor.connect.actions import Action, SignalEntity, SignalWorkflow, Start
+from processor.connect.actions import Action, SignalCorrelated, SignalEntity, SignalWorkflow, Start
 from processor.connect.values import Record
 from processor.errors import InvalidArgument
 from processor.policy import ConflictPolicy, ReusePolicy
 
-__all__ = ("field", "fields_of", "filter_of", "signals", "signals_entity", "starts")
+__all__ = (
+    "field",
+    "fields_of",
+    "filter_of",
+    "signals",
+    "signals_correlated",
+    "signals_entity",
+    "starts",
+)
 
 Function: TypeAlias = Callable[[Record[Any]], Action | None]
 Filter: TypeAlias = Callable[[Record[Any]], bool]
@@ -192,6 +200,34 @@ def signals(
 
     def signal(record: Record[Any]) -> Action | None:
         return SignalWorkflow(find(record), name, *find_all(record)) if passes(record) else None
+
+    return signal
+
+
+def signals_correlated(
+    name: str,
+    correlated: str,
+    arguments: Sequence[str] = (),
+    filters: Sequence[str] = (),
+    keep_s: float | None = None,
+) -> Function:
+    """Return a function that signals the holder of a business key for each record.
+
+    ``correlated`` is the name of the key and the field that has it: ``shipment=value.id``.
+    """
+    kind, mark, key = correlated.partition("=")
+    if not kind or not mark or not key:
+        raise InvalidArgument(
+            f"correlated: {correlated!r}: write the name of the key, =, and the field of a record "
+            "that has it: shipment=value.id"
+        )
+    find, find_all, passes = _parts(key, arguments, filters)
+    SignalCorrelated(kind, _ANY_ID, name, keep=keep_s)  # as above
+
+    def signal(record: Record[Any]) -> Action | None:
+        if not passes(record):
+            return None
+        return SignalCorrelated(kind, find(record), name, *find_all(record), keep=keep_s)
 
     return signal
 

@@ -22,6 +22,7 @@ from processor.client import (
     activities,
     alone,
     client,
+    correlated,
     entities,
     handle,
     promises,
@@ -54,6 +55,7 @@ from processor import worker as _worker
 from processor import client as _client
 from processor.arguments import Seconds
 from processor.client.activities import ActivityToken
+from processor.client.correlated import CorrelationDescription
 from processor.client.descriptions import HistoryEvent, RunDescription
 from processor.client.options import ActivityRunOptions, RunOptions, StartOptions
 from processor.client.schedules import ScheduleDescription, ScheduleSummary
@@ -65,6 +67,7 @@ from processor.node import ShardStatus
 from processor.policy import ConflictPolicy, Reject, RetryPolicy, ReusePolicy, Status
 from processor.schedules.spec import Overlap, ScheduleOptions, TimeOptions
 from processor.sync.blocking import Blocking
+from processor.sync.correlated import Correlated
 from processor.sync.entities import EntityHandle
 from processor.sync.handles import ActivityHandle, Handle, UpdateHandle
 from processor.sync.schedules import ScheduleHandle, Schedules
@@ -93,6 +96,7 @@ _MODULES: Final[dict[str, tuple[str, tuple[tuple[Any, str, str], ...]]]] = {
         ),
     ),
     "entities": ("Entities", ((entities.EntityHandle, "EntityHandle", "Generic[E]"),)),
+    "correlated": ("Business keys", ((correlated.Correlated, "Correlated", ""),)),
     "client": (
         "The client",
         (
@@ -102,11 +106,12 @@ _MODULES: Final[dict[str, tuple[str, tuple[tuple[Any, str, str], ...]]]] = {
             (promises.PromiseCalls, "_PromiseCalls", ""),
             (schedules.HasSchedules, "_HasSchedules", ""),
             (entities.HasEntities, "_HasEntities", ""),
+            (correlated.HasKeys, "_HasKeys", ""),
             (
                 client.Client,
                 "Client",
                 "_StartsWith, _RunsActivities, _ActivityCalls, _PromiseCalls, _HasEntities, "
-                "_HasSchedules",
+                "_HasKeys, _HasSchedules",
             ),
         ),
     ),
@@ -124,7 +129,7 @@ _NOT_THERE: Final = frozenset({"run", "stop"})
 """What a worker has for a process of its own; a client's ``run`` is another thing."""
 
 _HANDLES: Final = (
-    *("Handle", "UpdateHandle", "ActivityHandle", "EntityHandle"),
+    *("Handle", "UpdateHandle", "ActivityHandle", "EntityHandle", "Correlated"),
     *("Schedules", "ScheduleHandle"),
 )
 

@@ -13,6 +13,7 @@ the classes from those of ``processor``.
 from __future__ import annotations
 
 from processor.sync.client import Client
+from processor.sync.correlated import Correlated
 from processor.sync.entities import EntityHandle
 from processor.sync.handles import ActivityHandle, Handle, UpdateHandle
 from processor.sync.schedules import ScheduleHandle, Schedules
@@ -21,6 +22,7 @@ from processor.sync.worker import Worker
 __all__ = (
     "ActivityHandle",
     "Client",
+    "Correlated",
     "EntityHandle",
     "Handle",
     "ScheduleHandle",

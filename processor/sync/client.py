@@ -23,6 +23,7 @@ from processor.injection.interceptors import Interceptor
 from processor.injection.payloads import GivenPayloads
 from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy, Status
 from processor.sync.blocking import Blocking
+from processor.sync.correlated import Correlated
 from processor.sync.entities import EntityHandle
 from processor.sync.handles import Handle
 from processor.sync.schedules import Schedules
@@ -258,8 +259,25 @@ class _HasEntities:
         return EntityHandle(self._twin.entity(entity, key), self._blocking)
 
 
+class _HasKeys:
+    """The part of a client that names business keys."""
+
+    _twin: Any
+    _blocking: Blocking
+
+    def correlated(self, name: str, key: str) -> Correlated:
+        """Return a business key, by which a run is signalled that holds it; nobody is asked."""
+        return Correlated(self._twin.correlated(name, key), self._blocking)
+
+
 class Client(
-    _StartsWith, _RunsActivities, _ActivityCalls, _PromiseCalls, _HasEntities, _HasSchedules
+    _StartsWith,
+    _RunsActivities,
+    _ActivityCalls,
+    _PromiseCalls,
+    _HasEntities,
+    _HasKeys,
+    _HasSchedules,
 ):
     """Starts runs, talks to them, and waits for their results."""
 

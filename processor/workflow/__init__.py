@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from processor.core.data.address import RunRef
 from processor.workflow._context import in_workflow, passing
+from processor.workflow._correlation import correlate, uncorrelate
 from processor.workflow._definition import Workflow, define, run
 from processor.workflow._entities.locking import EntityLock, lock
 from processor.workflow._entities.verbs import call_entity, signal_entity
@@ -51,6 +52,7 @@ __all__ = (
     "call_http",
     "cancel",
     "continue_as_new",
+    "correlate",
     "define",
     "handle",
     "in_workflow",
@@ -77,6 +79,7 @@ __all__ = (
     "sleep",
     "start_child",
     "timer",
+    "uncorrelate",
     "update",
     "upsert_memo",
     "uuid4",

@@ -13,7 +13,7 @@ from processor.core.nouns.child import TerminateWith
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.promise import PromiseId, RejectPromise, ResolvePromise
-from processor.core.nouns.start import StartPlanned, StartRun
+from processor.core.nouns.start import StartPlanned, StartRun, StartWith
 from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.operation import Request
 from processor.core.records.turn import Claim
@@ -85,11 +85,45 @@ def test_each_type_of_command(json: str, body: Request) -> None:
     assert decode_command(b"order-1", json.encode()) == ClientCommand("order-1", body)
 
 
-@pytest.mark.parametrize(("word", "rest"), [("start", '"workflow": "w"'), ("event", '"name": "w"')])
+@pytest.mark.parametrize(
+    ("json", "told"),
+    [
+        ('{"type": "event", "name": "shipped"}', b'["shipped",null,86400000]'),
+        (
+            '{"type": "event", "name": "shipped", "payload": {"by": 1.50}, "keep_ms": 0}',
+            b'["shipped",{"by": 1.50},0]',
+        ),
+    ],
+)
+def test_an_event_to_a_business_key_is_for_whoever_holds_it(json: str, told: bytes) -> None:
+    first = RaiseEvent("deliver", told)
+    body = StartWith("processor.correlation", None, "allow", "use-existing", first=first)
+    key = b"correlation:shipment=S-7"
+    assert decode_command(key, json.encode()) == ClientCommand(key.decode(), body)
+    named = json.replace("}", ', "key": "k"}') if "payload" not in json else json
+    assert decode_command(key, named.encode()).body == body
+
+
+@pytest.mark.parametrize(
+    ("key", "rest", "message"),
+    [
+        (b"w", '"keep_ms": 5', r"keep_ms is for events to a business key.*`\$.keep_ms`"),
+        (b"correlation:a=b", '"run_id": "r"', "leave run_id and first_run_id out"),
+        (b"correlation:a=b", '"keep_ms": -1', r"`\$.keep_ms`"),
+        (b"correlation:a=b", '"keep_ms": 1e30', r"`\$.keep_ms`"),
+        (b"correlation:a=b", '"keep_ms": 999999999999999999', "the keep_ms is"),
+    ],
+)
+def test_what_no_event_to_a_business_key_has_is_named(key: bytes, rest: str, message: str) -> None:
+    with pytest.raises(SchemaMismatch, match=message):
+        decode_command(key, f'{{"type": "event", "name": "n", {rest}}}'.encode())
+
+
+@pytest.mark.parametrize(("word", "rest"), [("start", '"workflow": "w"'), ("event", '"name": "n"')])
 def test_a_key_is_one_of_its_workflow_id(word: str, rest: str) -> None:
     json = f'{{"type": "{word}", {rest}, "key": "k-1"}}'
     cause = decode_command(b"order-1", json.encode()).cause
-    assert cause == keyed(word, "order-1", "k-1", "w")
+    assert cause == keyed(word, "order-1", "k-1")
     assert cause != decode_command(b"order-2", json.encode()).cause
     both = f'{{"type": "{word}", {rest}, "key": "k-1", "request_id": "r"}}'
     with pytest.raises(SchemaMismatch, match="give one of them"):

@@ -32,6 +32,7 @@ from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.start import StartRun, StartWith, begins
 from processor.errors import ProcessorError
 from processor.testing import Environment
+from processor.workflow._correlation import delivers
 
 anything: Any = connect
 """For calls that type checkers refuse."""
@@ -128,6 +129,14 @@ def returning(found: Any) -> Connection[Any]:
             connect.SignalEntity("Account.put", "ada", 5),
             [Wanted("@Account@ada", begins(EntityId("Account", "ada"), RaiseEvent("put", b"5")))],
         ),
+        (
+            connect.SignalCorrelated("cart", "c", Cart.add, "apple", 2, keep=5),
+            [Wanted("correlation:cart=c", delivers(b'["add",["apple",2],5000]'))],
+        ),
+        (
+            connect.SignalCorrelated("cart", "c", "paid"),
+            [Wanted("correlation:cart=c", delivers(b'["paid",null,86400000]'))],
+        ),
     ],
 )
 def test_what_is_asked_for(said: Any, wanted: list[Wanted]) -> None:
@@ -162,6 +171,9 @@ def test_a_value_that_is_too_large_is_said() -> None:
         (lambda: anything.Start("w", id="a", reuse="maybe"), "Start: reuse"),
         (lambda: anything.SignalWorkflow("a", ""), "SignalWorkflow: name"),
         (lambda: anything.SignalWorkflow("@Account@ada", "put", 1), "ask it by SignalEntity"),
+        (lambda: anything.SignalCorrelated("a=b", "c", "n"), "name: 'a=b' has an ="),
+        (lambda: anything.SignalCorrelated("a", "", "n"), "SignalCorrelated: key"),
+        (lambda: anything.SignalCorrelated("a", "b", "n", keep=-1), "SignalCorrelated: keep"),
         (lambda: anything.SignalEntity(Account.total, "ada"), "is a read"),
         (lambda: anything.SignalEntity("put", "ada"), "write Name.operation"),
         (lambda: anything.SignalEntity(Account.put, ""), "SignalEntity: key"),

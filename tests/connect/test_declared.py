@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from processor import InvalidArgument
-from processor.connect import Action, Record, SignalEntity, SignalWorkflow, Start
+from processor.connect import Action, Record, SignalCorrelated, SignalEntity, SignalWorkflow, Start
 from processor.connect.declared import (
     field,
     fields_of,
     filter_of,
     signals,
+    signals_correlated,
     signals_entity,
     starts,
 )
@@ -157,6 +158,11 @@ def test_what_is_no_filter_is_refused(text: str) -> None:
             SignalEntity("Account.put", "k-1", 7),
         ),
         (signals_entity("Account.put", "key", (), ["value.paid"]), None),
+        (
+            signals_correlated("paid", "order=value.id", ["value.number"], keep_s=5),
+            SignalCorrelated("order", "A-1", "paid", 7, keep=5),
+        ),
+        (signals_correlated("paid", "order=value.id", (), ["value.paid"]), None),
     ],
 )
 def test_what_is_declared_is_done(function: Any, action: Action | None) -> None:
@@ -191,6 +197,11 @@ def test_what_is_no_text_raises() -> None:
         (lambda: starts("ship", "key", conflict=anything("no")), "Start: conflict"),
         (lambda: signals("", "key"), "SignalWorkflow: name"),
         (lambda: signals_entity("Account", "key"), "write Name.operation"),
+        (lambda: signals_correlated("paid", "value.id"), "write the name of the key, ="),
+        (lambda: signals_correlated("paid", "=value.id"), "write the name of the key, ="),
+        (lambda: signals_correlated("paid", "order=id"), "'id' is no field"),
+        (lambda: signals_correlated("", "order=key"), "SignalCorrelated: name"),
+        (lambda: signals_correlated("paid", "order=key", keep_s=-1), "SignalCorrelated: keep"),
         (lambda: signals_entity("A@b.put", "key"), "write Name.operation"),
     ],
 )

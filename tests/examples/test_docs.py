@@ -60,6 +60,10 @@ SAYS = {
     "handlers-3": r"Hello Ada\nHello Grace\n",
     "http-1": r"1\.25 0\.0\n",
     "connect-1": r"A-7 is paid: 12\n12\n",
+    "correlation-1": (
+        r"\['shipped'\]\norder-7\norder-7 holds it\n"
+        r"lamp: by train, left at the door\nnobody held it\n"
+    ),
     "entities-1": r"10\n3 sent to ada\n5 2\ninsufficient funds\n2\n",
     "locks-1": r"ada 13\nbob 7\ncleo 10\nholder\nTrue\nthe lock was lost\n",
     "failures-1": (

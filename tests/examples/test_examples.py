@@ -16,6 +16,7 @@ from examples import (
     bank,
     chaining,
     children,
+    correlation,
     counter,
     fan_out,
     monitor,
@@ -168,6 +169,11 @@ def test_bank() -> None:
             assert sum(totals) == 300 and min(totals) >= 0
 
     asyncio.run(main())
+
+
+def test_correlation(capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(correlation.main())
+    assert capsys.readouterr().out == "['P-1 at the door', 'P-2 by hand']\n"
 
 
 def test_window(capsys: pytest.CaptureFixture[str]) -> None:

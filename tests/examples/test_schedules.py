@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from examples import schedules
 from examples.schedules import clean_up, remove_old_files, send_report, weekday_report
 from processor import ApplicationError
-from processor.client.declared import applied
+from processor.client.schedules.declared import applied
 from processor.testing import Environment
 from processor.workflow._schedule import declared_by
 

@@ -207,7 +207,7 @@ def preview(
     how: dict[str, Any] = {},  # noqa: B006  # as above
 ) -> None:
     """Show the times that options name, in their time zone and in UTC; nobody is asked."""
-    from processor.client.schedules import previewed
+    from processor.client.schedules.handles import previewed
 
     try:
         times = previewed(count, after, how)

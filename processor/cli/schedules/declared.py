@@ -15,7 +15,7 @@ from processor.cli.session import connected
 from processor.workflow._schedule import DeclaredSchedule, declared_by
 
 if TYPE_CHECKING:
-    from processor.client.declared import ScheduleChange
+    from processor.client.schedules.declared import ScheduleChange
 
 __all__ = ("register",)
 
@@ -40,7 +40,7 @@ def apply(
 ) -> None:
     """Make the schedules that @workflow.schedule declares in modules; pauses are kept."""
     from processor.cli.modules import load_code
-    from processor.client.declared import applied
+    from processor.client.schedules.declared import applied
 
     wanted = {name: _declared(load_code([name]).workflows) for name in modules}
     if not any(wanted.values()):

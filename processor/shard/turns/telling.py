@@ -14,6 +14,7 @@ from processor.core.nouns.run import RunParked, Summary, WorkflowFailed, Workflo
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import AttemptRecord, Turn
 from processor.readable import readable
+from processor.workflow._correlation import CORRELATION
 
 __all__ = ("Telling",)
 
@@ -111,6 +112,16 @@ class Telling:
         """Say that an event does not fit the type that the code waits for, which waits on."""
         more = self._more((workflow, event.name), turn.time_ms)
         if more is None:
+            return
+        if workflow == CORRELATION:  # it is for another run
+            _log.warning(
+                "shard %d: event %r of %r went to the dead letters: %s%s",
+                self._partition,
+                event.name,
+                turn.workflow_id,
+                readable(event.reason),
+                f" (and {more} more such events since it was told last)" if more else "",
+            )
             return
         _log.warning(
             "shard %d: event %r does not fit the type that run %s of %r (workflow %r) waits for: "

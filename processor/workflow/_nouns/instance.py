@@ -41,7 +41,15 @@ from processor.workflow._nouns.call import Sent, cancel, opens, signal, terminat
 from processor.workflow._outbound import InstanceCall, Signal, chained, headers_of, size_of
 from processor.workflow._outcomes import answered, outcome, refused, updated, valued
 
-__all__ = ("Asks", "InstanceHandle", "InstanceQuestion", "asked", "handle", "signal_with_start")
+__all__ = (
+    "Answer",
+    "Asks",
+    "InstanceHandle",
+    "InstanceQuestion",
+    "asked",
+    "handle",
+    "signal_with_start",
+)
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -76,7 +84,7 @@ class _Next(NamedTuple):
     run_id: str | None
 
 
-class _Answer(asyncio.Future[Any]):
+class Answer(asyncio.Future[Any]):
     """The answer to a question that leaves with this turn. Whoever cancels it gives the call up."""
 
     def __init__(self, asks: Asks, question: InstanceQuestion) -> None:
@@ -357,7 +365,7 @@ async def _told(asks: Asks, question: InstanceQuestion, line: str) -> Any:
     ``line`` is for whoever looks where the code waits.
     """
     while True:
-        told = await _Answer(asks, question)
+        told = await Answer(asks, question)
         if not isinstance(told, _Next):
             return told
         operation = question.operation

@@ -22,7 +22,7 @@ from processor import (
     http,
     workflow,
 )
-from processor.client import EntityHandle, ScheduleHandle
+from processor.client import Correlated, CorrelationDescription, EntityHandle, ScheduleHandle
 from processor.injection.interceptors import ActivityRun, ClientCall
 from processor.injection.payloads import plain
 from processor.schedules import Calendar
@@ -440,12 +440,20 @@ async def entities(client: Client) -> None:
     await ada.signal(Account.deposit, 5, "")
     assert_type(await ada.unlock("why", number=5), bool)
     await client.entity("Account", "ada").call("deposit", 5)
+    shipment = client.correlated("shipment", "S-7")
+    assert_type(shipment, Correlated)
+    await shipment.signal(Approval.vote, "Ada", True, key="k", keep=timedelta(days=1))
+    await shipment.signal("shipped", {"by": "train"})
+    assert_type(await shipment.describe(), CorrelationDescription)
+    assert_type(await shipment.release(), str | None)
     Worker("embedded:state", entities=[Account, OtherEntity])
     Environment(entities=[Account])
     assert_type(Account().deposit(5), int)
 
 
 async def calls_entities() -> None:
+    await workflow.correlate("shipment", "S-7")
+    await workflow.uncorrelate("shipment", "S-7")
     assert_type(await workflow.call_entity(Account.deposit, "ada", 5, ""), int)
     assert_type(await workflow.call_entity(Account.pay_out, "ada", 5), list[str])
     assert_type(await workflow.call_entity(Account.total, "ada"), float)
@@ -469,6 +477,8 @@ def orders(record: connect.Record[Order]) -> connect.Action | list[connect.Actio
     connect.Start(Approval.run, order, 2, id="a", signal=(Approval.vote, "Ada", True))
     connect.SignalWorkflow("a", Approval.vote, "Ada", True)
     connect.SignalWorkflow("a", "vote", 1, 2, 3)
+    connect.SignalCorrelated("shipment", "S-7", Approval.vote, "Ada", True, keep=timedelta(days=1))
+    connect.SignalCorrelated("shipment", "S-7", "shipped", 1, 2)
     entities = connect.SignalEntity(Account.deposit, "ada", 5, ""), connect.SignalEntity("A.b", "k")
     return [start, *entities] if record.key else None
 

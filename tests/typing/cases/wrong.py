@@ -231,6 +231,10 @@ async def entities(client: Client) -> None:
     with workflow.lock(entity.at(Account, "ada")):  # wrong
         pass
     await ada.unlock(number="5")  # wrong
+    workflow.correlate("shipment")  # wrong
+    await workflow.correlate("shipment", 7)  # wrong
+    await client.correlated("shipment", "S-7").signal(Approval.vote, "Ada", 3)  # wrong
+    await client.correlated("shipment", "S-7").signal("shipped", keep="1 h")  # wrong
 
 
 @connect.define("orders")  # wrong
@@ -245,4 +249,5 @@ def orders(record: connect.Record[Order]) -> connect.Action | None:
     connect.Start(Approval.run, record.value, id="a", reuse="never")  # wrong
     connect.SignalWorkflow("a", Approval.vote, 5)  # wrong
     connect.SignalEntity(Account.deposit, "ada", "5")  # wrong
+    connect.SignalCorrelated("shipment", "S-7", Approval.vote, 5)  # wrong
     return connect.SignalEntity(Account.deposit, "ada")  # wrong

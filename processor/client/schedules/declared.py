@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from processor.client.schedules import Schedules
+from processor.client.schedules.handles import Schedules
 from processor.errors import InvalidArgument, WorkflowNotFound
 from processor.workflow._schedule import DeclaredSchedule
 

@@ -1,0 +1,1 @@
+"""Correlation: workflows of ours that hand events on to whichever run holds a business key."""

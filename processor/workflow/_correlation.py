@@ -1,0 +1,179 @@
+"""Business keys: a run that holds one hears of events that name the key and not the run.
+
+Each key is a run of a workflow of ours (``processor.correlation``), which all ask by its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any, Final, TypeAlias
+
+from processor import checks
+from processor.checks import ID_BYTES_MAX
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.start import StartWith
+from processor.core.nouns.update import UpdateRun
+from processor.errors import CorrelationTaken, InvalidArgument
+from processor.workflow._context import current
+from processor.workflow._engine.runtime import Runtime
+from processor.workflow._frames import line_here
+from processor.workflow._nouns.instance import Answer, Asks, InstanceQuestion, asked
+from processor.workflow._outbound import InstanceCall, headers_of, size_of
+from processor.workflow._outcomes import updated
+
+__all__ = (
+    "CLAIM",
+    "CORRELATION",
+    "DELIVER",
+    "ID_PREFIX",
+    "KEEP_MS",
+    "WITHDRAW",
+    "correlate",
+    "delivered",
+    "delivers",
+    "keep_ms",
+    "key_id",
+    "key_of",
+    "uncorrelate",
+)
+
+CORRELATION: Final = "processor.correlation"
+"""The name of the workflow that a key is."""
+
+ID_PREFIX: Final = "correlation:"
+"""So begins the workflow id of a key; its name, ``=`` and the key itself follow."""
+
+CLAIM: Final = "claim"
+DELIVER: Final = "deliver"
+WITHDRAW: Final = "withdraw"
+"""What a key is told: somebody wants to hold it, an event has come, its holder gives it back."""
+
+KEEP_MS: Final = 86_400_000
+"""An event is kept for a day while nobody holds its key, unless its sender says otherwise."""
+
+_Holder: TypeAlias = list[str] | None
+"""What a claim comes to: the workflow id and the run that hold the key; None: who asks does now."""
+
+_END_S: Final = 1
+"""The end of a holder reaches its keys by a message. Who finds a key taken asks again after so many
+seconds.
+"""
+
+
+def key_id(name: Any, key: Any, call: str) -> str:
+    """Return the workflow id of a key. Raises ``InvalidArgument``."""
+    name, key = checks.name(name, f"{call}: name"), checks.name(key, f"{call}: key")
+    if "=" in name:
+        raise InvalidArgument(f"{call}: name: {checks.shown(name)} has an =: give another one")
+    id = f"{ID_PREFIX}{name}={key}"
+    if len(id.encode()) > ID_BYTES_MAX:
+        most = ID_BYTES_MAX - len(ID_PREFIX) - 1
+        raise InvalidArgument(f"{call}: name and key have {most} bytes together at the most")
+    return id
+
+
+def key_of(workflow_id: str) -> tuple[str, str]:
+    """Return the name and the key that a workflow id stands for."""
+    name, _, key = workflow_id.removeprefix(ID_PREFIX).partition("=")
+    return name, key
+
+
+def keep_ms(keep: Any, call: str) -> int:
+    """Return for how many milliseconds an event waits; ``keep`` is a duration, None: a day."""
+    return KEEP_MS if keep is None else math.ceil(checks.seconds(keep, f"{call}: keep") * 1000)
+
+
+def delivered(name: str, value: Any, keep_ms: int) -> list[Any]:
+    """Return what a key is told of an event, to be encoded."""
+    return [name, value, keep_ms]
+
+
+def delivers(encoded: bytes | None) -> StartWith:
+    """Return what gives a key an event, of ``delivered``."""
+    return begins_key(RaiseEvent(DELIVER, encoded))
+
+
+def begins_key(first: RaiseEvent | UpdateRun) -> StartWith:
+    """Return what tells a key something, and begins its run where there is none."""
+    return StartWith(CORRELATION, None, "allow", "use-existing", first=first)
+
+
+async def correlate(name: str, key: str) -> None:
+    """Hold a business key from now on: events that are addressed to it reach this run.
+
+    The chain of this run holds it until its end, or until ``workflow.uncorrelate``. Events that
+    came before are there when this returns, or soon after, in their order. Nothing happens where
+    the chain holds the key already. Raises ``CorrelationTaken`` where another one does,
+    ``InvalidArgument``.
+    """
+    call, line = "workflow.correlate", line_here()
+    runtime, id = _asking("correlate", call, name, key)
+    told = [runtime.workflow_id, runtime.run_id, _chain(runtime)]
+    what = f"the claim of {id!r}"
+
+    def made(call: InstanceCall) -> InstanceQuestion:
+        encoded, headers = runtime.decisions.encode(told, what), headers_of(call.headers)
+        claim = UpdateRun("", CLAIM, encoded, headers=headers)
+        return InstanceQuestion(begins_key(claim), size_of(headers))
+
+    def read(ended: Any) -> Any:
+        return updated(id, ended.id, ended, runtime.payloads, _Holder)
+
+    asks = Asks(runtime, id, what, _Holder, read, line)
+    holder: _Holder = None
+    try:
+        for wait_s in (0, _END_S):
+            if wait_s:
+                await asyncio.sleep(wait_s)
+            holder = await asked(asks, made, "update", CLAIM, told)
+            if holder is None:
+                return
+    except asyncio.CancelledError:
+        _withdraw(runtime, id, line)
+        raise
+    assert holder is not None, "asked once at least"
+    workflow_id, run_id = holder
+    raise CorrelationTaken(
+        f"{call}: ({name!r}, {key!r}) is held by {workflow_id!r} (run {run_id}): it is free when "
+        "that chain of runs has ended, gives it back (workflow.uncorrelate), or an operator frees "
+        f"it (processor correlation release {name} {key})",
+        workflow_id=workflow_id,
+        run_id=run_id,
+    )
+
+
+async def uncorrelate(name: str, key: str) -> None:
+    """Give a business key back before the end: it is free when this returns.
+
+    What has reached this run stays. Nothing happens where this chain does not hold the key. Raises
+    ``InvalidArgument``.
+    """
+    runtime, id = _asking("uncorrelate", "workflow.uncorrelate", name, key)
+    await _withdraw(runtime, id, line_here())
+
+
+def _asking(verb: str, call: str, name: str, key: str) -> tuple[Runtime, str]:
+    """Return the run that asks, and the id of the key."""
+    runtime = current(verb, awaited=True)
+    if runtime.code.operating is not None:
+        raise InvalidArgument(
+            f"{call}: an entity holds no keys: it has one of its own, to which events are "
+            "addressed as signals (client.entity(...).signal)"
+        )
+    return runtime, key_id(name, key, call)
+
+
+def _chain(runtime: Runtime) -> str:
+    """Return the first run of the chain, which holds the keys."""
+    lineage = runtime.started.lineage
+    first = None if lineage is None else lineage.first_run_id
+    return runtime.run_id if first is None else first
+
+
+def _withdraw(runtime: Runtime, id: str, line: str) -> Answer:
+    """Give a key back. It is asked at once, behind a claim that may be on its way."""
+    what = f"the withdrawal from {id!r}"
+    encoded = runtime.decisions.encode(_chain(runtime), what)
+    question = InstanceQuestion(begins_key(RaiseEvent(WITHDRAW, encoded)))
+    return Answer(Asks(runtime, id, what, None, lambda told: None, line), question)
