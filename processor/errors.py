@@ -20,6 +20,7 @@
     │   ├── WorkflowNotRegistered
     │   ├── CommandRejected
     │   ├── ActivityNotOpen       nobody waits for this attempt of an activity any more
+    │   ├── KeyReused             an idempotency key, or an update's id, was used for something else
     │   ├── PromiseNotOpen        somebody has settled it before, or its run has ended
     │   ├── QueryFailed           ``__cause__`` is the error that the handler raised, if it did
     │   ├── RequestExpired        it came too late to know whether it had counted already
@@ -70,6 +71,7 @@ __all__ = (
     "CommandRejected",
     "CorrelationTaken",
     "InvalidArgument",
+    "KeyReused",
     "LockLost",
     "LogTruncated",
     "NonDeterminismError",
@@ -343,6 +345,10 @@ class CommandRejected(RequestError):
 
 class ActivityNotOpen(RequestError):
     """An activity, or the attempt of it that was meant, is over, or there never was one."""
+
+
+class KeyReused(RequestError):
+    """An idempotency key, or the id of an update, was used before to ask for something else."""
 
 
 class PromiseNotOpen(RequestError):

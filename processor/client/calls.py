@@ -18,7 +18,7 @@ from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.start import StartRun, StartWith
 from processor.core.nouns.update import UpdateRun
-from processor.core.operation import Request
+from processor.core.operation import Operation, Request
 from processor.core.questions import QueryRun
 from processor.core.records.answers import Accepted, Page, Refused, ReplyBody
 from processor.errors import InvalidArgument, SchemaMismatch, ShardUnavailable
@@ -73,7 +73,10 @@ class ClientCalls:
     ) -> Awaitable[ReplyBody]:
         """Ask a shard. ``key``: an idempotency key of the user's, with which it counts once."""
         only_outside()
-        cause = None if key is None else keyed(body.word, workflow_id, key)
+        cause = None
+        if key is not None:
+            assert isinstance(body, Operation), f"{body} counts once by itself"
+            cause = keyed(body.word, workflow_id, key, body.asks_for)
         if self._around:
             last = partial(
                 self._asked, workflow_id, timeout=timeout, partition=partition, cause=cause

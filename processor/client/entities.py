@@ -144,7 +144,7 @@ class EntityHandle(Generic[E]):
         async with self._handle._vigil(parked, "call: parked"):
             try:
                 sent = await self._handle._sent(
-                    body, id, type, limit_s, again=key is not None, key=once
+                    body, id, type, limit_s, name=named.name, again=key is not None, key=once
                 )
                 return await sent._result(limit_s, deadline)
             except UpdateNotFound as error:

@@ -245,7 +245,8 @@ class TakesUpdates(ABC):
         encoded = self._calls.encoded(f"the arguments of update {name!r}", arguments)
         within_ms = outcome_within_ms(self._calls, limit_s) if wait else None
         body = UpdateRun(known, name, encoded, *self._which, outcome_within_ms=within_ms)
-        return await self._sent(body, known, type, limit_s, again=id is not None)
+        again = id is not None
+        return await self._sent(body, known, type, limit_s, name=name, again=again)
 
     async def _sent(
         self,
@@ -254,10 +255,11 @@ class TakesUpdates(ABC):
         type: Any,
         limit_s: float | None,
         *,
+        name: str,
         again: bool,
         key: str | None = None,
     ) -> UpdateHandle[Any]:
-        """Send a request that has an update; return its handle once a run has accepted it.
+        """Send a request that has an update of this name; return its handle once it is accepted.
 
         ``again``: it may have been sent before, and so a run that has ended may have its outcome.
         ``key``: an idempotency key of the user's.
@@ -267,8 +269,9 @@ class TakesUpdates(ABC):
         except CommandRejected as refused:
             if not again:
                 raise
+            question = AwaitUpdate(id, *self._which, 0, name)
             try:
-                answer = await self._calls.ask(self.id, AwaitUpdate(id, *self._which, 0))
+                answer = await self._calls.ask(self.id, question)
             except UpdateNotFound:
                 raise refused from None
         assert isinstance(answer, Accepted | UpdateEnded), f"a shard answers {body} with {answer}"

@@ -135,7 +135,7 @@ class StartsWith(ABC):
         deadline = deadline_of(timeout_s)
         async with handle._vigil(None, "update_with_start: parked"):
             again = update_id is not None
-            sent = await handle._sent(body, id, type, timeout_s, again=again)
+            sent = await handle._sent(body, id, type, timeout_s, name=name, again=again)
             return await sent._result(timeout_s, deadline)
 
 

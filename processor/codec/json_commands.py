@@ -123,14 +123,14 @@ def decode_json(key: bytes | None, value: bytes) -> ClientCommand:
         _body(parsed),
         getattr(parsed, "key", None),
     )
+    if isinstance(body, RaiseEvent):
+        body = _addressed(workflow_id, body, parsed.keep_ms)
     cause = NamedRequest(parsed.request_id) if parsed.request_id else None
     if given is not None:
         check_text("key", given, NAME_BYTES_MAX)
         if cause is not None:
             raise SchemaMismatch("JSON command: it has a key and a request_id; give one of them")
-        cause = keyed(body.word, workflow_id, given)
-    if isinstance(body, RaiseEvent):
-        body = _addressed(workflow_id, body, parsed.keep_ms)
+        cause = keyed(body.word, workflow_id, given, body.asks_for)
     return ClientCommand(workflow_id, body, cause)
 
 

@@ -48,6 +48,11 @@ class Operation(Request):
     not_by_hand: ClassVar[tuple[str, ...]] = ()
 
     @property
+    def asks_for(self) -> str:
+        """Return what an idempotency key is used for with it; "" where it has none."""
+        return ""
+
+    @property
     def plain(self) -> Operation:
         """Return the operation of the lowest level that does the same."""
         return self

@@ -27,7 +27,9 @@ from processor.core.data.cause import (
     ClientRequest,
     NamedRequest,
     Origin,
+    identity,
     is_keyed,
+    keyed_for,
 )
 from processor.core.records.answers import Accepted, Refused
 from processor.core.records.marks import (
@@ -136,7 +138,12 @@ class Requests:
                     return "expired" if again else "new"
                 return window.standing(cause.number, again=again)
             case NamedRequest():
-                return "known" if cause.id in self._named else "new"
+                return "known" if identity(cause) in self._named else "new"
+
+    def used_for(self, cause: Cause | None) -> str | None:
+        """Return what the key of a request was used for before, as long as that is known."""
+        known = self._named.get(identity(cause)) if is_keyed(cause) else None
+        return None if known is None else keyed_for(NamedRequest(known.id))
 
     def answer(self, cause: Cause | None) -> Accepted | Refused | None:
         """Return what a request was told that left no turn, as long as that is known."""
@@ -198,9 +205,10 @@ class Requests:
                     _, forgotten = self._sources.popitem(last=False)
                     self._changed.add(_source_row(forgotten.origin))
             case NamedRequest():
-                self._named[cause.id] = NamedWindow(cause.id, time_ms, offset)
-                self._named.move_to_end(cause.id)
-                self._changed.add(f"n{cause.id}")
+                name = identity(cause)
+                self._named[name] = NamedWindow(cause.id, time_ms, offset)
+                self._named.move_to_end(name)
+                self._changed.add(f"n{name}")
                 for id in _outdated(self._named, lambda each: each.heard_ms, time_ms - NAMED_MS):
                     del self._named[id]
                     self._changed.add(f"n{id}")
@@ -270,7 +278,7 @@ class Requests:
                     known.highest, known.floor, known.heard_ms, known.heard_at, [*known.missing]
                 )
             case NamedWindow():
-                self._named[known.id] = known
+                self._named[identity(NamedRequest(known.id))] = known
             case KnownAnswer():
                 self._answers[_answer_row(known.cause)] = known
 
@@ -328,7 +336,7 @@ def _name(known: Known) -> str:
         case ClientWindow():
             return f"c{known.client}"
         case NamedWindow():
-            return f"n{known.id}"
+            return f"n{identity(NamedRequest(known.id))}"
         case KnownAnswer():
             return _answer_row(known.cause)
 
@@ -340,4 +348,4 @@ def _source_row(origin: Origin) -> str:
 def _answer_row(cause: ClientRequest | NamedRequest) -> str:
     if isinstance(cause, ClientRequest):
         return f"ac{cause.number}/{cause.client}"
-    return f"an{cause.id}"
+    return f"an{identity(cause)}"

@@ -83,9 +83,10 @@ def serving(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Non
     """Run a test with a client of a runtime: embedded and simulated, with and without a cache."""
     settings = Settings(cached_runs_max=0 if request.param in ("replayed", "evicted") else 100)
 
-    def serve(work: Callable[[Any], Awaitable[None]], *workflows: Any) -> None:
+    def serve(work: Callable[[Any], Awaitable[None]], *workflows: Any, entities: Any = ()) -> None:
         async def main() -> None:
             given: Any = {"workflows": workflows, "activities": [echo], "settings": settings}
+            given["entities"] = entities
             if request.param in ("simulated", "replayed"):
                 async with Environment(**given) as client:
                     await work(client)

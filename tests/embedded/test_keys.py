@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,11 +11,14 @@ from processor import (
     Client,
     CommandRejected,
     InvalidArgument,
+    KeyReused,
     WorkflowAlreadyStarted,
     WorkflowNotFound,
+    entity,
     workflow,
 )
 from processor.core.data.cause import NamedRequest, is_keyed, keyed
+from processor.shard import dedup
 from tests.embedded.approval import serving
 
 __all__ = ("serving",)
@@ -28,6 +32,20 @@ async def pages(so_far: list[int], each: int, count: int) -> list[int]:
         if len(so_far) == count:
             return so_far
     return workflow.continue_as_new(so_far, each, count)
+
+
+@entity.define
+class Purse:
+    def __init__(self) -> None:
+        self.money = 0
+
+    def put(self, money: int) -> int:
+        self.money += money
+        return self.money
+
+    def empty(self) -> int:
+        self.money = 0
+        return self.money
 
 
 @workflow.define
@@ -132,6 +150,125 @@ def test_a_key_alone_names_the_workflow_id(serving: Any) -> None:
     serving(work, pages, Listens)
 
 
+def test_an_event_with_the_key_of_another_one_is_refused(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        handle = await client.start(pages, [], 1, 2, id="a")
+        await handle.raise_event("paid", 1, key="evt-1")
+        for _ in range(2):
+            with pytest.raises(KeyReused, match="was used for 'paid' before, and now for 'sent'"):
+                await client.handle("a").raise_event("sent", 1, key="evt-1")
+        await handle.raise_event("paid", 1, key="evt-1")
+        await handle.raise_event("paid", 2, key="evt-2")
+        assert await handle.result() == [1, 2]
+        with pytest.raises(KeyReused, match="'paid' before, and now for 'sent'"):
+            await client.handle("a").raise_event("sent", 1, key="evt-2")
+
+    serving(work, pages)
+
+
+def test_a_start_with_the_key_of_another_one_is_refused(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        handle = await client.start(pages, [], 1, 1, id="a", key="k")
+        with pytest.raises(KeyReused, match="'pages' before, and now for 'Listens'"):
+            await client.start(Listens.run, id="a", key="k")
+        with pytest.raises(KeyReused, match="'pages' before, and now for 'pages with paid'"):
+            await client.signal_with_start("pages", [], 1, 1, id="a", key="k", signal=("paid", 1))
+        await handle.raise_event("paid", 1)
+        assert await client.run(pages, [], 1, 1, id="a", key="k") == [1]
+        with pytest.raises(KeyReused, match="'pages' before, and now for 'Listens'"):
+            await client.start(Listens.run, id="a", key="k")
+
+    serving(work, pages, Listens)
+
+
+def test_a_start_with_a_key_that_is_forgotten_is_no_start_of_another_workflow(
+    serving: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dedup, "KEPT", 1)
+    monkeypatch.setattr(dedup, "KEPT_MAX", 1)
+
+    async def work(client: Client) -> None:
+        handle = await client.start(pages, [], 1, 2, id="a", key="k")
+        for number in (1, 2):
+            await handle.raise_event("paid", number, key=f"evt-{number}")
+        await handle.result()
+        assert not (await client.start(pages, [], 1, 1, id="a", key="k")).created
+        with pytest.raises(KeyReused, match="'pages' before, and now for 'Listens'"):
+            await client.start(Listens.run, id="a", key="k")
+
+    serving(work, pages, Listens)
+
+
+@workflow.define
+class Counter:
+    def __init__(self) -> None:
+        self.total = 0
+        self.ended = False
+
+    @workflow.run
+    async def run(self, runs: int) -> int:
+        await workflow.wait_until(lambda: self.ended)
+        return self.total if runs == 1 else workflow.continue_as_new(runs - 1)
+
+    @workflow.update
+    def add(self, count: int) -> int:
+        self.total += count
+        return self.total
+
+    @workflow.update
+    def drop(self) -> int:
+        self.total = 0
+        return self.total
+
+    @workflow.signal
+    def end(self) -> None:
+        self.ended = True
+
+
+@workflow.define
+async def drops(to: str) -> str:
+    try:
+        return str(await workflow.handle(to).update(Counter.drop, id="u"))
+    except KeyReused as error:
+        return str(error)
+
+
+def test_an_update_with_the_id_of_another_one_is_refused(serving: Any) -> None:
+    told = "'u' is that of update 'add' of run .* and cannot be that of 'drop': give each"
+
+    async def work(client: Client) -> None:
+        handle = await client.start(Counter.run, 2, id="a")
+        assert await handle.update(Counter.add, 5, id="u") == 5
+        for _ in range(3):  # an open run; one that follows it; a closed one
+            with pytest.raises(KeyReused, match=told):
+                await client.handle("a").update(Counter.drop, id="u")
+            assert re.search(told, await client.run(drops, "a"))
+            assert await client.handle("a").update(Counter.add, 5, id="u") == 5
+            if (await client.handle("a").describe()).status.is_open:
+                with pytest.raises(KeyReused, match=told):
+                    await client.update_with_start(
+                        Counter.run, 1, id="a", update=(Counter.drop,), update_id="u"
+                    )
+                await client.handle("a").signal(Counter.end)
+
+    serving(work, Counter, drops)
+
+
+def test_a_call_of_an_entity_with_the_key_of_another_one_is_refused(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        purse = client.entity(Purse, "ada")
+        assert await purse.call(Purse.put, 5, key="k") == 5
+        with pytest.raises(KeyReused, match="'Purse with put' before, and now for 'Purse with e"):
+            await purse.call(Purse.empty, key="k")
+        await purse.signal(Purse.put, 5, key="k")
+        with pytest.raises(KeyReused, match="'Purse with put' before, and now for 'Purse with e"):
+            await purse.signal(Purse.empty, key="k")
+        assert await purse.call(Purse.put, 5, key="k") == 5
+        assert await purse.call(Purse.put, 0) == 10
+
+    serving(work, entities=[Purse])
+
+
 def test_wrong_keys_are_refused(serving: Any) -> None:
     async def work(client: Client) -> None:
         handle = client.handle("a")
@@ -157,6 +294,7 @@ def test_a_key_that_makes_no_workflow_id_says_so(serving: Any) -> None:
 
 
 def test_keys_of_two_workflow_ids_are_two() -> None:
-    assert keyed("event", "a\0b", "c") != keyed("event", "a", "b\0c")
-    assert is_keyed(keyed("event", "a", "b"))
+    assert keyed("event", "a\0b", "c", "x") != keyed("event", "a", "b\0c", "x")
+    assert is_keyed(keyed("event", "a", "b", "x"))
+    assert len(keyed("event", "a", "b", "ä" * 500).id.encode()) <= 255
     assert not is_keyed(NamedRequest("key/4711")), "it is the id of a stranger's"

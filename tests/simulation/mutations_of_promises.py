@@ -38,4 +38,11 @@ OF_PROMISES: Sequence[Mutation] = (
         (STUCK,),
         100,
     ),
+    Mutation(
+        "counts once",
+        "a key is for one thing",
+        promises.keys_used_for_anything,
+        ("AssertionError: a key is for one thing",),
+        100,
+    ),
 )

@@ -14,7 +14,6 @@ from examples import orders
 from processor.codec.payloads import JsonPayloads
 from processor.codec.records import LEVEL
 from processor.config import Settings
-from processor.core.data.cause import keyed
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.start import StartPlanned
@@ -31,7 +30,7 @@ from processor.simulation.world import World
 from processor.workflow._engine.runners import WorkflowRunners
 from processor.workflow._guard import guard as _guard
 
-from . import asking, chains, deeds, families, programs, transfers, vaults
+from . import asking, chains, deeds, families, keys, programs, transfers, vaults
 from .asking import asker_case
 from .cases import (
     Case,
@@ -350,13 +349,10 @@ class _Script:
         self._with_keys: list[ClientCommand] = []
 
     def begin(self) -> None:
-        keys = Random(f"keys {self._story.seed} {self._case.workflow_id}")
-        if self._case.workflow in _WITH_KEYS and keys.random() < 0.5 and not self._story.forgetful:
-            for name, value in self._case.events[: keys.randint(1, 3)]:
-                cause = keyed("event", self._case.workflow_id, f"{name} {value}")
-                body = RaiseEvent(name, PAYLOADS.encode(value))
-                self._with_keys.append(ClientCommand(self._case.workflow_id, body, cause))
-                self._ask(self._with_keys[-1], self._copied)
+        if self._case.workflow in _WITH_KEYS and not self._story.forgetful:
+            self._with_keys = keys.with_keys(self._story.seed, self._case)
+            for command in self._with_keys:
+                self._ask(command, partial(self._copied, command))
         self._scheduler.after(self._random.randint(0, 5_000), "a start", self._start)
 
     def _start(self) -> None:
@@ -408,18 +404,20 @@ class _Script:
         """Raise them at various times; accounts are told to pay when all of them are open."""
         for _ in range(2):  # one copy counts, or the one before the start
             for command in self._with_keys:
-                self._later(command, self._copied)
+                self._later(command, partial(self._copied, command))
         for name, value in self._case.events[len(self._with_keys) :]:
             raised = RaiseEvent(name, PAYLOADS.encode(value))
             heard = partial(self._heard, value) if name == "hear" else self._answered
             self._later(ClientCommand(self._case.workflow_id, raised), heard)
 
-    def _copied(self, reply: ReplyBody) -> None:
+    def _copied(self, command: ClientCommand, reply: ReplyBody) -> None:
         """One copy counts: the others may find no run any more, or not yet."""
         if isinstance(reply, Refused):
             known = "CommandRejected", "WorkflowNotFound", "RequestExpired"
             assert reply.error in known, f"{self._case}: {reply}"
             self._story.asked -= 1
+        elif (misused := keys.misused(self._story.seed, command)) is not None:
+            self.client.request(misused, keys.refused_as_misused)
 
     def _begun(self, reply: ReplyBody) -> None:
         """Only a run that has begun is not let begin."""

@@ -20,10 +20,10 @@ def delivered_before_taken(patch: pytest.MonkeyPatch) -> None:
     take_in = Handover.take_in
 
     def taken_early(self: Handover, most: int, take: Callable[..., None]) -> int:
-        for _, token, _ in self._waiting:
+        for _, token, _ in self.waiting:
             if token >= 0:
                 self._deliveries.delivered(token)
-        self._waiting = type(self._waiting)(each._replace(token=-1) for each in self._waiting)
+        self.waiting = type(self.waiting)(each._replace(token=-1) for each in self.waiting)
         deliveries = self._deliveries
         self._deliveries = _Told()  # type: ignore[assignment]
         try:
@@ -43,9 +43,9 @@ def handed_over_out_of_order(patch: pytest.MonkeyPatch) -> None:
     take_in = Handover.take_in
 
     def backwards(self: Handover, most: int, take: Callable[..., None]) -> int:
-        self._waiting.reverse()
+        self.waiting.reverse()
         taken = take_in(self, most, take)
-        self._waiting.reverse()
+        self.waiting.reverse()
         return taken
 
     patch.setattr(Handover, "take_in", backwards)

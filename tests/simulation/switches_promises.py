@@ -45,6 +45,11 @@ def keys_used_up_by_refusals(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(dedup, "is_keyed", lambda cause: False)
 
 
+def keys_used_for_anything(patch: pytest.MonkeyPatch) -> None:
+    """Take what has the key of something else for a copy of that."""
+    patch.setattr(Requests, "used_for", lambda self, cause: None)
+
+
 def given_up_with_the_wait(patch: pytest.MonkeyPatch) -> None:
     """Give a promise up where somebody gives up waiting for it."""
     patch.setattr(Promise, "__await__", asyncio.Future.__await__)

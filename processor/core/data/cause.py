@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeGuard
 
 from processor.core.data.address import Caller
 from processor.core.data.fields import Int32
@@ -17,12 +17,17 @@ __all__ = (
     "Origin",
     "RecordedCause",
     "StartRequest",
+    "identity",
     "is_keyed",
     "keyed",
+    "keyed_for",
 )
 
 _KEYED: Final = "key/"
 _KEYED_BYTES: Final = 24
+_KEYED_SIZE: Final = len(_KEYED) + 2 * _KEYED_BYTES
+_WHAT_BYTES: Final = 200
+"""So much of a keyed request's id says what was asked: an id has 255 bytes at the most."""
 
 
 @frozen
@@ -63,21 +68,35 @@ class NamedRequest:
     """Any text."""
 
 
-def keyed(word: str, workflow_id: str, key: str) -> NamedRequest:
+def keyed(word: str, workflow_id: str, key: str, what: str) -> NamedRequest:
     """Return the identity of a request that its user gave an idempotency key.
 
-    The key is one of the workflow id, and of what is asked (``word``).
+    The key is one of the workflow id, and of the kind of request (``word``). ``what`` is asked with
+    it: the name of an event, for example.
     """
     text = "\0".join((word, str(len(workflow_id)), workflow_id, key))
-    return NamedRequest(_KEYED + blake2b(text.encode(), digest_size=_KEYED_BYTES).hexdigest())
+    digest = blake2b(text.encode(), digest_size=_KEYED_BYTES).hexdigest()
+    asked = what.encode()[:_WHAT_BYTES].decode(errors="ignore")
+    return NamedRequest(f"{_KEYED}{digest}/{asked}")
 
 
-def is_keyed(cause: object) -> bool:
+def is_keyed(cause: object) -> TypeGuard[NamedRequest]:
     """Return whether a request has a key. What is refused does not use the key up."""
     if not isinstance(cause, NamedRequest):
         return False
-    size = len(_KEYED) + 2 * _KEYED_BYTES  # a stranger's own id may begin as ours do
-    return cause.id.startswith(_KEYED) and len(cause.id) == size
+    text = cause.id  # a stranger's own id may begin as ours do
+    return text.startswith(_KEYED) and text[_KEYED_SIZE : _KEYED_SIZE + 1] == "/"
+
+
+def identity(request: NamedRequest) -> str:
+    """Return what a request counts once by: of one with a key, what was asked is no part of it."""
+    return request.id[:_KEYED_SIZE] if is_keyed(request) else request.id
+
+
+def keyed_for(request: NamedRequest) -> str:
+    """Return what was asked with a key."""
+    assert is_keyed(request), f"{request.id!r} has a key"
+    return request.id[_KEYED_SIZE + 1 :]
 
 
 @frozen

@@ -11,7 +11,7 @@ from base64 import b64encode
 from hashlib import blake2b
 from typing import Final
 
-from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
+from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin, identity
 
 __all__ = ("RUN_ID_CHARS", "run_id_of", "successor_id")
 
@@ -31,7 +31,7 @@ def run_id_of(
         case ClientRequest():
             what = f"client/{cause.client}/{cause.number}"
         case NamedRequest():
-            what = f"request/{cause.id}"
+            what = f"request/{identity(cause)}"
         case Origin():
             what = f"origin/{cause.log.hex()}/{cause.shard}/{cause.offset}/{cause.index}"
         case None:

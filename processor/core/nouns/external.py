@@ -63,6 +63,10 @@ class RaiseEvent(OperationOnRun):
     def check(self) -> None:
         check_text("name of the event", self.name, ID_BYTES_MAX)
 
+    @property
+    def asks_for(self) -> str:
+        return self.name
+
     def decide(self, draft: Drafting, latest: Latest) -> ReplyBody | None:
         bound = draft.full(EventReceived(self.name, self.payload, self.headers))
         if bound:

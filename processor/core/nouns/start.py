@@ -58,6 +58,10 @@ class StartRun(Operation):
         check_range("execution_timeout_ms", self.execution_timeout_ms, 1, DURATION_MS_MAX)
         check_range("result_within_ms", self.result_within_ms, 0, DURATION_MS_MAX)
 
+    @property
+    def asks_for(self) -> str:
+        return self.workflow
+
     def lineage(self, caller: Caller | None) -> Lineage | None:
         """Return where the run comes from; None: a start of its own."""
         return None
@@ -129,6 +133,11 @@ class StartWith(StartPlanned):
         if self.first is None:
             raise SchemaMismatch("first: there is nothing that the workflow is told")
         self.first.check()
+
+    @property
+    def asks_for(self) -> str:
+        assert self.first is not None, "checked where it was read"
+        return f"{self.workflow} with {self.first.asks_for}"
 
     def lineage(self, caller: Caller | None) -> Lineage | None:
         first = self.first

@@ -32,6 +32,7 @@ __all__ = (
     "Updates",
     "outcome_of",
     "unfinished",
+    "used_before",
 )
 
 _KEPT: Final = 1_000
@@ -108,6 +109,13 @@ def unfinished(run: Run | Summary | RunResult, id: str) -> Refused:
     which = f"run {run.run_id} of {run.workflow_id!r}"
     why = f"{which} is {Status(run.status).value}, and the handler of update {id!r} had not ended"
     return Refused("UpdateUnfinished", why)
+
+
+def used_before(run: Run | Summary, id: str, before: str, now: str) -> Refused:
+    """Return what whoever gives an update the id of another one is told."""
+    which = f"the id {id!r} is that of update {before!r} of run {run.run_id} of"
+    why = f"{which} {run.workflow_id!r}, and cannot be that of {now!r}"
+    return Refused("KeyReused", f"{why}: give each update an id of its own")
 
 
 # --- events -----------------------------------------------------------------------------------
@@ -201,9 +209,16 @@ class UpdateRun(OperationOnRun):
         check_text("name of the update", self.name, ID_BYTES_MAX)
         check_range("outcome_within_ms", self.outcome_within_ms, 0, DURATION_MS_MAX)
 
+    @property
+    def asks_for(self) -> str:
+        return self.name
+
     def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
         run: Updates = draft.run
         if self.id in run.updates:
+            before = run.updates[self.id].name
+            if before != self.name:
+                return used_before(run, self.id, before, self.name)
             if draft.caller is None:
                 return latest.accepted(created=False)
             return outcome_of(run, self.id) or draft.let_wait("update", self.id)
@@ -268,9 +283,13 @@ class AwaitUpdate(Question):
     first_run_id: OnlyChain = None
     timeout_ms: int = 30_000
     """After how many milliseconds the shard forgets the waiter."""
+    name: str | None = None
+    """Only if it is an update of this handler, else it is refused; None: whichever it is."""
 
     word = "update_result"
 
     def check(self) -> None:
         check_text("id of the update", self.id, ID_BYTES_MAX)
+        if self.name is not None:
+            check_text("name of the update", self.name, ID_BYTES_MAX)
         check_range("timeout_ms", self.timeout_ms, 0, DURATION_MS_MAX)

@@ -6,7 +6,7 @@ from functools import partial
 
 from processor.codec.json_views import to_json
 from processor.codec.records import Envelope
-from processor.core.data.cause import CallRequest
+from processor.core.data.cause import CallRequest, is_keyed, keyed_for
 from processor.core.data.run_id import run_id_of
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.start import StartRun
@@ -14,7 +14,7 @@ from processor.core.nouns.update import AwaitUpdate
 from processor.core.nouns.value import AwaitValue
 from processor.core.operation import Operation
 from processor.core.questions import DescribeRun, QueryRun, ReadShard
-from processor.core.records.answers import Page
+from processor.core.records.answers import Page, Refused
 from processor.core.records.effects import DeadLetter, Reply
 from processor.core.records.turn import Positions
 from processor.shard.dedup import Requests
@@ -113,8 +113,11 @@ class Commands:
                 entry = self._instances.entry(command.workflow_id)
                 if self._is_known(entry, run_id):
                     standing = "known"
+        refused = None if standing != "known" else self._used_before(command, run_id, entry)
         asked = _asked_by_run(command)
-        if standing == "new" and asked is not None:
+        if refused is not None:
+            self._deciding.refuse(command, offset, positions, refused)
+        elif standing == "new" and asked is not None:
             entry = self._instances.entry(command.workflow_id)
             self._asking.take(command, asked, offset, positions, entry)
         elif standing == "new":
@@ -124,6 +127,30 @@ class Commands:
             answer = self._requests.answer(cause)
             again = partial(self._reads.again, command, run_id, standing, answer)
             self._flight.then(again)
+
+    def _used_before(
+        self, command: ClientCommand, run_id: str, entry: Entry | None
+    ) -> Refused | None:
+        """Return why a request does not count whose key was used for something else before.
+
+        ``run_id`` is that of the run which a start with this key has made, or would.
+        """
+        cause, body = command.cause, command.body
+        if not is_keyed(cause) or not isinstance(body, Operation):
+            return None
+        now, before = keyed_for(cause), self._requests.used_for(cause)
+        if before is None and isinstance(body, StartRun):  # forgotten; its run is there
+            latest = None if entry is None else entry.latest
+            made = latest if latest and latest.run_id == run_id else self._tables.run(run_id)
+            if made is not None and made.workflow != body.workflow:
+                now, before = body.workflow, made.workflow
+        if before in (None, now):
+            return None
+        return Refused(
+            "KeyReused",
+            f"the idempotency key of this {body.word} of {command.workflow_id!r} was used for "
+            f"{before!r} before, and now for {now!r}: give each its own key",
+        )
 
     def _is_known(self, entry: Entry, run_id: str) -> bool:
         """Return whether the run that a start makes is there: what made it came once before."""

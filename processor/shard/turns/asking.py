@@ -110,7 +110,7 @@ class Asking:
         following = run.successor if goes_on(run.status) else None
         match body:
             case UpdateRun():
-                told = self._updating.of_history(run, AwaitUpdate(body.id))
+                told = self._updating.of_history(run, AwaitUpdate(body.id, name=body.name))
                 if not isinstance(told, Refused) or told.error != "UpdateNotFound":
                     return told
                 refused = told if run.purged_ms is not None else body.when_closed(run)

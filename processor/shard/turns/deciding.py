@@ -132,6 +132,12 @@ class Deciding:
                 assert waited.run_id is not None, "it is of the run that took it"
                 self._updating.awaits(command, waited, waited.run_id)
 
+    def refuse(
+        self, command: ClientCommand, offset: int, positions: Positions, refused: Refused
+    ) -> None:
+        """Write down that a command is refused, whatever its run is like."""
+        self._writer.answer(command, offset, positions, refused)
+
     def now(self) -> Context:
         """Return what deciding needs from outside, as it is now."""
         context = self._context

@@ -9,6 +9,7 @@ from processor.core.nouns.update import (
     UpdateCompleted,
     outcome_of,
     unfinished,
+    used_before,
 )
 from processor.core.records.answers import Refused, ReplyBody, UpdateEnded
 from processor.core.records.effects import Reply, RunResult
@@ -39,6 +40,9 @@ class Updating(Awaiting[AwaitUpdate, str]):
         return body.id in state.updates
 
     def told(self, state: RunState, body: AwaitUpdate) -> ReplyBody | None:
+        before = state.updates[body.id].name
+        if body.name not in (None, before):
+            return used_before(state, body.id, before, body.name)
         return outcome_of(state, body.id)
 
     def waits_for(self, body: AwaitUpdate, run_id: str) -> str:
@@ -54,14 +58,19 @@ class Updating(Awaiting[AwaitUpdate, str]):
                 match event:
                     case UpdateCompleted(id, result, failure) if id == body.id:
                         return UpdateEnded(run.run_id, id, result, failure)
-                    case UpdateAccepted(id) if id == body.id:
+                    case UpdateAccepted(id, name) if id == body.id:
                         accepted = True
+                        if body.name not in (None, name):
+                            return used_before(run, id, name, body.name)
                     case WorkflowStarted(lineage=lineage) if lineage and lineage.carried:
                         for update in lineage.carried.updates:
-                            if update.id == body.id and update.over:
+                            is_it = update.id == body.id
+                            if is_it and body.name not in (None, update.name):
+                                return used_before(run, body.id, update.name, body.name)
+                            if is_it and update.over:
                                 told = update.result, update.failure
                                 return UpdateEnded(run.run_id, update.id, *told)
-                            accepted |= update.id == body.id
+                            accepted |= is_it
         if accepted and not run.status.is_open:
             return unfinished(run, body.id)
         where = f" in its last {EVENTS_MAX:,} events" if first else ""
