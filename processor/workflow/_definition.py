@@ -31,6 +31,7 @@ __all__ = (
     "define",
     "defined",
     "named",
+    "returned",
     "run",
 )
 
@@ -113,6 +114,11 @@ def called(workflow: Workflow[..., Any], arguments: tuple[Any, ...]) -> Coroutin
 
 
 async def _ended(workflow: Workflow[..., Any], arguments: tuple[Any, ...]) -> Any:
+    return returned(workflow, arguments)
+
+
+def returned(workflow: Workflow[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Return what the code of a plain workflow returns; its loop is the one that runs."""
     loop = running_loop()
     assert type(loop) is WorkflowLoop, "runs have no other loop"
     loop.plain = True

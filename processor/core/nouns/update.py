@@ -66,7 +66,8 @@ class Updates(Run):
 
     def begin_update(self, update: UpdateOutcome) -> None:
         assert update.id not in self.updates, f"update {update.id!r} is accepted once"
-        self.updates[update.id] = replace(update, payload=None)
+        known = update if update.payload is None else replace(update, payload=None)
+        self.updates[update.id] = known
         self.updates_running += 1
 
     def know(self, update: UpdateOutcome) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any, Final
 
 from processor.core.data.cause import RecordedCause
@@ -227,7 +228,7 @@ def _outcomes(turn: Turn, state: RunState) -> tuple[UpdateOutcome, ...]:
         if not update.over:
             continue
         if update.id in here:
-            found.append(replace(update, result=None, failure=None))
+            found.append(UpdateOutcome(update.id, update.name, None, over=True))
             continue
         left -= update.size
         if left < 0 or len(found) >= most:
@@ -242,10 +243,11 @@ def _snapshot(turn: Turn, state: RunState, value: bytes) -> Snapshot:
 
 
 _OF_TURN: Final = tuple(each.name for each in fields(Turn))
+_values_of = attrgetter(*_OF_TURN)
 
 
 def _parts(turn: Turn) -> dict[str, Any]:
-    return {name: getattr(turn, name) for name in _OF_TURN}
+    return dict(zip(_OF_TURN, _values_of(turn), strict=True))
 
 
 def kept_in(snapshot: Snapshot, since: Sequence[Turn] = ()) -> Kept:
@@ -294,8 +296,9 @@ def image_of(state: RunState) -> RunImage:
     assert state.started is not None, f"run {state.run_id} has not started"
     assert state.status.is_open, f"run {state.run_id} is not open"
     assert not state.promises, f"run {state.run_id} has promises, which an image does not hold"
+    started, memo = state.started, state.memo
     return RunImage(
-        replace(state.started, memo=state.memo),
+        started if started.memo is memo else replace(started, memo=memo),
         state.started_ms,
         state.updated_ms,
         state.events,

@@ -297,7 +297,7 @@ class WorkflowRunner:
             raise code_error from None
 
 
-def _returned(task: asyncio.Task[Any]) -> bool:
+def _returned(task: asyncio.Future[Any]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 

@@ -83,9 +83,9 @@ class Runtime:
     """One run while its code is in memory.
 
     ``started`` is how it began, with the memo that it has now. ``code`` is the user's, ``main`` the
-    task of its coroutine. ``open`` has what waits for a fact, by the id that the fact names.
-    ``conditions`` are the predicates that somebody waits for. ``broken`` is an error that user code
-    cannot undo by catching it.
+    task of its coroutine, or what a plain operation of an entity has returned. ``open`` has what
+    waits for a fact, by the id that the fact names. ``conditions`` are the predicates that somebody
+    waits for. ``broken`` is an error that user code cannot undo by catching it.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Runtime:
         self.library = Library(started.seed)
         self.loop: WorkflowLoop
         self.code: RunCode
-        self.main: asyncio.Task[Any] | None = None
+        self.main: asyncio.Future[Any] | None = None
         self.cancel_reason: str | None = None
         self.broken: BaseException | None = None
         self.open: dict[int, Any] = {}

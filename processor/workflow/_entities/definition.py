@@ -50,6 +50,9 @@ READ: Final = "__processor_read__"
 MIGRATE: Final = "__processor_migrate__"
 """Attributes of classes and their functions that say what these are to an entity."""
 
+_FIELDS: Final = dict[str, Any]
+"""What the fields of a state are read as, before any annotation: plain JSON by their names."""
+
 _COPIED: Final = (list, dict, set, bytearray)
 """Defaults of classes that are copied for each object, beside those of annotated fields."""
 
@@ -265,7 +268,7 @@ class Entity:
     ) -> dict[str, Any]:
         """Return the fields of a state: typed where the class says how, else as plain JSON."""
         try:
-            found: dict[str, Any] = decoded(decoder(dict[str, Any]), state)
+            found: dict[str, Any] = decoded(decoder(_FIELDS), state)
             if self._typed is not None:
                 found |= decoded(decoder(self._typed), state)
         except SchemaMismatch as error:
@@ -294,7 +297,7 @@ class Entity:
             return state
         what = f"entity {self.name!r}: {self.migrate.__qualname__}"
         try:
-            fields = self.migrate(payloads.decoder(dict[str, Any])(state))
+            fields = self.migrate(payloads.decoder(_FIELDS)(state))
         except PayloadCodecError:
             raise
         except Exception as error:

@@ -40,11 +40,13 @@ from processor.errors import LockLost, ProcessorError, SchemaMismatch, UpdateRej
 from processor.failures import failure_of
 from processor.readable import readable
 from processor.registry import Registry
+from processor.workflow._definition import Workflow
 from processor.workflow._engine.runner import WorkflowRunner
 from processor.workflow._entities.definition import Entity, EntityInfo, EntityMethod, Operating
 from processor.workflow._entities.gate import LockGate
+from processor.workflow._entities.plain import Codes, PlainRunner
 from processor.workflow._entities.queue import Message, Queue
-from processor.workflow._entities.reads import EntityReads, Make
+from processor.workflow._entities.reads import EntityReads
 from processor.workflow._entities.turn import EntityTurn
 from processor.workflow._nouns.handler import arguments_of, code_of
 
@@ -86,8 +88,11 @@ class EntityRunner:
         self._id = id
         self._started = replace(started, arguments=None, lineage=None, plan=None)
         which = workflow_id, run_id, registry, settings
-        self._make: Make = lambda workflow, started: WorkflowRunner(workflow, started, *which)
-        self._reads = EntityReads(entity, id.key, self._started, self._make)
+        make = partial(_made, WorkflowRunner, which)
+        # What interceptors do around an operation may wait.
+        plain = make if registry.around_runs else partial(_made, PlainRunner, which)
+        self._codes = Codes(self._started, make, plain)
+        self._reads = EntityReads(entity, id.key, self._started, make)
         self._told = partial(failure_of, payloads=registry.payloads)
         self._state = entity.migrated(kept.state, registry.payloads)
         self._queue = Queue(kept.queue)
@@ -176,8 +181,7 @@ class EntityRunner:
         place = f"{turn.number}/{turn.ended}".encode()
         key = self._started.seed
         seed = hashlib.blake2b(place, key=key, digest_size=16).digest()
-        started = replace(self._started, seed=seed, headers=message.headers)
-        code = self._make(operation.workflow, started)
+        code = self._codes.made(operation, seed, message.headers)
         code.runtime.decisions.last_id = self._last_id
         id = message.id if isinstance(message, UpdateAccepted) else ""
         info = EntityInfo(self._entity.name, self._id.key, operation.name, id)
@@ -195,7 +199,7 @@ class EntityRunner:
         if operation.is_read:
             code.runtime.decisions.refusal = f"read {operation.name!r}"
         self._running = _Running(message, operating, code)
-        self._feed(turn, [started])
+        self._feed(turn, [code.runtime.started])
 
     def _feed(self, turn: EntityTurn, facts: Sequence[Event]) -> None:
         """Let the operation that runs see facts, and note what it asks for, or ends with."""
@@ -252,15 +256,7 @@ class EntityRunner:
         if isinstance(message, UpdateAccepted):
             turn.asked.append((UpdateCompleted(message.id, result, failure), line))
         elif failure is not None and turn.recorded is None:
-            _log.warning(
-                "entity %r %s: operation %r, which a signal asked for, failed: %s: %s%s",
-                self._entity.name,
-                readable(self._id.key),
-                message.name,
-                readable(failure.type),
-                readable(failure.message),
-                f" at {line}" if line else "",
-            )
+            _tell_failed(self._id, message.name, failure, line)
 
     # --- what it goes on from, and what it is asked -------------------------------------------
 
@@ -310,3 +306,24 @@ class EntityRunner:
         if running is not None:
             running.code.close()
         self._reads.close()
+
+
+def _tell_failed(id: EntityId, operation: str, failure: Failure, line: str) -> None:
+    _log.warning(
+        "entity %r %s: operation %r, which a signal asked for, failed: %s: %s%s",
+        id.name,
+        readable(id.key),
+        operation,
+        readable(failure.type),
+        readable(failure.message),
+        f" at {line}" if line else "",
+    )
+
+
+def _made(
+    kind: type[WorkflowRunner],
+    which: tuple[str, str, Registry, Settings],
+    workflow: Workflow[..., Any],
+    started: WorkflowStarted,
+) -> WorkflowRunner:
+    return kind(workflow, started, *which)

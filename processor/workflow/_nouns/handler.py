@@ -148,7 +148,7 @@ class WorkflowCode:
         self.running: list[SignalHandler[..., Any] | UpdateHandler[..., Any]] = []
         self.unclaimed: list[UpdateAccepted] = []
         self.workflow = workflow
-        self._arguments = arguments
+        self.arguments = arguments
         self._around = around
 
     def begin(self, runtime: Runtime) -> None:
@@ -159,12 +159,12 @@ class WorkflowCode:
             self.beside(runtime, self._make(make))
 
     async def _make(self, make: Callable[..., Any]) -> None:
-        self.instance = make(*self._arguments)
+        self.instance = make(*self.arguments)
 
     def coroutine(self, runtime: Runtime) -> Coroutine[Any, Any, Any]:
         if self._around is None:
-            return self._main(*self._arguments)
-        return self._around(runtime, self._arguments, self._main)
+            return self._main(*self.arguments)
+        return self._around(runtime, self.arguments, self._main)
 
     def _main(self, *arguments: Any) -> Coroutine[Any, Any, Any]:
         if self.workflow.make is None:
