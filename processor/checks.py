@@ -55,6 +55,9 @@ RECORD_BYTES_MAX: Final = 16_000_000
 MESSAGE_BYTES_MAX: Final = 1_900_000
 """What one instance sends another: the topic of the messages takes 2 MB with ids and headers."""
 
+_NAMESPACE_MAX: Final = 232
+"""Characters: the longest name of a topic of ours goes behind it, and a topic's name has 249."""
+
 DURATION_S_MAX: Final = 4_000 * 366 * 86_400
 """4,000 years: a time that far from now is still one that ``datetime`` can show."""
 
@@ -112,6 +115,17 @@ def topic(value: Any, what: str) -> str:
         raise InvalidArgument(
             f"{what}: no Kafka topic can be named {shown(given)}; a name has 1 to 249 of the "
             "characters a-z, A-Z, 0-9, '.', '_' and '-'"
+        )
+    return given
+
+
+def namespace(value: Any, what: str) -> str:
+    """Return a name that a namespace can have: it begins the names of its topics."""
+    given = _bounded(value, what, NAME_BYTES_MAX, "a namespace")
+    if not is_topic(given) or len(given) > _NAMESPACE_MAX:
+        raise InvalidArgument(
+            f"{what}: no namespace can be named {shown(given)}; a name has 1 to {_NAMESPACE_MAX} "
+            "of the characters a-z, A-Z, 0-9, '.', '_' and '-'"
         )
     return given
 

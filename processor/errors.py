@@ -22,6 +22,8 @@
     │   ├── ActivityNotOpen       nobody waits for this attempt of an activity any more
     │   ├── KeyReused             an idempotency key, or an update's id, was used for something else
     │   ├── PromiseNotOpen        somebody has settled it before, or its run has ended
+    │   ├── NamespaceNotFound     Kafka has no such namespace, or none can be reached from here
+    │   ├── NamespaceForbidden    the workers may not write to that namespace
     │   ├── QueryFailed           ``__cause__`` is the error that the handler raised, if it did
     │   ├── RequestExpired        it came too late to know whether it had counted already
     │   └── UpgradeNeeded         the namespace's level does not have what it asks for
@@ -74,6 +76,8 @@ __all__ = (
     "KeyReused",
     "LockLost",
     "LogTruncated",
+    "NamespaceForbidden",
+    "NamespaceNotFound",
     "NonDeterminismError",
     "PayloadCodecError",
     "PayloadTooLarge",
@@ -353,6 +357,14 @@ class KeyReused(RequestError):
 
 class PromiseNotOpen(RequestError):
     """Nobody waits for this promise any more: it is settled, or its run has ended."""
+
+
+class NamespaceNotFound(RequestError):
+    """Kafka has no such namespace, or the runtime can reach none but its own."""
+
+
+class NamespaceForbidden(RequestError):
+    """The workers may not write to another namespace: the broker has a rule against it."""
 
 
 class QueryFailed(RequestError):

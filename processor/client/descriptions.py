@@ -60,10 +60,12 @@ class RunDescription:
     of a run begins that waits for its time; ``cron`` is its cron string, and while its code runs,
     ``next_begins`` when the next run begins if this one has ended. ``producer`` says, on Kafka,
     which producer the worker that has the shard sends records with, and why. ``parent`` is the run
-    that started this one as its child, ``root`` the first one of all.
+    that started this one as its child, ``root`` the first one of all; ``parent_namespace`` is that
+    of the parent, None for this one.
 
     ``client.list`` reads one row for each run, which has none of ``pending``, ``attempt``,
-    ``begins``, ``cron``, ``next_begins``, ``undelivered``, ``producer``, ``parent`` and ``root``.
+    ``begins``, ``cron``, ``next_begins``, ``undelivered``, ``producer``, ``parent``, ``root`` and
+    ``parent_namespace``.
     """
 
     workflow_id: str
@@ -90,6 +92,7 @@ class RunDescription:
     next_begins: datetime | None = None
     parent: RunRef | None = None
     root: RunRef | None = None
+    parent_namespace: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ def description(view: Mapping[str, Any]) -> RunDescription:
         None if next_ms is None else _time(next_ms),
         _run(view.get("parent")),
         _run(view.get("root")),
+        view.get("parent_namespace"),
     )
 
 
@@ -166,7 +170,7 @@ def standing(run: RunDescription) -> str:
     parts += map(_activity_text, run.pending.get("activities", ()))
     parts += [f"update {readable(each['name'])}" for each in run.pending.get("updates", ())]
     children = run.pending.get("children", ())
-    parts += [f"child {readable(each['workflow'])} {each['workflow_id']!r}" for each in children]
+    parts += [*map(_child_text, children)]
     promises = run.pending.get("promises", ())
     parts += [f"promise {each['number']} (client.resolve settles it)" for each in promises]
     parts += [*map(_lock_text, run.pending.get("locks", ()))]
@@ -178,6 +182,12 @@ def standing(run: RunDescription) -> str:
     if due_ms := [timer["due_ms"] for timer in run.pending.get("timers", ()) if timer["id"]]:
         parts.append(f"next timer at {_clock(min(due_ms))}")
     return "; ".join(("it is running", *parts))
+
+
+def _child_text(child: Mapping[str, Any]) -> str:
+    elsewhere = child["namespace"]
+    of = "" if elsewhere is None else f" of namespace {elsewhere!r}"
+    return f"child {readable(child['workflow'])} {child['workflow_id']!r}{of}"
 
 
 def hindrances(run: RunDescription, now_ms: int) -> Iterator[str]:

@@ -136,11 +136,16 @@ def begin_view(state: RunState, next_ms: Callable[[str], int | None]) -> dict[st
 
 
 def lineage_view(started: WorkflowStarted) -> dict[str, Any]:
-    """Return the parent and the root of a child; nothing of a run that is none."""
+    """Return the parent and the root of a child; nothing of a run that is none.
+
+    ``parent_namespace`` is None where the parent is in the child's own.
+    """
     lineage = started.lineage
     if lineage is None or lineage.parent is None:
         return {}
-    return {"parent": _plain(lineage.parent), "root": _plain(lineage.root or lineage.parent)}
+    namespace = None if lineage.caller is None else lineage.caller.address.namespace
+    ancestors = {"parent": lineage.parent, "root": lineage.root or lineage.parent}
+    return {"parent_namespace": namespace} | {name: _plain(run) for name, run in ancestors.items()}
 
 
 def history_view(turn: Turn | Snapshot) -> Iterable[dict[str, Any]]:
@@ -184,8 +189,12 @@ def _activity(activity: OpenActivity) -> dict[str, Any]:
 
 
 def _call(call: CallSent) -> dict[str, Any]:
-    operation = call.operation
-    return {"id": call.id, "to": call.to.workflow_id, "operation": type(operation).__name__}
+    return {
+        "id": call.id,
+        "to": call.to.workflow_id,
+        "namespace": call.to.namespace,
+        "operation": type(call.operation).__name__,
+    }
 
 
 def _lock(lock: HeldLock) -> dict[str, Any]:
@@ -205,6 +214,7 @@ def _child(child: OpenChild) -> dict[str, Any]:
     return {
         "id": called.id,
         "workflow_id": called.to.workflow_id,
+        "namespace": called.to.namespace,
         "run_id": child.run_id or None,
         "workflow": called.workflow,
         "parent_close": called.parent_close,

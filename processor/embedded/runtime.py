@@ -32,6 +32,7 @@ from processor.errors import (
 )
 from processor.gateway import CLOSED, Requester, new_client_id
 from processor.node import Node, ShardStatus
+from processor.shard.messages.border import Border
 from processor.shard.ports import Activities, Clock, ShardPorts
 from processor.store import open_tables
 from processor.store.folder import take_folder
@@ -169,7 +170,8 @@ class EmbeddedRuntime:
         entropy = partial(urandom, 16)
         run, clock = self._activities, self._clock
         ports = log, inbox, outbox, tables, run, clock, entropy
-        return ShardPorts(*ports, is_own=lambda workflow_id: True, keeps_tasks=False)
+        border = Border(self.namespace, is_open=False)
+        return ShardPorts(*ports, is_own=lambda workflow_id: True, keeps_tasks=False, border=border)
 
     def wipe(self, partition: int) -> None:
         destroy(self._tables_path(partition))

@@ -238,6 +238,7 @@ class Life:
             self._owner.level,
             keeps_tasks=ports.keeps_tasks,
             topic=ports.log_topic,
+            border=ports.border,
         )
         takeover.survey()
         return takeover

@@ -24,6 +24,7 @@ from processor.core.records.marks import Mark
 from processor.shard.eager import Eager
 from processor.shard.flight import Appended
 from processor.shard.intake.handover import Handover
+from processor.shard.messages.border import Border
 from processor.shard.outbox import Unpublished
 from processor.shard.ports import Activities, Outbox, OutputRecord
 from processor.shard.reads import Reads
@@ -48,6 +49,7 @@ class Effects:
         valuing: Valuing,
         activities: Activities,
         handover: Handover,
+        border: Border,
     ) -> None:
         self._origin = origin
         self._eager = eager
@@ -58,6 +60,7 @@ class Effects:
         self._valuing = valuing
         self._activities = activities
         self._handover = handover
+        self._border = border
         self.unpublished = Unpublished()
 
     def release(self, appended: Appended) -> int:
@@ -87,8 +90,12 @@ class Effects:
                     self._activities.cancel(effect.run_id, effect.id, effect.waits)
                 case Message():
                     origin = replace(self._origin, offset=offset, index=messages)
-                    self._handover.send(effect, offset, origin, len(appended.value))
-                    sends, messages = sends + 1, messages + 1
+                    messages += 1
+                    if self._border.crosses(effect):
+                        outputs.append(self._border.record(effect, origin))
+                    else:
+                        self._handover.send(effect, offset, origin, len(appended.value))
+                        sends += 1
                 case DeadLetter():
                     self._outbox.send(effect, offset)
                     sends += 1

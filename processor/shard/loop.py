@@ -90,13 +90,12 @@ class Shard:
         clock, flight = ports.clock, self._flight
         waits = tables, outbox, clock, flight, instances, reads, settings
         updating, valuing = Updating(*waits), Valuing(*waits)
-        told = self._timers, reads, updating, valuing
         origin = Origin(ports.log.id, partition, 0, 0)
         written = self._gate, self._flight, self._deliveries
-        handover = Handover(ports.is_own, outbox, *written)
-        self._effects = Effects(origin, self._eager, outbox, *told, activities, handover)
-        later, place = later_events(level), activities.place
-        bounds = bounds_of(settings)
+        handover = Handover(ports.is_own, ports.border, outbox, *written)
+        told = self._timers, reads, updating, valuing, activities, handover, ports.border
+        self._effects = Effects(origin, self._eager, outbox, *told)
+        later, place, bounds = later_events(level), activities.place, bounds_of(settings)
         context = Context(0, runners, place, ports.entropy, ports.log.id, bounds, later)
         context.record_bytes_max, context.next_ms = ports.record_bytes_max, next_ms
         self._deciding = deciding = Deciding(
@@ -130,7 +129,8 @@ class Shard:
         self._intake = Intake(ports, room, self._gate, self._flight, *sources)
         self._purging = Purging(tables, self._gate, instances, writer)
         floor = ports.log.id, partition, taken.checkpoint.delivered
-        send_owed(taken.owed, taken.successors, outbox, handover, self._deliveries, *floor)
+        outlets = outbox, handover, ports.border, self._deliveries
+        send_owed(taken.owed, taken.successors, *outlets, *floor)
         ports.inbox.open(self._gate.positions)
 
     def step(self) -> bool:

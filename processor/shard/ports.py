@@ -30,6 +30,7 @@ from processor.core.records.effects import (
 )
 from processor.core.records.turn import LEVEL_FIRST, Positions, Source
 from processor.shard.dedup import Known, Row, UnderClaim
+from processor.shard.messages.border import Border
 
 __all__ = (
     "NEVER_MS",
@@ -380,7 +381,7 @@ class ShardPorts:
     ``keeps_tasks``: whether tasks of queues outlive the process that sent them. ``log_topic``: the
     full name of the log's topic, for messages. ``record_bytes_max``: what the log takes.
     ``is_own`` says whether a workflow id is of this shard. ``producer`` says what sends records and
-    why, "" where there is no choice.
+    why, "" where there is no choice. ``border``: which messages leave the namespace.
     """
 
     log: Log
@@ -396,3 +397,4 @@ class ShardPorts:
     log_topic: str = "events"
     record_bytes_max: int = RECORD_BYTES_MAX
     producer: Callable[[], str] = str
+    border: Border = field(default_factory=Border)

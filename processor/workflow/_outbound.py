@@ -41,6 +41,7 @@ class ChildCall:
     """Workflow code starts a child. ``arguments`` and ``headers`` may be changed.
 
     ``starts``: it goes on once the child has begun. ``replaying``: it did so before.
+    ``namespace``: the one that the child is in, None for the run's own.
     """
 
     workflow: str
@@ -48,13 +49,14 @@ class ChildCall:
     starts: bool
     replaying: bool
     headers: dict[str, bytes] = field(default_factory=dict)
+    namespace: str | None = None
 
 
 @dataclass
 class Signal:
     """Workflow code sends an event to another workflow. ``payload`` and ``headers`` may be changed.
 
-    ``replaying``: it did so before.
+    ``replaying``: it did so before. ``namespace``: that of the other workflow, None for the own.
     """
 
     workflow_id: str
@@ -62,6 +64,7 @@ class Signal:
     payload: Any
     replaying: bool
     headers: dict[str, bytes] = field(default_factory=dict)
+    namespace: str | None = None
 
 
 @dataclass
@@ -71,7 +74,7 @@ class InstanceCall:
     ``operation`` is query, update, value, result or signal_with_start. ``name`` is that of the
     handler or the value, or of the workflow to start, whose signal is ``signal``. Headers of an
     update reach its history, those of a start its run; questions have none. ``replaying``: the
-    code asked so before.
+    code asked so before. ``namespace``: that of the instance, None for the run's own.
     """
 
     operation: str
@@ -81,6 +84,7 @@ class InstanceCall:
     replaying: bool
     signal: Signal | None = None
     headers: dict[str, bytes] = field(default_factory=dict)
+    namespace: str | None = None
 
 
 Step: TypeAlias = Callable[[Any, Callable[[Any], Any]], Any]

@@ -218,6 +218,7 @@ def test_a_parent_is_described_with_its_children(tmp_path: Path) -> None:
             assert child == {
                 "id": 1,
                 "workflow_id": "child",
+                "namespace": None,
                 "run_id": run.run_id,
                 "workflow": "slow",
                 "parent_close": "abandon",

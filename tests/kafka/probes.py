@@ -207,6 +207,20 @@ async def raises(count: int) -> list[object]:
 
 
 @workflow.define
+async def away(namespace: str, count: int) -> list[object]:
+    """A parent of many in another namespace, and of one that it tells something."""
+    me = workflow.info().workflow_id
+    told = await workflow.start_child(hears, id=f"{me}/told", namespace=namespace)
+    called = (
+        workflow.call_child(doubles_late, n, id=f"{me}/{n}", namespace=namespace)
+        for n in range(count)
+    )
+    total = sum(await asyncio.gather(*called))
+    await told.signal("say", "told")
+    return [total, await told]
+
+
+@workflow.define
 async def leaves(count: int) -> None:
     me = workflow.info().workflow_id
     for number in range(count):
@@ -280,7 +294,7 @@ PROBES = [
     waits_for_promises,
     *(queued_double, publishes, passes_on, meters, collects, errand, sleeps),
     *(tells, collects_in_the_end, Listens, Books, asks, waits_for_both),
-    *(doubles_late, third_time, hears, raises, leaves, Sums),
+    *(doubles_late, third_time, hears, raises, leaves, away, Sums),
     *(counts_down, adds_up),
 ]
 PROBE_ACTIVITIES = [double, left_open]

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AclOperation
 
-from processor import Client, Worker, workflow
+from processor import Client, NamespaceForbidden, Settings, Worker, workflow
 from processor.dev.local_broker import LocalBroker
 from processor.kafka.publishing.publisher import ShardPublisher
 from processor.kafka.topics.upkeep import connect
@@ -21,6 +21,14 @@ from processor.node.publishing import undeliverable
 from .delivered import allow, deny, is_done, letters, publishers, record, result, results, topic_of
 from .harness import PARTITIONS, Adapters, adapters, set_config, until
 from .own_broker import QUICK, need_jars, short_lived
+
+
+@workflow.define
+async def calls_there(namespace: str) -> str:
+    try:
+        return str(await workflow.call_child("any", namespace=namespace))
+    except NamespaceForbidden as error:
+        return str(error)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +70,33 @@ def test_records_for_a_topic_without_permission_are_letters(
         assert [message.value() for message in kafka.records(open_too, 50)] == numbers
         assert results(kafka, 50) == list(range(50))
         next(with_publisher, None)
+
+
+def test_a_namespace_to_which_the_workers_may_not_write_refuses_calls(
+    guarded: LocalBroker, namespace: str, tmp_path: Path
+) -> None:
+    servers = guarded.bootstrap_servers
+    admin = connect(servers)
+    closed = f"{namespace}-closed"
+    with (
+        adapters(servers, closed, admin, tmp_path / "other") as other,
+        adapters(servers, namespace, admin, tmp_path / "own") as own,
+    ):
+        deny(admin, other.topic("commands"), AclOperation.WRITE)
+
+        async def main() -> None:
+            worker = Worker(
+                servers, namespace=namespace, workflows=[calls_there], state_dir=tmp_path / "worker"
+            )
+            settings = Settings(request_timeout_s=60.0)
+            client = Client(servers, namespace=namespace, settings=settings)
+            async with worker, client:
+                told = await client.run(calls_there, closed, timeout=100)
+                assert "TOPIC_AUTHORIZATION_FAILED" in told
+
+        asyncio.run(main())
+        [letter] = letters(own, 1)
+        assert letter.topic == other.topic("commands")
 
 
 def test_a_topic_that_is_made_smaller_and_larger_again_meanwhile(

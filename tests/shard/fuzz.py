@@ -35,7 +35,7 @@ from processor.errors import SchemaMismatch
 from processor.injection.interceptors import Injected
 from processor.kafka.shards.inbox import KafkaInbox
 from processor.registry import Registry
-from processor.shard.outbox import message_command
+from processor.shard.messages.carrying import message_command
 from processor.store.keyvalue import Memory
 from processor.workflow._engine.runners import WorkflowRunners
 

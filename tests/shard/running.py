@@ -18,6 +18,7 @@ from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.shard.dedup import UnderClaim
 from processor.shard.loop import Shard
+from processor.shard.messages.border import Border
 from processor.shard.ports import InboxRecord, LogRecord, ShardPorts
 from processor.shard.recovery.takeover import Taken, Takeover
 from processor.simulation.partitions import LogPartition
@@ -42,6 +43,8 @@ class Ports:
         self.arrived: list[InboxRecord] = []
         self.sent: list[Any] = []
         self.replies: list[Reply] = []
+        self.outputs: list[tuple[int, Any]] = []
+        self.published_to = 0
         self.tokens: list[int] = []
         self.acks: list[int] = []
         self.started: list[tuple[ActivityTask, Callable[[ActivityReport], None]]] = []
@@ -122,10 +125,11 @@ class Ports:
     def reply(self, reply: Reply) -> None:
         self.replies.append(reply)
 
-    def publish(self, offset: int, records: Any) -> None: ...
+    def publish(self, offset: int, records: Any) -> None:
+        self.outputs += [(offset, record) for record in records]
 
     def published(self) -> int:
-        return 0
+        return self.published_to
 
     def published_floor(self, released: int) -> int:
         return released
@@ -151,14 +155,14 @@ class Ports:
     def cancel(self, run_id: str, id: int, waits: bool = False) -> None: ...
 
 
-def take_over(ports: Any, store: Memory) -> Taken:
+def take_over(ports: Any, store: Memory, border: Border) -> Taken:
     tables = StateTables(store, "events-0")
-    takeover = Takeover(0, ports, tables, "a test")
+    takeover = Takeover(0, ports, tables, "a test", border=border)
     nonce = f"nonce-{ports.bounds()[1]}"
     takeover.begin(nonce, ports.now)
     epoch = takeover.claimed(nonce, ports.now)
     assert epoch is not None
-    return takeover.fold(epoch, 0)
+    return takeover.fold(epoch, ports.published())
 
 
 def shard(
@@ -168,17 +172,20 @@ def shard(
     record_bytes_max: int = RECORD_BYTES_MAX,
     producer: Callable[[], str] = str,
     settings: Settings | None = None,
+    border: Border | None = None,
 ) -> Shard:
     """Take a shard over, with new tables if none are given; it knows how to process orders."""
     store = store or Memory()
     settings = settings or Settings()
-    taken = take_over(ports, store)
+    border = border or Border()
+    taken = take_over(ports, store, border)
     tables = StateTables(store, "events-0")
     if runners is None:
         registry = Registry([order_processing], ACTIVITIES, Injected(JsonPayloads()))
         runners = WorkflowRunners(registry, settings)
     all_ports = ShardPorts(ports, ports, ports, tables, ports, ports, ports.entropy, ports.is_own)
     all_ports.record_bytes_max, all_ports.producer = record_bytes_max, producer
+    all_ports.border = border
     return Shard(0, all_ports, runners, settings, taken, lambda: None)
 
 

@@ -6,10 +6,20 @@ from typing import Any
 
 import pytest
 
-from processor.core.records.effects import DeadLetter, Publish
-from processor.node.publishing.faults import Asks, Fault
-from processor.node.publishing.outputs import Batch, ShardOutputs
+from processor.codec.records import decode_as
+from processor.core.data.address import Address, Caller
+from processor.core.data.cause import Origin
+from processor.core.inputs import ClientCommand
+from processor.core.nouns.call import AnswerCall
+from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.start import StartChild
+from processor.core.records.answers import Closed, Refused
+from processor.core.records.effects import DeadLetter, Message, Publish
+from processor.node.publishing.faults import Asks, Fault, Kind, PublishingFailed, Refusal
+from processor.node.publishing.outputs import Batch, Output, ShardOutputs
+from processor.node.publishing.telling import told_beside
 from processor.node.publishing.undeliverable import Outlets
+from processor.shard.messages.border import Border
 
 MISSING = Fault("missing", "UNKNOWN_TOPIC_OR_PART", "there is none")
 LOOK_S = 0.002
@@ -28,6 +38,7 @@ class Brokers:
     def __init__(self) -> None:
         self.now = 0.0
         self.there: set[str] = set()
+        self.fault = MISSING
         own = Outlets("r", "d", "e", "g", "s", 2_000_000, lambda topic: False, len)
         self.outputs = ShardOutputs(0, "", own, lambda: self.now, Delays(), lambda: True)
         self.outputs.begin(0, self.now)
@@ -37,7 +48,7 @@ class Brokers:
             asked = next(steps)
             while True:
                 self.now += LOOK_S
-                asked = steps.send(None if asked.topic in self.there else MISSING)
+                asked = steps.send(None if asked.topic in self.there else self.fault)
         except StopIteration as done:
             return done.value
 
@@ -91,3 +102,93 @@ def test_a_topic_that_was_just_made_is_waited_for_though_many_are_missing() -> N
     assert brokers.answer(brokers.outputs.batch(brokers.now, 100, 1_000)) is None
     brokers.there = {"new"}
     assert brokers.letters(brokers.batch_within(3)) == [None]
+
+
+# --- messages to other namespaces ---------------------------------------------------------------
+
+CALLER = Caller(Address(None, "order-1"), "run-1", 4)
+START = Message("charge-1", StartChild("charge"), CALLER, "billing")
+ANSWER = Message("w", AnswerCall("r", 2, Closed("run", "completed", b"1")), None, "billing")
+SIGNAL = Message("w", RaiseEvent("paid", b"1"), None, "billing")
+
+
+def letters_of(brokers: Brokers, *messages: Message) -> list[Output]:
+    """Publish messages in one turn, and return what a transaction writes first."""
+    border = Border("shop")
+    origin = Origin(b"a log of 16 byte", 0, 0, 0)
+    brokers.outputs.publish(0, [border.record(each, origin) for each in messages])
+    return list(brokers.outputs.outputs(brokers.batch_within(31)))
+
+
+def told(output: Output) -> ClientCommand | None:
+    """Return what is told beside the letter of an output, and check where."""
+    assert output.letter is not None, "it cannot be delivered"
+    beside = told_beside(output.letter, "shop.commands")
+    if beside is None:
+        return None
+    command = decode_as(ClientCommand, beside.value or b"")
+    assert beside.key == command.workflow_id.encode()
+    assert (beside.topic, command.cause) == ("shop.commands", None)
+    return command
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "waits_s"),
+    [
+        ("missing", "NamespaceNotFound", 5),
+        ("forbidden", "NamespaceForbidden", 0),
+        ("other", "ShardUnavailable", 30),
+    ],
+)
+def test_a_call_that_does_not_arrive_is_refused_beside_its_letter(
+    kind: Kind, error: str, waits_s: int
+) -> None:
+    brokers = Brokers()
+    brokers.fault = Fault(kind, "NAME", "so it is")
+    [output] = letters_of(brokers, START)
+    assert waits_s <= brokers.now <= waits_s + 2
+    command = told(output)
+    assert command is not None and command.workflow_id == "order-1"
+    assert isinstance(command.body, AnswerCall)
+    assert (command.body.run_id, command.body.call) == ("run-1", 4)
+    outcome = command.body.outcome
+    assert isinstance(outcome, Refused) and outcome.error == error
+    assert "a message to 'charge-1' of namespace 'billing' cannot be delivered" in outcome.message
+    assert output.letter is not None
+    assert output.letter.dead_letter().topic == "billing.commands"
+
+
+def test_what_nobody_waits_for_is_a_letter_alone() -> None:
+    outputs = letters_of(Brokers(), SIGNAL, ANSWER)
+    assert [told(each) for each in outputs] == [None, None]
+    reasons = [each.letter.reason for each in outputs if each.letter is not None]
+    assert all(each.startswith("a message to 'w' of namespace 'billing'") for each in reasons)
+
+
+def test_a_namespace_that_is_made_in_time_gets_the_message() -> None:
+    brokers = Brokers()
+    border = Border("shop")
+    brokers.outputs.publish(0, [border.record(START, Origin(b"a log of 16 byte", 0, 0, 0))])
+    assert brokers.answer(brokers.outputs.batch(brokers.now, 100, 1_000)) is None
+    brokers.now += 4
+    brokers.there = {"billing.commands"}
+    assert brokers.letters(brokers.batch_within(2)) == [None]
+
+
+@pytest.mark.parametrize("message", [START, ANSWER], ids=["a start", "an answer"])
+def test_what_the_other_topic_finds_too_large_is_told_to_whoever_waits(message: Message) -> None:
+    brokers = Brokers()
+    brokers.there = {"billing.commands"}
+    [output] = letters_of(brokers, message)
+    assert output.letter is None
+    fault = Fault("too large", "MSG_SIZE_TOO_LARGE", "it takes less", aborts=True)
+    refused = {0: [Refusal(output.place, output.record, fault)]}
+    assert brokers.outputs.put_off(PublishingFailed(fault, refused), brokers.now)
+    [again] = brokers.outputs.outputs(brokers.batch_within(2))
+    assert again.letter is not None
+    beside = told_beside(again.letter, "shop.commands")
+    assert beside is not None
+    assert beside.topic == ("billing.commands" if message is ANSWER else "shop.commands")
+    body = decode_as(ClientCommand, beside.value or b"").body
+    assert isinstance(body, AnswerCall) and isinstance(body.outcome, Refused)
+    assert body.outcome.error == "PayloadTooLarge"

@@ -30,6 +30,7 @@ from processor.errors import LogTruncated, ReleaseTooOld, StoreCorrupt
 from processor.shard.flight import Flight, ShardLost
 from processor.shard.gate import Gate
 from processor.shard.intake.handover import Handover
+from processor.shard.messages.border import Border
 from processor.shard.outbox import Deliveries
 from processor.shard.recovery.takeover import Taken, Takeover, send_owed
 from processor.simulation.broker import SimulatedBroker
@@ -291,9 +292,10 @@ def owed(taken: Taken) -> tuple[Outbox, Deliveries]:
     port: Any = outbox
     delivered = taken.checkpoint.delivered
     gate, flight = Gate(taken.checkpoint.positions, port), Flight(3, port, taken.epoch)
-    handover = Handover(lambda workflow_id: False, port, gate, flight, deliveries)
+    border = Border()
+    handover = Handover(lambda workflow_id: False, border, port, gate, flight, deliveries)
     floor = WrittenLog.id, 3, delivered
-    send_owed(taken.owed, taken.successors, port, handover, deliveries, *floor)
+    send_owed(taken.owed, taken.successors, port, handover, border, deliveries, *floor)
     return outbox, deliveries
 
 

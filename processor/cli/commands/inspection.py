@@ -159,7 +159,9 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
         terminated = run.status is Status.TERMINATED
         yield "reason" if terminated else "cancel reason", run.cancel_reason
     if run.parent is not None:
-        yield "parent", f"{run.parent.workflow_id}, run {run.parent.run_id}"
+        elsewhere = run.parent_namespace
+        of = "" if elsewhere is None else f", in namespace {elsewhere}"
+        yield "parent", f"{run.parent.workflow_id}, run {run.parent.run_id}{of}"
     if run.root is not None and run.root != run.parent:
         yield "root", f"{run.root.workflow_id}, run {run.root.run_id}"
     if run.successor is not None:
@@ -230,8 +232,10 @@ def children_lines(pending: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     children = pending.get("children", ())
     for child in children[:SHOWN_MAX]:
         asked = ", asked to cancel itself" if child["cancelled"] else ""
+        of = "" if child["namespace"] is None else f" in namespace {child['namespace']}"
         end = f"{child['parent_close']} when this run ends"
-        yield "child", f"#{child['id']} {child['workflow']} {child['workflow_id']}: {end}{asked}"
+        named = f"#{child['id']} {child['workflow']} {child['workflow_id']}{of}"
+        yield "child", f"{named}: {end}{asked}"
     if (more := pending.get("children_open", 0) - SHOWN_MAX) > 0:
         yield "child", f"and {more:,} more"
 

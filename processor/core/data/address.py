@@ -24,6 +24,12 @@ class Address:
     """The namespace; None means the sender's own."""
     workflow_id: WorkflowId
 
+    @property
+    def shown(self) -> str:
+        """How a message of an error names it."""
+        of = "" if self.namespace is None else f" of namespace {self.namespace!r}"
+        return f"{self.workflow_id!r}{of}"
+
 
 @frozen
 class Caller:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
-from processor.checks import DURATION_S_MAX, ID_BYTES_MAX, NUMBER_MAX
+from processor.checks import DURATION_S_MAX, ID_BYTES_MAX, NAME_BYTES_MAX, NUMBER_MAX
 from processor.core.data.address import Caller, RunRef
 from processor.core.data.failure import Failure
 from processor.errors import SchemaMismatch
@@ -48,6 +48,8 @@ def check_range(what: str, number: int | None, least: int, most: int) -> None:
 def check_caller(caller: Caller | None) -> None:
     """Refuse a caller that no shard could answer."""
     if caller is not None:
+        if caller.address.namespace is not None:
+            check_text("namespace of the caller", caller.address.namespace, NAME_BYTES_MAX)
         check_text("workflow id of the caller", caller.address.workflow_id, ID_BYTES_MAX)
         check_text("run id of the caller", caller.run_id, ID_BYTES_MAX)
         check_range("number of the call", caller.call, 0, NUMBER_MAX)

@@ -31,7 +31,7 @@ from processor.core.nouns.stop import CancelRun, TerminateRun
 from processor.core.nouns.timer import RaiseEventAt
 from processor.core.nouns.update import UpdateRun
 from processor.core.nouns.value import AwaitValue
-from processor.core.operation import OperationOnRun
+from processor.core.operation import OperationOnRun, Request
 from processor.core.questions import AwaitResult, QueryRun
 from processor.core.records.answers import (
     Accepted,
@@ -59,6 +59,7 @@ __all__ = (
     "MessageSent",
     "answer_to",
     "caller_of",
+    "message_to",
     "taken",
     "unfit",
 )
@@ -77,6 +78,11 @@ def unfit(run: Run, call: int, asked: str, outcome: CallOutcome) -> Refused:
 def caller_of(run: Whose, call: int) -> Caller:
     """Return a call of a run, as whoever is asked keeps it."""
     return Caller(Address(None, run.workflow_id), run.run_id, call)
+
+
+def message_to(to: Address, body: Request, caller: Caller | None = None) -> Message:
+    """Return what carries a command to an instance, in whichever namespace it is."""
+    return Message(to.workflow_id, body, caller, to.namespace)
 
 
 @dataclass
@@ -143,7 +149,7 @@ class MessageSent(Decision):
         pass
 
     def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
-        return (Message(self.to.workflow_id, self.operation),)
+        return (message_to(self.to, self.operation),)
 
 
 @frozen
@@ -255,13 +261,13 @@ class CallSent(Decision):
         """Return what lets whoever is asked know that nobody waits any more."""
         if not isinstance(self.awaited, _WAITING):
             return ()
-        return (Message(self.to.workflow_id, GiveUpCall(caller_of(run, self.id))),)
+        return (message_to(self.to, GiveUpCall(caller_of(run, self.id))),)
 
     def apply(self, run: Calls, now_ms: int) -> None:
         run.calls[self.id] = self
 
     def effects(self, run: Calls, now_ms: int) -> Sequence[Effect]:
-        return (Message(self.to.workflow_id, self.operation, caller_of(run, self.id)),)
+        return (message_to(self.to, self.operation, caller_of(run, self.id)),)
 
 
 @frozen
@@ -317,7 +323,8 @@ class MessageRejected(Decision):
     def effects(self, run: Run, now_ms: int) -> Sequence[Effect]:
         to = self.to.workflow_id
         what = f"event {self.name!r}" if self.name else "what was to end it"
-        reason = f"{what} of run {run.run_id} of {run.workflow_id!r} to {to!r}: {self.reason}"
+        sender = f"run {run.run_id} of {run.workflow_id!r}"
+        reason = f"{what} of {sender} to {self.to.shown}: {self.reason}"
         return (DeadLetter("commands", -1, -1, to.encode(), self.payload, reason),)
 
 
@@ -408,4 +415,4 @@ def _first(events: Sequence[Event]) -> Event:
 
 
 def _answer(caller: Caller, outcome: CallOutcome) -> Message:
-    return Message(caller.address.workflow_id, AnswerCall(caller.run_id, caller.call, outcome))
+    return message_to(caller.address, AnswerCall(caller.run_id, caller.call, outcome))

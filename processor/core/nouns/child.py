@@ -13,13 +13,13 @@ from processor.core.data.fields import Reason, RequestId, RunId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import Headers
 from processor.core.event import Decision, Drafting, Event, Fact, Whose
-from processor.core.nouns.call import Calls, caller_of, unfit
+from processor.core.nouns.call import Calls, caller_of, message_to, unfit
 from processor.core.nouns.run import Summary, WorkflowCancelRequested, WorkflowTerminated
 from processor.core.nouns.start import StartChild
 from processor.core.nouns.stop import OutputSet, TerminateRun
 from processor.core.operation import Operation, OperationOnRun
 from processor.core.records.answers import Accepted, CallOutcome, Closed, Refused, ReplyBody
-from processor.core.records.effects import Effect, Message
+from processor.core.records.effects import Effect
 from processor.errors import SchemaMismatch
 
 __all__ = (
@@ -103,14 +103,14 @@ class ChildCalled(Decision):
 
     def end(self, run: Whose, how: str, reason: str) -> Effect:
         """Return what ends the child, or asks it to cancel itself."""
-        return Message(self.to.workflow_id, EndChild(caller_of(run, self.id), how, reason))
+        return message_to(self.to, EndChild(caller_of(run, self.id), how, reason))
 
     def apply(self, run: Children, now_ms: int) -> None:
         assert self.id not in run.children, f"child {self.id} is called once"
         run.children[self.id] = OpenChild(self)
 
     def effects(self, run: Children, now_ms: int) -> Sequence[Effect]:
-        return (Message(self.to.workflow_id, self.start, caller_of(run, self.id)),)
+        return (message_to(self.to, self.start, caller_of(run, self.id)),)
 
 
 @frozen

@@ -104,11 +104,15 @@ class ClearTimer(Effect):
 
 @frozen
 class Message(Effect):
-    """A command to the instance ``workflow_id``, on whichever shard it lives."""
+    """A command to the instance ``workflow_id``, on whichever shard it lives.
+
+    ``namespace``: that of the instance; None means the sender's own.
+    """
 
     workflow_id: str
     body: Request
     caller: Caller | None = None
+    namespace: str | None = None
 
 
 @frozen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -10,7 +11,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processor.codec.records import encode
-from processor.core.records.effects import RunResult
+from processor.core.records.effects import Publish, RunResult
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import (
     FENCED,
@@ -24,12 +25,17 @@ from processor.kafka.clients.faults import (
 from processor.kafka.clients.sending import fitting
 from processor.node.publishing.faults import Fault, Kind, Place, PublishingFailed, Refusal
 from processor.node.publishing.outputs import Output
+from processor.node.publishing.telling import told_beside
+from processor.shard.messages.border import COMMANDS, Abroad
 from processor.shard.ports import OutputRecord
 
-__all__ = ("RESULT_HEADERS", "TOPIC_HEADER", "fault_of", "write")
+__all__ = ("NAMESPACE_HEADER", "RESULT_HEADERS", "TOPIC_HEADER", "fault_of", "write")
 
 TOPIC_HEADER: Final = "topic"
 """The header of a dead letter that has the full name of the topic that refused the record."""
+
+NAMESPACE_HEADER: Final = "namespace"
+"""The header of a dead letter whose record is a message to another namespace."""
 
 RESULT_HEADERS: Final[list[tuple[str, str | bytes | None]]] = [("content-type", b"avro/binary")]
 
@@ -72,21 +78,43 @@ def write(
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, str | bytes | None]] = []
+    beside: Publish | None = None
     if letter is not None:
         topic = connection.topic("dead-letters")
         value = encode(fitting(letter.dead_letter(), letter.bytes_max))
         key = f"events/{partition}/{output.place[0]}".encode()
         headers = [(TOPIC_HEADER, letter.topic.encode())]
+        if isinstance(record, Abroad):
+            headers.append((NAMESPACE_HEADER, record.namespace.encode()))
+            beside = told_beside(letter, connection.topic(COMMANDS))
     elif isinstance(record, RunResult):
         topic, value = connection.topic("results"), encode(record)
         key, headers = record.workflow_id.encode(), RESULT_HEADERS
     else:
         topic, key, value = record.topic, record.key, record.value
     delivered = partial(_delivered, refused, output.place, record if letter is None else None)
+    _produce(producer, refused, delivered, topic, value, key, headers)
+    if beside is not None:
+        _produce(producer, refused, delivered, beside.topic, beside.value, beside.key, [])
+    if output.alone:
+        producer.flush(_FLUSH_S)
+        _abort_if(refused)
+
+
+def _produce(
+    producer: Producer,
+    refused: list[Refusal],
+    delivered: Callable[[KafkaError | None, Message | None], None],
+    topic: str,
+    value: bytes | None,
+    key: bytes | None,
+    headers: list[tuple[str, str | bytes | None]],
+) -> None:
+    """Hand one record over. Raises as ``write``."""
     while True:
         try:
             producer.produce(topic, value, key, on_delivery=delivered, headers=headers)
-            break
+            return
         except BufferError:
             producer.poll(0.1)
         except KafkaException as error:
@@ -95,9 +123,6 @@ def write(
                 producer.poll(_REASON_S)  # what was refused before ended the transaction
             _abort_if(refused)
             raise
-    if output.alone:
-        producer.flush(_FLUSH_S)
-        _abort_if(refused)
 
 
 def _abort_if(refused: list[Refusal]) -> None:

@@ -21,7 +21,7 @@ from processor.kafka.clients.faults import MISSING, TOO_LARGE
 from processor.kafka.clients.record_producer import Produced
 from processor.kafka.clients.sending import ANY_PARTITION, Sending
 from processor.kafka.shards.answers import Answers
-from processor.shard.outbox import message_command, too_large_message, too_large_to_tell
+from processor.shard.messages.carrying import message_command, too_large_message, too_large_to_tell
 from processor.shard.ports import OutputRecord, Sendable
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from processor.kafka.shards.outbox import KafkaOutbox
 from processor.kafka.topics.upkeep import read_topics
 from processor.kafka.transport import KafkaTransport
 from processor.node.publishing.steps import Standing
+from processor.shard.messages.border import Border
 from processor.shard.ports import Activities, Clock, ShardPorts
 from processor.shard.recovery.survey import entry_of
 from processor.store.projections import FAMILIES
@@ -105,6 +106,7 @@ class KafkaPorts:
             log_topic=self._connection.events,
             record_bytes_max=record_bytes_max,
             producer=partial(which_producer, self._connection.servers, self._connection.extra),
+            border=Border(self._connection.namespace),
         )
 
     def drain(self, timeout_s: float) -> None:

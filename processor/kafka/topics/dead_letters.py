@@ -35,7 +35,7 @@ from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import FORBIDDEN, MISSING, ends_of, watermarks_of
 from processor.kafka.clients.headers import Headers, headers_of
 from processor.kafka.connecting.letters import CONNECTION_HEADER
-from processor.kafka.publishing.writing import RESULT_HEADERS, TOPIC_HEADER
+from processor.kafka.publishing.writing import NAMESPACE_HEADER, RESULT_HEADERS, TOPIC_HEADER
 from processor.node.publishing.undeliverable import OWN_TOPIC
 
 __all__ = ("DeadLetters", "Kept", "LetterOutcome")
@@ -206,7 +206,7 @@ class DeadLetters:
             )
             return
         value, partition = letter.value, -1
-        if topic == self._connection.topic("commands"):
+        if topic == self._connection.topic("commands") or NAMESPACE_HEADER in dict(kept.headers):
             value = _identified(kept)
         elif topic in (
             self._connection.topic("timers"),

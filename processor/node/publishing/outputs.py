@@ -254,10 +254,10 @@ class ShardOutputs:
         if now - self._said_at >= _SAY_EVERY_S:
             self._said_at = now
             _log.error(
-                "shard %d: workflow.publish to topic %r, which does not exist, or takes nothing "
-                "now (a partition has no leader): make the topic, or start its brokers. Results "
-                "and published records of this shard wait from log offset %d on, 30 s at the "
-                "most; then records for that topic go to dead-letters",
+                "shard %d: a record for topic %r, which does not exist, or takes nothing now (a "
+                "partition has no leader): make the topic, or start its brokers. Results, "
+                "published records and messages to other namespaces of this shard wait from log "
+                "offset %d on, 30 s at the most; then records for that topic go to dead-letters",
                 self.partition,
                 topic,
                 offset,

@@ -21,7 +21,8 @@ from processor.codec.records import encode
 from processor.core.data.failure import writable
 from processor.core.data.undelivered import Undelivered
 from processor.core.records.effects import DeadLetter, RunResult
-from processor.node.publishing.faults import Asks, Fault, Place, Refusal, TopicFault
+from processor.node.publishing.faults import Asks, Fault, Kind, Place, Refusal, TopicFault
+from processor.shard.messages.border import Abroad
 from processor.shard.ports import OutputRecord
 
 __all__ = ("NOWHERE", "OWN_TOPIC", "Letter", "Outlets", "Undeliverable")
@@ -103,13 +104,24 @@ class _Size(NamedTuple):
     packed: int
 
 
+class _Why(NamedTuple):
+    """Why a record cannot be delivered."""
+
+    text: str
+    kind: Kind
+
+
 class Letter(NamedTuple):
-    """A dead letter that stands in for a record. ``bytes_max`` is what its topic takes of it."""
+    """A dead letter that stands in for a record. ``bytes_max`` is what its topic takes of it.
+
+    ``kind`` is that of the fault.
+    """
 
     place: Place
     record: OutputRecord
     topic: str
     reason: str
+    kind: Kind
     bytes_max: int
 
     def dead_letter(self) -> DeadLetter:
@@ -132,11 +144,11 @@ class Undeliverable:
         self._known: set[str] = set()
         self._missing: dict[str, float] = {}
         self._silent: dict[str, float] = {}
-        self._closed: dict[str, tuple[float, str]] = {}
+        self._closed: dict[str, tuple[float, _Why]] = {}
         self._singly: dict[str, float] = {}
         self._too_large: dict[str, tuple[float, list[_Size]]] = {}
-        self._reasons: dict[Place, str] = {}
-        self._homeless: dict[Place, str] = {}
+        self._reasons: dict[Place, _Why] = {}
+        self._homeless: dict[Place, _Why] = {}
         """Why records of the next transaction have no topic: so many topics that no table of
         topics holds them all are decided on together."""
 
@@ -179,7 +191,7 @@ class Undeliverable:
             yield from self._may_come(topic, now)
 
     def _may_come(self, topic: str, now: float) -> Asks:
-        if self._never(topic) or self._closed.get(topic, (0.0, ""))[0] > now:
+        if self._never(topic) or self._closed_until(topic) > now:
             return False
         fault: Fault | None = yield TopicFault(topic)
         if fault is None:
@@ -236,19 +248,18 @@ class Undeliverable:
         if topic in self._known or isinstance(record, RunResult):
             if not self._reasons and not self._too_large:
                 return None
-        why = self._reasons.get(place) or self._homeless.get(place)
+        why = self._homeless.get(place) or self._reasons.get(place)
         if why is None and topic not in self._known and not isinstance(record, RunResult):
-            why = self._never(topic) or self._closed.get(topic, (0.0, None))[1]
+            never = self._never(topic)
+            why = _Why(never, "forbidden") if never else self._closed.get(topic, (0.0, None))[1]
         if why is None and topic in self._too_large and self._is_too_large(topic, record):
-            why = "MSG_SIZE_TOO_LARGE: as others of its size just now"
+            why = _Why("MSG_SIZE_TOO_LARGE: as others of its size just now", "too large")
         if why is None:
             return None
-        what = "its result" if isinstance(record, RunResult) else f"a record for topic {topic!r}"
-        of = f"run {record.run_id} of workflow id {record.workflow_id!r}"
         if self._now() > self._cut_until:
             self._letter_bytes = self._outlets.letter_bytes
-        reason = writable(f"{of}: {what} cannot be delivered: {why}")
-        return Letter(place, record, topic, reason, self._letter_bytes)
+        reason = writable(f"{_named(record)} cannot be delivered: {why.text}")
+        return Letter(place, record, topic, reason, why.kind, self._letter_bytes)
 
     def goes_alone(self, record: OutputRecord) -> bool:
         """Return whether a record has to be in a request of its own, to learn if it is refused."""
@@ -289,7 +300,7 @@ class Undeliverable:
                 self._singly[topic] = now + _SINGLY_S
             else:
                 for place, record, why in refused:
-                    self._reasons[place] = f"{why.name}: {why.text}"
+                    self._reasons[place] = _Why(f"{why.name}: {why.text}", why.kind)
                     if why.kind == "too large" and record is not None:
                         self._learn(topic, record, now)
         for topic in fault.topics:
@@ -331,13 +342,13 @@ class Undeliverable:
             self._singly = {topic: end for topic, end in self._singly.items() if end > now}
 
     def _note(self, letter: Letter) -> None:
-        run_id = letter.record.run_id
-        known = self._runs.get(run_id)
-        self._runs[run_id] = (known or Undelivered()).with_reason(letter.reason)
-        if known is not None:
-            return
-        if len(self._runs) > _RUNS_MAX:
-            del self._runs[next(iter(self._runs))]
+        if run_id := letter.record.run_id:
+            known = self._runs.get(run_id)
+            self._runs[run_id] = (known or Undelivered()).with_reason(letter.reason)
+            if known is not None:
+                return
+            if len(self._runs) > _RUNS_MAX:
+                del self._runs[next(iter(self._runs))]
         _log.warning(
             "shard %d: %s. It is in %s. After a fix: `processor topics dead-letters replay`",
             self._partition,
@@ -359,7 +370,22 @@ class Undeliverable:
             reason = f"the topic does not exist ({fault.name})"
         again_s = _SILENT_AGAIN_S if fault.kind == "timed out" else _ASK_AGAIN_S
         _bound(self._closed)
-        self._closed[topic] = now + again_s, reason
+        self._closed[topic] = now + again_s, _Why(reason, fault.kind)
+
+    def _closed_until(self, topic: str) -> float:
+        closed = self._closed.get(topic)
+        return 0.0 if closed is None else closed[0]
+
+
+def _named(record: OutputRecord) -> str:
+    """Return what a record is, for the reason of its letter."""
+    of = f"run {record.run_id} of workflow id {record.workflow_id!r}: " if record.run_id else ""
+    if isinstance(record, RunResult):
+        return f"{of}its result"
+    if isinstance(record, Abroad):
+        to = (record.key or b"").decode(errors="replace")
+        return f"{of}a message to {to!r} of namespace {record.namespace!r}"
+    return f"{of}a record for topic {record.topic!r}"
 
 
 def _bound(table: dict[str, Any] | set[str]) -> None:

@@ -18,11 +18,13 @@ from processor.core.data.bounds import size_of
 from processor.core.data.cause import Origin
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.call import AnswerCall
-from processor.core.records.effects import Message
+from processor.core.records.effects import DeadLetter, Message
 from processor.core.records.turn import Positions
 from processor.shard.flight import Flight
 from processor.shard.gate import Gate
-from processor.shard.outbox import Deliveries, message_command, too_large_message, too_large_to_tell
+from processor.shard.messages.border import Border
+from processor.shard.messages.carrying import message_command, too_large_message, too_large_to_tell
+from processor.shard.outbox import Deliveries
 from processor.shard.ports import NO_PLACE, Outbox
 
 __all__ = ("Handover",)
@@ -38,7 +40,8 @@ class _Waiting(NamedTuple):
 
 
 class Handover:
-    """``is_own`` says whether a workflow id is of this shard. ``waiting`` is to be taken in.
+    """``is_own`` says whether a workflow id is of this shard. No message crosses the ``border``.
+    ``waiting`` is to be taken in.
 
     ``bytes``: about how much memory is taken by records whose messages wait. ``taken``: how many
     messages were handed over since another input was decided.
@@ -47,6 +50,7 @@ class Handover:
     def __init__(
         self,
         is_own: Callable[[str], bool],
+        border: Border,
         outbox: Outbox,
         gate: Gate,
         flight: Flight,
@@ -54,6 +58,7 @@ class Handover:
     ) -> None:
         self.bytes = self.taken = 0
         self._is_own = is_own
+        self._border = border
         self._outbox = outbox
         self._gate = gate
         self._flight = flight
@@ -62,12 +67,13 @@ class Handover:
 
     def send(self, message: Message, token: int, origin: Origin, size: int = 0) -> None:
         """Send a message of the record at the log offset ``token``, which has ``size`` bytes."""
-        if not self._is_own(message.workflow_id):
-            self._outbox.send(message, token, origin)
+        kept = self._border.within(message)
+        if isinstance(kept, DeadLetter) or not self._is_own(kept.workflow_id):
+            self._outbox.send(kept, token, origin)
             return
         if not (self.waiting and self.waiting[-1].token == token):
             self.bytes += size
-        self.waiting.append(_Waiting(_told(message_command(message, origin)), token, size))
+        self.waiting.append(_Waiting(_told(message_command(kept, origin)), token, size))
 
     def take_in(self, most: int, take: Take) -> int:
         """Hand up to so many messages over; return how many, fewer where an input has to wait."""

@@ -24,6 +24,7 @@ from processor.core.records.turn import AttemptRecord, Claim, Purged, Turn
 from processor.core.state import RunState
 from processor.errors import LogTruncated, StoreCorrupt
 from processor.shard.dedup import Requests, UnderClaim
+from processor.shard.messages.border import Border
 from processor.shard.ports import (
     Changes,
     Checkpoint,
@@ -71,7 +72,14 @@ def counts(named: int, epoch: int) -> bool:
 class Fold:
     """``take`` every record in order, then ``finish``; ``owed`` says what is to be sent again."""
 
-    def __init__(self, partition: int, tables: Tables, before: Checkpoint, published: int) -> None:
+    def __init__(
+        self,
+        partition: int,
+        tables: Tables,
+        before: Checkpoint,
+        published: int,
+        border: Border = Border(),
+    ) -> None:
         self.turns = 0
         self.time_ms = 0
         self.requests = Requests(tables.requests())
@@ -81,7 +89,8 @@ class Fold:
         self._before = before
         self._next_offset = before.next_offset
         self._positions = before.positions
-        self._owing = Owing(tables, before.delivered, max(published, before.published))
+        published = max(published, before.published)
+        self._owing = Owing(tables, before.delivered, published, border)
         self._states = States()
         self._headless: dict[str, _Headless] = {}
         self._group: list[_Counted] = []

@@ -13,6 +13,7 @@ from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
 from processor.core.state import RunState
 from processor.shard.dedup import UnderClaim
+from processor.shard.messages.border import Border
 from processor.shard.ports import OutputRecord, Tables
 from processor.shard.recovery.states import States, folded, state_before
 
@@ -39,10 +40,11 @@ class Owed:
 class Owing:
     """Everything below the log offsets ``delivered`` and ``published`` was there."""
 
-    def __init__(self, tables: Tables, delivered: int, published: int) -> None:
+    def __init__(self, tables: Tables, delivered: int, published: int, border: Border) -> None:
         self.delivered = delivered
         self.published = published
         self._tables = tables
+        self._border = border
         self._known = States()
         self._owed: list[Owed] = []
 
@@ -85,6 +87,8 @@ class Owing:
         return state
 
     def _undelivered(self, owed: Owed) -> bool:
-        if isinstance(owed.effect, OutputRecord):
+        effect = owed.effect
+        crosses = isinstance(effect, Message) and self._border.crosses(effect)
+        if crosses or isinstance(effect, OutputRecord):
             return owed.offset >= self.published
         return owed.offset >= self.delivered

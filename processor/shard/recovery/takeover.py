@@ -36,6 +36,7 @@ from processor.errors import LogTruncated, StoreCorrupt
 from processor.shard.dedup import Requests
 from processor.shard.flight import ShardLost
 from processor.shard.intake.handover import Handover
+from processor.shard.messages.border import Border
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import (
     TOMBSTONES_MS,
@@ -96,8 +97,10 @@ class Takeover:
         *,
         keeps_tasks: bool = True,
         topic: str = "events",
+        border: Border = Border(),
     ) -> None:
         self._topic = topic
+        self._border = border
         self._tombstones_ms = tombstones_ms
         self._keeps_tasks = keeps_tasks
         self._partition = partition
@@ -157,7 +160,8 @@ class Takeover:
                 "If the loss is intended, delete the state directory and use a new namespace"
             )
         self._check_age(before, epoch)
-        fold = Fold(self._partition, self._tables, replace(before, time_ms=self._now_ms), published)
+        begins = replace(before, time_ms=self._now_ms)
+        fold = Fold(self._partition, self._tables, begins, published, self._border)
         begin = max(min(before.next_offset, before.delivered, published), first_kept)
         strangers: list[int] = []
         for record in self._log.read(begin, epoch):
@@ -258,6 +262,7 @@ def send_owed(
     successors: Sequence[tuple[StartSuccessor, int]],
     outbox: Outbox,
     handover: Handover,
+    border: Border,
     deliveries: Deliveries,
     log_id: bytes,
     partition: int,
@@ -279,6 +284,10 @@ def send_owed(
                 outbox.reply(each.effect)
             case Message():
                 origin = Origin(log_id, partition, each.offset, each.index)
+                if border.crosses(each.effect):
+                    left = border.record(each.effect, origin)
+                    outputs.setdefault(each.offset, []).append(left)
+                    continue
                 handover.send(each.effect, each.offset, origin)
                 sends[each.offset] = sends.get(each.offset, 0) + 1
             case ActivityTask() if each.offset < delivered:

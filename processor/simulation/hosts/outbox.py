@@ -10,7 +10,7 @@ from processor.core.data.cause import Origin
 from processor.core.data.undelivered import Undelivered
 from processor.core.inputs import TimerDue
 from processor.core.records.effects import ActivityTask, DeadLetter, Message, Reply
-from processor.shard.outbox import message_command
+from processor.shard.messages.carrying import message_command
 from processor.shard.ports import OutputRecord, Sendable
 from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import Faults

@@ -6,7 +6,7 @@ What the node does on a loop and in threads, steps of the scheduler do here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, assert_never
 
@@ -17,6 +17,7 @@ from processor.node.life import Blocking, Leave, Life, Owner, Serve, Stopped, Un
 from processor.node.life import Step as Next
 from processor.node.publishing.faults import PublishingFailed
 from processor.shard.loop import Shard
+from processor.shard.messages.border import Border
 from processor.shard.ports import ShardPorts
 from processor.shard.reactions import reaction_to
 from processor.simulation.broker import SimulatedBroker
@@ -64,6 +65,7 @@ class Setting:
     threads: Threads | None = None
     starts: EagerStarts | None = None
     departures: Departures | None = None
+    border: Border = field(default_factory=partial(Border, is_open=False))
     rebuilt: int = 0
 
 
@@ -311,7 +313,7 @@ class Session:
         tables = StateTables(SimulatedStore(self._disk, peril), f"events-{partition}")
         entropy = partial(setting.scheduler.random.randbytes, 16)
         sent = self._inbox, self.outbox, tables, activities, host.clock, entropy
-        self.ports = ShardPorts(self.log, *sent, self._is_own)
+        self.ports = ShardPorts(self.log, *sent, self._is_own, border=setting.border)
 
     def _is_own(self, workflow_id: str) -> bool:
         return self._broker.partition_of(workflow_id) == self._partition

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 from processor import checks
+from processor.core.data.address import Address
 from processor.core.entity_id import EntityId
 from processor.core.nouns.locks.granting import CallUnderLock
 from processor.core.nouns.start import begins
@@ -180,7 +181,7 @@ def signal_entity(  # type: ignore[misc]  # *Ts
         raise InvalidArgument(f"{call}: {which} is a read, and nobody would be told its answer")
     id = entity_id(named.entity, key, call)
     value = event_value(named.signature, args)
-    return send(runtime, id, named.name, value, line, "entity", due_ms)
+    return send(runtime, Address(None, id), named.name, value, line, "entity", due_ms)
 
 
 def info() -> EntityInfo:

@@ -27,7 +27,17 @@ from processor.workflow._handlers import SignalHandler, Unfinished, event_of, si
 from processor.workflow._outbound import Signal, chained, headers_of, size_of
 from processor.workflow._outcomes import refused
 
-__all__ = ("Opened", "Sent", "cancel", "opens", "send", "signal", "terminate")
+__all__ = (
+    "Opened",
+    "Sent",
+    "cancel",
+    "ends",
+    "opens",
+    "send",
+    "signal",
+    "signal_to",
+    "terminate",
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,7 +79,7 @@ class Sent(asyncio.Future[R]):
         size = len(message.payload or b"") + len(message.reason)
         if message.headers:
             size += size_of(message.headers)
-        what = f"a message to {message.to.workflow_id!r}"
+        what = f"a message to {message.to.shown}"
         self._index = runtime.decisions.add(message, line, size, what)
         super().__init__(loop=runtime.loop)
         self._runtime = runtime
@@ -118,7 +128,7 @@ class Sent(asyncio.Future[R]):
 
     @property
     def _named(self) -> str:
-        return f"the message to {self._message.to.workflow_id!r}"
+        return f"the message to {self._message.to.shown}"
 
     def answered(self, outcome: CallOutcome) -> None:
         """Hear what the target made of it. What it refused while nobody waits is not lost."""
@@ -182,14 +192,20 @@ def signal(  # type: ignore[misc]  # mypy cannot match *Ts with the implementati
         return partial(signal_handler, name=name, dynamic=dynamic, unfinished=unfinished)
     if inspect.isfunction(workflow_id):
         return signal_handler(workflow_id)
-    runtime, line = current("signal"), line_here()
+    current("signal")
+    line = line_here()
     workflow_id = checks.workflow_id(workflow_id, "workflow.signal: workflow_id")
-    return send(runtime, workflow_id, *event_of(name, payload, "workflow.signal"), line)
+    return signal_to(Address(None, workflow_id), name, payload, line)
+
+
+def signal_to(to: Address, name: Any, payload: tuple[Any, ...], line: str) -> Sent[None]:
+    """Send an instance an external event, as ``signal`` does."""
+    return send(current("signal"), to, *event_of(name, payload, "workflow.signal"), line)
 
 
 def send(
     runtime: Runtime,
-    workflow_id: str,
+    to: Address,
     name: str,
     value: Any,
     line: str,
@@ -202,12 +218,10 @@ def send(
     """
     if (held := locked_here()) is not None:
         call = "workflow.signal_entity" if kind == "entity" else "workflow.signal"
-        held.check_signal(workflow_id, call)
-    last = partial(_sent, runtime, workflow_id, name, line, kind, due_ms)
-    signal, outbound = (
-        Signal(workflow_id, name, value, runtime.replaying),
-        runtime.decisions.outbound,
-    )
+        held.check_signal(to.workflow_id, call)
+    last = partial(_sent, runtime, to, name, line, kind, due_ms)
+    signal = Signal(to.workflow_id, name, value, runtime.replaying, namespace=to.namespace)
+    outbound = runtime.decisions.outbound
     if outbound is None:
         return last(signal)
     sent: Sent[None] = chained(outbound.signals, last)(signal)
@@ -216,7 +230,7 @@ def send(
 
 def _sent(
     runtime: Runtime,
-    workflow_id: str,
+    to: Address,
     name: str,
     line: str,
     kind: str,
@@ -224,9 +238,9 @@ def _sent(
     signal: Signal,
 ) -> Sent[None]:
     """Send an event as the interceptors left it."""
-    encoded = runtime.decisions.encode(signal.payload, f"a message to {workflow_id!r}")
-    runtime.decisions.check_message(len(encoded or b""), f"a message to {workflow_id!r}")
-    to, what = Address(None, workflow_id), (kind, name, "", encoded, headers_of(signal.headers))
+    encoded = runtime.decisions.encode(signal.payload, f"a message to {to.shown}")
+    runtime.decisions.check_message(len(encoded or b""), f"a message to {to.shown}")
+    what = kind, name, "", encoded, headers_of(signal.headers)
     if due_ms is None:
         return Sent(runtime, MessageSent(to, *what), line)
     return Sent(runtime, MessageDelayed(to, *what, due_ms), line)
@@ -239,19 +253,24 @@ def cancel(workflow_id: str, reason: str = "") -> Sent[bool]:
     to know that it was told: False where its latest run had ended before; ``WorkflowNotFound`` is
     raised where there is none.
     """
-    return _ends("cancel", workflow_id, reason, line_here())
+    return ends("cancel", _address("cancel", workflow_id), reason, line_here())
 
 
 def terminate(workflow_id: str, reason: str = "") -> Sent[bool]:
     """End another workflow without running its code; what this returns is as for ``cancel``."""
-    return _ends("terminate", workflow_id, reason, line_here())
+    return ends("terminate", _address("terminate", workflow_id), reason, line_here())
 
 
-def _ends(kind: str, workflow_id: str, reason: str, line: str) -> Sent[bool]:
+def _address(kind: str, workflow_id: str) -> Address:
+    current(kind)
+    return Address(None, checks.workflow_id(workflow_id, f"workflow.{kind}: workflow_id"))
+
+
+def ends(kind: str, to: Address, reason: str, line: str) -> Sent[bool]:
+    """Ask an instance to cancel itself, or terminate it, as ``kind`` says."""
     runtime = current(kind)
-    workflow_id = checks.workflow_id(workflow_id, f"workflow.{kind}: workflow_id")
     reason = checks.text(reason, f"workflow.{kind}: reason")
-    return Sent(runtime, MessageSent(Address(None, workflow_id), kind, "", reason, None), line)
+    return Sent(runtime, MessageSent(to, kind, "", reason, None), line)
 
 
 @settles(CallAnswered)

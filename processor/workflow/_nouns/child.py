@@ -54,7 +54,7 @@ from processor.workflow._context import check_under_lock, current
 from processor.workflow._definition import named
 from processor.workflow._engine.runtime import Decode, Runtime, settles
 from processor.workflow._frames import line_here
-from processor.workflow._nouns.call import Opened, Sent, opens, signal
+from processor.workflow._nouns.call import Opened, Sent, opens, signal_to
 from processor.workflow._options import TypeForm, retry_options
 from processor.workflow._outbound import ChildCall, chained, headers_of, size_of
 from processor.workflow._outcomes import refused, terminated
@@ -70,6 +70,7 @@ class ChildOptions(TypedDict, total=False):
     """What ``call_child`` and ``start_child`` take beside the arguments of the child."""
 
     id: str | None
+    namespace: str | None
     reuse: StartReuse
     parent_close: ParentClose
     cancellation: Cancellation
@@ -88,7 +89,9 @@ class StartChildOptions(ChildOptions, total=False):
 
 
 class _Wanted(NamedTuple):
-    """A child that the code asks for, checked. ``id`` is None where it gets one."""
+    """A child that the code asks for, checked. ``id`` is None where it gets one, ``namespace``
+    where it is in that of the run.
+    """
 
     name: str
     arguments: tuple[Any, ...]
@@ -102,10 +105,12 @@ class _Wanted(NamedTuple):
     plan: Plan | None
     last_result: Any
     line: str
+    namespace: str | None
 
 
 class Child(asyncio.Future[R]):
-    """A child workflow. Await it for its result; ``id`` is its workflow id.
+    """A child workflow. Await it for its result; ``id`` is its workflow id, and ``namespace`` where
+    it lives, None for the namespace of this run.
 
     It is a future of asyncio's, so that ``gather``, ``wait`` and ``timeout`` take it. ``run_id`` is
     the run that it began with, None as long as nobody waited for its begin.
@@ -122,6 +127,7 @@ class Child(asyncio.Future[R]):
         self._begun: asyncio.Future[None] | None = None
         self._is_asked_to_stop = False
         self.id = id
+        self.namespace = asked.namespace
         self.run_id: str | None = None
 
     def __hash__(self) -> int:
@@ -140,7 +146,7 @@ class Child(asyncio.Future[R]):
 
     def signal(self, name: Any, *payload: Any) -> Sent[None]:  # type: ignore[misc]  # as below
         """Send it an external event, as ``workflow.signal`` does."""
-        return signal(self.id, name, *payload)
+        return signal_to(Address(self.namespace, self.id), name, payload, line_here())
 
     def cancel(self, msg: Any = None) -> bool:
         """Ask the child to cancel itself, as its ``cancellation`` says.
@@ -209,9 +215,13 @@ class Child(asyncio.Future[R]):
         else:
             self.set_exception(self._failure(closed, payloads))
 
+    @property
+    def _shown(self) -> str:
+        return Address(self.namespace, self.id).shown
+
     def _failure(self, closed: Closed, payloads: Any) -> ChildFailed:
         how = closed.status.replace("_", " ")
-        text = f"child workflow {self._asked.name!r} ({self.id!r}) {_ENDED.get(how, how)}"
+        text = f"child workflow {self._asked.name!r} ({self._shown}) {_ENDED.get(how, how)}"
         cause = None if closed.failure is None else exception_of(closed.failure, payloads)
         if closed.status == "terminated" and closed.result is not None:
             cause = terminated(self.id, closed, payloads)
@@ -262,9 +272,10 @@ def call_child(  # type: ignore[misc]  # mypy cannot match *Ts with the implemen
     means. ``parent_close`` says what becomes of the child if this run ends before it
     ("terminate", "cancel", "abandon"), and ``cancellation`` what becomes of it if what awaits it is
     cancelled ("wait": it is asked to cancel itself, and waited for; "try": it is asked; "abandon").
-    ``last_result`` is what ``workflow.info().last_result()`` of the child returns. The rest is
-    as for ``client.start``. Raises ``InvalidArgument`` at the call; where it is awaited
-    ``WorkflowAlreadyStarted``, and ``ChildFailed`` where the child has no result.
+    ``last_result`` is what ``workflow.info().last_result()`` of the child returns. ``namespace`` is
+    another one of the same Kafka, whose workers run it. The rest is as for ``client.start``. Raises
+    ``InvalidArgument`` at the call; where it is awaited ``WorkflowAlreadyStarted``,
+    ``NamespaceNotFound``, ``NamespaceForbidden``; ``ChildFailed`` where the child has no result.
     """
     runtime, asked = _asked("call_child", child, args, result_type, how, line_here())
     coroutine: Any = _called(runtime, asked)
@@ -348,6 +359,7 @@ def _wanted(
     at: datetime | None = None,
     last_result: Any = None,
     cron: str | None = None,
+    namespace: str | None = None,
 ) -> _Wanted:
     name, result = named(call, child)
     if not isinstance(child, str):
@@ -377,6 +389,7 @@ def _wanted(
         None if plan == Plan() else plan,
         last_result,
         line,
+        None if namespace is None else checks.namespace(namespace, f"{call}: namespace"),
     )
 
 
@@ -418,6 +431,7 @@ async def _intercepted(runtime: Runtime, asked: _Wanted, last: Callable[..., Any
     outbound = runtime.decisions.outbound
     assert outbound is not None, "interceptors have the call"
     call = ChildCall(asked.name, asked.arguments, last is _started, runtime.replaying)
+    call.namespace = asked.namespace
     return await chained(outbound.children, called)(call)
 
 
@@ -450,7 +464,7 @@ def _sent(runtime: Runtime, asked: _Wanted, headers: Headers, *, tells_start: bo
     )
     size = len(arguments or b"") + len(memo or b"") + len(last or b"") + size_of(headers)
     decisions.check_message(size, "the start of child workflow", asked.name)
-    decided = ChildCalled(call, Address(None, id), start, asked.parent_close)
+    decided = ChildCalled(call, Address(asked.namespace, id), start, asked.parent_close)
     index = decisions.add_identified(decided, asked.line, size, what, asked.name)
     child: Child[Any] = Child(runtime, id, asked, call, index)
     runtime.open[call] = child

@@ -37,7 +37,7 @@ from processor.workflow._definition import named
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._frames import line_here
 from processor.workflow._handlers import event_of, parts_of, query_of, update_of
-from processor.workflow._nouns.call import Sent, cancel, opens, signal, terminate
+from processor.workflow._nouns.call import Sent, ends, opens, signal_to
 from processor.workflow._outbound import InstanceCall, Signal, chained, headers_of, size_of
 from processor.workflow._outcomes import answered, outcome, refused, updated, valued
 
@@ -60,7 +60,7 @@ Us = TypeVarTuple("Us")
 class Asks(NamedTuple):
     """Whom the code asks, and what of: ``read`` makes a value of the answer, or raises an error.
 
-    ``type`` is that of the value.
+    ``type`` is that of the value. ``namespace`` is theirs, None for that of the run.
     """
 
     runtime: Runtime
@@ -69,6 +69,7 @@ class Asks(NamedTuple):
     type: Any
     read: Callable[[Any], Any]
     line: str
+    namespace: str | None = None
 
 
 class InstanceQuestion(NamedTuple):
@@ -97,7 +98,7 @@ class Answer(asyncio.Future[Any]):
         self._opened = opens(runtime, f"{asks.what} was not sent")
         self._call, self._turn = decisions.next_id, runtime.turn
         operation = _numbered(operation, f"{runtime.run_id}.{self._call}")
-        sent = CallSent(self._call, Address(None, asks.to), operation)
+        sent = CallSent(self._call, Address(asks.namespace, asks.to), operation)
         size = len(sent.payload or b"") + beside
         decisions.check_message(size, asks.what)
         self._index = decisions.add_identified(sent, asks.line, size, asks.what)
@@ -149,18 +150,21 @@ def _numbered(operation: CallOperation, id: str) -> CallOperation:
 class InstanceHandle(Generic[R]):
     """Another instance, by its workflow ``id``: its latest run, and those that follow it.
 
+    ``namespace`` is the one that it is in, None for that of the run that asks.
     All that is asked of it leaves with the turn that awaits it first. ``WorkflowNotFound`` is
     raised where no run took it. To cancel what awaits an answer is to give up waiting.
     """
 
-    __slots__ = ("_result_type", "id")
+    __slots__ = ("_result_type", "id", "namespace")
 
-    def __init__(self, id: str, result_type: Any) -> None:
+    def __init__(self, id: str, result_type: Any, namespace: str | None = None) -> None:
         self.id = id
+        self.namespace = namespace
         self._result_type = result_type
 
     def __repr__(self) -> str:
-        return f"InstanceHandle(id={self.id!r})"
+        where = "" if self.namespace is None else f", namespace={self.namespace!r}"
+        return f"InstanceHandle(id={self.id!r}{where})"
 
     @overload
     def signal(self, name: Callable[[*Ts], Any], *args: *Ts) -> Sent[None]: ...
@@ -170,11 +174,11 @@ class InstanceHandle(Generic[R]):
 
     def signal(self, name: Any, *payload: Any) -> Sent[None]:  # type: ignore[misc]  # *Ts
         """Send it an external event, as ``workflow.signal`` does."""
-        return signal(self.id, name, *payload)
+        return signal_to(self._address, name, payload, line_here())
 
     def cancel(self, reason: str = "") -> Sent[bool]:
         """Ask it to stop, as ``workflow.cancel`` does."""
-        return cancel(self.id, reason)
+        return ends("cancel", self._address, reason, line_here())
 
     def terminate(self, reason: str = "") -> Sent[bool]:
         """End it without running its code; its children end as their ``parent_close`` says.
@@ -182,7 +186,7 @@ class InstanceHandle(Generic[R]):
         It is sent at the call. Await what this returns to know that it was told: False where its
         latest run had ended before; ``WorkflowNotFound`` where there is none.
         """
-        return terminate(self.id, reason)
+        return ends("terminate", self._address, reason, line_here())
 
     @overload
     def query(
@@ -216,7 +220,9 @@ class InstanceHandle(Generic[R]):
         def read(told: Any) -> Any:
             return answered(self.id, name, told, runtime.payloads, type)
 
-        asks = Asks(runtime, self.id, self._what("query", name), type, read, line_here())
+        asks = Asks(
+            runtime, self.id, self._what("query", name), type, read, line_here(), self.namespace
+        )
 
         def made(call: InstanceCall) -> InstanceQuestion:
             return InstanceQuestion(QueryRun(name, _encoded(asks, call.arguments), reject=reject))
@@ -259,7 +265,9 @@ class InstanceHandle(Generic[R]):
         def read(told: Any) -> Any:
             return updated(self.id, told.id, told, runtime.payloads, type)
 
-        asks = Asks(runtime, self.id, self._what("update", name), type, read, line_here())
+        asks = Asks(
+            runtime, self.id, self._what("update", name), type, read, line_here(), self.namespace
+        )
 
         def made(call: InstanceCall) -> InstanceQuestion:
             headers = headers_of(call.headers)
@@ -288,7 +296,7 @@ class InstanceHandle(Generic[R]):
             return valued(self.id, name, told, runtime.payloads.decoder(result_type))
 
         what = self._what("value", name)
-        asks = Asks(runtime, self.id, what, result_type, read, line_here())
+        asks = Asks(runtime, self.id, what, result_type, read, line_here(), self.namespace)
         return asked(asks, lambda call: InstanceQuestion(AwaitValue(name)), "value", name)
 
     def result(self) -> Coroutine[object, None, R]:
@@ -298,7 +306,7 @@ class InstanceHandle(Generic[R]):
         ``WorkflowTerminated``, ``WorkflowTimedOut``, ``WorkflowNotFound``.
         """
         runtime = current("handle().result", awaited=True)
-        if self.id == runtime.workflow_id:
+        if self.namespace is None and self.id == runtime.workflow_id:
             raise InvalidArgument(
                 "workflow.handle: result: a run that waits for its own end does not end"
             )
@@ -308,12 +316,16 @@ class InstanceHandle(Generic[R]):
                 return _Next(told.reason)
             return outcome(self.id, told, runtime.payloads, self._result_type)
 
-        what = f"the wait for the result of {self.id!r}"
-        asks = Asks(runtime, self.id, what, self._result_type, read, line_here())
+        what = f"the wait for the result of {self._address.shown}"
+        asks = Asks(runtime, self.id, what, self._result_type, read, line_here(), self.namespace)
         return asked(asks, lambda call: InstanceQuestion(AwaitResult()), "result")
 
+    @property
+    def _address(self) -> Address:
+        return Address(self.namespace, self.id)
+
     def _what(self, kind: str, name: str) -> str:
-        return f"{kind} {name!r} of {self.id!r}"
+        return f"{kind} {name!r} of {self._address.shown}"
 
 
 _Makes: TypeAlias = Callable[[InstanceCall], InstanceQuestion]
@@ -335,6 +347,7 @@ def asked(
     runtime = asks.runtime
     runtime.decoder(asks.type, f"{asks.what}: result_type")
     call = InstanceCall(operation, asks.to, name, tuple(arguments), runtime.replaying, signal)
+    call.namespace = asks.namespace
     coroutine: Any
     if runtime.decisions.outbound is None:
         coroutine = _told(asks, made(call), asks.line)
@@ -374,21 +387,26 @@ async def _told(asks: Asks, question: InstanceQuestion, line: str) -> Any:
 
 
 @overload
-def handle(id: str, *, workflow: Callable[..., Coroutine[Any, Any, R]]) -> InstanceHandle[R]: ...
+def handle(
+    id: str, *, workflow: Callable[..., Coroutine[Any, Any, R]], namespace: str | None = None
+) -> InstanceHandle[R]: ...
 
 
 @overload
-def handle(id: str) -> InstanceHandle[Any]: ...
+def handle(id: str, *, namespace: str | None = None) -> InstanceHandle[Any]: ...
 
 
-def handle(id: str, *, workflow: Any = None) -> InstanceHandle[Any]:
+def handle(id: str, *, workflow: Any = None, namespace: str | None = None) -> InstanceHandle[Any]:
     """Return another instance by its workflow id, without asking anybody.
 
-    ``workflow`` gives its result a type. Raises ``InvalidArgument``.
+    ``workflow`` gives its result a type. ``namespace`` is another one of the same Kafka. Raises
+    ``InvalidArgument``; what is asked of it ``NamespaceNotFound`` and ``NamespaceForbidden``.
     """
     current("handle")
     result_type = Any if workflow is None else named("workflow.handle", workflow)[1]
-    return InstanceHandle(checks.workflow_id(id, "workflow.handle: id"), result_type)
+    if namespace is not None:
+        namespace = checks.namespace(namespace, "workflow.handle: namespace")
+    return InstanceHandle(checks.workflow_id(id, "workflow.handle: id"), result_type, namespace)
 
 
 @overload
@@ -400,6 +418,7 @@ def signal_with_start(
     reuse: StartReuse = "allow",
     execution_timeout: timedelta | float | None = None,
     memo: Any = None,
+    namespace: str | None = None,
 ) -> Coroutine[object, None, InstanceHandle[R]]: ...
 
 
@@ -412,6 +431,7 @@ def signal_with_start(
     reuse: StartReuse = "allow",
     execution_timeout: timedelta | float | None = None,
     memo: Any = None,
+    namespace: str | None = None,
 ) -> Coroutine[object, None, InstanceHandle[Any]]: ...
 
 
@@ -423,14 +443,16 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
     reuse: StartReuse = "allow",
     execution_timeout: timedelta | float | None = None,
     memo: Any = None,
+    namespace: str | None = None,
 ) -> Coroutine[object, None, InstanceHandle[Any]]:
     """Send a signal to another instance, which is started with it where it does not run.
 
     ``signal`` is a handler of the workflow's class, or its name, and the arguments:
     ``signal=(Cart.add, "apple")``. A run that begins has the signal before its code does, and is no
     child of this run. Both are one message, which counts once. ``reuse`` says what a closed run of
-    that id means; ``execution_timeout`` is a ``timedelta`` or seconds. Raises ``InvalidArgument``
-    at the call; where it is awaited ``WorkflowAlreadyStarted``, ``CommandRejected``.
+    that id means; ``execution_timeout`` is a ``timedelta`` or seconds; ``namespace`` is another one
+    of the same Kafka. Raises ``InvalidArgument`` at the call; where it is awaited
+    ``WorkflowAlreadyStarted``, ``CommandRejected``, ``NamespaceNotFound``, ``NamespaceForbidden``.
     """
     call = "workflow.signal_with_start"
     runtime, line = current("signal_with_start", awaited=True), line_here()
@@ -446,7 +468,9 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
     what, encode = f"the start of workflow {name!r} with a signal", runtime.decisions.encode
     reuse = checks.one_of(START_REUSES, reuse, f"{call}: reuse")
     attached = None if memo is None else encode(memo, "the memo of", name)
-    found: InstanceHandle[Any] = InstanceHandle(id, result)
+    if namespace is not None:
+        namespace = checks.namespace(namespace, f"{call}: namespace")
+    found: InstanceHandle[Any] = InstanceHandle(id, result, namespace)
 
     def made(asked: InstanceCall) -> InstanceQuestion:
         told = asked.signal
@@ -466,6 +490,6 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
         beside = len(payload or b"") + len(attached or b"")
         return InstanceQuestion(start, beside + size_of(headers) + size_of(first.headers))
 
-    asks = Asks(runtime, id, what, result, lambda told: found, line)
-    goes_with = Signal(id, event, value, runtime.replaying)
+    asks = Asks(runtime, id, what, result, lambda told: found, line, namespace)
+    goes_with = Signal(id, event, value, runtime.replaying, namespace=namespace)
     return asked(asks, made, "signal_with_start", name, args, goes_with)

@@ -45,7 +45,8 @@ class WorkflowInfo:
     ``headers`` came with its start. ``attempt`` counts the runs of a workflow with a retry policy,
     the first one is 1. ``first_run_id`` is the first run of the chain, ``previous_run_id`` the one
     before, and ``last_failure`` its error. ``parent`` is the run that started this one as a child,
-    ``root`` the first one of all; None where there is none. ``history_events`` counts the events
+    ``root`` the first one of all; None where there is none. ``parent_namespace`` is that of the
+    parent, None for this one. ``history_events`` counts the events
     before this turn; ``suggests_continue_as_new``: there are so many that a run without a history
     would be better.
     """
@@ -61,6 +62,7 @@ class WorkflowInfo:
     last_failure: BaseException | None = None
     parent: RunRef | None = None
     root: RunRef | None = None
+    parent_namespace: str | None = None
     history_events: int = field(default=0, compare=False)
     suggests_continue_as_new: bool = field(default=False, compare=False)
     _result: Callable[[Any], Any] = field(default=_no_result, repr=False, compare=False)
@@ -181,10 +183,12 @@ def info_of(runtime: Runtime) -> WorkflowInfo:
         raise
     first = lineage.first_run_id or runtime.run_id
     parent = lineage.parent
+    namespace = None if lineage.caller is None else lineage.caller.address.namespace
     lines = lineage.attempt, first, lineage.previous_run_id, error
     result = partial(_last_result, runtime, lineage.previous_result)
     memo = partial(memo_of, runtime)
-    return WorkflowInfo(*which, *lines, parent, lineage.root or parent, *history, result, memo)
+    ancestors = parent, lineage.root or parent, namespace
+    return WorkflowInfo(*which, *lines, *ancestors, *history, result, memo)
 
 
 def _last_result(runtime: Runtime, result: bytes | None, type: Any) -> Any:
