@@ -21,10 +21,12 @@ from processor.checks import NAME_BYTES_MAX, shown
 from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
 from processor.core.data.cause import NamedRequest, keyed
 from processor.core.data.headers import Headers
+from processor.core.entity_id import entity_of
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
-from processor.core.nouns.start import StartPlanned, StartRun
+from processor.core.nouns.start import StartPlanned, StartRun, StartWith, begins
+from processor.core.nouns.update import UpdateRun
 from processor.core.operation import Operation
 from processor.core.vocabulary import REQUESTS
 from processor.errors import SchemaMismatch
@@ -125,12 +127,17 @@ def decode_json(key: bytes | None, value: bytes) -> ClientCommand:
     )
     if isinstance(body, RaiseEvent):
         body = _addressed(workflow_id, body, parsed.keep_ms)
+    if isinstance(body, RaiseEvent | UpdateRun):
+        body = _of_entity(workflow_id, body)
     cause = NamedRequest(parsed.request_id) if parsed.request_id else None
     if given is not None:
         check_text("key", given, NAME_BYTES_MAX)
         if cause is not None:
             raise SchemaMismatch("JSON command: it has a key and a request_id; give one of them")
         cause = keyed(body.word, workflow_id, given, body.asks_for)
+    if cause is None and isinstance(body, StartWith) and isinstance(body.first, UpdateRun):
+        # The id of a call is its key, as that of ``EntityHandle.call``: the two count as one.
+        cause = keyed(body.word, workflow_id, f"call/{body.first.id}", body.asks_for)
     return ClientCommand(workflow_id, body, cause)
 
 
@@ -152,6 +159,14 @@ def _addressed(workflow_id: str, event: RaiseEvent, keep_ms: int | None) -> Oper
     value = msgspec.Raw(event.payload or b"null")
     told = delivered(event.name, value, KEEP_MS if keep_ms is None else keep_ms)
     return delivers(msgspec.json.encode(told))
+
+
+def _of_entity(workflow_id: str, asked: RaiseEvent | UpdateRun) -> Operation:
+    """Return what asks for an operation, where the id is an entity's: it need not be there yet."""
+    entity = entity_of(workflow_id)
+    if entity is None or asked.run_id is not None or asked.first_run_id is not None:
+        return asked
+    return begins(entity, asked)
 
 
 def _choices(message: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from processor.codec.inputs import decode_command
@@ -15,6 +18,7 @@ from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.promise import PromiseId, RejectPromise, ResolvePromise
 from processor.core.nouns.start import StartPlanned, StartRun, StartWith
 from processor.core.nouns.stop import CancelRun, TerminateRun
+from processor.core.nouns.update import UpdateRun
 from processor.core.operation import Request
 from processor.core.records.turn import Claim
 from processor.errors import SchemaMismatch
@@ -102,6 +106,39 @@ def test_an_event_to_a_business_key_is_for_whoever_holds_it(json: str, told: byt
     assert decode_command(key, json.encode()) == ClientCommand(key.decode(), body)
     named = json.replace("}", ', "key": "k"}') if "payload" not in json else json
     assert decode_command(key, named.encode()).body == body
+
+
+@pytest.mark.parametrize(
+    ("json", "first"),
+    [
+        ('{"type": "event", "name": "deposit", "payload": 5}', RaiseEvent("deposit", b"5")),
+        (
+            '{"type": "event", "name": "deposit", "headers": {"h": "1"}}',
+            RaiseEvent("deposit", headers=(("h", b"1"),)),
+        ),
+        (
+            '{"type": "update", "id": "o-7", "name": "deposit", "arguments": [5, "x"]}',
+            UpdateRun("o-7", "deposit", b'[5, "x"]'),
+        ),
+    ],
+)
+def test_an_entity_that_is_asked_need_not_be_there(json: str, first: Any) -> None:
+    body = StartWith("Account", None, "allow", "use-existing", first=first)
+    command = decode_command(b"@Account@ada", json.encode())
+    assert (command.workflow_id, command.body) == ("@Account@ada", body)
+    workflow = decode_command(b"w", json.encode())
+    assert workflow == ClientCommand("w", first)
+    for named in ("run_id", "first_run_id"):
+        only = decode_command(b"@Account@ada", f'{json[:-1]}, "{named}": "r"}}'.encode())
+        assert only == ClientCommand("@Account@ada", replace(first, **{named: "r"}))
+
+
+def test_the_id_of_a_call_is_its_key() -> None:
+    call = b'{"type": "update", "id": "o-7", "name": "deposit"}'
+    command = decode_command(b"@Account@ada", call)
+    assert command.cause == keyed("start", "@Account@ada", "call/o-7", command.body.asks_for)
+    request = decode_command(b"@Account@ada", call[:-1] + b', "request_id": "r"}')
+    assert request.cause == NamedRequest("r")
 
 
 @pytest.mark.parametrize(

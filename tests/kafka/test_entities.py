@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from processor import Client, RequestExpired, ShardUnavailable
 from tests.kafka.evidence import record
@@ -69,3 +72,30 @@ def test_money_is_neither_made_nor_lost_while_workers_are_killed(
     ask(kafka_servers, made, talk, 220)
     told = f"{MOVES} moves among {WALLETS} wallets: the sum stayed, each operation ran once"
     record("entities", "kill -9 of workers at random", killed, told)
+
+
+@pytest.mark.timeout(200)
+def test_any_producer_asks_entities_that_are_not_there(
+    kafka_servers: str, made: str, workers: tuple[WorkerProcess, WorkerProcess]
+) -> None:
+    producer = Producer({"bootstrap.servers": kafka_servers, "partitioner": "murmur2_random"})
+    names = [f"asked-{number}" for number in range(8)]
+
+    def say(wallet: str, **command: Any) -> None:
+        key = f"@Wallet@{wallet}".encode()
+        producer.produce(f"{made}.commands", json.dumps(command).encode(), key=key)
+
+    async def talk(client: Client) -> None:
+        await first_answer(client)
+        for name in names:
+            for _ in range(2):
+                say(name, type="event", name="put", payload=5, key="evt-1")
+                say(name, type="update", id="take-2", name="take", arguments=[2])
+        assert await asyncio.to_thread(producer.flush, 20) == 0
+        for name in names:
+            wallet = client.entity(Wallet, name)
+            await wallet.signal(Wallet.put, 5, key="evt-1")  # the same, once more
+            assert await wallet.call(Wallet.take, 2, key="take-2", timeout=100) == 1
+            assert await wallet.call(Wallet.put, 1, timeout=100) == 4
+
+    ask(kafka_servers, made, talk, 180)
