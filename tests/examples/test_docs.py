@@ -131,6 +131,7 @@ def test_each_program_is_known() -> None:
 def test_what_is_not_run_is_counted_and_says_why() -> None:
     assert NOT_RUN == {
         "chains-2": "a part of a workflow",
+        "children-2": "two namespaces need a Kafka",
         "entities-2": "a part of a class",
         "http-2": "it needs a service",
         "schedules-2": "the module of a user's",
