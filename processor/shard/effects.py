@@ -64,7 +64,10 @@ class Effects:
         self.unpublished = Unpublished()
 
     def release(self, appended: Appended) -> int:
-        """Release the effects of one record; return how many of them are sends to wait for."""
+        """Release the effects of one record; return how many of them are sends to wait for.
+
+        Messages of the shard to itself are none: who hands them over knows how far that is.
+        """
         offset, sends, messages = appended.offset, 0, 0
         outputs: list[OutputRecord] = []
         for effect in appended.effects:
@@ -94,8 +97,8 @@ class Effects:
                     if self._border.crosses(effect):
                         outputs.append(self._border.record(effect, origin))
                     else:
-                        self._handover.send(effect, offset, origin, len(appended.value))
-                        sends += 1
+                        size = len(appended.value)
+                        sends += self._handover.send(effect, offset, origin, size)
                 case DeadLetter():
                     self._outbox.send(effect, offset)
                     sends += 1

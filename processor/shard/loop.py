@@ -29,6 +29,7 @@ from processor.shard.gate import LETTER, Gate
 from processor.shard.intake.commands import Commands
 from processor.shard.intake.handover import Handover
 from processor.shard.intake.intake import INTAKE_MAX, Intake
+from processor.shard.intake.overflow import Overflow
 from processor.shard.intake.room import Room
 from processor.shard.marks import Marks
 from processor.shard.outbox import Deliveries
@@ -92,11 +93,12 @@ class Shard:
         updating, valuing = Updating(*waits), Valuing(*waits)
         origin = Origin(ports.log.id, partition, 0, 0)
         written = self._gate, self._flight, self._deliveries
-        handover = Handover(ports.is_own, ports.border, outbox, *written)
+        overflow = Overflow(partition, ports.log_topic, ports.log, tables, ports.border)
+        handover = Handover(ports.is_own, ports.border, outbox, *written, overflow)
         told = self._timers, reads, updating, valuing, activities, handover, ports.border
         self._effects = Effects(origin, self._eager, outbox, *told)
-        later, place, bounds = later_events(level), activities.place, bounds_of(settings)
-        context = Context(0, runners, place, ports.entropy, ports.log.id, bounds, later)
+        given = activities.place, ports.entropy, ports.log.id, bounds_of(settings)
+        context = Context(0, runners, *given, later_events(level))
         context.record_bytes_max, context.next_ms = ports.record_bytes_max, next_ms
         self._deciding = deciding = Deciding(
             partition,
@@ -116,10 +118,8 @@ class Shard:
         )
         unpublished = self._effects.unpublished
         room = Room(partition, settings, ports, *written, unpublished, self._storing, handover)
-        left = tables.parked(), taken.successors
-        resuming = Resuming(
-            partition, *left, deciding, self._gate, self._deliveries, instances, writer
-        )
+        left = partition, tables.parked(), taken.successors
+        resuming = Resuming(*left, deciding, self._gate, self._deliveries, instances, writer)
         self._querying = Querying(tables, outbox, runners, flight, instances, deciding, reads)
         asked = reads, self._querying, updating, valuing
         asking = Asking(self._gate, flight, deciding, writer, *asked)
@@ -193,9 +193,10 @@ class Shard:
     @property
     def idle(self) -> bool:
         """Whether everything that was decided is confirmed and delivered."""
-        undelivered = self._deliveries.outstanding or self._gate.held or self._intake.unread
+        undelivered = self._deliveries.outstanding + self._intake.handover.records
+        waits = undelivered or self._gate.held or self._intake.unread
         decides = self._eager.reports or self._intake.resuming.parked or self._forgetting.more
-        return not (self._flight or decides or undelivered)
+        return not (self._flight or decides or waits)
 
     def flush(self) -> None:
         """Let the tables on disk catch up with those in memory."""

@@ -9,7 +9,10 @@ from typing import Final
 from processor.core.records.effects import RunResult
 from processor.shard.ports import OutputRecord
 
-__all__ = ("Deliveries", "Unpublished")
+__all__ = ("NEVER_OFFSET", "Deliveries", "Unpublished")
+
+NEVER_OFFSET: Final = 1 << 62
+"""Higher than any offset."""
 
 _OUTPUT_BYTES: Final = 200
 """About what a record takes in memory beside its value."""
@@ -21,17 +24,20 @@ _DELIVERED_MAX: Final = 1_000
 class Deliveries:
     """Counts, per turn, the sends that are not acknowledged yet.
 
-    ``floor`` is the log offset below which every effect of every turn is delivered.
+    ``floor`` is the log offset below which every effect of every turn is delivered. ``handed_over``
+    is that below which all messages of the shard to itself are: they are taken in the log's order.
     """
 
     def __init__(self, next_offset: int) -> None:
+        self.handed_over = NEVER_OFFSET
         self._next_offset = next_offset
         self._order: deque[int] = deque()
         self._open: dict[int, int] = {}
 
     @property
     def floor(self) -> int:
-        return self._order[0] if self._order else self._next_offset
+        floor = self._order[0] if self._order else self._next_offset
+        return min(floor, self.handed_over)
 
     @property
     def outstanding(self) -> int:

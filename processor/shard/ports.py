@@ -1,7 +1,8 @@
 """What a shard needs from outside: six narrow protocols, each with several adapters.
 
 Methods that may block say so and are called only while a shard is being taken over (or, for
-``Log.read``, when somebody else wrote to the log, which is rare); all others return at once.
+``Log.read``, when somebody else wrote to the log, or too many messages of a shard to itself wait,
+which is rare); all others return at once.
 """
 
 from __future__ import annotations

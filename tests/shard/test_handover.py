@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,8 @@ from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.core.data.cause import Origin
 from processor.core.inputs import ClientCommand
-from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.call import MessageSent
+from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.run import WorkflowCompleted, WorkflowStarted
 from processor.core.nouns.start import StartRun
 from processor.core.nouns.stop import TerminateRun
@@ -21,6 +23,7 @@ from processor.core.records.turn import Turn
 from processor.errors import ProcessorError
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
+from processor.shard.intake import handover
 from processor.shard.loop import Shard
 from processor.store.keyvalue import Memory
 from processor.workflow._engine.runners import WorkflowRunners
@@ -68,7 +71,7 @@ async def asks_for(size: int) -> str:
 
 def owner(ports: Ports, settings: Settings | None = None, store: Memory | None = None) -> Shard:
     settings = settings or Settings()
-    workflows = [child, parent, pester, multiply, large, asks_for]
+    workflows = [child, parent, pester, multiply, passes, large, asks_for]
     registry = Registry(workflows, [], Injected(JsonPayloads()))
     ports.keeps_messages = True
     return shard(ports, store, WorkflowRunners(registry, settings), settings=settings)
@@ -165,6 +168,106 @@ def test_messages_that_grow_more_for_ever_let_others_go_on(bound: dict[str, int]
     running.close()
 
 
+@workflow.define
+async def passes(to: str, left: int) -> int:
+    """Send two signals for each one that comes, until so many have come; return what came."""
+    came = []
+    while left:
+        for number in range(2):
+            workflow.signal(to, "again", 2 * left + number)
+        left -= 1
+        came.append(await workflow.wait_for_event("again", int))
+    return len(came)
+
+
+def payloads(ports: Ports, id: str, kind: type[EventReceived | MessageSent]) -> list[int]:
+    events = [each for turn in ports.turns() if turn.workflow_id == id for each in turn.events]
+    return [json.loads(each.payload or b"") for each in events if isinstance(each, kind)]
+
+
+def run_out(ports: Ports, running: Shard) -> None:
+    for _ in range(300):
+        running.step()
+        ports.deliver_all()
+    assert running.idle and not running._intake.handover.overflow
+
+
+def few_in_memory(monkeypatch: pytest.MonkeyPatch, **bounds: int) -> None:
+    for name, bound in bounds.items():
+        monkeypatch.setattr(handover, name, bound)
+
+
+@pytest.mark.parametrize("bound", [{"KEPT_MAX": 20}, {"BYTES_MAX": 2_000}], ids=repr)
+def test_messages_that_grow_more_for_ever_stay_in_the_log(
+    bound: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_in_memory(monkeypatch, **bound)
+    ports = Ports()
+    running = owner(ports, Settings(turns_in_flight_max=50))
+    for one, other in (("a", "b"), ("b", "a")):
+        ports.read_commands(start(one, "multiply", b'["%s"]' % other.encode()))
+    kept, tracked = 0, 0
+    for _ in range(60):
+        running.step()
+        kept = max(kept, len(running._intake.handover.waiting))
+        deliveries = running._deliveries
+        tracked = max(tracked, len(deliveries._order), running._intake.handover.records)
+    sent = sum(isinstance(event, MessageSent) for turn in ports.turns() for event in turn.events)
+    assert sent > 2_000
+    assert kept < 100 > tracked, (kept, tracked)
+    assert running._intake.handover.overflow, "the others are in the log"
+    ports.read_commands(*(ClientCommand(id, TerminateRun("enough")) for id in "ab"))
+    run_out(ports, running)
+    running.close()
+
+
+@pytest.mark.parametrize("kept", [1, 2, 7, 1_000])
+@pytest.mark.parametrize("dies", [None, 3, 10])
+def test_what_stayed_in_the_log_arrives_in_its_order_and_once(
+    kept: int, dies: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_in_memory(monkeypatch, KEPT_MAX=kept)
+    ports = Ports()
+    running = owner(ports, Settings(turns_in_flight_max=5))
+    pairs = [("a", "b"), ("b", "a"), ("c", "d"), ("d", "c")]
+    asked = [start(one, "passes", b'["%s", 40]' % other.encode()) for one, other in pairs]
+    ports.read_commands(*asked, start("p", "parent", b"[9]"))
+    if dies is not None:
+        run(running, dies)
+        ports.acks.clear()
+        running.close()
+        running = owner(ports, Settings(turns_in_flight_max=5))
+        ports.read_again(*asked, start("p", "parent", b"[9]"))
+    run_out(ports, running)
+    for one, other in pairs:
+        told, said = payloads(ports, one, EventReceived), payloads(ports, other, MessageSent)
+        assert told == said[: len(told)], f"{one} hears what {other} says, in its order"
+        assert len(told) >= 40
+    assert [results(ports)[each] for each in "abcdp"] == [b"40"] * 4 + [b"36"]
+    running.close()
+
+
+def test_nothing_is_called_delivered_that_stayed_in_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few_in_memory(monkeypatch, KEPT_MAX=3)
+    ports = Ports()
+    running = owner(ports, Settings(turns_in_flight_max=20))
+    ports.read_commands(*(start(one, "passes", b'["x", 9]') for one in "abcdefghijkl"))
+    ports.held = True
+    running.step()
+    ports.held = False
+    monkeypatch.setattr(running._intake, "step", lambda: False)  # it takes nothing in
+    running.step()
+    assert running._intake.handover.overflow
+    floor, first = running._deliveries.floor, running._intake.handover.waiting[0].token
+    assert floor <= first < running._flight._expected
+    monkeypatch.undo()
+    run_out(ports, running)
+    assert running._deliveries.floor == running._flight._expected
+    running.close()
+
+
 @pytest.mark.parametrize(("size", "told"), [(1_800_000, "1,800,000"), (1_950_000, "1,900,000")])
 def test_an_answer_that_no_topic_would_take_is_told_to_be_too_large(size: int, told: str) -> None:
     ports = Ports()
@@ -178,18 +281,17 @@ def test_an_answer_that_no_topic_would_take_is_told_to_be_too_large(size: int, t
 def test_messages_that_wait_hold_up_other_inputs_by_the_bytes_of_their_records() -> None:
     ports, settings = Ports(), Settings()
     running = owner(ports, settings)
-    room, handover = running._intake.room, running._intake.handover
+    room, passing = running._intake.room, running._intake.handover
     message, most = Message("nobody", RaiseEvent("n", b"1")), settings.bytes_in_flight_max
     offset = 0  # of the claim: no turn has it
     for index in range(2):
         origin = Origin(ports.id, 0, offset, index)
-        handover.send(message, offset, origin, most)
-    running._deliveries.released(offset, 2)
-    assert handover.bytes == most, "a record counts once"
+        passing.send(message, offset, origin, most)
+    assert passing.bytes == most, "a record counts once"
     assert room.inputs() == 0 < room.messages()
     ports.read_commands(start("p", "parent", b"[0]"))
     run(running)
-    assert handover.bytes == 0 and results(ports)["p"] == b"0"
+    assert passing.bytes == 0 and results(ports)["p"] == b"0"
     running.close()
 
 

@@ -30,6 +30,7 @@ from processor.errors import LogTruncated, ReleaseTooOld, StoreCorrupt
 from processor.shard.flight import Flight, ShardLost
 from processor.shard.gate import Gate
 from processor.shard.intake.handover import Handover
+from processor.shard.intake.overflow import Overflow
 from processor.shard.messages.border import Border
 from processor.shard.outbox import Deliveries
 from processor.shard.recovery.takeover import Taken, Takeover, send_owed
@@ -293,7 +294,8 @@ def owed(taken: Taken) -> tuple[Outbox, Deliveries]:
     delivered = taken.checkpoint.delivered
     gate, flight = Gate(taken.checkpoint.positions, port), Flight(3, port, taken.epoch)
     border = Border()
-    handover = Handover(lambda workflow_id: False, border, port, gate, flight, deliveries)
+    overflow = Overflow(3, "events", port, port, border)
+    handover = Handover(lambda workflow_id: False, border, port, gate, flight, deliveries, overflow)
     floor = WrittenLog.id, 3, delivered
     send_owed(taken.owed, taken.successors, port, handover, border, deliveries, *floor)
     return outbox, deliveries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from processor.core.records.marks import Mark
+from processor.shard.outbox import NEVER_OFFSET
 
 from .checked import Checked
 from .reading import Reading
@@ -25,6 +26,10 @@ def check_memory(checked: Checked, story: Story, reading: Reading) -> None:
             run = session.tables.run(run_id)
             is_open = run is not None and run.closed_ms is None
             checked.that("who waits, waits for an open run", is_open and waiters, run_id)
+    handed, floor = shard._intake.handover, shard._deliveries.handed_over
+    left = len(handed.waiting), handed.records, handed.bytes, len(handed._untaken)
+    is_done = not any(left) and not handed.overflow and floor == NEVER_OFFSET
+    checked.that("what was handed over is not kept", is_done, left, floor)
     unpublished = shard._effects.unpublished
     shard._intake.room.look_at_published()
     checked.that("what is published is not counted", unpublished.bytes == 0, unpublished.bytes)

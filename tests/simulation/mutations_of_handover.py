@@ -51,4 +51,18 @@ OF_HANDOVER: Sequence[Mutation] = (
         50,
         known=5,
     ),
+    Mutation(
+        "calls",
+        "what stays in the log is read again",
+        handover.left_in_the_log,
+        (STUCK, *CALLS),
+        50,
+    ),
+    Mutation(
+        "calls",
+        "no more messages wait in memory than may",
+        handover.all_in_memory,
+        (r"AssertionError: \d+ messages wait in memory",),
+        50,
+    ),
 )

@@ -23,6 +23,7 @@ from processor.core.records.answers import Accepted, Closed, QueryAnswered, Refu
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.shard import dedup
+from processor.shard.intake import handover
 from processor.simulation.clients import SimulatedClient
 from processor.simulation.faults import ROUGH, Faults, swarm
 from processor.simulation.hosts.host import Code
@@ -77,7 +78,6 @@ _CHAINS = (_ACCOUNT, "flaky", "gathers", "goes_on", "Listener")
 """Workflows that end when all has come."""
 _FEW = 3
 """So many clients, ids and refusals are remembered by the shards of some stories."""
-
 _REPLY_LOST = 0.3
 """Of the answers in these stories: clients ask again when they are forgotten."""
 
@@ -85,7 +85,8 @@ _REPLY_LOST = 0.3
 @contextmanager
 def what_is_remembered(kept: int, kept_max: int) -> Iterator[None]:
     """Let the shards of this process remember so much; afterwards as much as they did before."""
-    with patch.object(dedup, "KEPT", kept), patch.object(dedup, "KEPT_MAX", kept_max):
+    of_dedup = patch.multiple(dedup, KEPT=kept, KEPT_MAX=kept_max)
+    with of_dedup, patch.object(handover, "KEPT_MAX", 10_000):
         yield
 
 
@@ -110,6 +111,7 @@ class Story:
         self._waiting: list[tuple[list[Case], Callable[[], None]]] = []
         self.forgetful = seed % 8 == 5
         dedup.KEPT = dedup.KEPT_MAX = _FEW if self.forgetful else 1_000
+        handover.KEPT_MAX = 2 if seed % 3 == 1 else 10_000
         random = self._random = Random(f"story {seed}")
         troubles = troubles_of(seed) if faults is None and cases is None else None
         self._troubled = troubles is not None

@@ -62,9 +62,10 @@ class Room:
 
     def _is_full(self) -> bool:
         """Return whether inputs wait for what is outstanding of the turns before them."""
-        settings, outstanding = self._settings, self._deliveries.outstanding
-        if self._handover.bytes >= settings.bytes_in_flight_max:
+        settings, handover = self._settings, self._handover
+        if handover.bytes >= settings.bytes_in_flight_max or handover.overflow:
             return True
+        outstanding = self._deliveries.outstanding + handover.records
         if outstanding < settings.turns_in_flight_max:
             return False
         return outstanding - self._outbox.stuck >= settings.turns_in_flight_max

@@ -76,6 +76,11 @@ class Owing:
         self._owed = [*filter(self._undelivered, self._owed)]
         return self._owed
 
+    def drained(self) -> list[Owed]:
+        """Return what was collected since it was asked last."""
+        drained, self._owed = self._owed, []
+        return drained
+
     def _known_before(self, turn: Turn | Snapshot) -> RunState | None:
         """Return the state before a turn in the tables; the ones after it go on from there."""
         state = self._known.get(turn.run_id)

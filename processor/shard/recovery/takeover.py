@@ -287,9 +287,8 @@ def send_owed(
                 if border.crosses(each.effect):
                     left = border.record(each.effect, origin)
                     outputs.setdefault(each.offset, []).append(left)
-                    continue
-                handover.send(each.effect, each.offset, origin)
-                sends[each.offset] = sends.get(each.offset, 0) + 1
+                elif handover.send(each.effect, each.offset, origin):
+                    sends[each.offset] = sends.get(each.offset, 0) + 1
             case ActivityTask() if each.offset < delivered:
                 outbox.send(each.effect, None)
             case ActivityTask() | DeadLetter():
