@@ -21,6 +21,7 @@ from processor.core.records.effects import Reply
 from processor.errors import PayloadTooLarge, ProcessorError, ShardUnavailable, TopicsNotReady
 from processor.gateway import CLOSED, Requester, is_answer
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX, KafkaSettings, fits, partition_of
+from processor.kafka.clients.faults import forbidding
 from processor.kafka.clients.producers import which_producer
 from processor.kafka.clients.producing import Lasting, Producing
 from processor.kafka.clients.record_producer import Produced
@@ -60,7 +61,7 @@ class _Request:
         if error is None:
             self.taken = True
         else:
-            self.error = error.str()
+            self.error = forbidding(error)
 
 
 class KafkaGateway:
@@ -211,11 +212,11 @@ class KafkaGateway:
         shard = f"shard {request.partition} of namespace {namespace!r}"
         changes = isinstance(request.command.body, Operation)
         if not request.taken:
-            why = f" ({request.error})" if request.error else ""
-            later = "; the command may still arrive" if changes else ""
+            why = request.error or "Check that the brokers run"
+            later = ". The command may still arrive" if changes else ""
             return ShardUnavailable(
                 f"no Kafka broker at {self._connection.servers} took the command for {shard} within"
-                f" {limit}{why}. Check that the brokers run{later}"
+                f" {limit}: {why}{later}"
             )
         why = "Perhaps no worker of this namespace runs, or one is still taking the shard over"
         if changes:
@@ -266,8 +267,9 @@ class KafkaGateway:
         if missing := [topic for topic, count in counts.items() if count == 0]:
             raise TopicsNotReady(
                 f"namespace {connection.namespace!r} has no topic {' and no topic '.join(missing)}"
-                f" at {connection.servers}: run `processor topics apply --namespace "
-                f"{connection.namespace}`"
+                f" at {connection.servers} that this user may see: run `processor topics apply "
+                f"--namespace {connection.namespace}`, or allow the user what a client needs "
+                "(`Permissions` in the documentation)"
             )
         self._partitions = counts[self._commands]
         try:

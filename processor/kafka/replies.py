@@ -51,7 +51,8 @@ class ReplyReader:
                     "isolation.level": "read_uncommitted",
                     "auto.offset.reset": "latest",
                     "queued.min.messages": 1_000,
-                }
+                },
+                group=connection.clients_group,
             )
         )
         place = TopicPartition(connection.topic("replies"), self.to.partition)

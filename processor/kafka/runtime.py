@@ -244,5 +244,6 @@ class KafkaRuntime:
         if wrong:
             lines = "\n".join(f"  {each.topic}: {each.problem}. {each.remedy}" for each in wrong)
             raise TopicsNotReady(
-                f"the topics of namespace {options.namespace!r} are not ready:\n{lines}"
+                f"the topics of namespace {options.namespace!r} are not ready, or this user may "
+                f"not describe them:\n{lines}"
             )

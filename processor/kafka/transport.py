@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processor.config import Settings
 from processor.core.data.cause import Origin
+from processor.errors import ShardUnavailable
 from processor.kafka.clients.connection import READ_AHEAD, KafkaSettings
 from processor.kafka.clients.faults import watermarks_of
 from processor.kafka.clients.producing import Lasting, Producing
@@ -49,6 +50,7 @@ class KafkaTransport:
         )
         self._reader: InputReader | None = None
         self._asks: Consumer | None = None
+        self._closed = False
         self._wakes: list[Callable[[], None]] = []
 
     @property
@@ -149,11 +151,14 @@ class KafkaTransport:
             if client is not None:
                 client.close()
         with self._asks_lock:
+            self._closed = True
             if self._asks is not None:
                 self._asks.close()
                 self._asks = None
 
     def _asking(self) -> Consumer:
+        if self._closed:  # a thread that reads a log whose broker is silent hears of it here
+            raise ShardUnavailable("the worker was stopped")
         if self._asks is None:
             config = self.connection.consumer({"isolation.level": "read_uncommitted"})
             self._asks = Consumer(config)

@@ -229,7 +229,7 @@ class Node:
             return await asyncio.shield(called)
         except asyncio.CancelledError:
             if call.late is None:
-                await asyncio.wait((called,))
+                await asyncio.gather(called, return_exceptions=True)
             else:
                 called.add_done_callback(partial(_take_late, call.late))
             raise

@@ -91,6 +91,11 @@ class KafkaSettings:
     def shards_group(self) -> str:
         return f"{self.namespace}.shards"
 
+    @property
+    def clients_group(self) -> str:
+        """The group that clients name who read answers: it lets nobody join the shards."""
+        return f"{self.namespace}.clients"
+
     def producer(self, options: Mapping[str, Any] = NO_OPTIONS) -> dict[str, Any]:
         """Return the configuration of an idempotent producer that never gives a record up.
 

@@ -28,6 +28,7 @@ __all__ = (
     "TOO_LARGE",
     "TRUNCATED",
     "ends_of",
+    "forbidding",
     "watermarks_of",
 )
 
@@ -75,6 +76,12 @@ FENCED: Final = frozenset(
     )
 )
 """Another producer with this transactional id took over, or our transaction timed out."""
+
+_ALLOWED: Final = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "Read and Write on the topic",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "Read on the group",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "Write on the transactional id",
+}
 
 PURGED: Final = frozenset((KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT))
 """The record was given up together with its producer, for another reason."""
@@ -154,6 +161,15 @@ def watermarks_of(
             if not passes or monotonic() > deadline:
                 raise
             sleep(0.05)
+
+
+def forbidding(error: KafkaError) -> str:
+    """Return what a broker says; where it forbids something, with what to do about it."""
+    allowed = _ALLOWED.get(error.code())
+    told: str = error.str()
+    if allowed is None:
+        return told
+    return f"{told.rstrip('.')}. Allow this user {allowed}; see Permissions in the documentation"
 
 
 def ends_of(

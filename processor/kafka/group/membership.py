@@ -34,6 +34,7 @@ from confluent_kafka import (
 from processor.config import Settings
 from processor.errors import ProcessorError
 from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.faults import forbidding
 from processor.kafka.group.static_member import LEAVE_S, abandon, is_shut_out, leave
 from processor.node.membership import Assignments, Confirmations
 from processor.node.publishing.steps import Standing
@@ -261,7 +262,7 @@ class Membership:
             return
         if is_shut_out(error):
             raise KafkaException(error)
-        _log.warning("group %s: %s", self._group, error.str())
+        _log.warning("group %s: %s", self._group, forbidding(error))
 
     def _fail(self, cause: KafkaException) -> None:
         error = cause.args[0]

@@ -21,6 +21,7 @@ from processor.kafka.clients.faults import (
     NOT_A_MEMBER,
     PURGED,
     TOO_LARGE,
+    forbidding,
 )
 from processor.kafka.clients.sending import fitting
 from processor.node.publishing.faults import Fault, Kind, Place, PublishingFailed, Refusal
@@ -57,7 +58,7 @@ _KINDS: Final[tuple[tuple[frozenset[int], Kind], ...]] = (
 
 def fault_of(error: KafkaError) -> Fault:
     """Class an error. Those that forbid a topic quote its name."""
-    code, text = error.code(), error.str()
+    code, text = error.code(), forbidding(error)
     kind: Kind = next((kind for codes, kind in _KINDS if code in codes), "other")
     topics = tuple(re.findall(r'"([^"]+)"', text)) if kind == "forbidden" else ()
     return Fault(kind, error.name(), text, topics, error.txn_requires_abort())

@@ -17,7 +17,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from processor.kafka.clients.connection import READ_AHEAD
-from processor.kafka.clients.faults import MISSING
+from processor.kafka.clients.faults import MISSING, forbidding
 from processor.kafka.clients.memory import memory_of_message
 from processor.kafka.clients.offsets import OffsetTracker
 from processor.kafka.group.static_member import abandon, is_shut_out, leave
@@ -192,7 +192,7 @@ class QueueConsumer:
             if is_shut_out(error):
                 raise KafkaException(error)
             hint = f"; run `{self._remedy}`" if error.code() in MISSING else ""
-            _log.warning("%s: %s%s", self._topic, error.str(), hint)
+            _log.warning("%s: %s%s", self._topic, forbidding(error), hint)
             return False
         partition, offset = message.partition() or 0, message.offset() or 0
         tracker = self._positions.started(partition, offset, self._end_of)

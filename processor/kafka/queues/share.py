@@ -25,6 +25,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from processor.kafka.clients.faults import forbidding
 from processor.kafka.queues.tasks import OpenTasks, TaskRunner
 from processor.kafka.transport import KafkaTransport
 
@@ -124,7 +125,7 @@ class ShareQueueConsumer:
         running: list[tuple[Message, Future[bool]]] = []
         for message in messages:
             if (error := message.error()) is not None:
-                _log.warning("share group %s: %s", self._group, error.str())
+                _log.warning("share group %s: %s", self._group, forbidding(error))
                 continue
             finished: Future[bool] = Future()
             running.append((message, finished))

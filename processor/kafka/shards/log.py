@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from processor.errors import LogTruncated, PayloadTooLarge, ProcessorError, TopicsNotReady
 from processor.kafka.clients.connection import LOG_RECORD_BYTES_MAX, KafkaSettings
-from processor.kafka.clients.faults import MISSING, TOO_LARGE, TRUNCATED
+from processor.kafka.clients.faults import MISSING, TOO_LARGE, TRUNCATED, forbidding
 from processor.kafka.clients.producing import Producing
 from processor.kafka.clients.record_producer import Delivered, Produced
 from processor.shard.ports import LogRecord
@@ -112,7 +112,7 @@ class KafkaLogReader:
             raise TopicsNotReady(f"{place} does not exist. Run `processor topics check`")
         if error.fatal():
             raise KafkaException(error)
-        _log.warning("reading %s: %s", place, error.str())
+        _log.warning("reading %s: %s", place, forbidding(error))
         return 0
 
 
@@ -189,8 +189,8 @@ class KafkaLog(KafkaLogReader):
             )
         else:
             self._failure = LogNotWritable(
-                f"{place} could not be appended to ({error.name()}: {error.str()}); the shard is "
-                "given up, and taken over again if it is still ours"
+                f"{place} could not be appended to ({error.name()}: {forbidding(error)}); the "
+                "shard is given up, and taken over again if it is still ours"
             )
 
 

@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from processor.core.records.turn import Source
 from processor.errors import LogTruncated, ProcessorError, TopicsNotReady
-from processor.kafka.clients.faults import MISSING, TRUNCATED, watermarks_of
+from processor.kafka.clients.faults import MISSING, TRUNCATED, forbidding, watermarks_of
 from processor.kafka.clients.memory import memory_of_message
 from processor.kafka.clients.serving import Serving
 
@@ -258,7 +258,7 @@ class InputReader:
                 "was reading it. Run `processor topics check`"
             )
         else:
-            _log.warning("reading %s: %s", place, error.str())
+            _log.warning("reading %s: %s", place, forbidding(error))
 
     def _held(self, topic: str | None, partition: int | None) -> str:
         """Return what a partition holds, in words."""

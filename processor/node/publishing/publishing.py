@@ -268,9 +268,8 @@ class Publishing:
         self._retry_at = now + self._backoff.next_s()
         _log.log(
             logging.INFO if expected else logging.WARNING,
-            "publishing failed for %d shards (%s: %s); it is tried again from the committed "
-            "positions%s",
-            len(shards) or len(self._shards),
+            "publishing failed%s (%s: %s); it is tried again from the committed positions%s",
+            f" for {count} shards" if (count := len(shards) or len(self._shards)) else "",
             fault.name,
             fault.text,
             self._outlets.hint(fault),
