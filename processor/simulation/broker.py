@@ -11,10 +11,15 @@ from collections.abc import Callable
 from typing import Final
 from zlib import crc32
 
+from processor.codec.records import decode_as
 from processor.core.data.cause import Origin
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
+from processor.core.nouns.call import AnswerCall
+from processor.core.records.answers import Refused
 from processor.core.records.effects import ActivityTask, DeadLetter, Publish, Reply, RunResult
 from processor.core.records.turn import Source
+from processor.shard.messages.border import Abroad
+from processor.simulation.mirror import OWN_COMMANDS, mirrored
 from processor.simulation.partitions import InputPartition, LogPartition, Outputs, Transactions
 
 __all__ = ("INPUTS", "SimulatedBroker", "TaskQueue")
@@ -65,7 +70,8 @@ class SimulatedBroker:
 
     ``arrivals`` has, for each message that arrived, where the log of its sender ended just then;
     ``burials`` the same for each command that has a dead letter, by shard and offset. ``asked`` has
-    the commands that clients sent, by client and number.
+    the commands that clients sent, by client and number. ``refused`` has what the publishers told
+    the callers of messages that could not cross the border, by run and call.
     """
 
     def __init__(self, partitions: int, now_ms: Callable[[], int] = lambda: 0) -> None:
@@ -77,8 +83,9 @@ class SimulatedBroker:
             for _ in range(partitions)
         ]
         self.outputs = [Outputs(log) for log in self.logs]
-        self.transactions = Transactions(self.outputs)
+        self.transactions = Transactions(self.outputs, self.message)
         self.arrivals: dict[Origin, int] = {}
+        self.refused: dict[tuple[str, int], Refused] = {}
         self.asked: dict[tuple[str, int], ClientCommand] = {}
         self.burials: dict[tuple[int, int], int] = {}
         self.dead_letters: list[DeadLetter] = []
@@ -97,6 +104,21 @@ class SimulatedBroker:
         if command.reply_to is not None:
             self.asked[command.reply_to.client, command.reply_to.request] = command
         self.inputs[partition]["commands"].append(command)
+
+    def message(self, record: Publish) -> None:
+        """Take a message that was published: it has crossed the border, or could not."""
+        assert record.value is not None, "a message has a body"
+        command = decode_as(ClientCommand, record.value)
+        if record.topic != OWN_COMMANDS:
+            self.command(mirrored(command))
+            return
+        body = command.body
+        assert isinstance(body, AnswerCall), f"{body} goes by no publisher"
+        assert isinstance(body.outcome, Refused), "only what is refused is told by a publisher"
+        which = body.run_id, body.call
+        assert which not in self.refused, f"a call is refused once: {which}"
+        self.refused[which] = body.outcome
+        self.command(command)
 
     def bury(self, letter: DeadLetter) -> None:
         if letter.topic == "commands" and letter.offset >= 0:
@@ -129,4 +151,5 @@ class SimulatedBroker:
 
     def published(self) -> list[Publish]:
         """Return every record that workflows published, shard by shard."""
-        return [record for outputs in self.outputs for record in outputs.of(Publish)]
+        found = [record for outputs in self.outputs for record in outputs.of(Publish)]
+        return [record for record in found if not isinstance(record, Abroad)]

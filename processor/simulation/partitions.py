@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from processor.codec.records import decode_as, encode
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
+from processor.core.records.effects import Publish
 from processor.shard.ports import LogRecord, OutputRecord
 
 __all__ = (
@@ -146,11 +147,15 @@ class InputPartition:
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """A shard's part of a transaction. ``position``: all below is there once it is committed."""
+    """A shard's part of a transaction. ``position``: all below is there once it is committed.
+
+    ``messages`` are the records among it that are for inputs, of this namespace or another one.
+    """
 
     partition: int
     turns: Sequence[tuple[int, Sequence[OutputRecord]]]
     position: int
+    messages: Sequence[Publish] = ()
 
 
 class Outputs:
@@ -185,10 +190,14 @@ class Outputs:
 
 
 class Transactions:
-    """The transactional producers of all processes; each has one open transaction at the most."""
+    """The transactional producers of all processes; each has one open transaction at the most.
 
-    def __init__(self, outputs: Sequence[Outputs]) -> None:
+    ``take`` gets the messages of those that are committed.
+    """
+
+    def __init__(self, outputs: Sequence[Outputs], take: Callable[[Publish], None]) -> None:
         self._outputs = outputs
+        self._take = take
         self._epochs: Counter[str] = Counter()
         self._open: dict[str, Sequence[Portion]] = {}
 
@@ -211,6 +220,8 @@ class Transactions:
             return False
         for sent in self._open.pop(name, ()):
             self._outputs[sent.partition].write(sent, name)
+            for message in sent.messages:
+                self._take(message)
         return True
 
     def abort(self, name: str, epoch: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from processor.config import Settings
@@ -17,6 +18,7 @@ from processor.simulation.hosts.host import Code, Host
 from processor.simulation.hosts.outbox import Departures
 from processor.simulation.hosts.ownership import Setting
 from processor.simulation.hosts.perils import Perils
+from processor.simulation.mirror import MIRRORED
 from processor.simulation.scheduler import START_MS, Scheduler
 from processor.simulation.threads import Threads
 
@@ -34,7 +36,8 @@ class World:
 
     ``perils`` is what can happen inside of port calls. Where ``watched``, ``starts`` has the eager
     attempts that began, and ``departures`` what else left the shards. ``threads`` are for a world
-    of one host that a ``Driver`` moves: real ones, in which plain functions run.
+    of one host that a ``Driver`` moves: real ones, in which plain functions run. ``mirrored``: the
+    world is also the other namespace, ``elsewhere``; else there is none but its own.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class World:
         now_ms: int = START_MS,
         *,
         watched: bool = False,
+        mirrored: bool = False,
         threads: Threads | None = None,
     ) -> None:
         scheduler = self.scheduler = Scheduler(seed, now_ms)
@@ -73,6 +77,7 @@ class World:
             threads,
             self.starts if watched else None,
             self.departures if watched else None,
+            MIRRORED if mirrored else replace(MIRRORED, is_open=False),
         )
         self.broker.on_task = self._task_waits
 

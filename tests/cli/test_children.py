@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from processor.cli.commands.inspection import children_lines
+
 from .conftest import Invoke
 
 CODE = """
@@ -45,3 +47,18 @@ def test_parents_and_children_are_shown_and_ended(invoke: Invoke, tmp_path: Path
     invoke("terminate", "p", "--no-recursive", *where)
     assert json.loads(invoke("describe", "kid-1", "--json", *where).stdout)["status"] == "running"
     assert "ChildrenSpared" in invoke("history", "p", *where).stdout
+
+
+def test_a_child_of_another_namespace_is_shown_with_it() -> None:
+    child = {
+        "id": 3,
+        "workflow_id": "charge-1",
+        "namespace": "billing",
+        "run_id": None,
+        "workflow": "charge",
+        "parent_close": "terminate",
+        "cancelled": False,
+    }
+    shown = children_lines({"children_open": 1, "children": [child]})
+    told = "#3 charge charge-1 in namespace billing: terminate when this run ends"
+    assert [*shown] == [("child", told)]

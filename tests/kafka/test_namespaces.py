@@ -149,6 +149,7 @@ def test_all_that_is_asked_of_another_namespace_is_answered(
             found = await other.handle("o3/ledger").describe()
             assert found.status is Status.COMPLETED
             assert found.parent is not None and found.parent.workflow_id == "o3"
+            assert found.parent_namespace == made
 
     run(main)
 

@@ -12,12 +12,14 @@ from typing import Any, Final
 from processor import (
     ApplicationError,
     ChildFailed,
+    CommandRejected,
     RequestError,
     RetryPolicy,
     WorkflowAlreadyStarted,
     workflow,
 )
 from processor.core.nouns.lineage import Plan, RetryOptions
+from processor.simulation.mirror import ELSEWHERE
 
 from .cases import Case, let_stop
 from .chains import by_the_clock
@@ -32,7 +34,10 @@ _AGAIN: Final = RetryPolicy(initial_interval=5)
 
 @dataclass
 class Member:
-    """One thing that a family does. ``below`` is a family of its own, ``to`` somebody else's id."""
+    """One thing that a family does. ``below`` is a family of its own, ``to`` somebody else's id.
+
+    ``abroad``: its child is in another namespace, and may be refused on the way there.
+    """
 
     kind: str
     number: int
@@ -40,6 +45,7 @@ class Member:
     named: bool = False
     below: list[Member] = field(default_factory=list)
     to: str = ""
+    abroad: bool = False
 
 
 @workflow.define
@@ -71,7 +77,7 @@ async def offspring(kind: str, number: int) -> int:
 @workflow.define
 async def family(members: list[Member], fails: int = 0) -> list[Any]:
     """Do all that in order, and fail some times at the end."""
-    told = [await _DOES[member.kind](member, _options(member)) for member in members]
+    told = [await _done(member) for member in members]
     if workflow.info().attempt <= fails:
         raise ApplicationError(f"attempt {workflow.info().attempt}")
     return told
@@ -80,8 +86,19 @@ async def family(members: list[Member], fails: int = 0) -> list[Any]:
 WORKFLOWS: Final = (family, offspring)
 
 
+async def _done(member: Member) -> Any:
+    try:
+        return await _DOES[member.kind](member, _options(member))
+    except CommandRejected:
+        if not member.abroad:
+            raise
+        return "refused"
+
+
 def _options(member: Member) -> dict[str, Any]:
     options: dict[str, Any] = {"parent_close": member.parent_close}
+    if member.abroad:
+        options["namespace"] = ELSEWHERE
     if member.named:
         options["id"] = f"{workflow.info().workflow_id}/{member.number}"
     return options
@@ -226,6 +243,8 @@ def _fit(members: list[Member], told: Any) -> bool:
 
 def _fits(member: Member, told: Any) -> bool:
     number, kind = member.number, member.kind
+    if member.abroad and told == "refused":
+        return True
     match kind:
         case "begun" if number % 2:
             return bool(told == "cancelled")
@@ -253,8 +272,10 @@ def _fits(member: Member, told: Any) -> bool:
 
 
 class _Author:
-    def __init__(self, random: Random, *, named: bool) -> None:
+    def __init__(self, random: Random, *, named: bool, apart: Random) -> None:
         self._random = random
+        self._abroad = apart.choice((0.0, 0.4, 0.8))
+        self._apart = apart
         self._named = named
         self._number = 0
 
@@ -269,15 +290,19 @@ class _Author:
         member = Member(random.choice(kinds), self._number)
         member.parent_close = random.choice(("terminate", "terminate", "cancel", "abandon"))
         member.named = self._named and random.random() < 0.5
+        member.abroad = self._apart.random() < self._abroad
         if member.kind == "deeper":
             member.below = self.write(depth + 1)
         return member
 
 
-def family_case(random: Random, cases: list[Case]) -> Case:
-    """Return a family, which somebody may stop, or which fails some times with its children."""
+def family_case(random: Random, cases: list[Case], apart: Random) -> Case:
+    """Return a family, which somebody may stop, or which fails some times with its children.
+
+    ``apart`` says which children are in another namespace.
+    """
     fails = random.choice((0, 0, 0, 1, 2))
-    members = _Author(random, named=not fails).write()
+    members = _Author(random, named=not fails, apart=apart).write()
     others = [each for each in cases if each.workflow == "program"]
     if others and random.random() < 0.3:  # it ends before it hears anything
         members = [Member("stranger", 0, to=random.choice(others).workflow_id)]

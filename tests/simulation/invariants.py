@@ -22,9 +22,7 @@ from processor.core.nouns.timer import EventDelayed
 from processor.core.records.answers import Accepted, Closed, Refused
 from processor.core.records.effects import (
     Message,
-    Publish,
     Reply,
-    RunResult,
     SetTimer,
 )
 from processor.core.records.marks import Answered, Mark
@@ -32,6 +30,7 @@ from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
 from processor.shard.reads import EXPIRED
 from processor.simulation.hosts.outbox import Left
+from processor.simulation.mirror import MIRRORED
 
 from . import purses, vaults
 from .asking import TOLD
@@ -42,6 +41,7 @@ from .invariants_of_children import check_children
 from .invariants_of_handlers import check_handlers
 from .invariants_of_locks import check_locks
 from .invariants_of_memory import check_memory, check_sums
+from .invariants_of_outputs import check_outputs, published
 from .invariants_of_tables import check_tables
 from .reading import Reading, Valid, read
 from .story import Story
@@ -64,7 +64,7 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
         _keys(checked, story, reading)
         _positions(checked, story, reading)
         _deliveries(checked, story, reading)
-        _outputs(checked, story, reading)
+        check_outputs(checked, story, reading)
         check_tables(checked, story, reading)
         check_memory(checked, story, reading)
         _successors(checked, reading)
@@ -72,10 +72,10 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
     _departures(checked, story, readings)
     _ends(checked, story, readings)
     _messages(checked, story, readings)
-    check_calls(checked, readings)
+    check_calls(checked, readings, story.world.broker.refused)
     check_in_vain(checked, story, readings)
     check_later(checked, story, readings)
-    check_children(checked, readings)
+    check_children(checked, readings, story.world.broker.refused)
     check_handlers(checked, story, readings)
     check_locks(checked, story, readings)
     _dead_letters(checked, story, readings)
@@ -164,12 +164,13 @@ def _deliveries(checked: Checked, story: Story, reading: Reading) -> None:
     log_id = story.world.broker.log_id
     for offset, _, record, effects in reading.records:
         while under_way and under_way[0].offset < record.delivered:
-            message = under_way.popleft()
-            arrived = message in arrivals and arrivals[message] <= offset
-            checked.that("what is called delivered has arrived", arrived, offset, message)
+            origin = under_way.popleft()
+            arrived = origin in arrivals and arrivals[origin] <= offset
+            checked.that("what is called delivered has arrived", arrived, offset, origin)
         messages = [effect for effect in effects if isinstance(effect, Message)]
-        for index in range(len(messages)):
-            under_way.append(Origin(log_id, reading.partition, offset, index))
+        for index, message in enumerate(messages):
+            if not MIRRORED.crosses(message):
+                under_way.append(Origin(log_id, reading.partition, offset, index))
     _given_up(checked, story, reading, arrivals)
 
 
@@ -201,12 +202,14 @@ def _given_up(
         end = gone.get(key)
         if end is None:
             continue
-        messages = sum(isinstance(effect, Message) for effect in effects)
-        for index in range(messages):
+        messages = [effect for effect in effects if isinstance(effect, Message)]
+        for index, message in enumerate(messages):
+            if MIRRORED.crosses(message):
+                continue
             origin = Origin(broker.log_id, partition, offset, index)
             arrived = arrivals.get(origin, end + 1) <= end
             checked.that("what is given up was delivered", arrived, key, origin)
-        if any(isinstance(effect, Publish | RunResult) for effect in effects):
+        if any(published(broker.log_id, partition, offset, effects)):
             there = broker.outputs[partition].written_at.get(offset, end + 1) <= end
             checked.that("what is given up was published", there, key, offset)
 
@@ -227,22 +230,6 @@ def _levels(checked: Checked, story: Story, reading: Reading) -> None:
             silent = offset not in written
             right = silent or claim.level == level
             checked.that("an owner's claim says the level", right, offset, claim, level)
-
-
-def _outputs(checked: Checked, story: Story, reading: Reading) -> None:
-    """Results and published records are there once each, in the order of the log."""
-    due = [
-        (offset, effect)
-        for offset, _, _, effects in reading.records
-        for effect in effects
-        if isinstance(effect, Publish | RunResult)
-    ]
-    outputs = story.world.broker.outputs[reading.partition].records
-    written = [(offset, record) for offset, _, record in outputs]
-    for each in due:
-        once = written.count(each) == due.count(each)
-        checked.that("results are there once each", once, each)
-    checked.that("results are in the order of the log", written == due, written, due)
 
 
 # --- nothing leaves early, and nothing of a ghost ---------------------------------------------
@@ -268,11 +255,15 @@ def _departures(checked: Checked, story: Story, readings: list[Reading]) -> None
                 early = not 0 <= offset < left.confirmed_end
                 checked.that("an answer follows its turn", not early, left, offset)
         elif left.offset is not None:
-            _departed(checked, left, turns[left.partition].get(left.offset))
+            log_id = story.world.broker.log_id
+            _departed(checked, log_id, left, turns[left.partition].get(left.offset))
 
 
-def _departed(checked: Checked, left: Left, valid: Valid | None) -> None:
-    counts = valid is not None and left.effect in valid.effects
+def _departed(checked: Checked, log_id: bytes, left: Left, valid: Valid | None) -> None:
+    counts = valid is not None and (
+        left.effect in valid.effects
+        or left.effect in published(log_id, left.partition, valid.offset, valid.effects)
+    )
     checked.that("nothing of a ghost leaves", counts, left)
     confirmed = left.offset is not None and left.offset < left.confirmed_end
     checked.that("an effect leaves after its turn", confirmed, left)

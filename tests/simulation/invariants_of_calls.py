@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from processor.core.data.cause import CallRequest
 from processor.core.nouns.awaited import AnswerAwaited, AnswerNotAwaited
@@ -37,8 +38,13 @@ Which = tuple[str, int]
 """The run that called, and the number of its call."""
 
 
-def check_calls(checked: Checked, readings: list[Reading]) -> None:
-    """Each call is taken once, or refused once, and its caller hears just that, once."""
+def check_calls(
+    checked: Checked, readings: list[Reading], refused: Mapping[Which, Refused]
+) -> None:
+    """Each call is taken once, or refused once, and its caller hears just that, once.
+
+    ``refused`` are calls that could not cross the border.
+    """
     sent: dict[Which, CallSent] = {}
     heard: dict[Which, list[CallOutcome]] = {}
     ended: set[str] = set()
@@ -54,7 +60,7 @@ def check_calls(checked: Checked, readings: list[Reading]) -> None:
                     given_up.add((turn.run_id, event.id))
                 elif isinstance(event, Closing):
                     ended.add(turn.run_id)
-    told = _told(readings)
+    told = [*_told(readings), *refused.items()]
     counts = Counter(which for which, _ in told)
     told = [(which, outcome) for which, outcome in told if outcome is not None]
     for which, call in sent.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from processor.core.data.cause import CallRequest, Origin
 from processor.core.event import Event
 from processor.core.nouns.child import (
@@ -37,7 +39,7 @@ class _Family:
     took a message, and where its record is.
     """
 
-    def __init__(self, readings: list[Reading]) -> None:
+    def __init__(self, readings: list[Reading], refused: Mapping[tuple[str, int], Refused]) -> None:
         self.events: dict[str, list[Event]] = {}
         self.goes_on: dict[str, bool] = {}
         self.ended_at: dict[str, tuple[int, int]] = {}
@@ -45,7 +47,7 @@ class _Family:
         self.taken: set[tuple[str, int, int]] = set()
         self.called: dict[Which, ChildCalled] = {}
         self.chains: dict[Which, list[str]] = {}
-        self.refused: dict[Which, list[Refused]] = {}
+        self.refused = {which: [told] for which, told in refused.items()}
         for reading in readings:
             for offset, turn, _ in reading.turns:
                 self.events.setdefault(turn.run_id, []).extend(turn.events)
@@ -83,15 +85,20 @@ class _Family:
         return sum(isinstance(each, WorkflowStarted) and _follows_none(each) for each in starts)
 
 
-def check_children(checked: Checked, readings: list[Reading]) -> None:
-    """Each child begins once, or is refused once; its parent hears its end, or ends it."""
-    family = _Family(readings)
+def check_children(
+    checked: Checked, readings: list[Reading], refused: Mapping[tuple[str, int], Refused]
+) -> None:
+    """Each child begins once, or is refused once; its parent hears its end, or ends it.
+
+    ``refused`` are calls that could not cross the border.
+    """
+    family = _Family(readings, refused)
     for which, called in family.called.items():
-        chain, refused = family.chains.get(which, []), family.refused.get(which, [])
+        chain, told = family.chains.get(which, []), family.refused.get(which, [])
         chain.sort(key=lambda run_id: _attempt(family.events[run_id][0]))
-        once = family.firsts(chain) + len(refused) == 1
-        checked.that("a child begins once", once, which, called, chain, refused)
-        due = refused[0] if refused else _told(family, chain)
+        once = family.firsts(chain) + len(told) == 1
+        checked.that("a child begins once", once, which, called, chain, told)
+        due = told[0] if told else _told(family, chain)
         events = family.events[which[0]]
         heard = [e.outcome for e in events if isinstance(e, ChildEnded) and e.id == which[1]]
         over = isinstance(events[-1], Closing)

@@ -28,6 +28,7 @@ from .mutation import (
     Mutation,
 )
 from .mutations_of_activities import OF_ACTIVITIES
+from .mutations_of_border import OF_BORDER
 from .mutations_of_calls import OF_CALLS
 from .mutations_of_children import OF_CHILDREN
 from .mutations_of_cleaning import OF_CLEANING
@@ -436,6 +437,7 @@ MUTATIONS: Sequence[Mutation] = (
         known=13,
     ),
     *OF_CALLS,
+    *OF_BORDER,
     *OF_HANDOVER,
     *OF_UPDATES,
     *OF_ENTITIES,

@@ -27,7 +27,7 @@ OF_CHILDREN: Sequence[Mutation] = (
         children.begins_not_told,
         ("AssertionError: who asks for the begin hears it once", STUCK),
         100,
-        known=70,
+        known=21,
     ),
     Mutation(
         "children",

@@ -125,7 +125,8 @@ class Story:
             max_activities=random.choice((16, 1_000)),
             turns_in_flight_max=2 if seed % 4 == 3 else 2_000,
         )
-        self.world = World(seed, random.choice((1, 2, 3)), faults, settings, watched=True)
+        how = random.choice((1, 2, 3)), faults, settings
+        self.world = World(seed, *how, watched=True, mirrored=True)
         registry = Registry(
             [
                 *(orders.order_processing, *programs.WORKFLOWS, *families.WORKFLOWS),
@@ -138,8 +139,7 @@ class Story:
         )
         runners = TallyRunners(WorkflowRunners(registry, settings))
         self.code = Code(registry, runners, ("default", "far"))
-        hosts_count = 3 if self._troubled else random.choice((1, 2, 3))
-        hosts = [f"host-{number}" for number in range(hosts_count)]
+        hosts = [f"host-{n}" for n in range(3 if self._troubled else random.choice((1, 2, 3)))]
         workers = [f"worker-{number}" for number in range(random.choice((0, 0, 1, 2)))]
         self.upgrades = self._troubled or (len(hosts) > 1 and random.random() < 0.2)
         for name in (*hosts, *workers):
@@ -160,7 +160,7 @@ class Story:
         self._draw_vain(Random(f"vain {seed}"))
         apart = Random(f"family {seed}")
         if cases is None and apart.random() < 0.2:
-            self.cases.append(family_case(apart, self.cases))
+            self.cases.append(family_case(apart, self.cases, Random(f"abroad {seed}")))
         apart = Random(f"asker {seed}")
         if cases is None and not self._troubled and apart.random() < 0.25:
             self.cases.append(asker_case(apart, [*self.cases]))

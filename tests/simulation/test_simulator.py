@@ -106,23 +106,26 @@ def test_outputs_are_there_once_though_a_publisher_does_not_learn_how_a_commit_e
 
 def test_a_transaction_is_written_whole_by_a_member_in_the_last_epoch_of_its_producer() -> None:
     shards = [Outputs(LogPartition()), Outputs(LogPartition())]
-    transactions = Transactions(shards)
+    taken: list[Publish] = []
+    transactions = Transactions(shards, taken.append)
     record = Publish("topic", None, b"1")
-    batches = [Portion(partition, [(0, [record])], 1) for partition in range(2)]
+    batches = [Portion(partition, [(0, [record])], 1, [record]) for partition in range(2)]
     before, after = transactions.begin("a"), transactions.begin("a")
     assert not transactions.send("a", before, batches, is_member=True)
     assert not transactions.send("a", after, batches, is_member=False)
     assert transactions.send("a", after, batches, is_member=True)
     assert not transactions.commit("a", before)
-    assert not any(shard.records for shard in shards)
+    assert not any(shard.records for shard in shards) and not taken
     assert transactions.commit("a", after)
+    assert taken == [record, record], "its messages arrive with it"
     assert [shard.of(Publish) for shard in shards] == [[record], [record]]
 
 
 def test_what_is_open_is_aborted_where_another_one_begins_or_its_time_is_up() -> None:
     shards = [Outputs(LogPartition())]
-    transactions = Transactions(shards)
-    batches = [Portion(0, [(0, [])], 1)]
+    taken: list[Publish] = []
+    transactions = Transactions(shards, taken.append)
+    batches = [Portion(0, [(0, [])], 1, [Publish("topic", None, b"1")])]
     epoch = transactions.begin("a")
     assert transactions.send("a", epoch, batches, is_member=True)
     assert transactions.begin("a") > epoch
@@ -131,7 +134,7 @@ def test_what_is_open_is_aborted_where_another_one_begins_or_its_time_is_up() ->
     assert transactions.send("a", epoch, batches, is_member=True)
     transactions.settle(0)
     assert not transactions.commit("a", epoch)
-    assert shards[0].position == 0
+    assert shards[0].position == 0 and not taken
 
 
 def test_a_process_ends_at_the_moment_of_a_port_call_that_a_test_names() -> None:

@@ -65,7 +65,7 @@ class Setting:
     threads: Threads | None = None
     starts: EagerStarts | None = None
     departures: Departures | None = None
-    border: Border = field(default_factory=partial(Border, is_open=False))
+    border: Border = field(default_factory=Border)
     rebuilt: int = 0
 
 

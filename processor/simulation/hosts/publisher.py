@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from processor.core.records.effects import RunResult
+from processor.core.records.effects import Publish, RunResult
 from processor.node.publishing.faults import Fault, Kind, PublishingFailed, Refusal, TopicFault
 from processor.node.publishing.outputs import Batch, ShardOutputs
 from processor.node.publishing.publishing import Publishing
@@ -24,9 +24,13 @@ from processor.node.publishing.steps import (
     Steps,
     Transact,
 )
+from processor.node.publishing.telling import told_beside
 from processor.node.publishing.undeliverable import Outlets
+from processor.shard.messages.border import COMMANDS, Abroad
+from processor.shard.ports import OutputRecord
 from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import Faults
+from processor.simulation.mirror import ELSEWHERE, OWN_COMMANDS
 from processor.simulation.partitions import Portion
 from processor.simulation.scheduler import Channel, Scheduler
 
@@ -35,7 +39,11 @@ __all__ = ("Publisher",)
 _RECORDS_MAX: Final = 3
 """So few, so that much is published in several transactions."""
 
+_CHANCES: Final = 8
+"""Of a message to another namespace to be refused: there are few of them."""
+
 _LETTER_BYTES: Final = 2_000_000
+_OTHERS_COMMANDS: Final = f"{ELSEWHERE}.{COMMANDS}"
 _OUTLETS: Final = Outlets(
     *("results", "dead-letters", "events", "shards", "the simulation"),
     _LETTER_BYTES,
@@ -44,6 +52,10 @@ _OUTLETS: Final = Outlets(
 )
 _OF_RESULTS: Final[Sequence[Kind]] = ("too large", "invalid", "invalid record", "other")
 _OF_RECORDS: Final[Sequence[Kind]] = (*_OF_RESULTS, "forbidden")
+_OF_CALLS: Final[Sequence[Kind]] = ("invalid", "invalid record")
+"""What is refused of messages to another namespace: single ones, of those that somebody waits for.
+An answer that gets lost, or the end of a parent, would be waited for by the model for ever.
+"""
 
 Done = Callable[[Any, Exception | None], None]
 
@@ -167,7 +179,10 @@ class Publisher:
                 if step.fault.aborts or random.random() < 0.5:
                     transactions.abort(self._name, self._epoch)
             case TopicFault() | Probe():
-                if self._scheduler.strikes(self._faults, "topic_missing"):
+                topic = step.topic if isinstance(step, TopicFault) else step.record.topic
+                if topic != _OTHERS_COMMANDS and self._scheduler.strikes(
+                    self._faults, "topic_missing"
+                ):
                     return Fault("missing", "UNKNOWN_TOPIC_OR_PART", "it is not there yet")
             case _:
                 raise AssertionError(f"{step} is answered elsewhere")
@@ -193,15 +208,19 @@ class Publisher:
         group = step.group
         assert isinstance(group, Mapping), "the generations of the shards"
         epoch = self._epoch
-        sent = [Portion(it.shard.partition, it.turns, it.position) for it in step.batches]
+        sent = [
+            Portion(it.shard.partition, it.turns, it.position, _messages(it)) for it in step.batches
+        ]
         self._channel.send(lambda: self._send(epoch, sent, group, flow))
 
     def _refusals(self, batch: Batch) -> list[Refusal]:
         scheduler = self._scheduler
         refused = []
         for output in batch.shard.outputs(batch):
-            if output.letter is None and scheduler.strikes(self._faults, "output_refused"):
-                kinds = _OF_RESULTS if isinstance(output.record, RunResult) else _OF_RECORDS
+            if output.letter is not None or not (kinds := _kinds(output.record)):
+                continue
+            chances = _CHANCES if isinstance(output.record, Abroad) else 1
+            if any(scheduler.strikes(self._faults, "output_refused") for _ in range(chances)):
                 kind = scheduler.random.choice(kinds)
                 fault = Fault(kind, kind, "the seed says so", aborts=True)
                 refused.append(Refusal(output.place, output.record, fault))
@@ -250,6 +269,24 @@ class Publisher:
 
         name = f"{self._name} {what}"
         self._scheduler.after(delay_ms, name, lambda: self._when_running(once_running))
+
+
+def _kinds(record: OutputRecord) -> Sequence[Kind]:
+    """Return how a record may be refused, if at all."""
+    if isinstance(record, Abroad):
+        return () if record.command.caller is None else _OF_CALLS
+    return _OF_RESULTS if isinstance(record, RunResult) else _OF_RECORDS
+
+
+def _messages(batch: Batch) -> Sequence[Publish]:
+    """Return what of a batch is for inputs: messages, and what is told beside their letters."""
+    found = []
+    for output in batch.shard.outputs(batch):
+        if output.letter is not None:
+            found.append(told_beside(output.letter, OWN_COMMANDS))
+        elif isinstance(output.record, Abroad):
+            found.append(output.record)
+    return [each for each in found if each is not None]
 
 
 class _Flow:

@@ -188,6 +188,8 @@ async def goes_on(count: int) -> int:
 async def with_children(order: Order) -> None:
     await workflow.call_child(shopping, "order")  # wrong
     await workflow.call_child(shopping, order, parent_close="kill")  # wrong
+    await workflow.call_child(shopping, order, namespace=5)  # wrong
+    workflow.handle("other", namespace=5)  # wrong
     await workflow.call_child(shopping, order, cancellation="no")  # wrong
     await workflow.call_child(shopping, order, queue="x")  # wrong
     await workflow.call_child(shopping, order, cron="@daily")  # wrong
