@@ -195,24 +195,40 @@ class Decisions:
         """Add the decision that ends the run. There is always room for it in the record."""
         self._asked.append((decision, line))
 
-    def give_back(self, decision: Decision, line: str, what: str) -> None:
-        """Add a decision that gives back what was asked for. A turn that is full takes it, too."""
+    def give_back(self, decision: Decision, line: str, what: str, size: int = 0) -> None:
+        """Add a decision that gives back what was asked for. A turn that is full takes it, too.
+
+        ``size`` is that of its text: see ``has_room``.
+        """
         if self.refusal or self._loop.dropped:
             self.check(what)
             return
-        self.sized += _DECISION_BYTES
+        self.sized += size + _DECISION_BYTES
         self._asked.append((decision, line))
 
+    def has_room(self, size: int) -> bool:
+        """Return whether the turn takes one more decision with a text of ``size`` bytes."""
+        return self.sized + size + _DECISION_BYTES <= self._room
+
     def take_back(
-        self, cancelled: Callable[[int], Decision], id: int, turn: int, index: int, line: str
+        self,
+        cancelled: Callable[[int], Decision],
+        id: int,
+        turn: int,
+        index: int,
+        line: str,
+        size: int = 0,
     ) -> None:
-        """Take back what was asked for in ``turn`` at ``index``, or decide that it is cancelled."""
+        """Take back what was asked for in ``turn`` at ``index``, or decide that it is cancelled.
+
+        A turn that is full takes it, too. ``size`` is that of its text.
+        """
         if self.refusal or self._loop.dropped:
             self.check("a cancellation")
         elif turn == self.turn:
             self._elide(index)
         elif id not in self.arrived:
-            self.add(cancelled(id), line, 0, "a cancellation")
+            self.give_back(cancelled(id), line, "a cancellation", size)
 
     def _elide(self, index: int) -> None:
         asked = self._asked[index]

@@ -167,8 +167,12 @@ class Child(asyncio.Future[R]):
         if unsent or how != "abandon":
             text = str.__str__(msg) if isinstance(msg, str) else ""
             reason = shortened(writable(text), _REASON_MAX)
-            stop = partial(ChildCancelRequested, reason=reason)
-            runtime.decisions.take_back(stop, self._call, self._turn, self._index, self._asked.line)
+            size = len(reason.encode())
+            if not runtime.decisions.has_room(size):
+                reason, size = "", 0
+            stop, line = partial(ChildCancelRequested, reason=reason), self._asked.line
+            which = self._call, self._turn, self._index
+            runtime.decisions.take_back(stop, *which, line, size)
             self._is_asked_to_stop = True
         if unsent:
             del runtime.open[self._call]
