@@ -16,7 +16,7 @@ from processor.core.records.effects import Reply
 from processor.errors import SchemaMismatch
 from processor.gateway import new_client_id
 from processor.kafka.clients.connection import KafkaSettings
-from processor.kafka.clients.faults import watermarks_of
+from processor.kafka.clients.faults import made, watermarks_of
 
 __all__ = ("ReplyReader",)
 
@@ -45,7 +45,8 @@ class ReplyReader:
         self.to = ReplyTo(random.randrange(partitions), new_client_id())
         self._client = self.to.client.encode()
         self._deliver = deliver
-        self._consumer = Consumer(
+        self._consumer = made(
+            Consumer,
             connection.consumer(
                 {
                     "isolation.level": "read_uncommitted",
@@ -53,7 +54,7 @@ class ReplyReader:
                     "queued.min.messages": 1_000,
                 },
                 group=connection.clients_group,
-            )
+            ),
         )
         place = TopicPartition(connection.topic("replies"), self.to.partition)
         _, place.offset = watermarks_of(self._consumer, place)

@@ -11,7 +11,7 @@ from processor.config import Settings
 from processor.core.data.cause import Origin
 from processor.errors import ShardUnavailable
 from processor.kafka.clients.connection import READ_AHEAD, KafkaSettings
-from processor.kafka.clients.faults import watermarks_of
+from processor.kafka.clients.faults import made, watermarks_of
 from processor.kafka.clients.producing import Lasting, Producing
 from processor.kafka.shards.inbox import INPUTS
 from processor.kafka.shards.reading import InputReader
@@ -161,7 +161,7 @@ class KafkaTransport:
             raise ShardUnavailable("the worker was stopped")
         if self._asks is None:
             config = self.connection.consumer({"isolation.level": "read_uncommitted"})
-            self._asks = Consumer(config)
+            self._asks = made(Consumer, config)
         return self._asks
 
     def _wired(self, producing: Producing) -> Producing:

@@ -1,10 +1,10 @@
-"""Kafka's error codes, classed by the reaction that they demand."""
+"""Kafka's error codes, classed by the reaction that they demand; and clients that are refused."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic, sleep
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -14,6 +14,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from processor.kafka.clients.properties import KafkaConfigInvalid
 
 __all__ = (
     "ELSEWHERE",
@@ -29,8 +31,14 @@ __all__ = (
     "TRUNCATED",
     "ends_of",
     "forbidding",
+    "made",
     "watermarks_of",
 )
+
+C = TypeVar("C")
+
+_REFUSED: Final = frozenset((KafkaError._INVALID_ARG, KafkaError._CONFLICT))
+"""A property, or two that do not go together."""
 
 MISSING: Final = frozenset(
     (
@@ -195,6 +203,23 @@ def _ends(
         dict.fromkeys(places, latest), isolation_level=level, request_timeout=timeout_s
     )
     return {place: future.result(timeout_s).offset for place, future in asked.items()}
+
+
+def made(client: Callable[[dict[str, Any]], C], config: Mapping[str, Any]) -> C:
+    """Return a client of librdkafka's, with these properties.
+
+    Raises ``KafkaConfigInvalid`` where it refuses one, or two that do not go together.
+    """
+    try:
+        return client(dict(config))
+    except KafkaException as error:
+        if error.args[0].code() not in _REFUSED:
+            raise
+        raise KafkaConfigInvalid(
+            f"the Kafka client refuses its properties: {error.args[0].str()}. What is not set in "
+            "kafka= (--kafka-config) is processor's or librdkafka's default: change what you have "
+            "set there. The names are librdkafka's, and not always those of Java's clients"
+        ) from error
 
 
 def _exists(consumer: Consumer, place: TopicPartition, timeout_s: float) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaException, Producer
 
+from processor.kafka.clients.faults import made
 from processor.kafka.clients.log import client_log
 from processor.kafka.clients.properties import LIBRDKAFKA, NATIVE, PRODUCER, producer_of
 from processor.kafka.clients.record_producer import Outgoing, RecordProducer
@@ -62,7 +63,7 @@ def _step_aside(servers: str, why: str) -> None:
 
 class _Librdkafka:
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._producer = Producer(dict(config))
+        self._producer = made(Producer, config)
 
     def __len__(self) -> int:
         return len(self._producer)

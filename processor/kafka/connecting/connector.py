@@ -29,6 +29,7 @@ from processor.core.inputs import ClientCommand
 from processor.core.records.effects import DeadLetter
 from processor.errors import PayloadTooLarge, ProcessorError, SchemaMismatch
 from processor.kafka.clients.connection import KafkaSettings, fits
+from processor.kafka.clients.faults import made
 from processor.kafka.connecting.headroom import Headroom
 from processor.kafka.connecting.letters import Buried, buried, raw_of, retried, with_headers
 from processor.kafka.connecting.outlet import Command, NotSent, Outlet
@@ -87,7 +88,7 @@ class Connector:
         self._kafka = kafka
         self._settings = settings
         self._failed = failed
-        self._admin = AdminClient(kafka.admin())
+        self._admin = made(AdminClient, kafka.admin())
         self._headroom = Headroom(kafka, self._admin, self._group)
         self._most = _FIRST
         self._stopping = Event()

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from processor.kafka.clients.connection import KafkaSettings, partition_of
-from processor.kafka.clients.faults import ends_of
+from processor.kafka.clients.faults import ends_of, made
 from processor.kafka.shards.identity import describe
 from processor.seldom import Seldom
 
@@ -39,7 +39,7 @@ class Headroom:
     """
 
     def __init__(self, connection: KafkaSettings, admin: AdminClient, group: str) -> None:
-        self._positions = Consumer(connection.consumer())  # of the shards' group
+        self._positions = made(Consumer, connection.consumer())  # of the shards' group
         self._topic = connection.topic("commands")
         self._admin = admin
         self._group = group

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from processor.codec.records import encode
 from processor.errors import ProcessorError
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX, KafkaSettings
-from processor.kafka.clients.faults import MISSING, TOO_LARGE
+from processor.kafka.clients.faults import MISSING, TOO_LARGE, made
 from processor.kafka.clients.sending import fitting
 from processor.kafka.connecting.letters import Buried
 
@@ -105,11 +105,11 @@ class Outlet:
 
     def _new_producer(self) -> Producer:
         """Return a producer that writes nothing behind a record that was refused."""
-        return Producer(self._connection.log_producer())
+        return made(Producer, self._connection.log_producer())
 
     def _transactional(self) -> Producer:
         if self._letters is None:
-            found = Producer(self._connection.transactional_producer(self._name))
+            found = made(Producer, self._connection.transactional_producer(self._name))
             found.init_transactions(_CALL_S)
             self._letters = found
         return self._letters

@@ -18,7 +18,7 @@ from processor.config import Settings
 from processor.connect.connection import Begin
 from processor.errors import ProcessorError, TopicsNotReady
 from processor.kafka.clients.connection import READ_AHEAD, KafkaSettings
-from processor.kafka.clients.faults import MISSING, NOT_A_MEMBER, TRUNCATED, watermarks_of
+from processor.kafka.clients.faults import MISSING, NOT_A_MEMBER, TRUNCATED, made, watermarks_of
 from processor.kafka.shards.identity import describe
 from processor.seldom import Seldom
 
@@ -87,7 +87,8 @@ class Source:
         self._paused = False
         self._is_time = Seldom(_SAY_EVERY_S)
         session_ms = int(settings.session_timeout_s * 1000)
-        self._consumer = Consumer(
+        self._consumer = made(
+            Consumer,
             connection.consumer(
                 {
                     **READ_AHEAD,
@@ -99,7 +100,7 @@ class Source:
                     "topic.metadata.refresh.interval.ms": 10_000,
                 },
                 group=group_of(connection, group),
-            )
+            ),
         )
         self._consumer.subscribe(
             [topic, retries],

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processor.errors import ProcessorError, ShardUnavailable
 from processor.kafka.clients.connection import KafkaSettings
-from processor.kafka.clients.faults import ends_of
+from processor.kafka.clients.faults import ends_of, made
 from processor.kafka.connecting.source import group_of
 from processor.kafka.topics.upkeep import connect
 
@@ -78,7 +78,7 @@ def _positions(connection: KafkaSettings, name: str) -> dict[tuple[str, int], in
 
     A consumer asks: the admin client's own call is not safe (``Headroom`` says why).
     """
-    consumer = Consumer(connection.consumer(group=name))
+    consumer = made(Consumer, connection.consumer(group=name))
     try:
         topics = consumer.list_topics(timeout=_CALL_S).topics
         places = [

@@ -34,7 +34,7 @@ from confluent_kafka import (
 from processor.config import Settings
 from processor.errors import ProcessorError
 from processor.kafka.clients.connection import KafkaSettings
-from processor.kafka.clients.faults import forbidding
+from processor.kafka.clients.faults import forbidding, made
 from processor.kafka.group.static_member import LEAVE_S, abandon, is_shut_out, leave
 from processor.node.membership import Assignments, Confirmations
 from processor.node.publishing.steps import Standing
@@ -84,7 +84,7 @@ class Membership:
         self._closing = False
         self._leave = True
         self._config = self._consumer_config(connection, settings)
-        self._consumer = Consumer(self._config)
+        self._consumer = made(Consumer, self._config)
         self._thread = Thread(target=self._run, name="kafka membership", daemon=True)
 
     @property
@@ -164,7 +164,7 @@ class Membership:
             self._group,
         )
         self._assignments.lost = False
-        former, self._consumer = self._consumer, Consumer(self._config)
+        former, self._consumer = self._consumer, made(Consumer, self._config)
         abandon(former)
 
     def _serve(self, consumer: Consumer) -> None:

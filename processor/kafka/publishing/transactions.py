@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from processor.kafka.clients.bounded import within
 from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.faults import made
 from processor.kafka.publishing.probing import let_go, probed
 from processor.kafka.publishing.writing import fault_of, write
 from processor.kafka.shards.identity import check_ids
@@ -68,7 +69,7 @@ class TransactionalClient:
         self._marker = connection.topic("timers")
         self._instance_id = instance_id
         self._last_committed = last_committed
-        self._positions = Consumer(connection.consumer({"isolation.level": "read_committed"}))
+        self._positions = made(Consumer, connection.consumer({"isolation.level": "read_committed"}))
         self._positions_lock = Lock()
         self._locks = {"transaction": Lock(), "fencing": Lock()}
         self._producer: Producer | None = None
@@ -201,7 +202,7 @@ class TransactionalClient:
         librdkafka 2.16).
         """
         transactional_id = f"{self._connection.namespace}.publisher.{instance_id}"
-        producer = Producer(self._connection.transactional_producer(transactional_id))
+        producer = made(Producer, self._connection.transactional_producer(transactional_id))
         results = self._connection.topic("results")
         try:
             found = producer.list_topics(results, _CALL_S).topics.get(results)

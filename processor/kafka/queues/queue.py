@@ -17,7 +17,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from processor.kafka.clients.connection import READ_AHEAD
-from processor.kafka.clients.faults import MISSING, forbidding
+from processor.kafka.clients.faults import MISSING, forbidding, made
 from processor.kafka.clients.memory import memory_of_message
 from processor.kafka.clients.offsets import OffsetTracker
 from processor.kafka.group.static_member import abandon, is_shut_out, leave
@@ -75,7 +75,7 @@ class QueueConsumer:
         self._rewind = False
         self._stopping = False
         self._config = self._consumer_config(transport, member)
-        self._consumer = Consumer(self._config)
+        self._consumer = made(Consumer, self._config)
         self._thread = Thread(target=self._run, name=f"kafka queue {queue}", daemon=True)
 
     def start(self) -> None:
@@ -166,7 +166,7 @@ class QueueConsumer:
         the same name; then the shards' membership ends this worker.
         """
         self._positions.forget(self._positions.partitions)
-        former, self._consumer = self._consumer, Consumer(self._config)
+        former, self._consumer = self._consumer, made(Consumer, self._config)
         abandon(former)
         sleep(_REJOIN_S)
         self._subscribe()

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from processor.activities.executor import Executor
 from processor.core.records.answers import HeartbeatSeen, StopWanted
 from processor.core.records.effects import Reply
+from processor.kafka.clients.faults import made
 from processor.kafka.queues.queue import QueueConsumer
 from processor.kafka.queues.share import ShareQueueConsumer
 from processor.kafka.queues.tasks import QueueTransport
@@ -97,7 +98,7 @@ class Queues:
         if not consumers:
             return
         if self._admin is None:
-            self._admin = AdminClient(self._transport.connection.admin())
+            self._admin = made(AdminClient, self._transport.connection.admin())
         for topic, described in describe(self._admin, list(consumers)).items():
             id = str(described.topic_id)
             if self._ids.setdefault(topic, id) != id:

@@ -25,7 +25,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from processor.kafka.clients.faults import forbidding
+from processor.kafka.clients.faults import forbidding, made
 from processor.kafka.queues.tasks import OpenTasks, TaskRunner
 from processor.kafka.transport import KafkaTransport
 
@@ -99,7 +99,7 @@ class ShareQueueConsumer:
 
     def _take(self) -> None:
         """Take tasks until this queue stops."""
-        consumer = ShareConsumer(self._config)
+        consumer = made(ShareConsumer, self._config)
         try:
             consumer.subscribe([self._topic])
             while not self._stopping:
@@ -116,7 +116,7 @@ class ShareQueueConsumer:
             "share.auto.offset.reset", "earliest", incremental_operation=AlterConfigOpType.SET
         )
         request = ConfigResource(ResourceType.GROUP, self._group, incremental_configs=[entry])
-        admin = AdminClient(self._admin_config)
+        admin = made(AdminClient, self._admin_config)
         for future in admin.incremental_alter_configs([request]).values():
             future.result(_CALL_S)
 

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from processor.errors import LogTruncated, PayloadTooLarge, ProcessorError, TopicsNotReady
 from processor.kafka.clients.connection import LOG_RECORD_BYTES_MAX, KafkaSettings
-from processor.kafka.clients.faults import MISSING, TOO_LARGE, TRUNCATED, forbidding
+from processor.kafka.clients.faults import MISSING, TOO_LARGE, TRUNCATED, forbidding, made
 from processor.kafka.clients.producing import Producing
 from processor.kafka.clients.record_producer import Delivered, Produced
 from processor.shard.ports import LogRecord
@@ -53,7 +53,7 @@ class KafkaLogReader:
         """
         if first >= end:
             return
-        consumer = Consumer(self._reader_config())
+        consumer = made(Consumer, self._reader_config())
         place = TopicPartition(self._topic, self._partition, first)
         try:
             consumer.assign([place])

@@ -14,6 +14,7 @@ from processor.checks import RECORD_BYTES_MAX
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
 from processor.kafka.clients.connection import LOG_RECORD_BYTES_MAX, partition_of
+from processor.kafka.clients.faults import made
 from processor.kafka.clients.producers import which_producer
 from processor.kafka.publishing.publisher import KafkaPublisher, ShardPublisher
 from processor.kafka.shards.identity import check_ids, describe_shard_topics, ids_text, log_id
@@ -201,7 +202,7 @@ class KafkaPorts:
     def _admin_client(self) -> AdminClient:
         with self._lock:
             if self._admin is None:
-                self._admin = AdminClient(self._connection.admin())
+                self._admin = made(AdminClient, self._connection.admin())
             return self._admin
 
 

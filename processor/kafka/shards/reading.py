@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from processor.core.records.turn import Source
 from processor.errors import LogTruncated, ProcessorError, TopicsNotReady
-from processor.kafka.clients.faults import MISSING, TRUNCATED, forbidding, watermarks_of
+from processor.kafka.clients.faults import MISSING, TRUNCATED, forbidding, made, watermarks_of
 from processor.kafka.clients.memory import memory_of_message
 from processor.kafka.clients.serving import Serving
 
@@ -88,7 +88,7 @@ class InputReader:
         self._closed = False
         self._serving = Serving()
         self._thread = Thread(target=self._run, name="kafka inputs", daemon=True)
-        self._consumer = Consumer(config)
+        self._consumer = made(Consumer, config)
         self._thread.start()
 
     def poll(self) -> int:

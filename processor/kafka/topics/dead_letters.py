@@ -32,7 +32,7 @@ from processor.core.data.cause import NamedRequest, Origin
 from processor.core.records.effects import DeadLetter
 from processor.errors import SchemaMismatch, ShardUnavailable, TopicsNotReady
 from processor.kafka.clients.connection import KafkaSettings
-from processor.kafka.clients.faults import FORBIDDEN, MISSING, ends_of, watermarks_of
+from processor.kafka.clients.faults import FORBIDDEN, MISSING, ends_of, made, watermarks_of
 from processor.kafka.clients.headers import Headers, headers_of
 from processor.kafka.connecting.letters import CONNECTION_HEADER
 from processor.kafka.publishing.writing import NAMESPACE_HEADER, RESULT_HEADERS, TOPIC_HEADER
@@ -142,7 +142,7 @@ class DeadLetters:
     def _begin(self) -> None:
         """Make the producer of replays; whoever replayed until now is shut out."""
         name = f"{self._connection.namespace}.dead-letters.replay"
-        self._begun = Producer(self._connection.transactional_producer(name))
+        self._begun = made(Producer, self._connection.transactional_producer(name))
         try:
             self._begun.init_transactions(_CALL_S)
         except KafkaException as error:
@@ -151,7 +151,7 @@ class DeadLetters:
 
     def _until_settled(self) -> None:
         """Wait until no transaction is open on the topic: it hides which letters were replayed."""
-        admin, place = AdminClient(self._connection.admin()), TopicPartition(self._topic, 0)
+        admin, place = made(AdminClient, self._connection.admin()), TopicPartition(self._topic, 0)
         deadline = monotonic() + _SETTLED_S
         while True:
             try:
@@ -231,7 +231,7 @@ class DeadLetters:
         config = self._connection.consumer(
             {"isolation.level": "read_committed", "enable.partition.eof": True}
         )
-        consumer = Consumer(config)
+        consumer = made(Consumer, config)
         try:
             low, high = watermarks_of(consumer, TopicPartition(self._topic, 0), _CALL_S)
             consumer.assign([TopicPartition(self._topic, 0, low)])
