@@ -23,7 +23,11 @@ from processor import (
     WorkflowTerminated,
     workflow,
 )
+from processor.codec.records import decode_as
+from processor.core.data.cause import NamedRequest
+from processor.core.inputs import ClientCommand
 from processor.core.nouns.run import WorkflowStarted
+from processor.kafka.topics.dead_letters import DeadLetters
 from processor.kafka.topics.upkeep import apply, plan
 from tests.kafka.evidence import record
 from tests.kafka.harness import PARTITIONS, Adapters
@@ -201,6 +205,12 @@ def test_a_namespace_that_is_not_there_is_a_letter_and_a_refusal_and_can_be_made
     run(main)
     found = letters(kafka, 2)
     assert {letter.topic for letter in found} == {f"{later}.commands"}
+    outcomes = [each.outcome for each in DeadLetters(kafka.connection).replay(lambda kept: True)]
+    assert outcomes == ["replayed"] * len(found)
+    there = kafka.records(f"{later}.commands", len(found) + 2, PARTITIONS)
+    commands = [decode_as(ClientCommand, message.value() or b"") for message in there]
+    replayed = [each for each in commands if isinstance(each.cause, NamedRequest)]
+    assert len(replayed) == len(found), "what is replayed is a request of its own"
 
 
 @pytest.mark.timeout(300)
