@@ -11,6 +11,7 @@ from processor import (
     ApplicationError,
     ChildFailed,
     LockLost,
+    NamespaceNotFound,
     RetryPolicy,
     UpdateFailed,
     ValueNotSet,
@@ -340,6 +341,26 @@ async def asks_one_that_fails() -> str:
     except WorkflowFailed as error:
         return str(error.__cause__)
     return "it has not failed"
+
+
+@workflow.define
+async def elsewhere() -> list[Any]:
+    """Ask for what is in another namespace, where there is none, and in the own one by its name."""
+    there = workflow.handle("ledger", namespace="billing")
+    there.signal("noted", 1)
+    calls = (
+        lambda: workflow.call_child(child, 1, namespace="billing"),
+        lambda: workflow.start_child(child, 1, id="child-2", namespace="billing"),
+        lambda: there.update("add", 5),
+        there.result,
+    )
+    told: list[Any] = []
+    for call in calls:
+        try:
+            await call()
+        except NamespaceNotFound as error:
+            told.append(str(error))
+    return [*told, await workflow.call_child(child, 2, namespace="default")]
 
 
 @workflow.define

@@ -129,7 +129,9 @@ async def instances(env: Environment) -> dict[str, str]:
     assert told[:4] == [5, 2, "there are only 2", 2], told
     await env.start(code.fails, id="fails")
     assert await env.run(code.asks_one_that_fails, id="asks-fails") == "as it was asked to"
-    ids = ("stock", "another-stock", "asks", "fails", "asks-fails")
+    *refused, own = await env.run(code.elsewhere, id="elsewhere")
+    assert own == 4 and all("namespace 'billing'" in each for each in refused)
+    ids = ("stock", "another-stock", "asks", "fails", "asks-fails", "elsewhere")
     return {f"instance-{id}": id for id in ids}
 
 
