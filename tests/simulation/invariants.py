@@ -38,12 +38,14 @@ from .checked import Checked
 from .invariants_of_activities import check_activities
 from .invariants_of_calls import check_calls, check_in_vain, check_later
 from .invariants_of_children import check_children
+from .invariants_of_correlation import check_correlation
 from .invariants_of_handlers import check_handlers
 from .invariants_of_locks import check_locks
 from .invariants_of_memory import check_memory, check_sums
 from .invariants_of_outputs import check_outputs, published
 from .invariants_of_tables import check_tables
 from .reading import Reading, Valid, read
+from .shipments import KEY_ID
 from .story import Story
 
 __all__ = ("SUCCEEDED_MIN", "Checked", "check")
@@ -78,6 +80,7 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
     check_children(checked, readings, story.world.broker.refused)
     check_handlers(checked, story, readings)
     check_locks(checked, story, readings)
+    check_correlation(checked, readings)
     _dead_letters(checked, story, readings)
     check_sums(checked, story)
     _contest(checked, story, readings)
@@ -326,6 +329,7 @@ def _ends(checked: Checked, story: Story, readings: list[Reading]) -> None:
     }
     called = purses.called(story.cases) | vaults.called(story.cases)
     expected |= dict.fromkeys(called, 1)
+    started.pop(KEY_ID, None)  # as often as somebody needs the key
     told = started.pop(TOLD, 0)  # by one that asks, unless it ends before it comes to that
     checked.that("what is started with a signal is started once", told <= 1, told)
     checked.that("an accepted id has its runs", started == expected, started)

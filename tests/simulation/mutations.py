@@ -32,6 +32,7 @@ from .mutations_of_border import OF_BORDER
 from .mutations_of_calls import OF_CALLS
 from .mutations_of_children import OF_CHILDREN
 from .mutations_of_cleaning import OF_CLEANING
+from .mutations_of_correlation import OF_CORRELATION
 from .mutations_of_entities import OF_ENTITIES
 from .mutations_of_handlers import OF_HANDLERS
 from .mutations_of_handover import OF_HANDOVER
@@ -442,6 +443,7 @@ MUTATIONS: Sequence[Mutation] = (
     *OF_UPDATES,
     *OF_ENTITIES,
     *OF_LOCKS,
+    *OF_CORRELATION,
     *OF_CHILDREN,
     *OF_ACTIVITIES,
     *OF_HANDLERS,

@@ -16,7 +16,7 @@ OF_ACTIVITIES: Sequence[Mutation] = (
         activities.open_attempts_are_of_a_process,
         ("AssertionError: what is left open is not lost",),
         200,
-        known=61,
+        known=75,
     ),
     Mutation(
         "attempts",

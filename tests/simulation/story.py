@@ -31,7 +31,7 @@ from processor.simulation.world import World
 from processor.workflow._engine.runners import WorkflowRunners
 from processor.workflow._guard import guard as _guard
 
-from . import asking, chains, deeds, families, keys, programs, transfers, vaults
+from . import asking, chains, deeds, families, keys, programs, shipments, transfers, vaults
 from .asking import asker_case
 from .cases import (
     Case,
@@ -131,7 +131,7 @@ class Story:
             [
                 *(orders.order_processing, *programs.WORKFLOWS, *families.WORKFLOWS),
                 *(*chains.WORKFLOWS, *asking.WORKFLOWS, transfers.account, opens, PROMISED),
-                *vaults.WORKFLOWS,
+                *(*vaults.WORKFLOWS, *shipments.WORKFLOWS),
             ],
             [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited, *OPEN_ACTIVITIES, announces],
             Injected(PAYLOADS),
@@ -165,7 +165,7 @@ class Story:
         if cases is None and not self._troubled and apart.random() < 0.25:
             self.cases.append(asker_case(apart, [*self.cases]))
         if cases is None and not self._troubled:
-            self.cases += entity_cases(self)
+            self.cases += [*entity_cases(self), *shipments.shipment_cases(self)]
         self._mends_ms = self._draw_bug(Random(f"bug {seed}"))
         programs.RELEASE.mended = self._mends_ms is None
 
