@@ -155,9 +155,9 @@ class Ports:
     def cancel(self, run_id: str, id: int, waits: bool = False) -> None: ...
 
 
-def take_over(ports: Any, store: Memory, border: Border) -> Taken:
+def take_over(ports: Any, store: Memory, border: Border | None = None) -> Taken:
     tables = StateTables(store, "events-0")
-    takeover = Takeover(0, ports, tables, "a test", border=border)
+    takeover = Takeover(0, ports, tables, "a test", border=border or Border())
     nonce = f"nonce-{ports.bounds()[1]}"
     takeover.begin(nonce, ports.now)
     epoch = takeover.claimed(nonce, ports.now)
