@@ -13,10 +13,10 @@ from itertools import islice, takewhile
 from typing import Any, Final
 
 from processor import workflow
-from processor.errors import InvalidArgument
+from processor.errors import ApplicationError, InvalidArgument
 from processor.schedules.calendar import When
 from processor.schedules.runs import WAITING_MAX, StartsRuns
-from processor.schedules.spec import CATCH_UP_MS, SCHEDULE, checked_when, merged
+from processor.schedules.spec import CATCH_UP_MS, REFUSED, SCHEDULE, checked_when, merged
 
 __all__ = ("Schedule",)
 
@@ -50,8 +50,11 @@ class Schedule(StartsRuns):
     @workflow.update
     def change(self, changes: dict[str, Any], whole: bool) -> None:
         """Take changes, or all that it is to be told (``whole``)."""
+        changed = _changed(self.config, changes, whole)
+        if why := workflow.side_effect(lambda: _why_not(changed["when"]), str):
+            raise _refused(why)
         self._act_on_time()
-        before, self.config = self.config, _changed(self.config, changes, whole)
+        before, self.config = self.config, changed
         limit = self.config.get("limit")
         if limit != before.get("limit") or ("limit" in changes and not whole):
             self.state["remaining"] = limit
@@ -60,10 +63,6 @@ class Schedule(StartsRuns):
         if self.config["when"] != before["when"]:
             self._look_anew()
         self._told()
-
-    @change.validator
-    def check_change(self, changes: dict[str, Any], whole: bool) -> None:
-        checked_when(When.of(_changed(self.config, changes, whole)["when"]), "update")
 
     @workflow.update
     def pause(self, note: str) -> bool:
@@ -89,23 +88,16 @@ class Schedule(StartsRuns):
 
     @workflow.update
     def backfill(self, start_ms: int, end_ms: int, overlap: str, again: bool) -> int:
-        when = self.config["when"]
-        found = workflow.side_effect(
-            lambda: _between(when, start_ms, end_ms, WAITING_MAX), list[int]
-        )
-        for nominal_ms in found:
-            self._ask(nominal_ms, "backfill", overlap, again=again)
-        return len(found)
-
-    @backfill.validator
-    def check_backfill(self, start_ms: int, end_ms: int, overlap: str, again: bool) -> None:
-        room = WAITING_MAX - len(self.waiting)
-        found = _between(self.config["when"], start_ms, end_ms, room + 1)
+        when, room = self.config["when"], WAITING_MAX - len(self.waiting)
+        found = workflow.side_effect(lambda: _between(when, start_ms, end_ms, room + 1), list[int])
         if len(found) > room:
-            raise InvalidArgument(
+            raise _refused(
                 f"backfill: there are more than {room:,} times from start to end, and no more can "
                 "wait for their turn: take a shorter span, and the rest when those have run"
             )
+        for nominal_ms in found:
+            self._ask(nominal_ms, "backfill", overlap, again=again)
+        return len(found)
 
     @workflow.query
     def describe(self) -> dict[str, Any]:
@@ -163,6 +155,20 @@ class Schedule(StartsRuns):
 
 def _changed(config: Mapping[str, Any], changes: dict[str, Any], whole: bool) -> dict[str, Any]:
     return changes if whole else merged(config, changes)
+
+
+def _why_not(when: Mapping[str, Any]) -> str:
+    """Return why nobody can have such times; "" where they are right."""
+    try:
+        checked_when(When.of(when), "update")
+    except InvalidArgument as error:
+        return str(error)
+    return ""
+
+
+def _refused(why: str) -> ApplicationError:
+    """Return what fails an update, and not the schedule; who asked for it is told REFUSED."""
+    return ApplicationError(why, type=REFUSED, retryable=False)
 
 
 def _due(when: Mapping[str, Any], id: str, after_ms: int, now_ms: int) -> list[tuple[int, int]]:

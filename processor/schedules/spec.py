@@ -19,6 +19,7 @@ from processor.schedules.patterns import Calendar
 __all__ = (
     "ID_PREFIX",
     "OVERLAPS",
+    "REFUSED",
     "SCHEDULE",
     "Overlap",
     "ScheduleOptions",
@@ -29,6 +30,9 @@ __all__ = (
     "plain_options",
     "summary",
 )
+
+REFUSED: Final = "ScheduleRefused"
+"""Type of the error with which a schedule refuses a change or a span of times."""
 
 SCHEDULE: Final = "processor.schedule"
 """The name of the workflow that a schedule is."""

@@ -322,6 +322,10 @@ def test_a_schedule_is_changed(cached: int | None) -> None:
             ({"cron": None}, "it has no times"),
             ({"cron": "61 * * * *"}, "update: cron '61 \\* \\* \\* \\*', tz 'Europe/Berlin': Bad"),
             ({"tz": "Mars/Olympus"}, "there is no time zone 'Mars/Olympus'"),
+            (
+                {"tz": "InvalidArgument: x"},
+                "^update: cron .*no time zone 'InvalidArgument: x",
+            ),
             ({"end": NEW_YEAR, "start": NEW_YEAR + DAY}, "end is not after start"),
             ({}, "there is nothing to change"),
         ):

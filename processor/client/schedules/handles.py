@@ -15,10 +15,11 @@ from processor.client.calls import ClientCalls
 from processor.client.descriptions import RunDescription
 from processor.client.handle import Handle
 from processor.errors import (
+    ApplicationError,
     CommandRejected,
     InvalidArgument,
     QueryFailed,
-    UpdateRejected,
+    UpdateFailed,
     WorkflowAlreadyStarted,
     WorkflowNotFound,
 )
@@ -27,6 +28,7 @@ from processor.schedules.runs import beginning, memo_of
 from processor.schedules.spec import (
     ID_PREFIX,
     OVERLAPS,
+    REFUSED,
     SCHEDULE,
     Overlap,
     ScheduleOptions,
@@ -217,11 +219,11 @@ class ScheduleHandle:
             if name == "describe":
                 return await run.query(name, reject="not-open")
             return await run.update(name, *args)
-        except UpdateRejected as error:
-            _, ours, why = str(error).rpartition(f"{InvalidArgument.__name__}: ")
-            if not ours:
-                raise
-            raise InvalidArgument(why) from None
+        except UpdateFailed as error:
+            cause = error.__cause__
+            if isinstance(cause, ApplicationError) and cause.type == REFUSED:
+                raise InvalidArgument(str(cause)) from None
+            raise
         except (WorkflowNotFound, QueryFailed, CommandRejected) as error:
             if isinstance(error, WorkflowNotFound) or not await self._is_open(run):
                 raise _not_found(self.id) from None
