@@ -18,7 +18,7 @@ from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.run import WorkflowCompleted, WorkflowStarted
 from processor.core.nouns.start import StartRun
 from processor.core.nouns.stop import TerminateRun
-from processor.core.records.effects import Message
+from processor.core.records.effects import DeadLetter, Message
 from processor.core.records.turn import Turn
 from processor.errors import ProcessorError
 from processor.injection.interceptors import Injected
@@ -292,6 +292,20 @@ def test_messages_that_wait_hold_up_other_inputs_by_the_bytes_of_their_records()
     ports.read_commands(start("p", "parent", b"[0]"))
     run(running)
     assert passing.bytes == 0 and results(ports)["p"] == b"0"
+    running.close()
+
+
+def test_a_command_that_says_the_shard_sent_it_hides_nothing_that_it_sends() -> None:
+    ports = Ports()
+    running = owner(ports)
+    forged = Origin(ports.id, 0, 1 << 61, 0)
+    ports.read_commands(ClientCommand("nobody", RaiseEvent("n", b"1"), forged))
+    run(running)
+    ports.read_commands(start("p", "parent", b"[3]"))
+    run(running)
+    assert results(ports)["p"] == b"3"
+    ((letter, _),) = ports.sent
+    assert isinstance(letter, DeadLetter) and "what a shard sends itself" in letter.reason
     running.close()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from processor.codec.json_views import to_json
 from processor.codec.records import Envelope
-from processor.core.data.cause import CallRequest, is_keyed, keyed_for
+from processor.core.data.cause import CallRequest, Origin, is_keyed, keyed_for
 from processor.core.data.run_id import run_id_of
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.start import StartRun
@@ -20,7 +22,7 @@ from processor.core.records.turn import Positions
 from processor.shard.dedup import Requests
 from processor.shard.flight import Flight
 from processor.shard.marks import Marks
-from processor.shard.ports import ShardPorts
+from processor.shard.ports import NO_PLACE, ShardPorts
 from processor.shard.reads import Reads
 from processor.shard.turns.asking import ASKED, Asked, Asking
 from processor.shard.turns.cache import Entry
@@ -32,6 +34,12 @@ from processor.shard.turns.valuing import Valuing
 from processor.shard.turns.writer import source_at
 
 __all__ = ("Commands",)
+
+_FORGED: Final = Refused(
+    "CommandRejected",
+    "it says that this shard sent it, and what a shard sends itself is in no topic: somebody else "
+    "made it. Find out who writes to this topic, and let only workers and clients do so (ACLs)",
+)
 
 
 class Commands:
@@ -106,6 +114,10 @@ class Commands:
     def _change(self, command: ClientCommand, offset: int, positions: Positions) -> None:
         """Let a command that may change something count, unless it has."""
         cause, run_id, entry = command.cause, "", None
+        if offset != NO_PLACE and isinstance(cause, Origin) and self._is_forged(cause):
+            stranger = replace(command, cause=None, caller=None)
+            self._deciding.refuse(stranger, offset, positions, _FORGED)
+            return
         standing = self._requests.standing(cause, again=command.again)
         if isinstance(command.body, StartRun):
             run_id = run_id_of(self._log_id, command.workflow_id, cause, self._partition, offset)
@@ -151,6 +163,13 @@ class Commands:
             f"the idempotency key of this {body.word} of {command.workflow_id!r} was used for "
             f"{before!r} before, and now for {now!r}: give each its own key",
         )
+
+    def _is_forged(self, origin: Origin) -> bool:
+        """Return whether a command of the topic says that this shard sent it: nothing of it counts.
+
+        Otherwise it would hide what the shard hands over itself.
+        """
+        return origin.shard == self._partition and origin.log == self._log_id
 
     def _is_known(self, entry: Entry, run_id: str) -> bool:
         """Return whether the run that a start makes is there: what made it came once before."""
