@@ -55,7 +55,7 @@ steps: $(VENV)/installed-dev
 
 # Parents, children and updates on three processes that are killed for a minute.
 kills: $(VENV)/installed-dev
-	KILLED_S=60 $(BIN)/pytest --timeout=900 tests/kafka/test_families.py tests/kafka/test_locks.py
+	KILLED_S=60 $(BIN)/pytest --timeout=900 tests/kafka/test_families.py tests/kafka/test_locks.py tests/kafka/test_correlation.py
 
 # Real processes under all faults at random; MINUTES=10 for less than an hour.
 MINUTES ?= 60

@@ -101,12 +101,12 @@ async def serve(servers: str, namespace: str, state_dir: str, instance_id: str) 
     from examples import orders
     from tests.kafka.poison import POISON_ACTIVITIES, POISONED
     from tests.kafka.probes import PROBE_ACTIVITIES, PROBES
-    from tests.kafka.wallets import WALLETS, moves, moves_alone
+    from tests.kafka.wallets import WALLETS, holds_parcel, moves, moves_alone
 
     worker = Worker(
         servers,
         namespace=namespace,
-        workflows=[orders.order_processing, *PROBES, *POISONED, moves, moves_alone],
+        workflows=[orders.order_processing, *PROBES, *POISONED, holds_parcel, moves, moves_alone],
         activities=[*ACTIVITIES, *PROBE_ACTIVITIES, *POISON_ACTIVITIES],
         entities=WALLETS,
         state_dir=state_dir,

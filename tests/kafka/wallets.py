@@ -1,13 +1,13 @@
-"""Entities of the tests on a broker: wallets, and a workflow that moves money between two."""
+"""Code of the tests on a broker: wallets between which money moves, a key that runs hold."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Final
 
-from processor import ApplicationError, UpdateFailed, entity, workflow
+from processor import ApplicationError, CorrelationTaken, UpdateFailed, entity, workflow
 
-__all__ = ("WALLETS", "Ledger", "Wallet", "moves", "moves_alone")
+__all__ = ("WALLETS", "Ledger", "Wallet", "holds_parcel", "moves", "moves_alone")
 
 
 @entity.define
@@ -63,3 +63,15 @@ async def moves_alone(source: str, target: str, amount: int) -> int:
             return 0
         await workflow.call_entity(Wallet.put, target, amount)
         return lock.number(ends[0])
+
+
+@workflow.define
+async def holds_parcel(key: str, count: int) -> list[int]:
+    """Hold a business key as soon as nobody else does, until so many items have come."""
+    while True:
+        try:
+            await workflow.correlate("parcel", key)
+            break
+        except CorrelationTaken:
+            await asyncio.sleep(0.5)
+    return [await workflow.wait_for_event("item", int) for _ in range(count)]
