@@ -10,6 +10,7 @@ from typing import Any
 from processor import (
     ApplicationError,
     ChildFailed,
+    CorrelationTaken,
     LockLost,
     NamespaceNotFound,
     RetryPolicy,
@@ -455,3 +456,17 @@ async def lights(key: str) -> str:
     workflow.signal_entity(Lamp.put_out, key, delay=30)
     await workflow.signal_entity(Lamp.put_out, key, delay=timedelta(days=1))
     return "it burns"
+
+
+# --- business keys ----------------------------------------------------------------------------
+
+
+@workflow.define
+async def awaits_parcel(key: str, count: int) -> list[Any]:
+    try:
+        await workflow.correlate("parcel", key)
+    except CorrelationTaken as taken:
+        return [taken.workflow_id]
+    found = [await workflow.wait_for_event("item") for _ in range(count)]
+    await workflow.uncorrelate("parcel", key)
+    return found

@@ -180,4 +180,33 @@ async def locks(env: Environment) -> dict[str, str]:
     }
 
 
-SCRIPTS = (handlers, updates, children, chains, values, instances, operators, entities, locks)
+async def keys(env: Environment) -> dict[str, str]:
+    parcel = env.correlated("parcel", "P-1")
+    await parcel.signal("item", {"number": 1})
+    await parcel.signal("item", 2, keep=60)
+    first = await env.start(code.awaits_parcel, "P-1", 3, id="parcel-first")
+    await env.sleep(1)
+    assert await env.run(code.awaits_parcel, "P-1", 1, id="parcel-taken") == ["parcel-first"]
+    await parcel.signal("item", 3)
+    assert await first.result() == [{"number": 1}, 2, 3]
+    await parcel.signal("item", "late", keep=5)
+    await env.sleep(10)
+    (letter,) = env.dead_letters
+    assert letter.value == b'"late"'
+    held = await env.start(code.awaits_parcel, "P-2", 1, id="parcel-released")
+    await env.sleep(1)
+    other = env.correlated("parcel", "P-2")
+    assert await other.release() == "parcel-released"
+    await held.terminate()
+    return {
+        "key-first": "parcel-first",
+        "key-taken": "parcel-taken",
+        "key-kept": parcel.id,
+        "key-freed": other.id,
+    }
+
+
+SCRIPTS = (
+    *(handlers, updates, children, chains, values, instances, operators, entities, locks),
+    keys,
+)
