@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from processor import ApplicationError, Client, RetryPolicy, Worker, activity, workflow
@@ -88,6 +89,22 @@ def test_an_inner_task_that_is_cancelled_fails_the_attempt() -> None:
     failure = failure_in(outcome_of(cancels))
     assert (failure.kind, failure.type) == ("exception", "CancelledError")
     assert failure.message == "activity 'wait' was cancelled by its own code, and by nobody else"
+
+
+def test_a_cancellation_that_leaves_its_scope_of_anyio_fails_the_attempt() -> None:
+    async def cancels() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await anyio.sleep(9)
+            except asyncio.CancelledError as error:
+                kept = error
+                raise
+        raise kept
+
+    failure = failure_in(outcome_of(cancels))
+    assert (failure.kind, failure.type) == ("exception", "CancelledError")
+    assert "by its own code, and by nobody else" in failure.message
 
 
 def test_an_activity_that_cancels_itself_fails_the_attempt() -> None:
