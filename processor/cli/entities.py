@@ -19,13 +19,13 @@ from processor.cli.options import (
     checked,
     target_options,
 )
-from processor.cli.output import show_found, shown_value
+from processor.cli.output import cut, show_found, shown_time, shown_value
 from processor.cli.session import connected
 from processor.core.entity_id import entity_of, is_reserved
 from processor.readable import readable
 
 if TYPE_CHECKING:
-    from processor.client import RunDescription
+    from processor.client import EntityOperation, RunDescription
 
 __all__ = ("register",)
 
@@ -62,6 +62,8 @@ At = Annotated[
 ]
 
 _COLUMNS = ("entity", "key", "status", "events", "run")
+_ENDED_COLUMNS = ("ended", "operation", "arguments", "result", "id")
+_GIVEN_CHARS = 60
 _LOCKED_COLUMNS = ("entity", "key", "holder", "run", "number", "waiting")
 
 group = typer.Typer(
@@ -164,6 +166,25 @@ def state(
 
 
 @group.command()
+@target_options(injects=True)
+def history(
+    target: Target,
+    entity: Name,
+    key: EntityKey,
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Print the operations that ended last: those that @entity.define(history=N) keeps."""
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            found = await client.entity(entity, key).history()
+        show_found(found, _ENDED_COLUMNS, _ended_row, as_json=as_json)
+
+    asyncio.run(work())
+
+
+@group.command()
 @target_options()
 def unlock(
     target: Target,
@@ -233,6 +254,14 @@ def _row(run: RunDescription) -> tuple[str, ...]:
     named = entity_of(run.workflow_id)
     key = run.workflow_id if named is None else named.key
     return run.workflow, key, run.status.value, str(run.events), run.run_id
+
+
+def _ended_row(ended: EntityOperation) -> tuple[str, ...]:
+    came_to = shown_value(ended.result) if ended.failure is None else readable(ended.failure)
+    if ended.bytes_left_out:
+        came_to = f"{came_to} ({ended.bytes_left_out:,} bytes are left out)"
+    given = cut(shown_value(ended.arguments), _GIVEN_CHARS)
+    return shown_time(ended.ended), ended.operation, given, came_to, readable(ended.id)
 
 
 def _locked_row(run: RunDescription) -> tuple[str, ...]:

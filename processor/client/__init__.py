@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from processor.client.client import Client
 from processor.client.correlated import Correlated, CorrelationDescription, KeptEvent
-from processor.client.descriptions import HistoryEvent, RunDescription
+from processor.client.descriptions import EntityOperation, HistoryEvent, RunDescription
 from processor.client.entities import EntityHandle
 from processor.client.handle import Handle
 from processor.client.schedules import (
@@ -21,6 +21,7 @@ __all__ = (
     "Correlated",
     "CorrelationDescription",
     "EntityHandle",
+    "EntityOperation",
     "Handle",
     "HistoryEvent",
     "KeptEvent",

@@ -18,6 +18,7 @@ from processor.policy import Status
 from processor.readable import readable
 
 __all__ = (
+    "EntityOperation",
     "HistoryEvent",
     "RunDescription",
     "description",
@@ -40,6 +41,24 @@ _ENCODED: Final = b'"encoded_by"'
 _MOMENTS: Final = ("closed", "begins", "next")
 _SHOWN_MAX: Final = 4
 """Activities and lines of code that are named in one line about a run."""
+
+
+@dataclass(frozen=True)
+class EntityOperation:
+    """An operation that has ended. ``id`` is that of a call; "" for a signal.
+
+    ``arguments`` are plain JSON: a list, and of a signal the one value that it may have instead.
+    ``failure`` is the error's type and message; None: it did not fail. ``bytes_left_out`` of the
+    arguments and the result were too long to be kept.
+    """
+
+    operation: str
+    id: str
+    ended: datetime
+    arguments: Any = None
+    result: Any = None
+    failure: str | None = None
+    bytes_left_out: int = 0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from processor import arguments as given
 from processor import checks
 from processor.arguments import Seconds
 from processor.client.calls import ClientCalls, deadline_of
-from processor.client.descriptions import RunDescription
+from processor.client.descriptions import EntityOperation, RunDescription
 from processor.client.handle import Handle
 from processor.client.updates import outcome_within_ms
 from processor.client.vigil import Parked
@@ -26,7 +26,7 @@ from processor.core.questions import QueryRun
 from processor.core.records.answers import QueryAnswered
 from processor.errors import InvalidArgument, RequestExpired, UpdateNotFound, WorkflowNotFound
 from processor.workflow._engine.runtime import reader
-from processor.workflow._entities.definition import STATE, Entity
+from processor.workflow._entities.definition import HISTORY, STATE, Entity
 from processor.workflow._entities.naming import (
     entity_id,
     entity_named,
@@ -235,6 +235,19 @@ class EntityHandle(Generic[E]):
             plain: E | None = None if fields is None else decode(fields)
             return plain
         found: E = entity.copied(fields, self._calls.payloads)
+        return found
+
+    async def history(self, timeout: Seconds | None = None) -> list[EntityOperation]:
+        """Return the operations that ended last, the oldest first: those that the class keeps.
+
+        ``@entity.define(history=10)`` says how many. What a signal returned is not kept, and of
+        values and texts that are too long only their size. ``timeout`` is a ``timedelta`` or
+        seconds. Raises ``QueryFailed`` (the class keeps none), ``ShardUnavailable``.
+        """
+        limit_s = given.seconds(timeout, "history: timeout")
+        found: list[EntityOperation] = await self._read(
+            HISTORY, None, list[EntityOperation], limit_s
+        )
         return found
 
     async def describe(self) -> RunDescription:

@@ -14,7 +14,7 @@ from processor.core.nouns.external import EventReceived
 from processor.core.nouns.lineage import RetryOptions
 from processor.core.nouns.locks.granting import LockRequested
 from processor.core.nouns.run import WorkflowStarted
-from processor.core.nouns.update import UpdateAccepted
+from processor.core.nouns.update import OperationEnded, UpdateAccepted
 
 __all__ = (
     "Asked",
@@ -72,7 +72,7 @@ class EntityCode(NamedTuple):
     the operations that have not begun, in order; it changes with the next activation. ``last_id``
     is that of the last request of its code. ``wake`` is the timer that lets the next operation
     begin, where one does. ``at_ms`` is the time of the turn. ``locked``: somebody holds the lock.
-    ``lock_number`` is that of the last grant.
+    ``lock_number`` is that of the last grant. ``history`` are the last operations that have ended.
     """
 
     state: bytes | None
@@ -82,6 +82,7 @@ class EntityCode(NamedTuple):
     at_ms: int = 0
     locked: bool = False
     lock_number: int = 0
+    history: tuple[OperationEnded, ...] = ()
 
 
 Kept: TypeAlias = bytes | EntityCode

@@ -56,7 +56,7 @@ from processor import client as _client
 from processor.arguments import Seconds
 from processor.client.activities import ActivityToken
 from processor.client.correlated import CorrelationDescription
-from processor.client.descriptions import HistoryEvent, RunDescription
+from processor.client.descriptions import EntityOperation, HistoryEvent, RunDescription
 from processor.client.options import ActivityRunOptions, RunOptions, StartOptions
 from processor.client.schedules import ScheduleDescription, ScheduleSummary
 from processor.client.vigil import Parked

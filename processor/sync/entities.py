@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar, TypeVarTuple, overload
 
 from processor.arguments import Seconds
-from processor.client.descriptions import RunDescription
+from processor.client.descriptions import EntityOperation, RunDescription
 from processor.client.vigil import Parked
 from processor.sync.blocking import Blocking
 
@@ -154,6 +154,11 @@ class EntityHandle(Generic[E]):
     def state(self, timeout: Seconds | None = None) -> E | None:
         """Return the state that is recorded; None where there is none."""
         found: E | None = self._blocking.call(self._twin.state(timeout))
+        return found
+
+    def history(self, timeout: Seconds | None = None) -> list[EntityOperation]:
+        """Return the operations that ended last, the oldest first: those that the class keeps."""
+        found: list[EntityOperation] = self._blocking.call(self._twin.history(timeout))
         return found
 
     def describe(self) -> RunDescription:

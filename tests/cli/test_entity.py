@@ -59,6 +59,30 @@ def test_an_entity_is_called_signalled_read_and_listed(invoke: Invoke, tmp_path:
     assert "there is no operation 'nothing'" in " ".join(wrong.stderr.split())
 
 
+def test_the_operations_that_ended_last_are_shown(invoke: Invoke, tmp_path: Path) -> None:
+    module = MODULE.replace("@entity.define", "@entity.define(history=2)")
+    (tmp_path / "audited.py").write_text(module)
+    where = ("--server", f"embedded:{tmp_path / 'state'}", "--module", "audited")
+    history = ("entity", "history", "Account", "ada")
+    assert invoke(*history, *where).stdout == "none\n"
+    for amount in ("1", "2", "-3"):
+        call = ("--key", f"k{amount}", *where, "--", amount)
+        invoke("entity", "call", "Account", "ada", "deposit", *call)
+    shown = invoke(*history, *where).stdout
+    assert "[2]" in shown and "k2" in shown and "no debts" in shown and "[1]" not in shown
+    lines = [json.loads(line) for line in invoke(*history, "--json", *where).stdout.splitlines()]
+    assert [(each["arguments"], each["result"], each["id"]) for each in lines] == [
+        ([2], 3, "k2"),
+        ([-3], None, "k-3"),
+    ]
+    assert lines[1]["failure"] == "ApplicationError: no debts"
+    (tmp_path / "accounts.py").write_text(MODULE)
+    silent = ("--server", f"embedded:{tmp_path / 'silent'}", "--module", "accounts")
+    refused = invoke(*history, *silent)
+    assert refused.exit_code != 0
+    assert "@entity.define(history=10)" in " ".join(refused.stderr.split())
+
+
 HOLDS = (
     MODULE
     + """

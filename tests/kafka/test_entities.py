@@ -97,5 +97,16 @@ def test_any_producer_asks_entities_that_are_not_there(
             await wallet.signal(Wallet.put, 5, key="evt-1")  # the same, once more
             assert await wallet.call(Wallet.take, 2, key="take-2", timeout=100) == 1
             assert await wallet.call(Wallet.put, 1, timeout=100) == 4
+        for worker in workers:
+            worker.kill()
+            worker.start()
+        for name in names:
+            ended = await client.entity(Wallet, name).history(timeout=100)
+            assert [(each.operation, each.arguments) for each in ended] == [
+                ("put", 5),
+                ("take", [2]),
+                ("put", [1]),
+            ]
+            assert [each.result for each in ended] == [None, 1, 4] and ended[1].id == "take-2"
 
     ask(kafka_servers, made, talk, 180)

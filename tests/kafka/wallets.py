@@ -10,7 +10,7 @@ from processor import ApplicationError, CorrelationTaken, UpdateFailed, entity, 
 __all__ = ("WALLETS", "Ledger", "Wallet", "holds_parcel", "moves", "moves_alone")
 
 
-@entity.define
+@entity.define(history=3)
 class Wallet:
     amount: int = 0
     takings: int = 0

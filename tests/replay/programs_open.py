@@ -435,7 +435,7 @@ def plain(number: int) -> int:
     return workflow.side_effect(lambda: number + 1, int)
 
 
-@entity.define
+@entity.define(history=2)
 class Lamp:
     """Its first operation goes on, so that its history begins with its start."""
 

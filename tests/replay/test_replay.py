@@ -45,7 +45,7 @@ OF_LEVEL_2 = {
     *("EntityDelta", "EventDelayed", "MessageDelayed", "RaiseEventAt"),
     *("LockAnswered", "LockCalled", "LockReleased", "Locked", "LockEntity", "UnlockEntity"),
     *("LockRequested", "LockGranted", "LockFreed", "LockWithdrawn", "HeldLock"),
-    *("HolderCalled", "CallUnderLock"),
+    *("HolderCalled", "CallUnderLock", "OperationEnded"),
     *("ActivityAdjusted", "ActivityStopRequested", "AdjustActivity"),
     *("MemoSet", "PromiseMade", "PromiseSettled", "ResolvePromise", "RejectPromise"),
     *("AwaitValue", "ValueIs", "ValueSet"),

@@ -39,6 +39,7 @@ from .invariants_of_activities import check_activities
 from .invariants_of_calls import check_calls, check_in_vain, check_later
 from .invariants_of_children import check_children
 from .invariants_of_correlation import check_correlation
+from .invariants_of_entities import check_histories
 from .invariants_of_handlers import check_handlers
 from .invariants_of_locks import check_locks
 from .invariants_of_memory import check_memory, check_sums
@@ -81,6 +82,7 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
     check_handlers(checked, story, readings)
     check_locks(checked, story, readings)
     check_correlation(checked, readings)
+    check_histories(checked, readings)
     _dead_letters(checked, story, readings)
     check_sums(checked, story)
     _contest(checked, story, readings)

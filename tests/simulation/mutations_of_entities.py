@@ -22,6 +22,14 @@ OF_ENTITIES: Sequence[Mutation] = (
     ),
     Mutation(
         "entities",
+        "operations that are kept for audit stand in the snapshot",
+        entities.histories_forgotten,
+        ("AssertionError: (and all while they are few|an entity keeps its last operations)",),
+        100,
+        known=1,
+    ),
+    Mutation(
+        "entities",
         "operations that have ended since the snapshot do not begin again",
         entities.begun_again,
         (STUCK, "AssertionError: update .* is accepted once", r"AssertionError: .*\d wait of \d"),

@@ -18,7 +18,7 @@ from processor.core.entity_id import EntityId
 from . import deeds
 from .cases import Case
 
-__all__ = ("ENTITIES", "WORKFLOWS", "called", "payer_cases")
+__all__ = ("ENTITIES", "HISTORY", "WORKFLOWS", "called", "payer_cases")
 
 _STORIES: Final = 0.25
 """In so many stories there are purses."""
@@ -35,7 +35,11 @@ _CANCELLED: Final = "cancelled"
 """What a payer says whose booking, which takes a while, somebody has cancelled."""
 
 
-@entity.define
+HISTORY: Final = 5
+"""So many bookings a purse keeps."""
+
+
+@entity.define(history=HISTORY)
 class Purse:
     booked: list[int] = []  # noqa: RUF012  # each has a copy
     label: str = "new"

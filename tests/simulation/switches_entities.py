@@ -29,6 +29,17 @@ def queues_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(replay, "kept_in", forget)
 
 
+def histories_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Go on from a snapshot without the operations that are kept for audit."""
+    kept_in = replay.kept_in
+
+    def forget(found: snapshot.Snapshot, since: Sequence[Turn] = ()) -> Any:
+        kept = kept_in(found, since)
+        return kept._replace(history=()) if isinstance(kept, EntityCode) else kept
+
+    patch.setattr(replay, "kept_in", forget)
+
+
 def begun_again(patch: pytest.MonkeyPatch) -> None:
     """Go on from a delta with all operations that have waited since the snapshot."""
     kept_since = snapshot._kept_since

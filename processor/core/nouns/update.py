@@ -25,6 +25,7 @@ from processor.policy import Status
 __all__ = (
     "CARRIED_BYTES",
     "AwaitUpdate",
+    "OperationEnded",
     "UpdateAccepted",
     "UpdateCompleted",
     "UpdateOver",
@@ -117,6 +118,31 @@ def used_before(run: Run | Summary, id: str, before: str, now: str) -> Refused:
     which = f"the id {id!r} is that of update {before!r} of run {run.run_id} of"
     why = f"{which} {run.workflow_id!r}, and cannot be that of {now!r}"
     return Refused("KeyReused", f"{why}: give each update an id of its own")
+
+
+@frozen
+class OperationEnded:
+    """An operation of an entity that has ended."""
+
+    name: str
+    """Name of the operation."""
+    id: str
+    """Id of the call; empty for a signal."""
+    ended_ms: int
+    """When it ended, in milliseconds since the epoch."""
+    arguments: bytes | None = None
+    """Encoded list of arguments; of a signal its encoded value."""
+    result: bytes | None = None
+    """Encoded return value."""
+    failure: Failure | None = None
+    """Why it failed, without details; None: it did not."""
+    bytes_left_out: int = 0
+    """Bytes of arguments and result that are left out, because they are too long to be kept."""
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return size_of(self)
 
 
 # --- events -----------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from processor.core.nouns.locks.granting import (
 )
 from processor.core.nouns.run import RunParked, WorkflowStarted
 from processor.core.nouns.timer import EventDelayed
-from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
+from processor.core.nouns.update import OperationEnded, UpdateAccepted, UpdateCompleted
 from processor.core.records.turn import (
     Delivered,
     Epoch,
@@ -157,6 +157,10 @@ class EntitySnapshot(Snapshot):
     """The grant under which the entity is locked; None: it is not."""
     lock_number: int = 0
     """Number of the last grant; 0: there was none."""
+    history: tuple[OperationEnded, ...] = ()
+    """The last operations that have ended, the oldest first, where the class of the entity keeps
+    them.
+    """
 
 
 @frozen
@@ -176,6 +180,10 @@ class EntityDelta(Turn):
     """Id of the last request of all operations so far."""
     wake: RequestId | None = None
     """Timer that lets the next operation begin; None: there is none."""
+    history: tuple[OperationEnded, ...] = ()
+    """The last operations that have ended, the oldest first, where the class of the entity keeps
+    them.
+    """
 
 
 def snapshot_of(turn: Turn, state: RunState, kept: Kept, *, whole: bool) -> Snapshot | EntityDelta:
@@ -198,6 +206,7 @@ def snapshot_of(turn: Turn, state: RunState, kept: Kept, *, whole: bool) -> Snap
         waiting=len(kept.queue),
         last_id=kept.last_id,
         wake=kept.wake,
+        history=kept.history,
     )
 
 
@@ -216,6 +225,7 @@ def _entity_snapshot(turn: Turn, state: RunState, kept: EntityCode) -> EntitySna
         delayed=tuple(state.delayed.values()),
         lock=state.lock,
         lock_number=state.lock_number,
+        history=kept.history,
     )
 
 
@@ -258,7 +268,7 @@ def kept_in(snapshot: Snapshot, since: Sequence[Turn] = ()) -> Kept:
     if isinstance(snapshot, EntitySnapshot):
         code = snapshot.value, snapshot.queue, snapshot.last_id, snapshot.wake
         locked = snapshot.lock is not None, snapshot.lock_number
-        return EntityCode(*code, snapshot.image.updated_ms, *locked)
+        return EntityCode(*code, snapshot.image.updated_ms, *locked, snapshot.history)
     assert snapshot.value is not None, "a snapshot of a run has the state of its code"
     return snapshot.value
 
@@ -288,7 +298,7 @@ def _kept_since(snapshot: EntitySnapshot, since: Sequence[Turn]) -> EntityCode:
     assert 0 <= count <= len(others), f"{last.run_id}: {last.waiting} wait of {len(queue)}"
     waiting = (*first, *others[len(others) - count :])
     code = last.value, waiting, last.last_id, last.wake, last.time_ms
-    return EntityCode(*code, locked, number)
+    return EntityCode(*code, locked, number, last.history)
 
 
 def image_of(state: RunState) -> RunImage:

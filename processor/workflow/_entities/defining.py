@@ -11,6 +11,7 @@ from processor import checks
 from processor.checks import ENTITY_MARK
 from processor.errors import InvalidArgument
 from processor.workflow._entities.definition import DEFINED, MIGRATE, OPERATION, READ, Entity
+from processor.workflow._entities.history import HISTORY_MAX
 from processor.workflow._guard.names import unanswered
 from processor.workflow._signature import is_async, names_at
 
@@ -25,19 +26,25 @@ def define(given: C, /) -> C: ...
 
 
 @overload
-def define(*, name: str | None = None) -> Callable[[C], C]: ...
+def define(*, name: str | None = None, history: int = 0) -> Callable[[C], C]: ...
 
 
-def define(given: Any = None, /, *, name: str | None = None) -> Any:
+def define(given: Any = None, /, *, name: str | None = None, history: int = 0) -> Any:
     """Make a class an entity: its objects live under keys, and do one operation at a time.
 
     Its public methods are the operations, plain or async, but for those under ``@entity.read``. The
     fields of an object are its state: those with annotations are read as these say, others as plain
     JSON. A fresh object is made by the class without arguments. ``name`` (default: the class's)
-    stands in the log. Raises ``InvalidArgument``.
+    stands in the log. ``history`` (0 to 100) operations that have ended are kept for audit: see
+    ``EntityHandle.history``. Raises ``InvalidArgument``.
     """
     if name is not None:
         checks.name(name, "@entity.define: name")
+    if checks.whole(history, "@entity.define: history", 0) > HISTORY_MAX:
+        raise InvalidArgument(
+            f"@entity.define: history: {history:,} is more than {HISTORY_MAX}, since each turn "
+            "writes them: keep fewer, or publish each one to a topic (workflow.publish)"
+        )
 
     def decorate(cls: Any, depth: int = 2) -> Any:
         what = "@entity.define"
@@ -50,7 +57,7 @@ def define(given: Any = None, /, *, name: str | None = None) -> Any:
                 f"{what}: name: {known!r} has an {ENTITY_MARK}: give it another one"
             )
         _check(cls, where)
-        entity = Entity(cls, known, _place(cls), names_at(depth, cls))
+        entity = Entity(cls, known, _place(cls), names_at(depth, cls), history)
         if not entity.operations:
             raise InvalidArgument(f"{where} has no public method: give it an operation (def)")
         for operation in entity.operations.values():

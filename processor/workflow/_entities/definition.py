@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
 from types import MappingProxyType
@@ -16,21 +16,25 @@ from typing import Any, ClassVar, Final, NamedTuple, TypedDict, get_origin, get_
 
 from processor import checks
 from processor.core.data.payloads import Payloads
+from processor.core.nouns.update import OperationEnded
 from processor.errors import (
     ApplicationError,
     InvalidArgument,
     PayloadCodecError,
+    QueryFailed,
     SchemaMismatch,
     UpdateRejected,
 )
 from processor.workflow._context import current
 from processor.workflow._definition import Workflow
 from processor.workflow._engine.runtime import Runtime
+from processor.workflow._entities.history import told
 from processor.workflow._handlers import HandlerTable, QueryHandler
 from processor.workflow._signature import Signature, is_async
 
 __all__ = (
     "DEFINED",
+    "HISTORY",
     "MIGRATE",
     "OPERATION",
     "READ",
@@ -43,6 +47,9 @@ __all__ = (
 
 STATE: Final = "@state"
 """The read that answers with the whole state."""
+
+HISTORY: Final = "@history"
+"""The read that answers with the operations that are kept."""
 
 DEFINED: Final = "__processor_entity__"
 OPERATION: Final = "__processor_operation__"
@@ -67,9 +74,12 @@ class EntityInfo(NamedTuple):
 
 
 class Operating:
-    """One operation while it runs, or a read: the state before it, and after it."""
+    """One operation while it runs, or a read: the state before it, and after it.
 
-    __slots__ = ("after", "before", "deleted", "entity", "info", "operation")
+    ``history`` is what a read may tell of the operations before.
+    """
+
+    __slots__ = ("after", "before", "deleted", "entity", "history", "info", "operation")
 
     def __init__(
         self,
@@ -82,6 +92,7 @@ class Operating:
         self.operation = operation
         self.info = info
         self.before = before
+        self.history: Sequence[OperationEnded] = ()
         self.after: bytes | None = None
         self.deleted = False
 
@@ -159,14 +170,21 @@ async def _awaiting(*args: Any) -> Any:
 class Entity:
     """A class whose objects live under keys. ``operations`` are all that can be called, by name.
 
-    ``reads`` are those that answer beside a running operation, and ``reading`` their code.
+    ``history`` says how many that have ended are kept. ``reads`` are those that answer beside a
+    running operation, and ``reading`` their code.
     """
 
     def __init__(
-        self, cls: type[Any], name: str, place: str, names: Mapping[str, Any] | None
+        self,
+        cls: type[Any],
+        name: str,
+        place: str,
+        names: Mapping[str, Any] | None,
+        history: int = 0,
     ) -> None:
         self.cls = cls
         self.name = name
+        self.history = history
         self.place = place
         self._names = names
         self.operations: dict[str, EntityMethod] = {}
@@ -183,6 +201,8 @@ class Entity:
                 self.operations[attribute] = EntityMethod(name, function, names, is_read)
         self.reads: Mapping[str, QueryHandler[..., Any]] = MappingProxyType(reads)
         state: QueryHandler[..., Any] = QueryHandler(_state, STATE)
+        ended: QueryHandler[..., Any] = QueryHandler(_history, HISTORY)
+        queries = MappingProxyType({**reads, STATE: state, HISTORY: ended})
         none = MappingProxyType[str, Any]({})
         self.reading: Workflow[..., Any] = Workflow(
             _nothing,
@@ -191,7 +211,7 @@ class Entity:
             None,
             (),
             Signature(f"entity {name!r}", _nothing),
-            handlers=HandlerTable(none, MappingProxyType({**reads, STATE: state}), none),
+            handlers=HandlerTable(none, queries, none),
         )
 
     @property
@@ -321,6 +341,19 @@ def _state(made: Any) -> Any:
         return None
     hints = operating.entity.hints
     return {name: getattr(made, name) for name in hints if hasattr(made, name)} | vars(made)
+
+
+def _history(made: Any) -> Any:
+    """Answer with the operations that are kept."""
+    runtime = current("info")
+    operating: Operating = runtime.code.operating
+    entity = operating.entity
+    if not entity.history:
+        raise QueryFailed(
+            f"entity {entity.name!r} keeps no operations that have ended: say how many by "
+            "@entity.define(history=10) on its class, and deploy that"
+        )
+    return told(runtime, operating.history)
 
 
 def _methods(cls: type[Any]) -> Iterator[tuple[str, Callable[..., Any]]]:

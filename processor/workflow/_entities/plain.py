@@ -8,8 +8,10 @@ from functools import partial
 from typing import Any
 
 from processor.core.data.headers import Headers
+from processor.core.data.payloads import Payloads
 from processor.core.event import Event
 from processor.core.nouns.run import WorkflowStarted
+from processor.failures import failure_of
 from processor.workflow._definition import returned
 from processor.workflow._engine.runner import WorkflowRunner
 from processor.workflow._entities.definition import EntityMethod
@@ -21,9 +23,15 @@ __all__ = ("Codes", "PlainRunner")
 
 
 class Codes:
-    """Makes the code of operations. ``plain`` makes that of plain ones, ``make`` all other."""
+    """Makes the code of operations. ``plain`` makes that of plain ones, ``make`` all other.
 
-    def __init__(self, started: WorkflowStarted, make: Make, plain: Make) -> None:
+    ``told`` is an error as data.
+    """
+
+    def __init__(
+        self, started: WorkflowStarted, make: Make, plain: Make, payloads: Payloads
+    ) -> None:
+        self.told = partial(failure_of, payloads=payloads)
         self._make = make
         self._plain = plain
         # A copy of a record with two other fields takes ten times as long.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from processor.core.data.failure import Failure
 from processor.core.nouns.run import WorkflowStarted
+from processor.core.nouns.update import OperationEnded
 from processor.errors import QueryFailed, SchemaMismatch
 from processor.workflow._definition import Workflow
 from processor.workflow._engine.reading import reading
@@ -31,7 +32,12 @@ class EntityReads:
         self._code: WorkflowRunner | None = None
 
     def answer(
-        self, name: str, arguments: bytes | None, state: bytes | None, now_ms: int
+        self,
+        name: str,
+        arguments: bytes | None,
+        state: bytes | None,
+        now_ms: int,
+        history: Sequence[OperationEnded],
     ) -> bytes | Failure | None:
         """Answer a read, at the time of the last turn."""
         code = self._code
@@ -39,7 +45,9 @@ class EntityReads:
             code = self._code = self._make(self._entity.reading, self._started)
             code.read_arguments(now_ms, None)
         code.runtime.begin(now_ms, 0)
-        code_of(code.runtime).operating = Operating(self._entity, self._info, state)
+        operating = Operating(self._entity, self._info, state)
+        operating.history = history
+        code_of(code.runtime).operating = operating
         watching(code.runtime, self._copy, code, name, state)
         return code.query(name, arguments)
 

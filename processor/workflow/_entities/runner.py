@@ -37,13 +37,13 @@ from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
 from processor.core.nouns.value import SideEffectRecorded
 from processor.core.runner import Asked, CodeError, EntityCode
 from processor.errors import LockLost, ProcessorError, SchemaMismatch, UpdateRejected
-from processor.failures import failure_of
 from processor.readable import readable
 from processor.registry import Registry
 from processor.workflow._definition import Workflow
 from processor.workflow._engine.runner import WorkflowRunner
 from processor.workflow._entities.definition import Entity, EntityInfo, EntityMethod, Operating
 from processor.workflow._entities.gate import LockGate
+from processor.workflow._entities.history import EntityHistory
 from processor.workflow._entities.plain import Codes, PlainRunner
 from processor.workflow._entities.queue import Message, Queue
 from processor.workflow._entities.reads import EntityReads
@@ -91,13 +91,13 @@ class EntityRunner:
         make = partial(_made, WorkflowRunner, which)
         # What interceptors do around an operation may wait.
         plain = make if registry.around_runs else partial(_made, PlainRunner, which)
-        self._codes = Codes(self._started, make, plain)
+        self._codes = Codes(self._started, make, plain, registry.payloads)
         self._reads = EntityReads(entity, id.key, self._started, make)
-        self._told = partial(failure_of, payloads=registry.payloads)
         self._state = entity.migrated(kept.state, registry.payloads)
         self._queue = Queue(kept.queue)
         self._last_id = kept.last_id
         self._wake = kept.wake
+        self._history = EntityHistory(entity.history, kept.history)
         self._gate = LockGate(id, kept, self._queue)
         self._now_ms = kept.at_ms
         self._running: _Running | None = None
@@ -225,7 +225,7 @@ class EntityRunner:
                 asked = [each for each in asked if isinstance(each[0], SideEffectRecorded)]
         elif isinstance(end, WorkflowCancelled):
             why = f": {end.reason}" if end.reason else ""
-            failure = self._told(asyncio.CancelledError(f"the operation was cancelled{why}"))
+            failure = self._codes.told(asyncio.CancelledError(f"the operation was cancelled{why}"))
         else:
             assert isinstance(end, WorkflowCompleted), f"an operation ends with {end}"
             result = end.result
@@ -238,9 +238,10 @@ class EntityRunner:
     def _refuse(self, turn: EntityTurn, message: Message, why: ProcessorError) -> None:
         """End an operation that cannot begin. The state stays as it is."""
         if isinstance(message, UpdateAccepted):
-            self._over_with(turn, message, "", None, self._told(why))
+            self._over_with(turn, message, "", None, self._codes.told(why))
         else:
             turn.ended += 1
+            self._history.note(message, turn.now_ms, None, self._codes.told(why))
             turn.asked.append((EventRejected(message.name, message.payload, str(why)), ""))
 
     def _over_with(
@@ -252,6 +253,7 @@ class EntityRunner:
         failure: Failure | None,
     ) -> None:
         turn.ended += 1
+        self._history.note(message, turn.now_ms, result, failure)
         turn.bytes += len(result or b"") + (0 if failure is None else size_of(failure))
         if isinstance(message, UpdateAccepted):
             turn.asked.append((UpdateCompleted(message.id, result, failure), line))
@@ -265,7 +267,7 @@ class EntityRunner:
         if self._running is not None:
             return None
         code = self._state, self._queue.all, self._last_id, self._wake, self._now_ms
-        return EntityCode(*code, self._gate.locked, self._gate.number)
+        return EntityCode(*code, self._gate.locked, self._gate.number, self._history.all)
 
     def accepts(self, name: str, arguments: bytes | None) -> bool:
         """Refuse an operation that the class does not have; arguments are read as it begins."""
@@ -274,7 +276,8 @@ class EntityRunner:
 
     def query(self, name: str, arguments: bytes | None) -> bytes | Failure | None:
         """Answer a read from the state after the last operation, whatever runs."""
-        return self._reads.answer(name, arguments, self._state, self._now_ms)
+        code = self._state, self._now_ms, self._history.all
+        return self._reads.answer(name, arguments, *code)
 
     def waiting(self) -> list[str]:
         """Return where the operation waits."""

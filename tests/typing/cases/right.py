@@ -424,7 +424,7 @@ class Account:
         return 1.0
 
 
-@entity.define(name="other")
+@entity.define(name="other", history=10)
 class OtherEntity:
     def empty(self) -> None: ...
 
@@ -441,7 +441,7 @@ async def entities(client: Client) -> None:
     assert_type(await ada.call(Account.pay_out, 5, timeout=3), list[str])
     assert_type(await ada.call(Account.total), float)
     assert_type(await ada.call("total", result_type=int), int)
-    assert_type(await ada.state(), Account | None)
+    assert_type((await ada.state(), (await ada.history())[0].id), tuple[Account | None, str])
     await ada.signal(Account.deposit, 5, "")
     assert_type(await ada.unlock("why", number=5), bool)
     await client.entity("Account", "ada").call("deposit", 5)

@@ -1,0 +1,122 @@
+"""The last operations of an entity: kept for audit, whatever becomes of a process, and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processor import (
+    ApplicationError,
+    Client,
+    InvalidArgument,
+    QueryFailed,
+    UpdateFailed,
+    UpdateRejected,
+    Worker,
+    entity,
+)
+from processor.testing import Environment
+
+
+@entity.define(history=3)
+class Till:
+    sum: int = 0
+
+    def pay(self, amount: int, text: str = "") -> int:
+        if amount < 0:
+            raise ApplicationError("no debts", type="Refused", details="x" * 5_000)
+        self.sum += amount
+        return self.sum
+
+    async def pay_later(self, amount: int) -> int:
+        await asyncio.sleep(60)
+        return self.pay(amount)
+
+    def echo(self, text: str) -> str:
+        return text
+
+
+@entity.define
+class Plain:
+    sum: int = 0
+
+    def pay(self, amount: int) -> int:
+        self.sum += amount
+        return self.sum
+
+
+def test_the_last_operations_are_kept_in_order() -> None:
+    async def main() -> None:
+        async with Environment([], entities=[Till, Plain], max_cached_runs=0) as env:
+            till = env.entity(Till, "a")
+            assert await till.history() == []
+            await till.signal(Till.pay, 1)
+            await till.signal(Till.pay, 2, "two")
+            assert await till.call(Till.pay_later, 3, key="three") == 6
+            with pytest.raises(UpdateFailed):
+                await till.call(Till.pay, -1, key="four")
+            await till.signal("pay", {"not": "a number"})
+            assert [each.operation for each in await till.history()] == ["pay_later", "pay", "pay"]
+            later, failed, unfit = await till.history()
+            assert (later.id, later.arguments, later.result) == ("three", [3], 6)
+            assert (failed.id, failed.failure) == ("four", "Refused: no debts")
+            assert (unfit.id, unfit.arguments, unfit.result) == ("", [{"not": "a number"}], None)
+            assert unfit.failure is not None and unfit.failure.startswith("UpdateRejected: ")
+            assert later.ended <= failed.ended <= env.now()
+            with pytest.raises(UpdateRejected):
+                await env.entity("Till", "a").call("nothing")
+            assert (await till.history())[-1] == unfit, "what is refused at once never ran"
+            await till.call(Till.echo, "y" * 2_000)
+            assert (await till.history())[-1].bytes_left_out == 2_002 + 2_004
+            with pytest.raises(QueryFailed, match=r"keeps no operations .*\(history=10\)"):
+                await env.entity(Plain, "a").history()
+
+    asyncio.run(main())
+
+
+def test_the_history_of_an_entity_outlives_its_process_and_follows_its_class(
+    tmp_path: Path,
+) -> None:
+    server = f"embedded:{tmp_path}"
+
+    async def ends(cls: type[Any], amount: int) -> list[Any]:
+        async with Worker(server, entities=[cls]), Client(server) as client:
+            till = client.entity("Till", "a")
+            for number in range(amount):
+                await till.call("pay", number)
+            return [each.arguments for each in await till.history()]
+
+    @entity.define(name="Till", history=2)
+    class Fewer(Till):
+        pass
+
+    async def main() -> None:
+        assert await ends(Till, 5) == [[2], [3], [4]]
+        assert await ends(Till, 0) == [[2], [3], [4]]
+        assert await ends(Fewer, 0) == [[3], [4]]
+        assert await ends(Fewer, 1) == [[4], [0]]
+
+    asyncio.run(main())
+
+
+def test_the_history_of_an_entity_has_a_bound() -> None:
+    @entity.define(history=100)
+    class Long:
+        def note(self, text: str) -> None:
+            """Do nothing."""
+
+    async def main() -> None:
+        async with Environment([], entities=[Long]) as env:
+            long = env.entity(Long, "a")
+            for number in range(60):
+                await long.call(Long.note, f"{number:900}")
+            kept = [int(each.arguments[0]) for each in await long.history()]
+            assert kept == [*range(60 - len(kept), 60)] and 15 <= len(kept) <= 22
+
+    asyncio.run(main())
+    for wrong in (-1, 101, 2.5, True):
+        with pytest.raises(InvalidArgument, match=r"@entity\.define: history: "):
+            entity.define(history=wrong)  # type: ignore[arg-type]
