@@ -22,6 +22,7 @@ from examples import (
     monitor,
     rate_limiter,
     report,
+    visits,
     window,
 )
 from processor import Client, Status, Worker, WorkflowFailed
@@ -179,6 +180,13 @@ def test_correlation(capsys: pytest.CaptureFixture[str]) -> None:
 def test_window(capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(window.main())
     assert capsys.readouterr().out == "[12, 11]\n"
+
+
+def test_visits(capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(visits.main())
+    assert capsys.readouterr().out == (
+        "counted: 50\nafter the reset: 1\nended last: add reset add\n"
+    )
 
 
 def test_rate_limiter(capsys: pytest.CaptureFixture[str]) -> None:
