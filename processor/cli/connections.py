@@ -144,10 +144,14 @@ class RunsByDefault(TyperGroup):
         )
         return parsed
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["TOPIC [OPTIONS]", "|", "COMMAND [ARGS]..."]
+
 
 group = typer.Typer(
     cls=RunsByDefault,
-    help="Read a Kafka topic: its records start workflows, signal them, and ask entities.",
+    help="Read a Kafka topic: its records start workflows, signal them, and ask entities. "
+    "The options beside TOPIC: processor connect run --help.",
     no_args_is_help=True,
 )
 

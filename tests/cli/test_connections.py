@@ -68,6 +68,12 @@ def test_what_is_wrong_is_said(
     assert told in " ".join(done.output.split())
 
 
+def test_the_help_says_how_a_topic_is_given(invoke: Invoke) -> None:
+    told = " ".join(invoke("connect", "--help").output.split())
+    assert "connect TOPIC [OPTIONS] | COMMAND [ARGS]..." in told
+    assert "--correlated" in invoke("connect", "run", "--help").output
+
+
 def test_an_embedded_folder_has_no_topics(invoke: Invoke) -> None:
     where = "--server", "embedded:./state"
     done = invoke("connect", "orders", "--start", "w", "--key", "key", *where)
