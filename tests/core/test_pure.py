@@ -16,6 +16,7 @@ STDLIB = {
     "collections",
     "dataclasses",
     "hashlib",
+    "operator",
     "traceback",
     "types",
     "typing",
