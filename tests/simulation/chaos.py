@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from processor.codec.records import LEVEL, encode
+from processor.codec.records import LEVEL, decode, encode
 from processor.core.data.address import Address, Caller, ReplyTo
 from processor.core.data.cause import Origin
 from processor.core.inputs import ClientCommand
 from processor.core.questions import AwaitResult, ReadShard
-from processor.core.records.turn import Claim, claim_key
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import Claim, Turn, claim_key
+from processor.errors import SchemaMismatch
 from processor.simulation.faults import PER_HOST
 from processor.simulation.hosts.host import Host
 from processor.simulation.hosts.perils import DAY_MS
@@ -26,6 +28,12 @@ __all__ = ("Chaos",)
 
 _LATER_LOG: Final = b"a later log's id"
 _DAYS_MAX: Final = 120
+_EVENTS_MAX: Final = 1_000
+"""Of one run: those of 230 seeds had 137 at the most."""
+
+_LOOK_EVERY: Final = 100
+"""Steps between two looks for a run that has more."""
+
 _HOUR_MS: Final = 3_600_000
 _LOOK_AGAIN_MS: Final = 30_000
 """After a jump of its clock a real process finds out at its next look ahead."""
@@ -78,6 +86,8 @@ class Chaos:
         if scheduler.steps > self._steps_max or scheduler.now_ms > START_MS + _DAYS_MAX * DAY_MS:
             days = (scheduler.now_ms - START_MS) / DAY_MS
             raise Stuck(f"it is not done after {scheduler.steps:,} steps and {days:.0f} days")
+        if scheduler.steps % _LOOK_EVERY == 0:
+            self._look_for_one_that_goes_on_and_on()
         if scheduler.random.random() < self._per_step:
             [kind] = scheduler.random.choices(self._kinds, self._weights)
             bounded = kind in PER_HOST
@@ -87,6 +97,18 @@ class Chaos:
             if happens():
                 scheduler.injected[kind] += 1
                 self._world.perils.blows_left -= bounded
+
+    def _look_for_one_that_goes_on_and_on(self) -> None:
+        """Find the run that waits in a loop for what never comes: each turn takes it longer."""
+        for log in self._world.broker.logs:
+            for record in log.read(log.end - 1, log.end):
+                entry = None if record.value is None else _turn_of(record.value)
+                if entry is not None and entry.first > _EVENTS_MAX:
+                    raise Stuck(
+                        f"it is not done after {self._scheduler.steps:,} steps: run "
+                        f"{entry.run_id} of {entry.workflow_id!r} has {entry.first:,} events, and "
+                        "goes on and on"
+                    )
 
     # --- blows --------------------------------------------------------------------------------
 
@@ -406,6 +428,15 @@ class Chaos:
         session = self._owner(partition).ownerships[partition].session
         assert session is not None, "what is at rest has a session"
         return session.log.confirmed_end == self._world.broker.logs[partition].end
+
+
+def _turn_of(value: bytes) -> Turn | Snapshot | None:
+    """Return the turn that a record is; None for any other one, also of a stranger's."""
+    try:
+        entry = decode(value)
+    except SchemaMismatch:
+        return None
+    return entry if isinstance(entry, Turn | Snapshot) else None
 
 
 def _is_worker(host: Host) -> bool:

@@ -27,7 +27,9 @@ from processor.simulation.partitions import (
 )
 from processor.simulation.scheduler import Channel, Scheduler
 from processor.simulation.virtual_loop import VirtualLoop
+from processor.simulation.world import Stuck
 
+from . import chaos
 from .story import Story
 
 
@@ -185,3 +187,12 @@ def test_time_passes_for_a_loop_that_sleeps_for_almost_nothing() -> None:
         scheduler.step()
     assert task.done()
     loop.close()
+
+
+def test_a_run_that_goes_on_and_on_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take hours: each of its turns takes longer than the one before."""
+    monkeypatch.setattr(chaos, "_EVENTS_MAX", 10)
+    story = Story(3)
+    with pytest.raises(Stuck, match=r"is not done after .* has .* events, and goes on and on"):
+        story.run()
+    story.close()
