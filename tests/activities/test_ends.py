@@ -39,14 +39,9 @@ class OwnBase(BaseException):
 
 
 ENDS: list[BaseException] = [
-    asyncio.CancelledError("inner"),
-    concurrent.futures.CancelledError("inner"),
-    StopIteration(7),
-    StopAsyncIteration(7),
-    GeneratorExit("inner"),
-    SystemExit(3),
-    KeyboardInterrupt("inner"),
-    OwnBase("inner"),
+    *(asyncio.CancelledError("inner"), concurrent.futures.CancelledError("inner")),
+    *(StopIteration(7), StopAsyncIteration(7), GeneratorExit("inner"), SystemExit(3)),
+    *(KeyboardInterrupt("inner"), OwnBase("inner")),
 ]
 
 
