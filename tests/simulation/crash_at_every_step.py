@@ -39,7 +39,7 @@ from processor.simulation.scheduler import Channel
 from processor.simulation.world import Stuck, World
 from processor.workflow._engine.runners import WorkflowRunners
 
-from . import deeds, programs
+from . import deeds, programs, vaults
 from .cases import Case
 from .chaos import Chaos
 from .crash_outcomes import Outcome, comparable_answer, compare, outcome_of
@@ -198,8 +198,8 @@ class Run:
                 failure.steps = lambda: self.world.scheduler.steps
         activities: list[Any] = [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, *ACTIVITIES]
         workflows: list[Any] = [orders.order_processing, programs.program, programs.flaky]
-        workflows += WORKFLOWS
-        registry = Registry(workflows, activities, Injected(PAYLOADS))
+        workflows += [*WORKFLOWS, vaults.teller]
+        registry = Registry(workflows, activities, Injected(PAYLOADS), [vaults.Vault])
         runners = TallyRunners(WorkflowRunners(registry, Settings()))
         self.code = Code(registry, runners, ("default", "far"))
         # What ``check`` wants to know besides:

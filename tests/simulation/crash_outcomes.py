@@ -13,9 +13,12 @@ from processor.codec.records import decode
 from processor.core.data.failure import Failure
 from processor.core.event import Event
 from processor.core.nouns.activity import ActivityCompleted, ActivityFailed, AttemptState
+from processor.core.nouns.call import CallSent
+from processor.core.nouns.locks.granting import CallUnderLock, HolderCalled, LockFreed, LockGranted
+from processor.core.nouns.locks.holding import LockAnswered
 from processor.core.nouns.run import Closing, Successor, WorkflowStarted
 from processor.core.nouns.timer import TimerStarted
-from processor.core.records.answers import Accepted, Page, ReplyBody
+from processor.core.records.answers import Accepted, Locked, Page, ReplyBody
 from processor.core.records.effects import DeadLetter, RunResult
 from processor.core.records.marks import Mark, SourceWindow
 from processor.core.records.snapshot import Snapshot
@@ -138,6 +141,12 @@ def _comparable(turn: Sequence[Event]) -> Iterator[Event]:
                 yield replace(event, attempt=0, failure=_comparable_failure(event.failure))
             case TimerStarted():
                 yield replace(event, due_ms=0)
+            case LockGranted() | LockFreed() | HolderCalled():
+                yield replace(event, number=0)
+            case CallSent(operation=CallUnderLock() as call):
+                yield replace(event, operation=replace(call, number=0))
+            case LockAnswered(outcome=Locked()):
+                yield replace(event, outcome=Locked(0))
             case WorkflowStarted():
                 yield _comparable_start(event)
             case _ if isinstance(event, Closing) and event.successor is not None:

@@ -32,7 +32,7 @@ from processor.core.records.answers import (
     UpdateEnded,
 )
 
-from . import deeds, tally
+from . import deeds, tally, vaults
 from .cases import COMPLETED, Case, nothing, program_case
 from .programs import Step
 from .story import PAYLOADS
@@ -425,6 +425,14 @@ def _tally() -> list[Case]:
     return [case]
 
 
+def _locked() -> list[Case]:
+    """A run moves money between vaults of two shards under their locks, and looks into both."""
+    moves = [vaults.Move(["a", "b"], 7, how, 0) for how in ("slowly", "audit")]
+    case = Case("teller", "teller", [moves], {})
+    case.ends["completed"] = [vaults.BEGIN + 7, 2 * vaults.BEGIN].__eq__
+    return [case]
+
+
 def _start(*steps: Step, **how: Any) -> StartRun:
     return StartRun("program", PAYLOADS.encode([[*steps]]), **how)
 
@@ -449,5 +457,6 @@ SCENARIOS: Final = (
     Scenario("purged", _is_over, besides=_purged),
     Scenario("retried and timed out", _labours),
     Scenario("snapshots", _tally),
+    Scenario("locked", _locked, partitions=2),
     Scenario("ended by others", _outside, besides=_ended),
 )
