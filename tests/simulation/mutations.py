@@ -141,7 +141,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.published_from_the_start,
         (AGAIN,),
         20,
-        known=1,
+        known=2,
     ),
     Mutation(
         "publish",
@@ -203,7 +203,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.own_transactions_not_awaited,
         (AGAIN, SET_BACK),
         200,
-        known=98,
+        known=118,
     ),
     Mutation(
         "publish",
@@ -211,7 +211,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.former_epochs_publish,
         (AGAIN,),
         200,
-        known=1,
+        known=8,
     ),
     Mutation(
         "publish",
@@ -243,7 +243,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.letters_not_awaited,
         ("AssertionError: no turn is past what is not buried yet",),
         150,
-        known=1,
+        known=4,
     ),
     Mutation(
         "positions",

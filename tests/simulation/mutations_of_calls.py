@@ -25,7 +25,7 @@ OF_CALLS: Sequence[Mutation] = (
     ),
     Mutation("calls", "who waits is told", calls.callers_not_told, CALLS, 200, known=112),
     Mutation(
-        "calls", "who waits is told of the end", calls.callers_left_behind, CALLS, 50, known=1
+        "calls", "who waits is told of the end", calls.callers_left_behind, CALLS, 50, known=13
     ),
     Mutation(
         "calls",

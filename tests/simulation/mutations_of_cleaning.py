@@ -105,7 +105,7 @@ OF_CLEANING: Sequence[Mutation] = (
         cleaning.purges_not_read,
         (TABLES, CLEANED, "LogTruncated"),
         200,
-        known=1,
+        known=4,
     ),
     Mutation(
         "half-cleaned logs",
@@ -113,7 +113,7 @@ OF_CLEANING: Sequence[Mutation] = (
         cleaning.middle_first,
         ("LogTruncated", *NOT_CONTIGUOUS),
         200,
-        known=1,
+        known=42,
     ),
     Mutation(
         "forgetting",

@@ -22,7 +22,7 @@ OF_CORRELATION: Sequence[Mutation] = (
         keys.held_after_the_end,
         (_HELD,),
         200,
-        known=60,
+        known=62,
     ),
     Mutation("correlation", "a key has one holder", keys.given_to_all, (_HOLDER,), 200, known=15),
     Mutation(

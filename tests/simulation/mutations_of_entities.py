@@ -56,7 +56,7 @@ OF_ENTITIES: Sequence[Mutation] = (
         "entities",
         "signals that are due later stand in the snapshot",
         entities.delayed_forgotten,
-        (_WRONG,),
+        (_WRONG, STUCK),
         100,
         known=26,
     ),

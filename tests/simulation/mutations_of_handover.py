@@ -57,6 +57,7 @@ OF_HANDOVER: Sequence[Mutation] = (
         handover.left_in_the_log,
         (STUCK, *CALLS),
         50,
+        known=1,
     ),
     Mutation(
         "calls",
@@ -64,5 +65,6 @@ OF_HANDOVER: Sequence[Mutation] = (
         handover.all_in_memory,
         (r"AssertionError: \d+ messages wait in memory",),
         50,
+        known=1,
     ),
 )

@@ -44,5 +44,6 @@ OF_PROMISES: Sequence[Mutation] = (
         promises.keys_used_for_anything,
         ("AssertionError: a key is for one thing",),
         100,
+        known=8,
     ),
 )
