@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	@$(BIN)/processor demo
 
-# The tests in three parts, two at a time: on one broker that they share, without a broker, and on
-# brokers that they start and break.
+# The tests in three parts at a time: on one broker that they share, without a broker, and on
+# brokers that they start and break. Much of the first and the last is waiting.
 test: check
-	@$(MAKE) --no-print-directory -j2 test-kafka test-alone test-brokers
+	@$(MAKE) --no-print-directory -j3 test-kafka test-alone test-brokers
 
 test-kafka: $(VENV)/installed-dev
 	$(BIN)/pytest -m "kafka and not own_broker"
