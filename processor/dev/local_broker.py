@@ -213,8 +213,12 @@ class LocalBroker:
         self._reap()
 
     def pause(self) -> None:
-        """Freeze the broker (SIGSTOP): connections stay open, and nobody answers."""
+        """Freeze the broker (SIGSTOP): connections stay open, and nobody answers.
+
+        All of its threads stand still when this returns.
+        """
         self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a paused broker go on (SIGCONT)."""
