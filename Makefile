@@ -9,16 +9,17 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	@$(BIN)/processor demo
 
-# The tests in three parts at a time: on one broker that they share, without a broker, and on
-# brokers that they start and break. Much of the first and the last is waiting.
+# The tests in three parts at a time: of the adapters on one broker that they share, without a
+# broker, and with brokers that they start and break. Much of the first and the last is waiting.
 test: check
 	@$(MAKE) --no-print-directory -j3 test-kafka test-alone test-brokers
 
 test-kafka: $(VENV)/installed-dev
-	$(BIN)/pytest -m "kafka and not own_broker"
+	$(BIN)/pytest tests/kafka -m "not own_broker"
 
 test-brokers: $(VENV)/installed-dev
 	$(BIN)/pytest -m own_broker
+	$(BIN)/pytest --ignore=tests/kafka -m kafka
 
 test-alone: $(VENV)/installed-dev
 	$(BIN)/pytest -m "not kafka"
