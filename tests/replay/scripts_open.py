@@ -196,7 +196,8 @@ async def keys(env: Environment) -> dict[str, str]:
     held = await env.start(code.awaits_parcel, "P-2", 1, id="parcel-released")
     await env.sleep(1)
     other = env.correlated("parcel", "P-2")
-    assert await other.release() == "parcel-released"
+    released = await env.handle(other.id).update("release", id="released")  # not a random id
+    assert released[0] == "parcel-released"
     await held.terminate()
     return {
         "key-first": "parcel-first",
