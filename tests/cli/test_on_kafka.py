@@ -37,7 +37,7 @@ def test_topics_are_planned_made_and_checked(invoke: Invoke, where: tuple[str, .
     assert refused.exit_code == 3
     assert "processor topics apply" in refused.stderr
     first, *more = refused.stderr.partition("error: ")[2].splitlines()
-    assert first.endswith("not ready:")
+    assert first.endswith("are not ready, or this user may not describe them:")
     assert len(more) == 9 and all("the topic is missing. Run: " in line for line in more)
     many = invoke("topics", "apply", "--replication=9", *where)
     assert many.exit_code == 2
