@@ -143,7 +143,8 @@ class Requests:
     def used_for(self, cause: Cause | None) -> str | None:
         """Return what the key of a request was used for before, as long as that is known."""
         known = self._named.get(identity(cause)) if is_keyed(cause) else None
-        return None if known is None else keyed_for(NamedRequest(known.id))
+        before = None if known is None else NamedRequest(known.id)
+        return keyed_for(before) if is_keyed(before) else None
 
     def answer(self, cause: Cause | None) -> Accepted | Refused | None:
         """Return what a request was told that left no turn, as long as that is known."""

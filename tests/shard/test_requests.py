@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from processor.codec.records import decode, encode
-from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin
+from processor.core.data.cause import Cause, ClientRequest, NamedRequest, Origin, identity, keyed
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.records.answers import Accepted, Refused
 from processor.core.records.marks import Answered, Mark
@@ -166,6 +166,13 @@ def test_a_request_with_a_name_counts_once_and_one_without_identity_whenever_it_
 
 
 # --- answers without a turn -------------------------------------------------------------------
+
+
+def test_a_strangers_id_that_is_that_of_a_key_says_nothing_of_what_the_key_was_used_for() -> None:
+    known, request = Requests(), keyed("event", "w", "k", "go")
+    take(known, turn(NamedRequest(identity(request))))
+    assert known.standing(request, again=False) == "known"
+    assert known.used_for(request) is None
 
 
 @pytest.mark.parametrize("cause", [ClientRequest("c", 1), NamedRequest("r-1")], ids=str)
