@@ -100,34 +100,32 @@ def text(value: Any, what: str) -> str:
 def queue(value: Any, what: str) -> str:
     """Return the name of a queue of activities: it becomes the end of a topic's name."""
     given = name(value, what)
-    if not _QUEUE.fullmatch(given):
-        raise InvalidArgument(
-            f"{what}: no queue can be named {shown(given)}; a name has 1 to 150 of the characters "
-            "a-z, A-Z, 0-9, '.', '_' and '-'"
-        )
-    return given
+    return _in_topics(given, what, "queue", 150, fits=_QUEUE.fullmatch(given) is not None)
 
 
 def topic(value: Any, what: str) -> str:
     """Return a name that a Kafka topic can have."""
     given = _bounded(value, what, NAME_BYTES_MAX, "the name of a topic")
-    if not is_topic(given):
+    return _in_topics(given, what, "Kafka topic", 249, fits=is_topic(given))
+
+
+def namespace(value: Any, what: str) -> str | None:
+    """Return a name that a namespace can have: it begins the names of its topics. None: no name."""
+    if value is None:
+        return None
+    given = _bounded(value, what, NAME_BYTES_MAX, "a namespace")
+    fits = is_topic(given) and len(given) <= _NAMESPACE_MAX
+    return _in_topics(given, what, "namespace", _NAMESPACE_MAX, fits=fits)
+
+
+def _in_topics(name: str, what: str, kind: str, most: int, *, fits: bool) -> str:
+    """Return what stands in the name of a topic."""
+    if not fits:
         raise InvalidArgument(
-            f"{what}: no Kafka topic can be named {shown(given)}; a name has 1 to 249 of the "
+            f"{what}: no {kind} can be named {shown(name)}; a name has 1 to {most} of the "
             "characters a-z, A-Z, 0-9, '.', '_' and '-'"
         )
-    return given
-
-
-def namespace(value: Any, what: str) -> str:
-    """Return a name that a namespace can have: it begins the names of its topics."""
-    given = _bounded(value, what, NAME_BYTES_MAX, "a namespace")
-    if not is_topic(given) or len(given) > _NAMESPACE_MAX:
-        raise InvalidArgument(
-            f"{what}: no namespace can be named {shown(given)}; a name has 1 to {_NAMESPACE_MAX} "
-            "of the characters a-z, A-Z, 0-9, '.', '_' and '-'"
-        )
-    return given
+    return name
 
 
 def is_topic(name: str) -> bool:

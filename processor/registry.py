@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, Protocol, TypeVar
 
 from processor.activity import Activity, ActivityDefinition, check_imported
 from processor.checks import shown
+from processor.core.correlation import CORRELATION
 from processor.correlation.keys import CorrelationKey
 from processor.errors import InvalidArgument
 from processor.http import calling
@@ -14,7 +16,6 @@ from processor.injection.interceptors import Injected
 from processor.schedules.running import Schedule
 from processor.schedules.spec import SCHEDULE
 from processor.workflow._alone import alone
-from processor.workflow._correlation import CORRELATION
 from processor.workflow._definition import ALONE, Workflow, defined
 from processor.workflow._entities.definition import Entity
 from processor.workflow._entities.naming import entity_named, is_entity
@@ -33,6 +34,11 @@ class _Named(Protocol):
 
 
 N = TypeVar("N", bound=_Named)
+
+_OURS: Final[Mapping[str, tuple[type[Any], str]]] = MappingProxyType(
+    {SCHEDULE: (Schedule, "schedules"), CORRELATION: (CorrelationKey, "business keys")}
+)
+"""Workflows that each worker has, and what their runs are."""
 
 
 class Registry:
@@ -57,7 +63,7 @@ class Registry:
         outbound = Outbound(*map(injected.around, names))
         self.outbound = outbound if any(outbound) else None
         self.workflows = _by_name("workflow", [_workflow(each) for each in workflows])
-        for name, what in (SCHEDULE, "schedules"), (CORRELATION, "business keys"):
+        for name, (_, what) in _OURS.items():
             if name in self.workflows:
                 raise InvalidArgument(
                     f"workflow {name!r} at {self.workflows[name].place} has the name of the "
@@ -83,8 +89,8 @@ class Registry:
 
         Each worker has ours: what runs an activity alone, what schedules are, and business keys.
         """
-        if name in (SCHEDULE, CORRELATION):
-            return defined(Schedule if name == SCHEDULE else CorrelationKey)
+        if (ours := _OURS.get(name)) is not None:
+            return defined(ours[0])
         return alone if name.startswith(ALONE) else self.workflows.get(name)
 
     def activity_named(self, name: str) -> ActivityDefinition | None:

@@ -9,25 +9,16 @@ import typer
 
 from processor import checks
 from processor.cli.commands.runs import PANEL, Arguments, done, parsed
-from processor.cli.options import EmbeddedModules, Json, Key, Target, checked, target_options
+from processor.cli.options import EmbeddedModules, Json, Key, Target, checked, named, target_options
 from processor.cli.output import shown_time, shown_value
 from processor.cli.session import connected
 from processor.readable import readable
 
 __all__ = ("register",)
 
-Name = Annotated[
-    str,
-    typer.Argument(metavar="NAME", callback=checked(checks.name), help="Name of the key: shipment"),
-]
-BusinessKey = Annotated[
-    str,
-    typer.Argument(metavar="KEY", callback=checked(checks.name), help="The key itself: S-7."),
-]
-SignalName = Annotated[
-    str,
-    typer.Argument(metavar="SIGNAL", callback=checked(checks.name), help="The signal's name."),
-]
+Name = Annotated[str, named("NAME", "Name of the key: shipment")]
+BusinessKey = Annotated[str, named("KEY", "The key itself: S-7.")]
+SignalName = Annotated[str, named("SIGNAL", "The signal's name.")]
 Keep = Annotated[
     float | None,
     typer.Option(

@@ -17,6 +17,7 @@ from processor.cli.options import (
     Key,
     Target,
     checked,
+    named,
     target_options,
 )
 from processor.cli.output import cut, show_found, shown_time, shown_value
@@ -29,22 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ("register",)
 
-Name = Annotated[
-    str,
-    typer.Argument(metavar="ENTITY", callback=checked(checks.name), help="Name of its class."),
-]
+Name = Annotated[str, named("ENTITY", "Name of its class.")]
 EntityKey = Annotated[
     str,
     typer.Argument(metavar="KEY", callback=checked(checks.workflow_id), help="Its key."),
 ]
-OperationName = Annotated[
-    str,
-    typer.Argument(metavar="OPERATION", callback=checked(checks.name), help="The operation."),
-]
-OnlyName = Annotated[
-    str | None,
-    typer.Argument(metavar="ENTITY", callback=checked(checks.name), help="Only of this class."),
-]
+OperationName = Annotated[str, named("OPERATION", "The operation.")]
+OnlyName = Annotated[str | None, named("ENTITY", "Only of this class.")]
 
 Delay = Annotated[
     float | None,

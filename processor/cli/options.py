@@ -33,6 +33,7 @@ __all__ = (
     "WorkflowId",
     "checked",
     "loaded",
+    "named",
     "target_options",
 )
 
@@ -69,6 +70,11 @@ def checked(check: Callable[[Any, str], object]) -> Callable[[Any], Any]:
         return value
 
     return refuse_wrong
+
+
+def named(metavar: str, help: str) -> Any:
+    """Return an argument of a command that has to be a name."""
+    return typer.Argument(metavar=metavar, callback=checked(checks.name), help=help)
 
 
 def server_option(default: str) -> Any:

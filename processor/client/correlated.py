@@ -12,8 +12,9 @@ from processor import checks
 from processor.arguments import Seconds
 from processor.client.calls import ClientCalls
 from processor.client.handle import Handle
+from processor.core.correlation import delivered, delivers, key_id
 from processor.errors import CommandRejected, QueryFailed, WorkflowNotFound
-from processor.workflow._correlation import delivered, delivers, keep_ms, key_id
+from processor.workflow._correlation import keep_ms
 from processor.workflow._handlers import event_of
 
 __all__ = ("Correlated", "CorrelationDescription", "HasKeys", "KeptEvent")

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_type_hints
 import msgspec
 
 from processor.checks import NAME_BYTES_MAX, shown
+from processor.core.correlation import ID_PREFIX, KEEP_MS, delivered, delivers
 from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
 from processor.core.data.cause import NamedRequest, keyed
 from processor.core.data.headers import Headers
@@ -30,7 +31,6 @@ from processor.core.nouns.update import UpdateRun
 from processor.core.operation import Operation
 from processor.core.vocabulary import REQUESTS
 from processor.errors import SchemaMismatch
-from processor.workflow._correlation import ID_PREFIX, KEEP_MS, delivered, delivers
 
 __all__ = ("FORMS", "OPERATIONS", "decode_json")
 

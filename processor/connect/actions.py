@@ -9,13 +9,14 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar, TypeVarTuple, overload
 
 from processor import checks
 from processor.arguments import Seconds, named
+from processor.core.correlation import delivered, delivers, key_id
 from processor.core.entity_id import EntityId, is_reserved
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.start import StartRun, StartWith, begins
 from processor.core.operation import Operation
 from processor.errors import InvalidArgument
 from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, ConflictPolicy, ReusePolicy
-from processor.workflow._correlation import delivered, delivers, keep_ms, key_id
+from processor.workflow._correlation import keep_ms
 from processor.workflow._entities.naming import entity_id, operation_named
 from processor.workflow._handlers import event_of, parts_of
 from processor.workflow._signature import event_value

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from processor import workflow
 from processor.checks import ID_BYTES_MAX
+from processor.core.correlation import CORRELATION, KEEP_MS, key_of
+from processor.core.data.address import Address
 from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
 from processor.core.nouns.external import EventRejected, RaiseEvent
 from processor.core.questions import AwaitResult
@@ -22,7 +24,6 @@ from processor.core.records.answers import Closed
 from processor.errors import CommandRejected, PayloadTooLarge, ProcessorError, WorkflowNotFound
 from processor.policy import Status
 from processor.workflow._context import current
-from processor.workflow._correlation import CORRELATION, KEEP_MS, key_of
 from processor.workflow._nouns.instance import Answer, Asks, InstanceQuestion
 
 __all__ = ("CorrelationKey",)
@@ -186,7 +187,8 @@ class CorrelationKey:
 
     async def _ask(self, holder: dict[str, str], question: InstanceQuestion, what: str) -> Any:
         to = holder["workflow_id"]
-        asks = Asks(current("handle"), to, f"{what} of {to!r}", Any, lambda told: told, "")
+        what = f"{what} of {to!r}"
+        asks = Asks(current("handle"), Address(None, to), what, Any, lambda told: told, "")
         return await Answer(asks, question)
 
     # --- events that wait ---------------------------------------------------------------------

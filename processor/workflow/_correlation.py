@@ -10,9 +10,9 @@ import math
 from typing import Any, Final, TypeAlias
 
 from processor import checks
-from processor.checks import ID_BYTES_MAX
+from processor.core.correlation import CLAIM, KEEP_MS, WITHDRAW, begins_key, key_id
+from processor.core.data.address import Address
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.start import StartWith
 from processor.core.nouns.update import UpdateRun
 from processor.errors import CorrelationTaken, InvalidArgument
 from processor.workflow._context import current
@@ -22,35 +22,7 @@ from processor.workflow._nouns.instance import Answer, Asks, InstanceQuestion, a
 from processor.workflow._outbound import InstanceCall, headers_of, size_of
 from processor.workflow._outcomes import updated
 
-__all__ = (
-    "CLAIM",
-    "CORRELATION",
-    "DELIVER",
-    "ID_PREFIX",
-    "KEEP_MS",
-    "WITHDRAW",
-    "correlate",
-    "delivered",
-    "delivers",
-    "keep_ms",
-    "key_id",
-    "key_of",
-    "uncorrelate",
-)
-
-CORRELATION: Final = "processor.correlation"
-"""The name of the workflow that a key is."""
-
-ID_PREFIX: Final = "correlation:"
-"""So begins the workflow id of a key; its name, ``=`` and the key itself follow."""
-
-CLAIM: Final = "claim"
-DELIVER: Final = "deliver"
-WITHDRAW: Final = "withdraw"
-"""What a key is told: somebody wants to hold it, an event has come, its holder gives it back."""
-
-KEEP_MS: Final = 86_400_000
-"""An event is kept for a day while nobody holds its key, unless its sender says otherwise."""
+__all__ = ("correlate", "keep_ms", "uncorrelate")
 
 _Holder: TypeAlias = list[str] | None
 """What a claim comes to: the workflow id and the run that hold the key; None: who asks does now."""
@@ -61,42 +33,9 @@ seconds.
 """
 
 
-def key_id(name: Any, key: Any, call: str) -> str:
-    """Return the workflow id of a key. Raises ``InvalidArgument``."""
-    name, key = checks.name(name, f"{call}: name"), checks.name(key, f"{call}: key")
-    if "=" in name:
-        raise InvalidArgument(f"{call}: name: {checks.shown(name)} has an =: give another one")
-    id = f"{ID_PREFIX}{name}={key}"
-    if len(id.encode()) > ID_BYTES_MAX:
-        most = ID_BYTES_MAX - len(ID_PREFIX) - 1
-        raise InvalidArgument(f"{call}: name and key have {most} bytes together at the most")
-    return id
-
-
-def key_of(workflow_id: str) -> tuple[str, str]:
-    """Return the name and the key that a workflow id stands for."""
-    name, _, key = workflow_id.removeprefix(ID_PREFIX).partition("=")
-    return name, key
-
-
 def keep_ms(keep: Any, call: str) -> int:
     """Return for how many milliseconds an event waits; ``keep`` is a duration, None: a day."""
     return KEEP_MS if keep is None else math.ceil(checks.seconds(keep, f"{call}: keep") * 1000)
-
-
-def delivered(name: str, value: Any, keep_ms: int) -> list[Any]:
-    """Return what a key is told of an event, to be encoded."""
-    return [name, value, keep_ms]
-
-
-def delivers(encoded: bytes | None) -> StartWith:
-    """Return what gives a key an event, of ``delivered``."""
-    return begins_key(RaiseEvent(DELIVER, encoded))
-
-
-def begins_key(first: RaiseEvent | UpdateRun) -> StartWith:
-    """Return what tells a key something, and begins its run where there is none."""
-    return StartWith(CORRELATION, None, "allow", "use-existing", first=first)
 
 
 async def correlate(name: str, key: str) -> None:
@@ -120,7 +59,7 @@ async def correlate(name: str, key: str) -> None:
     def read(ended: Any) -> Any:
         return updated(id, ended.id, ended, runtime.payloads, _Holder)
 
-    asks = Asks(runtime, id, what, _Holder, read, line)
+    asks = Asks(runtime, Address(None, id), what, _Holder, read, line)
     holder: _Holder = None
     try:
         for wait_s in (0, _END_S):
@@ -176,4 +115,5 @@ def _withdraw(runtime: Runtime, id: str, line: str) -> Answer:
     what = f"the withdrawal from {id!r}"
     encoded = runtime.decisions.encode(_chain(runtime), what)
     question = InstanceQuestion(begins_key(RaiseEvent(WITHDRAW, encoded)))
-    return Answer(Asks(runtime, id, what, None, lambda told: None, line), question)
+    asks = Asks(runtime, Address(None, id), what, None, lambda told: None, line)
+    return Answer(asks, question)

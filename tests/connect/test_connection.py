@@ -27,12 +27,12 @@ from processor.codec.payloads import JsonPayloads
 from processor.connect.actions import Wanted
 from processor.connect.connection import ACTIONS_MAX, Connection
 from processor.connect.values import Raw
+from processor.core.correlation import delivers
 from processor.core.entity_id import EntityId
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.start import StartRun, StartWith, begins
 from processor.errors import ProcessorError
 from processor.testing import Environment
-from processor.workflow._correlation import delivers
 
 anything: Any = connect
 """For calls that type checkers refuse."""

@@ -8,11 +8,11 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from processor import CorrelationTaken, workflow
+from processor.core.correlation import delivered, delivers, key_id
 from processor.core.inputs import ClientCommand
 from processor.core.records.answers import Accepted, Refused, ReplyBody
 from processor.correlation import keys
 from processor.simulation.clients import SimulatedClient
-from processor.workflow._correlation import delivered, delivers, key_id
 
 from .cases import Case, let_stop, nothing
 

@@ -21,6 +21,7 @@ from processor.cli.options import (
     Target,
     WorkflowId,
     checked,
+    named,
     target_options,
 )
 from processor.cli.output import say, write_json
@@ -57,10 +58,7 @@ Attempts = Annotated[
 Queue = Annotated[
     str | None, typer.Option(callback=checked(checks.queue), help="The queue that it waits in.")
 ]
-ActivityName = Annotated[
-    str,
-    typer.Argument(metavar="ACTIVITY", callback=checked(checks.name), help="The activity's name."),
-]
+ActivityName = Annotated[str, named("ACTIVITY", "The activity's name.")]
 Details = Annotated[str, typer.Option(metavar="JSON", help="What it has come to so far.")]
 
 

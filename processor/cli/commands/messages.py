@@ -18,6 +18,7 @@ from processor.cli.options import (
     Target,
     WorkflowId,
     checked,
+    named,
     target_options,
 )
 from processor.cli.output import shown_value
@@ -30,32 +31,15 @@ if TYPE_CHECKING:
 
 __all__ = ("register",)
 
-EventName = Annotated[
-    str,
-    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The event's name."),
-]
-SignalName = Annotated[
-    str,
-    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The signal's name."),
-]
-QueryName = Annotated[
-    str,
-    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The query's name."),
-]
-ValueName = Annotated[
-    str,
-    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The value's name."),
-]
-
-
+EventName = Annotated[str, named("NAME", "The event's name.")]
+SignalName = Annotated[str, named("NAME", "The signal's name.")]
+QueryName = Annotated[str, named("NAME", "The query's name.")]
+ValueName = Annotated[str, named("NAME", "The value's name.")]
 PromiseText = Annotated[
     str,
     typer.Argument(metavar="ID", callback=checked(promise_named), help="The promise's id."),
 ]
-UpdateName = Annotated[
-    str,
-    typer.Argument(metavar="NAME", callback=checked(checks.name), help="The update's name."),
-]
+UpdateName = Annotated[str, named("NAME", "The update's name.")]
 UpdateId = Annotated[
     str | None,
     typer.Option(

@@ -19,6 +19,7 @@ from processor.cli.options import (
     Target,
     WorkflowId,
     checked,
+    named,
     target_options,
 )
 from processor.cli.session import connected
@@ -30,10 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ("register",)
 
-WorkflowName = Annotated[
-    str,
-    typer.Argument(metavar="WORKFLOW", callback=checked(checks.name), help="The workflow's name."),
-]
+WorkflowName = Annotated[str, named("WORKFLOW", "The workflow's name.")]
 NewId = Annotated[
     str | None,
     typer.Option(

@@ -12,7 +12,7 @@ import typer
 from processor import checks
 from processor.cli.commands.runs import PANEL, Arguments, done, parsed
 from processor.cli.commands.starts import WorkflowName
-from processor.cli.options import EmbeddedModules, Json, Target, checked, target_options
+from processor.cli.options import EmbeddedModules, Json, Target, checked, named, target_options
 from processor.cli.output import say, show_found, shown_value, write_json
 from processor.cli.schedules.options import SCHEDULE_OPTIONS, TIME_OPTIONS, Moment, collected
 from processor.cli.session import connected
@@ -28,9 +28,7 @@ group = typer.Typer(
     help="Let runs begin at the times of a calendar, and look after that.", no_args_is_help=True
 )
 
-ScheduleId = Annotated[
-    str, typer.Argument(metavar="ID", callback=checked(checks.name), help="The schedule's id.")
-]
+ScheduleId = Annotated[str, named("ID", "The schedule's id.")]
 Note = Annotated[
     str, typer.Option(callback=checked(checks.text), help="For people: who did it, and why.")
 ]

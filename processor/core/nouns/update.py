@@ -113,8 +113,13 @@ def unfinished(run: Run | Summary | RunResult, id: str) -> Refused:
     return Refused("UpdateUnfinished", why)
 
 
-def used_before(run: Run | Summary, id: str, before: str, now: str) -> Refused:
-    """Return what whoever gives an update the id of another one is told."""
+def used_before(run: Run | Summary, id: str, before: str, now: str | None) -> Refused | None:
+    """Return what whoever gives an update the id of another one is told.
+
+    ``now`` is the name of the update, None where nobody says which one it is.
+    """
+    if now in (None, before):
+        return None
     which = f"the id {id!r} is that of update {before!r} of run {run.run_id} of"
     why = f"{which} {run.workflow_id!r}, and cannot be that of {now!r}"
     return Refused("KeyReused", f"{why}: give each update an id of its own")
@@ -243,9 +248,9 @@ class UpdateRun(OperationOnRun):
     def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
         run: Updates = draft.run
         if self.id in run.updates:
-            before = run.updates[self.id].name
-            if before != self.name:
-                return used_before(run, self.id, before, self.name)
+            refused = used_before(run, self.id, run.updates[self.id].name, self.name)
+            if refused is not None:
+                return refused
             if draft.caller is None:
                 return latest.accepted(created=False)
             return outcome_of(run, self.id) or draft.let_wait("update", self.id)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from processor.core.correlation import CORRELATION
 from processor.core.data.failure import BENIGN
 from processor.core.nouns.external import EventRejected
 from processor.core.nouns.run import RunParked, Summary, WorkflowFailed, WorkflowStarted
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import AttemptRecord, Turn
 from processor.readable import readable
-from processor.workflow._correlation import CORRELATION
 
 __all__ = ("Telling",)
 

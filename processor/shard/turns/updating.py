@@ -40,10 +40,8 @@ class Updating(Awaiting[AwaitUpdate, str]):
         return body.id in state.updates
 
     def told(self, state: RunState, body: AwaitUpdate) -> ReplyBody | None:
-        before = state.updates[body.id].name
-        if body.name not in (None, before):
-            return used_before(state, body.id, before, body.name)
-        return outcome_of(state, body.id)
+        refused = used_before(state, body.id, state.updates[body.id].name, body.name)
+        return refused or outcome_of(state, body.id)
 
     def waits_for(self, body: AwaitUpdate, run_id: str) -> str:
         return body.id
@@ -60,17 +58,18 @@ class Updating(Awaiting[AwaitUpdate, str]):
                         return UpdateEnded(run.run_id, id, result, failure)
                     case UpdateAccepted(id, name) if id == body.id:
                         accepted = True
-                        if body.name not in (None, name):
-                            return used_before(run, id, name, body.name)
+                        if refused := used_before(run, id, name, body.name):
+                            return refused
                     case WorkflowStarted(lineage=lineage) if lineage and lineage.carried:
                         for update in lineage.carried.updates:
-                            is_it = update.id == body.id
-                            if is_it and body.name not in (None, update.name):
-                                return used_before(run, body.id, update.name, body.name)
-                            if is_it and update.over:
+                            if update.id != body.id:
+                                continue
+                            accepted = True
+                            if refused := used_before(run, update.id, update.name, body.name):
+                                return refused
+                            if update.over:
                                 told = update.result, update.failure
                                 return UpdateEnded(run.run_id, update.id, *told)
-                            accepted |= is_it
         if accepted and not run.status.is_open:
             return unfinished(run, body.id)
         where = f" in its last {EVENTS_MAX:,} events" if first else ""

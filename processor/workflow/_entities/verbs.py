@@ -89,7 +89,8 @@ def call_entity(  # type: ignore[misc]  # *Ts
     held: EntityLock | None = None if named.is_read else locked_here()
     if held is not None:
         held.check_call(id, call)
-    asks = Asks(runtime, id, what, type, partial(told, runtime, id, named.name, type), line)
+    read = partial(told, runtime, id, named.name, type)
+    asks = Asks(runtime, Address(None, id), what, type, read, line)
 
     def made(call: InstanceCall) -> InstanceQuestion:
         arguments = list(call.arguments)

@@ -393,7 +393,7 @@ def _wanted(
         None if plan == Plan() else plan,
         last_result,
         line,
-        None if namespace is None else checks.namespace(namespace, f"{call}: namespace"),
+        checks.namespace(namespace, f"{call}: namespace"),
     )
 
 
@@ -434,8 +434,8 @@ async def _intercepted(runtime: Runtime, asked: _Wanted, last: Callable[..., Any
 
     outbound = runtime.decisions.outbound
     assert outbound is not None, "interceptors have the call"
-    call = ChildCall(asked.name, asked.arguments, last is _started, runtime.replaying)
-    call.namespace = asked.namespace
+    how = last is _started, runtime.replaying
+    call = ChildCall(asked.name, asked.arguments, *how, namespace=asked.namespace)
     return await chained(outbound.children, called)(call)
 
 

@@ -60,16 +60,15 @@ Us = TypeVarTuple("Us")
 class Asks(NamedTuple):
     """Whom the code asks, and what of: ``read`` makes a value of the answer, or raises an error.
 
-    ``type`` is that of the value. ``namespace`` is theirs, None for that of the run.
+    ``type`` is that of the value.
     """
 
     runtime: Runtime
-    to: str
+    to: Address
     what: str
     type: Any
     read: Callable[[Any], Any]
     line: str
-    namespace: str | None = None
 
 
 class InstanceQuestion(NamedTuple):
@@ -91,14 +90,14 @@ class Answer(asyncio.Future[Any]):
     def __init__(self, asks: Asks, question: InstanceQuestion) -> None:
         operation, beside = question
         if isinstance(operation, StartWith) and (held := locked_here()) is not None:
-            held.check_made(asks.to, asks.what)
+            held.check_made(asks.to.workflow_id, asks.what)
         runtime = self._runtime = asks.runtime
         decisions = runtime.decisions
         decisions.check(asks.what)
         self._opened = opens(runtime, f"{asks.what} was not sent")
         self._call, self._turn = decisions.next_id, runtime.turn
         operation = _numbered(operation, f"{runtime.run_id}.{self._call}")
-        sent = CallSent(self._call, Address(asks.namespace, asks.to), operation)
+        sent = CallSent(self._call, asks.to, operation)
         size = len(sent.payload or b"") + beside
         decisions.check_message(size, asks.what)
         self._index = decisions.add_identified(sent, asks.line, size, asks.what)
@@ -220,9 +219,8 @@ class InstanceHandle(Generic[R]):
         def read(told: Any) -> Any:
             return answered(self.id, name, told, runtime.payloads, type)
 
-        asks = Asks(
-            runtime, self.id, self._what("query", name), type, read, line_here(), self.namespace
-        )
+        what = self._what("query", name)
+        asks = Asks(runtime, self._address, what, type, read, line_here())
 
         def made(call: InstanceCall) -> InstanceQuestion:
             return InstanceQuestion(QueryRun(name, _encoded(asks, call.arguments), reject=reject))
@@ -265,9 +263,8 @@ class InstanceHandle(Generic[R]):
         def read(told: Any) -> Any:
             return updated(self.id, told.id, told, runtime.payloads, type)
 
-        asks = Asks(
-            runtime, self.id, self._what("update", name), type, read, line_here(), self.namespace
-        )
+        what = self._what("update", name)
+        asks = Asks(runtime, self._address, what, type, read, line_here())
 
         def made(call: InstanceCall) -> InstanceQuestion:
             headers = headers_of(call.headers)
@@ -296,7 +293,7 @@ class InstanceHandle(Generic[R]):
             return valued(self.id, name, told, runtime.payloads.decoder(result_type))
 
         what = self._what("value", name)
-        asks = Asks(runtime, self.id, what, result_type, read, line_here(), self.namespace)
+        asks = Asks(runtime, self._address, what, result_type, read, line_here())
         return asked(asks, lambda call: InstanceQuestion(AwaitValue(name)), "value", name)
 
     def result(self) -> Coroutine[object, None, R]:
@@ -317,7 +314,7 @@ class InstanceHandle(Generic[R]):
             return outcome(self.id, told, runtime.payloads, self._result_type)
 
         what = f"the wait for the result of {self._address.shown}"
-        asks = Asks(runtime, self.id, what, self._result_type, read, line_here(), self.namespace)
+        asks = Asks(runtime, self._address, what, self._result_type, read, line_here())
         return asked(asks, lambda call: InstanceQuestion(AwaitResult()), "result")
 
     @property
@@ -346,8 +343,8 @@ def asked(
     """
     runtime = asks.runtime
     runtime.decoder(asks.type, f"{asks.what}: result_type")
-    call = InstanceCall(operation, asks.to, name, tuple(arguments), runtime.replaying, signal)
-    call.namespace = asks.namespace
+    to, given = asks.to, (tuple(arguments), runtime.replaying, signal)
+    call = InstanceCall(operation, to.workflow_id, name, *given, namespace=to.namespace)
     coroutine: Any
     if runtime.decisions.outbound is None:
         coroutine = _told(asks, made(call), asks.line)
@@ -404,8 +401,7 @@ def handle(id: str, *, workflow: Any = None, namespace: str | None = None) -> In
     """
     current("handle")
     result_type = Any if workflow is None else named("workflow.handle", workflow)[1]
-    if namespace is not None:
-        namespace = checks.namespace(namespace, "workflow.handle: namespace")
+    namespace = checks.namespace(namespace, "workflow.handle: namespace")
     return InstanceHandle(checks.workflow_id(id, "workflow.handle: id"), result_type, namespace)
 
 
@@ -468,8 +464,7 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
     what, encode = f"the start of workflow {name!r} with a signal", runtime.decisions.encode
     reuse = checks.one_of(START_REUSES, reuse, f"{call}: reuse")
     attached = None if memo is None else encode(memo, "the memo of", name)
-    if namespace is not None:
-        namespace = checks.namespace(namespace, f"{call}: namespace")
+    namespace = checks.namespace(namespace, f"{call}: namespace")
     found: InstanceHandle[Any] = InstanceHandle(id, result, namespace)
 
     def made(asked: InstanceCall) -> InstanceQuestion:
@@ -490,6 +485,6 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
         beside = len(payload or b"") + len(attached or b"")
         return InstanceQuestion(start, beside + size_of(headers) + size_of(first.headers))
 
-    asks = Asks(runtime, id, what, result, lambda told: found, line, namespace)
+    asks = Asks(runtime, found._address, what, result, lambda told: found, line)
     goes_with = Signal(id, event, value, runtime.replaying, namespace=namespace)
     return asked(asks, made, "signal_with_start", name, args, goes_with)
