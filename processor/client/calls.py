@@ -70,13 +70,18 @@ class ClientCalls:
         timeout: float | None = None,
         partition: int | None = None,
         key: str | None = None,
+        asks_for: str | None = None,
     ) -> Awaitable[ReplyBody]:
-        """Ask a shard. ``key``: an idempotency key of the user's, with which it counts once."""
+        """Ask a shard. ``key``: an idempotency key of the user's, with which it counts once.
+
+        The key is for one thing: ``asks_for``, or what ``body`` says.
+        """
         only_outside()
         cause = None
         if key is not None:
             assert isinstance(body, Operation), f"{body} counts once by itself"
-            cause = keyed(body.word, workflow_id, key, body.asks_for)
+            asked_for = body.asks_for if asks_for is None else asks_for
+            cause = keyed(body.word, workflow_id, key, asked_for)
         if self._around:
             last = partial(
                 self._asked, workflow_id, timeout=timeout, partition=partition, cause=cause
@@ -135,8 +140,9 @@ class ClientCalls:
         body: Request,
         timeout: float | None = None,
         key: str | None = None,
+        asks_for: str | None = None,
     ) -> Accepted:
-        answer = await self.ask(workflow_id, body, timeout, key=key)
+        answer = await self.ask(workflow_id, body, timeout, key=key, asks_for=asks_for)
         assert isinstance(answer, Accepted), f"a shard answers {body} with {answer}"
         return answer
 

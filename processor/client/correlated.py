@@ -90,13 +90,13 @@ class Correlated:
         default: a day), and goes to the dead letters then. Those of one key reach the run in their
         order. ``handler`` is a handler of the workflow's class, or a name, and ``key`` an
         idempotency key, as for ``Handle.signal``. Raises ``InvalidArgument``, ``SchemaMismatch``,
-        ``PayloadTooLarge``, ``ShardUnavailable``.
+        ``PayloadTooLarge``, ``KeyReused``, ``ShardUnavailable``.
         """
         name, value = event_of(handler, args, "signal")
         told = delivered(name, value, keep_ms(keep, "signal"))
         encoded = self._calls.encoded(f"signal {name!r}", told)
         key = None if key is None else checks.name(key, "signal: key")
-        await self._calls.accepted(self.id, delivers(encoded), key=key)
+        await self._calls.accepted(self.id, delivers(encoded), key=key, asks_for=name)
 
     async def describe(self) -> CorrelationDescription:
         """Return who holds the key, and the signals that wait. Raises ``ShardUnavailable``."""

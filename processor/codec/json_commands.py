@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_type_hints
 import msgspec
 
 from processor.checks import NAME_BYTES_MAX, shown
-from processor.core.correlation import ID_PREFIX, KEEP_MS, delivered, delivers
+from processor.core.correlation import ID_PREFIX, KEEP_MS, delivered, delivers, key_of
 from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
 from processor.core.data.cause import NamedRequest, keyed
 from processor.core.data.headers import Headers
@@ -125,6 +125,7 @@ def decode_json(key: bytes | None, value: bytes) -> ClientCommand:
         _body(parsed),
         getattr(parsed, "key", None),
     )
+    asked = body
     if isinstance(body, RaiseEvent):
         body = _addressed(workflow_id, body, parsed.keep_ms)
     if isinstance(body, RaiseEvent | UpdateRun):
@@ -134,7 +135,8 @@ def decode_json(key: bytes | None, value: bytes) -> ClientCommand:
         check_text("key", given, NAME_BYTES_MAX)
         if cause is not None:
             raise SchemaMismatch("JSON command: it has a key and a request_id; give one of them")
-        cause = keyed(body.word, workflow_id, given, body.asks_for)
+        said = asked if workflow_id.startswith(ID_PREFIX) else body
+        cause = keyed(body.word, workflow_id, given, said.asks_for)
     if cause is None and isinstance(body, StartWith) and isinstance(body.first, UpdateRun):
         # The id of a call is its key, as that of ``EntityHandle.call``: the two count as one.
         cause = keyed(body.word, workflow_id, f"call/{body.first.id}", body.asks_for)
@@ -150,6 +152,11 @@ def _addressed(workflow_id: str, event: RaiseEvent, keep_ms: int | None) -> Oper
                 "`$.keep_ms`; leave it out"
             )
         return event
+    if not all(key_of(workflow_id)):
+        raise SchemaMismatch(
+            f"JSON command: {shown(workflow_id)} is no business key; write {ID_PREFIX}NAME=KEY, "
+            "both of one character or more"
+        )
     if event.run_id is not None or event.first_run_id is not None:
         raise SchemaMismatch(
             f"JSON command: {shown(workflow_id)} is a business key, and an event for it is for "

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from processor import workflow
 from processor.checks import ID_BYTES_MAX
-from processor.core.correlation import CORRELATION, KEEP_MS, key_of
+from processor.core.correlation import CORRELATION, ID_PREFIX, KEEP_MS, key_of
 from processor.core.data.address import Address
 from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
 from processor.core.nouns.external import EventRejected, RaiseEvent
@@ -69,7 +69,7 @@ class CorrelationKey:
             self.is_changed = False
             self._let_expire()
             if workflow.info().history_events >= _EVENTS_MAX and self._size <= _KEPT_BYTES_MAX:
-                workflow.continue_as_new({"holder": self.holder, "kept": self.kept})
+                self._go_on()
             if self.holder is not None and self.kept:
                 await self._hand_on(self.holder, self.kept[0])
             elif self.holder is None and not self.kept and workflow.all_handlers_finished():
@@ -78,21 +78,46 @@ class CorrelationKey:
                 with suppress(TimeoutError):
                     await workflow.wait_until(lambda: self.is_changed, timeout=self._rest())
 
+    def _go_on(self) -> None:
+        """Go on as a new run, with as much of what waits as one value may hold."""
+        while True:
+            try:
+                workflow.continue_as_new({"holder": self.holder, "kept": self.kept})
+            except PayloadTooLarge:
+                if not self.kept:
+                    return
+                why = "what its key hands on to its next run is too large (payload_bytes_max)"
+                self._bury(self.kept.pop(), why)
+
     # --- what it is told ----------------------------------------------------------------------
 
     @workflow.update
-    def claim(self, workflow_id: str, run_id: str, chain: str) -> list[str] | None:
-        """Let a chain of runs hold the key; return who else does, a workflow id and a run."""
-        if self.holder is None:
-            self.holder = {"workflow_id": workflow_id, "run_id": run_id, "chain": chain}
+    def claim(self, workflow_id: str, run_id: str, chain: str, number: int) -> list[str] | None:
+        """Let a chain of runs hold the key; return who else does, a workflow id and a run.
+
+        ``number`` is that of the claim among those of its run.
+        """
+        claim, holder = f"{run_id}/{number}", self.holder
+        if holder is None:
+            whose = {"workflow_id": workflow_id, "run_id": run_id, "chain": chain}
+            self.holder = holder = {**whose, "claim": claim}
             self._watch()
-        holder = self.holder
+        elif holder["chain"] == chain and holder["claim"] != claim:
+            holder["claim"] = ""  # it is held for more than one claim: giving up one frees nothing
         return None if holder["chain"] == chain else [holder["workflow_id"], holder["run_id"]]
 
+    @claim.validator
+    def no_key(self, workflow_id: str, run_id: str, chain: str, number: int) -> None:
+        if workflow_id.startswith(ID_PREFIX):  # what it gets it would hand on, for ever
+            raise ValueError(f"{workflow_id!r} is a business key, and a key holds no keys")
+
     @workflow.signal
-    def withdraw(self, chain: str) -> None:
-        """Let a chain hold the key no more, if it does."""
-        if self.holder is not None and self.holder["chain"] == chain:
+    def withdraw(self, chain: str, run_id: str = "", number: int = 0) -> None:
+        """Let a chain hold the key no more, if it does: by that one claim, if it is given."""
+        holder = self.holder
+        if holder is None or holder["chain"] != chain:
+            return
+        if not run_id or holder["claim"] == f"{run_id}/{number}":
             self._free()
 
     @workflow.signal

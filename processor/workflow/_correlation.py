@@ -38,6 +38,13 @@ def keep_ms(keep: Any, call: str) -> int:
     return KEEP_MS if keep is None else math.ceil(checks.seconds(keep, f"{call}: keep") * 1000)
 
 
+class _Claims:
+    """How many claims a run has made: each has a number, by which it is given up."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.count = 0
+
+
 async def correlate(name: str, key: str) -> None:
     """Hold a business key from now on: events that are addressed to it reach this run.
 
@@ -48,7 +55,10 @@ async def correlate(name: str, key: str) -> None:
     """
     call, line = "workflow.correlate", line_here()
     runtime, id = _asking("correlate", call, name, key)
-    told = [runtime.workflow_id, runtime.run_id, _chain(runtime)]
+    claims = runtime.part(_Claims)
+    claims.count += 1
+    number, chain = claims.count, _chain(runtime)
+    told = [runtime.workflow_id, runtime.run_id, chain, number]
     what = f"the claim of {id!r}"
 
     def made(call: InstanceCall) -> InstanceQuestion:
@@ -69,7 +79,7 @@ async def correlate(name: str, key: str) -> None:
             if holder is None:
                 return
     except asyncio.CancelledError:
-        _withdraw(runtime, id, line)
+        _withdraw(runtime, id, line, [chain, runtime.run_id, number])
         raise
     assert holder is not None, "asked once at least"
     workflow_id, run_id = holder
@@ -89,7 +99,7 @@ async def uncorrelate(name: str, key: str) -> None:
     ``InvalidArgument``.
     """
     runtime, id = _asking("uncorrelate", "workflow.uncorrelate", name, key)
-    await _withdraw(runtime, id, line_here())
+    await _withdraw(runtime, id, line_here(), _chain(runtime))
 
 
 def _asking(verb: str, call: str, name: str, key: str) -> tuple[Runtime, str]:
@@ -110,10 +120,10 @@ def _chain(runtime: Runtime) -> str:
     return runtime.run_id if first is None else first
 
 
-def _withdraw(runtime: Runtime, id: str, line: str) -> Answer:
+def _withdraw(runtime: Runtime, id: str, line: str, told: str | list[Any]) -> Answer:
     """Give a key back. It is asked at once, behind a claim that may be on its way."""
     what = f"the withdrawal from {id!r}"
-    encoded = runtime.decisions.encode(_chain(runtime), what)
+    encoded = runtime.decisions.encode(told, what)
     question = InstanceQuestion(begins_key(RaiseEvent(WITHDRAW, encoded)))
     asks = Asks(runtime, Address(None, id), what, None, lambda told: None, line)
     return Answer(asks, question)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from processor.codec.inputs import decode_command
@@ -104,8 +105,9 @@ def test_an_event_to_a_business_key_is_for_whoever_holds_it(json: str, told: byt
     body = StartWith("processor.correlation", None, "allow", "use-existing", first=first)
     key = b"correlation:shipment=S-7"
     assert decode_command(key, json.encode()) == ClientCommand(key.decode(), body)
-    named = json.replace("}", ', "key": "k"}') if "payload" not in json else json
-    assert decode_command(key, named.encode()).body == body
+    named = decode_command(key, f'{json[:-1]}, "key": "k"}}'.encode())
+    cause = keyed("start", key.decode(), "k", msgspec.json.decode(json)["name"])
+    assert named == ClientCommand(key.decode(), body, cause)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +148,9 @@ def test_the_id_of_a_call_is_its_key() -> None:
     [
         (b"w", '"keep_ms": 5', r"keep_ms is for events to a business key.*`\$.keep_ms`"),
         (b"correlation:a=b", '"run_id": "r"', "leave run_id and first_run_id out"),
+        (b"correlation:a", '"run_id": null', "'correlation:a' is no business key"),
+        (b"correlation:=b", '"keep_ms": 5', "write correlation:NAME=KEY"),
+        (b"correlation:a=", '"keep_ms": 5', "write correlation:NAME=KEY"),
         (b"correlation:a=b", '"keep_ms": -1', r"`\$.keep_ms`"),
         (b"correlation:a=b", '"keep_ms": 1e30', r"`\$.keep_ms`"),
         (b"correlation:a=b", '"keep_ms": 999999999999999999', "the keep_ms is"),

@@ -84,7 +84,7 @@ def _check_holders(checked: Checked, events: list[Event]) -> None:
                 free = holder in ("", claims[id])
                 checked.that("a key has one holder", free, holder, claims[id])
                 holder = claims[id]
-            case EventReceived("withdraw", payload) if _value(payload) == holder:
+            case EventReceived("withdraw", payload) if _chain(payload) == holder:
                 holder = ""
             case CallAnswered(_, Closed(status=status)) if status != Status.CONTINUED:
                 holder = ""
@@ -92,6 +92,12 @@ def _check_holders(checked: Checked, events: list[Event]) -> None:
                 holder = ""
             case _:
                 pass
+
+
+def _chain(payload: bytes | None) -> Any:
+    """Return who gives a key back: a chain, or one claim of a chain, which asks once at a time."""
+    told = _value(payload)
+    return told[0] if isinstance(told, list) else told
 
 
 def _value(payload: bytes | None) -> Any:

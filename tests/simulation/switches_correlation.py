@@ -20,7 +20,7 @@ def held_after_the_end(patch: pytest.MonkeyPatch) -> None:
 def given_to_all(patch: pytest.MonkeyPatch) -> None:
     """Give a key to whoever asks, also where another one has it."""
 
-    def claim(key: Any, workflow_id: str, run_id: str, chain: str) -> None:
+    def claim(key: Any, workflow_id: str, run_id: str, chain: str, number: int) -> None:
         key.holder = {"workflow_id": workflow_id, "run_id": run_id, "chain": chain}
         key._watch()
 
@@ -50,7 +50,7 @@ def expires_in_silence(patch: pytest.MonkeyPatch) -> None:
 def withdrawn_by_anybody(patch: pytest.MonkeyPatch) -> None:
     """Free a key whoever gives it back."""
 
-    def withdraw(key: Any, chain: str) -> None:
+    def withdraw(key: Any, chain: str, run_id: str = "", number: int = 0) -> None:
         if key.holder is not None:
             key._free()
 
