@@ -49,7 +49,7 @@ class EntityOperation:
 
     ``arguments`` are plain JSON: a list, and of a signal the one value that it may have instead.
     ``failure`` is the error's type and message; None: it did not fail. ``bytes_left_out`` of the
-    arguments and the result were too long to be kept.
+    arguments and the result were too long to be kept, or cannot be read.
     """
 
     operation: str

@@ -273,6 +273,11 @@ def _awaited(
     """
     outcome, draft = Outcome(), Draft(instance, context, caller)
     told: ReplyBody | None
+    if isinstance(asked, AwaitResult) and caller.run_id == draft.run.run_id:
+        # The verb refuses that, but for code that names its own namespace.
+        which = f"run {caller.run_id} of {draft.run.workflow_id!r}"
+        why = f"{which} waits for its own end, and would never end: leave that wait out"
+        return outcome.answered(Refused("CommandRejected", why))
     if isinstance(asked, AwaitResult):
         told = draft.let_wait("result", "")
     else:

@@ -203,6 +203,16 @@ def test_whoever_waits_no_more_is_not_told() -> None:
     assert not late.drafts and not late.answer.created
 
 
+def test_no_run_waits_for_its_own_end() -> None:
+    outcome = decided(AwaitResult(), caller=OWN)
+    assert not outcome.drafts and outcome.answer.error == "CommandRejected"
+    assert outcome.answer.message == (
+        f"run {RUN} of {ID!r} waits for its own end, and would never end: leave that wait out"
+    )
+    (draft,) = decided(AwaitValue("v"), caller=OWN).drafts
+    assert draft.events == [AnswerAwaited(OWN, "value", "v")], "other code of it may set that"
+
+
 def test_only_so_many_wait_for_one_run() -> None:
     many = [AnswerAwaited(replace(CALLER, call=number), "result") for number in range(100, 10_100)]
     for body in (AwaitResult(), UPDATE):

@@ -18,6 +18,7 @@ from processor import (
     Worker,
     entity,
 )
+from processor.codec.inputs import decode_command
 from processor.testing import Environment
 
 
@@ -120,3 +121,24 @@ def test_the_history_of_an_entity_has_a_bound() -> None:
     for wrong in (-1, 101, 2.5, True):
         with pytest.raises(InvalidArgument, match=r"@entity\.define: history: "):
             entity.define(history=wrong)  # type: ignore[arg-type]
+
+
+def test_a_value_that_cannot_be_read_hides_no_other_operation() -> None:
+    signal = b'{"type": "event", "name": "echo", "payload": 1e999}'
+    call = b'{"type": "update", "id": "odd", "name": "echo", "arguments": [1e999]}'
+
+    async def main() -> None:
+        async with Environment([], entities=[Till]) as env:
+            till = env.entity(Till, "a")
+            await till.call(Till.pay, 1)
+            for json in (signal, call):
+                command = decode_command(b"@Till@a", json)
+                await env._calls.accepted(command.workflow_id, command.body)
+            paid, signalled, called = await till.history()
+            assert (paid.arguments, paid.result) == ([1], 1)
+            for odd, id, bytes in ((signalled, "", 5), (called, "odd", 7)):
+                assert (odd.operation, odd.id, odd.arguments) == ("echo", id, None)
+                assert odd.failure is not None and "out of range" in odd.failure
+                assert odd.bytes_left_out == bytes
+
+    asyncio.run(main())

@@ -67,6 +67,11 @@ async def at_home(namespace: str) -> str:
 
 
 @workflow.define
+async def waits_for_itself(namespace: str) -> None:
+    await workflow.handle(workflow.info().workflow_id, namespace=namespace).result()
+
+
+@workflow.define
 async def lets_it_fail() -> str:
     return await workflow.call_child(charge, 5, namespace="billing", retry=RetryPolicy(1.0))
 
@@ -93,7 +98,7 @@ VERBS = (
     *("call_child", "start_child", "signal", "cancel", "terminate"),
     *("query", "update", "value", "result", "signal_with_start"),
 )
-WORKFLOWS = [charge, refused, at_home, lets_it_fail, misnamed]
+WORKFLOWS = [charge, refused, at_home, waits_for_itself, lets_it_fail, misnamed]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -141,6 +146,8 @@ def test_the_own_namespace_by_name_is_the_own_namespace() -> None:
     async def main() -> None:
         async with Environment(WORKFLOWS, max_cached_runs=0) as env:
             assert await env.run(at_home, "default") == "charged 5 in default"
+            with pytest.raises(WorkflowFailed, match="waits for its own end, and would never end"):
+                await env.run(waits_for_itself, "default")
 
     asyncio.run(main())
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from processor.core.data.failure import Failure
 from processor.core.nouns.update import OperationEnded, UpdateAccepted
+from processor.errors import SchemaMismatch
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._entities.queue import Message
 
@@ -57,24 +58,32 @@ class EntityHistory:
 
 
 def told(runtime: Runtime, kept: Sequence[OperationEnded]) -> list[dict[str, Any]]:
-    """Return operations as people read them, with payloads as plain JSON."""
+    """Return operations as people read them, with payloads as plain JSON.
+
+    One that is none (a number out of range, by another client) is left out: the others are told.
+    """
     decode = runtime.decoder(Any)
-
-    def read(payload: bytes | None) -> Any:
-        return None if payload is None else runtime.decoded(decode, payload)
-
-    return [
-        {
-            "operation": each.name,
-            "id": each.id,
-            "ended": datetime.fromtimestamp(each.ended_ms / 1000, UTC).isoformat(),
-            "arguments": read(each.arguments),
-            "result": read(each.result),
-            "failure": each.failure and f"{each.failure.type}: {each.failure.message}",
-            "bytes_left_out": each.bytes_left_out,
-        }
-        for each in kept
-    ]
+    found: list[dict[str, Any]] = []
+    for each in kept:
+        read: dict[str, Any] = {}
+        left_out = each.bytes_left_out
+        for name, payload in (("arguments", each.arguments), ("result", each.result)):
+            try:
+                read[name] = None if payload is None else runtime.decoded(decode, payload)
+            except SchemaMismatch:
+                read[name] = None
+                left_out += len(payload or b"")
+        found.append(
+            {
+                "operation": each.name,
+                "id": each.id,
+                "ended": datetime.fromtimestamp(each.ended_ms / 1000, UTC).isoformat(),
+                **read,
+                "failure": each.failure and f"{each.failure.type}: {each.failure.message}",
+                "bytes_left_out": left_out,
+            }
+        )
+    return found
 
 
 def _is_too_long(payload: bytes | None) -> bool:
