@@ -19,7 +19,11 @@ from processor import (
     entity,
 )
 from processor.codec.inputs import decode_command
+from processor.core.data.failure import Failure
+from processor.core.nouns.external import EventReceived
+from processor.core.nouns.update import OperationEnded, UpdateAccepted
 from processor.testing import Environment
+from processor.workflow._entities.history import EntityHistory
 
 
 @entity.define(history=3)
@@ -71,7 +75,8 @@ def test_the_last_operations_are_kept_in_order() -> None:
                 await env.entity("Till", "a").call("nothing")
             assert (await till.history())[-1] == unfit, "what is refused at once never ran"
             await till.call(Till.echo, "y" * 2_000)
-            assert (await till.history())[-1].bytes_left_out == 2_002 + 2_004
+            long = (await till.history())[-1]
+            assert (long.arguments, long.result, long.bytes_left_out) == (None, None, 2_002 + 2_004)
             with pytest.raises(QueryFailed, match=r"keeps no operations .*\(history=10\)"):
                 await env.entity(Plain, "a").history()
 
@@ -142,3 +147,16 @@ def test_a_value_that_cannot_be_read_hides_no_other_operation() -> None:
                 assert odd.bytes_left_out == bytes
 
     asyncio.run(main())
+
+
+def test_what_is_kept_of_one_operation_has_bounds() -> None:
+    history = EntityHistory(2, ())
+    failure = Failure("application", "T" * 500, "m" * 500, b"1" * 5_000, traceback="t" * 500)
+    history.note(EventReceived("pay", b"5"), 7, b"6", failure)
+    history.note(UpdateAccepted("c", "pay", b"x" * 1_000, False), 8, b"y" * 1_001, None)
+    assert history.all == (
+        OperationEnded("pay", "", 7, b"5", None, Failure("application", "T" * 300, "m" * 300)),
+        OperationEnded("pay", "c", 8, b"x" * 1_000, None, None, 1_001),
+    )
+    assert EntityHistory(1, history.all).all == history.all[1:]
+    assert EntityHistory(0, history.all).all == (), "the class keeps none any more"

@@ -105,6 +105,44 @@ def test_code_that_changes_meets_no_operation_that_has_ended(tmp_path: Path, cac
     asyncio.run(go_on())
 
 
+@entity.define(history=1)
+class Steps:
+    last: int = 0
+
+    async def step(self, number: int, text: str) -> None:
+        await hold(str(number))
+        self.last = number
+
+    @entity.read
+    def reached(self) -> int:
+        return self.last
+
+
+def test_what_ended_last_is_kept_while_others_wait(tmp_path: Path) -> None:
+    server, settings = f"embedded:{tmp_path}", {"cached_runs_max": 0, "shutdown_s": 0}
+    text = "x" * 200  # so the snapshot, with its queue, is longer than a few turns after it
+
+    async def begin() -> None:
+        HELD.update(("1", "5"))
+        async with worker(tmp_path, Steps, **settings), Client(server) as client:
+            ada = client.entity(Steps, "ada")
+            for number in range(20):
+                await ada.signal(Steps.step, number, text)
+            HELD.remove("1")
+            while await ada.call(Steps.reached) < 4:
+                await asyncio.sleep(0.01)
+
+    async def kept() -> list[Any]:
+        async with worker(tmp_path, Steps, **settings), Client(server) as client:
+            return [each.arguments for each in await client.entity(Steps, "ada").history()]
+
+    asyncio.run(begin())
+    settled = [each for each in records_in(tmp_path) if isinstance(each, EntityDelta | Snapshot)]
+    assert isinstance(settled[-1], EntityDelta), "operations have ended since the last snapshot"
+    assert asyncio.run(kept()) == [[4, text]]
+    HELD.clear()
+
+
 @entity.define
 class Large:
     async def pause(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import pytest
+
 from examples.orders import order_processing
 from processor.checks import RECORD_BYTES_MAX
 from processor.codec.payloads import JsonPayloads
@@ -17,6 +19,8 @@ from processor.core.records.turn import Claim, Positions, Turn
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.shard.dedup import UnderClaim
+from processor.shard.intake import handover
+from processor.shard.intake.overflow import Overflow
 from processor.shard.loop import Shard
 from processor.shard.messages.border import Border
 from processor.shard.ports import InboxRecord, LogRecord, ShardPorts
@@ -153,6 +157,23 @@ class Ports:
         self.started.append((task, report))
 
     def cancel(self, run_id: str, id: int, waits: bool = False) -> None: ...
+
+
+def few_in_memory(monkeypatch: pytest.MonkeyPatch, **bounds: int) -> list[int]:
+    """Let few messages of a shard to itself wait in memory; return what fills with those offsets
+    whose messages are left in the log.
+    """
+    for name, bound in bounds.items():
+        monkeypatch.setattr(handover, name, bound)
+    left: list[int] = []
+    add = Overflow.add
+
+    def noted(self: Overflow, offset: int) -> None:
+        left.append(offset)
+        add(self, offset)
+
+    monkeypatch.setattr(Overflow, "add", noted)
+    return left
 
 
 def take_over(ports: Any, store: Memory, border: Border | None = None) -> Taken:

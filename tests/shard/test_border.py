@@ -32,7 +32,7 @@ from processor.shard.messages.border import Abroad, Border
 from processor.store.keyvalue import Memory
 from processor.workflow._engine.runners import WorkflowRunners
 
-from .running import Ports, run, shard
+from .running import Ports, few_in_memory, run, shard
 
 OTHER_LOG = b"another log's id"
 
@@ -274,6 +274,47 @@ def test_where_there_is_one_namespace_what_nobody_waits_for_is_a_dead_letter() -
     bodies = [decode_as(ClientCommand, each.value or b"").body for each in letters]
     assert bodies == [RaiseEvent("one", b"1"), RaiseEvent("three", b"3")]
     assert all("'ledger' of namespace 'billing'" in each.reason for each in letters)
+
+
+# --- where messages of a shard to itself do not fit into memory -------------------------------
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["lives", "dies"])
+def test_what_crosses_leaves_once_though_its_record_is_read_again(
+    dies: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = few_in_memory(monkeypatch, KEPT_MAX=1)
+    here, store = Ports(), Memory()
+    shop = owner(here, store=store)
+    here.read_commands(*(start(f"s-{n}", "spreads") for n in range(4)))
+    if dies:
+        run(shop, 2)
+        here.acks.clear()
+        shop.close()
+        here.outputs.clear()
+        here.sent.clear()
+        shop = owner(here, store=store)
+    run(shop)
+    assert left
+    sent = [record.command for record in abroad(here)]
+    assert [type(each.body) for each in sent] == [RaiseEvent, RaiseEvent, StartChild] * 4
+    assert len({each.cause for each in sent}) == 12
+    letters = [effect for effect, _ in here.sent if isinstance(effect, DeadLetter)]
+    assert len(letters) == 4 and all("'next-door'" in each.reason for each in letters)
+
+
+def test_who_calls_another_namespace_is_refused_though_that_stayed_in_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left = few_in_memory(monkeypatch, KEPT_MAX=1)
+    here = Ports()
+    shop = owner(here, is_open=False)
+    here.read_commands(*(start(f"order-{n}", "order") for n in range(4)))
+    run(shop)
+    assert left
+    found = results(here)
+    assert sorted(found) == [f"order-{n}" for n in range(4)], "no child began here"
+    assert all((told or b"").startswith(b'"no: nothing was sent to') for told in found.values())
 
 
 # --- what a record says -----------------------------------------------------------------------

@@ -23,12 +23,11 @@ from processor.core.records.turn import Turn
 from processor.errors import ProcessorError
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
-from processor.shard.intake import handover
 from processor.shard.loop import Shard
 from processor.store.keyvalue import Memory
 from processor.workflow._engine.runners import WorkflowRunners
 
-from .running import Ports, run, shard
+from .running import Ports, few_in_memory, run, shard
 
 
 @workflow.define
@@ -71,7 +70,7 @@ async def asks_for(size: int) -> str:
 
 def owner(ports: Ports, settings: Settings | None = None, store: Memory | None = None) -> Shard:
     settings = settings or Settings()
-    workflows = [child, parent, pester, multiply, passes, large, asks_for]
+    workflows = [child, parent, pester, multiply, passes, tells_both, large, asks_for]
     registry = Registry(workflows, [], Injected(JsonPayloads()))
     ports.keeps_messages = True
     return shard(ports, store, WorkflowRunners(registry, settings), settings=settings)
@@ -192,11 +191,6 @@ def run_out(ports: Ports, running: Shard) -> None:
     assert running.idle and not running._intake.handover.overflow
 
 
-def few_in_memory(monkeypatch: pytest.MonkeyPatch, **bounds: int) -> None:
-    for name, bound in bounds.items():
-        monkeypatch.setattr(handover, name, bound)
-
-
 @pytest.mark.parametrize("bound", [{"KEPT_MAX": 20}, {"BYTES_MAX": 2_000}], ids=repr)
 def test_messages_that_grow_more_for_ever_stay_in_the_log(
     bound: dict[str, int], monkeypatch: pytest.MonkeyPatch
@@ -244,6 +238,41 @@ def test_what_stayed_in_the_log_arrives_in_its_order_and_once(
         assert told == said[: len(told)], f"{one} hears what {other} says, in its order"
         assert len(told) >= 40
     assert [results(ports)[each] for each in "abcdp"] == [b"40"] * 4 + [b"36"]
+    running.close()
+
+
+class TwoShards(Ports):
+    """Ports of a shard that has not all instances."""
+
+    def is_own(self, workflow_id: str) -> bool:
+        return workflow_id != "elsewhere"
+
+
+@workflow.define
+async def tells_both(number: int) -> None:
+    workflow.signal("elsewhere", "again", number)
+    workflow.signal("here", "again", number)
+    workflow.signal("elsewhere", "again", -number)
+
+
+def test_what_stayed_in_the_log_goes_to_the_shard_of_its_instance_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left = few_in_memory(monkeypatch, KEPT_MAX=1)
+    ports = TwoShards()
+    running = owner(ports)
+    ports.read_commands(start("here", "passes", b'["nobody", 6]'))
+    ports.read_commands(*(start(f"t-{n}", "tells_both", b"[%d]" % n) for n in range(1, 7)))
+    sent: list[Message] = []
+    for _ in range(60):
+        running.step()
+        sent += [effect for effect, _ in ports.sent if isinstance(effect, Message)]
+        ports.deliver_all()
+    assert left and running.idle
+    assert {each.workflow_id for each in sent} == {"elsewhere"}
+    numbers = [json.loads(each.body.payload) for each in sent if isinstance(each.body, RaiseEvent)]
+    assert numbers == [number * sign for number in range(1, 7) for sign in (1, -1)]
+    assert payloads(ports, "here", EventReceived) == [*range(1, 7)]
     running.close()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -42,6 +41,5 @@ def told_beside(letter: Letter, commands: str) -> Publish | None:
         return Publish(record.topic, record.key, encode(shorter))
     if command.caller is None:
         return None
-    waits = replace(command.caller, address=replace(command.caller.address, namespace=None))
-    refusal = refusal_to(waits, _ERRORS.get(letter.kind, "ShardUnavailable"), reason)
+    refusal = refusal_to(command.caller, _ERRORS.get(letter.kind, "ShardUnavailable"), reason)
     return Publish(commands, refusal.workflow_id.encode(), encode(message_command(refusal, None)))
