@@ -299,6 +299,7 @@ def test_what_crosses_leaves_once_though_its_record_is_read_again(
     sent = [record.command for record in abroad(here)]
     assert [type(each.body) for each in sent] == [RaiseEvent, RaiseEvent, StartChild] * 4
     assert len({each.cause for each in sent}) == 12
+    assert not results(here), "nobody is told that the other namespace cannot be reached"
     letters = [effect for effect, _ in here.sent if isinstance(effect, DeadLetter)]
     assert len(letters) == 4 and all("'next-door'" in each.reason for each in letters)
 
