@@ -13,6 +13,7 @@ from processor import (
     Client,
     InvalidArgument,
     QueryFailed,
+    Settings,
     UpdateFailed,
     UpdateRejected,
     Worker,
@@ -104,6 +105,34 @@ def test_the_history_of_an_entity_outlives_its_process_and_follows_its_class(
         assert await ends(Till, 0) == [[2], [3], [4]]
         assert await ends(Fewer, 0) == [[3], [4]]
         assert await ends(Fewer, 1) == [[4], [0]]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("cached", [0, 100])
+def test_the_history_is_told_also_where_the_state_fits_no_more(tmp_path: Path, cached: int) -> None:
+    server = f"embedded:{tmp_path}"
+
+    @entity.define(name="Till", history=3)
+    class Listed:
+        sum: list[int] = []  # noqa: RUF012
+
+        def pay(self, amount: int) -> None:
+            self.sum.append(amount)
+
+    async def main() -> None:
+        async with Worker(server, entities=[Till]), Client(server) as client:
+            await client.entity("Till", "a").call("pay", 5)
+        worker = Worker(server, entities=[Listed], settings=Settings(cached_runs_max=cached))
+        async with worker, Client(server) as client:
+            till = client.entity(Listed, "a")
+            assert [each.arguments for each in await till.history()] == [[5]]
+            await till.signal(Listed.pay, 6)
+            while (await till.describe()).parked is None:
+                await asyncio.sleep(0.01)
+            assert [each.arguments for each in await till.history()] == [[5]]
+            with pytest.raises(QueryFailed, match="does not fit the class"):
+                await till.state()
 
     asyncio.run(main())
 

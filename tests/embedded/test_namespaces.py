@@ -16,6 +16,7 @@ from processor import (
     RetryPolicy,
     Worker,
     WorkflowFailed,
+    WorkflowParked,
     workflow,
 )
 from processor.testing import Environment
@@ -72,6 +73,11 @@ async def waits_for_itself(namespace: str) -> None:
 
 
 @workflow.define
+async def updates_an_entity(namespace: str | None) -> None:
+    await workflow.handle("@Account@ada", namespace=namespace).update("deposit", 5)
+
+
+@workflow.define
 async def lets_it_fail() -> str:
     return await workflow.call_child(charge, 5, namespace="billing", retry=RetryPolicy(1.0))
 
@@ -98,7 +104,10 @@ VERBS = (
     *("call_child", "start_child", "signal", "cancel", "terminate"),
     *("query", "update", "value", "result", "signal_with_start"),
 )
-WORKFLOWS = [charge, refused, at_home, waits_for_itself, lets_it_fail, misnamed]
+WORKFLOWS = [
+    *(charge, refused, at_home, waits_for_itself),
+    *(updates_an_entity, lets_it_fail, misnamed),
+]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -160,5 +169,21 @@ def test_what_can_be_no_namespace_is_no_argument(namespace: Any) -> None:
         begins = ("workflow.handle: ", "workflow.call_child: ", "workflow.signal_with_start: ")
         found = [each for each in told if each.startswith(begins)]
         assert len(found) == 3 and all("namespace" in each for each in found)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("namespace", "match"),
+    [
+        (None, "'@Account@ada' is an entity: use workflow.call_entity"),
+        ("billing", "of namespace 'billing' is an entity: a workflow of its namespace can call it"),
+    ],
+)
+def test_who_updates_an_entity_hears_how_it_is_called(namespace: str | None, match: str) -> None:
+    async def main() -> None:
+        async with Environment(WORKFLOWS) as env:
+            with pytest.raises(WorkflowParked, match=match):
+                await env.run(updates_an_entity, namespace)
 
     asyncio.run(main())

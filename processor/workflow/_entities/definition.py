@@ -343,17 +343,15 @@ def _state(made: Any) -> Any:
     return {name: getattr(made, name) for name in hints if hasattr(made, name)} | vars(made)
 
 
-def _history(made: Any) -> Any:
+def _history(operating: Operating) -> Any:
     """Answer with the operations that are kept."""
-    runtime = current("info")
-    operating: Operating = runtime.code.operating
     entity = operating.entity
     if not entity.history:
         raise QueryFailed(
             f"entity {entity.name!r} keeps no operations that have ended: say how many by "
             "@entity.define(history=10) on its class, and deploy that"
         )
-    return told(runtime, operating.history)
+    return told(current("info"), operating.history)
 
 
 def _methods(cls: type[Any]) -> Iterator[tuple[str, Callable[..., Any]]]:

@@ -12,7 +12,7 @@ from processor.workflow._definition import Workflow
 from processor.workflow._engine.reading import reading
 from processor.workflow._engine.runner import WorkflowRunner
 from processor.workflow._engine.watchdog import watching
-from processor.workflow._entities.definition import Entity, EntityInfo, Operating
+from processor.workflow._entities.definition import HISTORY, Entity, EntityInfo, Operating
 from processor.workflow._nouns.handler import code_of
 
 __all__ = ("EntityReads", "Make")
@@ -59,6 +59,9 @@ class EntityReads:
     def _copy(self, code: WorkflowRunner, name: str, state: bytes | None) -> None:
         """Make the object that answers. Raises ``QueryFailed`` where the state does not fit."""
         runtime = code.runtime
+        if name == HISTORY:  # that needs no state, which may not fit
+            code_of(runtime).instance = code_of(runtime).operating
+            return
         with reading(runtime, f"read {name!r}"):
             try:
                 code_of(runtime).instance = self._entity.made(runtime, state)

@@ -258,7 +258,10 @@ class InstanceHandle(Generic[R]):
         known = "" if id is None else checks.name(id, f"{call}: id")
         runtime = current("handle().update", awaited=True)
         if is_reserved(self.id):
-            raise InvalidArgument(f"{call}: {self.id!r} is an entity: use workflow.call_entity")
+            how = "use workflow.call_entity"
+            if self.namespace is not None:
+                how = "a workflow of its namespace can call it: start one there as a child"
+            raise InvalidArgument(f"{call}: {self._address.shown} is an entity: {how}")
 
         def read(told: Any) -> Any:
             return updated(self.id, told.id, told, runtime.payloads, type)
