@@ -78,10 +78,10 @@ def decode_command(key: bytes | None, value: bytes) -> ClientCommand:
 
 
 def envelope_of(key: bytes | None, value: bytes) -> Envelope | None:
-    """Return what says who waits for the answer to a command that only a later release can read.
+    """Return what says who waits for the answer to a command that cannot be taken; None: nobody.
 
     All that is needed for an answer stands before the body, in every level. Something else that
-    looks like that does not name its key as its workflow.
+    looks like that does not name its key as its workflow. Of a command in JSON nothing is said.
     """
     try:
         envelope = read_envelope(value)

@@ -220,7 +220,13 @@ class Codec:
         return record  # type: ignore[no-any-return]
 
     def read_envelope(self, data: bytes) -> Envelope:
-        """Return what stands before the body of a command, also of a later release's."""
+        """Return what stands before the body of a command, also of a later release's.
+
+        Raises ``SchemaMismatch`` for what is none.
+        """
+        kind = self._kinds.get(data[:10], ClientCommand)
+        if data[:2] != MAGIC or kind is not ClientCommand:
+            raise self._explain(data, TypeError(f"a {kind.__name__} is no command"))
         if self._envelope is None:
             self._envelope = _reader_of(self._commands, Envelope)
         try:

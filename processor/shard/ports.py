@@ -105,15 +105,17 @@ class Log(LogReader, Protocol):
 
 
 class InboxRecord(NamedTuple):
-    """One input with its place; a ``DeadLetter`` where the record could not be decoded.
+    """One input with its place; a ``DeadLetter`` where the record cannot be taken.
 
-    ``envelope``: what stands before the body of a command that only a later release can read.
+    ``envelope`` is what stands before the body of a command that cannot, where that can be read;
+    ``error`` is the name of the error for whoever waits for the answer.
     """
 
     source: Source
     offset: int
     input: Input | DeadLetter
     envelope: Envelope | None = None
+    error: str = "CommandRejected"
 
 
 class Inbox(Protocol):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from processor.codec.records import decode, decode_as, encode
+from processor.codec.records import Envelope, decode, decode_as, encode
+from processor.core.data.address import Address, Caller
 from processor.core.data.cause import Origin
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.external import RaiseEvent
@@ -274,7 +276,12 @@ def test_what_cannot_be_used_becomes_a_dead_letter_in_its_place(kafka: Adapters)
         kafka.produce("commands", 0, key, value)
     kafka.produce("commands", 0, elsewhere.encode(), encode(describe))
     kafka.produce("commands", 0, here.encode(), encode(start(here)))
-    records = taken(ports, len(bad) + 2)
+    caller = Caller(Address("billing", "p"), "run-p", 3)
+    called = replace(start(elsewhere), cause=Origin(bytes(16), 0, 5, 0), caller=caller)
+    kafka.produce("commands", 0, elsewhere.encode(), encode(called))
+    *records, lost = taken(ports, len(bad) + 3)
+    assert lost.envelope == Envelope(elsewhere, called.cause, False, None, caller)
+    assert lost.error == "CommandRejected" and isinstance(lost.input, DeadLetter)
     assert [record.offset for record in records] == list(range(len(bad) + 2))
     for record, (key, value, why) in zip(records, bad, strict=False):
         letter = record.input

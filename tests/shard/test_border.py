@@ -16,7 +16,7 @@ from processor.core.data.address import Address, Caller
 from processor.core.data.cause import Origin
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.awaited import GiveUpCall
-from processor.core.nouns.call import AnswerCall
+from processor.core.nouns.call import AnswerCall, CallGivenUp
 from processor.core.nouns.child import EndChild
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.run import WorkflowCompleted
@@ -79,12 +79,25 @@ async def asks(name: str) -> str:
         return f"no: {error}"
 
 
+@workflow.define
+async def gives_up(verb: str) -> None:
+    there = workflow.handle("ledger", namespace="billing")
+    asks = there.signal("paid", 5).awaited() if verb == "signal" else there.value("x")
+    waits = asyncio.create_task(asks)
+    await workflow.wait_for_event("enough", int)
+    waits.cancel()
+    await workflow.wait_for_event("never", int)
+
+
 def owner(ports: Ports, namespace: str = "shop", store: Memory | None = None, **how: Any) -> Shard:
-    registry = Registry([charge, order, spreads, at_home, asks], [], Injected(JsonPayloads()))
+    registry = Registry(WORKFLOWS, [], Injected(JsonPayloads()))
     settings, ports.keeps_messages = Settings(), True
     border = Border(namespace, **how)
     runners = WorkflowRunners(registry, settings)
     return shard(ports, store, runners, settings=settings, border=border)
+
+
+WORKFLOWS = [charge, order, spreads, at_home, asks, gives_up]
 
 
 def start(id: str, name: str, arguments: bytes = b"[5]") -> ClientCommand:
@@ -352,3 +365,27 @@ def test_a_record_names_the_namespace_of_the_caller(
     record = Border("shop").record(message, origin)
     assert record.command == ClientCommand("x", body, origin, caller=caller)
     assert (record.topic, record.run_id) == ("b.commands", run_id)
+
+
+@pytest.mark.parametrize("verb", ["signal", "value"])
+def test_nothing_is_kept_of_a_call_that_is_given_up_and_a_refused_message_is_a_letter(
+    verb: str,
+) -> None:
+    """Nothing is lost with a question."""
+    here = Ports()
+    shop = owner(here)
+    here.read_commands(start("order-1", "gives_up", f'["{verb}"]'.encode()))
+    run(shop)
+    command = abroad(here)[0].command
+    assert command.caller is not None
+    here.read_commands(ClientCommand("order-1", RaiseEvent("enough", b"1")))
+    run(shop)
+    assert CallGivenUp(command.caller.call) in here.turns()[-1].events
+    told = AnswerCall(command.caller.run_id, command.caller.call, Refused("WorkflowNotFound", "no"))
+    here.read_commands(ClientCommand("order-1", told))
+    run(shop)
+    letters = [each for each, _ in here.sent if isinstance(each, DeadLetter)]
+    assert len(letters) == (verb == "signal")
+    for letter in letters:
+        assert decode_as(ClientCommand, letter.value or b"").body == command.body
+        assert "waits no more" in letter.reason and letter.key == b"ledger"

@@ -344,7 +344,7 @@ def test_a_command_of_a_later_release_is_answered_when_its_dead_letter_is_on_its
     running = begun(ports)
     letter = DeadLetter("commands", 0, 0, b"order-1", b"?", "a later release wrote it")
     envelope = Envelope("order-1", ClientRequest("c", 1), False, TO, None)
-    ports.arrived.append(InboxRecord("commands", 0, letter, envelope))
+    ports.arrived.append(InboxRecord("commands", 0, letter, envelope, "TooNew"))
     run(running)
     assert [effect for effect, _ in ports.sent] == [letter]
     assert told(ports) == [Refused("TooNew", "a later release wrote it")]
@@ -358,7 +358,7 @@ def test_a_call_of_a_later_release_is_refused_once_and_goes_to_dead_letters() ->
     envelope = Envelope("order-1", origin, False, None, Caller(Address(None, "p"), "r", 3))
     letters = [DeadLetter("commands", 0, n, b"order-1", b"?", "a later one") for n in range(2)]
     for number, letter in enumerate(letters):
-        ports.arrived.append(InboxRecord("commands", number, letter, envelope))
+        ports.arrived.append(InboxRecord("commands", number, letter, envelope, "TooNew"))
     ports.read_commands()
     run(running)
     refused = Refused("TooNew", "a later one")
@@ -367,6 +367,25 @@ def test_a_call_of_a_later_release_is_refused_once_and_goes_to_dead_letters() ->
     (record,) = ports.records()
     assert isinstance(record, Answered) and record.answer == refused
     assert record.positions.commands == 1 and record.letter == letters[0]
+
+
+def test_a_call_that_cannot_be_taken_is_refused_and_forges_nothing() -> None:
+    """What says that this shard sent it hides nothing that the shard sends to itself."""
+    ports = Ports()
+    running = begun(ports)
+    caller = Caller(Address(None, "p"), "r", 3)
+    letter = DeadLetter("commands", 0, 0, b"order-1", b"?", "it is in the wrong partition")
+    other = Envelope("order-1", Origin(b"another log here", 1, 5, 0), False, None, caller)
+    own = other._replace(cause=Origin(ports.id, 0, 1 << 40, 0))
+    for number, envelope in enumerate([other, own]):
+        ports.arrived.append(InboxRecord("commands", number, letter, envelope))
+    run(running)
+    refused = Refused("CommandRejected", letter.reason)
+    answers = [effect for effect, _ in ports.sent if isinstance(effect, Message)]
+    assert answers == [Message("p", AnswerCall("r", 3, refused))]
+    first, second = ports.records()
+    assert isinstance(first, Answered) and first.answer == refused
+    assert isinstance(second, Answered) and second.cause is None and second.letter == letter
 
 
 def test_a_call_of_a_later_release_waits_for_the_letters_before_it() -> None:

@@ -14,7 +14,6 @@ from processor.core.nouns.call import AnswerCall, answer_to, taken
 from processor.core.nouns.run import accepted
 from processor.core.nouns.value import MemoSet
 from processor.core.records import marks
-from processor.core.records.answers import Accepted
 from processor.shard import reads
 from processor.shard.dedup import Requests
 from processor.shard.recovery import states
@@ -74,7 +73,7 @@ def answers_overtaken(patch: pytest.MonkeyPatch) -> None:
 
 def late_refusals_dropped(patch: pytest.MonkeyPatch) -> None:
     """Let what nobody waits to hear of go without a trace."""
-    patch.setattr(AnswerCall, "not_found", lambda self, workflow_id: Accepted("", created=False))
+    patch.setattr(AnswerCall, "_unheard", lambda self, workflow_id, why: None)
 
 
 def later_calls_not_answered(patch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,12 @@ import pytest
 
 from processor import workflow
 from processor.core.data.address import Address
-from processor.core.nouns.call import CallAnswered, CallSent, MessageRejected
+from processor.core.nouns.call import CallAnswered, CallGivenUp, CallSent, MessageRejected
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.promise import PromiseMade, PromiseSettled
 from processor.core.nouns.run import WorkflowCompleted
 from processor.core.nouns.stop import CancelRun
+from processor.core.nouns.timer import TimerFired
 from processor.core.records.answers import Accepted, Refused
 
 from .driver import World
@@ -93,4 +94,53 @@ def test_nothing_is_kept_of_questions_that_are_given_up() -> None:
     for _ in range(50):
         assert len(world.runner._runtime.open) == 1
         world.fire(min(world.timers))
+    world.replay()
+
+
+@workflow.define
+async def asks_for_ten_seconds(verb: str) -> str:
+    other = workflow.handle("other", namespace="billing")
+    try:
+        async with asyncio.timeout(10):
+            match verb:
+                case "signal" | "cancel" | "terminate" | "query" | "update" | "value":
+                    await getattr(other, verb)("x")
+                case "shielded":
+                    await asyncio.shield(asyncio.gather(other.signal("x"), other.cancel()))
+                case "result":
+                    await other.result()
+                case _:
+                    start = workflow.signal_with_start
+                    await start("w", id="other", signal=("x",), namespace="billing")
+    except TimeoutError:
+        await workflow.wait_for_event("end")
+    return "over"
+
+
+@pytest.mark.parametrize(
+    ("verb", "sent"),
+    [
+        *((verb, 1) for verb in ("signal", "cancel", "terminate", "query", "update", "value")),
+        *((verb, 1) for verb in ("result", "signal_with_start")),
+        ("shielded", 0),
+    ],
+)
+def test_a_time_limit_leaves_nothing_of_a_call_that_nobody_answers(verb: str, sent: int) -> None:
+    """``shielded`` goes on waiting, as asyncio has it."""
+    world = World(asks_for_ten_seconds, (verb,))
+    world.start()
+    given_up = [each for each in world.fire(1) if isinstance(each, CallGivenUp)]
+    assert len(given_up) == sent
+    assert bool(world.runner._runtime.open) == (verb == "shielded")
+    world.event("end", None)
+    world.replay()
+
+
+@pytest.mark.parametrize("told", [REFUSED, Accepted("run-9")], ids=["refused", "accepted"])
+def test_an_answer_that_comes_as_the_code_gives_up_is_heard(told: Refused | Accepted) -> None:
+    world = World(asks_for_ten_seconds, ("signal",))
+    world.start()
+    decided = world.feed(TimerFired(1), CallAnswered(2, told))
+    assert [type(each) for each in decided] == [MessageRejected] * isinstance(told, Refused)
+    world.event("end", None)
     world.replay()

@@ -200,6 +200,9 @@ _ANSWERS: Final[Mapping[type[CallOperation], tuple[type[CallOutcome], ...]]] = M
 _WAITING: Final = (UpdateRun, AwaitValue, AwaitResult)
 """Whoever is asked this may have to wait until there is an answer."""
 
+_QUESTIONS: Final = (QueryRun, AwaitValue, AwaitResult)
+"""These change nothing."""
+
 _WAITS: Final = (AnswerAwaited, LockRequested)
 """A turn that begins with one of these answers its sender later."""
 
@@ -215,7 +218,7 @@ class CallSent(Decision):
     """The target."""
     operation: CallOperation
     timeout_ms: int | None = None
-    """After so many milliseconds the answer is that none came; None means no limit."""
+    """None: a time limit is a timer of the code, which then gives the call up."""
 
     identity = ("id", "to", "what")
     payloads = ("payload",)
@@ -248,6 +251,10 @@ class CallSent(Decision):
                 return operation.arguments
             case CancelRun() | TerminateRun() | AwaitValue() | AwaitResult():
                 return None
+
+    @property
+    def is_question(self) -> bool:
+        return isinstance(self.operation, _QUESTIONS)
 
     @property
     def awaited(self) -> CallOperation:
@@ -331,7 +338,8 @@ class MessageRejected(Decision):
 @frozen
 class AnswerCall(OperationOnRun):
     """The answer to a call of this instance. One that nobody waits for is dropped, but for a
-    refusal: what was sent is lost then, and has to be found among the dead letters.
+    refusal: what was sent is lost then, and has to be found among the dead letters. Of a question
+    nothing is lost.
     """
 
     run_id: str
@@ -354,7 +362,8 @@ class AnswerCall(OperationOnRun):
     def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
         fact = draft.run.answered(self.call, self.outcome)
         if fact is None:
-            return latest.accepted(created=False)
+            unheard = self._unheard(latest.workflow_id, "waits no more")
+            return unheard or latest.accepted(created=False)
         if isinstance(fact, Refused):
             return fact
         draft.advance(fact)
@@ -364,11 +373,14 @@ class AnswerCall(OperationOnRun):
         return self.not_found(latest.workflow_id)
 
     def not_found(self, workflow_id: str) -> ReplyBody:
+        return self._unheard(workflow_id, "has ended") or Accepted("", created=False)
+
+    def _unheard(self, workflow_id: str, why: str) -> Refused | None:
         told = self.outcome
         if not isinstance(told, Refused):
-            return Accepted("", created=False)
+            return None
         sender = f"run {self.run_id} of {workflow_id!r}, which sent it and waited for the answer"
-        return Refused(told.error, f"{told.message}; {sender}, has ended")
+        return Refused(told.error, f"{told.message}; {sender}, {why}")
 
 
 def _check_closed(closed: Closed) -> None:

@@ -123,9 +123,9 @@ class KafkaInbox:
         except SchemaMismatch as error:
             reason, topic = str(error), INPUTS[source]
             letter = DeadLetter(topic, self._partition, offset, key, value, reason)
-            too_new = source == "commands" and isinstance(error, TooNew)
-            envelope = envelope_of(key, value or b"") if too_new else None
-            return InboxRecord(source, offset, letter, envelope)
+            envelope = envelope_of(key, value or b"") if source == "commands" else None
+            told = "TooNew" if isinstance(error, TooNew) else "CommandRejected"
+            return InboxRecord(source, offset, letter, envelope, told)
 
     def _checked(self, source: Source, key: bytes | None, value: bytes) -> Input:
         input = decode_input(source, key, value)

@@ -101,10 +101,16 @@ class Commands:
             serve = partial(self._reads.serve, command, body)
             self._flight.then(partial(self._reads.guarded, command, serve))
 
-    def refuse(self, envelope: Envelope, letter: DeadLetter, positions: Positions) -> None:
-        """Refuse a call that only a later release can read; it goes to ``dead-letters``."""
-        if self._requests.standing(envelope.cause, again=envelope.again) == "new":
-            self._asking.refuse(envelope, letter, positions)
+    def refuse(
+        self, envelope: Envelope, letter: DeadLetter, positions: Positions, told: Refused
+    ) -> None:
+        """Refuse a call that cannot be taken; it goes to ``dead-letters``."""
+        cause = envelope.cause
+        if isinstance(cause, Origin) and self._is_forged(cause):
+            stranger = envelope._replace(cause=None, caller=None, reply_to=None)
+            self._asking.refuse(stranger, letter, positions, _FORGED)
+        elif self._requests.standing(cause, again=envelope.again) == "new":
+            self._asking.refuse(envelope, letter, positions, told)
 
     def _describe(self, command: ClientCommand, body: DescribeRun) -> None:
         entry = self._instances.entry(command.workflow_id)

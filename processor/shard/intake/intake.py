@@ -126,13 +126,14 @@ class Intake:
         return len(records)
 
     def _read(self, record: InboxRecord) -> None:
-        source, offset, input, envelope = record
+        source, offset, input, envelope, error = record
         positions = self._gate.read.past(source, offset)
         if isinstance(input, DeadLetter):
             if envelope is not None and envelope.is_call:
-                self._commands.refuse(envelope, input, positions)
+                told = Refused(error, input.reason)
+                self._commands.refuse(envelope, input, positions, told)
             else:
-                self._bury(input, envelope, positions)
+                self._bury(input, envelope, positions, error)
         elif isinstance(input, ClientCommand):
             self._commands.take(input, offset, positions)
         else:
@@ -141,11 +142,13 @@ class Intake:
             self._timers.came_back(input)
         self._gate.passed(positions)
 
-    def _bury(self, letter: DeadLetter, envelope: Envelope | None, positions: Positions) -> None:
-        """Bury what cannot be read, and tell a client that waits for an answer."""
+    def _bury(
+        self, letter: DeadLetter, envelope: Envelope | None, positions: Positions, error: str
+    ) -> None:
+        """Bury what cannot be taken, and tell a client that waits for an answer."""
         self._gate.bury(letter, positions)
         if envelope is not None and envelope.reply_to is not None:
-            told = Reply(envelope.reply_to, Refused("TooNew", letter.reason))
+            told = Reply(envelope.reply_to, Refused(error, letter.reason))
             self._flight.then(partial(self._outbox.reply, told))
 
 

@@ -81,9 +81,11 @@ class Asking:
         else:
             self._later(command, body, offset, positions)
 
-    def refuse(self, envelope: Envelope, letter: DeadLetter, positions: Positions) -> None:
-        """Refuse a call that only a later release can read. ``positions`` are past it."""
-        self._writer.refuse(envelope, letter, positions)
+    def refuse(
+        self, envelope: Envelope, letter: DeadLetter, positions: Positions, told: Refused
+    ) -> None:
+        """Refuse a call that cannot be taken. ``positions`` are past it."""
+        self._writer.refuse(envelope, letter, positions, told)
 
     def _later(
         self, command: ClientCommand, body: Asked, offset: int, positions: Positions

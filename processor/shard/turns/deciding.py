@@ -20,7 +20,7 @@ from processor.core.inputs import ClientCommand, Input
 from processor.core.nouns.call import AnswerCall
 from processor.core.nouns.run import StartSuccessor
 from processor.core.nouns.update import AwaitUpdate
-from processor.core.records.answers import Refused, ReplyBody
+from processor.core.records.answers import Accepted, Refused, ReplyBody
 from processor.core.records.turn import Positions, Source
 from processor.core.replay import failed as code_failed
 from processor.core.runner import CodeError
@@ -120,8 +120,8 @@ class Deciding:
             if drafts[-1].instance.state.successor is not None:
                 self.follow(begun or made)
         elif command is not None:
-            lost = self._lost(command, outcome.answer)
-            self._writer.answer(command, offset, where, outcome.answer, lost)
+            answer, lost = self._lost(command, outcome.answer)
+            self._writer.answer(command, offset, where, answer, lost)
             if context.spoiled:
                 self.renew(command.workflow_id)
             return
@@ -149,15 +149,22 @@ class Deciding:
         if self._context.begun is not None:
             self._context.begun.close()
 
-    def _lost(self, command: ClientCommand, answer: ReplyBody | None) -> ClientCommand:
-        """Return what is lost with a command that is refused: a refusal is about another one."""
-        body = command.body
-        if not isinstance(body, AnswerCall) or not isinstance(answer, Refused):
-            return command
-        sent = None
-        if isinstance(body.outcome, Refused):
-            sent = self._instances.sent(body.run_id, body.call)
-        return command if sent is None else ClientCommand(sent.to.workflow_id, sent.operation)
+    def _lost(
+        self, command: ClientCommand, answer: ReplyBody | None
+    ) -> tuple[ReplyBody | None, ClientCommand]:
+        """Return the answer to a command, and what is lost with it where it is refused.
+
+        A refusal that nobody waits for is about what was sent. Nothing is lost with a question.
+        """
+        body, sent = command.body, None
+        if isinstance(body, AnswerCall) and isinstance(answer, Refused):
+            if isinstance(body.outcome, Refused):
+                sent = self._instances.sent(body.run_id, body.call)
+        if sent is None:
+            return answer, command
+        if sent.is_question:
+            answer = Accepted("", created=False)
+        return answer, ClientCommand(sent.to.workflow_id, sent.operation)
 
     # --- runs that follow a run ---------------------------------------------------------------
 

@@ -230,11 +230,14 @@ class Writer:
         where = command.workflow_id, source_at(offset), positions
         self._answered(*where, cause, command.reply_to, answer, letter)
 
-    def refuse(self, call: Envelope, letter: DeadLetter, positions: Positions) -> None:
-        """Write down that a call which only a later release can read is refused."""
-        assert call.caller is not None and isinstance(call.cause, Origin), "a run waits for it"
-        answer = Refused("TooNew", shortened(letter.reason, REASON_MAX))
-        cause = CallRequest(call.cause, call.caller)
+    def refuse(
+        self, call: Envelope, letter: DeadLetter, positions: Positions, told: Refused
+    ) -> None:
+        """Write down that a call which cannot be taken is refused."""
+        answer = Refused(told.error, shortened(told.message, REASON_MAX))
+        cause = None
+        if call.caller is not None and isinstance(call.cause, Origin):
+            cause = CallRequest(call.cause, call.caller)
         where = call.workflow_id, source_at(letter.offset), positions
         self._answered(*where, cause, call.reply_to, answer, letter)
 

@@ -192,7 +192,7 @@ class SimulatedInbox:
             value = held.get_bytes(offset)
             letter = DeadLetter(source, self._partition, offset, None, value, str(error))
             envelope = read_envelope(value) if isinstance(error, TooNew) else None
-            return InboxRecord(source, offset, letter, envelope)
+            return InboxRecord(source, offset, letter, envelope, "TooNew")
 
     def _waits(self, source: Source) -> bool:
         held: InputPartition = self._inputs[source]

@@ -13,6 +13,7 @@ from processor import checks
 from processor.core.data.address import Address
 from processor.core.nouns.call import (
     CallAnswered,
+    CallGivenUp,
     CallSent,
     MessageDelayed,
     MessageRejected,
@@ -101,6 +102,21 @@ class Sent(asyncio.Future[R]):
     ) -> None:
         self._ask()
         super().add_done_callback(fn, context=context)
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Give up waiting: the message is on its way.
+
+        Another namespace may never answer, so nothing is kept of a message to it. Within this one
+        the answer comes: a refusal is a dead letter then.
+        """
+        runtime, call = self._runtime, self._call
+        is_foreign = self._message.to.namespace is not None
+        if call and is_foreign and not self.done() and not runtime.loop.dropped:
+            decisions = runtime.decisions
+            if call not in decisions.arrived:
+                decisions.give_back(CallGivenUp(call), self._line, "a cancellation")
+                del runtime.open[call]
+        return super().cancel(msg)
 
     async def awaited(self) -> R:
         """Return what it comes to, for whoever wants a coroutine."""
