@@ -26,7 +26,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-_OF_START: Final = ("id", "reuse", "conflict", "memo", "delay", "at")
+_OF_START: Final = ("id", "reuse", "conflict", "memo", "attributes", "delay", "at")
 
 
 class RunsActivities(ABC):
@@ -71,10 +71,11 @@ class RunsActivities(ABC):
         It is run, tried again and recorded as one that a workflow calls. ``queue``, ``retry``, the
         time-outs, ``eager`` and ``cancellation`` are as for ``@activity.define``; what is not given
         is as defined (under a name: the defaults). ``id``, ``reuse``, ``conflict``, ``memo``,
-        ``delay``, ``at`` and ``timeout`` are as for ``start``, since it is the one activity of a
-        run: ``list`` and ``describe`` show that as the workflow ``processor.activity:NAME``.
-        ``reuse="use-existing"``: an id that was used has the result of its first run. Under a name,
-        ``result_type`` says what the result is read as. Raises as ``start`` does.
+        ``attributes``, ``delay``, ``at`` and ``timeout`` are as for ``start``, since it is the one
+        activity of a run: ``list`` and ``describe`` show that as the workflow
+        ``processor.activity:NAME``. ``reuse="use-existing"``: an id that was used has the result of
+        its first run. Under a name, ``result_type`` says what the result is read as. Raises as
+        ``start`` does.
         """
         timeout_s = given.seconds(how.pop("timeout", None), "start_activity: timeout")
         handle, body = self._alone("start_activity", activity, args, result_type, how)

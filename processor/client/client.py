@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
@@ -12,23 +13,23 @@ from processor import arguments as given
 from processor import checks
 from processor.arguments import Seconds
 from processor.assembly import injected, open_gateway
+from processor.attributes import Attributes, encoded
 from processor.client.activities import ActivityCalls
 from processor.client.alone import RunsActivities
 from processor.client.calls import ClientCalls, deadline_of
 from processor.client.correlated import HasKeys
-from processor.client.descriptions import RunDescription, descriptions
 from processor.client.entities import HasEntities
 from processor.client.handle import Handle
 from processor.client.options import RunOptions, StartOptions
 from processor.client.promises import PromiseCalls
 from processor.client.schedules import HasSchedules
+from processor.client.search import ListsRuns
 from processor.client.vigil import Parked, overdue
 from processor.client.with_start import StartsWith
 from processor.config import Settings
 from processor.core.data.headers import NO_HEADERS
 from processor.core.nouns.lineage import Plan
 from processor.core.nouns.start import StartPlanned, StartRun
-from processor.core.questions import ListRuns
 from processor.core.records.answers import Accepted, Closed
 from processor.errors import InvalidArgument, ShardUnavailable
 from processor.gateway import only_outside
@@ -40,7 +41,6 @@ from processor.policy import (
     ConflictPolicy,
     RetryPolicy,
     ReusePolicy,
-    Status,
 )
 from processor.schedules.cron import check as check_cron
 from processor.workflow._options import retry_options
@@ -52,7 +52,14 @@ Ts = TypeVarTuple("Ts")
 
 
 class Client(
-    StartsWith, RunsActivities, ActivityCalls, PromiseCalls, HasEntities, HasKeys, HasSchedules
+    StartsWith,
+    ListsRuns,
+    RunsActivities,
+    ActivityCalls,
+    PromiseCalls,
+    HasEntities,
+    HasKeys,
+    HasSchedules,
 ):
     """Starts runs, talks to them, and waits for their results.
 
@@ -119,6 +126,7 @@ class Client(
         execution_timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
         memo: Any = None,
+        attributes: Attributes | None = None,
         delay: Seconds | None = None,
         at: datetime | None = None,
         timeout: Seconds | None = None,
@@ -134,7 +142,8 @@ class Client(
         "use-existing"; "terminate"). A run that fails is followed by another one as ``retry`` says,
         and ``execution_timeout`` is for all of them (default: what the definition says in the
         worker). The code begins after ``delay``, or ``at`` a time (an aware ``datetime``); until
-        then the run is open and takes events. ``cron`` lets runs begin at the times of a cron
+        then the run is open and takes events. ``attributes`` are typed values by which the run is
+        found (``workflow.upsert_attributes``). ``cron`` lets runs begin at the times of a cron
         string, one after the other, until somebody ends that: ``"30 6 * * MON-FRI"`` in UTC, or
         ``"CRON_TZ=Europe/Berlin @daily"``; ``execution_timeout`` is then for what begins at each
         time. Times are seconds or ``timedelta``; ``timeout`` is how long to wait for the shard.
@@ -142,7 +151,7 @@ class Client(
         ``SchemaMismatch``, ``PayloadTooLarge``, ``ShardUnavailable``.
         """
         timeout_s = given.seconds(timeout, "start: timeout")
-        how = id, reuse, conflict, execution_timeout, retry, memo, None, delay, at
+        how = id, reuse, conflict, execution_timeout, retry, memo, attributes, None, delay, at
         handle, body = self._prepared("start", workflow, args, *how, cron, key)
         handle._begun(await self._calls.accepted(handle.id, body, timeout_s, key))
         return handle
@@ -176,6 +185,7 @@ class Client(
         execution_timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
         memo: Any = None,
+        attributes: Attributes | None = None,
         delay: Seconds | None = None,
         at: datetime | None = None,
         timeout: Seconds | None = None,
@@ -190,7 +200,8 @@ class Client(
         deadline = deadline_of(limit_s)
         patience_s = self._calls.settings.request_timeout_s
         within_s = patience_s if limit_s is None else min(limit_s, patience_s)
-        how = id, reuse, conflict, execution_timeout, retry, memo, int(within_s * 1000), delay, at
+        begins = int(within_s * 1000), delay, at
+        how = id, reuse, conflict, execution_timeout, retry, memo, attributes, *begins
         handle, body = self._prepared("run", workflow, args, *how, key=key)
         async with handle._vigil(parked, "run: parked") as vigil:
             try:
@@ -231,35 +242,6 @@ class Client(
     def _handle(self, id: str, run_id: str | None, result_type: Any) -> Handle[Any]:
         return Handle(self._calls, id, run_id, result_type)
 
-    async def list(
-        self,
-        *,
-        status: Status | str | None = None,
-        workflow: str | None = None,
-        limit: int | None = None,
-    ) -> AsyncIterator[RunDescription]:
-        """Yield the latest run of each workflow id, shard by shard, from the state tables.
-
-        ``limit`` is how many at the most (default: all). Raises ``InvalidArgument``.
-        """
-        only_outside()
-        wanted = None if status is None else given.status(status)
-        if workflow is not None:
-            workflow = checks.name(workflow, "list: workflow")
-        left = None if limit is None else checks.whole(limit, "list: limit", 1)
-        for partition in range(self._calls.gateway.partitions):
-            after: str | None = ""
-            while after is not None:
-                count = 100 if left is None else min(left, 100)
-                body = ListRuns(wanted, workflow, after, count)
-                page = await self._calls.page("", body, partition=partition)
-                for run in descriptions(page, partition, self._calls.payloads):
-                    yield run
-                    left = None if left is None else left - 1
-                    if left == 0:
-                        return
-                after = page.after
-
     # --- requests ---------------------------------------------------------------------------
 
     def _prepared(
@@ -273,6 +255,7 @@ class Client(
         execution_timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
         memo: Any = None,
+        attributes: Attributes | None = None,
         within_ms: int | None = None,
         delay: Seconds | None = None,
         at: datetime | None = None,
@@ -299,6 +282,8 @@ class Client(
             within_ms,
         )
         plan = _plan(call, self._calls.now_ms(), retry, delay, at, cron)
+        if attributes is not None:
+            plan = replace(plan, attributes=encoded(attributes, f"{call}: attributes"))
         start = StartRun(*fields) if plan == Plan() else StartPlanned(*fields, plan)
         return self._handle(checks.new_workflow_id(id, named), None, result_type), start
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from processor import failures
+from processor.attributes import AttributeValue, of_plain
 from processor.core.data.address import RunRef
 from processor.core.data.failure import BENIGN
 from processor.core.data.payloads import Payloads
@@ -112,6 +113,7 @@ class RunDescription:
     parent: RunRef | None = None
     root: RunRef | None = None
     parent_namespace: str | None = None
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ def description(view: Mapping[str, Any]) -> RunDescription:
         _run(view.get("parent")),
         _run(view.get("root")),
         view.get("parent_namespace"),
+        of_plain(view.get("attributes", {})),
     )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 from processor.arguments import Seconds
+from processor.attributes import Attributes
 from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy
 from processor.workflow._options import Options
 
@@ -22,6 +23,7 @@ class RunOptions(TypedDict, total=False):
     execution_timeout: Seconds | None
     retry: RetryPolicy | None
     memo: Any
+    attributes: Attributes | None
     delay: Seconds | None
     at: datetime | None
     timeout: Seconds | None
@@ -40,6 +42,7 @@ class ActivityRunOptions(Options, total=False):
     reuse: ReusePolicy
     conflict: ConflictPolicy
     memo: Any
+    attributes: Attributes | None
     delay: Seconds | None
     at: datetime | None
     timeout: Seconds | None

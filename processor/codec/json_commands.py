@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_type_hints
 
 import msgspec
 
+from processor.attributes import decode, encode
 from processor.checks import NAME_BYTES_MAX, shown
 from processor.core.correlation import ID_PREFIX, KEEP_MS, delivered, delivers, key_of
 from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
@@ -30,11 +31,12 @@ from processor.core.nouns.start import StartPlanned, StartRun, StartWith, begins
 from processor.core.nouns.update import UpdateRun
 from processor.core.operation import Operation
 from processor.core.vocabulary import REQUESTS
-from processor.errors import SchemaMismatch
+from processor.errors import PayloadTooLarge, SchemaMismatch
 
 __all__ = ("FORMS", "OPERATIONS", "decode_json")
 
 _ABSENT: Final = msgspec.Raw()
+_PLANNED: Final = ("retry", "start_at_ms", "cron", "attributes")
 OPERATIONS: Final = {
     cls.word: cls for cls in REQUESTS if issubclass(cls, Operation) and cls.word and cls.by_hand
 }
@@ -67,6 +69,7 @@ def _struct_of(operation: type[Operation]) -> type[_Command]:
         fields.append(("retry", _Retry | None, None))
         fields.append(("start_at_ms", Annotated[int, msgspec.Meta(ge=0)] | None, None))
         fields.append(("cron", str | None, None))
+        fields.append(("attributes", msgspec.Raw, _ABSENT))
     if operation in (StartRun, RaiseEvent):
         fields.append(("key", Annotated[str, msgspec.Meta(min_length=1)] | None, None))
     if operation is RaiseEvent:
@@ -217,12 +220,21 @@ def _body(command: _Command) -> Operation:
         for name in command.__struct_fields__
         if name not in (*_Command.__struct_fields__, "key", "keep_ms")
     }
-    planned = {name: given.pop(name, None) for name in ("retry", "start_at_ms", "cron")}
+    planned = {name: given.pop(name, None) for name in _PLANNED}
+    if planned["attributes"] is not None:
+        planned["attributes"] = _attributes(planned["attributes"])
     if not any(value is not None for value in planned.values()):
         return operation(**given).plain
     if planned["retry"] is not None:
         planned["retry"] = _options(planned["retry"])
     return StartPlanned(**given, plan=Plan(**planned))
+
+
+def _attributes(given: bytes) -> bytes | None:
+    try:
+        return encode(decode(given), "attributes")
+    except (SchemaMismatch, PayloadTooLarge) as error:
+        raise SchemaMismatch(f"JSON command: {error} - at `$.attributes`") from error
 
 
 def _options(retry: _Retry) -> RetryOptions:

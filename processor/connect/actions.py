@@ -9,10 +9,12 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar, TypeVarTuple, overload
 
 from processor import checks
 from processor.arguments import Seconds, named
+from processor.attributes import Attributes, encoded
 from processor.core.correlation import delivered, delivers, key_id
 from processor.core.entity_id import EntityId, is_reserved
 from processor.core.nouns.external import RaiseEvent
-from processor.core.nouns.start import StartRun, StartWith, begins
+from processor.core.nouns.lineage import Plan
+from processor.core.nouns.start import StartPlanned, StartRun, StartWith, begins
 from processor.core.operation import Operation
 from processor.errors import InvalidArgument
 from processor.policy import CONFLICT_POLICIES, REUSE_POLICIES, ConflictPolicy, ReusePolicy
@@ -65,6 +67,7 @@ class Start(Action):
     conflict: str
     signal: tuple[str, Any] | None
     memo: Any
+    attributes: bytes | None
 
     @overload
     def __init__(
@@ -76,6 +79,7 @@ class Start(Action):
         conflict: ConflictPolicy | None = None,
         signal: tuple[Callable[[*Us], Any], *Us] | tuple[str, *tuple[Any, ...]] | None = None,
         memo: Any = None,
+        attributes: Attributes | None = None,
     ) -> None: ...
 
     @overload
@@ -88,6 +92,7 @@ class Start(Action):
         conflict: ConflictPolicy | None = None,
         signal: tuple[Any, ...] | None = None,
         memo: Any = None,
+        attributes: Attributes | None = None,
     ) -> None: ...
 
     def __init__(  # type: ignore[misc]  # mypy cannot match *Ts with the implementation's *Any
@@ -99,8 +104,9 @@ class Start(Action):
         conflict: ConflictPolicy | None = None,
         signal: tuple[Any, ...] | None = None,
         memo: Any = None,
+        attributes: Attributes | None = None,
     ) -> None:
-        """``id`` is the workflow id; ``reuse``, ``conflict`` and ``memo`` are as for a client.
+        """``id`` is the workflow id; all but ``signal`` are as for a client.
 
         ``signal`` is a handler of the workflow's class, or its name, and the arguments: the run has
         it before its code begins, and one that runs already gets it (``conflict`` is then
@@ -119,19 +125,23 @@ class Start(Action):
             handler, rest = parts_of(signal, "Start: signal")
             self.signal = event_of(handler, rest, "Start: signal")
         self.memo = memo
+        self.attributes = encoded(attributes, "Start: attributes")
 
     def asked(self, encode: Encode) -> Wanted:
         arguments = encode(f"the arguments of workflow {self.workflow!r}", list(self.args))
-        memo = encode("memo", self.memo)
-        if self.signal is None:
-            start = StartRun(self.workflow, arguments, self.reuse, self.conflict, memo=memo)
-            return Wanted(self.id, start)
-        name, value = self.signal
-        first = RaiseEvent(name, encode(f"signal {name!r}", value))
-        told = StartWith(
-            self.workflow, arguments, self.reuse, self.conflict, memo=memo, first=first
-        )
-        return Wanted(self.id, told)
+        plan = None if self.attributes is None else Plan(attributes=self.attributes)
+        how: dict[str, Any] = {
+            "workflow": self.workflow,
+            "arguments": arguments,
+            "reuse": self.reuse,
+            "conflict": self.conflict,
+            "memo": encode("memo", self.memo),
+        }
+        if self.signal is not None:
+            name, value = self.signal
+            first = RaiseEvent(name, encode(f"signal {name!r}", value))
+            return Wanted(self.id, StartWith(**how, plan=plan, first=first))
+        return Wanted(self.id, StartRun(**how) if plan is None else StartPlanned(**how, plan=plan))
 
 
 @dataclass(init=False)

@@ -58,4 +58,5 @@ class RunState(OpenActivities, OpenTimers, Holding, Updates, Values, Promises, L
             self.memo,
             self.successor,
             self.base,
+            attributes=self.attributes,
         )

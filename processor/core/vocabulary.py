@@ -79,7 +79,14 @@ from processor.core.nouns.update import (
     UpdateCompleted,
     UpdateRun,
 )
-from processor.core.nouns.value import AwaitValue, MemoSet, SideEffectRecorded, StatusSet, ValueSet
+from processor.core.nouns.value import (
+    AttributesSet,
+    AwaitValue,
+    MemoSet,
+    SideEffectRecorded,
+    StatusSet,
+    ValueSet,
+)
 from processor.core.operation import Request
 from processor.core.questions import (
     AwaitResult,
@@ -146,6 +153,7 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     LockGranted,
     LockFreed,
     HolderCalled,
+    AttributesSet,
 )
 """Append-only: the place of an event is the number of its branch in the log."""
 

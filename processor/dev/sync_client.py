@@ -27,6 +27,7 @@ from processor.client import (
     handle,
     promises,
     schedules,
+    search,
     updates,
     values,
     with_start,
@@ -54,6 +55,7 @@ from typing import Any, Generic, Literal, Self, TypeVar, TypeVarTuple, Unpack, o
 from processor import worker as _worker
 from processor import client as _client
 from processor.arguments import Seconds
+from processor.attributes import Attributes
 from processor.client.activities import ActivityToken
 from processor.client.correlated import CorrelationDescription
 from processor.client.descriptions import EntityOperation, HistoryEvent, RunDescription
@@ -101,6 +103,7 @@ _MODULES: Final[dict[str, tuple[str, tuple[tuple[Any, str, str], ...]]]] = {
         "The client",
         (
             (with_start.StartsWith, "_StartsWith", ""),
+            (search.ListsRuns, "_ListsRuns", ""),
             (alone.RunsActivities, "_RunsActivities", ""),
             (activities.ActivityCalls, "_ActivityCalls", ""),
             (promises.PromiseCalls, "_PromiseCalls", ""),
@@ -110,8 +113,8 @@ _MODULES: Final[dict[str, tuple[str, tuple[tuple[Any, str, str], ...]]]] = {
             (
                 client.Client,
                 "Client",
-                "_StartsWith, _RunsActivities, _ActivityCalls, _PromiseCalls, _HasEntities, "
-                "_HasKeys, _HasSchedules",
+                "_StartsWith, _ListsRuns, _RunsActivities, _ActivityCalls, _PromiseCalls, "
+                "_HasEntities, _HasKeys, _HasSchedules",
             ),
         ),
     ),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from processor import workflow
+from processor.attributes import of_plain
 from processor.errors import (
     ChildFailed,
     ProcessorError,
@@ -156,6 +157,7 @@ class StartsRuns:
                 else timedelta(milliseconds=timeout_ms),
                 retry=None if retry is None else RetryPolicy(**retry),
                 memo=config.get("memo"),
+                attributes=of_plain(config.get("attributes") or {}),
                 last_result=state["last_result"],
             ),
         )

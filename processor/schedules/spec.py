@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypedDict, get_args
 
 from processor import checks
+from processor.attributes import Attributes, decode, encoded, to_plain
 from processor.errors import InvalidArgument
 from processor.policy import RetryPolicy
 from processor.schedules.calendar import DST, When, WhenClocksChange
@@ -77,8 +78,8 @@ class TimeOptions(TypedDict, total=False):
 class ScheduleOptions(TimeOptions, total=False):
     """What a schedule is told beside the workflow that it starts, and its arguments.
 
-    ``limit``: so many actions, None: no limit. ``execution_timeout``, ``retry`` and ``memo`` are
-    for each run.
+    ``limit``: so many actions, None: no limit. ``execution_timeout``, ``retry``, ``memo`` and
+    ``attributes`` are for each run.
     """
 
     overlap: Overlap
@@ -88,6 +89,7 @@ class ScheduleOptions(TimeOptions, total=False):
     execution_timeout: Duration | None
     retry: RetryPolicy | None
     memo: Any
+    attributes: Attributes | None
 
 
 def instance_of(id: str) -> str:
@@ -258,6 +260,11 @@ def _retry(value: Any, what: str) -> dict[str, Any] | None:
     }
 
 
+def _attributes(value: Any, what: str) -> dict[str, Any] | None:
+    found = decode(encoded(value, what))
+    return to_plain(found) if found else None
+
+
 def _any(value: Any, what: str) -> Any:
     return value
 
@@ -282,4 +289,5 @@ _OTHERS: Final[dict[str, tuple[str, Any]]] = {
     "execution_timeout": ("execution_timeout_ms", _duration),
     "retry": ("retry", _retry),
     "memo": ("memo", _any),
+    "attributes": ("attributes", _attributes),
 }

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 from processor import client as _client
 from processor.arguments import Seconds
+from processor.attributes import Attributes
 from processor.client.activities import ActivityToken
 from processor.client.descriptions import RunDescription
 from processor.client.options import ActivityRunOptions, RunOptions, StartOptions
@@ -104,6 +105,23 @@ class _StartsWith:
             self._twin.update_with_start(workflow, *args, update=update, update_id=update_id, **how)
         )
         return found
+
+
+class _ListsRuns:
+    """The part of a client that finds runs."""
+
+    _twin: Any
+    _blocking: Blocking
+
+    def list(
+        self,
+        *,
+        status: Status | str | None = None,
+        workflow: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[RunDescription]:
+        """Yield the latest run of each workflow id, shard by shard, from the state tables."""
+        return self._blocking.each(self._twin.list(status=status, workflow=workflow, limit=limit))
 
 
 class _RunsActivities:
@@ -272,6 +290,7 @@ class _HasKeys:
 
 class Client(
     _StartsWith,
+    _ListsRuns,
     _RunsActivities,
     _ActivityCalls,
     _PromiseCalls,
@@ -340,6 +359,7 @@ class Client(
         execution_timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
         memo: Any = None,
+        attributes: Attributes | None = None,
         delay: Seconds | None = None,
         at: datetime | None = None,
         timeout: Seconds | None = None,
@@ -358,6 +378,7 @@ class Client(
                     execution_timeout=execution_timeout,
                     retry=retry,
                     memo=memo,
+                    attributes=attributes,
                     delay=delay,
                     at=at,
                     timeout=timeout,
@@ -392,6 +413,7 @@ class Client(
         execution_timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
         memo: Any = None,
+        attributes: Attributes | None = None,
         delay: Seconds | None = None,
         at: datetime | None = None,
         timeout: Seconds | None = None,
@@ -409,6 +431,7 @@ class Client(
                 execution_timeout=execution_timeout,
                 retry=retry,
                 memo=memo,
+                attributes=attributes,
                 delay=delay,
                 at=at,
                 timeout=timeout,
@@ -428,13 +451,3 @@ class Client(
     def handle(self, id: str, run_id: str | None = None, *, workflow: Any = None) -> Handle[Any]:
         """Return a handle on a workflow id (and run) without asking anybody."""
         return Handle(self._twin.handle(id, run_id, workflow=workflow), self._blocking)
-
-    def list(
-        self,
-        *,
-        status: Status | str | None = None,
-        workflow: str | None = None,
-        limit: int | None = None,
-    ) -> Iterator[RunDescription]:
-        """Yield the latest run of each workflow id, shard by shard, from the state tables."""
-        return self._blocking.each(self._twin.list(status=status, workflow=workflow, limit=limit))

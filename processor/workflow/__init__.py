@@ -31,7 +31,13 @@ from processor.workflow._nouns.record import publish
 from processor.workflow._nouns.run import WorkflowInfo, info, logger, now, random, uuid4
 from processor.workflow._nouns.timer import sleep, timer
 from processor.workflow._nouns.update import on_update
-from processor.workflow._nouns.value import set_status, set_value, side_effect, upsert_memo
+from processor.workflow._nouns.value import (
+    set_status,
+    set_value,
+    side_effect,
+    upsert_attributes,
+    upsert_memo,
+)
 from processor.workflow._saga import Saga
 from processor.workflow._schedule import schedule
 
@@ -81,6 +87,7 @@ __all__ = (
     "timer",
     "uncorrelate",
     "update",
+    "upsert_attributes",
     "upsert_memo",
     "uuid4",
     "wait_for_event",

@@ -53,6 +53,16 @@ PROMISE = PromiseId("order-1", "r", 3).text
             ' 1, "maximum_interval_ms": 5, "non_retryable": ["Closed"]}}',
             StartPlanned("w", b"[]", plan=Plan(retry=RetryOptions(5, 1, 5, None, ("Closed",)))),
         ),
+        (
+            '{"type": "start", "workflow": "w", "attributes":'
+            ' {"sum": 1.50, "due": {"datetime": "2027-01-31T09:00+01:00"}, "none": null}}',
+            StartPlanned(
+                "w",
+                b"[]",
+                plan=Plan(attributes=b'{"due":{"datetime":"2027-01-31T08:00:00+00:00"},"sum":1.5}'),
+            ),
+        ),
+        ('{"type": "start", "workflow": "w", "attributes": {}}', StartRun("w", b"[]")),
         ('{"type": "event", "name": "paid"}', RaiseEvent("paid", None)),
         (
             '{"type": "event", "name": "paid", "payload": {"sum": 1.50}, "run_id": "r"}',

@@ -21,7 +21,13 @@ STDLIB = {
     "types",
     "typing",
 }
-OWN = {"processor.checks", "processor.core", "processor.errors", "processor.policy"}
+OWN = {
+    "processor.attributes",
+    "processor.checks",
+    "processor.core",
+    "processor.errors",
+    "processor.policy",
+}
 CALLS = {"time", "datetime", "random", "uuid", "os", "open", "print", "input", "id", "hash"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

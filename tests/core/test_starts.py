@@ -53,7 +53,8 @@ def test_what_another_definition_says_does_not_matter() -> None:
     [
         (Plan(deadline_ms=5), "plan.deadline_ms: "),
         (Plan(version=1), "plan.version: "),
-        (Plan(attributes=b"{}"), "plan.attributes: "),
+        (Plan(attributes=b"{"), "attributes: they are no JSON"),
+        (Plan(attributes=b'{"status":1}'), "attributes: 'status' is what every run has"),
         (Plan(start_at_ms=-1), "the start_at_ms is -1"),
         (Plan(start_at_ms=253_402_300_800_000), "the start_at_ms is 253402300800000"),
         (Plan(cron="x" * 100_001), "the cron string has 100,001 bytes"),

@@ -62,7 +62,13 @@ from processor.core.nouns.start import StartChild
 from processor.core.nouns.stop import OutputSet
 from processor.core.nouns.timer import EventDelayed, TimerCancelled, TimerFired, TimerStarted
 from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
-from processor.core.nouns.value import MemoSet, SideEffectRecorded, StatusSet, ValueSet
+from processor.core.nouns.value import (
+    AttributesSet,
+    MemoSet,
+    SideEffectRecorded,
+    StatusSet,
+    ValueSet,
+)
 from processor.core.records.answers import Accepted, Closed, Locked
 from processor.core.state import RunState
 from processor.core.vocabulary import EVENTS
@@ -147,6 +153,7 @@ SAMPLES: tuple[Event, ...] = (
     LockGranted(WAITS_FOR_LOCK, 5),
     LockFreed(5),
     HolderCalled("u3", "do", b"[1]", validated=True, number=5),
+    AttributesSet(b'{"a":1}'),
 )
 BEFORE: dict[type[Event], Event] = {LockFreed: LockGranted(WAITS_FOR_LOCK, 5)}
 """What has to be there, beside what is open."""

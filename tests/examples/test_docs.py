@@ -81,6 +81,8 @@ SAYS = {
         r"thank you\n\['apple'\]\n"
     ),
     "updates-2": r"1\n2\n\['apple', 'pear', 'plum'\]\n",
+    "search-1": r"\{'customer': 'ada', 'step': 'paid', 'sum': 12.5, 'tags': \['new', 'gift'\]\}\n"
+    r"\['customer', 'due', 'step', 'sum'\]\n",
     "retries-1": r"imported at attempt 3, after no rates of Monday yet\nTrue\n",
     "kafka-1": r"",
     "replay-1": r"parked run \w+ of \w+: ActivityScheduled\(id=1, name='double'\) has other "

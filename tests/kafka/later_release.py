@@ -39,8 +39,8 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "core/vocabulary.py",
-        "SideEffectRecorded, StatusSet",
-        "NoteTaken, SideEffectRecorded, StatusSet",
+        "    StatusSet,\n    ValueSet,\n)",
+        "    NoteTaken,\n    StatusSet,\n    ValueSet,\n)",
     ),
     (
         "core/vocabulary.py",
@@ -70,8 +70,8 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "workflow/_nouns/value.py",
-        "SideEffectRecorded, StatusSet",
-        "NoteTaken, SideEffectRecorded, StatusSet",
+        "    SideEffectRecorded,\n    StatusSet,",
+        "    NoteTaken,\n    SideEffectRecorded,\n    StatusSet,",
     ),
     (
         "workflow/_nouns/value.py",
@@ -83,8 +83,8 @@ _CHANGES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "workflow/__init__.py",
-        "import set_status, set_value, side_effect, upsert_memo",
-        "import note, set_status, set_value, side_effect, upsert_memo",
+        "import (\n    set_status,",
+        "import (\n    note,\n    set_status,",
     ),
 )
 """File of the package, what stands there once, and what stands there in the later release."""

@@ -242,6 +242,7 @@ async def sets_values() -> None:
     workflow.set_value("number", 1)
     await asyncio.sleep(10)
     workflow.upsert_memo({"step": "second", "customer": None})
+    workflow.upsert_attributes({"step": "second", "customer": None, "tags": ["a", "b"]})
     workflow.set_value("progress", {"half": True})
     workflow.set_value("progress", {"three quarters": True})
     await asyncio.sleep(10)

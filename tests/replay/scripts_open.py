@@ -105,7 +105,8 @@ async def chains(env: Environment) -> dict[str, str]:
 
 
 async def values(env: Environment) -> dict[str, str]:
-    handle = await env.start(code.sets_values, id="values", memo={"customer": 7})
+    told = {"customer": 7}
+    handle = await env.start(code.sets_values, id="values", memo=told, attributes=told)
     assert await handle.value("number") == 1
     assert [each async for each in handle.watch("progress")][-1] is None
     made = await env.start(code.promises, id="promises")
@@ -117,8 +118,8 @@ async def values(env: Environment) -> dict[str, str]:
         await env.resolve(first, 2)
     await env.sleep(100)
     await env.resolve(third, "late")
-    told = [1, ["OutOfStock", "there is none"], "nobody settles it", "late"]
-    assert await made.result() == told
+    ends = [1, ["OutOfStock", "there is none"], "nobody settles it", "late"]
+    assert await made.result() == ends
     return {"values": "values", "promises": "promises"}
 
 

@@ -80,6 +80,13 @@ OF_CALLS: Sequence[Mutation] = (
     ),
     Mutation(
         "chains",
+        "the next run has the search attributes",
+        calls.attributes_dropped,
+        ("AssertionError: every case ends as the model says",),
+        100,
+    ),
+    Mutation(
+        "chains",
         "unread events are handed on",
         calls.unread_events_dropped,
         (STUCK,),

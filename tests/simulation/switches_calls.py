@@ -12,7 +12,7 @@ from processor.core.data.cause import CallRequest
 from processor.core.nouns.awaited import AnswerAwaited, Callers
 from processor.core.nouns.call import AnswerCall, answer_to, taken
 from processor.core.nouns.run import accepted
-from processor.core.nouns.value import MemoSet
+from processor.core.nouns.value import AttributesSet, MemoSet
 from processor.core.records import marks
 from processor.shard import reads
 from processor.shard.dedup import Requests
@@ -95,6 +95,11 @@ def calls_not_counted(patch: pytest.MonkeyPatch) -> None:
 def memos_dropped(patch: pytest.MonkeyPatch) -> None:
     """Let the next run have the memo of the first one's start."""
     patch.setattr(MemoSet, "apply", lambda self, run, now_ms: None)
+
+
+def attributes_dropped(patch: pytest.MonkeyPatch) -> None:
+    """Let the next run have the search attributes of the first one's start."""
+    patch.setattr(AttributesSet, "apply", lambda self, run, now_ms: None)
 
 
 def unread_events_dropped(patch: pytest.MonkeyPatch) -> None:

@@ -175,6 +175,9 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
     for name in ("custom_status", "memo"):
         if (value := getattr(run, name)) is not None:
             yield name.replace("_", " "), cut(shown_value(value), VALUE_MAX)
+    for name, value in run.attributes.items():
+        shown = value.isoformat() if isinstance(value, datetime) else shown_value(value)
+        yield f"attribute {name}", cut(shown, VALUE_MAX)
     for name, value in shortened(run.parked or {}).items():
         yield f"parked {name}", str(value)
     if (attempt := run.attempt) is not None:

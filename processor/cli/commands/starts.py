@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from processor import checks
+from processor.attributes import Attributes, decode
 from processor.cli.commands.runs import PANEL, Arguments, Timeout, done, parsed, show_result
 from processor.cli.options import (
     TIME_FORMATS,
@@ -23,6 +24,7 @@ from processor.cli.options import (
     target_options,
 )
 from processor.cli.session import connected
+from processor.errors import SchemaMismatch
 from processor.policy import ATTEMPTS_MAX, ConflictPolicy, RetryPolicy, ReusePolicy
 from processor.schedules.cron import check as check_cron
 
@@ -32,6 +34,16 @@ if TYPE_CHECKING:
 __all__ = ("register",)
 
 WorkflowName = Annotated[str, named("WORKFLOW", "The workflow's name.")]
+
+
+def _attributes(text: str) -> dict[str, Any]:
+    """Return the search attributes that a text says."""
+    try:
+        return decode(text.encode())
+    except SchemaMismatch as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 NewId = Annotated[
     str | None,
     typer.Option(
@@ -70,6 +82,15 @@ ExecutionTimeout = Annotated[
         help="How long the run may take in all.",
     ),
 ]
+SearchAttributes = Annotated[
+    dict[str, Any] | None,
+    typer.Option(
+        "--attributes",
+        metavar="JSON",
+        parser=_attributes,
+        help="""By which runs are found: '{"customer": "ada"}', {"datetime": TIME} for a time.""",
+    ),
+]
 Attempts = Annotated[
     int | None,
     typer.Option(
@@ -93,6 +114,7 @@ def start(
     conflict: Conflict = "fail",
     execution_timeout: ExecutionTimeout = None,
     attempts: Attempts = None,
+    attributes: SearchAttributes = None,
     delay: Delay = None,
     at: At = None,
     cron: Cron = None,
@@ -104,7 +126,8 @@ def start(
 
     async def work() -> None:
         async with connected(target, module) as client:
-            options = started_how(id, key, reuse, conflict, execution_timeout, attempts, delay, at)
+            times = execution_timeout, attempts, attributes, delay, at
+            options = started_how(id, key, reuse, conflict, *times)
             handle = await client.start(workflow, *values, **options, cron=cron)
             told = {"workflow_id": handle.id, "run_id": handle.run_id, "created": handle.created}
             how = "started" if handle.created else "found"
@@ -124,6 +147,7 @@ def run(
     conflict: Conflict = "fail",
     execution_timeout: ExecutionTimeout = None,
     attempts: Attempts = None,
+    attributes: SearchAttributes = None,
     delay: Delay = None,
     at: At = None,
     timeout: Timeout = None,
@@ -135,7 +159,8 @@ def run(
 
     async def work() -> None:
         async with connected(target, module) as client:
-            options = started_how(id, key, reuse, conflict, execution_timeout, attempts, delay, at)
+            times = execution_timeout, attempts, attributes, delay, at
+            options = started_how(id, key, reuse, conflict, *times)
             handle = await client.start(workflow, *values, **options)
             await show_result(handle, timeout, as_json)
 
@@ -167,6 +192,7 @@ def started_how(
     conflict: ConflictPolicy,
     execution_timeout: float | None,
     attempts: int | None,
+    attributes: Attributes | None,
     delay: float | None,
     at: datetime | None,
 ) -> RunOptions:
@@ -178,6 +204,7 @@ def started_how(
         "conflict": conflict,
         "execution_timeout": execution_timeout,
         "retry": None if attempts is None else RetryPolicy(maximum_attempts=attempts),
+        "attributes": attributes,
         "delay": delay,
         "at": at,
     }

@@ -289,7 +289,7 @@ class Schedules:
         "terminate-other", "allow-all"). What was due while no worker ran is made up for if it is
         not older than ``catch_up`` (default: a year). ``pause_on_failure`` pauses the schedule when
         a run fails. There are ``limit`` runs at the most (default: no limit), and
-        ``execution_timeout``, ``retry`` and ``memo`` are for each of them.
+        ``execution_timeout``, ``retry``, ``memo`` and ``attributes`` are for each of them.
         ``workflow.info().last_result()`` is that of the last run that had one. Raises
         ``InvalidArgument``, ``WorkflowAlreadyStarted`` (the id is taken), ``SchemaMismatch``.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from processor.attributes import check_encoded
 from processor.checks import TEXT_BYTES_MAX, TIME_MS_MAX
 from processor.core.data.address import Caller, RunRef
 from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range, check_text, size_of
@@ -136,10 +137,12 @@ class Plan:
 
     def check(self) -> None:
         """Raise ``SchemaMismatch`` for what nobody may ask for in a start, or not yet."""
-        for name in ("version", "deadline_ms", "attributes"):
+        for name in ("version", "deadline_ms"):
             if getattr(self, name) is not None:
                 raise SchemaMismatch(f"plan.{name}: this release does not know it in a start")
         check_range("start_at_ms", self.start_at_ms, 0, TIME_MS_MAX)
+        if self.attributes is not None:
+            check_encoded(self.attributes)
         if self.cron is not None:
             check_text("cron string", self.cron, TEXT_BYTES_MAX)
             if self.start_at_ms is not None:

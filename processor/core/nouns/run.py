@@ -128,6 +128,7 @@ class StartSuccessor(Effect):
 class Run:
     """What every noun's part of the state builds on.
 
+    ``started`` is how it began, with the search attributes that it has now.
     ``events`` counts the history, so it is the number of the next event. ``base`` is the number of
     the event with which replay begins: that of the last snapshot.
     """
@@ -151,6 +152,12 @@ class Run:
     @property
     def workflow(self) -> str:
         return "" if self.started is None else self.started.workflow
+
+    @property
+    def attributes(self) -> bytes | None:
+        """The encoded search attributes that it has now."""
+        plan = None if self.started is None else self.started.plan
+        return None if plan is None else plan.attributes
 
     @property
     def first_run_id(self) -> str:
@@ -248,6 +255,7 @@ class Summary:
     successor: str | None = None
     base: int = 0
     purged_ms: int | None = None
+    attributes: bytes | None = None
 
     def is_meant(self, run_id: str | None, first_run_id: str | None) -> bool:
         """Return whether a command that names a run, or a chain, or neither, means this one."""

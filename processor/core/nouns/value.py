@@ -1,22 +1,26 @@
-"""Values that the code records: side effects, the status that it shows, and values by name."""
+"""Values that the code records: side effects, the status that it shows, values by name, the memo
+and the search attributes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from processor.checks import ID_BYTES_MAX
 from processor.core.data.bounds import DURATION_MS_MAX, NUMBER_MAX, check_range, check_text
 from processor.core.data.fields import OnlyChain, OnlyRun, RequestId
 from processor.core.data.frozen import frozen
 from processor.core.event import Decision
-from processor.core.nouns.run import Run, Summary
+from processor.core.nouns.lineage import Plan
+from processor.core.nouns.run import Run, Summary, WorkflowStarted
 from processor.core.operation import Question
 from processor.core.records.answers import Refused, ValueIs
 from processor.core.records.effects import Effect, RunResult
 from processor.policy import Status
 
 __all__ = (
+    "AttributesSet",
     "AwaitValue",
     "MemoSet",
     "SideEffectRecorded",
@@ -25,6 +29,7 @@ __all__ = (
     "ValueShown",
     "Values",
     "not_set",
+    "with_attributes",
 )
 
 
@@ -89,6 +94,25 @@ class MemoSet(Decision):
 
     def apply(self, run: Values, now_ms: int) -> None:
         run.memo = self.memo
+
+
+def with_attributes(started: WorkflowStarted, attributes: bytes | None) -> WorkflowStarted:
+    """Return how a run began, with the search attributes that it has now."""
+    return replace(started, plan=replace(started.plan or Plan(), attributes=attributes))
+
+
+@frozen
+class AttributesSet(Decision):
+    """The code changed the search attributes of its run."""
+
+    attributes: bytes | None
+    """Encoded search attributes, with all that there are from now on."""
+
+    payloads = ("attributes",)
+
+    def apply(self, run: Run, now_ms: int) -> None:
+        assert run.started is not None, "a run begins with its start"
+        run.started = with_attributes(run.started, self.attributes)
 
 
 @frozen

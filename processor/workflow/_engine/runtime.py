@@ -82,10 +82,11 @@ class RunCode(Protocol):
 class Runtime:
     """One run while its code is in memory.
 
-    ``started`` is how it began, with the memo that it has now. ``code`` is the user's, ``main`` the
-    task of its coroutine, or what a plain operation of an entity has returned. ``open`` has what
-    waits for a fact, by the id that the fact names. ``conditions`` are the predicates that somebody
-    waits for. ``broken`` is an error that user code cannot undo by catching it.
+    ``started`` is how it began, with the memo and the search attributes that it has now. ``code``
+    is the user's, ``main`` the task of its coroutine, or what a plain operation of an entity has
+    returned. ``open`` has what waits for a fact, by the id that the fact names. ``conditions`` are
+    the predicates that somebody waits for. ``broken`` is an error that user code cannot undo by
+    catching it.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from types import EllipsisType
 from typing import Any, NoReturn, TypeVarTuple, overload
 
 from processor import checks
+from processor.attributes import Attributes, encoded
 from processor.core.data.shown import members_of
 from processor.core.nouns.chain import too_large
 from processor.core.nouns.lineage import Plan
@@ -45,6 +46,7 @@ class GoesOn(BaseException):
 def continue_as_new(
     *args: Any,
     memo: Any = ...,
+    attributes: Attributes | EllipsisType | None = ...,
     retry: RetryPolicy | EllipsisType | None = ...,
     execution_timeout: timedelta | float | EllipsisType | None = ...,
 ) -> NoReturn: ...
@@ -55,6 +57,7 @@ def continue_as_new(
     *args: *Ts,
     workflow: Callable[[*Ts], Coroutine[Any, Any, Any]],
     memo: Any = ...,
+    attributes: Attributes | EllipsisType | None = ...,
     retry: RetryPolicy | EllipsisType | None = ...,
     execution_timeout: timedelta | float | EllipsisType | None = ...,
 ) -> NoReturn: ...
@@ -65,6 +68,7 @@ def continue_as_new(
     *args: Any,
     workflow: str,
     memo: Any = ...,
+    attributes: Attributes | EllipsisType | None = ...,
     retry: RetryPolicy | EllipsisType | None = ...,
     execution_timeout: timedelta | float | EllipsisType | None = ...,
 ) -> NoReturn: ...
@@ -74,6 +78,7 @@ def continue_as_new(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
     *args: Any,
     workflow: Any = None,
     memo: Any = ...,
+    attributes: Any = ...,
     retry: Any = ...,
     execution_timeout: Any = ...,
 ) -> NoReturn:
@@ -81,11 +86,11 @@ def continue_as_new(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
 
     It never returns: what it raises is no ``Exception``, and ends the run when it leaves the code,
     or a handler. Activities and timers of this run are cancelled; events that no code has taken go
-    to the next run, in order. ``workflow`` is another workflow to go on with. ``memo``, ``retry``
-    and ``execution_timeout`` stay as they are unless given; the time-out is that of the whole
-    chain, and a new one counts from the next run on. Raises ``InvalidArgument`` where the arguments
-    do not fit, or where children of this run would end with it; ``SchemaMismatch``,
-    ``PayloadTooLarge``.
+    to the next run, in order. ``workflow`` is another workflow to go on with. ``memo``,
+    ``attributes``, ``retry`` and ``execution_timeout`` stay as they are unless given; the time-out
+    is that of the whole chain, and a new one counts from the next run on. Raises
+    ``InvalidArgument`` where the arguments do not fit, or where children of this run would end with
+    it; ``SchemaMismatch``, ``PayloadTooLarge``.
     """
     runtime, line = current("continue_as_new"), line_here()
     runtime.decisions.check("a run that goes on")
@@ -112,6 +117,8 @@ def continue_as_new(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
     else:
         kept = runtime.decisions.encode(memo, f"{_WHAT}: memo")
     plan = replace(plan, retry=options, start_at_ms=None, deadline_ms=deadline_ms)
+    if attributes is not ...:
+        plan = replace(plan, attributes=encoded(attributes, f"{_WHAT}: attributes"))
     following = WorkflowStarted(
         name,
         arguments,

@@ -19,6 +19,7 @@ from typing import (
 )
 
 from processor import checks
+from processor.attributes import Attributes, encoded
 from processor.core.data.address import Address
 from processor.core.data.failure import shortened, writable
 from processor.core.data.headers import NO_HEADERS, Headers
@@ -77,6 +78,7 @@ class ChildOptions(TypedDict, total=False):
     execution_timeout: timedelta | float | None
     retry: RetryPolicy | None
     memo: Any
+    attributes: Attributes | None
     delay: timedelta | float | None
     at: datetime | None
     last_result: Any
@@ -359,6 +361,7 @@ def _wanted(
     execution_timeout: timedelta | float | None = None,
     retry: RetryPolicy | None = None,
     memo: Any = None,
+    attributes: Attributes | None = None,
     delay: timedelta | float | None = None,
     at: datetime | None = None,
     last_result: Any = None,
@@ -379,7 +382,8 @@ def _wanted(
     options = None if retry is None else retry_options(retry, f"{call}: retry")
     limit = execution_timeout
     cron = None if cron is None else check_cron(cron, f"{call}: cron")
-    plan = Plan(retry=options, cron=cron, start_at_ms=begins_ms)
+    found = encoded(attributes, f"{call}: attributes")
+    plan = Plan(retry=options, cron=cron, start_at_ms=begins_ms, attributes=found)
     return _Wanted(
         name,
         args,
@@ -467,6 +471,7 @@ def _sent(runtime: Runtime, asked: _Wanted, headers: Headers, *, tells_start: bo
         last_result=last,
     )
     size = len(arguments or b"") + len(memo or b"") + len(last or b"") + size_of(headers)
+    size += 0 if asked.plan is None else len(asked.plan.attributes or b"")
     decisions.check_message(size, "the start of child workflow", asked.name)
     decided = ChildCalled(call, Address(asked.namespace, id), start, asked.parent_close)
     index = decisions.add_identified(decided, asked.line, size, what, asked.name)

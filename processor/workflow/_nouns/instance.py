@@ -21,10 +21,12 @@ from typing import (
 )
 
 from processor import checks
+from processor.attributes import Attributes, encoded
 from processor.core.data.address import Address
 from processor.core.entity_id import is_reserved
 from processor.core.nouns.call import CallGivenUp, CallOperation, CallSent
 from processor.core.nouns.external import RaiseEvent
+from processor.core.nouns.lineage import Plan
 from processor.core.nouns.start import StartWith
 from processor.core.nouns.update import UpdateRun
 from processor.core.nouns.value import AwaitValue
@@ -417,6 +419,7 @@ def signal_with_start(
     reuse: StartReuse = "allow",
     execution_timeout: timedelta | float | None = None,
     memo: Any = None,
+    attributes: Attributes | None = None,
     namespace: str | None = None,
 ) -> Coroutine[object, None, InstanceHandle[R]]: ...
 
@@ -430,6 +433,7 @@ def signal_with_start(
     reuse: StartReuse = "allow",
     execution_timeout: timedelta | float | None = None,
     memo: Any = None,
+    attributes: Attributes | None = None,
     namespace: str | None = None,
 ) -> Coroutine[object, None, InstanceHandle[Any]]: ...
 
@@ -442,6 +446,7 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
     reuse: StartReuse = "allow",
     execution_timeout: timedelta | float | None = None,
     memo: Any = None,
+    attributes: Attributes | None = None,
     namespace: str | None = None,
 ) -> Coroutine[object, None, InstanceHandle[Any]]:
     """Send a signal to another instance, which is started with it where it does not run.
@@ -467,6 +472,7 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
     what, encode = f"the start of workflow {name!r} with a signal", runtime.decisions.encode
     reuse = checks.one_of(START_REUSES, reuse, f"{call}: reuse")
     attached = None if memo is None else encode(memo, "the memo of", name)
+    searched = encoded(attributes, f"{call}: attributes")
     namespace = checks.namespace(namespace, f"{call}: namespace")
     found: InstanceHandle[Any] = InstanceHandle(id, result, namespace)
 
@@ -483,9 +489,10 @@ def signal_with_start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
             execution_timeout_ms=limit_ms,
             memo=attached,
             headers=headers,
+            plan=None if searched is None else Plan(attributes=searched),
             first=first,
         )
-        beside = len(payload or b"") + len(attached or b"")
+        beside = len(payload or b"") + len(attached or b"") + len(searched or b"")
         return InstanceQuestion(start, beside + size_of(headers) + size_of(first.headers))
 
     asks = Asks(runtime, found._address, what, result, lambda told: found, line)

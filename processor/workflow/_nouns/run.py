@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Final, TypeVar, overload
 from uuid import UUID
 
+from processor.attributes import AttributeValue
 from processor.core.data.address import RunRef
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.lineage import Lineage
@@ -22,7 +23,7 @@ from processor.failures import exception_of
 from processor.workflow._context import current, runtime_or_none
 from processor.workflow._engine.flags import suggested_from
 from processor.workflow._engine.runtime import SETTLES, Runtime, settles
-from processor.workflow._nouns.value import memo_of
+from processor.workflow._nouns.value import attributes_of, memo_of
 from processor.workflow._options import TypeForm
 
 __all__ = ("WorkflowInfo", "info", "info_of", "logger", "now", "random", "uuid4")
@@ -36,6 +37,10 @@ def _no_result(type: Any) -> None:
 
 def _no_memo() -> None:
     return None
+
+
+def _no_attributes() -> dict[str, AttributeValue]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,19 @@ class WorkflowInfo:
     suggests_continue_as_new: bool = field(default=False, compare=False)
     _result: Callable[[Any], Any] = field(default=_no_result, repr=False, compare=False)
     _memo: Callable[[], Any] = field(default=_no_memo, repr=False, compare=False)
+    _attributes: Callable[[], dict[str, AttributeValue]] = field(
+        default=_no_attributes, repr=False, compare=False
+    )
 
     @property
     def memo(self) -> Any:
         """The memo of the run as plain JSON, as ``workflow.upsert_memo`` has left it."""
         return self._memo()
+
+    @property
+    def attributes(self) -> dict[str, AttributeValue]:
+        """The search attributes of the run, as ``workflow.upsert_attributes`` has left them."""
+        return self._attributes()
 
     @overload
     def last_result(self, type: type[T]) -> T | None: ...
@@ -186,9 +199,9 @@ def info_of(runtime: Runtime) -> WorkflowInfo:
     namespace = None if lineage.caller is None else lineage.caller.address.namespace
     lines = lineage.attempt, first, lineage.previous_run_id, error
     result = partial(_last_result, runtime, lineage.previous_result)
-    memo = partial(memo_of, runtime)
+    memo, attributes = partial(memo_of, runtime), partial(attributes_of, runtime)
     ancestors = parent, lineage.root or parent, namespace
-    return WorkflowInfo(*which, *lines, *ancestors, *history, result, memo)
+    return WorkflowInfo(*which, *lines, *ancestors, *history, result, memo, attributes)
 
 
 def _last_result(runtime: Runtime, result: bytes | None, type: Any) -> Any:

@@ -1,4 +1,6 @@
-"""Values that the code records: side effects, the status that it shows, and values by name."""
+"""Values that the code records: side effects, the status that it shows, values by name, the memo
+and the search attributes.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,31 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar, overload
 
 from processor import checks
-from processor.core.nouns.value import MemoSet, SideEffectRecorded, StatusSet, ValueSet
+from processor.attributes import AttributeValue, changed, decode, encode
+from processor.core.nouns.value import (
+    AttributesSet,
+    MemoSet,
+    SideEffectRecorded,
+    StatusSet,
+    ValueSet,
+    with_attributes,
+)
 from processor.errors import InvalidArgument, PayloadTooLarge
 from processor.workflow._context import current
 from processor.workflow._engine.runtime import Runtime
 from processor.workflow._frames import line_here
 from processor.workflow._options import TypeForm
 
-__all__ = ("check_plain", "memo_of", "set_status", "set_value", "side_effect", "upsert_memo")
+__all__ = (
+    "attributes_of",
+    "check_plain",
+    "memo_of",
+    "set_status",
+    "set_value",
+    "side_effect",
+    "upsert_attributes",
+    "upsert_memo",
+)
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -110,6 +129,36 @@ def upsert_memo(values: Mapping[str, Any]) -> None:
     # Twice: where another run follows in this turn, its start has it, too.
     runtime.decisions.add(MemoSet(encoded), line, 2 * size, "the memo")
     runtime.started = replace(runtime.started, memo=encoded)
+
+
+_ATTRIBUTES: Final = "workflow.upsert_attributes"
+
+
+def attributes_of(runtime: Runtime) -> dict[str, AttributeValue]:
+    """Return the search attributes that a run has now."""
+    plan = runtime.started.plan
+    return decode(None if plan is None else plan.attributes)
+
+
+def upsert_attributes(values: Mapping[str, AttributeValue | None]) -> None:
+    """Change the search attributes of this run: each name gets its value, None takes a name out.
+
+    Values are ``bool``, ``int``, ``float``, ``str``, aware ``datetime`` and ``list[str]``. A run
+    has 100 of them, of 2,000 bytes each, and 40,000 bytes in all. The runs that follow have them
+    too. They are never encrypted: keep secrets out. Raises ``InvalidArgument``,
+    ``PayloadTooLarge``.
+    """
+    runtime, line = current("upsert_attributes"), line_here()
+    if runtime.code.operating is not None:
+        raise InvalidArgument(
+            f"{_ATTRIBUTES}: an entity has no search attributes: its key finds it. Let the "
+            "workflow that calls it have them"
+        )
+    encoded = encode(changed(attributes_of(runtime), values, _ATTRIBUTES), _ATTRIBUTES)
+    # Twice: where another run follows in this turn, its start has them, too.
+    size = 2 * len(encoded or b"")
+    runtime.decisions.add(AttributesSet(encoded), line, size, "the search attributes")
+    runtime.started = with_attributes(runtime.started, encoded)
 
 
 @overload

@@ -234,6 +234,8 @@ async def entities(client: Client) -> None:
         pass
     await ada.unlock(number="5")  # wrong
     workflow.correlate("shipment")  # wrong
+    workflow.upsert_attributes({"customer": {"id": 7}})  # wrong
+    await client.start(Approval.run, "Ada", attributes={"customer": b"7"})  # wrong
     await workflow.correlate("shipment", 7)  # wrong
     await client.correlated("shipment", "S-7").signal(Approval.vote, "Ada", 3)  # wrong
     await client.correlated("shipment", "S-7").signal("shipped", keep="1 h")  # wrong
