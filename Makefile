@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-kafka test-alone test-brokers quick quick-tests quick-seeds check prove steps kills soak \
-	versions nightly bench docs clean
+.PHONY: demo test test-kafka test-alone test-brokers quick quick-tests quick-seeds check prove steps kills many \
+	soak versions nightly bench docs clean
 
 demo: $(VENV)/installed
 	@$(BIN)/processor demo
@@ -58,6 +58,11 @@ steps: $(VENV)/installed-dev
 kills: $(VENV)/installed-dev
 	KILLED_S=60 $(BIN)/pytest --timeout=900 tests/kafka/test_families.py tests/kafka/test_locks.py tests/kafka/test_correlation.py
 
+# 10,000 schedules that are due at once, and 1,000 over a year with kills.
+many: $(VENV)/installed-dev
+	SCHEDULES=10000 $(BIN)/pytest tests/embedded/test_many_schedules.py
+	SCHEDULES=1000 $(BIN)/pytest tests/simulation/test_schedules.py
+
 # Real processes under all faults at random; MINUTES=10 for less than an hour.
 MINUTES ?= 60
 soak: $(VENV)/installed-dev
@@ -75,8 +80,8 @@ versions:
 			|| failed=1; \
 	done; exit $$failed
 
-# All that is too slow for each change, some four hours: make -k nightly goes on after a failure.
-nightly: test prove steps kills versions soak
+# All that is too slow for each change, some six hours: make -k nightly goes on after a failure.
+nightly: test prove steps kills many versions soak
 
 # SMOKE=1, FSYNC=1, SYSTEMS="...", WORKLOADS="...": see benchmarks/compare.py.
 bench: $(VENV)/installed-bench

@@ -7,7 +7,7 @@ from typing import Final
 
 __all__ = ("tune_process",)
 
-_COLLECT_AFTER: Final = 20_000
+_COLLECT_AFTER: Final = 50_000
 
 
 def tune_process() -> None:

@@ -82,7 +82,10 @@ def run_id_of(id: str, nominal_ms: int) -> str:
 
 
 class StartsRuns:
-    """The part of a schedule that starts runs. ``running`` and ``waiting`` are of its state."""
+    """The part of a schedule that starts runs. ``running`` and ``waiting`` are of its state.
+
+    ``begins`` are runs whose start is asked for by a task of this turn, with what ends them then.
+    """
 
     def __init__(self, config: dict[str, Any], state: dict[str, Any]) -> None:
         self.config = config
@@ -91,6 +94,7 @@ class StartsRuns:
         self.running: dict[str, dict[str, Any]] = state["running"]
         self.waiting: list[dict[str, Any]] = state["waiting"]
         self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.begins: dict[str, asyncio.Task[None] | None] = {}
         self.is_changed = False
 
     def _now_ms(self) -> int:
@@ -112,11 +116,8 @@ class StartsRuns:
         elif how == "skip" or (how == "buffer-one" and waiting):
             self.state["counts"]["skipped"] += 1
         elif how in ("cancel-other", "terminate-other"):
-            end = workflow.InstanceHandle.cancel
-            if how == "terminate-other":
-                end = workflow.InstanceHandle.terminate
             for id in self.running:
-                end(workflow.handle(id), f"schedule {self.id!r} begins another run")
+                self._end(id, how)
             self.state["counts"]["skipped"] += len(waiting)
             waiting[:] = [asked]
         elif len(waiting) < WAITING_MAX:
@@ -139,6 +140,7 @@ class StartsRuns:
             state["remaining"] -= 1
         begun = {**asked, "begun_ms": self._now_ms(), "status": "running"}
         self.running[id] = begun
+        self.begins[id] = None
         state["recent"] = [*state["recent"], begun][-_RECENT:]
         state["counts"]["actions"] += 1
         config, retry = self.config, self.config.get("retry")
@@ -162,6 +164,21 @@ class StartsRuns:
             ),
         )
 
+    def _end(self, id: str, how: str) -> None:
+        """End a run; one that begins in this turn is ended once, behind its start."""
+        if id not in self.begins:
+            self._ended(id, how)
+        elif self.begins[id] is None:
+            self.begins[id] = asyncio.get_running_loop().create_task(self._ended_next(id, how))
+
+    async def _ended_next(self, id: str, how: str) -> None:
+        self._ended(id, how)
+
+    def _ended(self, id: str, how: str) -> None:
+        one = workflow.InstanceHandle
+        end = one.cancel if how == "cancel-other" else one.terminate
+        end(workflow.handle(id), f"schedule {self.id!r} begins another run")
+
     def _watch(self, id: str, end: Awaitable[Any]) -> None:
         task = asyncio.get_running_loop().create_task(self._watched(id, end))
         self.tasks[id] = task  # asyncio keeps no task that nobody holds
@@ -169,6 +186,7 @@ class StartsRuns:
     async def _watched(self, id: str, end: Awaitable[Any]) -> None:
         """Wait for the end of a run, and do what waits for it."""
         status, result, why = "completed", None, ""
+        self.begins.pop(id, None)
         try:
             result = await end
         except WorkflowAlreadyStarted:

@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime
 
 from processor import Client, Worker, workflow
+from processor.tuning import tune_process
 
 _AT_ONCE = 200
 
@@ -21,6 +22,7 @@ async def fired(number: int) -> int:
 
 
 async def main(server: str, count: int) -> None:
+    tune_process()  # as the processes of the command line do
     async with Worker(server, workflows=[fired]), Client(server) as client:
         due_s = int(time.time()) + 5 + count // 100
         due = datetime.fromtimestamp(due_s, UTC)

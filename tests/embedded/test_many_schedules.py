@@ -50,7 +50,7 @@ async def seen(server: str) -> list[RunDescription]:
                 continue
             if len(runs) == COUNT and not any(each.status.is_open for each in runs):
                 break
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2 + COUNT / 2_000)
         told = [await client.schedules.handle(f"s{number}").describe() for number in range(9)]
         assert all((each.actions, each.next) == (1, []) for each in told)
         events = [await client.handle(each.workflow_id).history() for each in runs[:9]]

@@ -170,6 +170,11 @@ def test_what_was_due_while_nobody_worked_is_made_up_for(cached: int | None) -> 
         assert (late.actions, late.missed) == (3, 15 * 72 - 3)
         one = await behind("one", 15, overlap="skip")
         assert (one.actions, one.skipped, len(one.running)) == (1, 15 * 72 - 1, 1)
+        for end in ("cancel", "terminate"):
+            last = await behind(end, 1, overlap=f"{end}-other")
+            assert (last.actions, last.skipped, len(last.running)) == (2, 70, 1)
+            ended = last.recent[-1]
+            assert ended.status in ("cancelled", "terminated") and "another run" in ended.why
 
     play(story, cached)
 

@@ -15,15 +15,18 @@ from processor.core.data.cause import Origin
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.call import MessageSent
 from processor.core.nouns.external import EventReceived, RaiseEvent
-from processor.core.nouns.run import WorkflowCompleted, WorkflowStarted
+from processor.core.nouns.run import Summary, WorkflowCompleted, WorkflowStarted
 from processor.core.nouns.start import StartRun
 from processor.core.nouns.stop import TerminateRun
 from processor.core.records.effects import DeadLetter, Message
 from processor.core.records.turn import Turn
+from processor.core.replay import Instance
 from processor.errors import ProcessorError
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
 from processor.shard.loop import Shard
+from processor.shard.turns.cache import Entry
+from processor.shard.turns.instances import Instances
 from processor.store.keyvalue import Memory
 from processor.workflow._engine.runners import WorkflowRunners
 
@@ -306,6 +309,24 @@ def test_an_answer_that_no_topic_would_take_is_told_to_be_too_large(size: int, t
     ports.read_commands(start("p", "asks_for", b"[%d]" % size))
     run(running, 20)
     assert told in (results(ports)["p"] or b"").decode()
+    running.close()
+
+
+def test_what_has_begun_goes_on_before_what_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the code of a parent is in memory when its child has ended, though little is."""
+    ports = Ports()
+    running = owner(ports, Settings(cached_runs_max=800))
+    replayed: list[str] = []
+    read = Instances._replayed
+
+    def noted(self: Instances, latest: Summary, entry: Entry) -> Instance:
+        replayed.append(latest.workflow_id)
+        return read(self, latest, entry)
+
+    monkeypatch.setattr(Instances, "_replayed", noted)
+    ports.read_commands(*(start(f"p-{n}", "parent", b"[1]") for n in range(2_000)))
+    run(running, 60)
+    assert len(begun(ports)) == 4_000 and not replayed
     running.close()
 
 

@@ -7,11 +7,13 @@ import gc
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from processor import activity, workflow
+from processor.core.nouns.timer import TimerStarted
 from tests.workflow.driver import World
 
 
@@ -153,6 +155,55 @@ def test_a_dropped_run_leaves_nothing_to_the_garbage_collector(
     loop = weakref.ref(world.runner._loop)
     gc.disable()
     try:
+        world.runner.close()
+        del world
+        assert loop() is None
+    finally:
+        gc.enable()
+
+
+async def _waits_in_vain() -> None:
+    with suppress(TimeoutError):
+        await workflow.wait_until(lambda: False, timeout=5)
+
+
+async def _waits_in_vain_for_an_event() -> None:
+    with suppress(TimeoutError):
+        await workflow.wait_for_event("go", timeout=5)
+
+
+async def _is_late() -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(5):
+            await workflow.wait_until(lambda: False)
+
+
+async def _is_late_in_a_task() -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(workflow.sleep(50), 5)
+
+
+@pytest.mark.parametrize(
+    "caught", [_waits_in_vain, _waits_in_vain_for_an_event, _is_late, _is_late_in_a_task]
+)
+def test_an_error_that_was_caught_leaves_nothing_to_the_garbage_collector(
+    caught: Callable[[], Awaitable[None]],
+) -> None:
+    """Its traceback has the frames that it came through: none of them may have the error."""
+
+    @workflow.define
+    async def code() -> None:
+        await caught()
+        await workflow.wait_for_event("stop")
+
+    gc.collect()
+    gc.disable()
+    try:
+        world = World(code)
+        timers = [each for each in world.start() if isinstance(each, TimerStarted)]
+        world.fire(timers[-1].id)
+        assert world.runner.waiting()[0].endswith("event 'stop'")
+        loop = weakref.ref(world.runner._loop)
         world.runner.close()
         del world
         assert loop() is None

@@ -30,6 +30,9 @@ INTAKE_MAX: Final = 256
 _LOT_MAX: Final = 16
 """Inputs between two looks at how much is in flight."""
 
+_LOT_LEAST: Final = 4
+"""So many of them at least are none that the shard sends itself."""
+
 
 class Intake:
     """``unread`` have been taken from the inbox, and wait for what is before them.
@@ -64,7 +67,11 @@ class Intake:
         self._deciding = deciding
 
     def step(self) -> bool:
-        """Take in what there is room for; return whether more can be done at once."""
+        """Take in what there is room for; return whether more can be done at once.
+
+        What has begun goes on first: while many messages of the shard to itself wait, a lot is
+        theirs but for a few inputs. So the code of whoever waits for them is still in memory.
+        """
         self.room.look_again_ms = NEVER_MS
         self.resuming.begin_successors()
         self.more = self._take_lots()
@@ -78,7 +85,7 @@ class Intake:
                 return False
             left -= own
             inputs = self.room.inputs()
-            room = min(left, _LOT_MAX, inputs)
+            room = min(left, max(_LOT_MAX - own, _LOT_LEAST), inputs)
             if room <= 0:
                 if own and left:
                     continue

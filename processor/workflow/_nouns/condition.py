@@ -50,6 +50,7 @@ async def _wait_until(
         runtime.conditions.pop(future, None)
         if timer is not None:
             timer.cancel()
+        del future, timer
 
 
 @boundary

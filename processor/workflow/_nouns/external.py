@@ -193,6 +193,7 @@ class ExternalEvents:
             if timer is not None:
                 timer.cancel()
             self._forget(name, waiter)
+            del future, timer, waiter
 
     def _forget(self, name: str, waiter: _Waiter) -> None:
         waiters = self._waiters.get(name)

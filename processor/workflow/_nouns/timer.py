@@ -74,7 +74,11 @@ def timeout_ms(timeout: timedelta | float | None, what: str) -> int | None:
 def expire_after(
     loop: WorkflowLoop, future: asyncio.Future[object], timeout_ms: int, what: str, line: str
 ) -> asyncio.Handle:
-    """Make a future raise ``TimeoutError`` after a while; asyncio's way when that is over now."""
+    """Make a future raise ``TimeoutError`` after a while; asyncio's way when that is over now.
+
+    The frame that waits is in the traceback of the error, and both have the error: the frame has to
+    forget them as it ends, or they keep each other, and the run, until a collection of garbage.
+    """
     error = TimeoutError(f"{what} within {timeout_ms / 1000:g} s")
     return loop.start_timer(loop.now_ms + timeout_ms, _expire, (future, error), line)
 
