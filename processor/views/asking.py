@@ -170,7 +170,10 @@ def count(rows: Rows, query: Query, what: str) -> RunCount:
     width = 2 * len(query.groups)
     told = [
         RunGroup(
-            tuple(_grouped(*each[at : at + 2], query.groups[at // 2]) for at in range(0, width, 2)),
+            tuple(
+                _grouped(each[2 * at], each[2 * at + 1], named)
+                for at, named in enumerate(query.groups)
+            ),
             each[width],
             _figures(query.figures, each[width + 1 :]),
         )
