@@ -94,10 +94,11 @@ async def flaky(fails: int, told: int, parks: int = 0) -> list[Any]:
     attempt, memo = workflow.info().attempt, workflow.info().memo
     if memo != (None if attempt == 1 else {"attempt": attempt - 1}):
         return [attempt, "it has the memo", memo]
-    if (found := workflow.info().attributes) != (memo or {}):
+    tries = {} if attempt == 1 else {"tries": attempt - 1}
+    if (found := workflow.info().attributes) != tries:
         return [attempt, "it has the attributes", found]
     workflow.upsert_memo({"attempt": attempt})
-    workflow.upsert_attributes({"attempt": attempt})
+    workflow.upsert_attributes({"tries": attempt})
     if attempt <= fails:
         await asyncio.sleep(attempt % 3)
         if attempt == parks and not RELEASE.mended:
