@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from processor import arguments, checks
 from processor.activities.executor import Executor
+from processor.api import HttpOptions
 from processor.assembly import check_target, embedded_path, injected
+from processor.client import Client
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
 from processor.connect.connection import Connection, Taking
@@ -31,6 +35,8 @@ from processor.shard.ports import Clock
 from processor.workflow._engine.runners import WorkflowRunners
 
 __all__ = ("Worker", "WorkerRuntime")
+
+_log = logging.getLogger("processor.worker")
 
 
 class WorkerRuntime(Protocol):
@@ -72,6 +78,7 @@ class Worker:
       ``PROCESSOR_INSTANCE_ID``, else the first free one of the host's name, ``host-2``, ``host-3``
       ...). A restart under the same name has its shards back at once.
     - ``payloads``, ``interceptors``, ``kafka``: as for ``Client``. ``settings``: all other limits.
+    - ``http``: serves the HTTP API as well (``processor.api.HttpOptions``); ``http_url`` is where.
     """
 
     def __init__(
@@ -99,6 +106,7 @@ class Worker:
         interceptors: Sequence[Interceptor] | None = None,
         settings: Settings | None = None,
         kafka: Mapping[str, str] | None = None,
+        http: HttpOptions | None = None,
     ) -> None:
         check_target(server, namespace, {} if kafka is None else kafka)
         self._settings = arguments.settings(
@@ -149,7 +157,20 @@ class Worker:
             given,
             checks.listed(entities, "Worker: entities", "[Account]"),
         )
+        self._http = _http_options(http)
+        self._client: Client | None = None
+        if self._http is not None:
+            self._client = Client(
+                server,
+                namespace=namespace,
+                payloads=payloads,
+                interceptors=interceptors,
+                settings=self._settings,
+                kafka=kafka,
+            )
+        self._serving = contextlib.AsyncExitStack()
         self._stop = asyncio.Event()
+        self._http_url = ""
         self._executor: Executor | None = None
         self._runtime: WorkerRuntime | None = None
 
@@ -157,6 +178,11 @@ class Worker:
     def shards(self) -> Mapping[int, ShardStatus]:
         """The shards that this process has or takes over, by partition."""
         return {} if self._runtime is None else self._runtime.shards()
+
+    @property
+    def http_url(self) -> str:
+        """Where its HTTP API is; "" where it has none."""
+        return self._http_url
 
     @property
     def activities_running(self) -> int:
@@ -199,10 +225,27 @@ class Worker:
         self._runtime = self._new_runtime(self._executor, clock)
         try:
             await self._runtime.start()
+            if self._client is not None and self._http is not None:
+                await self._serve(self._client, self._http)
         except BaseException:
+            await self._serving.aclose()
             await self._runtime.close()
             raise
         return self
+
+    async def _serve(self, client: Client, options: HttpOptions) -> None:
+        """Serve the HTTP API until the worker ends."""
+        from processor.api.running import served
+
+        await self._serving.enter_async_context(client)
+        api = served(client, self._options.namespace, options, self._hindered)
+        self._http_url = (await self._serving.enter_async_context(api)).url
+        _log.info("the HTTP API is at %s", self._http_url)
+
+    def _hindered(self) -> str:
+        """Return what keeps this worker from serving; "": nothing does."""
+        late = [each for each in self.shards.values() if each.state != "running"]
+        return ", ".join(f"shard {each.partition} is {each.state}" for each in late)
 
     async def __aexit__(
         self,
@@ -213,6 +256,7 @@ class Worker:
         assert self._runtime is not None and self._executor is not None, "entered before"
         runtime, executor = self._runtime, self._executor
         try:
+            await self._serving.aclose()
             if exc_type is None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._settings.shutdown_s):
@@ -233,6 +277,23 @@ class Worker:
         from processor.kafka.runtime import KafkaRuntime
 
         return KafkaRuntime(self._options, runners, executor, self._settings, clock)
+
+
+def _http_options(given: Any) -> HttpOptions | None:
+    """Return the options of an HTTP API. Raises ``InvalidArgument`` where none can be served."""
+    if given is None:
+        return None
+    if not isinstance(given, HttpOptions):
+        raise InvalidArgument(
+            "Worker: http: give processor.api.HttpOptions(port=8233), for example, not "
+            f"{checks.shown(given)}"
+        )
+    if any(find_spec(each) is None for each in ("starlette", "uvicorn", "httptools", "jwt")):
+        raise InvalidArgument(
+            "Worker: http: the HTTP API needs processor[http]: pip install '.[http]' in a clone of "
+            "processor's repository"
+        )
+    return given
 
 
 def _check_embedded(server: str, shards: bool, only_kafkas: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from processor.cli import connections, correlations, entities
+from processor.cli import connections, correlations, entities, serving
 from processor.cli.commands import (
     activities,
     bench,
@@ -66,7 +66,7 @@ def processor(
 
 
 for module in (
-    *(demo, dev, worker, starts, runs, messages, activities, inspection),
+    *(demo, dev, worker, serving, starts, runs, messages, activities, inspection),
     *(
         entities,
         correlations,

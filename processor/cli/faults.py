@@ -35,6 +35,14 @@ EXIT_CODES = (
 UNANSWERED_ERRORS = frozenset(("BrokerUnavailable", "BrokerUnreachable", "ShardUnavailable"))
 """By name: two of them are defined beside Kafka's client, which may not be installed."""
 
+EXTRAS = {
+    "avro": "schemas",
+    "confluent_kafka": "kafka",
+    "yaml": "kafka",
+    **dict.fromkeys(("httptools", "jwt", "starlette", "uvicorn"), "http"),
+}
+"""What has to be installed for a module that is not there."""
+
 ERRORS_OF_LINES = frozenset(("BrokerUnavailable", "TopicsNotReady"))
 """Their texts are made here, on several lines; others hold what somebody else wrote."""
 
@@ -49,9 +57,9 @@ class GuardedGroup(TyperGroup):
             say_error(str(error), lines=type(error).__name__ in ERRORS_OF_LINES)
             raise typer.Exit(exit_code(error)) from error
         except ModuleNotFoundError as error:
-            if error.name not in ("confluent_kafka", "yaml", "avro"):
+            if error.name not in EXTRAS:
                 raise
-            extra = "schemas" if error.name == "avro" else "kafka"
+            extra = EXTRAS[error.name]
             say_error(
                 f"{error.name} is not installed. In a clone of processor's repository, run: "
                 f"pip install '.[{extra}]'"

@@ -54,6 +54,7 @@ from typing import Any, Generic, Literal, Self, TypeVar, TypeVarTuple, Unpack, o
 
 from processor import worker as _worker
 from processor import client as _client
+from processor.api import HttpOptions
 from processor.arguments import Seconds
 from processor.attributes import Attributes
 from processor.client.activities import ActivityToken

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from processor import worker as _worker
+from processor.api import HttpOptions
 from processor.config import Settings
 from processor.injection.interceptors import Interceptor
 from processor.injection.payloads import GivenPayloads
@@ -50,6 +51,7 @@ class Worker:
         interceptors: Sequence[Interceptor] | None = None,
         settings: Settings | None = None,
         kafka: Mapping[str, str] | None = None,
+        http: HttpOptions | None = None,
     ) -> None:
         self._twin = _worker.Worker(
             server,
@@ -74,6 +76,7 @@ class Worker:
             interceptors=interceptors,
             settings=settings,
             kafka=kafka,
+            http=http,
         )
         self._blocking = Blocking()
 
@@ -98,6 +101,12 @@ class Worker:
     def shards(self) -> Mapping[int, ShardStatus]:
         """The shards that this process has or takes over, by partition."""
         found: Mapping[int, ShardStatus] = self._twin.shards
+        return found
+
+    @property
+    def http_url(self) -> str:
+        """Where its HTTP API is; "" where it has none."""
+        found: str = self._twin.http_url
         return found
 
     @property

@@ -60,6 +60,7 @@ SAYS = {
     "handlers-2": r"4\n11\n",
     "handlers-3": r"Hello Ada\nHello Grace\n",
     "http-1": r"1\.25 0\.0\n",
+    "http-api-1": r"202 order/A-7 False\n2 lamp for 9\.50\n404 WorkflowNotFound\n",
     "connect-1": r"A-7 is paid: 12\n12\n",
     "correlation-1": (
         r"\['shipped'\]\norder-7\norder-7 holds it\n"

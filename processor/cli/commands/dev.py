@@ -25,6 +25,7 @@ from processor.cli.output import say
 from processor.tuning import tune_process
 
 if TYPE_CHECKING:
+    from processor.api import HttpOptions
     from processor.cli.modules import UserCode
     from processor.dev.local_broker import LocalBroker
     from processor.worker import Worker
@@ -34,6 +35,7 @@ __all__ = ("register",)
 _log = logging.getLogger("processor.cli")
 
 PORT_USUAL = 9092
+HTTP_USUAL = 8233
 LOOK_EVERY_S = 1.0
 WITHOUT_BROKER_S = 20.0
 """How long a worker may take to end without its broker."""
@@ -47,6 +49,16 @@ DevModules = Annotated[
 Kafka = Annotated[
     bool, typer.Option("--kafka", help="Start a real Kafka on this machine (needs Java and Maven).")
 ]
+HttpPort = Annotated[
+    int | None,
+    typer.Option(
+        "--port",
+        min=0,
+        max=65_535,
+        help="The port of the HTTP API; 0 takes a free one.",
+        show_default=f"{HTTP_USUAL} if that is free",
+    ),
+]
 State = Annotated[
     Path, typer.Option("--state", "--state-dir", help="Where everything is kept between starts.")
 ]
@@ -56,6 +68,7 @@ def dev(
     modules: DevModules = None,
     kafka: Kafka = False,
     state: State = Path("processor-state/dev"),
+    port: HttpPort = None,
     namespace: Namespace = "default",
     payloads: Payloads = None,
     interceptors: Interceptors = None,
@@ -74,6 +87,7 @@ def dev(
     log_to(as_json)
     shutdown_s = Settings().shutdown_s
     injected = {"payloads": loaded(payloads), "interceptors": loaded(interceptors)}
+    injected["http"] = api_at(port)
     if not kafka:
         worker = new_worker(code, Target(f"embedded:{state}", namespace), **injected)
         tell_embedded(state, modules or [EXAMPLE], code, as_json)
@@ -84,6 +98,20 @@ def dev(
         worker = new_worker(code, target, state_dir=state / "worker", instance_id=name, **injected)
         tell_kafka(target, code, as_json)
         asyncio.run(serve_beside(local, worker, shutdown_s))
+
+
+def api_at(port: int | None) -> HttpOptions | None:
+    """Return the options of the HTTP API; None where what it needs is not installed."""
+    from importlib.util import find_spec
+
+    from processor.cli.serving import http_options
+
+    if any(find_spec(each) is None for each in ("starlette", "uvicorn", "httptools", "jwt")):
+        _log.warning("there is no HTTP API: pip install '.[http]' in processor's repository")
+        return None
+    if port is None:
+        port = HTTP_USUAL if port_is_free(HTTP_USUAL) else 0
+    return http_options(port=port)
 
 
 @contextmanager
@@ -167,7 +195,7 @@ def tell_embedded(state: Path, modules: Sequence[str], code: UserCode, quiet: bo
     say(f"  processor tables scan runs --state-dir {state}    # look into it from elsewhere")
     name = code.workflows[0].name if code.workflows else "WORKFLOW"
     inside = " ".join(f"-m {module}" for module in modules)
-    say("Other processes cannot send to it while it runs. To start a run:")
+    say("While it runs, other programs send to it over HTTP. From the command line:")
     say(f"  processor dev --kafka {' '.join(modules)}    # a real Kafka, which all can send to")
     say(f"  processor run {name} JSON... -s embedded:{state} {inside}    # after Ctrl-C here")
     say("Ctrl-C stops it; nothing is lost.", "dim")

@@ -1,0 +1,192 @@
+"""The application: all routes of a namespace, over one client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from processor.api.calls import BASE, HttpCall
+from processor.api.guard import Guard
+from processor.api.problems import HttpProblem, problem_of
+from processor.api.routes import ENDPOINTS
+from processor.api.routing import (
+    Endpoint,
+    HttpAnswer,
+    body_of,
+    body_read,
+    encoded_answer,
+    query_of,
+    segment,
+)
+from processor.api.serving import ServedNamespace
+from processor.errors import NamespaceNotFound, SchemaMismatch
+
+__all__ = ("Api",)
+
+_log = logging.getLogger("processor.api")
+
+_JSON: Final = "application/json"
+_PROBLEM: Final = "application/problem+json"
+_KEEP_ALIVE_S: Final = 15.0
+
+
+class Api:
+    """The routes over what is served. ``app`` is the ASGI application.
+
+    ``hindered`` says what keeps this process from serving; "": nothing does.
+    """
+
+    def __init__(
+        self,
+        serving: ServedNamespace,
+        hindered: Callable[[], str] = lambda: "",
+        *,
+        endpoints: Sequence[Endpoint] = ENDPOINTS,
+    ) -> None:
+        self._serving = serving
+        self._hindered = hindered
+        routes = [self._routed(each) for each in endpoints]
+        probes = [
+            Route("/health/live", self._live),
+            Route("/health/ready", self._ready),
+        ]
+        starlette = Starlette(
+            routes=[*routes, *probes], exception_handlers={HTTPException: self._missed}
+        )
+        starlette.router.redirect_slashes = False
+        self.app = Guard(starlette, serving.options, self._refuse)
+
+    # --- requests -----------------------------------------------------------------------------
+
+    def _routed(self, endpoint: Endpoint) -> Route:
+        path = endpoint.path
+        if not path.startswith("/runtime/"):
+            path = f"{BASE}/{{namespace}}{path}"
+
+        async def asked(request: Request) -> Response:
+            try:
+                answer = await self._answer(endpoint, request)
+                return self._told(answer)
+            except Exception as error:  # whatever it is, the caller is told
+                return _failed(error)
+
+        return Route(path, asked, methods=[endpoint.method])
+
+    async def _answer(self, endpoint: Endpoint, request: Request) -> HttpAnswer:
+        serving = self._serving
+        path = {name: segment(each) for name, each in request.path_params.items()}
+        caller = await serving.auth.caller(request, endpoint.needs, path.get("id"))
+        namespace = path.pop("namespace", serving.namespace)
+        if namespace != serving.namespace:
+            raise NamespaceNotFound(
+                f"this server has namespace {serving.namespace!r}, and not {namespace[:200]!r}"
+            )
+        query = query_of(endpoint.query, request.scope["query_string"])
+        body = None
+        if endpoint.body is not None:
+            raw = await body_read(request, serving.options)
+            body = body_of(endpoint.body, request.headers.get("content-type", ""), raw)
+        base = serving.auth.base_url(request)
+        call = HttpCall(serving, caller, path, query, body, request.headers, base)
+        return await endpoint.handle(call)
+
+    def _told(self, answer: HttpAnswer) -> Response:
+        if answer.stream is not None:
+            return EventStream(answer.stream, self._serving.options.watch_s)
+        content = b"" if answer.status in (204, 304) else encoded_answer(answer.body)
+        return Response(content, answer.status, dict(answer.headers), _JSON)
+
+    async def _refuse(self, scope: Any, receive: Any, send: Any, problem: HttpProblem) -> None:
+        await _failed(problem)(scope, receive, send)
+
+    async def _missed(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException), "it is registered for these"
+        told = {
+            404: "there is nothing at this address: docs/http-api.md lists what there is",
+            405: f"this address is not for {request.method}",
+        }
+        text = told.get(error.status_code, error.detail)
+        return _failed(HttpProblem(error.status_code, text, error.headers))
+
+    # --- probes -------------------------------------------------------------------------------
+
+    async def _live(self, request: Request) -> Response:
+        return Response(b'{"status":"live"}', 200, media_type=_JSON)
+
+    async def _ready(self, request: Request) -> Response:
+        why = "it stops" if self._serving.is_stopping else self._hindered()
+        if why:
+            return _failed(HttpProblem(503, f"this process does not serve: {why}"))
+        return Response(b'{"status":"ready"}', 200, media_type=_JSON)
+
+
+def _failed(error: Exception) -> Response:
+    status, headers, body = problem_of(error)
+    if status == 500:
+        _log.error("a request failed: %s", error, exc_info=error)
+    try:
+        content = encoded_answer(body)
+    except SchemaMismatch:  # half of a surrogate pair in a text
+        content = encoded_answer({**body, "detail": ascii(body["detail"]), "cause": None})
+    return Response(content, status, headers, _PROBLEM)
+
+
+class EventStream(Response):
+    """Server-sent events: a comment while nothing happens, and an end, so that none is for ever."""
+
+    def __init__(self, events: AsyncIterator[bytes], lasts_s: float) -> None:
+        headers = {"x-accel-buffering": "no"}
+        super().__init__(b"", 200, headers, "text/event-stream")
+        del self.headers["content-length"]
+        self._events = events
+        self._lasts_s = lasts_s
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        sending = asyncio.create_task(self._send(send))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in (sending, leaving):
+                each.cancel()
+            await asyncio.wait((sending, leaving))
+        if not sending.cancelled() and (error := sending.exception()) is not None:
+            _log.warning("a stream of events ended: %s", error)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _send(self, send: Callable[[Any], Awaitable[None]]) -> None:
+        """Send events until there are none, or the time is up."""
+        coming = None
+        try:
+            async with asyncio.timeout(self._lasts_s):
+                while True:
+                    coming = coming or asyncio.ensure_future(anext(self._events))
+                    done, _ = await asyncio.wait((coming,), timeout=_KEEP_ALIVE_S)
+                    try:
+                        data = coming.result() if done else b": still here\n\n"
+                    except StopAsyncIteration:
+                        return
+                    coming = None if done else coming
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+        except TimeoutError:
+            return
+        finally:
+            if coming is not None:
+                coming.cancel()
+                await asyncio.wait((coming,))
+
+
+async def _left(receive: Callable[[], Awaitable[Any]]) -> None:
+    """Return once the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

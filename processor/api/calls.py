@@ -1,0 +1,105 @@
+"""One request, as the function behind its route sees it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+from processor import checks
+from processor.api.auth.callers import HttpCaller
+from processor.api.options import whole_seconds
+from processor.api.problems import HttpProblem
+from processor.api.routing import Permission
+from processor.api.serving import ServedNamespace
+from processor.client import Client, Handle
+from processor.core.records.answers import Accepted
+from processor.errors import InvalidArgument
+
+__all__ = ("BASE", "HttpCall")
+
+BASE: Final = "/api/v1/namespaces"
+_WAIT: Final = re.compile(
+    r"(?:^|[,;]\s*)wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,3})?)\"?\s*(?:[,;]|$)", re.I
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCall:
+    """``path`` has the parameters of the address, ``query`` and ``body`` what the route takes."""
+
+    api: ServedNamespace
+    caller: HttpCaller
+    path: Mapping[str, str]
+    query: Any
+    body: Any
+    headers: Mapping[str, str]
+    base: str
+
+    @property
+    def client(self) -> Client:
+        return self.api.client
+
+    def may(self, permission: Permission) -> bool:
+        return permission in self.caller.permissions
+
+    def needs(self, permission: Permission) -> None:
+        """Refuse a caller who may not do this. Raises ``HttpProblem``."""
+        if not self.may(permission):
+            raise HttpProblem(403, f"{self.caller.name} has no permission to {permission} here")
+
+    @property
+    def handle(self) -> Handle[Any]:
+        """The run that the address names: the latest one of the id, or as its query says.
+
+        Who has a capability reaches the chain of runs that it is for, and no other.
+        """
+        run_id = getattr(self.query, "run_id", None)
+        first_run_id = self.caller.first_run_id or getattr(self.query, "first_run_id", None)
+        if run_id is not None and first_run_id is not None:
+            raise InvalidArgument("give run_id (one run), or first_run_id (its chain), not both")
+        handle = self.client.handle(self.path["id"], run_id)
+        if first_run_id is not None:
+            handle._begun(Accepted(first_run_id, False, first_run_id))
+        return handle
+
+    @property
+    def key(self) -> str | None:
+        """The idempotency key: what is sent again with it counts once."""
+        return self.headers.get("idempotency-key")
+
+    @property
+    def wait_s(self) -> float | None:
+        """How long the caller wants to wait (``Prefer: wait=30``); None: not at all."""
+        found = _WAIT.search(self.headers.get("prefer", ""))
+        return None if found is None else self.bounded(float(found[1]))
+
+    def bounded(self, seconds: float | None) -> float:
+        """Return how long a request waits that may wait so long."""
+        most = self.api.options.wait_max_s
+        return most if seconds is None else min(checks.seconds(seconds, "wait"), most)
+
+    def url(self, *parts: str, **query: str | None) -> str:
+        """Return the URL of what is in the namespace, each part of the path encoded."""
+        path = "/".join(quote(each, safe="") for each in (self.api.namespace, *parts))
+        given = "&".join(f"{name}={quote(each)}" for name, each in query.items() if each)
+        return f"{self.base}{BASE}/{path}" + (f"?{given}" if given else "")
+
+    def run_url(self, id: str, first_run_id: str, *parts: str, may: Permission) -> str:
+        """Return the URL of something of a chain of runs; the key in it is good for that alone."""
+        capability = self.api.auth.capability(id, first_run_id, may)
+        chain = None if capability else first_run_id
+        return self.url("instances", id, *parts, first_run_id=chain, capability=capability)
+
+    def later(self, location: str, seconds: float = 1.0) -> dict[str, str]:
+        """Return the headers of an answer that says where to ask later."""
+        return {"location": location, "retry-after": str(whole_seconds(seconds))}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Count this request among those that wait for a change. Raises ``HttpProblem``."""
+        with self.api.watching():
+            yield

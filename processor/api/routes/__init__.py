@@ -1,0 +1,23 @@
+"""All routes of the API, by what they are about."""
+
+from __future__ import annotations
+
+from processor.api.routes import (
+    activities,
+    entities,
+    instances,
+    messages,
+    schedules,
+    starts,
+)
+
+__all__ = ("ENDPOINTS",)
+
+ENDPOINTS = (
+    *starts.ENDPOINTS,
+    *instances.ENDPOINTS,
+    *messages.ENDPOINTS,
+    *entities.ENDPOINTS,
+    *activities.ENDPOINTS,
+    *schedules.ENDPOINTS,
+)

@@ -1,0 +1,304 @@
+"""Routes that read runs: descriptions, lists, histories, results, and what happens meanwhile."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from processor import arguments as given
+from processor.api.calls import HttpCall
+from processor.api.problems import HttpProblem
+from processor.api.routing import ENCODER, HttpAnswer, route
+from processor.client import Handle, HistoryEvent, RunDescription
+from processor.client.descriptions import descriptions, history, read
+from processor.core.questions import ListRuns, ReadHistory
+from processor.errors import InvalidArgument
+from processor.policy import Status
+
+__all__ = ("ENDPOINTS", "OfRun", "page_of_history", "run_view")
+
+_SEEN: Final = (
+    *("workflow_id", "run_id", "workflow", "status", "started", "closed", "events", "shard"),
+    *("successor", "begins", "cron", "next_begins", "parent", "root", "parent_namespace"),
+)
+"""What whoever may not read payloads sees of a run."""
+
+_LOOK_S: Final = 0.1
+_LOOK_MAX_S: Final = 1.0
+"""How often it is looked whether a run has changed: at first, and after a while."""
+
+_PAGE_MAX: Final = 1_000
+_TURN: Final = 64
+"""A turn of so many events is large."""
+
+Limit = Annotated[int, msgspec.Meta(ge=1, le=_PAGE_MAX)]
+
+
+class OfRun(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Which run of the id: ``run_id`` one, ``first_run_id`` a chain; else the latest one."""
+
+    run_id: str | None = None
+    first_run_id: str | None = None
+
+
+class DescribeQuery(OfRun, frozen=True):
+    """``wait``: seconds until there are more than ``after`` events, or another status."""
+
+    wait: float | None = None
+    after: int | None = None
+
+
+class HistoryQuery(OfRun, frozen=True):
+    """A page begins behind the event ``after``."""
+
+    after: int | None = None
+    limit: Limit = 100
+
+
+class ResultQuery(OfRun, frozen=True):
+    """``wait``: how many seconds to wait for it."""
+
+    wait: float | None = None
+
+
+class ListQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """``cursor`` is that of the page before."""
+
+    status: str | None = None
+    workflow: str | None = None
+    limit: Limit = 100
+    cursor: str | None = None
+
+
+class RunPage(msgspec.Struct, frozen=True):
+    items: list[RunDescription]
+    cursor: str | None
+
+
+class HistoryPage(msgspec.Struct, frozen=True):
+    """Events of one run, payloads as plain JSON. ``after`` is for the next page; None: no more."""
+
+    run_id: str
+    items: list[HistoryEvent]
+    after: int | None
+
+
+class ResultView(msgspec.Struct, frozen=True):
+    result: Any
+
+
+class NotEnded(msgspec.Struct, frozen=True):
+    status: Status
+
+
+def run_view(call: HttpCall, run: RunDescription) -> Any:
+    """Return what a caller may see of a run."""
+    if call.may("read"):
+        return run
+    view: dict[str, Any] = {name: getattr(run, name) for name in _SEEN}
+    if run.parked is not None:
+        view["parked"] = {"kind": run.parked.get("kind")}
+    view["pending"] = {
+        name: len(each) for name, each in run.pending.items() if isinstance(each, list)
+    }
+    return view
+
+
+def _event_view(call: HttpCall, event: HistoryEvent) -> Any:
+    if call.may("read"):
+        return event
+    return {"number": event.number, "time": event.time, "type": event.type}
+
+
+def _etag(run: RunDescription) -> str:
+    return f'"{run.run_id}.{run.events}.{run.status.value}"'
+
+
+@route("GET", "/instances", "view", query=ListQuery, answers={200: RunPage})
+async def list_runs(call: HttpCall) -> HttpAnswer:
+    """List the latest run of each workflow id, shard by shard."""
+    query, calls = call.query, call.client._calls
+    wanted = None if query.status is None else given.status(query.status)
+    shard, after = _place(query.cursor, calls.gateway.partitions)
+    items: list[Any] = []
+    for partition in range(shard, calls.gateway.partitions):
+        while len(items) < query.limit and after is not None:
+            body = ListRuns(wanted, query.workflow, after, query.limit - len(items))
+            page = await calls.page("", body, partition=partition)
+            items += [run_view(call, run) for run in descriptions(page, partition, calls.payloads)]
+            after = page.after
+        if len(items) >= query.limit:
+            cursor = _cursor(partition, after, calls.gateway.partitions)
+            return HttpAnswer({"items": items, "cursor": cursor})
+        after = ""
+    return HttpAnswer({"items": items, "cursor": None})
+
+
+def _cursor(partition: int, after: str | None, partitions: int) -> str | None:
+    if after is None:
+        partition, after = partition + 1, ""
+    if partition >= partitions:
+        return None
+    return urlsafe_b64encode(f"{partition}:{after}".encode()).decode()
+
+
+def _place(cursor: str | None, partitions: int) -> tuple[int, str | None]:
+    """Return where a page begins. Raises ``InvalidArgument``."""
+    if cursor is None:
+        return 0, ""
+    try:
+        shard, colon, after = urlsafe_b64decode(cursor.encode()).decode().partition(":")
+        if colon and 0 <= int(shard) < partitions:
+            return int(shard), after
+    except ValueError:
+        pass
+    raise InvalidArgument("cursor: give the one that the page before has")
+
+
+@route(
+    "GET", "/instances/{id}", "view", query=DescribeQuery, answers={200: RunDescription, 304: None}
+)
+async def describe(call: HttpCall) -> HttpAnswer:
+    """Describe a run. ``?wait=30&after=57`` waits for what comes after event 57."""
+    query, handle = call.query, call.handle
+    run = await handle.describe()
+    if query.wait is not None:
+        seen = run.events if query.after is None else query.after + 1
+        with call.watching():
+            run = await _changed(call, handle, run, seen, call.bounded(query.wait))
+    etag = {"etag": _etag(run)}
+    if call.headers.get("if-none-match") == etag["etag"]:
+        return HttpAnswer(None, 304, etag)
+    return HttpAnswer(run_view(call, run), 200, etag)
+
+
+async def _changed(
+    call: HttpCall, handle: Handle[Any], run: RunDescription, seen: int, wait_s: float
+) -> RunDescription:
+    """Return a run once it has more events than were seen, or is another one, or in time."""
+    pause_s, before = _LOOK_S, run
+    while wait_s > 0 and not call.api.is_stopping:
+        if run.events > seen or not run.status.is_open or run.run_id != before.run_id:
+            return run
+        pause_s = min(pause_s, wait_s)
+        await call.api.pause(pause_s)
+        wait_s -= pause_s
+        pause_s = min(pause_s * 1.5, _LOOK_MAX_S)
+        run = await handle.describe()
+        if run.status is not before.status:
+            return run
+    return run
+
+
+async def page_of_history(
+    handle: Handle[Any], which: tuple[str | None, str | None], first: int
+) -> tuple[str, list[HistoryEvent], int | None]:
+    """Return the run, its events from a number on, and where the next page begins.
+
+    A shard reads whole turns. So it is asked from further back where the number is inside of one.
+    """
+    calls, back, start = handle._calls, _TURN, first
+    while True:
+        page = await calls.page(handle.id, ReadHistory(*which, start))
+        run_id, events = read(page, history, calls.payloads)
+        more = None if page.after is None else int(page.after)
+        if start > 0 and (not events or events[0].number > first):
+            start, back = max(first - back, 0), back * _TURN
+            continue
+        events = [each for each in events if each.number >= first]
+        if events or more is None:
+            return run_id, events, more
+        start = more
+
+
+@route("GET", "/instances/{id}/history", "view", query=HistoryQuery, answers={200: HistoryPage})
+async def read_history(call: HttpCall) -> HttpAnswer:
+    """Read the events of a run, a page at a time."""
+    query, handle = call.query, call.handle
+    first = 0 if query.after is None else query.after + 1
+    run_id, events, more = await page_of_history(handle, handle._which, first)
+    left = events[query.limit :]
+    shown = events[: query.limit]
+    after = shown[-1].number if shown and (left or more is not None) else None
+    items = [_event_view(call, each) for each in shown]
+    return HttpAnswer({"run_id": run_id, "items": items, "after": after})
+
+
+@route(
+    "GET",
+    "/instances/{id}/result",
+    "read",
+    query=ResultQuery,
+    answers={200: ResultView, 202: NotEnded},
+)
+async def read_result(call: HttpCall) -> HttpAnswer:
+    """Return the result of a run, or wait for it; 202 while it goes on."""
+    handle = call.handle
+    try:
+        wait_s = call.wait_s if call.query.wait is None else call.query.wait
+        with call.watching():
+            result = await handle.result(call.bounded(wait_s or 0.0))
+    except TimeoutError:
+        status = (await handle.describe()).status
+        return HttpAnswer(NotEnded(status), 202, call.later(_same(call)))
+    return HttpAnswer(ResultView(result))
+
+
+def _same(call: HttpCall) -> str:
+    which = {name: getattr(call.query, name) for name in ("run_id", "first_run_id")}
+    first = call.caller.first_run_id
+    if first is not None:
+        return call.run_url(call.path["id"], first, "result", may="read")
+    return call.url("instances", call.path["id"], "result", **which)
+
+
+@route("GET", "/instances/{id}/watch", "view", query=OfRun, answers={200: str})
+async def watch(call: HttpCall) -> HttpAnswer:
+    """Stream the events of a run as server-sent events; ``Last-Event-ID`` goes on from there."""
+    handle = call.handle
+    run = await handle.describe()
+    run_id, first = run.run_id, 0
+    if last := call.headers.get("last-event-id"):
+        run_id, _, number = last.rpartition(":")
+        if not run_id or not number.isdecimal() or len(number) > 18:
+            raise InvalidArgument("Last-Event-ID: give the id of an event of this stream")
+        first = int(number) + 1
+    if call.caller.first_run_id is not None and run_id != run.run_id:
+        raise HttpProblem(403, "this capability is for another run")
+    with call.watching():  # the stream counts itself, and can tell nothing but its end
+        pass
+    return HttpAnswer(stream=_stream(call, call.client.handle(handle.id, run_id), first))
+
+
+async def _stream(call: HttpCall, handle: Handle[Any], first: int) -> AsyncIterator[bytes]:
+    """Yield what happens in one run, until it has ended."""
+    pause_s = _LOOK_S
+    with call.watching():
+        while not call.api.is_stopping:
+            run = await handle.describe()
+            while first is not None and first < run.events:
+                _, events, more = await page_of_history(handle, (handle.run_id, None), first)
+                for event in events:
+                    yield _sent(
+                        f"{run.run_id}:{event.number}", event.type, _event_view(call, event)
+                    )
+                first = run.events if not events else events[-1].number + 1
+                pause_s = _LOOK_S
+                if more is None:
+                    break
+            if not run.status.is_open:
+                yield _sent("", "end", {"status": run.status, "successor": run.successor})
+                return
+            await call.api.pause(pause_s)
+            pause_s = min(pause_s * 1.5, _LOOK_MAX_S)
+
+
+def _sent(id: str, kind: str, data: Any) -> bytes:
+    head = f"id: {id}\n" if id else ""
+    return f"{head}event: {kind}\ndata: ".encode() + ENCODER.encode(data) + b"\n\n"
+
+
+ENDPOINTS = (list_runs, describe, read_history, read_result, watch)

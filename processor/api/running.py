@@ -1,0 +1,30 @@
+"""The API in a process that has a client or a worker: for as long as that runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from processor.api.app import Api
+from processor.api.options import HttpOptions
+from processor.api.server import HttpServer
+from processor.api.serving import ServedNamespace
+from processor.client import Client
+
+__all__ = ("served",)
+
+
+@asynccontextmanager
+async def served(
+    client: Client,
+    namespace: str,
+    options: HttpOptions,
+    hindered: Callable[[], str] = lambda: "",
+) -> AsyncIterator[HttpServer]:
+    """Serve the API of a client, which is entered. Raises ``InvalidArgument``: nobody can listen.
+
+    ``hindered`` says what keeps the process from serving ("": nothing), for ``/health/ready``.
+    """
+    serving = ServedNamespace(client, namespace, options)
+    async with HttpServer(Api(serving, hindered).app, options, serving.stop) as server:
+        yield server

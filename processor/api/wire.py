@@ -1,0 +1,117 @@
+"""The bytes of a connection within their bounds: what uvicorn's protocol lets run without end.
+
+That is a client that connects and says nothing, one that sends its headers or its body bit by bit,
+headers without end, requests that do not wait for answers, and a client that does not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import ClassVar, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from processor.api.options import HttpOptions
+from processor.seldom import Seldom
+
+__all__ = ("BoundedProtocol",)
+
+_log = logging.getLogger("processor.api")
+
+HEAD_BYTES_MAX: Final = 64_000
+"""The first line and the headers of a request."""
+
+PIPELINED_MAX: Final = 16
+_BODIES: Final = 8
+"""So many times the largest body is read of a request that was refused, then it is cut."""
+
+_GRACE_S: Final = 5.0
+"""The API itself says first that a body takes too long."""
+
+_SAY_EVERY_S: Final = 10.0
+
+_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
+    b"content-type: text/plain\r\ncontent-length: %d\r\n\r\n%s"
+)
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. A server makes a subclass with its ``options``."""
+
+    options: ClassVar[HttpOptions]
+    _is_time: ClassVar[Seldom] = Seldom(_SAY_EVERY_S)
+
+    _in_head = True
+    _raw = 0
+    _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # so that each write that waits is told
+        if len(self.connections) > self.options.connections_max:
+            self._cut("there are as many connections as may be")
+        else:
+            self._limit(self.options.head_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unlimited()
+        self._written()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head and self._late is None:
+            self._limit(self.options.head_s)
+        self._raw += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._in_head and self._raw > HEAD_BYTES_MAX:
+            text = b"a request has at most %d bytes of headers" % HEAD_BYTES_MAX
+            self.transport.write(_TOO_LARGE % (len(text), text))
+            self.transport.close()
+        elif self._raw > HEAD_BYTES_MAX + _BODIES * self.options.body_bytes_max:
+            self._cut("the body of a request goes on and on")
+
+    def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= PIPELINED_MAX:
+            raise ValueError("too many requests at once on one connection")
+        self._in_head = False
+        self._limit(self.options.body_s + _GRACE_S)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._unlimited()
+        self._in_head, self._raw = True, 0
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        if self._unread is None:
+            why = "it does not read its answer"
+            self._unread = self.loop.call_later(self.options.send_s, self._cut, why)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._written()
+        super().resume_writing()
+
+    def _limit(self, seconds: float) -> None:
+        self._unlimited()
+        self._late = self.loop.call_later(seconds, self._cut, "its request takes too long")
+
+    def _unlimited(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _written(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _cut(self, why: str) -> None:
+        if self._is_time(why):
+            _log.warning("a connection from %s is cut: %s", self.client and self.client[0], why)
+        self.transport.abort()

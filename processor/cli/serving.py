@@ -1,0 +1,111 @@
+"""The command ``serve``: the HTTP API of a namespace, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from processor.cli.commands.worker import log_to
+from processor.cli.options import EmbeddedModules, Json, Target, target_options
+from processor.cli.output import say, write_json
+from processor.cli.session import connected
+from processor.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from processor.api import HttpOptions
+
+__all__ = ("AuthConfig", "Hosts", "Origins", "PublicUrl", "http_options", "register")
+
+Host = Annotated[
+    str, typer.Option(help="The address to listen on; beyond this machine, it takes --auth.")
+]
+Port = Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0 takes a free one.")]
+PublicUrl = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="How clients reach it: what URLs in answers begin with."),
+]
+Hosts = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", metavar="NAME", help="Another name by which it may be asked."),
+]
+Origins = Annotated[
+    list[str] | None,
+    typer.Option("--allow-origin", metavar="ORIGIN", help="Web pages of it may use the API."),
+]
+AuthConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--auth",
+        metavar="FILE",
+        envvar="PROCESSOR_AUTH",
+        dir_okay=False,
+        help="Who may do what: tokens, JWTs, a proxy (docs/http-api.md).",
+    ),
+]
+
+
+def http_options(**given: Any) -> HttpOptions:
+    """Return the options of the API; what is wrong with them is wrong usage."""
+    from processor.api import HttpOptions
+
+    try:
+        return HttpOptions(**{name: each for name, each in given.items() if each is not None})
+    except InvalidArgument as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@target_options(injects=True)
+def serve(
+    target: Target,
+    host: Host = "127.0.0.1",
+    port: Port = 8233,
+    public_url: PublicUrl = None,
+    allow_host: Hosts = None,
+    allow_origin: Origins = None,
+    auth: AuthConfig = None,
+    modules: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Serve the HTTP API of a namespace, until SIGTERM or Ctrl-C. --json makes its log JSON."""
+    log_to(as_json)
+    options = http_options(
+        host=host,
+        port=port,
+        public_url=public_url,
+        hosts=allow_host,
+        origins=allow_origin,
+        auth=auth,
+    )
+    asyncio.run(served_until_signal(target, options, modules, as_json))
+
+
+async def served_until_signal(
+    target: Target, options: HttpOptions, modules: Sequence[str] | None, as_json: bool
+) -> None:
+    """Serve over a client of the target, and say where."""
+    from processor.api.running import served
+
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with (
+        connected(target, modules) as client,
+        served(client, target.namespace, options) as server,
+    ):
+        if as_json:
+            write_json({"url": server.url, "namespace": target.namespace})
+        else:
+            say(f"namespace {target.namespace!r} is at {server.url}/api/v1/namespaces/", "bold")
+        await stopped.wait()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command(rich_help_panel="Serve")(serve)

@@ -1,0 +1,152 @@
+"""Streams of events: what they have, where they go on, and who cannot hold them for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from processor import Client, Worker
+from processor.api import HttpOptions
+from processor.api import app as api_app
+from processor.api.running import served
+from tests.api.serving import BASE, CODE, Basket, at_port
+
+Work = Callable[[httpx.AsyncClient, Client, int], Awaitable[None]]
+
+
+def over_a_socket(path: Path, work: Work, **options: Any) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(120), at_port(path, **options) as (http, client, port):
+            await work(http, client, port)
+
+    asyncio.run(main())
+
+
+async def messages(http: httpx.AsyncClient, url: str, **headers: str) -> AsyncIterator[Any]:
+    """Yield (id, event, data) of a stream, until it ends."""
+    async with http.stream("GET", url, headers=headers) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["x-accel-buffering"] == "no"
+        fields: dict[str, str] = {}
+        async for line in answer.aiter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif "data" in fields:
+                yield fields.get("id", ""), fields["event"], json.loads(fields["data"])
+                fields = {}
+
+
+def test_a_stream_has_each_event_and_its_end(tmp_path: Path) -> None:
+    async def work(http: httpx.AsyncClient, client: Client, port: int) -> None:
+        handle = await client.start(Basket.run, "ada", id="b")
+        seen: list[Any] = []
+        async for message in messages(http, f"{BASE}/instances/b/watch"):
+            if not seen:
+                await handle.raise_event("add", "apple")
+                await handle.raise_event("pay")
+            seen.append(message)
+        history = await handle.history()
+        assert [each[1] for each in seen] == [*(event.type for event in history), "end"]
+        assert seen[-1][2] == {"status": "completed", "successor": None}
+        for cut in range(len(seen) - 1):  # a reader that lost its connection goes on from there
+            url, last = f"{BASE}/instances/b/watch", seen[cut][0]
+            rest = [each async for each in messages(http, url, **{"last-event-id": last})]
+            assert rest == seen[cut + 1 :]
+
+    over_a_socket(tmp_path, work)
+
+
+@pytest.mark.parametrize("last", ["x", ":", "run:x", "run:-1", "run:" + "9" * 40])
+def test_a_place_that_is_none_is_refused(tmp_path: Path, last: str) -> None:
+    async def work(http: httpx.AsyncClient, client: Client, port: int) -> None:
+        await client.start(Basket.run, "ada", id="b")
+        url = f"{BASE}/instances/b/watch"
+        found = await http.get(url, headers={"last-event-id": last})
+        assert (found.status_code, found.json()["type"]) == (400, "InvalidArgument")
+        none = await http.get(f"{BASE}/instances/none/watch")
+        assert none.status_code == 404
+
+    over_a_socket(tmp_path, work)
+
+
+def test_a_stream_is_kept_alive_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_app, "_KEEP_ALIVE_S", 0.05)
+
+    async def work(http: httpx.AsyncClient, client: Client, port: int) -> None:
+        await client.start(Basket.run, "ada", id="b")
+        found = await http.get(f"{BASE}/instances/b/watch")
+        assert b"\n\n: still here\n\n" in found.content
+
+    over_a_socket(tmp_path, work, watch_s=1)
+
+
+def test_there_are_so_many_streams_and_each_that_is_left_is_over(tmp_path: Path) -> None:
+    async def work(http: httpx.AsyncClient, client: Client, port: int) -> None:
+        await client.start(Basket.run, "ada", id="b")
+        url = f"{BASE}/instances/b/watch"
+        async with http.stream("GET", url) as first, http.stream("GET", url) as second:
+            reading = [each.aiter_bytes() for each in (first, second)]
+            for each in reading:
+                assert b"WorkflowStarted" in await anext(each)
+            for more in ("/watch", "?wait=1", "/result?wait=1"):
+                late = await http.get(f"{BASE}/instances/b{more}")
+                assert (late.status_code, late.headers["retry-after"]) == (503, "1")
+        while (await http.get(f"{BASE}/instances/b?wait=0.01")).status_code == 503:
+            await asyncio.sleep(0.02)
+
+    over_a_socket(tmp_path, work, watches_max=2)
+
+
+def test_a_stream_that_is_never_read_is_cut(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(http: httpx.AsyncClient, client: Client, port: int) -> None:
+        handle = await client.start(Basket.run, "ada", id="b")
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            deaf.connect(("127.0.0.1", port))
+            head = f"GET {BASE}/instances/b/watch HTTP/1.1\r\nhost: localhost\r\n\r\n"
+            deaf.sendall(head.encode())
+            while "does not read its answer" not in caplog.text:
+                await handle.raise_event("add", "x" * 300_000)
+        while (await http.get(f"{BASE}/instances/b?wait=0.01")).status_code == 503:
+            await asyncio.sleep(0.02)
+
+    over_a_socket(tmp_path, work, watches_max=1, send_s=0.3)
+
+
+def test_a_server_that_stops_ends_what_waits(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = f"embedded:{tmp_path / 'state'}"
+        async with asyncio.timeout(60), AsyncExitStack() as stack:
+            await stack.enter_async_context(Worker(path, **CODE))
+            client = await stack.enter_async_context(Client(path))
+            await client.start(Basket.run, "ada", id="b")
+            async with served(client, "default", HttpOptions(port=0)) as server:
+                http = httpx.AsyncClient(base_url=server.url, timeout=60)
+                await stack.enter_async_context(http)
+                url = f"{BASE}/instances/b"
+                seen: list[str] = []
+
+                async def watch() -> None:
+                    async for _, kind, _ in messages(http, f"{url}/watch"):
+                        seen.append(kind)
+
+                watching = asyncio.create_task(watch())
+                waiting = asyncio.create_task(http.get(f"{url}?wait=60"))
+                while not seen or server.requests_running < 2:
+                    await asyncio.sleep(0.01)
+            await watching
+            assert seen[0] == "WorkflowStarted" and "end" not in seen
+            assert (await waiting).json()["status"] == "running"
+
+    asyncio.run(main())
