@@ -101,7 +101,8 @@ class Api:
     def _told(self, answer: HttpAnswer) -> Response:
         if answer.stream is not None:
             return EventStream(answer.stream, self._serving.options.watch_s)
-        content = b"" if answer.status in (204, 304) else encoded_answer(answer.body)
+        is_empty = answer.body is None and answer.status in (202, 304)
+        content = b"" if is_empty else encoded_answer(answer.body)
         return Response(content, answer.status, dict(answer.headers), _JSON)
 
     async def _refuse(self, scope: Any, receive: Any, send: Any, problem: HttpProblem) -> None:

@@ -82,6 +82,11 @@ class HttpCall:
         most = self.api.options.wait_max_s
         return most if seconds is None else min(checks.seconds(seconds, "wait"), most)
 
+    @staticmethod
+    def encoded(id: str) -> str:
+        """Return an id as a part of a path."""
+        return quote(id, safe="")
+
     def url(self, *parts: str, **query: str | None) -> str:
         """Return the URL of what is in the namespace, each part of the path encoded."""
         path = "/".join(quote(each, safe="") for each in (self.api.namespace, *parts))

@@ -15,6 +15,7 @@ ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _PROBES: Final = "/health/"
+_AZURE: Final = "/runtime/webhooks/durabletask/"
 _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -22,7 +23,9 @@ _HEADERS: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 _MAY_READ: Final = b"location, retry-after, etag, x-ms-continuation-token"
-_MAY_SEND: Final = b"authorization, content-type, idempotency-key, if-none-match, prefer"
+_MAY_SEND: Final = (
+    b"authorization, content-type, idempotency-key, if-none-match, prefer, x-functions-key"
+)
 _MAY_DO: Final = b"GET, POST, PUT, DELETE"
 _PREFLIGHT_S: Final = b"600"
 
@@ -51,7 +54,7 @@ class Guard:
         if scope["type"] != "http":
             return
         path = scope.get("raw_path") or scope["path"].encode()
-        scope = {**scope, "path": path.decode("latin-1"), "root_path": ""}
+        scope = {**scope, "path": _canonical(path.decode("latin-1")), "root_path": ""}
         headers: dict[bytes, bytes] = dict(scope["headers"])
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
         allowed = origin if origin in self._origins else ""
@@ -95,6 +98,15 @@ class Guard:
                 f"a page of {origin[:200] or site!a} may not do this here. Whoever runs this "
                 "server can allow it: --allow-origin, HttpOptions(origins=[...])",
             )
+
+
+def _canonical(path: str) -> str:
+    """Return a path; the words of Azure's routes are read in any case."""
+    if not path.lower().startswith(_AZURE):
+        return path
+    parts = path.split("/")
+    words = [*range(5), *([6] if parts[4].lower() == "instances" else [])]
+    return "/".join(each.lower() if at in words else each for at, each in enumerate(parts))
 
 
 def _cors(allowed: str) -> list[tuple[bytes, bytes]]:

@@ -18,6 +18,7 @@ from processor.errors import InvalidArgument, SchemaMismatch
 
 __all__ = (
     "ENCODER",
+    "KEYS",
     "Endpoint",
     "HttpAnswer",
     "Permission",
@@ -36,6 +37,9 @@ Permission: TypeAlias = Literal["view", "read", "start", "send", "control", "adm
 entities; change how runs go on; and the rest."""
 
 JSON: Final = "application/json"
+KEYS: Final = ("capability", "code")
+"""Where a URL has its key; Azure's have it as ``code``."""
+
 _DEPTH_TEXT: Final = "it is nested too deeply"
 
 T = TypeVar("T")
@@ -101,7 +105,8 @@ def query_of(kind: type[msgspec.Struct] | None, text: bytes) -> Any:
     given = dict(pairs)
     if len(given) < len(pairs):
         raise InvalidArgument("the query of the address gives one name twice: give each once")
-    given.pop("capability", None)
+    for key in KEYS:
+        given.pop(key, None)
     if kind is None:
         if given:
             raise InvalidArgument(f"this address takes no query: leave {', '.join(given)!a} out")
@@ -146,8 +151,8 @@ def _too_large(size: str, most: int) -> HttpProblem:
 
 def body_of(kind: Any, content_type: str, body: bytes) -> Any:
     """Return a body as the route takes it; one that is empty is that without any field."""
-    if kind is None:
-        return None
+    if kind in (None, bytes):
+        return body
     if body and content_type.partition(";")[0].strip().lower() != JSON:
         raise HttpProblem(
             415, f"the body of a request is JSON: send it with the header Content-Type: {JSON}"

@@ -17,7 +17,7 @@ from processor.api.auth.jwts import JwtCheck
 from processor.api.auth.rates import Rates
 from processor.api.options import HttpOptions, whole_seconds
 from processor.api.problems import HttpProblem
-from processor.api.routing import Permission
+from processor.api.routing import KEYS, Permission
 
 __all__ = ("Auth", "HttpCaller")
 
@@ -92,12 +92,15 @@ class Auth:
         return f"{scheme}://{host}"
 
     async def _known(self, request: Request, id: str | None) -> HttpCaller:
-        if text := parse_qs(request.scope["query_string"].decode("latin-1")).get("capability"):
+        given = parse_qs(request.scope["query_string"].decode("latin-1"))
+        if text := [each for name in KEYS for each in given.get(name, ())]:
             if id is None or len(text) > 1:
                 raise HttpProblem(401, "a capability is for the addresses of one run")
             grant, first_run_id = self._capabilities.checked(text[0], id)
             return HttpCaller(f"the capability of run {first_run_id}", GRANTS[grant], first_run_id)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if not scheme and (token := request.headers.get("x-functions-key", "")):
+            scheme = "bearer"  # what clients of Azure call a token
         if scheme.lower() == "bearer" and token:
             return await self._bearer(token.strip())
         if scheme:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from processor.api.routes import (
     activities,
+    azure,
     entities,
     instances,
     messages,
@@ -20,4 +21,5 @@ ENDPOINTS = (
     *entities.ENDPOINTS,
     *activities.ENDPOINTS,
     *schedules.ENDPOINTS,
+    *azure.ENDPOINTS,
 )

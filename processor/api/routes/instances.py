@@ -18,7 +18,7 @@ from processor.core.questions import ListRuns, ReadHistory
 from processor.errors import InvalidArgument
 from processor.policy import Status
 
-__all__ = ("ENDPOINTS", "OfRun", "page_of_history", "run_view")
+__all__ = ("ENDPOINTS", "OfRun", "page_of_history", "run_page", "run_view")
 
 _SEEN: Final = (
     *("workflow_id", "run_id", "workflow", "status", "started", "closed", "events", "shard"),
@@ -120,21 +120,29 @@ def _etag(run: RunDescription) -> str:
 @route("GET", "/instances", "view", query=ListQuery, answers={200: RunPage})
 async def list_runs(call: HttpCall) -> HttpAnswer:
     """List the latest run of each workflow id, shard by shard."""
-    query, calls = call.query, call.client._calls
+    query = call.query
     wanted = None if query.status is None else given.status(query.status)
-    shard, after = _place(query.cursor, calls.gateway.partitions)
-    items: list[Any] = []
+    runs, cursor = await run_page(call, wanted, query.workflow, query.limit, query.cursor)
+    return HttpAnswer({"items": [run_view(call, run) for run in runs], "cursor": cursor})
+
+
+async def run_page(
+    call: HttpCall, status: str | None, workflow: str | None, limit: int, cursor: str | None
+) -> tuple[list[RunDescription], str | None]:
+    """Return runs, and the cursor of those that follow; None: there are no more."""
+    calls = call.client._calls
+    runs: list[RunDescription] = []
+    shard, after = _place(cursor, calls.gateway.partitions)
     for partition in range(shard, calls.gateway.partitions):
-        while len(items) < query.limit and after is not None:
-            body = ListRuns(wanted, query.workflow, after, query.limit - len(items))
+        while len(runs) < limit and after is not None:
+            body = ListRuns(status, workflow, after, limit - len(runs))
             page = await calls.page("", body, partition=partition)
-            items += [run_view(call, run) for run in descriptions(page, partition, calls.payloads)]
+            runs += descriptions(page, partition, calls.payloads)
             after = page.after
-        if len(items) >= query.limit:
-            cursor = _cursor(partition, after, calls.gateway.partitions)
-            return HttpAnswer({"items": items, "cursor": cursor})
+        if len(runs) >= limit:
+            return runs, _cursor(partition, after, calls.gateway.partitions)
         after = ""
-    return HttpAnswer({"items": items, "cursor": None})
+    return runs, None
 
 
 def _cursor(partition: int, after: str | None, partitions: int) -> str | None:
