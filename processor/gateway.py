@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections import Counter
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from processor.core.activity_requests import ReportAttempt
 from processor.core.data.address import ReplyTo
@@ -32,6 +32,10 @@ from processor.policy import Status
 from processor.workflow._asyncio import running_loop
 from processor.workflow._engine.loop import WorkflowLoop
 
+if TYPE_CHECKING:
+    from processor.views.answers import Found, RunCount
+    from processor.views.search import RunSearch
+
 _CLOSED = frozenset(each.value for each in Status if not each.is_open)
 
 CLOSED: Final = "the client was closed: make a new one, and close it after all that use it"
@@ -55,6 +59,9 @@ class Gateway(Protocol):
 
         Raises ``ShardUnavailable`` when the time is up, ``PayloadTooLarge`` before sending.
         """
+
+    async def search(self, search: RunSearch, *, timeout_s: float) -> Found | RunCount:
+        """Return what a view of the log says. ``InvalidArgument`` where no view can run."""
 
     async def close(self) -> None: ...
 

@@ -15,6 +15,7 @@ from processor.client.schedules import (
     ScheduleSummary,
 )
 from processor.client.updates import UpdateHandle
+from processor.views.answers import RunCount, RunGroup
 
 __all__ = (
     "Client",
@@ -25,7 +26,9 @@ __all__ = (
     "Handle",
     "HistoryEvent",
     "KeptEvent",
+    "RunCount",
     "RunDescription",
+    "RunGroup",
     "ScheduleAction",
     "ScheduleDescription",
     "ScheduleHandle",

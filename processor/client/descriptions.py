@@ -83,6 +83,9 @@ class RunDescription:
     that started this one as its child, ``root`` the first one of all; ``parent_namespace`` is that
     of the parent, None for this one.
 
+    ``attributes`` are its search attributes. ``problem`` is there in a list by a query: why the run
+    is parked, or which open activity has failed, and with what.
+
     ``client.list`` reads one row for each run, which has none of ``pending``, ``attempt``,
     ``begins``, ``cron``, ``next_begins``, ``undelivered``, ``producer``, ``parent``, ``root`` and
     ``parent_namespace``.
@@ -114,6 +117,7 @@ class RunDescription:
     root: RunRef | None = None
     parent_namespace: str | None = None
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ def description(view: Mapping[str, Any]) -> RunDescription:
         _run(view.get("root")),
         view.get("parent_namespace"),
         of_plain(view.get("attributes", {})),
+        view.get("problem"),
     )
 
 

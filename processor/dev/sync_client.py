@@ -74,6 +74,7 @@ from processor.sync.correlated import Correlated
 from processor.sync.entities import EntityHandle
 from processor.sync.handles import ActivityHandle, Handle, UpdateHandle
 from processor.sync.schedules import ScheduleHandle, Schedules
+from processor.views.answers import RunCount
 from processor.workflow._options import Options, TypeForm
 
 __all__ = ({},)

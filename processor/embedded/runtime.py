@@ -23,6 +23,7 @@ from processor.core.runner import Runners
 from processor.embedded.commits import Commits
 from processor.embedded.disk import Disk, DiskLog, open_disk
 from processor.embedded.ports import MemoryInbox, MemoryOutbox, QueuedTasks
+from processor.embedded.view import DiskView
 from processor.errors import (
     InvalidArgument,
     ProcessorError,
@@ -37,6 +38,8 @@ from processor.shard.ports import Activities, Clock, ShardPorts
 from processor.store import open_tables
 from processor.store.folder import take_folder
 from processor.store.rocks import destroy
+from processor.views.answers import Found, RunCount
+from processor.views.search import RunSearch
 
 __all__ = ("EmbeddedGateway", "EmbeddedRuntime", "LocalActivities", "SystemClock", "running")
 
@@ -89,6 +92,8 @@ class EmbeddedRuntime:
         self._disk: Disk | None = None
         self._commits: Commits | None = None
         self._inbox: MemoryInbox | None = None
+        self._log: DiskLog | None = None
+        self._view: DiskView | None = None
         self.node: Node | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
 
@@ -106,6 +111,7 @@ class EmbeddedRuntime:
             )
         self.loop = asyncio.get_running_loop()
         self._disk = await asyncio.to_thread(self._open_disk)
+        self._view = DiskView(self._disk, self.path / "views")
         _RUNNING[self.path] = self
         owner = f"embedded:{self.path.name}"
         self.node = Node(self, self._runners, self._settings, owner, self._clock)
@@ -139,6 +145,8 @@ class EmbeddedRuntime:
         disk, self._disk = self._disk, None
         if self._commits is not None:
             await self._commits.close()
+        if self._view is not None:
+            await asyncio.to_thread(self._view.close)
         if disk is not None:
             await asyncio.to_thread(disk.close)
         for known in (_RUNNING, _OPEN):
@@ -166,7 +174,7 @@ class EmbeddedRuntime:
         tables = open_tables(self._tables_path(partition), identity)
         inbox = self._inbox = MemoryInbox(wake)
         outbox = MemoryOutbox(self._disk, inbox, self._activities, self._replied)
-        log = DiskLog(self._disk)
+        log = self._log = DiskLog(self._disk)
         entropy = partial(urandom, 16)
         run, clock = self._activities, self._clock
         ports = log, inbox, outbox, tables, run, clock, entropy
@@ -212,6 +220,11 @@ class EmbeddedRuntime:
         """
         assert self._inbox is not None, "clients find a runtime that takes commands"
         return self._inbox
+
+    async def search(self, search: RunSearch) -> Found | RunCount:
+        """Return what the view of the log says."""
+        assert self._view is not None and self._log is not None, "clients find one that runs"
+        return await self._view.search(self._log, search)
 
     def _replied(self, reply: Reply) -> None:
         gateway = self._gateways.get(reply.to.client)
@@ -280,6 +293,16 @@ class EmbeddedGateway:
                     raise ShardUnavailable(self._unavailable(timeout_s))
         finally:
             del self._waiting[number]
+
+    async def search(self, search: RunSearch, *, timeout_s: float) -> Found | RunCount:
+        """Return what the view says, which has all that was answered before."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (runtime := self._attached()) is None:
+                    await asyncio.sleep(_LOOK_S)
+                return await runtime.search(search)
+        except TimeoutError as error:
+            raise ShardUnavailable(self._unavailable(timeout_s)) from error
 
     def resolve(self, reply: Reply) -> None:
         answered = self._waiting.get(reply.to.request)

@@ -18,7 +18,13 @@ from processor.core.inputs import ClientCommand
 from processor.core.operation import Operation
 from processor.core.records.answers import ReplyBody
 from processor.core.records.effects import Reply
-from processor.errors import PayloadTooLarge, ProcessorError, ShardUnavailable, TopicsNotReady
+from processor.errors import (
+    InvalidArgument,
+    PayloadTooLarge,
+    ProcessorError,
+    ShardUnavailable,
+    TopicsNotReady,
+)
 from processor.gateway import CLOSED, Requester, is_answer
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX, KafkaSettings, fits, partition_of
 from processor.kafka.clients.faults import forbidding
@@ -28,6 +34,8 @@ from processor.kafka.clients.record_producer import Produced
 from processor.kafka.replies import ReplyReader
 from processor.kafka.topics.upkeep import BrokerUnreachable, connect
 from processor.seldom import Seldom
+from processor.views.answers import Found, RunCount
+from processor.views.search import RunSearch
 
 __all__ = ("KafkaGateway",)
 
@@ -137,6 +145,14 @@ class KafkaGateway:
             self._waiting.pop(number, None)
             if request.timer is not None:
                 request.timer.cancel()
+
+    async def search(self, search: RunSearch, *, timeout_s: float) -> Found | RunCount:
+        """Say that nobody answers queries on Kafka."""
+        raise InvalidArgument(
+            f"{search.what}: no view of the log runs on Kafka in this release, and only a view "
+            "answers queries. Leave query out: client.list(status=..., workflow=...) (`processor "
+            "list --status ... --workflow ...`) asks the shards for the latest runs"
+        )
 
     async def close(self) -> None:
         self._closed = True

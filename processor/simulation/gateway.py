@@ -18,6 +18,9 @@ from processor.core.records.answers import ReplyBody
 from processor.errors import ShardUnavailable
 from processor.simulation.driver import Driver
 from processor.simulation.world import World
+from processor.views.answers import Found, RunCount
+from processor.views.rows import Rows, open_rows
+from processor.views.search import RunSearch, feed
 
 __all__ = ("SimulatedGateway",)
 
@@ -31,6 +34,8 @@ class SimulatedGateway:
         self._driver = driver
         self._client = world.client("client", ask_again_ms=None)
         self.partitions = world.broker.partitions
+        self._log = world.broker.logs[0]
+        self._rows: Rows | None = None
 
     async def start(self) -> None:
         """Nothing to connect."""
@@ -60,6 +65,14 @@ class SimulatedGateway:
             if answered.done():
                 return answered.result()
         raise ShardUnavailable(f"the simulated shard did not answer within {timeout_s:.1f} s")
+
+    async def search(self, search: RunSearch, *, timeout_s: float) -> Found | RunCount:
+        """Return what the rows say, brought to where the log is now."""
+        log = self._log
+        if self._rows is None:
+            self._rows = open_rows(None, 0, "simulated")
+        feed(self._rows, log.read, log.end)
+        return search.of(self._rows)
 
     async def close(self) -> None:
         """Nothing to disconnect."""

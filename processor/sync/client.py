@@ -28,6 +28,7 @@ from processor.sync.correlated import Correlated
 from processor.sync.entities import EntityHandle
 from processor.sync.handles import Handle
 from processor.sync.schedules import Schedules
+from processor.views.answers import RunCount
 from processor.workflow._options import TypeForm
 
 __all__ = ("Client",)
@@ -115,13 +116,21 @@ class _ListsRuns:
 
     def list(
         self,
+        query: str | None = None,
         *,
         status: Status | str | None = None,
         workflow: str | None = None,
         limit: int | None = None,
     ) -> Iterator[RunDescription]:
-        """Yield the latest run of each workflow id, shard by shard, from the state tables."""
-        return self._blocking.each(self._twin.list(status=status, workflow=workflow, limit=limit))
+        """Yield the runs that a query finds; without one, the latest run of each workflow id."""
+        return self._blocking.each(
+            self._twin.list(query, status=status, workflow=workflow, limit=limit)
+        )
+
+    def count(self, query: str = "") -> RunCount:
+        """Return how many runs a query finds, and how many in each group."""
+        found: RunCount = self._blocking.call(self._twin.count(query))
+        return found
 
 
 class _RunsActivities:

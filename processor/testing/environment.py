@@ -56,6 +56,9 @@ class _NotEntered:
     async def request(self, *_: Any, **__: Any) -> ReplyBody:
         raise InvalidArgument(NOT_ENTERED)
 
+    async def search(self, *_: Any, **__: Any) -> Any:
+        raise InvalidArgument(NOT_ENTERED)
+
     async def close(self) -> None:
         """Nothing to close."""
 

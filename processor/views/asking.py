@@ -6,13 +6,13 @@ import json
 import sqlite3
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from processor.attributes import decode, to_plain
 from processor.errors import InvalidArgument, ProcessorError
+from processor.views.answers import Found, RunCount, RunGroup
 from processor.views.comparisons import NamedField
 from processor.views.fold import Row
 from processor.views.language import Figure, Query
@@ -21,7 +21,7 @@ from processor.views.schema import COLUMNS
 from processor.views.schema import shown as shown_attribute
 from processor.views.words import Column, moment
 
-__all__ = ("Found", "RunCount", "RunGroup", "count", "find", "view_of")
+__all__ = ("count", "find", "view_of")
 
 _SECONDS_MAX: Final = 10.0
 _GROUPS_MAX: Final = 1_000
@@ -36,41 +36,6 @@ in their order, and to look at the attribute of each; where few do, to begin wit
 _LITTLE: Final = 200_000
 """Steps of SQLite's machine, some milliseconds: after so many, few runs fit."""
 _SINGLE: Final = "'b', 'n', 't', 'd'"
-
-
-@dataclass(frozen=True)
-class Found:
-    """A page of runs. ``cursor`` begins the next one; None: there is none.
-
-    ``unknown`` are names in the query that no run has as an attribute.
-    """
-
-    runs: Sequence[Row]
-    cursor: str | None
-    unknown: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class RunGroup:
-    """Runs that have the same values. ``figures`` are those that the query selects."""
-
-    values: tuple[Any, ...]
-    count: int
-    figures: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RunCount:
-    """How many runs there are, in all and in each group, the largest group first.
-
-    ``figures`` are those that the query selects, of all runs: durations in seconds, times as
-    ``datetime``.
-    """
-
-    count: int
-    groups: Sequence[RunGroup] = ()
-    figures: Mapping[str, Any] = field(default_factory=dict)
-    unknown: Sequence[str] = ()
 
 
 class _Place(NamedTuple):
@@ -105,7 +70,9 @@ def find(rows: Rows, query: Query, limit: int, cursor: str | None, what: str) ->
     if len(found) > limit:
         number, *_, value, valued = shown[-1]
         last = _cursor_of(query, rows, _Place(bool(valued), value, number))
-    return Found([row_of(each[: len(COLUMNS)]) for each in shown], last, unknown)
+    return Found(
+        tuple(row_of(each[: len(COLUMNS)]) for each in shown), last, rows.partition, unknown
+    )
 
 
 def _may_be_without(query: Query) -> bool:
@@ -179,7 +146,7 @@ def count(rows: Rows, query: Query, what: str) -> RunCount:
         )
         for each in groups
     ]
-    return RunCount(total or 0, told, _figures(query.figures, figures), unknown)
+    return RunCount(total or 0, tuple(told), _figures(query.figures, figures), unknown)
 
 
 def _counted(
@@ -272,11 +239,11 @@ class _Bounded:
             ) from error
 
 
-def _unknown(connection: sqlite3.Connection, query: Query) -> list[str]:
+def _unknown(connection: sqlite3.Connection, query: Query) -> tuple[str, ...]:
     """Return the names in a query that no run has as an attribute."""
     names = sorted(each.name for each in query.named if each.column is None)
     found = "SELECT 1 FROM attributes WHERE name = ? LIMIT 1"
-    return [name for name in names if connection.execute(found, (name,)).fetchone() is None]
+    return tuple(name for name in names if connection.execute(found, (name,)).fetchone() is None)
 
 
 def _mark_of(query: Query, rows: Rows) -> str:

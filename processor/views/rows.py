@@ -123,6 +123,17 @@ class Rows:
             raise
         self.position, self.epoch = position, epoch
 
+    def drop(self) -> None:
+        """Forget all rows: they are folded anew from the begin of the log."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        for table in ("runs", "attributes", "counts"):
+            self.connection.execute(f"DELETE FROM {table}")
+        self.built, self.position, self.epoch = secrets.token_hex(8), 0, -1
+        self.connection.execute(
+            "UPDATE meta SET built = ?, position = 0, epoch = -1", (self.built,)
+        )
+        self.connection.execute("COMMIT")
+
     def row(self, run_id: str) -> Row | None:
         """Return the row of a run."""
         return _Group(self.connection).row(run_id)

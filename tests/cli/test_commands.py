@@ -21,7 +21,7 @@ COMMANDS = (
     *("activity ls", "activity complete", "activity fail", "activity heartbeat"),
     *("activity pause", "activity resume", "activity retry-now", "activity reset", "activity set"),
     *("promise resolve", "promise reject"),
-    *("describe", "history", "list", "topics plan", "topics apply", "topics check"),
+    *("describe", "history", "list", "count", "topics plan", "topics apply", "topics check"),
     *("topics dead-letters list", "topics dead-letters replay"),
     *("tables list", "tables get", "tables scan", "schemas check", "schemas write"),
 )

@@ -90,6 +90,9 @@ def test_a_client_that_blocks(tmp_path: Path) -> None:
         handle.signal("add", 5)
         assert handle.result() == 11
         assert {each.workflow_id for each in client.list(status="completed")} >= {"sums"}
+        found = client.list("workflow_id = 'sums' AND status = 'completed'")
+        assert [each.workflow_id for each in found] == ["sums"]
+        assert client.count("workflow_id = 'sums'").count == 1
         begun = client.signal_with_start(Sums.run, id="more", signal=(Sums.add, 10))
         assert begun.result() == 10
         assert handle.history()[-1].type == "WorkflowCompleted"

@@ -83,7 +83,8 @@ SAYS = {
     ),
     "updates-2": r"1\n2\n\['apple', 'pear', 'plum'\]\n",
     "search-1": r"\{'customer': 'ada', 'step': 'paid', 'sum': 12.5, 'tags': \['new', 'gift'\]\}\n"
-    r"\['customer', 'due', 'step', 'sum'\]\n",
+    r"order-2 running 99\norder-1 running 12.5\n"
+    r"\['customer', 'due', 'step', 'sum'\]\norder completed 2 \{'avg\(duration\)': 3600.\d+\}\n",
     "retries-1": r"imported at attempt 3, after no rates of Monday yet\nTrue\n",
     "kafka-1": r"",
     "replay-1": r"parked run \w+ of \w+: ActivityScheduled\(id=1, name='double'\) has other "

@@ -217,7 +217,7 @@ def test_figures_of_groups(rows: Rows) -> None:
 
 def test_names_that_no_run_has_are_told(rows: Rows) -> None:
     query = parsed("custmer = 'ada' OR customer = 'ada' ORDER BY zip", NOW_MS, "list: query")
-    assert find(rows, query, 50, None, "list").unknown == ["custmer", "zip"]
+    assert find(rows, query, 50, None, "list").unknown == ("custmer", "zip")
 
 
 @pytest.mark.parametrize(

@@ -112,22 +112,62 @@ def history(
 @target_options(injects=True)
 def list_runs(
     target: Target,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="QUERY",
+            help="""All runs that fit, also closed ones: "status = 'failed' AND sum > 5".""",
+        ),
+    ] = None,
     status: Annotated[Status | None, typer.Option(help="Only runs that stand so.")] = None,
     workflow: WorkflowOnly = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = 100,
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
-    """List the latest run of each workflow id."""
+    """List the latest run of each workflow id, or the runs that a query finds."""
 
     async def work() -> None:
         async with connected(target, module) as client:
-            wanted = client.list(status=status, workflow=workflow, limit=limit + 1)
+            wanted = client.list(query, status=status, workflow=workflow, limit=limit + 1)
             found = [each async for each in wanted]
         columns = ("workflow id", "workflow", "status", "started", "events", "run")
         show_found(found, columns, list_row, as_json=as_json, limit=limit)
 
     asyncio.run(work())
+
+
+@target_options(injects=True)
+def count(
+    target: Target,
+    query: Annotated[
+        str,
+        typer.Argument(
+            metavar="QUERY", help="Which runs: \"closed > now() - '1d' GROUP BY workflow\"."
+        ),
+    ] = "",
+    module: EmbeddedModules = None,
+    as_json: Json = False,
+) -> None:
+    """Count the runs that a query finds, and those in each group."""
+
+    async def work() -> None:
+        async with connected(target, module) as client:
+            found = await client.count(query)
+        if as_json:
+            write_json(found)
+            return
+        say(f"{found.count:,}" + _figures(found.figures))
+        for group in found.groups:
+            values = ", ".join("none" if each is None else str(each) for each in group.values)
+            say(f"  {readable(values)}: {group.count:,}{_figures(group.figures)}")
+
+    asyncio.run(work())
+
+
+def _figures(figures: Mapping[str, Any]) -> str:
+    """Return what a count has selected, behind it."""
+    return "".join(f"  {readable(text)} = {value}" for text, value in figures.items())
 
 
 def list_row(run: RunDescription) -> tuple[str, ...]:
@@ -326,5 +366,10 @@ def told(value: Any) -> Any:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command, name in ((describe, "describe"), (history, "history"), (list_runs, "list")):
+    for command, name in (
+        (describe, "describe"),
+        (history, "history"),
+        (list_runs, "list"),
+        (count, "count"),
+    ):
         app.command(name, rich_help_panel=PANEL)(command)

@@ -4,7 +4,8 @@
 from datetime import UTC, datetime
 from typing import assert_type
 
-from processor import Client, workflow
+from processor import Client, RunDescription, workflow
+from processor.client import RunCount, RunGroup
 
 
 @workflow.define
@@ -20,3 +21,7 @@ async def search(client: Client) -> None:
     handle = await client.start(order, 5, attributes={"due": datetime.now(UTC), "tags": ["a"]})
     found = (await handle.describe()).attributes.get("customer")
     assert_type(found, bool | int | float | str | datetime | list[str] | None)
+    async for run in client.list("status = 'failed' ORDER BY closed", limit=5):
+        assert_type(run, RunDescription)
+    counted = await client.count("GROUP BY workflow")
+    assert_type((counted, counted.groups[0]), tuple[RunCount, RunGroup])

@@ -1,0 +1,65 @@
+"""The view of the embedded runtime: its rows are brought to where the log is, and then asked."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from threading import Lock
+
+from processor.embedded.disk import Disk, DiskLog
+from processor.views.answers import Found, RunCount
+from processor.views.rows import Rows, open_rows
+from processor.views.search import RunSearch, feed
+
+__all__ = ("DiskView",)
+
+
+class DiskView:
+    """The rows of a disk's log, in a folder beside it. They are opened when they are first asked.
+
+    What was acknowledged before a search is found by it. Nothing is folded that a power cut could
+    take out of the log again.
+    """
+
+    def __init__(self, disk: Disk, folder: Path) -> None:
+        self._disk = disk
+        self._folder = folder
+        self._lock = Lock()
+        self._rows: Rows | None = None
+        self._closed = False
+
+    async def search(self, log: DiskLog, search: RunSearch) -> Found | RunCount:
+        """Return what the rows say. Raises what ``RunSearch.of`` does."""
+        end = log.bounds()[1]
+        loop = asyncio.get_running_loop()
+        durable: asyncio.Future[None] = loop.create_future()
+
+        def told() -> None:
+            loop.call_soon_threadsafe(_done, durable)
+
+        self._disk.then(told)
+        await durable
+        return await asyncio.to_thread(self._searched, log, end, search)
+
+    def close(self) -> None:
+        """Close the rows, once nobody asks them."""
+        with self._lock:
+            self._closed = True
+            if self._rows is not None:
+                self._rows.close()
+
+    def _searched(self, log: DiskLog, end: int, search: RunSearch) -> Found | RunCount:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the runtime is closed")
+            if self._rows is None:
+                self._rows = open_rows(self._folder, 0, log.id.hex())
+            if self._rows.position > end:
+                self._rows.drop()
+            feed(self._rows, log.read, end)
+            return search.of(self._rows)
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

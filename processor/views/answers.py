@@ -1,0 +1,49 @@
+"""What a view answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from processor.views.fold import Row
+
+__all__ = ("Found", "RunCount", "RunGroup")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A page of runs. ``cursor`` begins the next one; None: there is none.
+
+    ``shard`` is the one that they are of. ``unknown`` are names in the query that no run has as an
+    attribute.
+    """
+
+    runs: Sequence[Row]
+    cursor: str | None
+    shard: int = 0
+    unknown: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """Runs that have the same values. ``figures`` are those that the query selects."""
+
+    values: tuple[Any, ...]
+    count: int
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunCount:
+    """How many runs there are, in all and in each group, the largest group first.
+
+    ``figures`` are those that the query selects, of all runs: durations in seconds, times as
+    ``datetime``.
+    """
+
+    count: int
+    groups: Sequence[RunGroup] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    unknown: Sequence[str] = ()

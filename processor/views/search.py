@@ -1,0 +1,73 @@
+"""What is asked of a view, and how a view comes to where the log is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from processor.codec.records import LogRecordBody, decode
+from processor.errors import SchemaMismatch, TooNew
+from processor.views.answers import Found, RunCount
+from processor.views.asking import count, find
+from processor.views.language import Query
+from processor.views.rows import LogEntry, Rows
+
+__all__ = ("RunSearch", "feed")
+
+_GROUP: Final = 1_000
+
+
+class _LogRecord(Protocol):
+    """A record of the log."""
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def value(self) -> bytes | None: ...
+
+
+@dataclass(frozen=True)
+class RunSearch:
+    """A page of runs, or a count. ``what`` names the call in errors.
+
+    ``limit`` None: it is a count. ``cursor`` is where the page begins.
+    """
+
+    query: Query
+    what: str
+    limit: int | None = None
+    cursor: str | None = None
+
+    def of(self, rows: Rows) -> Found | RunCount:
+        """Return what the rows say. Blocks, 10 s at the most. Raises ``InvalidArgument``."""
+        if self.limit is None:
+            return count(rows, self.query, self.what)
+        return find(rows, self.query, self.limit, self.cursor, self.what)
+
+
+def feed(rows: Rows, read: Callable[[int, int], Iterable[_LogRecord]], end: int) -> None:
+    """Fold the log up to an offset, in groups. Blocks.
+
+    ``read`` yields the records from one offset up to another. Raises ``TooNew`` for a record of a
+    later release.
+    """
+    while rows.position < end:
+        until = min(rows.position + _GROUP, end)
+        rows.take(_entries(read(rows.position, until)), until)
+
+
+def _entries(records: Iterable[_LogRecord]) -> Iterator[LogEntry]:
+    for record in records:
+        yield LogEntry(record.offset, None if record.value is None else _body(record.value))
+
+
+def _body(value: bytes) -> LogRecordBody | None:
+    try:
+        found: Any = decode(value)
+    except TooNew:
+        raise
+    except SchemaMismatch:
+        return None  # a stranger wrote it: the shard says so, and deletes it
+    return found if isinstance(found, LogRecordBody) else None
