@@ -15,9 +15,11 @@ from starlette.routing import Route
 
 from processor.api.calls import BASE, HttpCall
 from processor.api.guard import Guard
+from processor.api.openapi import written
 from processor.api.problems import HttpProblem, problem_of
 from processor.api.routes import ENDPOINTS
 from processor.api.routing import (
+    AZURE,
     Endpoint,
     HttpAnswer,
     body_of,
@@ -36,6 +38,10 @@ _log = logging.getLogger("processor.api")
 _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
 _KEEP_ALIVE_S: Final = 15.0
+_GRACE_S: Final = 30.0
+"""How much longer than a wait a request may take in all."""
+
+DOCUMENT: Final = "/api/v1/openapi.json"
 
 
 class Api:
@@ -57,6 +63,7 @@ class Api:
         probes = [
             Route("/health/live", self._live),
             Route("/health/ready", self._ready),
+            Route(DOCUMENT, self._described),
         ]
         starlette = Starlette(
             routes=[*routes, *probes], exception_handlers={HTTPException: self._missed}
@@ -68,7 +75,7 @@ class Api:
 
     def _routed(self, endpoint: Endpoint) -> Route:
         path = endpoint.path
-        if not path.startswith("/runtime/"):
+        if not path.startswith(AZURE):
             path = f"{BASE}/{{namespace}}{path}"
 
         async def asked(request: Request) -> Response:
@@ -96,7 +103,14 @@ class Api:
             body = body_of(endpoint.body, request.headers.get("content-type", ""), raw)
         base = serving.auth.base_url(request)
         call = HttpCall(serving, caller, path, query, body, request.headers, base)
-        return await endpoint.handle(call)
+        most_s = serving.options.wait_max_s + _GRACE_S
+        try:
+            async with asyncio.timeout(most_s) as limit:
+                return await endpoint.handle(call)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise HttpProblem(504, f"there is no answer within {most_s:g} s") from error
 
     def _told(self, answer: HttpAnswer) -> Response:
         if answer.stream is not None:
@@ -121,6 +135,9 @@ class Api:
 
     async def _live(self, request: Request) -> Response:
         return Response(b'{"status":"live"}', 200, media_type=_JSON)
+
+    async def _described(self, request: Request) -> Response:
+        return Response(written(), media_type=_JSON)
 
     async def _ready(self, request: Request) -> Response:
         why = "it stops" if self._serving.is_stopping else self._hindered()

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from processor.api.options import HttpOptions
 from processor.api.problems import HttpProblem
+from processor.api.routing import AZURE
 
 __all__ = ("ASGIApp", "Guard")
 
@@ -15,7 +16,6 @@ ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _PROBES: Final = "/health/"
-_AZURE: Final = "/runtime/webhooks/durabletask/"
 _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -102,7 +102,7 @@ class Guard:
 
 def _canonical(path: str) -> str:
     """Return a path; the words of Azure's routes are read in any case."""
-    if not path.lower().startswith(_AZURE):
+    if not path.lower().startswith(f"{AZURE}/"):
         return path
     parts = path.split("/")
     words = [*range(5), *([6] if parts[4].lower() == "instances" else [])]

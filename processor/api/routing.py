@@ -17,6 +17,7 @@ from processor.api.problems import HttpProblem
 from processor.errors import InvalidArgument, SchemaMismatch
 
 __all__ = (
+    "AZURE",
     "ENCODER",
     "KEYS",
     "Endpoint",
@@ -37,6 +38,9 @@ Permission: TypeAlias = Literal["view", "read", "start", "send", "control", "adm
 entities; change how runs go on; and the rest."""
 
 JSON: Final = "application/json"
+AZURE: Final = "/runtime/webhooks/durabletask"
+"""Below it are the routes that are not in a namespace's."""
+
 KEYS: Final = ("capability", "code")
 """Where a URL has its key; Azure's have it as ``code``."""
 
@@ -60,7 +64,7 @@ class Endpoint:
     """One route. ``path`` is below the namespace's, and has its parameters in braces.
 
     ``body`` and ``query`` are the types that a request has, None: none. ``answers`` are the types
-    of its answers by status; ``summary`` is for people.
+    of its answers by status; ``summary`` is for people. ``headers`` are those that it reads.
     """
 
     method: str
@@ -71,6 +75,7 @@ class Endpoint:
     query: type[msgspec.Struct] | None
     answers: Mapping[int, Any]
     summary: str
+    headers: tuple[str, ...]
 
 
 def route(
@@ -81,12 +86,13 @@ def route(
     body: Any = None,
     query: type[msgspec.Struct] | None = None,
     answers: Mapping[int, Any],
+    headers: tuple[str, ...] = (),
 ) -> Callable[[Callable[[Any], Awaitable[HttpAnswer]]], Endpoint]:
     """Make a function the one behind a route; its first line says what it does."""
 
     def made(handle: Callable[[Any], Awaitable[HttpAnswer]]) -> Endpoint:
         summary = (handle.__doc__ or "").partition("\n")[0]
-        return Endpoint(method, path, needs, handle, body, query, answers, summary)
+        return Endpoint(method, path, needs, handle, body, query, answers, summary, headers)
 
     return made
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from processor import Client, workflow
+from processor.api import app as api_app
 from tests.api.serving import BASE, Account, Basket, asked, slow
 
 Work = Callable[[httpx.AsyncClient, Client], Awaitable[None]]
@@ -281,6 +282,20 @@ def test_a_long_poll_ends_with_the_next_event(tmp_path: Path) -> None:
         assert (await waiting).json() == {"result": ["apple"]}
         odd = await http.get(f"{at}/result?wait=-1")
         assert odd.status_code == 400
+
+    over_http(tmp_path, work)
+
+
+def test_no_request_takes_longer_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_app, "_GRACE_S", -59.9)  # of a wait of 60 s
+
+    async def work(http: httpx.AsyncClient, client: Client) -> None:
+        await client.start(Basket.run, "ada", id="b")
+        found = await http.get(f"{BASE}/instances/b/result?wait=60")
+        assert (found.status_code, found.json()["retryable"]) == (504, True)
+        assert "no answer within 0.1 s" in found.json()["detail"]
 
     over_http(tmp_path, work)
 

@@ -16,14 +16,13 @@ from processor.api.calls import HttpCall
 from processor.api.problems import HttpProblem, NotThereYet
 from processor.api.routes.instances import page_of_history, run_page
 from processor.api.routes.messages import RunClosed
-from processor.api.routing import HttpAnswer, Permission, route
+from processor.api.routing import AZURE, HttpAnswer, Permission, route
 from processor.client import Handle, RunDescription
 from processor.errors import InvalidArgument, WorkflowError, WorkflowNotFound, WorkflowNotRegistered
 from processor.policy import Status
 
 __all__ = ("ENDPOINTS",)
 
-BASE: Final = "/runtime/webhooks/durabletask"
 _START_AGAIN_S: Final = 10
 _STATUS_AGAIN_S: Final = 5
 _SCANNED_MAX: Final = 1_000
@@ -96,14 +95,14 @@ def _json(call: HttpCall) -> tuple[Any, ...]:
 # --- starts ---------------------------------------------------------------------------------------
 
 
-@route("POST", f"{BASE}/orchestrators/{{name}}", "start", body=bytes, query=StartQuery,
+@route("POST", f"{AZURE}/orchestrators/{{name}}", "start", body=bytes, query=StartQuery,
        answers={200: Any, 202: Any})  # fmt: skip
 async def start_new(call: HttpCall) -> HttpAnswer:
     """Start an orchestration: a workflow, whose one argument is the body."""
     return await _started(call, None)
 
 
-@route("POST", f"{BASE}/orchestrators/{{name}}/{{id}}", "start", body=bytes, query=StartQuery,
+@route("POST", f"{AZURE}/orchestrators/{{name}}/{{id}}", "start", body=bytes, query=StartQuery,
        answers={200: Any, 202: Any})  # fmt: skip
 async def start_named(call: HttpCall) -> HttpAnswer:
     """Start an orchestration under an instance id."""
@@ -146,7 +145,7 @@ def _management(call: HttpCall, handle: Handle[Any]) -> dict[str, str]:
 
     def url(rest: str, may: Permission, query: str = "") -> str:
         code = call.api.auth.capability(handle.id, first_run_id, may)
-        place = f"{call.base}{BASE}/instances/{call.encoded(handle.id)}{rest}"
+        place = f"{call.base}{AZURE}/instances/{call.encoded(handle.id)}{rest}"
         return f"{place}?{query}{hub}" + (f"&code={code}" if code else "")
 
     reason = "reason={text}&"
@@ -163,7 +162,7 @@ def _management(call: HttpCall, handle: Handle[Any]) -> dict[str, str]:
     }
 
 
-@route("POST", f"{BASE}/instances/{{id}}/restart", "start", query=RestartQuery,
+@route("POST", f"{AZURE}/instances/{{id}}/restart", "start", query=RestartQuery,
        answers={200: Any, 202: Any})  # fmt: skip
 async def restart(call: HttpCall) -> HttpAnswer:
     """Start an orchestration again with the input that it had."""
@@ -183,7 +182,7 @@ async def restart(call: HttpCall) -> HttpAnswer:
 # --- what is seen ---------------------------------------------------------------------------------
 
 
-@route("GET", f"{BASE}/instances/{{id}}", "view", query=StatusQuery,
+@route("GET", f"{AZURE}/instances/{{id}}", "view", query=StatusQuery,
        answers={200: Any, 202: Any, 500: Any})  # fmt: skip
 async def status(call: HttpCall) -> HttpAnswer:
     """Return the status of an orchestration: 202 while it runs, 200 when it has ended."""
@@ -192,7 +191,7 @@ async def status(call: HttpCall) -> HttpAnswer:
     run = await handle.describe()
     view = await _status(call, handle, run, call.query)
     if run.status.is_open or run.status is Status.CONTINUED:
-        place = f"{call.base}{BASE}/instances/{call.encoded(handle.id)}"
+        place = f"{call.base}{AZURE}/instances/{call.encoded(handle.id)}"
         code = call.caller.first_run_id
         key = call.api.auth.capability(handle.id, code, "read") if code else ""
         again = f"{place}?taskHub={call.api.namespace}&connection=Storage"
@@ -224,7 +223,14 @@ async def _status(
     return view
 
 
-@route("GET", f"{BASE}/instances", "view", query=InstancesQuery, answers={200: Any})
+@route(
+    "GET",
+    f"{AZURE}/instances",
+    "view",
+    query=InstancesQuery,
+    answers={200: Any},
+    headers=(_TOKEN,),
+)
 async def list_instances(call: HttpCall) -> HttpAnswer:
     """List orchestrations; a header has the token for what follows."""
     _in_hub(call)
@@ -279,7 +285,7 @@ async def _of_running(call: HttpCall) -> Handle[Any]:
     return handle
 
 
-@route("POST", f"{BASE}/instances/{{id}}/raiseevent/{{event}}", "send", body=bytes,
+@route("POST", f"{AZURE}/instances/{{id}}/raiseevent/{{event}}", "send", body=bytes,
        query=AzureQuery, answers={202: None})  # fmt: skip
 async def raise_to_instance(call: HttpCall) -> HttpAnswer:
     """Send an event to an orchestration; the body is its value."""
@@ -289,7 +295,7 @@ async def raise_to_instance(call: HttpCall) -> HttpAnswer:
     return HttpAnswer(None, 202)
 
 
-@route("POST", f"{BASE}/instances/{{id}}/terminate", "control", query=ReasonQuery,
+@route("POST", f"{AZURE}/instances/{{id}}/terminate", "control", query=ReasonQuery,
        answers={202: None})  # fmt: skip
 async def terminate_instance(call: HttpCall) -> HttpAnswer:
     """End an orchestration at once."""
@@ -303,28 +309,28 @@ async def _not_yet(call: HttpCall, verb: str) -> HttpAnswer:
     raise NotThereYet(verb)
 
 
-@route("POST", f"{BASE}/instances/{{id}}/suspend", "control", query=ReasonQuery,
+@route("POST", f"{AZURE}/instances/{{id}}/suspend", "control", query=ReasonQuery,
        answers={501: None})  # fmt: skip
 async def suspend(call: HttpCall) -> HttpAnswer:
     """Not there yet: suspend an orchestration."""
     return await _not_yet(call, "suspend")
 
 
-@route("POST", f"{BASE}/instances/{{id}}/resume", "control", query=ReasonQuery,
+@route("POST", f"{AZURE}/instances/{{id}}/resume", "control", query=ReasonQuery,
        answers={501: None})  # fmt: skip
 async def resume_instance(call: HttpCall) -> HttpAnswer:
     """Not there yet: resume an orchestration."""
     return await _not_yet(call, "resume")
 
 
-@route("POST", f"{BASE}/instances/{{id}}/rewind", "control", query=ReasonQuery,
+@route("POST", f"{AZURE}/instances/{{id}}/rewind", "control", query=ReasonQuery,
        answers={501: None})  # fmt: skip
 async def rewind(call: HttpCall) -> HttpAnswer:
     """Not there yet: rewind an orchestration that failed."""
     raise NotThereYet("rewind")
 
 
-@route("DELETE", f"{BASE}/instances/{{id}}", "admin", query=AzureQuery, answers={501: None})
+@route("DELETE", f"{AZURE}/instances/{{id}}", "admin", query=AzureQuery, answers={501: None})
 async def purge(call: HttpCall) -> HttpAnswer:
     """Not there yet: purge the history of an orchestration."""
     raise NotThereYet("purge")
@@ -333,7 +339,7 @@ async def purge(call: HttpCall) -> HttpAnswer:
 # --- entities -------------------------------------------------------------------------------------
 
 
-@route("GET", f"{BASE}/entities/{{entity}}/{{key}}", "read", query=AzureQuery, answers={200: Any})
+@route("GET", f"{AZURE}/entities/{{entity}}/{{key}}", "read", query=AzureQuery, answers={200: Any})
 async def entity_state(call: HttpCall) -> HttpAnswer:
     """Return the state of an entity; 404 where there is none."""
     _in_hub(call)
@@ -343,7 +349,7 @@ async def entity_state(call: HttpCall) -> HttpAnswer:
     return HttpAnswer(found)
 
 
-@route("POST", f"{BASE}/entities/{{entity}}/{{key}}", "send", body=bytes, query=SignalQuery,
+@route("POST", f"{AZURE}/entities/{{entity}}/{{key}}", "send", body=bytes, query=SignalQuery,
        answers={202: None})  # fmt: skip
 async def signal_of_entity(call: HttpCall) -> HttpAnswer:
     """Signal an entity; the body is the argument of the operation."""

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from processor.api.calls import HttpCall
-from processor.api.routes.instances import ResultView, run_view
+from processor.api.routes.instances import ResultView, RunView, run_view
 from processor.api.routes.messages import Changed, Done, HandlerBody, ReasonBody
 from processor.api.routing import HttpAnswer, route
-from processor.client import CorrelationDescription, EntityHandle, EntityOperation, RunDescription
+from processor.client import CorrelationDescription, EntityHandle, EntityOperation
 
 __all__ = ("ENDPOINTS",)
 
@@ -62,6 +62,7 @@ def _entity(call: HttpCall) -> EntityHandle[Any]:
     body=HandlerBody,
     query=WaitForIt,
     answers={200: ResultView},
+    headers=("Idempotency-Key", "Prefer"),
 )
 async def call_entity(call: HttpCall) -> HttpAnswer:
     """Let an entity do an operation, and answer with its result; ``Idempotency-Key``: once."""
@@ -79,6 +80,7 @@ async def call_entity(call: HttpCall) -> HttpAnswer:
     "send",
     body=EntitySignalBody,
     answers={202: Done},
+    headers=("Idempotency-Key",),
 )
 async def signal_entity(call: HttpCall) -> HttpAnswer:
     """Ask an entity for an operation, and go on; ``Idempotency-Key``: once."""
@@ -101,7 +103,7 @@ async def operations(call: HttpCall) -> HttpAnswer:
     return HttpAnswer(await _entity(call).history(call.bounded(None)))
 
 
-@route("GET", "/entities/{entity}/{key}", "view", answers={200: RunDescription})
+@route("GET", "/entities/{entity}/{key}", "view", answers={200: RunView})
 async def describe_entity(call: HttpCall) -> HttpAnswer:
     """Return how the run of an entity stands."""
     return HttpAnswer(run_view(call, await _entity(call).describe()))
@@ -130,6 +132,7 @@ async def unlock(call: HttpCall) -> HttpAnswer:
     "send",
     body=KeySignalBody,
     answers={202: Done},
+    headers=("Idempotency-Key",),
 )
 async def signal_key(call: HttpCall) -> HttpAnswer:
     """Signal the run that holds a business key; ``Idempotency-Key``: once."""

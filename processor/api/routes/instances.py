@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_type_hints
 
 import msgspec
 
@@ -18,7 +18,7 @@ from processor.core.questions import ListRuns, ReadHistory
 from processor.errors import InvalidArgument
 from processor.policy import Status
 
-__all__ = ("ENDPOINTS", "OfRun", "page_of_history", "run_page", "run_view")
+__all__ = ("ENDPOINTS", "OfRun", "RunView", "page_of_history", "run_page", "run_view")
 
 _SEEN: Final = (
     *("workflow_id", "run_id", "workflow", "status", "started", "closed", "events", "shard"),
@@ -73,8 +73,22 @@ class ListQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     cursor: str | None = None
 
 
+def _field_of_run(name: str, hint: Any) -> tuple[Any, ...]:
+    """Return a field of a run in JSON: one that not everybody sees may be missing."""
+    hint = dict[str, Any] if name in ("attributes", "pending") else hint
+    return (name, hint) if name in _SEEN else (name, hint | msgspec.UnsetType, msgspec.UNSET)
+
+
+RunView: Final[Any] = msgspec.defstruct(
+    "RunView",
+    sorted((_field_of_run(*each) for each in get_type_hints(RunDescription).items()), key=len),
+    frozen=True,
+)
+"""A run as JSON: ``RunDescription``, or what of it a caller may see."""
+
+
 class RunPage(msgspec.Struct, frozen=True):
-    items: list[RunDescription]
+    items: list[RunView]
     cursor: str | None
 
 
@@ -167,7 +181,12 @@ def _place(cursor: str | None, partitions: int) -> tuple[int, str | None]:
 
 
 @route(
-    "GET", "/instances/{id}", "view", query=DescribeQuery, answers={200: RunDescription, 304: None}
+    "GET",
+    "/instances/{id}",
+    "view",
+    query=DescribeQuery,
+    answers={200: RunView, 304: None},
+    headers=("If-None-Match",),
 )
 async def describe(call: HttpCall) -> HttpAnswer:
     """Describe a run. ``?wait=30&after=57`` waits for what comes after event 57."""
@@ -241,6 +260,7 @@ async def read_history(call: HttpCall) -> HttpAnswer:
     "read",
     query=ResultQuery,
     answers={200: ResultView, 202: NotEnded},
+    headers=("Prefer",),
 )
 async def read_result(call: HttpCall) -> HttpAnswer:
     """Return the result of a run, or wait for it; 202 while it goes on."""
@@ -263,7 +283,14 @@ def _same(call: HttpCall) -> str:
     return call.url("instances", call.path["id"], "result", **which)
 
 
-@route("GET", "/instances/{id}/watch", "view", query=OfRun, answers={200: str})
+@route(
+    "GET",
+    "/instances/{id}/watch",
+    "view",
+    query=OfRun,
+    answers={200: str},
+    headers=("Last-Event-ID",),
+)
 async def watch(call: HttpCall) -> HttpAnswer:
     """Stream the events of a run as server-sent events; ``Last-Event-ID`` goes on from there."""
     handle = call.handle

@@ -105,7 +105,15 @@ class RunClosed(HttpProblem):
     """The run has ended."""
 
 
-@route("POST", "/instances/{id}/events/{name}", "send", body=Any, query=OfRun, answers={202: Done})
+@route(
+    "POST",
+    "/instances/{id}/events/{name}",
+    "send",
+    body=Any,
+    query=OfRun,
+    answers={202: Done},
+    headers=("Idempotency-Key",),
+)
 async def raise_event(call: HttpCall) -> HttpAnswer:
     """Send an event; the body is its value. ``Idempotency-Key`` lets it count once."""
     async with of_open_run(call):
@@ -120,6 +128,7 @@ async def raise_event(call: HttpCall) -> HttpAnswer:
     body=HandlerBody,
     query=OfRun,
     answers={202: Done},
+    headers=("Idempotency-Key",),
 )
 async def signal(call: HttpCall) -> HttpAnswer:
     """Send a signal with its arguments. ``Idempotency-Key`` lets it count once."""
@@ -135,6 +144,7 @@ async def signal(call: HttpCall) -> HttpAnswer:
     body=HandlerBody,
     query=QueryQuery,
     answers={200: ResultView},
+    headers=("Prefer",),
 )
 async def query(call: HttpCall) -> HttpAnswer:
     """Ask the run's code, which only reads."""
@@ -151,6 +161,7 @@ async def query(call: HttpCall) -> HttpAnswer:
     body=UpdateBody,
     query=UpdateQuery,
     answers={200: UpdateResult, 202: UpdateTaken},
+    headers=("Idempotency-Key", "Prefer"),
 )
 async def update(call: HttpCall) -> HttpAnswer:
     """Let a handler do something, and answer with its result; 202 where that takes longer."""

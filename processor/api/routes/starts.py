@@ -93,6 +93,7 @@ class RunStarted(msgspec.Struct, frozen=True):
     "start",
     body=StartBody,
     answers={200: RunStarted, 202: RunStarted},
+    headers=("Idempotency-Key", "Prefer"),
 )
 async def start(call: HttpCall) -> HttpAnswer:
     """Start a workflow. ``Idempotency-Key`` lets it count once, ``Prefer: wait=30`` waits."""
@@ -105,6 +106,7 @@ async def start(call: HttpCall) -> HttpAnswer:
     "start",
     body=StartBody,
     answers={200: RunStarted, 202: RunStarted},
+    headers=("Idempotency-Key", "Prefer"),
 )
 async def start_by_id(call: HttpCall) -> HttpAnswer:
     """Start a workflow under an id, once: the run that is there already is found."""
