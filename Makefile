@@ -56,7 +56,8 @@ steps: $(VENV)/installed-dev
 
 # Parents, children and updates on three processes that are killed for a minute.
 kills: $(VENV)/installed-dev
-	KILLED_S=60 $(BIN)/pytest --timeout=900 tests/kafka/test_families.py tests/kafka/test_locks.py tests/kafka/test_correlation.py
+	KILLED_S=60 $(BIN)/pytest --timeout=900 tests/kafka/test_families.py tests/kafka/test_locks.py tests/kafka/test_correlation.py \
+		tests/kafka/test_schedules.py
 
 # 10,000 schedules that are due at once, and 1,000 over a year with kills.
 many: $(VENV)/installed-dev

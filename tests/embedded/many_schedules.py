@@ -1,6 +1,7 @@
 """A process with many schedules that are due at one time: ``python -m ... SERVER COUNT``.
 
-It prints that time, in seconds since the epoch, once all are there, and works until it is killed.
+It prints that time, in seconds since the epoch, once all are there, and then how many seconds of
+CPU it has needed from that time on until all runs have begun. It works until it is killed.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from processor import Client, Worker, workflow
 from processor.tuning import tune_process
 
 _AT_ONCE = 200
+_begun: set[int] = set()
 
 
 @workflow.define
 async def fired(number: int) -> int:
+    _begun.add(number)
     return number
 
 
@@ -34,6 +37,11 @@ async def main(server: str, count: int) -> None:
 
         await asyncio.gather(*map(create, range(count)))
         print(due_s if time.time() < due_s - 1 else "late", flush=True)
+        await asyncio.sleep(due_s - time.time())
+        before_s = time.process_time()
+        while len(_begun) < count:
+            await asyncio.sleep(0.1)
+        print(time.process_time() - before_s, flush=True)
         await asyncio.sleep(600)
 
 

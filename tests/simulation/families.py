@@ -24,7 +24,10 @@ from processor.simulation.mirror import ELSEWHERE
 from .cases import Case, let_stop
 from .chains import by_the_clock
 
-__all__ = ("WORKFLOWS", "family_case")
+__all__ = ("TERMINATED", "WORKFLOWS", "family_case")
+
+TERMINATED: Final = "a test ends it"
+"""Why a family terminates a child."""
 
 _LONG_S: Final = 5_400
 """Longer than clocks jump, and shorter than the rest after a story: then all children are over."""
@@ -54,6 +57,8 @@ async def offspring(kind: str, number: int) -> int:
     match kind:
         case "double":
             await asyncio.sleep(number % 3)
+        case "next":
+            return (workflow.info().last_result(int) or 0) + number
         case "event":
             try:
                 return await workflow.wait_for_event("go", int, timeout=_LONG_S)
@@ -105,7 +110,11 @@ def _options(member: Member) -> dict[str, Any]:
 
 
 async def _called(member: Member, options: dict[str, Any]) -> int:
-    return await workflow.call_child(offspring, "double", member.number, **options)
+    """Call a child, which doubles a number, or adds it to the result that it is given."""
+    kind = "double"
+    if member.number % 3 == 0:
+        kind, options["last_result"] = "next", member.number
+    return await workflow.call_child(offspring, kind, member.number, **options)
 
 
 async def _at_once(member: Member, options: dict[str, Any]) -> int:
@@ -169,12 +178,21 @@ async def _taken(member: Member, options: dict[str, Any]) -> str:
 async def _stopped(member: Member, options: dict[str, Any]) -> str:
     child = await workflow.start_child(offspring, "waits", member.number, **options)
     await asyncio.sleep(member.number % 3)
-    child.cancel("a test")
+    if member.number % 2:
+        child.cancel("a test")
+        try:
+            await child
+        except asyncio.CancelledError:
+            return "stopped"
+        return "too late"
+    ended = False
+    with suppress(RequestError):  # it has ended, or its namespace refuses what comes
+        ended = await workflow.handle(child.id, namespace=child.namespace).terminate(TERMINATED)
     try:
         await child
-    except asyncio.CancelledError:
-        return "stopped"
-    return "too late"
+    except ChildFailed as error:
+        return "stopped" if error.kind == "terminated" else error.kind
+    return "ended otherwise" if ended else "too late"
 
 
 async def _given_up(member: Member, options: dict[str, Any]) -> str:

@@ -61,4 +61,20 @@ OF_CHILDREN: Sequence[Mutation] = (
         20,
         known=9,
     ),
+    Mutation(
+        "children",
+        "a child finds the last result that its parent gives it",
+        children.last_results_lost,
+        (ENDS, STUCK),
+        100,
+        known=60,
+    ),
+    Mutation(
+        "children",
+        "a workflow that is told that it has terminated another one has ended it",
+        children.told_to_end_and_goes_on,
+        (ENDS, STUCK),
+        150,
+        known=115,
+    ),
 )

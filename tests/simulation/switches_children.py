@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 
 from processor.core import draft, inputs
-from processor.core.data.cause import CallRequest
+from processor.core.data.cause import Caller, CallRequest
 from processor.core.nouns.call import Calls
 from processor.core.nouns.child import Children, EndChild
+from processor.core.nouns.lineage import Lineage
 from processor.core.nouns.run import Run, Successor, WorkflowTerminated
-from processor.core.nouns.stop import OutputSet
+from processor.core.nouns.start import StartChild
+from processor.core.nouns.stop import OutputSet, TerminateRun
+from processor.core.records.answers import ReplyBody
 from processor.core.records.effects import Effect
+
+from .families import TERMINATED
 
 __all__: tuple[str, ...] = ()
 
@@ -63,3 +68,24 @@ def strangers_ended(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         EndChild, "decide", lambda self, draft, latest: draft.add(WorkflowTerminated(self.reason))
     )
+
+
+def last_results_lost(patch: pytest.MonkeyPatch) -> None:
+    """Start a child, and forget the result that its parent gave it as the last one."""
+    lineage = StartChild.lineage
+
+    def without(self: StartChild, caller: Caller | None) -> Lineage | None:
+        return lineage(replace(self, last_result=None), caller)
+
+    patch.setattr(StartChild, "lineage", without)
+
+
+def told_to_end_and_goes_on(patch: pytest.MonkeyPatch) -> None:
+    """Tell a workflow that it has ended its child, and end nothing."""
+    decide = TerminateRun.decide
+
+    def told(self: TerminateRun, draft: Any, latest: Any) -> ReplyBody | None:
+        asks = self.reason == TERMINATED
+        return latest.accepted(created=True) if asks else decide(self, draft, latest)
+
+    patch.setattr(TerminateRun, "decide", told)
