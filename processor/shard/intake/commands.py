@@ -6,9 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from processor.checks import shown
 from processor.codec.json_views import to_json
 from processor.codec.records import Envelope
-from processor.core.data.cause import CallRequest, Origin, is_keyed, keyed_for
+from processor.core.data.cause import CallRequest, NamedRequest, Origin, is_keyed, keyed_for
 from processor.core.data.run_id import run_id_of
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.start import StartRun
@@ -134,7 +135,8 @@ class Commands:
         refused = None if standing != "known" else self._used_before(command, run_id, entry)
         asked = _asked_by_run(command)
         if refused is not None:
-            self._deciding.refuse(command, offset, positions, refused)
+            counts = command if is_keyed(cause) else replace(command, cause=None)
+            self._deciding.refuse(counts, offset, positions, refused)
         elif standing == "new" and asked is not None:
             entry = self._instances.entry(command.workflow_id)
             self._asking.take(command, asked, offset, positions, entry)
@@ -154,10 +156,15 @@ class Commands:
         ``run_id`` is that of the run which a start with this key has made, or would.
         """
         cause, body = command.cause, command.body
-        if not is_keyed(cause) or not isinstance(body, Operation):
+        if not isinstance(cause, NamedRequest) or not isinstance(body, Operation):
             return None
-        now, before = keyed_for(cause), self._requests.used_for(cause)
-        if before is None and isinstance(body, StartRun):  # forgotten; its run is there
+        now, before = None, self._requests.used_for(cause)
+        if is_keyed(cause):
+            now, key = keyed_for(cause), "the idempotency key"
+        else:
+            key = f"the request id {shown(cause.id)}"
+            entry = entry or self._instances.entry(command.workflow_id)
+        if before is None and isinstance(body, StartRun):  # not known any more; its run is there
             latest = None if entry is None else entry.latest
             made = latest if latest and latest.run_id == run_id else self._tables.run(run_id)
             if made is not None and made.workflow != body.workflow:
@@ -166,7 +173,7 @@ class Commands:
             return None
         return Refused(
             "KeyReused",
-            f"the idempotency key of this {body.word} of {command.workflow_id!r} was used for "
+            f"{key} of this {body.word} of {command.workflow_id!r} was used for "
             f"{before!r} before, and now for {now!r}: give each its own key",
         )
 
