@@ -73,6 +73,7 @@ def test_schedules_while_three_processes_are_killed(
         made = await asyncio.gather(*(create(client, each, end) for each in range(SCHEDULES)))
         await killing
         told = await asyncio.gather(*(settled(each, end) for each in made))
+        await asyncio.gather(*(until_told(each.delete) for each in made))
         return {each.id: each for each in told}
 
     told = ask(kafka_servers, made, talk, KILLED_S + AFTER_S)

@@ -1,4 +1,4 @@
-"""A request id that is used again for another workflow: who asks is told, and a copy counts once."""
+"""A request id that another workflow is started under: who asks is told; a copy counts once."""
 
 from __future__ import annotations
 
