@@ -13,10 +13,11 @@ import os
 import pickle
 import signal
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from processor.activities.attempt import Attempt
 from processor.activities.child import serve
@@ -34,7 +35,7 @@ from processor.activity import ActivityDefinition
 from processor.core.data.payloads import Payloads
 from processor.errors import ActivityTimedOut, SchemaMismatch
 
-__all__ = ("ActivityProcesses",)
+__all__ = ("ActivityProcesses", "PoolProcess")
 
 _CLEAN_UP_S: Final = 0.8
 """How long a function may go on that is asked to stop; a little less than ``left.CLEAN_UP_S``."""
@@ -46,9 +47,22 @@ _LOOK_S: Final = 0.5
 end of the pipe open."""
 
 
-class _Process:
+class PoolProcess(Protocol):
     """One process, as its worker has it."""
 
+    def send(self, kind: str, data: bytes = b"") -> None: ...
+
+    def receive(self) -> tuple[str, bytes]:
+        """Return what it says next. Raises ``EOFError`` or ``OSError`` where it has ended."""
+
+    def kill(self) -> None:
+        """Kill it, and what its function has started in its group."""
+
+    def end(self) -> int | None:
+        """Make sure that it has ended, and return its exit code."""
+
+
+class _Process:
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection: Connection
@@ -63,7 +77,6 @@ class _Process:
             self._connection.send((kind, data))
 
     def receive(self) -> tuple[str, bytes]:
-        """Return what it says next. Raises ``EOFError`` or ``OSError`` where it has ended."""
         while not self._connection.poll(_LOOK_S):
             if self._process.exitcode is not None and not self._connection.poll():
                 raise EOFError
@@ -71,7 +84,6 @@ class _Process:
         return kind, data
 
     def kill(self) -> None:
-        """Kill it, and what its function has started in its group."""
         with suppress(ValueError):  # it is closed
             pid = self._process.pid
             if pid is not None and self._process.exitcode is None and os.name == "posix":
@@ -80,7 +92,6 @@ class _Process:
             self._process.kill()
 
     def end(self) -> int | None:
-        """Make sure that it has ended, and return its exit code."""
         self._connection.close()  # which ends it
         self._process.join(_JOIN_S)
         self._process.kill()
@@ -96,7 +107,7 @@ class _Call:
         self.attempt = attempt
         self.definition = definition
         self.arguments = arguments
-        self.process: _Process | None = None
+        self.process: PoolProcess | None = None
         self.lock = Lock()
         self.begun = False
         self.stopped = False
@@ -122,7 +133,7 @@ class ActivityProcesses:
     """Up to ``most`` processes (0: one for each core), made when they are needed.
 
     One that dies or is killed is replaced by the next call. They end with ``shutdown``, with this
-    object, and with the process that they belong to.
+    object, and with the process that they belong to. ``made`` makes one.
     """
 
     def __init__(self, most: int, payloads: Payloads, timeouts: Timeouts) -> None:
@@ -132,12 +143,13 @@ class ActivityProcesses:
                 "starts a worker when it is imported. Put what starts it under `if __name__ == "
                 '"__main__":`'
             )
+        self.made: Callable[[], PoolProcess] = _Process
         self._threads = ActivityThreads(most or _cores())
         self._payloads = payloads
         self._timeouts = timeouts
         self._lock = Lock()
-        self._idle: list[_Process] = []
-        self._all: set[_Process] = set()
+        self._idle: list[PoolProcess] = []
+        self._all: set[PoolProcess] = set()
         self._closed = False
         self._kill = weakref.finalize(self, _kill, self._all)
         self._kill.atexit = False  # that would be after multiprocessing waits for its processes
@@ -209,7 +221,7 @@ class ActivityProcesses:
         return Raised(asyncio.CancelledError())
 
     def _talk(
-        self, loop: asyncio.AbstractEventLoop, call: _Call, job: bytes, process: _Process
+        self, loop: asyncio.AbstractEventLoop, call: _Call, job: bytes, process: PoolProcess
     ) -> tuple[Any] | Raised:
         """Run a call in this process. Raises ``EOFError`` or ``OSError`` where that ends."""
         with call.lock:
@@ -224,7 +236,7 @@ class ActivityProcesses:
                 call.process = None
 
     def _heard(
-        self, loop: asyncio.AbstractEventLoop, call: _Call, process: _Process
+        self, loop: asyncio.AbstractEventLoop, call: _Call, process: PoolProcess
     ) -> tuple[Any] | Raised:
         """Answer the process until it says what the function came to."""
         while True:
@@ -243,7 +255,7 @@ class ActivityProcesses:
             else:
                 self._answer(call.attempt, process, kind, data)
 
-    def _begins(self, loop: asyncio.AbstractEventLoop, call: _Call, process: _Process) -> bool:
+    def _begins(self, loop: asyncio.AbstractEventLoop, call: _Call, process: PoolProcess) -> bool:
         """Let the function begin, unless its attempt is over."""
         attempt = call.attempt
         with call.lock:
@@ -257,7 +269,7 @@ class ActivityProcesses:
             call.begun = True
             return True
 
-    def _answer(self, attempt: Attempt, process: _Process, kind: str, data: bytes) -> None:
+    def _answer(self, attempt: Attempt, process: PoolProcess, kind: str, data: bytes) -> None:
         """Do for the function what only the worker can do."""
         try:
             answer = b""
@@ -272,28 +284,28 @@ class ActivityProcesses:
         else:
             process.send("answer", answer)
 
-    def _taken(self) -> tuple[_Process, bool]:
+    def _taken(self) -> tuple[PoolProcess, bool]:
         """Return a process, and whether it is a new one."""
         with self._lock:
             if self._closed:
                 raise RuntimeError("the processes of activities have ended: the worker stops")
             if self._idle:
                 return self._idle.pop(), False
-        process = _Process()
+        process = self.made()
         with self._lock:
             if not self._all:
                 atexit.register(self._kill)
             self._all.add(process)
         return process, True
 
-    def _give_back(self, process: _Process) -> None:
+    def _give_back(self, process: PoolProcess) -> None:
         with self._lock:
             if not self._closed:
                 self._idle.append(process)
                 return
         self._drop(process)
 
-    def _drop(self, process: _Process) -> int | None:
+    def _drop(self, process: PoolProcess) -> int | None:
         """End a process, and return its exit code."""
         code = process.end()
         with self._lock:
@@ -323,7 +335,7 @@ class ActivityProcesses:
         return Raised(error)
 
 
-def _kill(processes: set[_Process]) -> None:
+def _kill(processes: set[PoolProcess]) -> None:
     for each in list(processes):
         each.kill()
 

@@ -175,6 +175,9 @@ class DiskLog:
         self._acknowledged.clear()
         return drained
 
+    def read_along(self, first: int, end: int) -> Iterator[LogRecord | None]:
+        return self.read(first, end)
+
     def read(self, first: int, end: int) -> Iterator[LogRecord]:
         for offset, body in self._disk.scan("log", first):
             if offset >= end:

@@ -194,7 +194,8 @@ class Shard:
     def idle(self) -> bool:
         """Whether everything that was decided is confirmed and delivered."""
         undelivered = self._deliveries.outstanding + self._intake.handover.records
-        waits = undelivered or self._gate.held or self._intake.unread
+        left = bool(self._intake.handover.overflow)
+        waits = undelivered or left or self._gate.held or self._intake.unread
         decides = self._eager.reports or self._intake.resuming.parked or self._forgetting.more
         return not (self._flight or decides or waits)
 
@@ -210,6 +211,7 @@ class Shard:
         """Drop everything in memory; what is confirmed is in the log, the rest never happened."""
         self._ports.inbox.close()
         self._ports.outbox.close()
+        self._intake.handover.overflow.close()
         self._eager.close()
         self._cache.close()
         self._querying.close()

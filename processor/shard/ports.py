@@ -103,6 +103,9 @@ class Log(LogReader, Protocol):
     def acknowledged(self) -> Sequence[int]:
         """Drain the offsets of acknowledged appends, in their order; -1 where it is unknown."""
 
+    def read_along(self, first: int, end: int) -> Iterator[LogRecord | None]:
+        """Yield what ``read`` does, and None where nothing has arrived yet: it does not block."""
+
 
 class InboxRecord(NamedTuple):
     """One input with its place; a ``DeadLetter`` where the record cannot be taken.

@@ -72,6 +72,8 @@ def test_what_was_appended_is_read_back_with_tombstones(log_adapter: Adapter) ->
     records = [*numbered(3), (b"key-1", None), (b"key-9", b"")]
     first = append(log_adapter, records)[0]
     read = list(log_adapter.log.read(first, first + 5))
+    along = log_adapter.log.read_along(first, first + 5)
+    assert [record for record in along if record is not None] == read
     assert read == [LogRecord(first + n, key, value) for n, (key, value) in enumerate(records)]
     assert [r.offset for r in log_adapter.log.read(first + 1, first + 3)] == [first + 1, first + 2]
 

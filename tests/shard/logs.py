@@ -104,6 +104,9 @@ class WrittenLog:
         acknowledged, self._acknowledged = self._acknowledged, []
         return acknowledged
 
+    def read_along(self, first: int, end: int) -> Iterator[LogRecord | None]:
+        return self.read(first, end)
+
     def read(self, first: int, end: int) -> Iterator[LogRecord]:
         assert self.first <= first, "a broker refuses to read what was deleted"
         yield from [each for offset, each in self.records.items() if first <= offset < end]

@@ -54,6 +54,7 @@ class Ports:
         self.started: list[tuple[ActivityTask, Callable[[ActivityReport], None]]] = []
         self.held = False
         self.keeps_messages = False
+        self.arrived_to = 1 << 62  # what is read of the log again, so far
         self._next = 0
 
     # --- what a test does with it -------------------------------------------------------------
@@ -106,6 +107,12 @@ class Ports:
             return []
         acks, self.acks = self.acks, []
         return acks
+
+    def read_along(self, first: int, end: int) -> Iterator[LogRecord | None]:
+        for record in self.read(first, end):
+            while record.offset >= self.arrived_to:
+                yield None
+            yield record
 
     def read(self, first: int, end: int) -> Iterator[LogRecord]:
         return self.partition.read(first, end)

@@ -48,6 +48,9 @@ class WrittenLog:
         acknowledged, self._acknowledged = self._acknowledged, []
         return acknowledged
 
+    def read_along(self, first: int, end: int) -> Iterator[LogRecord | None]:
+        return self.read(first, end)
+
     def read(self, first: int, end: int) -> Iterator[LogRecord]:
         yield from (record for record in self.records if first <= record.offset < end)
 

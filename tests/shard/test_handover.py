@@ -302,6 +302,35 @@ def test_nothing_is_called_delivered_that_stayed_in_the_log(
     running.close()
 
 
+@pytest.mark.parametrize("arrived_to", range(20))
+def test_messages_that_stayed_in_the_log_are_waited_for_without_standing_still(
+    arrived_to: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = few_in_memory(monkeypatch, KEPT_MAX=1)
+    ports = Ports()
+    ports.arrived_to = arrived_to
+    running = owner(ports)
+    for n in range(1, 13):  # the record of each third one has messages
+        ports.read_commands(start(f"t-{n}", "child" if n % 3 else "tells_both", b"[%d]" % n))
+    handover = running._intake.handover
+    for _ in range(40):
+        running.step()
+        ports.deliver_all()
+        if handover.overflow and not handover.waiting:
+            assert running._deliveries.floor <= handover.overflow.first
+            assert running.next_timer_ms() <= ports.now + 1, "it is looked at again, and soon"
+            ports.arrived, arrived = [], ports.arrived
+            assert not running.idle
+            ports.arrived = arrived
+    assert bool(handover.overflow) == (arrived_to <= left[-1])
+    ports.arrived_to = 1 << 62
+    for _ in range(40):
+        running.step()
+        ports.deliver_all()
+    assert running.idle and not handover.overflow
+    running.close()
+
+
 @pytest.mark.parametrize(("size", "told"), [(1_800_000, "1,800,000"), (1_950_000, "1,900,000")])
 def test_an_answer_that_no_topic_would_take_is_told_to_be_too_large(size: int, told: str) -> None:
     ports = Ports()

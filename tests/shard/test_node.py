@@ -243,6 +243,9 @@ class ParkedLog:
     def bounds(self) -> tuple[int, int]:
         return 0, 0
 
+    def read_along(self, first: int, end: int) -> Iterator[LogRecord | None]:
+        return self.read(first, end)
+
     def read(self, first: int, end: int) -> Iterator[LogRecord]:
         yield from ()
 

@@ -38,6 +38,7 @@ from .mutations_of_handlers import OF_HANDLERS
 from .mutations_of_handover import OF_HANDOVER
 from .mutations_of_locks import OF_LOCKS
 from .mutations_of_promises import OF_PROMISES
+from .mutations_of_services import OF_SERVICES
 from .mutations_of_updates import OF_UPDATES
 
 __all__ = ("MUTATIONS", "Mutation")
@@ -227,7 +228,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.producers_kept,
         (AGAIN,),
         100,
-        known=1,
+        known=6,
     ),
     Mutation(
         "positions",
@@ -235,7 +236,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.no_marks,
         ("AssertionError: what was read is written down",),
         50,
-        known=1,
+        known=2,
     ),
     Mutation(
         "positions",
@@ -448,4 +449,5 @@ MUTATIONS: Sequence[Mutation] = (
     *OF_ACTIVITIES,
     *OF_HANDLERS,
     *OF_PROMISES,
+    *OF_SERVICES,
 )

@@ -113,7 +113,7 @@ OF_CLEANING: Sequence[Mutation] = (
         cleaning.middle_first,
         ("LogTruncated", *NOT_CONTIGUOUS),
         200,
-        known=42,
+        known=51,
     ),
     Mutation(
         "forgetting",

@@ -10,8 +10,6 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from examples import orders
-from processor.codec.payloads import JsonPayloads
 from processor.codec.records import LEVEL
 from processor.config import Settings
 from processor.core.inputs import ClientCommand
@@ -20,8 +18,6 @@ from processor.core.nouns.start import StartPlanned
 from processor.core.nouns.timer import StartNow
 from processor.core.questions import AwaitResult, QueryRun
 from processor.core.records.answers import Accepted, Closed, QueryAnswered, Refused, ReplyBody
-from processor.injection.interceptors import Injected
-from processor.registry import Registry
 from processor.shard import dedup
 from processor.shard.intake import handover
 from processor.simulation.clients import SimulatedClient
@@ -31,7 +27,7 @@ from processor.simulation.world import World
 from processor.workflow._engine.runners import WorkflowRunners
 from processor.workflow._guard import guard as _guard
 
-from . import asking, chains, deeds, families, keys, programs, shipments, transfers, vaults
+from . import keys, programs, transfers
 from .asking import asker_case
 from .cases import (
     Case,
@@ -49,9 +45,12 @@ from .cases import (
 )
 from .chaos import Chaos
 from .families import family_case
-from .outside import OPEN_ACTIVITIES, Outside, opens
+from .outside import Outside
 from .programs import Author, Step
-from .promised import PROMISED, Keeper, announces
+from .promised import Keeper
+from .registered import PAYLOADS, registered
+from .services import service_cases
+from .shipments import shipment_cases
 from .strangers import Contest, Foreign, Rival, Sent, Stranger
 from .tally import TallyRunners
 from .till import Buyer, first_of, wrong
@@ -59,18 +58,8 @@ from .transfers import Ledger
 from .troubles import trouble_cases, troubles_of
 from .vaults import entity_cases
 
-__all__ = ("ORDER_ACTIVITIES", "PAYLOADS", "Story", "what_is_remembered")
+__all__ = ("PAYLOADS", "Story", "what_is_remembered")
 
-ORDER_ACTIVITIES = (
-    orders.reserve_inventory,
-    orders.process_payment,
-    orders.notify_fraud_team,
-    orders.refund_payment,
-    orders.deduct_inventory,
-    orders.send_order_confirmation_email,
-    orders.send_follow_up_email,
-)
-PAYLOADS = JsonPayloads()
 _guard.install()
 _ACCOUNT = transfers.account.name
 _WITH_KEYS = ("program", "flaky", "gathers", "goes_on", "order_processing")
@@ -127,16 +116,7 @@ class Story:
         )
         how = random.choice((1, 2, 3)), faults, settings
         self.world = World(seed, *how, watched=True, mirrored=True)
-        registry = Registry(
-            [
-                *(orders.order_processing, *programs.WORKFLOWS, *families.WORKFLOWS),
-                *(*chains.WORKFLOWS, *asking.WORKFLOWS, transfers.account, opens, PROMISED),
-                *(*vaults.WORKFLOWS, *shipments.WORKFLOWS),
-            ],
-            [*ORDER_ACTIVITIES, *deeds.ACTIVITIES, transfers.audited, *OPEN_ACTIVITIES, announces],
-            Injected(PAYLOADS),
-            vaults.ENTITIES,
-        )
+        registry = registered()
         runners = TallyRunners(WorkflowRunners(registry, settings))
         self.code = Code(registry, runners, ("default", "far"))
         hosts = [f"host-{n}" for n in range(3 if self._troubled else random.choice((1, 2, 3)))]
@@ -165,7 +145,7 @@ class Story:
         if cases is None and not self._troubled and apart.random() < 0.25:
             self.cases.append(asker_case(apart, [*self.cases]))
         if cases is None and not self._troubled:
-            self.cases += [*entity_cases(self), *shipments.shipment_cases(self)]
+            self.cases += [*entity_cases(self), *shipment_cases(self), *service_cases(self)]
         self._mends_ms = self._draw_bug(Random(f"bug {seed}"))
         programs.RELEASE.mended = self._mends_ms is None
 

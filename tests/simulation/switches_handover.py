@@ -74,7 +74,7 @@ def owed_are_not_handed_over(patch: pytest.MonkeyPatch) -> None:
 
 def left_in_the_log(patch: pytest.MonkeyPatch) -> None:
     """Read nothing again of what was left in the log."""
-    patch.setattr(Overflow, "read", lambda self: setattr(self, "_first", self._end) or ())
+    patch.setattr(Overflow, "read", lambda self: setattr(self, "first", self._end) or ())
 
 
 def all_in_memory(patch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from processor.testing import Environment
 from tests.orders import SCENARIOS, Scenario, play
 
 from .cases import COMPLETED, REFUSED
-from .story import ORDER_ACTIVITIES
+from .registered import ORDER_ACTIVITIES
 
 REVIEWED = Order("A-1", 5_000.0)
 START = datetime(2026, 1, 1, tzinfo=UTC)

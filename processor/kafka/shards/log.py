@@ -22,6 +22,7 @@ __all__ = ("KafkaLog", "KafkaLogReader", "LogNotWritable")
 _log = logging.getLogger("processor.kafka")
 
 _READ_BATCH = 5_000
+_ALONG_BATCH = 50
 _RECORD_OVERHEAD_BYTES = 1_024
 _SILENT_S = 10.0
 _SHORT_LOG_S = 30.0
@@ -51,6 +52,12 @@ class KafkaLogReader:
         The end is found by ``position``, never by the last record seen: compaction may have
         removed the last records before ``end``.
         """
+        return (each for each in self._records(first, end) if each is not None)
+
+    def _records(
+        self, first: int, end: int, wait_s: float = 0.5, batch: int = _READ_BATCH
+    ) -> Iterator[LogRecord | None]:
+        """Yield records, and None where none has arrived within ``wait_s``."""
         if first >= end:
             return
         consumer = made(Consumer, self._reader_config())
@@ -60,8 +67,8 @@ class KafkaLogReader:
             patience = _Patience(f"{self._topic}[{self._partition}]", end, self.bounds)
             position = first
             while position < end:
-                head = consumer.poll(0.5)
-                messages = [] if head is None else [head, *consumer.consume(_READ_BATCH, 0)]
+                head = consumer.poll(wait_s)
+                messages = [] if head is None else [head, *consumer.consume(batch, 0)]
                 for message in messages:
                     if message.error() is not None:
                         position = max(position, self._end_or_error(message))
@@ -72,6 +79,8 @@ class KafkaLogReader:
                     yield LogRecord(offset, message.key() or b"", message.value())
                 position = max(position, consumer.position([place])[0].offset)
                 patience.check(position, bool(messages))
+                if head is None:
+                    yield None
         finally:
             consumer.close()
 
@@ -147,6 +156,9 @@ class KafkaLog(KafkaLogReader):
                 f"is {LOG_RECORD_BYTES_MAX:,} bytes. Ask for less at once"
             )
         self._producing.produce(self._topic, self._partition, key, value, self._delivered)
+
+    def read_along(self, first: int, end: int) -> Iterator[LogRecord | None]:
+        return self._records(first, end, 0.0, _ALONG_BATCH)
 
     @property
     def waiting(self) -> bool:

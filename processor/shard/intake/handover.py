@@ -33,6 +33,9 @@ KEPT_MAX: Final = 10_000
 BYTES_MAX: Final = 64_000_000
 """So many messages wait in memory, and the rest of the last one's record: the others in the log."""
 
+_READ_MAX: Final = 64
+"""So many of those are read in one go."""
+
 Take: TypeAlias = Callable[[ClientCommand, int, Positions], None]
 """Takes a command in, with its offset in a topic and the positions past it."""
 
@@ -50,7 +53,7 @@ class Handover:
     ``records`` have messages that no record has taken yet, and ``bytes`` is about how much memory
     those take whose messages wait. ``taken``: how many messages were handed over since another
     input was decided. With ``KEPT_MAX`` in ``waiting``, or ``BYTES_MAX``, those of further records
-    stay in the log: ``overflow`` reads them again. Where ``waiting`` is empty, so is that.
+    stay in the log: ``overflow`` reads them again, some at a time, when ``waiting`` is empty.
     """
 
     def __init__(
@@ -111,8 +114,7 @@ class Handover:
             take(command, NO_PLACE, self._gate.positions)
             if is_last:
                 self._flight.then(self._is_taken)
-            if not self.waiting and self.overflow:
-                self._read_again()
+            self.look()
             taken += 1
         self.taken += taken
         return taken
@@ -128,8 +130,13 @@ class Handover:
         else:
             self._deliveries.handed_over = NEVER_OFFSET
 
-    def _read_again(self) -> None:
-        """Read what was left in the log, as far as there is room for it."""
+    def look(self) -> None:
+        """Read some of what was left in the log, where nothing waits in memory.
+
+        It comes before anything is written down in a step: that counts what is left as undelivered.
+        """
+        if self.waiting or not self.overflow:
+            return
         for token, size, messages in self.overflow.read():
             is_new = True
             for message, origin in messages:
@@ -137,8 +144,11 @@ class Handover:
                 if isinstance(sent, Message) and self._is_own(sent.workflow_id):
                     self._keep(sent, token, origin, size, is_new)
                     is_new = False
-            if self._is_full():
+            if len(self.waiting) >= _READ_MAX or self._is_full():
                 break
+        if not (self.waiting or self._untaken):
+            left = self.overflow
+            self._deliveries.handed_over = left.first if left else NEVER_OFFSET
 
     def _is_full(self) -> bool:
         return len(self.waiting) >= KEPT_MAX or self.bytes >= BYTES_MAX

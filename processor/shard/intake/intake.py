@@ -74,7 +74,9 @@ class Intake:
         """
         self.room.look_again_ms = NEVER_MS
         self.resuming.begin_successors()
+        self.handover.look()
         self.more = self._take_lots()
+        self.room.look_at_overflow()
         return self.more
 
     def _take_lots(self) -> bool:

@@ -20,6 +20,9 @@ _log = logging.getLogger("processor.shard")
 _LOOK_AGAIN_MS: Final = 10
 """How long commands wait for slots until it is asked again whether they should."""
 
+_ARRIVES_MS: Final = 1
+"""How long to wait for a record of the log that is read again."""
+
 _PUBLISHED_AGAIN_MS: Final = 1_000
 """How long intake waits for the publisher until it is asked again how far that has come."""
 
@@ -65,7 +68,7 @@ class Room:
         settings, handover = self._settings, self._handover
         if handover.bytes >= settings.bytes_in_flight_max:
             return True
-        if handover.waiting and handover.overflow:
+        if handover.overflow:
             return True
         outstanding = self._deliveries.outstanding + handover.records
         if outstanding < settings.turns_in_flight_max:
@@ -93,6 +96,11 @@ class Room:
         if room == 0 and (self._inbox.waiting or self._handover.waiting):
             self.look_again_ms = self._clock.now_ms() + _LOOK_AGAIN_MS
         return room
+
+    def look_at_overflow(self) -> None:
+        """Look again soon where messages that were left in the log have not arrived."""
+        if self._handover.overflow and not self._handover.waiting:
+            self.look_again_ms = self._clock.now_ms() + _ARRIVES_MS
 
     def look_at_published(self) -> None:
         """Forget what was handed over and is published by now."""

@@ -13,6 +13,7 @@ from processor.core.records.effects import ActivityTask
 from processor.registry import Registry
 from processor.shard.ports import Clock
 from processor.simulation.hosts.perils import Peril, port_call
+from processor.simulation.hosts.processes import VirtualProcess
 from processor.simulation.scheduler import Scheduler
 from processor.simulation.threads import Threads
 from processor.simulation.virtual_loop import VirtualLoop
@@ -36,6 +37,8 @@ class HostActivities:
         self.loop = VirtualLoop(scheduler, f"{name} loop", threads)
         with self.loop.entered():
             self._executor = _Executor(registry, settings, name, clock)
+        if threads is None:
+            self._executor.runs_in_place()
         self._executor.begins = begins
 
     @property
@@ -53,6 +56,10 @@ class HostActivities:
 
 class _Executor(Executor):
     begins: Callable[[ActivityTask], None]
+
+    def runs_in_place(self) -> None:
+        """Have no other processes: time does not pass in them."""
+        self._processes.made = VirtualProcess
 
     def abandon(self) -> None:
         """Begin nothing any more: the process is dead."""

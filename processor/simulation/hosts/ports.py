@@ -90,6 +90,12 @@ class SimulatedLog:
                 self._peril.moment("read")
             yield record
 
+    def read_along(self, first: int, end: int) -> Iterator[LogRecord | None]:
+        for record in self.read(first, end):
+            if record.offset % 3 == 0:  # it takes a while to arrive
+                yield None
+            yield record
+
     @port_call
     def bounds(self) -> tuple[int, int]:
         return self._log.first, self._log.end
