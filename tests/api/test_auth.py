@@ -157,6 +157,18 @@ def test_a_viewer_sees_no_payload_by_any_route(tmp_path: Path) -> None:
     guarded(tmp_path, work, TOKENS + "[rate]\nper_second = 1e6\nburst = 1000000\n")
 
 
+def test_who_may_not_read_asks_for_no_attribute(tmp_path: Path) -> None:
+    async def work(http: httpx.AsyncClient, client: Client) -> None:
+        await client.start(Basket.run, "x", id="b", attributes={"customer": "ada"})
+        params = {"query": "customer = 'ada'"}
+        for role, status in (("viewer", 403), ("starter", 403), ("reader", 200)):
+            for place in ("instances", "count"):
+                found = await http.get(f"{BASE}/{place}", params=params, headers=bearer(role))
+                assert found.status_code == status
+
+    guarded(tmp_path, work)
+
+
 def test_what_a_starter_starts_is_theirs_and_nothing_else(tmp_path: Path) -> None:
     async def work(http: httpx.AsyncClient, client: Client) -> None:
         who = bearer("starter")

@@ -261,6 +261,33 @@ def test_lists_and_histories_come_in_pages(tmp_path: Path) -> None:
     over_http(tmp_path, work)
 
 
+def test_queries_find_and_count_runs(tmp_path: Path) -> None:
+    async def work(http: httpx.AsyncClient, client: Client) -> None:
+        for number in range(3):
+            await client.run("greet", "x", id=f"g{number}", attributes={"customer": "ada"})
+        await client.start(Basket.run, "bob", id="b", attributes={"customer": "bob"})
+        params = {"query": "customer = 'ada' ORDER BY id", "limit": "2"}
+        seen: list[str] = []
+        while True:
+            page = (await http.get(f"{BASE}/instances", params=params)).json()
+            seen += [run["workflow_id"] for run in page["items"]]
+            if page["cursor"] is None:
+                break
+            params["cursor"] = page["cursor"]
+        assert sorted(seen) == ["g0", "g1", "g2"]
+        params = {"query": "GROUP BY customer"}
+        found = (await http.get(f"{BASE}/count", params=params)).json()
+        assert found["count"] == 4
+        groups = [(each["values"], each["count"]) for each in found["groups"]]
+        assert groups == [(["ada"], 3), (["bob"], 1)]
+        for odd in ({"query": "customer ="}, {"query": "customer = 'a'", "status": "failed"},
+                    {"query": "customer = 'ada'", "cursor": "x"}):  # fmt: skip
+            wrong = await http.get(f"{BASE}/instances", params=odd)
+            assert (wrong.status_code, wrong.json()["type"]) == (400, "InvalidArgument"), odd
+
+    over_http(tmp_path, work)
+
+
 def test_a_long_poll_ends_with_the_next_event(tmp_path: Path) -> None:
     async def work(http: httpx.AsyncClient, client: Client) -> None:
         handle = await client.start(Basket.run, "ada", id="b")

@@ -13,10 +13,12 @@ from processor.api.calls import HttpCall
 from processor.api.problems import HttpProblem
 from processor.api.routing import ENCODER, HttpAnswer, route
 from processor.client import Handle, HistoryEvent, RunDescription
-from processor.client.descriptions import descriptions, history, read
+from processor.client.descriptions import description, descriptions, history, read
 from processor.core.questions import ListRuns, ReadHistory
 from processor.errors import InvalidArgument
 from processor.policy import Status
+from processor.views.answers import Found
+from processor.views.asking import view_of
 
 __all__ = ("ENDPOINTS", "OfRun", "RunView", "page_of_history", "run_page", "run_view")
 
@@ -65,8 +67,9 @@ class ResultQuery(OfRun, frozen=True):
 
 
 class ListQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """``cursor`` is that of the page before."""
+    """``cursor`` is that of the page before; ``query`` stands in place of the other conditions."""
 
+    query: str | None = None
     status: str | None = None
     workflow: str | None = None
     limit: Limit = 100
@@ -90,6 +93,20 @@ RunView: Final[Any] = msgspec.defstruct(
 class RunPage(msgspec.Struct, frozen=True):
     items: list[RunView]
     cursor: str | None
+
+
+class CountQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """An empty query counts all runs."""
+
+    query: str = ""
+
+
+class CountView(msgspec.Struct, frozen=True):
+    """``figures`` are those that the query selects, of all runs."""
+
+    count: int
+    groups: list[Any]
+    figures: dict[str, Any]
 
 
 class HistoryPage(msgspec.Struct, frozen=True):
@@ -135,9 +152,34 @@ def _etag(run: RunDescription) -> str:
 async def list_runs(call: HttpCall) -> HttpAnswer:
     """List the latest run of each workflow id, shard by shard."""
     query = call.query
+    if query.query is not None:
+        return await _found(call, query)
     wanted = None if query.status is None else given.status(query.status)
     runs, cursor = await run_page(call, wanted, query.workflow, query.limit, query.cursor)
     return HttpAnswer({"items": [run_view(call, run) for run in runs], "cursor": cursor})
+
+
+async def _found(call: HttpCall, asked: ListQuery) -> HttpAnswer:
+    """Answer with the runs that a query finds.
+
+    It can ask for values of attributes, so that only who may read them may ask.
+    """
+    call.needs("read")
+    if asked.status is not None or asked.workflow is not None:
+        raise InvalidArgument("query: say status and workflow in the query, too")
+    query, client = str(asked.query), call.client
+    parsed = client._parsed(query, "query")
+    page = await client._searched(parsed, "query", asked.limit, asked.cursor)
+    assert isinstance(page, Found), f"a view answers a list with {page}"
+    runs = [description(view_of(run, page.shard)) for run in page.runs]
+    return HttpAnswer({"items": runs, "cursor": page.cursor})
+
+
+@route("GET", "/count", "read", query=CountQuery, answers={200: CountView})
+async def count(call: HttpCall) -> HttpAnswer:
+    """Count the runs that a query finds, in all and in each of its groups."""
+    found = await call.client.count(call.query.query)
+    return HttpAnswer(CountView(found.count, list(found.groups), dict(found.figures)))
 
 
 async def run_page(
@@ -336,4 +378,4 @@ def _sent(id: str, kind: str, data: Any) -> bytes:
     return f"{head}event: {kind}\ndata: ".encode() + ENCODER.encode(data) + b"\n\n"
 
 
-ENDPOINTS = (list_runs, describe, read_history, read_result, watch)
+ENDPOINTS = (list_runs, count, describe, read_history, read_result, watch)
