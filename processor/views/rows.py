@@ -27,7 +27,7 @@ from processor.policy import Status
 from processor.views.fold import VERSION, Row, folded
 from processor.views.schema import COLUMNS, INDEXES, SCHEMA, attribute_rows
 
-__all__ = ("LogEntry", "Rows", "open_rows")
+__all__ = ("LogEntry", "Rows", "counts", "open_rows")
 
 _CACHE_KIB: Final = 32_000
 
@@ -68,6 +68,14 @@ def open_rows(folder: Path | None, partition: int, log: str) -> Rows:
     raise OSError(f"{path} cannot be made anew: look at the permissions of its folder")
 
 
+def counts(named: int, epoch: int) -> bool:
+    """Return whether a record counts that names a claim, where ``epoch`` is the last one known.
+
+    A later one than that was there, and has gone since: records name claims that exist.
+    """
+    return named >= epoch
+
+
 class Rows:
     """Use one thread at a time, or ``lock``.
 
@@ -106,7 +114,7 @@ class Rows:
             position = offset + 1
             if isinstance(record, Claim):
                 epoch = max(epoch, offset)
-            elif record is not None and record.epoch >= epoch:
+            elif record is not None and counts(record.epoch, epoch):
                 epoch = record.epoch
                 if not isinstance(record, Mark | Answered):
                     group.take(record)
