@@ -25,7 +25,7 @@ __all__ = ("count", "find", "view_of")
 
 _SECONDS_MAX: Final = 10.0
 _GROUPS_MAX: Final = 1_000
-_OPERATIONS: Final = 20_000
+_OPERATIONS: Final = 2_000
 _DEFAULT: Final = Column("r.started_ms", "time")
 _COUNTED: Final = {"r.status", "r.workflow"}
 _DRIVING: Final = "r.run IN (SELECT a.run FROM attributes a WHERE "

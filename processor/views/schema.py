@@ -45,6 +45,7 @@ INDEXES: Final = (
     "CREATE INDEX IF NOT EXISTS by_start ON runs (started_ms)",
     "CREATE INDEX IF NOT EXISTS by_status ON runs (status, started_ms)",
     "CREATE INDEX IF NOT EXISTS by_workflow ON runs (workflow, started_ms)",
+    "CREATE INDEX IF NOT EXISTS by_both ON runs (workflow, status, started_ms)",
     "CREATE INDEX IF NOT EXISTS by_id ON runs (workflow_id)",
     "CREATE INDEX IF NOT EXISTS by_close ON runs (closed_ms) WHERE closed_ms IS NOT NULL",
     """CREATE INDEX IF NOT EXISTS by_parent ON runs (parent_workflow_id)

@@ -24,6 +24,7 @@ from processor.store.projections import FAMILIES
 from processor.store.tables import StateTables
 
 from .checked import Checked
+from .invariants_of_views import check_view
 from .reading import Reading
 from .story import Story
 
@@ -45,6 +46,7 @@ def check_tables(checked: Checked, story: Story, reading: Reading) -> None:
         if family not in ("meta", "claims", "replaced"):
             same = rows(held, family) == rows(fresh, family)
             checked.that("tables are the fold of the log", same, partition, family)
+    check_view(checked, reading, log, tables)
     _half_cleaned(checked, story, reading, fresh)
     ours, folded = session.tables.checkpoint(), tables.checkpoint()
     late = [key for offset, key in reading.ghosts if offset >= ours.next_offset]

@@ -40,6 +40,7 @@ from .mutations_of_locks import OF_LOCKS
 from .mutations_of_promises import OF_PROMISES
 from .mutations_of_services import OF_SERVICES
 from .mutations_of_updates import OF_UPDATES
+from .mutations_of_views import OF_VIEWS
 
 __all__ = ("MUTATIONS", "Mutation")
 
@@ -442,6 +443,7 @@ MUTATIONS: Sequence[Mutation] = (
     *OF_BORDER,
     *OF_HANDOVER,
     *OF_UPDATES,
+    *OF_VIEWS,
     *OF_ENTITIES,
     *OF_LOCKS,
     *OF_CORRELATION,

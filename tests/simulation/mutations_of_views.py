@@ -1,0 +1,20 @@
+"""The protections of views of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import switches_views as views
+from .mutation import Mutation
+
+__all__ = ("OF_VIEWS",)
+
+OF_VIEWS: Sequence[Mutation] = (
+    Mutation(
+        "views",
+        "a view has no rows of what does not count",
+        views.ghosts_in_views,
+        ("AssertionError: the rows of a view are the fold of the log",),
+        100,
+    ),
+)
