@@ -28,12 +28,13 @@ _GROUPS_MAX: Final = 1_000
 _OPERATIONS: Final = 2_000
 _DEFAULT: Final = Column("r.started_ms", "time")
 _COUNTED: Final = {"r.status", "r.workflow"}
-_DRIVING: Final = "r.run IN (SELECT a.run FROM attributes a WHERE "
-_PROBING: Final = "EXISTS (SELECT 1 FROM attributes a WHERE a.run = r.run AND "
+_DRIVING: Final = "r.run IN (SELECT a.run FROM attributes a WHERE a.name "
+_PROBING: Final = "EXISTS (SELECT 1 FROM attributes a WHERE a.run = r.run AND +a.name "
 """Two ways to find runs by an attribute. Where many fit, it is less work to go through the runs
-in their order, and to look at the attribute of each; where few do, to begin with the attribute.
+in their order, and to look at the attribute of each (``+`` keeps SQLite from going through the
+values for each run); where few do, to begin with the attribute.
 """
-_LITTLE: Final = 200_000
+_LITTLE: Final = 100_000
 """Steps of SQLite's machine, some milliseconds: after so many, few runs fit."""
 _SINGLE: Final = "'b', 'n', 't', 'd'"
 
