@@ -46,6 +46,7 @@ def check_target(server: Any, namespace: Any, kafka: Any) -> None:
     else:
         checks.servers(server, "server")
     checks.topic(namespace, "namespace")
+    checks.namespace(namespace, "namespace")
     if not isinstance(kafka, Mapping):
         raise InvalidArgument(
             f"kafka: give a dictionary of librdkafka's properties, not a {type(kafka).__name__}"

@@ -115,7 +115,14 @@ def namespace(value: Any, what: str) -> str | None:
         return None
     given = _bounded(value, what, NAME_BYTES_MAX, "a namespace")
     fits = is_topic(given) and len(given) <= _NAMESPACE_MAX
-    return _in_topics(given, what, "namespace", _NAMESPACE_MAX, fits=fits)
+    _in_topics(given, what, "namespace", _NAMESPACE_MAX, fits=fits)
+    other, found, _ = f"{given}.".partition(".activities.")
+    if found and other:
+        raise InvalidArgument(
+            f"{what}: {shown(given)}: its topics would be those of queues of namespace "
+            f"{shown(other)}: leave '.activities' out of the name"
+        )
+    return given
 
 
 def _in_topics(name: str, what: str, kind: str, most: int, *, fits: bool) -> str:

@@ -55,6 +55,10 @@ def checked_namespace(namespace: str) -> str:
         raise typer.BadParameter(
             f"{namespace!r} cannot begin the name of a topic: use letters, digits, '.', '_' and '-'"
         )
+    try:
+        checks.namespace(namespace, "its name")
+    except InvalidArgument as error:
+        raise typer.BadParameter(str(error)) from error
     return namespace
 
 

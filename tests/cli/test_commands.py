@@ -123,6 +123,7 @@ def test_no_broker_is_exit_code_4(invoke: Invoke) -> None:
         (("start", "w", "{"), "is no JSON"),
         (("start", "w", "--server", "embedded:"), "embedded:PATH"),
         (("start", "w", "--namespace", "a b"), "cannot begin the name of a topic"),
+        (("list", "--namespace", "a.activities.b"), "those of queues of namespace"),
         (("start", "w", "--server", "embedded:x"), "add --module MODULE"),
         (("start", "w", "--server", "localhost:1", "-m", "examples.orders"), "--module is for"),
         (("start", "w", "--reuse", "maybe"), "maybe"),

@@ -17,6 +17,7 @@ from processor import (
     Worker,
     WorkflowFailed,
     WorkflowParked,
+    checks,
     workflow,
 )
 from processor.testing import Environment
@@ -161,7 +162,7 @@ def test_the_own_namespace_by_name_is_the_own_namespace() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("namespace", ["", "a b", "n" * 233, 7])
+@pytest.mark.parametrize("namespace", ["", "a b", "n" * 233, 7, "a.activities", "a.activities.b"])
 def test_what_can_be_no_namespace_is_no_argument(namespace: Any) -> None:
     async def main() -> None:
         async with Environment(WORKFLOWS) as env:
@@ -187,3 +188,13 @@ def test_who_updates_an_entity_hears_how_it_is_called(namespace: str | None, mat
                 await env.run(updates_an_entity, namespace)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("namespace", ["a.activities", "a.b.activities.c"])
+def test_no_namespace_has_the_topics_of_another_ones_queues(namespace: str) -> None:
+    """What is for ``a.activities.commands`` would be read by workers of queue ``commands``."""
+    for made in (Client, Worker):
+        with pytest.raises(InvalidArgument, match="those of queues of namespace 'a"):
+            made("localhost:9", namespace=namespace)
+    for name in ("activities", "activities.x", "a.activities-b", "my.activitiesx.y"):
+        assert checks.namespace(name, "its name") == name
