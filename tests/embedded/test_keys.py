@@ -17,7 +17,7 @@ from processor import (
     entity,
     workflow,
 )
-from processor.core.data.cause import NamedRequest, is_keyed, keyed
+from processor.core.data.cause import NamedRequest, identity, is_keyed, keyed, keyed_for
 from processor.shard import dedup
 from tests.embedded.approval import serving
 
@@ -166,6 +166,18 @@ def test_an_event_with_the_key_of_another_one_is_refused(serving: Any) -> None:
     serving(work, pages)
 
 
+def test_an_event_with_the_key_of_one_whose_long_name_begins_alike_is_refused(serving: Any) -> None:
+    async def work(client: Client) -> None:
+        handle = await client.start(pages, [], 1, 1, id="a")
+        await handle.raise_event("n" * 300 + "1", key="evt-1")
+        await handle.raise_event("n" * 300 + "1", key="evt-1")
+        with pytest.raises(KeyReused, match="was used for 'nnn"):
+            await handle.raise_event("n" * 300 + "2", key="evt-1")
+        await handle.terminate()
+
+    serving(work, pages)
+
+
 def test_a_start_with_the_key_of_another_one_is_refused(serving: Any) -> None:
     async def work(client: Client) -> None:
         handle = await client.start(pages, [], 1, 1, id="a", key="k")
@@ -297,4 +309,10 @@ def test_keys_of_two_workflow_ids_are_two() -> None:
     assert keyed("event", "a\0b", "c", "x") != keyed("event", "a", "b\0c", "x")
     assert is_keyed(keyed("event", "a", "b", "x"))
     assert len(keyed("event", "a", "b", "ä" * 500).id.encode()) <= 255
+    for long in ("ä" * 100, "n" * 200, "n" * 199 + "ä"):
+        ones = keyed("event", "a", "b", f"{long}1"), keyed("event", "a", "b", f"{long}2")
+        assert ones[0] != ones[1], "they are told apart by all of their names"
+        assert identity(ones[0]) == identity(ones[1])
+        assert all(len(each.id.encode()) <= 255 for each in ones)
+    assert keyed_for(keyed("event", "a", "b", "ä" * 100)) == "ä" * 100
     assert not is_keyed(NamedRequest("key/4711")), "it is the id of a stranger's"

@@ -29,6 +29,8 @@ _KEYED_SIZE: Final = len(_KEYED) + 2 * _KEYED_BYTES
 _WHAT_BYTES: Final = 200
 """So much of a keyed request's id says what was asked: an id has 255 bytes at the most."""
 
+_DIGEST_BYTES: Final = 12
+
 
 @frozen
 class Origin:
@@ -76,8 +78,16 @@ def keyed(word: str, workflow_id: str, key: str, what: str) -> NamedRequest:
     """
     text = "\0".join((word, str(len(workflow_id)), workflow_id, key))
     digest = blake2b(text.encode(), digest_size=_KEYED_BYTES).hexdigest()
-    asked = what.encode()[:_WHAT_BYTES].decode(errors="ignore")
-    return NamedRequest(f"{_KEYED}{digest}/{asked}")
+    return NamedRequest(f"{_KEYED}{digest}/{_told_apart(what)}")
+
+
+def _told_apart(what: str) -> str:
+    """Return what was asked; of one that is too long its begin, and a digest of all of it."""
+    data = what.encode()
+    if len(data) <= _WHAT_BYTES:
+        return what
+    digest = f"~{blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()}"
+    return data[: _WHAT_BYTES - len(digest)].decode(errors="ignore") + digest
 
 
 def is_keyed(cause: object) -> TypeGuard[NamedRequest]:
