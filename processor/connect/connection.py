@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args, get_origin
 
 from processor import checks
@@ -11,9 +13,17 @@ from processor.connect.actions import Action, Encode, Wanted
 from processor.connect.values import Avro, Raw, Record, reader_of
 from processor.core.data.payloads import Payloads
 from processor.errors import InvalidArgument
+from processor.seldom import Seldom
 from processor.workflow._signature import Signature, is_async, names_at
 
 __all__ = ("ACTIONS_MAX", "Begin", "Connection", "Taking", "define")
+
+_log = logging.getLogger("processor.connect")
+
+_SLOW_S: Final = 1.0
+"""A function that takes longer for a record is told of, where it holds all others up."""
+
+_SAY_EVERY_S: Final = 60.0
 
 T = TypeVar("T")
 
@@ -98,8 +108,18 @@ class Connection(Generic[T]):
         ``SchemaMismatch`` where values of the annotated type cannot be read.
         """
         read = reader_of(self.value_type, self.avro, plain)
+        is_time = Seldom(_SAY_EVERY_S)
 
         def take(raw: Raw) -> list[Wanted]:
+            begun_s = monotonic()
+            try:
+                return listed(raw)
+            finally:
+                took_s = monotonic() - begun_s
+                if took_s > _SLOW_S and is_time():
+                    self._say_slow(raw, took_s)
+
+        def listed(raw: Raw) -> list[Wanted]:
             asked = []
             for action in _listed(self.function(raw.decoded(read))):
                 if not isinstance(action, Action):
@@ -118,6 +138,19 @@ class Connection(Generic[T]):
             return asked
 
         return take
+
+    def _say_slow(self, raw: Raw, took_s: float) -> None:
+        _log.warning(
+            "connection %s: %s took %.1f s for the record at offset %d of partition %d of %s. No "
+            "other record is taken here meanwhile: let it only say what is asked for, and leave "
+            "what takes its time to an activity",
+            self.group,
+            getattr(self.function, "__qualname__", "its function"),
+            took_s,
+            raw.offset,
+            raw.partition,
+            raw.topic,
+        )
 
 
 def _listed(said: Any) -> Iterable[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -342,3 +343,25 @@ def test_an_environment_feeds_what_is_asked_for_in_order() -> None:
                 await env.feed(anything, 1)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_function_that_takes_long_is_told_of_but_not_for_each_record(
+    fails: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr("processor.connect.connection.monotonic", lambda: now_s[0])
+
+    def asks_around(record: connect.Record[float]) -> None:
+        now_s[0] += record.value
+        if fails:
+            raise ValueError("nobody knows")
+
+    take = Connection(asks_around, "orders").taking(
+        JsonPayloads(), partial(encoded, JsonPayloads(), 1)
+    )
+    for seconds in (1, 3, 4):
+        with suppress(ValueError):
+            take(raw(b"%d" % seconds))
+    (told,) = (each.getMessage() for each in caplog.records)
+    assert "asks_around took 3.0 s" in told and "orders" in told and "activity" in told
