@@ -221,10 +221,10 @@ class EmbeddedRuntime:
         assert self._inbox is not None, "clients find a runtime that takes commands"
         return self._inbox
 
-    async def search(self, search: RunSearch) -> Found | RunCount:
+    async def search(self, search: RunSearch, patience_s: float) -> Found | RunCount:
         """Return what the view of the log says."""
         assert self._view is not None and self._log is not None, "clients find one that runs"
-        return await self._view.search(self._log, search)
+        return await self._view.search(self._log, search, patience_s)
 
     def _replied(self, reply: Reply) -> None:
         gateway = self._gateways.get(reply.to.client)
@@ -300,7 +300,7 @@ class EmbeddedGateway:
             async with asyncio.timeout(timeout_s):
                 while (runtime := self._attached()) is None:
                     await asyncio.sleep(_LOOK_S)
-                return await runtime.search(search)
+                return await runtime.search(search, timeout_s / 2)
         except TimeoutError as error:
             raise ShardUnavailable(self._unavailable(timeout_s)) from error
 

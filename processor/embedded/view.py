@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 from threading import Lock
+from time import monotonic
+from typing import Final
 
 from processor.embedded.disk import Disk, DiskLog
+from processor.errors import ProcessorError, ShardUnavailable
+from processor.gateway import CLOSED
 from processor.views.answers import Found, RunCount
 from processor.views.rows import Rows, open_rows
 from processor.views.search import RunSearch, feed
 
 __all__ = ("DiskView",)
+
+_RECORDS: Final = 1_000
+"""So many records are folded before the clock is looked at."""
 
 
 class DiskView:
@@ -28,8 +36,13 @@ class DiskView:
         self._rows: Rows | None = None
         self._closed = False
 
-    async def search(self, log: DiskLog, search: RunSearch) -> Found | RunCount:
-        """Return what the rows say. Raises what ``RunSearch.of`` does."""
+    async def search(self, log: DiskLog, search: RunSearch, patience_s: float) -> Found | RunCount:
+        """Return what the rows say. Raises what ``RunSearch.of`` does.
+
+        ``ShardUnavailable`` where they need longer than ``patience_s`` to come to where the log is:
+        they go on from there with the next search.
+        """
+        deadline = monotonic() + patience_s
         end = log.bounds()[1]
         loop = asyncio.get_running_loop()
         durable: asyncio.Future[None] = loop.create_future()
@@ -39,7 +52,7 @@ class DiskView:
 
         self._disk.then(told)
         await durable
-        return await asyncio.to_thread(self._searched, log, end, search)
+        return await asyncio.to_thread(self._searched, log, end, search, deadline)
 
     def close(self) -> None:
         """Close the rows, once nobody asks them."""
@@ -48,16 +61,30 @@ class DiskView:
             if self._rows is not None:
                 self._rows.close()
 
-    def _searched(self, log: DiskLog, end: int, search: RunSearch) -> Found | RunCount:
+    def _searched(
+        self, log: DiskLog, end: int, search: RunSearch, deadline: float
+    ) -> Found | RunCount:
         with self._lock:
             if self._closed:
-                raise RuntimeError("the runtime is closed")
-            if self._rows is None:
-                self._rows = open_rows(self._folder, 0, log.id.hex())
-            if self._rows.position > end:
-                self._rows.drop()
-            feed(self._rows, log.read, end)
-            return search.of(self._rows)
+                raise ShardUnavailable(f"{search.what}: {CLOSED}")
+            try:
+                rows = self._rows = self._rows or open_rows(self._folder, 0, log.id.hex())
+                if rows.position > end:
+                    rows.drop()
+                while rows.position < end:
+                    feed(rows, log.read, min(rows.position + _RECORDS, end))
+                    if rows.position < end and monotonic() > deadline:
+                        raise ShardUnavailable(
+                            f"{search.what}: the rows in {self._folder} are at record "
+                            f"{rows.position:,} of {end:,} of the log. Ask again: they go on there"
+                        )
+                return search.of(rows)
+            except (sqlite3.Error, OSError) as error:
+                raise ProcessorError(
+                    f"{search.what}: the rows in {self._folder} cannot be used ({error}). Look at "
+                    "the room and the permissions there; that folder may be deleted, and is made "
+                    "anew from the log"
+                ) from error
 
 
 def _done(future: asyncio.Future[None]) -> None:

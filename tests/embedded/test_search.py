@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from processor import Client, InvalidArgument, RetryPolicy, Worker, activity, workflow
+from processor import (
+    Client,
+    InvalidArgument,
+    ProcessorError,
+    RetryPolicy,
+    ShardUnavailable,
+    Worker,
+    activity,
+    workflow,
+)
 from processor.client import RunCount
 from processor.testing import Environment
 from tests.embedded.approval import serving
@@ -147,6 +156,37 @@ def test_rows_that_are_gone_are_folded_anew(tmp_path: Path) -> None:
     asyncio.run(work("c", ["a", "b"]))
     (views / "runs-0.v1.sqlite").write_bytes(b"no database" * 999)
     asyncio.run(work("d", ["a", "b", "c"]))
+
+
+def test_rows_that_are_far_behind_say_so_and_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        server, now = f"embedded:{tmp_path / 'state'}", iter(range(0, 1 << 30, 1_000))
+        async with Worker(server, workflows=[order]), Client(server) as client:
+            for number in range(20):
+                await client.run(order, "done", id=f"{number}")
+            monkeypatch.setattr("processor.embedded.view._RECORDS", 5)
+            monkeypatch.setattr("processor.embedded.view.monotonic", lambda: next(now))
+            with pytest.raises(ShardUnavailable, match=r"list: query: the rows in .* Ask again"):
+                await found(client, "status = 'completed'")
+            monkeypatch.undo()
+            assert len(await found(client, "status = 'completed'")) == 20
+
+    asyncio.run(work())
+
+
+def test_rows_that_cannot_be_made_say_why(tmp_path: Path) -> None:
+    async def work() -> None:
+        server = f"embedded:{tmp_path / 'state'}"
+        async with Worker(server, workflows=[order]), Client(server) as client:
+            (tmp_path / "state" / "views").write_text("in the way")
+            with pytest.raises(
+                ProcessorError, match=r"count: query: the rows in .* cannot be used"
+            ):
+                await client.count()
+
+    asyncio.run(work())
 
 
 async def _on_kafka() -> None:
