@@ -59,10 +59,11 @@ kills: $(VENV)/installed-dev
 	KILLED_S=60 $(BIN)/pytest --timeout=900 tests/kafka/test_families.py tests/kafka/test_locks.py tests/kafka/test_correlation.py \
 		tests/kafka/test_schedules.py
 
-# 10,000 schedules that are due at once, and 1,000 over a year with kills.
+# 10,000 schedules due at once, 1,000 over a year with kills, an entity's million operations.
 many: $(VENV)/installed-dev
 	SCHEDULES=10000 $(BIN)/pytest tests/embedded/test_many_schedules.py
 	SCHEDULES=1000 $(BIN)/pytest tests/simulation/test_schedules.py
+	OPERATIONS=1000000 $(BIN)/pytest tests/embedded/test_entity_sizes.py
 
 # Real processes under all faults at random; MINUTES=10 for less than an hour.
 MINUTES ?= 60
