@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from processor import checks
 from processor.codec.coded import CodedPayloads, ConvertedPayloads
@@ -19,7 +20,7 @@ from processor.gateway import Gateway
 from processor.injection.interceptors import Injected, Interceptor
 from processor.injection.payloads import NAME_BYTES_MAX, PayloadCodec, PayloadConverter
 
-__all__ = ("EMBEDDED", "check_target", "embedded_path", "injected", "open_gateway")
+__all__ = ("EMBEDDED", "check_target", "embedded_path", "injected", "is_http", "open_gateway")
 
 EMBEDDED = "embedded:"
 _BROKERS = ("bootstrap.servers", "metadata.broker.list")
@@ -43,6 +44,8 @@ def check_target(server: Any, namespace: Any, kafka: Any) -> None:
             raise InvalidArgument("server: 'embedded:' needs a path: 'embedded:./state'")
         if "\0" in server:
             raise InvalidArgument(f"server: no path can be {checks.shown(server)}: it has a NUL")
+    elif is_http(server):
+        _check_url(server)
     else:
         checks.servers(server, "server")
     checks.topic(namespace, "namespace")
@@ -63,11 +66,25 @@ def check_target(server: Any, namespace: Any, kafka: Any) -> None:
             raise InvalidArgument(
                 f"kafka: property {name!r} is a {type(value).__name__}; give text (str)"
             )
-    if kafka and not server.startswith(EMBEDDED):
+    if kafka and not server.startswith(EMBEDDED) and not is_http(server):
         from processor.kafka.clients.properties import check_producer, check_properties
 
         check_properties(kafka)
         check_producer(kafka)
+
+
+def is_http(server: str) -> bool:
+    """Whether a server is the URL of an HTTP API."""
+    return server.startswith(("http://", "https://"))
+
+
+def _check_url(server: str) -> None:
+    parts = urlsplit(server)
+    if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
+        raise InvalidArgument(
+            "server: the URL of an HTTP API is as 'http://localhost:8233', without a query and a "
+            "password"
+        )
 
 
 def embedded_path(server: str) -> Path | None:
@@ -81,11 +98,15 @@ def open_gateway(
     """Return the gateway to a server, not yet started. Raises ``InvalidArgument``."""
     check_target(server, namespace, kafka)
     path = embedded_path(server)
+    if kafka and (path is not None or is_http(server)):
+        raise InvalidArgument(
+            f"kafka: these properties have no effect with {server!r}: leave them out"
+        )
+    if is_http(server):
+        from processor.remote.gateway import HttpGateway
+
+        return HttpGateway(server, namespace, settings)
     if path is not None:
-        if kafka:
-            raise InvalidArgument(
-                f"kafka: these properties have no effect with {server!r}: leave them out"
-            )
         from processor.embedded.runtime import EmbeddedGateway
 
         return EmbeddedGateway(path, settings, namespace)

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 from processor import arguments, checks
 from processor.activities.executor import Executor
 from processor.api import HttpOptions
-from processor.assembly import check_target, embedded_path, injected
+from processor.assembly import check_target, embedded_path, injected, is_http
 from processor.client import Client
 from processor.codec.payloads import JsonPayloads
 from processor.config import Settings
@@ -109,6 +109,11 @@ class Worker:
         http: HttpOptions | None = None,
     ) -> None:
         check_target(server, namespace, {} if kafka is None else kafka)
+        if is_http(server):
+            raise InvalidArgument(
+                f"Worker: server: {server!r} is an HTTP API, which serves clients and no workers: "
+                "give Kafka's bootstrap servers ('localhost:9092') or 'embedded:PATH'"
+            )
         self._settings = arguments.settings(
             settings,
             "Worker",

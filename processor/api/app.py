@@ -20,6 +20,7 @@ from processor.api.problems import HttpProblem, problem_of
 from processor.api.routes import ENDPOINTS
 from processor.api.routing import (
     AZURE,
+    RECORD,
     Endpoint,
     HttpAnswer,
     body_of,
@@ -115,6 +116,8 @@ class Api:
     def _told(self, answer: HttpAnswer) -> Response:
         if answer.stream is not None:
             return EventStream(answer.stream, self._serving.options.watch_s)
+        if isinstance(answer.body, bytes):
+            return Response(answer.body, answer.status, media_type=RECORD)
         is_empty = answer.body is None and answer.status in (202, 304)
         content = b"" if is_empty else encoded_answer(answer.body)
         return Response(content, answer.status, dict(answer.headers), _JSON)

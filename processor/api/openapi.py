@@ -16,7 +16,7 @@ import msgspec
 
 from processor.api.calls import BASE
 from processor.api.routes import ENDPOINTS
-from processor.api.routing import AZURE, Endpoint
+from processor.api.routing import AZURE, RECORD, Endpoint
 
 __all__ = ("document", "written")
 
@@ -124,6 +124,8 @@ def _operation(endpoint: Endpoint, known: dict[int, Any]) -> dict[str, Any]:
             told["content"] = {"text/event-stream": {"schema": _EVENT}}
         elif status == HTTPStatus.NOT_IMPLEMENTED:
             told["content"] = {"application/problem+json": {"schema": problem}}
+        elif kind is bytes:
+            told["content"] = {RECORD: {}}
         elif kind is not None:
             told["content"] = {"application/json": {"schema": schema(kind)}}
         responses[str(status)] = told
@@ -135,8 +137,10 @@ def _operation(endpoint: Endpoint, known: dict[int, Any]) -> dict[str, Any]:
         "responses": responses,
     }
     if endpoint.body is not None:
+        is_record = bytes in endpoint.answers.values()
         content = {} if endpoint.body is bytes else schema(endpoint.body)
-        operation["requestBody"] = {"content": {"application/json": {"schema": content}}}
+        kind_of_body = RECORD if is_record else "application/json"
+        operation["requestBody"] = {"content": {kind_of_body: {"schema": content}}}
     return operation
 
 

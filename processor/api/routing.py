@@ -20,6 +20,7 @@ __all__ = (
     "AZURE",
     "ENCODER",
     "KEYS",
+    "RECORD",
     "Endpoint",
     "HttpAnswer",
     "Permission",
@@ -38,6 +39,9 @@ Permission: TypeAlias = Literal["view", "read", "start", "send", "control", "adm
 entities; change how runs go on; and the rest."""
 
 JSON: Final = "application/json"
+RECORD: Final = "application/octet-stream"
+"""Of bodies and answers that are the records of our own client."""
+
 AZURE: Final = "/runtime/webhooks/durabletask"
 """Below it are the routes that are not in a namespace's."""
 
@@ -51,7 +55,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """What a route answers: JSON, or a ``stream`` of events."""
+    """What a route answers: JSON, bytes of a record, or a ``stream`` of events."""
 
     body: Any = None
     status: int = 200

@@ -88,7 +88,8 @@ def server_option(default: str) -> Any:
         envvar="PROCESSOR_SERVER",
         callback=checked_server,
         show_default=f"as --kafka-config says, or {default}",
-        help="Kafka's bootstrap servers, or embedded:PATH for the runtime without a broker.",
+        help="Kafka's bootstrap servers; embedded:PATH for the runtime without a broker; or for "
+        "clients the URL of an HTTP API.",
     )
 
 

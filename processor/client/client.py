@@ -63,7 +63,8 @@ class Client(
 ):
     """Starts runs, talks to them, and waits for their results.
 
-    Use it as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``).
+    Use it as ``async with Client("localhost:9092") as client`` (or ``embedded:./state``, or the URL
+    of an HTTP API, ``http://localhost:8233``; ``PROCESSOR_TOKEN`` in the environment is its token).
     ``kafka`` holds further properties of librdkafka for all Kafka clients: ``security.protocol``,
     ``sasl.mechanism``, ``sasl.username``, ``sasl.password``, ``ssl.ca.location``, for example; and
     ``producer``, which sends records: ``"native"`` (default) or ``"librdkafka"``. ``payloads`` are

@@ -5,6 +5,7 @@ from __future__ import annotations
 from processor.api.routes import (
     activities,
     azure,
+    commands,
     entities,
     instances,
     messages,
@@ -22,4 +23,5 @@ ENDPOINTS = (
     *activities.ENDPOINTS,
     *schedules.ENDPOINTS,
     *azure.ENDPOINTS,
+    *commands.ENDPOINTS,
 )

@@ -195,7 +195,7 @@ def tell_embedded(state: Path, modules: Sequence[str], code: UserCode, quiet: bo
     say(f"  processor tables scan runs --state-dir {state}    # look into it from elsewhere")
     name = code.workflows[0].name if code.workflows else "WORKFLOW"
     inside = " ".join(f"-m {module}" for module in modules)
-    say("While it runs, other programs send to it over HTTP. From the command line:")
+    say("Other terminals and programs reach it by the URL that follows: --server URL. Without it:")
     say(f"  processor dev --kafka {' '.join(modules)}    # a real Kafka, which all can send to")
     say(f"  processor run {name} JSON... -s embedded:{state} {inside}    # after Ctrl-C here")
     say("Ctrl-C stops it; nothing is lost.", "dim")

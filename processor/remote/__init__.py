@@ -1,0 +1,1 @@
+"""A client's way to a namespace over its HTTP API."""
