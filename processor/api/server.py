@@ -95,7 +95,8 @@ def _listening(options: HttpOptions) -> socket.socket:
     """Return a socket at the address. Raises ``InvalidArgument`` where it cannot be had."""
     host, port = options.host.strip("[]"), options.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # With its protocol named, asyncio lets no answer wait for the one before to be acknowledged.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))

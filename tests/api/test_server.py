@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from processor import InvalidArgument, Worker
+from processor import Client, InvalidArgument, Worker
 from processor.api import HttpOptions
+from processor.api.running import served
 from tests.api.serving import BASE, CODE, asked, at_port
 
 Ports = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -74,6 +75,21 @@ def test_a_worker_serves_it_and_is_ready_when_its_shards_are(tmp_path: Path) -> 
         with pytest.raises(httpx.ConnectError):
             async with httpx.AsyncClient(base_url=worker.http_url) as http:
                 await http.get("/health/live")
+
+    asyncio.run(main())
+
+
+def test_no_answer_waits_for_an_acknowledgement(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = f"embedded:{tmp_path / 'state'}"
+        async with Worker(path, **CODE), Client(path) as client:
+            async with served(client, "default", HttpOptions(port=0)) as server:
+                async with httpx.AsyncClient(base_url=server.url) as http:
+                    await http.get("/health/live")
+                    assert server._server is not None
+                    [connection] = server._server.server_state.connections
+                    taken = connection.transport.get_extra_info("socket")
+                    assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     asyncio.run(main())
 
