@@ -61,7 +61,7 @@ class StateTables:
         mutations = self._projections.mutations()
         if mutations:
             self._store.write(mutations)
-            self._projections = Projections(self._store)
+            self._projections = Projections(self._store, self._projections.replaced.first)
             self._records = self._bytes = 0
 
     def latest(self, workflow_id: str) -> Summary | None:

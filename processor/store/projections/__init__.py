@@ -22,9 +22,12 @@ __all__ = ("FAMILIES", "Projections")
 
 
 class Projections:
-    """What a group of records leaves in the tables, over a store that holds what was before."""
+    """What a group of records leaves in the tables, over a store that holds what was before.
 
-    def __init__(self, store: KeyValue) -> None:
+    ``replaced_from``: no row of ``replaced`` in the store is before it.
+    """
+
+    def __init__(self, store: KeyValue, replaced_from: bytes = b"") -> None:
         self.meta = Meta(store)
         self.runs = Runs(store)
         self.history = History(store)
@@ -33,7 +36,7 @@ class Projections:
         self.parked = Parked(store)
         self.requests = RequestRows(store)
         self.claims = Claims(store)
-        self.replaced = Replaced(store, self.meta, self.history)
+        self.replaced = Replaced(store, self.meta, self.history, replaced_from)
         self.purged = PurgedRows(store, self.runs, self.replaced)
         self.all: tuple[Projection, ...] = tuple(vars(self).values())
         self._handlers: dict[type, tuple[Handler, ...]] = {}

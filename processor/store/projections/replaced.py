@@ -24,13 +24,18 @@ __all__ = ("Replaced", "replaced_of")
 
 
 class Replaced:
+    """No row that is written is before ``first``: RocksDB passes over all that was deleted there,
+    one by one, whenever somebody looks from the beginning on.
+    """
+
     families = ("replaced",)
 
-    def __init__(self, store: KeyValue, meta: Meta, history: History) -> None:
+    def __init__(self, store: KeyValue, meta: Meta, history: History, first: bytes) -> None:
         self._store = store
         self._meta = meta
         self._history = history
         self._rows: dict[bytes, bytes | None] = {}
+        self.first = first
 
     def takes(self) -> Mapping[type, Handler]:
         return {
@@ -43,13 +48,17 @@ class Replaced:
         }
 
     def mutations(self) -> list[Mutation]:
+        self.first = min(self.first, *self._rows) if self._rows else self.first
         return [("replaced", key, value) for key, value in self._rows.items()]
 
     def replaced(self, below: int, limit: int) -> list[Row]:
         """Return those that are written: see ``Tables.replaced``."""
         end = number_key(below)
         found: list[Row] = []
-        for row, _ in self._store.scan("replaced", b""):
+        first: bytes | None = None
+        for row, _ in self._store.scan("replaced", self.first):
+            if first is None:
+                first = self.first = row
             if row[:8] >= end or len(found) >= limit:
                 break
             found.append(replaced_of(row))
