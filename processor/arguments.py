@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from processor import checks
@@ -67,6 +68,13 @@ def status(value: Any) -> str:
         return text
     given, names = checks.shown(value), ", ".join(each.value for each in Status)
     raise InvalidArgument(f"list: status: give one of {names}, not {given}")
+
+
+def path(value: Any, what: str) -> Path:
+    """Return the path of a folder. Raises ``InvalidArgument``."""
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise InvalidArgument(f"{what}: give the path of a folder, not {checks.shown(value)}")
+    return Path(value)
 
 
 def settings(value: Any, what: str, **given: Any) -> Settings:

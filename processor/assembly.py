@@ -93,7 +93,11 @@ def embedded_path(server: str) -> Path | None:
 
 
 def open_gateway(
-    server: str, namespace: str, settings: Settings, kafka: Mapping[str, str]
+    server: str,
+    namespace: str,
+    settings: Settings,
+    kafka: Mapping[str, str],
+    views_dir: Path | None = None,
 ) -> Gateway:
     """Return the gateway to a server, not yet started. Raises ``InvalidArgument``."""
     check_target(server, namespace, kafka)
@@ -101,6 +105,10 @@ def open_gateway(
     if kafka and (path is not None or is_http(server)):
         raise InvalidArgument(
             f"kafka: these properties have no effect with {server!r}: leave them out"
+        )
+    if views_dir is not None and (path is not None or is_http(server)):
+        raise InvalidArgument(
+            f"views_dir: {server!r} has a view of its own, or its server has: leave it out"
         )
     if is_http(server):
         from processor.remote.gateway import HttpGateway
@@ -113,7 +121,7 @@ def open_gateway(
     from processor.kafka.clients.connection import KafkaSettings
     from processor.kafka.gateway import KafkaGateway
 
-    return KafkaGateway(KafkaSettings(server, namespace, dict(kafka)), settings)
+    return KafkaGateway(KafkaSettings(server, namespace, dict(kafka)), settings, views_dir)
 
 
 def injected(payloads: Any, interceptors: Any, call: str) -> Injected:

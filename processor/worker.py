@@ -340,10 +340,7 @@ def _connected(
 def _state_dir(given: Any) -> Path:
     if given is None:
         return STATE_DIR
-    if not isinstance(given, str | Path) or not str(given).strip():
-        shown = checks.shown(given)
-        raise InvalidArgument(f"Worker: state_dir: give the path of a folder, not {shown}")
-    return Path(given)
+    return arguments.path(given, "Worker: state_dir")
 
 
 def _queues(queues: Any) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from processor.cli import connections, correlations, entities, serving
+from processor.cli import connections, correlations, entities, serving, views
 from processor.cli.commands import (
     activities,
     bench,
@@ -78,6 +78,7 @@ for module in (
         bench,
         commands,
         declared,
+        views,
     ),
 ):
     module.register(app)

@@ -38,6 +38,7 @@ UNANSWERED_ERRORS = frozenset(("BrokerUnavailable", "BrokerUnreachable", "ShardU
 EXTRAS = {
     "avro": "schemas",
     "confluent_kafka": "kafka",
+    "faust": "views",
     "yaml": "kafka",
     **dict.fromkeys(("httptools", "jwt", "starlette", "uvicorn"), "http"),
 }

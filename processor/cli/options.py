@@ -18,6 +18,7 @@ from processor.errors import InvalidArgument
 __all__ = (
     "SERVER_DEFAULT",
     "TIME_FORMATS",
+    "AskedView",
     "EmbeddedModules",
     "Interceptors",
     "Json",
@@ -158,6 +159,14 @@ RunId = Annotated[
         "--run-id",
         callback=checked(checks.name),
         help="One run of the workflow id; else the latest one.",
+    ),
+]
+AskedView = Annotated[
+    Path | None,
+    typer.Option(
+        "--views-dir",
+        envvar="PROCESSOR_VIEWS_DIR",
+        help="On Kafka: the folder in which `processor views run` keeps the view that is asked.",
     ),
 ]
 StateDir = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,8 +19,10 @@ __all__ = ("connected", "new_client")
 
 
 @asynccontextmanager
-async def connected(target: Target, modules: Sequence[str] | None) -> AsyncIterator[Client]:
-    """Yield a client that can be asked at once."""
+async def connected(
+    target: Target, modules: Sequence[str] | None, views_dir: Path | None = None
+) -> AsyncIterator[Client]:
+    """Yield a client that can be asked at once. ``views_dir``: as for ``Client``."""
     from processor.assembly import embedded_path
 
     if embedded_path(target.server) is None:
@@ -28,7 +31,7 @@ async def connected(target: Target, modules: Sequence[str] | None) -> AsyncItera
                 "--module is for embedded:PATH; on Kafka, run: processor worker MODULE"
             )
         with which(target):
-            async with new_client(target) as client:
+            async with new_client(target, views_dir) as client:
                 yield client
         return
     if not modules:
@@ -54,8 +57,8 @@ def which(target: Target) -> Iterator[None]:
         raise WorkflowNotFound(f"{error}, in {where}") from error
 
 
-def new_client(target: Target) -> Client:
+def new_client(target: Target, views_dir: Path | None = None) -> Client:
     """Return a client of a target, not yet started."""
     from processor.client import Client
 
-    return Client(target.server, **target.how)
+    return Client(target.server, **target.how, views_dir=views_dir)

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
@@ -67,9 +68,10 @@ class Client(
     of an HTTP API, ``http://localhost:8233``; ``PROCESSOR_TOKEN`` in the environment is its token).
     ``kafka`` holds further properties of librdkafka for all Kafka clients: ``security.protocol``,
     ``sasl.mechanism``, ``sasl.username``, ``sasl.password``, ``ssl.ca.location``, for example; and
-    ``producer``, which sends records: ``"native"`` (default) or ``"librdkafka"``. ``payloads`` are
-    codecs (encryption, compression), and in front of them a converter in place of JSON, the same
-    ones everywhere. ``interceptors`` are put around requests, the first one outermost.
+    ``producer``, which sends records: ``"native"`` (default) or ``"librdkafka"``. ``views_dir`` is
+    the folder of the view that ``processor views run`` keeps, which answers queries. ``payloads``
+    are codecs (encryption, compression), and in front of them a converter in place of JSON, the
+    same ones everywhere. ``interceptors`` are put around requests, the first one outermost.
     """
 
     def __init__(
@@ -81,10 +83,12 @@ class Client(
         interceptors: Sequence[Interceptor] | None = None,
         settings: Settings | None = None,
         kafka: Mapping[str, str] | None = None,
+        views_dir: str | Path | None = None,
     ) -> None:
         only_outside()
         checked = given.settings(settings, "Client")
-        gateway = open_gateway(server, namespace, checked, {} if kafka is None else kafka)
+        folder = None if views_dir is None else given.path(views_dir, "Client: views_dir")
+        gateway = open_gateway(server, namespace, checked, {} if kafka is None else kafka, folder)
         self._calls = ClientCalls(gateway, checked, injected(payloads, interceptors, "Client"))
 
     async def __aenter__(self) -> Client:

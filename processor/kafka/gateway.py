@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -19,7 +20,6 @@ from processor.core.operation import Operation
 from processor.core.records.answers import ReplyBody
 from processor.core.records.effects import Reply
 from processor.errors import (
-    InvalidArgument,
     PayloadTooLarge,
     ProcessorError,
     ShardUnavailable,
@@ -32,10 +32,15 @@ from processor.kafka.clients.producers import which_producer
 from processor.kafka.clients.producing import Lasting, Producing
 from processor.kafka.clients.record_producer import Produced
 from processor.kafka.replies import ReplyReader
+from processor.kafka.searching import Searching
 from processor.kafka.topics.upkeep import BrokerUnreachable, connect
 from processor.seldom import Seldom
-from processor.views.answers import Found, RunCount
-from processor.views.search import RunSearch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from processor.views.answers import Found, RunCount
+    from processor.views.search import RunSearch
 
 __all__ = ("KafkaGateway",)
 
@@ -75,9 +80,11 @@ class _Request:
 class KafkaGateway:
     """Lives on the loop that ``start`` is called on."""
 
-    def __init__(self, connection: KafkaSettings, settings: Settings) -> None:
+    def __init__(
+        self, connection: KafkaSettings, settings: Settings, views_dir: Path | None = None
+    ) -> None:
         self._connection = connection
-        self._commands = connection.topic("commands")
+        self._searching = Searching(connection, views_dir)
         self._ask_again_s = settings.ask_again_s
         self._partitions = 0
         self._requester: Requester | None = None
@@ -147,12 +154,9 @@ class KafkaGateway:
                 request.timer.cancel()
 
     async def search(self, search: RunSearch, *, timeout_s: float) -> Found | RunCount:
-        """Say that nobody answers queries on Kafka."""
-        raise InvalidArgument(
-            f"{search.what}: no view of the log runs on Kafka in this release, and only a view "
-            "answers queries. Leave query out: client.list(status=..., workflow=...) (`processor "
-            "list --status ... --workflow ...`) asks the shards for the latest runs"
-        )
+        """Return what the view says. Raises what ``Searching.search`` does."""
+        self._searching.check(search.what)
+        return await self._searching.search(search, self.partitions)
 
     async def close(self) -> None:
         self._closed = True
@@ -197,7 +201,9 @@ class KafkaGateway:
             self._loop.call_soon(self._flush)
         producing.collect()
         key = request.command.workflow_id.encode()
-        producing.produce(self._commands, request.partition, key, request.value, request.delivered)
+        producing.produce(
+            self._connection.commands, request.partition, key, request.value, request.delivered
+        )
         wait_s = min(self._ask_again_s, max(request.deadline - monotonic(), 0.0))
         request.timer = self._loop.call_later(wait_s, self._overdue, request)
 
@@ -278,7 +284,7 @@ class KafkaGateway:
             raise ShardUnavailable(str(error)) from error
         counts = {
             topic: len(topics[topic].partitions) if topic in topics else 0
-            for topic in (self._commands, replies_topic)
+            for topic in (self._connection.commands, replies_topic)
         }
         if missing := [topic for topic, count in counts.items() if count == 0]:
             raise TopicsNotReady(
@@ -287,7 +293,7 @@ class KafkaGateway:
                 f"--namespace {connection.namespace}`, or allow the user what a client needs "
                 "(`Permissions` in the documentation)"
             )
-        self._partitions = counts[self._commands]
+        self._partitions = counts[self._connection.commands]
         try:
             self._replies = ReplyReader(connection, counts[replies_topic], self._received)
         except KafkaException as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
@@ -318,6 +319,7 @@ class Client(
         interceptors: Sequence[Interceptor] | None = None,
         settings: Settings | None = None,
         kafka: Mapping[str, str] | None = None,
+        views_dir: str | Path | None = None,
     ) -> None:
         self._twin = _client.Client(
             server,
@@ -326,6 +328,7 @@ class Client(
             interceptors=interceptors,
             settings=settings,
             kafka=kafka,
+            views_dir=views_dir,
         )
         self._blocking = Blocking()
 

@@ -16,13 +16,13 @@ __all__ = ("Found", "RunCount", "RunGroup")
 class Found:
     """A page of runs. ``cursor`` begins the next one; None: there is none.
 
-    ``shard`` is the one that they are of. ``unknown`` are names in the query that no run has as an
-    attribute.
+    ``shards`` are those that the runs are of. ``unknown`` are names in the query that no run has as
+    an attribute.
     """
 
     runs: Sequence[Row]
+    shards: Sequence[int]
     cursor: str | None
-    shard: int = 0
     unknown: Sequence[str] = ()
 
 

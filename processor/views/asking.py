@@ -1,13 +1,16 @@
-"""What is asked of the rows of a partition: pages of runs, and counts."""
+"""What is asked of the rows of partitions: pages of runs, and counts."""
 
 from __future__ import annotations
 
+import heapq
 import json
 import sqlite3
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from processor.attributes import decode, to_plain
@@ -15,7 +18,7 @@ from processor.errors import InvalidArgument, ProcessorError
 from processor.views.answers import Found, RunCount, RunGroup
 from processor.views.comparisons import NamedField
 from processor.views.fold import Row
-from processor.views.language import Figure, Query
+from processor.views.language import Query
 from processor.views.rows import Rows, row_of
 from processor.views.schema import COLUMNS
 from processor.views.schema import shown as shown_attribute
@@ -37,6 +40,7 @@ values for each run); where few do, to begin with the attribute.
 _LITTLE: Final = 100_000
 """Steps of SQLite's machine, some milliseconds: after so many, few runs fit."""
 _SINGLE: Final = "'b', 'n', 't', 'd'"
+_EXTREMES: Final[Mapping[str, Callable[[list[Any]], Any]]] = {"min": min, "max": max}
 
 
 class _Place(NamedTuple):
@@ -50,30 +54,56 @@ class _Place(NamedTuple):
 # --- pages ------------------------------------------------------------------------------------
 
 
-def find(rows: Rows, query: Query, limit: int, cursor: str | None, what: str) -> Found:
-    """Return a page of the runs that fit. ``InvalidArgument`` for a cursor of another query."""
+def find(parts: Sequence[Rows], query: Query, limit: int, cursor: str | None, what: str) -> Found:
+    """Return a page of the runs that fit, of all partitions together.
+
+    ``InvalidArgument`` for a cursor of another query.
+    """
     if query.groups or query.figures:
         raise InvalidArgument(
             f"{what}: a list has no GROUP BY and no SELECT: count them (client.count, "
             "`processor count`)"
         )
-    place = None if cursor is None else _place_in(cursor, query, rows, what)
-    found: list[tuple[Any, ...]] = []
-    with rows.lock, _Bounded(rows.connection, what) as bounded:
-        if place is None or place.valued:
-            found += _page(bounded, query, True, place, limit + 1)
-            place = None
-        if len(found) <= limit and _may_be_without(query):
-            found += _page(bounded, query, False, place, limit + 1 - len(found))
-        unknown = _unknown(rows.connection, query)
-    shown = found[:limit]
-    last = None
-    if len(found) > limit:
-        number, *_, value, valued = shown[-1]
-        last = _cursor_of(query, rows, _Place(bool(valued), value, number))
+    places: list[_Place | None] = [None] * len(parts)
+    if cursor is not None:
+        places = _places_in(cursor, query, parts, what)
+    end = time.monotonic() + _SECONDS_MAX
+    pages, unknown = [], []
+    for number, (rows, place) in enumerate(zip(parts, places, strict=True)):
+        with rows.lock, _Bounded(rows.connection, what, end) as bounded:
+            found = _ordered(bounded, query, place, limit + 1)
+            unknown.append(_unknown(rows.connection, query))
+        pages.append([(number, each) for each in found])
+    merged = heapq.merge(*pages, key=partial(_key, query.descending), reverse=query.descending)
+    shown = list(islice(merged, limit + 1))
+    for number, (run, *_, value, valued) in shown[:limit]:
+        places[number] = _Place(bool(valued), value, run)
     return Found(
-        tuple(row_of(each[: len(COLUMNS)]) for each in shown), last, rows.partition, unknown
+        tuple(row_of(each[: len(COLUMNS)]) for _, each in shown[:limit]),
+        tuple(parts[number].partition for number, _ in shown[:limit]),
+        _cursor_of(query, parts, places) if len(shown) > limit else None,
+        _in_all(unknown),
     )
+
+
+def _ordered(
+    bounded: _Bounded, query: Query, place: _Place | None, limit: int
+) -> list[tuple[Any, ...]]:
+    """Return runs of one partition in their order, those behind a place."""
+    found: list[tuple[Any, ...]] = []
+    if place is None or place.valued:
+        found += _page(bounded, query, True, place, limit)
+        place = None
+    if len(found) < limit and _may_be_without(query):
+        found += _page(bounded, query, False, place, limit - len(found))
+    return found
+
+
+def _key(descending: bool, entry: tuple[int, tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return what orders a run among those of other partitions, as SQLite orders values."""
+    *_, value, valued = entry[1]
+    first = bool(valued) if descending else not valued
+    return first, isinstance(value, str), value if valued else 0
 
 
 def _may_be_without(query: Query) -> bool:
@@ -122,32 +152,86 @@ def _page(
 # --- counts -----------------------------------------------------------------------------------
 
 
-def count(rows: Rows, query: Query, what: str) -> RunCount:
-    """Return how many runs fit, in all and in each group, with the figures that are selected."""
+def count(parts: Sequence[Rows], query: Query, what: str) -> RunCount:
+    """Return how many runs of all partitions fit, in all and in each group, with the figures that
+    are selected.
+    """
     if query.order is not None:
         raise InvalidArgument(f"{what}: a count has no ORDER BY: the largest group comes first")
-    with rows.lock, _Bounded(rows.connection, what) as bounded:
-        ((total, *figures),) = _counted(bounded, query, ())
-        groups = _counted(bounded, query, query.groups) if query.groups else []
-        unknown = _unknown(rows.connection, query)
-    if len(groups) > _GROUPS_MAX:
-        raise InvalidArgument(
-            f"{what}: there are more than {_GROUPS_MAX:,} groups: narrow the query, or group by a "
-            "field with fewer values"
-        )
-    width = 2 * len(query.groups)
-    told = [
+    end = time.monotonic() + _SECONDS_MAX
+    total, groups, unknown = _Sum(query), dict[tuple[Any, ...], _Sum](), []
+    for rows in parts:
+        with rows.lock, _Bounded(rows.connection, what, end) as bounded:
+            total.add(*_counted(bounded, query, ()))
+            found = _counted(bounded, query, query.groups) if query.groups else []
+            unknown.append(_unknown(rows.connection, query))
+        for each in found:
+            values, figures = each[: 2 * len(query.groups)], each[2 * len(query.groups) :]
+            groups.setdefault(values, _Sum(query)).add(figures)
+        if max(len(found), len(groups)) > _GROUPS_MAX:
+            raise InvalidArgument(
+                f"{what}: there are more than {_GROUPS_MAX:,} groups: narrow the query, or group "
+                "by a field with fewer values"
+            )
+    told = tuple(
         RunGroup(
             tuple(
-                _grouped(each[2 * at], each[2 * at + 1], named)
+                _grouped(values[2 * at], values[2 * at + 1], named)
                 for at, named in enumerate(query.groups)
             ),
-            each[width],
-            _figures(query.figures, each[width + 1 :]),
+            each.count,
+            each.figures(),
         )
-        for each in groups
-    ]
-    return RunCount(total or 0, tuple(told), _figures(query.figures, figures), unknown)
+        for values, each in sorted(groups.items(), key=lambda group: _rank(*group))
+    )
+    return RunCount(total.count, told, total.figures(), _in_all(unknown))
+
+
+def _rank(values: tuple[Any, ...], each: _Sum) -> tuple[Any, ...]:
+    """Return what orders groups: the largest first, then by their values as SQLite orders them."""
+    ranked = [(value is not None, isinstance(value, str), value or 0) for value in values]
+    return -each.count, *ranked
+
+
+class _Sum:
+    """A count and figures of several partitions together. An average is a sum and a count."""
+
+    def __init__(self, query: Query) -> None:
+        self.count = 0
+        self._query = query
+        self._parts: list[list[Any]] = [[] for _ in _asked(query)]
+
+    def add(self, found: tuple[Any, ...]) -> None:
+        self.count += found[0] or 0
+        for values, value in zip(self._parts, found[1:], strict=True):
+            if value is not None:
+                values.append(value)
+
+    def figures(self) -> dict[str, Any]:
+        told, parts = {}, iter(self._parts)
+        for each in self._query.figures:
+            values = next(parts)
+            match each.function:
+                case "count":
+                    told[each.text] = sum(values)
+                    continue
+                case "avg":
+                    of = sum(next(parts))
+                    value = sum(values) / of if of else None
+                case function:
+                    value = _EXTREMES[function](values) if values else None
+            assert each.column is not None, f"{each.text} is of a column"
+            told[each.text] = _of_column(each.column, value)
+        return told
+
+
+def _asked(query: Query) -> list[tuple[str, Column | None]]:
+    """Return what each partition computes for the figures of a query."""
+    asked: list[tuple[str, Column | None]] = []
+    for each in query.figures:
+        functions = ("sum", "count") if each.function == "avg" else (each.function,)
+        asked += [(function, each.column) for function in functions]
+    return asked
 
 
 def _counted(
@@ -167,8 +251,8 @@ def _counted(
         parameters.append(each.name)
         keys += [f"{of}.kind", f"{of}.value"]
     figures = [
-        counted if each.column is None else f"{each.function}({each.column.sql})"
-        for each in query.figures
+        counted if column is None else f"{function}({column.sql})"
+        for function, column in _asked(query)
     ]
     sql = f"SELECT {', '.join([*keys, counted, *figures])} FROM {tables} WHERE {query.where}"
     if keys:
@@ -181,13 +265,6 @@ def _grouped(kind: str | None, value: Any, named: NamedField) -> Any:
     if named.column is None:
         return shown_attribute(kind, value, moment)
     return _of_column(named.column, value)
-
-
-def _figures(figures: Sequence[Figure], values: Sequence[Any]) -> dict[str, Any]:
-    return {
-        each.text: value or 0 if each.column is None else _of_column(each.column, value)
-        for each, value in zip(figures, values, strict=True)
-    }
 
 
 def _of_column(column: Column, value: Any) -> Any:
@@ -206,12 +283,12 @@ def _of_column(column: Column, value: Any) -> Any:
 
 
 class _Bounded:
-    """Ends the queries on a connection once all together have taken too long."""
+    """Ends the queries on a connection at ``end``, in seconds of the monotonic clock."""
 
-    def __init__(self, connection: sqlite3.Connection, what: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, what: str, end: float) -> None:
         self._connection = connection
         self._what = what
-        self._end = time.monotonic() + _SECONDS_MAX
+        self._end = end
 
     def __enter__(self) -> _Bounded:
         return self
@@ -247,28 +324,47 @@ def _unknown(connection: sqlite3.Connection, query: Query) -> tuple[str, ...]:
     return tuple(name for name in names if connection.execute(found, (name,)).fetchone() is None)
 
 
-def _mark_of(query: Query, rows: Rows) -> str:
-    made = f"{rows.built} {rows.partition} {query.text}"
-    return sha256(made.encode()).hexdigest()[:16]
+def _in_all(unknown: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Return the names that are unknown in each partition."""
+    return tuple(name for name in unknown[0] if all(name in each for each in unknown))
 
 
-def _cursor_of(query: Query, rows: Rows, place: _Place) -> str:
-    text = json.dumps([_mark_of(query, rows), *place])
+def _mark_of(query: Query, parts: Sequence[Rows]) -> str:
+    built = " ".join(f"{rows.built} {rows.partition}" for rows in parts)
+    return sha256(f"{built} {query.text}".encode()).hexdigest()[:16]
+
+
+def _cursor_of(query: Query, parts: Sequence[Rows], places: Sequence[_Place | None]) -> str:
+    text = json.dumps([_mark_of(query, parts), *places])
     return urlsafe_b64encode(text.encode()).decode()
 
 
-def _place_in(cursor: str, query: Query, rows: Rows, what: str) -> _Place:
+def _places_in(cursor: str, query: Query, parts: Sequence[Rows], what: str) -> list[_Place | None]:
+    """Return where the page before ended in each partition; None: none of that was shown."""
     try:
-        mark, valued, value, number = json.loads(urlsafe_b64decode(cursor.encode()))
+        mark, *places = json.loads(urlsafe_b64decode(cursor.encode()))
     except (ValueError, TypeError) as error:
         raise InvalidArgument(f"{what}: cursor: no list of ours gave that: begin anew") from error
-    fits = isinstance(valued, bool) and isinstance(number, int) and abs(number) < 1 << 63
-    if mark != _mark_of(query, rows) or not fits or not isinstance(value, int | float | str | None):
+    if (
+        mark != _mark_of(query, parts)
+        or len(places) != len(parts)
+        or not all(map(_is_place, places))
+    ):
         raise InvalidArgument(
             f"{what}: cursor: it is that of another query, or the list was made anew since: begin "
             "anew, without it"
         )
-    return _Place(valued, value, number)
+    return [None if place is None else _Place(*place) for place in places]
+
+
+def _is_place(found: Any) -> bool:
+    match found:
+        case None:
+            return True
+        case [bool(), int() | float() | str() | None, int(number)]:
+            return abs(number) < 1 << 63
+        case _:
+            return False
 
 
 def view_of(row: Row, shard: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from processor.policy import Status
 from processor.views.fold import VERSION, Row, folded
 from processor.views.schema import COLUMNS, INDEXES, SCHEMA, attribute_rows
 
-__all__ = ("LogEntry", "Rows", "counts", "open_rows")
+__all__ = ("LogEntry", "Rows", "counts", "open_rows", "read_rows")
 
 _CACHE_KIB: Final = 32_000
 
@@ -46,7 +46,7 @@ def open_rows(folder: Path | None, partition: int, log: str) -> Rows:
     SQLite cannot read, are dropped: their position is 0 again.
     """
     if folder is None:
-        return Rows(sqlite3.connect(":memory:", check_same_thread=False), partition, log)
+        return _made(sqlite3.connect(":memory:", check_same_thread=False), partition, log)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"runs-{partition}.v{VERSION}.sqlite"
     for other in folder.glob(f"runs-{partition}.v*.sqlite*"):
@@ -56,7 +56,7 @@ def open_rows(folder: Path | None, partition: int, log: str) -> Rows:
         found = None
         try:
             connection = sqlite3.connect(path, check_same_thread=False)
-            found = Rows(connection, partition, log)
+            found = _made(connection, partition, log)
             if found.log == log:
                 return found
         except sqlite3.DatabaseError:
@@ -76,6 +76,32 @@ def counts(named: int, epoch: int) -> bool:
     return named >= epoch
 
 
+def read_rows(folder: Path) -> list[Rows]:
+    """Open the rows of all partitions in a folder, to read them, while others write them."""
+    found = []
+    for path in folder.glob(f"runs-*.v{VERSION}.sqlite"):
+        partition = path.name.removeprefix("runs-").partition(".")[0]
+        if partition.isdecimal():
+            uri = f"{path.absolute().as_uri()}?mode=ro"
+            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            found.append(Rows(connection, int(partition)))
+    return sorted(found, key=lambda rows: rows.partition)
+
+
+def _made(connection: sqlite3.Connection, partition: int, log: str) -> Rows:
+    """Return the rows of a connection, with their tables."""
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"cache_size=-{_CACHE_KIB}"):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in (*SCHEMA, *INDEXES):
+        connection.execute(statement)
+    first = (VERSION, log, secrets.token_hex(8), 0, -1)
+    connection.execute("INSERT OR IGNORE INTO meta VALUES (0, ?, ?, ?, ?, ?)", first)
+    connection.execute("COMMIT")
+    return Rows(connection, partition)
+
+
 class Rows:
     """Use one thread at a time, or ``lock``.
 
@@ -83,20 +109,15 @@ class Rows:
     ``built`` is another one each time that the rows are made anew.
     """
 
-    def __init__(self, connection: sqlite3.Connection, partition: int, log: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, partition: int) -> None:
         self.connection = connection
         self.partition = partition
         self.lock = Lock()
-        connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"cache_size=-{_CACHE_KIB}"):
-            connection.execute(f"PRAGMA {pragma}")
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in (*SCHEMA, *INDEXES):
-            connection.execute(statement)
-        first = (VERSION, log, secrets.token_hex(8), 0, -1)
-        connection.execute("INSERT OR IGNORE INTO meta VALUES (0, ?, ?, ?, ?, ?)", first)
-        connection.execute("COMMIT")
-        _, _, self.log, self.built, self.position, self.epoch = connection.execute(
+        self.look()
+
+    def look(self) -> None:
+        """See where somebody else has brought the rows."""
+        _, _, self.log, self.built, self.position, self.epoch = self.connection.execute(
             "SELECT * FROM meta"
         ).fetchone()
 

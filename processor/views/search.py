@@ -40,11 +40,14 @@ class RunSearch:
     limit: int | None = None
     cursor: str | None = None
 
-    def of(self, rows: Rows) -> Found | RunCount:
-        """Return what the rows say. Blocks, 10 s at the most. Raises ``InvalidArgument``."""
+    def of(self, *parts: Rows) -> Found | RunCount:
+        """Return what the rows of these partitions say, all together.
+
+        Blocks, 10 s at the most. Raises ``InvalidArgument``.
+        """
         if self.limit is None:
-            return count(rows, self.query, self.what)
-        return find(rows, self.query, self.limit, self.cursor, self.what)
+            return count(parts, self.query, self.what)
+        return find(parts, self.query, self.limit, self.cursor, self.what)
 
 
 def feed(rows: Rows, read: Callable[[int, int], Iterable[_LogRecord]], end: int) -> None:

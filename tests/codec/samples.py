@@ -42,7 +42,7 @@ def values(schema: Any, named: Any) -> st.SearchStrategy[Any]:
     if isinstance(schema, str) and schema in PRIMITIVES:
         return PRIMITIVES[schema]
     if isinstance(schema, str):
-        return st.deferred(lambda: _record(named[schema], named))
+        return st.deferred(lambda: values(named[schema], named))
     if schema["type"] == "array":
         return st.lists(values(schema["items"], named), max_size=3).map(tuple)
     if schema["type"] == "map":
@@ -50,22 +50,8 @@ def values(schema: Any, named: Any) -> st.SearchStrategy[Any]:
         return pairs.map(lambda held: tuple(held.items()))
     if schema["type"] == "enum":
         return st.sampled_from(schema["symbols"])
-    return _record(schema, named)
-
-
-_RECORDS: dict[tuple[int, str], st.SearchStrategy[Any]] = {}
-"""To make and to check a strategy takes longer than to draw from it: there is one of each type."""
-
-
-def _record(schema: Any, named: Any) -> st.SearchStrategy[Any]:
-    if schema["type"] != "record":
-        return values(schema, named)
-    which = id(named), schema["name"]
-    if which not in _RECORDS:
-        cls = CLASSES[schema["name"].rpartition(".")[2]]
-        held = {f["name"]: values(f["type"], named) for f in schema["fields"]}
-        _RECORDS[which] = st.builds(cls, **held)
-    return _RECORDS[which]
+    cls = CLASSES[schema["name"].rpartition(".")[2]]
+    return st.builds(cls, **{f["name"]: values(f["type"], named) for f in schema["fields"]})
 
 
 def records(file: str) -> st.SearchStrategy[Any]:

@@ -68,7 +68,6 @@ TURN = Turn(
 )
 
 
-@lru_cache
 def stranger(file: str) -> avro.schema.Schema:
     return avro.schema.parse((DIRECTORY / f"{file}.avsc").read_text(encoding="utf-8"))
 

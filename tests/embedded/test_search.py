@@ -191,9 +191,9 @@ def test_rows_that_cannot_be_made_say_why(tmp_path: Path) -> None:
 
 async def _on_kafka() -> None:
     client = Client("127.0.0.1:9")
-    with pytest.raises(InvalidArgument, match="count: query: no view of the log runs on Kafka"):
+    with pytest.raises(InvalidArgument, match="count: query: only a view answers queries: run"):
         await client.count("status = 'running'")
-    with pytest.raises(InvalidArgument, match=r"Leave query out: client\.list"):
+    with pytest.raises(InvalidArgument, match=r"Without a query, client\.list"):
         await found(client, "status = 'running'")
 
 

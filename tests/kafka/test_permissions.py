@@ -23,7 +23,9 @@ from confluent_kafka.admin import (
 from processor import Client, Settings, Worker, activity, workflow
 from processor.dev.local_broker import HOST, LocalBroker, Quorum, free_ports, new_cluster_id
 from processor.errors import ShardUnavailable, TopicsNotReady
+from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.topics.upkeep import apply, connect, plan
+from tests.kafka.feeding import up_to_date
 from tests.kafka.own_broker import QUICK, need_jars, short_lived
 
 ROOT = Path(__file__).parents[2]
@@ -126,6 +128,7 @@ def test_what_the_page_allows_is_enough(guarded: Guarded, tmp_path: Path) -> Non
             handle = await client.start(ships, 1, id="a")
             await handle.raise_event("more", 5)
             assert await handle.result() == 7
+            await up_to_date(KafkaSettings(guarded.servers, NAMESPACE, of_user("views")), tmp_path)
 
     asyncio.run(main())
 

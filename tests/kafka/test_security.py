@@ -23,10 +23,12 @@ from cryptography.hazmat.primitives import serialization
 from processor import Client, Worker, workflow
 from processor.dev.local_broker import HOST, LocalBroker, Quorum, free_ports, new_cluster_id
 from processor.errors import ShardUnavailable
+from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.topics.upkeep import connect
 from processor.kafka.wire.link import Link
 from processor.kafka.wire.security import Sasl, Security, security_of
 from tests.cli.conftest import Invoke, Processor, invoke, processor
+from tests.kafka.feeding import up_to_date
 from tests.kafka.own_broker import QUICK, need_jars, prepare, short_lived
 
 __all__ = ("invoke", "processor")
@@ -153,6 +155,20 @@ def test_workflows_run_over_tls_and_sasl(
     results = run(secured, namespace, tmp_path, kafka, work)
     assert results == [2 * number for number in range(20)]
     assert "sent by the native producer" in caplog.text
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_views_are_fed_over_tls_and_sasl(
+    secured: Secured, namespace: str, tmp_path: Path, mechanism: str
+) -> None:
+    kafka = secured.properties(mechanism)
+    prepare(secured.open, namespace)
+
+    async def main() -> None:
+        async with asyncio.timeout(60):
+            await up_to_date(KafkaSettings(secured.servers, namespace, kafka), tmp_path)
+
+    asyncio.run(main())
 
 
 def test_authorities_may_be_in_a_folder(

@@ -54,7 +54,7 @@ def rows() -> Iterator[Rows]:
 
 def ids(rows: Rows, text: str) -> str:
     query = parsed(text, NOW_MS, "list: query")
-    return "".join(row.workflow_id[0] for row in find(rows, query, 50, None, "list").runs)
+    return "".join(row.workflow_id[0] for row in find((rows,), query, 50, None, "list").runs)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_what_a_query_finds(rows: Rows, text: str, found: str) -> None:
 def test_what_a_count_says(
     rows: Rows, text: str, total: int, groups: list[Any], figures: dict[str, Any]
 ) -> None:
-    found = count(rows, parsed(text, NOW_MS, "count: query"), "count")
+    found = count((rows,), parsed(text, NOW_MS, "count: query"), "count")
     assert found.count == total
     assert [(*each.values, each.count) for each in found.groups] == groups
     assert found.figures == figures
@@ -208,7 +208,7 @@ def test_what_a_count_says(
 
 def test_figures_of_groups(rows: Rows) -> None:
     text = "SELECT max(duration), count() WHERE closed IS NOT NULL GROUP BY workflow"
-    found = count(rows, parsed(text, NOW_MS, "count: query"), "count")
+    found = count((rows,), parsed(text, NOW_MS, "count: query"), "count")
     assert [(each.values, each.figures) for each in found.groups] == [
         (("order",), {"max(duration)": 18_000.0, "count()": 1}),
         (("ship",), {"max(duration)": 18_000.0, "count()": 1}),
@@ -217,7 +217,7 @@ def test_figures_of_groups(rows: Rows) -> None:
 
 def test_names_that_no_run_has_are_told(rows: Rows) -> None:
     query = parsed("custmer = 'ada' OR customer = 'ada' ORDER BY zip", NOW_MS, "list: query")
-    assert find(rows, query, 50, None, "list").unknown == ("custmer", "zip")
+    assert find((rows,), query, 50, None, "list").unknown == ("custmer", "zip")
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_what_a_list_and_a_count_do_not_take(rows: Rows) -> None:
     with pytest.raises(InvalidArgument, match="a list has no GROUP BY"):
         ids(rows, "GROUP BY status")
     with pytest.raises(InvalidArgument, match="a count has no ORDER BY"):
-        count(rows, parsed("ORDER BY started", NOW_MS, "count"), "count")
+        count((rows,), parsed("ORDER BY started", NOW_MS, "count"), "count")
 
 
 FIELDS = ("status", "workflow", "closed", "customer", "tags", "`a b`", "duration", "sum", "due")
@@ -341,9 +341,9 @@ def test_whatever_is_written_is_a_query_or_an_error_that_says_where(rows: Rows) 
         try:
             query = parsed(text, NOW_MS, "list: query")
             if query.groups or query.figures:
-                count(rows, query, "count")
+                count((rows,), query, "count")
             else:
-                find(rows, query, 50, None, "list")
+                find((rows,), query, 50, None, "list")
             queries += 1
         except InvalidArgument as wrong:
             told.append(str(wrong))

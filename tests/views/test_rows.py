@@ -94,7 +94,7 @@ def listed(rows: Rows, text: str = "", limit: int = 50, what: str = "run_id") ->
     query = parsed(text, 0, "list: query")
     found, cursor = [], None
     for _ in range(200):
-        page = find(rows, query, limit, cursor, "list")
+        page = find((rows,), query, limit, cursor, "list")
         assert len(page.runs) <= limit
         found += [getattr(row, what) for row in page.runs]
         cursor = page.cursor
@@ -104,7 +104,7 @@ def listed(rows: Rows, text: str = "", limit: int = 50, what: str = "run_id") ->
 
 
 def counted(rows: Rows, text: str) -> Any:
-    found = count(rows, parsed(text, 0, "count: query"), "count")
+    found = count((rows,), parsed(text, 0, "count: query"), "count")
     return {each.values[0]: each.count for each in found.groups} if found.groups else found.count
 
 
@@ -201,17 +201,17 @@ def test_a_cursor_is_of_its_query() -> None:
     log = Log(rows)
     log.take(*(turn(f"{number}/1", 0, started()) for number in range(9)))
     query = parsed("status = 'running'", 0, "list")
-    cursor = find(rows, query, 5, None, "list").cursor
+    cursor = find((rows,), query, 5, None, "list").cursor
     assert cursor is not None
-    assert len(find(rows, query, 5, cursor, "list").runs) == 4
+    assert len(find((rows,), query, 5, cursor, "list").runs) == 4
     other = parsed("status = 'failed'", 0, "list")
     anew = open_rows(None, 0, "log")
     for asked, of in ((other, rows), (query, anew)):
         with pytest.raises(InvalidArgument, match="cursor: it is that of another query"):
-            find(of, asked, 5, cursor, "list")
+            find((of,), asked, 5, cursor, "list")
     for broken in ("", "x", "ü", "W10=", "WzFd", cursor[:-8], "eyJhIjoxfQ=="):
         with pytest.raises(InvalidArgument, match="cursor: "):
-            find(rows, query, 5, broken, "list")
+            find((rows,), query, 5, broken, "list")
 
 
 def test_a_query_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

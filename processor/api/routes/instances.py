@@ -171,7 +171,8 @@ async def _found(call: HttpCall, asked: ListQuery) -> HttpAnswer:
     parsed = client._parsed(query, "query")
     page = await client._searched(parsed, "query", asked.limit, asked.cursor)
     assert isinstance(page, Found), f"a view answers a list with {page}"
-    runs = [description(view_of(run, page.shard)) for run in page.runs]
+    shown = zip(page.runs, page.shards, strict=True)
+    runs = [description(view_of(run, shard)) for run, shard in shown]
     return HttpAnswer({"items": runs, "cursor": page.cursor})
 
 

@@ -11,6 +11,7 @@ import typer
 
 from processor import checks
 from processor.cli.options import (
+    AskedView,
     EmbeddedModules,
     Json,
     RunId,
@@ -122,13 +123,14 @@ def list_runs(
     status: Annotated[Status | None, typer.Option(help="Only runs that stand so.")] = None,
     workflow: WorkflowOnly = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = 100,
+    views_dir: AskedView = None,
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
     """List the latest run of each workflow id, or the runs that a query finds."""
 
     async def work() -> None:
-        async with connected(target, module) as client:
+        async with connected(target, module, views_dir) as client:
             wanted = client.list(query, status=status, workflow=workflow, limit=limit + 1)
             found = [each async for each in wanted]
         columns = ("workflow id", "workflow", "status", "started", "events", "run")
@@ -146,13 +148,14 @@ def count(
             metavar="QUERY", help="Which runs: \"closed > now() - '1d' GROUP BY workflow\"."
         ),
     ] = "",
+    views_dir: AskedView = None,
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
     """Count the runs that a query finds, and those in each group."""
 
     async def work() -> None:
-        async with connected(target, module) as client:
+        async with connected(target, module, views_dir) as client:
             found = await client.count(query)
         if as_json:
             write_json(found)

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -138,8 +138,16 @@ def new_worker(code: UserCode, target: Target, **how: Any) -> Worker:
         raise typer.BadParameter(str(error)) from error
 
 
-async def serve(running: Worker, shutdown_s: float) -> None:
-    """Run a worker until a signal comes; never stay much longer than ``shutdown_s`` after it."""
+class Served(Protocol):
+    """What a process runs until a signal comes."""
+
+    async def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+async def serve(running: Served, shutdown_s: float) -> None:
+    """Run something until a signal comes; never stay much longer than ``shutdown_s`` after it."""
     loop = asyncio.get_running_loop()
     signals: list[signal.Signals] = []
 

@@ -44,7 +44,7 @@ class ListsRuns(ABC):
 
         ``client.list("status = 'failed' AND customer = 'ada' ORDER BY closed DESC")``: the language
         is in docs/search.md. A query finds open and closed runs, the one that began last first, and
-        is answered by a view of the log, which Kafka does not have yet. Without a query, shard by
+        is answered by a view of the log: on Kafka, that of ``views_dir``. Without a query, shard by
         shard, ``status`` and ``workflow`` choose. ``limit`` is how many at the most (default: all).
         Raises ``InvalidArgument``, which shows where a query is wrong; ``ShardUnavailable``.
         """
@@ -95,8 +95,8 @@ class ListsRuns(ABC):
             assert isinstance(page, Found), f"a view answers a list with {page}"
             if cursor is None:
                 _tell("list", page.unknown)
-            for run in page.runs:
-                yield description(view_of(run, page.shard))
+            for run, shard in zip(page.runs, page.shards, strict=True):
+                yield description(view_of(run, shard))
             left = None if left is None else left - len(page.runs)
             cursor = page.cursor
             if cursor is None or left == 0:

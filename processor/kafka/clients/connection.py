@@ -88,6 +88,10 @@ class KafkaSettings:
         return self.topic("events")
 
     @property
+    def commands(self) -> str:
+        return self.topic("commands")
+
+    @property
     def shards_group(self) -> str:
         return f"{self.namespace}.shards"
 

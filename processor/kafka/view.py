@@ -1,0 +1,90 @@
+"""The view that ``processor views run`` keeps in a folder, as clients of Kafka ask it."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Final
+
+from confluent_kafka import TopicPartition
+
+from processor.errors import ProcessorError
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.faults import ends_of
+from processor.kafka.topics.upkeep import connect
+from processor.seldom import Seldom
+from processor.views.answers import Found, RunCount
+from processor.views.rows import Rows, read_rows
+from processor.views.search import RunSearch
+
+__all__ = ("FolderView", "log_ends")
+
+_log = logging.getLogger("processor.views")
+
+_CATCH_UP_S: Final = 2.0
+_LOOK_S: Final = 0.02
+_ASK_S: Final = 10.0
+_TELL_EVERY_S: Final = 30.0
+
+
+class FolderView:
+    """A search finds what was acknowledged before it, where the view is fed and not far behind."""
+
+    def __init__(self, connection: KafkaSettings, views_dir: Path) -> None:
+        self._connection = connection
+        self._folder = views_dir / connection.namespace
+        self._tell = Seldom(_TELL_EVERY_S)
+
+    def search(self, search: RunSearch, partitions: int) -> Found | RunCount:
+        """Return what the rows say. Blocks. Raises ``InvalidArgument`` and ``ProcessorError``.
+
+        A view that is behind the log has two seconds to come to where the log is now. What it says
+        then is told, and a warning says how far it is behind.
+        """
+        with ExitStack() as opened:
+            try:
+                parts = [opened.enter_context(closing(rows)) for rows in read_rows(self._folder)]
+            except sqlite3.Error as error:
+                raise ProcessorError(
+                    f"{search.what}: the view in {self._folder} cannot be read ({error}): look at "
+                    "the permissions of the folder; dropped files are made anew"
+                ) from error
+            missing = sorted(set(range(partitions)) - {rows.partition for rows in parts})
+            if missing:
+                raise ProcessorError(
+                    f"{search.what}: {self._folder} has no rows of "
+                    f"{'any partition' if not parts else f'partitions {missing}'}: run `processor "
+                    f"views run --views-dir {self._folder.parent}` until it says that it is up to "
+                    "date. It has to feed all partitions: where processes share them, each has a "
+                    "part"
+                )
+            ends = log_ends(self._connection, range(partitions))
+            until = monotonic() + _CATCH_UP_S
+            while (lag := _lag(parts, ends)) and monotonic() < until:
+                sleep(_LOOK_S)
+            if lag and self._tell(str(self._folder)):
+                _log.warning(
+                    "%s: the view in %s is %d records behind the log. Does `processor views run` "
+                    "run there? `processor views status` shows how far it is",
+                    search.what,
+                    self._folder,
+                    lag,
+                )
+            return search.of(*parts)
+
+
+def log_ends(connection: KafkaSettings, partitions: Iterable[int]) -> Mapping[int, int]:
+    """Return where partitions of the log end. Blocks. Raises ``BrokerUnreachable``."""
+    admin = connect(connection.servers, connection.extra)
+    places = [TopicPartition(connection.events, partition) for partition in partitions]
+    return {place.partition: end for place, end in ends_of(admin, places, _ASK_S)[1].items()}
+
+
+def _lag(parts: list[Rows], ends: Mapping[int, int]) -> int:
+    for rows in parts:
+        rows.look()
+    return sum(max(ends[rows.partition] - rows.position, 0) for rows in parts)

@@ -1,0 +1,162 @@
+"""The Faust application of the views: an agent that gives what it reads of ``events`` to folds.
+
+Where reading goes on is said by the folds, which keep that beside their rows, and never by offsets
+that Faust commits: it acknowledges a record also where its agent fails. What it commits shows the
+lag to Kafka's tools, and no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from yarl import URL
+
+from processor.kafka.clients.connection import LOG_RECORD_BYTES_MAX, KafkaSettings
+from processor.shard.ports import LogRecord
+from processor.views.stream.security import credentials_of
+
+__all__ = ("PartitionFold", "ViewsApp")
+
+_BATCH: Final = 1_000
+_BATCH_WITHIN_S: Final = 0.05
+_BUFFERED: Final = 256
+"""Records that Faust holds for one partition."""
+
+_COMMIT_EVERY_S: Final = 5.0
+_HEARTBEAT_S: Final = 3.0
+_SESSION_S: Final = 12.0
+"""After so long the partitions of a process that is dead are given to others."""
+
+
+class PartitionFold(Protocol):
+    """What becomes of one partition of ``events``."""
+
+    @property
+    def position(self) -> int:
+        """The first offset that it has not taken, as it is on disk."""
+
+    def take(self, records: Sequence[LogRecord]) -> None:
+        """Take records in their order, all of them or none. It passes over what it has taken."""
+
+    def close(self) -> None: ...
+
+
+class ViewsApp(faust.App):
+    """``opened`` returns the fold of a partition; each is open while the partition is ours.
+
+    ``failed`` is done where a fold failed: nothing more is read then.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaSettings,
+        state_dir: Path,
+        opened: Callable[[int], PartitionFold],
+        instance_id: str,
+    ) -> None:
+        self.folds: dict[int, PartitionFold] = {}
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._events = connection.events
+        self._opened = opened
+        how: dict[str, Any] = {}
+        credentials = credentials_of(connection.extra)
+        if credentials is not None:
+            how["broker_credentials"] = credentials
+        super().__init__(
+            f"{connection.namespace}.views",
+            broker=[URL(f"kafka://{server.strip()}") for server in connection.servers.split(",")],
+            broker_client_id=f"processor-{connection.namespace}-views",
+            broker_commit_interval=_COMMIT_EVERY_S,
+            broker_heartbeat_interval=_HEARTBEAT_S,
+            broker_session_timeout=_SESSION_S,
+            consumer_auto_offset_reset="earliest",
+            consumer_group_instance_id=instance_id,
+            consumer_max_fetch_size=LOG_RECORD_BYTES_MAX,
+            datadir=str(state_dir / "faust"),
+            key_serializer="raw",
+            value_serializer="raw",
+            stream_buffer_maxsize=_BUFFERED,
+            stream_wait_empty=False,
+            # No topic is made but those that `processor topics apply` makes.
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            reply_create_topic=False,
+            web_enabled=False,
+            **how,
+        )
+        events = self.topic(self._events, key_type=bytes, value_type=bytes, allow_empty=True)
+        fed: Any = self._fed  # Faust's own hints name a protocol without take_events
+        revoked: Any = self._revoked
+        self.agent(events, name="folds")(fed)
+        self.on_partitions_revoked.connect(revoked)
+
+    def begins(self, partition: int) -> int:
+        """Return where reading a partition goes on. Opens its fold."""
+        fold = self.folds.get(partition)
+        if fold is None:
+            fold = self.folds[partition] = self._opened(partition)
+        return fold.position
+
+    def lag(self) -> Mapping[int, int]:
+        """Return how many offsets of each of our partitions are not folded, as far as is known."""
+        lag = {}
+        for partition, fold in self.folds.items():
+            end = self.consumer.highwater(TP(self._events, partition))
+            if end is not None:
+                lag[partition] = max(end - fold.position, 0)
+        return lag
+
+    def close(self) -> None:
+        """Close all folds, once nothing is read any more."""
+        while self.folds:
+            self.folds.popitem()[1].close()
+
+    async def _fed(self, stream: faust.Stream[bytes]) -> None:
+        """Give what arrives to the folds. One agent for all partitions: a rebalance ends it not."""
+        async for events in stream.take_events(_BATCH, within=_BATCH_WITHIN_S):
+            came: dict[int, list[LogRecord]] = {}
+            for event in events:
+                told = event.message
+                record = LogRecord(told.offset, told.key or b"", told.value)
+                came.setdefault(told.partition, []).append(record)
+            try:
+                for partition, records in came.items():
+                    fold = self.folds.get(partition)
+                    if fold is not None:  # else it was taken from us while they were on their way
+                        fold.take(records)
+            except Exception as error:
+                # Faust would start the agent again, behind the records that it has not folded.
+                if not self.failed.done():
+                    self.failed.set_exception(error)
+                await asyncio.Event().wait()
+
+    async def _revoked(self, app: faust.App, revoked: set[TP], **_: Any) -> None:
+        for place in revoked:
+            fold = self.folds.pop(place.partition, None)
+            if fold is not None:
+                fold.close()
+
+    def _new_transport(self) -> _Transport:
+        return _Transport(self.conf.broker_consumer, self)
+
+
+class _Consumer(driver.Consumer):
+    """Goes on where the folds are."""
+
+    app: ViewsApp
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        places = {place: self.app.begins(place.partition) for place in self.assignment()}
+        if places:
+            await self.seek_wait(places)
+        return places
+
+
+class _Transport(driver.Transport):
+    Consumer = _Consumer

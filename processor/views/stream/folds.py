@@ -1,0 +1,41 @@
+"""The rows of runs, as the fold of a partition that Kafka's records go through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from processor.shard.ports import LogRecord
+from processor.shard.recovery.survey import entry_of, stranger
+from processor.views.rows import LogEntry, Rows
+
+__all__ = ("RunsFold",)
+
+
+class RunsFold:
+    """Gives the records of one partition of ``topic`` to rows."""
+
+    def __init__(self, topic: str, rows: Rows) -> None:
+        self._topic = topic
+        self._rows = rows
+
+    @property
+    def position(self) -> int:
+        position: int = self._rows.position
+        return position
+
+    def take(self, records: Sequence[LogRecord]) -> None:
+        """PartitionFold records. Raises ``ReleaseTooOld`` where a later release wrote one."""
+        entries, strangers = [], []
+        for record in records:
+            entry = None
+            if record.value is not None:
+                entry = entry_of(self._topic, self._rows.partition, record)
+                if entry is None:
+                    strangers.append(record.offset)
+            entries.append(LogEntry(record.offset, entry))
+        if strangers:
+            stranger(self._topic, self._rows.partition, strangers[0], len(strangers))
+        self._rows.take(entries)
+
+    def close(self) -> None:
+        self._rows.close()

@@ -1,0 +1,270 @@
+"""Views that Faust feeds on a real broker: a fold of the log, whatever is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from processor import Client, InvalidArgument, ProcessorError
+from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.faults import watermarks_of
+from processor.kafka.shards.identity import describe_shard_topics
+from processor.kafka.shards.log import KafkaLogReader
+from processor.kafka.topics.upkeep import apply, plan
+from processor.policy import Status
+from processor.views.fold import Row
+from processor.views.rows import Rows, open_rows, row_of
+from processor.views.schema import COLUMNS
+from processor.views.stream.folds import RunsFold
+from tests.kafka.conftest import PARTITIONS
+from tests.kafka.feeding import WITHIN_S, FeederProcess
+from tests.kafka.probes import collects, queued_double
+from tests.kafka.processes import StartWorker, at_work
+
+StartFeeder: TypeAlias = Callable[[int], FeederProcess]
+
+
+@pytest.fixture
+def feeders(kafka_servers: str, made: str, tmp_path: Path) -> Iterator[StartFeeder]:
+    started: list[FeederProcess] = []
+
+    def start(slot: int = 0) -> FeederProcess:
+        feeder = FeederProcess(kafka_servers, made, tmp_path, slot)
+        started.append(feeder)
+        feeder.start()
+        return feeder
+
+    yield start
+    for feeder in started:
+        feeder.end()
+
+
+class Log:
+    """The log of a namespace, and what a fresh fold makes of it."""
+
+    def __init__(self, servers: str, namespace: str, admin: AdminClient) -> None:
+        self.connection = KafkaSettings(servers, namespace)
+        self.id = describe_shard_topics(admin, self.connection)[0]["events"]
+        self._admin = admin
+
+    def end(self, partition: int) -> int:
+        return self._reader(partition).bounds()[1]
+
+    def folded(self) -> dict[str, Row]:
+        rows: dict[str, Row] = {}
+        for partition in range(PARTITIONS):
+            fresh = open_rows(None, partition, self.id)
+            reader = self._reader(partition)
+            records = list(reader.read(*reader.bounds()))
+            RunsFold(self.connection.events, fresh).take(records)
+            rows |= all_rows(fresh)
+            fresh.close()
+        return rows
+
+    def _reader(self, partition: int) -> KafkaLogReader:
+        return KafkaLogReader(self.connection, partition, self._watermarks)
+
+    def _watermarks(self, topic: str, partition: int) -> tuple[int, int]:
+        consumer = Consumer(self.connection.consumer())
+        try:
+            return watermarks_of(consumer, TopicPartition(topic, partition))
+        finally:
+            consumer.close()
+
+
+def all_rows(rows: Rows) -> dict[str, Row]:
+    found = rows.connection.execute(f"SELECT {', '.join(COLUMNS)} FROM runs").fetchall()
+    return {row.run_id: row for row in map(row_of, found)}
+
+
+def in_views(log: Log, *feeders: FeederProcess) -> dict[str, Row]:
+    """Return the rows of all feeders, each partition from the one that is furthest."""
+    rows: dict[str, Row] = {}
+    for partition in range(PARTITIONS):
+        opened = [
+            open_rows(each.views_dir / log.connection.namespace, partition, log.id)
+            for each in feeders
+        ]
+        rows |= all_rows(max(opened, key=lambda each: int(each.position)))
+        for each in opened:
+            each.close()
+    return rows
+
+
+def caught_up(log: Log, *feeders: FeederProcess) -> bool:
+    for partition in range(PARTITIONS):
+        folder = [each.views_dir / log.connection.namespace for each in feeders]
+        opened = [open_rows(each, partition, log.id) for each in folder]
+        at = max(int(each.position) for each in opened)
+        for each in opened:
+            each.close()
+        if at < log.end(partition):
+            return False
+    return True
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.1)
+
+
+def test_rows_are_a_fresh_fold_of_the_log_whatever_is_killed(
+    kafka_servers: str,
+    made: str,
+    admin: AdminClient,
+    start_worker: StartWorker,
+    feeders: StartFeeder,
+) -> None:
+    """Also while no worker runs."""
+    worker = start_worker(kafka_servers, 0)
+    feeder = feeders(0)
+
+    async def work() -> None:
+        await at_work(worker)
+        async with Client(kafka_servers, namespace=made) as client:
+            for round in range(6):
+                runs = [await client.start(queued_double, n) for n in range(20)]
+                open_run = await client.start(collects, 3, id=f"open-{round}")
+                await open_run.raise_event("passed", 1)
+                for run in runs:
+                    await run.result(60)
+                feeder.kill()
+                feeder.start()
+
+    asyncio.run(work())
+    worker.stop()
+
+    async def ask() -> None:
+        views = feeder.views_dir
+        async with Client(kafka_servers, namespace=made, views_dir=views) as client:
+            shown = [run async for run in client.list("status = 'running'")]
+            assert sorted(run.workflow_id for run in shown) == [f"open-{n}" for n in range(6)]
+            groups = (await client.count("GROUP BY workflow")).groups
+            assert {group.values: group.count for group in groups}[("queued_double",)] == 120
+            first = [run async for run in client.list("ORDER BY started", limit=1)]
+            assert first[0].workflow == "queued_double"
+
+    log = Log(kafka_servers, made, admin)
+    until(lambda: caught_up(log, feeder), "the view is not where the log ends")
+    asyncio.run(ask())
+    fresh, rows = log.folded(), in_views(log, feeder)
+    assert rows == fresh
+    counts = [row.status for row in rows.values()]
+    assert counts.count(Status.RUNNING) == 6
+    assert counts.count(Status.COMPLETED) >= 120
+    assert feeder.stop() == 0
+    assert "ERROR" not in feeder.log
+
+
+def test_processes_share_the_partitions(
+    kafka_servers: str,
+    made: str,
+    admin: AdminClient,
+    start_worker: StartWorker,
+    feeders: StartFeeder,
+) -> None:
+    worker = start_worker(kafka_servers, 0)
+    first = feeders(0)
+    until(lambda: first.log_path.exists() and first.log.count("from offset") == PARTITIONS, "began")
+    second = feeders(1)
+    until(lambda: second.log.count("from offset") >= PARTITIONS // 2, "the second has its share")
+
+    async def work() -> None:
+        await at_work(worker)
+        async with Client(kafka_servers, namespace=made) as client:
+            for run in [await client.start(queued_double, n) for n in range(40)]:
+                await run.result(60)
+
+    asyncio.run(work())
+    log = Log(kafka_servers, made, admin)
+    until(lambda: caught_up(log, first, second), "together they are where the log ends")
+    assert in_views(log, first, second) == log.folded()
+    second.kill()
+    until(lambda: caught_up(log, first), "the first takes over, from where it was itself")
+    assert in_views(log, first) == log.folded()
+
+
+def test_a_log_that_is_made_again_is_another_one(
+    kafka_servers: str,
+    made: str,
+    admin: AdminClient,
+    start_worker: StartWorker,
+    feeders: StartFeeder,
+) -> None:
+    feeder = feeders(0)
+    worker = start_worker(kafka_servers, 0)
+
+    async def one(id: str) -> None:
+        await at_work(worker)
+        async with Client(kafka_servers, namespace=made) as client:
+            await (await client.start(queued_double, 1, id=id)).result(60)
+
+    asyncio.run(one("before"))
+    log = Log(kafka_servers, made, admin)
+    until(lambda: caught_up(log, feeder), "the view is not where the log ends")
+    worker.stop()
+    feeder.stop()
+    for future in admin.delete_topics(_topics(admin, made)).values():
+        future.result()
+    until(lambda: not _topics(admin, made), "the topics are gone")
+    apply(admin, plan(admin, made, PARTITIONS, 1))
+    worker = start_worker(kafka_servers, 1)
+    feeder.start()
+    asyncio.run(one("after"))
+    log = Log(kafka_servers, made, admin)
+    until(lambda: caught_up(log, feeder), "the view is not where the log ends")
+    assert {row.workflow_id for row in in_views(log, feeder).values()} == {"after"}
+
+
+def _topics(admin: AdminClient, namespace: str) -> list[str]:
+    topics = admin.list_topics(timeout=10).topics
+    return [name for name in topics if name.startswith(f"{namespace}.")]
+
+
+def test_one_folder_has_one_feeder(feeders: StartFeeder) -> None:
+    first = feeders(0)
+    until(lambda: first.log_path.exists() and first.log.count("from offset") == PARTITIONS, "began")
+    other = feeders(0)
+    assert other.ended() == 3
+    assert f"is fed by process {first.pid}" in other.log
+
+
+def test_a_search_finds_what_was_acknowledged_before_it(
+    kafka_servers: str, made: str, start_worker: StartWorker, feeders: StartFeeder
+) -> None:
+    worker, feeder = start_worker(kafka_servers, 0), feeders(0)
+
+    async def main() -> None:
+        await at_work(worker)
+        until(lambda: "up to date" in feeder.log, "the view is up to date")
+        views = feeder.views_dir
+        async with Client(kafka_servers, namespace=made, views_dir=views) as client:
+            for number in range(20):
+                await client.start(collects, 1, id=f"run-{number}")
+                found = await client.count("workflow = 'collects'")
+                assert found.count == number + 1
+
+    asyncio.run(main())
+
+
+def test_a_folder_without_a_view_says_what_to_run(
+    kafka_servers: str, made: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with Client(kafka_servers, namespace=made, views_dir=tmp_path / "none") as client:
+            with pytest.raises(ProcessorError, match="has no rows of any partition: run `proc"):
+                await client.count()
+        async with Client(kafka_servers, namespace=made) as client:
+            with pytest.raises(InvalidArgument, match="run `processor views run`, and give"):
+                await client.count()
+
+    asyncio.run(main())
