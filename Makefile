@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	@$(BIN)/processor demo
 
-# The tests in three parts at a time: of the adapters on one broker that they share, without a
-# broker, and with brokers that they start and break. Much of the first and the last is waiting.
+# The tests in four parts at a time: of the adapters on one broker that they share, with brokers
+# that they start and break, simulated, and all others. Much of the first two is waiting.
 test: check
-	@$(MAKE) --no-print-directory -j3 test-kafka test-alone test-brokers
+	@$(MAKE) --no-print-directory -j4 test-kafka test-brokers test-alone test-simulation
 
 test-kafka: $(VENV)/installed-dev
 	$(BIN)/pytest tests/kafka -m "not own_broker"
@@ -22,7 +22,10 @@ test-brokers: $(VENV)/installed-dev
 	$(BIN)/pytest --ignore=tests/kafka -m kafka
 
 test-alone: $(VENV)/installed-dev
-	$(BIN)/pytest -m "not kafka"
+	$(BIN)/pytest -m "not kafka" --ignore=tests/simulation
+
+test-simulation: $(VENV)/installed-dev
+	$(BIN)/pytest tests/simulation
 
 # In less than two minutes: what needs no broker and no other process, and 200 seeds.
 quick: $(VENV)/installed-dev
@@ -78,7 +81,7 @@ versions:
 			echo "Python $$version: not found on the PATH, not run"; continue; \
 		fi; \
 		echo "Python $$version: found, the tests without a broker run"; \
-		$(MAKE) --no-print-directory test-alone PYTHON=python$$version VENV=.venv-$$version \
+		$(MAKE) --no-print-directory -k test-alone test-simulation PYTHON=python$$version VENV=.venv-$$version \
 			|| failed=1; \
 	done; exit $$failed
 
