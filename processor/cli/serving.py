@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from processor.cli.commands.worker import log_to
-from processor.cli.options import EmbeddedModules, Json, Target, target_options
+from processor.cli.options import AskedView, EmbeddedModules, Json, Target, target_options
 from processor.cli.output import say, write_json
 from processor.cli.session import connected
 from processor.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from processor.api import HttpOptions
+    from processor.client import Client
 
 __all__ = ("AuthConfig", "Hosts", "Origins", "PublicUrl", "http_options", "register")
 
@@ -69,6 +68,7 @@ def serve(
     allow_host: Hosts = None,
     allow_origin: Origins = None,
     auth: AuthConfig = None,
+    views_dir: AskedView = None,
     modules: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
@@ -82,11 +82,16 @@ def serve(
         origins=allow_origin,
         auth=auth,
     )
-    asyncio.run(served_until_signal(target, options, modules, as_json))
+
+    async def work() -> None:
+        async with connected(target, modules, views_dir) as client:
+            await served_until_signal(client, target, options, as_json)
+
+    asyncio.run(work())
 
 
 async def served_until_signal(
-    target: Target, options: HttpOptions, modules: Sequence[str] | None, as_json: bool
+    client: Client, target: Target, options: HttpOptions, as_json: bool
 ) -> None:
     """Serve over a client of the target, and say where."""
     from processor.api.running import served
@@ -95,10 +100,7 @@ async def served_until_signal(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with (
-        connected(target, modules) as client,
-        served(client, target.namespace, options) as server,
-    ):
+    async with served(client, target.namespace, options) as server:
         if as_json:
             write_json({"url": server.url, "namespace": target.namespace})
         else:

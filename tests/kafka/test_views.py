@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
+import httpx
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from processor import Client, InvalidArgument, ProcessorError
+from processor.api import HttpOptions
+from processor.api.running import served
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import watermarks_of
 from processor.kafka.shards.identity import describe_shard_topics
@@ -152,6 +155,18 @@ def test_rows_are_a_fresh_fold_of_the_log_whatever_is_killed(
             assert {group.values: group.count for group in groups}[("queued_double",)] == 120
             first = [run async for run in client.list("ORDER BY started", limit=1)]
             assert first[0].workflow == "queued_double"
+            async with (
+                served(client, made, HttpOptions(port=0)) as server,
+                httpx.AsyncClient(base_url=f"{server.url}/api/v1/namespaces/{made}") as http,
+            ):
+                query = {"query": "status = 'running' ORDER BY started", "limit": "4"}
+                page = (await http.get("/instances", params=query)).json()
+                more = {**query, "cursor": page["cursor"]}
+                page["items"] += (await http.get("/instances", params=more)).json()["items"]
+                shown_there = [run["workflow_id"] for run in page["items"]]
+                assert shown_there == [f"open-{n}" for n in range(6)]
+                counted = (await http.get("/count", params={"query": "closed IS NULL"})).json()
+                assert counted["count"] == 6
 
     log = Log(kafka_servers, made, admin)
     until(lambda: caught_up(log, feeder), "the view is not where the log ends")
