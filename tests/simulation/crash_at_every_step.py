@@ -46,7 +46,8 @@ from .crash_outcomes import Outcome, comparable_answer, compare, outcome_of
 from .crash_scenarios import ACTIVITIES, SCENARIOS, WORKFLOWS, Scenario
 from .invariants import check
 from .reading import Reading
-from .registered import ORDER_ACTIVITIES, PAYLOADS, what_is_remembered
+from .registered import ORDER_ACTIVITIES, PAYLOADS
+from .story import what_is_remembered
 from .tally import TallyRunners
 
 __all__ = ("IN_MEMORY", "SCENARIOS", "Failure", "Outcome", "Run", "Scenario", "Watch", "compare")
