@@ -10,6 +10,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+import msgspec
+
 from processor import errors
 from processor.codec.records import decode_as, encode
 from processor.config import Settings
@@ -105,11 +107,13 @@ class HttpGateway:
         return body
 
     async def search(self, search: RunSearch, *, timeout_s: float) -> Found | RunCount:
-        """Say that queries are asked by their addresses."""
-        raise InvalidArgument(
-            f"{search.what}: a client over HTTP asks no queries in this release. Leave query out, "
-            f"or ask for {self._url}/instances?query=..."
-        )
+        """Return what the view behind the API says."""
+        from processor.views.packed import PackedSearch, unpacked_count, unpacked_found
+
+        asked = PackedSearch(search.query.text, search.what, search.limit, search.cursor)
+        content = msgspec.msgpack.encode(asked)
+        answer = await self._answered("POST", f"{self._url}/searches", timeout_s, content)
+        return (unpacked_count if search.limit is None else unpacked_found)(answer.content)
 
     async def close(self) -> None:
         self._closed = True

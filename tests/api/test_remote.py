@@ -33,6 +33,12 @@ from tests.cli.conftest import Invoke, Processor, invoke, processor
 from tests.embedded.approval import echo
 from tests.embedded.test_handlers import test_signals_are_taken_in_their_order_and_queries_see_them
 from tests.embedded.test_keys import test_a_signal_has_a_key_of_its_workflow_id
+from tests.embedded.test_search import (
+    test_a_query_finds_all_runs_of_a_chain,
+    test_more_runs_than_a_page,
+    test_runs_are_found_as_soon_as_they_are_acknowledged,
+    test_what_is_wrong_is_said_at_the_call,
+)
 from tests.embedded.test_updates import (
     test_a_bug_in_a_handler_parks_the_run_and_who_waits_hears_of_it,
     test_an_id_makes_an_update_count_once_also_after_the_end,
@@ -47,11 +53,15 @@ __all__ = (
     "invoke",
     "processor",
     "test_a_bug_in_a_handler_parks_the_run_and_who_waits_hears_of_it",
+    "test_a_query_finds_all_runs_of_a_chain",
     "test_a_signal_has_a_key_of_its_workflow_id",
     "test_a_value_is_read_and_waited_for_also_after_the_end",
     "test_an_id_makes_an_update_count_once_also_after_the_end",
     "test_each_newer_value_is_seen_along_a_chain",
+    "test_more_runs_than_a_page",
+    "test_runs_are_found_as_soon_as_they_are_acknowledged",
     "test_signals_are_taken_in_their_order_and_queries_see_them",
+    "test_what_is_wrong_is_said_at_the_call",
     "test_who_waits_when_the_run_ends_is_told",
 )
 
@@ -89,8 +99,9 @@ def test_what_a_client_asks_is_done_over_http(tmp_path: Path) -> None:
                 await client.handle("none").describe()
             with pytest.raises(CommandRejected):
                 await client.handle("g").signal("add")
-            with pytest.raises(InvalidArgument, match=r"instances\?query="):
-                await client.count()
+            assert [run.workflow_id async for run in client.list("sum > 2")] == ["b"]
+            with pytest.raises(InvalidArgument, match=r"a value has to stand here \(column 7\)"):
+                await client.count("sum > ")
 
     asyncio.run(main())
 

@@ -11,7 +11,8 @@ from processor.core.data.address import ReplyTo
 from processor.core.data.cause import NamedRequest
 from processor.core.inputs import ClientCommand
 from processor.core.records.effects import Reply
-from processor.errors import InvalidArgument
+from processor.errors import InvalidArgument, SchemaMismatch
+from processor.views.packed import PackedSearch, packed
 
 __all__ = ("ENDPOINTS",)
 
@@ -51,4 +52,16 @@ async def command(call: HttpCall) -> HttpAnswer:
     return HttpAnswer(encode(Reply(ReplyTo(0, ""), answer)))
 
 
-ENDPOINTS = (namespace, command)
+@route("POST", "/searches", "admin", body=bytes, answers={200: bytes})
+async def search(call: HttpCall) -> HttpAnswer:
+    """Ask the view as Python's client does."""
+    try:
+        asked = msgspec.msgpack.decode(call.body, type=PackedSearch)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise SchemaMismatch(f"it is no search of Python's client: {error}") from error
+    query = call.client._parsed(asked.query, asked.what)
+    found = await call.client._searched(query, asked.what, asked.limit, asked.cursor)
+    return HttpAnswer(packed(found))
+
+
+ENDPOINTS = (namespace, command, search)
