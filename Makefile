@@ -10,7 +10,8 @@ demo: $(VENV)/installed
 	@$(BIN)/processor demo
 
 # The tests in four parts at a time: of the adapters on one broker that they share, with brokers
-# that they start and break, simulated, and all others. Much of the first two is waiting.
+# that they start and break, simulated, and all others. Much of the first two is waiting: what is
+# simulated takes the time that is left.
 test: check
 	@$(MAKE) --no-print-directory -j4 test-kafka test-brokers test-alone test-simulation
 
@@ -25,7 +26,7 @@ test-alone: $(VENV)/installed-dev
 	$(BIN)/pytest -m "not kafka" --ignore=tests/simulation
 
 test-simulation: $(VENV)/installed-dev
-	$(BIN)/pytest tests/simulation
+	nice -n 19 $(BIN)/pytest tests/simulation
 
 # In less than two minutes: what needs no broker and no other process, and 200 seeds.
 quick: $(VENV)/installed-dev

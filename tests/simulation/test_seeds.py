@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_trace_in_every_process() -> None:
             check=True,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=170,
         ).stdout
         for hash_seed in ("1", "2")
     }
