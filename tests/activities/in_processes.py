@@ -114,11 +114,18 @@ def moved(point: Point, by: int = 1) -> Point:
     return Point(point.x + by)
 
 
+def says(path: Path, pid: int | None) -> None:
+    """Write an id of a process, which is whole as soon as it is there."""
+    partial = path.with_suffix(".new")
+    partial.write_text(str(pid))
+    partial.replace(path)
+
+
 @activity.define(pool="processes", start_to_close=60)
 def computes(folder: str, how: str) -> str:
     """Compute for ever, or until it is asked to stop."""
     path = Path(folder)
-    path.joinpath(f"pid-{activity.info().attempt}").write_text(str(os.getpid()))
+    says(path / f"pid-{activity.info().attempt}", os.getpid())
     try:
         if how == "shielded":
             with activity.shield():
@@ -142,7 +149,7 @@ def forks(folder: str, how: str) -> None:
     """Leave a process of its own behind, which has all that this one has open."""
     forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
     forked.start()
-    Path(folder, "pid-1").write_text(str(forked.pid))
+    says(Path(folder, "pid-1"), forked.pid)
     if how == "exit":
         os._exit(3)
     time.sleep(600)
@@ -172,7 +179,7 @@ decorated_elsewhere = activity.define(name="elsewhere", pool="processes")(double
 @activity.define(pool="processes", start_to_close=60)
 def sleeps(folder: str) -> None:
     """Wait in C code, which nothing interrupts."""
-    Path(folder, "pid-1").write_text(str(os.getpid()))
+    says(Path(folder, "pid-1"), os.getpid())
     time.sleep(600)
 
 

@@ -316,9 +316,8 @@ def test_kill_9_of_a_worker_ends_its_processes(how: str, tmp_path: Path) -> None
     module = "tests.activities.in_processes"
     worker = subprocess.Popen([sys.executable, "-m", module, str(tmp_path), how])
     try:
-        said = tmp_path / "pid-1"
-        assert asyncio.run(until(lambda: said.exists() and said.read_text() != "", 60))
-        pid = int(said.read_text())
+        assert asyncio.run(until(tmp_path.joinpath("pid-1").exists, 60))
+        pid = int(tmp_path.joinpath("pid-1").read_text())
         assert alive(pid)
         worker.send_signal(signal.SIGKILL)
         worker.wait(10)

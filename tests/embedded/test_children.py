@@ -278,7 +278,7 @@ def test_too_many_children_park_the_parent_and_it_goes_on_with_more_room(tmp_pat
 @pytest.mark.parametrize(
     ("what", "match"),
     [
-        ("option", "there is no option 'unknown'; there are at, attributes, cancellation, delay, exec"),
+        ("option", "there is no option 'unknown'; there are at, attributes, cancellation, delay"),
         ("close", r"parent_close: give one of \('terminate', 'cancel', 'abandon'\), not 'kill'"),
         ("arguments", "too many positional arguments"),
         ("activity", "workflow.call_child: workflow: .* is none: put @workflow.define"),
