@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ from processor.kafka.clients.connection import (
     murmur2,
     partition_of,
 )
-from processor.kafka.shards.log import LogNotWritable
+from processor.kafka.shards.log import KafkaLog, LogNotWritable
 from processor.kafka.shards.outbox import MessageNotSent
 from processor.kafka.topics.upkeep import apply, plan, read_topics
 
@@ -145,17 +146,26 @@ def test_a_busy_loop_and_the_thread_take_turns_and_keep_the_order(kafka: Adapter
 
 @EITHER_PRODUCER
 def test_what_is_produced_outside_a_pass_is_not_held_back(kafka: Adapters) -> None:
+    """Three times: on a busy machine, the broker itself may take longer once."""
     log = log_of(kafka.open())
-    kafka.ports.begin_pass()
-    kafka.ports.end_pass()
-    log.append(b"k", b"v")
-    assert acknowledged(log, 1) == [0]
-    time.sleep(0.1)  # the thread has woken the loop, and leaves the client to it
-    for number in range(1, 4):
-        log.append(b"k%d" % number, b"v")
-    begun = time.monotonic()
-    until(lambda: log.bounds()[1] == 4, "all of them, though the loop sleeps")
-    assert time.monotonic() - begun < 0.5, "the thread does not leave them to the loop"
+    took = []
+    for round in range(3):
+        kafka.ports.begin_pass()
+        kafka.ports.end_pass()
+        log.append(b"k", b"v")
+        assert acknowledged(log, 1) == [4 * round]
+        time.sleep(0.1)  # the thread has woken the loop, and leaves the client to it
+        for number in range(1, 4):
+            log.append(b"k%d" % number, b"v")
+        begun, end = time.monotonic(), 4 * (round + 1)
+        until(partial(_ends, log, end), "all of them, though the loop sleeps")
+        took.append(time.monotonic() - begun)
+        assert acknowledged(log, 3) == [end - 3, end - 2, end - 1]
+    assert min(took) < 0.5, "the thread does not leave them to the loop"
+
+
+def _ends(log: KafkaLog, end: int) -> bool:
+    return log.bounds()[1] == end
 
 
 def test_how_many_partitions_a_topic_has(kafka: Adapters) -> None:
