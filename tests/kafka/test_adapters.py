@@ -146,9 +146,8 @@ def test_a_busy_loop_and_the_thread_take_turns_and_keep_the_order(kafka: Adapter
 
 @EITHER_PRODUCER
 def test_what_is_produced_outside_a_pass_is_not_held_back(kafka: Adapters) -> None:
-    """Three times: on a busy machine, the broker itself may take longer once."""
+    """Up to three times: on a busy machine, the broker itself may take longer."""
     log = log_of(kafka.open())
-    took = []
     for round in range(3):
         kafka.ports.begin_pass()
         kafka.ports.end_pass()
@@ -159,9 +158,10 @@ def test_what_is_produced_outside_a_pass_is_not_held_back(kafka: Adapters) -> No
             log.append(b"k%d" % number, b"v")
         begun, end = time.monotonic(), 4 * (round + 1)
         until(partial(_ends, log, end), "all of them, though the loop sleeps")
-        took.append(time.monotonic() - begun)
+        if time.monotonic() - begun < 0.5:
+            return
         assert acknowledged(log, 3) == [end - 3, end - 2, end - 1]
-    assert min(took) < 0.5, "the thread does not leave them to the loop"
+    raise AssertionError("the thread does not leave them to the loop")
 
 
 def _ends(log: KafkaLog, end: int) -> bool:
