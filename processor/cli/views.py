@@ -66,28 +66,28 @@ def run(
 def status(target: Target, views_dir: ViewsDir = VIEWS_DIR, as_json: Json = False) -> None:
     """Show how far the view in a folder is, and how much of the log is not in it yet."""
     from processor.kafka.clients.connection import KafkaSettings
+    from processor.kafka.topics.upkeep import connect
     from processor.kafka.view import log_ends
-    from processor.views.rows import read_rows
-    from processor.views.stream.feeder import folder_of, is_fed
+    from processor.kafka.view_folder import ViewFolder
 
-    folder = folder_of(views_dir, target.namespace)
-    found = []
-    parts = read_rows(folder)
-    connection = KafkaSettings(target.server, target.namespace, target.kafka)
-    ends = log_ends(connection, [rows.partition for rows in parts]) if parts else {}
+    folder = ViewFolder(views_dir, target.namespace)
+    parts, found, fed = folder.read(), [], False
+    if parts:
+        connection = KafkaSettings(target.server, target.namespace, target.kafka)
+        admin = connect(connection.servers, connection.extra)
+        ends, fed = log_ends(admin, connection, [rows.partition for rows in parts]), folder.is_fed
     for rows in parts:
         with closing(rows):
             (runs,) = rows.connection.execute("SELECT coalesce(sum(n), 0) FROM counts").fetchone()
             end = ends[rows.partition]
             found.append((rows.partition, rows.position, end, max(end - rows.position, 0), runs))
-    fed = is_fed(folder) if parts else False
     names = ("partition", "position", "end", "lag", "runs")
     if as_json:
         partitions = [dict(zip(names, each, strict=True)) for each in found]
-        write_json({"folder": str(folder), "fed": fed, "partitions": partitions})
+        write_json({"folder": str(folder.path), "fed": fed, "partitions": partitions})
         return
     if not parts:
-        say(f"{folder} has no view: run `processor views run --views-dir {views_dir}`")
+        say(f"{folder.path} has no view: run `processor views run --views-dir {views_dir}`")
         return
     show_table(names, [tuple(f"{each:,}" for each in row) for row in found])
     lag = sum(each[3] for each in found)
@@ -98,16 +98,17 @@ def status(target: Target, views_dir: ViewsDir = VIEWS_DIR, as_json: Json = Fals
 @target_options()
 def rebuild(target: Target, views_dir: ViewsDir = VIEWS_DIR, as_json: Json = False) -> None:
     """Drop the view in a folder: `processor views run` makes it anew from the log."""
-    from processor.views.stream.feeder import dropped, folder_of, is_fed
+    from processor.kafka.view_folder import ViewFolder
 
-    folder = folder_of(views_dir, target.namespace)
-    if is_fed(folder):
-        raise ProcessorError(f"{folder} is fed: stop `processor views run` there, then try again")
-    count = dropped(folder)
+    folder = ViewFolder(views_dir, target.namespace)
+    if folder.is_fed:
+        where = folder.path
+        raise ProcessorError(f"{where} is fed: stop `processor views run` there, then try again")
+    count = folder.drop()
     if as_json:
-        write_json({"folder": str(folder), "dropped": count})
+        write_json({"folder": str(folder.path), "dropped": count})
         return
-    say(f"dropped {count} files in {folder}: `processor views run` makes them anew")
+    say(f"dropped {count} files in {folder.path}: `processor views run` makes them anew")
 
 
 def register(app: typer.Typer) -> None:

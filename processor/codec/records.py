@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, get_args
 
 from processor.codec.compiled import Compiled, compile_schema, field_at_fault
 from processor.codec.schemas.files import MAGIC, SchemaFile, disagreements, load_levels
@@ -41,6 +41,7 @@ __all__ = (
     "Record",
     "decode",
     "decode_as",
+    "decode_entry",
     "encode",
     "later_events",
     "level_of",
@@ -305,3 +306,23 @@ level_of: Final = _codec.level_of
 later_events: Final = _codec.later_events
 read_envelope: Final = _codec.read_envelope
 read_head: Final = _codec.read_head
+
+_ENTRIES: Final = get_args(LogRecordBody)
+
+
+def decode_entry(value: bytes, offset: int) -> LogRecordBody | None:
+    """Return the record at an offset of the log; None for what is none, or stands elsewhere.
+
+    Raises ``TooNew`` for what a later release wrote.
+    """
+    try:
+        entry = decode(value)
+    except TooNew:
+        raise
+    except SchemaMismatch:
+        return None
+    if not isinstance(entry, _ENTRIES):
+        return None
+    if not isinstance(entry, Claim) and not 0 <= entry.epoch < offset:
+        return None  # a record names a claim before it
+    return entry  # type: ignore[no-any-return]  # get_args has no types

@@ -7,7 +7,6 @@ import sqlite3
 from pathlib import Path
 from threading import Lock
 from time import monotonic
-from typing import Final
 
 from processor.embedded.disk import Disk, DiskLog
 from processor.errors import ProcessorError, ShardUnavailable
@@ -17,9 +16,6 @@ from processor.views.rows import Rows, open_rows
 from processor.views.search import RunSearch, feed
 
 __all__ = ("DiskView",)
-
-_RECORDS: Final = 1_000
-"""So many records are folded before the clock is looked at."""
 
 
 class DiskView:
@@ -71,13 +67,12 @@ class DiskView:
                 rows = self._rows = self._rows or open_rows(self._folder, 0, log.id.hex())
                 if rows.position > end:
                     rows.drop()
-                while rows.position < end:
-                    feed(rows, log.read, min(rows.position + _RECORDS, end))
-                    if rows.position < end and monotonic() > deadline:
-                        raise ShardUnavailable(
-                            f"{search.what}: the rows in {self._folder} are at record "
-                            f"{rows.position:,} of {end:,} of the log. Ask again: they go on there"
-                        )
+                feed(rows, log.read, end, lambda: monotonic() <= deadline)
+                if rows.position < end:
+                    raise ShardUnavailable(
+                        f"{search.what}: the rows in {self._folder} are at record "
+                        f"{rows.position:,} of {end:,} of the log. Ask again: they go on there"
+                    )
                 return search.of(rows)
             except (sqlite3.Error, OSError) as error:
                 raise ProcessorError(

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Final
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from processor.errors import ProcessorError
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import ends_of
 from processor.kafka.topics.upkeep import connect
+from processor.kafka.view_folder import ViewFolder
 from processor.seldom import Seldom
 from processor.views.answers import Found, RunCount
-from processor.views.rows import Rows, read_rows
+from processor.views.rows import Rows
 from processor.views.search import RunSearch
 
 __all__ = ("FolderView", "log_ends")
@@ -36,8 +38,9 @@ class FolderView:
 
     def __init__(self, connection: KafkaSettings, views_dir: Path) -> None:
         self._connection = connection
-        self._folder = views_dir / connection.namespace
+        self._folder = ViewFolder(views_dir, connection.namespace)
         self._tell = Seldom(_TELL_EVERY_S)
+        self._admin: AdminClient | None = None
 
     def search(self, search: RunSearch, partitions: int) -> Found | RunCount:
         """Return what the rows say. Blocks. Raises ``InvalidArgument`` and ``ProcessorError``.
@@ -45,41 +48,60 @@ class FolderView:
         A view that is behind the log has two seconds to come to where the log is now. What it says
         then is told, and a warning says how far it is behind.
         """
+        folder = self._folder.path
         with ExitStack() as opened:
             try:
-                parts = [opened.enter_context(closing(rows)) for rows in read_rows(self._folder)]
+                parts = [opened.enter_context(closing(rows)) for rows in self._folder.read()]
             except sqlite3.Error as error:
                 raise ProcessorError(
-                    f"{search.what}: the view in {self._folder} cannot be read ({error}): look at "
+                    f"{search.what}: the view in {folder} cannot be read ({error}): look at "
                     "the permissions of the folder; dropped files are made anew"
                 ) from error
             missing = sorted(set(range(partitions)) - {rows.partition for rows in parts})
             if missing:
                 raise ProcessorError(
-                    f"{search.what}: {self._folder} has no rows of "
+                    f"{search.what}: {folder} has no rows of "
                     f"{'any partition' if not parts else f'partitions {missing}'}: run `processor "
-                    f"views run --views-dir {self._folder.parent}` until it says that it is up to "
+                    f"views run --views-dir {folder.parent}` until it says that it is up to "
                     "date. It has to feed all partitions: where processes share them, each has a "
                     "part"
                 )
-            ends = log_ends(self._connection, range(partitions))
+            ends = self._ends(range(partitions))
+            if any(rows.position > ends[rows.partition] for rows in parts):
+                raise ProcessorError(
+                    f"{search.what}: the view in {folder} is ahead of the log: "
+                    f"{self._connection.events} was deleted and made again, or lost records. "
+                    "`processor views run` makes the view of another log anew; after a loss, run "
+                    "`processor views rebuild` first"
+                )
             until = monotonic() + _CATCH_UP_S
             while (lag := _lag(parts, ends)) and monotonic() < until:
                 sleep(_LOOK_S)
-            if lag and self._tell(str(self._folder)):
+            if lag and self._tell(str(folder)):
                 _log.warning(
                     "%s: the view in %s is %d records behind the log. Does `processor views run` "
                     "run there? `processor views status` shows how far it is",
                     search.what,
-                    self._folder,
+                    folder,
                     lag,
                 )
             return search.of(*parts)
 
+    def _ends(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """Return where the log ends, as a client says that is kept while brokers answer it."""
+        if self._admin is not None:
+            try:
+                return log_ends(self._admin, self._connection, partitions)
+            except KafkaException:
+                self._admin = None  # a new one says what is wrong
+        self._admin = connect(self._connection.servers, self._connection.extra)
+        return log_ends(self._admin, self._connection, partitions)
 
-def log_ends(connection: KafkaSettings, partitions: Iterable[int]) -> Mapping[int, int]:
-    """Return where partitions of the log end. Blocks. Raises ``BrokerUnreachable``."""
-    admin = connect(connection.servers, connection.extra)
+
+def log_ends(
+    admin: AdminClient, connection: KafkaSettings, partitions: Iterable[int]
+) -> Mapping[int, int]:
+    """Return where partitions of the log end. Blocks."""
     places = [TopicPartition(connection.events, partition) for partition in partitions]
     return {place.partition: end for place, end in ends_of(admin, places, _ASK_S)[1].items()}
 

@@ -77,13 +77,20 @@ def counts(named: int, epoch: int) -> bool:
 
 
 def read_rows(folder: Path) -> list[Rows]:
-    """Open the rows of all partitions in a folder, to read them, while others write them."""
+    """Open the rows of all partitions in a folder, to read them, while others write them.
+
+    A file whose tables are not made yet is passed over.
+    """
     found = []
     for path in folder.glob(f"runs-*.v{VERSION}.sqlite"):
         partition = path.name.removeprefix("runs-").partition(".")[0]
         if partition.isdecimal():
             uri = f"{path.absolute().as_uri()}?mode=ro"
             connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            made = "SELECT 1 FROM sqlite_schema WHERE name = 'meta'"
+            if connection.execute(made).fetchone() is None:
+                connection.close()
+                continue
             found.append(Rows(connection, int(partition)))
     return sorted(found, key=lambda rows: rows.partition)
 

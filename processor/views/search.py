@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from processor.codec.records import LogRecordBody, decode
-from processor.errors import SchemaMismatch, TooNew
+from processor.codec.records import decode_entry
 from processor.views.answers import Found, RunCount
 from processor.views.asking import count, find
 from processor.views.language import Query
@@ -50,27 +49,26 @@ class RunSearch:
         return find(parts, self.query, self.limit, self.cursor, self.what)
 
 
-def feed(rows: Rows, read: Callable[[int, int], Iterable[_LogRecord]], end: int) -> None:
+def feed(
+    rows: Rows,
+    read: Callable[[int, int], Iterable[_LogRecord]],
+    end: int,
+    has_time: Callable[[], bool] = lambda: True,
+) -> None:
     """Fold the log up to an offset, in groups. Blocks.
 
-    ``read`` yields the records from one offset up to another. Raises ``TooNew`` for a record of a
-    later release.
+    ``read`` yields the records from one offset up to another. It ends before where there is no
+    more time behind a group. Raises ``TooNew`` for a record of a later release.
     """
     while rows.position < end:
         until = min(rows.position + _GROUP, end)
         rows.take(_entries(read(rows.position, until)), until)
+        if not has_time():
+            return
 
 
 def _entries(records: Iterable[_LogRecord]) -> Iterator[LogEntry]:
+    """Yield what stands in the log. What a stranger wrote there is told of by the shard."""
     for record in records:
-        yield LogEntry(record.offset, None if record.value is None else _body(record.value))
-
-
-def _body(value: bytes) -> LogRecordBody | None:
-    try:
-        found: Any = decode(value)
-    except TooNew:
-        raise
-    except SchemaMismatch:
-        return None  # a stranger wrote it: the shard says so, and deletes it
-    return found if isinstance(found, LogRecordBody) else None
+        offset, value = record.offset, record.value
+        yield LogEntry(offset, None if value is None else decode_entry(value, offset))

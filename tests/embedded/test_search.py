@@ -166,7 +166,7 @@ def test_rows_that_are_far_behind_say_so_and_go_on(
         async with Worker(server, workflows=[order]), Client(server) as client:
             for number in range(20):
                 await client.run(order, "done", id=f"{number}")
-            monkeypatch.setattr("processor.embedded.view._RECORDS", 5)
+            monkeypatch.setattr("processor.views.search._GROUP", 5)
             monkeypatch.setattr("processor.embedded.view.monotonic", lambda: next(now))
             with pytest.raises(ShardUnavailable, match=r"list: query: the rows in .* Ask again"):
                 await found(client, "status = 'completed'")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,7 +24,7 @@ from processor.kafka.shards.log import KafkaLogReader
 from processor.kafka.topics.upkeep import apply, plan
 from processor.policy import Status
 from processor.views.fold import Row
-from processor.views.rows import Rows, open_rows, row_of
+from processor.views.rows import Rows, open_rows, read_rows, row_of
 from processor.views.schema import COLUMNS
 from processor.views.stream.folds import RunsFold
 from tests.kafka.conftest import PARTITIONS
@@ -87,30 +88,30 @@ def all_rows(rows: Rows) -> dict[str, Row]:
     return {row.run_id: row for row in map(row_of, found)}
 
 
+@contextmanager
+def opened(log: Log, *feeders: FeederProcess) -> Iterator[Mapping[int, Rows]]:
+    """Yield the rows of each partition of this log, of the feeder that is furthest."""
+    with ExitStack() as stack:
+        parts: dict[int, Rows] = {}
+        for feeder in feeders:
+            for rows in read_rows(feeder.views_dir / log.connection.namespace):
+                stack.callback(rows.close)
+                known = parts.get(rows.partition)
+                if rows.log == log.id and (known is None or known.position < rows.position):
+                    parts[rows.partition] = rows
+        yield parts
+
+
 def in_views(log: Log, *feeders: FeederProcess) -> dict[str, Row]:
-    """Return the rows of all feeders, each partition from the one that is furthest."""
-    rows: dict[str, Row] = {}
-    for partition in range(PARTITIONS):
-        opened = [
-            open_rows(each.views_dir / log.connection.namespace, partition, log.id)
-            for each in feeders
-        ]
-        rows |= all_rows(max(opened, key=lambda each: int(each.position)))
-        for each in opened:
-            each.close()
-    return rows
+    with opened(log, *feeders) as parts:
+        return {run_id: row for rows in parts.values() for run_id, row in all_rows(rows).items()}
 
 
 def caught_up(log: Log, *feeders: FeederProcess) -> bool:
-    for partition in range(PARTITIONS):
-        folder = [each.views_dir / log.connection.namespace for each in feeders]
-        opened = [open_rows(each, partition, log.id) for each in folder]
-        at = max(int(each.position) for each in opened)
-        for each in opened:
-            each.close()
-        if at < log.end(partition):
-            return False
-    return True
+    with opened(log, *feeders) as parts:
+        return len(parts) == PARTITIONS and all(
+            rows.position >= log.end(partition) for partition, rows in parts.items()
+        )
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -232,6 +233,14 @@ def test_a_log_that_is_made_again_is_another_one(
         future.result()
     until(lambda: not _topics(admin, made), "the topics are gone")
     apply(admin, plan(admin, made, PARTITIONS, 1))
+
+    async def ask() -> None:
+        views = feeder.views_dir
+        async with Client(kafka_servers, namespace=made, views_dir=views) as client:
+            with pytest.raises(ProcessorError, match=r"is ahead of the log: .* made again"):
+                await client.count()
+
+    asyncio.run(ask())
     worker = start_worker(kafka_servers, 1)
     feeder.start()
     asyncio.run(one("after"))

@@ -150,3 +150,5 @@ def test_rows_are_read_while_they_are_written(tmp_path: Path) -> None:
     read.close()
     written.close()
     assert read_rows(tmp_path / "missing") == []
+    (tmp_path / "runs-1.v1.sqlite").touch()  # its tables are about to be made
+    assert [rows.partition for rows in read_rows(tmp_path)] == [2]

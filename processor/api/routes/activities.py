@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from processor.api.calls import HttpCall
 from processor.api.routes.instances import OfRun
 from processor.api.routes.messages import Changed, Done, ReasonBody
-from processor.api.routing import HttpAnswer, route
+from processor.api.routing import Endpoint, HttpAnswer, route
 from processor.client.activities import ActivityHandle
 from processor.errors import ApplicationError, InvalidArgument
 
@@ -70,6 +71,12 @@ async def cancelled(call: HttpCall) -> HttpAnswer:
     return HttpAnswer(Done(), 202)
 
 
+def _verb(name: str, body: Any = None) -> Callable[[Callable[[Any], Any]], Endpoint]:
+    """Make a function the one behind a route that changes how an open activity goes on."""
+    path = f"/instances/{{id}}/activities/{{activity}}/{name}"
+    return route("POST", path, "control", body=body, query=OfRun, answers={202: Changed})
+
+
 def _activity(call: HttpCall) -> ActivityHandle:
     number = call.path["activity"]
     if not (number.isascii() and number.isdecimal() and len(number) < 16):
@@ -77,52 +84,25 @@ def _activity(call: HttpCall) -> ActivityHandle:
     return call.handle.activity(int(number))
 
 
-@route(
-    "POST",
-    "/instances/{id}/activities/{activity}/pause",
-    "control",
-    body=ReasonBody,
-    query=OfRun,
-    answers={202: Changed},
-)
+@_verb("pause", ReasonBody)
 async def pause(call: HttpCall) -> HttpAnswer:
     """Let no other attempt of an activity begin."""
     return HttpAnswer(Changed(await _activity(call).pause(call.body.reason)), 202)
 
 
-@route(
-    "POST",
-    "/instances/{id}/activities/{activity}/resume",
-    "control",
-    body=ReasonBody,
-    query=OfRun,
-    answers={202: Changed},
-)
+@_verb("resume", ReasonBody)
 async def resume(call: HttpCall) -> HttpAnswer:
     """Let attempts of an activity begin again."""
     return HttpAnswer(Changed(await _activity(call).resume(call.body.reason)), 202)
 
 
-@route(
-    "POST",
-    "/instances/{id}/activities/{activity}/retry-now",
-    "control",
-    query=OfRun,
-    answers={202: Changed},
-)
+@_verb("retry-now")
 async def retry_now(call: HttpCall) -> HttpAnswer:
     """Begin the next attempt of an activity at once."""
     return HttpAnswer(Changed(await _activity(call).retry_now()), 202)
 
 
-@route(
-    "POST",
-    "/instances/{id}/activities/{activity}/reset",
-    "control",
-    body=ReasonBody,
-    query=OfRun,
-    answers={202: Changed},
-)
+@_verb("reset", ReasonBody)
 async def reset(call: HttpCall) -> HttpAnswer:
     """Let the retry policy of an activity count from its next attempt on."""
     return HttpAnswer(Changed(await _activity(call).reset(call.body.reason)), 202)

@@ -59,8 +59,7 @@ async def search(call: HttpCall) -> HttpAnswer:
         asked = msgspec.msgpack.decode(call.body, type=PackedSearch)
     except (msgspec.MsgspecError, ValueError) as error:
         raise SchemaMismatch(f"it is no search of Python's client: {error}") from error
-    query = call.client._parsed(asked.query, asked.what)
-    found = await call.client._searched(query, asked.what, asked.limit, asked.cursor)
+    found = await call.client._search(asked.query, asked.what, asked.limit, asked.cursor)
     return HttpAnswer(packed(found))
 
 

@@ -167,9 +167,7 @@ async def _found(call: HttpCall, asked: ListQuery) -> HttpAnswer:
     call.needs("read")
     if asked.status is not None or asked.workflow is not None:
         raise InvalidArgument("query: say status and workflow in the query, too")
-    query, client = str(asked.query), call.client
-    parsed = client._parsed(query, "query")
-    page = await client._searched(parsed, "query", asked.limit, asked.cursor)
+    page = await call.client._search(str(asked.query), "query", asked.limit, asked.cursor)
     assert isinstance(page, Found), f"a view answers a list with {page}"
     shown = zip(page.runs, page.shards, strict=True)
     runs = [description(view_of(run, shard)) for run, shard in shown]

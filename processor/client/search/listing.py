@@ -80,7 +80,7 @@ class ListsRuns(ABC):
         closed ones, until they are purged. Answered, and raises, as ``list`` with a query.
         """
         only_outside()
-        found = await self._searched(self._parsed(query, "count: query"), "count: query")
+        found = await self._search(query, "count: query")
         assert isinstance(found, RunCount), f"a view answers a count with {found}"
         _tell("count", found.unknown)
         return found
@@ -106,6 +106,12 @@ class ListsRuns(ABC):
         from processor.views.language import parsed  # not for those who never search
 
         return parsed(checks.text(query, what), self._calls.now_ms(), what)
+
+    async def _search(
+        self, query: str, what: str, limit: int | None = None, cursor: str | None = None
+    ) -> Found | RunCount:
+        """Return a page of runs (``limit``), or a count. ``what`` names the query in errors."""
+        return await self._searched(self._parsed(query, what), what, limit, cursor)
 
     async def _searched(
         self, query: Query, what: str, limit: int | None = None, cursor: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -83,11 +84,11 @@ class KafkaSettings:
         """Return the full name of one of the namespace's topics."""
         return topic_name(self.namespace, name)
 
-    @property
+    @cached_property
     def events(self) -> str:
         return self.topic("events")
 
-    @property
+    @cached_property
     def commands(self) -> str:
         return self.topic("commands")
 

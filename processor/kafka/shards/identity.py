@@ -8,7 +8,7 @@ in the state directory, and in the metadata of the publisher's committed offsets
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import monotonic
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -22,6 +22,7 @@ __all__ = (
     "CO_PARTITIONED",
     "check_ids",
     "describe",
+    "describe_existing",
     "describe_shard_topics",
     "ids_text",
     "log_id",
@@ -36,7 +37,19 @@ def describe_shard_topics(
     admin: AdminClient, connection: KafkaSettings
 ) -> tuple[Mapping[str, str], int]:
     """Return the ids of the log and of the inputs, and how many partitions they have. Blocks."""
-    topics = {name: connection.topic(name) for name in CO_PARTITIONED}
+    described = describe_existing(admin, connection, CO_PARTITIONED)
+    ids = {name: str(each.topic_id) for name, each in described.items()}
+    return ids, len(described["events"].partitions)
+
+
+def describe_existing(
+    admin: AdminClient, connection: KafkaSettings, names: Sequence[str]
+) -> Mapping[str, TopicDescription]:
+    """Return what Kafka says of topics of the namespace. Blocks.
+
+    Raises ``TopicsNotReady`` where one does not exist.
+    """
+    topics = {name: connection.topic(name) for name in names}
     described = describe(admin, list(topics.values()))
     for topic in topics.values():
         if topic not in described:
@@ -44,8 +57,7 @@ def describe_shard_topics(
                 f"topic {topic} does not exist: run `processor topics apply --namespace "
                 f"{connection.namespace}`"
             )
-    ids = {name: str(described[topic].topic_id) for name, topic in topics.items()}
-    return ids, len(described[connection.events].partitions)
+    return {name: described[topic] for name, topic in topics.items()}
 
 
 def describe(admin: AdminClient, topics: list[str]) -> dict[str, TopicDescription]:

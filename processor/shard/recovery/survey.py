@@ -7,18 +7,17 @@ nobody and is deleted, as a ghost. What a later release may have written is neve
 from __future__ import annotations
 
 import logging
-from typing import Final, get_args
+from typing import Final
 
-from processor.codec.records import LEVEL, LogRecordBody, decode, encode
+from processor.codec.records import LEVEL, LogRecordBody, decode_entry, encode
 from processor.core.records.turn import LEVEL_FIRST, Claim, claim_key
-from processor.errors import ReleaseTooOld, SchemaMismatch, TooNew
+from processor.errors import ReleaseTooOld, TooNew
 from processor.shard.ports import LogReader, LogRecord
 
 __all__ = ("entry_of", "level_of_log", "raises", "stranger", "too_old")
 
 _log = logging.getLogger("processor.shard")
 
-_IN_THE_LOG: Final = get_args(LogRecordBody)
 _LAST_RECORDS: Final = 64
 _KEY_SHOWN: Final = 200
 _FURTHER: Final = 8
@@ -70,7 +69,7 @@ def entry_of(topic: str, partition: int, record: LogRecord) -> LogRecordBody | N
     Raises ``ReleaseTooOld`` where a later release may have written it.
     """
     try:
-        entry = decode(record.value or b"")
+        return decode_entry(record.value or b"", record.offset)
     except TooNew as error:
         raise ReleaseTooOld(
             f"{topic}[{partition}]: log offset {record.offset} (key {record.key[:_KEY_SHOWN]!r}) "
@@ -78,13 +77,6 @@ def entry_of(topic: str, partition: int, record: LogRecord) -> LogRecordBody | N
             "release that knows it; nothing was changed. If no release of processor wrote it, "
             'delete that record: docs/reliability.md, "A record that is not ours"'
         ) from error
-    except SchemaMismatch:
-        return None
-    if not isinstance(entry, _IN_THE_LOG):
-        return None
-    if not isinstance(entry, Claim) and not 0 <= entry.epoch < record.offset:
-        return None  # a record names a claim before it
-    return entry  # type: ignore[no-any-return]  # get_args has no types
 
 
 def stranger(topic: str, partition: int, offset: int, count: int = 1) -> None:

@@ -4,52 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from processor.errors import ProcessorError, TopicsNotReady
+from processor.errors import ProcessorError
 from processor.kafka.clients.connection import KafkaSettings
-from processor.kafka.shards.identity import describe
+from processor.kafka.shards.identity import describe_existing
 from processor.kafka.topics.upkeep import connect
-from processor.store.lock import hold, holder
-from processor.views.rows import open_rows
+from processor.kafka.view_folder import ViewFolder
 from processor.views.stream.app import PartitionFold, ViewsApp
 from processor.views.stream.folds import RunsFold
 
-__all__ = ("Feeder", "dropped", "folder_of", "is_fed")
+__all__ = ("Feeder",)
 
 _log = logging.getLogger("processor.views")
 
 _LOOK_S: Final = 0.2
 _TELL_EVERY_S: Final = 60.0
-_LOCK: Final = "feeder.lock"
-_MEMBER: Final = "member"
-
-
-def folder_of(views_dir: Path, namespace: str) -> Path:
-    """Return the folder of a namespace's views."""
-    return views_dir / namespace
-
-
-def is_fed(folder: Path) -> bool:
-    """Return whether a process feeds the views in a folder."""
-    held = hold(folder / _LOCK)
-    if held is None:
-        return True
-    os.close(held)
-    return False
-
-
-def dropped(folder: Path) -> int:
-    """Drop the rows in a folder that nobody feeds; return how many files that were."""
-    files = list(folder.glob("runs-*.sqlite*"))
-    for file in files:
-        file.unlink(missing_ok=True)
-    return len(files)
 
 
 class Feeder:
@@ -60,7 +33,7 @@ class Feeder:
     """
 
     def __init__(self, connection: KafkaSettings, views_dir: Path) -> None:
-        self.folder = folder_of(views_dir, connection.namespace)
+        self.folder = ViewFolder(views_dir, connection.namespace)
         self._connection = connection
         self._app: ViewsApp | None = None
         self._stopped = asyncio.Event()
@@ -80,34 +53,21 @@ class Feeder:
         Raises ``BrokerUnreachable``, ``TopicsNotReady``, ``ReleaseTooOld`` where a later release
         wrote to the log, and ``ProcessorError`` where another process feeds the same folder.
         """
-        held = hold(self.folder / _LOCK)
-        if held is None:
-            raise ProcessorError(
-                f"{self.folder} is fed by {holder(self.folder / _LOCK)}: give this process another "
-                "--views-dir"
-            )
-        try:
+        with self.folder.fed():
             self._log_id = await asyncio.to_thread(self._look)
-            (self.folder / "faust").mkdir(exist_ok=True)
+            (self.folder.path / "faust").mkdir(exist_ok=True)
             await self._fed()
-        finally:
-            os.close(held)
 
     def _look(self) -> str:
         """Return the id of the log."""
         connection = self._connection
-        topic = connection.events
-        described = describe(connect(connection.servers, connection.extra), [topic])
-        if topic not in described:
-            raise TopicsNotReady(
-                f"topic {topic} does not exist: run `processor topics apply --namespace "
-                f"{connection.namespace}`"
-            )
-        return str(described[topic].topic_id)
+        admin = connect(connection.servers, connection.extra)
+        return str(describe_existing(admin, connection, ("events",))["events"].topic_id)
 
     async def _fed(self) -> None:
-        app = ViewsApp(self._connection, self.folder, self._opened, self._member())
-        self._app = app
+        app = self._app = ViewsApp(
+            self._connection, self.folder.path, self._opened, self.folder.member()
+        )
         told_at, behind = monotonic(), True
         try:
             await app.start()
@@ -127,17 +87,8 @@ class Feeder:
             await app.stop()
             app.close()
 
-    def _member(self) -> str:
-        """Return the name of the folder in the group."""
-        path = self.folder / _MEMBER
-        if not path.exists():
-            partial = path.with_suffix(".new")
-            partial.write_text(f"views-{secrets.token_hex(8)}")
-            partial.replace(path)
-        return path.read_text()
-
     def _opened(self, partition: int) -> PartitionFold:
-        rows = open_rows(self.folder, partition, self._log_id)
+        rows = self.folder.open(partition, self._log_id)
         namespace = self._connection.namespace
         _log.info("%s: partition %d from offset %d on", namespace, partition, rows.position)
         return RunsFold(self._connection.events, rows)

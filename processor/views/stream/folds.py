@@ -24,7 +24,7 @@ class RunsFold:
         return position
 
     def take(self, records: Sequence[LogRecord]) -> None:
-        """PartitionFold records. Raises ``ReleaseTooOld`` where a later release wrote one."""
+        """Fold records. Raises ``ReleaseTooOld`` where a later release wrote one."""
         entries, strangers = [], []
         for record in records:
             entry = None

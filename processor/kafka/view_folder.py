@@ -1,0 +1,73 @@
+"""The folder of a namespace's view: the rows of its partitions, and who feeds them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from processor.errors import ProcessorError
+from processor.store.lock import hold, holder
+from processor.views.rows import Rows, open_rows, read_rows
+
+__all__ = ("ViewFolder",)
+
+_LOCK: Final = "feeder.lock"
+_MEMBER: Final = "member"
+
+
+class ViewFolder:
+    """One process at a time feeds it; any may read it."""
+
+    def __init__(self, views_dir: Path, namespace: str) -> None:
+        self.path = views_dir / namespace
+
+    @contextmanager
+    def fed(self) -> Iterator[None]:
+        """Be the one that feeds it. ``ProcessorError`` where another process is."""
+        held = hold(self.path / _LOCK)
+        if held is None:
+            raise ProcessorError(
+                f"{self.path} is fed by {holder(self.path / _LOCK)}: give this process another "
+                "--views-dir"
+            )
+        try:
+            yield
+        finally:
+            os.close(held)
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether a process feeds it."""
+        held = hold(self.path / _LOCK)
+        if held is None:
+            return True
+        os.close(held)
+        return False
+
+    def member(self) -> str:
+        """Return the name in the group of whoever feeds it, which is kept in it."""
+        path = self.path / _MEMBER
+        if not path.exists():
+            partial = path.with_suffix(".new")
+            partial.write_text(f"views-{secrets.token_hex(8)}")
+            partial.replace(path)
+        return path.read_text()
+
+    def open(self, partition: int, log_id: str) -> Rows:
+        """Open the rows of a partition, to feed them."""
+        return open_rows(self.path, partition, log_id)
+
+    def read(self) -> list[Rows]:
+        """Open the rows of all partitions that are there, to read them."""
+        return read_rows(self.path)
+
+    def drop(self) -> int:
+        """Drop the rows, which nobody feeds; return how many files that were."""
+        files = list(self.path.glob("runs-*.sqlite*"))
+        for file in files:
+            file.unlink(missing_ok=True)
+        return len(files)
