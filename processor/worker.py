@@ -10,14 +10,13 @@ import socket
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from processor import arguments, checks
 from processor.activities.executor import Executor
-from processor.api import HttpOptions
+from processor.api.options import HttpOptions, is_installed
 from processor.assembly import check_target, embedded_path, injected, is_http
 from processor.client import Client
 from processor.codec.payloads import JsonPayloads
@@ -293,7 +292,7 @@ def _http_options(given: Any) -> HttpOptions | None:
             "Worker: http: give processor.api.HttpOptions(port=8233), for example, not "
             f"{checks.shown(given)}"
         )
-    if any(find_spec(each) is None for each in ("starlette", "uvicorn", "httptools", "jwt")):
+    if not is_installed():
         raise InvalidArgument(
             "Worker: http: the HTTP API needs processor[http]: pip install '.[http]' in a clone of "
             "processor's repository"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,10 @@ from urllib.parse import urlsplit
 from processor import checks
 from processor.errors import InvalidArgument
 
-__all__ = ("PORT", "HttpOptions", "whole_seconds")
+__all__ = ("MODULES", "PORT", "HttpOptions", "is_installed", "whole_seconds")
+
+MODULES: Final = ("httptools", "jwt", "starlette", "uvicorn")
+"""What the API needs beside what clients and workers have: the extra ``http``."""
 
 PORT: Final = 8233
 _PORT_MAX: Final = 65_535
@@ -21,6 +25,11 @@ _SECONDS_MAX: Final = 86_400
 _LOCAL: Final = ("localhost", "127.0.0.1", "[::1]")
 _WHOLE: Final = {"connections_max": 1, "body_bytes_max": 1_000, "watches_max": 0}
 _SECONDS: Final = ("head_s", "body_s", "send_s", "idle_s", "wait_max_s", "watch_s")
+
+
+def is_installed() -> bool:
+    """Return whether all that the API needs is installed."""
+    return all(find_spec(each) is not None for each in MODULES)
 
 
 @dataclass(frozen=True, slots=True)

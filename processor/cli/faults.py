@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from processor.api.options import MODULES
 from processor.cli.output import say_error
 from processor.errors import InvalidArgument, ProcessorError, WorkflowError
 
@@ -40,7 +41,7 @@ EXTRAS = {
     "confluent_kafka": "kafka",
     "faust": "views",
     "yaml": "kafka",
-    **dict.fromkeys(("httptools", "jwt", "starlette", "uvicorn"), "http"),
+    **dict.fromkeys(MODULES, "http"),
 }
 """What has to be installed for a module that is not there."""
 

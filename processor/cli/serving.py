@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from processor.api.options import PORT
 from processor.cli.commands.worker import log_to
 from processor.cli.options import AskedView, EmbeddedModules, Json, Target, target_options
 from processor.cli.output import say, write_json
@@ -63,7 +64,7 @@ def http_options(**given: Any) -> HttpOptions:
 def serve(
     target: Target,
     host: Host = "127.0.0.1",
-    port: Port = 8233,
+    port: Port = PORT,
     public_url: PublicUrl = None,
     allow_host: Hosts = None,
     allow_origin: Origins = None,

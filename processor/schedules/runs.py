@@ -94,7 +94,7 @@ class StartsRuns:
         self.running: dict[str, dict[str, Any]] = state["running"]
         self.waiting: list[dict[str, Any]] = state["waiting"]
         self.tasks: dict[str, asyncio.Task[None]] = {}
-        self.begins: dict[str, asyncio.Task[None] | None] = {}
+        self.begins: dict[str, asyncio.Handle | None] = {}
         self.is_changed = False
 
     def _now_ms(self) -> int:
@@ -169,10 +169,7 @@ class StartsRuns:
         if id not in self.begins:
             self._ended(id, how)
         elif self.begins[id] is None:
-            self.begins[id] = asyncio.get_running_loop().create_task(self._ended_next(id, how))
-
-    async def _ended_next(self, id: str, how: str) -> None:
-        self._ended(id, how)
+            self.begins[id] = asyncio.get_running_loop().call_soon(self._ended, id, how)
 
     def _ended(self, id: str, how: str) -> None:
         one = workflow.InstanceHandle

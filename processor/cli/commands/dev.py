@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from processor.api.options import PORT, is_installed
 from processor.cli.options import (
     SERVER_DEFAULT,
     Interceptors,
@@ -35,7 +36,6 @@ __all__ = ("register",)
 _log = logging.getLogger("processor.cli")
 
 PORT_USUAL = 9092
-HTTP_USUAL = 8233
 LOOK_EVERY_S = 1.0
 WITHOUT_BROKER_S = 20.0
 """How long a worker may take to end without its broker."""
@@ -56,7 +56,7 @@ HttpPort = Annotated[
         min=0,
         max=65_535,
         help="The port of the HTTP API; 0 takes a free one.",
-        show_default=f"{HTTP_USUAL} if that is free",
+        show_default=f"{PORT} if that is free",
     ),
 ]
 State = Annotated[
@@ -102,15 +102,13 @@ def dev(
 
 def api_at(port: int | None) -> HttpOptions | None:
     """Return the options of the HTTP API; None where what it needs is not installed."""
-    from importlib.util import find_spec
-
     from processor.cli.serving import http_options
 
-    if any(find_spec(each) is None for each in ("starlette", "uvicorn", "httptools", "jwt")):
+    if not is_installed():
         _log.warning("there is no HTTP API: pip install '.[http]' in processor's repository")
         return None
     if port is None:
-        port = HTTP_USUAL if port_is_free(HTTP_USUAL) else 0
+        port = PORT if port_is_free(PORT) else 0
     return http_options(port=port)
 
 

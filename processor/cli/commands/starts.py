@@ -126,8 +126,8 @@ def start(
 
     async def work() -> None:
         async with connected(target, module) as client:
-            times = execution_timeout, attempts, attributes, delay, at
-            options = started_how(id, key, reuse, conflict, *times)
+            more = execution_timeout, attempts, attributes, delay, at
+            options = started_how(id, key, reuse, conflict, *more)
             handle = await client.start(workflow, *values, **options, cron=cron)
             told = {"workflow_id": handle.id, "run_id": handle.run_id, "created": handle.created}
             how = "started" if handle.created else "found"
@@ -159,8 +159,8 @@ def run(
 
     async def work() -> None:
         async with connected(target, module) as client:
-            times = execution_timeout, attempts, attributes, delay, at
-            options = started_how(id, key, reuse, conflict, *times)
+            more = execution_timeout, attempts, attributes, delay, at
+            options = started_how(id, key, reuse, conflict, *more)
             handle = await client.start(workflow, *values, **options)
             await show_result(handle, timeout, as_json)
 

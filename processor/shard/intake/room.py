@@ -66,9 +66,7 @@ class Room:
     def _is_full(self) -> bool:
         """Return whether inputs wait for what is outstanding of the turns before them."""
         settings, handover = self._settings, self._handover
-        if handover.bytes >= settings.bytes_in_flight_max:
-            return True
-        if handover.overflow:
+        if handover.bytes >= settings.bytes_in_flight_max or handover.overflow:
             return True
         outstanding = self._deliveries.outstanding + handover.records
         if outstanding < settings.turns_in_flight_max:
