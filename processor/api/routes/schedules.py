@@ -14,7 +14,6 @@ from processor.api.routing import HttpAnswer, route
 from processor.attributes.values import of_plain
 from processor.client import ScheduleDescription, ScheduleHandle, ScheduleSummary
 from processor.errors import InvalidArgument
-from processor.policy import RetryPolicy
 from processor.schedules import Calendar
 from processor.schedules.calendar import WhenClocksChange
 from processor.schedules.spec import Overlap
@@ -62,7 +61,7 @@ class ScheduleChanges(TimesOfSchedule, frozen=True):
         names = {*ScheduleChanges.__struct_fields__} - {"workflow", "arguments"}
         found = {name: getattr(self, name) for name in names}
         if self.retry is not None:
-            found["retry"] = RetryPolicy(**msgspec.structs.asdict(self.retry))
+            found["retry"] = self.retry.policy
         if self.calendars is not None:
             found["calendars"] = [_calendar(each) for each in self.calendars]
         if self.attributes is not None:

@@ -15,7 +15,7 @@ from processor.client import Handle
 from processor.errors import InvalidArgument, WorkflowError
 from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy
 
-__all__ = ("ENDPOINTS", "RunStarted", "began", "waited")
+__all__ = ("ENDPOINTS", "RetryOfRuns", "RunStarted", "began", "check_starter", "waited")
 
 _OURS: Final = "processor."
 
@@ -28,6 +28,10 @@ class RetryOfRuns(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     maximum_interval: float | None = None
     maximum_attempts: int | None = None
     non_retryable: tuple[str, ...] = ()
+
+    @property
+    def policy(self) -> RetryPolicy:
+        return RetryPolicy(**msgspec.structs.asdict(self))
 
 
 class FirstSignal(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -59,7 +63,7 @@ class StartBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         names = ("id", "reuse", "conflict", "execution_timeout", "memo", "delay", "at", "cron")
         found = {name: getattr(self, name) for name in names}
         if self.retry is not None:
-            found["retry"] = RetryPolicy(**msgspec.structs.asdict(self.retry))
+            found["retry"] = self.retry.policy
         if self.attributes is not None:
             found["attributes"] = of_plain(self.attributes)
         return {name: each for name, each in found.items() if each is not None}
@@ -123,11 +127,16 @@ async def _started(call: HttpCall, body: StartBody) -> HttpAnswer:
     return await waited(call, handle, call.wait_s)
 
 
+def check_starter(call: HttpCall, workflow: str) -> None:
+    """Refuse whoever may not start a workflow of ours: schedules and the like have routes."""
+    if workflow.startswith(_OURS):
+        call.needs("admin")
+
+
 async def began(call: HttpCall, body: StartBody) -> Handle[Any]:
     """Start a workflow as a body says."""
     workflow, how = call.path["workflow"], body.how
-    if workflow.startswith(_OURS):
-        call.needs("admin")
+    check_starter(call, workflow)
     if call.key is not None:
         how["key"] = call.key
     if body.signal is not None:
