@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from processor.client.client import Client
 from processor.client.correlated import Correlated, CorrelationDescription, KeptEvent
-from processor.client.descriptions import EntityOperation, HistoryEvent, RunDescription
+from processor.client.descriptions import (
+    EntityOperation,
+    HistoryEvent,
+    RunDescription,
+    RunHistory,
+    ViewPosition,
+)
 from processor.client.entities import EntityHandle
 from processor.client.handle import Handle
 from processor.client.schedules import (
@@ -29,10 +35,12 @@ __all__ = (
     "RunCount",
     "RunDescription",
     "RunGroup",
+    "RunHistory",
     "ScheduleAction",
     "ScheduleDescription",
     "ScheduleHandle",
     "ScheduleSummary",
     "Schedules",
     "UpdateHandle",
+    "ViewPosition",
 )

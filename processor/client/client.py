@@ -69,9 +69,10 @@ class Client(
     ``kafka`` holds further properties of librdkafka for all Kafka clients: ``security.protocol``,
     ``sasl.mechanism``, ``sasl.username``, ``sasl.password``, ``ssl.ca.location``, for example; and
     ``producer``, which sends records: ``"native"`` (default) or ``"librdkafka"``. ``views_dir`` is
-    the folder of the view that ``processor views run`` keeps, which answers queries. ``payloads``
-    are codecs (encryption, compression), and in front of them a converter in place of JSON, the
-    same ones everywhere. ``interceptors`` are put around requests, the first one outermost.
+    the folder of the view that ``processor views run`` keeps: it answers queries, and describes
+    runs while no worker does. ``payloads`` are codecs (encryption, compression), and in front of
+    them a converter in place of JSON, the same ones everywhere. ``interceptors`` are put around
+    requests, the first one outermost.
     """
 
     def __init__(

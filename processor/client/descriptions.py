@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -22,6 +22,8 @@ __all__ = (
     "EntityOperation",
     "HistoryEvent",
     "RunDescription",
+    "RunHistory",
+    "ViewPosition",
     "description",
     "descriptions",
     "hindrances",
@@ -63,6 +65,21 @@ class EntityOperation:
 
 
 @dataclass(frozen=True)
+class ViewPosition:
+    """How far the view was that answered, since no worker did.
+
+    All that was acknowledged until ``time`` is in the answer. ``position`` is the offset in the log
+    of its shard up to which the view was, ``behind`` how many records of it were not in the view.
+    ``unknown`` names what only a worker knows: it is empty in the answer.
+    """
+
+    position: int
+    behind: int
+    time: datetime
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RunDescription:
     """A run as its shard sees it. ``pending``: activities, timers, children and lines of code that
     it waits for.
@@ -82,6 +99,8 @@ class RunDescription:
     which producer the worker that has the shard sends records with, and why. ``parent`` is the run
     that started this one as its child, ``root`` the first one of all; ``parent_namespace`` is that
     of the parent, None for this one.
+
+    ``view`` is there where no worker has answered, and a view did: how far that was.
 
     ``attributes`` are its search attributes. ``problem`` is there in a list by a query: why the run
     is parked, or which open activity has failed, and with what.
@@ -118,6 +137,7 @@ class RunDescription:
     parent_namespace: str | None = None
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
     problem: str | None = None
+    view: ViewPosition | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +148,17 @@ class HistoryEvent:
     time: datetime
     type: str
     fields: dict[str, Any]
+
+
+class RunHistory(list[HistoryEvent]):
+    """The events of a run, in order. ``view``: as in ``RunDescription``."""
+
+    def __init__(
+        self, run_id: str, events: Iterable[HistoryEvent], view: ViewPosition | None
+    ) -> None:
+        super().__init__(events)
+        self.run_id = run_id
+        self.view = view
 
 
 def description(view: Mapping[str, Any]) -> RunDescription:
@@ -161,7 +192,15 @@ def description(view: Mapping[str, Any]) -> RunDescription:
         view.get("parent_namespace"),
         of_plain(view.get("attributes", {})),
         view.get("problem"),
+        _position(view.get("view")),
     )
+
+
+def _position(view: Mapping[str, Any] | None) -> ViewPosition | None:
+    if view is None:
+        return None
+    time = _time(view["time_ms"])
+    return ViewPosition(view["position"], view["behind"], time, tuple(view.get("unknown", ())))
 
 
 def _run(view: Mapping[str, Any] | None) -> RunRef | None:
@@ -192,6 +231,8 @@ def standing(run: RunDescription) -> str:
     if not run.status.is_open:
         return f"it is {run.status.value}"
     parts = [text] if (text := _attempt_text(run)) else []
+    if run.view is not None:
+        parts.append("no worker answers for it, and a view does")
     if run.begins is not None and not parts:
         parts = [f"its code begins at {run.begins.astimezone():%Y-%m-%d %H:%M:%S}"]
     parts += map(_activity_text, run.pending.get("activities", ()))
@@ -296,9 +337,10 @@ def descriptions(page: Page, shard: int, payloads: Payloads) -> list[RunDescript
     return read(page, runs, payloads)
 
 
-def history(content: Any) -> tuple[str, list[HistoryEvent]]:
-    """Return the run and the events that a page of a history has."""
-    return content["run_id"], [history_event(view) for view in content["events"]]
+def history(content: Any) -> RunHistory:
+    """Return the events that a page of a history has."""
+    events = [history_event(view) for view in content["events"]]
+    return RunHistory(content["run_id"], events, _position(content.get("view")))
 
 
 def read(page: Page, as_what: Callable[[Any], R], payloads: Payloads) -> R:

@@ -14,6 +14,7 @@ from processor.client.calls import WAIT_MS, ClientCalls, deadline_of
 from processor.client.descriptions import (
     HistoryEvent,
     RunDescription,
+    RunHistory,
     description,
     history,
     read,
@@ -236,18 +237,23 @@ class Handle(TakesUpdates, ReadsValues, Generic[R]):
         return ActivityHandle(self._calls, self.id, id, *self._which)
 
     async def describe(self) -> RunDescription:
+        """Return where the run stands.
+
+        Where no worker answers, on Kafka, the view of ``views_dir`` does: then ``view`` says how
+        far that is. Raises ``WorkflowNotFound``, ``ShardUnavailable``.
+        """
         page = await self._calls.page(self.id, DescribeRun(*self._which))
         return read(page, description, self._calls.payloads)
 
-    async def history(self) -> list[HistoryEvent]:
-        """Return all events of the run, in order."""
+    async def history(self) -> RunHistory:
+        """Return all events of the run, in order: a list, which says whether a view told them."""
         which, first = self._which, 0
         events: list[HistoryEvent] = []
         while True:
             page = await self._calls.page(self.id, ReadHistory(*which, first))
-            run_id, more = read(page, history, self._calls.payloads)
-            which = (run_id, None)
+            more = read(page, history, self._calls.payloads)
+            which = (more.run_id, None)
             events += more
             if page.after is None:
-                return events
+                return RunHistory(more.run_id, events, more.view)
             first = int(page.after)

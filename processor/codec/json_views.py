@@ -20,16 +20,17 @@ from processor.core.nouns.lineage import Lineage, Plan
 from processor.core.nouns.locks.granting import HeldLock
 from processor.core.nouns.promise import PromiseId
 from processor.core.nouns.run import BEGIN, Summary, WorkflowStarted
+from processor.core.records.answers import Page
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
 from processor.core.state import RunState
 from processor.injection.payloads import encoding_of
 
 __all__ = (
-    "attempt_view",
-    "begin_view",
+    "history_page",
     "history_view",
     "lineage_view",
+    "open_view",
     "pending_view",
     "summary_view",
     "to_json",
@@ -44,6 +45,7 @@ _PAYLOADS = frozenset(
 _SECRET = frozenset({"seed"})
 """Whoever knows it can tell what the run draws at random."""
 
+_PAGE_BYTES: Final = 400_000
 _SHOWN_MAX: Final = 100
 """A run may have thousands, and an answer is one record."""
 
@@ -61,6 +63,24 @@ def to_json(view: object) -> bytes:
 def summary_view(summary: Summary) -> dict[str, Any]:
     """Return a run's summary: the fields of ``Summary``, without those that are None."""
     return {name: value for name, value in _plain(summary).items() if value is not None}
+
+
+def open_view(
+    state: RunState,
+    waiting: Sequence[str],
+    unread: Sequence[EventReceived],
+    next_ms: Callable[[str], int | None],
+) -> dict[str, Any]:
+    """Return what a description says of an open run beside its summary.
+
+    ``waiting`` are the lines where its code waits, ``unread`` the events that it has not taken.
+    ``next_ms`` says when the next time of a cron string is.
+    """
+    return {
+        "pending": pending_view(state, waiting, unread),
+        "attempt": _attempt(state),
+        **_begin(state, next_ms),
+    }
 
 
 def pending_view(
@@ -104,7 +124,7 @@ def pending_view(
     }
 
 
-def attempt_view(state: RunState) -> dict[str, Any] | None:
+def _attempt(state: RunState) -> dict[str, Any] | None:
     """Return which attempt of its chain an open run is; None where it began, and is the only one.
 
     ``begins_ms``: when its code begins, while that is still to come.
@@ -123,7 +143,7 @@ def attempt_view(state: RunState) -> dict[str, Any] | None:
     }
 
 
-def begin_view(state: RunState, next_ms: Callable[[str], int | None]) -> dict[str, Any]:
+def _begin(state: RunState, next_ms: Callable[[str], int | None]) -> dict[str, Any]:
     """Return when the code of an open run begins, its cron string, and when the next run begins.
 
     That is at the first time of the string from now on, if this run has ended by then.
@@ -157,6 +177,24 @@ def history_view(turn: Turn | Snapshot) -> Iterable[dict[str, Any]]:
             "type": type(event).__name__,
             **_plain(event),
         }
+
+
+def history_page(
+    run_id: str, turns: Iterable[tuple[bytes, Turn | Snapshot]], **more: object
+) -> Page:
+    """Return a page of the history of a run: the turns, of which each comes with its bytes.
+
+    ``more`` stands beside the events.
+    """
+    views: list[dict[str, Any]] = []
+    size, after = 0, None
+    for value, turn in turns:
+        if size + len(value) > _PAGE_BYTES and views:
+            after = str(turn.first)
+            break
+        size += len(value)
+        views.extend(history_view(turn))
+    return Page(to_json({"run_id": run_id, "events": views, **more}), after)
 
 
 def _timer(state: RunState, id: int, due_ms: int) -> dict[str, Any]:

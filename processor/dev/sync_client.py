@@ -59,7 +59,7 @@ from processor.arguments import Seconds
 from processor.attributes import Attributes
 from processor.client.activities import ActivityToken
 from processor.client.correlated import CorrelationDescription
-from processor.client.descriptions import EntityOperation, HistoryEvent, RunDescription
+from processor.client.descriptions import EntityOperation, RunDescription, RunHistory
 from processor.client.options import ActivityRunOptions, RunOptions, StartOptions
 from processor.client.schedules import ScheduleDescription, ScheduleSummary
 from processor.client.vigil import Parked

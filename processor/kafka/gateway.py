@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -113,15 +114,22 @@ class KafkaGateway:
     async def request(
         self, command: ClientCommand, *, timeout_s: float, partition: int | None = None
     ) -> ReplyBody:
+        """Return the shard's answer; a description or a history may be that of the view instead."""
+        self._check_usable()
+        if partition is None:
+            partition = partition_of(command.workflow_id, self._partitions)
+        ask = partial(self._requested, command, partition)
+        return await self._searching.answered(command, partition, timeout_s, ask)
+
+    async def _requested(
+        self, command: ClientCommand, partition: int, timeout_s: float
+    ) -> ReplyBody:
         """Return the shard's answer; the command is sent again until it comes.
 
         A shard that gets the same request twice answers twice and acts once. It is told which ones
         a broker has acknowledged before, so that it takes none of them for a new one.
         """
-        self._check_usable()
         assert self._loop is not None and self._requester is not None, "it is usable"
-        if partition is None:
-            partition = partition_of(command.workflow_id, self._partitions)
         command = self._requester.identified(command, partition)
         value = encode(command)
         key = command.workflow_id.encode()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from time import monotonic, sleep
-from typing import Final
+from time import monotonic, sleep, time_ns
+from typing import Final, TypeVar
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from processor.core.records.answers import Page, Refused
 from processor.errors import ProcessorError
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import ends_of
@@ -20,10 +21,13 @@ from processor.kafka.topics.upkeep import connect
 from processor.kafka.view_folder import ViewFolder
 from processor.seldom import Seldom
 from processor.views.answers import Found, RunCount
+from processor.views.reading import OfRun, answered
 from processor.views.rows import Rows
 from processor.views.search import RunSearch
 
 __all__ = ("FolderView", "log_ends")
+
+T = TypeVar("T")
 
 _log = logging.getLogger("processor.views")
 
@@ -34,7 +38,11 @@ _TELL_EVERY_S: Final = 30.0
 
 
 class FolderView:
-    """A search finds what was acknowledged before it, where the view is fed and not far behind."""
+    """It tells what was acknowledged before it was asked, where it is fed and not far behind.
+
+    A view that is behind the log has two seconds to come to where the log is now. What it says
+    then is told, and a warning says how far it is behind. All block, and raise ``ProcessorError``.
+    """
 
     def __init__(self, connection: KafkaSettings, views_dir: Path) -> None:
         self._connection = connection
@@ -43,33 +51,49 @@ class FolderView:
         self._admin: AdminClient | None = None
 
     def search(self, search: RunSearch, partitions: int) -> Found | RunCount:
-        """Return what the rows say. Blocks. Raises ``InvalidArgument`` and ``ProcessorError``.
+        """Return what the rows of all partitions say. Raises ``InvalidArgument``."""
+        return self._asked(search.what, range(partitions), lambda parts, ends: search.of(*parts))
 
-        A view that is behind the log has two seconds to come to where the log is now. What it says
-        then is told, and a warning says how far it is behind.
-        """
+    def read(self, workflow_id: str, body: OfRun, partition: int) -> Page | Refused:
+        """Return what the rows of a partition say of a run."""
+
+        def ask(parts: Sequence[Rows], ends: Mapping[int, int]) -> Page | Refused:
+            (rows,) = parts
+            return answered(rows, workflow_id, body, ends[partition], now_ms)
+
+        now_ms = time_ns() // 1_000_000
+        return self._asked(f"{body.word} of {workflow_id!r}", (partition,), ask)
+
+    def _asked(
+        self,
+        what: str,
+        partitions: Sequence[int],
+        ask: Callable[[Sequence[Rows], Mapping[int, int]], T],
+    ) -> T:
+        """Return what rows say that are where the log is, or as far as they come in time."""
         folder = self._folder.path
         with ExitStack() as opened:
             try:
-                parts = [opened.enter_context(closing(rows)) for rows in self._folder.read()]
+                found = [opened.enter_context(closing(rows)) for rows in self._folder.read()]
             except sqlite3.Error as error:
                 raise ProcessorError(
-                    f"{search.what}: the view in {folder} cannot be read ({error}): look at "
+                    f"{what}: the view in {folder} cannot be read ({error}): look at "
                     "the permissions of the folder; dropped files are made anew"
                 ) from error
-            missing = sorted(set(range(partitions)) - {rows.partition for rows in parts})
+            parts = [rows for rows in found if rows.partition in partitions]
+            missing = sorted({*partitions} - {rows.partition for rows in parts})
             if missing:
                 raise ProcessorError(
-                    f"{search.what}: {folder} has no rows of "
-                    f"{'any partition' if not parts else f'partitions {missing}'}: run `processor "
+                    f"{what}: {folder} has no rows of "
+                    f"{'any partition' if not found else f'partitions {missing}'}: run `processor "
                     f"views run --views-dir {folder.parent}` until it says that it is up to "
                     "date. It has to feed all partitions: where processes share them, each has a "
                     "part"
                 )
-            ends = self._ends(range(partitions))
+            ends = self._ends(partitions)
             if any(rows.position > ends[rows.partition] for rows in parts):
                 raise ProcessorError(
-                    f"{search.what}: the view in {folder} is ahead of the log: "
+                    f"{what}: the view in {folder} is ahead of the log: "
                     f"{self._connection.events} was deleted and made again, or lost records. "
                     "`processor views run` makes the view of another log anew; after a loss, run "
                     "`processor views rebuild` first"
@@ -81,11 +105,11 @@ class FolderView:
                 _log.warning(
                     "%s: the view in %s is %d records behind the log. Does `processor views run` "
                     "run there? `processor views status` shows how far it is",
-                    search.what,
+                    what,
                     folder,
                     lag,
                 )
-            return search.of(*parts)
+            return ask(parts, ends)
 
     def _ends(self, partitions: Sequence[int]) -> Mapping[int, int]:
         """Return where the log ends, as a client says that is kept while brokers answer it."""

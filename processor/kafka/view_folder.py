@@ -59,7 +59,7 @@ class ViewFolder:
 
     def open(self, partition: int, log_id: str) -> Rows:
         """Open the rows of a partition, to feed them."""
-        return open_rows(self.path, partition, log_id)
+        return open_rows(self.path, partition, log_id, histories=True)
 
     def read(self) -> list[Rows]:
         """Open the rows of all partitions that are there, to read them."""

@@ -8,11 +8,9 @@ from dataclasses import asdict
 from typing import Final
 
 from processor.codec.json_views import (
-    attempt_view,
-    begin_view,
-    history_view,
+    history_page,
     lineage_view,
-    pending_view,
+    open_view,
     summary_view,
     to_json,
 )
@@ -193,10 +191,13 @@ class Reads:
         if instance is not None and found.status.is_open:
             runner = instance.runner
             waiting = [] if isinstance(runner, CodeError) else runner.waiting()
-            view["pending"] = pending_view(instance.state, waiting, instance.unread)
-            view["attempt"] = attempt_view(instance.state)
             now_ms = self._clock.now_ms()
-            view |= begin_view(instance.state, lambda cron: cron_next_ms(cron, now_ms))
+            view |= open_view(
+                instance.state,
+                waiting,
+                instance.unread,
+                lambda cron: cron_next_ms(cron, now_ms),
+            )
             started = instance.state.started
         else:
             started = self._started(found.run_id)
@@ -221,16 +222,8 @@ class Reads:
         if isinstance(summary, Refused):
             self._answer(command, summary)
             return
-        views: list[dict[str, object]] = []
-        size = 0
-        after = None
-        for value, turn in recorded(self._tables, summary.run_id, max(body.first, 0)):
-            if size + len(value) > _PAGE_BYTES and views:
-                after = str(turn.first)
-                break
-            size += len(value)
-            views.extend(history_view(turn))
-        self._answer(command, Page(to_json({"run_id": summary.run_id, "events": views}), after))
+        turns = recorded(self._tables, summary.run_id, max(body.first, 0))
+        self._answer(command, history_page(summary.run_id, turns))
 
     def _list_runs(self, command: ClientCommand, body: ListRuns) -> None:
         views: list[bytes] = []

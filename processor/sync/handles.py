@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack, overload
 
 from processor.arguments import Seconds
-from processor.client.descriptions import HistoryEvent, RunDescription
+from processor.client.descriptions import RunDescription, RunHistory
 from processor.client.vigil import Parked
 from processor.policy import Reject
 from processor.sync.blocking import Blocking
@@ -363,11 +363,11 @@ class Handle(_TakesUpdates, _ReadsValues, Generic[R]):
         return ActivityHandle(self._twin.activity(id), self._blocking)
 
     def describe(self) -> RunDescription:
-        """Return what describe of the twin does."""
+        """Return where the run stands."""
         found: RunDescription = self._blocking.call(self._twin.describe())
         return found
 
-    def history(self) -> list[HistoryEvent]:
-        """Return all events of the run, in order."""
-        found: list[HistoryEvent] = self._blocking.call(self._twin.history())
+    def history(self) -> RunHistory:
+        """Return all events of the run, in order: a list, which says whether a view told them."""
+        found: RunHistory = self._blocking.call(self._twin.history())
         return found

@@ -29,7 +29,7 @@ from processor.policy import Status
 
 __all__ = ("VERSION", "Folded", "Row", "folded")
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Number of what the fold does. Rows of another one are folded anew from the log."""
 
 Folded: TypeAlias = Turn | Snapshot | AttemptRecord | Purged
@@ -80,8 +80,8 @@ def folded(row: Row | None, record: Folded) -> Row | None:
             return None
         case AttemptRecord():
             return None if row is None else _attempted(row, record.name, record.state)
-        case Snapshot() if row is None:
-            return _of_image(record)
+        case Snapshot() if row is None or row.events < record.first:
+            return _of_image(record)  # what is before it is gone from the log
         case _:
             return _turned(row, record)
 

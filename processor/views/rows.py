@@ -4,6 +4,8 @@ Rows, position and epoch change in one transaction, so that what is there is the
 below the position, whatever was killed. The file can be dropped at any time: it is folded anew. Its
 name has the version of the fold, and one of another version is deleted.
 
+Where histories are kept, the records of each run stand beside its row (``histories``).
+
 A record counts if and only if it names the last claim before it; what does not is skipped.
 """
 
@@ -21,10 +23,11 @@ from typing import Any, Final, NamedTuple
 from processor.attributes import decode
 from processor.codec.records import LogRecordBody
 from processor.core.records.marks import Answered, Mark
-from processor.core.records.turn import Claim
+from processor.core.records.turn import Claim, Purged
 from processor.errors import SchemaMismatch
 from processor.policy import Status
-from processor.views.fold import VERSION, Row, folded
+from processor.views.fold import VERSION, Folded, Row, folded
+from processor.views.histories import KeptHistories
 from processor.views.schema import COLUMNS, INDEXES, SCHEMA, attribute_rows
 
 __all__ = ("LogEntry", "Rows", "counts", "open_rows", "read_rows")
@@ -33,20 +36,25 @@ _CACHE_KIB: Final = 32_000
 
 
 class LogEntry(NamedTuple):
-    """A record of the log; ``record`` is None for what is no record of ours, or a tombstone."""
+    """A record of the log, and its bytes; ``record`` is None for what is no record of ours, or a
+    tombstone.
+    """
 
     offset: int
     record: LogRecordBody | None
+    value: bytes | None = None
 
 
-def open_rows(folder: Path | None, partition: int, log: str) -> Rows:
+def open_rows(folder: Path | None, partition: int, log: str, *, histories: bool = False) -> Rows:
     """Open (or make) the rows of a partition in a folder; None: in memory.
 
-    ``log`` names the log. Rows of another log, of another version of the fold, and files that
-    SQLite cannot read, are dropped: their position is 0 again.
+    ``log`` names the log. ``histories``: whether the records of runs are kept, too. Rows of another
+    log, of another version of the fold, those that keep histories otherwise, and files that SQLite
+    cannot read, are dropped: their position is 0 again.
     """
+    how = partition, log, histories
     if folder is None:
-        return _made(sqlite3.connect(":memory:", check_same_thread=False), partition, log)
+        return _made(sqlite3.connect(":memory:", check_same_thread=False), *how)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"runs-{partition}.v{VERSION}.sqlite"
     for other in folder.glob(f"runs-{partition}.v*.sqlite*"):
@@ -56,8 +64,8 @@ def open_rows(folder: Path | None, partition: int, log: str) -> Rows:
         found = None
         try:
             connection = sqlite3.connect(path, check_same_thread=False)
-            found = _made(connection, partition, log)
-            if found.log == log:
+            found = _made(connection, *how)
+            if (found.log, found.histories) == (log, histories):
                 return found
         except sqlite3.DatabaseError:
             pass
@@ -95,7 +103,7 @@ def read_rows(folder: Path) -> list[Rows]:
     return sorted(found, key=lambda rows: rows.partition)
 
 
-def _made(connection: sqlite3.Connection, partition: int, log: str) -> Rows:
+def _made(connection: sqlite3.Connection, partition: int, log: str, histories: bool) -> Rows:
     """Return the rows of a connection, with their tables."""
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"cache_size=-{_CACHE_KIB}"):
@@ -103,8 +111,8 @@ def _made(connection: sqlite3.Connection, partition: int, log: str) -> Rows:
     connection.execute("BEGIN IMMEDIATE")
     for statement in (*SCHEMA, *INDEXES):
         connection.execute(statement)
-    first = (VERSION, log, secrets.token_hex(8), 0, -1)
-    connection.execute("INSERT OR IGNORE INTO meta VALUES (0, ?, ?, ?, ?, ?)", first)
+    first = (VERSION, log, secrets.token_hex(8), 0, -1, 0, histories)
+    connection.execute("INSERT OR IGNORE INTO meta VALUES (0, ?, ?, ?, ?, ?, ?, ?)", first)
     connection.execute("COMMIT")
     return Rows(connection, partition)
 
@@ -112,8 +120,9 @@ def _made(connection: sqlite3.Connection, partition: int, log: str) -> Rows:
 class Rows:
     """Use one thread at a time, or ``lock``.
 
-    ``position`` is the offset after the last record that is folded, ``epoch`` that of its claim.
-    ``built`` is another one each time that the rows are made anew.
+    ``position`` is the offset after the last record that is folded, ``epoch`` that of its claim,
+    ``time_ms`` when the last one was made that says so (0: none did). ``built`` is another one each
+    time that the rows are made anew.
     """
 
     def __init__(self, connection: sqlite3.Connection, partition: int) -> None:
@@ -124,9 +133,10 @@ class Rows:
 
     def look(self) -> None:
         """See where somebody else has brought the rows."""
-        _, _, self.log, self.built, self.position, self.epoch = self.connection.execute(
-            "SELECT * FROM meta"
-        ).fetchone()
+        _, _, self.log, self.built, self.position, self.epoch, self.time_ms, histories = (
+            self.connection.execute("SELECT * FROM meta").fetchone()
+        )
+        self.histories = bool(histories)
 
     def take(self, entries: Iterable[LogEntry], end: int | None = None) -> None:
         """Fold records in the order of the log, in one transaction.
@@ -134,45 +144,46 @@ class Rows:
         ``end`` is the offset after the last one that was looked at, where that is later. What is
         below the position is folded already.
         """
-        group = _Group(self.connection)
-        position, epoch = self.position, self.epoch
-        for offset, record in entries:
+        group = _Group(self.connection, self.histories)
+        position, epoch, time_ms = self.position, self.epoch, self.time_ms
+        for offset, record, value in entries:
             if offset < position:
                 continue
             position = offset + 1
             if isinstance(record, Claim):
                 epoch = max(epoch, offset)
             elif record is not None and counts(record.epoch, epoch):
-                epoch = record.epoch
+                epoch, time_ms = record.epoch, max(time_ms, record.time_ms)
                 if not isinstance(record, Mark | Answered):
-                    group.take(record)
+                    group.take(record, value)
         position = max(position, end or 0)
         if position == self.position:
             return
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             group.write(self.partition)
-            self.connection.execute("UPDATE meta SET position = ?, epoch = ?", (position, epoch))
+            reached = position, epoch, time_ms
+            self.connection.execute("UPDATE meta SET position = ?, epoch = ?, time_ms = ?", reached)
             self.connection.execute("COMMIT")
         except BaseException:
             self.connection.execute("ROLLBACK")
             raise
-        self.position, self.epoch = position, epoch
+        self.position, self.epoch, self.time_ms = reached
 
     def drop(self) -> None:
         """Forget all rows: they are folded anew from the begin of the log."""
         self.connection.execute("BEGIN IMMEDIATE")
-        for table in ("runs", "attributes", "counts"):
+        for table in ("runs", "attributes", "counts", "turns", "attempts"):
             self.connection.execute(f"DELETE FROM {table}")
-        self.built, self.position, self.epoch = secrets.token_hex(8), 0, -1
+        self.built, self.position, self.epoch, self.time_ms = secrets.token_hex(8), 0, -1, 0
         self.connection.execute(
-            "UPDATE meta SET built = ?, position = 0, epoch = -1", (self.built,)
+            "UPDATE meta SET built = ?, position = 0, epoch = -1, time_ms = 0", (self.built,)
         )
         self.connection.execute("COMMIT")
 
     def row(self, run_id: str) -> Row | None:
         """Return the row of a run."""
-        return _Group(self.connection).row(run_id)
+        return _Group(self.connection, self.histories).row(run_id)
 
     def close(self) -> None:
         self.connection.close()
@@ -181,14 +192,23 @@ class Rows:
 class _Group:
     """What a group of records makes of the rows that are written."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, histories: bool) -> None:
         self._connection = connection
         self._before: dict[str, tuple[int, Row] | None] = {}
         self._rows: dict[str, Row | None] = {}
+        self._histories = KeptHistories() if histories else None
 
-    def take(self, record: Any) -> None:
-        before = self.row(record.run_id)
-        self._rows[record.run_id] = folded(before, record)
+    def take(self, record: Folded, value: bytes | None) -> None:
+        run_id = record.run_id
+        before = self.row(run_id)
+        after = self._rows[run_id] = folded(before, record)
+        if self._histories is None:
+            return
+        if isinstance(record, Purged):
+            self._histories.forget(run_id)
+        elif after is not None:
+            assert value is not None, f"a record of run {run_id} has bytes"
+            self._histories.take(record, value, before, after)
 
     def row(self, run_id: str) -> Row | None:
         if run_id in self._rows:
@@ -198,26 +218,31 @@ class _Group:
 
     def write(self, partition: int) -> None:
         counts: Counter[tuple[str, str]] = Counter()
+        numbers: dict[str, int] = {}
         for run_id, row in self._rows.items():
             before = self._before[run_id]
-            if before is not None and row == before[1]:
-                continue
             if before is not None:
+                numbers[run_id] = before[0]
+                if row == before[1]:
+                    continue
                 counts[before[1].status, before[1].workflow] -= 1
             if row is None:
                 if before is not None:
                     self._delete(before[0])
                 continue
             counts[row.status, row.workflow] += 1
-            self._put(row, None if before is None else before[0], partition)
+            number = numbers[run_id] = self._put(row, numbers.get(run_id), partition)
             if row.attributes != (None if before is None else before[1].attributes):
-                self._put_attributes(row)
+                self._put_attributes(number, row)
+        if self._histories is not None:
+            self._histories.write(self._connection, numbers)
         self._connection.executemany(
             "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
             [(*key, by) for key, by in counts.items() if by],
         )
 
-    def _put(self, row: Row, number: int | None, partition: int) -> None:
+    def _put(self, row: Row, number: int | None, partition: int) -> int:
+        """Write a row, a new one without a number; return its number."""
         closed_ms = row.closed_ms
         values = (
             number,
@@ -229,12 +254,11 @@ class _Group:
             *(row.parked, json.dumps(row.failing) if row.failing else None),
         )
         marks = ", ".join("?" * len(values))
-        self._connection.execute(f"INSERT OR REPLACE INTO runs VALUES ({marks})", values)
+        put = self._connection.execute(f"INSERT OR REPLACE INTO runs VALUES ({marks})", values)
+        assert put.lastrowid is not None, "a row has a number"
+        return put.lastrowid
 
-    def _put_attributes(self, row: Row) -> None:
-        (number,) = self._connection.execute(
-            "SELECT run FROM runs WHERE run_id = ?", (row.run_id,)
-        ).fetchone()
+    def _put_attributes(self, number: int, row: Row) -> None:
         self._connection.execute("DELETE FROM attributes WHERE run = ?", (number,))
         try:
             found = decode(row.attributes)
@@ -245,8 +269,8 @@ class _Group:
         )
 
     def _delete(self, number: int) -> None:
-        self._connection.execute("DELETE FROM attributes WHERE run = ?", (number,))
-        self._connection.execute("DELETE FROM runs WHERE run = ?", (number,))
+        for table in ("attributes", "turns", "attempts", "runs"):
+            self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (number,))
 
     def _read(self, run_id: str) -> tuple[int, Row] | None:
         found = self._connection.execute(

@@ -1,4 +1,4 @@
-"""The tables of a view in SQLite: rows of runs, their search attributes, and counts."""
+"""The tables of a view in SQLite: rows of runs, search attributes, counts, and histories."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS: Final = (
 SCHEMA: Final = (
     """CREATE TABLE IF NOT EXISTS meta (
         one INTEGER PRIMARY KEY, version INTEGER, log TEXT, built TEXT,
-        position INTEGER, epoch INTEGER)""",
+        position INTEGER, epoch INTEGER, time_ms INTEGER, histories INTEGER)""",
     """CREATE TABLE IF NOT EXISTS runs (
         run INTEGER PRIMARY KEY, workflow_id TEXT NOT NULL, run_id TEXT NOT NULL UNIQUE,
         first_run_id TEXT NOT NULL, workflow TEXT NOT NULL, status TEXT NOT NULL,
@@ -35,8 +35,17 @@ SCHEMA: Final = (
     """CREATE TABLE IF NOT EXISTS counts (
         status TEXT NOT NULL, workflow TEXT NOT NULL, n INTEGER NOT NULL,
         PRIMARY KEY (status, workflow)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS turns (
+        run INTEGER NOT NULL, first INTEGER NOT NULL, value BLOB NOT NULL,
+        PRIMARY KEY (run, first))""",
+    """CREATE TABLE IF NOT EXISTS attempts (
+        run INTEGER NOT NULL, activity INTEGER NOT NULL, value BLOB NOT NULL,
+        PRIMARY KEY (run, activity))""",
 )
-"""``kind`` of an attribute: b(ool), n(umber), t(ext), d(ate, in microseconds), l(ist of text: a row
+"""``turns`` and ``attempts`` are records as the log has them: the turns of a run by their first
+events, and where its open activities stand. They are empty where histories are not kept.
+
+``kind`` of an attribute: b(ool), n(umber), t(ext), d(ate, in microseconds), l(ist of text: a row
 for each member). SQLite compares a number with a number and a text with a text, so that one column
 holds them all.
 """

@@ -71,4 +71,5 @@ def _entries(records: Iterable[_LogRecord]) -> Iterator[LogEntry]:
     """Yield what stands in the log. What a stranger wrote there is told of by the shard."""
     for record in records:
         offset, value = record.offset, record.value
-        yield LogEntry(offset, None if value is None else decode_entry(value, offset))
+        entry = None if value is None else decode_entry(value, offset)
+        yield LogEntry(offset, entry, value)

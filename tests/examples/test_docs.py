@@ -88,6 +88,7 @@ SAYS = {
     "retries-1": r"imported at attempt 3, after no rates of Monday yet\nTrue\n",
     "kafka-1": r"",
     "views-1": r"",
+    "views-2": r"",
     "replay-1": r"parked run \w+ of \w+: ActivityScheduled\(id=1, name='double'\) has other "
     r"arguments at replay at .*: \$\[0\] was 1 and is 2\n",
     "told-1": (

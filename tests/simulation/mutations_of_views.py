@@ -17,4 +17,11 @@ OF_VIEWS: Sequence[Mutation] = (
         ("AssertionError: the rows of a view are the fold of the log",),
         100,
     ),
+    Mutation(
+        "views",
+        "a view gives up what a snapshot stands for",
+        views.before_snapshots_in_views,
+        ("AssertionError: a view has the histories of its shard",),
+        100,
+    ),
 )

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from processor.views import rows
+from processor.core.records.snapshot import Snapshot
+from processor.views import histories, rows
 
-__all__ = ("ghosts_in_views",)
+__all__ = ("before_snapshots_in_views", "ghosts_in_views")
+
+
+class _NoSnapshot(Snapshot):
+    """No record is one."""
+
+
+def before_snapshots_in_views(patch: pytest.MonkeyPatch) -> None:
+    """Let a view keep the turns that a snapshot stands for."""
+    patch.setattr(histories, "Snapshot", _NoSnapshot)
 
 
 def ghosts_in_views(patch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from processor.attributes import encoded
+from processor.codec.records import encode
 from processor.core.data.address import RunRef
 from processor.core.data.failure import Failure
 from processor.core.event import Event
@@ -12,10 +13,11 @@ from processor.core.nouns.activity import AttemptState
 from processor.core.nouns.lineage import Lineage, Plan
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.value import AttributesSet
+from processor.core.records.snapshot import RunImage, Snapshot
 from processor.core.records.turn import AttemptRecord, Positions, Purged, Turn
 from processor.views.rows import LogEntry, Rows
 
-__all__ = ("DOWN", "Log", "attempt", "purged", "started", "turn", "upserted")
+__all__ = ("DOWN", "Log", "attempt", "purged", "snapshot", "started", "turn", "upserted")
 
 DOWN = Failure("application", "Down", "it is down")
 
@@ -34,6 +36,15 @@ def turn(run: str, first: int, *events: Event, at: int = 0, epoch: int = 0) -> T
     """Return a turn of the run ``id/run``."""
     which = run.partition("/")[0], run, epoch, first, at, "commands"
     return Turn(*which, Positions(), 0, None, events)
+
+
+def snapshot(run: str, first: int, *events: Event, at: int = 0) -> Snapshot:
+    """Return a turn with the state after it, which is that of a run that has just begun."""
+    begun = started()
+    assert isinstance(begun, WorkflowStarted), "a run begins so"
+    image = RunImage(begun, 0, at, first + len(events), custom_status=b"8")
+    which = run.partition("/")[0], run, 0, first, at, "commands"
+    return Snapshot(*which, Positions(), 0, None, events, image, b"")
 
 
 def attempt(run: str, id: int, failures: int, *, epoch: int = 0) -> AttemptRecord:
@@ -56,6 +67,8 @@ class Log:
         self.next = 1
 
     def take(self, *records: Any) -> None:
-        entries = [LogEntry(self.next + number, each) for number, each in enumerate(records)]
+        entries = [
+            LogEntry(offset, each, encode(each)) for offset, each in enumerate(records, self.next)
+        ]
         self.next += len(records)
         self.rows.take(entries)

@@ -16,7 +16,7 @@ from processor.testing import Environment
 from processor.views.rows import Rows, open_rows
 from processor.views.search import feed
 
-TABLES = ("runs", "attributes", "counts")
+TABLES = ("runs", "attributes", "counts", "turns", "attempts")
 
 
 @activity.define(retry=RetryPolicy(initial_interval=1, maximum_attempts=3))
@@ -109,10 +109,11 @@ class Killing:
 def test_rows_are_those_of_a_fresh_fold_wherever_it_is_killed(
     tmp_path: Path, log: list[LogRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fresh = dump(folded(open_rows(None, 0, "log"), log))
+    fresh = dump(folded(open_rows(None, 0, "log", histories=True), log))
     assert len(fresh[2]) > 20 and len(fresh[3]) > 30, "the story is long enough"
+    assert len(fresh[5]) > len(fresh[2]), "and it has turns"
     monkeypatch.setattr("processor.views.search._GROUP", 7)
-    rows = open_rows(tmp_path / "first", 0, "log")
+    rows = open_rows(tmp_path / "first", 0, "log", histories=True)
     counting = Killing(rows.connection, 1 << 40)
     rows.connection = counting  # type: ignore[assignment]
     folded(rows, log)
@@ -121,19 +122,19 @@ def test_rows_are_those_of_a_fresh_fold_wherever_it_is_killed(
     steps = sorted(Random(3).sample(range(statements), 150))
     for step in steps:
         folder = tmp_path / str(step)
-        rows = open_rows(folder, 0, "log")
+        rows = open_rows(folder, 0, "log", histories=True)
         connection = rows.connection
         rows.connection = Killing(connection, step)  # type: ignore[assignment]
         with pytest.raises(Killed):
             folded(rows, log)
         connection.close()  # what is not committed is gone, as it is with a process
-        again = folded(open_rows(folder, 0, "log"), log)
+        again = folded(open_rows(folder, 0, "log", histories=True), log)
         assert dump(again) == fresh, f"killed at statement {step}"
         again.close()
 
 
 def test_rows_do_not_depend_on_the_groups(log: list[LogRecord], monkeypatch: Any) -> None:
-    fresh = dump(folded(open_rows(None, 0, "log"), log))
+    fresh = dump(folded(open_rows(None, 0, "log", histories=True), log))
     for group in (1, 2, 10, 1_000):
         monkeypatch.setattr("processor.views.search._GROUP", group)
-        assert dump(folded(open_rows(None, 0, "log"), log)) == fresh
+        assert dump(folded(open_rows(None, 0, "log", histories=True), log)) == fresh

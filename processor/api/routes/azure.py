@@ -210,7 +210,7 @@ async def _status(
     if query.show_history:
         while more is not None and len(events) < _SCANNED_MAX * _PAGE:
             _, last, more = await page_of_history(handle, which, more)
-            events = events + last
+            events += last
     elif more is not None:
         _, last, _ = await page_of_history(handle, which, run.events - 1)
     may_read = call.may("read")

@@ -12,7 +12,7 @@ from processor import arguments as given
 from processor.api.calls import HttpCall
 from processor.api.problems import HttpProblem
 from processor.api.routing import ENCODER, HttpAnswer, route
-from processor.client import Handle, HistoryEvent, RunDescription
+from processor.client import Handle, HistoryEvent, RunDescription, RunHistory, ViewPosition
 from processor.client.descriptions import description, descriptions, history, read
 from processor.core.questions import ListRuns, ReadHistory
 from processor.errors import InvalidArgument
@@ -24,7 +24,7 @@ __all__ = ("ENDPOINTS", "OfRun", "RunView", "page_of_history", "run_page", "run_
 
 _SEEN: Final = (
     *("workflow_id", "run_id", "workflow", "status", "started", "closed", "events", "shard"),
-    *("successor", "begins", "cron", "next_begins", "parent", "root", "parent_namespace"),
+    *("successor", "begins", "cron", "next_begins", "parent", "root", "parent_namespace", "view"),
 )
 """What whoever may not read payloads sees of a run."""
 
@@ -110,11 +110,15 @@ class CountView(msgspec.Struct, frozen=True):
 
 
 class HistoryPage(msgspec.Struct, frozen=True):
-    """Events of one run, payloads as plain JSON. ``after`` is for the next page; None: no more."""
+    """Events of one run, payloads as plain JSON. ``after`` is for the next page; None: no more.
+
+    ``view`` is there where no worker has answered, and a view did: how far that was.
+    """
 
     run_id: str
     items: list[HistoryEvent]
     after: int | None
+    view: ViewPosition | None
 
 
 class ResultView(msgspec.Struct, frozen=True):
@@ -145,7 +149,8 @@ def _event_view(call: HttpCall, event: HistoryEvent) -> Any:
 
 
 def _etag(run: RunDescription) -> str:
-    return f'"{run.run_id}.{run.events}.{run.status.value}"'
+    source = "" if run.view is None else ".view"
+    return f'"{run.run_id}.{run.events}.{run.status.value}{source}"'
 
 
 @route("GET", "/instances", "view", query=ListQuery, answers={200: RunPage})
@@ -263,7 +268,7 @@ async def _changed(
 
 async def page_of_history(
     handle: Handle[Any], which: tuple[str | None, str | None], first: int
-) -> tuple[str, list[HistoryEvent], int | None]:
+) -> tuple[str, RunHistory, int | None]:
     """Return the run, its events from a number on, and where the next page begins.
 
     A shard reads whole turns. So it is asked from further back where the number is inside of one.
@@ -271,14 +276,14 @@ async def page_of_history(
     calls, back, start = handle._calls, _TURN, first
     while True:
         page = await calls.page(handle.id, ReadHistory(*which, start))
-        run_id, events = read(page, history, calls.payloads)
+        events = read(page, history, calls.payloads)
         more = None if page.after is None else int(page.after)
         if start > 0 and (not events or events[0].number > first):
             start, back = max(first - back, 0), back * _TURN
             continue
-        events = [each for each in events if each.number >= first]
-        if events or more is None:
-            return run_id, events, more
+        left = [each for each in events if each.number >= first]
+        if left or more is None:
+            return events.run_id, RunHistory(events.run_id, left, events.view), more
         start = more
 
 
@@ -292,7 +297,7 @@ async def read_history(call: HttpCall) -> HttpAnswer:
     shown = events[: query.limit]
     after = shown[-1].number if shown and (left or more is not None) else None
     items = [_event_view(call, each) for each in shown]
-    return HttpAnswer({"run_id": run_id, "items": items, "after": after})
+    return HttpAnswer({"run_id": run_id, "items": items, "after": after, "view": events.view})
 
 
 @route(

@@ -36,7 +36,7 @@ from processor.policy import Status
 from processor.readable import readable
 
 if TYPE_CHECKING:
-    from processor.client import HistoryEvent, RunDescription
+    from processor.client import HistoryEvent, RunDescription, ViewPosition
 
 __all__ = ("essentials", "register")
 
@@ -68,13 +68,14 @@ def describe(
     target: Target,
     id: WorkflowId,
     run_id: RunId = None,
+    views_dir: AskedView = None,
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
     """Show where a run stands, and what it waits for."""
 
     async def work() -> None:
-        async with connected(target, module) as client:
+        async with connected(target, module, views_dir) as client:
             found = await client.handle(id, run_id).describe()
         if as_json:
             write_json(found)
@@ -92,13 +93,14 @@ def history(
     target: Target,
     id: WorkflowId,
     run_id: RunId = None,
+    views_dir: AskedView = None,
     module: EmbeddedModules = None,
     as_json: Json = False,
 ) -> None:
     """Show all events of a run, in order."""
 
     async def work() -> None:
-        async with connected(target, module) as client:
+        async with connected(target, module, views_dir) as client:
             events = await client.handle(id, run_id).history()
         if as_json:
             for event in events:
@@ -106,6 +108,8 @@ def history(
             return
         rows = [(str(e.number), shown_time(e.time), e.type, essentials(e)) for e in events]
         show_table(("#", "time", "type", "what"), rows)
+        if events.view is not None:
+            say(view_line(events.view))
 
     asyncio.run(work())
 
@@ -180,6 +184,15 @@ def list_row(run: RunDescription) -> tuple[str, ...]:
     return (run.workflow_id, run.workflow, status, started, str(run.events), run.run_id)
 
 
+def view_line(view: ViewPosition) -> str:
+    """Return that a view has answered, and how far it was."""
+    behind = f", {view.behind:,} records behind the log" if view.behind else ""
+    unknown = ""
+    if view.unknown:
+        unknown = "; where the code waits, only a worker knows"
+    return f"the view, as of {shown_time(view.time)}{behind}: no worker answered{unknown}"
+
+
 def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
     """Yield what a description says, without what is empty."""
     yield "workflow id", run.workflow_id
@@ -196,6 +209,8 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
         yield "cron", run.cron + (f", next {shown_time(then)}" if then is not None else "")
     yield "events", str(run.events)
     yield "shard", str(run.shard)
+    if run.view is not None:
+        yield "told by", view_line(run.view)
     if run.producer:
         yield "producer", run.producer
     if run.cancel_reason is not None:

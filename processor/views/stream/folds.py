@@ -32,7 +32,7 @@ class RunsFold:
                 entry = entry_of(self._topic, self._rows.partition, record)
                 if entry is None:
                     strangers.append(record.offset)
-            entries.append(LogEntry(record.offset, entry))
+            entries.append(LogEntry(record.offset, entry, record.value))
         if strangers:
             stranger(self._topic, self._rows.partition, strangers[0], len(strangers))
         self._rows.take(entries)
