@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 
 from tests.cli.conftest import Invoke
 from tests.kafka.feeding import WITHIN_S, FeederProcess
+from tests.kafka.harness import until
 
 PARTITIONS = 2
 
@@ -31,10 +31,7 @@ def test_a_view_is_fed_shown_asked_and_dropped(
     assert "has no rows of any partition: run `processor views run" in refused.stderr
     feeder.start()
     try:
-        end = time.monotonic() + WITHIN_S
-        while "up to date with 2 partitions" not in feeder.log:
-            assert time.monotonic() < end, feeder.log
-            time.sleep(0.1)
+        until(lambda: "up to date with 2 partitions" in feeder.log, "up to date", WITHIN_S)
         shown = json.loads(invoke("views", "status", "--json", *views).stdout)
         assert shown["fed"] is True
         assert [each["partition"] for each in shown["partitions"]] == [0, 1]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -29,9 +29,12 @@ from processor.views.schema import COLUMNS
 from processor.views.stream.folds import RunsFold
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.feeding import WITHIN_S, FeederProcess
+from tests.kafka.harness import until as holds
 from tests.kafka.probes import collects, queued_double
 from tests.kafka.processes import StartWorker, at_work
+from tests.kafka.talking import ask
 
+until = partial(holds, timeout_s=WITHIN_S)
 StartFeeder: TypeAlias = Callable[[int], FeederProcess]
 
 
@@ -114,13 +117,6 @@ def caught_up(log: Log, *feeders: FeederProcess) -> bool:
         )
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.1)
-
-
 def test_rows_are_a_fresh_fold_of_the_log_whatever_is_killed(
     kafka_servers: str,
     made: str,
@@ -132,22 +128,21 @@ def test_rows_are_a_fresh_fold_of_the_log_whatever_is_killed(
     worker = start_worker(kafka_servers, 0)
     feeder = feeders(0)
 
-    async def work() -> None:
+    async def work(client: Client) -> None:
         await at_work(worker)
-        async with Client(kafka_servers, namespace=made) as client:
-            for round in range(6):
-                runs = [await client.start(queued_double, n) for n in range(20)]
-                open_run = await client.start(collects, 3, id=f"open-{round}")
-                await open_run.raise_event("passed", 1)
-                for run in runs:
-                    await run.result(60)
-                feeder.kill()
-                feeder.start()
+        for round in range(6):
+            runs = [await client.start(queued_double, n) for n in range(20)]
+            open_run = await client.start(collects, 3, id=f"open-{round}")
+            await open_run.raise_event("passed", 1)
+            for run in runs:
+                await run.result(60)
+            feeder.kill()
+            feeder.start()
 
-    asyncio.run(work())
+    ask(kafka_servers, made, work)
     worker.stop()
 
-    async def ask() -> None:
+    async def search() -> None:
         views = feeder.views_dir
         async with Client(kafka_servers, namespace=made, views_dir=views) as client:
             shown = [run async for run in client.list("status = 'running'")]
@@ -171,7 +166,7 @@ def test_rows_are_a_fresh_fold_of_the_log_whatever_is_killed(
 
     log = Log(kafka_servers, made, admin)
     until(lambda: caught_up(log, feeder), "the view is not where the log ends")
-    asyncio.run(ask())
+    asyncio.run(search())
     fresh, rows = log.folded(), in_views(log, feeder)
     assert rows == fresh
     counts = [row.status for row in rows.values()]
@@ -194,13 +189,12 @@ def test_processes_share_the_partitions(
     second = feeders(1)
     until(lambda: second.log.count("from offset") >= PARTITIONS // 2, "the second has its share")
 
-    async def work() -> None:
+    async def work(client: Client) -> None:
         await at_work(worker)
-        async with Client(kafka_servers, namespace=made) as client:
-            for run in [await client.start(queued_double, n) for n in range(40)]:
-                await run.result(60)
+        for run in [await client.start(queued_double, n) for n in range(40)]:
+            await run.result(60)
 
-    asyncio.run(work())
+    ask(kafka_servers, made, work)
     log = Log(kafka_servers, made, admin)
     until(lambda: caught_up(log, first, second), "together they are where the log ends")
     assert in_views(log, first, second) == log.folded()
@@ -219,12 +213,11 @@ def test_a_log_that_is_made_again_is_another_one(
     feeder = feeders(0)
     worker = start_worker(kafka_servers, 0)
 
-    async def one(id: str) -> None:
+    async def one(id: str, client: Client) -> None:
         await at_work(worker)
-        async with Client(kafka_servers, namespace=made) as client:
-            await (await client.start(queued_double, 1, id=id)).result(60)
+        await (await client.start(queued_double, 1, id=id)).result(60)
 
-    asyncio.run(one("before"))
+    ask(kafka_servers, made, partial(one, "before"))
     log = Log(kafka_servers, made, admin)
     until(lambda: caught_up(log, feeder), "the view is not where the log ends")
     worker.stop()
@@ -234,16 +227,16 @@ def test_a_log_that_is_made_again_is_another_one(
     until(lambda: not _topics(admin, made), "the topics are gone")
     apply(admin, plan(admin, made, PARTITIONS, 1))
 
-    async def ask() -> None:
+    async def search() -> None:
         views = feeder.views_dir
         async with Client(kafka_servers, namespace=made, views_dir=views) as client:
             with pytest.raises(ProcessorError, match=r"is ahead of the log: .* made again"):
                 await client.count()
 
-    asyncio.run(ask())
+    asyncio.run(search())
     worker = start_worker(kafka_servers, 1)
     feeder.start()
-    asyncio.run(one("after"))
+    ask(kafka_servers, made, partial(one, "after"))
     log = Log(kafka_servers, made, admin)
     until(lambda: caught_up(log, feeder), "the view is not where the log ends")
     assert {row.workflow_id for row in in_views(log, feeder).values()} == {"after"}
