@@ -17,7 +17,7 @@ from processor.core.nouns.activity import AttemptState, attempted
 from processor.core.nouns.chain import external_events
 from processor.core.nouns.external import EventReceived
 from processor.core.nouns.run import RunParked, WorkflowStarted
-from processor.core.records.snapshot import EntityDelta, Snapshot, kept_in, state_of
+from processor.core.records.snapshot import EntityDelta, Snapshot, kept_in, started_now, state_of
 from processor.core.records.turn import Turn
 from processor.core.runner import Asked, CodeError, Runner, Runners
 from processor.core.state import RunState
@@ -130,7 +130,7 @@ class _Player:
             for event in turn.events:
                 evolve(self.state, event, turn.time_ms)
         self.begins = 1 + len(since)
-        started, kept = snapshot.image.started, kept_in(snapshot, since)
+        started, kept = started_now(self.state), kept_in(snapshot, since)
         try:
             self.runner = self._runners.resume(snapshot.workflow_id, snapshot.run_id, started, kept)
         except ProcessorError as error:

@@ -51,6 +51,7 @@ __all__ = (
     "TimerImage",
     "kept_in",
     "snapshot_of",
+    "started_now",
     "state_of",
 )
 
@@ -301,14 +302,19 @@ def _kept_since(snapshot: EntitySnapshot, since: Sequence[Turn]) -> EntityCode:
     return EntityCode(*code, locked, number, last.history)
 
 
+def started_now(state: RunState) -> WorkflowStarted:
+    """Return how a run began, with the memo and the search attributes that it has now."""
+    started, memo = state.started, state.memo
+    assert started is not None, f"run {state.run_id} has not started"
+    return started if started.memo is memo else replace(started, memo=memo)
+
+
 def image_of(state: RunState) -> RunImage:
     """Return an open run's state as a record."""
-    assert state.started is not None, f"run {state.run_id} has not started"
     assert state.status.is_open, f"run {state.run_id} is not open"
     assert not state.promises, f"run {state.run_id} has promises, which an image does not hold"
-    started, memo = state.started, state.memo
     return RunImage(
-        started if started.memo is memo else replace(started, memo=memo),
+        started_now(state),
         state.started_ms,
         state.updated_ms,
         state.events,

@@ -25,7 +25,7 @@ __all__ = ("Codes", "PlainRunner")
 class Codes:
     """Makes the code of operations. ``plain`` makes that of plain ones, ``make`` all other.
 
-    ``told`` is an error as data.
+    ``told`` is an error as data. ``memo`` is that of the run now, with which an operation begins.
     """
 
     def __init__(
@@ -36,13 +36,15 @@ class Codes:
         self._plain = plain
         # A copy of a record with two other fields takes ten times as long.
         same = {each.name: getattr(started, each.name) for each in fields(started)}
-        del same["seed"], same["headers"]
+        del same["seed"], same["headers"], same["memo"]
+        self.memo = started.memo
         self._started = partial(WorkflowStarted, **same)
 
     def made(self, operation: EntityMethod, seed: bytes, headers: Headers) -> WorkflowRunner:
         """Return the code of an operation, which begins with a seed and headers of its own."""
         make = self._make if operation.is_async else self._plain
-        return make(operation.workflow, self._started(seed=seed, headers=headers))
+        started = self._started(seed=seed, headers=headers, memo=self.memo)
+        return make(operation.workflow, started)
 
 
 class PlainRunner(WorkflowRunner):

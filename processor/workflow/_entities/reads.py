@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from processor.core.data.failure import Failure
 from processor.core.nouns.run import WorkflowStarted
@@ -38,13 +39,15 @@ class EntityReads:
         state: bytes | None,
         now_ms: int,
         history: Sequence[OperationEnded],
+        memo: bytes | None,
     ) -> bytes | Failure | None:
-        """Answer a read, at the time of the last turn."""
+        """Answer a read, at the time of the last turn, and with the memo that the run has now."""
         code = self._code
         if code is None:
             code = self._code = self._make(self._entity.reading, self._started)
             code.read_arguments(now_ms, None)
         code.runtime.begin(now_ms, 0)
+        code.runtime.started = replace(self._started, memo=memo)
         operating = Operating(self._entity, self._info, state)
         operating.history = history
         code_of(code.runtime).operating = operating

@@ -34,7 +34,7 @@ from processor.core.nouns.run import (
 )
 from processor.core.nouns.timer import TimerStarted
 from processor.core.nouns.update import UpdateAccepted, UpdateCompleted
-from processor.core.nouns.value import SideEffectRecorded
+from processor.core.nouns.value import MemoSet, SideEffectRecorded
 from processor.core.runner import Asked, CodeError, EntityCode
 from processor.errors import LockLost, ProcessorError, SchemaMismatch, UpdateRejected
 from processor.readable import readable
@@ -210,7 +210,14 @@ class EntityRunner:
         if asked and isinstance(asked[-1][0], Closing):
             self._ended(turn, running, asked[:-1], asked[-1])
         else:
-            turn.note(asked)
+            self._note(turn, asked)
+
+    def _note(self, turn: EntityTurn, asked: Sequence[Asked]) -> None:
+        """Note what the operation asks for. The memo that it sets is that of the next ones, too."""
+        turn.note(asked)
+        for decision, _ in asked:
+            if isinstance(decision, MemoSet):
+                self._codes.memo = decision.memo
 
     def _ended(
         self, turn: EntityTurn, running: _Running, asked: Sequence[Asked], closing: Asked
@@ -231,7 +238,7 @@ class EntityRunner:
             result = end.result
             if not running.method.is_read:
                 self._state = running.operating.after
-        turn.note(asked)
+        self._note(turn, asked)
         turn.leave(line)
         self._over_with(turn, running.message, line or running.method.place, result, failure)
 
@@ -276,7 +283,7 @@ class EntityRunner:
 
     def query(self, name: str, arguments: bytes | None) -> bytes | Failure | None:
         """Answer a read from the state after the last operation, whatever runs."""
-        code = self._state, self._now_ms, self._history.all
+        code = self._state, self._now_ms, self._history.all, self._codes.memo
         return self._reads.answer(name, arguments, *code)
 
     def waiting(self) -> list[str]:
