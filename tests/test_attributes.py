@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +12,13 @@ from processor.attributes import FIELDS, changed, check_encoded, decode, encode,
 from processor.errors import InvalidArgument, PayloadTooLarge, SchemaMismatch
 
 NOON = datetime(2027, 1, 31, 12, tzinfo=UTC)
+
+
+class Nowhere(tzinfo):
+    """A time zone that does not say where it is."""
+
+    def utcoffset(self, when: datetime | None) -> None:
+        return None
 
 
 class Colour(StrEnum):
@@ -75,6 +82,7 @@ def test_none_and_an_empty_list_take_a_name_out() -> None:
         ({"a": "\ud800"}, "is no text of Unicode"),
         ({"a": ["\ud800"]}, "is no text of Unicode"),
         ({"a": datetime(2027, 1, 1)}, "has no time zone"),
+        ({"a": datetime(2027, 1, 1, tzinfo=Nowhere())}, "has no time zone"),
         ({"a": datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))}, "out of range"),
         ({"a": [1]}, "give a bool, int, float, str, datetime or list"),
         ({"a": {"x": 1}}, "give a bool, int, float, str, datetime or list"),

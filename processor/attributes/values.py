@@ -206,7 +206,7 @@ def _text(value: str, what: str) -> str:
 
 
 def _date(value: datetime, what: str) -> datetime:
-    if value.tzinfo is None:
+    if value.utcoffset() is None:
         raise InvalidArgument(
             f"{what}: {value} has no time zone: give an aware datetime, tzinfo=UTC for example"
         )

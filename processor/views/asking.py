@@ -189,7 +189,10 @@ def count(parts: Sequence[Rows], query: Query, what: str) -> RunCount:
 
 def _rank(values: tuple[Any, ...], each: _Sum) -> tuple[Any, ...]:
     """Return what orders groups: the largest first, then by their values as SQLite orders them."""
-    ranked = [(value is not None, isinstance(value, str), value or 0) for value in values]
+    ranked = [
+        (value is not None, isinstance(value, str), 0 if value is None else value)
+        for value in values
+    ]
     return -each.count, *ranked
 
 
@@ -229,7 +232,7 @@ def _asked(query: Query) -> list[tuple[str, Column | None]]:
     """Return what each partition computes for the figures of a query."""
     asked: list[tuple[str, Column | None]] = []
     for each in query.figures:
-        functions = ("sum", "count") if each.function == "avg" else (each.function,)
+        functions = ("total", "count") if each.function == "avg" else (each.function,)
         asked += [(function, each.column) for function in functions]
     return asked
 
@@ -291,11 +294,11 @@ class _Bounded:
         self._end = end
 
     def __enter__(self) -> _Bounded:
+        self._watch()
         return self
 
     def all(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Return what a query finds. ``ProcessorError`` where it takes too long."""
-        self._connection.set_progress_handler(lambda: time.monotonic() > self._end, _OPERATIONS)
         return self._connection.execute(sql, parameters).fetchall()
 
     def at_once(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
@@ -307,6 +310,11 @@ class _Bounded:
             if "interrupted" not in str(error):
                 raise
             return None
+        finally:  # SQLite counts the steps of all executions of a statement: none is safe from it
+            self._watch()
+
+    def _watch(self) -> None:
+        self._connection.set_progress_handler(lambda: time.monotonic() > self._end, _OPERATIONS)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self._connection.set_progress_handler(None, 0)
@@ -343,7 +351,7 @@ def _places_in(cursor: str, query: Query, parts: Sequence[Rows], what: str) -> l
     """Return where the page before ended in each partition; None: none of that was shown."""
     try:
         mark, *places = json.loads(urlsafe_b64decode(cursor.encode()))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InvalidArgument(f"{what}: cursor: no list of ours gave that: begin anew") from error
     if (
         mark != _mark_of(query, parts)
@@ -361,10 +369,21 @@ def _is_place(found: Any) -> bool:
     match found:
         case None:
             return True
-        case [bool(), int() | float() | str() | None, int(number)]:
-            return abs(number) < 1 << 63
+        case [bool(), int() | float() | str() | None as value, int(number)]:
+            return _can_be_given(value) and _can_be_given(number)
         case _:
             return False
+
+
+def _can_be_given(value: float | str | None) -> bool:
+    """Return whether SQLite takes a value as a parameter."""
+    match value:
+        case int():
+            return -(1 << 63) <= value < 1 << 63
+        case str():
+            return value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value)
+        case _:
+            return True
 
 
 def view_of(row: Row, shard: int) -> dict[str, Any]:

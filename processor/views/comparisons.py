@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Final, NamedTuple
 
 from processor.views.tokens import Token, Tokens
@@ -83,8 +84,13 @@ class Comparisons(Tokens):
                 )
 
     def _number(self, token: Token) -> Value:
-        value: float = float(token.text) if set(token.text) & set(".eE") else int(token.text[:20])
-        if abs(value) >= 1 << 63 or len(token.text) > 40:
+        value: float | None = None
+        if len(token.text) <= _DIGITS_MAX:
+            value = float(token.text) if set(token.text) & set(".eE") else int(token.text)
+        fits = value is not None and (
+            isfinite(value) if isinstance(value, float) else -(1 << 63) <= value < 1 << 63
+        )
+        if value is None or not fits:
             raise self._wrong(token.at, "the number is too large", "numbers have 64 bits")
         return Value("number", value, token.at)
 

@@ -2,7 +2,8 @@
 
 One row for each run, open or closed, until it is purged. Records come in the order of the log; one
 that is folded already changes nothing. The cleaner works by segments, so that the end of a run may
-be there without its beginning: a run has no row before its start, or its snapshot, is folded.
+be there without its beginning: a run has no row before its start, or its snapshot, is folded. Where
+turns are gone that a row has not seen, the snapshot behind them makes the row anew.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def folded(row: Row | None, record: Folded) -> Row | None:
         case AttemptRecord():
             return None if row is None else _attempted(row, record.name, record.state)
         case Snapshot() if row is None or row.events < record.first:
-            return _of_image(record)  # what is before it is gone from the log
+            return _of_image(record)
         case _:
             return _turned(row, record)
 

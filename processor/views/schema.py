@@ -46,8 +46,8 @@ SCHEMA: Final = (
 events, and where its open activities stand. They are empty where histories are not kept.
 
 ``kind`` of an attribute: b(ool), n(umber), t(ext), d(ate, in microseconds), l(ist of text: a row
-for each member). SQLite compares a number with a number and a text with a text, so that one column
-holds them all.
+for each member, once). SQLite compares a number with a number and a text with a text, so that one
+column holds them all.
 """
 
 INDEXES: Final = (
@@ -77,7 +77,7 @@ def attribute_rows(run: int, attributes: Attributes) -> Iterator[tuple[int, str,
             case str():
                 yield run, name, 0, "t", value
             case _:
-                for item, each in enumerate(value):
+                for item, each in enumerate(dict.fromkeys(value)):
                     yield run, name, item, "l", each
 
 

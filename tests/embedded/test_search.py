@@ -21,6 +21,7 @@ from processor import (
 )
 from processor.client import RunCount
 from processor.testing import Environment
+from processor.views.fold import VERSION
 from tests.embedded.approval import serving
 
 __all__ = ("serving",)
@@ -154,7 +155,7 @@ def test_rows_that_are_gone_are_folded_anew(tmp_path: Path) -> None:
     for file in views.iterdir():
         file.unlink()
     asyncio.run(work("c", ["a", "b"]))
-    (views / "runs-0.v1.sqlite").write_bytes(b"no database" * 999)
+    (views / f"runs-0.v{VERSION}.sqlite").write_bytes(b"no database" * 999)
     asyncio.run(work("d", ["a", "b", "c"]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -244,6 +244,9 @@ def test_names_that_no_run_has_are_told(rows: Rows) -> None:
         ("events = 'x'", 10, "events is no text: write a number"),
         ("events STARTS_WITH 'x'", 8, "events is no text"),
         ("events = 99999999999999999999", 10, "the number is too large"),
+        ("events = -9223372036854775809", 10, "the number is too large"),
+        ("events = 1e400", 10, "the number is too large"),
+        (f"events = {'0' * 40}1", 10, "the number is too large"),
         ("started > 'noon'", 11, "'noon' is no time"),
         ("started > '2027-01-01'", 11, "has no time zone: end it with Z"),
         ("started > 5", 11, "started is no number: write a time"),
@@ -349,3 +352,48 @@ def test_whatever_is_written_is_a_query_or_an_error_that_says_where(rows: Rows) 
             told.append(str(wrong))
     assert all(each.startswith(("list: ", "count: ")) for each in told)
     assert queries > 300 and rows.connection.total_changes == before
+
+
+@pytest.mark.parametrize("value", [-(1 << 63), (1 << 63) - 1, (1 << 53) + 1, 1e300, -1.5e-7])
+def test_each_number_that_an_attribute_may_have_is_found(value: float) -> None:
+    rows = open_rows(None, 0, "log")
+    Log(rows).take(turn("a/1", 0, started(n=value)), turn("b/1", 0, started(n=3)))
+    for text in (f"n = {value!r}", f"n BETWEEN {value!r} AND {value!r}", f"n IN ({value!r}, 7)"):
+        assert ids(rows, text) == "a", text
+    assert ids(rows, "n = 00000000000000000000000000000003") == "b", "zeros before it say nothing"
+    rows.close()
+
+
+def test_equal_groups_are_ordered_whatever_their_values_are() -> None:
+    rows = open_rows(None, 0, "log")
+    values = ["b", 0, "", False, 1.5, "a", datetime(2027, 1, 1, tzinfo=UTC)]
+    Log(rows).take(*(turn(f"{n}/1", 0, started(of=each)) for n, each in enumerate(values)))
+    found = count((rows,), parsed("GROUP BY of", NOW_MS, "count: query"), "count")
+    assert [each.values[0] for each in found.groups][-3:] == ["", "a", "b"]
+    assert [each.count for each in found.groups] == [1] * len(values)
+    rows.close()
+
+
+def test_a_member_that_a_list_has_twice_is_counted_once() -> None:
+    rows = open_rows(None, 0, "log")
+    Log(rows).take(turn("a/1", 0, started(tags=["x", "y", "x"])))
+    found = count((rows,), parsed("GROUP BY tags", NOW_MS, "count: query"), "count")
+    assert [(*each.values, each.count) for each in found.groups] == [("x", 1), ("y", 1)]
+    rows.close()
+
+
+def test_an_average_of_many_late_times_is_no_overflow() -> None:
+    rows, last = open_rows(None, 0, "log"), datetime(9999, 1, 1, tzinfo=UTC)
+    Log(rows).take(turn("0/1", 0, started()))
+    rows.connection.execute("UPDATE runs SET begins_ms = ?", (last.timestamp() * 1_000,))
+    columns = [each[1] for each in rows.connection.execute("PRAGMA table_info(runs)")]
+    same = ", ".join(each for each in columns if each not in ("run", "run_id"))
+    rows.connection.execute(
+        f"WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000) "
+        f"INSERT INTO runs (run_id, {same}) SELECT 'r' || i, {same} FROM runs, n"
+    )
+    text = "SELECT avg(begins), max(begins)"
+    found = count((rows,), parsed(text, NOW_MS, "count: query"), "count")
+    assert found.count == 40_001
+    assert abs(found.figures["avg(begins)"] - last) < timedelta(seconds=1)
+    rows.close()

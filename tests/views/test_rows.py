@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,8 @@ from processor.core.nouns.run import (
 )
 from processor.core.nouns.timer import TimerFired
 from processor.core.nouns.value import StatusSet
-from processor.core.records.turn import Claim
+from processor.core.records.snapshot import RunImage, Snapshot
+from processor.core.records.turn import Claim, Turn
 from processor.errors import InvalidArgument, ProcessorError
 from processor.policy import Status
 from processor.views import asking
@@ -84,6 +88,20 @@ def test_a_record_that_is_folded_twice_changes_nothing() -> None:
 
 def test_a_run_without_its_beginning_has_no_row() -> None:
     assert fold(turn("a/1", 4, StatusSet(None)), attempt("a/1", 1, 1)) is None
+
+
+def test_a_snapshot_goes_on_where_turns_before_it_are_gone() -> None:
+    begun = turn("a/1", 0, started(), StatusSet(b"1"), at=5)
+    event = begun.events[0]
+    assert isinstance(event, WorkflowStarted)
+    parts = {each.name: getattr(begun, each.name) for each in fields(Turn)}
+    parts |= {"first": 9, "events": (StatusSet(b"2"),), "time_ms": 8}
+    snapshot = Snapshot(**parts, image=RunImage(event, 5, 8, 10))
+    row = fold(begun, snapshot)
+    assert row is not None and row.events == 10
+    assert fold(begun, snapshot, begun, snapshot) == row == fold(snapshot)
+    ended = folded(row, turn("a/1", 10, WorkflowCompleted(None), at=9))
+    assert ended is not None and (ended.status, ended.closed_ms) == (Status.COMPLETED, 9)
 
 
 # --- the store --------------------------------------------------------------------------------
@@ -214,6 +232,30 @@ def test_a_cursor_is_of_its_query() -> None:
             find((rows,), query, 5, broken, "list")
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        [True, 1 << 63, 1],
+        [True, -(1 << 64), 1],
+        [True, "\ud800", 1],
+        [True, 5, 1 << 63],
+        [True, [5], 1],
+        [1, 5, 1],
+    ],
+)
+def test_a_cursor_that_somebody_has_changed_is_refused(place: list[Any]) -> None:
+    rows = open_rows(None, 0, "log")
+    Log(rows).take(*(turn(f"{number}/1", 0, started(n=number)) for number in range(9)))
+    query = parsed("ORDER BY n", 0, "list")
+    cursor = find((rows,), query, 5, None, "list").cursor
+    assert cursor is not None
+    mark, _ = json.loads(urlsafe_b64decode(cursor))
+    deep = urlsafe_b64encode(b"[" * 100_000).decode()
+    for broken in (urlsafe_b64encode(json.dumps([mark, place]).encode()).decode(), deep):
+        with pytest.raises(InvalidArgument, match="cursor: "):
+            find((rows,), query, 5, broken, "list")
+
+
 def test_a_query_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = open_rows(None, 0, "log")
     Log(rows).take(*(turn(f"{n}/1", 0, started(n=n)) for n in range(3_000)))
@@ -222,6 +264,18 @@ def test_a_query_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -
         listed(rows, "workflow CONTAINS 'x' OR workflow_id CONTAINS 'x' ORDER BY n")
     monkeypatch.undo()
     assert len(listed(rows, "", 1_000)) == 3_000
+
+
+def test_a_small_query_that_is_asked_again_and_again_is_never_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SQLite goes on counting the steps of a statement where it is executed again."""
+    rows = open_rows(None, 0, "log")
+    Log(rows).take(turn("a/1", 0, started(n=1)))
+    monkeypatch.setattr(asking, "_LITTLE", 500)
+    query = parsed("n = 1", 0, "list: query")
+    for _ in range(300):
+        assert len(find((rows,), query, 5, None, "list").runs) == 1
 
 
 def test_counts_that_are_kept_equal_those_that_are_counted() -> None:
