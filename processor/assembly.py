@@ -79,8 +79,12 @@ def is_http(server: str) -> bool:
 
 
 def _check_url(server: str) -> None:
-    parts = urlsplit(server)
-    if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
+    try:
+        parts = urlsplit(server)
+        is_url = bool(parts.hostname) and parts.port != 0 and server.isprintable()
+    except ValueError:
+        is_url = False
+    if not is_url or parts.query or parts.fragment or parts.username is not None:
         raise InvalidArgument(
             "server: the URL of an HTTP API is as 'http://localhost:8233', without a query and a "
             "password"

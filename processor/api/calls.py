@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from processor import checks
-from processor.api.auth.callers import HttpCaller
+from processor.api.auth.callers import OURS, HttpCaller
 from processor.api.options import whole_seconds
 from processor.api.problems import HttpProblem
 from processor.api.routing import Permission
@@ -22,6 +22,7 @@ from processor.errors import InvalidArgument
 __all__ = ("BASE", "HttpCall")
 
 BASE: Final = "/api/v1/namespaces"
+_OUR_WORKFLOWS: Final = "processor."
 _WAIT: Final = re.compile(
     r"(?:^|[,;]\s*)wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,3})?)\"?\s*(?:[,;]|$)", re.I
 )
@@ -50,6 +51,11 @@ class HttpCall:
         """Refuse a caller who may not do this. Raises ``HttpProblem``."""
         if not self.may(permission):
             raise HttpProblem(403, f"{self.caller.name} has no permission to {permission} here")
+
+    def needs_to_start(self, workflow: str, id: str | None) -> None:
+        """Refuse a caller who may start no such run: those of ours take an admin."""
+        if workflow.startswith(_OUR_WORKFLOWS) or (id is not None and id.startswith(OURS)):
+            self.needs("admin")
 
     @property
     def handle(self) -> Handle[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
 
 from processor.api.options import HttpOptions
 from processor.api.problems import HttpProblem
@@ -92,7 +91,7 @@ class Guard:
         site = headers.get(b"sec-fetch-site", b"").decode("latin-1").lower()
         if site in ("same-origin", "none"):
             return
-        if site or (origin and urlsplit(origin).netloc != host):
+        if site or (origin and origin.partition("://")[2] != host):
             raise HttpProblem(
                 403,
                 f"a page of {origin[:200] or site!a} may not do this here. Whoever runs this "

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from processor import checks
 from processor.errors import InvalidArgument
@@ -21,6 +21,7 @@ MODULES: Final = ("httptools", "jwt", "starlette", "uvicorn")
 
 PORT: Final = 8233
 _PORT_MAX: Final = 65_535
+_IPV6: Final = 6
 _SECONDS_MAX: Final = 86_400
 _LOCAL: Final = ("localhost", "127.0.0.1", "[::1]")
 _WHOLE: Final = {"connections_max": 1, "body_bytes_max": 1_000, "watches_max": 0}
@@ -87,7 +88,8 @@ class HttpOptions:
             found = checks.seconds(getattr(self, name), f"http: {name}")
             if not 0 < found <= _SECONDS_MAX:
                 raise InvalidArgument(f"http: {name}: give more than 0 s, {_SECONDS_MAX} at most")
-        object.__setattr__(self, "hosts", tuple(_texts(self.hosts, "hosts", "api.example.com")))
+        hosts = _texts(self.hosts, "hosts", "api.example.com")
+        object.__setattr__(self, "hosts", tuple(_host(each) for each in hosts))
         origins = _texts(self.origins, "origins", "https://app.example.com")
         object.__setattr__(self, "origins", tuple(_origin(each) for each in origins))
         if self.public_url is not None:
@@ -122,21 +124,56 @@ def _texts(given: Any, name: str, example: str) -> list[str]:
 
 def _url(given: Any) -> str:
     text = checks.name(given, "http: public_url")
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    parts = _parts(text)
+    if parts is None or parts.query or parts.fragment:
         raise InvalidArgument(
-            f"http: public_url: give a URL such as 'https://api.example.com/durable', not {text!r}"
+            "http: public_url: give a URL such as 'https://api.example.com/durable', in ASCII and "
+            f"without a password, not {checks.shown(_unsigned(text))}"
         )
     return text.rstrip("/")
 
 
-def _origin(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.netloc or text.count("/") > 2:
+def _origin(given: str) -> str:
+    text = given.lower()
+    parts = _parts(text)
+    if parts is None or text != f"{parts.scheme}://{parts.netloc}":
         raise InvalidArgument(
-            f"http: origins: an origin is 'https://app.example.com', without a path, not {text!r}"
+            "http: origins: an origin is 'https://app.example.com', in ASCII and without a path, "
+            f"not {checks.shown(_unsigned(given))}"
         )
-    return text.lower()
+    return text
+
+
+def _host(text: str) -> str:
+    """Return a host as the header has it, which is compared without its port."""
+    try:
+        return f"[{text}]" if ip_address(text).version == _IPV6 else text
+    except ValueError:
+        pass
+    parts = _parts(f"http://{text}")
+    if parts is None or text != parts.netloc or text.rpartition("]")[2].count(":"):
+        raise InvalidArgument(
+            "http: hosts: give a name such as 'api.example.com', in ASCII and without a port, not "
+            f"{checks.shown(_unsigned(text))}"
+        )
+    return text
+
+
+def _parts(text: str) -> SplitResult | None:
+    """Return the parts of a URL as headers can say it, None where it is none."""
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    is_plain = text.isascii() and text.isprintable() and " " not in text
+    return parts if is_url and is_plain and parts.username is None else None
+
+
+def _unsigned(text: str) -> str:
+    """Return a URL without the name and the password in it."""
+    scheme, slashes, rest = text.rpartition("://")
+    return f"{scheme}{slashes}{rest.rpartition('@')[2]}"
 
 
 def whole_seconds(seconds: float) -> int:

@@ -48,6 +48,7 @@ AZURE: Final = "/runtime/webhooks/durabletask"
 KEYS: Final = ("capability", "code")
 """Where a URL has its key; Azure's have it as ``code``."""
 
+_FIELDS_MAX: Final = 100
 _DEPTH_TEXT: Final = "it is nested too deeply"
 
 T = TypeVar("T")
@@ -111,7 +112,12 @@ def segment(text: str) -> str:
 
 def query_of(kind: type[msgspec.Struct] | None, text: bytes) -> Any:
     """Return what stands behind the question mark, as the route takes it."""
-    pairs = parse_qsl(text.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
+    try:
+        pairs = parse_qsl(text.decode("latin-1"), True, max_num_fields=_FIELDS_MAX)
+    except ValueError:
+        raise InvalidArgument(
+            f"the query of the address has {_FIELDS_MAX} fields at the most: leave some out"
+        ) from None
     given = dict(pairs)
     if len(given) < len(pairs):
         raise InvalidArgument("the query of the address gives one name twice: give each once")

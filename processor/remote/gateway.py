@@ -7,12 +7,12 @@ import os
 import secrets
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import quote
 
 import msgspec
 
-from processor import errors
+from processor import checks, errors
 from processor.codec.records import decode_as, encode
 from processor.config import Settings
 from processor.core.data.cause import NamedRequest
@@ -49,6 +49,19 @@ _OK: Final = 200
 _LATER: Final = frozenset((429, 502, 503, 504))
 
 
+class _Namespace(msgspec.Struct, frozen=True):
+    partitions: Annotated[int, msgspec.Meta(ge=1, le=checks.NUMBER_MAX)]
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    type: str
+    detail: str
+
+
+_NAMESPACE: Final = msgspec.json.Decoder(_Namespace)
+_PROBLEM: Final = msgspec.json.Decoder(_Problem)
+
+
 class HttpGateway:
     """Lives on the loop that ``start`` is called on. ``server`` is the URL of the API."""
 
@@ -74,7 +87,12 @@ class HttpGateway:
                 f"server: {self._server!r} takes processor[http]: pip install '.[http]' in a clone "
                 "of processor's repository"
             ) from error
-        token = os.environ.get(TOKEN)
+        token = os.environ.get(TOKEN, "")
+        if not (token.isascii() and token.isprintable() and " " not in token):
+            raise InvalidArgument(
+                f"the environment's {TOKEN} has a space, an end of line or another character that "
+                "no token has: set it to the token alone"
+            )
         headers = {"authorization": f"Bearer {token}"} if token else {}
         limits = httpx.Limits(max_connections=_CONNECTIONS_MAX)
         self._closed = False
@@ -82,8 +100,8 @@ class HttpGateway:
         try:
             limit_s = self._settings.request_timeout_s
             answer = await self._answered("GET", self._url, limit_s, None)
-            self._partitions = int(answer.json()["partitions"])
-        except (ValueError, LookupError, TypeError) as error:
+            self._partitions = _NAMESPACE.decode(answer.content).partitions
+        except (ValueError, RecursionError) as error:
             await self.close()
             raise SchemaMismatch(f"{self._server} is no HTTP API of processor's") from error
         except BaseException:
@@ -162,9 +180,9 @@ class HttpGateway:
 def _raised(answer: httpx.Response, server: str) -> ProcessorError:
     """Return the error that an answer tells."""
     try:
-        problem: Any = answer.json()
-        name, detail = str(problem["type"]), str(problem["detail"])
-    except (ValueError, LookupError, TypeError):
+        problem = _PROBLEM.decode(answer.content)
+        name, detail = problem.type, problem.detail
+    except (ValueError, RecursionError):
         name, detail = "", f"{server} answers with status {answer.status_code}"
     if answer.status_code in _LATER:
         return ShardUnavailable(detail)

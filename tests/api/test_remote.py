@@ -238,6 +238,9 @@ def test_a_command_that_is_none_is_refused(
         ("http://", {}, "the URL of an HTTP API"),
         ("http://ada:secret@localhost", {}, "the URL of an HTTP API"),
         ("http://localhost?x=1", {}, "the URL of an HTTP API"),
+        ("http://[", {}, "the URL of an HTTP API"),
+        ("http://localhost:99999", {}, "the URL of an HTTP API"),
+        ("http://localhost\0", {}, "the URL of an HTTP API"),
         ("http://localhost", {"kafka": {"client.id": "x"}}, "have no effect"),
     ],
 )

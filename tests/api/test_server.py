@@ -114,15 +114,31 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         ({"port": -1}, "port: give a whole number"),
         ({"origins": ["https://a.example/path"]}, "without a path"),
         ({"origins": "https://a.example"}, "give a list"),
+        ({"origins": ["http://["]}, "without a path"),
+        ({"origins": ["https://a b"]}, "without a path"),
+        ({"origins": ["https://\u4f8b.example"]}, "in ASCII"),
+        ({"origins": ["https://ada:secret@a.example"]}, "without a path"),
         ({"public_url": "api.example.com"}, "give a URL"),
+        ({"public_url": "http://["}, "give a URL"),
+        ({"public_url": "https://a.example:99999"}, "give a URL"),
+        ({"public_url": "https://a.example\r\nx: y"}, "give a URL"),
+        ({"public_url": "https://\u4f8b.example/a"}, "in ASCII"),
+        ({"public_url": "https://ada:secret@a.example"}, "without a password"),
+        ({"hosts": ["a.example:80"]}, "without a port"),
+        ({"hosts": ["https://a.example"]}, "give a name"),
+        ({"hosts": ["[::1"]}, "give a name"),
+        ({"hosts": ["\u4f8b.example"]}, "in ASCII"),
         ({"body_s": 0}, "body_s: give more than 0"),
         ({"connections_max": 0}, "connections_max: give a whole number from 1"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(given: dict[str, Any], text: str) -> None:
-    with pytest.raises(InvalidArgument, match=text):
+    with pytest.raises(InvalidArgument, match=text) as raised:
         HttpOptions(**given)
+    assert "secret" not in str(raised.value)
     assert HttpOptions(host="::1").is_local
+    assert HttpOptions(hosts=["fd00::1", "[fd00::2]", "*"]).hosts == ("[fd00::1]", "[fd00::2]", "*")
+    assert HttpOptions(origins=["HTTPS://A.example:81"]).origins == ("https://a.example:81",)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +181,8 @@ def test_another_host_is_not_answered(tmp_path: Path, host: str, status: int) ->
         ({"origin": "https://evil.example"}, 403),
         ({"origin": "http://localhost:9000"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
+        ({"origin": "//localhost:8233"}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-site", "origin": "http://localhost:9000"}, 403),
     ],

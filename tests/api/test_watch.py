@@ -74,6 +74,8 @@ def test_a_place_that_is_none_is_refused(tmp_path: Path, last: str) -> None:
         assert (found.status_code, found.json()["type"]) == (400, "InvalidArgument")
         none = await http.get(f"{BASE}/instances/none/watch")
         assert none.status_code == 404
+        gone = await http.get(url, headers={"last-event-id": "nobody:3"})
+        assert (gone.status_code, gone.json()["type"]) == (404, "WorkflowNotFound")
 
     over_a_socket(tmp_path, work)
 

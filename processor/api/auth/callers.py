@@ -19,9 +19,9 @@ from processor.api.options import HttpOptions, whole_seconds
 from processor.api.problems import HttpProblem
 from processor.api.routing import KEYS, Permission
 
-__all__ = ("Auth", "HttpCaller")
+__all__ = ("OURS", "Auth", "HttpCaller")
 
-_OURS: Final = ("schedule:", "@", "correlation:")
+OURS: Final = ("schedule:", "@", "correlation:")
 """So begin the ids of runs of ours, which have routes of their own."""
 
 
@@ -69,7 +69,7 @@ class Auth:
             self._count(f"nobody at {peer}")
             raise problem
         self._count(caller.name)
-        if needs in ("send", "control") and id is not None and id.startswith(_OURS):
+        if needs in ("send", "control") and id is not None and id.startswith(OURS):
             needs = "admin"
         if needs not in caller.permissions:
             raise HttpProblem(403, f"{caller.name} has no permission to {needs} here")

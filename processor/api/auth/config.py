@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -128,12 +129,19 @@ def _check_issuer(issuer: JwtIssuer) -> None:
                 f"[jwt] algorithms: {each!r} is none that keys of others can sign with: give some "
                 f"of {', '.join(ALGORITHMS)}"
             )
-    scheme, _, rest = issuer.jwks.partition("://")
-    host = rest.partition("/")[0].rpartition("@")[2]
-    if rest and scheme != "https" and host.rpartition(":")[0] not in _LOOPBACK:
+    if "://" in issuer.jwks and not _is_safe(issuer.jwks):
         raise ValueError(f"[jwt] jwks: {issuer.jwks!r} is not read safely: give an https:// URL")
     for value, roles in (issuer.roles or {}).items():
         _check_roles(roles, f"[jwt] roles of {value!r}")
+
+
+def _is_safe(url: str) -> bool:
+    """Whether nobody on the way can change what is read there."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 
 
 def _check_roles(roles: Sequence[str], whose: str) -> None:

@@ -69,6 +69,8 @@ class JwtCheck:
             async with self._fetching:
                 if now - self._fetched > _AGAIN_S:
                     await self._fetch()
+            if not self._keys:
+                raise HttpProblem(503, "the keys of the issuer of tokens cannot be read")
             known = self._keys.get(kid) if isinstance(kid, str) else None
         if known is None:
             raise _refused("the issuer has no such key")
@@ -82,8 +84,6 @@ class JwtCheck:
             self._keys = {each.key_id or "": each for each in keys}
         except (OSError, ValueError, AttributeError, jwt.PyJWTError) as error:
             _log.error("the keys at %s cannot be read: %s", self._issuer.jwks, error)
-            if not self._keys:
-                raise HttpProblem(503, "the keys of the issuer of tokens cannot be read") from None
 
 
 def _read(place: str) -> bytes:

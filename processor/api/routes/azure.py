@@ -16,7 +16,6 @@ from processor.api.calls import HttpCall
 from processor.api.problems import HttpProblem, NotThereYet
 from processor.api.routes.instances import page_of_history, run_page
 from processor.api.routes.messages import RunClosed
-from processor.api.routes.starts import check_starter
 from processor.api.routing import AZURE, HttpAnswer, Permission, route
 from processor.client import Handle, RunDescription
 from processor.errors import InvalidArgument, WorkflowError, WorkflowNotFound, WorkflowNotRegistered
@@ -119,7 +118,7 @@ async def _begun(call: HttpCall, name: str, args: tuple[Any, ...], id: str | Non
     timeout, every = call.query.timeout, call.query.polling_interval
     if (timeout is None) != (every is None):
         raise InvalidArgument("give timeout and pollingInterval, or neither")
-    check_starter(call, name)
+    call.needs_to_start(name, id)
     try:
         handle = await call.client.start(name, *args, id=id)
     except WorkflowNotRegistered as error:

@@ -46,17 +46,21 @@ class OfRun(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     first_run_id: str | None = None
 
 
+EventNumber = Annotated[int, msgspec.Meta(le=10**18 - 1)]
+"""As many digits as the id of a server-sent event may have."""
+
+
 class DescribeQuery(OfRun, frozen=True):
     """``wait``: seconds until there are more than ``after`` events, or another status."""
 
     wait: float | None = None
-    after: int | None = None
+    after: EventNumber | None = None
 
 
 class HistoryQuery(OfRun, frozen=True):
     """A page begins behind the event ``after``."""
 
-    after: int | None = None
+    after: EventNumber | None = None
     limit: Limit = 100
 
 
@@ -349,9 +353,12 @@ async def watch(call: HttpCall) -> HttpAnswer:
         first = int(number) + 1
     if call.caller.first_run_id is not None and run_id != run.run_id:
         raise HttpProblem(403, "this capability is for another run")
-    with call.watching():  # the stream counts itself, and can tell nothing but its end
+    followed = call.client.handle(handle.id, run_id)
+    if run_id != run.run_id:
+        await followed.describe()  # the stream can tell nothing but its end
+    with call.watching():  # nor this: the stream counts itself
         pass
-    return HttpAnswer(stream=_stream(call, call.client.handle(handle.id, run_id), first))
+    return HttpAnswer(stream=_stream(call, followed, first))
 
 
 async def _stream(call: HttpCall, handle: Handle[Any], first: int) -> AsyncIterator[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -15,9 +15,7 @@ from processor.client import Handle
 from processor.errors import InvalidArgument, WorkflowError
 from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy
 
-__all__ = ("ENDPOINTS", "RetryOfRuns", "RunStarted", "began", "check_starter", "waited")
-
-_OURS: Final = "processor."
+__all__ = ("ENDPOINTS", "RetryOfRuns", "RunStarted", "began", "waited")
 
 
 class RetryOfRuns(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -127,16 +125,17 @@ async def _started(call: HttpCall, body: StartBody) -> HttpAnswer:
     return await waited(call, handle, call.wait_s)
 
 
-def check_starter(call: HttpCall, workflow: str) -> None:
-    """Refuse whoever may not start a workflow of ours: schedules and the like have routes."""
-    if workflow.startswith(_OURS):
-        call.needs("admin")
-
-
 async def began(call: HttpCall, body: StartBody) -> Handle[Any]:
-    """Start a workflow as a body says."""
+    """Start a workflow as a body says.
+
+    What it does to a run that is there already, the caller has to be allowed as well.
+    """
     workflow, how = call.path["workflow"], body.how
-    check_starter(call, workflow)
+    call.needs_to_start(workflow, body.id)
+    if body.signal is not None:
+        call.needs("send")
+    if body.conflict == "terminate":
+        call.needs("control")
     if call.key is not None:
         how["key"] = call.key
     if body.signal is not None:
