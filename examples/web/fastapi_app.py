@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, HTTPException, Request, Response
 
 from examples.web.imports import import_file
-from processor import Client, Status, WorkflowNotFound
+from processor import Client, InvalidArgument, Status, WorkflowNotFound
 
 
 @asynccontextmanager
@@ -36,7 +36,10 @@ async def begin(
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> dict[str, str]:
     """Start an import; a request that is sent again with its key starts nothing again."""
-    handle = await request.app.state.client.start(import_file, source, key=idempotency_key)
+    try:
+        handle = await request.app.state.client.start(import_file, source, key=idempotency_key)
+    except InvalidArgument as error:
+        raise HTTPException(422, str(error)) from error
     response.headers["Location"] = str(request.url_for("show", id=handle.id))
     return {"id": handle.id}
 
@@ -44,11 +47,13 @@ async def begin(
 @app.get("/imports/{id:path}")
 async def show(request: Request, response: Response, id: str) -> dict[str, Any]:
     """Answer 202 with how far it is, or 200 with the result."""
-    handle = request.app.state.client.handle(id)
     try:
+        handle = request.app.state.client.handle(id)
         run = await handle.describe()
-    except WorkflowNotFound as error:
+    except (InvalidArgument, WorkflowNotFound) as error:
         raise HTTPException(404, str(error)) from error
+    if run.workflow != import_file.name:  # the ids of all workflows are in one space
+        raise HTTPException(404, f"no import has id {id!r}")
     if run.status.is_open:
         response.status_code = 202
         return {"status": run.status, "progress": run.custom_status}

@@ -40,6 +40,8 @@ _EVENTS: Final = {
     "ChildCalled": "SubOrchestrationInstanceCreated",
 }
 _NAMES: Final = ("name", "workflow", "activity")
+_OF_CODE: Final = frozenset(("WorkflowStarted", "ActivityScheduled", "ChildCalled"))
+"""What these name is code. Whoever sends an event, a message or an update may choose its name."""
 
 
 def azure_time(time: datetime) -> str:
@@ -84,7 +86,7 @@ def event_view(event: HistoryEvent, *, outputs: bool) -> dict[str, Any]:
     view = {
         "EventType": _EVENTS.get(event.type, event.type),
         "Timestamp": azure_time(event.time),
-        "Name": name if outputs or event.type != "EventReceived" else None,
+        "Name": name if outputs or event.type in _OF_CODE else None,
     }
     if outputs:
         view["Result"] = event.fields.get("result")

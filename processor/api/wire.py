@@ -1,14 +1,15 @@
 """The bytes of a connection within their bounds: what uvicorn's protocol lets run without end.
 
 That is a client that connects and says nothing, one that sends its headers or its body bit by bit,
-headers without end, requests that do not wait for answers, and a client that does not read.
+headers without end, requests that do not wait for answers, and a client that does not read. What
+stands behind a body, or behind a request for another protocol, is neither a header nor a request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NoReturn
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -44,6 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _is_time: ClassVar[Seldom] = Seldom(_SAY_EVERY_S)
 
     _in_head = True
+    _why = ""
     _raw = 0
     _late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
@@ -75,17 +77,29 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._raw > HEAD_BYTES_MAX + _BODIES * self.options.body_bytes_max:
             self._cut("the body of a request goes on and on")
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # a trailer is none: proxies take headers off, and may let trailers pass
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= PIPELINED_MAX:
-            raise ValueError("too many requests at once on one connection")
+            self._refuse("too many requests at once on one connection")
+        is_upgrade = self.parser.should_upgrade()
+        if is_upgrade and any(_has_body(*each) for each in self.headers):
+            self._refuse("this server changes to no other protocol: send a body without Upgrade")
         self._in_head = False
         self._limit(self.options.body_s + _GRACE_S)
         super().on_headers_complete()
+        if is_upgrade:  # the parser leaves what follows to another protocol
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._unlimited()
         self._in_head, self._raw = True, 0
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(self._why or msg)
 
     def pause_writing(self) -> None:
         if self._unread is None:
@@ -96,6 +110,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._written()
         super().resume_writing()
+
+    def _refuse(self, why: str) -> NoReturn:
+        """Let the parser stop, so that the client is told and the connection is closed."""
+        self._why = why
+        raise ValueError(why)
 
     def _limit(self, seconds: float) -> None:
         self._unlimited()
@@ -115,3 +134,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_time(why):
             _log.warning("a connection from %s is cut: %s", self.client and self.client[0], why)
         self.transport.abort()
+
+
+def _has_body(name: bytes, value: bytes) -> bool:
+    """Whether a header says that a body follows."""
+    return name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 ") != b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import httpx
 import pytest
 
 from processor import Client, InvalidArgument, SchemaMismatch, Settings
+from processor.api import HttpOptions
 from processor.api.auth.config import read_auth
-from tests.api.serving import BASE, Basket, asked
-from tests.api.test_auth import JWT, START, TOKENS, bearer, guarded
+from processor.api.azure_views import event_view
+from processor.client import HistoryEvent
+from tests.api.serving import BASE, HUSH, Basket, asked
+from tests.api.test_auth import JWT, PROXY, START, TOKENS, bearer, guarded
 
 BOTH = TOKENS.replace('roles = ["default:operator"]', 'roles = ["operator", "starter"]')
 
@@ -142,5 +146,48 @@ def test_an_answer_of_something_else_is_told(answer: bytes) -> None:
             with pytest.raises(SchemaMismatch, match="is no HTTP API of processor"):
                 async with Client(url, settings=Settings(request_timeout_s=30)):
                     pass
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("type", "field", "is_shown"),
+    [
+        ("WorkflowStarted", "workflow", True),
+        ("ActivityScheduled", "name", True),
+        ("ChildCalled", "workflow", True),
+        ("EventReceived", "name", False),
+        ("EventRejected", "name", False),
+        ("EventDelayed", "name", False),
+        ("MessageSent", "name", False),
+        ("UpdateAccepted", "name", False),
+    ],
+)
+def test_a_name_that_was_sent_is_shown_with_the_outputs_alone(
+    type: str, field: str, is_shown: bool
+) -> None:
+    event = HistoryEvent(1, datetime(2026, 1, 1, tzinfo=UTC), type, {field: HUSH})
+    assert (event_view(event, outputs=False).get("Name") == HUSH) == is_shown
+    assert event_view(event, outputs=True)["Name"] == HUSH
+
+
+@pytest.mark.parametrize(
+    ("peer", "status"), [("::ffff:10.1.2.3", 200), ("::ffff:11.1.2.3", 401), ("::1", 401)]
+)
+def test_a_proxy_is_known_by_its_ipv4_address_on_ipv6_as_well(
+    tmp_path: Path, peer: str, status: int
+) -> None:
+    file = tmp_path / "auth.toml"
+    file.write_text(PROXY.format(trusted="10.0.0.0/8"))
+
+    async def main() -> None:
+        serving = HttpOptions(auth=file)
+        async with asked(tmp_path, serving) as (http, _):
+            app = http._transport.app  # type: ignore[attr-defined]
+            transport = httpx.ASGITransport(app, client=(peer, 1))
+            async with httpx.AsyncClient(transport=transport, base_url=http.base_url) as proxied:
+                url = f"{BASE}/instances"
+                found = await proxied.get(url, headers={"x-forwarded-user": "ada"})
+                assert found.status_code == status
 
     asyncio.run(main())

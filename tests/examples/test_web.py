@@ -13,18 +13,23 @@ import httpx
 import pytest
 
 from examples.web.imports import import_file, read_chunk
-from processor import Worker
+from processor import Worker, workflow
 from processor.api import HttpOptions
 
 ROOT = Path(__file__).parents[2]
 ROWS = 5 * len("customers.csv") + sum(range(5))
 
 
+@workflow.define
+async def payroll() -> str:
+    return "secret"
+
+
 def served(folder: Path, talk: Callable[[str], Awaitable[None]]) -> None:
     """Run a worker with the API, and talk to that."""
 
     async def main() -> None:
-        code = {"workflows": [import_file], "activities": [read_chunk]}
+        code = {"workflows": [import_file, payroll], "activities": [read_chunk]}
         worker = Worker(f"embedded:{folder}", **code, http=HttpOptions(port=0))
         async with asyncio.timeout(90), worker:
             assert worker.http_url is not None
@@ -74,6 +79,11 @@ def test_a_fastapi_app_starts_and_shows(tmp_path: Path, monkeypatch: pytest.Monk
                 await asyncio.sleep(0.05)
             assert shown.json() == {"status": "completed", "result": {"rows": ROWS}}
             assert (await http.get("/imports/nobody")).status_code == 404
+            assert (await http.get("/imports/" + "x" * 2_000)).status_code == 404
+            empty = await http.post("/imports", params=params, headers={"Idempotency-Key": ""})
+            assert empty.status_code == 422
+            assert await app.state.client.run(payroll, id="payroll") == "secret"
+            assert (await http.get("/imports/payroll")).status_code == 404
 
     served(tmp_path, talk)
     sys.modules.pop("examples.web.fastapi_app")

@@ -136,6 +136,7 @@ class Auth:
             address = ip_address(request.client.host)
         except ValueError:
             return False
+        address = getattr(address, "ipv4_mapped", None) or address  # what listens on :: sees these
         return any(address in each for each in self._networks)
 
     def _count(self, name: str) -> None:
