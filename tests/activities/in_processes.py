@@ -125,6 +125,8 @@ def says(path: Path, pid: int | None) -> None:
 def computes(folder: str, how: str) -> str:
     """Compute for ever, or until it is asked to stop."""
     path = Path(folder)
+    if how == "asks":
+        assert not activity.is_cancelled()  # who has asked once is not interrupted
     says(path / f"pid-{activity.info().attempt}", os.getpid())
     try:
         if how == "shielded":

@@ -60,6 +60,7 @@ def is_shielded() -> str:
 
 @activity.define(retry=ONCE)
 def asks() -> str:
+    assert not activity.is_cancelled()  # who has asked once is not interrupted
     SAID.append("began")
     while not activity.is_cancelled():
         time.sleep(0.005)

@@ -11,7 +11,7 @@ from processor.api.calls import HttpCall
 from processor.api.routes.messages import Changed
 from processor.api.routes.starts import RetryOfRuns
 from processor.api.routing import HttpAnswer, route
-from processor.attributes.values import of_plain
+from processor.attributes import of_plain
 from processor.client import ScheduleDescription, ScheduleHandle, ScheduleSummary
 from processor.errors import InvalidArgument
 from processor.schedules import Calendar

@@ -10,7 +10,7 @@ import msgspec
 from processor.api.calls import HttpCall
 from processor.api.problems import problem_of
 from processor.api.routing import HttpAnswer, route
-from processor.attributes.values import of_plain
+from processor.attributes import of_plain
 from processor.client import Handle
 from processor.errors import InvalidArgument, WorkflowError
 from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy
