@@ -146,6 +146,8 @@ PRODUCER_UNKNOWN: Final = frozenset(
 _LEADER_S: Final = 2.0
 """How long the broker that was the leader when last heard is waited for."""
 
+_LOOK_S: Final = 0.05
+
 
 def watermarks_of(
     consumer: Consumer, place: TopicPartition, timeout_s: float = 10.0
@@ -168,7 +170,7 @@ def watermarks_of(
                 passes = _passes(cause)
             if not passes or monotonic() > deadline:
                 raise
-            sleep(0.05)
+            sleep(_LOOK_S)
 
 
 def forbidding(error: KafkaError) -> str:
@@ -185,7 +187,7 @@ def ends_of(
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
     """Return where places end for readers of committed records, and for readers of all. Blocks.
 
-    An open transaction lies between the two.
+    An open transaction lies between the two. A leader that is just being elected is waited for.
     """
     return (
         _ends(admin, places, IsolationLevel.READ_COMMITTED, timeout_s),
@@ -199,10 +201,17 @@ def _ends(
     if not places:
         return {}
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    asked = admin.list_offsets(
-        dict.fromkeys(places, latest), isolation_level=level, request_timeout=timeout_s
-    )
-    return {place: future.result(timeout_s).offset for place, future in asked.items()}
+    deadline = monotonic() + _LEADER_S
+    while True:
+        asked = admin.list_offsets(
+            dict.fromkeys(places, latest), isolation_level=level, request_timeout=timeout_s
+        )
+        try:
+            return {place: future.result(timeout_s).offset for place, future in asked.items()}
+        except KafkaException as error:
+            if error.args[0].code() not in ELSEWHERE - MISSING or monotonic() > deadline:
+                raise
+            sleep(_LOOK_S)
 
 
 def made(client: Callable[[dict[str, Any]], C], config: Mapping[str, Any]) -> C:
