@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from processor.cli import lookup
 from processor.cli.commands.worker import Shutdown, log_to, serve
 from processor.cli.options import Json, Target, target_options
 from processor.cli.output import say, show_table, write_json
@@ -26,8 +27,6 @@ ViewsDir = Annotated[
     ),
 ]
 VIEWS_DIR = Path("processor-views")
-LIBRARIES = ("faust", "mode", "aiokafka", "processor.views.stream")
-"""Loggers that tell each step of theirs."""
 
 group = typer.Typer(
     help="Keep a row of each run, by which runs are found: docs/views.md.", no_args_is_help=True
@@ -51,7 +50,7 @@ def run(
     from processor.views.stream.feeder import Feeder
 
     log_to(as_json)
-    for name in LIBRARIES:
+    for name in lookup.LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
     connection = KafkaSettings(target.server, target.namespace, target.kafka)
 
@@ -96,19 +95,49 @@ def status(target: Target, views_dir: ViewsDir = VIEWS_DIR, as_json: Json = Fals
 
 @group.command()
 @target_options()
-def rebuild(target: Target, views_dir: ViewsDir = VIEWS_DIR, as_json: Json = False) -> None:
+def rebuild(
+    target: Target,
+    views_dir: ViewsDir = VIEWS_DIR,
+    of_lookup: Annotated[
+        bool,
+        typer.Option("--lookup", help="Drop the table of `processor views serve`, not the rows."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Drop the view in a folder: `processor views run` makes it anew from the log."""
     from processor.kafka.view_folder import ViewFolder
 
+    if of_lookup:
+        return rebuild_lookup(target, as_json)
     folder = ViewFolder(views_dir, target.namespace)
     if folder.is_fed:
         where = folder.path
         raise ProcessorError(f"{where} is fed: stop `processor views run` there, then try again")
     count = folder.drop()
     if as_json:
-        write_json({"folder": str(folder.path), "dropped": count})
-        return
+        return write_json({"folder": str(folder.path), "dropped": count})
     say(f"dropped {count} files in {folder.path}: `processor views run` makes them anew")
+    return None
+
+
+def rebuild_lookup(target: Target, as_json: bool) -> None:
+    """Have the look-up made anew."""
+    from processor.kafka.clients.connection import KafkaSettings
+    from processor.views.stream.lookup.rebuild import rebuild as rebuilt
+
+    connection = KafkaSettings(target.server, target.namespace, target.kafka)
+    count = rebuilt(connection)
+    if as_json:
+        return write_json({"topic": connection.topic("lookup"), "partitions": count})
+    say(
+        f"{count} partitions of {connection.topic('lookup')} forgot how far they are: `processor "
+        "views serve` makes them anew from the log"
+    )
+    return None
+
+
+group.command()(lookup.serve)
+group.command()(lookup.lookup)
 
 
 def register(app: typer.Typer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ from processor.views.rows import Rows, open_rows, read_rows
 __all__ = ("ViewFolder",)
 
 _LOCK: Final = "feeder.lock"
+_LOOKUP_LOCK: Final = "lookup.lock"
 _MEMBER: Final = "member"
 
 
@@ -25,13 +26,20 @@ class ViewFolder:
     def __init__(self, views_dir: Path, namespace: str) -> None:
         self.path = views_dir / namespace
 
-    @contextmanager
-    def fed(self) -> Iterator[None]:
+    def fed(self) -> AbstractContextManager[None]:
         """Be the one that feeds it. ``ProcessorError`` where another process is."""
-        held = hold(self.path / _LOCK)
+        return self._held(_LOCK, "fed")
+
+    def served(self) -> AbstractContextManager[None]:
+        """Be the one that serves the look-up there. ``ProcessorError`` where another process is."""
+        return self._held(_LOOKUP_LOCK, "served")
+
+    @contextmanager
+    def _held(self, lock: str, what: str) -> Iterator[None]:
+        held = hold(self.path / lock)
         if held is None:
             raise ProcessorError(
-                f"{self.path} is fed by {holder(self.path / _LOCK)}: give this process another "
+                f"{self.path} is {what} by {holder(self.path / lock)}: give this process another "
                 "--views-dir"
             )
         try:

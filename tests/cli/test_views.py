@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
+from processor.dev.local_broker import free_ports
 from tests.cli.conftest import Invoke
 from tests.kafka.feeding import WITHIN_S, FeederProcess
 from tests.kafka.harness import until
@@ -54,3 +57,55 @@ def _shown(invoke: Invoke, views: tuple[str, ...]) -> str:
     shown = invoke("views", "status", *views)
     assert shown.exit_code == 0, shown.output
     return shown.stdout
+
+
+def test_what_the_look_up_refuses(invoke: Invoke) -> None:
+    (port,) = free_ports(1)
+    where = ("--url", f"http://127.0.0.1:{port}")
+    refused = invoke("views", "lookup", "order-1", *where)
+    assert "does not answer" in refused.stderr
+    assert "does `processor views serve` run there? It listens at its --web" in refused.stderr
+    wrong = invoke("views", "lookup", "order-1", "--url", "127.0.0.1:6066")
+    assert (wrong.exit_code, "give a URL such as" in wrong.stderr) == (2, True)
+    open_to_all = invoke("views", "serve", "--web", "10.0.0.1:6066")
+    assert (open_to_all.exit_code, "name a file of tokens" in open_to_all.stderr) == (2, True)
+
+
+def test_the_look_up_shows_what_a_process_tells(invoke: Invoke) -> None:
+    told = {
+        "workflow_id": "a/b",
+        "run_id": "a/b/1",
+        "workflow": "order",
+        "status": "parked",
+        "started": "2026-01-01T00:00:00.000+00:00",
+        "closed": None,
+        "problem": "parked: bug",
+        "lag": 0,
+        "answered_by": "http://127.0.0.1:1",
+    }
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.path == "/instances/a%2Fb"
+            body = told if known else {"status": 404, "detail": "no run is known"}
+            self.send_response(200 if known else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Answers)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert json.loads(invoke("views", "lookup", "a/b", "--url", url, "--json").stdout) == told
+        shown = invoke("views", "lookup", "a/b", "--url", url).stdout
+        assert "a/b (order): parked" in shown
+        assert "parked: bug\n0 records behind the log, says http://127.0.0.1:1" in shown
+        missing = invoke("views", "lookup", "other", "--url", url)
+        assert (missing.exit_code, missing.stderr) == (3, "error: no run is known\n")
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()

@@ -7,14 +7,21 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
+
+from processor.dev.local_broker import free_ports
 from processor.kafka.clients.connection import KafkaSettings
 from processor.views.stream.feeder import Feeder
+from processor.views.stream.lookup.app import WebAddress
+from processor.views.stream.lookup.running import Lookup
 
-__all__ = ("WITHIN_S", "FeederProcess", "up_to_date")
+__all__ = ("LOOKUP_TOKEN", "WITHIN_S", "FeederProcess", "LookupProcess", "looked_up", "up_to_date")
 
 WITHIN_S = 60.0
+LOOKUP_TOKEN = "ada-s token"
 
 
 async def up_to_date(connection: KafkaSettings, folder: Path) -> None:
@@ -28,8 +35,30 @@ async def up_to_date(connection: KafkaSettings, folder: Path) -> None:
     await feeding
 
 
+async def looked_up(connection: KafkaSettings, folder: Path, id: str) -> str:
+    """Serve a look-up until it is where the log ends; return the status of a workflow id."""
+    (port,) = free_ports(1)
+    served = Lookup(connection, folder, WebAddress("127.0.0.1", port))
+    serving = asyncio.create_task(served.run())
+    url, status = f"http://127.0.0.1:{port}/instances/{id}", ""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        while not status:
+            if serving.done():
+                await serving
+            await asyncio.sleep(0.1)
+            with suppress(httpx.TransportError):
+                answer = (await http.get(url)).json()
+                if answer.get("lag") == 0:  # else it is no answer about a run yet
+                    status = answer["status"]
+    served.stop()
+    await serving
+    return str(status)
+
+
 class FeederProcess:
     """A process that feeds the views of a namespace: ``processor views run``."""
+
+    verb = ("run",)
 
     def __init__(self, servers: str, namespace: str, folder: Path, slot: int = 0) -> None:
         self._where = ("--server", servers, "--namespace", namespace)
@@ -38,7 +67,7 @@ class FeederProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "processor", "views", "run", *self._where]
+        command = [sys.executable, "-m", "processor", "views", *self.verb, *self._where]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--views-dir", str(self.views_dir)],
@@ -74,3 +103,22 @@ class FeederProcess:
     @property
     def log(self) -> str:
         return self.log_path.read_text()
+
+
+class LookupProcess(FeederProcess):
+    """A process that serves the look-up of a namespace: ``processor views serve``."""
+
+    def __init__(self, servers: str, namespace: str, folder: Path, slot: int, *how: str) -> None:
+        super().__init__(servers, namespace, folder / "lookup", slot)
+        (port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{port}"
+        self.verb = ("serve", "--web", f"127.0.0.1:{port}", *how)
+        self.log_path.parent.mkdir(exist_ok=True)
+
+    def answered(self, path: str, **headers: str) -> httpx.Response | None:
+        """Return what it answers; None where it does not listen."""
+        headers = {"authorization": f"Bearer {LOOKUP_TOKEN}", **headers}
+        try:
+            return httpx.get(self.url + path, timeout=10, trust_env=False, headers=headers)
+        except httpx.TransportError:
+            return None

@@ -6,6 +6,7 @@ import asyncio
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from processor.dev.local_broker import HOST, LocalBroker, Quorum, free_ports, ne
 from processor.errors import ShardUnavailable, TopicsNotReady
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.topics.upkeep import apply, connect, plan
-from tests.kafka.feeding import up_to_date
+from tests.kafka.feeding import looked_up, up_to_date
 from tests.kafka.own_broker import QUICK, need_jars, short_lived
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,16 @@ def of_user(name: str) -> dict[str, Any]:
     }
 
 
+def may_describe(guarded: Guarded) -> None:
+    """Allow the user ``describes`` to see topics, and to be in groups."""
+    user, prefixed, allow = "User:describes", ResourcePatternType.PREFIXED, AclPermissionType.ALLOW
+    topics = ResourceType.TOPIC, "shop.", prefixed, user, "*", AclOperation.DESCRIBE, allow
+    groups = ResourceType.GROUP, "shop.", prefixed, user, "*", AclOperation.READ, allow
+    admin = connect(guarded.open)
+    for future in admin.create_acls([AclBinding(*topics), AclBinding(*groups)]).values():
+        future.result(30)
+
+
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     need_jars()
@@ -111,10 +122,11 @@ async def ships(number: int) -> int:
 
 def test_what_the_page_allows_is_enough(guarded: Guarded, tmp_path: Path) -> None:
     admin = connect(guarded.servers, of_user("administrator"))
-    apply(admin, plan(admin, NAMESPACE, 2, 1, ["slow"]))
-    assert plan(admin, NAMESPACE, 2, 1, ["slow"]) == []
+    apply(admin, plan(admin, NAMESPACE, 2, 1, ["slow"], ["lookup"]))
+    assert plan(admin, NAMESPACE, 2, 1, ["slow"], ["lookup"]) == []
     admin = connect(guarded.open)
     admin.create_topics([NewTopic("shipped", 1, 1)])["shipped"].result(30)
+    may_describe(guarded)
 
     def worker(user: str, **what: Any) -> Worker:
         how = {"namespace": NAMESPACE, "state_dir": tmp_path / user, "kafka": of_user(user)}
@@ -129,6 +141,10 @@ def test_what_the_page_allows_is_enough(guarded: Guarded, tmp_path: Path) -> Non
             await handle.raise_event("more", 5)
             assert await handle.result() == 7
             await up_to_date(KafkaSettings(guarded.servers, NAMESPACE, of_user("views")), tmp_path)
+            lookup = KafkaSettings(guarded.servers, NAMESPACE, of_user("lookup"))
+            assert await looked_up(lookup, tmp_path, "a") == "completed"
+            with pytest.raises(TopicsNotReady, match=r"read and write shop\.lookup, the changelog"):
+                await looked_up(replace(lookup, extra=of_user("describes")), tmp_path, "a")
 
     asyncio.run(main())
 
@@ -172,12 +188,7 @@ def test_a_worker_that_may_not_read_the_log_says_so_and_stops_at_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("processor.kafka.shards.log._SILENT_S", 0.5)
-    user, prefixed, allow = "User:describes", ResourcePatternType.PREFIXED, AclPermissionType.ALLOW
-    topics = ResourceType.TOPIC, "shop.", prefixed, user, "*", AclOperation.DESCRIBE, allow
-    groups = ResourceType.GROUP, "shop.", prefixed, user, "*", AclOperation.READ, allow
-    admin = connect(guarded.open)
-    for future in admin.create_acls([AclBinding(*topics), AclBinding(*groups)]).values():
-        future.result(30)
+    may_describe(guarded)
     said = "Topic authorization failed. Allow this user Read and Write on the topic"
 
     others = {each.ident for each in threading.enumerate()}

@@ -73,11 +73,12 @@ def found(findings: list[Finding], severity: str, word: str) -> list[str]:
 def test_specifications_are_complete() -> None:
     specs = {spec.name: spec for spec in load_specs()}
     assert set(specs) == CO_PARTITIONED | {
-        *("activities", "results", "replies", "dead-letters", "connect-retries")
+        *("activities", "results", "replies", "dead-letters", "connect-retries", "lookup")
     }
     assert {name for name, spec in specs.items() if spec.co_partitioned} == CO_PARTITIONED
     assert [name for name, spec in specs.items() if spec.template] == ["activities"]
-    assert [n for n, s in specs.items() if s.cleanup_policy == "compact"] == ["events"]
+    assert [name for name, spec in specs.items() if spec.optional] == ["lookup"]
+    assert [n for n, s in specs.items() if s.cleanup_policy == "compact"] == ["events", "lookup"]
     assert int(specs["events"].configs["min.compaction.lag.ms"]) >= 3_600_000
     assert all(spec.key and spec.schemas and spec.why for spec in specs.values())
 
@@ -86,6 +87,14 @@ def test_each_queue_has_a_topic() -> None:
     names = expand("shop", ["default", "gpu"])
     assert {"shop.activities.default", "shop.activities.gpu"} < set(names)
     assert "shop.activities" not in names
+    assert "shop.lookup" not in names
+
+
+def test_an_optional_topic_is_there_for_those_who_ask_for_it() -> None:
+    asked = expand("shop", ["default"], ["lookup"])
+    assert set(asked) == {*expand("shop", ["default"]), "shop.lookup"}
+    (finding,) = audit("ns", expand("ns", ["default"], ["lookup"]), safe_states())
+    assert (finding.topic, finding.remedy.endswith(" --lookup")) == ("ns.lookup", True)
 
 
 @pytest.mark.parametrize("namespace", ["", "a b", "größe", "x" * 250])

@@ -38,6 +38,9 @@ Queue = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="Activity queues; give it once for each. Else: default."),
 ]
+Lookup = Annotated[
+    bool, typer.Option("--lookup", help="Also the changelog of `processor views serve`.")
+]
 
 group = typer.Typer(
     help="Plan, make and check the topics of a namespace, and their dead letters.",
@@ -53,12 +56,13 @@ def plan(
     partitions: Partitions = None,
     replication: Replication = None,
     queue: Queue = None,
+    lookup: Lookup = False,
     as_json: Json = False,
 ) -> None:
     """Show what `apply` would change; exit 1 if something is wrong that it cannot change."""
     from processor.kafka.topics.upkeep import PartitionMismatch
 
-    changes = planned(target, partitions, replication, queue)[1]
+    changes = planned(target, partitions, replication, queue, lookup)[1]
     show_changes(changes, as_json)
     if any(isinstance(change, PartitionMismatch) for change in changes):
         raise typer.Exit(FAILED)
@@ -71,12 +75,13 @@ def apply(
     partitions: Partitions = None,
     replication: Replication = None,
     queue: Queue = None,
+    lookup: Lookup = False,
     as_json: Json = False,
 ) -> None:
     """Make missing topics and correct settings; no partition count is ever changed."""
     from processor.kafka.topics import upkeep as topics
 
-    admin, changes = planned(target, partitions, replication, queue)
+    admin, changes = planned(target, partitions, replication, queue, lookup)
     with waiting(f"changing {len(changes)} topics", as_json):
         topics.apply(admin, changes)
     show_changes(changes, as_json)
@@ -89,6 +94,7 @@ def apply(
 def check(
     target: Target,
     queue: Queue = None,
+    lookup: Lookup = False,
     as_json: Json = False,
 ) -> None:
     """Say what is missing, wrong or unsafe, and what helps; exit 1 on errors."""
@@ -96,7 +102,9 @@ def check(
 
     with waiting(f"asking {target.server}", as_json):
         admin = topics.connect(target.server, target.kafka)
-        findings = topics.check(admin, target.namespace, queue or topics.DEFAULT_QUEUES)
+        findings = topics.check(
+            admin, target.namespace, queue or topics.DEFAULT_QUEUES, optional_topics(lookup)
+        )
     show_findings(findings, as_json)
     if not as_json and not findings:
         say(f"the topics of {target.namespace} are as they should be", "green")
@@ -109,6 +117,7 @@ def planned(
     partitions: int | None = None,
     replication: int | None = None,
     queues: Sequence[str] | None = None,
+    lookup: bool = False,
 ) -> tuple[AdminClient, list[Change]]:
     """Return the changes, with what was left out filled in from the brokers."""
     from processor.kafka.topics import upkeep as topics
@@ -126,7 +135,13 @@ def planned(
         )
     replication = replication or min(REPLICATION_MAX, brokers)
     wanted = queues or topics.DEFAULT_QUEUES
-    return admin, topics.plan(admin, target.namespace, partitions, replication, wanted)
+    optional = optional_topics(lookup)
+    return admin, topics.plan(admin, target.namespace, partitions, replication, wanted, optional)
+
+
+def optional_topics(lookup: bool) -> tuple[str, ...]:
+    """Return the optional topics that are asked for."""
+    return ("lookup",) if lookup else ()
 
 
 def show_changes(changes: Sequence[Change], as_json: bool) -> None:

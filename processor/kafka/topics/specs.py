@@ -7,7 +7,7 @@ to another team) have the same facts as ``processor topics``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -29,6 +29,7 @@ FIELDS = frozenset(
         "configs",
         "key",
         "name",
+        "optional",
         "partitions",
         "schema",
         "template",
@@ -43,14 +44,16 @@ class TopicSpec:
     """One topic of a namespace, or with ``template`` one topic of each activity queue.
 
     ``partitions`` is None where the namespace's count applies. ``co_partitioned`` topics must all
-    have that count: a shard reads the same partition of each. ``configs`` includes the clean-up
-    policy. ``adjustable`` configs are set when the topic is made and belong to the user then.
+    have that count: a shard reads the same partition of each. What is ``optional`` is made and
+    checked only for those who ask for it. ``configs`` includes the clean-up policy. ``adjustable``
+    configs are set when the topic is made and belong to the user then.
     """
 
     name: str
     partitions: int | None
     co_partitioned: bool
     template: bool
+    optional: bool
     key: str
     schemas: tuple[str, ...]
     cleanup_policy: CleanupPolicy
@@ -77,6 +80,7 @@ def parse_spec(path: Path) -> TopicSpec:
             partitions=None if partitions == "namespace" else int(partitions),
             co_partitioned=bool(fields["co_partitioned"]),
             template=bool(fields.get("template", False)),
+            optional=bool(fields.get("optional", False)),
             key=fields["key"],
             schemas=tuple(fields["schema"]),
             cleanup_policy=policy,
@@ -105,10 +109,17 @@ def topic_name(namespace: str, topic: str) -> str:
     return name
 
 
-def expand(namespace: str, queues: Iterable[str]) -> dict[str, TopicSpec]:
-    """Return the full name and the specification of every topic that the namespace needs."""
+def expand(
+    namespace: str, queues: Iterable[str], optional: Collection[str] = ()
+) -> dict[str, TopicSpec]:
+    """Return the full name and the specification of every topic that the namespace needs.
+
+    ``optional`` names those that it needs beside the usual ones.
+    """
     named: dict[str, TopicSpec] = {}
     for spec in load_specs():
+        if spec.optional and spec.name not in optional:
+            continue
         if not spec.template:
             named[topic_name(namespace, spec.name)] = spec
             continue

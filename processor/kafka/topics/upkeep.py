@@ -8,7 +8,7 @@ id, so that another count would send its next event to a shard that does not kno
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -208,9 +208,10 @@ def plan(
     partitions: int,
     replication: int,
     queues: Iterable[str] = DEFAULT_QUEUES,
+    optional: Collection[str] = (),
 ) -> list[Change]:
     """Return what has to change so that the namespace's topics are as specified; maybe nothing."""
-    wanted = expand(namespace, queues)
+    wanted = expand(namespace, queues, optional)
     found = read_topics(admin, wanted)
     changes: list[Change] = []
     for topic, spec in wanted.items():
@@ -270,10 +271,13 @@ def apply(admin: AdminClient, changes: Sequence[Change]) -> None:
 
 
 def check(
-    admin: AdminClient, namespace: str, queues: Iterable[str] = DEFAULT_QUEUES
+    admin: AdminClient,
+    namespace: str,
+    queues: Iterable[str] = DEFAULT_QUEUES,
+    optional: Collection[str] = (),
 ) -> list[Finding]:
     """Return everything that is missing, wrong or unsafe about the namespace's topics."""
-    wanted = expand(namespace, queues)
+    wanted = expand(namespace, queues, optional)
     found = read_topics(admin, (*wanted, *INTERNAL_TOPICS))
     findings = audit(namespace, wanted, found)
     for topic in INTERNAL_TOPICS:
@@ -303,6 +307,8 @@ def audit(
         if state is None:
             queue = topic.partition(".activities.")[2]
             remedy = f"Run: {command}" + (f" --queue {queue}" if queue else "")
+            if spec.optional:
+                remedy += f" --{spec.name}"
             findings.append(Finding("error", topic, "the topic is missing", remedy))
             continue
         if topic in counts and state.partitions != partitions:

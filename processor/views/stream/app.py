@@ -50,7 +50,8 @@ class PartitionFold(Protocol):
 class ViewsApp(faust.App):
     """``opened`` returns the fold of a partition; each is open while the partition is ours.
 
-    ``failed`` is done where a fold failed: nothing more is read then.
+    ``failed`` is done where a fold failed: nothing more is read then. ``group`` is the name of the
+    Kafka group in the namespace, ``settings`` are further ones of Faust's.
     """
 
     def __init__(
@@ -59,19 +60,21 @@ class ViewsApp(faust.App):
         state_dir: Path,
         opened: Callable[[int], PartitionFold],
         instance_id: str,
+        group: str = "views",
+        **settings: Any,
     ) -> None:
         self.folds: dict[int, PartitionFold] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._events = connection.events
+        self.events = connection.events
         self._opened = opened
-        how: dict[str, Any] = {}
+        how: dict[str, Any] = {"web_enabled": False, **settings}
         credentials = credentials_of(connection.extra)
         if credentials is not None:
             how["broker_credentials"] = credentials
         super().__init__(
-            f"{connection.namespace}.views",
+            f"{connection.namespace}.{group}",
             broker=[URL(f"kafka://{server.strip()}") for server in connection.servers.split(",")],
-            broker_client_id=f"processor-{connection.namespace}-views",
+            broker_client_id=f"processor-{connection.namespace}-{group}",
             broker_commit_interval=_COMMIT_EVERY_S,
             broker_heartbeat_interval=_HEARTBEAT_S,
             broker_session_timeout=_SESSION_S,
@@ -87,10 +90,9 @@ class ViewsApp(faust.App):
             topic_allow_declare=False,
             topic_disable_leader=True,
             reply_create_topic=False,
-            web_enabled=False,
             **how,
         )
-        events = self.topic(self._events, key_type=bytes, value_type=bytes, allow_empty=True)
+        events = self.topic(self.events, key_type=bytes, value_type=bytes, allow_empty=True)
         fed: Any = self._fed  # Faust's own hints name a protocol without take_events
         revoked: Any = self._revoked
         self.agent(events, name="folds")(fed)
@@ -103,14 +105,26 @@ class ViewsApp(faust.App):
             fold = self.folds[partition] = self._opened(partition)
         return fold.position
 
+    def end(self, partition: int) -> int | None:
+        """Return where a partition of ours ended when it was asked last; None: nobody knows."""
+        try:
+            end: int | None = self.consumer.highwater(TP(self.events, partition))
+        except AssertionError:  # of aiokafka: it was taken from us, and its thread knows that first
+            return None
+        return end
+
     def lag(self) -> Mapping[int, int]:
         """Return how many offsets of each of our partitions are not folded, as far as is known."""
         lag = {}
         for partition, fold in self.folds.items():
-            end = self.consumer.highwater(TP(self._events, partition))
+            end = self.end(partition)
             if end is not None:
                 lag[partition] = max(end - fold.position, 0)
         return lag
+
+    async def give(self, fold: PartitionFold, records: Sequence[LogRecord]) -> None:
+        """Give records to a fold. Whatever it raises ends the reading."""
+        fold.take(records)
 
     def close(self) -> None:
         """Close all folds, once nothing is read any more."""
@@ -129,7 +143,7 @@ class ViewsApp(faust.App):
                 for partition, records in came.items():
                     fold = self.folds.get(partition)
                     if fold is not None:  # else it was taken from us while they were on their way
-                        fold.take(records)
+                        await self.give(fold, records)
             except Exception as error:
                 # Faust would start the agent again, behind the records that it has not folded.
                 if not self.failed.done():
@@ -152,7 +166,8 @@ class _Consumer(driver.Consumer):
     app: ViewsApp
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        places = {place: self.app.begins(place.partition) for place in self.assignment()}
+        events = [place for place in self.assignment() if place.topic == self.app.events]
+        places = {place: self.app.begins(place.partition) for place in events}
         if places:
             await self.seek_wait(places)
         return places

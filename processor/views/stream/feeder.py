@@ -6,23 +6,18 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from time import monotonic
-from typing import Final
 
-from processor.errors import ProcessorError
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.shards.identity import describe_existing
 from processor.kafka.topics.upkeep import connect
 from processor.kafka.view_folder import ViewFolder
 from processor.views.stream.app import PartitionFold, ViewsApp
 from processor.views.stream.folds import RunsFold
+from processor.views.stream.running import run_until
 
 __all__ = ("Feeder",)
 
 _log = logging.getLogger("processor.views")
-
-_LOOK_S: Final = 0.2
-_TELL_EVERY_S: Final = 60.0
 
 
 class Feeder:
@@ -68,36 +63,10 @@ class Feeder:
         app = self._app = ViewsApp(
             self._connection, self.folder.path, self._opened, self.folder.member()
         )
-        told_at, behind = monotonic(), True
-        try:
-            await app.start()
-            while not (self._stopped.is_set() or app.failed.done()):
-                if app.crashed:
-                    raise app.crash_reason or ProcessorError("Faust ended and did not say why")
-                await asyncio.wait((app.failed,), timeout=_LOOK_S)
-                lag = app.lag()
-                caught_up = behind and bool(lag) and not any(lag.values())
-                if caught_up or (lag and monotonic() > told_at + _TELL_EVERY_S):
-                    told_at, behind = monotonic(), any(lag.values())
-                    _log.info("%s: %s", self._connection.namespace, shown_lag(lag))
-            if app.failed.done():
-                app.failed.result()
-        finally:
-            app.failed.cancel()
-            await app.stop()
-            app.close()
+        await run_until(app, self._stopped, self._connection.namespace)
 
     def _opened(self, partition: int) -> PartitionFold:
         rows = self.folder.open(partition, self._log_id)
         namespace = self._connection.namespace
         _log.info("%s: partition %d from offset %d on", namespace, partition, rows.position)
         return RunsFold(self._connection.events, rows)
-
-
-def shown_lag(lag: Mapping[int, int]) -> str:
-    """Return how far views are behind the log, in words."""
-    behind = {partition: count for partition, count in sorted(lag.items()) if count}
-    if not behind:
-        return f"up to date with {len(lag)} partitions"
-    each = ", ".join(f"partition {partition} by {count:,}" for partition, count in behind.items())
-    return f"{sum(behind.values()):,} records behind ({each})"

@@ -8,7 +8,7 @@ from processor.shard.ports import LogRecord
 from processor.shard.recovery.survey import entry_of, stranger
 from processor.views.rows import LogEntry, Rows
 
-__all__ = ("RunsFold",)
+__all__ = ("RunsFold", "log_entries")
 
 
 class RunsFold:
@@ -25,17 +25,25 @@ class RunsFold:
 
     def take(self, records: Sequence[LogRecord]) -> None:
         """Fold records. Raises ``ReleaseTooOld`` where a later release wrote one."""
-        entries, strangers = [], []
-        for record in records:
-            entry = None
-            if record.value is not None:
-                entry = entry_of(self._topic, self._rows.partition, record)
-                if entry is None:
-                    strangers.append(record.offset)
-            entries.append(LogEntry(record.offset, entry, record.value))
-        if strangers:
-            stranger(self._topic, self._rows.partition, strangers[0], len(strangers))
-        self._rows.take(entries)
+        self._rows.take(log_entries(self._topic, self._rows.partition, records))
 
     def close(self) -> None:
         self._rows.close()
+
+
+def log_entries(topic: str, partition: int, records: Sequence[LogRecord]) -> list[LogEntry]:
+    """Return what records of the log say. Raises ``ReleaseTooOld`` where a later release wrote one.
+
+    What is no record of ours is logged.
+    """
+    entries, strangers = [], []
+    for record in records:
+        entry = None
+        if record.value is not None:
+            entry = entry_of(topic, partition, record)
+            if entry is None:
+                strangers.append(record.offset)
+        entries.append(LogEntry(record.offset, entry, record.value))
+    if strangers:
+        stranger(topic, partition, strangers[0], len(strangers))
+    return entries

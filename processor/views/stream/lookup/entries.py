@@ -1,0 +1,129 @@
+"""What the look-up holds: the latest run of each workflow id, and how far a partition is.
+
+An entry says itself how far it is. So a record that is read again changes nothing, also where two
+processes wrote to the changelog, because the one did not know yet that the partition is the
+other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+import msgspec
+
+from processor.core.records.marks import Answered, Mark
+from processor.core.records.turn import Claim
+from processor.views.fold import VERSION, Folded, Row, folded
+from processor.views.rows import LogEntry, counts
+
+__all__ = (
+    "Change",
+    "LatestRun",
+    "Position",
+    "changes",
+    "entry_of",
+    "forgotten",
+    "position_key",
+    "position_of",
+)
+
+Change: TypeAlias = tuple[bytes, bytes | None]
+"""Key and value of a record of the changelog; None deletes."""
+
+
+class LatestRun(msgspec.Struct, frozen=True, array_like=True):
+    """``position`` is the offset after the last record that is in it."""
+
+    position: int
+    row: Row
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """How far a partition is, in the log of this id; ``epoch`` is the claim of its last record."""
+
+    log: str
+    position: int = 0
+    epoch: int = -1
+    version: int = VERSION
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_entries: Final = msgspec.msgpack.Decoder(LatestRun)
+_positions: Final = msgspec.msgpack.Decoder(Position)
+
+
+def position_key(partition: int) -> bytes:
+    """Return the key of a partition's position, which is no UTF-8, and so no workflow id."""
+    return b"\xffposition-%d" % partition
+
+
+def position_of(value: bytes | None, log: str) -> Position | None:
+    """Return how far a partition is; None where that is not known, or is about another log."""
+    if value is None:
+        return None
+    try:
+        found = _positions.decode(value)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    return found if found.log == log and found.version == VERSION else None
+
+
+def forgotten() -> bytes:
+    """Return what stands for no position. It is no tombstone, which the cleaner may remove: Faust
+    waits for the last record of a changelog, and would wait for ever.
+    """
+    return _encode(Position(""))
+
+
+def entry_of(value: bytes | None) -> LatestRun | None:
+    """Return an entry of the table."""
+    return None if value is None else _entries.decode(value)
+
+
+def changes(
+    at: Position,
+    partition: int,
+    entries: Iterable[LogEntry],
+    known: Callable[[bytes], bytes | None],
+) -> tuple[Position, list[Change]]:
+    """Return the position after records of the log, and what they change; its own record is last.
+
+    ``known`` returns what the table has under a key.
+    """
+    position, epoch = at.position, at.epoch
+    now: dict[str, LatestRun | None] = {}
+    before: dict[str, LatestRun | None] = {}
+    for offset, record, _ in entries:
+        if offset < position:
+            continue
+        position = offset + 1
+        if isinstance(record, Claim):
+            epoch = max(epoch, offset)
+        elif record is not None and counts(record.epoch, epoch):
+            epoch = record.epoch
+            if not isinstance(record, Mark | Answered):
+                id = record.workflow_id
+                if id not in now:
+                    now[id] = before[id] = entry_of(known(id.encode()))
+                now[id] = _after(now[id], offset, record)
+    if position == at.position:
+        return at, []
+    found = [
+        (id.encode(), None if entry is None else _encode(entry))
+        for id, entry in now.items()
+        if entry != before[id]
+    ]
+    there = Position(at.log, position, epoch)
+    return there, [*found, (position_key(partition), _encode(there))]
+
+
+def _after(entry: LatestRun | None, offset: int, record: Folded) -> LatestRun | None:
+    if entry is not None and offset < entry.position:
+        return entry
+    before = entry.row if entry is not None and entry.row.run_id == record.run_id else None
+    row = folded(before, record)
+    if row is None:  # what is said of an earlier run changes nothing
+        return entry if before is None else None
+    return LatestRun(offset + 1, replace(row, attributes=None))

@@ -1,0 +1,96 @@
+"""The table of the look-up: Faust's, in RocksDB, with a changelog that Faust does not make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import faust
+from faust.stores import rocksdb
+from faust.types import TP
+from yarl import URL
+
+from processor.views.stream.lookup.entries import Change
+
+__all__ = ("NAME", "LookupTable")
+
+NAME: Final = "instances"
+_DELETED_AT_ONCE: Final = 1_000
+
+_OPTIONS: Final = {
+    "driver": "rocksdict",
+    "block_cache_size": 16 << 20,
+    "write_buffer_size": 4 << 20,
+    "max_write_buffer_number": 2,
+    "max_open_files": 64,
+}
+"""Of each partition. Faust's own are 2 GiB of cache and 192 MiB of buffers."""
+
+
+class _Store(rocksdb.Store):
+    """Is asked for a partition: Faust's own asks all of them, or that of the event at hand."""
+
+    def value(self, partition: int, key: bytes) -> bytes | None:
+        found: bytes | None = self._db_for_partition(partition).get(key)
+        return found
+
+    def keys_of(self, partition: int) -> Iterator[bytes]:
+        yield from self._visible_keys(self._db_for_partition(partition))
+
+
+class _Place(NamedTuple):
+    tp: TP
+    offset: int
+    partition: int
+    key: bytes
+    value: bytes | None
+
+
+class _Written(NamedTuple):
+    """As much of an event as the store of a table looks at."""
+
+    message: _Place
+
+
+class LookupTable(faust.Table[bytes, bytes]):
+    """``topic`` is its changelog. What is written is there before it is in the table."""
+
+    data: _Store
+
+    def __init__(self, app: faust.App, topic: str, partitions: int) -> None:
+        self._topic = topic
+        super().__init__(app, name=NAME, partitions=partitions, key_type=bytes, value_type=bytes)
+
+    def value(self, partition: int, key: bytes) -> bytes | None:
+        """Return what is under a key of a partition."""
+        return self.data.value(partition, key)
+
+    def is_empty(self, partition: int) -> bool:
+        return next(self.data.keys_of(partition), None) is None
+
+    async def write(self, partition: int, changes: Sequence[Change]) -> list[Any]:
+        """Write to the changelog; return what is to be applied, all of it acknowledged."""
+        send = self.app.producer.send
+        sent = [
+            await send(self._topic, key, value, partition, None, None) for key, value in changes
+        ]
+        place = TP(self._topic, partition)
+        return [
+            _Written(_Place(place, (await each).offset, partition, key, value))
+            for each, (key, value) in zip(sent, changes, strict=True)
+        ]
+
+    async def empty(self, partition: int) -> None:
+        """Delete all that a partition has."""
+        keys = list(self.data.keys_of(partition))
+        for begin in range(0, len(keys), _DELETED_AT_ONCE):
+            gone = [(key, None) for key in keys[begin : begin + _DELETED_AT_ONCE]]
+            self.apply_changelog_batch(await self.write(partition, gone))
+
+    def _changelog_topic_name(self) -> str:
+        return self._topic
+
+    def _new_store(self) -> Any:
+        how: dict[str, Any] = {"key_serializer": "raw", "value_serializer": "raw"}
+        how |= {"table_name": NAME, "key_type": bytes, "value_type": bytes}
+        return _Store(URL("rocksdb://"), self.app, self, options=dict(_OPTIONS), **how)

@@ -1,0 +1,186 @@
+"""What the look-up keeps of each workflow id, without Kafka and without Faust's table."""
+
+from __future__ import annotations
+
+import random
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from aiokafka.partitioner import DefaultPartitioner
+
+from processor.cli.lookup import address, admitted, is_local
+from processor.core.nouns.run import RunParked, WorkflowCompleted
+from processor.core.records.turn import Claim
+from processor.kafka.clients.connection import partition_of
+from processor.policy import Status
+from processor.views.rows import LogEntry
+from processor.views.stream.lookup.entries import (
+    Change,
+    LatestRun,
+    Position,
+    changes,
+    entry_of,
+    forgotten,
+    position_key,
+    position_of,
+)
+from tests.views.runs import attempt, purged, started, turn
+
+LOG = "log-1"
+PARTITION = 3
+DONE = WorkflowCompleted(b"1")
+CLAIM = Claim("worker", "nonce", 1, 0)
+
+
+class Table:
+    """Holds what is written to a changelog, in the order of that."""
+
+    def __init__(self) -> None:
+        self.held: dict[bytes, bytes] = {}
+
+    @property
+    def at(self) -> Position:
+        return position_of(self.held.get(position_key(PARTITION)), LOG) or Position(LOG)
+
+    def written(self, entries: list[LogEntry]) -> list[Change]:
+        """Return what a process would write that is where the table is."""
+        return changes(self.at, PARTITION, entries, self.held.get)[1]
+
+    def apply(self, written: list[Change]) -> list[bytes]:
+        for key, value in written:
+            if value is None:
+                self.held.pop(key, None)
+            else:
+                self.held[key] = value
+        return [key for key, _ in written]
+
+    def __getitem__(self, id: str) -> LatestRun | None:
+        return entry_of(self.held.get(id.encode()))
+
+
+def log(*records: Any) -> list[LogEntry]:
+    """Return records with their offsets, behind a claim at 0."""
+    return [LogEntry(offset, each) for offset, each in enumerate((CLAIM, *records))]
+
+
+def table_of(entries: list[LogEntry]) -> Table:
+    table = Table()
+    table.apply(table.written(entries))
+    return table
+
+
+def test_a_workflow_id_has_its_latest_run() -> None:
+    table = table_of(log(turn("a/1", 0, started(customer="ada"), at=5)))
+    entry = table["a"]
+    assert entry is not None
+    assert (entry.position, entry.row.run_id, entry.row.status) == (2, "a/1", Status.RUNNING)
+    assert entry.row.attributes is None  # nothing that users gave
+    first = [turn("a/1", 0, started()), turn("a/1", 1, DONE, at=7)]
+    again = [*first, turn("a/2", 0, started("other"), at=9)]
+    entry = table_of(log(*again))["a"]
+    assert entry is not None
+    assert (entry.row.run_id, entry.row.workflow) == ("a/2", "other")
+    entry = table_of(log(*again, purged("a/1"), attempt("a/1", 1, 1)))["a"]
+    assert entry is not None, "what is said of an earlier run changes nothing"
+    assert (entry.row.run_id, entry.row.problem, entry.position) == ("a/2", None, 4)
+    assert table_of(log(*first, purged("a/1")))["a"] is None
+
+
+def test_what_does_not_count_is_left_out() -> None:
+    ghost = turn("a/1", 1, DONE, epoch=0)
+    entries = [LogEntry(0, CLAIM), LogEntry(1, turn("a/1", 0, started())), LogEntry(2, CLAIM)]
+    entry = table_of([*entries, LogEntry(3, ghost)])["a"]
+    assert entry is not None
+    assert entry.row.status is Status.RUNNING
+
+
+def test_a_batch_writes_what_it_changes_and_its_position_last() -> None:
+    table = Table()
+    first = log(turn("a/1", 0, started()), turn("b/1", 0, started()), turn("a/1", 1, DONE))
+    assert table.apply(table.written(first)) == [b"a", b"b", position_key(PARTITION)]
+    assert table.at == Position(LOG, 4, 0)
+    assert table.written(first) == []
+    assert table.written([*first, LogEntry(4, None)])[0][0] == position_key(PARTITION)
+    late = [LogEntry(5, turn("c/1", 0, started())), LogEntry(6, turn("c/1", 1, DONE))]
+    late.append(LogEntry(7, purged("c/1")))
+    assert table.apply(table.written(late)) == [position_key(PARTITION)], "it was never there"
+
+
+def test_a_position_is_of_one_log_and_one_fold() -> None:
+    table = table_of(log(turn("a/1", 0, started())))
+    value = table.held[position_key(PARTITION)]
+    assert position_of(value, LOG) == Position(LOG, 2, 0)
+    for told in (None, b"", b"\xc1", b"[]", forgotten()):
+        assert position_of(told, LOG) is None
+    assert position_of(value, "another log") is None
+    with pytest.raises(UnicodeDecodeError):
+        position_key(PARTITION).decode()  # so that it is no workflow id
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_two_processes_that_write_leave_what_one_leaves(seed: int) -> None:
+    """The one of before writes once more, behind the other: entries say how far they are."""
+    chance = random.Random(seed)
+    records: list[Any] = []
+    runs: dict[str, int] = {}
+    for _ in range(60):
+        id = chance.choice("abc")
+        run, events = (
+            f"{id}/{runs.get(id, 0)}",
+            sum(r.run_id == f"{id}/{runs.get(id, 0)}" for r in records),
+        )
+        if events == 0:
+            records.append(turn(run, 0, started()))
+        elif chance.random() < 0.3:
+            records.append(turn(run, events, DONE))
+            if chance.random() < 0.5:
+                records.append(purged(run))
+            runs[id] = runs.get(id, 0) + 1
+        else:
+            records.append(turn(run, events, RunParked("bug", "ValueError: 5", "", "")))
+    entries = log(*records)
+    whole = table_of(entries)
+    begin, late, end = sorted(chance.sample(range(1, len(entries)), 3))
+    table = table_of(entries[:begin])
+    of_the_one_before = table.written(entries[begin:late])
+    table.apply(table.written(entries[begin:end]))
+    table.apply(of_the_one_before)
+    assert table.at.position == entries[late - 1].offset + 1
+    table.apply(table.written(entries[late:]))
+    assert table.held == whole.held
+
+
+@pytest.mark.parametrize("partitions", [1, 3, 8, 50])
+def test_faust_and_processor_have_one_partitioner(partitions: int) -> None:
+    theirs, all_of_them = DefaultPartitioner(), list(range(partitions))
+    ids = ["", "a", "order-1", "größe-7", "注文/1", "🧾", "@Account@ada", "e\u0301"]
+    for id in (*ids, *(f"order-{number}" for number in range(500))):
+        assert theirs(id.encode(), all_of_them, all_of_them) == partition_of(id, partitions)
+
+
+def test_where_it_listens() -> None:
+    assert address("127.0.0.1:6066") == ("127.0.0.1", 6066)
+    assert address("[::1]:7") == ("::1", 7)
+    assert address("shop-1.internal:80") == ("shop-1.internal", 80)
+    for wrong in ("6066", "localhost", "a:b", ":6066", "a:99999", "http://a:80", "me@a:80", ""):
+        with pytest.raises(Exception, match="give HOST:PORT"):
+            address(wrong)
+    for everywhere in ("0.0.0.0:6066", "[::]:6066"):
+        with pytest.raises(Exception, match="the one address by which the other processes"):
+            address(everywhere)
+    assert [is_local(each) for each in ("localhost", "127.0.0.2", "::1", "10.0.0.1", "shop")] == [
+        *(True, True, True, False, False)
+    ]
+
+
+def test_whose_tokens_may_look_up(tmp_path: Any) -> None:
+    path = tmp_path / "auth.toml"
+    token = sha256(b"ada-s token").hexdigest()
+    path.write_text(f'[[tokens]]\nname = "ada"\nsha256 = "{token}"\nroles = ["viewer"]\n')
+    admits = admitted(path, "shop")
+    assert admits("bearer ada-s token")
+    assert not any(map(admits, (None, "", "Bearer", "Bearer adas token", "Basic ada-s token")))
+    path.write_text('[proxy]\ntrusted = ["10.0.0.1"]\nuser_header = "x-user"\n')
+    with pytest.raises(Exception, match=r"knows \[\[tokens\]\] only"):
+        admitted(path, "shop")
