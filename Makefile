@@ -28,14 +28,15 @@ test-alone: $(VENV)/installed-dev
 test-simulation: $(VENV)/installed-dev
 	nice -n 19 $(BIN)/pytest tests/simulation
 
-# In less than two minutes: what needs no broker and no other process, and 200 seeds.
+# In less than two minutes: what needs no broker and no other process and is not slow, and 200 seeds.
 quick: $(VENV)/installed-dev
 	@$(MAKE) --no-print-directory -j2 quick-tests check quick-seeds
 
 quick-tests: $(VENV)/installed-dev
-	$(BIN)/pytest tests/core tests/codec tests/store tests/shard tests/workflow tests/activities \
-		tests/replay tests/test_surface.py tests/test_tidy.py --ignore=tests/shard/test_fuzz.py \
-		--ignore=tests/activities/test_processes.py --ignore=tests/activities/test_left.py
+	$(BIN)/pytest -m "not slow and not kafka" tests/core tests/codec tests/store tests/shard tests/workflow \
+		tests/activities tests/replay tests/views/test_language.py tests/views/test_rows.py \
+		tests/api/test_openapi.py tests/embedded/test_entities.py tests/embedded/test_disk.py \
+		tests/test_surface.py tests/test_tidy.py
 
 quick-seeds: $(VENV)/installed-dev
 	$(BIN)/python -m tests.simulation.prove --seeds 200

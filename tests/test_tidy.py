@@ -8,9 +8,11 @@ import statistics
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -27,7 +29,7 @@ CLASS_LINES_MAX = 250
 ATTRIBUTES_MAX = 15
 FOLDER_MODULES_MAX = 15
 CORE_ASSERTS_PER_1000_LINES = 15
-OF_ASYNCIO = PACKAGE / "workflow" / "_asyncio.py"
+OF_ASYNCIO = "processor.workflow._asyncio"
 PRIVATE_OF_ASYNCIO = {
     "_callbacks", "_fut_waiter", "_log_destroy_pending", "_ready", "_run_once", "_selector",
 }  # fmt: skip
@@ -39,9 +41,15 @@ def sources() -> list[Path]:
     return sorted(p for folder in folders for p in folder.rglob("*.py"))
 
 
-def bodies(tree: ast.AST) -> Iterator[tuple[str, int]]:
+@lru_cache(maxsize=1)
+def nodes(source: str) -> list[ast.AST]:
+    """Return all that a source consists of; to find that takes longer than to look at it."""
+    return [*ast.walk(ast.parse(source))]
+
+
+def bodies(source: str) -> Iterator[tuple[str, int]]:
     """Yield each function with the lines of its body, docstring not counted."""
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             if body:
@@ -49,7 +57,7 @@ def bodies(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def too_long(source: str) -> list[str]:
-    return [f"{n}: {size}" for n, size in bodies(ast.parse(source)) if size > BODY_LINES_MAX]
+    return [f"{n}: {size}" for n, size in bodies(source) if size > BODY_LINES_MAX]
 
 
 def leftovers(source: str) -> list[str]:
@@ -60,7 +68,7 @@ def misplaced(source: str) -> list[int]:
     """Return the lines of texts that follow another text: they stand away from their name."""
     return [
         text.lineno
-        for node in ast.walk(ast.parse(source))
+        for node in nodes(source)
         for before, text in pairwise(getattr(node, "body", []) if is_block(node) else [])
         if is_text(before) and is_text(text)
     ]
@@ -85,7 +93,7 @@ def module_name(path: Path) -> str:
 
 def imported(source: str) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -97,14 +105,14 @@ def lines_of_code(source: str) -> int:
     """Return how many lines are no texts: docstrings, and what schemas say of fields."""
     texts = [
         node
-        for node in ast.walk(ast.parse(source))
+        for node in nodes(source)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     ]
     return len(source.splitlines()) - sum((n.end_lineno or 0) - n.lineno + 1 for n in texts)
 
 
 def classes(source: str) -> list[ast.ClassDef]:
-    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)]
+    return [node for node in nodes(source) if isinstance(node, ast.ClassDef)]
 
 
 def lines_of(node: ast.ClassDef) -> int:
@@ -147,7 +155,7 @@ def too_large(source: str) -> list[str]:
 
 
 def asserts(source: str) -> int:
-    return sum(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(source)))
+    return sum(isinstance(node, ast.Assert) for node in nodes(source))
 
 
 def circles(imports: Mapping[str, Iterable[str]]) -> set[str]:
@@ -174,7 +182,7 @@ def imports_between(modules: Mapping[str, str]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for name, source in modules.items():
         names = found[name] = set()
-        for node in ast.walk(ast.parse(source)):
+        for node in nodes(source):
             if isinstance(node, ast.Import):
                 names |= {each.name for each in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
@@ -187,7 +195,7 @@ def imports_between(modules: Mapping[str, str]) -> dict[str, set[str]]:
 def private_of_asyncio(source: str) -> list[str]:
     """Return the private names of asyncio that a module uses."""
     found: list[str] = []
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "asyncio":
             found += [each.name for each in node.names if each.name.startswith("_")]
         elif isinstance(node, ast.Attribute):
@@ -200,6 +208,35 @@ def private_of_asyncio(source: str) -> list[str]:
 
 def package_sources() -> dict[str, str]:
     return {module_name(path): path.read_text() for path in PACKAGE.rglob("*.py")}
+
+
+class Facts(NamedTuple):
+    """What the rules look at in one module; ``sizes`` are those of its functions."""
+
+    sizes: list[int]
+    imported: set[str]
+    too_large: list[str]
+    classes: list[str]
+    lines_of_code: int
+    asserts: int
+    private_of_asyncio: list[str]
+
+
+@lru_cache
+def package() -> dict[str, Facts]:
+    """Return the facts of each module of the package; each is read once."""
+    return {
+        name: Facts(
+            [size for _, size in bodies(source)],
+            imported(source),
+            too_large(source),
+            [node.name for node in classes(source)],
+            lines_of_code(source),
+            asserts(source),
+            private_of_asyncio(source),
+        )
+        for name, source in package_sources().items()
+    }
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
@@ -215,9 +252,7 @@ def test_a_module_is_tidy(path: Path) -> None:
 
 
 def test_most_functions_are_short() -> None:
-    sizes = [
-        size for path in PACKAGE.rglob("*.py") for _, size in bodies(ast.parse(path.read_text()))
-    ]
+    sizes = [size for facts in package().values() for size in facts.sizes]
     usual = sum(size <= BODY_LINES_USUAL for size in sizes)
     assert usual / len(sizes) >= BODY_SHARE_USUAL
 
@@ -228,15 +263,15 @@ def test_modules_are_small() -> None:
 
 
 def test_no_module_is_dead() -> None:
-    everything = set().union(*(imported(path.read_text()) for path in PACKAGE.rglob("*.py")))
-    modules = {module_name(path) for path in PACKAGE.rglob("*.py")}
+    everything = set().union(*(facts.imported for facts in package().values()))
+    modules = {*package()}
     public = {"processor", "processor.testing"}
     everything |= {name.rsplit(".", n)[0] for name in everything for n in range(name.count("."))}
     assert modules - everything - ENTRY_POINTS - public == set()
 
 
 def test_classes_are_small() -> None:
-    found = {name for source in package_sources().values() for name in too_large(source)}
+    found = {name for facts in package().values() for name in facts.too_large}
     assert found == set(), "split the class by what it is responsible for"
 
 
@@ -250,19 +285,20 @@ def test_folders_are_small() -> None:
 def test_a_class_has_a_name_of_its_own() -> None:
     """An error tells its user what the event of the same name tells replay; twins are twins."""
     counts = Counter(
-        node.name
-        for name, source in package_sources().items()
+        known
+        for name, facts in package().items()
         if name != "processor.errors" and not name.startswith("processor.sync.")
-        for node in classes(source)
-        if not node.name.startswith("_")
+        for known in facts.classes
+        if not known.startswith("_")
     )
     assert {name for name, count in counts.items() if count > 1} == set()
 
 
 def test_the_core_says_what_holds() -> None:
-    texts = [path.read_text() for path in (PACKAGE / "core").rglob("*.py")]
-    lines = sum(map(lines_of_code, texts))
-    assert sum(map(asserts, texts)) * 1000 / lines >= CORE_ASSERTS_PER_1000_LINES
+    core = [facts for name, facts in package().items() if name.startswith("processor.core")]
+    lines = sum(facts.lines_of_code for facts in core)
+    found = sum(facts.asserts for facts in core)
+    assert found * 1000 / lines >= CORE_ASSERTS_PER_1000_LINES
 
 
 def test_no_module_imports_itself_in_the_end() -> None:
@@ -271,9 +307,9 @@ def test_no_module_imports_itself_in_the_end() -> None:
 
 def test_private_names_of_asyncio_stand_in_one_file() -> None:
     used = {
-        path: names
-        for path in PACKAGE.rglob("*.py")
-        if path != OF_ASYNCIO and (names := private_of_asyncio(path.read_text()))
+        name: facts.private_of_asyncio
+        for name, facts in package().items()
+        if name != OF_ASYNCIO and facts.private_of_asyncio
     }
     assert used == {}
 

@@ -28,6 +28,8 @@ from processor.registry import Registry
 
 from .test_executor import task
 
+pytestmark = pytest.mark.slow
+
 OVER = threading.Event()
 
 

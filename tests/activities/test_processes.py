@@ -51,6 +51,8 @@ from .in_processes import (
     sleeps,
 )
 
+pytestmark = pytest.mark.slow
+
 ONCE = RetryPolicy(maximum_attempts=1)
 
 

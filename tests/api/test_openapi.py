@@ -76,6 +76,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield worker.http_url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_what_is_asked_at_random_is_answered_as_the_document_says(
     server: str, method: str, path: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,25 @@ PRIMITIVES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+_NAMED: dict[tuple[int, str], st.SearchStrategy[Any]] = {}
+"""Strategies of records and enums: to make one takes longer than to draw from it."""
+
+
 def values(schema: Any, named: Any) -> st.SearchStrategy[Any]:
-    """Return a strategy for what the dataclasses hold where the schema says ``schema``."""
+    """Return a strategy for what the dataclasses hold where the schema says ``schema``.
+
+    ``named`` are the records and enums of a file of ``SCHEMAS``.
+    """
     if isinstance(schema, list):
         return st.one_of([values(branch, named) for branch in schema])
     if isinstance(schema, str) and schema in PRIMITIVES:
         return PRIMITIVES[schema]
     if isinstance(schema, str):
-        return st.deferred(lambda: values(named[schema], named))
+        known = _NAMED.get((id(named), schema))
+        if known is None:
+            known = st.deferred(lambda: values(named[schema], named))
+            _NAMED[id(named), schema] = known
+        return known
     if schema["type"] == "array":
         return st.lists(values(schema["items"], named), max_size=3).map(tuple)
     if schema["type"] == "map":
@@ -54,6 +66,7 @@ def values(schema: Any, named: Any) -> st.SearchStrategy[Any]:
     return st.builds(cls, **{f["name"]: values(f["type"], named) for f in schema["fields"]})
 
 
+@lru_cache
 def records(file: str) -> st.SearchStrategy[Any]:
     return values(SCHEMAS[file].parsed, SCHEMAS[file].named)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -128,13 +128,11 @@ def edit(path: Path, change: Callable[[Any], object]) -> None:
 # --- a later release --------------------------------------------------------------------------
 
 
-@pytest.fixture
-def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Codec:
+@pytest.fixture(scope="module")
+def later(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Codec]:
     """The next release: it has a new event, a new command, and one more operation of calls."""
-    directory = Path(shutil.copytree(DIRECTORY, tmp_path / "schemas"))
+    directory = Path(shutil.copytree(DIRECTORY, tmp_path_factory.mktemp("later") / "schemas"))
     why = {"name": "why", "type": "string", "doc": "Why."}
-    for cls in (RunArchived, PauseRun):
-        monkeypatch.setitem(records._CLASSES, cls.__name__, cls)
 
     def branch(cls: type) -> dict[str, Any]:
         return {"type": "record", "name": cls.__name__, "doc": "New.", "fields": [why]}
@@ -150,7 +148,10 @@ def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Codec:
         lambda schema: union_of(schema, "ClientCommand", "body").append(branch(PauseRun)),
     )
     assert check(directory) == [], "the release is one that may be made"
-    return Codec(directory)
+    with pytest.MonkeyPatch.context() as patch:
+        for cls in (RunArchived, PauseRun):
+            patch.setitem(records._CLASSES, cls.__name__, cls)
+        yield Codec(directory)
 
 
 ARCHIVED: Any = RunArchived("old")

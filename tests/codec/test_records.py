@@ -68,6 +68,7 @@ TURN = Turn(
 )
 
 
+@lru_cache
 def stranger(file: str) -> avro.schema.Schema:
     return avro.schema.parse((DIRECTORY / f"{file}.avsc").read_text(encoding="utf-8"))
 
@@ -100,7 +101,7 @@ def test_every_record_comes_back_and_both_other_libraries_agree(
 @given(data=st.data())
 def test_every_event_comes_back_as_its_own_class(event: type, data: st.DataObject) -> None:
     named = SCHEMAS["turn"].named
-    fact: Any = data.draw(values(named[f"processor.v1.{event.__name__}"], named))
+    fact: Any = data.draw(values(f"processor.v1.{event.__name__}", named))
     back = decode_as(Turn, encode(replace(TURN, events=(fact,)))).events
     assert back == (fact,)
     assert type(back[0]) is event
@@ -232,6 +233,10 @@ def fields_of(file: str) -> list[tuple[str, str, Any]]:
     ]
 
 
+FIRST_IN = {name: file for file in reversed(FILES) for name in SCHEMAS[file].named}
+"""The first of the files that has a record: all of them have the same one."""
+
+
 @lru_cache
 def compiled(file: str, name: str) -> Compiled:
     return compile_schema(name, SCHEMAS[file].named, CLASSES)
@@ -248,9 +253,9 @@ def test_every_payload_may_be_absent(file: str) -> None:
 def test_absent_empty_and_null_come_back_as_what_they_were(file: str, data: st.DataObject) -> None:
     named = SCHEMAS[file].named
     for name, field, type in fields_of(file):
-        if type == PAYLOADS:
+        if type == PAYLOADS and FIRST_IN[name] == file:
             code = compiled(file, name)
-            sample = data.draw(values(named[name], named))
+            sample = data.draw(values(name, named))
             for payload in (None, b"", b"null"):
                 record = replace(sample, **{field: payload})
                 back, _ = code.read(code.write(record, b""), 0)

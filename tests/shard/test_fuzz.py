@@ -12,6 +12,8 @@ from processor.core.vocabulary import REQUESTS
 from .fuzz import INPUTS, played
 from .fuzz_commands import body_of
 
+pytestmark = pytest.mark.slow
+
 SEEDS = 100_000 // INPUTS
 
 

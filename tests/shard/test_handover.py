@@ -134,6 +134,7 @@ def test_what_was_not_taken_when_the_owner_died_is_handed_over_by_the_next(steps
     following.close()
 
 
+@pytest.mark.slow
 def test_instances_that_send_each_other_messages_for_ever_let_others_go_on() -> None:
     ports = Ports()
     running = owner(ports)
@@ -149,6 +150,7 @@ def test_instances_that_send_each_other_messages_for_ever_let_others_go_on() -> 
     running.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bound", [{"turns_in_flight_max": 50}, {"bytes_in_flight_max": 20_000}], ids=repr
 )
@@ -194,6 +196,7 @@ def run_out(ports: Ports, running: Shard) -> None:
     assert running.idle and not running._intake.handover.overflow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", [{"KEPT_MAX": 20}, {"BYTES_MAX": 2_000}], ids=repr)
 def test_messages_that_grow_more_for_ever_stay_in_the_log(
     bound: dict[str, int], monkeypatch: pytest.MonkeyPatch
@@ -341,6 +344,7 @@ def test_an_answer_that_no_topic_would_take_is_told_to_be_too_large(size: int, t
     running.close()
 
 
+@pytest.mark.slow
 def test_what_has_begun_goes_on_before_what_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """So the code of a parent is in memory when its child has ended, though little is."""
     ports = Ports()

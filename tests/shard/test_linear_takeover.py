@@ -14,6 +14,8 @@ from tests.contract.records import STARTED
 
 from .logs import WrittenLog
 
+pytestmark = pytest.mark.slow
+
 EVENT = EventReceived("e", b"1")
 
 

@@ -308,6 +308,7 @@ def test_a_clock_that_jumps_back_forgets_nobody() -> None:
     assert len(mark(known).clients) == 1_200
 
 
+@pytest.mark.slow
 def test_what_is_always_remembered_fits_into_a_record_of_the_log() -> None:
     known = Requests()
     for number in range(10_500):

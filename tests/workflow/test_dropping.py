@@ -183,6 +183,7 @@ async def _is_late_in_a_task() -> None:
         await asyncio.wait_for(workflow.sleep(50), 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "caught", [_waits_in_vain, _waits_in_vain_for_an_event, _is_late, _is_late_in_a_task]
 )

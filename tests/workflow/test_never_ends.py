@@ -21,6 +21,8 @@ from processor.core.runner import CodeError
 from processor.workflow._engine import watchdog as _watchdog
 from tests.workflow.driver import World
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["a clock of the thread", "none, as on macOS"])
 def hurried(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,10 +70,12 @@ def changed(path: Path, guard: str) -> set[str]:
     return set(found.stdout.splitlines())
 
 
+@pytest.mark.slow
 def test_without_the_guard_nothing_is_patched(tmp_path: Path) -> None:
     assert changed(tmp_path, "False") == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guard", ["'answer'", "'refuse'"])
 def test_the_page_lists_all_that_is_patched(tmp_path: Path, guard: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "patched.md").read_text()

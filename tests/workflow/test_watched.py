@@ -23,6 +23,8 @@ from processor.workflow._engine import watchdog as _watchdog
 from processor.workflow._engine.runners import WorkflowRunners
 from tests.workflow.driver import PAYLOADS, START_MS, World
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
