@@ -39,7 +39,7 @@ from .invariants_of_activities import check_activities
 from .invariants_of_calls import check_calls, check_in_vain, check_later
 from .invariants_of_children import check_children
 from .invariants_of_correlation import check_correlation
-from .invariants_of_entities import check_histories
+from .invariants_of_entities import check_customers, check_histories
 from .invariants_of_handlers import check_handlers
 from .invariants_of_locks import check_locks
 from .invariants_of_memory import check_memory, check_sums
@@ -83,6 +83,7 @@ def check(story: Story) -> tuple[list[Reading], Checked]:
     check_locks(checked, story, readings)
     check_correlation(checked, readings)
     check_histories(checked, readings)
+    check_customers(checked, story)
     _dead_letters(checked, story, readings)
     check_sums(checked, story)
     _contest(checked, story, readings)
@@ -330,6 +331,7 @@ def _ends(checked: Checked, story: Story, readings: list[Reading]) -> None:
         case.workflow_id: case.runs + isinstance(case.stop, StartRun) for case in story.cases
     }
     called = purses.called(story.cases) | vaults.called(story.cases)
+    called |= {customer.workflow_id for customer in story.customers}
     expected |= dict.fromkeys(called, 1)
     started.pop(KEY_ID, None)  # as often as somebody needs the key
     told = started.pop(TOLD, 0)  # by one that asks, unless it ends before it comes to that

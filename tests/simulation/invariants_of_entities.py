@@ -7,10 +7,20 @@ from processor.core.nouns.update import UpdateCompleted
 from processor.core.records.snapshot import EntityDelta, EntitySnapshot
 
 from .checked import Checked
+from .customers import OWN
 from .purses import HISTORY
 from .reading import Reading
+from .story import Story
 
-__all__ = ("check_histories",)
+__all__ = ("check_customers", "check_histories")
+
+
+def check_customers(checked: Checked, story: Story) -> None:
+    """Each booking of a client ran once: those of their own purse have the places 1, 2, ..."""
+    told = [answer for (purse, _), answer in story.told.items() if purse == OWN]
+    places = [answer[1] for answer in told if answer is not None]
+    right = sorted(places) == [*range(1, len(told) + 1)]
+    checked.that("each booking of a client runs once", right, story.told)
 
 
 def check_histories(checked: Checked, readings: list[Reading]) -> None:

@@ -127,7 +127,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.letters_not_owed,
         ("AssertionError: what is refused of strangers is kept",),
         200,
-        known=6,
+        known=12,
     ),
     Mutation(
         "owed",
@@ -253,7 +253,7 @@ MUTATIONS: Sequence[Mutation] = (
         log.one_letter_for_all,
         ("AssertionError: no turn is past what is not buried yet",),
         150,
-        known=6,
+        known=12,
     ),
     Mutation(
         "claims",

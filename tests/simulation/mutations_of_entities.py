@@ -46,6 +46,14 @@ OF_ENTITIES: Sequence[Mutation] = (
     ),
     Mutation(
         "entities",
+        "the ids of calls that have ended stand in the snapshot, with what came of them",
+        entities.ids_forgotten,
+        ("AssertionError: (a customer whose|booking .* came to|update .* is accepted)",),
+        200,
+        known=74,
+    ),
+    Mutation(
+        "entities",
         "who waits for an operation stands in the snapshot",
         entities.callers_forgotten,
         (STUCK,),

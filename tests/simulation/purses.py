@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -18,12 +19,21 @@ from processor.core.entity_id import EntityId
 from . import deeds
 from .cases import Case
 
-__all__ = ("ENTITIES", "HISTORY", "WORKFLOWS", "called", "payer_cases")
+__all__ = (
+    "CANCELLED",
+    "ENTITIES",
+    "FAILS",
+    "HISTORY",
+    "WORKFLOWS",
+    "called",
+    "payer_cases",
+    "purses_of",
+)
 
 _STORIES: Final = 0.25
 """In so many stories there are purses."""
 
-_FAILS: Final = 4
+FAILS: Final = 4
 """Numbers that leave so much when they are divided by five are not booked."""
 
 
@@ -31,7 +41,7 @@ _LOOKS: Final = 500
 """So often a payer looks for what it has booked for later, once a minute."""
 
 
-_CANCELLED: Final = "cancelled"
+CANCELLED: Final = "cancelled"
 """What a payer says whose booking, which takes a while, somebody has cancelled."""
 
 
@@ -46,7 +56,7 @@ class Purse:
 
     def book(self, number: int) -> list[int]:
         self.booked.append(number)
-        if number % 5 == _FAILS:
+        if number % 5 == FAILS:
             workflow.signal_entity(Purse.book_for_nobody, entity.info().key, number)
             raise ApplicationError(f"not {number}")
         return [number, len(self.booked)]
@@ -58,7 +68,7 @@ class Purse:
             await asyncio.sleep(number % 7)
         if await deeds.double(number) != 2 * number:
             raise ApplicationError("a result that is no result")
-        if number % 5 == _FAILS:
+        if number % 5 == FAILS:
             raise ApplicationError(f"not {number}")
         return [number, place]
 
@@ -113,7 +123,7 @@ async def _slowly(booking: Booking) -> Any:
     try:
         return await called
     except UpdateFailed as error:
-        return _CANCELLED if "was cancelled" in str(error) else str(error.__cause__)
+        return CANCELLED if "was cancelled" in str(error) else str(error.__cause__)
 
 
 async def _signalled(booking: Booking) -> str:
@@ -147,9 +157,9 @@ def _fits(bookings: list[Booking], told: Any) -> bool:
                 right = isinstance(answer, int)
             case "signal":
                 right = answer == "taken"
-            case "slowly" if answer == _CANCELLED:
+            case "slowly" if answer == CANCELLED:
                 right = True
-            case _ if booking.number % 5 == _FAILS:
+            case _ if booking.number % 5 == FAILS:
                 right = answer == f"not {booking.number}"
             case _:
                 right = answer[0] == booking.number
@@ -158,10 +168,11 @@ def _fits(bookings: list[Booking], told: Any) -> bool:
     return True
 
 
-def _agree(cases: list[Case]) -> bool:
+def _agree(cases: list[Case], clients: Mapping[tuple[str, int], Any]) -> bool:
     """Return whether the places that all were told can be those of one purse after the other.
 
-    Those of signals are told to nobody: so many are missing at the most.
+    Those of signals are told to nobody: so many are missing at the most. ``clients`` has what
+    bookings of clients came to, by purse and number, None where nobody has heard.
     """
     places: dict[str, Counter[int]] = {}
     untold: Counter[str] = Counter()
@@ -171,6 +182,11 @@ def _agree(cases: list[Case]) -> bool:
                 untold[booking.purse] += 1
             elif isinstance(answer, list):
                 places.setdefault(booking.purse, Counter())[answer[1]] += 1
+    for (purse, _), answer in clients.items():
+        if isinstance(answer, list):
+            places.setdefault(purse, Counter())[answer[1]] += 1
+        elif answer is None:
+            untold[purse] += 1
     for purse, told in places.items():
         if max(told.values()) > 1 or max(told) > len(told) + untold[purse]:
             return False
@@ -179,15 +195,23 @@ def _agree(cases: list[Case]) -> bool:
 
 def called(cases: list[Case]) -> set[str]:
     """Return the workflow ids of the purses that somebody books into."""
+    return {EntityId("Purse", purse).workflow_id for purse in purses_of(cases)}
+
+
+def purses_of(cases: list[Case]) -> list[str]:
+    """Return the purses that workflows book into."""
     payers = [case for case in cases if case.workflow == "payer"]
     purses = {
         booking.purse for case in payers for booking in case.arguments[0] if booking.how != "read"
     }
-    return {EntityId("Purse", purse).workflow_id for purse in purses}
+    return sorted(purses)
 
 
-def payer_cases(random: Random) -> list[Case]:
-    """Return workflows that book into one or two purses, in some stories."""
+def payer_cases(random: Random, clients: Mapping[tuple[str, int], Any]) -> list[Case]:
+    """Return workflows that book into one or two purses, in some stories.
+
+    ``clients`` has what bookings of clients come to, by purse and number.
+    """
     if random.random() >= _STORIES:
         return []
     purses = [f"purse-{number}" for number in range(random.choice((1, 1, 2)))]
@@ -206,5 +230,5 @@ def payer_cases(random: Random) -> list[Case]:
         cases.append(Case(f"payer-{number}", "payer", [bookings, random.random() < 0.6], {}))
     for case in cases:
         own: list[Booking] = case.arguments[0]
-        case.ends["completed"] = lambda told, own=own: _fits(own, told) and _agree(cases)
+        case.ends["completed"] = lambda told, own=own: _fits(own, told) and _agree(cases, clients)
     return cases

@@ -44,6 +44,7 @@ from .cases import (
     victim_case,
 )
 from .chaos import Chaos
+from .customers import Customer, Told
 from .families import family_case
 from .outside import Outside
 from .programs import Author, Step
@@ -133,6 +134,8 @@ class Story:
         self.foreign: list[ClientCommand] = []
         self.rivals: list[Rival] = []
         self.buyers: list[Buyer] = []
+        self.customers: list[Customer] = []
+        self.told: Told = {}
         self.outside: Outside | None = None
         self.keeper: Keeper | None = None
         self.cases = self._draw() if cases is None else cases
@@ -167,7 +170,7 @@ class Story:
             script.begin()
         clients = [script.client for script in scripts.values()]
         clients += [rival.client for rival in self.rivals]
-        clients += [buyer.client for buyer in self.buyers]
+        clients += [each.client for each in (*self.buyers, *self.customers)]
         if self.outside is not None:
             clients.append(self.outside.client)
         if self.keeper is not None:
@@ -185,7 +188,7 @@ class Story:
             lambda: (
                 all(case.closed is not None for case in self.cases)
                 and (self.contest is None or self.contest.done)
-                and all(buyer.done for buyer in self.buyers)
+                and all(each.done for each in (*self.buyers, *self.customers))
                 and not any(client.waiting for client in clients)
             )
         )

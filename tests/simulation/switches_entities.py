@@ -63,6 +63,14 @@ def arrivals_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(snapshot, "_kept_since", forget)
 
 
+def ids_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Go on from a snapshot without the ids and the outcomes of calls that have ended."""
+    fill = snapshot._fill
+    patch.setattr(
+        snapshot, "_fill", lambda state, found: fill(state, with_other(found, outcomes=()))
+    )
+
+
 def callers_forgotten(patch: pytest.MonkeyPatch) -> None:
     """Go on from a snapshot without those who wait for an outcome."""
     fill = snapshot._fill

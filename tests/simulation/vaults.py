@@ -21,7 +21,8 @@ from processor.simulation.clients import SimulatedClient
 
 from . import deeds, purses
 from .cases import Case, let_stop, nothing
-from .purses import payer_cases
+from .customers import customers
+from .purses import payer_cases, purses_of
 
 if TYPE_CHECKING:
     from .story import Story
@@ -208,7 +209,8 @@ def sums_wrong(cases: list[Case], balances: dict[str, int]) -> str:
 def entity_cases(story: Story) -> list[Case]:
     """Return what works with entities in a story."""
     seed = story.seed
-    cases = payer_cases(Random(f"purses {seed}"))
+    cases = payer_cases(Random(f"purses {seed}"), story.told)
+    story.customers = customers(story, purses_of(cases))
     cases += _teller_cases(Random(f"vaults {seed}"))
     return cases + _guard_cases(Random(f"safes {seed}"), story)
 
