@@ -21,11 +21,13 @@ from processor.client.schedules import (
     ScheduleSummary,
 )
 from processor.client.updates import UpdateHandle
+from processor.core.nouns.lineage import Correlation
 from processor.views.answers import RunCount, RunGroup
 
 __all__ = (
     "Client",
     "Correlated",
+    "Correlation",
     "CorrelationDescription",
     "EntityHandle",
     "EntityOperation",

@@ -13,6 +13,7 @@ from processor.attributes import AttributeValue, of_plain
 from processor.core.data.address import RunRef
 from processor.core.data.failure import BENIGN
 from processor.core.data.payloads import Payloads
+from processor.core.nouns.lineage import Correlation
 from processor.core.records.answers import Page
 from processor.errors import PayloadCodecError, SchemaMismatch
 from processor.policy import Status
@@ -102,12 +103,15 @@ class RunDescription:
 
     ``view`` is there where no worker has answered, and a view did: how far that was.
 
+    ``correlations`` are the business keys that an open run was given and has not given back, the
+    oldest first; of more than 100 the newest. A key that an operator has freed is one of them.
+
     ``attributes`` are its search attributes. ``problem`` is there in a list by a query: why the run
     is parked, or which open activity has failed, and with what.
 
     ``client.list`` reads one row for each run, which has none of ``pending``, ``attempt``,
-    ``begins``, ``cron``, ``next_begins``, ``undelivered``, ``producer``, ``parent``, ``root`` and
-    ``parent_namespace``.
+    ``begins``, ``cron``, ``next_begins``, ``undelivered``, ``producer``, ``parent``, ``root``,
+    ``parent_namespace`` and ``correlations``.
     """
 
     workflow_id: str
@@ -138,6 +142,7 @@ class RunDescription:
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
     problem: str | None = None
     view: ViewPosition | None = None
+    correlations: list[Correlation] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -193,6 +198,7 @@ def description(view: Mapping[str, Any]) -> RunDescription:
         of_plain(view.get("attributes", {})),
         view.get("problem"),
         _position(view.get("view")),
+        [Correlation(each["name"], each["key"]) for each in view.get("correlations", ())],
     )
 
 

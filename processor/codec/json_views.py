@@ -79,6 +79,7 @@ def open_view(
     return {
         "pending": pending_view(state, waiting, unread),
         "attempt": _attempt(state),
+        "correlations": [_plain(key) for key in state.held()],
         **_begin(state, next_ms),
     }
 

@@ -4,25 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from processor.core.correlation import Correlating
+from processor.core.data.bounds import size_of
 from processor.core.nouns.activity import OpenActivities
+from processor.core.nouns.lineage import Carried
 from processor.core.nouns.locks.granting import Lockable
 from processor.core.nouns.locks.holding import Holding
 from processor.core.nouns.promise import Promises
 from processor.core.nouns.run import Run, Summary
 from processor.core.nouns.timer import OpenTimers
-from processor.core.nouns.update import Updates
+from processor.core.nouns.update import CARRIED_BYTES, Updates
 from processor.core.nouns.value import Values
 
 __all__ = ("RunState",)
 
 
 @dataclass
-class RunState(OpenActivities, OpenTimers, Holding, Updates, Values, Promises, Lockable, Run):
+class RunState(
+    OpenActivities, OpenTimers, Correlating, Holding, Updates, Values, Promises, Lockable, Run
+):
     """The parts of all nouns."""
 
     @property
     def has_more_than_an_image(self) -> bool:
-        return bool(self.promises or self.locks) or super().has_more_than_an_image
+        beside = self.promises or self.locks or self.correlations
+        return bool(beside) or super().has_more_than_an_image
+
+    def carry(self, carried: Carried) -> None:
+        self.carry_updates(carried.updates)
+        self.hold(carried.correlations)
+
+    def handed_on(self) -> Carried:
+        keys = self.held()
+        outcomes = self.newest_outcomes(CARRIED_BYTES - size_of(keys))
+        return Carried(updates=outcomes, correlations=keys)
 
     def clear(self) -> None:
         self.activities.clear()
@@ -30,6 +45,7 @@ class RunState(OpenActivities, OpenTimers, Holding, Updates, Values, Promises, L
         self.delayed.clear()
         self.delayed_bytes = 0
         self.calls.clear()
+        self.correlations.clear()
         self.children.clear()
         self.promises.clear()
         self.callers.clear()

@@ -39,10 +39,17 @@ def keep_ms(keep: Any, call: str) -> int:
 
 
 class _Claims:
-    """How many claims a run has made: each has a number, by which it is given up."""
+    """How many claims a run has made: each has a number, by which it is given up.
+
+    ``held`` are the ids of keys that the chain was given, and has not given back.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
+        lineage = runtime.started.lineage
+        carried = None if lineage is None else lineage.carried
+        keys = () if carried is None else carried.correlations
         self.count = 0
+        self.held = {key_id(each.name, each.key, "carried") for each in keys}
 
 
 async def correlate(name: str, key: str) -> None:
@@ -77,9 +84,11 @@ async def correlate(name: str, key: str) -> None:
                 await asyncio.sleep(wait_s)
             holder = await asked(asks, made, "update", CLAIM, told)
             if holder is None:
+                claims.held.add(id)
                 return
     except asyncio.CancelledError:
-        _withdraw(runtime, id, line, [chain, runtime.run_id, number])
+        if id not in claims.held:  # by another claim, which counts
+            _withdraw(runtime, id, line, [chain, runtime.run_id, number])
         raise
     assert holder is not None, "asked once at least"
     workflow_id, run_id = holder
@@ -99,6 +108,7 @@ async def uncorrelate(name: str, key: str) -> None:
     ``InvalidArgument``.
     """
     runtime, id = _asking("uncorrelate", "workflow.uncorrelate", name, key)
+    runtime.part(_Claims).held.discard(id)
     await _withdraw(runtime, id, line_here(), _chain(runtime))
 
 

@@ -41,6 +41,9 @@ def test_a_key_is_signalled_shown_and_released(invoke: Invoke, tmp_path: Path) -
     invoke("correlation", "signal", *key, "other", *where)
     told = json.loads(invoke("correlation", "show", *key, "--json", *where).stdout)
     assert told["holder"] == "order-8" and told["run_id"]
+    assert "business key:     shipment S-7\n" in invoke("describe", "order-8", *where).stdout
+    described = json.loads(invoke("describe", "order-8", "--json", *where).stdout)
+    assert described["correlations"] == [{"name": "shipment", "key": "S-7"}]
     released = invoke("correlation", "release", *key, *where).stdout
     assert released == "shipment S-7 was held by order-8: free\n"
     released = invoke("correlation", "release", *key, "--json", *where).stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from processor.core.nouns.lineage import UpdateOutcome
+from processor.core.nouns.update import CARRIED_BYTES
 from processor.core.state import RunState
 
 
@@ -43,4 +44,4 @@ def test_the_newest_ones_are_handed_on_in_their_order() -> None:
     for id in ("a", "b", "c"):
         end(run, id, 40_000)
     begin(run, "runs")
-    assert [each.id for each in run.handed_on()] == ["b", "c"]
+    assert [each.id for each in run.newest_outcomes(CARRIED_BYTES)] == ["b", "c"]

@@ -255,6 +255,8 @@ def description_lines(run: RunDescription) -> Iterator[tuple[str, str]]:
     for update in run.pending.get("updates", ()):
         yield "update", f"{update['name']} (id {update['id']}), its handler has not ended"
     yield from children_lines(run.pending)
+    for key in run.correlations:
+        yield "business key", f"{key.name} {key.key}"
     yield from lock_lines(run.pending)
     yield from promise_lines(run.pending)
     for name, value in run.pending.get("values", {}).items():

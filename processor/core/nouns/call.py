@@ -104,6 +104,14 @@ class Calls(Run):
             return unfit(self, call, " ".join(sent.what).strip(), outcome)
         return CallAnswered(call, outcome)
 
+    def send(self, call: CallSent) -> None:
+        """Note a call that waits for its answer."""
+        self.calls[call.id] = call
+
+    def settle(self, call: int, outcome: CallOutcome) -> None:
+        """Note that a call has its answer."""
+        del self.calls[call]
+
     def told(self, caller: Caller, outcome: CallOutcome) -> Effect:
         return _answer(caller, outcome)
 
@@ -271,7 +279,7 @@ class CallSent(Decision):
         return (message_to(self.to, GiveUpCall(caller_of(run, self.id))),)
 
     def apply(self, run: Calls, now_ms: int) -> None:
-        run.calls[self.id] = self
+        run.send(self)
 
     def effects(self, run: Calls, now_ms: int) -> Sequence[Effect]:
         return (message_to(self.to, self.operation, caller_of(run, self.id)),)
@@ -286,7 +294,7 @@ class CallAnswered(Fact):
     outcome: CallOutcome
 
     def apply(self, run: Calls, now_ms: int) -> None:
-        del run.calls[self.id]
+        run.settle(self.id, self.outcome)
 
 
 @frozen

@@ -111,12 +111,12 @@ class Following(NamedTuple):
     ) -> Successor:
         """Return the run that follows one; ``told`` is what its lineage says otherwise."""
         assert run.started is not None, "a run that is followed has begun"
-        unread, updates = tuple(self.unread), run.handed_on()
+        carried = replace(run.handed_on(), events=tuple(self.unread))
         lineage = replace(
             run.started.lineage or Lineage(),
             first_run_id=run.first_run_id,
             previous_run_id=run.run_id,
-            carried=Carried(unread, updates) if unread or updates else None,
+            carried=None if carried == Carried() else carried,
             **told,
         )
         started = replace(started, seed=self.seed, lineage=lineage, plan=plan)

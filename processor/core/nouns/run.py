@@ -13,7 +13,7 @@ from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
 from processor.core.entity_id import is_reserved
 from processor.core.event import Decision, Event, Fact
-from processor.core.nouns.lineage import Lineage, Plan, UpdateOutcome
+from processor.core.nouns.lineage import Carried, Lineage, Plan
 from processor.core.records.answers import Accepted, CallOutcome, Closed
 from processor.core.records.effects import ClearTimer, Effect, RunResult, SetTimer
 from processor.policy import Status
@@ -75,7 +75,7 @@ class WorkflowStarted(Fact):
         run.started_ms = now_ms
         run.memo = self.memo
         if self.lineage is not None and self.lineage.carried is not None:
-            run.carry(self.lineage.carried.updates)
+            run.carry(self.lineage.carried)
         if self.begins_ms is not None:
             run.begin_at(self.begins_ms)
 
@@ -186,13 +186,13 @@ class Run:
         """Note when the code begins."""
         raise NotImplementedError("timers are another part of the state")
 
-    def carry(self, updates: Sequence[UpdateOutcome]) -> None:
-        """Note the updates that a start brings along, and the outcomes of those before."""
-        raise NotImplementedError("updates are another part of the state")
+    def carry(self, carried: Carried) -> None:
+        """Note what a start brings along: updates, outcomes of those before, and business keys."""
+        raise NotImplementedError("these are other parts of the state")
 
-    def handed_on(self) -> tuple[UpdateOutcome, ...]:
-        """Return the newest outcomes, for the next run of the chain: so many as fit."""
-        raise NotImplementedError("updates are another part of the state")
+    def handed_on(self) -> Carried:
+        """Return what the next run of the chain is told: the newest outcomes, and business keys."""
+        raise NotImplementedError("these are other parts of the state")
 
     def clear(self) -> None:
         """Forget what is open: the run is closed."""

@@ -44,7 +44,7 @@ _ACCEPTED_BYTES: Final = 20
 """What an update takes beside its id, its name, its arguments and its headers."""
 
 CARRIED_BYTES: Final = 100_000
-"""The next run of a chain is told the newest ones that fit into so many bytes."""
+"""The next run of a chain is told the newest ones that fit into so many bytes, beside its keys."""
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Updates(Run):
     updates_running: int = 0
     _outcome_bytes: int = 0
 
-    def carry(self, updates: Sequence[UpdateOutcome]) -> None:
+    def carry_updates(self, updates: Sequence[UpdateOutcome]) -> None:
         for update in updates:
             if update.over:
                 self.know(update)
@@ -86,9 +86,10 @@ class Updates(Run):
             del known[oldest.id]
             self._outcome_bytes -= oldest.size
 
-    def handed_on(self) -> tuple[UpdateOutcome, ...]:
+    def newest_outcomes(self, bytes_max: int) -> tuple[UpdateOutcome, ...]:
+        """Return so many outcomes as fit, in order."""
         found: list[UpdateOutcome] = []
-        left = CARRIED_BYTES
+        left = bytes_max
         for update in reversed(self.updates.values()):
             left -= update.size
             if left < 0:

@@ -313,6 +313,7 @@ def image_of(state: RunState) -> RunImage:
     """Return an open run's state as a record."""
     assert state.status.is_open, f"run {state.run_id} is not open"
     assert not state.promises, f"run {state.run_id} has promises, which an image does not hold"
+    assert not state.correlations, f"run {state.run_id} holds keys, which an image does not hold"
     return RunImage(
         started_now(state),
         state.started_ms,
