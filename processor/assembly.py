@@ -102,6 +102,7 @@ def open_gateway(
     settings: Settings,
     kafka: Mapping[str, str],
     views_dir: Path | None = None,
+    replies: Any = None,
 ) -> Gateway:
     """Return the gateway to a server, not yet started. Raises ``InvalidArgument``."""
     check_target(server, namespace, kafka)
@@ -114,6 +115,13 @@ def open_gateway(
         raise InvalidArgument(
             f"views_dir: {server!r} has a view of its own, or its server has: leave it out"
         )
+    if replies is not None:
+        if path is not None or is_http(server):
+            raise InvalidArgument(
+                f"replies: with {server!r} no answer is in a topic that this client names: leave "
+                "it out"
+            )
+        replies = checks.replies(replies, "replies", namespace)
     if is_http(server):
         from processor.remote.gateway import HttpGateway
 
@@ -125,7 +133,8 @@ def open_gateway(
     from processor.kafka.clients.connection import KafkaSettings
     from processor.kafka.gateway import KafkaGateway
 
-    return KafkaGateway(KafkaSettings(server, namespace, dict(kafka)), settings, views_dir)
+    connection = KafkaSettings(server, namespace, dict(kafka), replies)
+    return KafkaGateway(connection, settings, views_dir)
 
 
 def injected(payloads: Any, interceptors: Any, call: str) -> Injected:

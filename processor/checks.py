@@ -32,6 +32,7 @@ __all__ = (
     "name",
     "one_of",
     "queue",
+    "replies",
     "seconds",
     "servers",
     "shown",
@@ -116,12 +117,21 @@ def namespace(value: Any, what: str) -> str | None:
     given = _bounded(value, what, NAME_BYTES_MAX, "a namespace")
     fits = is_topic(given) and len(given) <= _NAMESPACE_MAX
     _in_topics(given, what, "namespace", _NAMESPACE_MAX, fits=fits)
-    other, found, _ = f"{given}.".partition(".activities.")
-    if found and other:
-        raise InvalidArgument(
-            f"{what}: {shown(given)}: its topics would be those of queues of namespace "
-            f"{shown(other)}: leave '.activities' out of the name"
-        )
+    for part, of in (("activities", "queues"), ("replies", "replies")):
+        other, found, _ = f"{given}.".partition(f".{part}.")
+        if found and other:
+            raise InvalidArgument(
+                f"{what}: {shown(given)}: its topics would be those of {of} of namespace "
+                f"{shown(other)}: leave '.{part}' out of the name"
+            )
+    return given
+
+
+def replies(value: Any, what: str, namespace: str) -> str:
+    """Return the name of a topic of replies: what stands behind ``<namespace>.replies.``"""
+    given = name(value, what)
+    full = f"{namespace}.replies.{given}"
+    _in_topics(given, what, "topic of replies", 249 - len(full) + len(given), fits=is_topic(full))
     return given
 
 

@@ -127,7 +127,7 @@ class Requester:
         if cause is None and isinstance(command.body, Operation):
             self._changes[partition] += 1
             cause = ClientRequest(to.client, self._changes[partition])
-        reply_to = ReplyTo(to.partition, to.client, next(self._requests))
+        reply_to = to.numbered(next(self._requests))
         return ClientCommand(
             command.workflow_id, command.body, cause, command.again, reply_to, command.caller
         )

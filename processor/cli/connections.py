@@ -157,7 +157,7 @@ group = typer.Typer(
 
 
 @group.command("run")
-@target_options(injects=True)
+@target_options(injects=True, asks=False)
 def run(
     target: Target,
     source: Source,

@@ -117,7 +117,7 @@ def signal(
 
 
 @group.command()
-@target_options()
+@target_options(asks=True)
 def cancel(
     target: Target,
     entity: Name,
@@ -177,7 +177,7 @@ def history(
 
 
 @group.command()
-@target_options()
+@target_options(asks=True)
 def unlock(
     target: Target,
     id: Annotated[
@@ -210,7 +210,7 @@ def unlock(
 
 
 @group.command("list")
-@target_options()
+@target_options(asks=True)
 def list_entities(
     target: Target,
     entity: OnlyName = None,

@@ -133,6 +133,15 @@ Interceptors = Annotated[
         help="What is put around calls, as for Client(interceptors=...).",
     ),
 ]
+Replies = Annotated[
+    str | None,
+    typer.Option(
+        "--replies",
+        metavar="NAME",
+        envvar="PROCESSOR_REPLIES",
+        help="On Kafka: the topic of replies to read, as for Client(replies=...).",
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON: one document, or one a line for lists.")
 ]
@@ -186,11 +195,14 @@ class Target:
     kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
     payloads: Any = None
     interceptors: Any = None
+    replies: str | None = None
+    """For clients alone."""
 
     @property
     def how(self) -> dict[str, Any]:
         """What ``Client`` and ``Worker`` are given beside the server."""
-        return {name: value for name, value in vars(self).items() if name != "server"}
+        other = ("server", "replies")
+        return {name: value for name, value in vars(self).items() if name not in other}
 
     @classmethod
     def given(
@@ -216,12 +228,14 @@ Key = Annotated[
 
 
 def target_options(
-    default: str = SERVER_DEFAULT, *, injects: bool = False
+    default: str = SERVER_DEFAULT, *, injects: bool = False, asks: bool | None = None
 ) -> Callable[[Callable[..., None]], Any]:
     """Give a command --server, --namespace and --kafka-config in place of its ``target``.
 
-    One that has a client or a worker (``injects``) takes --payloads and --interceptors as well.
+    One that has a client or a worker (``injects``) takes --payloads and --interceptors as well,
+    one that has a client (``asks``; default: as ``injects``) --replies.
     """
+    asks = injects if asks is None else asks
     options = [
         ("server", Annotated[str | None, server_option(default)], None),
         ("namespace", Namespace, "default"),
@@ -229,6 +243,8 @@ def target_options(
     ]
     if injects:
         options += [("payloads", Payloads, None), ("interceptors", Interceptors, None)]
+    if asks:
+        options.append(("replies", Replies, None))
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=option)
         for name, option, value in options
@@ -243,6 +259,8 @@ def target_options(
             if injects:
                 names = ("payloads", "interceptors")
                 target = replace(target, **{name: loaded(others.pop(name)) for name in names})
+            if asks:
+                target = replace(target, replies=others.pop("replies"))
             command(target=target, **others)
 
         signature = inspect.signature(command, eval_str=True)

@@ -61,4 +61,4 @@ def new_client(target: Target, views_dir: Path | None = None) -> Client:
     """Return a client of a target, not yet started."""
     from processor.client import Client
 
-    return Client(target.server, **target.how, views_dir=views_dir)
+    return Client(target.server, **target.how, views_dir=views_dir, replies=target.replies)

@@ -70,9 +70,10 @@ class Client(
     ``sasl.mechanism``, ``sasl.username``, ``sasl.password``, ``ssl.ca.location``, for example; and
     ``producer``, which sends records: ``"native"`` (default) or ``"librdkafka"``. ``views_dir`` is
     the folder of the view that ``processor views run`` keeps: it answers queries, and describes
-    runs while no worker does. ``payloads`` are codecs (encryption, compression), and in front of
-    them a converter in place of JSON, the same ones everywhere. ``interceptors`` are put around
-    requests, the first one outermost.
+    runs while no worker does. ``replies`` names a topic of replies, ``<namespace>.replies.<name>``,
+    that only clients with permission read (default: ``<namespace>.replies``, for all clients).
+    ``payloads`` are codecs (encryption, compression), and in front of them a converter in place of
+    JSON, the same ones everywhere. ``interceptors`` are put around requests, the first outermost.
     """
 
     def __init__(
@@ -85,11 +86,13 @@ class Client(
         settings: Settings | None = None,
         kafka: Mapping[str, str] | None = None,
         views_dir: str | Path | None = None,
+        replies: str | None = None,
     ) -> None:
         only_outside()
         checked = given.settings(settings, "Client")
         folder = None if views_dir is None else given.path(views_dir, "Client: views_dir")
-        gateway = open_gateway(server, namespace, checked, {} if kafka is None else kafka, folder)
+        kafka = {} if kafka is None else kafka
+        gateway = open_gateway(server, namespace, checked, kafka, folder, replies)
         self._calls = ClientCalls(gateway, checked, injected(payloads, interceptors, "Client"))
 
     async def __aenter__(self) -> Client:

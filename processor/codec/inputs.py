@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from processor.checks import ID_BYTES_MAX, TIME_MS_MAX
+from processor.checks import ID_BYTES_MAX, TIME_MS_MAX, is_topic, shown
 from processor.codec.json_commands import decode_json
 from processor.codec.records import Envelope, decode_as, read_envelope
 from processor.codec.schemas.files import MAGIC
-from processor.core.data.address import ReplyTo
+from processor.core.data.address import ReplyTo, ReplyToTopic
 from processor.core.data.bounds import (
     DURATION_MS_MAX,
     NUMBER_MAX,
@@ -126,3 +126,10 @@ def _check_reply_to(to: ReplyTo | None) -> None:
     if to is not None:
         check_text("client id of its reply address", to.client, _CLIENT_ID_MAX)
         check_range("partition of its reply address", to.partition, 0, NUMBER_MAX)
+    if isinstance(to, ReplyToTopic):
+        check_text("topic of its reply address", to.name, ID_BYTES_MAX)
+        if not is_topic(to.topic):
+            raise SchemaMismatch(
+                f"the topic of its reply address ends with {shown(to.name)}, which is not of the "
+                "characters a-z, A-Z, 0-9, '.', '_' and '-', or is too long"
+            )

@@ -20,7 +20,7 @@ from processor.codec.compiled import Compiled, compile_schema, field_at_fault
 from processor.codec.schemas.files import MAGIC, SchemaFile, disagreements, load_levels
 from processor.codec.schemas.levels import Measure, measure_of
 from processor.codec.schemas.shapes import RECORDS, classes_in, shapes_of
-from processor.core.data.address import Caller, ReplyTo
+from processor.core.data.address import Caller, ReplyAddress
 from processor.core.data.cause import Cause, Origin
 from processor.core.data.options import ActivityOptions
 from processor.core.data.shown import shown
@@ -99,7 +99,7 @@ class Envelope(NamedTuple):
     workflow_id: str
     cause: Cause | None
     again: bool
-    reply_to: ReplyTo | None
+    reply_to: ReplyAddress | None
     caller: Caller | None
 
     @property

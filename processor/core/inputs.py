@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from processor.core.data.address import Caller, ReplyTo
+from processor.core.data.address import Caller, ReplyAddress, ReplyTo
 from processor.core.data.cause import CallRequest, Cause, Origin, RecordedCause, StartRequest
 from processor.core.data.failure import Failure
 from processor.core.data.fields import LAST, Attempt, Int32, RequestId, RunId, WorkflowId
@@ -49,7 +49,7 @@ class ClientCommand:
     """Which message or request it is, so that it counts once; None: only its place says."""
     again: bool = False
     """Whether a broker has acknowledged this request before: it is new to nobody."""
-    reply_to: ReplyTo | None = None
+    reply_to: ReplyAddress | None = None
     """Where to answer; None: nowhere."""
     caller: Caller | None = None
     """The run that asks, where one does."""

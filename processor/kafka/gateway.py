@@ -1,4 +1,7 @@
-"""The ``Gateway`` over Kafka: a request is a command, its answer a record on ``replies``."""
+"""The ``Gateway`` over Kafka: a request is a command, its answer a record of ``replies``.
+
+Or of ``replies.<name>``, where a client has a topic of its own.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ from processor.kafka.clients.producing import Lasting, Producing
 from processor.kafka.clients.record_producer import Produced
 from processor.kafka.replies import ReplyReader
 from processor.kafka.searching import Searching
-from processor.kafka.topics.upkeep import BrokerUnreachable, connect
+from processor.kafka.topics.upkeep import BrokerUnreachable, connect, option_for
 from processor.seldom import Seldom
 
 if TYPE_CHECKING:
@@ -249,6 +252,8 @@ class KafkaGateway:
                 f" {limit}: {why}{later}"
             )
         why = "Perhaps no worker of this namespace runs, or one is still taking the shard over"
+        if self._connection.replies is not None:
+            why += f", or it may not write to {self._connection.replies_topic}: its log says so"
         if changes:
             return ShardUnavailable(
                 f"{shard} did not answer within {limit}; the broker has the command, and a worker "
@@ -276,7 +281,7 @@ class KafkaGateway:
             _log.warning(
                 "%s: a reply (%s) does not fit what was asked (%s) and is dropped: something else "
                 "than a worker writes to that topic",
-                self._connection.topic("replies"),
+                self._connection.replies_topic,
                 type(reply.body).__name__,
                 type(request.command.body).__name__,
             )
@@ -284,28 +289,13 @@ class KafkaGateway:
     # --- blocking -----------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        connection = self._connection
-        replies_topic = connection.topic("replies")
+        connection, topic = self._connection, self._connection.replies_topic
+        self._partitions, partitions = _counted(connection, connection.commands, topic)
         try:
-            topics = connect(connection.servers, connection.extra).list_topics(timeout=10).topics
-        except BrokerUnreachable as error:
-            raise ShardUnavailable(str(error)) from error
-        counts = {
-            topic: len(topics[topic].partitions) if topic in topics else 0
-            for topic in (self._connection.commands, replies_topic)
-        }
-        if missing := [topic for topic, count in counts.items() if count == 0]:
-            raise TopicsNotReady(
-                f"namespace {connection.namespace!r} has no topic {' and no topic '.join(missing)}"
-                f" at {connection.servers} that this user may see: run `processor topics apply "
-                f"--namespace {connection.namespace}`, or allow the user what a client needs "
-                "(`Permissions` in the documentation)"
-            )
-        self._partitions = counts[self._connection.commands]
-        try:
-            self._replies = ReplyReader(connection, counts[replies_topic], self._received)
+            self._replies = ReplyReader(connection, partitions, self._received)
         except KafkaException as error:
-            raise ShardUnavailable(f"{replies_topic} cannot be read: {error}") from error
+            why = forbidding(error.args[0])
+            raise ShardUnavailable(f"{topic} cannot be read: {why}") from error
         self._requester = Requester(self._replies.to)
         _log.info("%s", which_producer(connection.servers, connection.extra))
         self._producing.get()
@@ -321,3 +311,22 @@ class KafkaGateway:
             if client is not None:
                 client.close()
         self._producing.made = self._replies = None
+
+
+def _counted(connection: KafkaSettings, *wanted: str) -> list[int]:
+    """Return how many partitions topics have. Raises ``TopicsNotReady`` where one is missing."""
+    try:
+        topics = connect(connection.servers, connection.extra).list_topics(timeout=10).topics
+    except BrokerUnreachable as error:
+        raise ShardUnavailable(str(error)) from error
+    counts = [len(topics[topic].partitions) if topic in topics else 0 for topic in wanted]
+    missing = [topic for topic, count in zip(wanted, counts, strict=True) if count == 0]
+    if missing:
+        command = f"processor topics apply --namespace {connection.namespace}"
+        raise TopicsNotReady(
+            f"namespace {connection.namespace!r} has no topic {' and no topic '.join(missing)} at "
+            f"{connection.servers} that this user may see: run `{command}"
+            f"{option_for(connection.namespace, missing[-1])}`, or allow the user what a client "
+            "needs (`Permissions` in the documentation)"
+        )
+    return counts

@@ -1,4 +1,4 @@
-"""Reads the replies to one client: a partition of ``replies`` from its end on."""
+"""Reads the replies to one client: a partition of a topic of replies, from its end on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from time import sleep
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from processor.codec.records import decode_as
-from processor.core.data.address import ReplyTo
+from processor.core.data.address import ReplyTo, ReplyToTopic
 from processor.core.records.effects import Reply
 from processor.errors import SchemaMismatch
 from processor.gateway import new_client_id
@@ -42,7 +42,8 @@ class ReplyReader:
         partitions: int,
         deliver: Callable[[Sequence[Reply]], None],
     ) -> None:
-        self.to = ReplyTo(random.randrange(partitions), new_client_id())
+        who, name = (random.randrange(partitions), new_client_id()), connection.replies
+        self.to = ReplyTo(*who) if name is None else ReplyToTopic(*who, name=name)
         self._client = self.to.client.encode()
         self._deliver = deliver
         self._consumer = made(
@@ -56,9 +57,9 @@ class ReplyReader:
                 group=connection.clients_group,
             ),
         )
-        place = TopicPartition(connection.topic("replies"), self.to.partition)
-        _, place.offset = watermarks_of(self._consumer, place)
-        self._consumer.assign([place])
+        read = TopicPartition(connection.replies_topic, self.to.partition)
+        _, read.offset = watermarks_of(self._consumer, read)
+        self._consumer.assign([read])
         self._closed = False
         self._thread = Thread(target=self._run, name="kafka replies", daemon=True)
         self._thread.start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -15,6 +15,7 @@ from processor.kafka.clients.faults import made, watermarks_of
 from processor.kafka.clients.producing import Lasting, Producing
 from processor.kafka.shards.inbox import INPUTS
 from processor.kafka.shards.reading import InputReader
+from processor.kafka.shards.reply_topics import ReplyTopics
 
 __all__ = ("KafkaTransport",)
 
@@ -52,6 +53,7 @@ class KafkaTransport:
         self._asks: Consumer | None = None
         self._closed = False
         self._wakes: list[Callable[[], None]] = []
+        self.reply_topics = ReplyTopics(self._find_reply_topics)
 
     @property
     def log(self) -> Producing:
@@ -136,6 +138,14 @@ class KafkaTransport:
         with self._asks_lock:
             found = self._asking().list_topics(topic, _LIST_S).topics.get(topic)
         return 0 if found is None or found.error is not None else len(found.partitions)
+
+    def _find_reply_topics(self) -> Mapping[str, int]:
+        with self._asks_lock:
+            found = self._asking().list_topics(timeout=_LIST_S).topics
+        prefix = self.connection.topic("replies.")
+        return {
+            name: len(each.partitions) for name, each in found.items() if name.startswith(prefix)
+        }
 
     def last_committed(self, place: TopicPartition) -> TopicPartition:
         """Return an offset of the shards' group, whatever an open transaction makes it. Blocks."""

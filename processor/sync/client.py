@@ -320,6 +320,7 @@ class Client(
         settings: Settings | None = None,
         kafka: Mapping[str, str] | None = None,
         views_dir: str | Path | None = None,
+        replies: str | None = None,
     ) -> None:
         self._twin = _client.Client(
             server,
@@ -329,6 +330,7 @@ class Client(
             settings=settings,
             kafka=kafka,
             views_dir=views_dir,
+            replies=replies,
         )
         self._blocking = Blocking()
 

@@ -125,6 +125,12 @@ def test_no_broker_is_exit_code_4(invoke: Invoke) -> None:
         (("start", "w", "--namespace", "a b"), "cannot begin the name of a topic"),
         (("list", "--namespace", "a.activities.b"), "those of queues of namespace"),
         (("start", "w", "--server", "embedded:x"), "add --module MODULE"),
+        (("topics", "plan", "--replies", "a b"), "no topic of replies can be named"),
+        (("list", "--server", "http://localhost:1", "--replies", "a"), "leave it out"),
+        (
+            ("list", "--server", "localhost:1", "--replies", "a/b"),
+            "no topic of replies can be named",
+        ),
         (("start", "w", "--server", "localhost:1", "-m", "examples.orders"), "--module is for"),
         (("start", "w", "--reuse", "maybe"), "maybe"),
         (

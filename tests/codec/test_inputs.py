@@ -9,7 +9,7 @@ import pytest
 
 from processor.codec.inputs import decode_input, decode_task
 from processor.codec.records import encode
-from processor.core.data.address import Address, Caller, ReplyTo, RunRef
+from processor.core.data.address import Address, Caller, ReplyTo, ReplyToTopic, RunRef
 from processor.core.data.cause import ClientRequest, NamedRequest, Origin
 from processor.core.data.failure import Failure
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
@@ -66,6 +66,10 @@ ODD: list[tuple[Any, str]] = [
     (asking(ListRuns(limit=1 << 30)), "limit is 1073741824"),
     (replace(START, reply_to=ReplyTo(-1, "c", 1)), "partition of its reply address is -1"),
     (replace(START, reply_to=ReplyTo(0, "c" * 65, 1)), "client id of its reply address has 65"),
+    (replace(START, reply_to=ReplyToTopic(0, "c", 1)), "topic of its reply address has 0 bytes"),
+    (replace(START, reply_to=ReplyToTopic(0, "c", 1, "a/b")), "reply address ends with 'a/b'"),
+    (replace(START, reply_to=ReplyToTopic(0, "c", 1, "x" * 249)), "or is too long"),
+    (replace(START, reply_to=ReplyToTopic(-1, "c", 1, "a")), "partition of its reply address"),
     (replace(START, cause=ClientRequest("c" * 65, 1)), "client id has 65 bytes"),
     (replace(START, cause=ClientRequest("c", 0)), "number of the request is 0"),
     (replace(START, cause=NamedRequest("x" * 256)), "request id has 256 bytes"),

@@ -21,7 +21,7 @@ from processor.codec.inputs import decode_command, envelope_of
 from processor.codec.records import LEVEL, Codec, decode, encode, later_events, level_of
 from processor.codec.schemas.compatibility import check
 from processor.codec.schemas.files import load, load_levels
-from processor.core.data.address import Address, Caller, ReplyTo, RunRef
+from processor.core.data.address import Address, Caller, ReplyTo, ReplyToTopic, RunRef
 from processor.core.data.cause import CallRequest, ClientRequest, Origin, StartRequest
 from processor.core.data.frozen import frozen
 from processor.core.entity_id import EntityId
@@ -62,6 +62,7 @@ from processor.core.nouns.start import StartChild, StartPlanned, StartRun, begin
 from processor.core.nouns.stop import CancelRun, OutputSet
 from processor.core.nouns.value import AwaitValue
 from processor.core.records.answers import Accepted, Closed, Locked, QueryAnswered, Refused, ValueIs
+from processor.core.records.marks import Answered
 from processor.core.records.snapshot import RunImage, Snapshot
 from processor.core.records.turn import Claim, Positions, Turn
 from processor.core.vocabulary import EVENTS
@@ -160,6 +161,7 @@ WHO = Caller(OTHER, "run-9", 1)
 LOG = b"a log of 16 byte"
 RETRY = RetryOptions(1_000, 2.0, 100_000)
 CHILD = StartChild("order", plan=Plan(retry=RETRY), root=RunRef("top", "run-0"), tells_start=True)
+TEAM = ReplyToTopic(2, "c", 3, "team-a")
 COMMAND = ClientCommand(
     "order-1",
     RaiseEvent("go"),
@@ -215,6 +217,9 @@ COMMAND = ClientCommand(
         (replace(COMMAND, body=CallUnderLock("u1", "do", b"[1]", number=5)), 2),
         (replace(COMMAND, body=UnlockEntity("why", 5)), 2),
         (replace(COMMAND, body=AnswerCall("run-9", 4, Locked(5))), 2),
+        (replace(COMMAND, reply_to=TEAM), 2),
+        (Answered("a", 0, 1, "commands", Positions(), 0, None, TEAM, Accepted("run")), 2),
+        (Answered("a", 0, 1, "commands", Positions(), 0, None, TEAM.numbered(4), Locked(5)), 2),
         (replace(COMMAND, body=PAUSE), LEVEL + 1),
         (Claim("me", "n", 2, 5), 1),
     ],

@@ -196,5 +196,7 @@ def test_no_namespace_has_the_topics_of_another_ones_queues(namespace: str) -> N
     for made in (Client, Worker):
         with pytest.raises(InvalidArgument, match="those of queues of namespace 'a"):
             made("localhost:9", namespace=namespace)
-    for name in ("activities", "activities.x", "a.activities-b", "my.activitiesx.y"):
+        with pytest.raises(InvalidArgument, match="those of replies of namespace 'a"):
+            made("localhost:9", namespace=namespace.replace("activities", "replies"))
+    for name in ("activities", "activities.x", "a.activities-b", "my.activitiesx.y", "replies"):
         assert checks.namespace(name, "its name") == name

@@ -58,7 +58,9 @@ class Guarded:
     def __init__(self, folder: Path) -> None:
         port, guarded, controller = free_ports(3)
         self.servers, self.open = f"{HOST}:{guarded}", f"{HOST}:{port}"
-        users = " ".join(f'user_{name}="{PASSWORD}"' for name in (*rules(), "describes", "nobody"))
+        users = " ".join(
+            f'user_{name}="{PASSWORD}"' for name in (*rules(), "team-b", "describes", "nobody")
+        )
         overrides = {
             **QUICK,
             "listeners": f"PLAINTEXT://{HOST}:{port},GUARDED://{HOST}:{guarded},"
@@ -120,6 +122,11 @@ async def ships(number: int) -> int:
     return result + await workflow.wait_for_event("more", int)
 
 
+@workflow.define
+async def waits() -> int:
+    return await workflow.wait_for_event("go", int)
+
+
 def test_what_the_page_allows_is_enough(guarded: Guarded, tmp_path: Path) -> None:
     admin = connect(guarded.servers, of_user("administrator"))
     apply(admin, plan(admin, NAMESPACE, 2, 1, ["slow"], ["lookup"]))
@@ -149,22 +156,79 @@ def test_what_the_page_allows_is_enough(guarded: Guarded, tmp_path: Path) -> Non
     asyncio.run(main())
 
 
+def may_see(guarded: Guarded, user: str, topic: str) -> bool:
+    """Return whether a user may describe a topic, as whoever may read it may."""
+    found = connect(guarded.servers, of_user(user)).list_topics(topic, 30).topics[topic]
+    if found.error is not None:
+        assert found.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    return found.error is None
+
+
+def joins_the_shards(guarded: Guarded, user: str) -> bool:
+    servers = {"bootstrap.servers": guarded.servers, "group.protocol": "consumer"}
+    consumer = Consumer({**servers, "group.id": "shop.shards", **of_user(user)})
+    consumer.subscribe(["shop.replies"])
+    found = consumer.poll(30)
+    consumer.close()
+    error = None if found is None else found.error()
+    return error is None or error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED
+
+
+def test_a_team_reads_its_own_replies_and_no_others(
+    guarded: Guarded, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    admin = connect(guarded.open)
+    apply(admin, plan(admin, NAMESPACE, 2, 1, ["slow"], ["replies.team-a", "replies.team-b"]))
+    teams = {"client-of-team-a": "team-a", "team-b": "team-b"}
+    literal, topic = ResourcePatternType.LITERAL, ResourceType.TOPIC
+    allow, deny = AclPermissionType.ALLOW, AclPermissionType.DENY
+    of_b = "User:team-b", "*"
+    more = [
+        AclBinding(topic, "shop.commands", literal, *of_b, AclOperation.WRITE, allow),
+        AclBinding(topic, "shop.replies.team-b", literal, *of_b, AclOperation.READ, allow),
+    ]
+    for future in admin.create_acls(more).values():
+        future.result(30)
+    for user, own in teams.items():
+        assert not joins_the_shards(guarded, user)
+        replies = ["shop.replies", "shop.replies.team-a", "shop.replies.team-b"]
+        seen = [each for each in replies if may_see(guarded, user, each)]
+        assert seen == [f"shop.replies.{own}"]
+
+    def client(user: str, replies: str | None, wait_s: float = 30) -> Client:
+        settings = Settings(request_timeout_s=wait_s)
+        how = {"namespace": NAMESPACE, "kafka": of_user(user), "settings": settings}
+        return Client(guarded.servers, replies=replies, **how)
+
+    async def main() -> None:
+        how = {"namespace": NAMESPACE, "state_dir": tmp_path, "kafka": of_user("worker")}
+        worker = Worker(guarded.servers, workflows=[waits], queues=[], **how)
+        async with asyncio.timeout(90), worker:
+            for user, own in teams.items():
+                async with client(user, own) as team:
+                    handle = await team.start(waits)
+                    await handle.raise_event("go", 3)
+                    assert await handle.result() == 3
+            for name, at in (("team-b", "shop.replies.team-b"), (None, "shop.replies")):
+                with pytest.raises(TopicsNotReady, match=rf"no topic {at} .* this user may see"):
+                    await client("client-of-team-a", name).__aenter__()
+            silent = "shop.replies.team-b", literal, "User:worker", "*", AclOperation.WRITE, deny
+            for future in admin.create_acls([AclBinding(topic, *silent)]).values():
+                future.result(30)
+            async with client("team-b", "team-b", 5) as team:
+                told = r"or it may not write to shop\.replies\.team-b: its log says so"
+                with pytest.raises(ShardUnavailable, match=told):
+                    await team.start(waits)
+            assert "the last one to shop.replies.team-b because of:" in caplog.text
+            assert "Allow this user Read and Write on the topic" in caplog.text
+
+    asyncio.run(main())
+
+
 def test_a_client_cannot_join_the_shards_and_what_is_forbidden_is_said(
     guarded: Guarded, tmp_path: Path
 ) -> None:
-    consumer = Consumer(
-        {
-            "bootstrap.servers": guarded.servers,
-            "group.id": "shop.shards",
-            "group.protocol": "consumer",
-            **of_user("client"),
-        }
-    )
-    consumer.subscribe(["shop.replies"])
-    found = consumer.poll(30)
-    assert found is not None and (error := found.error()) is not None
-    assert error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
-    consumer.close()
+    assert not joins_the_shards(guarded, "client")
 
     def client(user: str) -> Client:
         settings = Settings(request_timeout_s=5)

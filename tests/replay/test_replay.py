@@ -44,7 +44,7 @@ OF_LEVEL_2 = {
     *("StartChild", "StartRequest", "EndChild", "TerminateWith", "EntitySnapshot", "OpenChild"),
     *("EntityDelta", "EventDelayed", "MessageDelayed", "RaiseEventAt"),
     *("LockAnswered", "LockCalled", "LockReleased", "Locked", "LockEntity", "UnlockEntity"),
-    *("LockRequested", "LockGranted", "LockFreed", "LockWithdrawn", "HeldLock"),
+    *("ReplyToTopic", "LockRequested", "LockGranted", "LockFreed", "LockWithdrawn", "HeldLock"),
     *("HolderCalled", "CallUnderLock", "OperationEnded"),
     *("ActivityAdjusted", "ActivityStopRequested", "AdjustActivity"),
     *(

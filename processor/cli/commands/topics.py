@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from processor import checks
 from processor.cli.commands import dead_letters
 from processor.cli.faults import FAILED
 from processor.cli.options import Json, Target, target_options
 from processor.cli.output import STATUS_STYLES, on_terminal, say, write_json
+from processor.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -41,6 +43,14 @@ Queue = Annotated[
 Lookup = Annotated[
     bool, typer.Option("--lookup", help="Also the changelog of `processor views serve`.")
 ]
+RepliesTopics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--replies",
+        metavar="NAME",
+        help="Topics of replies that clients name (Client(replies=...)); give it once for each.",
+    ),
+]
 
 group = typer.Typer(
     help="Plan, make and check the topics of a namespace, and their dead letters.",
@@ -57,12 +67,13 @@ def plan(
     replication: Replication = None,
     queue: Queue = None,
     lookup: Lookup = False,
+    replies: RepliesTopics = None,
     as_json: Json = False,
 ) -> None:
     """Show what `apply` would change; exit 1 if something is wrong that it cannot change."""
     from processor.kafka.topics.upkeep import PartitionMismatch
 
-    changes = planned(target, partitions, replication, queue, lookup)[1]
+    changes = planned(target, partitions, replication, queue, lookup, replies)[1]
     show_changes(changes, as_json)
     if any(isinstance(change, PartitionMismatch) for change in changes):
         raise typer.Exit(FAILED)
@@ -76,12 +87,13 @@ def apply(
     replication: Replication = None,
     queue: Queue = None,
     lookup: Lookup = False,
+    replies: RepliesTopics = None,
     as_json: Json = False,
 ) -> None:
     """Make missing topics and correct settings; no partition count is ever changed."""
     from processor.kafka.topics import upkeep as topics
 
-    admin, changes = planned(target, partitions, replication, queue, lookup)
+    admin, changes = planned(target, partitions, replication, queue, lookup, replies)
     with waiting(f"changing {len(changes)} topics", as_json):
         topics.apply(admin, changes)
     show_changes(changes, as_json)
@@ -95,16 +107,17 @@ def check(
     target: Target,
     queue: Queue = None,
     lookup: Lookup = False,
+    replies: RepliesTopics = None,
     as_json: Json = False,
 ) -> None:
     """Say what is missing, wrong or unsafe, and what helps; exit 1 on errors."""
     from processor.kafka.topics import upkeep as topics
 
+    optional = optional_topics(target.namespace, lookup, replies)
+    wanted = queue or topics.DEFAULT_QUEUES, optional
     with waiting(f"asking {target.server}", as_json):
         admin = topics.connect(target.server, target.kafka)
-        findings = topics.check(
-            admin, target.namespace, queue or topics.DEFAULT_QUEUES, optional_topics(lookup)
-        )
+        findings = topics.check(admin, target.namespace, *wanted)
     show_findings(findings, as_json)
     if not as_json and not findings:
         say(f"the topics of {target.namespace} are as they should be", "green")
@@ -118,10 +131,12 @@ def planned(
     replication: int | None = None,
     queues: Sequence[str] | None = None,
     lookup: bool = False,
+    replies: Sequence[str] | None = None,
 ) -> tuple[AdminClient, list[Change]]:
     """Return the changes, with what was left out filled in from the brokers."""
     from processor.kafka.topics import upkeep as topics
 
+    optional = optional_topics(target.namespace, lookup, replies)
     admin = topics.connect(target.server, target.kafka)
     if partitions is None:
         events = topics.topic_name(target.namespace, "events")
@@ -134,14 +149,17 @@ def planned(
             f"{target.server}: use --replication {brokers}, or add brokers"
         )
     replication = replication or min(REPLICATION_MAX, brokers)
-    wanted = queues or topics.DEFAULT_QUEUES
-    optional = optional_topics(lookup)
-    return admin, topics.plan(admin, target.namespace, partitions, replication, wanted, optional)
+    wanted = queues or topics.DEFAULT_QUEUES, optional
+    return admin, topics.plan(admin, target.namespace, partitions, replication, *wanted)
 
 
-def optional_topics(lookup: bool) -> tuple[str, ...]:
-    """Return the optional topics that are asked for."""
-    return ("lookup",) if lookup else ()
+def optional_topics(namespace: str, lookup: bool, replies: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the optional topics that are asked for; refuse what cannot end the name of one."""
+    try:
+        named = [checks.replies(each, "--replies", namespace) for each in replies or ()]
+    except InvalidArgument as error:
+        raise typer.BadParameter(str(error)) from error
+    return (*(("lookup",) if lookup else ()), *(f"replies.{each}" for each in named))
 
 
 def show_changes(changes: Sequence[Change], as_json: bool) -> None:

@@ -62,7 +62,7 @@ Shutdown = Annotated[
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 
-@target_options(injects=True)
+@target_options(injects=True, asks=False)
 def worker(
     target: Target,
     modules: Modules,

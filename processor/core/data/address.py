@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from processor.core.data.fields import Int32, RunId, WorkflowId
 from processor.core.data.frozen import frozen
 
-__all__ = ("Address", "Caller", "ReplyTo", "RunRef")
+__all__ = ("Address", "Caller", "ReplyAddress", "ReplyTo", "ReplyToTopic", "RunRef")
 
 
 @frozen
@@ -53,3 +55,30 @@ class ReplyTo:
     """Client id of the sender, the key of the reply."""
     request: int = 0
     """Number by which the sender knows which request was answered; 0 where it needs none."""
+
+    @property
+    def topic(self) -> str:
+        """The topic of the sender's namespace, without the name of the namespace."""
+        return "replies"
+
+    def numbered(self, request: int) -> ReplyTo:
+        """Return the address of the answer to one request."""
+        return ReplyTo(self.partition, self.client, request)
+
+
+@frozen
+class ReplyToTopic(ReplyTo):
+    """Where a sender reads its replies who has a topic of its own for them."""
+
+    name: str = ""
+    """How the name of the topic ends: it is replies.<name> of the namespace."""
+
+    @property
+    def topic(self) -> str:
+        return f"replies.{self.name}"
+
+    def numbered(self, request: int) -> ReplyToTopic:
+        return ReplyToTopic(self.partition, self.client, request, self.name)
+
+
+ReplyAddress: TypeAlias = ReplyTo | ReplyToTopic

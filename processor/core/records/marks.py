@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from processor.core.data.address import ReplyTo
+from processor.core.data.address import ReplyAddress
 from processor.core.data.cause import ClientRequest, NamedRequest, Origin, RecordedCause
 from processor.core.data.fields import WorkflowId
 from processor.core.data.frozen import frozen
@@ -123,7 +123,7 @@ class Answered:
     positions: Positions
     delivered: Delivered
     cause: RecordedCause | None
-    reply_to: ReplyTo | None
+    reply_to: ReplyAddress | None
     """Who is told; None: nobody waits."""
     answer: CallOutcome
     """What is told; a client is accepted or refused."""

@@ -68,12 +68,14 @@ class KafkaSettings:
     """Where the brokers are and which namespace is meant.
 
     ``extra`` are librdkafka properties (security, for one), which win over ours, and ``producer``.
-    Raises ``KafkaConfigInvalid`` where one of them must not.
+    ``replies`` names the topic of replies that a client reads; None: the one that all share.
+    Raises ``KafkaConfigInvalid`` where a property must not.
     """
 
     servers: str
     namespace: str = "default"
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    replies: str | None = None
 
     def __post_init__(self) -> None:
         check_servers(self.servers)
@@ -91,6 +93,11 @@ class KafkaSettings:
     @cached_property
     def commands(self) -> str:
         return self.topic("commands")
+
+    @property
+    def replies_topic(self) -> str:
+        """The topic of replies that a client reads."""
+        return self.topic("replies" if self.replies is None else f"replies.{self.replies}")
 
     @property
     def shards_group(self) -> str:

@@ -282,7 +282,8 @@ class DeadLetters:
         if not is_topic(topic):
             return "it names what can be no topic"
         never = {self._connection.topic(name) for name in ("events", "dead-letters", "replies")}
-        return f"no record is replayed to {topic}" if topic in never or topic[:2] == "__" else ""
+        refused = topic in never or topic.startswith(("__", self._connection.topic("replies.")))
+        return f"no record is replayed to {topic}" if refused else ""
 
     def _full_name(self, topic: str) -> str:
         """Return a topic of the namespace's; some letters have its full name, others not."""

@@ -114,7 +114,8 @@ def expand(
 ) -> dict[str, TopicSpec]:
     """Return the full name and the specification of every topic that the namespace needs.
 
-    ``optional`` names those that it needs beside the usual ones.
+    ``optional`` names those that it needs beside the usual ones; ``replies.NAME`` is as
+    ``replies``, for clients of their own.
     """
     named: dict[str, TopicSpec] = {}
     for spec in load_specs():
@@ -122,6 +123,9 @@ def expand(
             continue
         if not spec.template:
             named[topic_name(namespace, spec.name)] = spec
+            if spec.name == "replies":
+                own = [each for each in optional if each.startswith("replies.")]
+                named |= {topic_name(namespace, each): spec for each in own}
             continue
         for queue in queues:
             named[topic_name(namespace, f"{spec.name}.{queue}")] = spec
@@ -133,7 +137,7 @@ def is_own(namespace: str, topic: str) -> bool:
     name = topic.removeprefix(f"{namespace}.")
     if name == topic:
         return topic.startswith("__")
-    return name in _names() or name.startswith("activities.")
+    return name in _names() or name.startswith(("activities.", "replies."))
 
 
 @cache

@@ -50,6 +50,7 @@ __all__ = (
     "connect",
     "load_specs",
     "missing_or_wrong",
+    "option_for",
     "plan",
     "read_topics",
     "topic_name",
@@ -303,20 +304,27 @@ def audit(
     command = f"processor topics apply --namespace {namespace} --partitions {partitions or 'N'}"
     findings: list[Finding] = []
     for topic, spec in wanted.items():
-        state = found.get(topic)
+        state, apply_it = found.get(topic), command + option_for(namespace, topic)
+        if spec.optional:
+            apply_it += f" --{spec.name}"
         if state is None:
-            queue = topic.partition(".activities.")[2]
-            remedy = f"Run: {command}" + (f" --queue {queue}" if queue else "")
-            if spec.optional:
-                remedy += f" --{spec.name}"
-            findings.append(Finding("error", topic, "the topic is missing", remedy))
+            findings.append(Finding("error", topic, "the topic is missing", f"Run: {apply_it}"))
             continue
         if topic in counts and state.partitions != partitions:
             findings.append(mismatch_finding(topic, state.partitions, partitions))
-        findings += config_findings(topic, spec, state, command)
+        findings += config_findings(topic, spec, state, apply_it)
         if state.replication == 1:
             findings.append(replication_finding(topic))
     return findings
+
+
+def option_for(namespace: str, topic: str) -> str:
+    """Return what is added to `processor topics apply` so that it makes this topic."""
+    for prefix, option in (("activities.", "--queue"), ("replies.", "--replies")):
+        name = topic.removeprefix(f"{namespace}.{prefix}")
+        if name != topic:
+            return f" {option} {name}"
+    return ""
 
 
 def config_findings(topic: str, spec: TopicSpec, state: TopicState, command: str) -> list[Finding]:
