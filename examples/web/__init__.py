@@ -1,1 +1,1 @@
-"""Workflows behind HTTP: the pattern of 202 answers with curl and JavaScript, and a FastAPI app."""
+"""Workflows behind HTTP: the pattern of 202 answers with curl, JavaScript and Go; apps of FastAPI and Django."""

@@ -3,6 +3,7 @@
 processor dev examples.web.imports        # says where the HTTP API is: port 8233 if that is free
 examples/web/poll.sh                      # start and poll with curl
 node examples/web/poll.mjs                # the same in JavaScript, for Node.js and for web pages
+go run examples/web/poll.go               # the same in Go
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The examples over HTTP: curl and JavaScript that poll, and a FastAPI app."""
+"""The examples over HTTP: curl, JavaScript and Go that poll, a FastAPI app, a Django project."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -39,7 +40,13 @@ def served(folder: Path, talk: Callable[[str], Awaitable[None]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["sh", "examples/web/poll.sh"], ["node", "examples/web/poll.mjs"]]
+    "command",
+    [
+        ["sh", "examples/web/poll.sh"],
+        ["node", "examples/web/poll.mjs"],
+        ["go", "run", "examples/web/poll.go"],
+    ],
+    ids=["curl", "node", "go"],
 )
 def test_a_long_job_is_polled(tmp_path: Path, command: list[str]) -> None:
     if shutil.which("curl" if command[0] == "sh" else command[0]) is None:
@@ -87,3 +94,48 @@ def test_a_fastapi_app_starts_and_shows(tmp_path: Path, monkeypatch: pytest.Monk
 
     served(tmp_path, talk)
     sys.modules.pop("examples.web.fastapi_app")
+
+
+def test_a_django_project_starts_and_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROCESSOR_SERVER", f"embedded:{tmp_path}")
+    from django.test import AsyncClient, override_settings
+
+    from examples.web import django_app
+
+    async def talk(_: str) -> None:
+        async with django_app.connected():
+            http = AsyncClient()
+            key = {"Idempotency-Key": "7"}
+            begun = await http.post("/imports?source=customers.csv", headers=key)
+            again = await http.post("/imports?source=customers.csv", headers=key)
+            assert begun.status_code == again.status_code == 202
+            assert begun.json() == again.json()
+            place = urlsplit(begun.headers["location"]).path
+            while (shown := await http.get(place)).status_code == 202:
+                assert shown.json()["status"] == "running"
+                await asyncio.sleep(0.05)
+            assert shown.json() == {"status": "completed", "result": {"rows": ROWS}}
+            assert (await http.get("/imports/nobody")).status_code == 404
+            assert (await http.get("/imports")).status_code == 405
+
+    with override_settings(ALLOWED_HOSTS=["testserver"]):
+        served(tmp_path, talk)
+
+
+def test_the_client_of_the_django_project_lives_as_long_as_its_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROCESSOR_SERVER", f"embedded:{tmp_path}")
+    from examples.web.django_app import application
+
+    async def talk(_: str) -> None:
+        heard: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        said: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}}
+        living = asyncio.create_task(application(scope, heard.get, said.put))
+        for event in ("lifespan.startup", "lifespan.shutdown"):
+            heard.put_nowait({"type": event})
+            assert await said.get() == {"type": f"{event}.complete"}
+        await living
+
+    served(tmp_path, talk)
