@@ -1,1 +1,1 @@
-"""Workflows behind HTTP: the pattern of 202 answers with curl, JavaScript and Go; apps of FastAPI and Django."""
+"""Workflows behind HTTP: 202 answers with curl, JavaScript and Go; apps of FastAPI and Django."""
