@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Final
 
 from processor.core.correlation import Correlating
 from processor.core.data.bounds import size_of
@@ -19,11 +20,29 @@ from processor.core.nouns.value import Values
 __all__ = ("RunState",)
 
 
+_PARTS: Final = (
+    OpenActivities,
+    OpenTimers,
+    Correlating,
+    Holding,
+    Updates,
+    Values,
+    Promises,
+    Lockable,
+)
+
+
 @dataclass
 class RunState(
     OpenActivities, OpenTimers, Correlating, Holding, Updates, Values, Promises, Lockable, Run
 ):
-    """The parts of all nouns."""
+    """The parts of all nouns.
+
+    It has slots: an object with more than 30 attributes has a dictionary of its own, and then takes
+    three times as long to make and twice as long to look at (measured with 3.11).
+    """
+
+    __slots__ = tuple({each.name: None for part in _PARTS for each in fields(part)})
 
     @property
     def has_more_than_an_image(self) -> bool:
@@ -54,13 +73,18 @@ class RunState(
         self.updates_running = 0
 
     def summary(self) -> Summary:
-        started = self.started
-        lineage = None if started is None else started.lineage
+        started, run_id = self.started, self.run_id
+        if started is None:
+            workflow, first_run_id, attributes = "", run_id, None
+        else:
+            workflow, plan = started.workflow, started.plan
+            first_run_id = run_id if started.lineage is None else self.first_run_id
+            attributes = None if plan is None else plan.attributes
         return Summary(
             self.workflow_id,
-            self.run_id,
-            self.run_id if lineage is None else self.first_run_id,
-            "" if started is None else started.workflow,
+            run_id,
+            first_run_id,
+            workflow,
             self.status,
             self.started_ms,
             self.updated_ms,
@@ -74,5 +98,9 @@ class RunState(
             self.memo,
             self.successor,
             self.base,
-            attributes=self.attributes,
+            None,
+            attributes,
         )
+
+
+assert len(fields(RunState)) == len(RunState.__slots__), "each part is in _PARTS"

@@ -44,7 +44,8 @@ def fail(telling: Telling, time_ms: int, name: str) -> None:
 
 def reject(telling: Telling, time_ms: int, name: str) -> None:
     record: Any = Record(time_ms)
-    telling.rejected(record, "orders", EventRejected(name, b"1", "expected str\x1b, got int"))
+    record.events = (EventRejected(name, b"1", "expected str\x1b, got int"),)
+    telling.events(record, "orders")
 
 
 @pytest.mark.parametrize("happen", [fail, reject])

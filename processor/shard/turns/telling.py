@@ -16,9 +16,12 @@ from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import AttemptRecord, Turn
 from processor.readable import readable
 
-__all__ = ("Telling",)
+__all__ = ("TOLD", "Telling")
 
 _log = logging.getLogger("processor.shard")
+
+TOLD: Final = frozenset((EventRejected, RunParked))
+"""The events of which ``events`` has something to say."""
 
 _AGAIN_MS: Final = 10_000
 """The same thing is told of once in that time, and how often it happened since."""
@@ -34,7 +37,15 @@ class Telling:
         self._partition = partition
         self._told: dict[tuple[str, ...], tuple[int, int]] = {}
 
-    def parked(self, turn: Turn | Snapshot, parked: RunParked) -> None:
+    def events(self, turn: Turn | Snapshot, workflow: str) -> None:
+        """Say what the events of a turn are about, as far as people hear of them."""
+        for event in turn.events:
+            if isinstance(event, RunParked):
+                self._parked(turn, event)
+            elif isinstance(event, EventRejected):
+                self._rejected(turn, workflow, event)
+
+    def _parked(self, turn: Turn | Snapshot, parked: RunParked) -> None:
         """Say that a turn has parked its run."""
         trace = readable(parked.traceback, lines=True).strip().splitlines()
         _log.warning(
@@ -108,7 +119,7 @@ class Telling:
                 run.workflow_id,
             )
 
-    def rejected(self, turn: Turn | Snapshot, workflow: str, event: EventRejected) -> None:
+    def _rejected(self, turn: Turn | Snapshot, workflow: str, event: EventRejected) -> None:
         """Say that an event does not fit the type that the code waits for, which waits on."""
         more = self._more((workflow, event.name), turn.time_ms)
         if more is None:

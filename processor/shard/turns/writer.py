@@ -19,8 +19,7 @@ from processor.core.data.failure import shortened
 from processor.core.draft import Draft
 from processor.core.inputs import ClientCommand
 from processor.core.nouns.call import taken
-from processor.core.nouns.external import EventRejected
-from processor.core.nouns.run import RunParked, Summary, WorkflowContinued, WorkflowFailed
+from processor.core.nouns.run import Summary, WorkflowContinued, WorkflowFailed
 from processor.core.records.answers import Accepted, CallOutcome, Refused, ReplyBody
 from processor.core.records.effects import DeadLetter
 from processor.core.records.marks import Answered, Mark, answered_key, mark_key
@@ -44,7 +43,7 @@ from processor.shard.flight import Flight, RunRecord, ShardRecord
 from processor.shard.outbox import Deliveries
 from processor.shard.ports import NO_PLACE, Clock
 from processor.shard.turns.cache import Cache, Entry
-from processor.shard.turns.telling import Telling
+from processor.shard.turns.telling import TOLD, Telling
 
 __all__ = ("Writer", "source_at")
 
@@ -170,12 +169,9 @@ class Writer:
             if draft.first == 0:
                 entry.begun.add(summary.run_id)
             last = draft.events[-1]
-            if type(last) is RunParked and isinstance(record, Turn | Snapshot):
-                made.after.append(partial(self._telling.parked, record, last))
-            for event in draft.events:
-                if type(event) is EventRejected and isinstance(record, Turn | Snapshot):
-                    told = partial(self._telling.rejected, record, summary.workflow, event)
-                    made.after.append(told)
+            is_told = not TOLD.isdisjoint(map(type, draft.events))
+            if is_told and isinstance(record, Turn | Snapshot):
+                made.after.append(partial(self._telling.events, record, summary.workflow))
         elif draft.attempt.retry_at_ms is not None and isinstance(record, AttemptRecord):
             made.after.append(partial(self._telling.failed, record))
         entry.latest = summary
