@@ -19,7 +19,14 @@ import msgspec
 
 from processor.attributes import decode, encode
 from processor.checks import NAME_BYTES_MAX, shown
-from processor.core.correlation import ID_PREFIX, KEEP_MS, delivered, delivers, key_of
+from processor.core.correlation import (
+    CORRELATION,
+    ID_PREFIX,
+    KEEP_MS,
+    delivered,
+    delivers,
+    key_of,
+)
 from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_text
 from processor.core.data.cause import NamedRequest, keyed
 from processor.core.data.headers import Headers
@@ -32,8 +39,15 @@ from processor.core.nouns.update import UpdateRun
 from processor.core.operation import Operation
 from processor.core.vocabulary import REQUESTS
 from processor.errors import PayloadTooLarge, SchemaMismatch
+from processor.schedules.spec import ID_PREFIX as SCHEDULE_PREFIX
+from processor.schedules.spec import SCHEDULE
 
 __all__ = ("FORMS", "OPERATIONS", "decode_json")
+
+_OURS: Final = (
+    (CORRELATION, ID_PREFIX, "send an event to the id of the business key"),
+    (SCHEDULE, SCHEDULE_PREFIX, "make a schedule with a client, or processor schedule create"),
+)
 
 _ABSENT: Final = msgspec.Raw()
 _PLANNED: Final = ("retry", "start_at_ms", "cron", "attributes")
@@ -128,6 +142,8 @@ def decode_json(key: bytes | None, value: bytes) -> ClientCommand:
         _body(parsed),
         getattr(parsed, "key", None),
     )
+    if isinstance(body, StartRun):
+        _check_not_ours(workflow_id, body.workflow)
     asked = body
     if isinstance(body, RaiseEvent):
         body = _addressed(workflow_id, body, parsed.keep_ms)
@@ -144,6 +160,19 @@ def decode_json(key: bytes | None, value: bytes) -> ClientCommand:
         # The id of a call is its key, as that of ``EntityHandle.call``: the two count as one.
         cause = keyed(body.word, workflow_id, f"call/{body.first.id}", body.asks_for)
     return ClientCommand(workflow_id, body, cause)
+
+
+def _check_not_ours(workflow_id: str, workflow: str) -> None:
+    """Refuse a start of a workflow of ours, or in its place: with arguments that do not fit it,
+    nobody would get the schedule, or the business key, that has the id.
+    """
+    for name, prefix, instead in _OURS:
+        if workflow == name or workflow_id.startswith(prefix):
+            raise SchemaMismatch(
+                f"JSON command: {shown(workflow)} cannot be started as {shown(workflow_id)}: "
+                f"{name} is a workflow of processor's, and ids that begin with {prefix} are those "
+                f"of its runs; {instead}"
+            )
 
 
 def _addressed(workflow_id: str, event: RaiseEvent, keep_ms: int | None) -> Operation:

@@ -171,6 +171,22 @@ def test_what_no_event_to_a_business_key_has_is_named(key: bytes, rest: str, mes
         decode_command(key, f'{{"type": "event", "name": "n", {rest}}}'.encode())
 
 
+@pytest.mark.parametrize(
+    ("key", "workflow", "message"),
+    [
+        (b"order-1", "processor.correlation", "send an event to the id of the business key"),
+        (b"correlation:a=b", "processor.correlation", "ids that begin with correlation: are"),
+        (b"correlation:a=b", "w", "'w' cannot be started as 'correlation:a=b'"),
+        (b"order-1", "processor.schedule", "make a schedule with a client"),
+        (b"schedule:report", "w", "ids that begin with schedule: are"),
+    ],
+)
+def test_workflows_of_ours_are_not_started_by_hand(key: bytes, workflow: str, message: str) -> None:
+    for more in ("", ', "arguments": [{}]', ', "cron": "@daily"'):
+        with pytest.raises(SchemaMismatch, match=message):
+            decode_command(key, f'{{"type": "start", "workflow": "{workflow}"{more}}}'.encode())
+
+
 @pytest.mark.parametrize(("word", "rest"), [("start", '"workflow": "w"'), ("event", '"name": "w"')])
 def test_a_key_is_one_of_its_workflow_id(word: str, rest: str) -> None:
     json = f'{{"type": "{word}", {rest}, "key": "k-1"}}'
