@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -32,7 +33,7 @@ from processor.api.routing import (
 from processor.api.serving import ServedNamespace
 from processor.errors import NamespaceNotFound, SchemaMismatch
 
-__all__ = ("Api",)
+__all__ = ("NO_FIGURES", "Api")
 
 _log = logging.getLogger("processor.api")
 
@@ -42,24 +43,28 @@ _KEEP_ALIVE_S: Final = 15.0
 _GRACE_S: Final = 30.0
 """How much longer than a wait a request may take in all."""
 
+NO_FIGURES: Final[Mapping[str, Any]] = MappingProxyType({})
 DOCUMENT: Final = "/api/v1/openapi.json"
 
 
 class Api:
     """The routes over what is served. ``app`` is the ASGI application.
 
-    ``hindered`` says what keeps this process from serving; "": nothing does.
+    ``hindered`` says what keeps this process from serving; "": nothing does. ``figures`` are what
+    ``/health/ready`` tells.
     """
 
     def __init__(
         self,
         serving: ServedNamespace,
         hindered: Callable[[], str] = lambda: "",
+        figures: Mapping[str, Any] = NO_FIGURES,
         *,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
         self._serving = serving
         self._hindered = hindered
+        self._figures = figures
         routes = [self._routed(each) for each in endpoints]
         probes = [
             Route("/health/live", self._live),
@@ -146,7 +151,7 @@ class Api:
         why = "it stops" if self._serving.is_stopping else self._hindered()
         if why:
             return _failed(HttpProblem(503, f"this process does not serve: {why}"))
-        return Response(b'{"status":"ready"}', 200, media_type=_JSON)
+        return Response(encoded_answer({"status": "ready", **self._figures}), 200, media_type=_JSON)
 
 
 def _failed(error: Exception) -> Response:

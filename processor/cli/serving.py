@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from processor.api.options import PORT
+from processor.assembly import embedded_path
 from processor.cli.commands.worker import log_to
 from processor.cli.options import AskedView, EmbeddedModules, Json, Target, target_options
 from processor.cli.output import say, write_json
 from processor.cli.session import connected
-from processor.errors import InvalidArgument
+from processor.errors import InvalidArgument, ProcessorError
 
 if TYPE_CHECKING:
     from processor.api import HttpOptions
     from processor.client import Client
 
 __all__ = ("AuthConfig", "Hosts", "Origins", "PublicUrl", "http_options", "register")
+
+LAG_EVERY_S = 5.0
 
 Host = Annotated[
     str, typer.Option(help="The address to listen on; beyond this machine, it takes --auth.")
@@ -86,22 +93,62 @@ def serve(
 
     async def work() -> None:
         async with connected(target, modules, views_dir) as client:
-            await served_until_signal(client, target, options, as_json)
+            async with lag_of_view(client, target, views_dir) as figures:
+                await served_until_signal(client, target, options, as_json, figures)
 
     asyncio.run(work())
 
 
+@asynccontextmanager
+async def lag_of_view(
+    client: Client, target: Target, views_dir: Path | None
+) -> AsyncIterator[Mapping[str, Any]]:
+    """Yield ``view_behind``, which is looked at every few seconds; None: it is not known.
+
+    Nothing where no view on Kafka is asked.
+    """
+    if views_dir is None or embedded_path(target.server) is not None or "://" in target.server:
+        yield {}
+        return
+    from confluent_kafka import KafkaException
+
+    from processor.kafka.clients.connection import KafkaSettings
+    from processor.kafka.view import FolderView
+
+    view = FolderView(KafkaSettings(target.server, target.namespace, target.kafka), views_dir)
+    figures: dict[str, Any] = {"view_behind": None}
+
+    async def look() -> None:
+        while True:
+            try:
+                partitions = client._calls.gateway.partitions
+                figures["view_behind"] = await asyncio.to_thread(view.behind, partitions)
+            except (ProcessorError, KafkaException, sqlite3.Error, TimeoutError):
+                figures["view_behind"] = None
+            await asyncio.sleep(LAG_EVERY_S)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield figures
+    finally:
+        looking.cancel()
+
+
 async def served_until_signal(
-    client: Client, target: Target, options: HttpOptions, as_json: bool
+    client: Client,
+    target: Target,
+    options: HttpOptions,
+    as_json: bool,
+    figures: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Serve over a client of the target, and say where."""
+    """Serve over a client of the target, and say where. ``figures`` are told by /health/ready."""
     from processor.api.running import served
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with served(client, target.namespace, options) as server:
+    async with served(client, target.namespace, options, figures=figures) as server:
         if as_json:
             write_json({"url": server.url, "namespace": target.namespace})
         else:

@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep, time_ns
 from typing import Final, TypeVar
@@ -52,7 +53,20 @@ class FolderView:
 
     def search(self, search: RunSearch, partitions: int) -> Found | RunCount:
         """Return what the rows of all partitions say. Raises ``InvalidArgument``."""
-        return self._asked(search.what, range(partitions), lambda parts, ends: search.of(*parts))
+
+        def ask(parts: Sequence[Rows], ends: Mapping[int, int]) -> Found | RunCount:
+            behind = _lag(parts, ends)
+            return replace(search.of(*parts), behind=behind)
+
+        return self._asked(search.what, range(partitions), ask)
+
+    def behind(self, partitions: int) -> int | None:
+        """Return how many records of the log are not in the view; None: partitions are missing."""
+        with ExitStack() as opened:
+            parts = [opened.enter_context(closing(rows)) for rows in self._folder.read()]
+            if {*range(partitions)} - {rows.partition for rows in parts}:
+                return None
+            return _lag(parts, self._ends(range(partitions)))
 
     def read(self, workflow_id: str, body: OfRun, partition: int) -> Page | Refused:
         """Return what the rows of a partition say of a run."""
@@ -130,7 +144,7 @@ def log_ends(
     return {place.partition: end for place, end in ends_of(admin, places, _ASK_S)[1].items()}
 
 
-def _lag(parts: list[Rows], ends: Mapping[int, int]) -> int:
+def _lag(parts: Sequence[Rows], ends: Mapping[int, int]) -> int:
     for rows in parts:
         rows.look()
     return sum(max(ends[rows.partition] - rows.position, 0) for rows in parts)

@@ -17,13 +17,14 @@ class Found:
     """A page of runs. ``cursor`` begins the next one; None: there is none.
 
     ``shards`` are those that the runs are of. ``unknown`` are names in the query that no run has as
-    an attribute.
+    an attribute. ``behind`` is how many records of the log were not in the view.
     """
 
     runs: Sequence[Row]
     shards: Sequence[int]
     cursor: str | None
     unknown: Sequence[str] = ()
+    behind: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ class RunCount:
     """How many runs there are, in all and in each group, the largest group first.
 
     ``figures`` are those that the query selects, of all runs: durations in seconds, times as
-    ``datetime``.
+    ``datetime``. ``behind`` is how many records of the log were not in the view.
     """
 
     count: int
     groups: Sequence[RunGroup] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
     unknown: Sequence[str] = ()
+    behind: int = 0

@@ -29,6 +29,7 @@ class _Page(msgspec.Struct, frozen=True):
     shards: tuple[int, ...]
     cursor: str | None
     unknown: tuple[str, ...]
+    behind: int = 0
 
 
 _pages: Final = msgspec.msgpack.Decoder(_Page)
@@ -39,7 +40,9 @@ def packed(answer: Found | RunCount) -> bytes:
     """Return an answer as bytes."""
     if isinstance(answer, Found):
         shards: Sequence[int] = answer.shards
-        page = _Page(tuple(answer.runs), tuple(shards), answer.cursor, tuple(answer.unknown))
+        page = _Page(
+            tuple(answer.runs), tuple(shards), answer.cursor, tuple(answer.unknown), answer.behind
+        )
         return msgspec.msgpack.encode(page)
     return msgspec.msgpack.encode(answer)
 
@@ -50,7 +53,7 @@ def unpacked_found(data: bytes) -> Found:
         page = _pages.decode(data)
     except (msgspec.MsgspecError, ValueError) as error:
         raise SchemaMismatch(f"it is no page of runs: {error}") from error
-    return Found(page.runs, page.shards, page.cursor, page.unknown)
+    return Found(page.runs, page.shards, page.cursor, page.unknown, page.behind)
 
 
 def unpacked_count(data: bytes) -> RunCount:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+import httpx
+
 from processor.dev.local_broker import free_ports
-from tests.cli.conftest import Invoke
+from tests.cli.conftest import Invoke, Processor
 from tests.kafka.feeding import WITHIN_S, FeederProcess
 from tests.kafka.harness import until
 
@@ -17,7 +20,7 @@ PARTITIONS = 2
 
 
 def test_a_view_is_fed_shown_asked_and_dropped(
-    invoke: Invoke, kafka_servers: str, namespace: str, tmp_path: Path
+    invoke: Invoke, processor: Processor, kafka_servers: str, namespace: str, tmp_path: Path
 ) -> None:
     where = ("--server", kafka_servers, "--namespace", namespace)
     missing = invoke("views", "run", *where, "--views-dir", str(tmp_path / "none"))
@@ -41,6 +44,12 @@ def test_a_view_is_fed_shown_asked_and_dropped(
         assert all(each["lag"] == each["runs"] == 0 for each in shown["partitions"])
         assert re.search(r"0 records behind the log; it is fed\n$", _shown(invoke, views))
         assert invoke("count", *views).stdout == "0\n"
+        served = processor("serve", *views, "--port=0", "--json")
+        assert served.stdout is not None
+        url = json.loads(next(line for line in served.stdout if '"url"' in line))["url"]
+        ready = {"status": "ready", "view_behind": 0}
+        found = partial(httpx.get, url + "/health/ready", timeout=60)
+        until(lambda: found().json() == ready, "the lag is known", WITHIN_S)
         fed = invoke("views", "rebuild", *views)
         assert fed.exit_code == 3
         assert "is fed: stop `processor views run` there" in fed.stderr

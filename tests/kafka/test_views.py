@@ -163,6 +163,7 @@ def test_rows_are_a_fresh_fold_of_the_log_whatever_is_killed(
                 assert shown_there == [f"open-{n}" for n in range(6)]
                 counted = (await http.get("/count", params={"query": "closed IS NULL"})).json()
                 assert counted["count"] == 6
+                assert page["behind"] == counted["behind"] == 0
 
     log = Log(kafka_servers, made, admin)
     until(lambda: caught_up(log, feeder), "the view is not where the log ends")

@@ -95,8 +95,11 @@ RunView: Final[Any] = msgspec.defstruct(
 
 
 class RunPage(msgspec.Struct, frozen=True):
+    """``behind`` is there where a view answers a query: how many records it is behind the log."""
+
     items: list[RunView]
     cursor: str | None
+    behind: int | None = None
 
 
 class CountQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -106,11 +109,12 @@ class CountQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class CountView(msgspec.Struct, frozen=True):
-    """``figures`` are those that the query selects, of all runs."""
+    """``figures`` are those that the query selects, of all runs; ``behind`` is as for lists."""
 
     count: int
     groups: list[Any]
     figures: dict[str, Any]
+    behind: int
 
 
 class HistoryPage(msgspec.Struct, frozen=True):
@@ -180,14 +184,14 @@ async def _found(call: HttpCall, asked: ListQuery) -> HttpAnswer:
     assert isinstance(page, Found), f"a view answers a list with {page}"
     shown = zip(page.runs, page.shards, strict=True)
     runs = [description(view_of(run, shard)) for run, shard in shown]
-    return HttpAnswer({"items": runs, "cursor": page.cursor})
+    return HttpAnswer({"items": runs, "cursor": page.cursor, "behind": page.behind})
 
 
 @route("GET", "/count", "read", query=CountQuery, answers={200: CountView})
 async def count(call: HttpCall) -> HttpAnswer:
     """Count the runs that a query finds, in all and in each of its groups."""
     found = await call.client.count(call.query.query)
-    return HttpAnswer(CountView(found.count, list(found.groups), dict(found.figures)))
+    return HttpAnswer(CountView(found.count, list(found.groups), dict(found.figures), found.behind))
 
 
 async def run_page(
