@@ -35,6 +35,7 @@ from processor.workflow._engine.loop import WorkflowLoop
 if TYPE_CHECKING:
     from processor.views.answers import Found, RunCount
     from processor.views.search import RunSearch
+    from processor.views.tables.pages import TablePage, TableSearch
 
 _CLOSED = frozenset(each.value for each in Status if not each.is_open)
 
@@ -62,6 +63,9 @@ class Gateway(Protocol):
 
     async def search(self, search: RunSearch, *, timeout_s: float) -> Found | RunCount:
         """Return what a view of the log says. ``InvalidArgument`` where no view can run."""
+
+    async def view(self, search: TableSearch, *, timeout_s: float) -> TablePage:
+        """Return a page of a table of a user's. ``InvalidArgument`` where there is none."""
 
     async def close(self) -> None: ...
 

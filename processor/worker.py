@@ -31,6 +31,8 @@ from processor.kafka.options import PARTITIONS, QUEUES, STATE_DIR, KafkaWorkerOp
 from processor.node import ShardStatus
 from processor.registry import Registry
 from processor.shard.ports import Clock
+from processor.views.tables.definition import by_name
+from processor.views.tables.stored import UserTables
 from processor.workflow._engine.runners import WorkflowRunners
 
 __all__ = ("Worker", "WorkerRuntime")
@@ -61,7 +63,8 @@ class Worker:
     Use it as ``await Worker("localhost:9092", ...).run()``, or as ``async with Worker(...)``.
 
     - ``entities``: classes under ``@entity.define``. ``connections``: functions under
-      ``@connect.define``, whose topics of Kafka are read here.
+      ``@connect.define``, whose topics of Kafka are read here. ``views``: functions under
+      ``@views.table``, with ``embedded:``; on Kafka ``processor views run`` feeds them.
     - ``queues``: the activity queues that are served here (default: ``default``).
       ``shards=False`` serves these alone. ``share_groups=True`` reads them through Kafka's share
       groups (KIP-932, brokers from 4.2 on; a preview in librdkafka), not a consumer group.
@@ -89,6 +92,7 @@ class Worker:
         activities: Iterable[Any] = (),
         entities: Iterable[Any] = (),
         connections: Iterable[Any] = (),
+        views: Iterable[Any] = (),
         queues: Sequence[str] | None = None,
         shards: bool = True,
         share_groups: bool = False,
@@ -125,16 +129,13 @@ class Worker:
         given = injected(payloads, interceptors, "Worker")
         listed = checks.listed(connections, "Worker: connections", "[orders]")
         connected = _connected(listed, given.payloads, self._settings)
+        self._tables = _tables(views, server, given.payloads)
         shares = checks.yes_or_no(share_groups, "Worker: share_groups")
         if embedded_path(server) is not None:
-            if connected:
-                raise InvalidArgument(
-                    f"Worker: connections: {server!r} is no Kafka and has no topics that could be "
-                    "read: leave them out. A test feeds a connection by Environment.feed(...)"
-                )
             only_kafkas = {"queues": queues, "partitions": partitions, "state_dir": state_dir}
             _check_embedded(
                 server,
+                connected,
                 checks.yes_or_no(shards, "Worker: shards"),
                 {**only_kafkas, "share_groups": shares or None, "kafka": kafka or None},
             )
@@ -276,11 +277,28 @@ class Worker:
         if path is not None:
             namespace = self._options.namespace
             return EmbeddedRuntime(
-                path, runners, executor, self._settings, clock, namespace=namespace
+                path,
+                runners,
+                executor,
+                self._settings,
+                clock,
+                namespace=namespace,
+                tables=self._tables,
             )
         from processor.kafka.runtime import KafkaRuntime
 
         return KafkaRuntime(self._options, runners, executor, self._settings, clock)
+
+
+def _tables(views: Iterable[Any], server: str, payloads: Payloads) -> UserTables:
+    """Return the tables of an embedded worker."""
+    listed = checks.listed(views, "Worker: views", "[orders_per_hour]")
+    if listed and embedded_path(server) is None:
+        raise InvalidArgument(
+            "Worker: views: on Kafka, `processor views run --module MODULE` feeds them: leave them "
+            "out"
+        )
+    return UserTables(by_name(listed, "Worker: views"), payloads)
 
 
 def _http_options(given: Any) -> HttpOptions | None:
@@ -300,8 +318,15 @@ def _http_options(given: Any) -> HttpOptions | None:
     return given
 
 
-def _check_embedded(server: str, shards: bool, only_kafkas: Mapping[str, Any]) -> None:
+def _check_embedded(
+    server: str, connected: Sequence[Any], shards: bool, only_kafkas: Mapping[str, Any]
+) -> None:
     """Refuse what has no effect without a broker."""
+    if connected:
+        raise InvalidArgument(
+            f"Worker: connections: {server!r} is no Kafka and has no topics that could be read: "
+            "leave them out. A test feeds a connection by Environment.feed(...)"
+        )
     if not shards:
         raise InvalidArgument(
             f"Worker: shards: {server!r} is one shard with its activities, which shards=False "

@@ -16,11 +16,12 @@ import typer
 from processor.activity import Activity
 from processor.connect import Connection
 from processor.data import data_dir
+from processor.views import Table
 from processor.workflow import Workflow
 from processor.workflow._definition import RunMethod, defined
 from processor.workflow._entities.naming import entity_named, is_entity
 
-__all__ = ("UserCode", "code_in", "load_code", "load_example", "load_object")
+__all__ = ("UserCode", "code_in", "load_code", "load_example", "load_object", "load_views")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,14 @@ class UserCode:
     left_out: tuple[str, ...] = ()
     entities: tuple[type[Any], ...] = ()
     connections: tuple[Connection[Any], ...] = ()
+    views: tuple[Table[Any], ...] = ()
 
     @property
     def given(self) -> dict[str, Any]:
-        """What any worker is given of it; one on Kafka takes the connections as well."""
+        """What any worker is given of it.
+
+        One on Kafka takes the connections as well, an embedded one the views.
+        """
         kinds = "workflows", "activities", "entities"
         return {kind: getattr(self, kind) for kind in kinds}
 
@@ -46,7 +51,9 @@ class UserCode:
         entities = f"; entities: {', '.join(known)}" if known else ""
         topics = ", ".join(each.topic for each in self.connections)
         connections = f"; connections: {topics}" if topics else ""
-        return f"workflows: {workflows}; activities: {activities}{entities}{connections}"
+        names = ", ".join(each.name for each in self.views)
+        views = f"; views: {names}" if names else ""
+        return f"workflows: {workflows}; activities: {activities}{entities}{connections}{views}"
 
 
 def load_code(names: Sequence[str]) -> UserCode:
@@ -62,6 +69,17 @@ def load_code(names: Sequence[str]) -> UserCode:
             )
         )
     return code
+
+
+def load_views(names: Sequence[str]) -> tuple[Table[Any], ...]:
+    """Import modules, and collect the tables that they define."""
+    found = code_in([_imported(name) for name in names]).views
+    if names and not found:
+        raise typer.BadParameter(
+            f"{', '.join(names)}: no table in there. Define one with @views.table, or name the "
+            "module that has it"
+        )
+    return found
 
 
 def load_object(place: str) -> Any:
@@ -94,8 +112,9 @@ def code_in(modules: Sequence[ModuleType]) -> UserCode:
     entities = {id(value): value for value in found if is_entity(value)}
     connections = {id(value): value for value in found if isinstance(value, Connection)}
     code = tuple(workflows.values()), tuple(activities.values())
+    views = {id(value): value for value in found if isinstance(value, Table)}
     others = tuple(entities.values()), tuple(connections.values())
-    return UserCode(*code, tuple(left_out), *others)
+    return UserCode(*code, tuple(left_out), *others, tuple(views.values()))
 
 
 def _left_out(cls: type, name: str, value: object, bound: Set[str]) -> str:

@@ -22,7 +22,7 @@ from processor.client.schedules import (
 )
 from processor.client.updates import UpdateHandle
 from processor.core.nouns.lineage import Correlation
-from processor.views.answers import RunCount, RunGroup
+from processor.views.answers import RunCount, RunGroup, ViewRow
 
 __all__ = (
     "Client",
@@ -45,4 +45,5 @@ __all__ = (
     "Schedules",
     "UpdateHandle",
     "ViewPosition",
+    "ViewRow",
 )

@@ -24,7 +24,7 @@ from processor.client.handle import Handle
 from processor.client.options import RunOptions, StartOptions
 from processor.client.promises import PromiseCalls
 from processor.client.schedules import HasSchedules
-from processor.client.search import ListsRuns
+from processor.client.search import ListsRuns, ReadsTables
 from processor.client.vigil import Parked, overdue
 from processor.client.with_start import StartsWith
 from processor.config import Settings
@@ -55,6 +55,7 @@ Ts = TypeVarTuple("Ts")
 class Client(
     StartsWith,
     ListsRuns,
+    ReadsTables,
     RunsActivities,
     ActivityCalls,
     PromiseCalls,

@@ -74,7 +74,7 @@ from processor.sync.correlated import Correlated
 from processor.sync.entities import EntityHandle
 from processor.sync.handles import ActivityHandle, Handle, UpdateHandle
 from processor.sync.schedules import ScheduleHandle, Schedules
-from processor.views.answers import RunCount
+from processor.views.answers import RunCount, ViewRow
 from processor.workflow._options import Options, TypeForm
 
 __all__ = ({},)
@@ -106,6 +106,7 @@ _MODULES: Final[dict[str, tuple[str, tuple[tuple[Any, str, str], ...]]]] = {
         (
             (with_start.StartsWith, "_StartsWith", ""),
             (search.ListsRuns, "_ListsRuns", ""),
+            (search.ReadsTables, "_ReadsTables", ""),
             (alone.RunsActivities, "_RunsActivities", ""),
             (activities.ActivityCalls, "_ActivityCalls", ""),
             (promises.PromiseCalls, "_PromiseCalls", ""),
@@ -115,8 +116,8 @@ _MODULES: Final[dict[str, tuple[str, tuple[tuple[Any, str, str], ...]]]] = {
             (
                 client.Client,
                 "Client",
-                "_StartsWith, _ListsRuns, _RunsActivities, _ActivityCalls, _PromiseCalls, "
-                "_HasEntities, _HasKeys, _HasSchedules",
+                "_StartsWith, _ListsRuns, _ReadsTables, _RunsActivities, _ActivityCalls, "
+                "_PromiseCalls, _HasEntities, _HasKeys, _HasSchedules",
             ),
         ),
     ),

@@ -156,7 +156,7 @@ class DiskLog:
 
     def __init__(self, disk: Disk) -> None:
         self.id = bytes.fromhex(disk.identity())
-        self._disk = disk
+        self.disk = disk
         self._next = disk.end_of("log")
         self._acknowledged: deque[int] = deque()
 
@@ -164,7 +164,7 @@ class DiskLog:
         offset = self._next
         self._next += 1
         body = len(key).to_bytes(2, "big") + key + (b"\0" if value is None else b"\1" + value)
-        self._disk.put("log", number_key(offset), body, partial(self._acknowledged.append, offset))
+        self.disk.put("log", number_key(offset), body, partial(self._acknowledged.append, offset))
 
     @property
     def waiting(self) -> bool:
@@ -179,7 +179,7 @@ class DiskLog:
         return self.read(first, end)
 
     def read(self, first: int, end: int) -> Iterator[LogRecord]:
-        for offset, body in self._disk.scan("log", first):
+        for offset, body in self.disk.scan("log", first):
             if offset >= end:
                 return
             size = int.from_bytes(body[:2], "big")

@@ -6,13 +6,13 @@ One process holds a path; in it, clients and workers of that path share the runt
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from os import urandom
 from pathlib import Path
 from time import monotonic, time_ns
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from processor.config import Settings
 from processor.core.data.address import ReplyTo
@@ -40,8 +40,12 @@ from processor.store.folder import take_folder
 from processor.store.rocks import destroy
 from processor.views.answers import Found, RunCount
 from processor.views.search import RunSearch
+from processor.views.tables.pages import TablePage, TableSearch
+from processor.views.tables.stored import UserTables
 
 __all__ = ("EmbeddedGateway", "EmbeddedRuntime", "LocalActivities", "SystemClock", "running")
+
+A = TypeVar("A")
 
 _OPEN: dict[Path, EmbeddedRuntime] = {}
 """The runtimes of this process, by path, from the moment that they want it."""
@@ -80,6 +84,7 @@ class EmbeddedRuntime:
         *,
         namespace: str = "default",
         sync: bool = True,
+        tables: UserTables | None = None,
     ) -> None:
         self.path = path.resolve()
         self.namespace = namespace
@@ -93,7 +98,7 @@ class EmbeddedRuntime:
         self._commits: Commits | None = None
         self._inbox: MemoryInbox | None = None
         self._log: DiskLog | None = None
-        self._view: DiskView | None = None
+        self._view = DiskView(self.path / "views", tables or UserTables())
         self.node: Node | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
 
@@ -111,7 +116,6 @@ class EmbeddedRuntime:
             )
         self.loop = asyncio.get_running_loop()
         self._disk = await asyncio.to_thread(self._open_disk)
-        self._view = DiskView(self._disk, self.path / "views")
         _RUNNING[self.path] = self
         owner = f"embedded:{self.path.name}"
         self.node = Node(self, self._runners, self._settings, owner, self._clock)
@@ -145,8 +149,7 @@ class EmbeddedRuntime:
         disk, self._disk = self._disk, None
         if self._commits is not None:
             await self._commits.close()
-        if self._view is not None:
-            await asyncio.to_thread(self._view.close)
+        await asyncio.to_thread(self._view.close)
         if disk is not None:
             await asyncio.to_thread(disk.close)
         for known in (_RUNNING, _OPEN):
@@ -223,8 +226,13 @@ class EmbeddedRuntime:
 
     async def search(self, search: RunSearch, patience_s: float) -> Found | RunCount:
         """Return what the view of the log says."""
-        assert self._view is not None and self._log is not None, "clients find one that runs"
+        assert self._log is not None, "clients find one that runs"
         return await self._view.search(self._log, search, patience_s)
+
+    async def view(self, search: TableSearch, patience_s: float) -> TablePage:
+        """Return what a table of the user's says."""
+        assert self._log is not None, "clients find one that runs"
+        return await self._view.view(self._log, search, patience_s)
 
     def _replied(self, reply: Reply) -> None:
         gateway = self._gateways.get(reply.to.client)
@@ -296,11 +304,20 @@ class EmbeddedGateway:
 
     async def search(self, search: RunSearch, *, timeout_s: float) -> Found | RunCount:
         """Return what the view says, which has all that was answered before."""
+        return await self._of_views(lambda it: it.search(search, timeout_s / 2), timeout_s)
+
+    async def view(self, search: TableSearch, *, timeout_s: float) -> TablePage:
+        """Return what a table says, which has all that was answered before."""
+        return await self._of_views(lambda it: it.view(search, timeout_s / 2), timeout_s)
+
+    async def _of_views(
+        self, ask: Callable[[EmbeddedRuntime], Awaitable[A]], timeout_s: float
+    ) -> A:
         try:
             async with asyncio.timeout(timeout_s):
                 while (runtime := self._attached()) is None:
                     await asyncio.sleep(_LOOK_S)
-                return await runtime.search(search, timeout_s / 2)
+                return await ask(runtime)
         except TimeoutError as error:
             raise ShardUnavailable(self._unavailable(timeout_s)) from error
 

@@ -1,35 +1,44 @@
-"""The view of the embedded runtime: its rows are brought to where the log is, and then asked."""
+"""The views of the embedded runtime: they are brought to where the log is, and then asked."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from time import monotonic
+from typing import TypeVar
 
-from processor.embedded.disk import Disk, DiskLog
+from processor.embedded.disk import DiskLog
 from processor.errors import ProcessorError, ShardUnavailable
 from processor.gateway import CLOSED
 from processor.views.answers import Found, RunCount
 from processor.views.rows import Rows, open_rows
 from processor.views.search import RunSearch, feed
+from processor.views.tables.pages import TablePage, TableSearch
+from processor.views.tables.stored import TableRows, UserTables
 
 __all__ = ("DiskView",)
 
+A = TypeVar("A")
+Part = TypeVar("Part", Rows, TableRows)
+
 
 class DiskView:
-    """The rows of a disk's log, in a folder beside it. They are opened when they are first asked.
+    """The rows of a disk's log, and tables of users, in a folder beside it. They are opened when
+    they are first asked.
 
     What was acknowledged before a search is found by it. Nothing is folded that a power cut could
     take out of the log again.
     """
 
-    def __init__(self, disk: Disk, folder: Path) -> None:
-        self._disk = disk
+    def __init__(self, folder: Path, tables: UserTables) -> None:
         self._folder = folder
+        self._tables = tables
         self._lock = Lock()
         self._rows: Rows | None = None
+        self._opened: dict[str, TableRows] = {}
         self._closed = False
 
     async def search(self, log: DiskLog, search: RunSearch, patience_s: float) -> Found | RunCount:
@@ -38,6 +47,34 @@ class DiskView:
         ``ShardUnavailable`` where they need longer than ``patience_s`` to come to where the log is:
         they go on from there with the next search.
         """
+
+        def rows() -> Rows:
+            if self._rows is None:
+                self._rows = open_rows(self._folder, 0, log.id.hex())
+            return self._rows
+
+        return await self._asked(log, search.what, rows, search.of, patience_s)
+
+    async def view(self, log: DiskLog, search: TableSearch, patience_s: float) -> TablePage:
+        """Return what a table of the user's says, as ``search`` does."""
+
+        def table() -> TableRows:
+            name = search.name
+            if name not in self._opened:
+                how = self._folder, 0, log.id.hex(), search.what
+                self._opened[name] = self._tables.open(name, *how)
+            return self._opened[name]
+
+        return await self._asked(log, search.what, table, search.of, patience_s)
+
+    async def _asked(
+        self,
+        log: DiskLog,
+        what: str,
+        opened: Callable[[], Part],
+        ask: Callable[[Part], A],
+        patience_s: float,
+    ) -> A:
         deadline = monotonic() + patience_s
         end = log.bounds()[1]
         loop = asyncio.get_running_loop()
@@ -46,9 +83,9 @@ class DiskView:
         def told() -> None:
             loop.call_soon_threadsafe(_done, durable)
 
-        self._disk.then(told)
+        log.disk.then(told)
         await durable
-        return await asyncio.to_thread(self._searched, log, end, search, deadline)
+        return await asyncio.to_thread(self._brought, log, end, what, opened, ask, deadline)
 
     def close(self) -> None:
         """Close the rows, once nobody asks them."""
@@ -56,27 +93,36 @@ class DiskView:
             self._closed = True
             if self._rows is not None:
                 self._rows.close()
+            for table in self._opened.values():
+                table.close()
 
-    def _searched(
-        self, log: DiskLog, end: int, search: RunSearch, deadline: float
-    ) -> Found | RunCount:
+    def _brought(
+        self,
+        log: DiskLog,
+        end: int,
+        what: str,
+        opened: Callable[[], Part],
+        ask: Callable[[Part], A],
+        deadline: float,
+    ) -> A:
+        """Ask rows once they are where the log is."""
         with self._lock:
             if self._closed:
-                raise ShardUnavailable(f"{search.what}: {CLOSED}")
+                raise ShardUnavailable(f"{what}: {CLOSED}")
             try:
-                rows = self._rows = self._rows or open_rows(self._folder, 0, log.id.hex())
+                rows = opened()
                 if rows.position > end:
                     rows.drop()
                 feed(rows, log.read, end, lambda: monotonic() <= deadline)
-                if rows.position < end:
+                if rows.position < end and not rows.error:
                     raise ShardUnavailable(
-                        f"{search.what}: the rows in {self._folder} are at record "
+                        f"{what}: the rows in {self._folder} are at record "
                         f"{rows.position:,} of {end:,} of the log. Ask again: they go on there"
                     )
-                return search.of(rows)
+                return ask(rows)
             except (sqlite3.Error, OSError) as error:
                 raise ProcessorError(
-                    f"{search.what}: the rows in {self._folder} cannot be used ({error}). Look at "
+                    f"{what}: the rows in {self._folder} cannot be used ({error}). Look at "
                     "the room and the permissions there; that folder may be deleted, and is made "
                     "anew from the log"
                 ) from error

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from processor.views.answers import Found, RunCount
     from processor.views.search import RunSearch
+    from processor.views.tables.pages import TablePage, TableSearch
 
 __all__ = ("KafkaGateway",)
 
@@ -168,6 +169,11 @@ class KafkaGateway:
         """Return what the view says. Raises what ``Searching.search`` does."""
         self._searching.check(search.what)
         return await self._searching.search(search, self.partitions)
+
+    async def view(self, search: TableSearch, *, timeout_s: float) -> TablePage:
+        """Return what a table says. Raises what ``Searching.view`` does."""
+        self._searching.check(search.what)
+        return await self._searching.view(search, self.partitions)
 
     async def close(self) -> None:
         self._closed = True

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from processor.kafka.view import FolderView
     from processor.views.answers import Found, RunCount
     from processor.views.search import RunSearch
+    from processor.views.tables.pages import TablePage, TableSearch
 
 __all__ = ("Searching",)
 
@@ -53,6 +54,10 @@ class Searching:
     async def search(self, search: RunSearch, partitions: int) -> Found | RunCount:
         """Return what the view says. Raises what ``FolderView.search`` does."""
         return await asyncio.to_thread(self._opened().search, search, partitions)
+
+    async def view(self, search: TableSearch, partitions: int) -> TablePage:
+        """Return what a table of the view says. Raises what ``FolderView.table`` does."""
+        return await asyncio.to_thread(self._opened().table, search, partitions)
 
     async def answered(
         self,

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep, time_ns
 from typing import Final, TypeVar
@@ -25,9 +26,12 @@ from processor.views.answers import Found, RunCount
 from processor.views.reading import OfRun, answered
 from processor.views.rows import Rows
 from processor.views.search import RunSearch
+from processor.views.tables.pages import TablePage, TableSearch
+from processor.views.tables.stored import StoredTable
 
 __all__ = ("FolderView", "log_ends")
 
+P = TypeVar("P", Rows, StoredTable)
 T = TypeVar("T")
 
 _log = logging.getLogger("processor.views")
@@ -58,7 +62,17 @@ class FolderView:
             behind = _lag(parts, ends)
             return replace(search.of(*parts), behind=behind)
 
-        return self._asked(search.what, range(partitions), ask)
+        return self._asked(search.what, range(partitions), self._folder.read, ask)
+
+    def table(self, search: TableSearch, partitions: int) -> TablePage:
+        """Return what a table of the user's says, that of all partitions together."""
+
+        def ask(parts: Sequence[StoredTable], ends: Mapping[int, int]) -> TablePage:
+            behind = _lag(parts, ends)
+            return replace(search.of(*parts), behind=behind)
+
+        read, of = partial(self._folder.tables, search.name), f"table {search.name!r}"
+        return self._asked(search.what, range(partitions), read, ask, of, " --module MODULE")
 
     def behind(self, partitions: int) -> int | None:
         """Return how many records of the log are not in the view; None: partitions are missing."""
@@ -76,19 +90,27 @@ class FolderView:
             return answered(rows, workflow_id, body, ends[partition], now_ms)
 
         now_ms = time_ns() // 1_000_000
-        return self._asked(f"{body.word} of {workflow_id!r}", (partition,), ask)
+        what = f"{body.word} of {workflow_id!r}"
+        return self._asked(what, (partition,), self._folder.read, ask)
 
     def _asked(
         self,
         what: str,
         partitions: Sequence[int],
-        ask: Callable[[Sequence[Rows], Mapping[int, int]], T],
+        read: Callable[[], list[P]],
+        ask: Callable[[Sequence[P], Mapping[int, int]], T],
+        of: str = "rows",
+        module: str = "",
     ) -> T:
-        """Return what rows say that are where the log is, or as far as they come in time."""
+        """Return what is said by those that are where the log is, or as far as they come in time.
+
+        ``read`` opens those of all partitions; in errors they are called ``of``. ``module`` is what
+        feeds them besides.
+        """
         folder = self._folder.path
         with ExitStack() as opened:
             try:
-                found = [opened.enter_context(closing(rows)) for rows in self._folder.read()]
+                found = [opened.enter_context(closing(rows)) for rows in read()]
             except sqlite3.Error as error:
                 raise ProcessorError(
                     f"{what}: the view in {folder} cannot be read ({error}): look at "
@@ -98,11 +120,11 @@ class FolderView:
             missing = sorted({*partitions} - {rows.partition for rows in parts})
             if missing:
                 raise ProcessorError(
-                    f"{what}: {folder} has no rows of "
+                    f"{what}: {folder} has no {of} of "
                     f"{'any partition' if not found else f'partitions {missing}'}: run `processor "
-                    f"views run --views-dir {folder.parent}` until it says that it is up to "
-                    "date. It has to feed all partitions: where processes share them, each has a "
-                    "part"
+                    f"views run{module} --views-dir {folder.parent}` until it says that it is up "
+                    "to date. It has to feed all partitions: where processes share them, each has "
+                    "a part"
                 )
             ends = self._ends(partitions)
             if any(rows.position > ends[rows.partition] for rows in parts):
@@ -144,7 +166,8 @@ def log_ends(
     return {place.partition: end for place, end in ends_of(admin, places, _ASK_S)[1].items()}
 
 
-def _lag(parts: Sequence[Rows], ends: Mapping[int, int]) -> int:
+def _lag(parts: Sequence[Rows | StoredTable], ends: Mapping[int, int]) -> int:
+    """Return how many records are still to come. Of what stands still, none are."""
     for rows in parts:
         rows.look()
-    return sum(max(ends[rows.partition] - rows.position, 0) for rows in parts)
+    return sum(max(ends[each.partition] - each.position, 0) for each in parts if not each.error)

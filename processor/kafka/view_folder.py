@@ -1,4 +1,4 @@
-"""The folder of a namespace's view: the rows of its partitions, and who feeds them."""
+"""The folder of a namespace's view: the rows of its partitions, tables, and who feeds them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Final
 from processor.errors import ProcessorError
 from processor.store.lock import hold, holder
 from processor.views.rows import Rows, open_rows, read_rows
+from processor.views.tables.stored import StoredTable, read_tables
 
 __all__ = ("ViewFolder",)
 
@@ -73,9 +74,19 @@ class ViewFolder:
         """Open the rows of all partitions that are there, to read them."""
         return read_rows(self.path)
 
+    def tables(self, name: str) -> list[StoredTable]:
+        """Open a table of the user's of all partitions that are there, to read it."""
+        return read_tables(self.path, name)
+
+    def table_names(self) -> list[str]:
+        """Return the names of the user's tables that are there."""
+        found = (path.stem for path in self.path.glob("table-*.sqlite"))
+        return sorted({stem.removeprefix("table-").rpartition("-")[0] for stem in found})
+
     def drop(self) -> int:
-        """Drop the rows, which nobody feeds; return how many files that were."""
-        files = list(self.path.glob("runs-*.sqlite*"))
+        """Drop rows and tables, which nobody feeds; return how many files that were."""
+        kinds = ("runs-*.sqlite*", "table-*.sqlite*")
+        files = [file for kind in kinds for file in self.path.glob(kind)]
         for file in files:
             file.unlink(missing_ok=True)
         return len(files)

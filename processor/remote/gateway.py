@@ -8,7 +8,7 @@ import secrets
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -33,6 +33,8 @@ from processor.views.search import RunSearch
 
 if TYPE_CHECKING:
     import httpx
+
+    from processor.views.tables.pages import TablePage, TableSearch
 
 __all__ = ("TOKEN", "HttpGateway")
 
@@ -132,6 +134,16 @@ class HttpGateway:
         content = msgspec.msgpack.encode(asked)
         answer = await self._answered("POST", f"{self._url}/searches", timeout_s, content)
         return (unpacked_count if search.limit is None else unpacked_found)(answer.content)
+
+    async def view(self, search: TableSearch, *, timeout_s: float) -> TablePage:
+        """Return what a table behind the API says."""
+        from processor.views.packed import unpacked_table
+
+        asked = {"prefix": search.prefix, "limit": str(search.limit)}
+        if search.after is not None:
+            asked["after"] = search.after
+        url = f"{self._url}/views/{quote(search.name, safe='')}?{urlencode(asked)}"
+        return unpacked_table((await self._answered("GET", url, timeout_s, None)).content)
 
     async def close(self) -> None:
         self._closed = True

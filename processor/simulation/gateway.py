@@ -21,6 +21,8 @@ from processor.simulation.world import World
 from processor.views.answers import Found, RunCount
 from processor.views.rows import Rows, open_rows
 from processor.views.search import RunSearch, feed
+from processor.views.tables.pages import TablePage, TableSearch
+from processor.views.tables.stored import TableRows, UserTables
 
 __all__ = ("SimulatedGateway",)
 
@@ -30,12 +32,14 @@ _FOR_EVER_MS: Final = 1 << 50
 class SimulatedGateway:
     """Time-outs of requests are real ones: a test that hangs is to end in real time."""
 
-    def __init__(self, world: World, driver: Driver) -> None:
+    def __init__(self, world: World, driver: Driver, tables: UserTables) -> None:
         self._driver = driver
         self._client = world.client("client", ask_again_ms=None)
         self.partitions = world.broker.partitions
         self._log = world.broker.logs[0]
         self._rows: Rows | None = None
+        self._tables = tables
+        self._opened: dict[str, TableRows] = {}
 
     async def start(self) -> None:
         """Nothing to connect."""
@@ -73,6 +77,15 @@ class SimulatedGateway:
             self._rows = open_rows(None, 0, "simulated")
         feed(self._rows, log.read, log.end)
         return search.of(self._rows)
+
+    async def view(self, search: TableSearch, *, timeout_s: float) -> TablePage:
+        """Return what a table says, brought to where the log is now."""
+        name = search.name
+        if name not in self._opened:
+            how = None, 0, "simulated", search.what
+            self._opened[name] = self._tables.open(name, *how)
+        feed(self._opened[name], self._log.read, self._log.end)
+        return search.of(self._opened[name])
 
     async def close(self) -> None:
         """Nothing to disconnect."""

@@ -29,7 +29,7 @@ from processor.sync.correlated import Correlated
 from processor.sync.entities import EntityHandle
 from processor.sync.handles import Handle
 from processor.sync.schedules import Schedules
-from processor.views.answers import RunCount
+from processor.views.answers import RunCount, ViewRow
 from processor.workflow._options import TypeForm
 
 __all__ = ("Client",)
@@ -132,6 +132,17 @@ class _ListsRuns:
         """Return how many runs a query finds, and how many in each group."""
         found: RunCount = self._blocking.call(self._twin.count(query))
         return found
+
+
+class _ReadsTables:
+    """The part of a client that reads tables."""
+
+    _twin: Any
+    _blocking: Blocking
+
+    def view(self, name: str, *, prefix: str = "", limit: int | None = None) -> Iterator[ViewRow]:
+        """Yield the rows of a table of yours (``@views.table``) in the order of their keys."""
+        return self._blocking.each(self._twin.view(name, prefix=prefix, limit=limit))
 
 
 class _RunsActivities:
@@ -301,6 +312,7 @@ class _HasKeys:
 class Client(
     _StartsWith,
     _ListsRuns,
+    _ReadsTables,
     _RunsActivities,
     _ActivityCalls,
     _PromiseCalls,

@@ -37,6 +37,8 @@ from processor.testing.feeding import FeedsConnections
 from processor.testing.mocks import Mocks, mocked
 from processor.testing.waits import HOST, NOT_ENTERED, EnvironmentHandle, Waits
 from processor.testing.watch import Bounds
+from processor.views.tables.definition import by_name
+from processor.views.tables.stored import UserTables
 from processor.workflow._engine.runners import WorkflowRunners
 
 __all__ = ("Environment", "EnvironmentHandle")
@@ -59,6 +61,9 @@ class _NotEntered:
     async def search(self, *_: Any, **__: Any) -> Any:
         raise InvalidArgument(NOT_ENTERED)
 
+    async def view(self, *_: Any, **__: Any) -> Any:
+        raise InvalidArgument(NOT_ENTERED)
+
     async def close(self) -> None:
         """Nothing to close."""
 
@@ -66,7 +71,8 @@ class _NotEntered:
 class Environment(FeedsConnections, Client):
     """A client with a runtime of its own: ``async with Environment(workflows=[...]) as env``.
 
-    ``entities`` are classes under ``@entity.define``. ``mocks`` are functions that stand in for
+    ``entities`` are classes under ``@entity.define``, ``views`` functions under ``@views.table``:
+    ``env.view`` reads their tables. ``mocks`` are functions that stand in for
     activities, by activity or by name; they get the same arguments, and may be async or not.
     ``seed`` decides everything that is left to chance, such as which of two results arrives first.
     ``start`` is the first moment of virtual time.
@@ -88,6 +94,7 @@ class Environment(FeedsConnections, Client):
         activities: Iterable[Any] = (),
         *,
         entities: Iterable[Any] = (),
+        views: Iterable[Any] = (),
         mocks: Mocks | None = None,
         seed: int = 0,
         start: datetime | None = None,
@@ -114,6 +121,8 @@ class Environment(FeedsConnections, Client):
         )
         given = injected(payloads, interceptors, "Environment")
         self._calls = ClientCalls(_NotEntered(), settings, given)
+        tables = checks.listed(views, "Environment: views", "[orders_per_hour]")
+        self._tables = UserTables(by_name(tables, "Environment: views"), given.payloads)
         registry = Registry(
             checks.listed(workflows, "Environment: workflows", "[order_processing]"),
             mocked(
@@ -134,7 +143,8 @@ class Environment(FeedsConnections, Client):
         host = self._world.host(HOST, self._code)
         self._waits.entered = Driver(self._world, host, self._threads)
         self._world.assign(0, HOST)
-        self._calls.gateway = SimulatedGateway(self._world, self._waits.entered)
+        entered = self._waits.entered
+        self._calls.gateway = SimulatedGateway(self._world, entered, self._tables)
         self._calls.now_ms = lambda: self._world.scheduler.now_ms
         return self
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from processor.views.fold import Row
 
-__all__ = ("Found", "RunCount", "RunGroup")
+__all__ = ("Found", "RunCount", "RunGroup", "ViewRow")
 
 
 @dataclass(frozen=True)
@@ -49,3 +49,11 @@ class RunCount:
     figures: Mapping[str, Any] = field(default_factory=dict)
     unknown: Sequence[str] = ()
     behind: int = 0
+
+
+@dataclass(frozen=True)
+class ViewRow:
+    """A row of a table of a user's; ``value`` is plain JSON."""
+
+    key: str
+    value: Any

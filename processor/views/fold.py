@@ -8,6 +8,7 @@ turns are gone that a row has not seen, the snapshot behind them makes the row a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, TypeAlias
 
@@ -28,7 +29,7 @@ from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import AttemptRecord, Purged, Turn
 from processor.policy import Status
 
-__all__ = ("VERSION", "Folded", "Row", "folded")
+__all__ = ("VERSION", "Folded", "Row", "folded", "steps")
 
 VERSION: Final = 2
 """Number of what the fold does. Rows of another one are folded anew from the log."""
@@ -89,12 +90,21 @@ def folded(row: Row | None, record: Folded) -> Row | None:
 
 def _turned(row: Row | None, turn: Turn | Snapshot) -> Row | None:
     """Return the row after the events of a turn that it has not seen yet."""
+    for _, _, after in steps(row, turn):
+        row = after
+    return row
+
+
+def steps(row: Row | None, turn: Turn | Snapshot) -> Iterator[tuple[int, Event, Row]]:
+    """Yield the events of a turn that a row has not seen yet: number, event, the row after it."""
     for number, event in enumerate(turn.events, turn.first):
         if row is None and number == 0 and isinstance(event, WorkflowStarted):
             row = _begun(turn, event, turn.time_ms)
         elif row is not None and number == row.events:
             row = replace(_happened(row, event, turn.time_ms), events=number + 1)
-    return row
+        else:
+            continue
+        yield number, event, row
 
 
 def _begun(turn: Turn | Snapshot, started: WorkflowStarted, started_ms: int) -> Row:

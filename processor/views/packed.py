@@ -1,4 +1,4 @@
-"""What a view answers, as bytes: MessagePack, in which a time is a time."""
+"""What a view answers, as bytes: MessagePack, in which a time is a time; tables are plain JSON."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Final
 import msgspec
 
 from processor.errors import SchemaMismatch
-from processor.views.answers import Found, RunCount
+from processor.views.answers import Found, RunCount, ViewRow
 from processor.views.fold import Row
+from processor.views.tables.pages import TablePage
 
-__all__ = ("PackedSearch", "packed", "unpacked_count", "unpacked_found")
+__all__ = ("PackedSearch", "packed", "unpacked_count", "unpacked_found", "unpacked_table")
 
 
 class PackedSearch(msgspec.Struct, frozen=True):
@@ -32,6 +33,13 @@ class _Page(msgspec.Struct, frozen=True):
     behind: int = 0
 
 
+class _Table(msgspec.Struct, frozen=True):
+    items: tuple[ViewRow, ...]
+    after: str | None
+    behind: int = 0
+
+
+_tables: Final = msgspec.json.Decoder(_Table)
 _pages: Final = msgspec.msgpack.Decoder(_Page)
 _counts: Final = msgspec.msgpack.Decoder(RunCount)
 
@@ -63,3 +71,12 @@ def unpacked_count(data: bytes) -> RunCount:
     except (msgspec.MsgspecError, ValueError) as error:
         raise SchemaMismatch(f"it is no count of runs: {error}") from error
     return replace(count, groups=tuple(count.groups), unknown=tuple(count.unknown))
+
+
+def unpacked_table(data: bytes) -> TablePage:
+    """Return a page of a table. Raises ``SchemaMismatch``."""
+    try:
+        page = _tables.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise SchemaMismatch(f"it is no page of a table: {error}") from error
+    return TablePage(page.items, page.after, page.behind)

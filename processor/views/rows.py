@@ -15,7 +15,7 @@ import json
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, NamedTuple
@@ -30,7 +30,7 @@ from processor.views.fold import VERSION, Folded, Row, folded
 from processor.views.histories import KeptHistories
 from processor.views.schema import COLUMNS, INDEXES, SCHEMA, attribute_rows
 
-__all__ = ("LogEntry", "Rows", "counts", "open_rows", "read_rows")
+__all__ = ("LogEntry", "LogPlace", "Rows", "counts", "open_rows", "read_rows", "untaken")
 
 _CACHE_KIB: Final = 32_000
 
@@ -43,6 +43,31 @@ class LogEntry(NamedTuple):
     offset: int
     record: LogRecordBody | None
     value: bytes | None = None
+
+
+class LogPlace(NamedTuple):
+    """How far a fold is: the offset after the last record, the claim under which that counts, and
+    when the last one was made that says so (0: none did).
+    """
+
+    position: int = 0
+    epoch: int = -1
+    time_ms: int = 0
+
+    def after(self, entry: LogEntry) -> tuple[LogPlace, Folded | None]:
+        """Return the place behind a record, and the record if it is one of a run, and counts."""
+        offset, record, _ = entry
+        if isinstance(record, Claim):
+            return LogPlace(offset + 1, max(self.epoch, offset), self.time_ms), None
+        if record is None or not counts(record.epoch, self.epoch):
+            return self._replace(position=offset + 1), None
+        place = LogPlace(offset + 1, record.epoch, max(self.time_ms, record.time_ms))
+        return place, None if isinstance(record, Mark | Answered) else record
+
+
+def untaken(entries: Iterable[LogEntry], place: LogPlace) -> Iterator[LogEntry]:
+    """Yield the records that a fold at a place has not taken."""
+    return (entry for entry in entries if entry.offset >= place.position)
 
 
 def open_rows(folder: Path | None, partition: int, log: str, *, histories: bool = False) -> Rows:
@@ -122,8 +147,10 @@ class Rows:
 
     ``position`` is the offset after the last record that is folded, ``epoch`` that of its claim,
     ``time_ms`` when the last one was made that says so (0: none did). ``built`` is another one each
-    time that the rows are made anew.
+    time that the rows are made anew. ``error``: they never stand still.
     """
+
+    error = ""
 
     def __init__(self, connection: sqlite3.Connection, partition: int) -> None:
         self.connection = connection
@@ -145,30 +172,23 @@ class Rows:
         below the position is folded already.
         """
         group = _Group(self.connection, self.histories)
-        position, epoch, time_ms = self.position, self.epoch, self.time_ms
-        for offset, record, value in entries:
-            if offset < position:
-                continue
-            position = offset + 1
-            if isinstance(record, Claim):
-                epoch = max(epoch, offset)
-            elif record is not None and counts(record.epoch, epoch):
-                epoch, time_ms = record.epoch, max(time_ms, record.time_ms)
-                if not isinstance(record, Mark | Answered):
-                    group.take(record, value)
-        position = max(position, end or 0)
-        if position == self.position:
+        place = LogPlace(self.position, self.epoch, self.time_ms)
+        for entry in untaken(entries, place):
+            place, record = place.after(entry)
+            if record is not None:
+                group.take(record, entry.value)
+        place = place._replace(position=max(place.position, end or 0))
+        if place.position == self.position:
             return
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             group.write(self.partition)
-            reached = position, epoch, time_ms
-            self.connection.execute("UPDATE meta SET position = ?, epoch = ?, time_ms = ?", reached)
+            self.connection.execute("UPDATE meta SET position = ?, epoch = ?, time_ms = ?", place)
             self.connection.execute("COMMIT")
         except BaseException:
             self.connection.execute("ROLLBACK")
             raise
-        self.position, self.epoch, self.time_ms = reached
+        self.position, self.epoch, self.time_ms = place
 
     def drop(self) -> None:
         """Forget all rows: they are folded anew from the begin of the log."""

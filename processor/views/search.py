@@ -12,7 +12,7 @@ from processor.views.asking import count, find
 from processor.views.language import Query
 from processor.views.rows import LogEntry, Rows
 
-__all__ = ("RunSearch", "feed")
+__all__ = ("Folding", "RunSearch", "feed")
 
 _GROUP: Final = 1_000
 
@@ -49,8 +49,21 @@ class RunSearch:
         return find(parts, self.query, self.limit, self.cursor, self.what)
 
 
+class Folding(Protocol):
+    """What is folded from the log: it is the fold of what is below its position."""
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def error(self) -> str:
+        """Why it stands still; "": it does not."""
+
+    def take(self, entries: Iterable[LogEntry], end: int | None = None) -> None: ...
+
+
 def feed(
-    rows: Rows,
+    rows: Folding,
     read: Callable[[int, int], Iterable[_LogRecord]],
     end: int,
     has_time: Callable[[], bool] = lambda: True,
@@ -58,12 +71,13 @@ def feed(
     """Fold the log up to an offset, in groups. Blocks.
 
     ``read`` yields the records from one offset up to another. It ends before where there is no
-    more time behind a group. Raises ``TooNew`` for a record of a later release.
+    more time behind a group, and where the fold stands still. Raises ``TooNew`` for a record of a
+    later release.
     """
-    while rows.position < end:
-        until = min(rows.position + _GROUP, end)
-        rows.take(_entries(read(rows.position, until)), until)
-        if not has_time():
+    while (first := rows.position) < end:
+        until = min(first + _GROUP, end)
+        rows.take(_entries(read(first, until)), until)
+        if rows.position < until or not has_time():
             return
 
 

@@ -87,6 +87,7 @@ SAYS = {
     r"\['customer', 'due', 'step', 'sum'\]\norder completed 2 \{'avg\(duration\)': 3600.\d+\}\n",
     "retries-1": r"imported at attempt 3, after no rates of Monday yet\nTrue\n",
     "kafka-1": r"",
+    "tables-1": r"ada 12\nbob 2\n",
     "views-1": r"",
     "views-2": r"",
     "replay-1": r"parked run \w+ of \w+: ActivityScheduled\(id=1, name='double'\) has other "

@@ -24,7 +24,7 @@ from processor.store.projections import FAMILIES
 from processor.store.tables import StateTables
 
 from .checked import Checked
-from .invariants_of_views import check_view
+from .invariants_of_views import check_table, check_view
 from .reading import Reading
 from .story import Story
 
@@ -47,6 +47,7 @@ def check_tables(checked: Checked, story: Story, reading: Reading) -> None:
             same = rows(held, family) == rows(fresh, family)
             checked.that("tables are the fold of the log", same, partition, family)
     check_view(checked, reading, log, tables)
+    check_table(checked, reading, log, tables)
     _half_cleaned(checked, story, reading, fresh)
     ours, folded = session.tables.checkpoint(), tables.checkpoint()
     late = [key for offset, key in reading.ghosts if offset >= ours.next_offset]

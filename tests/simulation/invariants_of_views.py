@@ -1,6 +1,7 @@
 """What must hold of a view: its rows are the fold of the log, without ghosts and purged runs.
 
-What it tells of a run, in the place of its shard, is what the shard tells.
+What it tells of a run, in the place of its shard, is what the shard tells. A table of a user's is
+told once that a run has begun, and how it has ended.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from processor import views
 from processor.codec.json_views import (
     history_page,
     lineage_view,
@@ -15,9 +17,12 @@ from processor.codec.json_views import (
     summary_view,
     to_json,
 )
+from processor.codec.records import decode_entry
 from processor.core.nouns.run import Summary
 from processor.core.questions import DescribeRun, ReadHistory
 from processor.core.records.answers import Page
+from processor.core.records.snapshot import Snapshot
+from processor.core.records.turn import Turn
 from processor.schedules.cron import next_ms
 from processor.shard.recovery.states import stored_state
 from processor.shard.turns.instances import recorded
@@ -25,13 +30,14 @@ from processor.simulation.partitions import LogPartition
 from processor.store.tables import StateTables
 from processor.views.fold import Row
 from processor.views.reading import OfRun, answered
-from processor.views.rows import Rows, open_rows
+from processor.views.rows import LogEntry, LogPlace, Rows, open_rows
 from processor.views.search import feed
+from processor.views.tables.stored import UserTables
 
 from .checked import Checked
 from .reading import Reading
 
-__all__ = ("check_view",)
+__all__ = ("check_table", "check_view")
 
 _NOW_MS = 1 << 40
 
@@ -54,6 +60,48 @@ def check_view(checked: Checked, reading: Reading, log: LogPartition, tables: St
         checked.that("a view counts its rows", kept == len(found), kept, len(found))
     finally:
         rows.close()
+
+
+@views.table("seen", key=lambda event: event.run_id)
+def _seen(row: list[str] | None, event: views.RunEvent) -> list[str]:
+    told = row or []
+    match event:
+        case views.RunBegan():
+            told.append(event.workflow)
+        case views.RunEnded():
+            told.append(event.status.value)
+        case _:
+            pass
+    return told
+
+
+def check_table(checked: Checked, reading: Reading, log: LogPartition, tables: StateTables) -> None:
+    """Each run that is there has begun once, and ended once if it has. Some records come twice."""
+    table = UserTables({"seen": _seen}).open("seen", None, reading.partition, "simulated", "")
+    try:
+        entries = [
+            LogEntry(record.offset, record.value and decode_entry(record.value, record.offset))
+            for record in log.read(0, log.end)
+        ]
+        table.take(entries[: len(entries) // 2])
+        table.take(entries)
+        whole, place = set[str](), LogPlace()
+        for entry in entries:
+            place, record = place.after(entry)
+            if isinstance(record, Turn | Snapshot) and record.first == 0:
+                whole.add(record.run_id)
+        checked.that("a table does not stand still", not table.error, table.error)
+        for run_id in sorted(reading.runs):
+            summary = tables.run(run_id)
+            if summary is None or summary.purged_ms is not None:
+                continue
+            row = table.page(run_id, None, None, 1)
+            told = json.loads(row[0].value) if row and row[0].key == run_id else []
+            expected = [summary.workflow] if run_id in whole else []
+            expected += [] if summary.status.is_open else [summary.status.value]
+            checked.that("a table is told of a run once", told == expected, run_id, told, expected)
+    finally:
+        table.close()
 
 
 def _check_answers(checked: Checked, rows: Rows, tables: StateTables, summary: Summary) -> None:

@@ -24,4 +24,11 @@ OF_VIEWS: Sequence[Mutation] = (
         ("AssertionError: a view has the histories of its shard",),
         100,
     ),
+    Mutation(
+        "views",
+        "a table takes no record twice",
+        views.records_twice_in_tables,
+        ("AssertionError: a table is told of a run once",),
+        100,
+    ),
 )

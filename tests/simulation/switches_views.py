@@ -6,8 +6,9 @@ import pytest
 
 from processor.core.records.snapshot import Snapshot
 from processor.views import histories, rows
+from processor.views.tables import stored
 
-__all__ = ("before_snapshots_in_views", "ghosts_in_views")
+__all__ = ("before_snapshots_in_views", "ghosts_in_views", "records_twice_in_tables")
 
 
 class _NoSnapshot(Snapshot):
@@ -22,3 +23,8 @@ def before_snapshots_in_views(patch: pytest.MonkeyPatch) -> None:
 def ghosts_in_views(patch: pytest.MonkeyPatch) -> None:
     """Let a view fold what does not count."""
     patch.setattr(rows, "counts", lambda named, epoch: True)
+
+
+def records_twice_in_tables(patch: pytest.MonkeyPatch) -> None:
+    """Let a table take what it has taken."""
+    patch.setattr(stored, "untaken", lambda entries, place: entries)

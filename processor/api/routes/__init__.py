@@ -11,6 +11,7 @@ from processor.api.routes import (
     messages,
     schedules,
     starts,
+    views,
 )
 
 __all__ = ("ENDPOINTS",)
@@ -22,6 +23,7 @@ ENDPOINTS = (
     *entities.ENDPOINTS,
     *activities.ENDPOINTS,
     *schedules.ENDPOINTS,
+    *views.ENDPOINTS,
     *azure.ENDPOINTS,
     *commands.ENDPOINTS,
 )

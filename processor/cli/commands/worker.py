@@ -129,7 +129,10 @@ def new_worker(code: UserCode, target: Target, **how: Any) -> Worker:
     if target.server.startswith("embedded:"):
         for each in code.connections:
             _log.warning("%s is not read: %s has no topics", each, target.server)
+        how["views"] = code.views
     else:
+        for table in code.views:
+            _log.info("table %s is fed by `processor views run --module MODULE`", table.name)
         how["connections"] = code.connections
     how = {**target.how, **how}
     try:

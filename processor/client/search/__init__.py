@@ -1,5 +1,6 @@
-"""How a client finds runs."""
+"""How a client finds runs, and reads tables of users."""
 
 from processor.client.search.listing import ListsRuns
+from processor.client.search.tables import ReadsTables
 
-__all__ = ("ListsRuns",)
+__all__ = ("ListsRuns", "ReadsTables")

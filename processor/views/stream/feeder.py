@@ -14,6 +14,7 @@ from processor.kafka.view_folder import ViewFolder
 from processor.views.stream.app import PartitionFold, ViewsApp
 from processor.views.stream.folds import RunsFold
 from processor.views.stream.running import run_until
+from processor.views.tables.stored import UserTables
 
 __all__ = ("Feeder",)
 
@@ -27,9 +28,12 @@ class Feeder:
     on the same folder has its partitions back at once.
     """
 
-    def __init__(self, connection: KafkaSettings, views_dir: Path) -> None:
+    def __init__(
+        self, connection: KafkaSettings, views_dir: Path, tables: UserTables | None = None
+    ) -> None:
         self.folder = ViewFolder(views_dir, connection.namespace)
         self._connection = connection
+        self._tables = tables or UserTables()
         self._app: ViewsApp | None = None
         self._stopped = asyncio.Event()
         self._log_id = ""
@@ -49,6 +53,14 @@ class Feeder:
         wrote to the log, and ``ProcessorError`` where another process feeds the same folder.
         """
         with self.folder.fed():
+            for name in sorted({*self.folder.table_names()} - {*self._tables.by_name}):
+                _log.warning(
+                    "table %s in %s is not fed: name its module with --module. If it is not "
+                    "needed any more, delete its files (table-%s-*)",
+                    name,
+                    self.folder.path,
+                    name,
+                )
             self._log_id = await asyncio.to_thread(self._look)
             (self.folder.path / "faust").mkdir(exist_ok=True)
             await self._fed()
@@ -69,4 +81,8 @@ class Feeder:
         rows = self.folder.open(partition, self._log_id)
         namespace = self._connection.namespace
         _log.info("%s: partition %d from offset %d on", namespace, partition, rows.position)
-        return RunsFold(self._connection.events, rows)
+        where = self.folder.path, partition, self._log_id, "views run"
+        tables = [self._tables.open(name, *where) for name in self._tables.by_name]
+        for each in tables:
+            _log.info("table %s: partition %d: %d is next", each.name, partition, each.position)
+        return RunsFold(self._connection.events, rows, tables)

@@ -1,0 +1,1 @@
+"""Tables of users: pure functions over what happens to runs, folded from the log."""
