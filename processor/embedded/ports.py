@@ -158,7 +158,7 @@ class MemoryOutbox:
         return drained
 
     def reply(self, reply: Reply) -> None:
-        if reply.to == _WORKER and isinstance(reply.body, HeartbeatSeen | StopWanted):
+        if isinstance(reply.body, HeartbeatSeen | StopWanted) and reply.to == _WORKER:
             self._tasks.heed(reply.body)
         else:
             self._replied(reply)
