@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from confluent_kafka import Consumer, TopicPartition
+
 from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.faults import watermarks_of
 from processor.kafka.shards.identity import describe_existing
+from processor.kafka.shards.log import KafkaLogReader
 from processor.kafka.topics.upkeep import connect
 from processor.kafka.view_folder import ViewFolder
+from processor.shard.ports import LogRecord
 from processor.views.stream.app import PartitionFold, ViewsApp
 from processor.views.stream.folds import RunsFold
 from processor.views.stream.running import run_until
@@ -85,4 +90,17 @@ class Feeder:
         tables = [self._tables.open(name, *where) for name in self._tables.by_name]
         for each in tables:
             _log.info("table %s: partition %d: %d is next", each.name, partition, each.position)
-        return RunsFold(self._connection.events, rows, tables)
+        reader = KafkaLogReader(self._connection, partition, self._bounds)
+
+        def read(first: int, end: int) -> Iterator[LogRecord]:
+            return reader.read(max(first, reader.bounds()[0]), end)
+
+        return RunsFold(self._connection.events, rows, tables, read)
+
+    def _bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return the first offset that is kept and the end. Blocks."""
+        consumer = Consumer(self._connection.consumer())
+        try:
+            return watermarks_of(consumer, TopicPartition(topic, partition))
+        finally:
+            consumer.close()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from processor.shard.ports import LogRecord
 from processor.shard.recovery.survey import entry_of, stranger
 from processor.views.rows import LogEntry, Rows
+from processor.views.stream.late import LateTable, ReadLog
 from processor.views.tables.stored import TableRows
 
 __all__ = ("RunsFold", "log_entries")
@@ -15,30 +17,46 @@ __all__ = ("RunsFold", "log_entries")
 class RunsFold:
     """Gives the records of one partition of ``topic`` to rows, and to tables of the user's.
 
-    Each passes over what it has taken. A table that stands still holds nothing up.
+    A table that is behind the rows reads the log by itself (``read``) until it is where they are.
     """
 
-    def __init__(self, topic: str, rows: Rows, tables: Sequence[TableRows] = ()) -> None:
-        self._topic = topic
+    def __init__(
+        self,
+        topic: str,
+        rows: Rows,
+        tables: Sequence[TableRows] = (),
+        read: ReadLog | None = None,
+    ) -> None:
         self._rows = rows
-        self._tables = tables
+        self._entries = partial(log_entries, topic, rows.partition)
+        self._tables = [each for each in tables if each.position >= rows.position]
+        self._late: list[LateTable] = []
+        for each in tables:
+            if each.position < rows.position:
+                assert read is not None, "tables come with what reads the log"
+                self._late.append(LateTable(each, rows, read, self._entries))
 
     @property
     def position(self) -> int:
-        rows: int = self._rows.position
-        return min([rows, *(each.position for each in self._tables if not each.error)])
+        position: int = self._rows.position
+        return position
 
     def take(self, records: Sequence[LogRecord]) -> None:
         """Fold records. Raises ``ReleaseTooOld`` where a later release wrote one."""
-        entries = log_entries(self._topic, self._rows.partition, records)
+        there = [each for each in self._late if each.joins()]
+        self._late = [each for each in self._late if each not in there]
+        self._tables += [each.table for each in there]
+        entries = self._entries(records)
         self._rows.take(entries)
         for table in self._tables:
             table.take(entries)
 
     def close(self) -> None:
-        self._rows.close()
+        for late in self._late:
+            late.close()
         for table in self._tables:
             table.close()
+        self._rows.close()
 
 
 def log_entries(topic: str, partition: int, records: Sequence[LogRecord]) -> list[LogEntry]:
