@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from processor.core.correlation import CORRELATION
+from processor.core.data.failure import BENIGN
+from processor.core.data.failure import Failure as FailureOfRun
 from processor.core.nouns.external import EventRejected
+from processor.core.nouns.lineage import Lineage, Plan
+from processor.core.nouns.run import RunParked, WorkflowFailed, WorkflowStarted
 from processor.shard.turns.telling import Telling
 
 
@@ -82,3 +88,98 @@ def test_an_event_that_is_rejected_is_told_with_what_to_do(
     (text,) = [each.getMessage() for each in caplog.records]
     for part in ("shard 3", "'go'", "run r of 'a'", "'orders'", r"str\x1b, got", "send the event"):
         assert part in text
+
+
+ODD = "odd\x1b"
+SHOWN = r"odd\x1b"
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    texts = [each.getMessage() for each in caplog.records]
+    caplog.clear()
+    return texts
+
+
+@dataclass
+class Followed:
+    """A run that has failed, or goes on, as ``Telling`` sees it."""
+
+    updated_ms: int = 0
+    workflow: str = "orders"
+    workflow_id: str = "a"
+    run_id: str = "r"
+    successor: str = "r2"
+
+
+def test_what_is_said_can_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever stands in a text of the user's: no control character reaches a terminal."""
+    telling = Telling(3)
+    state = Attempt(1_500, last_failure=Failure(ODD, ODD))
+    failing: Any = SimpleNamespace(time_ms=0, name="a", workflow_id="w", state=state)
+    telling.failed(failing)
+    (text,) = said(caplog)
+    assert f"{SHOWN}: {SHOWN}" in text and "\x1b" not in text
+    parked: Any = Record(0)
+    parked.events = (RunParked("bug", ODD, ODD, f"one\n{ODD}"),)
+    telling.events(parked, "orders")
+    (text,) = said(caplog)
+    assert f"(bug): {SHOWN} at {SHOWN}. It goes on" in text and "\x1b" not in text
+    assert text.endswith(f"\n    one\n    {SHOWN}")
+    run: Any = Followed()
+    next = WorkflowStarted(
+        "orders", None, b"", lineage=Lineage(attempt=2), plan=Plan(start_at_ms=2_500)
+    )
+    failed: Any = WorkflowFailed(FailureOfRun("exception", ODD, ODD))
+    telling.followed(run, failed, next)
+    (text,) = said(caplog)
+    assert "run r of 'a' (workflow 'orders') failed; run r2 follows, which is attempt 2" in text
+    assert f"begins in 2.5 s: {SHOWN}: {SHOWN}" in text and "\x1b" not in text
+    telling.followed(run, failed, next)
+    assert said(caplog) == [], "of a workflow it is told once in ten seconds"
+    telling.followed(Followed(10_000), failed, next)  # type: ignore[arg-type]
+    assert "(and 1 more of this workflow " in said(caplog)[0]
+
+
+def test_a_failure_that_is_benign_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    state = Attempt(1_500, last_failure=Failure(kind=BENIGN))
+    record: Any = SimpleNamespace(time_ms=0, name="a", workflow_id="w", state=state)
+    Telling(3).failed(record)
+    assert said(caplog) == []
+
+
+@pytest.mark.parametrize(("times", "told"), [(101, 0), (102, 1)])
+def test_a_workflow_that_goes_on_and_on_is_told_where_it_does_so_a_hundred_times(
+    times: int, told: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    telling = Telling(3)
+    failed: Any = WorkflowFailed(FailureOfRun("exception", "E", "no"))
+    next = WorkflowStarted(
+        "orders", None, b"", lineage=Lineage(attempt=2), plan=Plan(start_at_ms=1)
+    )
+    run: Any = Followed()
+    telling.followed(run, failed, next)
+    caplog.clear()
+    for number in range(times):
+        telling.spins(Followed(0 if number < times - 1 else 10_000))  # type: ignore[arg-type]
+    texts = said(caplog)
+    assert len(texts) == told
+    for text in texts:
+        assert "workflow 'orders' continues as new in the turn in which its code began, 100" in text
+
+
+def test_an_event_that_a_business_key_could_not_give_is_told_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    record: Any = Record(0, workflow_id="correlation:shipment=S-7")
+    record.events = (EventRejected("shipped", b"1", f"nobody came {ODD}"),)
+    Telling(3).events(record, CORRELATION)
+    key = "'correlation:shipment=S-7'"
+    (text,) = said(caplog)
+    assert f"event 'shipped' of {key} went to the dead letters: nobody came {SHOWN}" in text
+
+
+def test_what_was_told_is_bounded() -> None:
+    telling = Telling(3)
+    for number in range(2_500):
+        fail(telling, 0, f"activity-{number}")
+    assert len(telling._told) <= 1_000

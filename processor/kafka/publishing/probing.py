@@ -50,7 +50,9 @@ def let_go(producer: Producer) -> None:
     """Free a producer that is of no use: its threads and connections. It blocks nobody."""
 
     def close() -> None:
-        with suppress(KafkaException):
+        # It warns of a transaction that cannot be aborted, and where warnings are errors, it raises
+        # that. The next producer of this name fences the transaction.
+        with suppress(KafkaException, SystemError):
             producer.close()
 
     Thread(target=close, name="ending a publisher", daemon=True).start()
