@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-kafka test-alone test-brokers quick quick-tests quick-seeds check prove steps kills many \
-	soak versions nightly bench docs clean
+	soak million versions nightly bench docs clean
 
 demo: $(VENV)/installed
 	@$(BIN)/processor demo
@@ -76,6 +76,11 @@ MINUTES ?= 60
 soak: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 
+# A view of a million runs: how fast it is made and answers, and how far behind it is under load.
+RUNS ?= 1000000
+million: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks.views --n $(RUNS)
+
 # The tests without a broker on each Python that is found on the PATH.
 VERSIONS ?= 3.11 3.12 3.13 3.14
 versions:
@@ -89,7 +94,7 @@ versions:
 	done; exit $$failed
 
 # All that is too slow for each change, some six hours: make -k nightly goes on after a failure.
-nightly: test prove steps kills many versions soak
+nightly: test prove steps kills many million versions soak
 
 # SMOKE=1, FSYNC=1, SYSTEMS="...", WORKLOADS="...": see benchmarks/compare.py.
 bench: $(VENV)/installed-bench

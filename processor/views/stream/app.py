@@ -8,8 +8,10 @@ lag to Kafka's tools, and no more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final, Protocol
 
 import faust
@@ -21,12 +23,21 @@ from processor.kafka.clients.connection import LOG_RECORD_BYTES_MAX, KafkaSettin
 from processor.shard.ports import LogRecord
 from processor.views.stream.security import credentials_of
 
-__all__ = ("PartitionFold", "ViewsApp")
+__all__ = ("Batches", "PartitionFold", "ViewsApp")
 
 _BATCH: Final = 1_000
 _BATCH_WITHIN_S: Final = 0.05
 _BUFFERED: Final = 256
-"""Records that Faust holds for one partition."""
+"""Messages that Faust holds for one partition."""
+
+_FETCHED_MAX: Final = 2_000
+"""Records of a batch, of all partitions together."""
+
+_AHEAD: Final = 8
+"""Batches that are read ahead of the folds."""
+
+_ROOM_S: Final = 1.0
+_LOOK_S: Final = 0.002
 
 _COMMIT_EVERY_S: Final = 5.0
 _HEARTBEAT_S: Final = 3.0
@@ -64,6 +75,7 @@ class ViewsApp(faust.App):
         **settings: Any,
     ) -> None:
         self.folds: dict[int, PartitionFold] = {}
+        self.batches = Batches()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.events = connection.events
         self._opened = opened
@@ -77,6 +89,7 @@ class ViewsApp(faust.App):
             broker_client_id=f"processor-{connection.namespace}-{group}",
             broker_commit_interval=_COMMIT_EVERY_S,
             broker_heartbeat_interval=_HEARTBEAT_S,
+            broker_max_poll_records=_FETCHED_MAX,
             broker_session_timeout=_SESSION_S,
             consumer_auto_offset_reset="earliest",
             consumer_group_instance_id=instance_id,
@@ -137,8 +150,10 @@ class ViewsApp(faust.App):
             came: dict[int, list[LogRecord]] = {}
             for event in events:
                 told = event.message
-                record = LogRecord(told.offset, told.key or b"", told.value)
-                came.setdefault(told.partition, []).append(record)
+                came.setdefault(told.partition, []).extend(
+                    LogRecord(each.offset, each.key or b"", each.value)
+                    for each in self.batches.taken(told.partition, told.offset)
+                )
             try:
                 for partition, records in came.items():
                     fold = self.folds.get(partition)
@@ -160,12 +175,54 @@ class ViewsApp(faust.App):
         return _Transport(self.conf.broker_consumer, self)
 
 
+class Batches:
+    """What was fetched of each partition, and no agent has taken yet: one message stands for it.
+
+    A message costs Faust 300 µs, twice as much as all else that is done for a record.
+    """
+
+    def __init__(self) -> None:
+        self._fetched: dict[int, deque[Sequence[Any]]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._fetched.values()))
+
+    def put(self, partition: int, records: Sequence[Any]) -> Any:
+        """Keep records; return the last one, which stands for all."""
+        self._fetched.setdefault(partition, deque()).append(records)
+        return records[-1]
+
+    def taken(self, partition: int, last: int) -> Iterator[Any]:
+        """Yield the records of what ends at the offset ``last``, and of what is before it."""
+        waiting = self._fetched.get(partition, ())
+        while waiting and waiting[0][-1].offset <= last:
+            yield from waiting.popleft()
+
+    def clear(self) -> None:
+        self._fetched.clear()
+
+
 class _Consumer(driver.Consumer):
-    """Goes on where the folds are."""
+    """Goes on where the folds are, and makes one message of a batch."""
 
     app: ViewsApp
 
+    async def _wait_next_records(self, timeout: float) -> Any:
+        batches, until = self.app.batches, monotonic() + _ROOM_S
+        while len(batches) >= _AHEAD and monotonic() < until and self.flow_active:
+            await asyncio.sleep(_LOOK_S)
+        records, active = await super()._wait_next_records(timeout)
+        if not records or not self.flow_active:
+            return records, active
+        return {
+            place: [batches.put(place.partition, found)]
+            if place.topic == self.app.events and found
+            else found
+            for place, found in records.items()
+        }, active
+
     async def seek_to_committed(self) -> Mapping[TP, int]:
+        self.app.batches.clear()
         events = [place for place in self.assignment() if place.topic == self.app.events]
         places = {place: self.app.begins(place.partition) for place in events}
         if places:
