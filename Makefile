@@ -65,11 +65,12 @@ kills: $(VENV)/installed-dev
 	KILLED_S=60 $(BIN)/pytest --timeout=900 tests/kafka/test_families.py tests/kafka/test_locks.py tests/kafka/test_correlation.py \
 		tests/kafka/test_schedules.py
 
-# 10,000 schedules due at once, 1,000 over a year with kills, an entity's million operations.
+# 10,000 schedules due at once, 1,000 over a year with kills, an entity's million operations, 10,000 slow connections.
 many: $(VENV)/installed-dev
 	SCHEDULES=10000 $(BIN)/pytest tests/embedded/test_many_schedules.py
 	SCHEDULES=1000 $(BIN)/pytest tests/simulation/test_schedules.py
 	OPERATIONS=1000000 $(BIN)/pytest tests/embedded/test_entity_sizes.py
+	CONNECTIONS=10000 $(BIN)/pytest tests/api/test_slow.py
 
 # Real processes under all faults at random; MINUTES=10 for less than an hour.
 MINUTES ?= 60

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from processor import checks
@@ -110,7 +110,7 @@ class HttpCall:
         return {"location": location, "retry-after": str(whole_seconds(seconds))}
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watching(self, what: Literal["requests", "streams"] = "requests") -> Iterator[None]:
         """Count this request among those that wait for a change. Raises ``HttpProblem``."""
-        with self.api.watching():
+        with self.api.watching(what):
             yield

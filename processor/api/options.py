@@ -76,7 +76,7 @@ class HttpOptions:
     """How long one stream of events lasts; its reader connects again, from where it was."""
 
     watches_max: int = 500
-    """Streams of events, and requests that wait for a change, at once."""
+    """Streams of events at once, and as many requests that wait for a change."""
 
     def __post_init__(self) -> None:
         checks.name(self.host, "http: host")

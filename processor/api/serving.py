@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from processor.api.auth.callers import Auth
 from processor.api.options import HttpOptions
@@ -22,7 +24,7 @@ class ServedNamespace:
         self.namespace = namespace
         self.options = options
         self.auth = Auth(options, namespace)
-        self._watches = 0
+        self._watches: Counter[str] = Counter()
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -42,14 +44,17 @@ class ServedNamespace:
             pass
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Count a request that waits. Raises ``HttpProblem`` for one too many."""
-        if self._watches >= self.options.watches_max:
+    def watching(self, what: Literal["requests", "streams"] = "requests") -> Iterator[None]:
+        """Count a request that waits, or a stream. Raises ``HttpProblem`` for one too many.
+
+        Streams last long, and leave room for requests that wait.
+        """
+        if self._watches[what] >= self.options.watches_max:
             raise HttpProblem(
-                503, f"{self._watches} requests wait for changes, which is all there may be"
+                503, f"{self._watches[what]} {what} wait for changes, which is all there may be"
             )
-        self._watches += 1
+        self._watches[what] += 1
         try:
             yield
         finally:
-            self._watches -= 1
+            self._watches[what] -= 1

@@ -30,6 +30,9 @@ _BODIES: Final = 8
 _GRACE_S: Final = 5.0
 """The API itself says first that a body takes too long."""
 
+_MOMENT_S: Final = 1.0
+"""A connection is not cut for another one before it was without a request for so long."""
+
 _SAY_EVERY_S: Final = 10.0
 
 _TOO_LARGE: Final = (
@@ -39,10 +42,19 @@ _TOO_LARGE: Final = (
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. A server makes a subclass with its ``options``."""
+    """One connection. A server makes a subclass with its ``options``, and what stands below them.
+
+    ``connections_max`` are those that the process has files for.
+    """
 
     options: ClassVar[HttpOptions]
+    connections_max: ClassVar[int]
     _is_time: ClassVar[Seldom] = Seldom(_SAY_EVERY_S)
+
+    waiting: ClassVar[dict[BoundedProtocol, float]]
+    """Connections of which no whole request is being answered, the one that waits longest first,
+    and since when by the clock of the loop.
+    """
 
     _in_head = True
     _why = ""
@@ -53,12 +65,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # so that each write that waits is told
-        if len(self.connections) > self.options.connections_max:
+        if len(self.connections) > self.connections_max and not self._made_room():
             self._cut("there are as many connections as may be")
         else:
             self._limit(self.options.head_s)
+            self.waiting[self] = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.waiting.pop(self, None)
         self._unlimited()
         self._written()
         super().connection_lost(exc)
@@ -96,10 +110,18 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._unlimited()
         self._in_head, self._raw = True, 0
+        if not self.cycle.response_complete:
+            self.waiting.pop(self, None)
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         super().send_400_response(self._why or msg)
+
+    def on_response_complete(self) -> None:
+        is_idle = not self.pipeline
+        super().on_response_complete()
+        if is_idle and not self.transport.is_closing():
+            self.waiting[self] = self.loop.time()
 
     def pause_writing(self) -> None:
         if self._unread is None:
@@ -115,6 +137,19 @@ class BoundedProtocol(HttpToolsProtocol):
         """Let the parser stop, so that the client is told and the connection is closed."""
         self._why = why
         raise ValueError(why)
+
+    def _made_room(self) -> bool:
+        """Cut the connection that has been without a whole request for the longest time.
+
+        Each has a moment to send one, however many others come: else nobody would be served where
+        thousands come again and again.
+        """
+        oldest = next(iter(self.waiting), None)
+        if oldest is None or self.loop.time() - self.waiting[oldest] < _MOMENT_S:
+            return False
+        del self.waiting[oldest]
+        oldest._cut("there are as many connections as may be, and it waits longest for a request")
+        return True
 
     def _limit(self, seconds: float) -> None:
         self._unlimited()

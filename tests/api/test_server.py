@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+import resource
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 from processor import Client, InvalidArgument, Worker
 from processor.api import HttpOptions
 from processor.api.running import served
+from processor.api.server import with_files
 from tests.api.serving import BASE, CODE, asked, at_port
 
 Ports = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -317,15 +318,28 @@ def test_requests_that_do_not_wait_for_answers_are_bounded(tmp_path: Path) -> No
 
 
 def test_there_are_so_many_connections_and_no_more(tmp_path: Path) -> None:
+    """Who waits longest without a request makes room, and nobody who is answered."""
+
     async def work(http: httpx.AsyncClient, port: int) -> None:
+        wait = f"GET {BASE}/instances/b?wait=60 HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        made = await http.post(
+            f"{BASE}/workflows/Basket/runs", json={"id": "b", "arguments": ["a"]}
+        )
+        assert made.status_code == 202
+        served = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        for _, writer in served:
+            writer.write(wait.encode())
+        assert (await http.get("/health/live")).status_code == 200  # those before were read by then
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
-        late = await asyncio.open_connection("127.0.0.1", port)
-        with contextlib.suppress(ConnectionError):
-            assert await late[0].read() == b""
-        for _, writer in (*idle, late):
+        while b" 200 " not in await talk(port, HEAD + b"connection: close\r\n\r\n"):
+            await asyncio.sleep(0.05)
+        await http.post(f"{BASE}/instances/b/signals/pay", json={})
+        for reader, _ in served:
+            assert b" 200 " in await reader.readline()
+        for _, writer in (*served, *idle):
             writer.close()
 
-    over_a_socket(tmp_path, work, connections_max=5)
+    over_a_socket(tmp_path, work, connections_max=5, head_s=600)
 
 
 def test_a_client_that_never_reads_is_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -342,6 +356,34 @@ def test_a_client_that_never_reads_is_cut(tmp_path: Path, caplog: pytest.LogCapt
                     await asyncio.sleep(0.05)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised", "held"),
+    [
+        (20_000, 20_000, None, 1_000),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, 1_000),
+        (1_024, resource.RLIM_INFINITY, 2_500, 1_000),
+        (1_024, 4_096, 2_500, 1_000),
+        (256, 2_000, 2_000, 500),
+        (256, 1_024, 1_024, 256),
+        (1_024, 1_024, None, 256),
+    ],
+)
+def test_there_is_a_file_for_each_connection_or_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    soft: int,
+    hard: int,
+    raised: int | None,
+    held: int,
+) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: given.append(limits))
+    assert with_files(1_000) == held
+    assert given == ([] if raised is None else [(raised, hard)])
+    assert ("raise its limit (ulimit -n 2500)" in caplog.text) == (held < 1_000)
 
 
 def test_json_is_asked_for(tmp_path: Path) -> None:

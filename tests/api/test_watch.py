@@ -99,11 +99,43 @@ def test_there_are_so_many_streams_and_each_that_is_left_is_over(tmp_path: Path)
             reading = [each.aiter_bytes() for each in (first, second)]
             for each in reading:
                 assert b"WorkflowStarted" in await anext(each)
-            for more in ("/watch", "?wait=1", "/result?wait=1"):
-                late = await http.get(f"{BASE}/instances/b{more}")
-                assert (late.status_code, late.headers["retry-after"]) == (503, "1")
-        while (await http.get(f"{BASE}/instances/b?wait=0.01")).status_code == 503:
+            late = await http.get(url)
+            assert (late.status_code, late.headers["retry-after"]) == (503, "1")
+            assert "2 streams wait for changes" in late.json()["detail"]
+            for more in ("?wait=0.1", "/result?wait=0.1"):  # these have room of their own
+                assert (await http.get(f"{BASE}/instances/b{more}")).status_code < 300
+        await until_free(http, url)
+
+    over_a_socket(tmp_path, work, watches_max=2)
+
+
+async def until_free(http: httpx.AsyncClient, url: str) -> None:
+    """Wait until there may be another stream."""
+    while True:
+        async with http.stream("GET", url) as found:
+            if found.status_code == 200:
+                return
+        await asyncio.sleep(0.02)
+
+
+def test_so_many_requests_wait_and_no_more(tmp_path: Path) -> None:
+    async def work(http: httpx.AsyncClient, client: Client, port: int) -> None:
+        await client.start(Basket.run, "ada", id="b")
+        url = f"{BASE}/instances/b/result"
+
+        async def wait() -> int:
+            """The look below may have taken a place for a moment."""
+            while (found := await http.get(url, params={"wait": 60})).status_code == 503:
+                await asyncio.sleep(0.02)
+            return found.status_code
+
+        waits = [asyncio.create_task(wait()) for _ in range(2)]
+        while (late := await http.get(url, params={"wait": 0.01})).status_code == 202:
             await asyncio.sleep(0.02)
+        assert (late.status_code, late.headers["retry-after"]) == (503, "1")
+        assert "2 requests wait for changes" in late.json()["detail"]
+        await client.handle("b").signal(Basket.pay)
+        assert await asyncio.gather(*waits) == [200, 200]
 
     over_a_socket(tmp_path, work, watches_max=2)
 
@@ -120,8 +152,7 @@ def test_a_stream_that_is_never_read_is_cut(
             deaf.sendall(head.encode())
             while "does not read its answer" not in caplog.text:
                 await handle.raise_event("add", "x" * 300_000)
-        while (await http.get(f"{BASE}/instances/b?wait=0.01")).status_code == 503:
-            await asyncio.sleep(0.02)
+        await until_free(http, f"{BASE}/instances/b/watch")
 
     over_a_socket(tmp_path, work, watches_max=1, send_s=0.3)
 

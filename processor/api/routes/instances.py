@@ -360,7 +360,7 @@ async def watch(call: HttpCall) -> HttpAnswer:
     followed = call.client.handle(handle.id, run_id)
     if run_id != run.run_id:
         await followed.describe()  # the stream can tell nothing but its end
-    with call.watching():  # nor this: the stream counts itself
+    with call.watching("streams"):  # nor this: the stream counts itself
         pass
     return HttpAnswer(stream=_stream(call, followed, first))
 
@@ -368,7 +368,7 @@ async def watch(call: HttpCall) -> HttpAnswer:
 async def _stream(call: HttpCall, handle: Handle[Any], first: int) -> AsyncIterator[bytes]:
     """Yield what happens in one run, until it has ended."""
     pause_s = _LOOK_S
-    with call.watching():
+    with call.watching("streams"):
         while not call.api.is_stopping:
             run = await handle.describe()
             while first is not None and first < run.events:
