@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import compare
+from benchmarks.http import REQUESTS, WIDTHS
 from benchmarks.plot import as_png, as_text
 from benchmarks.systems import LOADS, System
 from benchmarks.targets import TARGETS, disturbed, table
@@ -239,3 +240,20 @@ def test_clocks_stand_around_every_stage_of_a_turn(tmp_path: Path) -> None:
     turns = 22 * 6  # of 20 chains, the warm-up's, and the one that waits for the worker
     assert calls["append"] == turns + 1  # and the claim
     assert calls["engine"] >= turns
+
+
+def test_requests_over_http_are_measured() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.http", "--seconds", "0.2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(line["request"], line["c"]) for line in lines] == [
+        (request, width) for request in REQUESTS for width in WIDTHS
+    ]
+    assert all(line["n"] > 0 and line["per_s"] > 0 for line in lines)
