@@ -35,7 +35,7 @@ OF_CLEANING: Sequence[Mutation] = (
         cleaning.forgotten_without_mark,
         (ONCE, MESSAGE_ONCE, *LOST_EFFECTS, TABLES, CLEANED, *GIVEN_UP),
         200,
-        known=1,
+        known=7,
     ),
     Mutation(
         "forgetting",
