@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
@@ -19,13 +20,19 @@ from processor.client import Client, Handle
 from processor.core.records.answers import Accepted
 from processor.errors import InvalidArgument
 
-__all__ = ("BASE", "HttpCall")
+__all__ = ("BASE", "HttpCall", "encoded")
 
 BASE: Final = "/api/v1/namespaces"
 _OUR_WORKFLOWS: Final = "processor."
 _WAIT: Final = re.compile(
     r"(?:^|[,;]\s*)wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,3})?)\"?\s*(?:[,;]|$)", re.I
 )
+
+
+@lru_cache(maxsize=1_000)
+def encoded(text: str) -> str:
+    """Return a text as a part of a path, or as a value of a query."""
+    return quote(text, safe="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +95,10 @@ class HttpCall:
         most = self.api.options.wait_max_s
         return most if seconds is None else min(checks.seconds(seconds, "wait"), most)
 
-    @staticmethod
-    def encoded(id: str) -> str:
-        """Return an id as a part of a path."""
-        return quote(id, safe="")
-
     def url(self, *parts: str, **query: str | None) -> str:
         """Return the URL of what is in the namespace, each part of the path encoded."""
-        path = "/".join(quote(each, safe="") for each in (self.api.namespace, *parts))
-        given = "&".join(f"{name}={quote(each)}" for name, each in query.items() if each)
+        path = "/".join(map(encoded, (self.api.namespace, *parts)))
+        given = "&".join(f"{name}={encoded(each)}" for name, each in query.items() if each)
         return f"{self.base}{BASE}/{path}" + (f"?{given}" if given else "")
 
     def run_url(self, id: str, first_run_id: str, *parts: str, may: Permission) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from processor.api.azure_views import RUNTIME_STATUS, event_view, output_of, status_view
-from processor.api.calls import HttpCall
+from processor.api.calls import HttpCall, encoded
 from processor.api.problems import HttpProblem, NotThereYet
 from processor.api.routes.instances import page_of_history, run_page
 from processor.api.routes.messages import RunClosed
@@ -144,7 +144,7 @@ def _management(call: HttpCall, handle: Handle[Any]) -> dict[str, str]:
 
     def url(rest: str, may: Permission, query: str = "") -> str:
         code = call.api.auth.capability(handle.id, first_run_id, may)
-        place = f"{call.base}{AZURE}/instances/{call.encoded(handle.id)}{rest}"
+        place = f"{call.base}{AZURE}/instances/{encoded(handle.id)}{rest}"
         return f"{place}?{query}{hub}" + (f"&code={code}" if code else "")
 
     reason = "reason={text}&"
@@ -190,7 +190,7 @@ async def status(call: HttpCall) -> HttpAnswer:
     run = await handle.describe()
     view = await _status(call, handle, run, call.query)
     if run.status.is_open or run.status is Status.CONTINUED:
-        place = f"{call.base}{AZURE}/instances/{call.encoded(handle.id)}"
+        place = f"{call.base}{AZURE}/instances/{encoded(handle.id)}"
         code = call.caller.first_run_id
         key = call.api.auth.capability(handle.id, code, "read") if code else ""
         again = f"{place}?taskHub={call.api.namespace}&connection=Storage"
