@@ -44,6 +44,7 @@ from .cases import Case
 from .chaos import Chaos
 from .crash_outcomes import Outcome, comparable_answer, compare, outcome_of
 from .crash_scenarios import ACTIVITIES, SCENARIOS, WORKFLOWS, Scenario
+from .customers import Customer, Told
 from .invariants import check
 from .reading import Reading
 from .registered import ORDER_ACTIVITIES, PAYLOADS
@@ -208,6 +209,8 @@ class Run:
         self.seed = self.asked = self.succeeded = 0
         self.forgetful = False
         self.lost: list[ClientCommand] = []
+        self.customers: list[Customer] = []
+        self.told: Told = {}
         self.foreign: list[Any] = []
 
     def play(self) -> Outcome:
