@@ -18,7 +18,7 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from examples.web.imports import import_file
-from processor import Client, Status, WorkflowNotFound
+from processor import Client, InvalidArgument, Status, WorkflowNotFound
 
 settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["localhost", "127.0.0.1"])
 client: Client
@@ -36,7 +36,10 @@ async def connected() -> AsyncIterator[None]:
 async def begin(request: HttpRequest) -> JsonResponse:
     """Start an import; a request that is sent again with its key starts nothing again."""
     key = request.headers.get("Idempotency-Key")
-    handle = await client.start(import_file, request.GET["source"], key=key)
+    try:
+        handle = await client.start(import_file, request.GET["source"], key=key)
+    except InvalidArgument as error:
+        return JsonResponse({"error": str(error)}, status=422)
     location = request.build_absolute_uri(reverse("show", args=[handle.id]))
     return JsonResponse({"id": handle.id}, status=202, headers={"Location": location})
 
@@ -44,11 +47,13 @@ async def begin(request: HttpRequest) -> JsonResponse:
 @require_GET
 async def show(request: HttpRequest, id: str) -> JsonResponse:
     """Answer 202 with how far it is, or 200 with the result."""
-    handle = client.handle(id)
     try:
+        handle = client.handle(id)
         run = await handle.describe()
-    except WorkflowNotFound as error:
+    except (InvalidArgument, WorkflowNotFound) as error:
         return JsonResponse({"error": str(error)}, status=404)
+    if run.workflow != import_file.name:  # the ids of all workflows are in one space
+        return JsonResponse({"error": f"no import has id {id!r}"}, status=404)
     if run.status.is_open:
         return JsonResponse({"status": run.status, "progress": run.custom_status}, status=202)
     if run.status is not Status.COMPLETED:

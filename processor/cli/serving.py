@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from processor.api.options import PORT
-from processor.assembly import embedded_path
 from processor.cli.commands.worker import log_to
 from processor.cli.options import AskedView, EmbeddedModules, Json, Target, target_options
 from processor.cli.output import say, write_json
@@ -107,6 +106,8 @@ async def lag_of_view(
 
     Nothing where no view on Kafka is asked.
     """
+    from processor.assembly import embedded_path
+
     if views_dir is None or embedded_path(target.server) is not None or "://" in target.server:
         yield {}
         return

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ from processor.views.schema import COLUMNS, INDEXES, SCHEMA, attribute_rows
 __all__ = ("LogEntry", "LogPlace", "Rows", "counts", "open_rows", "read_rows", "untaken")
 
 _CACHE_KIB: Final = 32_000
+_AGAIN_S: Final = 0.05
 
 
 class LogEntry(NamedTuple):
@@ -117,15 +119,31 @@ def read_rows(folder: Path) -> list[Rows]:
     found = []
     for path in folder.glob(f"runs-*.v{VERSION}.sqlite"):
         partition = path.name.removeprefix("runs-").partition(".")[0]
-        if partition.isdecimal():
-            uri = f"{path.absolute().as_uri()}?mode=ro"
-            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-            made = "SELECT 1 FROM sqlite_schema WHERE name = 'meta'"
-            if connection.execute(made).fetchone() is None:
-                connection.close()
-                continue
+        if partition.isdecimal() and (connection := _to_read(path)) is not None:
             found.append(Rows(connection, int(partition)))
     return sorted(found, key=lambda rows: rows.partition)
+
+
+def _to_read(path: Path, tries: int = 5) -> sqlite3.Connection | None:
+    """Return a connection to a file, None where its tables are not made yet.
+
+    SQLite cannot read a file in the moment in which another process makes it anew.
+    """
+    uri, connection = f"{path.absolute().as_uri()}?mode=ro", None
+    try:
+        connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        made = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone()
+    except sqlite3.OperationalError:
+        if connection is not None:
+            connection.close()
+        if tries == 1:
+            raise
+        time.sleep(_AGAIN_S)
+        return _to_read(path, tries - 1)
+    if made is None:
+        connection.close()
+        return None
+    return connection
 
 
 def _made(connection: sqlite3.Connection, partition: int, log: str, histories: bool) -> Rows:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -96,46 +96,8 @@ def test_a_fastapi_app_starts_and_shows(tmp_path: Path, monkeypatch: pytest.Monk
     sys.modules.pop("examples.web.fastapi_app")
 
 
-def test_a_django_project_starts_and_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PROCESSOR_SERVER", f"embedded:{tmp_path}")
-    from django.test import AsyncClient, override_settings
-
-    from examples.web import django_app
-
-    async def talk(_: str) -> None:
-        async with django_app.connected():
-            http = AsyncClient()
-            key = {"Idempotency-Key": "7"}
-            begun = await http.post("/imports?source=customers.csv", headers=key)
-            again = await http.post("/imports?source=customers.csv", headers=key)
-            assert begun.status_code == again.status_code == 202
-            assert begun.json() == again.json()
-            place = urlsplit(begun.headers["location"]).path
-            while (shown := await http.get(place)).status_code == 202:
-                assert shown.json()["status"] == "running"
-                await asyncio.sleep(0.05)
-            assert shown.json() == {"status": "completed", "result": {"rows": ROWS}}
-            assert (await http.get("/imports/nobody")).status_code == 404
-            assert (await http.get("/imports")).status_code == 405
-
-    with override_settings(ALLOWED_HOSTS=["testserver"]):
-        served(tmp_path, talk)
-
-
-def test_the_client_of_the_django_project_lives_as_long_as_its_server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_django_project_starts_and_shows_and_its_client_lives_as_long_as_it(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("PROCESSOR_SERVER", f"embedded:{tmp_path}")
-    from examples.web.django_app import application
-
-    async def talk(_: str) -> None:
-        heard: asyncio.Queue[dict[str, str]] = asyncio.Queue()
-        said: asyncio.Queue[dict[str, str]] = asyncio.Queue()
-        scope = {"type": "lifespan", "asgi": {"version": "3.0"}}
-        living = asyncio.create_task(application(scope, heard.get, said.put))
-        for event in ("lifespan.startup", "lifespan.shutdown"):
-            heard.put_nowait({"type": event})
-            assert await said.get() == {"type": f"{event}.complete"}
-        await living
-
-    served(tmp_path, talk)
+    program = [sys.executable, "-m", "tests.examples.django_project", str(tmp_path)]
+    subprocess.run(program, cwd=ROOT, check=True, timeout=150)

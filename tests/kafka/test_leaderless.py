@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from processor import Client, Worker, workflow
+from processor import Client, Settings, Worker, workflow
 from processor.client import RunDescription
 from processor.codec.records import decode_as
 from processor.core.records.effects import DeadLetter, RunResult
@@ -109,7 +109,9 @@ def test_a_topic_without_a_leader_is_waited_for_and_holds_nobody_up(
             workflows=[publishes],
             state_dir=tmp_path / "worker",
         )
-        async with worker, Client(topics.servers, namespace=namespace) as client:
+        patient = Settings(request_timeout_s=60)  # what brokers and workers do is looked at here
+        client = Client(topics.servers, namespace=namespace, settings=patient)
+        async with worker, client:
             await runs(client, "first", topics.lost, topics.kept)
             assert await asyncio.to_thread(topics.values, topics.lost, 1) == [b'"first"']
 

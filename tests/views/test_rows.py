@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
+import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import fields
 from pathlib import Path
@@ -32,7 +33,7 @@ from processor.views import asking
 from processor.views.asking import count, find
 from processor.views.fold import VERSION, Row, folded
 from processor.views.language import parsed
-from processor.views.rows import LogEntry, Rows, open_rows
+from processor.views.rows import LogEntry, Rows, open_rows, read_rows
 
 from .runs import Log, attempt, purged, started, turn, upserted
 
@@ -172,6 +173,26 @@ def test_a_file_of_something_else_is_made_anew(tmp_path: Path, what: str) -> Non
     assert (rows.position, listed(rows)) == (0, [])
     assert other.position == 0
     assert not list(tmp_path.glob("*.v0.*"))
+
+
+def test_a_file_that_is_made_anew_at_this_moment_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / f"runs-0.v{VERSION}.sqlite"
+    path.mkdir()  # SQLite cannot open that
+
+    def made() -> None:
+        path.rmdir()
+        open_rows(tmp_path, 0, "log").close()
+
+    timer = threading.Timer(0.02, made)
+    timer.start()
+    (rows,) = read_rows(tmp_path)
+    timer.join()
+    assert rows.log == "log"
+    rows.close()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(sqlite3.OperationalError):
+        read_rows(tmp_path)
 
 
 def test_rows_and_position_change_together(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from processor.kafka.clients.record_producer import Delivered, Outgoing
 from processor.kafka.queues.tasks import OpenTasks
 from processor.kafka.shards import answers
 from processor.kafka.shards.outbox import KafkaOutbox
+from processor.kafka.shards.reply_topics import ReplyTopics
 
 LARGE = b"x" * 100_000
 MISSING = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
@@ -54,6 +55,7 @@ class Transport:
         self.connection = KafkaSettings("localhost:9092", "ns")
         self.sends = Producer()
         self.too_large: set[Origin] = set()
+        self.reply_topics = ReplyTopics(dict)
 
 
 @pytest.fixture
@@ -98,14 +100,15 @@ def test_answers_that_could_not_be_sent_are_said_every_30_s_with_their_number(
         return [record.getMessage() for record in caplog.records]
 
     (first,) = refuse(100, MISSING)
-    assert first.startswith("shard 7: 1 replies could not be sent to ns.replies so far")
-    assert "`processor topics apply`" in first and "who writes to ns.commands" in first
+    assert first.startswith("shard 7: 1 replies could not be sent so far, the last one to ns.repl")
+    assert "`processor topics apply --namespace ns`" in first
+    assert "who writes to ns.commands" in first
     clock[0] += 29.9
     assert refuse(100, NO_LEADER) == []
     clock[0] += 0.2
     (second,) = refuse(100, NO_LEADER)
     assert second.startswith("shard 7: 201 replies") and "Clients ask again" in second
-    assert "`processor topics apply`" not in second
+    assert "`processor topics apply" not in second
     clock[0] += 3_600
     outbox.reply(reply())
     transport.sends.settle()
