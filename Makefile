@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-kafka test-alone test-brokers quick quick-tests quick-seeds check prove steps kills many \
+.PHONY: demo test test-kafka test-alone test-brokers quick quick-values quick-runs quick-seeds check prove steps kills many \
 	soak million versions nightly bench docs clean
 
 demo: $(VENV)/installed
@@ -30,13 +30,17 @@ test-simulation: $(VENV)/installed-dev
 
 # In less than two minutes: what needs no broker and no other process and is not slow, and 200 seeds.
 quick: $(VENV)/installed-dev
-	@$(MAKE) --no-print-directory -j2 quick-tests check quick-seeds
+	@$(MAKE) --no-print-directory -j2 quick-values quick-runs check quick-seeds
 
-quick-tests: $(VENV)/installed-dev
-	$(BIN)/pytest -m "not slow and not kafka" tests/core tests/codec tests/store tests/shard tests/workflow \
-		tests/activities tests/replay tests/views/test_language.py tests/views/test_rows.py \
-		tests/api/test_openapi.py tests/embedded/test_entities.py tests/embedded/test_disk.py \
-		tests/test_surface.py tests/test_tidy.py
+QUICK = $(BIN)/pytest -m "not slow and not kafka"
+
+quick-values: $(VENV)/installed-dev
+	$(QUICK) tests/core tests/codec tests/store tests/replay tests/views/test_language.py \
+		tests/views/test_rows.py tests/api/test_openapi.py tests/test_surface.py tests/test_tidy.py
+
+quick-runs: $(VENV)/installed-dev
+	$(QUICK) tests/shard tests/workflow tests/activities tests/embedded/test_entities.py \
+		tests/embedded/test_disk.py
 
 quick-seeds: $(VENV)/installed-dev
 	$(BIN)/python -m tests.simulation.prove --seeds 200
