@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import Callable
-from hashlib import sha256
 from http.client import HTTPException
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,9 +18,17 @@ import typer
 
 from processor.cli.commands.worker import Shutdown, log_to
 from processor.cli.commands.worker import serve as serve_until_signal
-from processor.cli.options import Json, Target, WorkflowId, target_options
+from processor.cli.options import (
+    VIEWS_DIR,
+    Json,
+    Target,
+    ViewsDir,
+    WorkflowId,
+    target_options,
+)
 from processor.cli.output import say, write_json
 from processor.errors import InvalidArgument, ProcessorError, RequestError
+from processor.remote.token import TOKEN, token_headers
 
 __all__ = ("LIBRARIES", "lookup", "serve")
 
@@ -30,7 +36,6 @@ LIBRARIES: Final = ("faust", "mode", "aiokafka", "processor.views.stream")
 """Loggers that tell each step of theirs."""
 
 WEB_DEFAULT: Final = "127.0.0.1:6066"
-_TOKEN: Final = "PROCESSOR_TOKEN"
 _ANSWER_S: Final = 15.0
 _ANSWER_BYTES_MAX: Final = 1_000_000
 
@@ -70,14 +75,7 @@ Url = Annotated[
 @target_options()
 def serve(
     target: Target,
-    views_dir: Annotated[
-        Path,
-        typer.Option(
-            "--views-dir",
-            envvar="PROCESSOR_VIEWS_DIR",
-            help="Where the table is kept: files that may be deleted, and are made anew.",
-        ),
-    ] = Path("processor-views"),
+    views_dir: ViewsDir = VIEWS_DIR,
     web: Web = WEB_DEFAULT,
     standbys: Standbys = 1,
     auth: Auth = None,
@@ -157,7 +155,7 @@ def is_local(host: str) -> bool:
 
 def admitted(path: Path, namespace: str) -> Callable[[str | None], bool]:
     """Return what says whether an Authorization header has a token of who may look."""
-    from processor.api.auth.config import permissions_of, read_auth
+    from processor.api.auth.config import hash_of, permissions_of, read_auth
 
     try:
         found = read_auth(path)
@@ -173,8 +171,7 @@ def admitted(path: Path, namespace: str) -> Callable[[str | None], bool]:
 
     def admits(header: str | None) -> bool:
         scheme, _, token = (header or "").partition(" ")
-        hashed = sha256(token.strip().encode("latin-1", "replace")).hexdigest()
-        return scheme.lower() == "bearer" and hashed in known
+        return scheme.lower() == "bearer" and hash_of(token.strip()) in known
 
     return admits
 
@@ -184,8 +181,7 @@ def asked(url: str, path: str) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise typer.BadParameter(f"--url: give a URL such as http://{WEB_DEFAULT}, not {url!r}")
-    token = os.environ.get(_TOKEN)
-    headers = {"authorization": f"Bearer {token}"} if token else {}
+    headers = dict(token_headers())
     opener = build_opener(ProxyHandler({}))
     try:
         asks = Request(url.rstrip("/") + path, headers=headers)
@@ -208,5 +204,5 @@ def _detail(error: HTTPError) -> str:
     except (ValueError, LookupError, TypeError, OSError):
         text = f"HTTP {error.code}: {error.url} is no look-up of processor's"
     if error.code == 401:
-        text += f". The environment's {_TOKEN} is the token that is sent"
+        text += f". The environment's {TOKEN} is the token that is sent"
     return text

@@ -18,6 +18,7 @@ from processor.errors import InvalidArgument
 __all__ = (
     "SERVER_DEFAULT",
     "TIME_FORMATS",
+    "VIEWS_DIR",
     "AskedView",
     "EmbeddedModules",
     "Interceptors",
@@ -31,6 +32,7 @@ __all__ = (
     "Server",
     "StateDir",
     "Target",
+    "ViewsDir",
     "WorkflowId",
     "checked",
     "loaded",
@@ -168,6 +170,15 @@ RunId = Annotated[
         "--run-id",
         callback=checked(checks.name),
         help="One run of the workflow id; else the latest one.",
+    ),
+]
+VIEWS_DIR = Path("processor-views")
+ViewsDir = Annotated[
+    Path,
+    typer.Option(
+        "--views-dir",
+        envvar="PROCESSOR_VIEWS_DIR",
+        help="Where it is kept: files that may be deleted, and are made anew.",
     ),
 ]
 AskedView = Annotated[

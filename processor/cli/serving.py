@@ -106,9 +106,10 @@ async def lag_of_view(
 
     Nothing where no view on Kafka is asked.
     """
-    from processor.assembly import embedded_path
+    from processor.assembly import embedded_path, is_http
 
-    if views_dir is None or embedded_path(target.server) is not None or "://" in target.server:
+    server = target.server
+    if views_dir is None or embedded_path(server) is not None or is_http(server):
         yield {}
         return
     from confluent_kafka import KafkaException

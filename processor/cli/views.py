@@ -6,14 +6,21 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from processor.cli import lookup
 from processor.cli.commands.worker import Shutdown, log_to, serve
-from processor.cli.options import AskedView, EmbeddedModules, Json, Target, target_options
+from processor.cli.options import (
+    VIEWS_DIR,
+    AskedView,
+    EmbeddedModules,
+    Json,
+    Target,
+    ViewsDir,
+    target_options,
+)
 from processor.cli.output import say, show_found, show_table, shown_value, write_json
 from processor.cli.session import connected
 from processor.errors import ProcessorError
@@ -24,21 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ("register",)
 
-ViewsDir = Annotated[
-    Path,
-    typer.Option(
-        "--views-dir",
-        envvar="PROCESSOR_VIEWS_DIR",
-        help="Where the view is kept: files that may be dropped, and are made anew from the log.",
-    ),
-]
 TableModules = Annotated[
     list[str] | None,
     typer.Option(
         "--module", "-m", metavar="MODULE", help="A module with tables of yours: @views.table."
     ),
 ]
-VIEWS_DIR = Path("processor-views")
 
 group = typer.Typer(
     help="Keep a row of each run, by which runs are found: docs/views.md.", no_args_is_help=True

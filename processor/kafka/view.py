@@ -163,7 +163,7 @@ def log_ends(
 ) -> Mapping[int, int]:
     """Return where partitions of the log end. Blocks."""
     places = [TopicPartition(connection.events, partition) for partition in partitions]
-    return {place.partition: end for place, end in ends_of(admin, places, _ASK_S)[1].items()}
+    return {place.partition: end for place, end in ends_of(admin, places, _ASK_S).items()}
 
 
 def _lag(parts: Sequence[Rows | StoredTable], ends: Mapping[int, int]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 from dataclasses import replace
 from time import monotonic
@@ -28,6 +27,7 @@ from processor.errors import (
     ShardUnavailable,
 )
 from processor.gateway import CLOSED, is_answer
+from processor.remote.token import TOKEN, token_headers
 from processor.views.answers import Found, RunCount
 from processor.views.search import RunSearch
 
@@ -36,10 +36,7 @@ if TYPE_CHECKING:
 
     from processor.views.tables.pages import TablePage, TableSearch
 
-__all__ = ("TOKEN", "HttpGateway")
-
-TOKEN: Final = "PROCESSOR_TOKEN"
-"""The variable of the environment that has the token, where the API asks for one."""
+__all__ = ("HttpGateway",)
 
 _RECORD: Final = "application/octet-stream"
 _AGAIN_S: Final = 0.2
@@ -89,14 +86,7 @@ class HttpGateway:
                 f"server: {self._server!r} takes processor[http]: pip install '.[http]' in a clone "
                 "of processor's repository"
             ) from error
-        token = os.environ.get(TOKEN, "")
-        if not (token.isascii() and token.isprintable() and " " not in token):
-            raise InvalidArgument(
-                f"the environment's {TOKEN} has a space, an end of line or another character that "
-                "no token has: set it to the token alone"
-            )
-        headers = {"authorization": f"Bearer {token}"} if token else {}
-        limits = httpx.Limits(max_connections=_CONNECTIONS_MAX)
+        headers, limits = token_headers(), httpx.Limits(max_connections=_CONNECTIONS_MAX)
         self._closed = False
         self._http = httpx.AsyncClient(headers=headers, limits=limits)
         try:

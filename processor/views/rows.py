@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from processor.core.records.marks import Answered, Mark
 from processor.core.records.turn import Claim, Purged
 from processor.errors import SchemaMismatch
 from processor.policy import Status
+from processor.views.files import opened, prepare, read_only
 from processor.views.fold import VERSION, Folded, Row, folded
 from processor.views.histories import KeptHistories
 from processor.views.schema import COLUMNS, INDEXES, SCHEMA, attribute_rows
@@ -34,7 +34,6 @@ from processor.views.schema import COLUMNS, INDEXES, SCHEMA, attribute_rows
 __all__ = ("LogEntry", "LogPlace", "Rows", "counts", "open_rows", "read_rows", "untaken")
 
 _CACHE_KIB: Final = 32_000
-_AGAIN_S: Final = 0.05
 
 
 class LogEntry(NamedTuple):
@@ -79,28 +78,19 @@ def open_rows(folder: Path | None, partition: int, log: str, *, histories: bool 
     log, of another version of the fold, those that keep histories otherwise, and files that SQLite
     cannot read, are dropped: their position is 0 again.
     """
-    how = partition, log, histories
-    if folder is None:
-        return _made(sqlite3.connect(":memory:", check_same_thread=False), *how)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"runs-{partition}.v{VERSION}.sqlite"
-    for other in folder.glob(f"runs-{partition}.v*.sqlite*"):
-        if not other.name.startswith(path.name):
-            other.unlink(missing_ok=True)
-    for _ in range(2):
-        found = None
-        try:
-            connection = sqlite3.connect(path, check_same_thread=False)
-            found = _made(connection, *how)
-            if (found.log, found.histories) == (log, histories):
-                return found
-        except sqlite3.DatabaseError:
-            pass
-        if found is not None:
-            found.close()
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-    raise OSError(f"{path} cannot be made anew: look at the permissions of its folder")
+    path = None
+    if folder is not None:
+        path = folder / f"runs-{partition}.v{VERSION}.sqlite"
+        for other in folder.glob(f"runs-{partition}.v*.sqlite*"):
+            if not other.name.startswith(path.name):
+                other.unlink(missing_ok=True)
+
+    def made(connection: sqlite3.Connection) -> Rows:
+        meta = (VERSION, log, secrets.token_hex(8), *LogPlace(), histories)
+        prepare(connection, (*SCHEMA, *INDEXES), meta, f"cache_size=-{_CACHE_KIB}")
+        return Rows(connection, partition)
+
+    return opened(path, made, lambda rows: (rows.log, rows.histories) == (log, histories))
 
 
 def counts(named: int, epoch: int) -> bool:
@@ -119,45 +109,9 @@ def read_rows(folder: Path) -> list[Rows]:
     found = []
     for path in folder.glob(f"runs-*.v{VERSION}.sqlite"):
         partition = path.name.removeprefix("runs-").partition(".")[0]
-        if partition.isdecimal() and (connection := _to_read(path)) is not None:
+        if partition.isdecimal() and (connection := read_only(path)) is not None:
             found.append(Rows(connection, int(partition)))
     return sorted(found, key=lambda rows: rows.partition)
-
-
-def _to_read(path: Path, tries: int = 5) -> sqlite3.Connection | None:
-    """Return a connection to a file, None where its tables are not made yet.
-
-    SQLite cannot read a file in the moment in which another process makes it anew.
-    """
-    uri, connection = f"{path.absolute().as_uri()}?mode=ro", None
-    try:
-        connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-        made = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone()
-    except sqlite3.OperationalError:
-        if connection is not None:
-            connection.close()
-        if tries == 1:
-            raise
-        time.sleep(_AGAIN_S)
-        return _to_read(path, tries - 1)
-    if made is None:
-        connection.close()
-        return None
-    return connection
-
-
-def _made(connection: sqlite3.Connection, partition: int, log: str, histories: bool) -> Rows:
-    """Return the rows of a connection, with their tables."""
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"cache_size=-{_CACHE_KIB}"):
-        connection.execute(f"PRAGMA {pragma}")
-    connection.execute("BEGIN IMMEDIATE")
-    for statement in (*SCHEMA, *INDEXES):
-        connection.execute(statement)
-    first = (VERSION, log, secrets.token_hex(8), 0, -1, 0, histories)
-    connection.execute("INSERT OR IGNORE INTO meta VALUES (0, ?, ?, ?, ?, ?, ?, ?)", first)
-    connection.execute("COMMIT")
-    return Rows(connection, partition)
 
 
 class Rows:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import parse_qs
@@ -12,7 +11,7 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 
 from processor.api.auth.capabilities import GRANTS, Capabilities
-from processor.api.auth.config import ROLES, AuthFile, permissions_of, read_auth
+from processor.api.auth.config import ROLES, AuthFile, hash_of, permissions_of, read_auth
 from processor.api.auth.jwts import JwtCheck
 from processor.api.auth.rates import Rates
 from processor.api.options import HttpOptions, whole_seconds
@@ -113,7 +112,7 @@ class Auth:
         raise HttpProblem(401, "say who you are: send Authorization: Bearer TOKEN", _CHALLENGE)
 
     async def _bearer(self, token: str) -> HttpCaller:
-        known = self._tokens.get(sha256(token.encode("latin-1", "replace")).hexdigest())
+        known = self._tokens.get(hash_of(token))
         if known is not None:
             return known
         if self._jwt is None or token.count(".") != 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -14,7 +15,15 @@ import msgspec
 from processor.api.routing import Permission
 from processor.errors import InvalidArgument
 
-__all__ = ("ROLES", "AuthFile", "JwtIssuer", "TrustedProxy", "permissions_of", "read_auth")
+__all__ = (
+    "ROLES",
+    "AuthFile",
+    "JwtIssuer",
+    "TrustedProxy",
+    "hash_of",
+    "permissions_of",
+    "read_auth",
+)
 
 ROLES: Final[Mapping[str, frozenset[Permission]]] = {
     "viewer": frozenset(("view",)),
@@ -31,6 +40,11 @@ _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 
 _Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+def hash_of(token: str) -> str:
+    """Return the SHA-256 by which a token that was sent is known."""
+    return sha256(token.encode("latin-1", "replace")).hexdigest()
 
 
 class StaticToken(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

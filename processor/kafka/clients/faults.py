@@ -183,23 +183,19 @@ def forbidding(error: KafkaError) -> str:
 
 
 def ends_of(
-    admin: AdminClient, places: Sequence[TopicPartition], timeout_s: float
-) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-    """Return where places end for readers of committed records, and for readers of all. Blocks.
+    admin: AdminClient,
+    places: Sequence[TopicPartition],
+    timeout_s: float,
+    *,
+    committed: bool = False,
+) -> dict[TopicPartition, int]:
+    """Return where places end for readers of all records, or of ``committed`` ones. Blocks.
 
     An open transaction lies between the two. A leader that is just being elected is waited for.
     """
-    return (
-        _ends(admin, places, IsolationLevel.READ_COMMITTED, timeout_s),
-        _ends(admin, places, IsolationLevel.READ_UNCOMMITTED, timeout_s),
-    )
-
-
-def _ends(
-    admin: AdminClient, places: Sequence[TopicPartition], level: IsolationLevel, timeout_s: float
-) -> dict[TopicPartition, int]:
     if not places:
         return {}
+    level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     deadline = monotonic() + _LEADER_S
     while True:

@@ -84,6 +84,6 @@ class Headroom:
         found = describe(self._admin, [self._topic]).get(self._topic)
         count = 0 if found is None else len(found.partitions)
         places = [TopicPartition(self._topic, partition) for partition in range(count)]
-        _, ends = ends_of(self._admin, places, _CALL_S)
+        ends = ends_of(self._admin, places, _CALL_S)
         read = self._positions.committed(places, _CALL_S) if places else []
         return [BACKLOG_MAX - (ends[each] - max(each.offset, 0)) for each in read]

@@ -53,7 +53,7 @@ def status_of(connection: KafkaSettings, group: str) -> ConnectionStatus:
         described = admin.describe_consumer_groups([name], request_timeout=_CALL_S)
         processes = len(described[name].result(_CALL_S).members)
         places = [TopicPartition(*place) for place in positions]
-        ends = ends_of(admin, places, _CALL_S)[0] if places else {}
+        ends = ends_of(admin, places, _CALL_S, committed=True)
     except KafkaException as error:
         raise ShardUnavailable(f"group {name} cannot be read: {error.args[0].str()}") from error
     if not positions and not processes:

@@ -66,7 +66,8 @@ class Looks:
             for name in INPUTS.values()
             for shard in shards
         ]
-        stable, ends = ends_of(self._admin, places, _CALL_S)
+        stable = ends_of(self._admin, places, _CALL_S, committed=True)
+        ends = ends_of(self._admin, places, _CALL_S)
         held = {place: offset for place, offset in stable.items() if offset < ends[place]}
         for place, offset in held.items():
             where = f"{place.topic}[{place.partition}]"

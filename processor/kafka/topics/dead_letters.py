@@ -155,7 +155,8 @@ class DeadLetters:
         deadline = monotonic() + _SETTLED_S
         while True:
             try:
-                stable, ends = ends_of(admin, [place], _CALL_S)
+                stable = ends_of(admin, [place], _CALL_S, committed=True)
+                ends = ends_of(admin, [place], _CALL_S)
             except KafkaException as error:
                 raise self._unreadable(error.args[0]) from error
             if stable[place] >= ends[place]:

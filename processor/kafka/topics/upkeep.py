@@ -305,8 +305,6 @@ def audit(
     findings: list[Finding] = []
     for topic, spec in wanted.items():
         state, apply_it = found.get(topic), command + option_for(namespace, topic)
-        if spec.optional:
-            apply_it += f" --{spec.name}"
         if state is None:
             findings.append(Finding("error", topic, "the topic is missing", f"Run: {apply_it}"))
             continue
@@ -320,11 +318,12 @@ def audit(
 
 def option_for(namespace: str, topic: str) -> str:
     """Return what is added to `processor topics apply` so that it makes this topic."""
+    name = topic.removeprefix(f"{namespace}.")
     for prefix, option in (("activities.", "--queue"), ("replies.", "--replies")):
-        name = topic.removeprefix(f"{namespace}.{prefix}")
-        if name != topic:
-            return f" {option} {name}"
-    return ""
+        if name.startswith(prefix):
+            return f" {option} {name.removeprefix(prefix)}"
+    optional = {spec.name for spec in load_specs() if spec.optional}
+    return f" --{name}" if name in optional else ""
 
 
 def config_findings(topic: str, spec: TopicSpec, state: TopicState, command: str) -> list[Finding]:

@@ -25,6 +25,7 @@ from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
 from processor.errors import InvalidArgument
 from processor.failures import trace_of
+from processor.views.files import opened, prepare, read_only
 from processor.views.fold import VERSION, Folded, Row, folded
 from processor.views.rows import LogEntry, LogPlace, untaken
 from processor.views.tables.definition import Table
@@ -280,52 +281,21 @@ class UserTables:
                 f"{what}: there is no table {name!r} here ({known}): give the worker, or the "
                 "environment, the function under @views.table(name, ...): views=[...]"
             )
-        return _opened(folder, partition, log, table, self.payloads)
+        path = None if folder is None else folder / f"table-{name}-{partition}.sqlite"
 
+        def made(connection: sqlite3.Connection) -> TableRows:
+            merge = json.dumps(dict(table.merge))
+            meta = (VERSION, table.version, log, table.source, merge, "", *LogPlace())
+            prepare(connection, _SCHEMA, meta)
+            return TableRows(connection, partition, table, self.payloads)
 
-def _opened(
-    folder: Path | None, partition: int, log: str, table: Table[Any], payloads: Payloads
-) -> TableRows:
-    how = partition, log, table, payloads
-    if folder is None:
-        return _made(sqlite3.connect(":memory:", check_same_thread=False), *how)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"table-{table.name}-{partition}.sqlite"
-    for _ in range(2):
-        found = None
-        try:
-            connection = sqlite3.connect(path, check_same_thread=False)
-            found = _made(connection, *how)
-            if (found.fold, found.version, found.log) == (VERSION, table.version, log):
-                _resume(found, table)
-                return found
-        except (sqlite3.DatabaseError, ValueError):
-            pass
-        if found is not None:
-            found.close()
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-    raise OSError(f"{path} cannot be made anew: look at the permissions of its folder")
+        def resumes(found: TableRows) -> bool:
+            if (found.fold, found.version, found.log) != (VERSION, table.version, log):
+                return False
+            _resume(found, table)
+            return True
 
-
-def _made(
-    connection: sqlite3.Connection,
-    partition: int,
-    log: str,
-    table: Table[Any],
-    payloads: Payloads,
-) -> TableRows:
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
-        connection.execute(f"PRAGMA {pragma}")
-    connection.execute("BEGIN IMMEDIATE")
-    for statement in _SCHEMA:
-        connection.execute(statement)
-    first = (VERSION, table.version, log, table.source, json.dumps(dict(table.merge)), "")
-    marks = "0, " + ", ".join("?" * (len(first) + len(LogPlace())))
-    connection.execute(f"INSERT OR IGNORE INTO meta VALUES ({marks})", (*first, *LogPlace()))
-    connection.execute("COMMIT")
-    return TableRows(connection, partition, table, payloads)
+        return opened(path, made, resumes)
 
 
 def _resume(found: TableRows, table: Table[Any]) -> None:
@@ -347,13 +317,6 @@ def read_tables(folder: Path, name: str) -> list[StoredTable]:
     found = []
     for path in folder.glob(f"table-{name}-*.sqlite"):
         partition = path.stem.rpartition("-")[2]
-        if not partition.isdecimal():
-            continue
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-        made = "SELECT 1 FROM sqlite_schema WHERE name = 'meta'"
-        if connection.execute(made).fetchone() is None:
-            connection.close()
-            continue
-        found.append(StoredTable(connection, name, int(partition)))
+        if partition.isdecimal() and (connection := read_only(path)) is not None:
+            found.append(StoredTable(connection, name, int(partition)))
     return sorted(found, key=lambda table: table.partition)

@@ -13,10 +13,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from processor.core.records.marks import Answered, Mark
-from processor.core.records.turn import Claim
 from processor.views.fold import VERSION, Folded, Row, folded
-from processor.views.rows import LogEntry, counts
+from processor.views.rows import LogEntry, LogPlace, untaken
 
 __all__ = (
     "Change",
@@ -92,30 +90,24 @@ def changes(
 
     ``known`` returns what the table has under a key.
     """
-    position, epoch = at.position, at.epoch
+    place = LogPlace(at.position, at.epoch)
     now: dict[str, LatestRun | None] = {}
     before: dict[str, LatestRun | None] = {}
-    for offset, record, _ in entries:
-        if offset < position:
-            continue
-        position = offset + 1
-        if isinstance(record, Claim):
-            epoch = max(epoch, offset)
-        elif record is not None and counts(record.epoch, epoch):
-            epoch = record.epoch
-            if not isinstance(record, Mark | Answered):
-                id = record.workflow_id
-                if id not in now:
-                    now[id] = before[id] = entry_of(known(id.encode()))
-                now[id] = _after(now[id], offset, record)
-    if position == at.position:
+    for entry in untaken(entries, place):
+        place, record = place.after(entry)
+        if record is not None:
+            id = record.workflow_id
+            if id not in now:
+                now[id] = before[id] = entry_of(known(id.encode()))
+            now[id] = _after(now[id], entry.offset, record)
+    if place.position == at.position:
         return at, []
     found = [
         (id.encode(), None if entry is None else _encode(entry))
         for id, entry in now.items()
         if entry != before[id]
     ]
-    there = Position(at.log, position, epoch)
+    there = Position(at.log, place.position, place.epoch)
     return there, [*found, (position_key(partition), _encode(there))]
 
 
