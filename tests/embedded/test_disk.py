@@ -12,9 +12,10 @@ from processor import Client, ProcessorError, ShardUnavailable, Worker, activity
 from processor.core.inputs import ActivityReport, ClientCommand, TimerDue
 from processor.core.nouns.external import RaiseEvent
 from processor.core.records.turn import Positions
-from processor.embedded.disk import Disk, open_disk
+from processor.embedded.disk import Disk, DiskLog, open_disk
 from processor.embedded.ports import MemoryInbox
 from processor.store.rocks import Rocks
+from tests.log_rules import check_histories, check_positions, read_log
 
 
 @activity.define
@@ -156,3 +157,24 @@ def test_numbers_that_the_log_knows_are_not_used_again() -> None:
     inbox.report(ActivityReport("w", "r", 1, 1, "completed"))
     inbox.due(TimerDue("w", "r", "timer", 1, 0, 5))
     assert [record.offset for record in inbox.take(10)] == [7, 8, 9]
+
+
+def test_each_life_goes_on_where_the_one_before_stopped(tmp_path: Path) -> None:
+    """By the log that three of them wrote, no input is read twice."""
+    server = f"embedded:{tmp_path / 'log'}"
+
+    async def live(number: int) -> None:
+        async with Worker(server, workflows=[adds], activities=[one]), Client(server) as client:
+            for each in range(3 - number):
+                assert await client.run(adds, each, id=f"w-{number}-{each}") == each
+
+    for number in range(3):
+        asyncio.run(live(number))
+    disk = open_disk(tmp_path / "log" / "log", sync=False)
+    try:
+        reading = read_log(DiskLog(disk).read(*DiskLog(disk).bounds()))
+    finally:
+        disk.close()
+    assert len(reading.runs) == 6
+    check_histories(reading)
+    check_positions(reading)

@@ -25,21 +25,23 @@ class Brokers:
     """Three of them. The logs are replicated, so that every node may lead any of them.
 
     ``narrows``: what is written may be refused as too large when it is sent again, as if the topic
-    took less meanwhile.
+    took less meanwhile. ``begins``: the sequence number of a producer's first batch in each log.
+    ``refusals`` are the values of records with the errors by which they were refused.
     """
 
-    def __init__(self, chances: Chances, *, narrows: bool) -> None:
+    def __init__(self, chances: Chances, *, narrows: bool, begins: int) -> None:
         self._chances = chances
         self._narrows = narrows
         self._generation = [0] * NODES
         self._producers = 0
         self.down: set[int] = set()
         self.made = {"events", "commands"}
+        self.refusals: set[tuple[bytes | None, int]] = set()
         self.logs: dict[Place, Log] = {}
         self.leaders: dict[Place, int] = {}
         for topic, partitions in TOPICS.items():
             for partition in range(partitions):
-                log = self.logs[topic, partition] = Log()
+                log = self.logs[topic, partition] = Log(begins=begins)
                 log.knows = chances.random.random() < 0.7
                 self.leaders[topic, partition] = chances.random.randrange(NODES)
 
@@ -78,11 +80,15 @@ class Brokers:
         batch = parse_batch(data)
         error = self._refusal(node, place, len(data), batch)
         if error:
-            return BatchAnswer(*place, error, -1, "")
+            return self._refuse(place, batch, error)
         error, offset = self.logs[place].append(batch)
         if not error and self._chances.strike("written, and not replicated in time", 0.03):
-            error, offset = KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND, -1
+            return self._refuse(place, batch, KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
         return BatchAnswer(*place, error, offset, "")
+
+    def _refuse(self, place: Place, batch: Batch, error: int) -> BatchAnswer:
+        self.refusals.update((value, error) for _, value in batch.records)
+        return BatchAnswer(*place, error, -1, "")
 
     def _refusal(self, node: int, place: Place, size: int, batch: Batch) -> int:
         chances = self._chances

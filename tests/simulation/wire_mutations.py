@@ -8,6 +8,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from processor.kafka.clients.record_producer import Outgoing
+from processor.kafka.wire import places
 from processor.kafka.wire import records as module
 from processor.kafka.wire.machine import Machine
 from processor.kafka.wire.places import Place, WireBroker
@@ -74,6 +75,24 @@ def two_batches_out(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Records, "produce", send_more)
 
 
+def numbers_grow_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """Go on behind the last number that a batch may have."""
+    patch.setattr(places, "_SEQUENCES", -1)
+
+
+def numbers_begin_again_too_early(patch: pytest.MonkeyPatch) -> None:
+    """Begin with 0 where a batch goes over the last number."""
+    go_on = Place.go_on
+
+    def begin_again(self: Place) -> None:
+        before = self.sequence
+        go_on(self)
+        if self.sequence < before:
+            self.sequence = 0
+
+    patch.setattr(Place, "go_on", begin_again)
+
+
 # --- order, holes -----------------------------------------------------------------------------
 
 
@@ -103,6 +122,40 @@ def doubtful_batches_split(patch: pytest.MonkeyPatch) -> None:
         settle(self, place, answered, now)
 
     patch.setattr(Records, "settle", split)
+
+
+# --- what is said is true ---------------------------------------------------------------------
+
+
+def duplicates_refused(patch: pytest.MonkeyPatch) -> None:
+    """Take what a broker has already for refused."""
+    settle, duplicate = Records.settle, KafkaError.DUPLICATE_SEQUENCE_NUMBER
+
+    def refuse(self: Records, place: Place, answered: BatchAnswer, now: float) -> None:
+        if answered.error != duplicate or place.batch is None:
+            settle(self, place, answered, now)
+            return
+        place.out = False
+        self._refuse_batch(place, KafkaError(duplicate))
+        self._offer(place)
+
+    patch.setattr(Records, "settle", refuse)
+
+
+def the_resting_kept_at_a_purge(patch: pytest.MonkeyPatch) -> None:
+    """Keep what waits for its time to be sent again, and send it then."""
+    purge = Records.purge
+
+    def keep(self: Records, *, in_flight: bool, error: KafkaError | None = None) -> None:
+        resting = [(at, place, place.batch) for at, place in self.resting]
+        for _, place, _ in resting:
+            place.batch = None
+        purge(self, in_flight=in_flight, error=error)
+        for at, place, batch in resting:
+            place.batch, place.resting = batch, True
+            self.resting.append((at, place))
+
+    patch.setattr(Records, "purge", keep)
 
 
 # --- nothing is in doubt for ever -------------------------------------------------------------
@@ -154,9 +207,26 @@ ORDER = "AssertionError: records stand in the order in which they were sent"
 HOLE = "AssertionError: a gapless log has no hole"
 DOUBT = "AssertionError: a record stays in doubt for ever"
 CAUSE = "AssertionError: a producer ends for a cause"
+REFUSED = "AssertionError: what is there was refused by a broker"
+PURGED = "AssertionError: nothing is sent after a purge"
+TOO_HIGH = "error: 'i' format requires"
 
 WIRE_MUTATIONS: Sequence[Mutation] = (
     Mutation("producer", "no number is used twice", numbers_used_again, (THERE,), 100),
+    Mutation(
+        "producer", "numbers begin again after 2^31 - 1", numbers_grow_for_ever, (TOO_HIGH,), 50
+    ),
+    Mutation(
+        "producer",
+        "a batch over the last number is counted",
+        numbers_begin_again_too_early,
+        (CAUSE, THERE),
+        50,
+    ),
+    Mutation("producer", "a duplicate is written", duplicates_refused, (REFUSED,), 50),
+    Mutation(
+        "producer", "what rests is given up at a purge", the_resting_kept_at_a_purge, (PURGED,), 50
+    ),
     Mutation(
         "producer", "a lost batch keeps its numbers", new_numbers_for_lost_batches, (ONCE,), 50
     ),

@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from random import Random
 
 from confluent_kafka import KafkaError
 
 from processor.kafka.clients.connection import murmur2
 from processor.kafka.clients.record_producer import Outgoing
 from processor.kafka.wire.machine import ANSWER_S, Machine, Search
-from processor.kafka.wire.places import WireBroker
+from processor.kafka.wire.places import Place, WireBroker
 from processor.kafka.wire.protocol import BatchAnswer, Batches, Identity, ProtocolError
 from processor.kafka.wire.records import Records
 from processor.simulation.scheduler import Scheduler
-from tests.wire.scripted import Place
+from tests.wire.scripted import SEQUENCES
+from tests.wire.scripted import Place as LogPlace
 
 from .wire_brokers import BATCH_BYTES_MAX, NODES, TOPICS, Brokers
 from .wire_chances import Chances
@@ -31,6 +33,19 @@ _RECORDS = 60
 _CHAOS_MS = 7_000
 _CALM_MS = 60_000
 """After so long a calm nothing may be in doubt."""
+
+
+class Numbered(Records):
+    """Records that have ``begins`` as the sequence number of each partition's first batch."""
+
+    def __init__(self, begins: int, *, gapless: bool, random: Random) -> None:
+        super().__init__(gapless=gapless, random=random)
+        self._begins = begins
+
+    def _new_place(self, topic: str, partition: int) -> Place:
+        place = super()._new_place(topic, partition)
+        place.sequence = self._begins
+        return place
 
 
 class Connection:
@@ -47,7 +62,7 @@ class Life:
         self.records = records
         self.machine = Machine(records)
         self.connections: dict[WireBroker, Connection] = {}
-        self.produced: dict[int, Place] = {}
+        self.produced: dict[int, LogPlace] = {}
         self.outcomes: dict[int, int | KafkaError] = {}
         self.searching = False
         self.purged = False
@@ -63,8 +78,9 @@ class WireStory:
         random = self.scheduler.random
         self.chances = Chances(random)
         self.gapless = random.random() < 0.5
-        self.brokers = Brokers(self.chances, narrows=self.gapless)
-        self.quiet: set[Place] = set(self.brokers.logs)
+        self.begins = random.choice((0, SEQUENCES - random.randrange(1, 4)))
+        self.brokers = Brokers(self.chances, narrows=self.gapless, begins=self.begins)
+        self.quiet: set[LogPlace] = set(self.brokers.logs)
         self.late = 0
         self.forgotten = False
         self.lives: list[Life] = []
@@ -89,7 +105,8 @@ class WireStory:
     # --- producers --------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self.lives.append(Life(Records(gapless=self.gapless, random=self.scheduler.random)))
+        random = self.scheduler.random
+        self.lives.append(Life(Numbered(self.begins, gapless=self.gapless, random=random)))
 
     def _produce(self) -> None:
         life = self.life
@@ -127,6 +144,7 @@ class WireStory:
                 self._lose(life, life.connections[broker])
         for broker in machine.due(now):
             if broker.up:
+                assert not life.records.purged, "nothing is sent after a purge"
                 batches = machine.request(broker, now, self.scheduler.now_ms)
                 self._send(life, life.connections[broker], batches)
             else:
@@ -282,6 +300,13 @@ def check(story: WireStory) -> Counter[str]:
             if isinstance(outcome, int):
                 assert number in offsets, "what is delivered stands in the log"
                 assert outcome in (-1, offsets[number]), "it stands where it is said to stand"
+            elif number in offsets:
+                _, value = story.brokers.logs[life.produced[number]].records[offsets[number]]
+                assert (
+                    (value, outcome.code()) in story.brokers.refusals
+                    or outcome.code() == KafkaError._PURGE_INFLIGHT
+                    or life.records.ended is not None
+                ), "what is there was refused by a broker"
         for place in story.brokers.logs:
             sent = [number for number, to in life.produced.items() if to == place]
             there = [offsets[number] for number in sent if number in offsets]

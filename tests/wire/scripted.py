@@ -16,7 +16,16 @@ from typing import Literal, NamedTuple, Self
 import lz4.frame
 from crc32c import crc32c
 
-__all__ = ("Batch", "Cluster", "Fault", "Log", "Place", "parse_batch", "versions_answer")
+__all__ = (
+    "SEQUENCES",
+    "Batch",
+    "Cluster",
+    "Fault",
+    "Log",
+    "Place",
+    "parse_batch",
+    "versions_answer",
+)
 
 Place = tuple[str, int]
 Record = tuple[bytes | None, bytes | None]
@@ -107,20 +116,26 @@ def _bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
 class _Producer:
     """What a log knows of one of its producers."""
 
-    last: tuple[int, int, int] = (-1, 0, -1)
-    """First sequence, number of records and offset of the last batch."""
+    last: tuple[int, int, int] = (0, 0, -1)
+    """First sequence, number of records and offset of the last batch; no records before it."""
 
     epoch: int = 0
 
 
 @dataclass
 class Log:
-    """A partition, and what it knows of those that write to it."""
+    """A partition, and what it knows of those that write to it.
+
+    ``begins``: the sequence number of a producer's first batch. Kafka takes any one of a producer
+    that it does not know.
+    """
 
     records: list[Record] = field(default_factory=list)
     producers: dict[int, _Producer] = field(default_factory=dict)
     knows: bool = True
     """Whether a duplicate's offset is known; old brokers say only that it is one."""
+
+    begins: int = 0
 
     def has(self, batch: Batch) -> bool:
         """Return whether it is the last one of its producer."""
@@ -130,15 +145,15 @@ class Log:
 
     def append(self, batch: Batch) -> tuple[int, int]:
         """Return error and offset; what is there already is not written again."""
-        known = self.producers.setdefault(batch.producer, _Producer())
+        known = self.producers.setdefault(batch.producer, _Producer((self.begins, 0, -1)))
         if batch.epoch < known.epoch:
             return OLD_EPOCH, -1
         if batch.epoch > known.epoch and batch.sequence == 0:
-            known.epoch, known.last = batch.epoch, (-1, 0, -1)
+            known.epoch, known.last = batch.epoch, (0, 0, -1)
         first, count, offset = known.last
         if self.has(batch):
             return (0, offset) if self.knows else (DUPLICATE, -1)
-        expected = (first + count) % SEQUENCES if first >= 0 else 0
+        expected = (first + count) % SEQUENCES
         if (batch.epoch, batch.sequence) != (known.epoch, expected):
             return OUT_OF_ORDER, -1
         offset = len(self.records)
