@@ -117,17 +117,17 @@ class Requester:
 
     Each has a number by which its answer is known. Those that may change something are numbered
     for their shard as well, in the order in which they are sent, so that the shard lets each count
-    once however often it is sent.
+    once however often it is sent. ``to`` is where the client reads; its client id never changes.
     """
 
     def __init__(self, to: ReplyTo) -> None:
-        self._to = to
+        self.to = to
         self._requests = itertools.count(1)
         self._changes: Counter[int] = Counter()
 
     def identified(self, command: ClientCommand, partition: int) -> ClientCommand:
         """Return a command as the next request to a shard. Send it before the one after it."""
-        to, cause = self._to, command.cause
+        to, cause = self.to, command.cause
         if cause is None and isinstance(command.body, Operation):
             self._changes[partition] += 1
             cause = ClientRequest(to.client, self._changes[partition])

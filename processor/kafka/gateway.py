@@ -239,12 +239,20 @@ class KafkaGateway:
         elif request.taken or request.error:
             request.error = ""
             if request.taken:
-                request.value = encode(replace(request.command, again=True))
+                self._ask_where_replies_are_read(request)
             self._send(request)
         else:
             wait_s = min(self._ask_again_s, request.deadline - monotonic())
             assert self._loop is not None, "the gateway is started"
             request.timer = self._loop.call_later(wait_s, self._overdue, request)
+
+    def _ask_where_replies_are_read(self, request: _Request) -> None:
+        assert self._replies is not None and self._requester is not None, "it is connected"
+        assert request.command.reply_to is not None, "it has an identity"
+        self._replies.look_again()
+        self._requester.to = self._replies.to
+        to = replace(request.command.reply_to, partition=self._replies.to.partition)
+        request.value = encode(replace(request.command, again=True, reply_to=to))
 
     def _unavailable(self, request: _Request) -> ShardUnavailable:
         namespace, limit = self._connection.namespace, f"{request.timeout_s:g} s"
@@ -258,7 +266,9 @@ class KafkaGateway:
                 f" {limit}: {why}{later}"
             )
         why = "Perhaps no worker of this namespace runs, or one is still taking the shard over"
-        if self._connection.replies is not None:
+        if self._replies is not None and self._replies.problem:
+            why = f"Its answer cannot be read: {self._replies.problem}"
+        elif self._connection.replies is not None:
             why += f", or it may not write to {self._connection.replies_topic}: its log says so"
         if changes:
             return ShardUnavailable(

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from processor.errors import ShardUnavailable, TopicsNotReady
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.topics.upkeep import apply, connect, plan
 from tests.kafka.feeding import looked_up, up_to_date
+from tests.kafka.harness import until
 from tests.kafka.own_broker import QUICK, need_jars, short_lived
 
 ROOT = Path(__file__).parents[2]
@@ -191,6 +193,7 @@ def test_a_team_reads_its_own_replies_and_no_others(
         future.result(30)
     for user, own in teams.items():
         assert not joins_the_shards(guarded, user)
+        until(partial(may_see, guarded, user, f"shop.replies.{own}"), f"{user} sees nothing")
         replies = ["shop.replies", "shop.replies.team-a", "shop.replies.team-b"]
         seen = [each for each in replies if may_see(guarded, user, each)]
         assert seen == [f"shop.replies.{own}"]
@@ -221,6 +224,14 @@ def test_a_team_reads_its_own_replies_and_no_others(
                     await team.start(waits)
             assert "the last one to shop.replies.team-b because of:" in caplog.text
             assert "Allow this user Read and Write on the topic" in caplog.text
+            blind = "shop.replies.team-a", literal, "User:client-of-team-a", "*"
+            async with client("client-of-team-a", "team-a", 10) as team:
+                denied = AclBinding(topic, *blind, AclOperation.READ, deny)
+                for future in admin.create_acls([denied]).values():
+                    future.result(30)
+                with pytest.raises(ShardUnavailable, match=r"Its answer cannot be read: .*Allow"):
+                    while True:  # until the broker has heard of it
+                        await team.start(waits)
 
     asyncio.run(main())
 

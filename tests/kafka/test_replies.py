@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
-from processor import Client, Worker
+from processor import Client, Settings, Worker
 from processor.codec.records import decode_as, encode
 from processor.core.data.address import ReplyToTopic
 from processor.core.inputs import ClientCommand
 from processor.core.questions import ListRuns
 from processor.core.records.effects import DeadLetter
-from processor.errors import TopicsNotReady
+from processor.errors import ShardUnavailable, TopicsNotReady
 from processor.kafka.topics.upkeep import apply, check, plan
 from processor.kafka.transport import KafkaTransport
 from tests.api.serving import CODE, greet
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.talking import dead_letters
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(200)
 HOSTILE = 2_000
 
 
@@ -66,6 +67,42 @@ def test_answers_are_in_the_topic_that_the_client_names(
     ]
     assert missing.topic == f"{made}.replies.b"
     assert missing.remedy.endswith(f"--partitions {PARTITIONS} --replies b")
+
+
+def test_a_topic_that_is_deleted_is_named_and_one_that_is_made_again_is_read(
+    kafka_servers: str,
+    made: str,
+    admin: AdminClient,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its client reads the last partition, which the topic does not have any more then."""
+    monkeypatch.setattr("processor.kafka.replies.random.randrange", lambda count: count - 1)
+    topic, settings = f"{made}.replies.team-a", Settings(request_timeout_s=15)
+    apply(admin, plan(admin, made, PARTITIONS, 1, optional=["replies.team-a"]))
+
+    async def answered(client: Client) -> str:
+        for _ in range(8):
+            with suppress(ShardUnavailable):
+                return await client.run(greet, "Ada")
+        raise AssertionError("no answer came")
+
+    async def main() -> None:
+        worker = Worker(kafka_servers, namespace=made, **CODE, state_dir=tmp_path)
+        named = Client(kafka_servers, namespace=made, replies="team-a", settings=settings)
+        async with asyncio.timeout(170), worker, named as client:
+            assert await answered(client) == "Hello, Ada!"
+            admin.delete_topics([topic])[topic].result(30)
+            with pytest.raises(ShardUnavailable) as told:
+                await client.run(greet, "Bob")
+            assert f"{topic} is not there" in str(told.value)
+            assert f"apply --namespace {made} --replies team-a`" in str(told.value)
+            admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+            assert await answered(client) == "Hello, Ada!"
+
+    asyncio.run(main())
+    assert f"{topic} was made again with 1 partitions" in caplog.text
 
 
 def test_names_that_nobody_made_hold_up_nobody(
