@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from time import monotonic
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from processor.embedded.disk import DiskLog
 from processor.errors import ProcessorError, ShardUnavailable
@@ -24,6 +25,9 @@ __all__ = ("DiskView",)
 A = TypeVar("A")
 Part = TypeVar("Part", Rows, TableRows)
 
+_LEAST_S: Final = 0.05
+_CLOSE_S: Final = 5.0
+
 
 class DiskView:
     """The rows of a disk's log, and tables of users, in a folder beside it. They are opened when
@@ -36,7 +40,7 @@ class DiskView:
     def __init__(self, folder: Path, tables: UserTables) -> None:
         self._folder = folder
         self._tables = tables
-        self._lock = Lock()
+        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
         self._rows: Rows | None = None
         self._opened: dict[str, TableRows] = {}
         self._closed = False
@@ -53,7 +57,7 @@ class DiskView:
                 self._rows = open_rows(self._folder, 0, log.id.hex())
             return self._rows
 
-        return await self._asked(log, search.what, rows, search.of, patience_s)
+        return await self._asked(log, search.what, "", rows, search.of, patience_s)
 
     async def view(self, log: DiskLog, search: TableSearch, patience_s: float) -> TablePage:
         """Return what a table of the user's says, as ``search`` does."""
@@ -65,12 +69,14 @@ class DiskView:
                 self._opened[name] = self._tables.open(name, *how)
             return self._opened[name]
 
-        return await self._asked(log, search.what, table, search.of, patience_s)
+        of = search.name
+        return await self._asked(log, search.what, of, table, search.of, patience_s)
 
     async def _asked(
         self,
         log: DiskLog,
         what: str,
+        of: str,
         opened: Callable[[], Part],
         ask: Callable[[Part], A],
         patience_s: float,
@@ -85,47 +91,56 @@ class DiskView:
 
         log.disk.then(told)
         await durable
-        return await asyncio.to_thread(self._brought, log, end, what, opened, ask, deadline)
+        return await asyncio.to_thread(self._brought, log, end, what, of, opened, ask, deadline)
 
     def close(self) -> None:
-        """Close the rows, once nobody asks them."""
-        with self._lock:
-            self._closed = True
-            if self._rows is not None:
-                self._rows.close()
-            for table in self._opened.values():
-                table.close()
+        """Close the rows and tables, once nobody asks them; not those whose function waits."""
+        self._closed = True
+        opened: dict[str, Rows | TableRows] = {**self._opened}
+        if self._rows is not None:
+            opened[""] = self._rows
+        for of, rows in opened.items():
+            if self._locks[of].acquire(timeout=_CLOSE_S):
+                rows.close()
+                self._locks[of].release()
 
     def _brought(
         self,
         log: DiskLog,
         end: int,
         what: str,
+        of: str,
         opened: Callable[[], Part],
         ask: Callable[[Part], A],
         deadline: float,
     ) -> A:
-        """Ask rows once they are where the log is."""
-        with self._lock:
+        """Ask rows, or the table ``of``, once they are where the log is."""
+        if not self._locks[of].acquire(timeout=max(deadline - monotonic(), _LEAST_S)):
+            raise ShardUnavailable(
+                f"{what}: others ask for the same, and have not had their answer yet. Ask again; "
+                "the log of this process says it where the function of a table does not return"
+            )
+        try:
             if self._closed:
                 raise ShardUnavailable(f"{what}: {CLOSED}")
-            try:
-                rows = opened()
-                if rows.position > end:
-                    rows.drop()
-                feed(rows, log.read, end, lambda: monotonic() <= deadline)
-                if rows.position < end and not rows.error:
-                    raise ShardUnavailable(
-                        f"{what}: the rows in {self._folder} are at record "
-                        f"{rows.position:,} of {end:,} of the log. Ask again: they go on there"
-                    )
-                return ask(rows)
-            except (sqlite3.Error, OSError) as error:
-                raise ProcessorError(
-                    f"{what}: the rows in {self._folder} cannot be used ({error}). Look at "
-                    "the room and the permissions there; that folder may be deleted, and is made "
-                    "anew from the log"
-                ) from error
+            rows = opened()
+            if rows.position > end:
+                rows.drop()
+            feed(rows, log.read, end, lambda: monotonic() <= deadline)
+            if rows.position < end and not rows.error:
+                raise ShardUnavailable(
+                    f"{what}: the rows in {self._folder} are at record "
+                    f"{rows.position:,} of {end:,} of the log. Ask again: they go on there"
+                )
+            return ask(rows)
+        except (sqlite3.Error, OSError) as error:
+            raise ProcessorError(
+                f"{what}: the rows in {self._folder} cannot be used ({error}). Look at "
+                "the room and the permissions there; that folder may be deleted, and is made "
+                "anew from the log"
+            ) from error
+        finally:
+            self._locks[of].release()
 
 
 def _done(future: asyncio.Future[None]) -> None:

@@ -26,12 +26,23 @@ from processor.core.records.marks import Answered, Mark
 from processor.core.records.turn import Claim, Purged
 from processor.errors import SchemaMismatch
 from processor.policy import Status
-from processor.views.files import opened, prepare, read_only
+from processor.views.files import opened, prepare, read_only, transaction
 from processor.views.fold import VERSION, Folded, Row, folded
 from processor.views.histories import KeptHistories
 from processor.views.schema import COLUMNS, INDEXES, SCHEMA, attribute_rows
 
-__all__ = ("LogEntry", "LogPlace", "Rows", "counts", "open_rows", "read_rows", "untaken")
+__all__ = (
+    "ANOTHER_LOG",
+    "LogEntry",
+    "LogPlace",
+    "Rows",
+    "counts",
+    "open_rows",
+    "read_rows",
+    "untaken",
+)
+
+ANOTHER_LOG: Final = "what is in it comes of another log, which was deleted and made again"
 
 _CACHE_KIB: Final = 32_000
 
@@ -90,7 +101,12 @@ def open_rows(folder: Path | None, partition: int, log: str, *, histories: bool 
         prepare(connection, (*SCHEMA, *INDEXES), meta, f"cache_size=-{_CACHE_KIB}")
         return Rows(connection, partition)
 
-    return opened(path, made, lambda rows: (rows.log, rows.histories) == (log, histories))
+    def misfit(rows: Rows) -> str:
+        if rows.log != log:
+            return ANOTHER_LOG
+        return "" if rows.histories == histories else "it is to keep histories, or to keep none"
+
+    return opened(path, made, misfit)
 
 
 def counts(named: int, epoch: int) -> bool:
@@ -152,26 +168,21 @@ class Rows:
         place = place._replace(position=max(place.position, end or 0))
         if place.position == self.position:
             return
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self.connection):
             group.write(self.partition)
             self.connection.execute("UPDATE meta SET position = ?, epoch = ?, time_ms = ?", place)
-            self.connection.execute("COMMIT")
-        except BaseException:
-            self.connection.execute("ROLLBACK")
-            raise
         self.position, self.epoch, self.time_ms = place
 
     def drop(self) -> None:
         """Forget all rows: they are folded anew from the begin of the log."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        for table in ("runs", "attributes", "counts", "turns", "attempts"):
-            self.connection.execute(f"DELETE FROM {table}")
-        self.built, self.position, self.epoch, self.time_ms = secrets.token_hex(8), 0, -1, 0
-        self.connection.execute(
-            "UPDATE meta SET built = ?, position = 0, epoch = -1, time_ms = 0", (self.built,)
-        )
-        self.connection.execute("COMMIT")
+        with transaction(self.connection):
+            for table in ("runs", "attributes", "counts", "turns", "attempts"):
+                self.connection.execute(f"DELETE FROM {table}")
+            self.connection.execute(
+                "UPDATE meta SET built = ?, position = ?, epoch = ?, time_ms = ?",
+                (secrets.token_hex(8), *LogPlace()),
+            )
+        self.look()
 
     def row(self, run_id: str) -> Row | None:
         """Return the row of a run."""

@@ -45,7 +45,7 @@ _OURS = (
     *("asyncio", "contextlib"),
     *("processor.activity", "processor.checks", "processor.errors", "processor.failures"),
     *("processor.client", "processor.gateway", "processor.policy"),
-    *("processor.testing.environment", "processor.workflow"),
+    *("processor.testing.environment", "processor.views.tables", "processor.workflow"),
 )
 
 

@@ -11,13 +11,21 @@ from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar, get_type_hints
 
 from processor.checks import shown
-from processor.errors import InvalidArgument
+from processor.codec.payloads import JsonPayloads
+from processor.errors import InvalidArgument, SchemaMismatch
 from processor.views.tables.events import RunEvent
 
 __all__ = ("MERGES", "Table", "by_name", "table")
 
 R = TypeVar("R")
 
+_JSON: Final = JsonPayloads()
+_VERSION_MAX: Final = 2**63 - 1
+_OTHERS: Final = (
+    inspect.iscoroutinefunction,
+    inspect.isgeneratorfunction,
+    inspect.isasyncgenfunction,
+)
 _NAMES: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 MERGES: Final = ("sum", "min", "max", "latest")
 
@@ -65,10 +73,13 @@ def table(
             "and a letter first"
         )
     what = f"{what}({name!r})"
-    if not callable(key):
+    if not callable(key) or _is_other(key) or not _takes(key, 1):
         raise InvalidArgument(f"{what}: key: give a function of an event, which returns text")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+    whole = isinstance(version, int) and not isinstance(version, bool)
+    if not whole or not 1 <= version <= _VERSION_MAX:
         raise InvalidArgument(f"{what}: version: give a whole number from 1 on")
+    if not isinstance(merge, Mapping | None):
+        raise InvalidArgument(f"{what}: merge: give words by fields: {{'longest': 'max'}}")
     how = {} if merge is None else dict(merge)
     for named, each in how.items():
         if each not in MERGES:
@@ -77,11 +88,14 @@ def table(
             )
 
     def decorate(function: Callable[[Any, Any], R | None]) -> Table[R]:
-        _check(function, what)
-        hints = get_type_hints(function)
-        first = next(iter(inspect.signature(function).parameters))
-        row_type, merges = hints.get(first, Any), MappingProxyType(how)
-        return Table(name, version, key, function, row_type, merges, _source(function))
+        if not inspect.isroutine(function) or _is_other(function):
+            raise InvalidArgument(f"{what}: put it on a plain function: def name(row, event)")
+        if not _takes(function, 2):
+            raise InvalidArgument(f"{what}: the function has two parameters: row and event")
+        merges = MappingProxyType(how)
+        return Table(
+            name, version, key, function, _row_type(function, what), merges, _source(function)
+        )
 
     return decorate
 
@@ -99,11 +113,34 @@ def by_name(tables: Any, what: str) -> Mapping[str, Table[Any]]:
     return found
 
 
-def _check(function: Any, what: str) -> None:
-    if not callable(function) or inspect.iscoroutinefunction(function):
-        raise InvalidArgument(f"{what}: put it on a plain function: def name(row, event)")
-    if len(inspect.signature(function).parameters) != 2:
-        raise InvalidArgument(f"{what}: the function has two parameters: row and event")
+def _is_other(function: Any) -> bool:
+    """Return whether what is called returns what has to be awaited, or gone through."""
+    return any(is_other(function) for is_other in _OTHERS)
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Return whether so many values can be passed, as far as is known."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # what is written in C may have no signature
+        return True
+    return True
+
+
+def _row_type(function: Callable[..., Any], what: str) -> Any:
+    """Return the type of the first parameter. ``InvalidArgument`` for one that cannot be read."""
+    try:
+        first = next(iter(inspect.signature(function).parameters))
+        found = get_type_hints(function).get(first, Any)
+        _JSON.decoder(found)
+    except (NameError, TypeError, ValueError, SchemaMismatch) as error:
+        raise InvalidArgument(
+            f"{what}: the type of its row cannot be read ({error}): name a type that JSON can be "
+            "read as, a number, a dict or a dataclass, and import what it names"
+        ) from error
+    return found
 
 
 def _source(function: Callable[..., Any]) -> str:

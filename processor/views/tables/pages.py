@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any, Final
 
 from processor.errors import ProcessorError
@@ -15,6 +16,9 @@ from processor.views.tables.stored import StoredRow, StoredTable
 from processor.views.words import prefix_end
 
 __all__ = ("TablePage", "TableSearch", "merged")
+
+_BYTES_MAX: Final = 2_000_000
+"""Where the rows of a page have more bytes than that, it ends, however many were asked for."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,17 @@ class TableSearch:
                 )
         merge = parts[-1].merge if parts else {}
         where = self.prefix, prefix_end(self.prefix), self.after, self.limit + 1
-        found = heapq.merge(*(part.page(*where) for part in parts), key=_key)
-        keys = groupby(found, key=_key)
-        rows = [_row(key, list(of), merge) for key, of in islice(keys, self.limit + 1)]
-        after = rows[self.limit - 1].key if len(rows) > self.limit else None
-        return TablePage(rows[: self.limit], after)
+        rows: list[ViewRow] = []
+        with ExitStack() as asked:
+            found = [asked.enter_context(closing(part.page(*where))) for part in parts]
+            size = 0
+            for key, of in groupby(heapq.merge(*found, key=_key), key=_key):
+                if len(rows) == self.limit or size > _BYTES_MAX:
+                    return TablePage(rows, after=rows[-1].key)
+                stored = list(of)
+                size += sum(len(each.value) for each in stored)
+                rows.append(_row(key, stored, merge))
+        return TablePage(rows, after=None)
 
 
 def _key(row: StoredRow) -> str:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -24,22 +24,18 @@ from processor.core.data.payloads import Payloads
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn
 from processor.errors import InvalidArgument
-from processor.failures import trace_of
-from processor.views.files import opened, prepare, read_only
+from processor.views.files import opened, prepare, read_only, transaction
 from processor.views.fold import VERSION, Folded, Row, folded
-from processor.views.rows import LogEntry, LogPlace, untaken
+from processor.views.rows import ANOTHER_LOG, LogEntry, LogPlace, untaken
+from processor.views.tables.calling import TableCalls, TableFailed
 from processor.views.tables.definition import Table
-from processor.views.tables.events import RunEvent
 from processor.views.tables.lifecycle import told
 
 __all__ = ("StoredRow", "StoredTable", "TableRows", "UserTables", "read_tables")
 
 _log = logging.getLogger("processor.views")
 
-_KEY_MAX: Final = 500
-_ROW_BYTES_MAX: Final = 100_000
 _ROWS_MAX: Final = 1_000_000
-_SHOWN: Final = 2_000
 _SCHEMA: Final = (
     """CREATE TABLE IF NOT EXISTS meta (
         one INTEGER PRIMARY KEY, fold INTEGER, version INTEGER, log TEXT, source TEXT, merge TEXT,
@@ -84,18 +80,19 @@ class StoredTable:
     def position(self) -> int:
         return self.place.position
 
-    def page(self, prefix: str, end: str | None, after: str | None, limit: int) -> list[StoredRow]:
-        """Return rows in the order of their keys, from ``prefix`` on, below ``end``."""
+    def page(
+        self, prefix: str, end: str | None, after: str | None, limit: int
+    ) -> Generator[StoredRow]:
+        """Yield rows in the order of their keys, from ``prefix`` on, below ``end``."""
         where, given = "key >= ?", [prefix]
         for condition, bound in (("key < ?", end), ("key > ?", after)):
             if bound is not None:
                 where += f" AND {condition}"
                 given.append(bound)
-        found = self.connection.execute(
-            f"SELECT key, time_ms, value FROM rows WHERE {where} ORDER BY key LIMIT ?",
-            (*given, limit),
-        )
-        return [StoredRow(*each) for each in found]
+        select = f"SELECT key, time_ms, value FROM rows WHERE {where} ORDER BY key LIMIT ?"
+        with closing(self.connection.execute(select, (*given, limit))) as found:
+            for each in found:
+                yield StoredRow(*each)
 
     def close(self) -> None:
         self.connection.close()
@@ -108,9 +105,8 @@ class TableRows(StoredTable):
         self, connection: sqlite3.Connection, partition: int, table: Table[Any], payloads: Payloads
     ) -> None:
         super().__init__(connection, table.name, partition)
-        self._table = table
+        self._calls = TableCalls(table)
         self._payloads = payloads
-        self._read = _JSON.decoder(table.row_type)
         (self._count,) = connection.execute("SELECT count(*) FROM rows").fetchone()
 
     def take(self, entries: Iterable[LogEntry], end: int | None = None) -> None:
@@ -127,8 +123,8 @@ class TableRows(StoredTable):
             if record is not None:
                 try:
                     self._happened(group, record)
-                except Exception as error:  # whatever the user's function raises
-                    self._stop(group, place, entry.offset, error)
+                except TableFailed as failed:
+                    self._stop(group, place, entry.offset, failed)
                     return
             place = behind
         self._write(group, place._replace(position=max(place.position, end or 0)))
@@ -136,67 +132,40 @@ class TableRows(StoredTable):
     def drop(self) -> None:
         """Forget all: the table is folded anew from the begin of the log."""
         execute = self.connection.execute
-        execute("BEGIN IMMEDIATE")
-        for each in ("runs", "rows"):
-            execute(f"DELETE FROM {each}")
-        execute("UPDATE meta SET error = '', position = ?, epoch = ?, time_ms = ?", LogPlace())
-        execute("COMMIT")
+        with transaction(self.connection):
+            for each in ("runs", "rows"):
+                execute(f"DELETE FROM {each}")
+            execute("UPDATE meta SET error = '', position = ?, epoch = ?, time_ms = ?", LogPlace())
         self._count = 0
         self.look()
 
     def _happened(self, group: _Changes, record: Folded) -> None:
-        """Take a record: all of what it does to the table, or nothing."""
+        """Take a record: all of what it does to the table, or nothing. Raises ``TableFailed``."""
         if not isinstance(record, Turn | Snapshot):
             return  # where an activity stands, and what is purged, are no event
         row = group.run(record.run_id)
-        happened = list(told(row, record, self._payloads))
         changed: dict[str, StoredRow | None] = {}
-        for event in happened:
-            self._changed(group, changed, event)
+        for event in list(told(row, record, self._payloads)):
+            key = self._calls.key(event)
+            if key is None:
+                continue
+            before = changed[key] if key in changed else group.row(key)
+            value = self._calls.row(key, None if before is None else before.value, event)
+            at_ms = int(event.time.timestamp() * 1_000)
+            changed[key] = None if value is None else StoredRow(key, at_ms, value)
         group.rows.update(changed)
         after = folded(row, record)
         is_open = after is not None and after.status.is_open
         group.runs[record.run_id] = after if is_open else None
 
-    def _changed(
-        self, group: _Changes, changed: dict[str, StoredRow | None], event: RunEvent
-    ) -> None:
-        key = self._table.key(event)
-        if key is None:
-            return
-        if not isinstance(key, str) or not 0 < len(key) <= _KEY_MAX:
-            raise InvalidArgument(
-                f"key: it returns text of 1 to {_KEY_MAX} characters, or None, not {key!r:.100}"
-            )
-        before = changed[key] if key in changed else group.row(key)
-        row = None if before is None else self._read(before.value)
-        after = self._table.function(row, event)
-        if after is None:
-            changed[key] = None
-            return
-        value = _JSON.encode(after)
-        assert value is not None, "a row that is there is no None"
-        if len(value) > _ROW_BYTES_MAX:
-            raise InvalidArgument(
-                f"the row of {key!r:.100} has {len(value):,} bytes, and {_ROW_BYTES_MAX:,} are the "
-                "most: keep less in it, or have more keys"
-            )
-        changed[key] = StoredRow(key, int(event.time.timestamp() * 1_000), value)
-
     def _write(self, group: _Changes, place: LogPlace, error: str = "") -> None:
         if place == self.place and not error:
             return
-        execute = self.connection.execute
-        execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self.connection):
             count = self._count + group.write()
-            execute(
+            self.connection.execute(
                 "UPDATE meta SET error = ?, position = ?, epoch = ?, time_ms = ?", (error, *place)
             )
-            execute("COMMIT")
-        except BaseException:
-            execute("ROLLBACK")
-            raise
         self.place, self.error, self._count = place, error, count
         if count > _ROWS_MAX and not error:
             full = f"it has {count:,} rows of partition {self.partition}, and {_ROWS_MAX:,} are the"
@@ -204,20 +173,14 @@ class TableRows(StoredTable):
             _log.error("table %s: %s", self.name, full)
             self._write(_Changes(self.connection), place, full)
 
-    def _stop(self, group: _Changes, place: LogPlace, offset: int, error: Exception) -> None:
-        frames = traceback.extract_tb(error.__traceback__)
-        at = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
-        text = f"{type(error).__name__}: {error}"[:_SHOWN] + at
+    def _stop(self, group: _Changes, place: LogPlace, offset: int, failed: TableFailed) -> None:
         where = f"at offset {offset} of partition {self.partition}"
         _log.error(
             "table %s stops %s: %s. The other tables and the rows of runs go on. Correct the "
             "function, and start this process again\n%s",
-            self.name,
-            where,
-            text,
-            trace_of(error),  # as text: frames would keep the log open
+            *(self.name, where, failed.text, failed.trace),
         )
-        self._write(group, place, f"{where}: {text}")
+        self._write(group, place, f"{where}: {failed.text}")
 
 
 class _Changes:
@@ -270,9 +233,10 @@ class UserTables:
     ) -> TableRows:
         """Open (or make) a table of a partition in a folder, to fold it; None: in memory.
 
-        Rows of another version of the table, of the fold or of another log, and files that SQLite
-        cannot read, are dropped: their position is 0 again. A table that stood still is tried
-        again. ``InvalidArgument`` where there is no such table; ``what`` names the call.
+        Rows of an earlier version of the table, of another one of the fold, or of another log, and
+        files that SQLite cannot read, are dropped: their position is 0 again. Rows of a later
+        version stand still. A table that stood still is tried again. ``InvalidArgument`` where
+        there is no such table; ``what`` names the call.
         """
         table = self.by_name.get(name)
         if table is None:
@@ -289,18 +253,33 @@ class UserTables:
             prepare(connection, _SCHEMA, meta)
             return TableRows(connection, partition, table, self.payloads)
 
-        def resumes(found: TableRows) -> bool:
-            if (found.fold, found.version, found.log) != (VERSION, table.version, log):
-                return False
+        def misfit(found: TableRows) -> str:
+            if found.log != log:
+                return ANOTHER_LOG
+            if found.fold != VERSION:
+                return "another release of this program has made it"
+            if found.version < table.version:
+                return f"it is of version {found.version}, and {table.version} is asked for"
             _resume(found, table)
-            return True
+            return ""
 
-        return opened(path, made, resumes)
+        return opened(path, made, misfit)
 
 
 def _resume(found: TableRows, table: Table[Any]) -> None:
-    """Go on with rows that are there. Another merge counts at once: it is for readers."""
-    if found.position and table.source and found.source != table.source:
+    """Go on with rows that are there. Another merge counts at once: it is for readers.
+
+    Rows of a later version stay as they are: what was purged meanwhile could not be folded again.
+    """
+    error = ""
+    if found.version > table.version:
+        error = f"it is of version {found.version}, and the code that feeds it has {table.version}"
+        _log.error(
+            "table %s of partition %d: %s. It stands still: start the newer code, or delete its "
+            "files (table-%s-*), and it is folded anew",
+            *(table.name, found.partition, error, table.name),
+        )
+    elif found.position and table.source and found.source != table.source:
         _log.warning(
             "table %s: its function has changed since version %d began; rows that are there "
             "stay as it made them then. Raise version= in @views.table to have all folded anew",
@@ -308,15 +287,15 @@ def _resume(found: TableRows, table: Table[Any]) -> None:
             table.version,
         )
     merge = json.dumps(dict(table.merge))
-    found.connection.execute("UPDATE meta SET error = '', merge = ?", (merge,))
+    found.connection.execute("UPDATE meta SET error = ?, merge = ?", (error, merge))
     found.look()
 
 
 def read_tables(folder: Path, name: str) -> list[StoredTable]:
     """Open a table of all partitions in a folder, to read it, while others write it."""
     found = []
-    for path in folder.glob(f"table-{name}-*.sqlite"):
-        partition = path.stem.rpartition("-")[2]
-        if partition.isdecimal() and (connection := read_only(path)) is not None:
+    for path in folder.glob("table-*.sqlite"):
+        of, _, partition = path.stem.removeprefix("table-").rpartition("-")
+        if of == name and partition.isdecimal() and (connection := read_only(path)) is not None:
             found.append(StoredTable(connection, name, int(partition)))
     return sorted(found, key=lambda table: table.partition)

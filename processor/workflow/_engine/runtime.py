@@ -21,6 +21,7 @@ from processor.readable import readable
 from processor.workflow._asyncio import TimerHandle
 from processor.workflow._engine.decisions import Decisions
 from processor.workflow._engine.loop import WorkflowLoop
+from processor.workflow._engine.watchdog import WORKFLOWS
 from processor.workflow._guard.library import Library
 
 __all__ = ("SETTLES", "Decode", "RunCode", "Runtime", "reader", "settles")
@@ -89,6 +90,8 @@ class Runtime:
     catching it.
     """
 
+    advice = WORKFLOWS
+
     def __init__(
         self,
         workflow_id: str,
@@ -112,6 +115,11 @@ class Runtime:
         self.conditions: dict[asyncio.Future[Any], tuple[Callable[[], object], Any]] = {}
         self._parts: dict[Callable[[Runtime], Any], Any] = {}
         self._begun_ms: int | None = None
+
+    @property
+    def whose(self) -> str:
+        """Name the run, for people."""
+        return f"workflow {readable(self.workflow_id)}, run {self.run_id}"
 
     def attach(self, loop: WorkflowLoop) -> None:
         self.loop = loop

@@ -1,4 +1,6 @@
-"""Ends workflow code that does not give control back: one thread looks at all that run code.
+"""Ends code of users that does not give control back: one thread looks at all that run code.
+
+So it is with workflow code, and with the functions of tables.
 
 What counts is the CPU time of the code's own thread (see ``_cpu_clock``), so that a paused process,
 a slow disk or a busy machine is no reason. After each ``INTERRUPT_S`` an exception is raised in
@@ -25,14 +27,13 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from weakref import WeakSet
 
 from processor.core.runner import CodeError, NeverEnds
-from processor.readable import readable
 from processor.workflow._frames import boundary, is_boundary, is_library, is_ours, where_of
 
-__all__ = ("NeverEnds", "Watched", "here", "watching")
+__all__ = ("WORKFLOWS", "Advice", "NeverEnds", "Watched", "here", "watching")
 
 R = TypeVar("R")
 
@@ -52,11 +53,37 @@ _take_back = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
 )
 
 
-class Running(Protocol):
-    """A run whose code runs; ``turn`` is another number at each activation."""
+class Advice(NamedTuple):
+    """What is said of a kind of code: its name, and what to do where it does not end."""
 
-    workflow_id: str
-    run_id: str
+    code: str
+    computes: str
+    waits: str
+    stuck: str
+
+
+WORKFLOWS: Final = Advice(
+    "workflow code",
+    "Nothing else of its shard runs meanwhile, so it was interrupted. Await something in the loop, "
+    "or do the work in an activity. A loop that waits for the clock never ends: time stands still "
+    "within a turn, so await workflow.sleep() instead",
+    "no other run of its shard goes on meanwhile. Do not wait for a thread, a lock, a queue or a "
+    "socket in workflow code: await workflow.sleep(), an event or an activity. A slow import can "
+    "be the reason, too: import it before the worker starts",
+    "Terminate the run, or deploy code that ends",
+)
+
+
+class Running(Protocol):
+    """What runs code of the user's; ``turn`` is another number at each call of it."""
+
+    @property
+    def whose(self) -> str:
+        """Name it, for people."""
+        ...
+
+    @property
+    def advice(self) -> Advice: ...
 
     @property
     def turn(self) -> int: ...
@@ -122,7 +149,7 @@ class Watched:
             self._interrupt(run, lasted)
 
     def _interrupt(self, run: Running, lasted: float) -> None:
-        error = _error(lasted, sys._current_frames().get(self._thread))
+        error = _error(run, lasted, sys._current_frames().get(self._thread))
         with _lock:
             before = self.sent  # one task may have been interrupted, and another one goes on
             self.sent = before or error
@@ -212,15 +239,13 @@ def _watch() -> None:
         del every
 
 
-def _error(lasted: float, frame: FrameType | None) -> CodeError:
+def _error(run: Running, lasted: float, frame: FrameType | None) -> CodeError:
     where, stack = _stack_of(frame)
+    at = f", at {where}" if where else ""
     return CodeError(
         "never_ends",
-        f"workflow code did not give control back for {lasted:.1f} s of CPU time"
-        + (f", at {where}" if where else "")
-        + ". Nothing else of its shard runs meanwhile, so it was interrupted. Await something in "
-        "the loop, or do the work in an activity. A loop that waits for the clock never ends: "
-        "time stands still within a turn, so await workflow.sleep() instead",
+        f"{run.advice.code} did not give control back for {lasted:.1f} s of CPU time{at}. "
+        f"{run.advice.computes}",
         where,
         stack,
     )
@@ -241,27 +266,25 @@ def _stack_of(frame: FrameType | None) -> tuple[str, str]:
 
 
 def _say(run: Running, waited: float, frame: FrameType | None) -> None:
-    """Say which run holds its thread. By another thread: a log handler may be what it waits for."""
+    """Say which code holds its thread. By another one: a log handler may be what it waits for."""
     where, stack = _stack_of(frame)
     text = (
-        "workflow %s, run %s: its code has not given control back for %.0f s, at %s. It does not "
-        "work but wait, and no other run of its shard goes on meanwhile. Do not wait for a thread, "
-        "a lock, a queue or a socket in workflow code: await workflow.sleep(), an event or an "
-        "activity. A slow import can be the reason, too: import it before the worker starts\n%s"
+        "%s: its code has not given control back for %.0f s, at %s. It does not work but wait, and "
+        "%s\n%s"
     )
-    values = (readable(run.workflow_id), run.run_id, waited, where or "an unknown line", stack)
+    values = (run.whose, waited, where or "an unknown line", run.advice.waits, stack)
     threading.Thread(target=_log.warning, args=(text, *values), daemon=True).start()
 
 
 def _end_process(run: Running, lasted: float, frame: FrameType | None) -> None:
-    """Say which run it is, and end: whoever takes the shards up goes on with all other runs."""
+    """Say which code it is, and end: whoever takes the shards up goes on with all else."""
     where, stack = _stack_of(frame)
     text = (
-        "workflow %s, run %s: its code does not give control back (%.1f s of CPU time), and cannot "
-        "be interrupted: it catches everything, or is in C code. This process ends, since nothing "
-        "else can run in it. Terminate the run, or deploy code that ends; it is at %s\n%s"
+        "%s: its code does not give control back (%.1f s of CPU time), and cannot be interrupted: "
+        "it catches everything, or is in C code. This process ends, since nothing else can run in "
+        "it. %s; it is at %s\n%s"
     )
-    values = (run.workflow_id, run.run_id, lasted, where or "an unknown line", stack)
+    values = (run.whose, lasted, run.advice.stuck, where or "an unknown line", stack)
     # By another thread: the one that hangs may hold a lock of a log handler.
     last_words = threading.Thread(target=_log.critical, args=(text, *values), daemon=True)
     last_words.start()
