@@ -95,7 +95,7 @@ def check_table(checked: Checked, reading: Reading, log: LogPartition, tables: S
             summary = tables.run(run_id)
             if summary is None or summary.purged_ms is not None:
                 continue
-            row = table.page(run_id, None, None, 1)
+            row = [*table.page(run_id, None, None, 1)]
             told = json.loads(row[0].value) if row and row[0].key == run_id else []
             expected = [summary.workflow] if run_id in whole else []
             expected += [] if summary.status.is_open else [summary.status.value]
