@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route, Router
-
-from processor.api.calls import BASE, HttpCall
+from processor.api.calls import HttpCall
 from processor.api.guard import Guard
+from processor.api.limits import OverTime, TimeLimit
 from processor.api.openapi import written
 from processor.api.problems import HttpProblem, problem_of
+from processor.api.requests import ApiRequest, Bodies
 from processor.api.routes import ENDPOINTS
 from processor.api.routing import (
-    AZURE,
+    JSON,
     RECORD,
+    Addresses,
     Endpoint,
     HttpAnswer,
     body_of,
-    body_read,
     encoded_answer,
     query_of,
-    segment,
 )
 from processor.api.serving import ServedNamespace
 from processor.errors import NamespaceNotFound, SchemaMismatch
@@ -36,18 +33,18 @@ __all__ = ("NO_FIGURES", "Api")
 
 _log = logging.getLogger("processor.api")
 
-_JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
 _KEEP_ALIVE_S: Final = 15.0
 _GRACE_S: Final = 30.0
 """How much longer than a wait a request may take in all."""
 
 NO_FIGURES: Final[Mapping[str, Any]] = MappingProxyType({})
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 DOCUMENT: Final = "/api/v1/openapi.json"
 
 
 class Api:
-    """The routes over what is served. ``app`` is the ASGI application.
+    """The routes over what is served: an ASGI application.
 
     ``hindered`` says what keeps this process from serving; "": nothing does. ``figures`` are what
     ``/health/ready`` tells.
@@ -64,96 +61,84 @@ class Api:
         self._serving = serving
         self._hindered = hindered
         self._figures = figures
-        routes = [self._routed(each) for each in endpoints]
-        probes = [
-            Route("/health/live", self._live),
-            Route("/health/ready", self._ready),
-            Route(DOCUMENT, self._described),
-        ]
-        self._router = Router([*routes, *probes], redirect_slashes=False)
-        self.app = Guard(self._serve, serving.options, self._refuse)
+        self._guard = Guard(serving.options)
+        self._bodies = Bodies(serving.options)
+        self._limit = TimeLimit(serving.options.wait_max_s + _GRACE_S)
+        self._addresses: Addresses[_Target] = Addresses()
+        for each in endpoints:
+            self._addresses.add(each.method, each.address, partial(self._answered, each))
+        self._addresses.add("GET", "/health/live", self._live)
+        self._addresses.add("GET", "/health/ready", self._ready)
+        self._addresses.add("GET", DOCUMENT, self._described)
 
     # --- requests -----------------------------------------------------------------------------
 
-    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
-        scope["app"] = self  # so that the router raises where it finds no route
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request, as an ASGI application."""
+        if scope["type"] != "http":
+            return
+        request = ApiRequest(scope, receive)
         try:
-            await self._router(scope, receive, send)
-        except HTTPException as error:
-            await self._missed(scope["method"], error)(scope, receive, send)
+            response = await self._response(request)
+        except Exception as error:  # whatever it is, the caller is told
+            response = _failed(error)
+        await response.send(self._guard.headers(request), receive, send)
 
-    def _routed(self, endpoint: Endpoint) -> Route:
-        path = endpoint.path
-        if not path.startswith(AZURE):
-            path = f"{BASE}/{{namespace}}{path}"
+    async def _response(self, request: ApiRequest) -> Response:
+        self._guard.check(request)
+        if self._guard.is_preflight(request):
+            return Response(b"", 204, None)
+        target, path = self._addresses.find(request.method, request.path)
+        return await target(request, path)
 
-        async def asked(request: Request) -> Response:
-            try:
-                answer = await self._answer(endpoint, request)
-                return self._told(answer)
-            except Exception as error:  # whatever it is, the caller is told
-                return _failed(error)
-
-        return Route(path, RoutedFunction(asked), methods=[endpoint.method])
-
-    async def _answer(self, endpoint: Endpoint, request: Request) -> HttpAnswer:
+    async def _answered(
+        self, endpoint: Endpoint, request: ApiRequest, path: dict[str, str]
+    ) -> Response:
         serving = self._serving
-        path = {name: segment(each) for name, each in request.path_params.items()}
         caller = await serving.auth.caller(request, endpoint.needs, path.get("id"))
         namespace = path.pop("namespace", serving.namespace)
         if namespace != serving.namespace:
             raise NamespaceNotFound(
                 f"this server has namespace {serving.namespace!r}, and not {namespace[:200]!r}"
             )
-        query = query_of(endpoint.query, request.scope["query_string"])
+        query = query_of(endpoint.query, request.query)
         body = None
         if endpoint.body is not None:
-            raw = await body_read(request, serving.options)
+            raw = await self._bodies.read(request)
             body = body_of(endpoint.body, request.headers.get("content-type", ""), raw)
-        base = serving.auth.base_url(request)
-        call = HttpCall(serving, caller, path, query, body, request.headers, base)
-        most_s = serving.options.wait_max_s + _GRACE_S
+        call = HttpCall(serving, request, caller, path, query, body)
         try:
-            async with asyncio.timeout(most_s) as limit:
-                return await endpoint.handle(call)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise HttpProblem(504, f"there is no answer within {most_s:g} s") from error
+            answer = await self._limit.keep(endpoint.handle(call))
+        except OverTime as error:
+            within_s = self._limit.seconds
+            raise HttpProblem(504, f"there is no answer within {within_s:g} s") from error
+        return self._told(answer)
 
     def _told(self, answer: HttpAnswer) -> Response:
         if answer.stream is not None:
             return EventStream(answer.stream, self._serving.options.watch_s)
         if isinstance(answer.body, bytes):
-            return Response(answer.body, answer.status, media_type=RECORD)
+            return Response(answer.body, answer.status, RECORD)
         is_empty = answer.body is None and answer.status in (202, 304)
         content = b"" if is_empty else encoded_answer(answer.body)
-        return Response(content, answer.status, dict(answer.headers), _JSON)
-
-    async def _refuse(self, scope: Any, receive: Any, send: Any, problem: HttpProblem) -> None:
-        await _failed(problem)(scope, receive, send)
-
-    def _missed(self, method: str, error: HTTPException) -> Response:
-        told = {
-            404: "there is nothing at this address: docs/http-api.md lists what there is",
-            405: f"this address is not for {method}",
-        }
-        text = told.get(error.status_code, error.detail)
-        return _failed(HttpProblem(error.status_code, text, error.headers))
+        return Response(content, answer.status, JSON, answer.headers)
 
     # --- probes -------------------------------------------------------------------------------
 
-    async def _live(self, request: Request) -> Response:
-        return Response(b'{"status":"live"}', 200, media_type=_JSON)
+    async def _live(self, request: ApiRequest, path: Mapping[str, str]) -> Response:
+        return Response(b'{"status":"live"}')
 
-    async def _described(self, request: Request) -> Response:
-        return Response(written(), media_type=_JSON)
+    async def _described(self, request: ApiRequest, path: Mapping[str, str]) -> Response:
+        return Response(written().encode())
 
-    async def _ready(self, request: Request) -> Response:
+    async def _ready(self, request: ApiRequest, path: Mapping[str, str]) -> Response:
         why = "it stops" if self._serving.is_stopping else self._hindered()
         if why:
             return _failed(HttpProblem(503, f"this process does not serve: {why}"))
-        return Response(encoded_answer({"status": "ready", **self._figures}), 200, media_type=_JSON)
+        return Response(encoded_answer({"status": "ready", **self._figures}))
+
+
+_Target: TypeAlias = Callable[[ApiRequest, dict[str, str]], Awaitable["Response"]]
 
 
 def _failed(error: Exception) -> Response:
@@ -164,37 +149,52 @@ def _failed(error: Exception) -> Response:
         content = encoded_answer(body)
     except SchemaMismatch:  # half of a surrogate pair in a text
         content = encoded_answer({**body, "detail": ascii(body["detail"]), "cause": None})
-    return Response(content, status, headers, _PROBLEM)
+    return Response(content, status, _PROBLEM, headers)
 
 
-class RoutedFunction:
-    """A function of requests as an ASGI application.
+class Response:
+    """What is sent: a status, the type of the content (None: there is none), and further headers.
 
-    Starlette's own, and its middleware, look four times for exceptions that none of ours raises: a
-    tenth of what a request costs.
+    A type that is among the headers goes before.
     """
 
-    def __init__(self, function: Callable[[Request], Awaitable[Response]]) -> None:
-        self._function = function
+    def __init__(
+        self,
+        content: bytes,
+        status: int = 200,
+        type: str | None = JSON,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
+        self._content = content
+        self._status = status
+        self._headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers.items()]
+        if type is not None and "content-type" not in headers:
+            self._headers.append((b"content-type", type.encode()))
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        response = await self._function(Request(scope, receive, send))
-        await response(scope, receive, send)
+    async def send(self, always: Iterable[tuple[bytes, bytes]], receive: Any, send: Any) -> None:
+        """Send it as ASGI says, with the headers that all answers have."""
+        if self._status not in (204, 304):
+            self._headers.append((b"content-length", b"%d" % len(self._content)))
+        await send(self._start(always))
+        await send({"type": "http.response.body", "body": self._content})
+
+    def _start(self, always: Iterable[tuple[bytes, bytes]]) -> dict[str, Any]:
+        headers = [*self._headers, *always]
+        return {"type": "http.response.start", "status": self._status, "headers": headers}
 
 
 class EventStream(Response):
     """Server-sent events: a comment while nothing happens, and an end, so that none is for ever."""
 
     def __init__(self, events: AsyncIterator[bytes], lasts_s: float) -> None:
-        headers = {"x-accel-buffering": "no"}
-        super().__init__(b"", 200, headers, "text/event-stream")
-        del self.headers["content-length"]
+        kind = "text/event-stream; charset=utf-8"
+        super().__init__(b"", 200, kind, {"x-accel-buffering": "no"})
         self._events = events
         self._lasts_s = lasts_s
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(start)
+    async def send(self, always: Iterable[tuple[bytes, bytes]], receive: Any, send: Any) -> None:
+        await send(self._start(always))
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
         sending = asyncio.create_task(self._send(send))
         leaving = asyncio.create_task(_left(receive))
         try:

@@ -14,15 +14,15 @@ from processor import checks
 from processor.api.auth.callers import OURS, HttpCaller
 from processor.api.options import whole_seconds
 from processor.api.problems import HttpProblem
-from processor.api.routing import Permission
+from processor.api.requests import ApiRequest
+from processor.api.routing import BASE, Permission
 from processor.api.serving import ServedNamespace
 from processor.client import Client, Handle
 from processor.core.records.answers import Accepted
 from processor.errors import InvalidArgument
 
-__all__ = ("BASE", "HttpCall", "encoded")
+__all__ = ("HttpCall", "encoded")
 
-BASE: Final = "/api/v1/namespaces"
 _OUR_WORKFLOWS: Final = "processor."
 _WAIT: Final = re.compile(
     r"(?:^|[,;]\s*)wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,3})?)\"?\s*(?:[,;]|$)", re.I
@@ -35,17 +35,25 @@ def encoded(text: str) -> str:
     return quote(text, safe="")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HttpCall:
     """``path`` has the parameters of the address, ``query`` and ``body`` what the route takes."""
 
     api: ServedNamespace
+    request: ApiRequest
     caller: HttpCaller
     path: Mapping[str, str]
     query: Any
     body: Any
-    headers: Mapping[str, str]
-    base: str
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.request.headers
+
+    @property
+    def base(self) -> str:
+        """How URLs in answers begin."""
+        return self.api.auth.base_url(self.request)
 
     @property
     def client(self) -> Client:
@@ -98,14 +106,22 @@ class HttpCall:
     def url(self, *parts: str, **query: str | None) -> str:
         """Return the URL of what is in the namespace, each part of the path encoded."""
         path = "/".join(map(encoded, (self.api.namespace, *parts)))
-        given = "&".join(f"{name}={encoded(each)}" for name, each in query.items() if each)
+        given = "&".join([f"{name}={encoded(each)}" for name, each in query.items() if each])
         return f"{self.base}{BASE}/{path}" + (f"?{given}" if given else "")
 
     def run_url(self, id: str, first_run_id: str, *parts: str, may: Permission) -> str:
         """Return the URL of something of a chain of runs; the key in it is good for that alone."""
-        capability = self.api.auth.capability(id, first_run_id, may)
-        chain = None if capability else first_run_id
-        return self.url("instances", id, *parts, first_run_id=chain, capability=capability)
+        return self.url("instances", id, *parts) + self.which_run(id, first_run_id, may)
+
+    def which_run(self, id: str, first_run_id: str, may: Permission | None) -> str:
+        """Return the query that names a chain of runs: a key that is good for it, if there are any.
+
+        ``may`` is what its key is good for; None: there is to be no key.
+        """
+        capability = "" if may is None else self.api.auth.capability(id, first_run_id, may)
+        if capability:
+            return f"?capability={encoded(capability)}"
+        return f"?first_run_id={encoded(first_run_id)}" if first_run_id else ""
 
     def later(self, location: str, seconds: float = 1.0) -> dict[str, str]:
         """Return the headers of an answer that says where to ask later."""

@@ -1,17 +1,15 @@
-"""What stands in front of all routes: which host is asked, from which page, by which path."""
+"""What stands in front of all routes: which host is asked, from which page."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final
 
 from processor.api.options import HttpOptions
 from processor.api.problems import HttpProblem
-from processor.api.routing import AZURE
+from processor.api.requests import ApiRequest
 
-__all__ = ("ASGIApp", "Guard")
-
-ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+__all__ = ("Guard",)
 
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _PROBES: Final = "/health/"
@@ -30,65 +28,42 @@ _PREFLIGHT_S: Final = b"600"
 
 
 class Guard:
-    """Lets a request through to ``app``, or has ``refuse`` answer it.
+    """Lets a request through, or refuses it.
 
     A page of another host may neither send (the origin is checked as Go's CrossOriginProtection
-    does), nor reach this machine by a name of its own (the host is checked). Paths stay as they
-    were sent, so that a ``%2F`` is part of an id and no border.
+    does), nor reach this machine by a name of its own (the host is checked).
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        options: HttpOptions,
-        refuse: Callable[[Any, Any, Any, HttpProblem], Awaitable[None]],
-    ) -> None:
-        self._app = app
+    def __init__(self, options: HttpOptions) -> None:
         self._names = options.names
         self._any_host = "*" in options.names and options.auth is not None
-        self._origins = frozenset(options.origins)
-        self._refuse = refuse
+        self._pages = {each: [*_HEADERS, *_cors(each)] for each in options.origins}
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return
-        path = scope.get("raw_path") or scope["path"].encode()
-        scope = {**scope, "path": _canonical(path.decode("latin-1")), "root_path": ""}
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        origin = headers.get(b"origin", b"").decode("latin-1").lower()
-        allowed = origin if origin in self._origins else ""
+    def headers(self, request: ApiRequest) -> Sequence[tuple[bytes, bytes]]:
+        """Return the headers that each answer to this request has."""
+        return self._pages.get(_origin(request), _HEADERS)
 
-        async def told(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *_HEADERS, *_cors(allowed)]}
-            await send(message)
+    def is_preflight(self, request: ApiRequest) -> bool:
+        """Whether a page that may asks what it may."""
+        return request.method == "OPTIONS" and _origin(request) in self._pages
 
-        try:
-            self._check(scope, headers, origin, allowed)
-        except HttpProblem as problem:
-            await self._refuse(scope, receive, told, problem)
+    def check(self, request: ApiRequest) -> None:
+        """Refuse what must not be served. Raises ``HttpProblem``: 400, 403, 421."""
+        if request.path.startswith(_PROBES):
             return
-        if allowed and scope["method"] == "OPTIONS":
-            await told({"type": "http.response.start", "status": 204, "headers": []})
-            await told({"type": "http.response.body", "body": b""})
-            return
-        await self._app(scope, receive, told)
-
-    def _check(self, scope: Any, headers: dict[bytes, bytes], origin: str, allowed: str) -> None:
-        if scope["path"].startswith(_PROBES):
-            return
-        if sum(name == b"host" for name, _ in scope["headers"]) != 1:
+        if request.hosts != 1:
             raise HttpProblem(400, "a request has one header Host, which names who is asked")
-        host = headers[b"host"].decode("latin-1").lower()
+        host = request.headers["host"].lower()
         if not self._any_host and _without_port(host) not in self._names:
             raise HttpProblem(
                 421,
                 f"this server is not {host[:200]!a}. Whoever runs it can let it answer to that "
                 "name: --allow-host, HttpOptions(hosts=[...])",
             )
-        if scope["method"] in _SAFE or allowed:
+        origin = _origin(request)
+        if request.method in _SAFE or origin in self._pages:
             return
-        site = headers.get(b"sec-fetch-site", b"").decode("latin-1").lower()
+        site = request.headers.get("sec-fetch-site", "").lower()
         if site in ("same-origin", "none"):
             return
         if site or (origin and origin.partition("://")[2] != host):
@@ -99,18 +74,11 @@ class Guard:
             )
 
 
-def _canonical(path: str) -> str:
-    """Return a path; the words of Azure's routes are read in any case."""
-    if not path.lower().startswith(f"{AZURE}/"):
-        return path
-    parts = path.split("/")
-    words = [*range(5), *([6] if parts[4].lower() == "instances" else [])]
-    return "/".join(each.lower() if at in words else each for at, each in enumerate(parts))
+def _origin(request: ApiRequest) -> str:
+    return request.headers.get("origin", "").lower()
 
 
 def _cors(allowed: str) -> list[tuple[bytes, bytes]]:
-    if not allowed:
-        return []
     return [
         (b"access-control-allow-origin", allowed.encode("latin-1")),
         (b"access-control-expose-headers", _MAY_READ),

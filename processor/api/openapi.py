@@ -14,15 +14,13 @@ from typing import Any, Final
 
 import msgspec
 
-from processor.api.calls import BASE
 from processor.api.routes import ENDPOINTS
-from processor.api.routing import AZURE, RECORD, Endpoint
+from processor.api.routing import RECORD, Endpoint
 
 __all__ = ("document", "written")
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
-_NAMESPACE: Final = "namespace"
 _TEXT: Final = {"type": "string"}
 _EVENT: Final = {
     "type": "object",
@@ -58,7 +56,7 @@ def document() -> dict[str, Any]:
     known = dict(zip((id(kind) for kind in kinds), schemas, strict=False))
     paths: dict[str, Any] = {}
     for each in ENDPOINTS:
-        paths.setdefault(_path(each), {})[each.method.lower()] = _operation(each, known)
+        paths.setdefault(each.address, {})[each.method.lower()] = _operation(each, known)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -94,18 +92,13 @@ def _kinds(endpoint: Endpoint) -> list[Any]:
     return [kind for kind in kinds if kind not in (None, bytes)]
 
 
-def _path(endpoint: Endpoint) -> str:
-    path = endpoint.path
-    return path if path.startswith(AZURE) else f"{BASE}/{{{_NAMESPACE}}}{path}"
-
-
 def _operation(endpoint: Endpoint, known: dict[int, Any]) -> dict[str, Any]:
     def schema(kind: Any) -> Any:
         return _plain(known[id(kind)])
 
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {**_TEXT, "minLength": 1}}
-        for name in _PARAMETER.findall(_path(endpoint))
+        for name in _PARAMETER.findall(endpoint.address)
     ]
     for each in () if endpoint.query is None else _fields(endpoint.query):
         parameters.append({"name": each.encode_name, "in": "query", "schema": schema(each.type)})

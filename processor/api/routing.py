@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
 
-from processor.api.options import HttpOptions
 from processor.api.problems import HttpProblem
+from processor.api.requests import AZURE
 from processor.errors import InvalidArgument, SchemaMismatch
 
 __all__ = (
-    "AZURE",
+    "BASE",
     "ENCODER",
     "KEYS",
     "RECORD",
+    "Addresses",
     "Endpoint",
     "HttpAnswer",
     "Permission",
     "body_of",
-    "body_read",
     "encoded_answer",
     "query_of",
     "route",
     "segment",
 )
 
-_log = logging.getLogger("processor.api")
-
 Permission: TypeAlias = Literal["view", "read", "start", "send", "control", "admin"]
 """What a caller may do: see runs without their payloads; read payloads; start; send to runs and
 entities; change how runs go on; and the rest."""
 
+BASE: Final = "/api/v1/namespaces"
 JSON: Final = "application/json"
 RECORD: Final = "application/octet-stream"
 """Of bodies and answers that are the records of our own client."""
-
-AZURE: Final = "/runtime/webhooks/durabletask"
-"""Below it are the routes that are not in a namespace's."""
 
 KEYS: Final = ("capability", "code")
 """Where a URL has its key; Azure's have it as ``code``."""
@@ -82,6 +75,11 @@ class Endpoint:
     summary: str
     headers: tuple[str, ...]
 
+    @property
+    def address(self) -> str:
+        """The whole path, with its parameters in braces."""
+        return self.path if self.path.startswith(AZURE) else f"{BASE}/{{namespace}}{self.path}"
+
 
 def route(
     method: str,
@@ -102,18 +100,78 @@ def route(
     return made
 
 
+@dataclass(slots=True)
+class _Place:
+    """Where addresses part: what follows by its text, or as a parameter, and what ends here."""
+
+    words: dict[str, _Place] = field(default_factory=dict)
+    parameter: _Place | None = None
+    targets: dict[str, tuple[Any, tuple[tuple[str, int], ...]]] = field(default_factory=dict)
+
+
+class Addresses(Generic[T]):
+    """What each method and address is for. What is written out goes before a parameter."""
+
+    def __init__(self) -> None:
+        self._root = _Place()
+
+    def add(self, method: str, address: str, target: T) -> None:
+        """Make ``target`` what is found at an address, which has its parameters in braces."""
+        place = self._root
+        names: list[tuple[str, int]] = []
+        for at, part in enumerate(address.split("/")):
+            if part.startswith("{"):
+                names.append((part[1:-1], at))
+                if place.parameter is None:
+                    place.parameter = _Place()
+                place = place.parameter
+            else:
+                place = place.words.setdefault(part, _Place())
+        assert method not in place.targets, f"{method} {address} is there twice"
+        place.targets[method] = target, tuple(names)
+
+    def find(self, method: str, path: str) -> tuple[T, dict[str, str]]:
+        """Return what a path is for, and its parameters, decoded. Raises ``HttpProblem``."""
+        parts = path.split("/")
+        places = [self._root]
+        for part in parts:
+            further = []
+            for place in places:
+                if (named := place.words.get(part)) is not None:
+                    further.append(named)
+                if place.parameter is not None and part:
+                    further.append(place.parameter)
+            places = further
+        wanted = "GET" if method == "HEAD" else method
+        for place in places:
+            if (found := place.targets.get(wanted)) is not None:
+                target, names = found
+                return target, {name: segment(parts[at]) for name, at in names}
+        if methods := {each for place in places for each in place.targets}:
+            allowed = sorted(methods | ({"HEAD"} if "GET" in methods else set()))
+            told = {"allow": ", ".join(allowed)}
+            raise HttpProblem(405, f"this address is not for {method[:50]}", told)
+        raise HttpProblem(
+            404, "there is nothing at this address: docs/http-api.md lists what there is"
+        )
+
+
 def segment(text: str) -> str:
     """Return one part of a path, decoded: what is encoded is part of it, a slash as well."""
+    if "%" not in text:
+        return text
     try:
         return unquote_to_bytes(text).decode()
     except UnicodeDecodeError:
         raise HttpProblem(400, f"the path has {text[:200]!a}, which is not UTF-8") from None
 
 
-def query_of(kind: type[msgspec.Struct] | None, text: bytes) -> Any:
+def query_of(kind: type[msgspec.Struct] | None, text: str) -> Any:
     """Return what stands behind the question mark, as the route takes it."""
+    if not text:
+        return None if kind is None else msgspec.convert({}, kind)
     try:
-        pairs = parse_qsl(text.decode("latin-1"), True, max_num_fields=_FIELDS_MAX)
+        pairs = parse_qsl(text, True, max_num_fields=_FIELDS_MAX)
     except ValueError:
         raise InvalidArgument(
             f"the query of the address has {_FIELDS_MAX} fields at the most: leave some out"
@@ -131,38 +189,6 @@ def query_of(kind: type[msgspec.Struct] | None, text: bytes) -> Any:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidArgument(f"the query of the address: {error}") from error
-
-
-async def body_read(request: Request, options: HttpOptions) -> bytes:
-    """Return the bytes of a request, within their bounds of size and time."""
-    most = options.body_bytes_max
-    length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length) > most:
-        raise _too_large(f"{int(length):,} bytes", most)
-    found = bytearray()
-    try:
-        async with asyncio.timeout(options.body_s):
-            async for chunk in request.stream():
-                found += chunk
-                if len(found) > most:
-                    raise _too_large("more", most)
-    except TimeoutError:
-        raise HttpProblem(
-            408,
-            f"the body of the request did not arrive within {options.body_s:g} s",
-            {"connection": "close"},
-        ) from None
-    except ClientDisconnect:
-        raise HttpProblem(400, "the client left before its request was whole") from None
-    return bytes(found)
-
-
-def _too_large(size: str, most: int) -> HttpProblem:
-    return HttpProblem(
-        413,
-        f"the body of a request has {most:,} bytes at the most, and this one has {size}: keep large"
-        " values elsewhere, and pass where they are",
-    )
 
 
 def body_of(kind: Any, content_type: str, body: bytes) -> Any:

@@ -29,5 +29,5 @@ async def served(
     ``figures`` are told there, as they are when it is asked.
     """
     serving = ServedNamespace(client, namespace, options)
-    async with HttpServer(Api(serving, hindered, figures).app, options, serving.stop) as server:
+    async with HttpServer(Api(serving, hindered, figures), options, serving.stop) as server:
         yield server

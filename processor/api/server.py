@@ -13,7 +13,7 @@ from typing import Any, Final
 import uvicorn
 
 from processor.api.options import HttpOptions
-from processor.api.wire import BoundedProtocol
+from processor.api.wire import BoundedProtocol, Waiting
 from processor.errors import InvalidArgument
 
 __all__ = ("HttpServer", "with_files")
@@ -65,7 +65,11 @@ class HttpServer:
         host, port = listening.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         most = with_files(self._options.connections_max)
-        own = {"options": self._options, "connections_max": most, "waiting": {}}
+        own = {
+            "options": self._options,
+            "connections_max": most,
+            "waiting": Waiting(self._options.idle_s),
+        }
         bounded = type("BoundedTo", (BoundedProtocol,), own)
         config = uvicorn.Config(
             self._app,
@@ -78,7 +82,6 @@ class HttpServer:
             proxy_headers=False,
             server_header=False,
             backlog=_BACKLOG,
-            timeout_keep_alive=max(int(self._options.idle_s), 1),
             timeout_graceful_shutdown=_SHUTDOWN_S,
         )
         self._server = server = _Unsignalled(config)

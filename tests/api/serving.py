@@ -96,7 +96,7 @@ async def asked(
     options = HttpOptions() if options is None else options
     server = f"embedded:{path / 'state'}"
     async with Worker(server, **(code or CODE)), Client(server) as client:
-        app = Api(ServedNamespace(client, "default", options)).app
+        app = Api(ServedNamespace(client, "default", options))
         transport = httpx.ASGITransport(app=app)
         url = "http://localhost:8233"
         async with httpx.AsyncClient(transport=transport, base_url=url, timeout=60) as http:

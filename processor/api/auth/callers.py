@@ -8,14 +8,13 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import parse_qs
 
-from starlette.requests import Request
-
 from processor.api.auth.capabilities import GRANTS, Capabilities
 from processor.api.auth.config import ROLES, AuthFile, hash_of, permissions_of, read_auth
 from processor.api.auth.jwts import JwtCheck
 from processor.api.auth.rates import Rates
 from processor.api.options import HttpOptions, whole_seconds
 from processor.api.problems import HttpProblem
+from processor.api.requests import ApiRequest
 from processor.api.routing import KEYS, Permission
 
 __all__ = ("OURS", "Auth", "HttpCaller")
@@ -57,15 +56,14 @@ class Auth:
         self._capabilities = Capabilities(found.capability_secret, namespace, lasts_s)
         self._rates = Rates(found.rate.per_second, found.rate.burst)
 
-    async def caller(self, request: Request, needs: Permission, id: str | None) -> HttpCaller:
+    async def caller(self, request: ApiRequest, needs: Permission, id: str | None) -> HttpCaller:
         """Return who asks, if they may. Raises ``HttpProblem``: 401, 403, 429."""
         if self._is_open:
             return _ANYBODY
         try:
             caller = await self._known(request, id)
         except HttpProblem as problem:
-            peer = "" if request.client is None else request.client.host
-            self._count(f"nobody at {peer}")
+            self._count(f"nobody at {request.peer or ''}")
             raise problem
         self._count(caller.name)
         if needs in ("send", "control") and id is not None and id.startswith(OURS):
@@ -80,18 +78,18 @@ class Auth:
             return ""
         return self._capabilities.made(workflow_id, first_run_id, may)
 
-    def base_url(self, request: Request) -> str:
+    def base_url(self, request: ApiRequest) -> str:
         """Return how the caller reaches this server; proxies are believed if they are trusted."""
         if self._public_url is not None:
             return self._public_url
-        scheme, host = request.url.scheme, request.headers["host"]
+        scheme, host = request.scheme, request.headers["host"]
         if self._is_trusted(request):
             scheme = _first(request, "x-forwarded-proto") or scheme
             host = _first(request, "x-forwarded-host") or host
         return f"{scheme}://{host}"
 
-    async def _known(self, request: Request, id: str | None) -> HttpCaller:
-        given = parse_qs(request.scope["query_string"].decode("latin-1"))
+    async def _known(self, request: ApiRequest, id: str | None) -> HttpCaller:
+        given = parse_qs(request.query)
         if text := [each for name in KEYS for each in given.get(name, ())]:
             if id is None or len(text) > 1:
                 raise HttpProblem(401, "a capability is for the addresses of one run")
@@ -106,7 +104,7 @@ class Auth:
             raise HttpProblem(401, "send Authorization: Bearer TOKEN", _CHALLENGE)
         proxy = self._file.proxy
         if proxy is not None and proxy.user_header and self._is_trusted(request):
-            if user := request.headers.get(proxy.user_header):
+            if user := request.headers.get(proxy.user_header.lower()):
                 roles = proxy.users.get(user, proxy.roles)
                 return HttpCaller(user[:200], permissions_of(roles, self._namespace))
         raise HttpProblem(401, "say who you are: send Authorization: Bearer TOKEN", _CHALLENGE)
@@ -128,11 +126,11 @@ class Auth:
         name = str(claims.get(issuer.name_claim, "a token without a name"))[:200]
         return HttpCaller(name, permissions_of(said, self._namespace))
 
-    def _is_trusted(self, request: Request) -> bool:
-        if request.client is None or not self._networks:
+    def _is_trusted(self, request: ApiRequest) -> bool:
+        if request.peer is None or not self._networks:
             return False
         try:
-            address = ip_address(request.client.host)
+            address = ip_address(request.peer)
         except ValueError:
             return False
         address = getattr(address, "ipv4_mapped", None) or address  # what listens on :: sees these
@@ -147,5 +145,5 @@ class Auth:
 _CHALLENGE: Final = {"www-authenticate": "Bearer"}
 
 
-def _first(request: Request, header: str) -> str:
+def _first(request: ApiRequest, header: str) -> str:
     return request.headers.get(header, "").partition(",")[0].strip()

@@ -14,9 +14,10 @@ import msgspec
 from processor.api.azure_views import RUNTIME_STATUS, event_view, output_of, status_view
 from processor.api.calls import HttpCall, encoded
 from processor.api.problems import HttpProblem, NotThereYet
+from processor.api.requests import AZURE
 from processor.api.routes.instances import page_of_history, run_page
 from processor.api.routes.messages import RunClosed
-from processor.api.routing import AZURE, HttpAnswer, Permission, route
+from processor.api.routing import HttpAnswer, Permission, route
 from processor.client import Handle, RunDescription
 from processor.errors import InvalidArgument, WorkflowError, WorkflowNotFound, WorkflowNotRegistered
 from processor.policy import Status

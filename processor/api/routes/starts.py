@@ -17,6 +17,8 @@ from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy
 
 __all__ = ("ENDPOINTS", "RetryOfRuns", "RunStarted", "began", "waited")
 
+_AS_GIVEN = ("id", "reuse", "conflict", "execution_timeout", "memo", "delay", "at", "cron")
+
 
 class RetryOfRuns(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """As ``RetryPolicy``, in seconds."""
@@ -58,13 +60,12 @@ class StartBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     @property
     def how(self) -> dict[str, Any]:
         """The options of ``client.start`` that are given."""
-        names = ("id", "reuse", "conflict", "execution_timeout", "memo", "delay", "at", "cron")
-        found = {name: getattr(self, name) for name in names}
+        given = {name: each for name in _AS_GIVEN if (each := getattr(self, name)) is not None}
         if self.retry is not None:
-            found["retry"] = self.retry.policy
+            given["retry"] = self.retry.policy
         if self.attributes is not None:
-            found["attributes"] = of_plain(self.attributes)
-        return {name: each for name, each in found.items() if each is not None}
+            given["attributes"] = of_plain(self.attributes)
+        return given
 
 
 class RunUrls(msgspec.Struct, frozen=True):
@@ -173,19 +174,20 @@ async def waited(call: HttpCall, handle: Handle[Any], wait_s: float | None) -> H
 
 
 def _urls(call: HttpCall, id: str, first_run_id: str, theirs: bool) -> RunUrls:
-    def url(*parts: str, may: Any = "read") -> str:
-        if not theirs:
-            return call.url("instances", id, *parts, first_run_id=first_run_id)
-        return call.run_url(id, first_run_id, *parts, may=may)
-
+    """Return where a run is. The keys are good for reading, for sending, and for control."""
+    place = call.url("instances", id)
+    read, send, control = (
+        call.which_run(id, first_run_id, may if theirs else None)
+        for may in ("read", "send", "control")
+    )
     return RunUrls(
-        url(),
-        url("result"),
-        url("history"),
-        url("watch"),
-        url("events", may="send").replace("/events?", "/events/{name}?"),
-        url("cancel", may="control"),
-        url("terminate", may="control"),
+        f"{place}{read}",
+        f"{place}/result{read}",
+        f"{place}/history{read}",
+        f"{place}/watch{read}",
+        f"{place}/events/{{name}}{send}",
+        f"{place}/cancel{control}",
+        f"{place}/terminate{control}",
     )
 
 
