@@ -261,14 +261,18 @@ def test_code_that_catches_much_while_it_is_dropped_still_ends() -> None:
 # --- what cannot be interrupted ---------------------------------------------------------------
 
 _STUBBORN = """
+import hashlib, re, sys
 from processor import workflow
+from processor.core.runner import CodeError
 from processor.workflow._engine import watchdog as _watchdog
 from tests.workflow.driver import World
 
 _watchdog.INTERRUPT_S, _watchdog.END_S, _watchdog.LOOK_EVERY_S = 0.1, 0.5, 0.02
+_watchdog.LOOK_BY_SIGNAL_S = 0.05
+if "by signal" in sys.argv:
+    _watchdog.look_by_signal()
 
-@workflow.define
-async def stubborn() -> None:
+def swallows():
     while True:
         try:
             while True:
@@ -276,17 +280,68 @@ async def stubborn() -> None:
         except BaseException:
             pass
 
-World(stubborn, workflow_id="order-7", run_id="run-7").start()
+def backtracks():
+    re.match("(a+)+$", "a" * 60 + "b")
+
+def swallows_and_backtracks():
+    while True:
+        try:
+            backtracks()
+        except BaseException:
+            pass
+
+def raises_to_a_power():
+    (10 ** 200_000) ** 1_000_000
+
+def hashes():
+    hashlib.pbkdf2_hmac("sha256", b"word", b"salt", 2**31 - 1)
+
+@workflow.define
+async def stubborn() -> None:
+    globals()[sys.argv[1]]()
+
+try:
+    World(stubborn, workflow_id="order-7", run_id="run-7").start()
+except CodeError as error:
+    print(error.kind, error.where)
 """
 
 
-def test_what_cannot_be_interrupted_ends_the_process_and_is_named() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", _STUBBORN], capture_output=True, text=True, timeout=60, check=False
+def _ended(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _STUBBORN, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("swallows",),
+        ("hashes",),
+        ("swallows_and_backtracks", "by signal"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_interrupted_ends_the_process_and_is_named(
+    arguments: tuple[str, ...],
+) -> None:
+    """C code that lets other threads run, as ``hashes`` does, is seen as all other code is."""
+    ended = _ended(*arguments)
     assert ended.returncode == 1
     assert "workflow order-7, run run-7: its code does not give control back" in ended.stderr
-    assert "in stubborn" in ended.stderr
+    assert f"in {arguments[0]}" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["backtracks", "raises_to_a_power"])
+def test_c_code_that_handles_signals_is_interrupted_by_one(name: str) -> None:
+    """It holds Python's lock, so that no other thread sees it."""
+    ended = _ended(name, "by signal")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert re.match(r"never_ends <string>:\d+", ended.stdout)
 
 
 # --- what it needs ----------------------------------------------------------------------------

@@ -78,13 +78,14 @@ def dev(
 
     What it has done is there again at the next start. --json makes its log JSON.
     """
-    from processor.cli.commands.worker import log_to, new_worker, serve
+    from processor.cli.commands.worker import log_to, new_worker, serve, watch_c_code
     from processor.cli.modules import load_code
     from processor.config import Settings
 
     tune_process()
     code = load_code(modules or [EXAMPLE])
     log_to(as_json)
+    watch_c_code()
     shutdown_s = Settings().shutdown_s
     injected = {"payloads": loaded(payloads), "interceptors": loaded(interceptors)}
     injected["http"] = api_at(port)

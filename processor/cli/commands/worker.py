@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from processor.cli.modules import UserCode
     from processor.worker import Worker
 
-__all__ = ("log_to", "new_worker", "register", "serve")
+__all__ = ("log_to", "new_worker", "register", "serve", "watch_c_code")
 
 _log = logging.getLogger("processor.cli")
 
@@ -117,7 +117,15 @@ def worker(
         settings=replace(Settings(), shutdown_s=shutdown),
     )
     tune_process()
+    watch_c_code()
     asyncio.run(serve(running, shutdown))
+
+
+def watch_c_code() -> None:
+    """Interrupt workflow code that is in C for too long, as far as that handles signals."""
+    from processor.workflow._engine.watchdog import look_by_signal
+
+    look_by_signal()
 
 
 def new_worker(code: UserCode, target: Target, **how: Any) -> Worker:

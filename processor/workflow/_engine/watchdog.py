@@ -11,15 +11,19 @@ that thread. It has to land in the code and nowhere else, so both sides keep an 
                    and takes back what has not landed
 
 What cannot be interrupted (it catches everything, or is in C) ends the process after ``END_S``.
+C code that holds Python's lock stops the watchdog's thread, too. Some of it handles signals
+meanwhile, as regular expressions and arithmetic of large numbers do: see ``look_by_signal``.
 What waits without working (for a lock, say) is not interrupted, since a paused process or a slow
 import looks the same: after ``SAY_S`` it is said.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -33,7 +37,15 @@ from weakref import WeakSet
 from processor.core.runner import CodeError, NeverEnds
 from processor.workflow._frames import boundary, is_boundary, is_library, is_ours, where_of
 
-__all__ = ("WORKFLOWS", "Advice", "NeverEnds", "Watched", "here", "watching")
+__all__ = (
+    "WORKFLOWS",
+    "Advice",
+    "NeverEnds",
+    "Watched",
+    "here",
+    "look_by_signal",
+    "watching",
+)
 
 R = TypeVar("R")
 
@@ -44,6 +56,8 @@ END_S: Final = 10.0
 SAY_S: Final = 10.0
 SAY_AGAIN_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.25
+LOOK_BY_SIGNAL_S: Final = 1.0
+"""Of the process's CPU time."""
 _LAST_WORDS_S: Final = 2.0
 
 _send = ctypes.pythonapi.PyThreadState_SetAsyncExc
@@ -154,6 +168,8 @@ class Watched:
             before = self.sent  # one task may have been interrupted, and another one goes on
             self.sent = before or error
             if (self.running, run.turn) == self._seen:
+                if threading.get_ident() == self._thread:  # within a signal's handler
+                    raise NeverEnds
                 _send(self._thread, NeverEnds)
             else:
                 self.sent = before
@@ -177,6 +193,21 @@ def here() -> Watched:
                 _threads.append(threading.Thread(target=_watch, name="watchdog", daemon=True))
                 _threads[0].start()
         return watched
+
+
+def look_by_signal() -> None:
+    """Let a signal, SIGVTALRM, make the main thread look at the code that it runs.
+
+    C code that holds Python's lock may handle signals meanwhile, in the main thread only. It is a
+    process's own to say what its signals do, so no library calls this.
+    """
+    watched = here()
+    # Nothing is locked by this thread while code runs: the handler may wait for a lock then.
+    signal.signal(signal.SIGVTALRM, lambda *_: None if watched.running is None else watched.look())
+    signal.siginterrupt(signal.SIGVTALRM, False)
+    signal.setitimer(signal.ITIMER_VIRTUAL, LOOK_BY_SIGNAL_S, LOOK_BY_SIGNAL_S)
+    # Python takes handlers away before it ends, and then the signal would end the process.
+    atexit.register(signal.setitimer, signal.ITIMER_VIRTUAL, 0)
 
 
 @boundary
