@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from processor.core.inputs import ClientCommand
-from processor.core.questions import DescribeRun, ReadHistory
+from processor.core.questions import DescribeRun, ListRuns, ReadHistory
 from processor.core.records.answers import ReplyBody
 from processor.errors import InvalidArgument, ProcessorError, ShardUnavailable
 from processor.kafka.clients.connection import KafkaSettings
@@ -68,12 +68,16 @@ class Searching:
     ) -> ReplyBody:
         """Return the answer of a shard, which is asked for so many seconds; else that of the view.
 
-        Only descriptions and histories are in a view. Raises ``ShardUnavailable``.
+        Only lists, descriptions and histories are in a view. A list asks one shard after the other:
+        it has no patience with the second silent one. Raises ``ShardUnavailable``.
         """
         body = command.body
-        if self._views_dir is None or not isinstance(body, DescribeRun | ReadHistory):
+        if self._views_dir is None or not isinstance(body, DescribeRun | ListRuns | ReadHistory):
             return await ask(timeout_s)
-        was_silent = monotonic() < self._silent.get(partition, 0.0) + _SILENCE_S
+        silent_s = self._silent.get(partition, 0.0)
+        if isinstance(body, ListRuns):
+            silent_s = max(self._silent.values(), default=0.0)
+        was_silent = monotonic() < silent_s + _SILENCE_S
         try:
             answer = await ask(min(_SILENT_S if was_silent else _PATIENCE_S, timeout_s))
         except ShardUnavailable as error:

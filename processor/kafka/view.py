@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from processor.core.questions import ListRuns
 from processor.core.records.answers import Page, Refused
 from processor.errors import ProcessorError
 from processor.kafka.clients.connection import KafkaSettings
@@ -23,7 +24,7 @@ from processor.kafka.topics.upkeep import connect
 from processor.kafka.view_folder import ViewFolder
 from processor.seldom import Seldom
 from processor.views.answers import Found, RunCount
-from processor.views.reading import OfRun, answered
+from processor.views.reading import OfRun, answered, listed
 from processor.views.rows import Rows
 from processor.views.search import RunSearch
 from processor.views.tables.pages import TablePage, TableSearch
@@ -82,15 +83,17 @@ class FolderView:
                 return None
             return _lag(parts, self._ends(range(partitions)))
 
-    def read(self, workflow_id: str, body: OfRun, partition: int) -> Page | Refused:
-        """Return what the rows of a partition say of a run."""
+    def read(self, workflow_id: str, body: OfRun | ListRuns, partition: int) -> Page | Refused:
+        """Return what the rows of a partition say of a run, or of the latest run of each id."""
 
         def ask(parts: Sequence[Rows], ends: Mapping[int, int]) -> Page | Refused:
             (rows,) = parts
+            if isinstance(body, ListRuns):
+                return listed(rows, body, ends[partition], now_ms)
             return answered(rows, workflow_id, body, ends[partition], now_ms)
 
         now_ms = time_ns() // 1_000_000
-        what = f"{body.word} of {workflow_id!r}"
+        what = body.word if isinstance(body, ListRuns) else f"{body.word} of {workflow_id!r}"
         return self._asked(what, (partition,), self._folder.read, ask)
 
     def _asked(

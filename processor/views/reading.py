@@ -1,4 +1,4 @@
-"""What a view answers in the place of a shard: descriptions and histories, from kept records.
+"""What a view answers in the place of a shard: lists, descriptions, histories, from kept records.
 
 The functions that make the answers are those of the shard, and so are the records. What only the
 shard knows is left out, and named.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from processor.codec.json_views import (
     history_page,
@@ -20,7 +20,7 @@ from processor.codec.json_views import (
 from processor.codec.records import decode, decode_as
 from processor.core.evolve import evolve
 from processor.core.nouns.activity import attempted
-from processor.core.questions import DescribeRun, ReadHistory
+from processor.core.questions import DescribeRun, ListRuns, ReadHistory
 from processor.core.records.answers import Page, Refused
 from processor.core.records.snapshot import Snapshot, state_of
 from processor.core.records.turn import AttemptRecord, Turn
@@ -29,10 +29,15 @@ from processor.errors import StoreCorrupt
 from processor.schedules.cron import next_ms
 from processor.views.rows import Rows
 
-__all__ = ("UNKNOWN", "OfRun", "answered")
+__all__ = ("UNKNOWN", "OfRun", "answered", "listed")
 
 OfRun: TypeAlias = DescribeRun | ReadHistory
-"""What a view can answer as a shard does."""
+"""What a view can answer of a run as a shard does."""
+
+_SCANNED_MAX: Final = 5_000
+_FOLDED_MAX: Final = 20_000
+_PAGE_BYTES: Final = 400_000
+"""A page of a list ends after so many workflow ids, turns that are folded for it, or bytes."""
 
 UNKNOWN: Final = ("pending.waiting", "pending.unread", "undelivered", "producer")
 """What only the worker that has the shard knows of a run."""
@@ -42,21 +47,15 @@ def answered(rows: Rows, workflow_id: str, body: OfRun, end: int, now_ms: int) -
     """Return what the rows of its partition say of a run, as the shard would, with ``view``.
 
     That is how far the rows are: the log had its end at ``end`` when it was ``now_ms``. Blocks.
-    ``Refused`` where there is no such run, or it is purged.
+    ``Refused`` where there is no such run, or it is purged, or the rows are not there yet.
     """
     connection = rows.connection
     connection.execute("BEGIN")  # rows and position as they were at one moment
     try:
-        rows.look()
-        behind = max(end - rows.position, 0)
-        view = {
-            "position": rows.position,
-            "behind": behind,
-            "time_ms": rows.time_ms if behind else now_ms,
-        }
+        view = _position(rows, end, now_ms)
         found = _which(connection, workflow_id, body)
         if found is None:
-            return _unknown(workflow_id, body, behind)
+            return _unknown(workflow_id, body, view["behind"])
         number, run_id = found
         if isinstance(body, ReadHistory):
             return history_page(run_id, _turns(connection, number, body.first), view=view)
@@ -70,6 +69,43 @@ def answered(rows: Rows, workflow_id: str, body: OfRun, end: int, now_ms: int) -
     if state.started is not None:
         shown |= lineage_view(state.started)
     return Page(to_json(shown))
+
+
+def listed(rows: Rows, body: ListRuns, end: int, now_ms: int) -> Page:
+    """Return a page of the latest runs of a partition as its shard would, with ``view``. Blocks."""
+    connection = rows.connection
+    connection.execute("BEGIN")
+    found: list[bytes] = []
+    size, folded, after = 0, 0, None
+    try:
+        view = {**_position(rows, end, now_ms), "unknown": ()}
+        latest = connection.execute(
+            "SELECT max(run), run_id, workflow_id, workflow, status FROM runs "
+            "WHERE workflow_id > ? GROUP BY workflow_id ORDER BY workflow_id",
+            (body.after,),
+        )
+        for scanned, (number, run_id, workflow_id, workflow, status) in enumerate(latest, 1):
+            if body.status in (None, status) and body.workflow in (None, workflow):
+                summary = summary_view(_state(connection, number, workflow_id, run_id).summary())
+                found.append(to_json({**summary, "view": view}))
+                turns = "SELECT count(*) FROM turns WHERE run = ?"
+                folded += connection.execute(turns, (number,)).fetchone()[0]
+                size += len(found[-1])
+            is_full = len(found) >= body.limit or size >= _PAGE_BYTES or folded >= _FOLDED_MAX
+            if is_full or scanned >= _SCANNED_MAX:
+                after = workflow_id
+                break
+    finally:
+        connection.execute("ROLLBACK")
+    return Page(b"[%b]" % b",".join(found), after)
+
+
+def _position(rows: Rows, end: int, now_ms: int) -> dict[str, Any]:
+    """Return how far the rows are as answers tell it."""
+    rows.look()
+    behind = max(end - rows.position, 0)
+    time_ms = rows.time_ms if behind else now_ms
+    return {"position": rows.position, "behind": behind, "time_ms": time_ms}
 
 
 def _which(connection: sqlite3.Connection, workflow_id: str, body: OfRun) -> tuple[int, str] | None:
@@ -89,8 +125,13 @@ def _unknown(workflow_id: str, body: OfRun, behind: int) -> Refused:
     named = body.run_id or body.first_run_id
     which = f"the view has no run of workflow id {workflow_id!r}"
     which += f" with run id {named!r}" if named is not None else ""
-    lag = f"; it is {behind:,} records behind the log" if behind else ""
-    return Refused("WorkflowNotFound", f"{which} (purged ones are not in it){lag}")
+    if behind:
+        return Refused(
+            "ShardUnavailable",
+            f"no worker answers, and {which}. It is {behind:,} records behind the log, so that the "
+            "run may be there: ask again, or see with `processor views status` whether it is fed",
+        )
+    return Refused("WorkflowNotFound", f"{which} (purged ones are not in it)")
 
 
 def _turns(

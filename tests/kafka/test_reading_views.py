@@ -76,12 +76,21 @@ async def check_without_worker(client: Client, made: str, log: Log, theirs: Told
     assert (await client.count("status = 'running'")).count == OPEN
     found = [run.workflow_id async for run in client.list("closed IS NOT NULL")]
     assert sorted(found) == [f"closed-{n}" for n in range(CLOSED)]
+    listed = {run.workflow_id: run async for run in client.list()}
+    assert listed.keys() == theirs.keys()
+    assert listed["closed-3"].result == theirs["closed-3"][0].result
+    assert all(run.view is not None and run.view.behind == 0 for run in listed.values())
     async with (
         served(client, made, HttpOptions(port=0)) as server,
         httpx.AsyncClient(base_url=f"{server.url}/api/v1/namespaces/{made}") as http,
     ):
         seen = (await http.get("/instances/closed-3")).json()
         assert (seen["status"], seen["result"], seen["view"]["behind"]) == ("completed", 6, 0)
+        items = (await http.get("/instances", params={"status": "running"})).json()["items"]
+        assert [each["view"]["behind"] for each in items] == [0] * OPEN
+        none = await http.get("/instances/closed-3/result")
+        assert (none.status_code, none.json()["type"]) == (503, "ShardUnavailable")
+        assert "it is completed, says the view" in none.json()["detail"]
         page = (await http.get("/instances/closed-3/history")).json()
         assert page["view"]["behind"] == 0
         assert [each["type"] for each in page["items"]] == [
@@ -132,8 +141,9 @@ def test_runs_are_told_while_no_worker_is_there(
     where = "--server", kafka_servers, "--namespace", made, "--views-dir", str(feeder.views_dir)
     shown = CliRunner().invoke(app, ["describe", "closed-3", "--json", *where])
     assert (shown.exit_code, json.loads(shown.stdout)["view"]["behind"]) == (0, 0)
-    lines = CliRunner().invoke(app, ["history", "closed-3", *where]).stdout
-    assert "no worker answered" in " ".join(lines.split())
+    for asked in (["history", "closed-3"], ["list"]):
+        lines = CliRunner().invoke(app, [*asked, *where]).stdout
+        assert "no worker answered" in " ".join(lines.split())
     feeder.kill()
     for rows in read_rows(feeder.views_dir / made):
         with closing(rows), closing(fresh_fold(log, rows.partition)) as fresh:

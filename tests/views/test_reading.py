@@ -10,10 +10,10 @@ from processor.client.descriptions import RunDescription, description, history
 from processor.core.nouns.activity import ActivityCompleted, ActivityScheduled
 from processor.core.nouns.run import WorkflowCompleted
 from processor.core.nouns.value import StatusSet
-from processor.core.questions import DescribeRun, ReadHistory
+from processor.core.questions import DescribeRun, ListRuns, ReadHistory
 from processor.core.records.answers import Page, Refused
 from processor.testing import Environment
-from processor.views.reading import OfRun, answered
+from processor.views.reading import OfRun, answered, listed
 from processor.views.rows import Rows, open_rows
 
 from .runs import Log, attempt, purged, snapshot, started, turn
@@ -91,11 +91,60 @@ def test_a_run_that_is_purged_has_no_history() -> None:
     log.take(turn("a/1", 0, started(), WorkflowCompleted(b"5")), turn("b/1", 0, started()))
     assert told(rows, "a", DescribeRun())["result"] == 5
     log.take(purged("a/1"))
-    refused = answered(rows, "a", DescribeRun(), rows.position + 3, 0)
+    refused = answered(rows, "a", DescribeRun(), rows.position, 0)
     assert isinstance(refused, Refused)
     assert refused.error == "WorkflowNotFound"
-    assert "no run of workflow id 'a' (purged ones are not in it); it is 3 rec" in refused.message
+    assert "no run of workflow id 'a' (purged ones are not in it)" in refused.message
     assert rows.connection.execute("SELECT count(*) FROM turns").fetchone() == (1,)
+
+
+def test_who_is_not_in_a_view_that_is_behind_may_be_there() -> None:
+    refused = answered(kept(), "a", DescribeRun(), 3, 0)
+    assert isinstance(refused, Refused)
+    assert refused.error == "ShardUnavailable"
+    assert "no run of workflow id 'a'. It is 3 records behind the log" in refused.message
+
+
+def test_a_view_lists_what_the_shard_lists() -> None:
+    async def play() -> None:
+        async with Environment([order], [stumbles], seed=5) as env:
+            for number in range(14):
+                await env.start(order, number, id=f"{number}", attributes={"customer": "ada"})
+            await env.sleep(2)
+            rows = folded(kept(), list(env._world.broker.logs[0].written))
+            for status in (None, "completed", "running"):
+                theirs = [each async for each in env.list(status=status)]
+                ours = list_of(rows, status, 3)
+                assert [each | {"view": None} for each in map(vars, ours)] == [*map(vars, theirs)]
+                assert all(run.view is not None and not run.view.unknown for run in ours)
+            assert list_of(rows, None, 3, workflow="none") == []
+
+    asyncio.run(play())
+
+
+def list_of(
+    rows: Rows, status: str | None, limit: int, workflow: str | None = None
+) -> list[RunDescription]:
+    found: list[RunDescription] = []
+    after: str | None = ""
+    while after is not None:
+        page = listed(rows, ListRuns(status, workflow, after, limit), rows.position, 0)
+        runs = json.loads(page.content)
+        assert len(runs) <= limit
+        found += [description(each | {"shard": 0}) for each in runs]
+        after = page.after
+    return found
+
+
+def test_a_page_of_a_list_has_a_bound() -> None:
+    rows = kept()
+    log = Log(rows)
+    for name in ("a", "b", "c"):
+        log.take(turn(f"{name}/1", 0, started()))
+        for number in range(1, 6):
+            log.take(turn(f"{name}/1", number, StatusSet(b'"' + b"x" * 390_000 + b'"')))
+    page = listed(rows, ListRuns(), 0, 0)
+    assert (len(json.loads(page.content)), page.after) == (2, "b")
 
 
 def test_it_says_how_far_it_is() -> None:

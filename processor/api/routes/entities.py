@@ -94,13 +94,13 @@ async def signal_entity(call: HttpCall) -> HttpAnswer:
 @route("GET", "/entities/{entity}/{key}/state", "read", answers={200: StateView})
 async def state(call: HttpCall) -> HttpAnswer:
     """Return the state that is recorded; null where there is none."""
-    return HttpAnswer(StateView(await _entity(call).state(call.bounded(None))))
+    return HttpAnswer(StateView(await _entity(call).state()))
 
 
 @route("GET", "/entities/{entity}/{key}/history", "read", answers={200: list[EntityOperation]})
 async def operations(call: HttpCall) -> HttpAnswer:
     """Return the operations that ended last, where the class keeps them."""
-    return HttpAnswer(await _entity(call).history(call.bounded(None)))
+    return HttpAnswer(await _entity(call).history())
 
 
 @route("GET", "/entities/{entity}/{key}", "view", answers={200: RunView})

@@ -15,7 +15,7 @@ from processor.api.routing import ENCODER, HttpAnswer, route
 from processor.client import Handle, HistoryEvent, RunDescription, RunHistory, ViewPosition
 from processor.client.descriptions import description, descriptions, history, read
 from processor.core.questions import ListRuns, ReadHistory
-from processor.errors import InvalidArgument
+from processor.errors import InvalidArgument, ShardUnavailable
 from processor.policy import Status
 from processor.views.answers import Found
 from processor.views.asking import view_of
@@ -324,8 +324,13 @@ async def read_result(call: HttpCall) -> HttpAnswer:
         with call.watching():
             result = await handle.result(call.bounded(wait_s or 0.0))
     except TimeoutError:
-        status = (await handle.describe()).status
-        return HttpAnswer(NotEnded(status), 202, call.later(_same(call)))
+        run = await handle.describe()
+        if run.view is not None and not run.status.is_open:
+            raise ShardUnavailable(
+                f"{handle.id!r}: it is {run.status.value}, says the view, and no worker answers, "
+                f"which results take: ask again, or read the description of the run"
+            ) from None
+        return HttpAnswer(NotEnded(run.status), 202, call.later(_same(call)))
     return HttpAnswer(ResultView(result))
 
 

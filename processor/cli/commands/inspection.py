@@ -139,6 +139,9 @@ def list_runs(
             found = [each async for each in wanted]
         columns = ("workflow id", "workflow", "status", "started", "events", "run")
         show_found(found, columns, list_row, as_json=as_json, limit=limit)
+        told = [run.view for run in found[:limit] if run.view is not None]
+        if told and not as_json:
+            say(view_line(max(told, key=lambda view: view.behind)))
 
     asyncio.run(work())
 
