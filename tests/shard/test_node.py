@@ -182,7 +182,7 @@ def test_a_shard_is_tried_again_whatever_fails_meanwhile(
         factory = Broken(made, failures=2)
         node = node_of(factory)
         node.assign(0)
-        # No error is on its way then: of who is cancelled meanwhile, asyncio asks the error's class.
+        # No error is on its way then: asyncio asks its class where a task is cancelled.
         await eventually(lambda: factory.tries > 3)
         await node.close()
         factory.ended.set()
