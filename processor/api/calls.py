@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
-from urllib.parse import quote
 
 from processor import checks
 from processor.api.auth.callers import OURS, HttpCaller
@@ -20,6 +19,7 @@ from processor.api.serving import ServedNamespace
 from processor.client import Client, Handle
 from processor.core.records.answers import Accepted
 from processor.errors import InvalidArgument
+from processor.remote.urls import url_part
 
 __all__ = ("HttpCall", "encoded")
 
@@ -32,7 +32,7 @@ _WAIT: Final = re.compile(
 @lru_cache(maxsize=1_000)
 def encoded(text: str) -> str:
     """Return a text as a part of a path, or as a value of a query."""
-    return quote(text, safe="")
+    return url_part(text)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 import typer
@@ -29,6 +29,7 @@ from processor.cli.options import (
 from processor.cli.output import say, write_json
 from processor.errors import InvalidArgument, ProcessorError, RequestError
 from processor.remote.token import TOKEN, token_headers
+from processor.remote.urls import url_part
 
 __all__ = ("LIBRARIES", "lookup", "serve")
 
@@ -113,7 +114,7 @@ def serve(
 
 def lookup(id: WorkflowId, url: Url = f"http://{WEB_DEFAULT}", as_json: Json = False) -> None:
     """Show the latest run of a workflow id, as `processor views serve` knows it."""
-    found = asked(url, f"/instances/{quote(id, safe='')}")
+    found = asked(url, f"/instances/{url_part(id)}")
     if as_json:
         write_json(found)
         return

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -28,6 +28,7 @@ from processor.errors import (
 )
 from processor.gateway import CLOSED, is_answer
 from processor.remote.token import TOKEN, token_headers
+from processor.remote.urls import url_part
 from processor.views.answers import Found, RunCount
 from processor.views.search import RunSearch
 
@@ -66,7 +67,7 @@ class HttpGateway:
 
     def __init__(self, server: str, namespace: str, settings: Settings) -> None:
         self._server = server.rstrip("/")
-        self._url = f"{self._server}/api/v1/namespaces/{quote(namespace, safe='')}"
+        self._url = f"{self._server}/api/v1/namespaces/{url_part(namespace)}"
         self._settings = settings
         self._partitions = 0
         self._http: httpx.AsyncClient | None = None
@@ -132,7 +133,7 @@ class HttpGateway:
         asked = {"prefix": search.prefix, "limit": str(search.limit)}
         if search.after is not None:
             asked["after"] = search.after
-        url = f"{self._url}/views/{quote(search.name, safe='')}?{urlencode(asked)}"
+        url = f"{self._url}/views/{url_part(search.name)}?{urlencode(asked)}"
         return unpacked_table((await self._answered("GET", url, timeout_s, None)).content)
 
     async def close(self) -> None:

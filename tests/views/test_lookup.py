@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
 from hashlib import sha256
+from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from aiokafka.partitioner import DefaultPartitioner
+from yarl import URL
 
 from processor.cli.lookup import address, admitted, is_local
 from processor.core.nouns.run import RunParked, WorkflowCompleted
@@ -25,6 +32,7 @@ from processor.views.stream.lookup.entries import (
     position_key,
     position_of,
 )
+from processor.views.stream.lookup.routing import ROUTED, OwnersRouter
 from tests.views.runs import attempt, purged, started, turn
 
 LOG = "log-1"
@@ -184,3 +192,43 @@ def test_whose_tokens_may_look_up(tmp_path: Any) -> None:
     path.write_text('[proxy]\ntrusted = ["10.0.0.1"]\nuser_header = "x-user"\n')
     with pytest.raises(Exception, match=r"knows \[\[tokens\]\] only"):
         admitted(path, "shop")
+
+
+class OneOwner(OwnersRouter):
+    """All partitions are at one process."""
+
+    def __init__(self, owner: str, session: aiohttp.ClientSession) -> None:
+        at = SimpleNamespace(canonical_url=URL("http://127.0.0.1:1"))
+        self.app = SimpleNamespace(partitions=4, conf=at, http_client=session)
+        self.owner = URL(owner)
+
+    def _owner(self, partition: int) -> URL:
+        return self.owner
+
+
+@pytest.mark.parametrize(
+    ("part", "id"), [("%2E", "."), ("%2E%2E", ".."), ("a%2Fb", "a/b"), ("%C3%BC", "ü"), ("a", "a")]
+)
+def test_a_request_is_passed_on_with_its_id(part: str, id: str) -> None:
+    async def main() -> None:
+        async def told(request: web.Request) -> web.Response:
+            assert ROUTED in request.headers
+            return web.json_response(request.match_info["id"])
+
+        app = web.Application()
+        app.router.add_get("/instances/{id}", told)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            owner = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            request: Any = make_mocked_request("GET", f"/instances/{part}")
+            answers: Any = SimpleNamespace(text=lambda text, **_: text)
+            async with aiohttp.ClientSession() as session:
+                passed = OneOwner(owner, session)
+                found: Any = await passed.route_req("instances", id, answers, request)
+            assert json.loads(found) == id
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(asyncio.wait_for(main(), 60))

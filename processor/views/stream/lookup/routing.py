@@ -42,11 +42,11 @@ class OwnersRouter(Router):
         headers = {ROUTED: str(self.app.conf.canonical_url)}
         if token := request.headers.get("authorization"):
             headers["authorization"] = token
-        url = request.url.with_scheme(owner.scheme).with_host(owner.host or "")
+        url = owner.with_path(request.rel_url.raw_path, encoded=True)  # an id may be two dots
         try:
             async with asyncio.timeout(_ANSWER_S):
                 async with self.app.http_client.get(
-                    url.with_port(owner.port), headers=headers, allow_redirects=False
+                    url, headers=headers, allow_redirects=False
                 ) as answer:
                     text = await answer.text()
         except (aiohttp.ClientError, TimeoutError) as error:

@@ -1,0 +1,16 @@
+"""Texts as parts of URLs."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import quote
+
+__all__ = ("url_part",)
+
+_DOTS: Final = {".": "%2E", "..": "%2E%2E"}
+"""Clients and proxies take these out of paths where they are written as they are."""
+
+
+def url_part(text: str) -> str:
+    """Return a text as one part of a URL's path, or as a value of its query."""
+    return _DOTS.get(text) or quote(text, safe="")
