@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final, Literal
 
 from processor import checks
@@ -21,18 +20,12 @@ from processor.core.records.answers import Accepted
 from processor.errors import InvalidArgument
 from processor.remote.urls import url_part
 
-__all__ = ("HttpCall", "encoded")
+__all__ = ("HttpCall",)
 
 _OUR_WORKFLOWS: Final = "processor."
 _WAIT: Final = re.compile(
     r"(?:^|[,;]\s*)wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,3})?)\"?\s*(?:[,;]|$)", re.I
 )
-
-
-@lru_cache(maxsize=1_000)
-def encoded(text: str) -> str:
-    """Return a text as a part of a path, or as a value of a query."""
-    return url_part(text)
 
 
 @dataclass(slots=True)
@@ -105,8 +98,8 @@ class HttpCall:
 
     def url(self, *parts: str, **query: str | None) -> str:
         """Return the URL of what is in the namespace, each part of the path encoded."""
-        path = "/".join(map(encoded, (self.api.namespace, *parts)))
-        given = "&".join([f"{name}={encoded(each)}" for name, each in query.items() if each])
+        path = "/".join(map(url_part, (self.api.namespace, *parts)))
+        given = "&".join([f"{name}={url_part(each)}" for name, each in query.items() if each])
         return f"{self.base}{BASE}/{path}" + (f"?{given}" if given else "")
 
     def run_url(self, id: str, first_run_id: str, *parts: str, may: Permission) -> str:
@@ -120,8 +113,8 @@ class HttpCall:
         """
         capability = "" if may is None else self.api.auth.capability(id, first_run_id, may)
         if capability:
-            return f"?capability={encoded(capability)}"
-        return f"?first_run_id={encoded(first_run_id)}" if first_run_id else ""
+            return f"?capability={url_part(capability)}"
+        return f"?first_run_id={url_part(first_run_id)}" if first_run_id else ""
 
     def later(self, location: str, seconds: float = 1.0) -> dict[str, str]:
         """Return the headers of an answer that says where to ask later."""

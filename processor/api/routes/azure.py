@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from processor.api.azure_views import RUNTIME_STATUS, event_view, output_of, status_view
-from processor.api.calls import HttpCall, encoded
+from processor.api.calls import HttpCall
 from processor.api.problems import HttpProblem, NotThereYet
 from processor.api.requests import AZURE
 from processor.api.routes.instances import page_of_history, run_page
@@ -21,6 +21,7 @@ from processor.api.routing import HttpAnswer, Permission, route
 from processor.client import Handle, RunDescription
 from processor.errors import InvalidArgument, WorkflowError, WorkflowNotFound, WorkflowNotRegistered
 from processor.policy import Status
+from processor.remote.urls import url_part
 
 __all__ = ("ENDPOINTS",)
 
@@ -145,7 +146,7 @@ def _management(call: HttpCall, handle: Handle[Any]) -> dict[str, str]:
 
     def url(rest: str, may: Permission, query: str = "") -> str:
         code = call.api.auth.capability(handle.id, first_run_id, may)
-        place = f"{call.base}{AZURE}/instances/{encoded(handle.id)}{rest}"
+        place = f"{call.base}{AZURE}/instances/{url_part(handle.id)}{rest}"
         return f"{place}?{query}{hub}" + (f"&code={code}" if code else "")
 
     reason = "reason={text}&"
@@ -191,7 +192,7 @@ async def status(call: HttpCall) -> HttpAnswer:
     run = await handle.describe()
     view = await _status(call, handle, run, call.query)
     if run.status.is_open or run.status is Status.CONTINUED:
-        place = f"{call.base}{AZURE}/instances/{encoded(handle.id)}"
+        place = f"{call.base}{AZURE}/instances/{url_part(handle.id)}"
         code = call.caller.first_run_id
         key = call.api.auth.capability(handle.id, code, "read") if code else ""
         again = f"{place}?taskHub={call.api.namespace}&connection=Storage"
