@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from processor.errors import InvalidArgument
 
@@ -18,18 +18,23 @@ __all__ = (
     "DURATION_S_MAX",
     "ENTITY_MARK",
     "ID_BYTES_MAX",
+    "KEY_IDS",
     "MESSAGE_BYTES_MAX",
     "NAME_BYTES_MAX",
     "NUMBER_MAX",
     "RECORD_BYTES_MAX",
+    "RESERVED_IDS",
+    "SCHEDULE_IDS",
     "TEXT_BYTES_MAX",
     "TIME_MS_MAX",
     "due_ms",
     "duration_ms",
+    "id_for",
     "is_topic",
     "lasting_ms",
     "listed",
     "name",
+    "new_workflow_id",
     "one_of",
     "queue",
     "replies",
@@ -40,12 +45,44 @@ __all__ = (
     "time_ms",
     "topic",
     "whole",
+    "why_reserved",
     "workflow_id",
     "yes_or_no",
 )
 
 ENTITY_MARK: Final = "@"
 """So begin the workflow ids of entities, and no others."""
+
+
+class ReservedIds(NamedTuple):
+    """Workflow ids that begin with ``prefix``: only runs of ``workflow`` have them.
+
+    ``what`` they are ids of, and what to do ``instead`` of starting one. ``workflow`` is empty for
+    entities: their runs have the name of the entity.
+    """
+
+    prefix: str
+    workflow: str
+    what: str
+    instead: str
+
+
+ENTITY_IDS: Final = ReservedIds(
+    ENTITY_MARK, "", "entities", "call the entity (client.entity, workflow.call_entity)"
+)
+KEY_IDS: Final = ReservedIds(
+    "correlation:",
+    "processor.correlation",
+    "business keys",
+    "signal whoever holds the key (client.correlated)",
+)
+SCHEDULE_IDS: Final = ReservedIds(
+    "schedule:",
+    "processor.schedule",
+    "schedules",
+    "make a schedule (client.schedules.create, processor schedule create)",
+)
+RESERVED_IDS: Final = (ENTITY_IDS, KEY_IDS, SCHEDULE_IDS)
 
 ID_BYTES_MAX: Final = 1_000
 NAME_BYTES_MAX: Final = 1_000
@@ -77,15 +114,37 @@ def workflow_id(value: Any, what: str) -> str:
     return _bounded(value, what, ID_BYTES_MAX, "an id")
 
 
-def new_workflow_id(value: Any, what: str) -> str:
-    """Return a workflow id that a workflow may be started under."""
+def id_for(workflow: str, value: Any, what: str) -> str:
+    """Return a workflow id that a workflow of that name may be started under."""
     given = workflow_id(value, what)
-    if given.startswith(ENTITY_MARK):
-        raise InvalidArgument(
-            f"{what}: ids that begin with {ENTITY_MARK} are those of entities: give another one "
-            f"than {shown(given)}, or call the entity (client.entity, workflow.call_entity)"
-        )
+    if why := why_reserved(given, workflow):
+        raise InvalidArgument(f"{what}: {why}")
     return given
+
+
+def new_workflow_id(value: Any, what: str) -> str:
+    """Return a workflow id that workflow code asks to start a workflow under.
+
+    Code that is replayed may have asked for an id that is reserved now: the shard refuses it.
+    """
+    given = workflow_id(value, what)
+    return id_for("", given, what) if given.startswith(ENTITY_MARK) else given
+
+
+def why_reserved(id: str, workflow: str) -> str:
+    """Return why a workflow may not be started under an id; empty where it may."""
+    for each in RESERVED_IDS:
+        if id.startswith(each.prefix) and (workflow != each.workflow or not workflow):
+            return (
+                f"ids that begin with {each.prefix} are those of {each.what}: give another one "
+                f"than {shown(id)}, or {each.instead}"
+            )
+        if workflow and workflow == each.workflow and not id.startswith(each.prefix):
+            return (
+                f"{workflow} is the workflow of {each.what}, and their ids begin with "
+                f"{each.prefix}, as {shown(id)} does not: {each.instead}"
+            )
+    return ""
 
 
 def name(value: Any, what: str) -> str:

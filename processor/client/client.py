@@ -295,7 +295,7 @@ class Client(
         if attributes is not None:
             plan = replace(plan, attributes=encoded(attributes, f"{call}: attributes"))
         start = StartRun(*fields) if plan == Plan() else StartPlanned(*fields, plan)
-        return self._handle(checks.new_workflow_id(id, named), None, result_type), start
+        return self._handle(checks.id_for(name, id, named), None, result_type), start
 
 
 def _plan(

@@ -114,7 +114,7 @@ class Start(Action):
         """
         self.workflow = named("Start", workflow)[0]
         self.args = args
-        self.id = checks.new_workflow_id(id, "Start: id")
+        self.id = checks.id_for(self.workflow, id, "Start: id")
         self.reuse = checks.one_of(REUSE_POLICIES, reuse, "Start: reuse")
         usual = "fail" if signal is None else "use-existing"
         self.conflict = checks.one_of(

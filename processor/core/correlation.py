@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from processor.checks import ID_BYTES_MAX, shown
+from processor.checks import ID_BYTES_MAX, KEY_IDS, shown
 from processor.checks import name as checked
 from processor.core.nouns.call import Calls, CallSent
 from processor.core.nouns.external import RaiseEvent
@@ -30,10 +30,10 @@ __all__ = (
     "key_of",
 )
 
-CORRELATION: Final = "processor.correlation"
+CORRELATION: Final = KEY_IDS.workflow
 """The name of the workflow that a key is."""
 
-ID_PREFIX: Final = "correlation:"
+ID_PREFIX: Final = KEY_IDS.prefix
 """So begins the workflow id of a key; its name, ``=`` and the key itself follow."""
 
 CLAIM: Final = "claim"

@@ -35,10 +35,10 @@ __all__ = (
 REFUSED: Final = "ScheduleRefused"
 """Type of the error with which a schedule refuses a change or a span of times."""
 
-SCHEDULE: Final = "processor.schedule"
+SCHEDULE: Final = checks.SCHEDULE_IDS.workflow
 """The name of the workflow that a schedule is."""
 
-ID_PREFIX: Final = "schedule:"
+ID_PREFIX: Final = checks.SCHEDULE_IDS.prefix
 """So begins the workflow id of a schedule; its own id follows."""
 
 Overlap = Literal[

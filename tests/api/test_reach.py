@@ -53,6 +53,12 @@ def test_the_ids_of_ours_are_for_an_admin(tmp_path: Path, id: str) -> None:
             await http.post(azure, json="eve", headers=bearer("starter")),
         ):
             assert (found.status_code, "to admin" in found.text) == (403, True)
+        for found in (
+            await http.post(START, json={**body, "id": id}, headers=bearer("admin")),
+            await http.post(azure, json="eve", headers=bearer("admin")),
+        ):
+            assert found.status_code == 400, "it is of a workflow of ours, whoever asks"
+            assert f"give another one than '{id}'" in found.json()["detail"]
         runs = [run.workflow async for run in client.list()]
         assert "Basket" not in runs
 

@@ -82,7 +82,7 @@ def test_nothing_but_its_first_operation_begins_an_entity(id: str, body: Request
     drafts, answer = decided(id, body)
     assert not drafts
     assert isinstance(answer, Refused) and answer.error == "CommandRejected"
-    assert "ids that begin with @ are entities'" in answer.message
+    assert "ids that begin with @ are those of entities" in answer.message
 
 
 def test_the_first_operation_is_there_before_the_code() -> None:

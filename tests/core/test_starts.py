@@ -6,13 +6,17 @@ import re
 
 import pytest
 
+from processor.core.correlation import CORRELATION
 from processor.core.decide import decide
 from processor.core.inputs import ClientCommand
+from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan, RetryOptions
 from processor.core.nouns.run import WorkflowStarted
-from processor.core.nouns.start import StartPlanned, StartRun
+from processor.core.nouns.start import StartChild, StartPlanned, StartRun, StartWith
+from processor.core.records.answers import Refused
 from processor.core.runner import Defaults
 from processor.errors import SchemaMismatch
+from processor.schedules.spec import SCHEDULE
 
 from .scripted import ID, RUN, SEED, context
 
@@ -67,3 +71,40 @@ def test_what_another_definition_says_does_not_matter() -> None:
 def test_a_plan_that_nobody_may_ask_for_is_refused(plan: Plan, text: str) -> None:
     with pytest.raises(SchemaMismatch, match=re.escape(text)):
         StartPlanned("order", plan=plan).check()
+
+
+# --- ids that are reserved ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("id", "start", "why"),
+    [
+        ("schedule:daily", StartRun("order"), "begin with schedule: are those of schedules"),
+        ("schedule:", StartPlanned("order", plan=Plan()), "give another one than 'schedule:'"),
+        ("schedule:daily", StartChild("order"), "workflow 'order' cannot be started"),
+        ("schedule:daily", StartRun(CORRELATION), "their ids begin with correlation:"),
+        ("correlation:a=b", StartRun("order"), "are those of business keys"),
+        ("correlation:a=b", StartWith("order", first=RaiseEvent("go")), "(client.correlated)"),
+        ("order-1", StartRun(SCHEDULE), "their ids begin with schedule:, as 'order-1' does not"),
+        ("order-1", StartRun(CORRELATION), "their ids begin with correlation:"),
+    ],
+)
+def test_an_id_of_ours_is_for_a_workflow_of_ours_only(id: str, start: StartRun, why: str) -> None:
+    outcome = decide(ClientCommand(id, start), None, None, RUN, context())
+    assert not outcome.drafts
+    assert isinstance(outcome.answer, Refused) and outcome.answer.error == "CommandRejected"
+    assert why in outcome.answer.message
+
+
+@pytest.mark.parametrize(
+    ("id", "workflow"),
+    [
+        ("schedule:daily", SCHEDULE),
+        ("correlation:a=b", CORRELATION),
+        ("schedules", "order"),
+        ("my schedule:daily", "order"),
+        ("Correlation:a=b", "order"),
+    ],
+)
+def test_all_others_are_for_anybody(id: str, workflow: str) -> None:
+    assert StartRun(workflow).refusal(id, None) is None

@@ -172,7 +172,7 @@ UNKNOWN = "there is no operation"
         (ADA, called("deposit", more=', "name": "_empty"'), UNKNOWN),  # the last one is read
         (ADA, called("slowly", "[1e30]", "i"), "longer than 4,000 years"),
         (ADA, called("note", f'["{"x" * 1_500_000}"]', "j"), "the limit is 1,000,000"),
-        (ADA, '{"type": "start", "workflow": "Account"}', "Call the entity, or give another id"),
+        (ADA, '{"type": "start", "workflow": "Account"}', "or call the entity"),
         (ADA, '{"type": "lock"}', "at `$.type`; it is one of"),
         *((ADA, f'{{"type": "unlock", "number": {each}}}', "at `$.number`") for each in
           ("-1", "0", "1.5", '"1"', "1e30")),

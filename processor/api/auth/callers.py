@@ -16,10 +16,11 @@ from processor.api.options import HttpOptions, whole_seconds
 from processor.api.problems import HttpProblem
 from processor.api.requests import ApiRequest
 from processor.api.routing import KEYS, Permission
+from processor.checks import RESERVED_IDS
 
 __all__ = ("OURS", "Auth", "HttpCaller")
 
-OURS: Final = ("schedule:", "@", "correlation:")
+OURS: Final = tuple(each.prefix for each in RESERVED_IDS)
 """So begin the ids of runs of ours, which have routes of their own."""
 
 

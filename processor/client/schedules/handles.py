@@ -312,6 +312,7 @@ class Schedules:
         note: str = "",
     ) -> ScheduleHandle:
         client = self._client
+        checks.id_for(config["workflow"], id, f"{call}: id: it begins those of its runs")
         _check_size(client._calls, call, config)
         client._calls.encoded_arguments(workflow, config["workflow"], tuple(config["args"]))
         state = beginning(paused=paused, note=note, limit=config.get("limit"))

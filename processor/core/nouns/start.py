@@ -5,12 +5,12 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TypeAlias
 
-from processor.checks import ID_BYTES_MAX
+from processor.checks import ID_BYTES_MAX, why_reserved
 from processor.core.data.address import Caller, RunRef
 from processor.core.data.bounds import DURATION_MS_MAX, check_range, check_run_ref, check_text
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
-from processor.core.entity_id import EntityId, entity_of, is_reserved
+from processor.core.entity_id import EntityId, entity_of
 from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.lineage import Carried, Lineage, Plan, UpdateOutcome
 from processor.core.nouns.locks.granting import LockEntity
@@ -73,9 +73,11 @@ class StartRun(Operation):
                 words = f"{', '.join(choices[:-1])} or {choices[-1]}"
                 reason = f"unknown id {field} policy {given!r}: it is {words}"
                 return Refused("CommandRejected", reason)
-        if is_reserved(workflow_id) and not self._is_of_entity(workflow_id):
-            reason = f"{workflow_id!r} is no id of a workflow: ids that begin with @ are entities'"
-            return Refused("CommandRejected", f"{reason}. Call the entity, or give another id")
+        why = why_reserved(workflow_id, self.workflow)
+        if why and not self._is_of_entity(workflow_id):
+            return Refused(
+                "CommandRejected", f"workflow {self.workflow!r} cannot be started: {why}"
+            )
         if latest is None:
             return None
         which = f"run {latest.run_id} ({latest.status.value})"
