@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from processor.embedded.disk import DiskLog
 from processor.errors import ProcessorError, ShardUnavailable
 from processor.gateway import CLOSED
 from processor.views.answers import Found, RunCount
+from processor.views.place import changed
 from processor.views.rows import Rows, open_rows
 from processor.views.search import RunSearch, feed
 from processor.views.tables.pages import TablePage, TableSearch
@@ -24,6 +26,8 @@ __all__ = ("DiskView",)
 
 A = TypeVar("A")
 Part = TypeVar("Part", Rows, TableRows)
+
+_log = logging.getLogger("processor.views")
 
 _LEAST_S: Final = 0.05
 _CLOSE_S: Final = 5.0
@@ -43,6 +47,7 @@ class DiskView:
         self._locks: defaultdict[str, Lock] = defaultdict(Lock)
         self._rows: Rows | None = None
         self._opened: dict[str, TableRows] = {}
+        self._checked: set[str] = set()
         self._closed = False
 
     async def search(self, log: DiskLog, search: RunSearch, patience_s: float) -> Found | RunCount:
@@ -124,8 +129,9 @@ class DiskView:
             if self._closed:
                 raise ShardUnavailable(f"{what}: {CLOSED}")
             rows = opened()
-            if rows.position > end:
-                rows.drop()
+            if of not in self._checked:
+                self._check(log, rows, end)
+                self._checked.add(of)
             feed(rows, log.read, end, lambda: monotonic() <= deadline)
             if rows.position < end and not rows.error:
                 raise ShardUnavailable(
@@ -141,6 +147,13 @@ class DiskView:
             ) from error
         finally:
             self._locks[of].release()
+
+    def _check(self, log: DiskLog, rows: Rows | TableRows, end: int) -> None:
+        """Drop rows that are of another past than the log."""
+        ahead = f"it ends at record {end}, and {rows.position} is the next of the rows"
+        if why := ahead if rows.position > end else changed(rows.place, log.read):
+            _log.warning("rows in %s are made anew from the log: %s", self._folder, why)
+            rows.drop()
 
 
 def _done(future: asyncio.Future[None]) -> None:

@@ -70,14 +70,20 @@ def opened(
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Write all that is written inside, or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
+    """Write all that is written inside, or nothing. ``OSError`` where the file takes nothing."""
     try:
+        connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException as error:
         if connection.in_transaction:  # a full disk has rolled it back
             connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            path = connection.execute("PRAGMA database_list").fetchone()[2]
+            raise OSError(
+                f"{path} cannot be written ({error}): look at the room and the permissions there, "
+                "and whether another program has it open. Nothing is lost: it goes on from there"
+            ) from error
         raise
 
 

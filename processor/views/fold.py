@@ -31,7 +31,7 @@ from processor.policy import Status
 
 __all__ = ("VERSION", "Folded", "Row", "folded", "steps")
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Number of what the fold does. Rows of another one are folded anew from the log."""
 
 Folded: TypeAlias = Turn | Snapshot | AttemptRecord | Purged

@@ -104,7 +104,7 @@ def _position(rows: Rows, end: int, now_ms: int) -> dict[str, Any]:
     """Return how far the rows are as answers tell it."""
     rows.look()
     behind = max(end - rows.position, 0)
-    time_ms = rows.time_ms if behind else now_ms
+    time_ms = rows.place.time_ms if behind else now_ms
     return {"position": rows.position, "behind": behind, "time_ms": time_ms}
 
 

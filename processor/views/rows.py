@@ -5,8 +5,6 @@ below the position, whatever was killed. The file can be dropped at any time: it
 name has the version of the fold, and one of another version is deleted.
 
 Where histories are kept, the records of each run stand beside its row (``histories``).
-
-A record counts if and only if it names the last claim before it; what does not is skipped.
 """
 
 from __future__ import annotations
@@ -15,71 +13,26 @@ import json
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from processor.attributes import decode
-from processor.codec.records import LogRecordBody
-from processor.core.records.marks import Answered, Mark
-from processor.core.records.turn import Claim, Purged
+from processor.core.records.turn import Purged
 from processor.errors import SchemaMismatch
 from processor.policy import Status
 from processor.views.files import opened, prepare, read_only, transaction
 from processor.views.fold import VERSION, Folded, Row, folded
 from processor.views.histories import KeptHistories
+from processor.views.place import SET_PLACE, LogEntry, LogPlace, untaken
 from processor.views.schema import COLUMNS, INDEXES, SCHEMA, attribute_rows
 
-__all__ = (
-    "ANOTHER_LOG",
-    "LogEntry",
-    "LogPlace",
-    "Rows",
-    "counts",
-    "open_rows",
-    "read_rows",
-    "untaken",
-)
+__all__ = ("ANOTHER_LOG", "Rows", "open_rows", "read_rows")
 
 ANOTHER_LOG: Final = "what is in it comes of another log, which was deleted and made again"
 
 _CACHE_KIB: Final = 32_000
-
-
-class LogEntry(NamedTuple):
-    """A record of the log, and its bytes; ``record`` is None for what is no record of ours, or a
-    tombstone.
-    """
-
-    offset: int
-    record: LogRecordBody | None
-    value: bytes | None = None
-
-
-class LogPlace(NamedTuple):
-    """How far a fold is: the offset after the last record, the claim under which that counts, and
-    when the last one was made that says so (0: none did).
-    """
-
-    position: int = 0
-    epoch: int = -1
-    time_ms: int = 0
-
-    def after(self, entry: LogEntry) -> tuple[LogPlace, Folded | None]:
-        """Return the place behind a record, and the record if it is one of a run, and counts."""
-        offset, record, _ = entry
-        if isinstance(record, Claim):
-            return LogPlace(offset + 1, max(self.epoch, offset), self.time_ms), None
-        if record is None or not counts(record.epoch, self.epoch):
-            return self._replace(position=offset + 1), None
-        place = LogPlace(offset + 1, record.epoch, max(self.time_ms, record.time_ms))
-        return place, None if isinstance(record, Mark | Answered) else record
-
-
-def untaken(entries: Iterable[LogEntry], place: LogPlace) -> Iterator[LogEntry]:
-    """Yield the records that a fold at a place has not taken."""
-    return (entry for entry in entries if entry.offset >= place.position)
 
 
 def open_rows(folder: Path | None, partition: int, log: str, *, histories: bool = False) -> Rows:
@@ -97,7 +50,7 @@ def open_rows(folder: Path | None, partition: int, log: str, *, histories: bool 
                 other.unlink(missing_ok=True)
 
     def made(connection: sqlite3.Connection) -> Rows:
-        meta = (VERSION, log, secrets.token_hex(8), *LogPlace(), histories)
+        meta = (VERSION, log, secrets.token_hex(8), histories, *LogPlace())
         prepare(connection, (*SCHEMA, *INDEXES), meta, f"cache_size=-{_CACHE_KIB}")
         return Rows(connection, partition)
 
@@ -107,14 +60,6 @@ def open_rows(folder: Path | None, partition: int, log: str, *, histories: bool 
         return "" if rows.histories == histories else "it is to keep histories, or to keep none"
 
     return opened(path, made, misfit)
-
-
-def counts(named: int, epoch: int) -> bool:
-    """Return whether a record counts that names a claim, where ``epoch`` is the last one known.
-
-    A later one than that was there, and has gone since: records name claims that exist.
-    """
-    return named >= epoch
 
 
 def read_rows(folder: Path) -> list[Rows]:
@@ -133,9 +78,8 @@ def read_rows(folder: Path) -> list[Rows]:
 class Rows:
     """Use one thread at a time, or ``lock``.
 
-    ``position`` is the offset after the last record that is folded, ``epoch`` that of its claim,
-    ``time_ms`` when the last one was made that says so (0: none did). ``built`` is another one each
-    time that the rows are made anew. ``error``: they never stand still.
+    ``built`` is another one each time that the rows are made anew. ``error``: they never stand
+    still.
     """
 
     error = ""
@@ -148,10 +92,13 @@ class Rows:
 
     def look(self) -> None:
         """See where somebody else has brought the rows."""
-        _, _, self.log, self.built, self.position, self.epoch, self.time_ms, histories = (
-            self.connection.execute("SELECT * FROM meta").fetchone()
-        )
-        self.histories = bool(histories)
+        found = self.connection.execute("SELECT * FROM meta").fetchone()
+        _, _, self.log, self.built, histories, *place = found
+        self.histories, self.place = bool(histories), LogPlace(*place)
+
+    @property
+    def position(self) -> int:
+        return self.place.position
 
     def take(self, entries: Iterable[LogEntry], end: int | None = None) -> None:
         """Fold records in the order of the log, in one transaction.
@@ -159,19 +106,18 @@ class Rows:
         ``end`` is the offset after the last one that was looked at, where that is later. What is
         below the position is folded already.
         """
-        group = _Group(self.connection, self.histories)
-        place = LogPlace(self.position, self.epoch, self.time_ms)
+        group, place = _Group(self.connection, self.histories), self.place
         for entry in untaken(entries, place):
             place, record = place.after(entry)
             if record is not None:
                 group.take(record, entry.value)
-        place = place._replace(position=max(place.position, end or 0))
+        place = place.ended(end)
         if place.position == self.position:
             return
         with transaction(self.connection):
             group.write(self.partition)
-            self.connection.execute("UPDATE meta SET position = ?, epoch = ?, time_ms = ?", place)
-        self.position, self.epoch, self.time_ms = place
+            self.connection.execute(f"UPDATE meta SET {SET_PLACE}", place)
+        self.place = place
 
     def drop(self) -> None:
         """Forget all rows: they are folded anew from the begin of the log."""
@@ -179,8 +125,7 @@ class Rows:
             for table in ("runs", "attributes", "counts", "turns", "attempts"):
                 self.connection.execute(f"DELETE FROM {table}")
             self.connection.execute(
-                "UPDATE meta SET built = ?, position = ?, epoch = ?, time_ms = ?",
-                (secrets.token_hex(8), *LogPlace()),
+                f"UPDATE meta SET built = ?, {SET_PLACE}", (secrets.token_hex(8), *LogPlace())
             )
         self.look()
 

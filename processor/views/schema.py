@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from processor.attributes import Attributes
+from processor.views.place import PLACE_COLUMNS
 from processor.views.words import micros
 
 __all__ = ("COLUMNS", "INDEXES", "SCHEMA", "attribute_rows", "shown")
@@ -19,9 +20,9 @@ COLUMNS: Final = (
 )
 
 SCHEMA: Final = (
-    """CREATE TABLE IF NOT EXISTS meta (
-        one INTEGER PRIMARY KEY, version INTEGER, log TEXT, built TEXT,
-        position INTEGER, epoch INTEGER, time_ms INTEGER, histories INTEGER)""",
+    f"""CREATE TABLE IF NOT EXISTS meta (
+        one INTEGER PRIMARY KEY, version INTEGER, log TEXT, built TEXT, histories INTEGER,
+        {PLACE_COLUMNS})""",
     """CREATE TABLE IF NOT EXISTS runs (
         run INTEGER PRIMARY KEY, workflow_id TEXT NOT NULL, run_id TEXT NOT NULL UNIQUE,
         first_run_id TEXT NOT NULL, workflow TEXT NOT NULL, status TEXT NOT NULL,

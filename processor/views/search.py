@@ -10,21 +10,12 @@ from processor.codec.records import decode_entry
 from processor.views.answers import Found, RunCount
 from processor.views.asking import count, find
 from processor.views.language import Query
-from processor.views.rows import LogEntry, Rows
+from processor.views.place import LogEntry, LogRecordLike, ReadLog
+from processor.views.rows import Rows
 
 __all__ = ("Folding", "RunSearch", "feed")
 
 _GROUP: Final = 1_000
-
-
-class _LogRecord(Protocol):
-    """A record of the log."""
-
-    @property
-    def offset(self) -> int: ...
-
-    @property
-    def value(self) -> bytes | None: ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ class Folding(Protocol):
 
 def feed(
     rows: Folding,
-    read: Callable[[int, int], Iterable[_LogRecord]],
+    read: ReadLog,
     end: int,
     has_time: Callable[[], bool] = lambda: True,
 ) -> None:
@@ -81,7 +72,7 @@ def feed(
             return
 
 
-def _entries(records: Iterable[_LogRecord]) -> Iterator[LogEntry]:
+def _entries(records: Iterable[LogRecordLike]) -> Iterator[LogEntry]:
     """Yield what stands in the log. What a stranger wrote there is told of by the shard."""
     for record in records:
         offset, value = record.offset, record.value

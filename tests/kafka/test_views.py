@@ -12,7 +12,7 @@ from typing import TypeAlias
 import httpx
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from processor import Client, InvalidArgument, ProcessorError
 from processor.api import HttpOptions
@@ -241,6 +241,60 @@ def test_a_log_that_is_made_again_is_another_one(
     log = Log(kafka_servers, made, admin)
     until(lambda: caught_up(log, feeder), "the view is not where the log ends")
     assert {row.workflow_id for row in in_views(log, feeder).values()} == {"after"}
+
+
+def test_a_log_that_is_made_again_while_it_is_read_ends_the_feeder(
+    made: str, admin: AdminClient, feeders: StartFeeder
+) -> None:
+    feeder = feeders(0)
+    until(lambda: "up to date" in feeder.log, "the view is where the log ends")
+    for future in admin.delete_topics([f"{made}.events"]).values():
+        future.result()
+    until(lambda: f"{made}.events" not in _topics(admin, made), "the log is gone")
+    apply(admin, plan(admin, made, PARTITIONS, 1))
+    assert feeder.ended() != 0
+    assert f"{made}.events was deleted" in feeder.log
+    assert "start this process again, and what it keeps is made anew" in feeder.log
+
+
+def test_a_log_that_lost_records_ends_the_feeder(
+    kafka_servers: str,
+    made: str,
+    admin: AdminClient,
+    start_worker: StartWorker,
+    feeders: StartFeeder,
+) -> None:
+    feeder, worker = feeders(0), start_worker(kafka_servers, 0)
+
+    async def one(id: str, client: Client) -> None:
+        await at_work(worker)
+        await (await client.start(queued_double, 1, id=id)).result(60)
+
+    ask(kafka_servers, made, partial(one, "before"))
+    log = Log(kafka_servers, made, admin)
+    until(lambda: caught_up(log, feeder), "the view is where the log ends")
+    feeder.stop()
+    ask(kafka_servers, made, partial(one, "after"))
+    worker.stop()
+    _delete_records(admin, log)
+    feeder.start()
+    assert feeder.ended() != 0
+    assert "were deleted before they were taken" in feeder.log
+    assert "Run `processor views rebuild`" in feeder.log
+
+
+def _delete_records(admin: AdminClient, log: Log) -> None:
+    """Delete all that a log has, which its topic does not allow as it is."""
+    deletes = ConfigEntry(
+        "cleanup.policy", "compact,delete", incremental_operation=AlterConfigOpType.SET
+    )
+    events = log.connection.events
+    topic = ConfigResource(ConfigResource.Type.TOPIC, events, incremental_configs=[deletes])
+    for changed in admin.incremental_alter_configs([topic]).values():
+        changed.result()
+    ends = [TopicPartition(events, each, log.end(each)) for each in range(PARTITIONS)]
+    for deleted in admin.delete_records(ends).values():
+        deleted.result()
 
 
 def _topics(admin: AdminClient, namespace: str) -> list[str]:

@@ -29,8 +29,9 @@ from processor.shard.turns.instances import recorded
 from processor.simulation.partitions import LogPartition
 from processor.store.tables import StateTables
 from processor.views.fold import Row
+from processor.views.place import LogEntry, LogPlace
 from processor.views.reading import OfRun, answered
-from processor.views.rows import LogEntry, LogPlace, Rows, open_rows
+from processor.views.rows import Rows, open_rows
 from processor.views.search import feed
 from processor.views.tables.stored import UserTables
 

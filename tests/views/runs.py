@@ -15,7 +15,8 @@ from processor.core.nouns.run import WorkflowStarted
 from processor.core.nouns.value import AttributesSet
 from processor.core.records.snapshot import RunImage, Snapshot
 from processor.core.records.turn import AttemptRecord, Positions, Purged, Turn
-from processor.views.rows import LogEntry, Rows
+from processor.views.place import LogEntry
+from processor.views.rows import Rows
 
 __all__ = ("DOWN", "Log", "attempt", "purged", "snapshot", "started", "turn", "upserted")
 

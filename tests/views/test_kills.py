@@ -58,7 +58,7 @@ def log() -> list[LogRecord]:
 def dump(rows: Rows) -> list[Any]:
     """Return all rows by what they are of: numbers of runs are given anew by a fresh fold."""
     ids = dict(rows.connection.execute("SELECT run, run_id FROM runs"))
-    found: list[Any] = [rows.position, rows.epoch]
+    found: list[Any] = [rows.position, rows.place.epoch]
     for table in TABLES:
         lines = rows.connection.execute(f"SELECT * FROM {table}").fetchall()
         if table != "counts":

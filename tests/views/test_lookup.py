@@ -21,7 +21,7 @@ from processor.core.nouns.run import RunParked, WorkflowCompleted
 from processor.core.records.turn import Claim
 from processor.kafka.clients.connection import partition_of
 from processor.policy import Status
-from processor.views.rows import LogEntry
+from processor.views.place import LogEntry
 from processor.views.stream.lookup.entries import (
     Change,
     LatestRun,

@@ -33,7 +33,8 @@ from processor.views import asking
 from processor.views.asking import count, find
 from processor.views.fold import VERSION, Row, folded
 from processor.views.language import parsed
-from processor.views.rows import LogEntry, Rows, open_rows, read_rows
+from processor.views.place import LogEntry
+from processor.views.rows import Rows, open_rows, read_rows
 
 from .runs import Log, attempt, purged, started, turn, upserted
 
@@ -145,7 +146,7 @@ def test_what_names_an_earlier_claim_does_not_count() -> None:
     rows.take([LogEntry(8, turn("d/1", 0, started(), epoch=7))])
     rows.take([LogEntry(9, turn("e/1", 0, started(), epoch=2))])
     assert sorted(listed(rows)) == ["a/1", "c/1", "d/1"]
-    assert (rows.position, rows.epoch) == (10, 7)
+    assert (rows.position, rows.place.epoch) == (10, 7)
 
 
 def test_a_file_is_opened_again_where_it_was(tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_a_file_is_opened_again_where_it_was(tmp_path: Path) -> None:
     assert row is not None and row.failing
     rows.close()
     rows = open_rows(tmp_path, 0, "log")
-    assert (rows.position, rows.epoch, rows.built, rows.row("a/1")) == (3, 0, built, row)
+    assert (rows.position, rows.place.epoch, rows.built, rows.row("a/1")) == (3, 0, built, row)
 
 
 @pytest.mark.parametrize("what", ["log", "version", "broken"])
@@ -200,7 +201,7 @@ def test_rows_and_position_change_together(tmp_path: Path) -> None:
     Log(rows).take(turn("a/1", 0, started()))
     refuses = "CREATE TRIGGER no BEFORE UPDATE ON meta BEGIN SELECT RAISE(ABORT, ''); END"
     rows.connection.execute(refuses)
-    with pytest.raises(sqlite3.DatabaseError):
+    with pytest.raises(OSError, match="cannot be written"):
         rows.take([LogEntry(2, turn("b/1", 0, started()))])
     assert (listed(rows), rows.position) == (["a/1"], 2)
     rows.connection.execute("DROP TRIGGER no")

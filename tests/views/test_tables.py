@@ -22,7 +22,7 @@ from processor.core.nouns.value import StatusSet, ValueSet
 from processor.core.records.turn import Claim
 from processor.policy import Status
 from processor.testing import Environment
-from processor.views.rows import LogEntry
+from processor.views.place import LogEntry
 from processor.views.tables import stored
 from processor.views.tables.pages import TableSearch, merged
 from processor.views.tables.stored import TableRows, UserTables, read_tables

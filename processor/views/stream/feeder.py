@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
 
+from processor.errors import LogTruncated
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import watermarks_of
 from processor.kafka.shards.identity import describe_existing
@@ -18,7 +19,8 @@ from processor.kafka.view_folder import ViewFolder
 from processor.shard.ports import LogRecord
 from processor.views.stream.app import PartitionFold, ViewsApp
 from processor.views.stream.folds import RunsFold
-from processor.views.stream.running import run_until
+from processor.views.stream.log_bounds import LogBounds
+from processor.views.stream.running import run_until, topics_stay
 from processor.views.tables.stored import UserTables
 
 __all__ = ("Feeder",)
@@ -66,35 +68,43 @@ class Feeder:
                     self.folder.path,
                     name,
                 )
-            self._log_id = await asyncio.to_thread(self._look)
+            check = await asyncio.to_thread(self._look)
             (self.folder.path / "faust").mkdir(exist_ok=True)
-            await self._fed()
+            await self._fed(check)
 
-    def _look(self) -> str:
-        """Return the id of the log."""
+    def _look(self) -> Callable[[], None]:
+        """See which log it is; return what raises where that is another one by now."""
         connection = self._connection
         admin = connect(connection.servers, connection.extra)
-        return str(describe_existing(admin, connection, ("events",))["events"].topic_id)
+        log = describe_existing(admin, connection, ("events",))["events"]
+        self._log_id = str(log.topic_id)
+        return topics_stay(admin, log)
 
-    async def _fed(self) -> None:
+    async def _fed(self, check: Callable[[], None]) -> None:
         app = self._app = ViewsApp(
             self._connection, self.folder.path, self._opened, self.folder.member()
         )
-        await run_until(app, self._stopped, self._connection.namespace)
+        await run_until(app, self._stopped, self._connection.namespace, check)
 
     def _opened(self, partition: int) -> PartitionFold:
         rows = self.folder.open(partition, self._log_id)
         namespace = self._connection.namespace
+        reader = KafkaLogReader(self._connection, partition, self._bounds)
+
+        def read(first: int, end: int) -> Iterator[LogRecord]:
+            now = LogBounds(*reader.bounds())
+            if why := now.lost(first):
+                raise LogTruncated(why)
+            return reader.read(max(first, now.first), end)
+
+        kept = LogBounds(*reader.bounds())
+        kept.check(rows, reader.read)
         _log.info("%s: partition %d from offset %d on", namespace, partition, rows.position)
         where = self.folder.path, partition, self._log_id, "views run"
         tables = [self._tables.open(name, *where) for name in self._tables.by_name]
         for each in tables:
+            kept.check_table(each, reader.read)
             _log.info("table %s: partition %d: %d is next", each.name, partition, each.position)
-        reader = KafkaLogReader(self._connection, partition, self._bounds)
-
-        def read(first: int, end: int) -> Iterator[LogRecord]:
-            return reader.read(max(first, reader.bounds()[0]), end)
-
         return RunsFold(self._connection.events, rows, tables, read)
 
     def _bounds(self, topic: str, partition: int) -> tuple[int, int]:

@@ -7,8 +7,9 @@ from functools import partial
 
 from processor.shard.ports import LogRecord
 from processor.shard.recovery.survey import entry_of, stranger
-from processor.views.rows import LogEntry, Rows
-from processor.views.stream.late import LateTable, ReadLog
+from processor.views.place import LogEntry
+from processor.views.rows import Rows
+from processor.views.stream.late import LateTable, ReadRecords
 from processor.views.tables.stored import TableRows
 
 __all__ = ("RunsFold", "log_entries")
@@ -25,7 +26,7 @@ class RunsFold:
         topic: str,
         rows: Rows,
         tables: Sequence[TableRows] = (),
-        read: ReadLog | None = None,
+        read: ReadRecords | None = None,
     ) -> None:
         self._rows = rows
         self._entries = partial(log_entries, topic, rows.partition)

@@ -6,16 +6,18 @@ So a table that is new, or is folded anew, holds neither the rows of runs up nor
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from threading import Event, Lock, Thread
 from typing import Final, TypeAlias
 
+from processor.errors import LogTruncated
 from processor.shard.ports import LogRecord
-from processor.views.rows import LogEntry, Rows
+from processor.views.place import LogEntry
+from processor.views.rows import Rows
 from processor.views.tables.stored import TableRows
 
-__all__ = ("LateTable", "ReadLog")
+__all__ = ("LateTable", "ReadRecords")
 
 _log = logging.getLogger("processor.views")
 
@@ -23,8 +25,8 @@ _GROUP: Final = 1_000
 _LOOK_S: Final = 0.05
 _AGAIN_S: Final = 5.0
 
-ReadLog: TypeAlias = Callable[[int, int], Iterator[LogRecord]]
-"""Yields what the log keeps from one offset up to another; blocks."""
+ReadRecords: TypeAlias = Callable[[int, int], Iterable[LogRecord]]
+"""As ``ReadLog``, with keys."""
 
 
 class LateTable:
@@ -34,7 +36,7 @@ class LateTable:
         self,
         table: TableRows,
         rows: Rows,
-        read: ReadLog,
+        read: ReadRecords,
         entries: Callable[[Sequence[LogRecord]], list[LogEntry]],
     ) -> None:
         self.table = table
@@ -70,6 +72,10 @@ class LateTable:
                 continue
             try:
                 self._fold(end)
+            except LogTruncated as error:
+                with self._lock:
+                    if not self._stopped.is_set():
+                        self.table.stand_still(str(error))
             except Exception as error:  # a broker that is away, a disk that is full
                 _log.warning(
                     "table %s of partition %d cannot go on at offset %d (%s: %s): it is tried "
@@ -85,7 +91,7 @@ class LateTable:
 
     def _fold(self, end: int) -> None:
         """Take what the log has up to an offset, in groups."""
-        records = self._read(self.table.position, end)
+        records = iter(self._read(self.table.position, end))
         while not self.table.error:
             group = list(islice(records, _GROUP))
             until = group[-1].offset + 1 if len(group) == _GROUP else end

@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Final
 
-from processor.errors import ProcessorError
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, TopicDescription
+
+from processor.errors import LogTruncated, ProcessorError
+from processor.kafka.shards.identity import describe
 from processor.views.stream.app import ViewsApp
 
-__all__ = ("run_until", "shown_lag")
+__all__ = ("run_until", "shown_lag", "topics_stay")
 
 _log = logging.getLogger("processor.views")
 
 _LOOK_S: Final = 0.2
 _TELL_EVERY_S: Final = 60.0
+_CHECK_EVERY_S: Final = 5.0
 
 
-async def run_until(app: ViewsApp, stopped: asyncio.Event, what: str) -> None:
+async def run_until(
+    app: ViewsApp, stopped: asyncio.Event, what: str, check: Callable[[], None]
+) -> None:
     """Run an application until ``stopped``, or until it fails, and raise why.
 
-    It logs the lag once it is up to date, and each minute; ``what`` is named there.
+    It logs the lag once it is up to date, and each minute; ``what`` is named there. ``check`` is
+    called now and then, blocks, and raises what ends it.
     """
     told_at, behind = monotonic(), True
+    checking = asyncio.create_task(_checks(check))
     try:
         await app.start()
         while not (stopped.is_set() or app.failed.done()):
+            if checking.done():
+                await checking
             if app.crashed:
                 raise app.crash_reason or ProcessorError("Faust ended and did not say why")
             await asyncio.wait((app.failed,), timeout=_LOOK_S)
@@ -39,9 +50,42 @@ async def run_until(app: ViewsApp, stopped: asyncio.Event, what: str) -> None:
         if app.failed.done():
             app.failed.result()
     finally:
+        checking.cancel()
         app.failed.cancel()
         await app.stop()
         app.close()
+
+
+async def _checks(check: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(_CHECK_EVERY_S)
+        await asyncio.to_thread(check)
+
+
+def topics_stay(admin: AdminClient, *topics: TopicDescription) -> Callable[[], None]:
+    """Return what raises ``LogTruncated`` where topics are gone, or are others by now.
+
+    What reads them does not hear of it: it would fold another log onto what it has.
+    """
+    ids, missing = {topic.name: str(topic.topic_id) for topic in topics}, set[str]()
+
+    def check() -> None:
+        try:
+            there = describe(admin, [*ids])
+        except KafkaException:  # a broker that is away is waited for
+            return
+        gone = ids.keys() - there.keys()
+        others = {name for name, topic in there.items() if str(topic.topic_id) != ids[name]}
+        if found := others | (gone & missing):  # a broker that has just started may not know all
+            again = ", and made again," if others else ""
+            raise LogTruncated(
+                f"{', '.join(sorted(found))} was deleted{again} while it was read: start this "
+                "process again, and what it keeps is made anew"
+            )
+        missing.clear()
+        missing.update(gone)
+
+    return check
 
 
 def shown_lag(lag: Mapping[int, int]) -> str:

@@ -26,7 +26,8 @@ from processor.core.records.turn import Turn
 from processor.errors import InvalidArgument
 from processor.views.files import opened, prepare, read_only, transaction
 from processor.views.fold import VERSION, Folded, Row, folded
-from processor.views.rows import ANOTHER_LOG, LogEntry, LogPlace, untaken
+from processor.views.place import PLACE_COLUMNS, SET_PLACE, LogEntry, LogPlace, untaken
+from processor.views.rows import ANOTHER_LOG
 from processor.views.tables.calling import TableCalls, TableFailed
 from processor.views.tables.definition import Table
 from processor.views.tables.lifecycle import told
@@ -37,9 +38,9 @@ _log = logging.getLogger("processor.views")
 
 _ROWS_MAX: Final = 1_000_000
 _SCHEMA: Final = (
-    """CREATE TABLE IF NOT EXISTS meta (
+    f"""CREATE TABLE IF NOT EXISTS meta (
         one INTEGER PRIMARY KEY, fold INTEGER, version INTEGER, log TEXT, source TEXT, merge TEXT,
-        error TEXT, position INTEGER, epoch INTEGER, time_ms INTEGER)""",
+        error TEXT, {PLACE_COLUMNS})""",
     "CREATE TABLE IF NOT EXISTS runs (run_id TEXT PRIMARY KEY, row BLOB NOT NULL) WITHOUT ROWID",
     """CREATE TABLE IF NOT EXISTS rows (
         key TEXT PRIMARY KEY, time_ms INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID""",
@@ -127,7 +128,7 @@ class TableRows(StoredTable):
                     self._stop(group, place, entry.offset, failed)
                     return
             place = behind
-        self._write(group, place._replace(position=max(place.position, end or 0)))
+        self._write(group, place.ended(end))
 
     def drop(self) -> None:
         """Forget all: the table is folded anew from the begin of the log."""
@@ -135,9 +136,14 @@ class TableRows(StoredTable):
         with transaction(self.connection):
             for each in ("runs", "rows"):
                 execute(f"DELETE FROM {each}")
-            execute("UPDATE meta SET error = '', position = ?, epoch = ?, time_ms = ?", LogPlace())
+            execute(f"UPDATE meta SET error = '', {SET_PLACE}", LogPlace())
         self._count = 0
         self.look()
+
+    def stand_still(self, why: str) -> None:
+        """Take nothing any more, until it is opened anew. Readers are told why."""
+        _log.error("table %s of partition %d stands still: %s", self.name, self.partition, why)
+        self._write(_Changes(self.connection), self.place, why)
 
     def _happened(self, group: _Changes, record: Folded) -> None:
         """Take a record: all of what it does to the table, or nothing. Raises ``TableFailed``."""
@@ -163,15 +169,13 @@ class TableRows(StoredTable):
             return
         with transaction(self.connection):
             count = self._count + group.write()
-            self.connection.execute(
-                "UPDATE meta SET error = ?, position = ?, epoch = ?, time_ms = ?", (error, *place)
-            )
+            self.connection.execute(f"UPDATE meta SET error = ?, {SET_PLACE}", (error, *place))
         self.place, self.error, self._count = place, error, count
         if count > _ROWS_MAX and not error:
-            full = f"it has {count:,} rows of partition {self.partition}, and {_ROWS_MAX:,} are the"
-            full += " most. Have fewer keys, or return None for rows that are not needed any more"
-            _log.error("table %s: %s", self.name, full)
-            self._write(_Changes(self.connection), place, full)
+            self.stand_still(
+                f"it has {count:,} rows of partition {self.partition}, and {_ROWS_MAX:,} are the "
+                "most. Have fewer keys, or return None for rows that are not needed any more"
+            )
 
     def _stop(self, group: _Changes, place: LogPlace, offset: int, failed: TableFailed) -> None:
         where = f"at offset {offset} of partition {self.partition}"

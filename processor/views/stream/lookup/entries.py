@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from processor.views.fold import VERSION, Folded, Row, folded
-from processor.views.rows import LogEntry, LogPlace, untaken
+from processor.views.place import LogEntry, LogPlace, untaken
 
 __all__ = (
     "Change",

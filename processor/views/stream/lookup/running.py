@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -19,7 +20,7 @@ from processor.kafka.topics.upkeep import connect
 from processor.kafka.view_folder import ViewFolder
 from processor.views.stream.lookup.app import TOPIC, LookupApp, WebAddress
 from processor.views.stream.lookup.pages import Admits, add_pages
-from processor.views.stream.running import run_until
+from processor.views.stream.running import run_until, topics_stay
 
 __all__ = ("Lookup", "changelog_of")
 
@@ -61,35 +62,41 @@ class Lookup:
         release wrote to the log; ``ProcessorError`` where another process serves the same folder.
         """
         with self._folder.served():
-            log, changelog = await asyncio.to_thread(self._look)
-            await self._served(log, changelog)
+            log, changelog, check = await asyncio.to_thread(self._look)
+            await self._served(log, changelog, check)
 
-    def _look(self) -> tuple[TopicDescription, TopicDescription]:
-        """Return what Kafka says of the log and of the changelog."""
+    def _look(self) -> tuple[TopicDescription, TopicDescription, Callable[[], None]]:
+        """Return what Kafka says of the log and of the changelog, and what raises where they are
+        others by now.
+        """
         connection = self._connection
         admin = connect(connection.servers, connection.extra)
         log = describe_existing(admin, connection, ("events",))["events"]
-        return log, changelog_of(admin, connection, len(log.partitions))
+        changelog = changelog_of(admin, connection, len(log.partitions))
+        return log, changelog, topics_stay(admin, log, changelog)
 
-    async def _served(self, log: TopicDescription, changelog: TopicDescription) -> None:
+    async def _served(
+        self, log: TopicDescription, changelog: TopicDescription, check: Callable[[], None]
+    ) -> None:
         """Run the application, once more where its files are ahead of the changelog."""
         data = self._folder.path / TOPIC / str(changelog.topic_id)
         for other in data.parent.glob("*"):
             if other != data:
                 shutil.rmtree(other, ignore_errors=True)
         try:
-            await self._once(data, log)
+            await self._once(data, log, check)
         except ConsistencyError as error:
             _log.error("the files in %s are dropped and made anew: %s", data, error)
             shutil.rmtree(data)
-            await self._once(data, log)
+            await self._once(data, log, check)
 
-    async def _once(self, data: Path, log: TopicDescription) -> None:
+    async def _once(self, data: Path, log: TopicDescription, check: Callable[[], None]) -> None:
         await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
         log_id, count = str(log.topic_id), len(log.partitions)
         app = LookupApp(self._connection, data, log_id, count, self._web, self._standbys)
         add_pages(app, self._admits)
-        await run_until(app, self._stopped, f"look-up of {self._connection.namespace}")
+        what = f"look-up of {self._connection.namespace}"
+        await run_until(app, self._stopped, what, check)
 
 
 def changelog_of(
