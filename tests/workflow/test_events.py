@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -310,3 +312,50 @@ def test_a_payload_decodes_by_its_type() -> None:
     world.event("review", Review(True))
     assert world.result(world.event("names", ["x"])) == ["Review", "x"]
     assert PAYLOADS.encode(Review(True)) == b'{"approved":true,"by":"nobody"}'
+
+
+@workflow.define
+async def minds_other_things() -> None:
+    await workflow.wait_for_event("go", bool)
+
+
+@workflow.define
+async def handles() -> None:
+    seen: list[int] = []
+    workflow.on_signal("n", seen.append)
+    await workflow.wait_for_event("go", bool)
+
+
+@workflow.define
+async def handles_slowly() -> None:
+    async def handle(value: int) -> None:
+        await workflow.wait_for_event("go", bool)
+
+    workflow.on_signal("n", handle)
+    await workflow.wait_for_event("go", bool)
+
+
+def calls_of_a_replay(code: Any, events: int) -> int:
+    """Return how many functions a replay calls, Python's and those of C."""
+    world, count = World(code), 0
+    world.start()
+    for n in range(events):
+        assert world.event("n", n) == []
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        world.replay()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.mark.parametrize("code", [minds_other_things, handles, handles_slowly])
+def test_a_replay_takes_as_long_as_its_history(code: Any) -> None:
+    few, more, most = (calls_of_a_replay(code, n) for n in (100, 200, 400))
+    assert most - more < 3 * (more - few)  # twice as much, and four times if it grew as a square
