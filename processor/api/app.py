@@ -16,6 +16,7 @@ from processor.api.openapi import written
 from processor.api.problems import HttpProblem, problem_of
 from processor.api.requests import ApiRequest, Bodies
 from processor.api.routes import ENDPOINTS
+from processor.api.routes.instances import check_chain
 from processor.api.routing import (
     JSON,
     RECORD,
@@ -39,6 +40,7 @@ _GRACE_S: Final = 30.0
 """How much longer than a wait a request may take in all."""
 
 NO_FIGURES: Final[Mapping[str, Any]] = MappingProxyType({})
+EVENTS: Final = "text/event-stream; charset=utf-8"
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 DOCUMENT: Final = "/api/v1/openapi.json"
 
@@ -108,14 +110,23 @@ class Api:
             body = body_of(endpoint.body, request.headers.get("content-type", ""), raw)
         call = HttpCall(serving, request, caller, path, query, body)
         try:
-            answer = await self._limit.keep(endpoint.handle(call))
+            own = caller.first_run_id is not None
+            work = self._of_chain(endpoint, call) if own else endpoint.handle(call)
+            answer = await self._limit.keep(work)
         except OverTime as error:
             within_s = self._limit.seconds
             raise HttpProblem(504, f"there is no answer within {within_s:g} s") from error
-        return self._told(answer)
+        return self._told(answer, request.method)
 
-    def _told(self, answer: HttpAnswer) -> Response:
+    async def _of_chain(self, endpoint: Endpoint, call: HttpCall) -> HttpAnswer:
+        """Answer whoever has a capability, which is for one chain of runs."""
+        await check_chain(call, getattr(call.query, "run_id", None))
+        return await endpoint.handle(call)
+
+    def _told(self, answer: HttpAnswer, method: str) -> Response:
         if answer.stream is not None:
+            if method == "HEAD":
+                return Response(b"", 200, EVENTS)
             return EventStream(answer.stream, self._serving.options.watch_s)
         if isinstance(answer.body, bytes):
             return Response(answer.body, answer.status, RECORD)
@@ -187,8 +198,7 @@ class EventStream(Response):
     """Server-sent events: a comment while nothing happens, and an end, so that none is for ever."""
 
     def __init__(self, events: AsyncIterator[bytes], lasts_s: float) -> None:
-        kind = "text/event-stream; charset=utf-8"
-        super().__init__(b"", 200, kind, {"x-accel-buffering": "no"})
+        super().__init__(b"", 200, EVENTS, {"x-accel-buffering": "no"})
         self._events = events
         self._lasts_s = lasts_s
 

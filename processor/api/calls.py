@@ -24,8 +24,16 @@ __all__ = ("HttpCall",)
 
 _OUR_WORKFLOWS: Final = "processor."
 _WAIT: Final = re.compile(
-    r"(?:^|[,;]\s*)wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,3})?)\"?\s*(?:[,;]|$)", re.I
+    r"(?:^|[,;]\s*)wait\s*=\s*\"?(\d{1,18}(?:\.\d{1,3})?)\"?\s*(?:[,;]|$)", re.I
 )
+
+
+def _text(header: str) -> str:
+    """Return a header as text: what is UTF-8 is that, and all else Latin-1."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return header
 
 
 @dataclass(slots=True)
@@ -69,12 +77,15 @@ class HttpCall:
     def handle(self) -> Handle[Any]:
         """The run that the address names: the latest one of the id, or as its query says.
 
-        Who has a capability reaches the chain of runs that it is for, and no other.
+        Who has a capability reaches the chain of runs that it is for, and no other: that a
+        ``run_id`` is one of it, ``check_chain`` has seen.
         """
         run_id = getattr(self.query, "run_id", None)
-        first_run_id = self.caller.first_run_id or getattr(self.query, "first_run_id", None)
+        first_run_id = getattr(self.query, "first_run_id", None)
         if run_id is not None and first_run_id is not None:
             raise InvalidArgument("give run_id (one run), or first_run_id (its chain), not both")
+        if run_id is None:
+            first_run_id = self.caller.first_run_id or first_run_id
         handle = self.client.handle(self.path["id"], run_id)
         if first_run_id is not None:
             handle._begun(Accepted(first_run_id, False, first_run_id))
@@ -83,13 +94,15 @@ class HttpCall:
     @property
     def key(self) -> str | None:
         """The idempotency key: what is sent again with it counts once."""
-        return self.headers.get("idempotency-key")
+        given = self.headers.get("idempotency-key")
+        return None if given is None else _text(given)
 
     @property
     def wait_s(self) -> float | None:
         """How long the caller wants to wait (``Prefer: wait=30``); None: not at all."""
-        found = _WAIT.search(self.headers.get("prefer", ""))
-        return None if found is None else self.bounded(float(found[1]))
+        found = _WAIT.search(self.request.listed("prefer"))
+        most = self.api.options.wait_max_s
+        return None if found is None else min(float(found[1]), most)
 
     def bounded(self, seconds: float | None) -> float:
         """Return how long a request waits that may wait so long."""

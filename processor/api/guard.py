@@ -36,7 +36,7 @@ class Guard:
 
     def __init__(self, options: HttpOptions) -> None:
         self._names = options.names
-        self._any_host = "*" in options.names and options.auth is not None
+        self._any_host = "*" in options.names
         self._pages = {each: [*_HEADERS, *_cors(each)] for each in options.origins}
 
     def headers(self, request: ApiRequest) -> Sequence[tuple[bytes, bytes]]:

@@ -101,6 +101,13 @@ class HttpOptions:
                 "docs/http-api.md shows one), or listen on 127.0.0.1"
             )
 
+        if self.auth is None and "*" in self.hosts:
+            raise InvalidArgument(
+                "http: hosts: '*' lets any name reach the API, and so any web page that somebody "
+                "on this machine visits: name a file that says who may (auth=, --auth; "
+                "docs/http-api.md shows one), or the hosts"
+            )
+
     @property
     def is_local(self) -> bool:
         """Whether only this machine reaches the address."""

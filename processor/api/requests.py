@@ -20,15 +20,18 @@ AZURE: Final = "/runtime/webhooks/durabletask"
 class ApiRequest:
     """``path`` is encoded still, so that a ``%2F`` is part of an id and no border.
 
-    ``headers`` have lower case names, and the first value of what came twice. ``hosts`` is how
+    ``headers`` have lower case names, and the first value of what came twice; ``listed`` has all of
+    a header that is a list. ``hosts`` is how
     often the request says who is asked, ``peer`` the address that it comes from, where that is
     known.
     """
 
-    __slots__ = ("headers", "hosts", "method", "path", "peer", "query", "receive", "scheme")
+    __slots__ = (
+        *("_given", "headers", "hosts", "method", "path", "peer", "query", "receive", "scheme"),
+    )
 
     def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
-        given = scope["headers"]
+        self._given = given = scope["headers"]
         path: bytes = scope.get("raw_path") or scope["path"].encode()
         peer = scope.get("client")
         self.receive = receive
@@ -41,6 +44,11 @@ class ApiRequest:
             name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(given)
         }
         self.hosts: int = sum([name == b"host" for name, _ in given])
+
+    def listed(self, name: str) -> str:
+        """Return a header that is a list, which may have come in several; "": it did not come."""
+        wanted = name.encode()
+        return ", ".join(text.decode("latin-1") for each, text in self._given if each == wanted)
 
 
 class Bodies:

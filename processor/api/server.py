@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import resource
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import uvicorn
 
+from processor.api.files import connections_held
 from processor.api.options import HttpOptions
 from processor.api.wire import BoundedProtocol, Waiting
 from processor.errors import InvalidArgument
 
-__all__ = ("HttpServer", "with_files")
-
-_log = logging.getLogger("processor.api")
-
-_OTHER_FILES: Final = 1_500
-"""Files that a process may need beside its connections: tables, brokers, connections to be cut."""
+__all__ = ("HttpServer",)
 
 _LOOK_S: Final = 0.01
 _SHUTDOWN_S: Final = 5
@@ -64,7 +58,7 @@ class HttpServer:
         listening = _listening(self._options)
         host, port = listening.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        most = with_files(self._options.connections_max)
+        most = connections_held(self._options.connections_max)
         own = {
             "options": self._options,
             "connections_max": most,
@@ -101,32 +95,6 @@ class HttpServer:
         for connection in list(self._server.server_state.connections):
             connection.transport.abort()
         await asyncio.sleep(0)  # each is told that it is lost
-
-
-def with_files(connections: int) -> int:
-    """Let the process have a file for each connection; return for how many it has them.
-
-    A process without a free file cannot open its tables, nor reach a broker.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + _OTHER_FILES
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return connections
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if most > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    if most < wanted:
-        held = max(most - _OTHER_FILES, most // 4)
-        _log.warning(
-            "this process may have %d files open, which is enough for %d connections and not for "
-            "the %d of connections_max: raise its limit (ulimit -n %d)",
-            most,
-            held,
-            connections,
-            wanted,
-        )
-        return held
-    return connections
 
 
 def _listening(options: HttpOptions) -> socket.socket:

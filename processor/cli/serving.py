@@ -57,13 +57,19 @@ AuthConfig = Annotated[
 
 
 def http_options(**given: Any) -> HttpOptions:
-    """Return the options of the API; what is wrong with them is wrong usage."""
+    """Return the options of the API; what is wrong with them is wrong usage.
+
+    This process gets a file for each connection, where it may have so many.
+    """
     from processor.api import HttpOptions
+    from processor.api.files import raise_files
 
     try:
-        return HttpOptions(**{name: each for name, each in given.items() if each is not None})
+        found = HttpOptions(**{name: each for name, each in given.items() if each is not None})
     except InvalidArgument as error:
         raise typer.BadParameter(str(error)) from error
+    raise_files(found.connections_max)
+    return found
 
 
 @target_options(injects=True)

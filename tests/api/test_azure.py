@@ -110,6 +110,7 @@ def test_a_start_answers_with_the_urls_of_the_instance(tmp_path: Path) -> None:
         ("POST", "/instances/open/resume", b"", 501),
         ("POST", "/instances/failed/rewind", b"", 501),
         ("DELETE", "/instances/done", b"", 501),
+        ("DELETE", "/instances?createdTimeFrom=2020-01-01T00:00:00Z", b"", 501),
         ("POST", "/instances/none/restart", b"", 400),
         ("POST", "/instances/done/restart", b"", 202),
         ("POST", "/instances/done/restart?restartWithNewInstanceId=false", b"", 202),
@@ -237,6 +238,7 @@ def test_the_key_in_a_url_is_good_for_one_instance(tmp_path: Path) -> None:
         assert seen.status_code == 202
         assert HUSH not in seen.text
         assert (await http.get(f"{AZURE}/instances", headers={})).status_code == 401
+        assert (await http.delete(told["purgeHistoryDeleteUri"])).status_code == 501
         assert (await http.post(told["terminatePostUri"])).status_code == 202
 
     over_http(tmp_path, work, HttpOptions(auth=file))

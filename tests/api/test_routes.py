@@ -63,6 +63,9 @@ def test_a_start_counts_once_with_its_key(tmp_path: Path) -> None:
         body = {"arguments": ["ada"], "id": "Basket/order-7"}
         found = await http.post(other, json=body, headers=headers)
         assert (found.status_code, found.json()["type"]) == (422, "KeyReused")
+        key: Any = {"idempotency-key": "é-1".encode()}  # as curl sends it
+        found = await http.post(other, json={"arguments": ["ada"]}, headers=key)
+        assert found.json()["id"] == "greet/é-1"
         put = f"{BASE}/workflows/Basket/runs/b"
         made = [await http.put(put, json={"arguments": ["bob"]}) for _ in range(2)]
         assert [each.json()["created"] for each in made] == [True, False]
@@ -77,6 +80,15 @@ def test_a_result_that_is_waited_for_comes_with_the_answer(tmp_path: Path) -> No
         found = await http.post(url, json={"arguments": ["Ada"]}, headers=wait)
         assert (found.status_code, found.json()["result"]) == (200, "Hello, Ada!")
         assert found.headers["preference-applied"] == "wait=30"
+        for prefer, applied in (
+            (["respond-async", "wait=30"], "wait=30"),
+            (["wait=99999999"], "wait=60"),
+            (["wait=-1"], None),
+            (["wait=soon"], None),
+        ):
+            preferred = [("prefer", each) for each in prefer]
+            found = await http.post(url, json={"arguments": ["Ada"]}, headers=preferred)
+            assert found.headers.get("preference-applied") == applied, prefer
         failed = await http.post(
             f"{BASE}/workflows/refuses/runs", json={"arguments": ["no"]}, headers=wait
         )
@@ -295,8 +307,17 @@ def test_a_long_poll_ends_with_the_next_event(tmp_path: Path) -> None:
         handle = await client.start(Basket.run, "ada", id="b")
         at = f"{BASE}/instances/b"
         before = await http.get(at)
-        same = await http.get(at, headers={"if-none-match": before.headers["etag"]})
-        assert (same.status_code, same.content) == (304, b"")
+        tag = before.headers["etag"]
+        for tags, status in (
+            (tag, 304),
+            (f"W/{tag}", 304),
+            (f'"x", {tag}', 304),
+            ("*", 304),
+            ('"x"', 200),
+        ):
+            same = await http.get(at, headers={"if-none-match": tags})
+            assert same.status_code == status, tags
+            assert (same.content == b"") == (status == 304)
         early = await http.get(f"{at}?wait=0.2")
         assert early.json()["events"] == before.json()["events"]
         last = before.json()["events"] - 1

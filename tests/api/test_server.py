@@ -15,8 +15,8 @@ import pytest
 
 from processor import Client, InvalidArgument, Worker
 from processor.api import HttpOptions
+from processor.api.files import connections_held, raise_files
 from processor.api.running import served
-from processor.api.server import with_files
 from tests.api.serving import BASE, CODE, asked, at_port
 
 Ports = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -138,7 +138,10 @@ def test_options_that_do_not_fit_are_refused(given: dict[str, Any], text: str) -
         HttpOptions(**given)
     assert "secret" not in str(raised.value)
     assert HttpOptions(host="::1").is_local
-    assert HttpOptions(hosts=["fd00::1", "[fd00::2]", "*"]).hosts == ("[fd00::1]", "[fd00::2]", "*")
+    assert HttpOptions(hosts=["fd00::1", "[fd00::2]"]).hosts == ("[fd00::1]", "[fd00::2]")
+    assert HttpOptions(hosts=["*"], auth="auth.toml").hosts == ("*",)
+    with pytest.raises(InvalidArgument, match=r"'\*' lets any name reach .*auth=, --auth"):
+        HttpOptions(hosts=["api.example.com", "*"])
     assert HttpOptions(origins=["HTTPS://A.example:81"]).origins == ("https://a.example:81",)
 
 
@@ -363,14 +366,15 @@ def test_a_client_that_never_reads_is_cut(tmp_path: Path, caplog: pytest.LogCapt
     [
         (20_000, 20_000, None, 1_000),
         (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, 1_000),
-        (1_024, resource.RLIM_INFINITY, 2_500, 1_000),
-        (1_024, 4_096, 2_500, 1_000),
-        (256, 2_000, 2_000, 500),
-        (256, 1_024, 1_024, 256),
+        (1_024, resource.RLIM_INFINITY, 2_500, 256),
+        (1_024, 4_096, 2_500, 256),
+        (2_000, 2_000, None, 500),
+        (256, 2_000, 2_000, 64),
+        (256, 1_024, 1_024, 64),
         (1_024, 1_024, None, 256),
     ],
 )
-def test_there_is_a_file_for_each_connection_or_it_is_told(
+def test_there_is_a_file_for_each_connection_or_it_is_told_and_only_ours_raises_its_limit(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     soft: int,
@@ -381,9 +385,13 @@ def test_there_is_a_file_for_each_connection_or_it_is_told(
     given: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: given.append(limits))
-    assert with_files(1_000) == held
+    assert connections_held(1_000) == held
+    assert given == [], "a library leaves the limits of a process as they are"
+    assert ("raise its limit (ulimit -n 2500, " in caplog.text) == (held < 1_000)
+    assert (f"HttpOptions(connections_max={held})" in caplog.text) == (held < 1_000)
+    assert connections_held(held) == held
+    raise_files(1_000)
     assert given == ([] if raised is None else [(raised, hard)])
-    assert ("raise its limit (ulimit -n 2500)" in caplog.text) == (held < 1_000)
 
 
 def test_json_is_asked_for(tmp_path: Path) -> None:

@@ -65,6 +65,17 @@ def test_a_stream_has_each_event_and_its_end(tmp_path: Path) -> None:
     over_a_socket(tmp_path, work)
 
 
+def test_who_asks_for_the_headers_alone_waits_for_no_stream(tmp_path: Path) -> None:
+    async def work(http: httpx.AsyncClient, client: Client, port: int) -> None:
+        await client.start(Basket.run, "ada", id="b")
+        for _ in range(2):  # the second one over the same connection
+            head = await http.head(f"{BASE}/instances/b/watch", timeout=30)
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["content-type"].startswith("text/event-stream")
+
+    over_a_socket(tmp_path, work)
+
+
 @pytest.mark.parametrize("last", ["x", ":", "run:x", "run:-1", "run:" + "9" * 40])
 def test_a_place_that_is_none_is_refused(tmp_path: Path, last: str) -> None:
     async def work(http: httpx.AsyncClient, client: Client, port: int) -> None:

@@ -55,18 +55,23 @@ class Auth:
         )
         lasts_s = found.capability_s
         self._capabilities = Capabilities(found.capability_secret, namespace, lasts_s)
-        self._rates = Rates(found.rate.per_second, found.rate.burst)
+        rate, many = found.rate, found.rate.callers_per_address
+        self._rates = Rates(rate.per_second, rate.burst)
+        self._rates_of_addresses = Rates(rate.per_second * many, rate.burst * many)
 
     async def caller(self, request: ApiRequest, needs: Permission, id: str | None) -> HttpCaller:
         """Return who asks, if they may. Raises ``HttpProblem``: 401, 403, 429."""
         if self._is_open:
             return _ANYBODY
+        peer = request.peer or ""
+        if not self._is_trusted(request):
+            _count(self._rates_of_addresses, peer)
         try:
             caller = await self._known(request, id)
         except HttpProblem as problem:
-            self._count(f"nobody at {request.peer or ''}")
+            _count(self._rates, f"nobody at {peer}")
             raise problem
-        self._count(caller.name)
+        _count(self._rates, caller.name)
         if needs in ("send", "control") and id is not None and id.startswith(OURS):
             needs = "admin"
         if needs not in caller.permissions:
@@ -137,13 +142,15 @@ class Auth:
         address = getattr(address, "ipv4_mapped", None) or address  # what listens on :: sees these
         return any(address in each for each in self._networks)
 
-    def _count(self, name: str) -> None:
-        if waits_s := self._rates.wait_s(name):
-            told = {"retry-after": str(whole_seconds(waits_s))}
-            raise HttpProblem(429, f"{name} asks too often: wait {waits_s:.1f} s", told)
-
 
 _CHALLENGE: Final = {"www-authenticate": "Bearer"}
+
+
+def _count(rates: Rates, name: str) -> None:
+    """Count a request. Raises ``HttpProblem`` (429) for one too many."""
+    if waits_s := rates.wait_s(name):
+        told = {"retry-after": str(whole_seconds(waits_s))}
+        raise HttpProblem(429, f"{name} asks too often: wait {waits_s:.1f} s", told)
 
 
 def _first(request: ApiRequest, header: str) -> str:

@@ -84,10 +84,14 @@ class TrustedProxy(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class RateOfCalls(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """How many requests one caller may make."""
+    """How many requests one caller may make, and one address: as many as so many callers.
+
+    Of a trusted proxy, only callers are counted.
+    """
 
     per_second: Annotated[float, msgspec.Meta(gt=0)]
     burst: Annotated[int, msgspec.Meta(ge=1)]
+    callers_per_address: Annotated[int, msgspec.Meta(ge=1)] = 10
 
 
 class AuthFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -331,9 +331,15 @@ async def rewind(call: HttpCall) -> HttpAnswer:
     raise NotThereYet("rewind")
 
 
-@route("DELETE", f"{AZURE}/instances/{{id}}", "admin", query=AzureQuery, answers={501: None})
+@route("DELETE", f"{AZURE}/instances/{{id}}", "control", query=AzureQuery, answers={501: None})
 async def purge(call: HttpCall) -> HttpAnswer:
     """Not there yet: purge the history of an orchestration."""
+    raise NotThereYet("purge")
+
+
+@route("DELETE", f"{AZURE}/instances", "admin", query=InstancesQuery, answers={501: None})
+async def purge_many(call: HttpCall) -> HttpAnswer:
+    """Not there yet: purge the histories of orchestrations that ended."""
     raise NotThereYet("purge")
 
 
@@ -374,6 +380,7 @@ ENDPOINTS = (
     resume_instance,
     rewind,
     purge,
+    purge_many,
     entity_state,
     signal_of_entity,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Any, Final, get_type_hints
 
 import msgspec
@@ -15,12 +16,14 @@ from processor.api.routing import ENCODER, HttpAnswer, route
 from processor.client import Handle, HistoryEvent, RunDescription, RunHistory, ViewPosition
 from processor.client.descriptions import description, descriptions, history, read
 from processor.core.questions import ListRuns, ReadHistory
-from processor.errors import InvalidArgument, ShardUnavailable
+from processor.errors import InvalidArgument, ShardUnavailable, WorkflowNotFound
 from processor.policy import Status
 from processor.views.answers import Found
 from processor.views.asking import view_of
 
-__all__ = ("ENDPOINTS", "OfRun", "RunView", "page_of_history", "run_page", "run_view")
+__all__ = (
+    *("ENDPOINTS", "OfRun", "RunView", "check_chain", "page_of_history", "run_page", "run_view"),
+)
 
 _SEEN: Final = (
     *("workflow_id", "run_id", "workflow", "status", "started", "closed", "events", "shard"),
@@ -251,9 +254,34 @@ async def describe(call: HttpCall) -> HttpAnswer:
         with call.watching():
             run = await _changed(call, handle, run, seen, call.bounded(query.wait))
     etag = {"etag": _etag(run)}
-    if call.headers.get("if-none-match") == etag["etag"]:
+    if _has(call.request.listed("if-none-match"), etag["etag"]):
         return HttpAnswer(None, 304, etag)
     return HttpAnswer(run_view(call, run), 200, etag)
+
+
+def _has(given: str, etag: str) -> bool:
+    """Return whether tags of a client are that of the answer; a proxy may have made it a weak one.
+
+    Ours have no comma in them.
+    """
+    tags = {each.strip().removeprefix("W/") for each in given.split(",")}
+    return etag in tags or "*" in tags
+
+
+async def check_chain(call: HttpCall, run_id: str | None) -> None:
+    """Refuse a run that is not of the chain that the caller's capability is for.
+
+    Raises ``HttpProblem`` (403).
+    """
+    chain = call.caller.first_run_id
+    if chain is None or run_id in (None, chain):
+        return
+    handle, lineage = call.client.handle(call.path["id"], run_id), None
+    with suppress(WorkflowNotFound):
+        _, events, _ = await page_of_history(handle, (run_id, None), 0)
+        lineage = events[0].fields.get("lineage") if events and events[0].number == 0 else None
+    if lineage is None or lineage.get("first_run_id") != chain:
+        raise HttpProblem(403, "this capability is for another run")
 
 
 async def _changed(
@@ -360,8 +388,8 @@ async def watch(call: HttpCall) -> HttpAnswer:
         if not run_id or not number.isdecimal() or len(number) > 18:
             raise InvalidArgument("Last-Event-ID: give the id of an event of this stream")
         first = int(number) + 1
-    if call.caller.first_run_id is not None and run_id != run.run_id:
-        raise HttpProblem(403, "this capability is for another run")
+    if run_id != run.run_id:
+        await check_chain(call, run_id)
     followed = call.client.handle(handle.id, run_id)
     if run_id != run.run_id:
         await followed.describe()  # the stream can tell nothing but its end
