@@ -67,7 +67,7 @@ steps: $(VENV)/installed-dev
 # Parents, children and updates on three processes that are killed for a minute.
 kills: $(VENV)/installed-dev
 	KILLED_S=60 $(BIN)/pytest --timeout=900 tests/kafka/test_families.py tests/kafka/test_locks.py tests/kafka/test_correlation.py \
-		tests/kafka/test_schedules.py
+		tests/kafka/test_schedules.py tests/kafka/test_two_namespaces.py
 
 # 10,000 schedules due at once, 1,000 over a year with kills, an entity's million operations, 10,000 slow connections.
 many: $(VENV)/installed-dev

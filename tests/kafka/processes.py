@@ -25,6 +25,7 @@ from tests.orders import ACTIVITIES
 class WorkerProcess:
     """One worker of a namespace, with a state directory and a static member id of its own.
 
+    ``namespace`` may name several, with commas between: the process has a worker of each.
     ``tree`` is the checkout that it runs; else this one.
     """
 
@@ -97,23 +98,37 @@ async def at_work(*workers: WorkerProcess, takeovers: int = 1, timeout_s: float 
             await asyncio.sleep(0.05)
 
 
-async def serve(servers: str, namespace: str, state_dir: str, instance_id: str) -> None:
+async def serve(servers: str, namespaces: list[str], state_dir: str, instance_id: str) -> None:
+    """Run a worker of each namespace until SIGTERM comes, or one of them ends."""
     from examples import orders
+    from tests.kafka.both_ways import BOTH_WAYS
     from tests.kafka.poison import POISON_ACTIVITIES, POISONED
     from tests.kafka.probes import PROBE_ACTIVITIES, PROBES
     from tests.kafka.wallets import WALLETS, holds_parcel, moves, moves_alone
 
-    worker = Worker(
-        servers,
-        namespace=namespace,
-        workflows=[orders.order_processing, *PROBES, *POISONED, holds_parcel, moves, moves_alone],
-        activities=[*ACTIVITIES, *PROBE_ACTIVITIES, *POISON_ACTIVITIES],
-        entities=WALLETS,
-        state_dir=state_dir,
-        instance_id=instance_id,
-    )
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
-    await worker.run()
+    carried = [holds_parcel, moves, moves_alone]
+    several = len(namespaces) > 1
+    workers = [
+        Worker(
+            servers,
+            namespace=namespace,
+            workflows=[orders.order_processing, *PROBES, *POISONED, *BOTH_WAYS, *carried],
+            activities=[*ACTIVITIES, *PROBE_ACTIVITIES, *POISON_ACTIVITIES],
+            entities=WALLETS,
+            state_dir=f"{state_dir}/{namespace}" if several else state_dir,
+            instance_id=instance_id,
+        )
+        for namespace in namespaces
+    ]
+
+    def stop() -> None:
+        for worker in workers:
+            worker.stop()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+    async with asyncio.TaskGroup() as running:
+        for worker in workers:
+            running.create_task(worker.run())
 
 
 def main() -> None:
@@ -132,7 +147,8 @@ def main() -> None:
         arm(point, int(nth))
     if options.clock_ms:
         set_clock_off(options.clock_ms)
-    asyncio.run(serve(options.servers, options.namespace, options.state_dir, options.instance_id))
+    namespaces = options.namespace.split(",")
+    asyncio.run(serve(options.servers, namespaces, options.state_dir, options.instance_id))
 
 
 def set_clock_off(ms: int) -> None:
