@@ -31,13 +31,16 @@ def test_it_serves_until_it_is_told_to_stop(processor: Processor) -> None:
 
 
 def test_dev_says_where_its_api_is(processor: Processor) -> None:
-    dev = processor("dev", "--state=state", "--port=0")
+    page = "http://localhost:5173"
+    dev = processor("dev", "--state=state", "--port=0", f"--allow-origin={page}")
     assert dev.stderr is not None
     lines = (
         re.search(r"the HTTP API is at (http://127\.0\.0\.1:\d+)", each) for each in dev.stderr
     )
     found = next(line for line in lines if line)
     assert httpx.get(found[1] + "/health/ready", timeout=60).json() == {"status": "ready"}
+    asked = httpx.get(f"{found[1]}/api/v1/namespaces/default", headers={"origin": page}, timeout=60)
+    assert asked.headers["access-control-allow-origin"] == page
     dev.send_signal(signal.SIGINT)
     dev.communicate(timeout=60)
     assert dev.returncode == 0

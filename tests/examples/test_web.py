@@ -13,12 +13,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from examples import orders
 from examples.web.imports import import_file, read_chunk
-from processor import Worker, workflow
+from processor import Worker, activity, workflow
 from processor.api import HttpOptions
 
 ROOT = Path(__file__).parents[2]
 ROWS = 5 * len("customers.csv") + sum(range(5))
+
+
+ORDERS = [each for each in vars(orders).values() if isinstance(each, activity.Activity)]
 
 
 @workflow.define
@@ -30,7 +34,8 @@ def served(folder: Path, talk: Callable[[str], Awaitable[None]]) -> None:
     """Run a worker with the API, and talk to that."""
 
     async def main() -> None:
-        code = {"workflows": [import_file, payroll], "activities": [read_chunk]}
+        workflows = [import_file, payroll, orders.order_processing]
+        code = {"workflows": workflows, "activities": [read_chunk, *ORDERS]}
         worker = Worker(f"embedded:{folder}", **code, http=HttpOptions(port=0))
         async with asyncio.timeout(90), worker:
             assert worker.http_url is not None
@@ -61,6 +66,27 @@ def test_a_long_job_is_polled(tmp_path: Path, command: list[str]) -> None:
         first, second = said.splitlines()
         assert re.fullmatch(r"202, and it will be at /api/v1/namespaces/default/.+", first)
         assert str(ROWS) in second and "rows" in second
+
+    served(tmp_path, talk)
+
+
+def test_the_page_asks_with_curl(tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    page = (ROOT / "docs" / "http-api.md").read_text()
+    lines = page[page.index("    api=http") :].partition("\n\n")[0].replace("curl ", "curl -fsS ")
+
+    async def talk(url: str) -> None:
+        script = "set -e\n" + lines.replace("http://127.0.0.1:8233", url)
+        process = await asyncio.create_subprocess_exec(
+            "sh", "-c", script, stdout=asyncio.subprocess.PIPE
+        )
+        said = (await process.communicate())[0].decode()
+        assert process.returncode == 0
+        assert '"status":"running"' in said
+        assert '{"result":"Order processing completed successfully!"}' in said
+        assert "event: EventReceived" in said
+        assert said.rstrip().endswith('data: {"status":"completed","successor":null}')
 
     served(tmp_path, talk)
 

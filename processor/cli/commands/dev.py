@@ -23,6 +23,7 @@ from processor.cli.options import (
     loaded,
 )
 from processor.cli.output import say
+from processor.cli.serving import Origins, http_options
 from processor.tuning import tune_process
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def dev(
     kafka: Kafka = False,
     state: State = Path("processor-state/dev"),
     port: HttpPort = None,
+    allow_origin: Origins = None,
     namespace: Namespace = "default",
     payloads: Payloads = None,
     interceptors: Interceptors = None,
@@ -88,7 +90,7 @@ def dev(
     watch_c_code()
     shutdown_s = Settings().shutdown_s
     injected = {"payloads": loaded(payloads), "interceptors": loaded(interceptors)}
-    injected["http"] = api_at(port)
+    injected["http"] = api_at(port, allow_origin)
     if not kafka:
         worker = new_worker(code, Target(f"embedded:{state}", namespace), **injected)
         tell_embedded(state, modules or [EXAMPLE], code, as_json)
@@ -101,16 +103,14 @@ def dev(
         asyncio.run(serve_beside(local, worker, shutdown_s))
 
 
-def api_at(port: int | None) -> HttpOptions | None:
+def api_at(port: int | None, origins: list[str] | None) -> HttpOptions | None:
     """Return the options of the HTTP API; None where what it needs is not installed."""
-    from processor.cli.serving import http_options
-
     if not is_installed():
         _log.warning("there is no HTTP API: pip install '.[http]' in processor's repository")
         return None
     if port is None:
         port = PORT if port_is_free(PORT) else 0
-    return http_options(port=port)
+    return http_options(port=port, origins=origins)
 
 
 @contextmanager
