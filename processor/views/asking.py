@@ -252,7 +252,8 @@ def _counted(
         of = f"g{number}"
         tables += f" LEFT JOIN attributes {of} ON {of}.run = r.run AND {of}.name = ?"
         parameters.append(each.name)
-        keys += [f"{of}.kind", f"{of}.value"]
+        kind = f"iif({of}.kind = 'l', 't', {of}.kind)"  # text is text, also as a member of a list
+        keys += [kind, f"{of}.value"]
     figures = [
         counted if column is None else f"{function}({column.sql})"
         for function, column in _asked(query)

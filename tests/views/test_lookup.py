@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from functools import partial
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from processor.core.records.turn import Claim
 from processor.kafka.clients.connection import partition_of
 from processor.policy import Status
 from processor.views.place import LogEntry
+from processor.views.stream.lookup.app import WebAddress
 from processor.views.stream.lookup.entries import (
     Change,
     LatestRun,
@@ -32,7 +34,9 @@ from processor.views.stream.lookup.entries import (
     position_key,
     position_of,
 )
+from processor.views.stream.lookup.pages import add_pages
 from processor.views.stream.lookup.routing import ROUTED, OwnersRouter
+from processor.views.stream.lookup.table import LookupStore
 from tests.views.runs import attempt, purged, started, turn
 
 LOG = "log-1"
@@ -232,3 +236,49 @@ def test_a_request_is_passed_on_with_its_id(part: str, id: str) -> None:
             await runner.cleanup()
 
     asyncio.run(asyncio.wait_for(main(), 60))
+
+
+@pytest.mark.parametrize("host", ["evil", "127.0.0.1@evil", "", "\x80", "localhost."])
+def test_only_the_hosts_of_the_look_up_are_answered(host: str) -> None:
+    pages: dict[str, Any] = {}
+    kept: Any = SimpleNamespace(
+        where=WebAddress("127.0.0.1", 6066),
+        instances=None,
+        numbers=list,
+        page=lambda path, name: partial(pages.setdefault, path),
+        table_route=lambda table, match_info: lambda handler: handler,
+    )
+    view = SimpleNamespace(json=lambda body, status=200, headers=None: status)
+    add_pages(kept, None)
+
+    async def asks(host: str) -> Any:
+        return await pages["/lag"](view, make_mocked_request("GET", "/lag", {"host": host}))
+
+    assert asyncio.run(asks("127.0.0.1:6066")) == 200
+    assert asyncio.run(asks(host)) == 421
+
+
+@pytest.mark.parametrize(
+    ("said", "ends"),
+    [("IO error: No space left on device", True), ("IO error: lock /a/LOCK", False)],
+)
+def test_a_disk_that_fails_ends_the_look_up(said: str, ends: bool, tmp_path: Any) -> None:
+    async def main() -> None:
+        failed = asyncio.get_running_loop().create_future()
+        kept: Any = SimpleNamespace(failed=failed, conf=SimpleNamespace(tabledir=tmp_path))
+        store: Any = LookupStore.__new__(LookupStore)
+        store.app = kept
+        store.rocksdb_options = SimpleNamespace(open=fails)
+        store.url, store.table_name = URL("rocksdb://"), "instances"
+        store._dbs, store.read_only = {}, False
+        with pytest.raises(Exception, match="IO error"):
+            store.value(0, b"a")
+        assert failed.done() == ends
+        if ends:
+            with pytest.raises(OSError, match=r"cannot be used \(IO error: No space .*may be del"):
+                await failed
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise Exception(said)  # as RocksDB's binding does
+
+    asyncio.run(main())

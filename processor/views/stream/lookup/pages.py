@@ -44,7 +44,7 @@ def _guarded(app: LookupApp, admits: Admits | None, handler: Handler) -> Handler
     names = {*_LOCAL, app.where.host.lower()}
 
     async def get(view: View, request: Request, **given: Any) -> Response:
-        if (request.url.host or "").lower() not in names:
+        if _host(request) not in names:
             return _answer(view, *_problem(421, f"it is asked as {app.where.url}"))
         if admits is not None and not admits(request.headers.get("authorization")):
             told = _problem(401, "nobody has this token: send Authorization: Bearer TOKEN")
@@ -52,6 +52,14 @@ def _guarded(app: LookupApp, admits: Admits | None, handler: Handler) -> Handler
         return await handler(view, request, **given)
 
     return get
+
+
+def _host(request: Request) -> str:
+    """Return the host that a request is for; "" where that is none."""
+    try:
+        return (request.url.host or "").lower()
+    except ValueError:
+        return ""
 
 
 def _looked_up(app: LookupApp, id: str) -> tuple[dict[str, Any], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import faust
@@ -12,7 +13,7 @@ from yarl import URL
 
 from processor.views.stream.lookup.entries import Change
 
-__all__ = ("NAME", "LookupTable")
+__all__ = ("NAME", "LookupStore", "LookupTable")
 
 NAME: Final = "instances"
 _DELETED_AT_ONCE: Final = 1_000
@@ -27,8 +28,13 @@ _OPTIONS: Final = {
 """Of each partition. Faust's own are 2 GiB of cache and 192 MiB of buffers."""
 
 
-class _Store(rocksdb.Store):
-    """Is asked for a partition: Faust's own asks all of them, or that of the event at hand."""
+class LookupStore(rocksdb.Store):
+    """Is asked for a partition: Faust's own asks all of them, or that of the event at hand.
+
+    Where its disk fails, so does the application: Faust would go on without it.
+    """
+
+    app: Any
 
     def value(self, partition: int, key: bytes) -> bytes | None:
         found: bytes | None = self._db_for_partition(partition).get(key)
@@ -36,6 +42,29 @@ class _Store(rocksdb.Store):
 
     def keys_of(self, partition: int) -> Iterator[bytes]:
         yield from self._visible_keys(self._db_for_partition(partition))
+
+    def apply_changelog_batch(self, *given: Any, **how: Any) -> None:
+        with self._usable():
+            super().apply_changelog_batch(*given, **how)
+
+    def _open_for_partition(self, partition: int) -> Any:
+        with self._usable():
+            return super()._open_for_partition(partition)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # RocksDB's have no class of their own
+            if "lock" in str(error):  # the process before has not ended yet: Faust tries it again
+                raise
+            failed = OSError(
+                f"the table of the look-up in {self.path} cannot be used ({error}): look at the "
+                "room and the permissions there. It is a cache: its folder may be deleted"
+            )
+            if not self.app.failed.done():
+                self.app.failed.set_exception(failed)
+            raise failed from error
 
 
 class _Place(NamedTuple):
@@ -55,7 +84,7 @@ class _Written(NamedTuple):
 class LookupTable(faust.Table[bytes, bytes]):
     """``topic`` is its changelog. What is written is there before it is in the table."""
 
-    data: _Store
+    data: LookupStore
 
     def __init__(self, app: faust.App, topic: str, partitions: int) -> None:
         self._topic = topic
@@ -93,4 +122,4 @@ class LookupTable(faust.Table[bytes, bytes]):
     def _new_store(self) -> Any:
         how: dict[str, Any] = {"key_serializer": "raw", "value_serializer": "raw"}
         how |= {"table_name": NAME, "key_type": bytes, "value_type": bytes}
-        return _Store(URL("rocksdb://"), self.app, self, options=dict(_OPTIONS), **how)
+        return LookupStore(URL("rocksdb://"), self.app, self, options=dict(_OPTIONS), **how)
