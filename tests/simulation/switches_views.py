@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from processor.core.records.snapshot import Snapshot
-from processor.views import histories, rows
+from processor.views import histories, place
 from processor.views.tables import stored
 
 __all__ = ("before_snapshots_in_views", "ghosts_in_views", "records_twice_in_tables")
@@ -22,7 +22,7 @@ def before_snapshots_in_views(patch: pytest.MonkeyPatch) -> None:
 
 def ghosts_in_views(patch: pytest.MonkeyPatch) -> None:
     """Let a view fold what does not count."""
-    patch.setattr(rows, "counts", lambda named, epoch: True)
+    patch.setattr(place, "counts", lambda named, epoch: True)
 
 
 def records_twice_in_tables(patch: pytest.MonkeyPatch) -> None:
