@@ -12,7 +12,7 @@ import uvicorn
 
 from processor.api.files import connections_held
 from processor.api.options import HttpOptions
-from processor.api.wire import BoundedProtocol, Waiting
+from processor.api.wire import BoundedProtocol
 from processor.errors import InvalidArgument
 
 __all__ = ("HttpServer",)
@@ -59,11 +59,7 @@ class HttpServer:
         host, port = listening.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         most = connections_held(self._options.connections_max)
-        own = {
-            "options": self._options,
-            "connections_max": most,
-            "waiting": Waiting(self._options.idle_s),
-        }
+        own = {"options": self._options, "connections_max": most, "waiting": {}}
         bounded = type("BoundedTo", (BoundedProtocol,), own)
         config = uvicorn.Config(
             self._app,
@@ -76,6 +72,7 @@ class HttpServer:
             proxy_headers=False,
             server_header=False,
             backlog=_BACKLOG,
+            timeout_keep_alive=max(int(self._options.idle_s), 1),
             timeout_graceful_shutdown=_SHUTDOWN_S,
         )
         self._server = server = _Unsignalled(config)

@@ -9,20 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from typing import Any, ClassVar, Final, NoReturn
+from typing import ClassVar, Final, NoReturn
 
-import httptools
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from processor.api.options import HttpOptions
 from processor.seldom import Seldom
 
-__all__ = ("BoundedProtocol", "Waiting")
+__all__ = ("BoundedProtocol",)
 
 _log = logging.getLogger("processor.api")
 
@@ -40,10 +34,7 @@ _MOMENT_S: Final = 1.0
 """A connection is not cut for another one before it was without a request for so long."""
 
 _SAY_EVERY_S: Final = 10.0
-_ODD: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-"""What no header may have."""
 
-_OF_CONNECTION: Final = (b"connection", b"transfer-encoding")
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
     b"content-type: text/plain\r\ncontent-length: %d\r\n\r\n%s"
@@ -60,7 +51,11 @@ class BoundedProtocol(HttpToolsProtocol):
     connections_max: ClassVar[int]
     _is_time: ClassVar[Seldom] = Seldom(_SAY_EVERY_S)
 
-    waiting: ClassVar[Waiting]
+    waiting: ClassVar[dict[BoundedProtocol, float]]
+    """Connections of which no whole request is being answered, the one that waits longest first,
+    and since when by the clock of the loop.
+    """
+
     _in_head = True
     _is_whole = False
     """Whether nothing has come since the end of a request."""
@@ -77,10 +72,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._cut("there are as many connections as may be")
         else:
             self._limit(self.options.head_s)
-            self.waiting.add(self)
+            self.waiting[self] = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.waiting.discard(self)
+        self.waiting.pop(self, None)
         self._unlimited()
         self._written()
         super().connection_lost(exc)
@@ -114,60 +109,27 @@ class BoundedProtocol(HttpToolsProtocol):
         is_upgrade = self.parser.should_upgrade()
         if is_upgrade and any(_has_body(*each) for each in self.headers):
             self._refuse("this server changes to no other protocol: send a body without Upgrade")
-        url = httptools.parse_url(self.url)
-        if url.path is None:
-            self._refuse("the first line of a request has the path of what is asked for")
         self._in_head = False
         self._unlimited()
-        version = self.parser.get_http_version()
-        self.scope["http_version"] = version
-        self.scope["method"] = self.parser.get_method().decode("ascii")
-        self.scope["raw_path"] = url.path
-        self.scope["query_string"] = url.query or b""
-        running = self.cycle
-        self.cycle = _Cycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            # of a request for another protocol, the parser leaves what follows to that
-            keep_alive=version != "1.0" and self.parser.should_keep_alive() and not is_upgrade,
-            on_response=self.on_response_complete,
-        )
-        if running is None or running.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+        super().on_headers_complete()
+        if is_upgrade:  # the parser leaves what follows to another protocol
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._unlimited()
         self._in_head, self._is_whole, self._raw = True, True, 0
         if not self.cycle.response_complete:
-            self.waiting.discard(self)
+            self.waiting.pop(self, None)
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         super().send_400_response(self._why or msg)
 
     def on_response_complete(self) -> None:
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        else:
-            self.waiting.add(self)
-
-    def leave(self) -> None:
-        """Close the connection, if no request has begun on it."""
-        if self._late is None and not self.transport.is_closing():
-            self.transport.close()
+        is_idle = not self.pipeline
+        super().on_response_complete()
+        if is_idle and not self.transport.is_closing():
+            self.waiting[self] = self.loop.time()
 
     def pause_writing(self) -> None:
         if self._unread is None:
@@ -190,10 +152,10 @@ class BoundedProtocol(HttpToolsProtocol):
         Each has a moment to send one, however many others come: else nobody would be served where
         thousands come again and again.
         """
-        oldest = self.waiting.longest(_MOMENT_S)
-        if oldest is None:
+        oldest = next(iter(self.waiting), None)
+        if oldest is None or self.loop.time() - self.waiting[oldest] < _MOMENT_S:
             return False
-        self.waiting.discard(oldest)
+        del self.waiting[oldest]
         oldest._cut("there are as many connections as may be, and it waits longest for a request")
         return True
 
@@ -215,87 +177,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_time(why):
             _log.warning("a connection from %s is cut: %s", self.client and self.client[0], why)
         self.transport.abort()
-
-
-class _Cycle(RequestResponseCycle):
-    """One request and its answer, which is written at once where it is whole.
-
-    Its head waits for the first part of its body, as ASGI has it.
-    """
-
-    _head: Any = None
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.start" and not self.response_started:
-            self._head = message
-            return
-        head, self._head = self._head, None
-        if head is not None:
-            if self._is_sent(head, message):
-                return
-            await super().send(head)
-        await super().send(message)
-
-    def _is_sent(self, head: Any, message: Any) -> bool:
-        """Send an answer that has nothing odd about it; return whether it is sent."""
-        is_plain = self.keep_alive and self.scope["method"] != "HEAD" and head["status"] >= 200
-        if not is_plain or message.get("more_body") or self.flow.write_paused or self.disconnected:
-            return False
-        length, body = -1, message["body"]
-        content = [STATUS_LINE[head["status"]]]
-        for name, value in (*self.default_headers, *head["headers"]):
-            if name in _OF_CONNECTION or _ODD.search(value):
-                return False
-            if name == b"content-length":
-                length = int(value)
-            content += (name, b": ", value, b"\r\n")
-        if length != len(body):
-            return False
-        self.response_started = self.response_complete = True
-        self.waiting_for_100_continue = False
-        content += (b"\r\n", body)
-        self.transport.write(b"".join(content))
-        self.message_event.set()
-        self.on_response()
-        return True
-
-
-class Waiting:
-    """Connections of which no whole request is being answered, the one that waits longest first.
-
-    Those that wait for a request for ``idle_s`` are closed, a second later at the most.
-    """
-
-    def __init__(self, idle_s: float) -> None:
-        self._idle_s = idle_s
-        self._since: dict[BoundedProtocol, float] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, connection: BoundedProtocol) -> None:
-        """Let a connection wait from now on."""
-        self.discard(connection)
-        self._since[connection] = now = connection.loop.time()
-        if self._timer is None:
-            self._timer = connection.loop.call_at(now + self._idle_s, self._look, connection.loop)
-
-    def discard(self, connection: BoundedProtocol) -> None:
-        self._since.pop(connection, None)
-
-    def longest(self, least_s: float) -> BoundedProtocol | None:
-        """Return the one that waits longest, if it does so for a time at least."""
-        for connection, since in self._since.items():
-            return connection if connection.loop.time() - since >= least_s else None
-        return None
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
-        for connection, since in list(self._since.items()):
-            if since + self._idle_s > now:
-                break
-            connection.leave()
-        first = next(iter(self._since.values()), None)
-        again = None if first is None else max(first + self._idle_s, now + _MOMENT_S)
-        self._timer = None if again is None else loop.call_at(again, self._look, loop)
 
 
 def _has_body(name: bytes, value: bytes) -> bool:
