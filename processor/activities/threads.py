@@ -6,7 +6,6 @@ for ever where one hangs.
 
 from __future__ import annotations
 
-import ctypes
 from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, get_ident
 from typing import Any, TypeVar
+
+from processor.workflow._interrupts import interrupt, take_back
 
 __all__ = ("ActivityThreads", "ThreadCall")
 
@@ -49,7 +50,7 @@ class ThreadCall:
             if self.shields:
                 self.pending = True
             else:
-                _interrupt(self.thread, CancelledError)
+                interrupt(self.thread, CancelledError)
 
     @contextmanager
     def shielded(self) -> Iterator[None]:
@@ -65,12 +66,6 @@ class ThreadCall:
                 self.pending = self.pending and not raises
         if raises:
             raise CancelledError
-
-
-def _interrupt(thread: int, error: type[BaseException] | None) -> None:
-    """Raise an error in a thread, or take back one that was not raised yet."""
-    given = ctypes.py_object() if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), given)
 
 
 @dataclass(slots=True, eq=False)
@@ -127,7 +122,7 @@ class ActivityThreads(Executor):
         with self._lock:
             call.running = False
             if call.interrupted:
-                _interrupt(call.thread, None)
+                take_back()
             if call.left:
                 call.left = False
                 self.left[call.name] -= 1

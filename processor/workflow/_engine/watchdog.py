@@ -20,7 +20,6 @@ import looks the same: after ``SAY_S`` it is said.
 from __future__ import annotations
 
 import atexit
-import ctypes
 import logging
 import os
 import signal
@@ -36,6 +35,7 @@ from weakref import WeakSet
 
 from processor.core.runner import CodeError, NeverEnds
 from processor.workflow._frames import boundary, is_boundary, is_library, is_ours, where_of
+from processor.workflow._interrupts import interrupt, take_back
 
 __all__ = (
     "WORKFLOWS",
@@ -59,12 +59,6 @@ LOOK_EVERY_S: Final = 0.25
 LOOK_BY_SIGNAL_S: Final = 1.0
 """Of the process's CPU time."""
 _LAST_WORDS_S: Final = 2.0
-
-_send = ctypes.pythonapi.PyThreadState_SetAsyncExc
-_send.argtypes = (ctypes.c_ulong, ctypes.py_object)
-_take_back = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
-    ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
-)
 
 
 class Advice(NamedTuple):
@@ -128,7 +122,7 @@ class Watched:
         self.running = None
         if self.sent is not None:
             with _lock:
-                _take_back(self._thread, None)
+                take_back()
 
     def taken(self) -> CodeError | None:
         """Return why the code that is over was interrupted, if it was; once."""
@@ -170,7 +164,7 @@ class Watched:
             if (self.running, run.turn) == self._seen:
                 if threading.get_ident() == self._thread:  # within a signal's handler
                     raise NeverEnds
-                _send(self._thread, NeverEnds)
+                interrupt(self._thread, NeverEnds)
             else:
                 self.sent = before
 
