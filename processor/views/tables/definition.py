@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar, get_type_hints
 
 from processor.checks import shown
-from processor.codec.payloads import JsonPayloads
 from processor.errors import InvalidArgument, SchemaMismatch
 from processor.views.tables.events import RunEvent
 
@@ -19,7 +18,6 @@ __all__ = ("MERGES", "Table", "by_name", "table")
 
 R = TypeVar("R")
 
-_JSON: Final = JsonPayloads()
 _VERSION_MAX: Final = 2**63 - 1
 _OTHERS: Final = (
     inspect.iscoroutinefunction,
@@ -131,10 +129,12 @@ def _takes(function: Callable[..., Any], count: int) -> bool:
 
 def _row_type(function: Callable[..., Any], what: str) -> Any:
     """Return the type of the first parameter. ``InvalidArgument`` for one that cannot be read."""
+    from processor.codec.payloads import JsonPayloads  # it loads msgspec: help does not
+
     try:
         first = next(iter(inspect.signature(function).parameters))
         found = get_type_hints(function).get(first, Any)
-        _JSON.decoder(found)
+        JsonPayloads().decoder(found)
     except (NameError, TypeError, ValueError, SchemaMismatch) as error:
         raise InvalidArgument(
             f"{what}: the type of its row cannot be read ({error}): name a type that JSON can be "
