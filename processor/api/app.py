@@ -204,7 +204,6 @@ class EventStream(Response):
 
     async def send(self, always: Iterable[tuple[bytes, bytes]], receive: Any, send: Any) -> None:
         await send(self._start(always))
-        await send({"type": "http.response.body", "body": b"", "more_body": True})
         sending = asyncio.create_task(self._send(send))
         leaving = asyncio.create_task(_left(receive))
         try:

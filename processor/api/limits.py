@@ -49,10 +49,9 @@ class TimeLimit:
     def _look(self) -> None:
         """Cancel what is over, and wait for the next one."""
         self._timer = None
-        now: float | None = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         for task, due in list(self._running.items()):
-            loop = task.get_loop()
-            now = loop.time() if now is None else now
             if due > now:
                 self._timer = loop.call_at(due, self._look)
                 return

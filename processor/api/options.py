@@ -16,7 +16,7 @@ from processor.errors import InvalidArgument
 
 __all__ = ("MODULES", "PORT", "HttpOptions", "is_installed", "whole_seconds")
 
-MODULES: Final = ("httptools", "jwt", "uvicorn")
+MODULES: Final = ("httptools", "httpx", "jwt", "uvicorn")
 """What the API needs beside what clients and workers have: the extra ``http``."""
 
 PORT: Final = 8233

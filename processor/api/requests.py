@@ -21,9 +21,8 @@ class ApiRequest:
     """``path`` is encoded still, so that a ``%2F`` is part of an id and no border.
 
     ``headers`` have lower case names, and the first value of what came twice; ``listed`` has all of
-    a header that is a list. ``hosts`` is how
-    often the request says who is asked, ``peer`` the address that it comes from, where that is
-    known.
+    a header that is a list. ``hosts`` is how often the request says who is asked, ``peer`` the
+    address that it comes from, where that is known.
     """
 
     __slots__ = (

@@ -16,6 +16,7 @@ from processor.errors import InvalidArgument, SchemaMismatch
 __all__ = (
     "BASE",
     "ENCODER",
+    "JSON",
     "KEYS",
     "RECORD",
     "Addresses",

@@ -22,7 +22,7 @@ from processor.cli.options import (
 )
 from processor.cli.output import cut, show_found, shown_time, shown_value
 from processor.cli.session import connected
-from processor.core.entity_id import entity_of, is_reserved
+from processor.core.entity_id import entity_of, is_entity_id
 from processor.readable import readable
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def list_entities(
         found: list[RunDescription] = []
         async with connected(target, module) as client:
             async for run in client.list(workflow=entity):
-                if not is_reserved(run.workflow_id):
+                if not is_entity_id(run.workflow_id):
                     continue
                 if locked:
                     run = await client.handle(run.workflow_id).describe()

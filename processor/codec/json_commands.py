@@ -18,9 +18,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_type_hints
 import msgspec
 
 from processor.attributes import decode, encode
-from processor.checks import NAME_BYTES_MAX, shown
+from processor.checks import KEY_IDS, NAME_BYTES_MAX, SCHEDULE_IDS, shown
 from processor.core.correlation import (
-    CORRELATION,
     ID_PREFIX,
     KEEP_MS,
     delivered,
@@ -39,14 +38,12 @@ from processor.core.nouns.update import UpdateRun
 from processor.core.operation import Operation
 from processor.core.vocabulary import REQUESTS
 from processor.errors import PayloadTooLarge, SchemaMismatch
-from processor.schedules.spec import ID_PREFIX as SCHEDULE_PREFIX
-from processor.schedules.spec import SCHEDULE
 
 __all__ = ("FORMS", "OPERATIONS", "decode_json")
 
 _OURS: Final = (
-    (CORRELATION, ID_PREFIX, "send an event to the id of the business key"),
-    (SCHEDULE, SCHEDULE_PREFIX, "make a schedule with a client, or processor schedule create"),
+    (KEY_IDS, "send an event to the id of the business key"),
+    (SCHEDULE_IDS, "make a schedule with a client, or processor schedule create"),
 )
 
 _ABSENT: Final = msgspec.Raw()
@@ -166,12 +163,12 @@ def _check_not_ours(workflow_id: str, workflow: str) -> None:
     """Refuse a start of a workflow of ours, or in its place: with arguments that do not fit it,
     nobody would get the schedule, or the business key, that has the id.
     """
-    for name, prefix, instead in _OURS:
-        if workflow == name or workflow_id.startswith(prefix):
+    for ids, instead in _OURS:
+        if workflow == ids.workflow or workflow_id.startswith(ids.prefix):
             raise SchemaMismatch(
                 f"JSON command: {shown(workflow)} cannot be started as {shown(workflow_id)}: "
-                f"{name} is a workflow of processor's, and ids that begin with {prefix} are those "
-                f"of its runs; {instead}"
+                f"{ids.workflow} is a workflow of processor's, and ids that begin with "
+                f"{ids.prefix} are those of its runs; {instead}"
             )
 
 

@@ -11,7 +11,7 @@ from processor import checks
 from processor.arguments import Seconds, named
 from processor.attributes import Attributes, encoded
 from processor.core.correlation import delivered, delivers, key_id
-from processor.core.entity_id import EntityId, is_reserved
+from processor.core.entity_id import EntityId, is_entity_id
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan
 from processor.core.nouns.start import StartPlanned, StartRun, StartWith, begins
@@ -164,7 +164,7 @@ class SignalWorkflow(Action):
         Raises ``InvalidArgument``.
         """
         self.id = checks.workflow_id(id, "SignalWorkflow: id")
-        if is_reserved(self.id):
+        if is_entity_id(self.id):
             raise InvalidArgument(
                 f"SignalWorkflow: id: {checks.shown(id)} is the id of an entity: ask it by "
                 "SignalEntity"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from processor.checks import ENTITY_MARK
 
-__all__ = ("EntityId", "entity_of", "is_reserved")
+__all__ = ("EntityId", "entity_of", "is_entity_id")
 
 
 class EntityId(NamedTuple):
@@ -29,6 +29,6 @@ def entity_of(workflow_id: str) -> EntityId | None:
     return EntityId(name, key) if name and mark and key else None
 
 
-def is_reserved(workflow_id: str) -> bool:
-    """Return whether no workflow may have this id."""
+def is_entity_id(workflow_id: str) -> bool:
+    """Return whether an id begins as those of entities: no workflow may have it."""
     return workflow_id.startswith(ENTITY_MARK)

@@ -31,7 +31,7 @@ from tests.kafka.conftest import PARTITIONS
 from tests.kafka.feeding import WITHIN_S, FeederProcess
 from tests.kafka.harness import until as holds
 from tests.kafka.probes import collects, queued_double
-from tests.kafka.processes import StartWorker, at_work
+from tests.kafka.processes import StartWorker, WorkerProcess, at_work
 from tests.kafka.talking import ask
 
 until = partial(holds, timeout_s=WITHIN_S)
@@ -204,6 +204,20 @@ def test_processes_share_the_partitions(
     assert in_views(log, first) == log.folded()
 
 
+async def doubled(worker: WorkerProcess, id: str, client: Client) -> None:
+    """Let a worker play a run, once it is at work."""
+    await at_work(worker)
+    await (await client.start(queued_double, 1, id=id)).result(60)
+
+
+def make_again(admin: AdminClient, namespace: str, *topics: str) -> None:
+    """Delete topics of a namespace, and make them again."""
+    for future in admin.delete_topics([*topics]).values():
+        future.result()
+    until(lambda: not {*topics} & {*_topics(admin, namespace)}, "the topics are gone")
+    apply(admin, plan(admin, namespace, PARTITIONS, 1))
+
+
 def test_a_log_that_is_made_again_is_another_one(
     kafka_servers: str,
     made: str,
@@ -213,20 +227,12 @@ def test_a_log_that_is_made_again_is_another_one(
 ) -> None:
     feeder = feeders(0)
     worker = start_worker(kafka_servers, 0)
-
-    async def one(id: str, client: Client) -> None:
-        await at_work(worker)
-        await (await client.start(queued_double, 1, id=id)).result(60)
-
-    ask(kafka_servers, made, partial(one, "before"))
+    ask(kafka_servers, made, partial(doubled, worker, "before"))
     log = Log(kafka_servers, made, admin)
     until(lambda: caught_up(log, feeder), "the view is not where the log ends")
     worker.stop()
     feeder.stop()
-    for future in admin.delete_topics(_topics(admin, made)).values():
-        future.result()
-    until(lambda: not _topics(admin, made), "the topics are gone")
-    apply(admin, plan(admin, made, PARTITIONS, 1))
+    make_again(admin, made, *_topics(admin, made))
 
     async def search() -> None:
         views = feeder.views_dir
@@ -237,7 +243,7 @@ def test_a_log_that_is_made_again_is_another_one(
     asyncio.run(search())
     worker = start_worker(kafka_servers, 1)
     feeder.start()
-    ask(kafka_servers, made, partial(one, "after"))
+    ask(kafka_servers, made, partial(doubled, worker, "after"))
     log = Log(kafka_servers, made, admin)
     until(lambda: caught_up(log, feeder), "the view is not where the log ends")
     assert {row.workflow_id for row in in_views(log, feeder).values()} == {"after"}
@@ -248,10 +254,7 @@ def test_a_log_that_is_made_again_while_it_is_read_ends_the_feeder(
 ) -> None:
     feeder = feeders(0)
     until(lambda: "up to date" in feeder.log, "the view is where the log ends")
-    for future in admin.delete_topics([f"{made}.events"]).values():
-        future.result()
-    until(lambda: f"{made}.events" not in _topics(admin, made), "the log is gone")
-    apply(admin, plan(admin, made, PARTITIONS, 1))
+    make_again(admin, made, f"{made}.events")
     assert feeder.ended() != 0
     assert f"{made}.events was deleted" in feeder.log
     assert "start this process again, and what it keeps is made anew" in feeder.log
@@ -265,16 +268,11 @@ def test_a_log_that_lost_records_ends_the_feeder(
     feeders: StartFeeder,
 ) -> None:
     feeder, worker = feeders(0), start_worker(kafka_servers, 0)
-
-    async def one(id: str, client: Client) -> None:
-        await at_work(worker)
-        await (await client.start(queued_double, 1, id=id)).result(60)
-
-    ask(kafka_servers, made, partial(one, "before"))
+    ask(kafka_servers, made, partial(doubled, worker, "before"))
     log = Log(kafka_servers, made, admin)
     until(lambda: caught_up(log, feeder), "the view is where the log ends")
     feeder.stop()
-    ask(kafka_servers, made, partial(one, "after"))
+    ask(kafka_servers, made, partial(doubled, worker, "after"))
     worker.stop()
     _delete_records(admin, log)
     feeder.start()

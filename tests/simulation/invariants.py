@@ -11,7 +11,7 @@ from typing import Any
 from processor.codec.records import encode
 from processor.core.data.cause import CallRequest, Cause, Origin, RecordedCause, is_keyed
 from processor.core.data.run_id import run_id_of
-from processor.core.entity_id import is_reserved
+from processor.core.entity_id import is_entity_id
 from processor.core.inputs import TimerDue
 from processor.core.nouns.call import CallSent, MessageSent
 from processor.core.nouns.chain import external_events
@@ -107,7 +107,7 @@ def _histories(checked: Checked, reading: Reading) -> None:
         begins = isinstance(history[0], WorkflowStarted)
         checked.that("a history begins with the start", begins, run_id, history[0])
         ends = [event for event in history if isinstance(event, Closing)]
-        of_entity = is_reserved(turns[0][1].workflow_id)  # nobody ends one
+        of_entity = is_entity_id(turns[0][1].workflow_id)  # nobody ends one
         right = not ends if of_entity else ends == [history[-1]]
         checked.that("a run has one end, which is its last", right, run_id, ends)
 
@@ -378,7 +378,7 @@ def _messages(checked: Checked, story: Story, readings: list[Reading]) -> None:
     taken += Counter(
         (turn.workflow_id, event.name, event.payload)
         for turn in turns
-        if is_reserved(turn.workflow_id)
+        if is_entity_id(turn.workflow_id)
         for event in external_events(turn.events[:1])
         if turn.first == 0 and isinstance(turn.events[0], WorkflowStarted)
     )

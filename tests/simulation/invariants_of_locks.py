@@ -6,7 +6,7 @@ from collections import Counter
 
 import msgspec
 
-from processor.core.entity_id import entity_of, is_reserved
+from processor.core.entity_id import entity_of, is_entity_id
 from processor.core.nouns.locks.granting import (
     HolderCalled,
     LockFreed,
@@ -56,7 +56,7 @@ def check_locks(checked: Checked, story: Story, readings: list[Reading]) -> None
                             granted[which] = number
                         case _:
                             pass
-            if is_reserved(workflow_id):
+            if is_entity_id(workflow_id):
                 _check_entity(checked, turns)
                 entity, last = entity_of(workflow_id), turns[-1].turn
                 if entity is not None and entity.name == "Vault":

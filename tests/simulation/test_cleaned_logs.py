@@ -22,7 +22,7 @@ from unittest.mock import patch
 import pytest
 
 from processor.codec.records import LEVEL, LogRecordBody, decode
-from processor.core.entity_id import is_reserved
+from processor.core.entity_id import is_entity_id
 from processor.core.records.snapshot import Snapshot
 from processor.core.records.turn import Turn, turn_key
 from processor.errors import LogTruncated, StoreCorrupt
@@ -252,7 +252,7 @@ def is_of_entity(written: Written, error: StoreCorrupt) -> bool:
     assert found is not None, error
     records = (decode(each.value) for each in written.log.written if each.value is not None)
     return any(
-        is_reserved(each.workflow_id)
+        is_entity_id(each.workflow_id)
         for each in records
         if isinstance(each, Turn | Snapshot) and each.run_id == found[1]
     )

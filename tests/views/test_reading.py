@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from processor.client.descriptions import RunDescription, description, history
@@ -40,13 +42,19 @@ def without_code(run: RunDescription) -> dict[str, Any]:
 _OF_CODE = ("waiting", "unread")
 
 
+@asynccontextmanager
+async def fourteen() -> AsyncIterator[tuple[Environment, Rows]]:
+    """Play fourteen orders for a while, and fold their log."""
+    async with Environment([order], [stumbles], seed=5) as env:
+        for number in range(14):
+            await env.start(order, number, id=f"{number}", attributes={"customer": "ada"})
+        await env.sleep(2)
+        yield env, folded(kept(), list(env._world.broker.logs[0].written))
+
+
 def test_a_view_tells_what_the_shard_tells() -> None:
     async def play() -> None:
-        async with Environment([order], [stumbles], seed=5) as env:
-            for number in range(14):
-                await env.start(order, number, id=f"{number}", attributes={"customer": "ada"})
-            await env.sleep(2)
-            rows = folded(kept(), list(env._world.broker.logs[0].written))
+        async with fourteen() as (env, rows):
             runs = rows.connection.execute("SELECT workflow_id, run_id FROM runs").fetchall()
             assert len(runs) > 20
             statuses = set()
@@ -107,11 +115,7 @@ def test_who_is_not_in_a_view_that_is_behind_may_be_there() -> None:
 
 def test_a_view_lists_what_the_shard_lists() -> None:
     async def play() -> None:
-        async with Environment([order], [stumbles], seed=5) as env:
-            for number in range(14):
-                await env.start(order, number, id=f"{number}", attributes={"customer": "ada"})
-            await env.sleep(2)
-            rows = folded(kept(), list(env._world.broker.logs[0].written))
+        async with fourteen() as (env, rows):
             for status in (None, "completed", "running"):
                 theirs = [each async for each in env.list(status=status)]
                 ours = list_of(rows, status, 3)

@@ -11,8 +11,8 @@ import pytest
 from processor.workflow._interrupts import interrupt, take_back
 
 PROFILED = """
-import sys, threading
-from processor.workflow._interrupts import interrupt, take_back
+import sys
+from processor.workflow._interrupts import take_back
 
 def called() -> None: ...
 
@@ -24,7 +24,7 @@ print("done")
 """
 
 
-def test_what_is_taken_back_is_never_raised() -> None:
+def test_taking_back_what_was_raised_already_raises_nothing() -> None:
     with pytest.raises(KeyError):
         interrupt(threading.get_ident(), KeyError)
         while True:

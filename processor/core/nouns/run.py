@@ -11,7 +11,7 @@ from processor.core.data.failure import Failure
 from processor.core.data.fields import Reason
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
-from processor.core.entity_id import is_reserved
+from processor.core.entity_id import is_entity_id
 from processor.core.event import Decision, Event, Fact
 from processor.core.nouns.lineage import Carried, Lineage, Plan
 from processor.core.records.answers import Accepted, CallOutcome, Closed
@@ -283,7 +283,7 @@ class WorkflowCancelRequested(Fact):
     reason: Reason
 
     def apply(self, run: Run, now_ms: int) -> None:
-        if not is_reserved(run.workflow_id):  # there, the operation that runs
+        if not is_entity_id(run.workflow_id):  # there, the operation that runs
             run.cancel_reason = self.reason
 
 

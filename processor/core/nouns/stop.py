@@ -6,7 +6,7 @@ from processor.checks import TEXT_BYTES_MAX
 from processor.core.data.bounds import check_text
 from processor.core.data.fields import OnlyChain, OnlyRun, Reason
 from processor.core.data.frozen import frozen
-from processor.core.entity_id import is_reserved
+from processor.core.entity_id import is_entity_id
 from processor.core.event import Drafting, Event
 from processor.core.nouns.run import Run, Summary, WorkflowCancelRequested, WorkflowTerminated
 from processor.core.operation import OperationOnRun
@@ -42,7 +42,7 @@ class CancelRun(OperationOnRun):
         check_text("reason", self.reason, TEXT_BYTES_MAX, least=0)
 
     def decide(self, draft: Drafting, latest: Summary) -> ReplyBody | None:
-        if is_reserved(latest.workflow_id):
+        if is_entity_id(latest.workflow_id):
             if draft.is_idle:
                 return latest.accepted(created=False)
             draft.advance(WorkflowCancelRequested(self.reason))

@@ -15,7 +15,7 @@ from processor.core.data.bounds import check_range
 from processor.core.data.fields import OnlyChain, OnlyRun, RequestId
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
-from processor.core.entity_id import is_reserved
+from processor.core.entity_id import is_entity_id
 from processor.core.event import Decision, Drafting, Event, Fact
 from processor.core.nouns.external import EventReceived, RaiseEvent
 from processor.core.nouns.run import BEGIN, Run, Summary
@@ -169,7 +169,7 @@ class RaiseEventAt(RaiseEvent):
         return EventDelayed(id, self.due_ms, self.name, self.payload, self.headers)
 
     def refusal(self, workflow_id: str, caller: Caller | None) -> Refused | None:
-        if is_reserved(workflow_id):
+        if is_entity_id(workflow_id):
             return None
         reason = f"{workflow_id!r} is no entity, and only entities take delayed signals"
         return Refused("CommandRejected", f"{reason}. Let the sender wait")

@@ -12,7 +12,7 @@ from processor.core.data.failure import Failure
 from processor.core.data.fields import OnlyChain, OnlyRun
 from processor.core.data.frozen import frozen
 from processor.core.data.headers import NO_HEADERS, Headers
-from processor.core.entity_id import is_reserved
+from processor.core.entity_id import is_entity_id
 from processor.core.event import Decision, Drafting, Fact
 from processor.core.nouns.lineage import UpdateOutcome
 from processor.core.nouns.run import Run, Summary
@@ -256,7 +256,7 @@ class UpdateRun(OperationOnRun):
                 return latest.accepted(created=False)
             return outcome_of(run, self.id) or draft.let_wait("update", self.id)
         which = f"run {run.run_id} of {run.workflow_id!r}"
-        most, waits_in_line = draft.updates_max, is_reserved(run.workflow_id)
+        most, waits_in_line = draft.updates_max, is_entity_id(run.workflow_id)
         if run.updates_running >= most and not waits_in_line:
             return Refused(
                 "CommandRejected",

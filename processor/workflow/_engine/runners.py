@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from processor.checks import ENTITY_MARK
 from processor.config import Settings
-from processor.core.entity_id import entity_of, is_reserved
+from processor.core.entity_id import entity_of, is_entity_id
 from processor.core.nouns.run import WorkflowStarted
 from processor.core.runner import CodeError, Defaults, EntityCode, Kept
 from processor.errors import WorkflowNotRegistered
@@ -41,7 +41,7 @@ class WorkflowRunners:
         """Return a fresh runner for a run of a registered workflow, or of an entity."""
         registry, settings = self._registry, self._settings
         self._check_flags(started)
-        if is_reserved(workflow_id) or started.workflow in registry.entities:
+        if is_entity_id(workflow_id) or started.workflow in registry.entities:
             return self._entity(workflow_id, run_id, started, EntityCode(None, at_ms=now_ms))
         workflow = registry.workflow_named(started.workflow)
         if workflow is None:

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from processor import checks
 from processor.core.data.address import Address
-from processor.core.entity_id import EntityId, entity_of, is_reserved
+from processor.core.entity_id import EntityId, entity_of, is_entity_id
 from processor.core.nouns.locks.holding import LockAnswered, LockCalled, LockReleased
 from processor.core.records.answers import Locked, Refused
 from processor.errors import InvalidArgument
@@ -217,7 +217,7 @@ class EntityLock:
 
     def check_made(self, id: str, what: str) -> None:
         """Raise ``InvalidArgument`` for a call of an entity that was made outside of the block."""
-        if is_reserved(id):
+        if is_entity_id(id):
             raise InvalidArgument(
                 f"workflow.call_entity: {what} was asked for outside of {_CALL}, and awaiting it "
                 "inside could wait for ever: make the call where it is awaited"

@@ -23,7 +23,7 @@ from typing import (
 from processor import checks
 from processor.attributes import Attributes, encoded
 from processor.core.data.address import Address
-from processor.core.entity_id import is_reserved
+from processor.core.entity_id import is_entity_id
 from processor.core.nouns.call import CallGivenUp, CallOperation, CallSent
 from processor.core.nouns.external import RaiseEvent
 from processor.core.nouns.lineage import Plan
@@ -259,7 +259,7 @@ class InstanceHandle(Generic[R]):
         type = type if result_type is None else result_type
         known = "" if id is None else checks.name(id, f"{call}: id")
         runtime = current("handle().update", awaited=True)
-        if is_reserved(self.id):
+        if is_entity_id(self.id):
             how = "use workflow.call_entity"
             if self.namespace is not None:
                 how = "a workflow of its namespace can call it: start one there as a child"

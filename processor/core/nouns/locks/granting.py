@@ -16,7 +16,7 @@ from processor.core.data.address import Caller
 from processor.core.data.bounds import NUMBER_MAX, check_range, check_text
 from processor.core.data.fields import OnlyChain, OnlyRun, Reason
 from processor.core.data.frozen import frozen
-from processor.core.entity_id import is_reserved
+from processor.core.entity_id import is_entity_id
 from processor.core.event import Decision, Drafting, Event, Fact
 from processor.core.nouns.awaited import Callers, awaited
 from processor.core.nouns.run import Summary
@@ -200,7 +200,7 @@ class LockEntity(OperationOnRun):
         if caller is None:
             why = f"the lock of {workflow_id!r} is held by a run: lock it in a workflow"
             return Refused("CommandRejected", f"{why} (workflow.lock)")
-        if not is_reserved(workflow_id):
+        if not is_entity_id(workflow_id):
             return Refused("CommandRejected", f"{workflow_id!r} is no entity, and has no lock")
         return None
 
